@@ -1,0 +1,146 @@
+//! The accept loop of a cluster port: handshakes run beside each other, each within a second, and what failed is counted
+//! and told once in a while.
+
+use super::{ClusterKey, Peer, accept};
+use crate::id::ServerId;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+};
+
+/// A stranger is closed after this long.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Handshakes under way at once; a further connection waits in the kernel's queue.
+const HANDSHAKES_MAX: usize = 1024;
+
+/// At most one log line on failed handshakes in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A connection whose other side has proved the cluster key.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// The connection, after the handshake.
+    pub stream: TcpStream,
+    /// Who is there, and what it will speak.
+    pub peer: Peer,
+}
+
+/// Accepts on a bound cluster port.
+#[derive(Debug)]
+pub struct Acceptor {
+    accepted: mpsc::Receiver<Authenticated>,
+    refused: Arc<Refusals>,
+    accepting: tokio::task::AbortHandle,
+}
+
+impl Acceptor {
+    /// Starts to accept on `listener` as server `me`; stops when dropped.
+    pub fn start(listener: TcpListener, key: ClusterKey, me: ServerId) -> Self {
+        let (sender, accepted) = mpsc::channel(64);
+        let refused = Arc::new(Refusals::default());
+        let accepting = tokio::spawn(accept_all(listener, key, me, sender, refused.clone())).abort_handle();
+        Self { accepted, refused, accepting }
+    }
+
+    /// The next authenticated connection. Never returns `None` while the acceptor lives.
+    pub async fn next(&mut self) -> Option<Authenticated> {
+        self.accepted.recv().await
+    }
+
+    /// Handshakes refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    key: ClusterKey,
+    me: ServerId,
+    sender: mpsc::Sender<Authenticated>,
+    refused: Arc<Refusals>,
+) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let (key, me, sender, refused) = (key.clone(), me.clone(), sender.clone(), refused.clone());
+                tokio::spawn(async move {
+                    if let Some(done) = shake(stream, from, &key, &me, &refused, place).await {
+                        let _ = sender.send(done).await;
+                    }
+                });
+            }
+            Err(cause) => {
+                tracing::warn!(%cause, "the cluster port can't accept: retrying");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn shake(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    key: &ClusterKey,
+    me: &ServerId,
+    refused: &Refusals,
+    place: OwnedSemaphorePermit,
+) -> Option<Authenticated> {
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(&mut stream, key, me)).await;
+    drop(place);
+    match shaken {
+        Ok(Ok(peer)) => match stream.set_nodelay(true) {
+            Ok(()) => Some(Authenticated { stream, peer }),
+            Err(_gone) => None,
+        },
+        Ok(Err(cause)) => {
+            refused.note(from, &cause);
+            None
+        }
+        Err(_) => {
+            let late =
+                io::Error::new(io::ErrorKind::TimedOut, format!("no handshake within {HANDSHAKE_TIMEOUT:?}"));
+            refused.note(from, &late);
+            None
+        }
+    }
+}
+
+/// Counts what was refused and tells of it, rate-limited.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: AtomicU64,
+    told: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Refusals {
+    fn note(&self, from: SocketAddr, cause: &dyn std::fmt::Display) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let Ok(mut told) = self.told.lock() else { return };
+        let now = Instant::now();
+        let (last, last_count) = told.unwrap_or((now, 0));
+        if told.is_none() || now - last >= LOG_INTERVAL {
+            let since = count - last_count;
+            tracing::warn!(%from, %cause, since, total = count, "cluster port: handshake refused");
+            *told = Some((now, count));
+        }
+    }
+}

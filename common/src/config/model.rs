@@ -1,0 +1,287 @@
+//! What the file says, once it has been read, merged and checked: plain data, complete with every default.
+
+use crate::id::{ClusterId, ServerId, ServerIndex};
+use regex::Regex;
+use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// `cluster-key`; without one every address is loopback.
+    pub cluster_key: Secret,
+    /// `triad`, or the file's first three servers (fewer when there are fewer): the hub's members, in order.
+    pub triad: Vec<ServerId>,
+    /// `data-dir`: each server keeps its data in a folder of it that bears the server's id.
+    pub data_dir: PathBuf,
+    /// `heartbeat-interval`: every server tells the hub that it lives (10 s); down after three missed.
+    pub heartbeat_interval: Duration,
+    /// `clusters`, in file order.
+    pub clusters: Vec<Cluster>,
+}
+
+/// A secret: never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(Arc<[u8]>);
+
+impl Secret {
+    /// The secret bytes; empty when the file has none.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Secret {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(***)" })
+    }
+}
+
+/// A cluster: servers that play the same part.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `id`, unique in the file.
+    pub id: ClusterId,
+    /// `servers`, in file order; a server's place here is its index.
+    pub servers: Vec<Server>,
+    /// `session-cookie`: `JSESSIONID`.
+    pub session_cookie: String,
+    /// `workers`: data-path threads of a web-tier server; `None` = `auto`, one a core.
+    pub workers: Option<NonZeroUsize>,
+    /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.
+    pub hosts: Vec<Host>,
+}
+
+/// One server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `id`, unique in the file.
+    pub id: ServerId,
+    /// Its place in its cluster.
+    pub index: ServerIndex,
+    /// `address`: an IP address or a host name, where the others reach it.
+    pub address: String,
+    /// `port`: the cluster port (6800).
+    pub port: u16,
+    /// `http`: public listeners.
+    pub http: Vec<HttpListener>,
+    /// `load-balance-connect-timeout` (5 s): TCP connect and cluster handshake.
+    pub connect_timeout: Duration,
+    /// `load-balance-socket-timeout` (600 s): a wait for this server that makes no progress.
+    pub balance_socket_timeout: Duration,
+    /// `load-balance-idle-time` (5 s): how long a web-tier keeps an idle socket to this server; below `keepalive_timeout`.
+    pub balance_idle_time: Duration,
+    /// `load-balance-recover-time` (15 s): the longest fail window.
+    pub recover_time: Duration,
+    /// `load-balance-connection-max` (1024): sockets to this server from one web-tier server.
+    pub connection_max: usize,
+    /// `load-balance-queue-timeout` (5 s): how long a request waits for one of them, then 503.
+    pub queue_timeout: Duration,
+    /// `load-balance-weight` (100).
+    pub weight: u32,
+    /// `keepalive-timeout` (15 s): how long this server keeps an idle connection for a new request.
+    pub keepalive_timeout: Duration,
+    /// `socket-timeout` (65 s): a read or write that makes no progress.
+    pub socket_timeout: Duration,
+    /// `request-header-timeout` (10 s): from the first byte of a request to the end of its head.
+    pub request_header_timeout: Duration,
+    /// `shutdown-wait-max` (15 s): how long a graceful stop waits for requests in flight.
+    pub shutdown_wait_max: Duration,
+}
+
+/// A public HTTP listener.
+#[derive(Debug, Clone)]
+pub struct HttpListener {
+    /// `address`: all interfaces (`0.0.0.0`) unless given.
+    pub address: String,
+    /// `port`.
+    pub port: u16,
+}
+
+/// A virtual host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// `id`: the empty default host, or a name, compared without case.
+    pub id: String,
+    /// `aliases`: further names.
+    pub aliases: Vec<String>,
+    /// `regexp`: searched in the host name.
+    pub regexp: Option<Regex>,
+    /// `web-apps`: the longest `id` that is a prefix of the path wins.
+    pub web_apps: Vec<WebApp>,
+    /// `dispatch`: rewrite rules; the first that matches is taken.
+    pub dispatch: Vec<Rule>,
+}
+
+/// A web-app: an app at a path.
+#[derive(Debug, Clone)]
+pub struct WebApp {
+    /// `id`: the path prefix without a trailing slash; empty for the root.
+    pub id: String,
+    /// `root-directory`: an app's folder, static unless it has an `app.yaml` with a command (design/APPS.md).
+    pub root_directory: PathBuf,
+    /// `session-config`.
+    pub session: SessionConfig,
+}
+
+/// `session-config`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// `use-persistent-store` (true): sessions are saved on the hub.
+    pub use_persistent_store: bool,
+    /// `always-save-session` (false): save all attributes at the end of each request.
+    pub always_save_session: bool,
+    /// `session-timeout` (30 min); zero = never.
+    pub session_timeout: Duration,
+    /// `session-max` (8192): sessions in a server's memory; the hub keeps the rest.
+    pub session_max: usize,
+    /// `save-mode`.
+    pub save_mode: SaveMode,
+    /// `reuse-session-id` (true): an unknown id in a cookie may become a session's.
+    pub reuse_session_id: bool,
+    /// `save-timeout` (2 s): how long an answer waits for the hub.
+    pub save_timeout: Duration,
+    /// `on-hub-loss`.
+    pub on_hub_loss: OnHubLoss,
+    /// `cookie`.
+    pub cookie: CookieConfig,
+}
+
+/// `save-mode`: when a session's changes go to the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveMode {
+    /// Before the answer leaves (the default): an answered change is safe.
+    BeforeResponse,
+    /// After the answer has left (Resin's default): faster, the last change can be lost.
+    AfterRequest,
+    /// When the server stops.
+    OnShutdown,
+}
+
+/// `on-hub-loss`: what an answer does when the hub can't be reached within `save-timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnHubLoss {
+    /// It leaves; the change stays in memory and is sent when the hub is back (the default).
+    Serve,
+    /// It becomes a 503.
+    Fail,
+}
+
+/// `cookie`: the session cookie's attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieConfig {
+    /// `path`: `/`.
+    pub path: String,
+    /// `domain`: none.
+    pub domain: Option<String>,
+    /// `secure`: `auto` = when the request came over TLS.
+    pub secure: CookieSecure,
+    /// `http-only`: true.
+    pub http_only: bool,
+    /// `same-site`: lax.
+    pub same_site: SameSite,
+    /// `max-age`: none, a session cookie of the browser.
+    pub max_age: Option<Duration>,
+}
+
+/// The cookie's `Secure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieSecure {
+    /// Set when the request came over TLS.
+    Auto,
+    /// Always set.
+    Always,
+    /// Never set.
+    Never,
+}
+
+/// The cookie's `SameSite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// `Lax`.
+    Lax,
+    /// `Strict`.
+    Strict,
+    /// `None`.
+    None,
+}
+
+/// A rewrite rule of `dispatch`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// `regexp`: searched in the decoded, normalised path; `None` matches all.
+    pub regexp: Option<Regex>,
+    /// What a matching request does.
+    pub action: Action,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// `load-balance`: to a server of a cluster.
+    LoadBalance(LoadBalance),
+}
+
+/// `load-balance`.
+#[derive(Debug, Clone)]
+pub struct LoadBalance {
+    /// `cluster`.
+    pub cluster: ClusterId,
+    /// `strategy`.
+    pub strategy: Strategy,
+    /// `sticky-sessions` (true): by the prefix of the cluster's session cookie.
+    pub sticky_sessions: bool,
+}
+
+/// `strategy`: how a server is chosen for a request without a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// By load (the default).
+    Adaptive,
+    /// The fewest requests in flight.
+    LeastConnection,
+    /// In turn.
+    RoundRobin,
+}
+
+impl Config {
+    /// The server with this id, and its cluster.
+    pub fn server(&self, id: &ServerId) -> Option<(&Cluster, &Server)> {
+        self.clusters
+            .iter()
+            .find_map(|cluster| Some((cluster, cluster.servers.iter().find(|it| it.id == *id)?)))
+    }
+
+    /// The cluster with this id.
+    pub fn cluster(&self, id: &ClusterId) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.id == *id)
+    }
+
+    /// Every server of the file, in file order.
+    pub fn servers(&self) -> impl Iterator<Item = (&Cluster, &Server)> {
+        self.clusters.iter().flat_map(|cluster| cluster.servers.iter().map(move |server| (cluster, server)))
+    }
+
+    /// The hub's members with their addresses, in order.
+    pub fn hub(&self) -> Vec<&Server> {
+        self.triad.iter().filter_map(|id| self.server(id)).map(|(_, server)| server).collect()
+    }
+}
+
+impl Server {
+    /// `address:port` of the cluster port, as a connect takes it.
+    pub fn cluster_address(&self) -> String {
+        if self.address.contains(':') {
+            format!("[{}]:{}", self.address, self.port)
+        } else {
+            format!("{}:{}", self.address, self.port)
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, clock, backoff and telemetry.
+
+pub mod backoff;
+pub mod clock;
+pub mod cluster_port;
+pub mod config;
+pub mod id;
+pub mod rendezvous;
+pub mod session_id;
+pub mod telemetry;

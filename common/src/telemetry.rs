@@ -1,0 +1,30 @@
+//! Logs: one line an event on standard error or in a file, written by a thread of its own so that no request waits for a disk.
+
+use std::{fs::OpenOptions, io, path::Path};
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Keeps the log writer's thread alive; dropped at the very end, it writes out what is left.
+#[derive(Debug)]
+pub struct LogGuard(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
+
+/// Starts logging to `file`, or to standard error without one. `filter` has the syntax of `RUST_LOG`
+/// (`info,triad=debug`).
+///
+/// # Errors
+/// The file can't be opened for appending.
+pub fn start(file: Option<&Path>, filter: &str) -> io::Result<LogGuard> {
+    let (writer, guard): (NonBlocking, WorkerGuard) = match file {
+        Some(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            tracing_appender::non_blocking(file)
+        }
+        None => tracing_appender::non_blocking(io::stderr()),
+    };
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).finish();
+    // A second call (several servers in one process) keeps the first subscriber.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(LogGuard(guard))
+}

@@ -1,0 +1,37 @@
+//! The wire contracts of Copal, generated from the `.proto` files beside this crate.
+
+/// The hub's contracts, package `copal.hub.v1`.
+pub mod hub {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        missing_debug_implementations,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::str_to_string,
+        clippy::unwrap_used,
+        reason = "generated"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("copal.hub.v1");
+    }
+}
+
+/// What an app process calls, package `copal.app.v1`.
+pub mod app {
+    /// Version 1.
+    #[allow(
+        missing_docs,
+        missing_debug_implementations,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::str_to_string,
+        clippy::unwrap_used,
+        reason = "generated"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("copal.app.v1");
+    }
+}
