@@ -87,8 +87,29 @@ impl Hub {
         Ok(loaded.await?.session)
     }
 
+    /// The members as the hub's leader has them.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn members(&self, deadline: Duration) -> Result<Vec<Member>, HubError> {
+        let listed = self
+            .leader
+            .call(deadline, |channel| async move { MembersClient::new(channel).list(ListMembers {}).await });
+        Ok(listed.await?.members)
+    }
+
+    /// The hub server that answers as its leader.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn leader(&self, deadline: Duration) -> Result<ServerId, HubError> {
+        self.members(deadline).await?;
+        let believed = self.leader.believed().map(|(_, server, _)| server.clone());
+        believed.ok_or_else(|| HubError::Refused("the configuration names no hub server".into()))
+    }
+
     /// Registers `member` and keeps it alive with heartbeats until [`Membership::leave`] or a drop.
-    pub fn join(&self, member: proto::hub::v1::Member, heartbeat_interval: Duration) -> Membership {
+    pub fn join(&self, member: Member, heartbeat_interval: Duration) -> Membership {
         Membership::start(self.leader.clone(), member, heartbeat_interval)
     }
 
