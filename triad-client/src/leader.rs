@@ -108,7 +108,7 @@ impl Leader {
         match self.judge(&self.servers[place].0, status) {
             Verdict::Redirected(to) => self.believe(place, to),
             Verdict::Elsewhere(_) | Verdict::Final(_) => {
-                self.believe(place, (place + 1) % self.servers.len())
+                self.believe(place, (place + 1) % self.servers.len());
             }
         }
     }

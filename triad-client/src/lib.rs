@@ -12,8 +12,8 @@ pub use watch::{Watch, WatchTask};
 use common::{cluster_port::ClusterKey, id::ServerId};
 use leader::Leader;
 use proto::hub::v1::{
-    LoadSession, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write,
-    sessions_client::SessionsClient,
+    ListMembers, LoadSession, Member, SessionKey, SessionRecord, members_client::MembersClient,
+    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
 };
 use std::{sync::Arc, time::Duration};
 

@@ -106,7 +106,7 @@ impl Follower {
                 self.members.send_replace(Arc::new(snapshot.members.clone()));
             }
             Some(event::Event::Member(member)) => {
-                self.members.send_modify(|all| place(Arc::make_mut(all), member))
+                self.members.send_modify(|all| place(Arc::make_mut(all), member));
             }
             _ => {}
         }
