@@ -1,7 +1,9 @@
 //! The hub's client: finds the leader, batches writes, retries within a deadline, watches with resume.
 
 use common::{cluster_port::ClusterKey, id::ServerId};
-use proto::hub::v1::{Event, LoadSession, Member, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write};
+use proto::hub::v1::{
+    Event, LoadSession, Member, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
