@@ -7,9 +7,9 @@ use super::{
     host, keys,
     model::{Cluster, HttpListener, Server},
     names,
+    node::{self, Node, Value},
     source::Span,
     units::format_duration,
-    yaml::{self, Node, Value},
 };
 use crate::id::{ClusterId, ServerId, ServerIndex};
 use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
@@ -74,7 +74,7 @@ pub(super) fn layered(node: &Node, layers: &[&Node]) -> Node {
         merged.value = Value::Map(Vec::new());
     }
     if let Value::Map(own) = &mut merged.value {
-        layers.iter().filter_map(|layer| layer.entries()).for_each(|layer| yaml::merge(own, layer));
+        layers.iter().filter_map(|layer| layer.entries()).for_each(|layer| node::merge(own, layer));
     }
     merged
 }
@@ -98,7 +98,8 @@ pub(super) fn decode(
     layers.add(&fields, port_offset);
 
     let servers = servers(&fields, &layers, port_offset, facts);
-    if servers.is_empty() && fields.items("servers").is_empty() && !context.in_default {
+    let listed = fields.get("servers").is_some_and(|node| !node.is_empty());
+    if !listed && !context.in_default {
         context
             .error(id_span, format!("the cluster `{id}` has no servers: list at least one under `servers`"));
     }
@@ -175,7 +176,7 @@ fn server(
             id_span,
             address: address.as_deref(),
             address_span,
-            port: own_port.map(|(port, span)| (port, span.unwrap_or(id_span))),
+            port: own_port.map(|(port, span)| (port, span.unwrap_or(address_span))),
             http: http.iter().map(|(it, span)| (it.address.as_str(), it.port, *span)).collect(),
         },
     );

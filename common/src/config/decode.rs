@@ -2,11 +2,11 @@
 
 use super::{
     keys::{Keys, alternatives, nearest},
+    node::{Entry, Node, Value},
     problem::Report,
     source::{Sources, Span},
     units::{format_duration, parse_duration},
     variables::{Place, Variables, resolve},
-    yaml::{Entry, Node, Value},
 };
 use regex::Regex;
 use std::{
@@ -78,7 +78,7 @@ impl<'a> Context<'a> {
     }
 
     /// A scalar with its variables replaced; `expected` names what it should be.
-    fn scalar(self, node: &Node, expected: &str) -> Option<String> {
+    pub(super) fn scalar(self, node: &Node, expected: &str) -> Option<String> {
         match &node.value {
             Value::Scalar { text, .. } if !node.is_null() => {
                 let directory = self.sources.directory(node.span.file);
@@ -274,7 +274,13 @@ impl<'a> Fields<'a> {
     /// The value of a key that must be there; told as missing otherwise, with what to write.
     pub(super) fn required(&self, key: &str, hint: &str) -> Option<&'a Node> {
         let found = self.get(key);
-        if found.is_none() && !self.context.in_default {
+        // A misspelt key, or one of a later version in its stead, is told already.
+        let told = |entry: &Entry| {
+            let unknown = !self.keys.known.contains(&entry.key.as_str());
+            let meant = nearest(&entry.key, self.keys.known.iter().copied()) == Some(key);
+            self.keys.later.contains(&entry.key.as_str()) || unknown && meant
+        };
+        if found.is_none() && !self.context.in_default && !self.entries.iter().take(100).any(told) {
             self.context.error(self.node.span, format!("{} has no `{key}`: {hint}", self.keys.what));
         }
         found

@@ -6,8 +6,8 @@ use super::{
     keys::{self, Keys},
     model::{CookieSecure, OnHubLoss, SameSite, SaveMode},
     names,
+    node::Node,
     session_overrides::{CookieOverrides, SessionOverrides},
-    yaml::Node,
 };
 use std::{ops::RangeInclusive, time::Duration};
 
