@@ -2,7 +2,7 @@
 
 use super::{
     check::{Facts, Listening},
-    decode::{Context, Fields},
+    decode::{Context, Fields, quoted},
     defaults::DEFAULTS,
     host, keys,
     model::{Cluster, HttpListener, Server},
@@ -122,17 +122,14 @@ pub(super) fn decode(
 
 #[expect(clippy::option_option, reason = "no key, `auto`, or a number")]
 fn workers(fields: &Fields<'_>) -> Option<Option<NonZeroUsize>> {
-    let node = fields.get("workers")?;
-    if matches!(&node.value, Value::Scalar { text, .. } if text == "auto") {
-        return Some(None);
-    }
-    let text = fields.context.string(node)?;
-    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
-    if number.is_none() && text != "auto" {
-        let message = format!("expected `auto` or a whole number from 1 to 1024, found `{text}`");
-        fields.context.error(node.span, message);
-    }
-    Some(number.and_then(NonZeroUsize::new))
+    let number = |text: &str| text.parse().ok().filter(|number| (1..=1024).contains(number));
+    let text = fields.context.checked(fields.get("workers")?, |text| {
+        if text == "auto" || number(text).is_some() {
+            return Ok(());
+        }
+        Err(format!("expected `auto` or a whole number from 1 to 1024, found {}", quoted(text)))
+    })?;
+    Some(number(&text).and_then(NonZeroUsize::new))
 }
 
 fn servers(fields: &Fields<'_>, layers: &Layers<'_>, port_offset: u16, facts: &mut Facts) -> Vec<Server> {

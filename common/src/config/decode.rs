@@ -4,7 +4,7 @@ use super::{
     keys::{Keys, alternatives, nearest},
     node::{Entry, Node, Value},
     problem::Report,
-    source::{Sources, Span},
+    source::{Sources, Span, is_secret},
     units::{format_duration, parse_duration},
     variables::{Place, Variables, resolve},
 };
@@ -92,6 +92,18 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Tells that the value `text` of `node` won't do. What came from a variable that bears a secret's name is not
+    /// repeated, only the variable is.
+    fn refuse(self, node: &Node, text: &str, message: &str) {
+        let message = match &node.value {
+            Value::Scalar { text: raw, .. } if raw.contains("${") && is_secret(raw) && !text.is_empty() => {
+                message.replace(&quoted(text), &quoted(raw)).replace(text, raw)
+            }
+            _ => message.to_owned(),
+        };
+        self.error(node.span, message);
+    }
+
     /// Any text.
     pub(super) fn string(self, node: &Node) -> Option<String> {
         self.scalar(node, "text")
@@ -103,7 +115,7 @@ impl<'a> Context<'a> {
         match check(&text) {
             Ok(()) => Some(text),
             Err(message) => {
-                self.error(node.span, message);
+                self.refuse(node, &text, &message);
                 None
             }
         }
@@ -113,7 +125,7 @@ impl<'a> Context<'a> {
     pub(super) fn path(self, node: &Node) -> Option<PathBuf> {
         let text = self.scalar(node, "a path")?;
         if text.is_empty() || text.contains('\0') {
-            self.error(node.span, format!("expected a path, found {}", quoted(&text)));
+            self.refuse(node, &text, &format!("expected a path, found {}", quoted(&text)));
             return None;
         }
         Some(self.absolute(Path::new(&text), node.span))
@@ -138,7 +150,7 @@ impl<'a> Context<'a> {
         if found.is_none() {
             let near =
                 nearest(&text, words()).map_or(String::new(), |near| format!(": did you mean `{near}`?"));
-            self.error(node.span, format!("expected {expected}, found {}{near}", quoted(&text)));
+            self.refuse(node, &text, &format!("expected {expected}, found {}{near}", quoted(&text)));
         }
         found
     }
@@ -150,7 +162,7 @@ impl<'a> Context<'a> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && bounds.contains(number));
         if number.is_none() {
-            self.error(node.span, format!("expected {expected}, found {}", quoted(&text)));
+            self.refuse(node, &text, &format!("expected {expected}, found {}", quoted(&text)));
         }
         number
     }
@@ -167,7 +179,7 @@ impl<'a> Context<'a> {
             ),
             Err(cause) => cause.to_string(),
         };
-        self.error(node.span, message);
+        self.refuse(node, &text, &message);
         None
     }
 
@@ -183,7 +195,7 @@ impl<'a> Context<'a> {
                 let cause = cause.to_string();
                 // The library's text is a drawing of several lines; the last says what is wrong.
                 let last = cause.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                self.error(node.span, format!("bad regular expression {}: {last}", quoted(&text)));
+                self.refuse(node, &text, &format!("bad regular expression {}: {last}", quoted(&text)));
                 None
             }
         }

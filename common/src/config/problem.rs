@@ -11,6 +11,9 @@ use std::{
 /// The most problems that are printed; the rest are counted.
 const SHOWN_MAX: usize = 100;
 
+/// The most characters of a message.
+const MESSAGE_MAX: usize = 1000;
+
 /// The most problems that are kept.
 const KEPT_MAX: usize = 10_000;
 
@@ -206,9 +209,10 @@ pub(super) struct Report {
 impl Report {
     /// Notes an error.
     pub(super) fn error(&self, span: Span, message: impl Into<String>) {
+        let message = printable(&message.into());
         let mut found = self.found.borrow_mut();
         if found.len() < KEPT_MAX {
-            found.push((span, Severity::Error, message.into()));
+            found.push((span, Severity::Error, message));
         } else {
             self.unkept.set(self.unkept.get() + 1);
         }
@@ -218,7 +222,7 @@ impl Report {
     pub(super) fn warning(&self, span: Span, message: impl Into<String>) {
         let mut found = self.found.borrow_mut();
         if found.len() < KEPT_MAX {
-            found.push((span, Severity::Warning, message.into()));
+            found.push((span, Severity::Warning, printable(&message.into())));
         }
     }
 
@@ -258,6 +262,22 @@ impl Report {
             _ => Err(ConfigErrors { problems: place(errors), unkept }),
         }
     }
+}
+
+/// A message on one line of bounded length, nothing in it that a terminal obeys.
+fn printable(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len().min(MESSAGE_MAX));
+    for it in message.chars().take(MESSAGE_MAX) {
+        if it.is_control() || is_invisible(it) {
+            shown.extend(it.escape_default());
+        } else {
+            shown.push(it);
+        }
+    }
+    if message.chars().nth(MESSAGE_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn placed(sources: &Sources, (span, severity, message): (Span, Severity, String), shown: bool) -> Problem {

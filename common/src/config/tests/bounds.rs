@@ -153,16 +153,21 @@ fn secrets_are_not_shown() {
         format!("cluster-key: !!str {secret}"),
         format!("cluster-key: [{secret}]"),
         "cluster-key: hunter2hunter".to_owned(),
+        "heartbeat-interval: ${DB_PASSWORD}".to_owned(),
+        "clusters: [{id: '${DB_PASSWORD}/', workers: '${DB_PASSWORD}', session-cookie: 'a ${DB_PASSWORD}'}]"
+            .to_owned(),
     ] {
-        let told = load_text(&text).unwrap_err();
+        let mut options = options();
+        options.environment.insert("DB_PASSWORD".to_owned(), secret.to_owned());
+        let told = Files::new(&[("copal.yaml", &text)]).load("copal.yaml", &options).unwrap_err();
         assert!(!told.contains("hunter2"), "{text}\n{told}");
     }
 }
 
-/// Each of these is a megabyte: a parser whose time grew with the square of the length would never end here.
+/// Each of these is 256 KiB: a parser whose time grew with the square of the length would never end here.
 #[test]
 fn odd_files_are_answered() {
-    let odd = |piece: &str| piece.repeat((1 << 20) / piece.len());
+    let odd = |piece: &str| piece.repeat((1 << 18) / piece.len());
     for piece in [
         "[", "{", "- ", "? ", "a: ", "&a ", "*a ", "!x ", "\"", "'", "\n", "\t", ": ", "[a]: ", "{a: [",
         "|\n", "#", "a,",
@@ -174,7 +179,7 @@ fn odd_files_are_answered() {
 /// The same for what we do with the tree.
 #[test]
 fn many_of_everything_is_answered() {
-    let many = |piece: &dyn Fn(usize) -> String| (0..20_000).map(piece).collect::<Vec<_>>().join(", ");
+    let many = |piece: &dyn Fn(usize) -> String| (0..4_000).map(piece).collect::<Vec<_>>().join(", ");
     let clusters = many(&|n| format!("{{id: c{n}}}"));
     let rules = many(&|n| format!("{{load-balance: {{regexp: x, cluster: d{n}}}}}"));
     let keys = many(&|n| format!("k{n}: 1"));
@@ -190,4 +195,14 @@ fn many_of_everything_is_answered() {
     ] {
         assert!(load_text(&text).unwrap_err().contains("errors"), "{}", &text[..80]);
     }
+}
+
+#[test]
+fn what_a_terminal_obeys_is_not_printed() {
+    let told =
+        load_text("\"a\\e[2J\\nb\": 1\nheartbeat-interval: \"1s\\e[31m\\n\"\nx\u{202e}y: 1").unwrap_err();
+    assert!(told.contains(r"unknown key `a\u{1b}[2J\nb` in the file"), "{told}");
+    assert!(!told.contains(['\u{1b}', '\u{202e}', '\r']), "{told}");
+    let long = load_text(&format!("{}: 1", "k".repeat(900))).unwrap_err();
+    assert!(long.len() < 2500, "{long}");
 }
