@@ -1,0 +1,39 @@
+//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once.
+
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What the operator wants, by signals.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// Listens from now on.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next wish to stop.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Cancels `token` when standard input ends.
+pub(crate) fn stop_with_stdin(token: CancellationToken) {
+    tokio::spawn(async move {
+        let mut stdin = tokio::io::stdin();
+        let mut ignored = [0; 64];
+        while let Ok(1..) = stdin.read(&mut ignored).await {}
+        token.cancel();
+    });
+}
