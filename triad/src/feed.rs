@@ -194,7 +194,10 @@ mod tests {
     fn a_watcher_that_comes_back_misses_nothing() {
         let feed = Feed::default();
         for revision in 1..=6 {
-            feed.publish(revision, vec![moved(if revision % 2 == 0 { "a" } else { "b" }, &format!("s{revision}"))]);
+            feed.publish(
+                revision,
+                vec![moved(if revision % 2 == 0 { "a" } else { "b" }, &format!("s{revision}"))],
+            );
         }
         let mut a = feed.watch("a", 3, || unreachable!("the events are known"));
         let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];

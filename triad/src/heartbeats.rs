@@ -81,9 +81,9 @@ impl Heartbeats {
             present.insert(process);
         }
         // A registration that is under way is not a member yet: it keeps what was heard of it for a window.
-        inner.heard.retain(|it, at| {
-            present.contains(it) || now.saturating_duration_since(*at) < interval * MISSED
-        });
+        inner
+            .heard
+            .retain(|it, at| present.contains(it) || now.saturating_duration_since(*at) < interval * MISSED);
         inner.suspects.retain(|it, _| present.contains(it));
         overdue
     }
@@ -116,7 +116,10 @@ mod tests {
         heartbeats.heard("a", 7, start + INTERVAL);
         assert_eq!(heartbeats.overdue(members.iter(), INTERVAL, start + INTERVAL * 2), []);
         assert_eq!(heartbeats.overdue(members.iter(), INTERVAL, start + INTERVAL * 3), [down("b")]);
-        assert_eq!(heartbeats.overdue(members.iter(), INTERVAL, start + INTERVAL * 4), [down("a"), down("b")]);
+        assert_eq!(
+            heartbeats.overdue(members.iter(), INTERVAL, start + INTERVAL * 4),
+            [down("a"), down("b")]
+        );
         heartbeats.heard("a", 6, start + INTERVAL * 4);
         assert_eq!(heartbeats.overdue(members[..1].iter(), INTERVAL, start + INTERVAL * 4), [down("a")]);
     }

@@ -1,14 +1,8 @@
 //! What the services share, and what a leader does by itself: confirm itself to watchers, expire, and miss heartbeats.
 
 use crate::{
-    Caller, HubServerConfig,
-    feed::Feed,
-    heartbeats::Heartbeats,
-    proposer::Proposer,
-    raft::node::Node,
-    reader::Reader,
-    refusal::Refusal,
-    state::Reply,
+    Caller, HubServerConfig, feed::Feed, heartbeats::Heartbeats, proposer::Proposer, raft::node::Node,
+    reader::Reader, refusal::Refusal, state::Reply,
 };
 use common::{clock::Clock, id::ServerId};
 use proto::hub::v1::{Command, ExpireSessions, SetMemberState, command};

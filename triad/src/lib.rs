@@ -56,7 +56,9 @@ pub struct HubServerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum TriadError {
     /// This server is not in the list, or the list is empty or too long.
-    #[error("server {me} can't be a hub server: the hub has {servers:?}, expected one to three with {me} among them")]
+    #[error(
+        "server {me} can't be a hub server: the hub has {servers:?}, expected one to three with {me} among them"
+    )]
     NotInHub {
         /// This server.
         me: ServerId,
@@ -72,6 +74,9 @@ pub enum TriadError {
     /// The Raft library refuses.
     #[error("the hub's Raft can't start: {0}")]
     Raft(String),
+    /// The storage, or Raft itself, has failed while running.
+    #[error("the hub has failed: {0}")]
+    Failed(String),
 }
 
 /// Where a hub server stands, for logs and the status page.
@@ -201,7 +206,7 @@ impl Triad {
 
     /// Resolves to the cause when the storage, or Raft itself, has failed for good: this server acknowledges nothing more and
     /// should end. Pending otherwise.
-    pub async fn failed(&self) -> String {
-        self.hub.node().failure().await
+    pub async fn failed(&self) -> TriadError {
+        TriadError::Failed(self.hub.node().failure().await)
     }
 }

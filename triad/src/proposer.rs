@@ -3,10 +3,7 @@
 
 use crate::{command, raft::node::Node, refusal::Refusal, state::Reply};
 use common::clock::Clock;
-use futures_util::{
-    FutureExt, StreamExt,
-    stream::FuturesUnordered,
-};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use proto::hub::v1::Command;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -136,7 +133,8 @@ fn collect(
     let mut candidate = Some(first);
     while let Some(proposal) = candidate {
         let fits = commands.is_empty()
-            || (bytes + proposal.bytes <= ENTRY_BYTES && commands.len() + proposal.commands.len() <= ENTRY_COMMANDS);
+            || (bytes + proposal.bytes <= ENTRY_BYTES
+                && commands.len() + proposal.commands.len() <= ENTRY_COMMANDS);
         if !fits {
             *next = Some(proposal);
             break;

@@ -1,12 +1,13 @@
 //! Serves gRPC on an authenticated connection of the cluster port.
 
-use common::{cluster_port::Authenticated, id::ServerId};
+use common::{cluster_port::Peer, id::ServerId};
 use hyper::{Request, body::Incoming, server::conn::http2};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
@@ -14,9 +15,9 @@ use tower::ServiceExt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller(pub ServerId);
 
-/// Serves `routes` until the other side closes the connection, it breaks, or the future is dropped.
-pub async fn serve_grpc(connection: Authenticated, routes: Routes) {
-    let caller = Caller(connection.peer.id);
+/// Serves `routes` to `peer` until it closes the connection, the connection breaks, or the future is dropped.
+pub async fn serve_grpc(stream: TcpStream, peer: Peer, routes: Routes) {
+    let caller = Caller(peer.id);
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
         routes.clone().oneshot(request)
@@ -29,7 +30,7 @@ pub async fn serve_grpc(connection: Authenticated, routes: Routes) {
         .max_concurrent_streams(4096)
         .keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(10));
-    let served = server.serve_connection(TokioIo::new(connection.stream), TowerToHyperService::new(service)).await;
+    let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await;
     if let Err(cause) = served {
         tracing::debug!(%cause, "a gRPC connection of the cluster port broke");
     }

@@ -42,13 +42,19 @@ pub(crate) enum IdentityError {
     #[error("the file hub/{FILE} has format {0}, this server knows {FORMAT}: upgrade it")]
     Format(u32),
     /// Part of the folder was deleted.
-    #[error("the folder hub has an identity but no log: part of it was deleted. Delete all of it so that this server joins anew")]
+    #[error(
+        "the folder hub has an identity but no log: part of it was deleted. Delete all of it so that this server joins anew"
+    )]
     NoLog,
     /// Part of the folder was deleted.
-    #[error("the folder hub has a log but no identity: part of it was deleted. Delete all of it so that this server joins anew")]
+    #[error(
+        "the folder hub has a log but no identity: part of it was deleted. Delete all of it so that this server joins anew"
+    )]
     NoIdentity,
     /// The configuration names other servers.
-    #[error("the folder hub belongs to server {found} of a hub of {there}; the configuration has {here} and this is {me}")]
+    #[error(
+        "the folder hub belongs to server {found} of a hub of {there}; the configuration has {here} and this is {me}"
+    )]
     Servers {
         /// Whose folder it is.
         found: String,
@@ -176,7 +182,9 @@ pub(crate) async fn join(
         }
         if !told && answers.iter().flatten().any(|it| it.member) {
             told = true;
-            tracing::warn!("this hub server has no data and the hub has: it takes all of it in before it votes");
+            tracing::warn!(
+                "this hub server has no data and the hub has: it takes all of it in before it votes"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_INTERVAL) => {}
@@ -233,6 +241,8 @@ async fn found(raft: &Raft, peers: &Peers, standing: &Standing) {
 fn is_up_to_date(raft: &Raft) -> bool {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    let (Some(cluster), Some(local)) = (&metrics.cluster_committed, &metrics.local_committed) else { return false };
+    let (Some(cluster), Some(local)) = (&metrics.cluster_committed, &metrics.local_committed) else {
+        return false;
+    };
     metrics.vote.committed && cluster.leader_id == metrics.vote.leader_id && local >= cluster
 }

@@ -141,9 +141,11 @@ mod tests {
 
     #[test]
     fn entries_survive_the_wire() {
-        let membership =
-            Membership::new(vec![[0, 1].into(), [0, 1, 2].into()], BTreeMap::from([(0, ()), (1, ()), (2, ())]))
-                .unwrap();
+        let membership = Membership::new(
+            vec![[0, 1].into(), [0, 1, 2].into()],
+            BTreeMap::from([(0, ()), (1, ()), (2, ())]),
+        )
+        .unwrap();
         for payload in [
             EntryPayload::Blank,
             EntryPayload::Normal(Data(Bytes::from_static(b"batch"))),

@@ -81,19 +81,9 @@ impl Log {
         self.write(Write::Stop).await
     }
 
-    /// Bytes of the retained entries after `index`, with their records' heads.
-    pub(crate) fn bytes_after(&self, index: u64) -> u64 {
-        self.lock().bytes_after(index)
-    }
-
     /// The greatest index up to which entries can go so that at least `keep` bytes of entries at or before `upto` stay.
     pub(crate) fn purgeable(&self, upto: u64, keep: u64) -> Option<u64> {
         self.lock().purgeable(upto, keep)
-    }
-
-    /// The last entry's index.
-    pub(crate) fn last_index(&self) -> Option<u64> {
-        self.lock().last().map(|it| it.index)
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {

@@ -82,7 +82,8 @@ impl Machine {
             EntryPayload::Membership(it) => (None, Some(it), 0),
             EntryPayload::Normal(data) => {
                 let bytes = data.0.len() as u64;
-                let refused = |cause| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {index}: {cause}"));
+                let refused =
+                    |cause| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {index}: {cause}"));
                 (Some(command::decode(data.0).map_err(refused)?), None, bytes)
             }
         };
@@ -137,7 +138,10 @@ impl RaftStateMachine<Types> for Machine {
         let install = move || {
             let (meta, state) = snapshot.read().map_err(io::Error::other)?;
             if meta.last_log_id != expected.last_log_id {
-                let text = format!("a snapshot at {:?} where one at {:?} was meant", meta.last_log_id, expected.last_log_id);
+                let text = format!(
+                    "a snapshot at {:?} where one at {:?} was meant",
+                    meta.last_log_id, expected.last_log_id
+                );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
             snapshots.keep(&meta, snapshot)?;

@@ -58,7 +58,8 @@ struct Peer {
 impl Peers {
     /// Channels that connect when they are first used.
     pub(crate) fn new(me: &ServerId, servers: &[(ServerId, String)], key: &ClusterKey) -> Self {
-        let channel = |to: &ServerId, address: &str| channel(me.clone(), to.clone(), address.to_owned(), key.clone());
+        let channel =
+            |to: &ServerId, address: &str| channel(me.clone(), to.clone(), address.to_owned(), key.clone());
         let peers = servers.iter().map(|(to, address)| Peer {
             append: channel(to, address),
             control: channel(to, address),
@@ -135,7 +136,12 @@ impl Network {
         Ok(client.max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
     }
 
-    async fn ask(&self, request: VoteRequest<Types>, pre: bool, option: RPCOption) -> Rpc<VoteResponse<Types>> {
+    async fn ask(
+        &self,
+        request: VoteRequest<Types>,
+        pre: bool,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<Types>> {
         let request = wire::RaftVoteRequest {
             vote: Some(codec::put_vote(&request.vote)),
             last: request.last_log_id.as_ref().map(codec::put_log_id),
@@ -304,12 +310,7 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
-type SnapshotOf = Snapshot<
-    openraft::type_config::alias::CommittedLeaderIdOf<Types>,
-    u64,
-    (),
-    SnapshotFile,
->;
+type SnapshotOf = Snapshot<openraft::type_config::alias::CommittedLeaderIdOf<Types>, u64, (), SnapshotFile>;
 
 /// A snapshot's file as a stream, read on a blocking thread as fast as the other side takes it.
 fn pieces(start: wire::SnapshotStart, snapshot: SnapshotFile) -> ReceiverStream<wire::SnapshotPiece> {

@@ -9,13 +9,7 @@ use super::{
     server::RaftService,
     snapshots::Snapshots,
 };
-use crate::{
-    HubRole, HubServerConfig, TriadError,
-    disk::Folder,
-    feed::Feed,
-    refusal::Refusal,
-    state::Reply,
-};
+use crate::{HubRole, HubServerConfig, TriadError, disk::Folder, feed::Feed, refusal::Refusal, state::Reply};
 use openraft::{
     Config, Instant, LinearizerOption, ServerState, SnapshotPolicy,
     async_runtime::WatchReceiver,
@@ -146,11 +140,6 @@ impl Node {
     /// The state, for reading.
     pub(crate) fn view(&self) -> &View {
         &self.view
-    }
-
-    /// Servers in the hub.
-    pub(crate) fn servers(&self) -> u64 {
-        self.servers
     }
 
     /// Whether this server takes part in votes.
@@ -337,7 +326,10 @@ impl Node {
             at.is_some_and(|at| at.elapsed() < Duration::from_secs(1))
         };
         let matched = metrics.replication.as_ref()?.iter();
-        matched.filter(|(node, _)| **node != self.me && recent(node)).max_by_key(|(_, at)| **at).map(|(node, _)| *node)
+        matched
+            .filter(|(node, _)| **node != self.me && recent(node))
+            .max_by_key(|(_, at)| **at)
+            .map(|(node, _)| *node)
     }
 
     /// Stops Raft and closes the log.

@@ -60,7 +60,9 @@ async fn answer<T>(call: impl Future<Output = T>) -> Result<T, Status> {
 }
 
 /// The requests of a stream up to its end or first error.
-fn requests(stream: Streaming<wire::AppendEntries>) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send {
+fn requests(
+    stream: Streaming<wire::AppendEntries>,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send {
     let decode = |request: Result<wire::AppendEntries, Status>| async {
         match request.map(codec::append) {
             Ok(Ok(request)) => Some(request),
@@ -90,7 +92,10 @@ impl wire::raft_server::Raft for RaftService {
         Ok(Response::new(Box::pin(replies)))
     }
 
-    async fn vote(&self, request: Request<wire::RaftVoteRequest>) -> Result<Response<wire::RaftVoteReply>, Status> {
+    async fn vote(
+        &self,
+        request: Request<wire::RaftVoteRequest>,
+    ) -> Result<Response<wire::RaftVoteReply>, Status> {
         self.refuse_without_data()?;
         let request = request.into_inner();
         let vote = VoteRequest {
@@ -98,8 +103,11 @@ impl wire::raft_server::Raft for RaftService {
             last_log_id: request.last.as_ref().map(codec::log_id),
             leadership_transfer: request.leadership_transfer,
         };
-        let reply =
-            if request.pre { answer(self.raft.pre_vote(vote)).await } else { answer(self.raft.vote(vote)).await };
+        let reply = if request.pre {
+            answer(self.raft.pre_vote(vote)).await
+        } else {
+            answer(self.raft.vote(vote)).await
+        };
         let reply = reply?.map_err(|it| stopped(&it))?;
         Ok(Response::new(wire::RaftVoteReply {
             vote: Some(codec::put_vote(&reply.vote)),
@@ -128,7 +136,10 @@ impl wire::raft_server::Raft for RaftService {
                 return Err(Status::invalid_argument("a snapshot has one start"));
             };
             if receiving.length() + data.len() as u64 > start.length {
-                return Err(Status::invalid_argument(format!("a snapshot of {} bytes is longer", start.length)));
+                return Err(Status::invalid_argument(format!(
+                    "a snapshot of {} bytes is longer",
+                    start.length
+                )));
             }
             let add = move || receiving.add(&data).map(|()| receiving);
             receiving = tokio::task::spawn_blocking(add).await.map_err(|it| stopped(&it))?.map_err(disk)?;

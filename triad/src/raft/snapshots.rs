@@ -148,7 +148,10 @@ impl Snapshots {
     pub(crate) fn receive(&self, purpose: &str) -> io::Result<Receiving> {
         let name = format!("{purpose}-{:016x}.tmp", rand::random::<u64>());
         let file = self.disk.create(&name)?;
-        Ok(Receiving { file: Some(SnapshotFile { name, file, length: 0, content: None }), disk: self.disk.clone() })
+        Ok(Receiving {
+            file: Some(SnapshotFile { name, file, length: 0, content: None }),
+            disk: self.disk.clone(),
+        })
     }
 
     /// Makes a finished file the newest snapshot, durably, and removes the one before. An older one than the newest is
@@ -189,7 +192,9 @@ pub(crate) struct Receiving {
 impl Receiving {
     /// Adds bytes.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Err(io::Error::other("a snapshot's file is finished")) };
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("a snapshot's file is finished"));
+        };
         file.file.write_at(file.length, bytes)?;
         file.length += bytes.len() as u64;
         Ok(())
@@ -230,7 +235,8 @@ impl Drop for Receiving {
 }
 
 fn name_of(last: Option<&LogId>) -> String {
-    let (index, term, node) = last.map_or((0, 0, 0), |it| (it.index, it.leader_id.term, it.leader_id.node_id));
+    let (index, term, node) =
+        last.map_or((0, 0, 0), |it| (it.index, it.leader_id.term, it.leader_id.node_id));
     format!("{index:020}-{term}-{node}.snapshot")
 }
 

@@ -1,7 +1,7 @@
 //! What requests may hold. A refusal names the field, its value and what was expected.
 
-use proto::hub::v1::{SessionKey, SessionWrite, session_write::Write};
 use prost::Message;
+use proto::hub::v1::{SessionKey, SessionWrite, session_write::Write};
 use tonic::Status;
 
 const ID_MAX: usize = 128;
@@ -15,13 +15,19 @@ const TIMEOUT_MAX_MS: u64 = 1000 * 366 * 24 * 3600 * 1000;
 
 fn shown(value: &str) -> String {
     let shown: String = value.chars().take(40).collect();
-    if shown.len() < value.len() { format!("{shown:?}… ({} bytes)", value.len()) } else { format!("{value:?}") }
+    if shown.len() < value.len() {
+        format!("{shown:?}… ({} bytes)", value.len())
+    } else {
+        format!("{value:?}")
+    }
 }
 
 fn name(field: &str, value: &str, max: usize) -> Result<(), Status> {
     if value.is_empty() || value.len() > max || value.contains('\0') {
         let found = shown(value);
-        return Err(Status::invalid_argument(format!("{field} is {found}: expected 1 to {max} bytes without NUL")));
+        return Err(Status::invalid_argument(format!(
+            "{field} is {found}: expected 1 to {max} bytes without NUL"
+        )));
     }
     Ok(())
 }
@@ -42,7 +48,9 @@ pub(super) fn key(field: &str, key: Option<&SessionKey>) -> Result<(), Status> {
 pub(super) fn writes(writes: &[SessionWrite]) -> Result<usize, Status> {
     if writes.len() > WRITES_MAX {
         let count = writes.len();
-        return Err(Status::invalid_argument(format!("writes has {count} entries: expected at most {WRITES_MAX}")));
+        return Err(Status::invalid_argument(format!(
+            "writes has {count} entries: expected at most {WRITES_MAX}"
+        )));
     }
     let mut bytes = 0;
     for (place, it) in writes.iter().enumerate() {
@@ -69,7 +77,9 @@ fn write(place: usize, write: &SessionWrite) -> Result<(), Status> {
             server(&field("save.owner"), &save.owner)?;
             if save.timeout_ms > TIMEOUT_MAX_MS {
                 let (name, found) = (field("save.timeout_ms"), save.timeout_ms);
-                return Err(Status::invalid_argument(format!("{name} is {found}: expected at most {TIMEOUT_MAX_MS}")));
+                return Err(Status::invalid_argument(format!(
+                    "{name} is {found}: expected at most {TIMEOUT_MAX_MS}"
+                )));
             }
             Ok(())
         }
@@ -79,7 +89,10 @@ fn write(place: usize, write: &SessionWrite) -> Result<(), Status> {
             key(&field("claim.key"), claim.key.as_ref())?;
             server(&field("claim.owner"), &claim.owner)
         }
-        None => Err(Status::invalid_argument(format!("{}: expected save, touch, remove or claim", field("write")))),
+        None => Err(Status::invalid_argument(format!(
+            "{}: expected save, touch, remove or claim",
+            field("write")
+        ))),
     }
 }
 

@@ -2,9 +2,7 @@
 
 use super::input;
 use crate::{command, hub::Hub, state::Reply};
-use proto::hub::v1::{
-    LoadSession, LoadedSession, SessionOutcomes, WriteSessions, sessions_server::Sessions,
-};
+use proto::hub::v1::{LoadSession, LoadedSession, SessionOutcomes, WriteSessions, sessions_server::Sessions};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 

@@ -74,7 +74,8 @@ mod tests {
         let (mut members, mut changes) = (Members::default(), Vec::new());
         members.register(member("a", 5), 10, &mut changes);
         members.register(member("a", 6), 20, &mut changes);
-        let down = |started_ms| SetMemberState { id: "a".into(), started_ms, state: MemberState::Down.into() };
+        let down =
+            |started_ms| SetMemberState { id: "a".into(), started_ms, state: MemberState::Down.into() };
         members.set_state(&down(5), 30, &mut changes);
         assert_eq!(members.get("a").unwrap().state(), MemberState::Active);
         members.set_state(&down(6), 40, &mut changes);

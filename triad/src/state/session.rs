@@ -79,7 +79,11 @@ impl Session {
         SessionRecord {
             key: Some(key),
             version: self.version,
-            attributes: self.attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+            attributes: self
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.clone()))
+                .collect(),
             owner: self.owner.clone(),
             created_ms: self.created_ms,
             accessed_ms: self.accessed_ms,
@@ -267,11 +271,7 @@ impl Sessions {
         self.sessions.iter().map(|(key, session)| SnapshotSession {
             record: Some(session.record(key.parts())),
             indexed_ms: session.indexed_ms,
-            saves: session
-                .saves
-                .iter()
-                .map(|&(save_id, version)| SaveMark { save_id, version })
-                .collect(),
+            saves: session.saves.iter().map(|&(save_id, version)| SaveMark { save_id, version }).collect(),
         })
     }
 

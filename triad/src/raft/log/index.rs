@@ -164,11 +164,6 @@ impl Index {
         self.files.get(&segment).cloned().ok_or_else(gone)
     }
 
-    pub(super) fn bytes_after(&self, index: u64) -> u64 {
-        let after = self.slots.iter().rev().take_while(|it| it.id.index > index);
-        after.map(|it| it.bytes as u64).sum()
-    }
-
     pub(super) fn purgeable(&self, upto: u64, keep: u64) -> Option<u64> {
         let mut kept = 0;
         let candidates = self.slots.iter().rev().filter(|it| it.id.index <= upto);

@@ -101,14 +101,16 @@ impl Replay {
         let name = file_name(number);
         let file = disk.open(&name)?;
         let bytes = Bytes::from(read_whole(&*file)?);
-        let damaged =
-            |offset: usize, cause: String| LogError::Damaged { file: name.clone(), offset, cause };
+        let damaged = |offset: usize, cause: String| LogError::Damaged { file: name.clone(), offset, cause };
         let (mut offset, mut greatest) = (0, None);
         let torn = loop {
             match frame::read(&bytes, offset) {
                 Ok(Some(record)) => {
-                    let place =
-                        Place { segment: number, offset: offset as u64, length: record.end - offset - frame::HEAD };
+                    let place = Place {
+                        segment: number,
+                        offset: offset as u64,
+                        length: record.end - offset - frame::HEAD,
+                    };
                     if offset == 0 {
                         self.head(&record, number, oldest).map_err(|cause| match cause {
                             HeadError::Format(found) => LogError::Format { file: name.clone(), found },
@@ -148,7 +150,8 @@ impl Replay {
         if record.kind != kind::SEGMENT {
             return Err(HeadError::Other(format!("it begins with a record of kind {}", record.kind)));
         }
-        let head = LogSegmentHead::decode(record.payload.clone()).map_err(|it| HeadError::Other(it.to_string()))?;
+        let head =
+            LogSegmentHead::decode(record.payload.clone()).map_err(|it| HeadError::Other(it.to_string()))?;
         if head.format != FORMAT {
             return Err(HeadError::Format(head.format));
         }
