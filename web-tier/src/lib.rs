@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The web tier: takes browsers' requests and forwards each to a server of an app tier, over the cluster port.
+//!
+//! The files follow the life of a request: [`bind`](bind()) → `accept` → `connection` → `normalise` → `host` and `rules` →
+//! `balance` and `sticky` → `pool` → `forward` → `counters`. `proxy` calls them, one function a phase; a phase's module knows
+//! nothing of the next. Each worker is an OS thread with a runtime, listeners, pools and counters of its own: nothing that is
+//! written per request is shared between threads. docs/life-of-a-request.md tells the story.
+
+mod accept;
+mod balance;
+mod bind;
+mod body;
+mod connection;
+mod counters;
+mod deadline;
+mod error;
+mod forward;
+mod host;
+mod io;
+mod normalise;
+mod pool;
+mod proxy;
+mod request_id;
+mod rules;
+mod saved;
+mod sticky;
+mod tier;
+mod upstream;
+mod worker;
+
+pub use bind::{BindError, Bound, bind};
+pub use counters::Totals;
+pub use tier::{WebTier, WebTierConfig, WebTierError};
+
+#[cfg(test)]
+mod tests;

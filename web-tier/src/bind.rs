@@ -1,0 +1,122 @@
+//! Binds the public listeners, before anything is served: one socket a worker and address, with `SO_REUSEPORT`, so that the
+//! kernel spreads connections over the workers.
+
+use common::{config::Config, id::ServerId};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    thread::available_parallelism,
+};
+
+/// Connections that wait in the kernel for a worker; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// The bound listeners of one server.
+#[derive(Debug)]
+pub struct Bound {
+    /// For each worker, a socket for each address.
+    pub(crate) workers: Vec<Vec<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// The addresses, in the order of the file's `http` listeners, with the ports that the system chose for port 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// Why a listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The configuration has no such server.
+    #[error("server {0} is not in the configuration file")]
+    UnknownServer(ServerId),
+    /// The address is no IP address, and no name that resolves to one.
+    #[error("http listener {address}: can't resolve the address: {cause}")]
+    Resolve {
+        /// As the file has it.
+        address: String,
+        /// The resolver's answer.
+        cause: io::Error,
+    },
+    /// Another process listens there.
+    #[error("http listener {0}: the address is in use by another process")]
+    InUse(SocketAddr),
+    /// The system refused, for example a port below 1024 without the right to it.
+    #[error("http listener {address}: {cause}")]
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        cause: io::Error,
+    },
+}
+
+/// Binds all `http` listeners of server `me`, once for each of its workers.
+///
+/// # Errors
+/// See [`BindError`]; what was bound until then is closed again.
+pub fn bind(config: &Config, me: &ServerId) -> Result<Bound, BindError> {
+    let (cluster, server) = config.server(me).ok_or_else(|| BindError::UnknownServer(me.clone()))?;
+    let workers = cluster.workers.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
+    let mut bound = Bound { workers: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    for listener in &server.http {
+        let asked = resolve(&listener.address, listener.port)?;
+        let sockets = bind_group(asked, workers).map_err(|cause| match cause.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(asked),
+            _ => BindError::Refused { address: asked, cause },
+        })?;
+        let real = sockets[0].local_addr().map_err(|cause| BindError::Refused { address: asked, cause })?;
+        bound.addresses.push(real);
+        for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
+            worker.push(socket);
+        }
+    }
+    Ok(bound)
+}
+
+fn resolve(address: &str, port: u16) -> Result<SocketAddr, BindError> {
+    let failed = |cause| BindError::Resolve { address: format!("{address}:{port}"), cause };
+    let mut found = (address.trim_matches(['[', ']']), port).to_socket_addrs().map_err(failed)?;
+    found.next().ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// `workers` listening sockets on one address.
+///
+/// `SO_REUSEPORT` would let a second Copal process join the port without a word and take half of its connections. So the first
+/// socket binds and listens *without* it, which fails when anyone at all is there; only then does it get the option, and the
+/// others join it. Every Copal process begins this way, so no two can ever share a port. The order bind, listen, option matters:
+/// between two sockets that are bound but don't listen yet, `SO_REUSEADDR` alone would see no conflict.
+fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let first = socket(address)?;
+    first.bind(&address.into())?;
+    first.listen(BACKLOG)?;
+    first.set_reuse_port(true)?;
+    let first = TcpListener::from(first);
+    let real = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        let next = socket(real)?;
+        next.set_reuse_port(true)?;
+        next.bind(&real.into())?;
+        next.listen(BACKLOG)?;
+        sockets.push(next.into());
+    }
+    Ok(sockets)
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the connections of the former process to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! What a worker counts. Only its own thread writes, so a count is a plain load and store, and the counters of two workers
+//! never share a cache line.
+
+use http::StatusCode;
+use std::{
+    iter::Sum,
+    ops::Add,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// One count, written by one thread and read by any.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub(crate) fn up(&self) {
+        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// One less, for what is counted while it lasts.
+    pub(crate) fn down(&self) {
+        self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A worker's counters, on cache lines of their own (two: processors fetch lines in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counters {
+    pub(crate) connections: Count,
+    pub(crate) connections_open: Count,
+    pub(crate) requests: Count,
+    pub(crate) requests_active: Count,
+    pub(crate) retries: Count,
+    pub(crate) upstream_failures: Count,
+    pub(crate) queue_refusals: Count,
+    /// Answers by the first digit of their status.
+    answers: [Count; 6],
+}
+
+impl Counters {
+    /// Counts an answer.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        if let Some(count) = self.answers.get(usize::from(status.as_u16() / 100)) {
+            count.up();
+        }
+    }
+
+    /// The counts now.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            connections: self.connections.read(),
+            connections_open: self.connections_open.read(),
+            requests: self.requests.read(),
+            requests_active: self.requests_active.read(),
+            retries: self.retries.read(),
+            upstream_failures: self.upstream_failures.read(),
+            queue_refusals: self.queue_refusals.read(),
+            answers: std::array::from_fn(|class| self.answers[class].read()),
+        }
+    }
+}
+
+/// Counts since the start, of one worker or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections that clients opened.
+    pub connections: u64,
+    /// Clients' connections that are open now.
+    pub connections_open: u64,
+    /// Requests that were read.
+    pub requests: u64,
+    /// Requests that are being answered now.
+    pub requests_active: u64,
+    /// Further tries of requests, on the same or another server.
+    pub retries: u64,
+    /// Connects that failed, and connections that broke or fell silent during a request.
+    pub upstream_failures: u64,
+    /// Requests refused because no socket to their server came free in time.
+    pub queue_refusals: u64,
+    /// Answers by the first digit of their status: `answers[2]` are the 2xx.
+    pub answers: [u64; 6],
+}
+
+impl Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            connections_open: self.connections_open + other.connections_open,
+            requests: self.requests + other.requests,
+            requests_active: self.requests_active + other.requests_active,
+            retries: self.retries + other.retries,
+            upstream_failures: self.upstream_failures + other.upstream_failures,
+            queue_refusals: self.queue_refusals + other.queue_refusals,
+            answers: std::array::from_fn(|class| self.answers[class] + other.answers[class]),
+        }
+    }
+}
+
+impl Sum for Totals {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_over_workers() {
+        let workers = [Counters::default(), Counters::default()];
+        workers[0].requests.up();
+        workers[0].answered(StatusCode::OK);
+        workers[1].requests.up();
+        workers[1].requests_active.up();
+        workers[1].requests_active.down();
+        workers[1].answered(StatusCode::BAD_GATEWAY);
+        let sum: Totals = workers.iter().map(Counters::totals).sum();
+        let expected = Totals { requests: 2, answers: [0, 0, 1, 0, 0, 1], ..Totals::default() };
+        assert_eq!(sum, expected);
+    }
+}

@@ -1,0 +1,198 @@
+//! The time-outs of a client's connection, without a timer per request: reads, writes and phases leave the (coarse) time in a
+//! cell, and the connection's one timer looks at it when it fires.
+//!
+//! The timer is never set further than the shortest time-out, so that a phase that begins meanwhile is still looked at before
+//! its own deadline.
+
+use common::config::Server;
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// The configured time-outs of this server's clients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// `keepalive-timeout`: an idle connection waits this long for a request.
+    pub(crate) keepalive: Duration,
+    /// `request-header-timeout`: from a head's first byte to its last.
+    pub(crate) head: Duration,
+    /// `socket-timeout`: the client takes nothing of the answer, or sends nothing of its body.
+    pub(crate) socket: Duration,
+}
+
+impl Limits {
+    pub(crate) fn new(server: &Server) -> Self {
+        Self {
+            keepalive: server.keepalive_timeout,
+            head: server.request_header_timeout,
+            socket: server.socket_timeout,
+        }
+    }
+
+    fn shortest(&self) -> Duration {
+        self.keepalive.min(self.head).min(self.socket)
+    }
+}
+
+/// Where a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between requests.
+    Idle,
+    /// A request's head has begun.
+    Head,
+    /// A request is with the proxy, its answer's head is not there.
+    Asked,
+    /// The answer's body is under way.
+    Answering,
+}
+
+/// What a connection is to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Look again then.
+    Wait(Instant),
+    /// Nobody asks for anything: close.
+    Idle,
+    /// The head is late: 408 and close.
+    HeadLate,
+    /// The client is stuck, sending or taking: close.
+    ClientStuck,
+    /// The server is silent and nothing of an answer has left: 504.
+    ServerSilent,
+    /// The server is silent in the middle of an answer: break it off.
+    AnswerStuck,
+}
+
+/// What a connection remembers of its progress.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    phase: Cell<Phase>,
+    /// When the phase began.
+    since: Cell<Instant>,
+    /// When anything last moved.
+    moved: Cell<Instant>,
+    read_waits: Cell<bool>,
+    write_waits: Cell<bool>,
+    /// How long the server may be silent.
+    server_silence: Cell<Duration>,
+    /// Set once the request's body has been read to its end, or is not wanted any more.
+    uploaded: RefCell<Option<Arc<AtomicBool>>>,
+}
+
+impl Progress {
+    /// Of a connection that was just accepted. Its first head counts as begun: a client connects to ask.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            phase: Cell::new(Phase::Head),
+            since: Cell::new(now),
+            moved: Cell::new(now),
+            read_waits: Cell::new(false),
+            write_waits: Cell::new(false),
+            server_silence: Cell::new(Duration::MAX),
+            uploaded: RefCell::default(),
+        }
+    }
+
+    /// The client sent bytes.
+    pub(crate) fn read(&self, now: Instant) {
+        self.moved.set(now);
+        self.read_waits.set(false);
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head, now);
+        }
+    }
+
+    /// The client took bytes.
+    pub(crate) fn wrote(&self, now: Instant) {
+        self.moved.set(now);
+        self.write_waits.set(false);
+    }
+
+    /// The proxy wants to read and there is nothing.
+    pub(crate) fn read_waits(&self) {
+        self.read_waits.set(true);
+    }
+
+    /// The proxy wants to write and the client does not take it.
+    pub(crate) fn write_waits(&self) {
+        self.write_waits.set(true);
+    }
+
+    /// The server sent something.
+    pub(crate) fn server_moved(&self, now: Instant) {
+        self.moved.set(now);
+    }
+
+    /// A request's head is complete; `uploaded` becomes true at the end of its body, if it has one.
+    pub(crate) fn asked(&self, now: Instant, uploaded: Option<Arc<AtomicBool>>) {
+        *self.uploaded.borrow_mut() = uploaded;
+        // Connects and queues have time-outs of their own.
+        self.server_silence.set(Duration::MAX);
+        self.enter(Phase::Asked, now);
+    }
+
+    /// It goes to a server that may be silent for this long.
+    pub(crate) fn forwarded(&self, now: Instant, silence: Duration) {
+        self.server_silence.set(silence);
+        self.moved.set(now);
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answering(&self, now: Instant) {
+        self.enter(Phase::Answering, now);
+    }
+
+    /// The answer is complete.
+    pub(crate) fn answered(&self, now: Instant) {
+        self.enter(Phase::Idle, now);
+        *self.uploaded.borrow_mut() = None;
+    }
+
+    fn enter(&self, phase: Phase, now: Instant) {
+        self.phase.set(phase);
+        self.since.set(now);
+        self.moved.set(now);
+    }
+
+    /// What to do at `now`.
+    pub(crate) fn verdict(&self, now: Instant, limits: &Limits) -> Verdict {
+        let (from, limit, verdict) = self.deadline(limits);
+        match from.checked_add(limit) {
+            Some(deadline) if deadline <= now => verdict,
+            Some(deadline) => Verdict::Wait(deadline.min(now + limits.shortest())),
+            None => Verdict::Wait(now + limits.shortest()),
+        }
+    }
+
+    /// From when, how long, and what then.
+    fn deadline(&self, limits: &Limits) -> (Instant, Duration, Verdict) {
+        let moved = self.moved.get();
+        if self.write_waits.get() {
+            return (moved, limits.socket, Verdict::ClientStuck);
+        }
+        match self.phase.get() {
+            Phase::Idle => (self.since.get(), limits.keepalive, Verdict::Idle),
+            Phase::Head => (self.since.get(), limits.head, Verdict::HeadLate),
+            Phase::Asked | Phase::Answering if self.client_is_to_send() => {
+                (moved, limits.socket, Verdict::ClientStuck)
+            }
+            Phase::Asked => (moved, self.server_silence.get(), Verdict::ServerSilent),
+            Phase::Answering => (moved, self.server_silence.get(), Verdict::AnswerStuck),
+        }
+    }
+
+    /// The body is not complete and the proxy waits for more of it; when the server does not take it, the proxy does not read.
+    fn client_is_to_send(&self) -> bool {
+        let uploading = self.uploaded.borrow().as_ref().is_some_and(|done| !done.load(Relaxed));
+        uploading && self.read_waits.get()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Sockets to one server, for one worker: bb8 keeps the idle ones (the newest is used first), a queue of ours bounds how many
+//! there are and how long a request waits.
+//!
+//! bb8 alone would make a request wait out a time-out when a connect fails, and serves waiters in no order. So it is only
+//! asked when it has an idle socket; else a socket is dialled here, where the error is seen, and added to it.
+
+mod places;
+
+use crate::{body::RequestBody, worker::BUFFER_MAX};
+use bb8::{ManageConnection, PooledConnection, QueueStrategy};
+use common::{
+    cluster_port::{self, ClusterKey, Protocol},
+    config::Server,
+    id::ServerId,
+};
+use futures_util::FutureExt;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use places::{Place, Places};
+use std::{fmt, io, rc::Rc, time::Duration};
+use tokio::{task::spawn_local, time::timeout};
+
+/// How long a socket may take, after an answer's end, to be ready for the next request: a client's body may still be on its way.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// bb8 looks for sockets that were idle for too long this often.
+const REAPER_RATE: Duration = Duration::from_secs(1);
+
+/// Connects to one server: what bb8 calls a manager.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    address: String,
+    key: ClusterKey,
+    from: ServerId,
+    to: ServerId,
+    timeout: Duration,
+    http: http1::Builder,
+}
+
+impl Dialler {
+    pub(crate) fn new(server: &Server, me: &ServerId, key: &ClusterKey) -> Self {
+        let mut http = http1::Builder::new();
+        http.max_buf_size(BUFFER_MAX);
+        Self {
+            address: server.cluster_address(),
+            key: key.clone(),
+            from: me.clone(),
+            to: server.id.clone(),
+            timeout: server.connect_timeout,
+            http,
+        }
+    }
+}
+
+/// A socket to a server, with hyper on it.
+pub(crate) struct Socket {
+    sender: http1::SendRequest<RequestBody>,
+    /// It is in the middle of an exchange that will not be completed.
+    abandoned: bool,
+}
+
+impl ManageConnection for Dialler {
+    type Connection = Socket;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<Socket> {
+        let (address, key, protocol) = (&self.address, &self.key, Protocol::Http1);
+        let stream = cluster_port::dial(address, key, &self.from, &self.to, protocol, self.timeout).await?;
+        let (sender, exchange) = self.http.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            if let Err(cause) = exchange.await {
+                tracing::debug!(%cause, "a socket to a server ended");
+            }
+        });
+        Ok(Socket { sender, abandoned: false })
+    }
+
+    async fn is_valid(&self, _socket: &mut Socket) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_broken(&self, socket: &mut Socket) -> bool {
+        socket.abandoned || socket.sender.is_closed()
+    }
+}
+
+/// Why there is no socket for a request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeError {
+    /// As many requests wait already as there may be sockets.
+    #[error("the queue for a socket is full")]
+    QueueFull,
+    /// `load-balance-queue-timeout` is over.
+    #[error("no socket came free within {0:?}")]
+    QueueTimeout(Duration),
+    /// It can't be reached.
+    #[error(transparent)]
+    Connect(io::Error),
+}
+
+/// The sockets to one server.
+pub(crate) struct ServerPool {
+    idle: bb8::Pool<Dialler>,
+    places: Rc<Places>,
+    queue_timeout: Duration,
+}
+
+impl ServerPool {
+    /// Has a `workers`th of the server's `load-balance-connection-max`. To be called within a runtime.
+    pub(crate) fn new(server: &Server, dialler: Dialler, workers: usize) -> Rc<Self> {
+        let share = server.connection_max.div_ceil(workers.max(1)).max(1);
+        let idle = bb8::Pool::builder()
+            .max_size(u32::try_from(share).unwrap_or(u32::MAX))
+            .idle_timeout(server.balance_idle_time)
+            .reaper_rate(REAPER_RATE)
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .queue_strategy(QueueStrategy::Lifo)
+            .build_unchecked(dialler);
+        Rc::new(Self { idle, places: Places::new(share), queue_timeout: server.queue_timeout })
+    }
+
+    /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one.
+    pub(crate) async fn take(self: &Rc<Self>, fresh: bool) -> Result<Pooled, TakeError> {
+        let place = match self.places.try_take() {
+            Some(place) => place,
+            None => self.wait().await?,
+        };
+        if !fresh && let Some(guard) = self.idle_socket() {
+            return Ok(Pooled { guard: Some(guard), reused: true, _place: place });
+        }
+        let guard = self.dial().await.map_err(TakeError::Connect)?;
+        Ok(Pooled { guard: Some(guard), reused: false, _place: place })
+    }
+
+    async fn wait(&self) -> Result<Place, TakeError> {
+        let waiting = self.places.wait().ok_or(TakeError::QueueFull)?;
+        let place = timeout(self.queue_timeout, waiting).await;
+        place.ok().flatten().ok_or(TakeError::QueueTimeout(self.queue_timeout))
+    }
+
+    /// The newest idle socket that is still open.
+    fn idle_socket(&self) -> Option<PooledConnection<'static, Dialler>> {
+        // Without an idle one, `get` would dial behind our back.
+        while self.idle.state().idle_connections > 0 {
+            let mut guard = self.idle.get_owned().now_or_never()?.ok()?;
+            if guard.sender.is_ready() {
+                return Some(guard);
+            }
+            // Closed by the server while it was idle; bb8 drops it.
+            guard.abandoned = true;
+        }
+        None
+    }
+
+    async fn dial(&self) -> io::Result<PooledConnection<'static, Dialler>> {
+        let socket = self.idle.dedicated_connection().await?;
+        if self.idle.add(socket).is_err() {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "closed at once, or over the maximum",
+            ));
+        }
+        // The newest comes first, and nothing ran between.
+        let taken = self.idle.get_owned().now_or_never().and_then(Result::ok);
+        taken.ok_or_else(|| io::Error::other("the pool lost a socket that it was given"))
+    }
+}
+
+impl fmt::Debug for ServerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerPool")
+            .field("idle", &self.idle.state().idle_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A socket that one request has. Dropped without [`give_back`](Self::give_back), it is closed.
+pub(crate) struct Pooled {
+    guard: Option<PooledConnection<'static, Dialler>>,
+    reused: bool,
+    // After the guard: the place becomes free when the socket is back.
+    _place: Place,
+}
+
+impl Pooled {
+    /// Whether it has served a request before: then its server may have closed it a moment ago.
+    pub(crate) fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// hyper's side of the socket.
+    pub(crate) fn sender(&mut self) -> &mut http1::SendRequest<RequestBody> {
+        &mut self.guard.as_mut().expect("taken only at the end").sender
+    }
+
+    /// The exchange is complete: the next request may have the socket.
+    pub(crate) fn give_back(mut self) {
+        let Some(guard) = self.guard.take() else { return };
+        if guard.sender.is_ready() || guard.sender.is_closed() {
+            return;
+        }
+        // The answer is there, the request is not yet sent: let that end, but not for ever.
+        self.guard = Some(guard_abandoned(guard));
+        spawn_local(async move {
+            let mut lingering = self;
+            if let Ok(Ok(())) = timeout(LINGER, lingering.sender().ready()).await
+                && let Some(guard) = &mut lingering.guard
+            {
+                guard.abandoned = false;
+                lingering.guard = None;
+            }
+        });
+    }
+}
+
+fn guard_abandoned(mut guard: PooledConnection<'static, Dialler>) -> PooledConnection<'static, Dialler> {
+    guard.abandoned = true;
+    guard
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.abandoned = true;
+        }
+    }
+}
+
+impl fmt::Debug for Pooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pooled").field("reused", &self.reused).finish_non_exhaustive()
+    }
+}

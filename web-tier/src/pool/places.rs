@@ -1,0 +1,109 @@
+//! Places for sockets: as many as there may be, handed on in the order of asking, with as many waiters at most.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+};
+use tokio::sync::oneshot;
+
+/// The places of one pool.
+#[derive(Debug)]
+pub(crate) struct Places {
+    free: Cell<usize>,
+    waiters: RefCell<VecDeque<oneshot::Sender<Place>>>,
+    waiters_max: usize,
+}
+
+/// A place; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Rc<Places>);
+
+impl Places {
+    /// `count` free places, and as many waiters at most.
+    pub(crate) fn new(count: usize) -> Rc<Self> {
+        Rc::new(Self { free: Cell::new(count), waiters: RefCell::default(), waiters_max: count })
+    }
+
+    /// A place if one is free. Nobody waits then: a place that becomes free goes to the first who waits.
+    pub(crate) fn try_take(self: &Rc<Self>) -> Option<Place> {
+        let free = self.free.get().checked_sub(1)?;
+        self.free.set(free);
+        Some(Place(self.clone()))
+    }
+
+    /// The place that becomes free after everyone who waits already has had one; `None` when too many wait. The caller bounds
+    /// the time.
+    pub(crate) fn wait(&self) -> Option<impl Future<Output = Option<Place>> + use<>> {
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.len() >= self.waiters_max {
+            waiters.retain(|waiter| !waiter.is_closed());
+            if waiters.len() >= self.waiters_max {
+                return None;
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        waiters.push_back(sender);
+        Some(async move { receiver.await.ok() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let places = self.0.clone();
+        // A waiter who gave up hands its place back, to be offered to the next.
+        let next = loop {
+            let Some(waiter) = places.waiters.borrow_mut().pop_front() else { break None };
+            if !waiter.is_closed() {
+                break Some(waiter);
+            }
+        };
+        match next {
+            // Should it give up before it looks, the place in the channel is dropped, and so handed on.
+            Some(waiter) => drop(waiter.send(Self(places))),
+            None => places.free.set(places.free.get() + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn places_go_to_waiters_in_order() {
+        let places = Places::new(2);
+        let (one, two) = (places.try_take().unwrap(), places.try_take().unwrap());
+        assert!(places.try_take().is_none());
+        let (mut first, mut second) = (Box::pin(places.wait().unwrap()), Box::pin(places.wait().unwrap()));
+        drop(one);
+        assert!(second.as_mut().now_or_never().is_none());
+        let place = first.as_mut().now_or_never().flatten().unwrap();
+        drop((place, two));
+        assert!(second.as_mut().now_or_never().flatten().is_some());
+        assert_eq!(places.free.get(), 2);
+    }
+
+    #[test]
+    fn a_waiter_who_gives_up_loses_no_place() {
+        let places = Places::new(1);
+        let place = places.try_take().unwrap();
+        let early = places.wait().unwrap();
+        drop(early);
+        let waiting = places.wait().unwrap();
+        assert!(places.waiters.borrow().len() <= 1);
+        drop(place);
+        // It was sent to `waiting`, which is dropped before it looks.
+        drop(waiting);
+        assert_eq!(places.free.get(), 1);
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let places = Places::new(1);
+        let _place = places.try_take().unwrap();
+        let _waiting = places.wait().unwrap();
+        assert!(places.wait().is_none());
+    }
+}

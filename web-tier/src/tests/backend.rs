@@ -1,0 +1,131 @@
+//! Servers of an app tier, as small as a test needs them.
+
+use bytes::Bytes;
+use common::{
+    cluster_port::{Acceptor, ClusterKey},
+    id::ServerId,
+};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// What a backend does with a connection.
+pub(crate) type OnConnection =
+    Arc<dyn Fn(TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// A server behind a cluster port.
+pub(crate) struct Backend {
+    pub(crate) id: ServerId,
+    pub(crate) port: u16,
+    pub(crate) connections: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+impl Backend {
+    /// Starts `id` on a port of the system's choice, or on `port`.
+    pub(crate) async fn start(id: &str, port: u16, key: ClusterKey, on_connection: OnConnection) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let id = ServerId::from(id);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (me, count) = (id.clone(), connections.clone());
+        let accepting = tokio::spawn(async move {
+            let mut acceptor = Acceptor::start(listener, key, me);
+            let mut tasks = tokio::task::JoinSet::new();
+            while let Some(accepted) = acceptor.next().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tasks.spawn(on_connection(accepted.stream));
+            }
+        });
+        Self { id, port, connections, accepting }
+    }
+
+    /// As `kill -9` does: listener and connections are gone when it returns.
+    pub(crate) async fn kill(self) -> u16 {
+        self.accepting.abort();
+        let _ = self.accepting.await;
+        // The acceptor's own task ends a moment later: wait until nobody listens.
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        self.port
+    }
+}
+
+/// A backend that answers HTTP.
+pub(crate) fn http<F, R>(answer: F) -> OnConnection
+where
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    Arc::new(move |stream| {
+        let answer = answer.clone();
+        Box::pin(async move {
+            let service = service_fn(move |request| {
+                let answering = answer(request);
+                async move { Ok::<_, Infallible>(answering.await) }
+            });
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        })
+    })
+}
+
+/// Answers with its name, then the request line and headers, then the body.
+pub(crate) fn echo(name: &'static str) -> OnConnection {
+    http(move |request| async move {
+        let (head, body) = request.into_parts();
+        let mut text = format!("{name}\n{} {}\n", head.method, head.uri);
+        for (name, value) in &head.headers {
+            text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+        }
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        text.push_str(&String::from_utf8_lossy(&body));
+        Response::new(Full::from(text))
+    })
+}
+
+/// A backend that works on the raw connection, with the first request's head read.
+pub(crate) fn raw<F, R>(answer: F) -> OnConnection
+where
+    F: Fn(String, TcpStream) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    Arc::new(move |mut stream| {
+        let answer = answer.clone();
+        Box::pin(async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => return,
+                }
+            }
+            answer(String::from_utf8(head).unwrap(), stream).await;
+        })
+    })
+}
+
+/// A backend that sends `answer` and closes.
+pub(crate) fn says(answer: &'static str) -> OnConnection {
+    raw(move |_, mut stream| async move {
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+}

@@ -1,0 +1,134 @@
+//! The web tier of one server: starts its workers and stops them.
+
+use crate::{
+    bind::Bound,
+    counters::{Counters, Totals},
+    worker::{self, Setup},
+};
+use common::{cluster_port::ClusterKey, config::Config, id::ServerId};
+use proto::hub::v1::Member;
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout_at},
+};
+
+/// What a closed worker may need beyond the wait: its thread only has to return.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What [`WebTier::start`] needs.
+#[derive(Debug)]
+pub struct WebTierConfig {
+    /// The whole file.
+    pub config: Arc<Config>,
+    /// This server.
+    pub me: ServerId,
+    /// Its listeners, from [`bind`](crate::bind()).
+    pub bound: Bound,
+    /// Proves to the app tier's servers that this is one of the cluster.
+    pub key: ClusterKey,
+    /// Who is there, as the hub says: servers that it knows to be down are passed over before a request pays for it. May be
+    /// empty for as long as the hub is not known.
+    pub members: watch::Receiver<Arc<Vec<Member>>>,
+}
+
+/// Why a web tier did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WebTierError {
+    /// The configuration has no such server.
+    #[error("server {0} is not in the configuration file")]
+    UnknownServer(ServerId),
+    /// A worker's thread or runtime.
+    #[error("worker {worker} of the web tier can't start: {cause}")]
+    Worker {
+        /// Its number, from 0.
+        worker: usize,
+        /// The system's answer.
+        cause: io::Error,
+    },
+}
+
+/// A running web tier. Dropped, it stops at once; [`stop`](Self::stop) lets requests finish.
+#[derive(Debug)]
+pub struct WebTier {
+    workers: Vec<RunningWorker>,
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct RunningWorker {
+    counters: Arc<Counters>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl WebTier {
+    /// Starts a thread for each worker of `config.bound`. When it returns, all of them accept.
+    ///
+    /// # Errors
+    /// See [`WebTierError`].
+    pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
+        let WebTierConfig { config, me, bound, key, members } = config;
+        if config.server(&me).is_none() {
+            return Err(WebTierError::UnknownServer(me));
+        }
+        let (stop, stopped) = watch::channel(None);
+        let addresses = bound.addresses().to_vec();
+        let count = bound.workers.len();
+        let mut workers = Vec::with_capacity(count);
+        for (number, listeners) in bound.workers.into_iter().enumerate() {
+            let counters = Arc::new(Counters::default());
+            let setup = Setup {
+                config: config.clone(),
+                me: me.clone(),
+                workers: count,
+                listeners,
+                key: key.clone(),
+                members: members.clone(),
+                counters: counters.clone(),
+                stop: stopped.clone(),
+            };
+            let ended = start_worker(number, setup)
+                .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
+            workers.push(RunningWorker { counters, ended });
+        }
+        Ok(Self { workers, addresses, stop })
+    }
+
+    /// The addresses that it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The sum of the workers' counters.
+    pub fn totals(&self) -> Totals {
+        self.workers.iter().map(|worker| worker.counters.totals()).sum()
+    }
+
+    /// Stops to accept, answers what is in flight with `Connection: close` for up to `wait`, then closes what is left. Returns
+    /// the number of connections that were cut.
+    pub async fn stop(self, wait: Duration) -> u64 {
+        let deadline = Instant::now() + wait;
+        self.stop.send_replace(Some(deadline));
+        let mut cut = 0;
+        for worker in self.workers {
+            if timeout_at(deadline + EXIT_TIMEOUT, worker.ended).await.is_err() {
+                tracing::warn!("a web-tier worker does not end: leaving it behind");
+            }
+            cut += worker.counters.totals().connections_open;
+        }
+        cut
+    }
+}
+
+/// Starts a worker's thread and waits until its runtime stands and it accepts.
+fn start_worker(number: usize, setup: Setup) -> io::Result<oneshot::Receiver<()>> {
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new().name(format!("web-{number}")).spawn(move || {
+        worker::run(setup, &ready);
+        let _ = end.send(());
+    })?;
+    is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once")))?;
+    Ok(ended)
+}

@@ -1,0 +1,154 @@
+//! A cluster that requests are forwarded to, as one worker has it: its servers' states, and a pool of sockets for each.
+
+use crate::{
+    balance::{Balance, Ticket, Tried},
+    pool::{Dialler, ServerPool},
+    rules::Target,
+};
+use common::{
+    cluster_port::ClusterKey,
+    config::{Cluster, Config},
+    id::{ClusterId, ServerId},
+};
+use proto::hub::v1::Member;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+/// A cluster.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    id: ClusterId,
+    session_cookie: Box<str>,
+    balance: RefCell<Balance>,
+    servers: Vec<UpstreamServer>,
+}
+
+/// What a request needs of one server.
+#[derive(Debug)]
+pub(crate) struct UpstreamServer {
+    pub(crate) pool: Rc<ServerPool>,
+    /// `load-balance-socket-timeout`.
+    pub(crate) silence_max: Duration,
+}
+
+impl Upstream {
+    fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize) -> Self {
+        let servers = cluster.servers.iter().map(|server| UpstreamServer {
+            pool: ServerPool::new(server, Dialler::new(server, me, key), workers),
+            silence_max: server.balance_socket_timeout,
+        });
+        Self {
+            id: cluster.id.clone(),
+            session_cookie: cluster.session_cookie.as_str().into(),
+            balance: RefCell::new(Balance::new(cluster)),
+            servers: servers.collect(),
+        }
+    }
+
+    /// The cluster's name for its session cookie.
+    pub(crate) fn session_cookie(&self) -> &str {
+        &self.session_cookie
+    }
+
+    /// Whether there is another server to try a request on.
+    pub(crate) fn has_others(&self) -> bool {
+        self.servers.len() > 1
+    }
+
+    /// A server.
+    pub(crate) fn server(&self, index: usize) -> &UpstreamServer {
+        &self.servers[index]
+    }
+
+    /// Chooses a server, and counts the request among those that it has in flight.
+    pub(crate) fn lease(
+        self: &Rc<Self>,
+        now: Instant,
+        session: Option<&str>,
+        target: &Target,
+        tried: Tried,
+    ) -> Option<Lease> {
+        let mut balance = self.balance.borrow_mut();
+        let index = balance.choose(now, session, target.strategy, tried)?;
+        let ticket = balance.server(index).begin(now);
+        Some(Lease { upstream: self.clone(), index, ticket: Cell::new(ticket) })
+    }
+
+    /// Takes over what the hub knows.
+    pub(crate) fn members_changed(&self, members: &[Member]) {
+        self.balance.borrow_mut().members_changed(members);
+    }
+}
+
+/// A request that is in flight on a server; dropped when it has ended.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    upstream: Rc<Upstream>,
+    index: usize,
+    ticket: Cell<Ticket>,
+}
+
+impl Lease {
+    /// The server's index in its cluster.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The answer's head has come.
+    pub(crate) fn succeeded(&self) {
+        let mut ticket = self.ticket.get();
+        self.upstream.balance.borrow_mut().server(self.index).succeeded(&mut ticket);
+        self.ticket.set(ticket);
+    }
+
+    /// No connection could be made.
+    pub(crate) fn unreachable(&self, now: Instant) {
+        self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
+    }
+
+    /// The connection broke, or was silent for too long.
+    pub(crate) fn broke(&self, now: Instant) {
+        self.upstream.balance.borrow_mut().server(self.index).read_failed(now, &self.ticket.get());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.upstream.balance.borrow_mut().server(self.index).end(self.ticket.get());
+    }
+}
+
+/// Collects the clusters that rules name while the rules are read.
+#[derive(Debug)]
+pub(crate) struct Upstreams<'a> {
+    config: &'a Config,
+    me: &'a ServerId,
+    key: &'a ClusterKey,
+    workers: usize,
+    list: Vec<Rc<Upstream>>,
+}
+
+impl<'a> Upstreams<'a> {
+    /// None yet. The limits of a server are divided by `workers`.
+    pub(crate) fn new(config: &'a Config, me: &'a ServerId, key: &'a ClusterKey, workers: usize) -> Self {
+        Self { config, me, key, workers, list: Vec::new() }
+    }
+
+    /// The place of a cluster in the list; `None` when the file has no such cluster.
+    pub(crate) fn place(&mut self, id: &ClusterId) -> Option<usize> {
+        if let Some(place) = self.list.iter().position(|it| it.id == *id) {
+            return Some(place);
+        }
+        let cluster = self.config.cluster(id)?;
+        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers)));
+        Some(self.list.len() - 1)
+    }
+
+    /// All clusters that were named.
+    pub(crate) fn into_list(self) -> Vec<Rc<Upstream>> {
+        self.list
+    }
+}

@@ -1,0 +1,159 @@
+//! A worker: one thread, one runtime, and all that its requests share. Nothing here is seen by another thread but the counters
+//! (read only) and the watches of members and stop.
+
+use crate::{
+    accept,
+    connection::Connections,
+    counters::Counters,
+    deadline::Limits,
+    host::Hosts,
+    request_id::RequestIds,
+    saved::Shelf,
+    upstream::{Upstream, Upstreams},
+};
+use common::{cluster_port::ClusterKey, config::Config, id::ServerId};
+use hyper::server::conn::http1;
+use proto::hub::v1::Member;
+use std::{
+    cell::Cell,
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::{Arc, mpsc::SyncSender},
+    time::{Duration, Instant},
+};
+use tokio::{runtime, sync::watch, task::spawn_local};
+
+/// How far a worker's clock may lag: time-outs are seconds, and reading the time for each read and write is not free.
+const CLOCK_TICK: Duration = Duration::from_millis(100);
+
+/// The most that is read ahead or held back of one message, each way. hyper's own 400 KiB would let idle-looking clients hold
+/// gigabytes.
+pub(crate) const BUFFER_MAX: usize = 64 * 1024;
+
+/// `header-max`: hyper answers 431 beyond either.
+const HEADERS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Arc<Config>,
+    pub(crate) me: ServerId,
+    /// How many workers share the server's limits.
+    pub(crate) workers: usize,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) key: ClusterKey,
+    pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
+    pub(crate) counters: Arc<Counters>,
+    /// The instant at which what is left is closed, once there is one.
+    pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
+}
+
+/// What the requests of one worker share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) hosts: Hosts,
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Limits,
+    pub(crate) http: http1::Builder,
+    pub(crate) connections: Connections,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) shelf: Shelf,
+    now: Cell<Instant>,
+}
+
+impl Worker {
+    fn new(setup: &Setup) -> Self {
+        let mut upstreams = Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers);
+        let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
+        let hosts = Hosts::new(cluster, &mut upstreams);
+        Self {
+            hosts,
+            upstreams: upstreams.into_list(),
+            counters: setup.counters.clone(),
+            limits: Limits::new(server),
+            http: http(),
+            connections: Connections::default(),
+            request_ids: RequestIds::new(),
+            shelf: Shelf::default(),
+            now: Cell::new(Instant::now()),
+        }
+    }
+
+    /// The time, at most [`CLOCK_TICK`] old.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Reads the clock.
+    pub(crate) fn read_clock(&self) -> Instant {
+        let now = Instant::now();
+        self.now.set(now);
+        now
+    }
+}
+
+/// How clients are spoken to. Header and idle time-outs are ours (`deadline`): hyper's would cost a timer a request.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(BUFFER_MAX).max_header_size(HEADER_BYTES_MAX).max_headers(HEADERS_MAX);
+    http
+}
+
+/// Runs a worker on the present thread, until `setup.stop`. `ready` hears once whether it stands.
+pub(crate) fn run(setup: Setup, ready: &SyncSender<io::Result<()>>) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(serve(setup, ready)),
+        Err(cause) => Err(cause),
+    };
+    if let Err(cause) = outcome {
+        let _ = ready.send(Err(cause));
+    }
+    // The runtime is gone here, and with it every connection.
+}
+
+async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Result<()> {
+    let worker = Rc::new(Worker::new(&setup));
+    spawn_local(tick(worker.clone()));
+    spawn_local(follow_members(worker.clone(), setup.members));
+    let mut accepting = Vec::new();
+    for listener in setup.listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        accepting.push(spawn_local(accept::accept(worker.clone(), listener)));
+    }
+    let _ = ready.send(Ok(()));
+    // An error means that the WebTier was dropped: stop at once.
+    let deadline = setup.stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
+    for task in accepting {
+        task.abort();
+        let _ = task.await;
+    }
+    if let Some(deadline) = deadline {
+        let _ = tokio::time::timeout_at(deadline, worker.connections.finish()).await;
+    }
+    Ok(())
+}
+
+async fn tick(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(CLOCK_TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        worker.read_clock();
+    }
+}
+
+async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec<Member>>>) {
+    loop {
+        let seen = members.borrow_and_update().clone();
+        for upstream in &worker.upstreams {
+            upstream.members_changed(&seen);
+        }
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
+}
