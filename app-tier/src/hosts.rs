@@ -68,8 +68,7 @@ pub(crate) fn host_name(request: &Parts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::tests::{deployed, session_config};
-    use common::config::WebApp;
+    use crate::app::tests::deployed;
 
     fn host(id: &str, aliases: &[&str], regexp: Option<&str>) -> Host {
         Host {

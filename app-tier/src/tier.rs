@@ -249,7 +249,7 @@ impl<'a> Starting<'a> {
         };
         let root = folder(&web_app.root_directory)?;
         let spec = spec::load(&name, &root)?;
-        let statics = spec.static_dir.as_ref().map(|dir| folder(&root.join(dir))).transpose()?;
+        let statics = spec.static_dir.as_ref().map(|dir| folder(dir)).transpose()?;
         // The same on every server of the cluster, and after every restart.
         let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
         Ok(Plan { name, key, web_app: web_app.clone(), root, statics, spec })
@@ -273,7 +273,7 @@ impl<'a> Starting<'a> {
             me: self.config.me.clone(),
             index: self.server.index,
             cookie_name: self.cluster.session_cookie.clone(),
-            session: plan.web_app.session,
+            session: plan.web_app.session_with(&plan.spec.session),
         };
         let hub = self.config.hub.clone().map(|hub| Arc::new(hub) as Arc<dyn SessionHub>);
         let sessions = Sessions::new(sessions, hub, self.link.clone(), self.config.clock.clone());
