@@ -1,8 +1,8 @@
 //! End to end within one process: raw clients, the web tier on real sockets, and servers behind real cluster ports.
 
-mod backend;
-mod client;
-mod cluster;
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod cluster;
 
 mod bodies;
 mod headers;
