@@ -66,8 +66,10 @@ impl Client {
 
     /// Runs `waiting` until it is done, or the server has been silent for too long: `None`. The connection's timer finds that
     /// out, so this costs no timer.
-    pub(crate) async fn unless_server_silent<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
-        let mut waiting = pin!(waiting);
+    pub(crate) async fn unless_server_silent<T>(
+        &self,
+        mut waiting: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         self.server_silent.set(false);
         poll_fn(|cx| match waiting.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),

@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 mod bodies;
 mod headers;
 mod limits;
+mod load;
 mod passes;
 mod retries;
 mod sticky;
