@@ -135,6 +135,9 @@ impl ResponseBody {
 impl Drop for ResponseBody {
     /// A body that is dropped early leaves its socket in the middle of an answer: `Pooled` closes it.
     fn drop(&mut self) {
+        if self.client.progress.is_uploading() {
+            self.client.leaves_unread();
+        }
         self.client.progress.answered(self.client.worker.now());
         self.client.worker.counters.requests_active.down();
     }

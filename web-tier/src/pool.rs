@@ -123,11 +123,22 @@ impl ServerPool {
 
     /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one.
     pub(crate) async fn take(self: &Rc<Self>, fresh: bool) -> Result<Pooled, TakeError> {
-        let place = match self.places.try_take() {
+        // Boxed where it waits: the state of a connect would make every request's future larger.
+        let Some(place) = self.places.try_take() else {
+            return Box::pin(self.take_slowly(None, fresh)).await;
+        };
+        match self.idle_socket(fresh) {
+            Some(guard) => Ok(Pooled { guard: Some(guard), reused: true, _place: place }),
+            None => Box::pin(self.take_slowly(Some(place), fresh)).await,
+        }
+    }
+
+    async fn take_slowly(&self, place: Option<Place>, fresh: bool) -> Result<Pooled, TakeError> {
+        let place = match place {
             Some(place) => place,
             None => self.wait().await?,
         };
-        if !fresh && let Some(guard) = self.idle_socket() {
+        if let Some(guard) = self.idle_socket(fresh) {
             return Ok(Pooled { guard: Some(guard), reused: true, _place: place });
         }
         let guard = self.dial().await.map_err(TakeError::Connect)?;
@@ -140,10 +151,10 @@ impl ServerPool {
         place.ok().flatten().ok_or(TakeError::QueueTimeout(self.queue_timeout))
     }
 
-    /// The newest idle socket that is still open.
-    fn idle_socket(&self) -> Option<PooledConnection<'static, Dialler>> {
+    /// The newest idle socket that is still open, unless a fresh one is asked for.
+    fn idle_socket(&self, fresh: bool) -> Option<PooledConnection<'static, Dialler>> {
         // Without an idle one, `get` would dial behind our back.
-        while self.idle.state().idle_connections > 0 {
+        while !fresh && self.idle.state().idle_connections > 0 {
             let mut guard = self.idle.get_owned().now_or_never()?.ok()?;
             if guard.sender.is_ready() {
                 return Some(guard);

@@ -58,6 +58,11 @@ impl Upstream {
         self.servers.len() > 1
     }
 
+    /// The shortest `load-balance-socket-timeout` of its servers.
+    pub(crate) fn shortest_silence(&self) -> Duration {
+        self.servers.iter().map(|server| server.silence_max).min().unwrap_or(Duration::MAX)
+    }
+
     /// A server.
     pub(crate) fn server(&self, index: usize) -> &UpstreamServer {
         &self.servers[index]
