@@ -24,7 +24,7 @@ use proto::hub::v1::{
     Member, members_server::MembersServer, raft_server::RaftServer, sessions_server::SessionsServer,
     watch_server::WatchServer,
 };
-use raft::node::Node;
+use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -134,6 +134,11 @@ impl Triad {
     /// # Errors
     /// See [`TriadError`].
     pub async fn start(config: HubServerConfig) -> Result<Self, TriadError> {
+        let disks = Disks::open(&config.data_dir).map_err(TriadError::Io)?;
+        Self::start_on(config, disks).await
+    }
+
+    async fn start_on(config: HubServerConfig, disks: Disks) -> Result<Self, TriadError> {
         let names = || config.servers.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
         let place = config.servers.iter().position(|(id, _)| *id == config.me);
         let Some(me) = place.filter(|_| config.servers.len() <= 3) else {
@@ -141,7 +146,7 @@ impl Triad {
         };
         let stop = CancellationToken::new();
         let feed = Arc::new(Feed::default());
-        let node = Node::start(&config, me as u64, feed.clone(), stop.clone()).await?;
+        let node = Node::start(&config, me as u64, disks, feed.clone(), stop.clone()).await?;
         let hub = Arc::new(Hub::new(node, feed, &config));
         tokio::spawn(hub.clone().run(stop.clone()));
         Ok(Self { hub, me: config.me, _stop_on_drop: stop.clone().drop_guard(), stop })
@@ -163,11 +168,7 @@ impl Triad {
     /// Waits until a leader is known and this server takes part; false when that did not come within `timeout`.
     pub async fn ready(&self, timeout: Duration) -> bool {
         let ready = async {
-            loop {
-                let position = self.hub.node().position();
-                if position.leader.is_some() && self.hub.node().may_vote() && position.applied.is_some() {
-                    return;
-                }
+            while !self.hub.node().is_ready() {
                 self.hub.node().changed(Duration::from_millis(50)).await;
             }
         };

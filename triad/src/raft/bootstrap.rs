@@ -17,8 +17,11 @@ use proto::hub::v1::{HubHello, HubHelloReply, HubIdentity};
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +75,10 @@ pub(crate) enum IdentityError {
 pub(crate) struct Standing {
     disk: Arc<dyn Disk>,
     identity: Mutex<HubIdentity>,
+    start: Instant,
+    /// When a leader was last heard from, in milliseconds after `start`, plus one; 0 for never. What is on disk of a leader
+    /// may be long gone.
+    heard_ms: AtomicU64,
 }
 
 impl Standing {
@@ -105,12 +112,28 @@ impl Standing {
         } else {
             return Err(IdentityError::NoIdentity);
         };
-        Ok(Self { disk, identity: Mutex::new(identity) })
+        let (identity, start, heard_ms) = (Mutex::new(identity), Instant::now(), AtomicU64::new(0));
+        Ok(Self { disk, identity, start, heard_ms })
     }
 
     /// Whether this server's memory of its votes is whole.
     pub(crate) fn may_vote(&self) -> bool {
         self.lock().member
+    }
+
+    /// A leader's entries or heartbeat were accepted.
+    pub(super) fn hear_leader(&self) {
+        self.heard_ms.store(self.elapsed_ms() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether a leader has been heard from within `limit`.
+    pub(super) fn has_heard_leader(&self, limit: Duration) -> bool {
+        let heard_ms = self.heard_ms.load(Ordering::Relaxed);
+        heard_ms > 0 && u128::from(self.elapsed_ms().saturating_sub(heard_ms - 1)) < limit.as_millis()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn hello(&self) -> HubHelloReply {

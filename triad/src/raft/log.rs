@@ -31,6 +31,9 @@ pub(crate) use recover::LogError;
 /// Writes that wait for the writer; the library bounds what is in flight far below.
 const QUEUE: usize = 1024;
 
+/// A segment that has grown beyond this is followed by a new one.
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
+
 /// A reply to a request for many entries holds about so many bytes at most, so that it fits a message.
 const READ_BYTES: usize = 8 << 20;
 
@@ -43,16 +46,17 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens or makes the log in a folder and starts its writer. The flag says that there was none.
+    /// Opens or makes the log in a folder and starts its writer, which begins a new segment after about `segment_bytes`.
+    /// The flag says that there was no log.
     ///
     /// # Errors
     /// See [`LogError`]: damage is refused, an unfinished last write is cut.
-    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<(Self, bool), LogError> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Self, bool), LogError> {
         let recovered = recover::recover(&*disk)?;
         let (writes, queue) = mpsc::channel(QUEUE);
         let (failure, failed) = watch::channel(None);
         let index = Arc::new(Mutex::new(recovered.index));
-        let writer = Writer::new(disk, index.clone(), recovered.segments, failure);
+        let writer = Writer::new(disk, segment_bytes, index.clone(), recovered.segments, failure);
         std::thread::Builder::new()
             .name("hub-log".to_owned())
             .spawn(move || writer.run(queue))

@@ -3,13 +3,19 @@
 use super::{
     Data, Raft, Types,
     bootstrap::{self, Standing},
-    log::Log,
+    log::{Log, SEGMENT_BYTES},
     machine::{Machine, View},
     network::Peers,
     server::RaftService,
     snapshots::Snapshots,
 };
-use crate::{HubRole, HubServerConfig, TriadError, disk::Folder, feed::Feed, refusal::Refusal, state::Reply};
+use crate::{
+    HubRole, HubServerConfig, TriadError,
+    disk::{Disk, Folder},
+    feed::Feed,
+    refusal::Refusal,
+    state::Reply,
+};
 use openraft::{
     Config, Instant, LinearizerOption, ServerState, SnapshotPolicy,
     async_runtime::WatchReceiver,
@@ -17,7 +23,7 @@ use openraft::{
     impls::OneshotResponder,
     raft::ClientWriteResult,
 };
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Followers wait 650 to 800 ms without a word from the leader (lease plus election time-out) before they ask for votes, so
@@ -66,6 +72,26 @@ pub(crate) struct Node {
     me: u64,
 }
 
+/// The folders that a hub server keeps its data in.
+#[derive(Debug)]
+pub(crate) struct Disks {
+    pub(crate) root: Arc<dyn Disk>,
+    pub(crate) log: Arc<dyn Disk>,
+    pub(crate) snapshots: Arc<dyn Disk>,
+}
+
+impl Disks {
+    /// Makes the folders in `data_dir` unless they are there.
+    pub(crate) fn open(data_dir: &Path) -> std::io::Result<Self> {
+        let hub = data_dir.join("hub");
+        Ok(Self {
+            root: Arc::new(Folder::open(&hub)?),
+            log: Arc::new(Folder::open(&hub.join("log"))?),
+            snapshots: Arc::new(Folder::open(&hub.join("snapshots"))?),
+        })
+    }
+}
+
 /// The outcome of a batch, to be awaited.
 pub(crate) type Outcome = tokio::sync::oneshot::Receiver<ClientWriteResult<Types>>;
 
@@ -97,19 +123,18 @@ impl Node {
     pub(crate) async fn start(
         config: &HubServerConfig,
         me: u64,
+        disks: Disks,
         feed: Arc<Feed>,
         stop: CancellationToken,
     ) -> Result<Self, TriadError> {
-        let folder = config.data_dir.join("hub");
-        let open = |name: &str| Folder::open(&folder.join(name)).map_err(TriadError::Io);
-        let (root, logs, snapshots) = (open("")?, open("log")?, open("snapshots")?);
         let names: Vec<String> = config.servers.iter().map(|(id, _)| id.to_string()).collect();
         let opened = tokio::task::spawn_blocking(move || {
-            let (log, new) = Log::open(Arc::new(logs)).map_err(|it| TriadError::Storage(it.to_string()))?;
-            let standing = Standing::open(Arc::new(root), me, &names, new)
+            let (log, new) =
+                Log::open(disks.log, SEGMENT_BYTES).map_err(|it| TriadError::Storage(it.to_string()))?;
+            let standing = Standing::open(disks.root, me, &names, new)
                 .map_err(|it| TriadError::Storage(it.to_string()))?;
             let snapshots =
-                Snapshots::open(Arc::new(snapshots)).map_err(|it| TriadError::Storage(it.to_string()))?;
+                Snapshots::open(disks.snapshots).map_err(|it| TriadError::Storage(it.to_string()))?;
             Ok::<_, TriadError>((log, Arc::new(standing), snapshots))
         });
         let (log, standing, snapshots) = opened.await.map_err(|it| TriadError::Storage(it.to_string()))??;
@@ -142,9 +167,17 @@ impl Node {
         &self.view
     }
 
-    /// Whether this server takes part in votes.
-    pub(crate) fn may_vote(&self) -> bool {
-        self.standing.may_vote()
+    /// Whether this server takes part: it may vote, has applied something, and leads or has just heard the
+    /// leader.
+    pub(crate) fn is_ready(&self) -> bool {
+        let position = self.position();
+        let lately = Duration::from_secs(1);
+        let led = match position.leader {
+            Some(leader) if leader == self.me => self.is_confirmed(lately),
+            Some(_) => self.standing.has_heard_leader(lately),
+            None => false,
+        };
+        led && position.applied.is_some() && self.standing.may_vote()
     }
 
     /// Where this server stands.

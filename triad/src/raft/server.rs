@@ -85,8 +85,14 @@ impl wire::raft_server::Raft for RaftService {
         request: Request<Streaming<wire::AppendEntries>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let replies = self.raft.stream_append(requests(request.into_inner()));
-        let replies = replies.map(|reply| match reply {
-            Ok(reply) => Ok(codec::put_append_reply(&reply)),
+        let standing = self.standing.clone();
+        let replies = replies.map(move |reply| match reply {
+            Ok(reply) => {
+                if reply.is_ok() {
+                    standing.hear_leader();
+                }
+                Ok(codec::put_append_reply(&reply))
+            }
             Err(fatal) => Err(stopped(&fatal)),
         });
         Ok(Response::new(Box::pin(replies)))

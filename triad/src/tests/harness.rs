@@ -1,6 +1,6 @@
 //! A hub of in-process servers, each behind a real cluster port on loopback; servers can be killed, wiped and started again.
 
-use crate::{HubServerConfig, Triad, serve_grpc};
+use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
 use common::{
     clock::{Clock, SystemClock},
     cluster_port::{Acceptor, ClusterKey, Protocol, dial},
@@ -14,6 +14,7 @@ use proto::hub::v1::{
     sessions_client::SessionsClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, transport::Channel};
 
@@ -31,6 +32,10 @@ pub(super) struct TestHub {
     pub(super) servers: Vec<Option<Server>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) heartbeat_interval: Duration,
+    /// A server that no connection reaches, nor leaves.
+    cut: watch::Sender<Option<ServerId>>,
+    /// Disks that stand in for the folders of a server.
+    pub(super) sim: Option<SimDisk>,
 }
 
 pub(super) fn key() -> ClusterKey {
@@ -48,7 +53,8 @@ impl TestHub {
         let servers = (0..count).map(|_| None).collect();
         let folder = tempfile::tempdir().unwrap();
         let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
-        Self { folder, names, ports, servers, clock, heartbeat_interval }
+        let cut = watch::Sender::new(None);
+        Self { folder, names, ports, servers, clock, heartbeat_interval, cut, sim: None }
     }
 
     /// A hub whose servers are all ready.
@@ -72,6 +78,12 @@ impl TestHub {
     }
 
     pub(super) async fn start(&mut self, at: usize) {
+        let triad = self.try_start(at).await.unwrap();
+        let port = self.serve(at, &triad);
+        self.servers[at] = Some(Server { triad, _port: port });
+    }
+
+    pub(super) async fn try_start(&self, at: usize) -> Result<Triad, TriadError> {
         let data_dir = self.data(at);
         std::fs::create_dir_all(&data_dir).unwrap();
         let config = HubServerConfig {
@@ -82,29 +94,38 @@ impl TestHub {
             heartbeat_interval: self.heartbeat_interval,
             clock: self.clock.clone(),
         };
-        let triad = Triad::start(config).await.unwrap();
-        let port = self.serve(at, &triad);
-        self.servers[at] = Some(Server { triad, _port: port });
+        let Some(sim) = &self.sim else { return Triad::start(config).await };
+        let other = || Arc::new(SimDisk::default());
+        let disks = Disks { root: other(), log: Arc::new(sim.clone()), snapshots: other() };
+        Triad::start_on(config, disks).await
     }
 
     fn serve(&self, at: usize, triad: &Triad) -> DropGuard {
         let port = self.ports[at].try_clone().unwrap();
         port.set_nonblocking(true).unwrap();
         let port = tokio::net::TcpListener::from_std(port).unwrap();
-        let (me, routes) = (self.names[at].0.clone(), triad.routes());
+        let (me, routes, cut) = (self.names[at].0.clone(), triad.routes(), self.cut.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
-            let mut acceptor = Acceptor::start(port, key(), me);
+            let mut acceptor = Acceptor::start(port, key(), me.clone());
             loop {
                 let connection = tokio::select! {
                     Some(connection) = acceptor.next() => connection,
                     () = stopped.cancelled() => return,
                 };
+                let is_cut = {
+                    let (me, peer) = (me.clone(), connection.peer.id.clone());
+                    move |cut: &Option<ServerId>| cut.as_ref().is_some_and(|it| *it == me || *it == peer)
+                };
                 let served = serve_grpc(connection.stream, connection.peer, routes.clone());
-                let stopped = stopped.clone();
+                let (stopped, mut cut) = (stopped.clone(), cut.subscribe());
                 tokio::spawn(async move {
-                    tokio::select! { () = served => {}, () = stopped.cancelled() => {} }
+                    tokio::select! {
+                        () = served => {}
+                        () = stopped.cancelled() => {}
+                        _ = cut.wait_for(is_cut) => {}
+                    }
                 });
             }
         });
@@ -149,12 +170,17 @@ impl TestHub {
         tokio::time::timeout(LIMIT, found).await.expect("a leader")
     }
 
-    pub(super) fn channel(&self, at: usize) -> Channel {
+    /// Parts a server from all others, and from nobody else with `None`.
+    pub(super) fn part(&self, at: Option<usize>) {
+        self.cut.send_replace(at.map(|at| self.names[at].0.clone()));
+    }
+
+    fn channel(&self, at: usize, me: &str) -> Channel {
+        let me = ServerId::from(me);
         let (to, address) = self.names[at].clone();
         let connect = move |_| {
-            let (to, address) = (to.clone(), address.clone());
+            let (me, to, address) = (me.clone(), to.clone(), address.clone());
             async move {
-                let me = ServerId::from("app-1");
                 dial(&address, &key(), &me, &to, Protocol::Grpc, Duration::from_secs(1))
                     .await
                     .map(TokioIo::new)
@@ -165,11 +191,12 @@ impl TestHub {
     }
 
     pub(super) fn sessions(&self, at: usize) -> SessionsClient<Channel> {
-        SessionsClient::new(self.channel(at)).max_decoding_message_size(64 << 20)
+        SessionsClient::new(self.channel(at, "client")).max_decoding_message_size(64 << 20)
     }
 
-    pub(super) fn members(&self, at: usize) -> MembersClient<Channel> {
-        MembersClient::new(self.channel(at))
+    /// The members' service as `me`.
+    pub(super) fn members(&self, at: usize, me: &str) -> MembersClient<Channel> {
+        MembersClient::new(self.channel(at, me))
     }
 
     pub(super) async fn watch(
@@ -179,7 +206,7 @@ impl TestHub {
         after: u64,
     ) -> tonic::Streaming<proto::hub::v1::Event> {
         let watch = WatchEvents { server: server.into(), after_revision: after };
-        WatchClient::new(self.channel(at)).events(watch).await.unwrap().into_inner()
+        WatchClient::new(self.channel(at, server)).events(watch).await.unwrap().into_inner()
     }
 
     /// Writes through whoever leads, again and again until it is acknowledged.
@@ -206,7 +233,7 @@ impl TestHub {
             ..Member::default()
         };
         let register = proto::hub::v1::RegisterMember { member: Some(member) };
-        self.retry(async |at| Ok(self.members(at).register(register.clone()).await?.into_inner().members))
+        self.retry(async |at| Ok(self.members(at, id).register(register.clone()).await?.into_inner().members))
             .await
     }
 

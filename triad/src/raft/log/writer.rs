@@ -17,9 +17,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// The format of segments.
 pub(super) const FORMAT: u32 = 1;
 
-/// A segment that has grown beyond this is followed by a new one.
-const SEGMENT_BYTES: u64 = 64 << 20;
-
 /// A group of writes is synced when it has grown to this.
 const GROUP_BYTES: usize = 16 << 20;
 
@@ -88,6 +85,8 @@ impl Segment {
 /// The writer.
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
+    /// A segment that has grown beyond this is followed by a new one.
+    segment_bytes: u64,
     index: Arc<Mutex<Index>>,
     segments: Vec<Segment>,
     failure: watch::Sender<Option<String>>,
@@ -103,6 +102,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
+        segment_bytes: u64,
         index: Arc<Mutex<Index>>,
         segments: Vec<Segment>,
         failure: watch::Sender<Option<String>>,
@@ -112,7 +112,7 @@ impl Writer {
             (index.vote, index.committed, index.purged, index.last())
         };
         let (buffer, places) = (BytesMut::new(), Vec::new());
-        Self { disk, index, segments, failure, vote, committed, purged, last, buffer, places }
+        Self { disk, segment_bytes, index, segments, failure, vote, committed, purged, last, buffer, places }
     }
 
     /// Runs until told to stop, until nobody can ask any more, or until a write fails: after that nothing is written, for
@@ -226,7 +226,7 @@ impl Writer {
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        if self.active().length < SEGMENT_BYTES {
+        if self.active().length < self.segment_bytes {
             return Ok(());
         }
         let head = LogSegmentHead {
