@@ -75,11 +75,7 @@ mod tests {
             id: id.to_owned(),
             aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
             regexp: regexp.map(|text| regex::Regex::new(text).unwrap()),
-            web_apps: vec![WebApp {
-                id: String::new(),
-                root_directory: "/".into(),
-                session: session_config(),
-            }],
+            web_apps: Vec::new(),
             dispatch: Vec::new(),
         }
     }

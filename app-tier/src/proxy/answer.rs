@@ -21,7 +21,6 @@ type Ending = Box<dyn std::any::Any + Send>;
 pub(crate) struct Answer {
     body: Incoming,
     lease: Option<Lease>,
-    #[expect(dead_code, reason = "held for its Drop")]
     ending: Option<Ending>,
     pause: Pause,
 }

@@ -101,11 +101,6 @@ impl Replica {
             && (self.version == 0 || !self.changes.is_empty() || self.all.is_some() || self.pending.is_some())
     }
 
-    /// Whether an answer has told of something that the hub lacks.
-    pub(super) fn owes(&self) -> bool {
-        self.changes.values().any(|change| change.answered)
-    }
-
     /// Whether nothing was ever sent: the hub can't know it.
     pub(super) fn is_local(&self) -> bool {
         self.version == 0 && self.pending.is_none()
@@ -221,13 +216,21 @@ impl Replica {
 
     /// The hub has this, whatever we thought: takes it as the base, and says what becomes of the changes.
     pub(super) fn conflict(&mut self, record: SessionRecord) -> Resolution {
-        self.pending = None;
+        let ours = self.pending.take().filter(|save| save.save_id == record.save_id);
         let theirs = &record.attributes;
-        // What they set to our value, be it our own save whose answer was lost, is saved.
-        self.changes.retain(|name, change| theirs.get(name) != change.value.as_ref());
-        let touched = |name: &String| theirs.get(name) != self.base.get(name);
-        let torn: Vec<&Change> =
-            self.changes.iter().filter(|(name, _)| touched(name)).map(|(_, change)| change).collect();
+        // An equal value alone does not say that our save arrived: they may have counted to the same number.
+        let arrived = |change: &Change| ours.as_ref().is_some_and(|save| change.last <= save.upto);
+        self.changes.retain(|_, change| !arrived(change));
+        let touched = |name: &String, change: &Change| {
+            let (their, base) = (theirs.get(name), self.base.get(name));
+            ours.is_none() && their != base && (their != change.value.as_ref() || !change.answered)
+        };
+        let torn: Vec<&Change> = self
+            .changes
+            .iter()
+            .filter(|(name, change)| touched(name, change))
+            .map(|(_, change)| change)
+            .collect();
         let resolution = if torn.is_empty() {
             Resolution::Merged
         } else if torn.iter().all(|change| change.answered) {

@@ -98,11 +98,12 @@ async fn serves_nothing_hidden_or_outside() {
         "/empty/",
         "/nothing",
         "/index.html/x",
+        "/%ff",
     ] {
         assert_eq!(site.status(path).await, 404, "{path}");
     }
     assert_eq!(site.status(&format!("/{}", "x".repeat(300))).await, 404);
-    for path in ["/%00", "/%zz", "/%", "/%ff"] {
+    for path in ["/%00", "/%zz", "/%"] {
         assert_eq!(site.status(path).await, 400, "{path}");
     }
     assert!(site.dir.path().join("outside.txt").exists());
@@ -112,10 +113,7 @@ async fn serves_nothing_hidden_or_outside() {
 async fn other_methods_are_not_allowed() {
     let site = site();
     let refused = site.ask(http::Request::post("/")).await.unwrap_err().response();
-    assert_eq!(
-        (refused.status().as_u16(), &refused.headers()["allow"]),
-        (405, &"GET, HEAD".parse().unwrap())
-    );
+    assert_eq!((refused.status().as_u16(), refused.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD"));
     let (status, headers, body) = site.get(http::Request::head("/big.bin")).await;
     assert_eq!((status, headers.get("content-length"), body.len()), (200, "200000", 0));
 }
