@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The application server: static files and app processes behind the cluster port, and their sessions.
+//!
+//! A request's way: [`AppTier::serve`] → virtual host and web-app (`hosts`) → static files or the app's process (`app`,
+//! `process`, `proxy`), with its session (`session`, docs/sessions.md) saved before the answer leaves.
+
+mod app;
+mod app_api;
+mod body;
+mod error;
+mod health;
+mod hosts;
+mod io;
+mod process;
+mod process_app;
+mod proxy;
+mod serve;
+mod session;
+mod spec;
+mod static_files;
+mod tier;
+mod upload;
+
+pub use error::{AppTierError, NOT_PROCESSED};
+pub use session::SessionStats;
+pub use tier::{AppTier, AppTierConfig};

@@ -3,16 +3,7 @@
 /// The hub's contracts, package `copal.hub.v1`.
 pub mod hub {
     /// Version 1.
-    #[allow(
-        missing_docs,
-        missing_debug_implementations,
-        unreachable_pub,
-        clippy::all,
-        clippy::pedantic,
-        clippy::str_to_string,
-        clippy::unwrap_used,
-        reason = "generated"
-    )]
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
         tonic::include_proto!("copal.hub.v1");
     }
@@ -21,16 +12,7 @@ pub mod hub {
 /// What an app process calls, package `copal.app.v1`.
 pub mod app {
     /// Version 1.
-    #[allow(
-        missing_docs,
-        missing_debug_implementations,
-        unreachable_pub,
-        clippy::all,
-        clippy::pedantic,
-        clippy::str_to_string,
-        clippy::unwrap_used,
-        reason = "generated"
-    )]
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
         tonic::include_proto!("copal.app.v1");
     }

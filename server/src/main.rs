@@ -1,2 +1,26 @@
-//! The binary `copal`.
-fn main() {}
+//! The binary `copal`: reads the file, wires the roles, obeys signals; nothing else.
+
+mod check;
+mod cli;
+mod cluster_port;
+mod data_folder;
+mod demo;
+mod server;
+mod signals;
+mod start;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Start(arguments) => start::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoApp => demo::run_app(),
+    }
+}

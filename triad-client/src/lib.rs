@@ -1,11 +1,24 @@
-//! The hub's client: finds the leader, batches writes, retries within a deadline, watches with resume.
+//! The hub's client: finds the leader, batches writes, retries within a deadline, joins the members, watches with resume.
+
+mod channel;
+mod leader;
+mod membership;
+mod watch;
+mod writer;
+
+pub use membership::Membership;
+pub use watch::{Watch, WatchTask};
 
 use common::{cluster_port::ClusterKey, id::ServerId};
+use leader::Leader;
 use proto::hub::v1::{
-    Event, LoadSession, Member, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write,
+    ListMembers, LoadSession, Member, SessionKey, SessionRecord, members_client::MembersClient,
+    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+
+/// The largest message that the hub sends or takes, in bytes: one session of that size, or many small ones.
+pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 
 /// Whom to ask, and as whom.
 #[derive(Debug, Clone)]
@@ -40,13 +53,16 @@ pub enum HubError {
 /// A handle on the hub; clones share connections and queues.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    config: Arc<HubConfig>,
+    leader: Arc<Leader>,
+    writer: writer::Writer,
 }
 
 impl Hub {
     /// A handle; connects when it is first used. Needs a running tokio runtime.
     pub fn new(config: HubConfig) -> Self {
-        Self { config: Arc::new(config) }
+        let leader = Arc::new(Leader::new(config));
+        let writer = writer::Writer::start(leader.clone());
+        Self { leader, writer }
     }
 
     /// Writes one session; writes of concurrent callers share calls and the hub's disk syncs.
@@ -54,8 +70,7 @@ impl Hub {
     /// # Errors
     /// See [`HubError`].
     pub async fn write(&self, write: Write, deadline: Duration) -> Result<Outcome, HubError> {
-        let _ = (write, deadline, &self.config);
-        std::future::pending().await
+        self.writer.write(write, deadline).await
     }
 
     /// Linearizable read of one session; `None` when there is none.
@@ -63,24 +78,43 @@ impl Hub {
     /// # Errors
     /// See [`HubError`].
     pub async fn load(&self, key: SessionKey, deadline: Duration) -> Result<Option<SessionRecord>, HubError> {
-        let _ = (LoadSession { key: Some(key) }, deadline);
-        std::future::pending().await
+        let request = LoadSession { key: Some(key) };
+        let loaded = self.leader.call(deadline, |channel| {
+            let mut client = SessionsClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
+            let request = request.clone();
+            async move { client.load(request).await }
+        });
+        Ok(loaded.await?.session)
     }
 
-    /// Follows the hub's events until the returned [`Watch`] is dropped, through every change of leader.
+    /// The members as the hub's leader has them.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn members(&self, deadline: Duration) -> Result<Vec<Member>, HubError> {
+        let listed = self
+            .leader
+            .call(deadline, |channel| async move { MembersClient::new(channel).list(ListMembers {}).await });
+        Ok(listed.await?.members)
+    }
+
+    /// The hub server that answers as its leader.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn leader(&self, deadline: Duration) -> Result<ServerId, HubError> {
+        self.members(deadline).await?;
+        let believed = self.leader.believed().map(|(_, server, _)| server.clone());
+        believed.ok_or_else(|| HubError::Refused("the configuration names no hub server".into()))
+    }
+
+    /// Registers `member` and keeps it alive with heartbeats until [`Membership::leave`] or a drop.
+    pub fn join(&self, member: Member, heartbeat_interval: Duration) -> Membership {
+        Membership::start(self.leader.clone(), member, heartbeat_interval)
+    }
+
+    /// Follows the hub's events until the returned [`Watch`]'s task is dropped, through every change of leader.
     pub fn watch(&self) -> Watch {
-        let (_, members) = watch::channel(Arc::default());
-        let (_, events) = mpsc::channel(1);
-        Watch { members, events }
+        watch::start(self.leader.clone())
     }
-}
-
-/// What [`Hub::watch`] follows.
-#[derive(Debug)]
-pub struct Watch {
-    /// The members as last heard; empty before the first word from the hub.
-    pub members: watch::Receiver<Arc<Vec<Member>>>,
-    /// Every event in order: `Snapshot` means that events may have been missed, `Alive` comes at least every 500 ms while the
-    /// link to a confirmed leader is whole. Bounded: a reader that is too slow gets a `Snapshot`.
-    pub events: mpsc::Receiver<Event>,
 }

@@ -1,5 +1,122 @@
 //! The configuration file: the only place that reads it and the environment.
+//!
+//! [`load`] goes from text to [`Config`] in three steps, each a module: a tree that knows its places (`yaml`), everything
+//! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `session`), which takes defaults, variables
+//! and checks in. All faults are gathered and told at once.
 
+mod app_yaml;
+mod check;
+mod cluster;
+mod decode;
+mod defaults;
+mod host;
+mod import;
+mod keys;
 mod model;
+mod names;
+mod node;
+mod problem;
+mod root;
+mod session;
+mod session_overrides;
+mod source;
+mod topology;
+mod units;
+mod variables;
+mod yaml;
 
+#[cfg(test)]
+mod tests;
+
+pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
 pub use model::*;
+pub use problem::{ConfigErrors, Problem};
+pub use session_overrides::{CookieOverrides, SessionOverrides};
+pub use topology::topology_hash;
+pub use units::{UnitError, format_duration, parse_duration, parse_size};
+
+use decode::Context;
+use import::Importer;
+use node::Node;
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+use variables::Place;
+
+/// What the command line and the environment add to a file.
+#[derive(Clone, Default)]
+pub struct LoadOptions {
+    /// The environment for `${VAR}`.
+    pub environment: HashMap<String, String>,
+    /// `--data-dir`, instead of the file's.
+    pub data_dir: Option<PathBuf>,
+    /// `--port-offset`, added to every port of the file.
+    pub port_offset: u16,
+}
+
+impl LoadOptions {
+    /// Options with this process's environment; variables that are not UTF-8 are left out.
+    pub fn from_environment() -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { environment, ..Self::default() }
+    }
+}
+
+/// The environment holds secrets: only its size is shown.
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("environment", &self.environment.len())
+            .field("data_dir", &self.data_dir)
+            .field("port_offset", &self.port_offset)
+            .finish()
+    }
+}
+
+/// A valid configuration and what is dubious about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings, in order of place.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads, merges and checks the file at `path`. Nothing is bound, created or written.
+///
+/// # Errors
+/// Everything that is wrong with the file and those that it imports, all at once.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
+    let mut importer = Importer::new(&options.environment);
+    let tree = importer.file(path, None);
+    finish(importer, tree, path, options)
+}
+
+/// [`load`] for a text that is no file, as the demo's: errors name `path`, and relative paths start at its folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_str(text: &str, path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
+    let mut importer = Importer::new(&options.environment);
+    let tree = importer.text(path, text);
+    finish(importer, tree, path, options)
+}
+
+fn finish(
+    importer: Importer<'_>,
+    tree: Option<Node>,
+    path: &Path,
+    options: &LoadOptions,
+) -> Result<Loaded, ConfigErrors> {
+    let Importer { sources, report, .. } = importer;
+    let config = tree.and_then(|tree| {
+        let context = Context::new(&report, &sources, &options.environment, Place::default());
+        root::decode(context, &tree, path, options)
+    });
+    let (config, warnings) = report.finish(&sources, config)?;
+    Ok(Loaded { config, warnings })
+}

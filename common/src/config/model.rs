@@ -1,5 +1,6 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
+use super::session_overrides::SessionOverrides;
 use crate::id::{ClusterId, ServerId, ServerIndex};
 use regex::Regex;
 use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
@@ -127,8 +128,11 @@ pub struct WebApp {
     pub id: String,
     /// `root-directory`: an app's folder, static unless it has an `app.yaml` with a command (design/APPS.md).
     pub root_directory: PathBuf,
-    /// `session-config`.
+    /// `session-config`, complete.
     pub session: SessionConfig,
+    /// The keys of `session-config` that the file gives; an app's own settings go beneath them
+    /// ([`WebApp::session_with`]).
+    pub session_explicit: SessionOverrides,
 }
 
 /// `session-config`.

@@ -1,0 +1,158 @@
+//! What goes wrong: with the app-tier as a whole ([`AppTierError`]), and with one request ([`RequestError`], the only place
+//! that maps an error to an HTTP status).
+
+use crate::{
+    body::{Response, full},
+    session::SessionError,
+};
+use common::id::ServerId;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use std::{io, path::PathBuf, time::Duration};
+
+/// On an answer of the app-tier itself: no app has seen the request, so a web-tier may send it, whatever its method, to
+/// another server. Believed only on a cluster connection; removed from what apps answer.
+pub const NOT_PROCESSED: HeaderName = HeaderName::from_static("copal-not-processed");
+
+/// Why the app-tier of a server did not start, or is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum AppTierError {
+    /// The configuration file has no such server.
+    #[error("no server {0:?} in the configuration file")]
+    UnknownServer(ServerId),
+    /// A web-app's `root-directory` is not a folder that can be read.
+    #[error("web-app {app}: root-directory {}: {cause}", root.display())]
+    Root {
+        /// `host/path` of the web-app.
+        app: String,
+        /// Its `root-directory`.
+        root: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// A web-app's `app.yaml` is wrong.
+    #[error("web-app {app}: {text}")]
+    AppYaml {
+        /// `host/path` of the web-app.
+        app: String,
+        /// Every error, with its place.
+        text: String,
+    },
+    /// A folder, file or socket of the app-tier could not be made.
+    #[error("{what} {}: {cause}", path.display())]
+    Io {
+        /// What was to be made.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// An app did not get healthy.
+    #[error(
+        "app {app} on server {server} is not healthy after {waited:.1?}: expected {expected}, but {found}\n\
+         last lines of its log:\n{}",
+        tail(log)
+    )]
+    NotReady {
+        /// `host/path` of the web-app.
+        app: String,
+        /// This server.
+        server: ServerId,
+        /// How long it was waited for.
+        waited: Duration,
+        /// What a healthy app does.
+        expected: String,
+        /// What it did instead.
+        found: String,
+        /// The last lines of its output.
+        log: Vec<String>,
+    },
+}
+
+fn tail(log: &[String]) -> String {
+    if log.is_empty() { "  (nothing)".to_owned() } else { format!("  {}", log.join("\n  ")) }
+}
+
+/// Why a request is answered by the app-tier and not by its app.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// No host, web-app or file.
+    #[error("not found")]
+    NotFound,
+    /// The request's target can't be served.
+    #[error("bad request target: {0}")]
+    BadTarget(&'static str),
+    /// Static files answer GET and HEAD alone.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The app is starting, restarting, unhealthy or full: it has not seen the request.
+    #[error("app {app} is not available: {why}")]
+    AppUnavailable {
+        /// Which.
+        app: String,
+        /// Why.
+        why: String,
+    },
+    /// The app broke the connection before its answer's head.
+    #[error("app {app} gave no answer: {cause}")]
+    AppFailed {
+        /// Which.
+        app: String,
+        /// What was seen.
+        cause: String,
+    },
+    /// The app made no progress for this long.
+    #[error("app {app} gave no answer within {waited:?}")]
+    AppTimeout {
+        /// Which.
+        app: String,
+        /// The limit.
+        waited: Duration,
+    },
+    /// The session could not be made safe, or was found stale: the app's answer must not be given.
+    #[error("session: {0}")]
+    Session(#[from] SessionError),
+    /// A file could not be read.
+    #[error("reading a file: {0}")]
+    File(#[from] io::Error),
+}
+
+impl RequestError {
+    /// The status that the client sees.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BadTarget(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::AppUnavailable { .. } | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AppFailed { .. } => StatusCode::BAD_GATEWAY,
+            Self::AppTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The answer: the status alone, for details are for the log and not for strangers.
+    pub(crate) fn response(&self) -> Response {
+        let status = self.status();
+        let mut response = Response::new(full(format!("{status}\n")));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self {
+            Self::MethodNotAllowed => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::AppUnavailable { .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(NOT_PROCESSED, HeaderValue::from_static("1"));
+            }
+            Self::Session(cause) => {
+                let seconds = if cause.is_stale() { "0" } else { "1" };
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,169 @@
+//! An app's processes on this server: started, watched, restarted, stopped.
+
+mod launch;
+mod output;
+mod pid_file;
+mod run_dir;
+mod supervisor;
+
+pub(crate) use launch::Launch;
+pub(crate) use pid_file::PidFile;
+pub(crate) use run_dir::RunDir;
+
+use crate::{
+    error::{AppTierError, RequestError},
+    proxy::Backend,
+    spec::Spec,
+};
+use common::id::ServerId;
+use output::Output;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use supervisor::Supervisor;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Starts that fail one after the other before [`Processes::ready`] gives up early.
+const HOPELESS: u32 = 3;
+
+/// What a process is doing.
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// Started, not healthy yet; `failures` starts before this one failed.
+    Starting { failures: u32 },
+    /// Takes requests.
+    Ready(Arc<Backend>),
+    /// Takes none, and why; it comes back by itself.
+    Down { why: String, failures: u32 },
+    /// Ended for good.
+    Stopped,
+}
+
+/// One process and who watches it.
+#[derive(Debug)]
+struct Instance {
+    state: watch::Receiver<State>,
+    output: Arc<Output>,
+}
+
+/// All processes of one app on this server.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    app: String,
+    expected: String,
+    instances: Vec<Instance>,
+    next: AtomicUsize,
+    stop: CancellationToken,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Processes {
+    /// Starts the app's processes; returns at once. `launch` makes each process's command line and environment.
+    pub(crate) fn start(app: &str, spec: &Spec, launch: &Launch, answer_timeout: Duration) -> Self {
+        let stop = CancellationToken::new();
+        let mut instances = Vec::new();
+        let mut tasks = Vec::new();
+        for number in 0..spec.instances.max(1) {
+            let output = Arc::new(Output::new(app));
+            let (sender, state) = watch::channel(State::Starting { failures: 0 });
+            let supervisor = Supervisor {
+                app: app.to_owned(),
+                number,
+                spec: spec.clone(),
+                launch: launch.clone(),
+                answer_timeout,
+                output: output.clone(),
+                state: sender,
+                stop: stop.clone(),
+            };
+            tasks.push(tokio::spawn(supervisor.run()));
+            instances.push(Instance { state, output });
+        }
+        let expected = match &spec.health.path {
+            Some(path) => format!("GET {path} to answer 2xx"),
+            None => "it to accept connections".to_owned(),
+        };
+        let tasks = std::sync::Mutex::new(tasks);
+        Self { app: app.to_owned(), expected, instances, next: AtomicUsize::new(0), stop, tasks }
+    }
+
+    /// A healthy process for a request: in turn.
+    ///
+    /// # Errors
+    /// [`RequestError::AppUnavailable`] when there is none.
+    pub(crate) fn pick(&self) -> Result<Arc<Backend>, RequestError> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut why = "no process".to_owned();
+        for offset in 0..self.instances.len() {
+            let instance = &self.instances[first.wrapping_add(offset) % self.instances.len()];
+            match &*instance.state.borrow() {
+                State::Ready(backend) => return Ok(backend.clone()),
+                other => why = other.describe(),
+            }
+        }
+        Err(RequestError::AppUnavailable { app: self.app.clone(), why })
+    }
+
+    /// Waits until every process is healthy.
+    ///
+    /// # Errors
+    /// [`AppTierError::NotReady`] past `timeout`, or as soon as a process failed three times on end.
+    pub(crate) async fn ready(&self, server: &ServerId, timeout: Duration) -> Result<(), AppTierError> {
+        let began = tokio::time::Instant::now();
+        for instance in &self.instances {
+            let mut state = instance.state.clone();
+            let left = timeout.saturating_sub(began.elapsed());
+            let settled = state.wait_for(|state| match state {
+                State::Ready(_) | State::Stopped => true,
+                State::Starting { failures } | State::Down { failures, .. } => *failures >= HOPELESS,
+            });
+            let settled = tokio::time::timeout(left, settled).await;
+            if matches!(&settled, Ok(Ok(state)) if matches!(**state, State::Ready(_))) {
+                continue;
+            }
+            drop(settled);
+            let found = instance.state.borrow().describe();
+            return Err(AppTierError::NotReady {
+                app: self.app.clone(),
+                server: server.clone(),
+                waited: began.elapsed(),
+                expected: self.expected.clone(),
+                found,
+                log: instance.output.tail(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the processes: SIGTERM, after the app's `stop-timeout` SIGKILL; returns when they are gone.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        let tasks = self.tasks.lock().map(|mut tasks| std::mem::take(&mut *tasks)).unwrap_or_default();
+        for task in tasks {
+            // A panic of a supervisor is in the log already, and its drop killed the process.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl State {
+    fn describe(&self) -> String {
+        match self {
+            Self::Starting { .. } => "it is starting".to_owned(),
+            Self::Ready(_) => "it is healthy".to_owned(),
+            Self::Down { why, .. } => why.clone(),
+            Self::Stopped => "it was stopped".to_owned(),
+        }
+    }
+}

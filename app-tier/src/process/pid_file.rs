@@ -1,0 +1,138 @@
+//! The app processes of this server, on disk: a server that was killed leaves its apps running, and its next start ends
+//! them before it starts new ones.
+
+use crate::error::AppTierError;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+/// Processes by id, each with its start time in the kernel's ticks: an id may have gone to another process since.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    path: PathBuf,
+    running: Mutex<BTreeMap<i32, u64>>,
+}
+
+impl PidFile {
+    /// Ends what the file in `data_dir` still names and runs, and starts with an empty one.
+    ///
+    /// # Errors
+    /// [`AppTierError::Io`]: it can't be written.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, AppTierError> {
+        let path = data_dir.join("app.pids");
+        for (pid, started) in read(&path) {
+            if start_time(pid) == Some(started) {
+                tracing::warn!(pid, "ending an app process that a killed server left behind");
+                kill_group(pid, Signal::KILL);
+            }
+        }
+        let file = Self { path, running: Mutex::default() };
+        file.write(&BTreeMap::new()).map_err(|cause| AppTierError::Io {
+            what: "writing",
+            path: file.path.clone(),
+            cause,
+        })?;
+        Ok(file)
+    }
+
+    /// A process has started.
+    pub(crate) fn add(&self, pid: i32) {
+        if let Some(started) = start_time(pid) {
+            self.change(|running| {
+                running.insert(pid, started);
+            });
+        }
+    }
+
+    /// A process has ended.
+    pub(crate) fn remove(&self, pid: i32) {
+        self.change(|running| {
+            running.remove(&pid);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<i32, u64>)) {
+        let Ok(mut running) = self.running.lock() else { return };
+        change(&mut running);
+        if let Err(cause) = self.write(&running) {
+            tracing::warn!(path = %self.path.display(), %cause, "the list of app processes can't be written");
+        }
+    }
+
+    fn write(&self, running: &BTreeMap<i32, u64>) -> io::Result<()> {
+        let text: String = running.iter().map(|(pid, started)| format!("{pid} {started}\n")).collect();
+        let new = self.path.with_extension("pids.new");
+        fs::write(&new, text)?;
+        fs::rename(new, &self.path)
+    }
+}
+
+fn read(path: &Path) -> Vec<(i32, u64)> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = |line: &str| {
+        let (pid, started) = line.split_once(' ')?;
+        Some((pid.parse().ok()?, started.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// When a process started, in ticks since boot: field 22 of `/proc/<pid>/stat`, counted after the name, which may hold
+/// anything in its parentheses (proc(5)).
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Signals a process and all that it started and that stayed in its group.
+pub(super) fn kill_group(pid: i32, signal: Signal) {
+    if let Some(group) = Pid::from_raw(pid) {
+        // The group may be gone already: that is what was wanted.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::process::CommandExt, process::Command};
+
+    #[test]
+    fn ends_what_a_killed_server_left_and_nothing_else() {
+        let data = tempfile::tempdir().unwrap();
+        let sleep = || Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let (mut left, mut foreign) = (sleep(), sleep());
+        let pid = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
+        let file = PidFile::open(data.path()).unwrap();
+        file.add(pid(&left));
+        file.add(pid(&foreign));
+        // As if the second id had gone to another process since.
+        let started = start_time(pid(&foreign)).unwrap();
+        let text = fs::read_to_string(&file.path).unwrap();
+        fs::write(
+            &file.path,
+            text.replace(&format!("{} {started}", pid(&foreign)), &format!("{} 1", pid(&foreign))),
+        )
+        .unwrap();
+        drop(file);
+
+        let file = PidFile::open(data.path()).unwrap();
+        assert!(!left.wait().unwrap().success());
+        assert!(foreign.try_wait().unwrap().is_none());
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
+        foreign.kill().unwrap();
+        foreign.wait().unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_harmless() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("app.pids"), "x\n-1 5\n0 0\n99999999999 1\n\u{0}").unwrap();
+        let file = PidFile::open(data.path()).unwrap();
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
+    }
+}

@@ -1,0 +1,11 @@
+//! Sends a request to an app's process and streams its answer back.
+
+mod answer;
+mod backend;
+mod headers;
+mod target;
+
+pub(crate) use answer::Pause;
+pub(crate) use backend::Backend;
+pub(crate) use headers::{REQUEST, SESSION_ID, end_to_end};
+pub(crate) use target::Target;

@@ -1,0 +1,167 @@
+//! One life of an app's process as a backend: its pooled connections and its limits.
+
+use super::{answer::Answer, target::Target};
+use crate::{
+    body::{Body, Request},
+    error::RequestError,
+};
+use http::Response;
+use hyper::client::conn::http1::SendRequest;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Idle connections that are kept.
+const IDLE_MAX: usize = 256;
+
+/// An idle connection is used for this long: below what common servers keep theirs (5 s).
+const IDLE_TIME: Duration = Duration::from_secs(3);
+
+/// Requests at one process at once; one more is answered with 503.
+const IN_FLIGHT_MAX: usize = 4096;
+
+/// A process that takes requests.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    app: String,
+    target: Target,
+    answer_timeout: Duration,
+    /// Newest last: the newest is taken first, so that the rest grows old and is closed.
+    idle: Mutex<Vec<Idle>>,
+    in_flight: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<Body>,
+    since: Instant,
+}
+
+/// The right to have a request at the process; carries the connection back to the pool when the answer has ended.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    backend: Arc<Backend>,
+    sender: Option<SendRequest<Body>>,
+}
+
+impl Backend {
+    /// A process at `target` whose answers may pause for `answer_timeout`.
+    pub(crate) fn new(app: &str, target: Target, answer_timeout: Duration) -> Self {
+        let (idle, in_flight) = (Mutex::default(), AtomicUsize::new(0));
+        Self { app: app.to_owned(), target, answer_timeout, idle, in_flight }
+    }
+
+    /// Where it listens.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends a request and waits for the head of its answer. A pooled connection that turns out dead before the request left is
+    /// replaced by a new one, once.
+    ///
+    /// # Errors
+    /// [`RequestError::AppUnavailable`] when the process has not seen the request; [`RequestError::AppFailed`] and
+    /// [`RequestError::AppTimeout`] when it may have.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        mut request: Request,
+    ) -> Result<Response<Answer>, RequestError> {
+        let mut lease = self.lease()?;
+        if let Some(mut sender) = self.take_idle() {
+            match self.try_send(&mut sender, request).await? {
+                Ok(response) => return Ok(self.answer(response, lease, sender)),
+                Err(unsent) => request = unsent,
+            }
+        }
+        let unavailable = |why: String| RequestError::AppUnavailable { app: self.app.clone(), why };
+        let mut sender =
+            self.target.connect().await.map_err(|cause| unavailable(format!("{}: {cause}", self.target)))?;
+        lease.sender = None;
+        match self.try_send(&mut sender, request).await? {
+            Ok(response) => Ok(self.answer(response, lease, sender)),
+            Err(_unsent) => Err(unavailable(format!("{} closed a new connection", self.target))),
+        }
+    }
+
+    /// The answer, or the request when it did not leave.
+    async fn try_send(
+        &self,
+        sender: &mut SendRequest<Body>,
+        request: Request,
+    ) -> Result<Result<Response<hyper::body::Incoming>, Request>, RequestError> {
+        match tokio::time::timeout(self.answer_timeout, sender.try_send_request(request)).await {
+            Ok(Ok(response)) => Ok(Ok(response)),
+            Ok(Err(mut failed)) => match failed.take_message() {
+                Some(request) => Ok(Err(request)),
+                None => {
+                    Err(RequestError::AppFailed { app: self.app.clone(), cause: chain(&failed.into_error()) })
+                }
+            },
+            Err(_) => Err(RequestError::AppTimeout { app: self.app.clone(), waited: self.answer_timeout }),
+        }
+    }
+
+    fn answer(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        mut lease: Lease,
+        sender: SendRequest<Body>,
+    ) -> Response<Answer> {
+        lease.sender = Some(sender);
+        response.map(|body| Answer::new(body, lease, self.answer_timeout))
+    }
+
+    fn lease(self: &Arc<Self>) -> Result<Lease, RequestError> {
+        let lease = Lease { backend: self.clone(), sender: None };
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < IN_FLIGHT_MAX {
+            Ok(lease)
+        } else {
+            let why = format!("{IN_FLIGHT_MAX} requests are in flight");
+            Err(RequestError::AppUnavailable { app: self.app.clone(), why })
+        }
+    }
+
+    /// The newest idle connection that can take a request now.
+    fn take_idle(&self) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock().ok()?;
+        let now = Instant::now();
+        // Oldest first: all that are too old are at the front.
+        let old = idle.partition_point(|it| now.duration_since(it.since) > IDLE_TIME);
+        idle.drain(..old);
+        // One that is still busy with the end of its last answer is left for later.
+        let place = idle.iter().rposition(|it| it.sender.is_ready())?;
+        Some(idle.remove(place).sender)
+    }
+}
+
+impl Lease {
+    /// The answer has ended as it should: the connection can be used again.
+    pub(super) fn give_back(&mut self) {
+        let Some(sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
+        let Ok(mut idle) = self.backend.idle.lock() else { return };
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An error with what caused it: hyper's own text alone says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,65 @@
+//! Which headers cross the app-tier, and which are its own.
+
+use crate::error::NOT_PROCESSED;
+use http::{HeaderMap, HeaderName, header};
+
+/// Names the request's session to the app; a client's own is dropped.
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+
+/// Names the request in flight to the app API; a client's own is dropped.
+pub(crate) const REQUEST: HeaderName = HeaderName::from_static("x-copal-request");
+
+/// Fields that `Connection` can't take away: they frame or route the message.
+const KEPT: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
+
+/// Fields of one connection, not of the message (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Removes what belongs to one connection alone: first what `Connection` nominates, then the well-known fields; and what an
+/// app must not claim.
+pub(crate) fn end_to_end(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in nominated.iter().filter(|name| !KEPT.contains(name)) {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(NOT_PROCESSED);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removes_nominated_fields_but_no_framing() {
+        let mut headers = HeaderMap::new();
+        headers.append("connection", "X-A, content-length".parse().unwrap());
+        headers.append("connection", "host, close".parse().unwrap());
+        for name in
+            ["x-a", "x-b", "host", "content-length", "keep-alive", "upgrade", "te", "copal-not-processed"]
+        {
+            headers.insert(name, "1".parse().unwrap());
+        }
+        end_to_end(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "x-b"]);
+    }
+}

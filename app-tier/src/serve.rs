@@ -1,0 +1,130 @@
+//! HTTP/1.1 on an authenticated connection of the cluster port: from the request's head to the app that answers it.
+
+use crate::{
+    body::{Request, Response},
+    error::RequestError,
+    hosts::{Hosts, host_name},
+    io::BoundedWrites,
+    upload::Upload,
+};
+use common::config::Server;
+use http::Method;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+/// Memory that a connection's unread and unwritten bytes may take, each.
+const BUFFER_MAX: usize = 64 * 1024;
+
+/// Header fields of a request.
+const HEADERS_MAX: usize = 128;
+
+/// Serves connections with the apps of a cluster.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) hosts: Hosts,
+    /// Time-outs of this server.
+    pub(crate) keepalive_timeout: Duration,
+    pub(crate) request_header_timeout: Duration,
+    pub(crate) socket_timeout: Duration,
+    /// Cancelled: answers what is in flight, then closes.
+    pub(crate) drain: CancellationToken,
+    /// Cancelled: closes at once.
+    pub(crate) abort: CancellationToken,
+}
+
+impl Front {
+    /// With the time-outs of `server`.
+    pub(crate) fn new(hosts: Hosts, server: &Server, drain: CancellationToken) -> Self {
+        Self {
+            hosts,
+            keepalive_timeout: server.keepalive_timeout,
+            request_header_timeout: server.request_header_timeout,
+            socket_timeout: server.socket_timeout,
+            drain,
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// Serves one connection until it ends.
+    pub(crate) async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let front = self.clone();
+        let service = service_fn(move |request| {
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request).await) }
+        });
+        // hyper's timer runs from the end of the last answer to the end of the next head, so it has to allow for both.
+        let idle = self.keepalive_timeout.max(self.request_header_timeout);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle)
+            .max_buf_size(BUFFER_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(BoundedWrites::new(stream, self.socket_timeout)), service);
+        tokio::pin!(connection);
+        let mut draining = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.abort.cancelled() => return,
+            }
+        };
+        if let Err(cause) = ended {
+            tracing::debug!(%cause, "connection from a web-tier ended");
+        }
+    }
+
+    async fn answer(&self, request: http::Request<Incoming>) -> Response {
+        let request = request.map(|body| Upload::new(body, self.socket_timeout).boxed_unsync());
+        let method = request.method().clone();
+        match self.route(request).await {
+            Ok(response) => response,
+            Err(cause) => {
+                if cause.status().is_server_error() {
+                    tracing::warn!(%cause, %method, status = cause.status().as_u16(), "request failed");
+                }
+                cause.response()
+            }
+        }
+    }
+
+    async fn route(&self, request: Request) -> Result<Response, RequestError> {
+        if request.method() == Method::CONNECT {
+            return Err(RequestError::MethodNotAllowed);
+        }
+        let (parts, body) = request.into_parts();
+        let path = decode(parts.uri.path())?;
+        let deployed = self.hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
+        deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await
+    }
+}
+
+/// A path, percent-decoded once, as it is matched with web-apps and files.
+///
+/// # Errors
+/// [`RequestError::BadTarget`]: not a path, an invalid escape, NUL, or not UTF-8.
+pub(crate) fn decode(path: &str) -> Result<String, RequestError> {
+    if !path.starts_with('/') {
+        return Err(RequestError::BadTarget("the target is not a path"));
+    }
+    let bytes = path.as_bytes();
+    let whole =
+        |at: usize| bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    if bytes.iter().enumerate().any(|(at, byte)| *byte == b'%' && !whole(at)) {
+        return Err(RequestError::BadTarget("invalid percent-escape"));
+    }
+    let decoded = percent_decode_str(path).decode_utf8();
+    let decoded = decoded.map_err(|_| RequestError::BadTarget("the path is not UTF-8"))?;
+    if decoded.contains('\0') {
+        return Err(RequestError::BadTarget("NUL in the path"));
+    }
+    Ok(decoded.into_owned())
+}

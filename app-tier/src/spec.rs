@@ -1,0 +1,75 @@
+//! What an app's folder says of it: its `app.yaml`, or static files without one.
+
+use crate::error::AppTierError;
+use common::config::{Health, Listen, LoadOptions, SessionOverrides, load_app_yaml};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The file that describes an app.
+pub(crate) const FILE: &str = "app.yaml";
+
+/// An app as its `app.yaml` has it (design/APPS.md).
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    /// `static`: the folder that the server itself serves.
+    pub(crate) static_dir: Option<PathBuf>,
+    /// `command`: program and arguments; empty = static files only.
+    pub(crate) command: Vec<String>,
+    /// `listen`.
+    pub(crate) listen: Listen,
+    /// `env`: further variables of the process.
+    pub(crate) env: Vec<(String, String)>,
+    /// `health`.
+    pub(crate) health: Health,
+    /// `instances`: processes of this app on this server.
+    pub(crate) instances: usize,
+    /// `stop-timeout`: from SIGTERM to SIGKILL.
+    pub(crate) stop_timeout: Duration,
+    /// `session`: beneath what the cluster's file says.
+    pub(crate) session: SessionOverrides,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            static_dir: None,
+            command: Vec::new(),
+            listen: Listen::Tcp,
+            env: Vec::new(),
+            health: Health {
+                path: None,
+                interval: Duration::from_secs(5),
+                start_timeout: Duration::from_secs(30),
+            },
+            instances: 1,
+            stop_timeout: Duration::from_secs(15),
+            session: SessionOverrides::default(),
+        }
+    }
+}
+
+/// Reads the `app.yaml` of the app in `root`; without one the app is the folder's files.
+///
+/// # Errors
+/// [`AppTierError::AppYaml`] with every error of the file.
+pub(crate) fn load(app: &str, root: &Path) -> Result<Spec, AppTierError> {
+    let file = root.join(FILE);
+    if !file.exists() {
+        return Ok(Spec { static_dir: Some(root.to_owned()), ..Spec::default() });
+    }
+    let read = load_app_yaml(&file, &LoadOptions::from_environment());
+    let yaml =
+        read.map_err(|errors| AppTierError::AppYaml { app: app.to_owned(), text: errors.to_string() })?;
+    Ok(Spec {
+        static_dir: yaml.static_dir,
+        command: yaml.command,
+        listen: yaml.listen,
+        env: yaml.env,
+        health: yaml.health,
+        instances: yaml.instances,
+        stop_timeout: yaml.stop_timeout,
+        session: yaml.session,
+    })
+}

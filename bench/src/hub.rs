@@ -1,0 +1,207 @@
+//! Acknowledged session saves of 1 KB a second, beside etcd's puts of the same size: three processes each on this machine,
+//! fsync on, one client process.
+
+use crate::{etcd::Etcd, median, process::Process, say};
+use anyhow::Context;
+use bytes::Bytes;
+use common::{cluster_port::ClusterKey, config::Secret};
+use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+use triad_client::{Hub, HubConfig};
+
+const VALUE: usize = 1024;
+
+/// No single write may take longer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The binary `copal`
+    #[arg(long)]
+    copal: PathBuf,
+    /// The folder of the peers' configurations
+    #[arg(long, default_value = "bench/peers")]
+    peers: PathBuf,
+    /// Runs; the table shows their median
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Seconds a run
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Writes in flight
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
+    in_flight: Vec<usize>,
+    /// Measures this alone: `copal` or `etcd`
+    #[arg(long)]
+    only: Option<String>,
+    /// Data is kept under this folder, which decides which disk is synced
+    #[arg(long, default_value = ".")]
+    folder: PathBuf,
+}
+
+/// A store to measure.
+enum Contender {
+    Copal(Hub),
+    Etcd(Etcd),
+}
+
+impl Contender {
+    /// One acknowledged write by writer `n`, its `round`th.
+    async fn write(&self, n: usize, round: u64, value: Bytes) -> anyhow::Result<()> {
+        match self {
+            Self::Copal(hub) => {
+                let save = SaveSession {
+                    key: Some(SessionKey { app: "bench|".into(), id: format!("aaBench{n}") }),
+                    base_version: round,
+                    save_id: rand::random(),
+                    set: HashMap::from([("value".to_owned(), value)]),
+                    removed: Vec::new(),
+                    owner: "bench".into(),
+                    timeout_ms: 0,
+                };
+                match hub.write(Write::Save(save), DEADLINE).await? {
+                    Outcome::Version(_) => Ok(()),
+                    other => anyhow::bail!("writer {n} round {round}: {other:?}"),
+                }
+            }
+            Self::Etcd(etcd) => etcd.put(format!("bench{n}").into(), value).await,
+        }
+    }
+}
+
+/// Writes a second, median and 99th percentile of the wait.
+type Figures = (f64, Duration, Duration);
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    say("| store | in flight | writes/s | p50 | p99 |");
+    say("|---|---|---|---|---|");
+    for in_flight in &arguments.in_flight {
+        for name in ["copal", "etcd"] {
+            if arguments.only.as_ref().is_some_and(|only| only != name) {
+                continue;
+            }
+            let mut runs = Vec::new();
+            for _ in 0..arguments.runs {
+                runs.push(runtime.block_on(measure(arguments, name, *in_flight))?);
+            }
+            let rate = median(runs.iter().map(|(rate, _, _)| *rate).collect());
+            let p50 = median(runs.iter().map(|(_, p50, _)| p50.as_secs_f64()).collect()) * 1e3;
+            let p99 = median(runs.iter().map(|(_, _, p99)| p99.as_secs_f64()).collect()) * 1e3;
+            say(&format!("| {name} | {in_flight} | {rate:.0} | {p50:.2} ms | {p99:.2} ms |"));
+        }
+    }
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, name: &str, in_flight: usize) -> anyhow::Result<Figures> {
+    let folder = tempfile::tempdir_in(&arguments.folder)?;
+    let (contender, _processes) = if name == "copal" {
+        start_copal(arguments, folder.path()).await?
+    } else {
+        start_etcd(folder.path()).await?
+    };
+    let contender = Arc::new(contender);
+    load(&contender, in_flight, Duration::from_secs(1), "warm").await?;
+    load(&contender, in_flight, Duration::from_secs(arguments.seconds), "run").await
+}
+
+async fn load(
+    contender: &Arc<Contender>,
+    in_flight: usize,
+    time: Duration,
+    name: &str,
+) -> anyhow::Result<Figures> {
+    let offset = if name == "warm" { 1_000_000 } else { 0 };
+    let start = Instant::now();
+    let mut writers = JoinSet::new();
+    for n in 0..in_flight {
+        let contender = contender.clone();
+        writers.spawn(async move {
+            let value = Bytes::from(vec![b'v'; VALUE]);
+            let mut waits = Vec::new();
+            while start.elapsed() < time {
+                let before = Instant::now();
+                contender.write(offset + n, waits.len() as u64, value.clone()).await?;
+                waits.push(before.elapsed());
+            }
+            anyhow::Ok(waits)
+        });
+    }
+    let mut waits = Vec::new();
+    while let Some(writer) = writers.join_next().await {
+        waits.extend(writer??);
+    }
+    let elapsed = start.elapsed();
+    waits.sort_unstable();
+    let at = |share: usize| {
+        waits.get((waits.len() * share / 100).min(waits.len() - 1)).copied().unwrap_or_default()
+    };
+    Ok((waits.len() as f64 / elapsed.as_secs_f64(), at(50), at(99)))
+}
+
+async fn start_copal(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> {
+    let file = arguments.peers.join("hub.yaml");
+    let (file, data) = (file.to_string_lossy().into_owned(), folder.to_string_lossy().into_owned());
+    let servers = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
+    let mut processes = Vec::new();
+    for (id, _) in servers {
+        let words = ["start", "--conf", &file, "--server", id, "--data-dir", &data];
+        processes.push(Process::start(&arguments.copal, &words, None, &folder.join(format!("{id}.log")))?);
+    }
+    let hub = Hub::new(HubConfig {
+        me: "bench".into(),
+        key: ClusterKey::new(&Secret::default()),
+        servers: servers.iter().map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
+    });
+    hub.leader(DEADLINE).await.context("the hub elects a leader")?;
+    Ok((Contender::Copal(hub), processes))
+}
+
+async fn start_etcd(folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> {
+    const CLUSTER: &str =
+        "etcd-a=http://127.0.0.1:26810,etcd-b=http://127.0.0.1:26811,etcd-c=http://127.0.0.1:26812";
+    let mut processes = Vec::new();
+    for (n, id) in ["etcd-a", "etcd-b", "etcd-c"].into_iter().enumerate() {
+        let data = folder.join(id).to_string_lossy().into_owned();
+        let (client, peer) =
+            (format!("http://127.0.0.1:{}", 26820 + n), format!("http://127.0.0.1:{}", 26810 + n));
+        let words = [
+            "--name",
+            id,
+            "--data-dir",
+            &data,
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+            "--initial-cluster",
+            CLUSTER,
+            "--initial-cluster-state",
+            "new",
+            "--log-level",
+            "error",
+        ];
+        processes.push(Process::start(Path::new("etcd"), &words, None, &folder.join(format!("{id}.log")))?);
+    }
+    processes[0].listening(SocketAddr::from(([127, 0, 0, 1], 26820)))?;
+    let etcd = Etcd::connect("http://127.0.0.1:26820").await?;
+    let start = Instant::now();
+    // Until it has elected a leader it refuses or holds the put.
+    while tokio::time::timeout(DEADLINE, etcd.put("first".into(), Bytes::new())).await?.is_err() {
+        anyhow::ensure!(start.elapsed() < DEADLINE, "etcd elects no leader");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok((Contender::Etcd(etcd), processes))
+}

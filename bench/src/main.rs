@@ -1,0 +1,45 @@
+//! Measurements beside the peers: `bench/run proxy` and `bench/run hub` print the tables of bench/README.md again.
+
+mod backend;
+mod etcd;
+mod hub;
+mod process;
+mod proxy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Proxied 100-byte answers beside nginx and HAProxy: CPU time of the proxy per request
+    Proxy(proxy::Arguments),
+    /// Acknowledged session saves beside etcd
+    Hub(hub::Arguments),
+    /// The servers behind the proxies (started by `proxy`)
+    Backend(backend::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Proxy(arguments) => proxy::run(&arguments),
+        What::Hub(arguments) => hub::run(&arguments),
+        What::Backend(arguments) => backend::run(&arguments),
+    }
+}
+
+/// A line of a table.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// The middle value.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,264 @@
+//! A cluster and its servers.
+
+use super::{
+    check::{Facts, Listening},
+    decode::{Context, Fields, quoted},
+    defaults::DEFAULTS,
+    host, keys,
+    model::{Cluster, HttpListener, Server},
+    names,
+    node::{self, Node, Value},
+    source::Span,
+    units::format_duration,
+};
+use crate::id::{ClusterId, ServerId, ServerIndex};
+use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
+
+/// The most servers of a cluster: two characters of a session id name the home server.
+const SERVERS_MAX: usize = 64 * 64;
+
+/// The bounds of a time-out.
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
+
+/// The bounds of a wait that may be nothing.
+pub(super) const WAIT: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The `…-default` mappings above a mapping, the nearest first.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Layers<'a> {
+    server: Vec<&'a Node>,
+    pub(super) host: Vec<&'a Node>,
+    pub(super) web_app: Vec<&'a Node>,
+}
+
+impl<'a> Layers<'a> {
+    /// Puts a mapping's own defaults above those that are there, once each was checked by itself.
+    pub(super) fn add(&mut self, fields: &Fields<'a>, port_offset: u16) {
+        let alone = fields.context.alone();
+        if let Some(node) = fields.get("server-default") {
+            refuse_id(alone, node);
+            server(alone, node, port_offset, ServerIndex(0), &mut Facts::default());
+            self.server.insert(0, node);
+        }
+        if let Some(node) = fields.get("host-default") {
+            refuse_id(alone, node);
+            host::decode(alone, node, &Layers::default(), &mut Facts::default());
+            self.host.insert(0, node);
+        }
+        self.add_web_app(fields);
+    }
+
+    /// [`Layers::add`] for `web-app-default` alone.
+    pub(super) fn add_web_app(&mut self, fields: &Fields<'a>) {
+        if let Some(node) = fields.get("web-app-default") {
+            refuse_id(fields.context, node);
+            host::web_app(fields.context.alone(), node);
+            self.web_app.insert(0, node);
+        }
+    }
+}
+
+/// What is under a default goes to several mappings, and an id is one mapping's.
+pub(super) fn refuse_id(context: Context<'_>, node: &Node) {
+    if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == "id") {
+        context.error(entry.key_span, "`id` has no default: it belongs to one alone");
+    }
+}
+
+/// A copy of `node` with the defaults merged beneath it, the nearest first.
+pub(super) fn layered(node: &Node, layers: &[&Node]) -> Node {
+    let mut merged = node.clone();
+    if merged.is_null() && layers.iter().any(|layer| layer.entries().is_some()) {
+        merged.value = Value::Map(Vec::new());
+    }
+    if let Value::Map(own) = &mut merged.value {
+        layers.iter().filter_map(|layer| layer.entries()).for_each(|layer| node::merge(own, layer));
+    }
+    merged
+}
+
+/// Reads a cluster.
+pub(super) fn decode(
+    context: Context<'_>,
+    node: &Node,
+    layers: &Layers<'_>,
+    port_offset: u16,
+    facts: &mut Facts,
+) -> Option<Cluster> {
+    let fields = Fields::open(context, node, &keys::CLUSTER)?;
+    let id_node = fields.required("id", "give the cluster a name");
+    let id = id_node.and_then(|node| context.checked(node, names::id)).unwrap_or_default();
+    let id_span = fields.span("id");
+    facts.cluster(context, &id, id_span);
+    let context = if context.in_default { context } else { context.in_cluster(&id) };
+    let fields = fields.with(context);
+    let mut layers = layers.clone();
+    layers.add(&fields, port_offset);
+
+    let servers = servers(&fields, &layers, port_offset, facts);
+    let listed = fields.get("servers").is_some_and(|node| !node.is_empty());
+    if !listed && !context.in_default {
+        context
+            .error(id_span, format!("the cluster `{id}` has no servers: list at least one under `servers`"));
+    }
+    let session_cookie =
+        fields.get("session-cookie").and_then(|node| context.checked(node, names::cookie_name));
+    let mut hosts = Vec::new();
+    for item in fields.items("hosts") {
+        let merged = layered(item, &layers.host);
+        hosts.extend(host::decode(context, &merged, &layers, facts));
+    }
+    facts.end_cluster(&hosts);
+    Some(Cluster {
+        id: ClusterId::from(id.as_str()),
+        servers,
+        session_cookie: session_cookie.unwrap_or_else(|| DEFAULTS.session_cookie.to_owned()),
+        workers: workers(&fields).unwrap_or(DEFAULTS.workers),
+        hosts,
+    })
+}
+
+#[expect(clippy::option_option, reason = "no key, `auto`, or a number")]
+fn workers(fields: &Fields<'_>) -> Option<Option<NonZeroUsize>> {
+    let number = |text: &str| text.parse().ok().filter(|number| (1..=1024).contains(number));
+    let text = fields.context.checked(fields.get("workers")?, |text| {
+        if text == "auto" || number(text).is_some() {
+            return Ok(());
+        }
+        Err(format!("expected `auto` or a whole number from 1 to 1024, found {}", quoted(text)))
+    })?;
+    Some(number(&text).and_then(NonZeroUsize::new))
+}
+
+fn servers(fields: &Fields<'_>, layers: &Layers<'_>, port_offset: u16, facts: &mut Facts) -> Vec<Server> {
+    let items = fields.items("servers");
+    if let Some(beyond) = items.get(SERVERS_MAX) {
+        let message = format!("a cluster has at most {SERVERS_MAX} servers, this one has {}", items.len());
+        fields.context.error(beyond.span, message);
+    }
+    let mut servers = Vec::new();
+    for (index, item) in items.iter().take(SERVERS_MAX).enumerate() {
+        let merged = layered(item, &layers.server);
+        let index = ServerIndex(u16::try_from(index).unwrap_or(u16::MAX));
+        servers.extend(server(fields.context, &merged, port_offset, index, facts));
+    }
+    servers
+}
+
+fn server(
+    context: Context<'_>,
+    node: &Node,
+    port_offset: u16,
+    index: ServerIndex,
+    facts: &mut Facts,
+) -> Option<Server> {
+    let fields = Fields::open(context, node, &keys::SERVER)?;
+    let id_node = fields.required("id", "give the server a name");
+    let id = id_node.and_then(|node| context.checked(node, names::id)).unwrap_or_default();
+    let id_span = fields.span("id");
+    let context = if context.in_default { context } else { context.in_server(&id) };
+    let fields = fields.with(context);
+    let address_node =
+        fields.required("address", "give the IP address or host name where the others reach it");
+    let address = address_node.and_then(|node| address(context, node, false));
+    let address_span = fields.span("address");
+    let own_port = port(&fields, port_offset);
+    let http = http(&fields, port_offset);
+    facts.server(
+        context,
+        Listening {
+            id: &id,
+            id_span,
+            address: address.as_deref(),
+            address_span,
+            port: own_port.map(|(port, span)| (port, span.unwrap_or(address_span))),
+            http: http.iter().map(|(it, span)| (it.address.as_str(), it.port, *span)).collect(),
+        },
+    );
+    let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
+    let server = Server {
+        id: ServerId::from(id.as_str()),
+        index,
+        address: address.unwrap_or_default(),
+        port: own_port.map_or(DEFAULTS.port, |(port, _)| port),
+        http: http.into_iter().map(|(listener, _)| listener).collect(),
+        connect_timeout: time("load-balance-connect-timeout", TIMEOUT, DEFAULTS.connect_timeout),
+        balance_socket_timeout: time("load-balance-socket-timeout", TIMEOUT, DEFAULTS.balance_socket_timeout),
+        balance_idle_time: time("load-balance-idle-time", TIMEOUT, DEFAULTS.balance_idle_time),
+        recover_time: time("load-balance-recover-time", TIMEOUT, DEFAULTS.recover_time),
+        connection_max: fields
+            .integer("load-balance-connection-max", 1..=1_000_000)
+            .unwrap_or(DEFAULTS.connection_max),
+        queue_timeout: time("load-balance-queue-timeout", WAIT, DEFAULTS.queue_timeout),
+        weight: fields.integer("load-balance-weight", 1..=10_000).unwrap_or(DEFAULTS.weight),
+        keepalive_timeout: time("keepalive-timeout", TIMEOUT, DEFAULTS.keepalive_timeout),
+        socket_timeout: time("socket-timeout", TIMEOUT, DEFAULTS.socket_timeout),
+        request_header_timeout: time("request-header-timeout", TIMEOUT, DEFAULTS.request_header_timeout),
+        shutdown_wait_max: time("shutdown-wait-max", WAIT, DEFAULTS.shutdown_wait_max),
+    };
+    check_idle_time(&fields, &server);
+    Some(server)
+}
+
+/// A web-tier must let go of an idle socket before its server does, or a request meets a closing connection.
+fn check_idle_time(fields: &Fields<'_>, server: &Server) {
+    let (idle, keepalive) = (server.balance_idle_time, server.keepalive_timeout);
+    if fields.context.in_default || idle < keepalive {
+        return;
+    }
+    let given = fields.entry("load-balance-idle-time").or(fields.entry("keepalive-timeout"));
+    let message = format!(
+        "`load-balance-idle-time` ({}) must be below `keepalive-timeout` ({}) of the server `{}`",
+        format_duration(idle),
+        format_duration(keepalive),
+        server.id
+    );
+    fields.context.error(given.map_or(fields.node.span, |entry| entry.value.span), message);
+}
+
+/// The cluster port with `port_offset` added, and its place when it is given; `None` after an error.
+fn port(fields: &Fields<'_>, port_offset: u16) -> Option<(u16, Option<Span>)> {
+    let node = fields.get("port");
+    let own = match node {
+        Some(node) => fields.context.integer(node, 1..=65_535)?,
+        None => DEFAULTS.port.into(),
+    };
+    let span = node.map(|node| node.span);
+    let port = shifted(fields.context, own, port_offset, span.unwrap_or(fields.node.span))?;
+    Some((port, span))
+}
+
+fn shifted(context: Context<'_>, port: u64, port_offset: u16, span: Span) -> Option<u16> {
+    let sum = port + u64::from(port_offset);
+    let shifted = u16::try_from(sum).ok();
+    if shifted.is_none() {
+        let message =
+            format!("port {port} with the port offset {port_offset} is {sum}: expected at most 65535");
+        context.error(span, message);
+    }
+    shifted
+}
+
+fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, Span)> {
+    let mut listeners = Vec::new();
+    for item in fields.items("http") {
+        let Some(http) = Fields::open(fields.context, item, &keys::HTTP) else { continue };
+        let given = http.get("address").map(|node| address(http.context, node, true));
+        let Some(node) = http.required("port", "give the port to listen on") else { continue };
+        let port = http.context.integer(node, 1..=65_535);
+        let Some(port) = port.and_then(|port| shifted(http.context, port, port_offset, node.span)) else {
+            continue;
+        };
+        let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
+        listeners.push((HttpListener { address, port }, node.span));
+    }
+    listeners
+}
+
+/// An IP address or host name; all interfaces (`0.0.0.0`, `::`) only to listen on.
+fn address(context: Context<'_>, node: &Node, listen: bool) -> Option<String> {
+    let text = context.checked(node, |text| names::address(text, listen))?;
+    Some(text.trim_start_matches('[').trim_end_matches(']').to_owned())
+}

@@ -1,0 +1,82 @@
+//! The value of every key that a file leaves out, in one place.
+
+use super::model::{CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig};
+use std::{num::NonZeroUsize, time::Duration};
+
+/// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
+#[derive(Debug)]
+pub(super) struct Defaults {
+    pub(super) data_dir: &'static str,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) session_cookie: &'static str,
+    pub(super) workers: Option<NonZeroUsize>,
+    pub(super) port: u16,
+    pub(super) http_address: &'static str,
+    pub(super) connect_timeout: Duration,
+    pub(super) balance_socket_timeout: Duration,
+    pub(super) balance_idle_time: Duration,
+    pub(super) recover_time: Duration,
+    pub(super) weight: u32,
+    pub(super) connection_max: usize,
+    pub(super) queue_timeout: Duration,
+    pub(super) keepalive_timeout: Duration,
+    pub(super) socket_timeout: Duration,
+    pub(super) request_header_timeout: Duration,
+    pub(super) shutdown_wait_max: Duration,
+    pub(super) health_interval: Duration,
+    pub(super) start_timeout: Duration,
+    pub(super) stop_timeout: Duration,
+}
+
+/// The defaults.
+pub(super) const DEFAULTS: Defaults = Defaults {
+    data_dir: "/var/lib/copal",
+    heartbeat_interval: Duration::from_secs(10),
+    session_cookie: "JSESSIONID",
+    workers: None,
+    port: 6800,
+    http_address: "0.0.0.0",
+    connect_timeout: Duration::from_secs(5),
+    balance_socket_timeout: Duration::from_secs(600),
+    balance_idle_time: Duration::from_secs(5),
+    recover_time: Duration::from_secs(15),
+    weight: 100,
+    connection_max: 1024,
+    queue_timeout: Duration::from_secs(5),
+    keepalive_timeout: Duration::from_secs(15),
+    socket_timeout: Duration::from_secs(65),
+    request_header_timeout: Duration::from_secs(10),
+    shutdown_wait_max: Duration::from_secs(15),
+    health_interval: Duration::from_secs(5),
+    start_timeout: Duration::from_secs(30),
+    stop_timeout: Duration::from_secs(15),
+};
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            use_persistent_store: true,
+            always_save_session: false,
+            session_timeout: Duration::from_secs(30 * 60),
+            session_max: 8192,
+            save_mode: SaveMode::BeforeResponse,
+            reuse_session_id: true,
+            save_timeout: Duration::from_secs(2),
+            on_hub_loss: OnHubLoss::Serve,
+            cookie: CookieConfig::default(),
+        }
+    }
+}
+
+impl Default for CookieConfig {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            domain: None,
+            secure: CookieSecure::Auto,
+            http_only: true,
+            same_site: SameSite::Lax,
+            max_age: None,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The keys that exist, mapping by mapping, those that the design names and this version lacks, and what is said of any
+//! other.
+
+/// The keys of a kind of mapping.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// What the mapping is, with its article.
+    pub(super) what: &'static str,
+    /// The keys that do something.
+    pub(super) known: &'static [&'static str],
+    /// The keys that a later version will have.
+    pub(super) later: &'static [&'static str],
+}
+
+pub(super) static ROOT: Keys = Keys {
+    what: "the file",
+    known: &[
+        "cluster-key",
+        "triad",
+        "data-dir",
+        "heartbeat-interval",
+        "clusters",
+        "cluster-default",
+        "server-default",
+        "host-default",
+        "web-app-default",
+        "import",
+    ],
+    later: &["cluster-tls", "admin", "deploy-service", "triad-heal-after", "stage"],
+};
+
+pub(super) static CLUSTER_KEY: Keys = Keys { what: "`cluster-key`", known: &["file"], later: &[] };
+
+pub(super) static CLUSTER: Keys = Keys {
+    what: "a cluster",
+    known: &[
+        "id",
+        "servers",
+        "session-cookie",
+        "workers",
+        "hosts",
+        "server-default",
+        "host-default",
+        "web-app-default",
+        "import",
+    ],
+    later: &["elastic", "caches", "proxy-cache", "trusted-proxies"],
+};
+
+pub(super) static SERVER: Keys = Keys {
+    what: "a server",
+    known: &[
+        "id",
+        "address",
+        "port",
+        "http",
+        "load-balance-connect-timeout",
+        "load-balance-socket-timeout",
+        "load-balance-idle-time",
+        "load-balance-recover-time",
+        "load-balance-weight",
+        "load-balance-connection-max",
+        "load-balance-queue-timeout",
+        "keepalive-timeout",
+        "socket-timeout",
+        "request-header-timeout",
+        "shutdown-wait-max",
+        "import",
+    ],
+    later: &[
+        "load-balance-busy-recover-time",
+        "load-balance-warmup-time",
+        "keepalive-max",
+        "header-max",
+        "uri-max",
+        "body-max",
+    ],
+};
+
+pub(super) static HTTP: Keys = Keys {
+    what: "an `http` listener",
+    known: &["address", "port", "import"],
+    later: &["tls", "proxy-protocol"],
+};
+
+pub(super) static HOST: Keys = Keys {
+    what: "a host",
+    known: &["id", "aliases", "regexp", "web-apps", "dispatch", "web-app-default", "import"],
+    later: &[],
+};
+
+pub(super) static RULE: Keys = Keys {
+    what: "a rule of `dispatch`",
+    known: &["load-balance"],
+    later: &[
+        "dispatch",
+        "http-proxy",
+        "forward",
+        "redirect",
+        "moved-permanently",
+        "forbidden",
+        "send-error",
+        "not-found",
+        "set-header",
+        "add-header",
+        "set-request-header",
+        "if",
+    ],
+};
+
+pub(super) static LOAD_BALANCE: Keys = Keys {
+    what: "`load-balance`",
+    known: &["regexp", "cluster", "strategy", "sticky-sessions", "import"],
+    later: &["if", "session-cookie"],
+};
+
+pub(super) static WEB_APP: Keys = Keys {
+    what: "a web-app",
+    known: &["id", "root-directory", "session-config", "import"],
+    later: &["deploy", "admin", "versioning", "old-version-timeout", "caches"],
+};
+
+pub(super) static SESSION: Keys = Keys {
+    what: "`session-config`",
+    known: &[
+        "use-persistent-store",
+        "always-save-session",
+        "session-timeout",
+        "session-max",
+        "save-mode",
+        "reuse-session-id",
+        "cookie",
+        "save-timeout",
+        "on-hub-loss",
+        "import",
+    ],
+    later: &[],
+};
+
+pub(super) static COOKIE: Keys = Keys {
+    what: "`cookie`",
+    known: &["path", "domain", "secure", "http-only", "same-site", "max-age", "import"],
+    later: &[],
+};
+
+pub(super) static APP: Keys = Keys {
+    what: "`app.yaml`",
+    known: &[
+        "name",
+        "version",
+        "static",
+        "command",
+        "listen",
+        "env",
+        "health",
+        "instances",
+        "stop-timeout",
+        "session",
+    ],
+    later: &["caches"],
+};
+
+pub(super) static HEALTH: Keys =
+    Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
+
+/// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
+pub(super) static ALL: [&Keys; 13] = [
+    &ROOT,
+    &CLUSTER,
+    &SERVER,
+    &HTTP,
+    &HOST,
+    &WEB_APP,
+    &SESSION,
+    &COOKIE,
+    &RULE,
+    &LOAD_BALANCE,
+    &CLUSTER_KEY,
+    &APP,
+    &HEALTH,
+];
+
+const CLUSTER_FILE: usize = 10;
+
+impl Keys {
+    /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.
+    pub(super) fn refuse(&self, key: &str) -> String {
+        let what = self.what;
+        if self.later.contains(&key) {
+            return format!("this version does not have `{key}` yet (in {what})");
+        }
+        let (here, kinds) = (std::ptr::from_ref(self), &ALL[..CLUSTER_FILE]);
+        let elsewhere = kinds.iter().find(|keys| keys.known.contains(&key));
+        if let Some(keys) = elsewhere.filter(|_| kinds.iter().any(|keys| std::ptr::eq(*keys, here))) {
+            return format!("`{key}` belongs in {}, not in {what}", keys.what);
+        }
+        let unknown = format!("unknown key `{key}` in {what}");
+        match nearest(key, self.known.iter().copied()) {
+            Some(near) => format!("{unknown}: did you mean `{near}`?"),
+            None => format!("{unknown}: expected {}", alternatives(self.known.iter().copied())),
+        }
+    }
+}
+
+/// The name that `text` may be a slip of.
+pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let text: String = text.chars().take(64).collect::<String>().to_lowercase().replace('_', "-");
+    let distance = |name: &str| strsim::damerau_levenshtein(&text, &name.to_lowercase());
+    let near = names.take(1000).map(|name| (distance(name), name)).min_by_key(|(distance, _)| *distance);
+    near.filter(|(distance, name)| *distance <= name.chars().count().div_ceil(4)).map(|(_, name)| name)
+}
+
+/// `a`, `b` or `c`.
+pub(super) fn alternatives<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,151 @@
+//! The file's own keys: cluster key, triad, data folder, and the clusters with the defaults beneath them.
+
+use super::{
+    LoadOptions,
+    check::Facts,
+    cluster::{self, Layers},
+    decode::{Context, Fields},
+    defaults::DEFAULTS,
+    keys,
+    model::{Config, Secret},
+    node::{Node, Value},
+    source::{self, ReadError},
+};
+use crate::id::ServerId;
+use std::{path::Path, time::Duration};
+
+/// The fewest bytes of a cluster key.
+const KEY_MIN: usize = 16;
+
+/// The largest file with a cluster key, in bytes.
+const KEY_FILE_MAX: u64 = 64 << 10;
+
+/// The most servers of the hub.
+const TRIAD_MAX: usize = 3;
+
+const TWO_HUB_SERVERS: &str = "two hub servers cannot outvote a failure: data is safe on both, but nothing is written \
+    while either is down; a third server, a web-tier one too, makes it a triad";
+
+/// Reads the whole configuration; `None` when it is too broken to check further.
+pub(super) fn decode(
+    context: Context<'_>,
+    root: &Node,
+    file: &Path,
+    options: &LoadOptions,
+) -> Option<Config> {
+    let fields = Fields::open(context, root, &keys::ROOT)?;
+    let cluster_key = fields.get("cluster-key").filter(|node| !node.is_null());
+    let secret = cluster_key.and_then(|node| secret(context, node)).unwrap_or_default();
+    let heartbeat_interval = fields
+        .duration("heartbeat-interval", Duration::from_millis(100)..=Duration::from_secs(600))
+        .unwrap_or(DEFAULTS.heartbeat_interval);
+    let mut facts = Facts::default();
+    let clusters = clusters(&fields, options.port_offset, &mut facts);
+    let triad = triad(&fields, &facts);
+    facts.check(context, cluster_key.is_some());
+    if triad.len() == 2 {
+        let place = fields.entry("triad").or(fields.entry("clusters"));
+        context.report.warning(place.map_or(root.span, |entry| entry.key_span), TWO_HUB_SERVERS);
+    }
+    Some(Config {
+        file: file.to_owned(),
+        cluster_key: secret,
+        triad,
+        data_dir: data_dir(&fields, options),
+        heartbeat_interval,
+        clusters,
+    })
+}
+
+fn data_dir(fields: &Fields<'_>, options: &LoadOptions) -> std::path::PathBuf {
+    let own = fields.path("data-dir");
+    let chosen = options.data_dir.clone().or(own).unwrap_or_else(|| DEFAULTS.data_dir.into());
+    std::path::absolute(&chosen).unwrap_or(chosen)
+}
+
+fn clusters(fields: &Fields<'_>, port_offset: u16, facts: &mut Facts) -> Vec<super::model::Cluster> {
+    let context = fields.context;
+    let mut layers = Layers::default();
+    layers.add(fields, port_offset);
+    let default = fields.get("cluster-default");
+    if let Some(node) = default {
+        cluster::refuse_id(context, node);
+        cluster::decode(context.alone(), node, &Layers::default(), port_offset, &mut Facts::default());
+    }
+    let Some(list) = fields.required("clusters", "list the clusters with their servers") else {
+        return Vec::new();
+    };
+    let items = context.items(list);
+    if items.is_empty()
+        && matches!(&list.value, Value::List(_) | Value::Scalar { .. })
+        && !context.report.has_errors()
+    {
+        context.error(list.span, "`clusters` is empty: list at least one cluster with its servers");
+    }
+    let decoded = items.iter().filter_map(|item| {
+        let merged = cluster::layered(item, default.as_slice());
+        cluster::decode(context, &merged, &layers, port_offset, facts)
+    });
+    decoded.collect()
+}
+
+/// The secret of `cluster-key`, never repeated in a message.
+fn secret(context: Context<'_>, node: &Node) -> Option<Secret> {
+    let bytes = if matches!(node.value, Value::Map(_)) {
+        let fields = Fields::open(context, node, &keys::CLUSTER_KEY)?;
+        let path_node = fields.required("file", "name the file that holds the key")?;
+        let path = context.path(path_node)?;
+        let read = source::read_bytes(&path, KEY_FILE_MAX).map_err(|cause| match cause {
+            ReadError::Large => "it is larger than 64 KiB".to_owned(),
+            other => other.to_string(),
+        });
+        match read {
+            Ok(bytes) => bytes,
+            Err(cause) => {
+                context.error(path_node.span, format!("can't read the cluster key's file: {cause}"));
+                return None;
+            }
+        }
+    } else {
+        context.scalar(node, "a text of 16 bytes or more, or {file: path}")?.into_bytes()
+    };
+    let trimmed = bytes.trim_ascii();
+    if trimmed.len() < KEY_MIN {
+        let message = format!("the cluster key has {} bytes: expected at least {KEY_MIN}", trimmed.len());
+        context.error(node.span, message);
+        return None;
+    }
+    Some(Secret::from(trimmed))
+}
+
+/// `triad`, or the first three servers of the file.
+fn triad(fields: &Fields<'_>, facts: &Facts) -> Vec<ServerId> {
+    let context = fields.context;
+    let Some(node) = fields.get("triad").filter(|node| !node.is_null()) else {
+        return facts.server_ids().take(TRIAD_MAX).map(ServerId::from).collect();
+    };
+    let items = context.items(node);
+    if items.is_empty() && matches!(node.value, Value::List(_)) {
+        context.error(
+            node.span,
+            "`triad` is empty: name one to three servers, or leave it out for the first three",
+        );
+    }
+    if let Some(fourth) = items.get(TRIAD_MAX) {
+        let message = format!("`triad` names {} servers: expected at most {TRIAD_MAX}", items.len());
+        context.error(fourth.span, message);
+    }
+    let mut triad: Vec<ServerId> = Vec::new();
+    for item in items.iter().take(TRIAD_MAX + 1) {
+        let Some(id) = context.string(item) else { continue };
+        if triad.iter().any(|known| known.as_str() == id) {
+            context.error(item.span, format!("the server `{id}` stands twice in `triad`"));
+            continue;
+        }
+        if !facts.server_ids().any(|known| known == id) {
+            context.error(item.span, facts.no_such_server(&id));
+        }
+        triad.push(ServerId::from(id));
+    }
+    triad
+}

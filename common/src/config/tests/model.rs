@@ -1,0 +1,226 @@
+//! What files come to: defaults, places, ports, the triad, topology.
+
+use super::*;
+use crate::id::{ServerId, ServerIndex};
+use std::time::Duration;
+
+/// One server, everything by default.
+const SMALLEST: &str = "clusters: [{id: c, servers: [{id: a, address: 127.0.0.1}]}]";
+
+#[test]
+fn the_smallest_file_has_every_default() {
+    let loaded = load_text(SMALLEST).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    assert_eq!(config.data_dir, Path::new("/var/lib/copal"));
+    assert_eq!(config.heartbeat_interval, Duration::from_secs(10));
+    assert_eq!(config.triad, [ServerId::from("a")]);
+    assert!(config.cluster_key.bytes().is_empty());
+    let (cluster, server) = config.server(&"a".into()).unwrap();
+    assert_eq!((cluster.session_cookie.as_str(), cluster.workers), ("JSESSIONID", None));
+    assert_eq!((server.index, server.port, server.weight), (ServerIndex(0), 6800, 100));
+    assert_eq!((server.connection_max, server.http.len()), (1024, 0));
+    let times = [
+        (server.connect_timeout, 5),
+        (server.balance_socket_timeout, 600),
+        (server.balance_idle_time, 5),
+        (server.recover_time, 15),
+        (server.queue_timeout, 5),
+        (server.keepalive_timeout, 15),
+        (server.socket_timeout, 65),
+        (server.request_header_timeout, 10),
+        (server.shutdown_wait_max, 15),
+    ];
+    assert!(times.iter().all(|(time, seconds)| *time == Duration::from_secs(*seconds)), "{times:?}");
+}
+
+#[test]
+fn the_examples_are_read_as_meant() {
+    let config = load(&Path::new(CONF).join("three-clusters.yaml"), &options()).unwrap().config;
+    assert_eq!(config.triad.iter().map(ServerId::as_str).collect::<Vec<_>>(), ["web-a", "foo-a", "bar-a"]);
+    assert_eq!(
+        config.hub().iter().map(|it| it.cluster_address()).collect::<Vec<_>>(),
+        ["192.168.0.1:6800", "192.168.0.10:6800", "192.168.0.20:6800"]
+    );
+    let web = config.cluster(&"web-tier".into()).unwrap();
+    assert_eq!(web.servers[1].http[0].address, "0.0.0.0");
+    assert_eq!(web.servers[1].connect_timeout, Duration::from_secs(2));
+    assert_eq!(web.hosts[0].aliases, ["www.example.com"]);
+    let rules: Vec<_> =
+        web.hosts[0].dispatch.iter().map(|rule| rule.regexp.as_ref().map(regex::Regex::as_str)).collect();
+    assert_eq!(rules, [Some("^/foo(/|$)"), Some(r"\.(png|gif|jpg)$"), None]);
+    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action;
+    assert_eq!(
+        (last.cluster.as_str(), last.strategy, last.sticky_sessions),
+        ("bar-tier", Strategy::LeastConnection, true)
+    );
+    let bar = &config.cluster(&"bar-tier".into()).unwrap().hosts[0].web_apps[0];
+    assert_eq!(bar.session.session_timeout, Duration::from_secs(3600));
+    assert_eq!(bar.session.save_mode, SaveMode::AfterRequest);
+}
+
+#[test]
+fn every_session_key_is_read() {
+    let text = r#"
+clusters:
+  - id: c
+    workers: 3
+    servers: [{id: a, address: 127.0.0.1, http: [{port: 8080}]}]
+    hosts:
+      - id: ""
+        web-apps:
+          - id: /
+            root-directory: htdocs/./shop
+            session-config:
+              use-persistent-store: false
+              always-save-session: true
+              session-timeout: 0
+              session-max: 10
+              save-mode: on-shutdown
+              reuse-session-id: false
+              save-timeout: 250ms
+              on-hub-loss: fail
+              cookie: {path: /shop, domain: .example.com, secure: true, http-only: false, same-site: strict, max-age: 1W}
+"#;
+    let files = Files::new(&[("copal.yaml", text)]);
+    let config = files.load("copal.yaml", &options()).unwrap().config;
+    assert_eq!(config.clusters[0].workers.map(std::num::NonZero::get), Some(3));
+    let app = &config.clusters[0].hosts[0].web_apps[0];
+    assert_eq!(app.id, "");
+    assert_eq!(app.root_directory, files.path("htdocs/shop"));
+    let expected = SessionConfig {
+        use_persistent_store: false,
+        always_save_session: true,
+        session_timeout: Duration::ZERO,
+        session_max: 10,
+        save_mode: SaveMode::OnShutdown,
+        reuse_session_id: false,
+        save_timeout: Duration::from_millis(250),
+        on_hub_loss: OnHubLoss::Fail,
+        cookie: CookieConfig {
+            path: "/shop".to_owned(),
+            domain: Some(".example.com".to_owned()),
+            secure: CookieSecure::Always,
+            http_only: false,
+            same_site: SameSite::Strict,
+            max_age: Some(Duration::from_secs(604_800)),
+        },
+    };
+    assert_eq!(app.session, expected);
+}
+
+#[test]
+fn the_port_offset_moves_every_port() {
+    let text = "clusters: [{id: c, servers: [{id: a, address: 127.0.0.1, http: [{port: 80}]}, \
+        {id: b, address: '::1', port: 6801}], hosts: [{id: '', web-apps: [{id: '', root-directory: /srv}]}]}]";
+    let files = Files::new(&[("copal.yaml", text)]);
+    let moved = LoadOptions { port_offset: 1000, ..options() };
+    let config = files.load("copal.yaml", &moved).unwrap().config;
+    let servers = &config.clusters[0].servers;
+    assert_eq!((servers[0].port, servers[0].http[0].port), (7800, 1080));
+    assert_eq!(servers[1].cluster_address(), "[::1]:7801");
+    let far = LoadOptions { port_offset: 60_000, ..options() };
+    let errors = files.load("copal.yaml", &far).unwrap_err();
+    assert!(
+        errors.contains("port 6800 with the port offset 60000 is 66800: expected at most 65535"),
+        "{errors}"
+    );
+    assert!(errors.contains("port 6801 with the port offset"), "{errors}");
+}
+
+#[test]
+fn data_dir_is_relative_to_the_file_and_overridden() {
+    let files = Files::new(&[("a.yaml", &format!("data-dir: ../data\n{SMALLEST}"))]);
+    let config = files.load("a.yaml", &options()).unwrap().config;
+    assert_eq!(config.data_dir, files.path("../data"));
+    let other = LoadOptions { data_dir: Some("/tmp/elsewhere".into()), ..options() };
+    assert_eq!(files.load("a.yaml", &other).unwrap().config.data_dir, Path::new("/tmp/elsewhere"));
+}
+
+#[test]
+fn a_cluster_key_comes_from_a_file_too() {
+    let text = format!("cluster-key: {{file: keys/cluster.key}}\n{SMALLEST}");
+    let files = Files::new(&[("a.yaml", &text), ("keys/cluster.key", "0123456789abcdef\n")]);
+    assert_eq!(files.load("a.yaml", &options()).unwrap().config.cluster_key.bytes(), b"0123456789abcdef");
+    fs::write(files.path("keys/cluster.key"), "hidden\n").unwrap();
+    let errors = files.load("a.yaml", &options()).unwrap_err();
+    assert!(errors.contains("the cluster key has 6 bytes: expected at least 16"), "{errors}");
+    assert!(!errors.contains("hidden"), "{errors}");
+}
+
+#[test]
+fn the_triad_is_the_first_three_servers() {
+    let servers = |range: std::ops::Range<u16>| {
+        let server = |n| format!("{{id: s{n}, address: 127.0.0.1, port: {}}}", 7000 + n);
+        range.map(server).collect::<Vec<_>>().join(", ")
+    };
+    let text = format!(
+        "clusters: [{{id: c, servers: [{}]}}, {{id: d, servers: [{}]}}]",
+        servers(0..2),
+        servers(2..5)
+    );
+    let loaded = load_text(&text).unwrap();
+    assert_eq!(loaded.config.triad.iter().map(ServerId::as_str).collect::<Vec<_>>(), ["s0", "s1", "s2"]);
+    assert_eq!(loaded.warnings, []);
+    let loaded = load_text(&format!("clusters: [{{id: c, servers: [{}]}}]", servers(0..2))).unwrap();
+    assert_eq!(loaded.config.triad.len(), 2);
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].to_string().starts_with("warning: two hub servers cannot outvote a failure"));
+}
+
+#[test]
+fn dubious_files_load_with_warnings() {
+    let text = r#"
+clusters:
+  - id: web
+    servers: [{id: w, address: 127.0.0.1, http: [{port: 8080}]}]
+    hosts:
+      - id: ""
+        dispatch:
+          - load-balance: {cluster: bare}
+          - load-balance: {regexp: /late, cluster: bare}
+      - id: silent.example.com
+  - id: bare
+    servers: [{id: b, address: 127.0.0.1, port: 6801}]
+  - id: lonely
+    servers: [{id: l, address: 127.0.0.1, port: 6802}]
+    hosts:
+      - id: ""
+        web-apps: [{id: "", root-directory: /srv}]
+"#;
+    let loaded = load_text(text).unwrap();
+    let told: Vec<_> = loaded.warnings.iter().map(|it| (it.line(), it.column(), it.message())).collect();
+    assert_eq!(
+        told,
+        [
+            (8, 37, "the cluster `bare` has no web-apps: every request sent to it is answered 404"),
+            (9, 13, "this rule is never reached: the one before it matches every path"),
+            (9, 52, "the cluster `bare` has no web-apps: every request sent to it is answered 404"),
+            (10, 9, "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404"),
+            (
+                13,
+                9,
+                "nothing reaches the web-apps of the cluster `lonely`: no `http` listener, and no `load-balance` names it"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn the_topology_is_compared_by_a_number_that_never_changes() {
+    let hash = |text: &str| topology_hash(&load_text(text).unwrap().config);
+    let text = "clusters: [{id: c, servers: [{id: a, address: 127.0.0.1}, {id: b, address: 127.0.0.1, port: 6801}]}]";
+    let mixed = "clusters: [{id: c, servers: [{id: b, address: 127.0.0.1, port: 6801}, {id: a, address: 127.0.0.1}]}]";
+    assert_eq!(hash(text), hash(&text.replace("id: a", "load-balance-weight: 7, id: a")));
+    let others = [mixed.to_owned(), text.replace("6801", "6802"), format!("triad: [a]\n{text}")];
+    assert!(others.iter().all(|other| hash(other) != hash(text)));
+    expect_test::expect!["f9f420b6c74633f5"].assert_eq(&format!("{:016x}", hash(text)));
+}
+
+#[test]
+fn a_cluster_holds_no_more_servers_than_a_session_id_can_name() {
+    let servers: Vec<_> =
+        (0..4097).map(|n| format!("{{id: s{n}, address: 127.0.0.1, port: {}}}", 1000 + n)).collect();
+    let text = format!("clusters: [{{id: c, servers: [{}]}}]", servers.join(", "));
+    assert_eq!(messages(&text), ["a cluster has at most 4096 servers, this one has 4097"]);
+}

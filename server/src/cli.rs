@@ -1,0 +1,75 @@
+//! The command line of `copal`: raw arguments, nothing decided yet.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A two-tier HTTP load balancer and application cluster with a triple-redundant hub.
+#[derive(Debug, Parser)]
+#[command(name = "copal", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs one server in the foreground
+    Start(StartArguments),
+    /// Validates a configuration file and prints every error with its place
+    Check(CheckArguments),
+    /// Runs a whole cluster on loopback: three app servers (the triad) and a web-tier
+    Demo(DemoArguments),
+    /// The demo's app, as the demo's app servers start it
+    #[command(hide = true)]
+    DemoApp,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArguments {
+    /// The configuration file
+    #[arg(long, value_name = "F")]
+    pub(crate) conf: PathBuf,
+    /// Keeps data here instead of in the file's data-dir
+    #[arg(long, value_name = "D")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Is added to every port of the file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) port_offset: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArguments {
+    #[command(flatten)]
+    pub(crate) file: FileArguments,
+    /// Which server of the file this is
+    #[arg(long, value_name = "ID")]
+    pub(crate) server: String,
+    /// Logs go to this file instead of standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Stops, as by SIGTERM, when standard input ends: a parent that dies takes its servers along
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) file: FileArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Starts each server as its own process, so that one can be killed
+    #[arg(long)]
+    pub(crate) processes: bool,
+    /// With --processes: starts a server again when it has been killed
+    #[arg(long, requires = "processes")]
+    pub(crate) restart: bool,
+    /// The demo's data
+    #[arg(long, value_name = "D", default_value = "copal-demo")]
+    pub(crate) data_dir: PathBuf,
+    /// Is added to every port (8080 and 6800 to 6803)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) port_offset: u16,
+}

@@ -1,0 +1,85 @@
+//! `copal demo`: a whole cluster on loopback, in one process or one process a server.
+
+mod files;
+mod one_process;
+mod processes;
+
+use crate::{
+    check::{BAD_CONFIGURATION, complain, say},
+    cli::DemoArguments,
+};
+use common::config::{Config, LoadOptions, load};
+use std::{path::PathBuf, process::ExitCode};
+
+/// The demo's servers, in the order in which they start; they stop in the reverse.
+const SERVERS: [&str; 4] = ["app-a", "app-b", "app-c", "web-a"];
+
+/// The demo's files on disk, and what they say.
+#[derive(Debug)]
+struct Demo {
+    config: Config,
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
+    let done = prepare(arguments).and_then(|demo| {
+        if arguments.processes { processes::run(&demo, arguments) } else { one_process::run(&demo) }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            if error.is::<common::config::ConfigErrors>() {
+                BAD_CONFIGURATION.into()
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// The hidden `copal demo-app`: the counter app, so that the one binary is the whole demo.
+pub(crate) fn run_app() -> ExitCode {
+    match Ok::<(), anyhow::Error>(()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare(arguments: &DemoArguments) -> anyhow::Result<Demo> {
+    let folder = std::path::absolute(&arguments.data_dir)?;
+    let file = files::write(&folder)?;
+    let options = LoadOptions { port_offset: arguments.port_offset, ..LoadOptions::from_environment() };
+    Ok(Demo { config: load(&file, &options)?.config, file, folder })
+}
+
+/// What a newcomer can do now.
+fn print_what_to_try(demo: &Demo, processes: bool) {
+    let address = demo
+        .config
+        .servers()
+        .flat_map(|(_, server)| &server.http)
+        .map(|listener| format!("http://127.0.0.1:{}", listener.port))
+        .next()
+        .unwrap_or_default();
+    say("");
+    say(&format!("Data is in {}. Try, in another terminal:", demo.folder.display()));
+    say("");
+    say(&format!("  curl -c cookies -b cookies {address}/count    # again and again: your session counts"));
+    if processes {
+        say(
+            "  kill -9 <the pid of the server that answered>           # its number is above: the count goes on",
+        );
+    } else {
+        say(
+            "  copal demo --processes                                  # the same, with servers that you can kill",
+        );
+    }
+    say(&format!("  open {address}/ in a browser"));
+    say("");
+    say("Ctrl-C stops.");
+}

@@ -1,0 +1,232 @@
+//! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
+
+use crate::{cluster_port, data_folder::DataFolder};
+use anyhow::{Context, anyhow};
+use app_tier::{AppTier, AppTierConfig};
+use common::{
+    clock::{Clock, SystemClock},
+    cluster_port::{Acceptor, ClusterKey},
+    config::{Cluster, Config, Server},
+    id::ServerId,
+};
+use proto::hub::v1::{Member, MemberState};
+use std::{sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use tokio_util::sync::CancellationToken;
+use triad::{HubServerConfig, Triad};
+use triad_client::{Hub, HubConfig, Membership, WatchTask};
+use web_tier::{Bound, WebTier, WebTierConfig};
+
+/// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
+const APPS_READY_MAX: Duration = Duration::from_secs(120);
+
+/// A start waits this long for a hub with a majority; without one it serves all the same.
+const HUB_READY_MAX: Duration = Duration::from_secs(10);
+
+/// A graceful stop tells the hub, but does not wait for one that is gone.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct RunningServer {
+    id: ServerId,
+    config: Arc<Config>,
+    member: Member,
+    hub: Hub,
+    shutdown_wait: Duration,
+    web_tier: Option<WebTier>,
+    app_tier: Option<Arc<AppTier>>,
+    triad: Option<Triad>,
+    membership: Option<Membership>,
+    listeners: Vec<String>,
+    cluster_port: AbortHandle,
+    _watch: WatchTask,
+    _data: DataFolder,
+}
+
+impl RunningServer {
+    /// Binds, opens storage, starts every role that the file gives to `id`.
+    ///
+    /// # Errors
+    /// An address in use, a data folder that is locked or can't be written, an app that can't be started.
+    pub(crate) async fn start(config: Arc<Config>, id: ServerId) -> anyhow::Result<Self> {
+        let (cluster, server) = config.server(&id).ok_or_else(|| unknown_server(&config, &id))?;
+        let data = DataFolder::take(&config.data_dir.join(id.as_str()))?;
+        let port = bind(server).await?;
+        let public = web_tier::bind(&config, &id)?;
+        let key = ClusterKey::new(&config.cluster_key);
+
+        let triad = start_triad(&config, &id, &key, &data).await?;
+        let hub = Hub::new(HubConfig { me: id.clone(), key: key.clone(), servers: hub_addresses(&config) });
+        let watch = hub.watch();
+        let app_tier = start_app_tier(&config, &id, &data, &hub, cluster)?;
+        if let Some(app_tier) = &app_tier {
+            app_tier.follow(watch.events);
+        }
+        let acceptor = Acceptor::start(port, key.clone(), id.clone());
+        let routes = triad.as_ref().map(Triad::routes);
+        let cluster_port =
+            tokio::spawn(cluster_port::serve(acceptor, app_tier.clone(), routes)).abort_handle();
+
+        let mut listeners: Vec<_> =
+            public.addresses().iter().map(|address| format!("{id}  http://{address}/")).collect();
+        listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
+        let web_tier = start_web_tier(&config, &id, public, key, watch.members)?;
+        Ok(Self {
+            config: config.clone(),
+            member: member(&config, cluster, server),
+            hub,
+            membership: None,
+            shutdown_wait: server.shutdown_wait_max,
+            id,
+            web_tier,
+            app_tier,
+            triad,
+            listeners,
+            cluster_port,
+            _watch: watch.task,
+            _data: data,
+        })
+    }
+
+    /// Waits until every app is healthy, then joins the members, so that web-tiers send no request before.
+    ///
+    /// # Errors
+    /// An app that does not get healthy, with what it said.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        if let Some(app_tier) = &self.app_tier {
+            app_tier.ready(APPS_READY_MAX).await?;
+        }
+        let membership =
+            self.membership.insert(self.hub.join(self.member.clone(), self.config.heartbeat_interval));
+        if tokio::time::timeout(HUB_READY_MAX, membership.registered()).await.is_err() {
+            tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
+        }
+        Ok(())
+    }
+
+    /// One line a listener, as start-up prints them.
+    pub(crate) fn listeners(&self) -> &[String] {
+        &self.listeners
+    }
+
+    /// Resolves when the server can't go on: its hub storage has failed.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        match &self.triad {
+            Some(triad) => triad.failed().await.into(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// First half of a graceful stop: no new requests, those in flight end, sessions are saved. The hub goes on.
+    pub(crate) async fn drain(&mut self) {
+        if let Some(membership) = self.membership.take()
+            && let Err(cause) = membership.leave(LEAVE_MAX).await
+        {
+            tracing::info!(server = %self.id, %cause, "the hub was not told of the stop");
+        }
+        if let Some(web_tier) = self.web_tier.take() {
+            web_tier.stop(self.shutdown_wait).await;
+        }
+        if let Some(app_tier) = self.app_tier.take() {
+            app_tier.stop().await;
+        }
+    }
+
+    /// Second half: a hub leader hands over, storage is closed.
+    pub(crate) async fn stop(self) {
+        if let Some(triad) = self.triad {
+            triad.stop().await;
+        }
+        self.cluster_port.abort();
+    }
+}
+
+async fn bind(server: &Server) -> anyhow::Result<TcpListener> {
+    let address = server.cluster_address();
+    TcpListener::bind(&address)
+        .await
+        .with_context(|| format!("server {}: cluster port {address} can't be bound", server.id))
+}
+
+async fn start_triad(
+    config: &Config,
+    id: &ServerId,
+    key: &ClusterKey,
+    data: &DataFolder,
+) -> anyhow::Result<Option<Triad>> {
+    if !config.triad.contains(id) {
+        return Ok(None);
+    }
+    let triad = Triad::start(HubServerConfig {
+        me: id.clone(),
+        servers: hub_addresses(config),
+        key: key.clone(),
+        data_dir: data.path().to_owned(),
+        heartbeat_interval: config.heartbeat_interval,
+        clock: Arc::new(SystemClock),
+    });
+    Ok(Some(triad.await?))
+}
+
+fn start_app_tier(
+    config: &Arc<Config>,
+    id: &ServerId,
+    data: &DataFolder,
+    hub: &Hub,
+    cluster: &Cluster,
+) -> anyhow::Result<Option<Arc<AppTier>>> {
+    if cluster.hosts.iter().all(|host| host.web_apps.is_empty()) {
+        return Ok(None);
+    }
+    let app_tier = AppTier::start(
+        AppTierConfig {
+            config: config.clone(),
+            me: id.clone(),
+            data_dir: data.path().to_owned(),
+            hub: Some(hub.clone()),
+            clock: Arc::new(SystemClock),
+        },
+        CancellationToken::new(),
+    )?;
+    Ok(Some(Arc::new(app_tier)))
+}
+
+/// A server without public listeners is no web-tier.
+fn start_web_tier(
+    config: &Arc<Config>,
+    id: &ServerId,
+    bound: Bound,
+    key: ClusterKey,
+    members: watch::Receiver<Arc<Vec<Member>>>,
+) -> anyhow::Result<Option<WebTier>> {
+    if bound.addresses().is_empty() {
+        return Ok(None);
+    }
+    let config = WebTierConfig { config: config.clone(), me: id.clone(), bound, key, members };
+    Ok(Some(WebTier::start(config)?))
+}
+
+fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {
+    config.hub().into_iter().map(|server| (server.id.clone(), server.cluster_address())).collect()
+}
+
+fn member(config: &Config, cluster: &Cluster, server: &Server) -> Member {
+    let now = SystemClock.unix_ms();
+    Member {
+        id: server.id.as_str().to_owned(),
+        cluster: cluster.id.as_str().to_owned(),
+        index: server.index.0.into(),
+        address: server.cluster_address(),
+        started_ms: now,
+        state: MemberState::Active.into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_hash: common::config::topology_hash(config),
+        since_ms: now,
+    }
+}
+
+pub(crate) fn unknown_server(config: &Config, id: &ServerId) -> anyhow::Error {
+    let known = config.servers().map(|(_, server)| server.id.to_string()).collect::<Vec<_>>().join(", ");
+    anyhow!("{} has no server `{id}`: expected one of {known}", config.file.display())
+}

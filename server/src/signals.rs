@@ -1,0 +1,36 @@
+//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once.
+
+use std::io::Read;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What the operator wants, by signals.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// Listens from now on.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next wish to stop.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Cancels `token` when standard input ends. A thread of its own, which no stop waits for.
+pub(crate) fn stop_with_stdin(token: CancellationToken) {
+    std::thread::spawn(move || {
+        let mut ignored = [0; 64];
+        while let Ok(1..) = std::io::stdin().read(&mut ignored) {}
+        token.cancel();
+    });
+}

@@ -1,0 +1,89 @@
+//! `copal start`: one server in the foreground.
+
+use crate::{
+    check::{BAD_CONFIGURATION, complain, read, say},
+    cli::StartArguments,
+    server::RunningServer,
+    signals::{Stops, stop_with_stdin},
+};
+use anyhow::Context;
+use common::{config::Config, id::ServerId, telemetry};
+use std::{process::ExitCode, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
+    let config = match read(&arguments.file) {
+        Ok(config) => Arc::new(config),
+        Err(status) => return status,
+    };
+    let id = ServerId::from(arguments.server.as_str());
+    if config.server(&id).is_none() {
+        complain(&crate::server::unknown_server(&config, &id));
+        return BAD_CONFIGURATION.into();
+    }
+    match started(arguments, config, id) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn started(arguments: &StartArguments, config: Arc<Config>, id: ServerId) -> anyhow::Result<()> {
+    let _logs = telemetry::start(arguments.log_file.as_deref(), &log_filter())
+        .with_context(|| format!("log file {:?} can't be opened", arguments.log_file))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let mut stops = Stops::listen()?;
+        let parent_gone = CancellationToken::new();
+        if arguments.stop_with_stdin {
+            stop_with_stdin(parent_gone.clone());
+        }
+        serve(config, id, &parent_gone, &mut stops).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    done
+}
+
+/// `RUST_LOG`, or what an operator wants to see.
+pub(crate) fn log_filter() -> String {
+    std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned())
+}
+
+async fn serve(
+    config: Arc<Config>,
+    id: ServerId,
+    parent_gone: &CancellationToken,
+    stops: &mut Stops,
+) -> anyhow::Result<()> {
+    let mut server = tokio::select! {
+        started = RunningServer::start(config, id) => started?,
+        () = stops.next() => return Ok(()),
+    };
+    let ready = tokio::select! {
+        ready = server.ready() => Some(ready),
+        () = stops.next() => None,
+        () = parent_gone.cancelled() => None,
+    };
+    let ended = match ready {
+        Some(Ok(())) => {
+            server.listeners().iter().for_each(|line| say(line));
+            tokio::select! {
+                () = stops.next() => Ok(()),
+                () = parent_gone.cancelled() => Ok(()),
+                error = server.failed() => Err(error),
+            }
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    let stopping = async {
+        server.drain().await;
+        server.stop().await;
+    };
+    tokio::select! {
+        () = stopping => ended,
+        () = stops.next() => ended.and(Err(anyhow::anyhow!("stopped at once by a second signal"))),
+    }
+}

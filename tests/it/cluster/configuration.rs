@@ -1,0 +1,109 @@
+//! A test cluster's files.
+
+use super::process::copal;
+use common::{cluster_port::ClusterKey, config::Secret, id::ServerId};
+use std::{fmt::Write, net::Ipv4Addr};
+use triad_client::{Hub, HubConfig};
+
+const KEY: &str = "the key of a test cluster";
+
+/// What the files say; fields are for tests to change before the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Configuration {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) apps: usize,
+    pub(crate) heartbeat_interval: String,
+    /// Lines of `session-config`.
+    pub(crate) session: Vec<String>,
+    /// Lines of `server-default`.
+    pub(crate) server: Vec<String>,
+    /// The app's command; the demo's app unless it is changed.
+    pub(crate) command: Vec<String>,
+    /// Lines of the app's `app.yaml`.
+    pub(crate) app: Vec<String>,
+}
+
+impl Configuration {
+    pub(crate) fn new(ip: Ipv4Addr, apps: usize) -> Self {
+        Self {
+            ip,
+            apps,
+            heartbeat_interval: "1s".into(),
+            session: Vec::new(),
+            server: vec!["shutdown-wait-max: 5s".into()],
+            command: vec![copal().to_string_lossy().into_owned(), "demo-app".into()],
+            app: vec!["health: {path: /healthz, interval: 1s, start-timeout: 30s}".into()],
+        }
+    }
+
+    /// The app servers' ids, then `web-a`.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        self.app_servers().into_iter().chain(["web-a".to_owned()]).collect()
+    }
+
+    pub(crate) fn app_servers(&self) -> Vec<String> {
+        (0..self.apps)
+            .map(|index| format!("app-{}", char::from(b'a' + u8::try_from(index).unwrap())))
+            .collect()
+    }
+
+    pub(crate) fn web(&self) -> String {
+        format!("{}:8080", self.ip)
+    }
+
+    /// `host:port` of the cluster port of the app server with this index.
+    pub(crate) fn cluster_port(&self, index: usize) -> String {
+        format!("{}:{}", self.ip, 6800 + index)
+    }
+
+    pub(crate) fn key() -> ClusterKey {
+        ClusterKey::new(&Secret::from(KEY.as_bytes()))
+    }
+
+    /// The hub is the first three servers, the web-tier among them when there are fewer app servers.
+    pub(crate) fn hub(&self) -> Hub {
+        let servers = self.servers().into_iter().enumerate().take(3);
+        Hub::new(HubConfig {
+            me: ServerId::from("test"),
+            key: Self::key(),
+            servers: servers.map(|(index, id)| (id.into(), self.cluster_port(index))).collect(),
+        })
+    }
+
+    pub(crate) fn yaml(&self) -> String {
+        let mut yaml = format!(
+            "cluster-key: {KEY}\ndata-dir: data\nheartbeat-interval: {}\nserver-default:\n",
+            self.heartbeat_interval
+        );
+        for line in &self.server {
+            writeln!(yaml, "  {line}").unwrap();
+        }
+        yaml.push_str("clusters:\n  - id: app-tier\n    servers:\n");
+        for (index, id) in self.app_servers().iter().enumerate() {
+            writeln!(yaml, "      - {{id: {id}, address: {}, port: {}}}", self.ip, 6800 + index).unwrap();
+        }
+        yaml.push_str("    hosts:\n      - id: \"\"\n        web-apps:\n          - id: \"\"\n            root-directory: app\n");
+        yaml.push_str("            session-config:\n              session-timeout: 30m\n");
+        for line in &self.session {
+            writeln!(yaml, "              {line}").unwrap();
+        }
+        let (ip, port) = (self.ip, 6800 + self.apps);
+        write!(
+            yaml,
+            "  - id: web-tier\n    servers:\n      - id: web-a\n        address: {ip}\n        port: {port}\n        \
+             http: [{{address: {ip}, port: 8080}}]\n    workers: 2\n    hosts:\n      - id: \"\"\n        dispatch:\n          \
+             - load-balance: {{cluster: app-tier}}\n"
+        )
+        .unwrap();
+        yaml
+    }
+
+    pub(crate) fn app_yaml(&self) -> String {
+        let command: Vec<_> = self.command.iter().map(|word| format!("{word:?}")).collect();
+        format!(
+            "name: counter\ncommand: [{}]\nenv: {{COUNTER_TEST: \"1\"}}\n{}\n",
+            command.join(", "),
+            self.app.join("\n")
+        )
+    }
+}

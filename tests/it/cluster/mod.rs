@@ -1,0 +1,145 @@
+//! A cluster of real `copal` processes on a loopback address of its own, in a folder of its own.
+
+mod address;
+mod configuration;
+mod process;
+
+pub(crate) use configuration::Configuration;
+pub(crate) use process::{Process, copal};
+
+use crate::client::User;
+use address::Address;
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use tempfile::TempDir;
+
+/// Longer than any start, election or fail-over takes on a busy machine: past it something hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running cluster; dropped, all its processes are killed. When the test fails, the tails of their logs are printed.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) configuration: Configuration,
+    processes: BTreeMap<String, Process>,
+    folder: TempDir,
+    _address: Address,
+}
+
+impl Cluster {
+    /// `app-a`, `app-b`, … as many as `apps`, and `web-a`, all ready.
+    pub(crate) async fn start(apps: usize) -> Self {
+        Self::start_with(apps, |_| {}).await
+    }
+
+    /// The same, with a changed configuration.
+    pub(crate) async fn start_with(apps: usize, change: impl FnOnce(&mut Configuration)) -> Self {
+        let mut cluster = Self::prepare(apps, change);
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// The files alone.
+    pub(crate) fn prepare(apps: usize, change: impl FnOnce(&mut Configuration)) -> Self {
+        let folder = tempfile::Builder::new().prefix("copal-it-").tempdir().unwrap();
+        let address = Address::lease();
+        let mut configuration = Configuration::new(address.ip(), apps);
+        change(&mut configuration);
+        let cluster = Self { configuration, processes: BTreeMap::new(), folder, _address: address };
+        cluster.write();
+        cluster
+    }
+
+    /// Writes the files (again).
+    pub(crate) fn write(&self) {
+        let app = self.folder().join("app");
+        fs::create_dir_all(&app).unwrap();
+        fs::write(app.join("app.yaml"), self.configuration.app_yaml()).unwrap();
+        fs::write(self.file(), self.configuration.yaml()).unwrap();
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder().join("copal.yaml")
+    }
+
+    /// Every server of the file that does not run, started together and awaited.
+    pub(crate) async fn start_all(&mut self) {
+        for id in self.configuration.servers() {
+            if !self.processes.contains_key(&id) {
+                self.launch(&id);
+            }
+        }
+        for process in self.processes.values_mut() {
+            process.ready().await;
+        }
+    }
+
+    /// One server, started and awaited.
+    pub(crate) async fn start_one(&mut self, id: &str) {
+        self.launch(id);
+        self.process_mut(id).ready().await;
+    }
+
+    /// One server, started and not awaited.
+    pub(crate) fn launch(&mut self, id: &str) {
+        let process = Process::start(&self.file(), id, &self.folder().join(format!("{id}.log")));
+        let former = self.processes.insert(id.to_owned(), process);
+        assert!(former.is_none(), "{id} runs already");
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, id: &str) {
+        self.processes.remove(id).unwrap_or_else(|| panic!("{id} does not run")).kill();
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) async fn stop(&mut self, id: &str) -> std::process::ExitStatus {
+        let process = self.processes.remove(id).unwrap_or_else(|| panic!("{id} does not run"));
+        process.stop().await
+    }
+
+    pub(crate) fn process(&self, id: &str) -> &Process {
+        self.processes.get(id).unwrap_or_else(|| panic!("{id} does not run"))
+    }
+
+    pub(crate) fn process_mut(&mut self, id: &str) -> &mut Process {
+        self.processes.get_mut(id).unwrap_or_else(|| panic!("{id} does not run"))
+    }
+
+    /// `host:port` of the web-tier.
+    pub(crate) fn web(&self) -> String {
+        self.configuration.web()
+    }
+
+    /// A browser without cookies.
+    pub(crate) fn user(&self) -> User {
+        User::new(self.web())
+    }
+
+    /// A browser whose session's home is the app server with this index.
+    pub(crate) fn user_of(&self, index: u8, name: usize) -> User {
+        let home = char::from(b'a' + index);
+        User::new(self.web()).with_cookie(format!("JSESSIONID={home}aUserNumber{name:04}"))
+    }
+
+    /// A handle on the hub, as `web-a` has one.
+    pub(crate) fn hub(&self) -> triad_client::Hub {
+        self.configuration.hub()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for id in self.configuration.servers() {
+            let log = fs::read_to_string(self.folder().join(format!("{id}.log"))).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(25).collect();
+            println!("--- {id}: the last lines of its log");
+            tail.iter().rev().for_each(|line| println!("{line}"));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! One `copal start` process.
+
+use super::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+/// The binary under test.
+pub(crate) fn copal() -> PathBuf {
+    env!("CARGO_BIN_EXE_copal").into()
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: String,
+    child: Child,
+    pid: Pid,
+    lines: Lines<BufReader<ChildStdout>>,
+    ready: bool,
+}
+
+impl Process {
+    pub(crate) fn start(file: &Path, id: &str, log: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut child = Command::new(copal())
+            .arg("start")
+            .arg("--conf")
+            .arg(file)
+            .args(["--server", id, "--stop-with-stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { id: id.to_owned(), child, pid, lines, ready: false }
+    }
+
+    /// Waits for the first line on standard output, which says that the server is ready.
+    pub(crate) async fn ready(&mut self) {
+        if self.ready {
+            return;
+        }
+        let line = timeout(PATIENCE, self.lines.next_line()).await;
+        match line {
+            Ok(Ok(Some(line))) => {
+                assert!(line.starts_with(&self.id), "{line}");
+                self.ready = true;
+            }
+            other => panic!("{} did not get ready: {other:?}", self.id),
+        }
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.start_kill();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        timeout(PATIENCE, self.child.wait()).await.expect("a graceful stop ends").unwrap()
+    }
+
+    /// Resident memory in bytes (`VmRSS`).
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}

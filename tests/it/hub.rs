@@ -1,0 +1,125 @@
+//! The hub under load and loss, by its own protocol.
+
+use crate::cluster::{Cluster, PATIENCE};
+use bytes::Bytes;
+use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinSet, time::timeout};
+use triad_client::Hub;
+
+fn key(id: &str) -> SessionKey {
+    SessionKey { app: "test|".into(), id: id.into() }
+}
+
+fn save(id: &str, base_version: u64, value: String) -> Write {
+    Write::Save(SaveSession {
+        key: Some(key(id)),
+        base_version,
+        save_id: rand::random(),
+        set: HashMap::from([("count".to_owned(), Bytes::from(value))]),
+        removed: Vec::new(),
+        owner: "test".into(),
+        timeout_ms: 0,
+    })
+}
+
+/// Saves on and on; gives the last acknowledged version and the longest wait for one.
+async fn saving(
+    hub: Hub,
+    id: String,
+    stop: Arc<AtomicBool>,
+    saved: Arc<AtomicU64>,
+) -> (String, u64, Duration) {
+    let (mut version, mut longest) = (0, Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let before = Instant::now();
+        let outcome = hub.write(save(&id, version, (version + 1).to_string()), PATIENCE).await.unwrap();
+        match outcome {
+            Outcome::Version(new) => assert_eq!(new, version + 1, "{id}"),
+            other => panic!("{id} at {version}: {other:?}"),
+        }
+        version += 1;
+        longest = longest.max(before.elapsed());
+        saved.fetch_add(1, Ordering::Relaxed);
+    }
+    (id, version, longest)
+}
+
+async fn progress(saved: &AtomicU64, more: u64) {
+    let goal = saved.load(Ordering::Relaxed) + more;
+    let waiting = async {
+        while saved.load(Ordering::Relaxed) < goal {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("saves go on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_killed_under_load_and_no_acknowledged_write_is_lost() {
+    let mut cluster = Cluster::start(3).await;
+    let hub = cluster.hub();
+    let (stop, saved): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+    let mut tasks = JoinSet::new();
+    for n in 0..16 {
+        tasks.spawn(saving(hub.clone(), format!("aaSession{n}"), stop.clone(), saved.clone()));
+    }
+    progress(&saved, 500).await;
+    let leader = hub.leader(PATIENCE).await.unwrap().to_string();
+    cluster.kill(&leader);
+    progress(&saved, 500).await;
+    cluster.start_one(&leader).await;
+    progress(&saved, 500).await;
+    stop.store(true, Ordering::Relaxed);
+
+    let mut longest = Duration::ZERO;
+    for (id, version, wait) in tasks.join_all().await {
+        let record = hub.load(key(&id), PATIENCE).await.unwrap().unwrap();
+        assert_eq!(record.version, version, "{id}");
+        assert_eq!(&record.attributes["count"][..], version.to_string().as_bytes());
+        longest = longest.max(wait);
+    }
+    println!("the leader's death held a write up for {longest:?} at most");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_data_was_deleted_catches_up() {
+    let mut cluster = Cluster::start(3).await;
+    let hub = cluster.hub();
+    for n in 0..50 {
+        hub.write(save(&format!("aaSession{n}"), 0, "1".into()), PATIENCE).await.unwrap();
+    }
+    let leader = hub.leader(PATIENCE).await.unwrap().to_string();
+    let apps = cluster.configuration.app_servers();
+    let [follower, other] = apps.iter().filter(|id| **id != leader).collect::<Vec<_>>()[..] else { panic!() };
+    cluster.kill(follower);
+    std::fs::remove_dir_all(cluster.folder().join("data").join(follower).join("hub")).unwrap();
+    cluster.start_one(follower).await;
+    // With the other follower gone, a write needs the one that lost its data: it has caught up when one is acknowledged.
+    cluster.kill(other);
+    hub.write(save("aaAfter", 0, "1".into()), PATIENCE).await.unwrap();
+    for n in 0..50 {
+        let record = hub.load(key(&format!("aaSession{n}")), PATIENCE).await.unwrap();
+        assert_eq!(record.unwrap().version, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_stop_of_the_leader_hands_over() {
+    let mut cluster = Cluster::start(3).await;
+    let hub = cluster.hub();
+    hub.write(save("aaOne", 0, "1".into()), PATIENCE).await.unwrap();
+    let leader = hub.leader(PATIENCE).await.unwrap().to_string();
+    let status = cluster.stop(&leader).await;
+    assert!(status.success(), "{status}");
+    let saved = hub.write(save("aaOne", 1, "2".into()), PATIENCE).await.unwrap();
+    assert!(matches!(saved, Outcome::Version(2)), "{saved:?}");
+    assert_ne!(hub.leader(PATIENCE).await.unwrap().to_string(), leader);
+}

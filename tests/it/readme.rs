@@ -1,0 +1,87 @@
+//! The README's session, run as it stands: only the port and the process ids are put in.
+
+use crate::cluster::{PATIENCE, copal};
+use std::{fs, path::Path, process::Stdio};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+
+/// The commands and expected outputs of the README's second console block.
+fn session() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(README).unwrap();
+    let block = text.split("```console\n").nth(2).unwrap().split("```").next().unwrap().to_owned();
+    let mut steps: Vec<(String, Vec<String>)> = Vec::new();
+    for line in block.lines() {
+        match line.strip_prefix("$ ") {
+            Some(command) => steps.push((command.to_owned(), Vec::new())),
+            None => steps.last_mut().unwrap().1.push(line.to_owned()),
+        }
+    }
+    assert_eq!(steps.len(), 4, "{steps:?}");
+    steps
+}
+
+/// `count N` of `count N on SERVER`.
+fn count_of(line: &str) -> &str {
+    line.rsplit_once(" on ").unwrap().0
+}
+
+#[tokio::test]
+async fn the_session_with_a_killed_server_goes_as_the_readme_says() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().await.is_err() {
+        println!("skipped: there is no curl on this machine");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let offset = crate::demo::free_offset();
+    let mut demo = Command::new(copal())
+        .args(["demo", "--processes", "--port-offset", &offset.to_string(), "--data-dir"])
+        .arg(folder.path())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    while !said.last().is_some_and(|line: &String| line.contains("Ctrl-C stops.")) {
+        said.push(timeout(PATIENCE, lines.next_line()).await.expect("the demo speaks").unwrap().unwrap());
+    }
+
+    let mut answered_by = String::new();
+    for (command, expected) in session() {
+        let command = command.replace(":8080/", &format!(":{}/", 8080 + offset));
+        let command = match command.strip_prefix("kill -9 ") {
+            Some(_) => {
+                let line = said.iter().find(|line| line.starts_with(&answered_by)).unwrap();
+                format!("kill -9 {}", line.rsplit("(pid ").next().unwrap().trim_end_matches(')'))
+            }
+            None => command,
+        };
+        let output = timeout(PATIENCE, shell(&command, folder.path())).await.expect("the command ends");
+        let output: Vec<_> = output.lines().map(str::to_owned).collect();
+        assert_eq!(output.len(), expected.len(), "{command}: {output:?}");
+        for (line, expected) in output.iter().zip(&expected) {
+            assert_eq!(count_of(line), count_of(expected), "{command}");
+            answered_by = line.rsplit_once(" on ").unwrap().1.to_owned();
+        }
+    }
+}
+
+async fn shell(command: &str, folder: &Path) -> String {
+    let output = Command::new("sh").args(["-c", command]).current_dir(folder).output().await.unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_two_commands_are_the_ones_that_ci_and_the_newcomer_run() {
+    let text = fs::read_to_string(README).unwrap();
+    let ci = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/run")).unwrap();
+    assert!(text.contains("```sh\ncargo run --release -- demo\n```"));
+    assert!(text.contains("```sh\ncargo test --workspace\n```"));
+    assert!(ci.lines().any(|line| line.starts_with("cargo test --workspace")));
+}

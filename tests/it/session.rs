@@ -1,0 +1,267 @@
+//! Sessions: no answered value is ever lost, repeated or older, whichever server dies.
+
+use crate::{
+    client::User,
+    cluster::{Cluster, PATIENCE},
+};
+use hyper::{Method, StatusCode};
+use rustix::process::Signal;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{task::JoinSet, time::timeout};
+
+/// One user's counting, and what was seen of it.
+#[derive(Debug)]
+struct Counter {
+    user: User,
+    method: Method,
+    last: u64,
+    /// Requests that counted twice: sent again, because their server died with them.
+    twice: u64,
+    /// Requests that failed: not to be sent again, because their server died with them.
+    failed: u64,
+    server: String,
+}
+
+impl Counter {
+    fn new(user: User, method: Method) -> Self {
+        Self { user, method, last: 0, twice: 0, failed: 0, server: String::new() }
+    }
+
+    /// Counts once and checks the answer against all before it.
+    async fn count(&mut self) {
+        match self.user.request(self.method.clone(), "/count").await {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                let (count, server) = answer.count();
+                let step =
+                    count.checked_sub(self.last).unwrap_or_else(|| panic!("{count} after {}", self.last));
+                // A failed POST may have counted before its server died.
+                assert!(
+                    (1..=2).contains(&step) || step <= 1 + self.failed + 1 && step > 0,
+                    "{count} after {}: {self:?}",
+                    self.last
+                );
+                self.twice += step - 1;
+                self.last = count;
+                self.server = server;
+            }
+            other => {
+                assert_ne!(self.method, Method::GET, "a safe request failed: {other:?} {self:?}");
+                self.failed += 1;
+            }
+        }
+    }
+}
+
+/// Counts until `stop`, telling how many answers there have been.
+fn counting(counters: Vec<Counter>, stop: &Arc<AtomicBool>, answers: &Arc<AtomicU64>) -> JoinSet<Counter> {
+    let mut tasks = JoinSet::new();
+    for mut counter in counters {
+        let (stop, answers) = (stop.clone(), answers.clone());
+        tasks.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                counter.count().await;
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
+            counter
+        });
+    }
+    tasks
+}
+
+/// Waits until `more` further answers have come.
+async fn progress(answers: &AtomicU64, more: u64) {
+    let goal = answers.load(Ordering::Relaxed) + more;
+    let waiting = async {
+        while answers.load(Ordering::Relaxed) < goal {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("counting goes on");
+}
+
+/// Ten users at home on `app-a`, five each on the others.
+fn twenty(cluster: &Cluster) -> Vec<Counter> {
+    let home = |n: usize| match n {
+        0..10 => 0,
+        10..15 => 1,
+        _ => 2,
+    };
+    let method = |n: usize| if n % 5 == 4 { Method::POST } else { Method::GET };
+    (0..20).map(|n| Counter::new(cluster.user_of(home(n), n), method(n))).collect()
+}
+
+/// Counts once each until every user is at home again, or panics when they do not get there.
+async fn everyone_at_home(counters: &mut [Counter]) {
+    let homing = async {
+        for (n, counter) in counters.iter_mut().enumerate() {
+            let home = ["app-a", "app-b", "app-c"][if n < 10 {
+                0
+            } else if n < 15 {
+                1
+            } else {
+                2
+            }];
+            loop {
+                counter.count().await;
+                if counter.server == home {
+                    break;
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, homing).await.expect("every user goes home");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_killed_between_requests_and_every_count_goes_on() {
+    let mut cluster = Cluster::start(3).await;
+    let mut counters = twenty(&cluster);
+    everyone_at_home(&mut counters).await;
+    let before: Vec<_> = counters.iter().map(|counter| counter.last).collect();
+
+    cluster.kill("app-a");
+    for counter in &mut counters {
+        counter.count().await;
+    }
+    for (counter, before) in counters.iter().zip(before) {
+        assert_eq!((counter.last, counter.twice, counter.failed), (before + 1, 0, 0), "{counter:?}");
+        assert_ne!(counter.server, "app-a");
+    }
+
+    cluster.start_one("app-a").await;
+    everyone_at_home(&mut counters).await;
+    assert!(counters.iter().all(|counter| counter.twice == 0 && counter.failed == 0), "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_killed_during_requests_and_only_those_in_flight_notice() {
+    let mut cluster = Cluster::start(3).await;
+    let mut counters = twenty(&cluster);
+    everyone_at_home(&mut counters).await;
+
+    let (stop, answers) = (Arc::default(), Arc::default());
+    let tasks = counting(counters, &stop, &answers);
+    progress(&answers, 200).await;
+    cluster.kill("app-a");
+    progress(&answers, 200).await;
+    cluster.start_one("app-a").await;
+    progress(&answers, 200).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut counters = tasks.join_all().await;
+
+    for counter in &counters {
+        // One request of each user can have been in flight at that instant.
+        assert!(counter.twice + counter.failed <= 1, "{counter:?}");
+    }
+    counters.sort_by(|one, other| {
+        one.user.cookie.as_ref().map(|it| &it[13..]).cmp(&other.user.cookie.as_ref().map(|it| &it[13..]))
+    });
+    everyone_at_home(&mut counters).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_servers_are_killed_at_once_and_every_acknowledged_session_is_there() {
+    let mut cluster = Cluster::start(3).await;
+    let mut counters = twenty(&cluster);
+    everyone_at_home(&mut counters).await;
+    for id in cluster.configuration.servers() {
+        cluster.kill(&id);
+    }
+    cluster.start_all().await;
+    for counter in &mut counters {
+        let before = counter.last;
+        counter.count().await;
+        assert_eq!(counter.last, before + 1, "{counter:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_three_hub_servers_down_and_counting_goes_on_from_memory() {
+    // app-d serves the users and is not of the hub, so that the hub's servers can die.
+    let mut cluster = Cluster::start_with(4, |it| it.session.push("save-timeout: 200ms".into())).await;
+    let mut counter = Counter::new(cluster.user_of(3, 0), Method::GET);
+    counter.count().await;
+    assert_eq!(counter.server, "app-d");
+
+    cluster.kill("app-b");
+    cluster.kill("app-c");
+    for _ in 0..5 {
+        counter.count().await;
+    }
+    assert_eq!((counter.last, counter.twice), (6, 0), "{counter:?}");
+
+    cluster.start_one("app-b").await;
+    cluster.start_one("app-c").await;
+    let key = proto::hub::v1::SessionKey {
+        app: app_key(),
+        id: counter.user.cookie.clone().unwrap().split_once('=').unwrap().1.to_owned(),
+    };
+    let hub = cluster.hub();
+    let saved = async {
+        loop {
+            if let Ok(Some(record)) = hub.load(key.clone(), PATIENCE).await
+                && record.attributes.values().any(|value| &value[..] == b"6")
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, saved).await.expect("the hub gets the final value");
+    cluster.kill("app-d");
+    counter.count().await;
+    assert_eq!((counter.last, counter.twice), (7, 0), "{counter:?}");
+}
+
+/// The name under which the hub keeps the sessions of the test cluster's app.
+fn app_key() -> String {
+    "|".into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_paused_never_shows_an_older_value() {
+    let mut cluster =
+        Cluster::start_with(3, |it| it.server.push("load-balance-connect-timeout: 300ms".into())).await;
+    let mut counter = Counter::new(cluster.user_of(0, 0), Method::GET);
+    counter.count().await;
+    counter.count().await;
+    assert_eq!(counter.server, "app-a");
+    // The hub loses one of three; web-a finds its connections silent, then takes the backup.
+    cluster.process("app-a").signal(Signal::STOP);
+    let elsewhere = async {
+        while counter.server == "app-a" {
+            counter.count().await;
+        }
+    };
+    let moved = timeout(PATIENCE, elsewhere).await;
+    cluster.process("app-a").signal(Signal::CONT);
+    moved.expect("the user is served elsewhere");
+    let back = async {
+        while counter.server != "app-a" {
+            counter.count().await;
+        }
+    };
+    timeout(PATIENCE, back).await.expect("the user goes home");
+    cluster.kill("app-b");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hubs_of_one_and_two_servers_keep_sessions() {
+    for apps in [1, 2] {
+        let mut cluster = Cluster::start(apps).await;
+        let mut user = cluster.user();
+        assert_eq!(user.count().await.0, 1);
+        assert_eq!(user.count().await.0, 2);
+        for id in cluster.configuration.servers() {
+            cluster.kill(&id);
+        }
+        cluster.start_all().await;
+        assert_eq!(user.count().await.0, 3, "with {apps} app servers");
+    }
+}

@@ -1,0 +1,36 @@
+//! A gRPC channel to one hub server, through the handshake of its cluster port.
+
+use crate::HubConfig;
+use common::{
+    cluster_port::{Protocol, dial},
+    id::ServerId,
+};
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A server that is paused or cut off answers no ping: its connection is given up after the two together.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Wide enough that a batch of sessions need not wait for window updates.
+const WINDOW: u32 = 8 << 20;
+
+/// A channel that connects when it is first used and again whenever it has been cut.
+pub(crate) fn to(config: &HubConfig, server: &ServerId, address: &str) -> Channel {
+    let (key, from, to, address) =
+        (config.key.clone(), config.me.clone(), server.clone(), address.to_owned());
+    let connector = tower::service_fn(move |_: Uri| {
+        let (key, from, to, address) = (key.clone(), from.clone(), to.clone(), address.clone());
+        async move { dial(&address, &key, &from, &to, Protocol::Grpc, CONNECT_TIMEOUT).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://hub.copal")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_with_connector_lazy(connector)
+}

@@ -1,0 +1,132 @@
+//! Follows the hub's events: the members as they are, sessions that moved away; through every change of leader, without a gap
+//! that goes untold.
+
+use crate::leader::Leader;
+use common::backoff::Backoff;
+use proto::hub::v1::{Event, Member, WatchEvents, event, watch_client::WatchClient};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+use tonic::Status;
+
+/// Events that wait for their reader; one that is slower gets a `Snapshot` instead.
+const EVENTS_MAX: usize = 8192;
+
+/// The leader says something every 500 ms: one that has been silent for this long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// Waits between tries.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const MAX_WAIT: Duration = Duration::from_millis(500);
+
+/// What [`crate::Hub::watch`] follows.
+#[derive(Debug)]
+pub struct Watch {
+    /// The members as last heard; empty before the first word from the hub.
+    pub members: watch::Receiver<Arc<Vec<Member>>>,
+    /// Every event in order: `Snapshot` means that events may have been missed, `Alive` comes at least every 500 ms while
+    /// the link to a confirmed leader is whole. Bounded: a reader that is too slow gets a `Snapshot`.
+    pub events: mpsc::Receiver<Event>,
+    /// Following ends when it is dropped.
+    pub task: WatchTask,
+}
+
+/// The following task; ends it when dropped.
+#[derive(Debug)]
+pub struct WatchTask(AbortHandle);
+
+impl Drop for WatchTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(crate) fn start(leader: Arc<Leader>) -> Watch {
+    let (members_sender, members) = watch::channel(Arc::default());
+    let (events_sender, events) = mpsc::channel(EVENTS_MAX);
+    let follower = Follower { leader, members: members_sender, events: events_sender, revision: 0 };
+    Watch { members, events, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
+}
+
+struct Follower {
+    leader: Arc<Leader>,
+    members: watch::Sender<Arc<Vec<Member>>>,
+    events: mpsc::Sender<Event>,
+    /// The last revision that was passed on; 0 asks for a snapshot.
+    revision: u64,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        loop {
+            let Some((place, server, channel)) = self.leader.believed() else { return };
+            let server = server.clone();
+            let before = self.revision;
+            let status = self.follow(channel).await;
+            tracing::debug!(%server, %status, "the hub's events ended");
+            self.leader.failed(place, &status);
+            if self.revision != before {
+                backoff.reset();
+            }
+            tokio::time::sleep(backoff.wait(rand::random())).await;
+        }
+    }
+
+    /// Follows one stream to its end, and says why it ended.
+    async fn follow(&mut self, channel: tonic::transport::Channel) -> Status {
+        let request =
+            WatchEvents { server: self.leader.me().as_str().to_owned(), after_revision: self.revision };
+        let mut client = WatchClient::new(channel).max_decoding_message_size(crate::MESSAGE_MAX);
+        let mut stream = match tokio::time::timeout(SILENCE_MAX, client.events(request)).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => return status,
+            Err(_) => return Status::deadline_exceeded("no answer to the watch"),
+        };
+        loop {
+            match tokio::time::timeout(SILENCE_MAX, stream.message()).await {
+                Ok(Ok(Some(event))) => {
+                    if let Err(behind) = self.pass_on(event) {
+                        return behind;
+                    }
+                }
+                Ok(Ok(None)) => return Status::unavailable("the server ended the watch"),
+                Ok(Err(status)) => return status,
+                Err(_) => return Status::deadline_exceeded(format!("silent for {SILENCE_MAX:?}")),
+            }
+        }
+    }
+
+    fn pass_on(&mut self, event: Event) -> Result<(), Status> {
+        let revision = event.revision;
+        match &event.event {
+            Some(event::Event::Snapshot(snapshot)) => {
+                self.members.send_replace(Arc::new(snapshot.members.clone()));
+            }
+            Some(event::Event::Member(member)) => {
+                self.members.send_modify(|all| place(Arc::make_mut(all), member));
+            }
+            _ => {}
+        }
+        match self.events.try_send(event) {
+            // Nobody reads the events of a server without sessions: its members still follow.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.revision = self.revision.max(revision);
+                Ok(())
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.revision = 0;
+                Err(Status::aborted(format!("{EVENTS_MAX} events wait for their reader: starting over")))
+            }
+        }
+    }
+}
+
+fn place(members: &mut Vec<Member>, changed: &Member) {
+    match members.iter_mut().find(|member| member.id == changed.id) {
+        Some(member) => *member = changed.clone(),
+        None => members.push(changed.clone()),
+    }
+}
