@@ -79,7 +79,6 @@ mod tests {
                 id: String::new(),
                 root_directory: "/".into(),
                 session: session_config(),
-                session_explicit: common::config::SessionOverrides::default(),
             }],
             dispatch: Vec::new(),
         }
