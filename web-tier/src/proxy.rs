@@ -3,7 +3,7 @@
 
 use crate::{
     balance::{TRIES_MAX, Tried},
-    body::{RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody, discard},
     connection::Client,
     error::ProxyError,
     forward::{NOT_PROCESSED, Via, prepare_request, prepare_response},
@@ -101,7 +101,9 @@ async fn forward(
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries).await {
-            Ok(answer) if tries.again_after_answer(server, &answer.response) => {}
+            Ok(answer) if tries.again_after_answer(server, &answer.response) => {
+                discard(answer.response.into_body(), answer.pooled);
+            }
             Ok(answer) => return Ok(answer.into_response(client)),
             Err(failure) => tries.again_after_failure(server, failure)?,
         }

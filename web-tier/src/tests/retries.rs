@@ -101,6 +101,20 @@ async fn a_503_is_tried_elsewhere_once_if_that_is_safe() {
 }
 
 #[tokio::test]
+async fn the_socket_of_an_answer_that_nobody_wants_is_used_again() {
+    let busy = http(|_| async {
+        let answer = Response::builder().status(503).header("copal-not-processed", "1");
+        answer.body(Full::from("busy".repeat(1000))).unwrap()
+    });
+    let cluster = Cluster::start([busy, echo("b")]).await;
+    for _ in 0..10 {
+        assert_eq!(cluster.ask("GET /", AT_A).await.status, 200);
+    }
+    let connections = cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!(connections, 1);
+}
+
+#[tokio::test]
 async fn when_no_server_can_be_reached_the_client_may_come_back() {
     let mut cluster = Cluster::start([echo("a"), echo("b")]).await;
     cluster.kill(0).await;

@@ -3,6 +3,7 @@
 use super::{backend::echo, cluster::Cluster};
 use common::rendezvous;
 use proto::hub::v1::MemberState;
+use std::sync::atomic::Ordering;
 
 const SESSION_OF_B: &str = "baSESSION";
 
@@ -75,4 +76,20 @@ async fn a_server_that_the_hub_calls_down_costs_no_request_a_try() {
     }
     let totals = cluster.web.totals();
     assert_eq!((totals.retries, totals.upstream_failures), (0, 0));
+}
+
+#[tokio::test]
+async fn a_new_process_gets_new_sockets() {
+    let cluster = Cluster::start([echo("app-a"), echo("app-b")]).await;
+    let connections = || cluster.backends[1].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+    assert_eq!(connections(), 1);
+    // Each round is a restart that the worker may or may not have heard of.
+    let mut started_ms = 0;
+    while connections() < 2 {
+        started_ms += 1;
+        cluster.member(1, MemberState::Active, started_ms);
+        assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+    }
+    assert_eq!(cluster.web.totals().retries, 0);
 }

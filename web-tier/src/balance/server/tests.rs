@@ -91,14 +91,15 @@ fn the_hub_takes_servers_out_and_a_new_process_starts_well() {
     let now = Instant::now();
     let mut server = state();
     server.member_seen(Some((MemberState::Active, 10)));
-    server.member_seen(Some((MemberState::Down, 10)));
+    assert!(server.member_seen(Some((MemberState::Down, 10))), "its sockets are of no use");
     assert_eq!(server.standing(now), Standing::Away);
     server.member_seen(Some((MemberState::Draining, 10)));
     assert_eq!((server.standing(now), server.presence()), (Standing::Well, Presence::Draining));
     server.connect_failed(now);
     server.member_seen(Some((MemberState::Active, 10)));
     assert!(matches!(server.standing(now), Standing::Failing(_)), "the same process");
-    server.member_seen(Some((MemberState::Active, 11)));
+    assert!(server.member_seen(Some((MemberState::Active, 11))));
+    assert!(!server.member_seen(Some((MemberState::Active, 11))), "told again");
     assert_eq!(server.standing(now), Standing::Well);
     server.member_seen(Some((MemberState::Standby, 11)));
     server.member_seen(None);
@@ -139,8 +140,12 @@ proptest! {
             match step {
                 Step::Begin => tickets.push(server.begin(now)),
                 Step::Succeed(which) if count > 0 => server.succeeded(&mut tickets[which % count]),
-                Step::FailConnect => server.connect_failed(now),
-                Step::FailRead(which) if count > 0 => server.read_failed(now, &tickets[which % count]),
+                Step::FailConnect => {
+                    server.connect_failed(now);
+                }
+                Step::FailRead(which) if count > 0 => {
+                    server.read_failed(now, &tickets[which % count]);
+                }
                 Step::End(which) if count > 0 => server.end(tickets.swap_remove(which % count)),
                 Step::Wait(millis) => now = after(now, millis),
                 Step::Member(state, started) => {
