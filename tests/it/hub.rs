@@ -1,6 +1,9 @@
 //! The hub under load and loss, by its own protocol.
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::{
+    cluster::{Cluster, PATIENCE},
+    tell::tell,
+};
 use bytes::Bytes;
 use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
 use std::{
@@ -86,7 +89,7 @@ async fn the_leader_is_killed_under_load_and_no_acknowledged_write_is_lost() {
         assert_eq!(&record.attributes["count"][..], version.to_string().as_bytes());
         longest = longest.max(wait);
     }
-    println!("the leader's death held a write up for {longest:?} at most");
+    tell(&format!("the leader's death held a write up for {longest:?} at most"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

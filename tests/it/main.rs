@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod tell;
 
 mod cluster_port;
 mod demo;

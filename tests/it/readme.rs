@@ -1,6 +1,9 @@
 //! The README's session, run as it stands: only the port and the process ids are put in.
 
-use crate::cluster::{PATIENCE, copal};
+use crate::{
+    cluster::{PATIENCE, copal},
+    tell::tell,
+};
 use std::{fs, path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -33,7 +36,7 @@ fn count_of(line: &str) -> &str {
 #[tokio::test]
 async fn the_session_with_a_killed_server_goes_as_the_readme_says() {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().await.is_err() {
-        println!("skipped: there is no curl on this machine");
+        tell("skipped the_session_with_a_killed_server: there is no curl on this machine");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,10 @@
 //! Bodies stream: 2 GB each way in bounded memory, and what breaks is seen to be broken.
 
-use crate::{client::connect, cluster::Cluster, cluster::PATIENCE};
+use crate::{
+    client::connect,
+    cluster::{Cluster, PATIENCE},
+    tell::tell,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{Request, StatusCode, body::Frame, header::HOST};
@@ -31,7 +35,7 @@ fn memory(cluster: &Cluster) -> Vec<(String, u64)> {
 fn assert_bounded(before: &[(String, u64)], after: &[(String, u64)]) {
     for ((id, before), (_, after)) in before.iter().zip(after) {
         let growth = after.saturating_sub(*before);
-        println!("{id}: {} MB, grew by {} MB", after >> 20, growth >> 20);
+        tell(&format!("{id}: {} MB, grew by {} MB", after >> 20, growth >> 20));
         assert!(growth < GROWTH_MAX, "{id} grew from {before} to {after} bytes");
     }
 }

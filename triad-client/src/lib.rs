@@ -3,6 +3,8 @@
 mod channel;
 mod leader;
 mod membership;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod writer;
 

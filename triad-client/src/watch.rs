@@ -50,12 +50,12 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     Watch { members, events, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
 }
 
-struct Follower {
-    leader: Arc<Leader>,
-    members: watch::Sender<Arc<Vec<Member>>>,
-    events: mpsc::Sender<Event>,
+pub(crate) struct Follower {
+    pub(crate) leader: Arc<Leader>,
+    pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
+    pub(crate) events: mpsc::Sender<Event>,
     /// The last revision that was passed on; 0 asks for a snapshot.
-    revision: u64,
+    pub(crate) revision: u64,
 }
 
 impl Follower {
@@ -99,7 +99,7 @@ impl Follower {
         }
     }
 
-    fn pass_on(&mut self, event: Event) -> Result<(), Status> {
+    pub(crate) fn pass_on(&mut self, event: Event) -> Result<(), Status> {
         let revision = event.revision;
         match &event.event {
             Some(event::Event::Snapshot(snapshot)) => {

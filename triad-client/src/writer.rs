@@ -115,8 +115,36 @@ async fn send(leader: &Leader, batch: Vec<Waiting>) {
     let deadline = batch.iter().map(|waiting| waiting.deadline).max().unwrap_or(now) - now;
     let (writes, waiting): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|it| (SessionWrite { write: Some(it.write) }, it.outcome)).unzip();
-    let count = writes.len();
     let request = WriteSessions { writes };
+    match call(leader, &request, deadline).await {
+        // The hub refuses a call as a whole: whose write it was is found out one by one, so that it harms no other.
+        Err(HubError::Refused(_)) if waiting.len() > 1 => {
+            for (write, waiting) in request.writes.into_iter().zip(waiting) {
+                let alone = WriteSessions { writes: vec![write] };
+                let outcome = call(leader, &alone, deadline).await;
+                let _ =
+                    waiting.send(outcome.and_then(|mut outcomes| outcomes.pop().ok_or_else(unknown_outcome)));
+            }
+        }
+        Ok(outcomes) => {
+            for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
+                let _ = waiting.send(Ok(outcome));
+            }
+        }
+        Err(error) => {
+            for waiting in waiting {
+                let _ = waiting.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+/// One outcome a write, in order.
+async fn call(
+    leader: &Leader,
+    request: &WriteSessions,
+    deadline: Duration,
+) -> Result<Vec<Outcome>, HubError> {
     let called = leader.call(deadline, |channel| {
         let mut client = SessionsClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
@@ -124,21 +152,12 @@ async fn send(leader: &Leader, batch: Vec<Waiting>) {
         let request = request.clone();
         async move { client.write(request).await }
     });
-    let outcomes = match called.await {
-        Ok(answer) if answer.outcomes.len() == count => {
-            answer.outcomes.into_iter().map(|it| it.outcome.ok_or_else(unknown_outcome)).collect()
-        }
-        Ok(answer) => {
-            vec![
-                Err(HubError::Refused(format!("{} outcomes for {count} writes", answer.outcomes.len())));
-                count
-            ]
-        }
-        Err(error) => vec![Err(error); count],
-    };
-    for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
-        let _ = waiting.send(outcome);
+    let outcomes = called.await?.outcomes;
+    if outcomes.len() != request.writes.len() {
+        let (answered, asked) = (outcomes.len(), request.writes.len());
+        return Err(HubError::Refused(format!("{answered} outcomes for {asked} writes")));
     }
+    outcomes.into_iter().map(|it| it.outcome.ok_or_else(unknown_outcome)).collect()
 }
 
 fn unknown_outcome() -> HubError {

@@ -1,0 +1,254 @@
+//! The client against a hub that does as the test says: redirects, batches, refusals, silence, watches.
+
+use super::*;
+use common::{cluster_port::Acceptor, config::Secret};
+use proto::hub::v1::{
+    Alive, Event, LoadedSession, SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, Snapshot,
+    TouchSession, WatchEvents, WriteSessions, event,
+    sessions_server::{Sessions, SessionsServer},
+    watch_server::{Watch as WatchService, WatchServer},
+};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, service::Routes};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A hub server of the test's.
+#[derive(Debug, Default)]
+struct FakeServer {
+    /// Answers everything with a redirect to this server.
+    redirect: Option<&'static str>,
+    /// Refuses a call with a write to this session.
+    refuses: Option<&'static str>,
+    /// The first call waits for this, so that others gather behind it.
+    gate: Option<Notify>,
+    calls: AtomicUsize,
+    written: Mutex<Vec<String>>,
+    watches: Mutex<Vec<u64>>,
+}
+
+impl FakeServer {
+    fn check(&self) -> Result<(), Status> {
+        let Some(leader) = self.redirect else { return Ok(()) };
+        let mut status = Status::failed_precondition("not the leader");
+        status.metadata_mut().insert("copal-leader", leader.parse().unwrap());
+        Err(status)
+    }
+}
+
+#[tonic::async_trait]
+impl Sessions for FakeServer {
+    async fn write(&self, request: Request<WriteSessions>) -> Result<Response<SessionOutcomes>, Status> {
+        self.check()?;
+        if self.calls.fetch_add(1, Ordering::SeqCst) == 0
+            && let Some(gate) = &self.gate
+        {
+            gate.notified().await;
+        }
+        let ids: Vec<_> = request.into_inner().writes.into_iter().map(|it| id(it.write.unwrap())).collect();
+        if let Some(refused) = ids.iter().find(|id| Some(id.as_str()) == self.refuses) {
+            return Err(Status::invalid_argument(format!("bad session {refused}")));
+        }
+        self.written.lock().unwrap().extend(ids.clone());
+        // The version that is answered tells which write it is for.
+        let outcome =
+            |id: String| SessionOutcome { outcome: Some(Outcome::Version(id[1..].parse().unwrap())) };
+        Ok(Response::new(SessionOutcomes { outcomes: ids.into_iter().map(outcome).collect() }))
+    }
+
+    async fn load(&self, _: Request<LoadSession>) -> Result<Response<LoadedSession>, Status> {
+        self.check()?;
+        Ok(Response::new(LoadedSession { session: None }))
+    }
+}
+
+#[tonic::async_trait]
+impl WatchService for FakeServer {
+    type EventsStream = ReceiverStream<Result<Event, Status>>;
+
+    /// Sends one event, then ends; what was asked is noted.
+    async fn events(&self, request: Request<WatchEvents>) -> Result<Response<Self::EventsStream>, Status> {
+        self.check()?;
+        let after = request.into_inner().after_revision;
+        let round = {
+            let mut watches = self.watches.lock().unwrap();
+            watches.push(after);
+            watches.len() as u64
+        };
+        let (sender, events) = mpsc::channel(4);
+        let first = match after {
+            0 => event::Event::Snapshot(Snapshot {
+                members: vec![Member { id: "app-a".into(), ..Member::default() }],
+            }),
+            _ => event::Event::SessionMoved(SessionMoved { key: None, owner: round.to_string() }),
+        };
+        sender.send(Ok(Event { revision: round * 10, event: Some(first) })).await.unwrap();
+        sender
+            .send(Ok(Event { revision: round * 10, event: Some(event::Event::Alive(Alive {})) }))
+            .await
+            .unwrap();
+        Ok(Response::new(ReceiverStream::new(events)))
+    }
+}
+
+fn id(write: Write) -> String {
+    match write {
+        Write::Touch(touch) => touch.key.unwrap().id,
+        Write::Save(save) => save.key.unwrap().id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn touch(id: &str) -> Write {
+    Write::Touch(TouchSession { key: Some(key(id)) })
+}
+
+fn key(id: &str) -> SessionKey {
+    SessionKey { app: "test".into(), id: id.into() }
+}
+
+async fn hub(servers: Vec<(&'static str, Arc<FakeServer>)>) -> Hub {
+    Hub::new(serve(servers).await)
+}
+
+/// Serves each server on a cluster port of its own; how to reach them.
+async fn serve(servers: Vec<(&'static str, Arc<FakeServer>)>) -> HubConfig {
+    let cluster_key = ClusterKey::new(&Secret::from(&b"a key of sixteen"[..]));
+    let mut addresses = Vec::new();
+    for (id, server) in servers {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addresses.push((ServerId::from(id), listener.local_addr().unwrap().to_string()));
+        let mut acceptor = Acceptor::start(listener, cluster_key.clone(), id.into());
+        let routes = Routes::new(SessionsServer::from_arc(server.clone()))
+            .add_service(WatchServer::from_arc(server))
+            .prepare();
+        tokio::spawn(async move {
+            while let Some(accepted) = acceptor.next().await {
+                tokio::spawn(triad::serve_grpc(accepted.stream, accepted.peer, routes.clone()));
+            }
+        });
+    }
+    HubConfig { me: "test".into(), key: cluster_key, servers: addresses }
+}
+
+#[tokio::test]
+async fn a_follower_names_the_leader_and_is_not_asked_again() {
+    let follower = Arc::new(FakeServer { redirect: Some("b"), ..FakeServer::default() });
+    let leader = Arc::new(FakeServer::default());
+    let hub = hub(vec![("a", follower.clone()), ("b", leader.clone())]).await;
+    assert_eq!(hub.write(touch("s1"), DEADLINE).await.unwrap(), Outcome::Version(1));
+    assert_eq!(hub.write(touch("s2"), DEADLINE).await.unwrap(), Outcome::Version(2));
+    assert_eq!(hub.load(key("s3"), DEADLINE).await.unwrap(), None);
+    assert_eq!(*leader.written.lock().unwrap(), ["s1", "s2"]);
+}
+
+#[tokio::test]
+async fn a_dead_server_is_passed_over() {
+    // Bound and dropped: nobody listens there.
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let mut config = serve(vec![("b", Arc::default())]).await;
+    config.servers.insert(0, ("a".into(), dead));
+    assert_eq!(Hub::new(config).write(touch("s1"), DEADLINE).await.unwrap(), Outcome::Version(1));
+}
+
+#[tokio::test]
+async fn writes_that_wait_travel_together_and_each_gets_its_own_outcome() {
+    let server = Arc::new(FakeServer { gate: Some(Notify::new()), ..FakeServer::default() });
+    let hub = hub(vec![("a", server.clone())]).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..500 {
+        let hub = hub.clone();
+        writes.spawn(async move { (n, hub.write(touch(&format!("s{n}")), DEADLINE).await.unwrap()) });
+    }
+    while server.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.gate.as_ref().unwrap().notify_one();
+    for (n, outcome) in writes.join_all().await {
+        assert_eq!(outcome, Outcome::Version(n));
+    }
+    let calls = server.calls.load(Ordering::SeqCst);
+    assert!(calls < 50, "500 writes in {calls} calls");
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_harms_no_other() {
+    let server =
+        Arc::new(FakeServer { gate: Some(Notify::new()), refuses: Some("s13"), ..FakeServer::default() });
+    let hub = hub(vec![("a", server.clone())]).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let hub = hub.clone();
+        writes.spawn(async move { (n, hub.write(touch(&format!("s{n}")), DEADLINE).await) });
+    }
+    while server.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.gate.as_ref().unwrap().notify_one();
+    for (n, outcome) in writes.join_all().await {
+        match outcome {
+            Ok(outcome) => assert_eq!(outcome, Outcome::Version(n)),
+            Err(HubError::Refused(why)) => assert!(n == 13 && why.contains("bad session s13"), "{n}: {why}"),
+            Err(other) => panic!("{n}: {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_an_error_that_says_what_was_tried() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let hub = Hub::new(HubConfig {
+        me: "test".into(),
+        key: ClusterKey::new(&Secret::default()),
+        servers: vec![("a".into(), dead)],
+    });
+    let deadline = Duration::from_millis(100);
+    let save = SaveSession { key: Some(key("s1")), set: HashMap::new(), ..SaveSession::default() };
+    let refused = hub.write(Write::Save(save), deadline).await.unwrap_err();
+    assert!(refused.to_string().contains("did not answer within 100ms"), "{refused}");
+    let refused = hub.load(key("s1"), deadline).await.unwrap_err().to_string();
+    assert!(refused.contains("a:"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_it_was_cut() {
+    let server = Arc::new(FakeServer::default());
+    let hub = hub(vec![("a", server.clone())]).await;
+    let mut watch = hub.watch();
+    let mut revisions = Vec::new();
+    while revisions.len() < 6 {
+        let event = watch.events.recv().await.unwrap();
+        revisions.push((event.revision, matches!(event.event, Some(event::Event::Snapshot(_)))));
+    }
+    assert_eq!(revisions, [(10, true), (10, false), (20, false), (20, false), (30, false), (30, false)]);
+    assert_eq!(server.watches.lock().unwrap()[..3], [0, 10, 20]);
+    let members: Vec<_> = watch.members.borrow().iter().map(|member| member.id.clone()).collect();
+    assert_eq!(members, ["app-a"]);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_behind_gets_a_snapshot() {
+    let (members, _) = tokio::sync::watch::channel(Arc::default());
+    let (events, mut read) = mpsc::channel(2);
+    let leader = Arc::new(Leader::new(HubConfig {
+        me: "test".into(),
+        key: ClusterKey::new(&Secret::default()),
+        servers: Vec::new(),
+    }));
+    let mut follower = watch::Follower { leader, members, events, revision: 0 };
+    let alive = |revision| Event { revision, event: Some(event::Event::Alive(Alive {})) };
+    follower.pass_on(alive(5)).unwrap();
+    follower.pass_on(alive(6)).unwrap();
+    assert_eq!(follower.revision, 6);
+    assert!(follower.pass_on(alive(7)).is_err());
+    assert_eq!(follower.revision, 0, "the next watch asks for a snapshot");
+    assert_eq!(read.recv().await.unwrap().revision, 5);
+}
