@@ -38,7 +38,7 @@ impl Sessions {
                 tokio::pin!(outcome);
                 // Registered before the state is looked at: no outcome is missed.
                 outcome.as_mut().enable();
-                if let Some(done) = self.settled(entry, sequence, generation) {
+                if let Some(done) = Self::settled(entry, sequence, generation) {
                     return done;
                 }
                 self.save_in_background(entry);
@@ -55,7 +55,7 @@ impl Sessions {
     }
 
     /// What became of the changes up to `sequence`; `None` while they are on their way.
-    fn settled(&self, entry: &Entry, sequence: u64, generation: u64) -> Option<Result<(), SessionError>> {
+    fn settled(entry: &Entry, sequence: u64, generation: u64) -> Option<Result<(), SessionError>> {
         let state = entry.state();
         if state.removed || state.replica.has_dropped(generation) {
             return Some(Err(state.refused.clone().unwrap_or(SessionError::Stale)));
