@@ -168,6 +168,13 @@ impl AppTier {
     }
 }
 
+/// Without a stop: the processes are killed when the last of their tasks is gone.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
 impl Inner {
     fn heard(&self, event: &event::Event) {
         if let event::Event::SessionMoved(moved) = event

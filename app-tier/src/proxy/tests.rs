@@ -46,14 +46,14 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-async fn answer(stream: &mut TcpStream, text: &str) -> String {
+async fn reply(stream: &mut TcpStream, text: &str) -> String {
     let head = read_head(stream).await;
     stream.write_all(text.as_bytes()).await.unwrap();
     head
 }
 
-async fn body(answer: http::Response<super::answer::Answer>) -> Result<Vec<u8>, String> {
-    let collected = tokio::time::timeout(LIMIT, answer.into_body().collect()).await.unwrap();
+async fn body(response: http::Response<answer::Answer>) -> Result<Vec<u8>, String> {
+    let collected = tokio::time::timeout(LIMIT, response.into_body().collect()).await.unwrap();
     collected.map(|body| body.to_bytes().to_vec()).map_err(|cause| cause.to_string())
 }
 
@@ -66,7 +66,7 @@ async fn connections_are_reused() {
         let serving = async {
             let mut stream = raw.connections.recv().await.unwrap();
             for _ in 0..3 {
-                answer(&mut stream, OK).await;
+                reply(&mut stream, OK).await;
             }
         };
         let asking = async {
@@ -116,7 +116,7 @@ async fn answers_that_end_with_the_connection_and_those_that_break() {
     ] {
         let serving = async {
             let mut stream = raw.connections.recv().await.unwrap();
-            answer(&mut stream, text).await;
+            reply(&mut stream, text).await;
         };
         let (response, ()) = tokio::join!(raw.backend.send(request("GET")), serving);
         assert_eq!(body(response.unwrap()).await.ok().as_deref(), expected, "{text}");
@@ -131,7 +131,7 @@ async fn answers_that_make_no_progress_end() {
     drop(stream);
     let serving = async {
         let mut stream = raw.connections.recv().await.unwrap();
-        answer(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort").await;
+        reply(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort").await;
         stream
     };
     let (response, _stalled) = tokio::join!(raw.backend.send(request("GET")), serving);

@@ -116,7 +116,6 @@ impl Sessions {
     }
 
     fn wire(&self, entry: &Entry, save: Save) -> SaveSession {
-        let timeout = self.config.session.session_timeout.as_millis();
         SaveSession {
             key: Some(self.key(&entry.id)),
             base_version: save.base_version,
@@ -124,7 +123,7 @@ impl Sessions {
             set: save.set,
             removed: save.removed,
             owner: self.config.me.as_str().to_owned(),
-            timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+            timeout_ms: self.hub_timeout_ms(),
         }
     }
 
