@@ -1,0 +1,105 @@
+//! What is replicated: a log entry is a batch of commands, stamped by the leader's clock and versioned for rolling upgrades.
+//!
+//! Adding a kind of command raises [`VERSION`]; a leader may write the new kind only when every hub server runs a version
+//! that knows it. A server that meets a newer batch stops with an error: it would diverge if it skipped what it can't read.
+
+use bytes::Bytes;
+use prost::Message;
+use proto::hub::v1::{Batch, Command, SessionWrite, command};
+
+/// The newest batch that this version writes and understands.
+pub(crate) const VERSION: u32 = 1;
+
+/// Why a log entry can't be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// The bytes are no batch.
+    #[error("a log entry of {length} bytes is not a batch of commands: {cause}")]
+    Malformed {
+        /// The entry's length.
+        length: usize,
+        /// What the decoder says.
+        cause: prost::DecodeError,
+    },
+    /// Written by a newer version.
+    #[error(
+        "a log entry has command version {found}, this server knows {VERSION}: it must be upgraded before it can go on"
+    )]
+    Version {
+        /// The entry's version.
+        found: u32,
+    },
+    /// A command of a kind that this version does not know.
+    #[error("command {place} of a log entry is of a kind that this server does not know: upgrade it")]
+    Unknown {
+        /// Its place in the batch, from 0.
+        place: usize,
+    },
+}
+
+/// Encodes a batch for the log.
+pub(crate) fn encode(time_ms: u64, commands: Vec<Command>) -> Bytes {
+    Batch { version: VERSION, time_ms, commands }.encode_to_vec().into()
+}
+
+/// Decodes a log entry. Values share the entry's memory.
+pub(crate) fn decode(entry: Bytes) -> Result<Batch, CommandError> {
+    let length = entry.len();
+    let batch = Batch::decode(entry).map_err(|cause| CommandError::Malformed { length, cause })?;
+    if batch.version > VERSION {
+        return Err(CommandError::Version { found: batch.version });
+    }
+    match batch.commands.iter().position(|it| !known(it)) {
+        Some(place) => Err(CommandError::Unknown { place }),
+        None => Ok(batch),
+    }
+}
+
+fn known(command: &Command) -> bool {
+    match &command.command {
+        Some(command::Command::Session(write)) => write.write.is_some(),
+        Some(
+            command::Command::ExpireSessions(_)
+            | command::Command::RegisterMember(_)
+            | command::Command::SetMemberState(_),
+        ) => true,
+        None => false,
+    }
+}
+
+/// Wraps a session write.
+pub(crate) fn session(write: SessionWrite) -> Command {
+    Command { command: Some(command::Command::Session(write)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::hub::v1::ExpireSessions;
+
+    fn expire() -> Command {
+        Command { command: Some(command::Command::ExpireSessions(ExpireSessions { limit: 3 })) }
+    }
+
+    #[test]
+    fn a_batch_survives_the_log() {
+        let batch = decode(encode(17, vec![expire()])).unwrap();
+        assert_eq!(batch, Batch { version: VERSION, time_ms: 17, commands: vec![expire()] });
+    }
+
+    #[test]
+    fn a_newer_batch_an_unknown_command_and_garbage_are_refused() {
+        let newer = Batch { version: VERSION + 1, time_ms: 1, commands: vec![] }.encode_to_vec();
+        let refused = decode(newer.into()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("version {}", VERSION + 1)), "{refused}");
+
+        let unknown = encode(1, vec![expire(), Command { command: None }]);
+        assert!(matches!(decode(unknown), Err(CommandError::Unknown { place: 1 })));
+        let no_write = encode(1, vec![session(SessionWrite { write: None })]);
+        assert!(matches!(decode(no_write), Err(CommandError::Unknown { place: 0 })));
+        assert!(matches!(
+            decode(Bytes::from_static(b"\xff\xff\xff")),
+            Err(CommandError::Malformed { length: 3, .. })
+        ));
+    }
+}

@@ -1,0 +1,239 @@
+//! What watchers hear: the last events by revision, so that one that comes back misses nothing, and those who listen now.
+
+use crate::state::Change;
+use proto::hub::v1::{Alive, Event, Member, Resumed, SessionMoved, Snapshot, event};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::mpsc;
+
+/// Events kept for those who come back.
+const KEPT: usize = 16_384;
+
+/// Events that wait for one watcher; one that is slower is dropped, comes back and resumes.
+const PENDING: usize = 4096;
+
+/// The feed of one hub server. Every server keeps one, so that a new leader can resume its predecessor's watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Feed(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    kept: VecDeque<(u64, Change)>,
+    /// Events up to this revision are not kept.
+    floor: u64,
+    /// Everything up to this revision was published.
+    published: u64,
+    watchers: Vec<Watcher>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    server: String,
+    events: mpsc::Sender<Event>,
+}
+
+impl Feed {
+    /// The changes of the log entry `revision`.
+    pub(crate) fn publish(&self, revision: u64, changes: Vec<Change>) {
+        let mut inner = self.lock();
+        inner.published = revision;
+        if changes.is_empty() {
+            return;
+        }
+        inner.watchers.retain(|watcher| {
+            let events = events(&watcher.server, revision, changes.iter());
+            let fits = events.into_iter().all(|event| watcher.events.try_send(event).is_ok());
+            if !fits {
+                tracing::warn!(server = watcher.server, "a watcher of the hub is too slow or gone: dropped");
+            }
+            fits
+        });
+        for change in changes {
+            if inner.kept.len() == KEPT
+                && let Some((dropped, _)) = inner.kept.pop_front()
+            {
+                inner.floor = dropped;
+            }
+            inner.kept.push_back((revision, change));
+        }
+    }
+
+    /// The state was replaced by a snapshot at `revision`: what came before is unknown.
+    pub(crate) fn restart(&self, revision: u64) {
+        let mut inner = self.lock();
+        *inner = Inner { floor: revision, published: revision, ..Inner::default() };
+    }
+
+    /// Adds a watcher. `members` is asked for the present members and their revision when the events after
+    /// `after_revision` are not all known.
+    pub(crate) fn watch(
+        &self,
+        server: &str,
+        after_revision: u64,
+        members: impl FnOnce() -> (u64, Vec<Member>),
+    ) -> mpsc::Receiver<Event> {
+        let mut inner = self.lock();
+        let (sender, receiver) = mpsc::channel(PENDING);
+        let known = after_revision > 0 && after_revision >= inner.floor && after_revision <= inner.published;
+        let missed = if known { inner.missed(server, after_revision) } else { None };
+        let first = match &missed {
+            Some(_) => Event { revision: after_revision, event: Some(event::Event::Resumed(Resumed {})) },
+            None => {
+                let (revision, members) = members();
+                Event { revision, event: Some(event::Event::Snapshot(Snapshot { members })) }
+            }
+        };
+        let begun = std::iter::once(first).chain(missed.unwrap_or_default());
+        for event in begun {
+            // `missed` is bounded so that all fits.
+            let _fits = sender.try_send(event);
+        }
+        inner.watchers.push(Watcher { server: server.to_owned(), events: sender });
+        receiver
+    }
+
+    /// Tells all watchers that the leader is confirmed.
+    pub(crate) fn alive(&self) {
+        let mut inner = self.lock();
+        let revision = inner.published;
+        inner.watchers.retain(|watcher| {
+            let alive = Event { revision, event: Some(event::Event::Alive(Alive {})) };
+            watcher.events.try_send(alive).is_ok()
+        });
+    }
+
+    /// Ends all watches: this server leads no more.
+    pub(crate) fn end(&self) {
+        self.lock().watchers.clear();
+    }
+
+    /// How many watch.
+    pub(crate) fn watchers(&self) -> usize {
+        self.lock().watchers.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// What `server` has missed after `revision`; `None` when it is more than a watcher may have pending.
+    fn missed(&self, server: &str, revision: u64) -> Option<Vec<Event>> {
+        let start = self.kept.partition_point(|(at, _)| *at <= revision);
+        let missed: Vec<_> = self.kept.range(start..).collect();
+        let by_entry = missed.chunk_by(|(a, _), (b, _)| a == b);
+        let events: Vec<Event> = by_entry
+            .flat_map(|entry| events(server, entry[0].0, entry.iter().map(|(_, change)| change)))
+            .collect();
+        (events.len() < PENDING / 2).then_some(events)
+    }
+}
+
+/// What one server hears of one log entry. All but the last event carry the revision before it: who breaks off in between
+/// resumes with all of them.
+fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Change>) -> Vec<Event> {
+    let mut events: Vec<Event> = changes
+        .filter_map(|change| match change {
+            Change::Member(member) => Some(event::Event::Member(member.clone())),
+            Change::SessionMoved { former, key, owner } => (former == server).then(|| {
+                event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
+            }),
+        })
+        .map(|event| Event { revision: revision.saturating_sub(1), event: Some(event) })
+        .collect();
+    if let Some(last) = events.last_mut() {
+        last.revision = revision;
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::hub::v1::SessionKey;
+
+    fn member(id: &str) -> Change {
+        Change::Member(Member { id: id.into(), ..Member::default() })
+    }
+
+    fn moved(former: &str, id: &str) -> Change {
+        let key = SessionKey { app: "shop".into(), id: id.into() };
+        Change::SessionMoved { former: former.into(), key, owner: "b".into() }
+    }
+
+    fn drain(receiver: &mut mpsc::Receiver<Event>) -> Vec<(u64, String)> {
+        let mut seen = Vec::new();
+        while let Ok(event) = receiver.try_recv() {
+            let name = match event.event.unwrap() {
+                event::Event::Resumed(_) => "resumed".to_owned(),
+                event::Event::Snapshot(it) => format!("snapshot of {}", it.members.len()),
+                event::Event::Member(it) => it.id,
+                event::Event::SessionMoved(it) => it.key.unwrap().id,
+                event::Event::Alive(_) => "alive".to_owned(),
+            };
+            seen.push((event.revision, name));
+        }
+        seen
+    }
+
+    #[test]
+    fn a_new_watcher_gets_a_snapshot_then_its_own_events() {
+        let feed = Feed::default();
+        feed.publish(4, vec![member("a")]);
+        let mut a = feed.watch("a", 0, || (4, vec![Member::default()]));
+        feed.publish(5, vec![moved("a", "s1"), moved("b", "s2"), member("c")]);
+        feed.alive();
+        let expected = [(4, "snapshot of 1"), (4, "s1"), (5, "c"), (5, "alive")];
+        assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
+    }
+
+    #[test]
+    fn a_watcher_that_comes_back_misses_nothing() {
+        let feed = Feed::default();
+        for revision in 1..=6 {
+            feed.publish(
+                revision,
+                vec![moved(if revision % 2 == 0 { "a" } else { "b" }, &format!("s{revision}"))],
+            );
+        }
+        let mut a = feed.watch("a", 3, || unreachable!("the events are known"));
+        let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];
+        assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
+    }
+
+    #[test]
+    fn too_old_or_from_another_hub_means_a_snapshot() {
+        let feed = Feed::default();
+        feed.restart(100);
+        feed.publish(101, vec![member("a")]);
+        for after in [99, 102] {
+            let mut watcher = feed.watch("a", after, || (101, Vec::new()));
+            assert_eq!(drain(&mut watcher), [(101, "snapshot of 0".to_owned())], "after {after}");
+        }
+        let mut watcher = feed.watch("a", 100, || unreachable!("known"));
+        assert_eq!(drain(&mut watcher).len(), 2);
+        for revision in 0..=KEPT as u64 {
+            feed.publish(102 + revision, vec![member("b")]);
+        }
+        let mut watcher = feed.watch("a", 101, || (7, Vec::new()));
+        assert_eq!(drain(&mut watcher), [(7, "snapshot of 0".to_owned())]);
+    }
+
+    #[test]
+    fn a_slow_watcher_is_dropped_and_the_others_are_not() {
+        let feed = Feed::default();
+        let _slow = feed.watch("slow", 0, || (0, Vec::new()));
+        let mut quick = feed.watch("quick", 0, || (0, Vec::new()));
+        for revision in 1..=PENDING as u64 {
+            feed.publish(revision, vec![member("x")]);
+            drain(&mut quick);
+        }
+        assert_eq!(feed.watchers(), 1);
+        feed.end();
+        assert_eq!(feed.watchers(), 0);
+        assert!(quick.try_recv().is_err());
+    }
+}

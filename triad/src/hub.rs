@@ -1,0 +1,173 @@
+//! What the services share, and what a leader does by itself: confirm itself to watchers, expire, and miss heartbeats.
+
+use crate::{
+    Caller, HubServerConfig, feed::Feed, heartbeats::Heartbeats, proposer::Proposer, raft::node::Node,
+    reader::Reader, refusal::Refusal, state::Reply,
+};
+use common::{clock::Clock, id::ServerId};
+use proto::hub::v1::{Command, ExpireSessions, SetMemberState, command};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// How often the leader looks after its duties; watchers are promised a word every 500 ms.
+const TICK: Duration = Duration::from_millis(200);
+/// A leader that no majority has confirmed for so long keeps silent.
+const CONFIRMED: Duration = Duration::from_secs(1);
+/// Deadlines looked at in one batch.
+const EXPIRE_LIMIT: u32 = 1000;
+/// Batches of expiry in one tick, so that it never crowds saves out.
+const EXPIRE_ROUNDS: usize = 20;
+
+/// The services' common part.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    node: Node,
+    feed: Arc<Feed>,
+    heartbeats: Heartbeats,
+    proposer: Proposer,
+    reader: Reader,
+    servers: Vec<ServerId>,
+    heartbeat_interval: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl Hub {
+    pub(crate) fn new(node: Node, feed: Arc<Feed>, config: &HubServerConfig) -> Self {
+        Self {
+            proposer: Proposer::start(node.clone(), config.clock.clone()),
+            reader: Reader::start(node.clone()),
+            node,
+            feed,
+            heartbeats: Heartbeats::default(),
+            servers: config.servers.iter().map(|(id, _)| id.clone()).collect(),
+            heartbeat_interval: config.heartbeat_interval,
+            clock: config.clock.clone(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    pub(crate) fn heartbeats(&self) -> &Heartbeats {
+        &self.heartbeats
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The name of the hub server `node`.
+    pub(crate) fn name(&self, node: u64) -> Option<&ServerId> {
+        self.servers.get(usize::try_from(node).ok()?)
+    }
+
+    /// Refuses where another server leads.
+    pub(crate) fn must_lead(&self) -> Result<(), Status> {
+        let position = self.node.position();
+        if position.is_leader {
+            return Ok(());
+        }
+        Err(Refusal::NotLeader(position.leader).status(&self.servers))
+    }
+
+    /// Replicates commands.
+    pub(crate) async fn propose(&self, commands: Vec<Command>, bytes: usize) -> Result<Vec<Reply>, Status> {
+        self.must_lead()?;
+        self.proposer.propose(commands, bytes).await.map_err(|it| it.status(&self.servers))
+    }
+
+    /// When it returns, the state has all that was acknowledged before the call.
+    pub(crate) async fn confirm_read(&self) -> Result<(), Status> {
+        self.must_lead()?;
+        self.reader.confirm().await.map_err(|it| it.status(&self.servers))
+    }
+
+    /// Whether a member's "down" is to be believed: its own, or that of enough hub servers.
+    pub(crate) fn believes_down(&self, caller: Option<&Caller>, set: &SetMemberState) -> bool {
+        let Some(Caller(caller)) = caller else { return false };
+        if caller.as_str() == set.id {
+            return true;
+        }
+        if !self.servers.contains(caller) {
+            tracing::debug!(%caller, member = set.id, "only a hub server's word counts on another server");
+            return false;
+        }
+        let needed = if self.servers.len() <= 2 { 1 } else { 2 };
+        self.heartbeats.suspect(set, caller, needed, self.heartbeat_interval, self.now())
+    }
+
+    /// Runs until stopped.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut led_term = None;
+        loop {
+            tokio::select! {
+                () = self.node.changed_role(TICK) => {}
+                () = stop.cancelled() => break,
+            }
+            let position = self.node.position();
+            let leads = position.is_leader.then_some(position.term);
+            if leads != led_term {
+                led_term = leads;
+                self.feed.end();
+                if leads.is_some() {
+                    self.heartbeats.restart(self.now());
+                }
+            }
+            if leads.is_some() {
+                self.lead().await;
+            }
+            self.node.tidy().await;
+        }
+        self.feed.end();
+    }
+
+    async fn lead(&self) {
+        if !self.node.is_confirmed(CONFIRMED) {
+            return;
+        }
+        self.feed.alive();
+        let overdue = {
+            let applied = self.node.view().read();
+            self.heartbeats.overdue(applied.state.members().iter(), self.heartbeat_interval, self.now())
+        };
+        for set in &overdue {
+            tracing::warn!(member = set.id, "no heartbeat: the member is down");
+        }
+        if !overdue.is_empty() {
+            let down = |set| Command { command: Some(command::Command::SetMemberState(set)) };
+            self.try_propose(overdue.into_iter().map(down).collect()).await;
+        }
+        for _ in 0..EXPIRE_ROUNDS {
+            let due = self.node.view().read().state.next_deadline_ms();
+            if due.is_none_or(|at_ms| at_ms > self.clock.unix_ms()) {
+                break;
+            }
+            let expire = command::Command::ExpireSessions(ExpireSessions { limit: EXPIRE_LIMIT });
+            if !self.try_propose(vec![Command { command: Some(expire) }]).await {
+                break;
+            }
+        }
+    }
+
+    /// Replicates what can as well be done at the next tick; not longer than a tick, so that watchers hear in time.
+    async fn try_propose(&self, commands: Vec<Command>) -> bool {
+        let bytes = 64 * commands.len();
+        match tokio::time::timeout(TICK, self.proposer.propose(commands, bytes)).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(cause)) => {
+                tracing::debug!(%cause, "the leader's own command must wait");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! How a hub is founded, and how a server whose data was deleted comes back without endangering what was acknowledged.
+//!
+//! A server without data does not vote: it may have voted, and acknowledged, before it lost its data. It asks the others.
+//! - All of them are without data too: the first server of the list founds the hub, and writes down who was there by the
+//!   random *incarnation* that each drew with its empty folder. Those, and no others, may vote at once.
+//! - Otherwise it takes in what the leader sends, and votes again when it has an entry of the leader's own term and all that
+//!   was committed until then.
+//!
+//! docs/decisions/0004-hub-founding.md has the reasons.
+
+use super::{Raft, log::Log, network::Peers};
+use crate::disk::{Disk, write_whole};
+use futures_util::future::join_all;
+use openraft::async_runtime::WatchReceiver;
+use prost::Message;
+use proto::hub::v1::{HubHello, HubHelloReply, HubIdentity};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+const FORMAT: u32 = 1;
+const FILE: &str = "identity";
+
+/// How often a server without data asks.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why the hub's folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The file is no identity.
+    #[error("the file hub/{FILE} is damaged: {0}. Delete the folder hub so that this server joins anew")]
+    Damaged(String),
+    /// Written by a newer version.
+    #[error("the file hub/{FILE} has format {0}, this server knows {FORMAT}: upgrade it")]
+    Format(u32),
+    /// Part of the folder was deleted.
+    #[error(
+        "the folder hub has an identity but no log: part of it was deleted. Delete all of it so that this server joins anew"
+    )]
+    NoLog,
+    /// Part of the folder was deleted.
+    #[error(
+        "the folder hub has a log but no identity: part of it was deleted. Delete all of it so that this server joins anew"
+    )]
+    NoIdentity,
+    /// The configuration names other servers.
+    #[error(
+        "the folder hub belongs to server {found} of a hub of {there}; the configuration has {here} and this is {me}"
+    )]
+    Servers {
+        /// Whose folder it is.
+        found: String,
+        /// The hub that it belongs to.
+        there: String,
+        /// The hub of the configuration.
+        here: String,
+        /// This server.
+        me: String,
+    },
+}
+
+/// Whether this server may vote, and what it answers those who ask.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    disk: Arc<dyn Disk>,
+    identity: Mutex<HubIdentity>,
+    start: Instant,
+    /// When a leader was last heard from, in milliseconds after `start`, plus one; 0 for never. What is on disk of a leader
+    /// may be long gone.
+    heard_ms: AtomicU64,
+}
+
+impl Standing {
+    /// Reads or makes the identity; `new_log` says that the log was just made.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        me: u64,
+        servers: &[String],
+        new_log: bool,
+    ) -> Result<Self, IdentityError> {
+        let identity = if disk.list()?.iter().any(|it| it == FILE) {
+            if new_log {
+                return Err(IdentityError::NoLog);
+            }
+            let bytes = crate::disk::read_whole(&*disk.open(FILE)?)?;
+            let identity =
+                HubIdentity::decode(&bytes[..]).map_err(|it| IdentityError::Damaged(it.to_string()))?;
+            check(&identity, me, servers)?;
+            identity
+        } else if new_log {
+            let identity = HubIdentity {
+                format: FORMAT,
+                incarnation: rand::random(),
+                servers: servers.to_vec(),
+                node: me,
+                member: false,
+                founders: Vec::new(),
+            };
+            write_whole(&*disk, FILE, &identity.encode_to_vec())?;
+            identity
+        } else {
+            return Err(IdentityError::NoIdentity);
+        };
+        let (identity, start, heard_ms) = (Mutex::new(identity), Instant::now(), AtomicU64::new(0));
+        Ok(Self { disk, identity, start, heard_ms })
+    }
+
+    /// Whether this server's memory of its votes is whole.
+    pub(crate) fn may_vote(&self) -> bool {
+        self.lock().member
+    }
+
+    /// A leader's entries or heartbeat were accepted.
+    pub(super) fn hear_leader(&self) {
+        self.heard_ms.store(self.elapsed_ms() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether a leader has been heard from within `limit`.
+    pub(super) fn has_heard_leader(&self, limit: Duration) -> bool {
+        let heard_ms = self.heard_ms.load(Ordering::Relaxed);
+        heard_ms > 0 && u128::from(self.elapsed_ms().saturating_sub(heard_ms - 1)) < limit.as_millis()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn hello(&self) -> HubHelloReply {
+        let identity = self.lock();
+        HubHelloReply {
+            incarnation: identity.incarnation,
+            member: identity.member,
+            founders: identity.founders.clone(),
+        }
+    }
+
+    fn become_member(&self, founders: Vec<u64>) -> io::Result<()> {
+        let mut identity = self.lock();
+        let next = HubIdentity { member: true, founders, ..identity.clone() };
+        write_whole(&*self.disk, FILE, &next.encode_to_vec())?;
+        *identity = next;
+        Ok(())
+    }
+
+    fn is_founder(&self) -> bool {
+        let identity = self.lock();
+        identity.member && identity.node == 0 && identity.founders.first() == Some(&identity.incarnation)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HubIdentity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check(identity: &HubIdentity, me: u64, servers: &[String]) -> Result<(), IdentityError> {
+    if identity.format != FORMAT {
+        return Err(IdentityError::Format(identity.format));
+    }
+    if identity.servers == servers && identity.node == me {
+        return Ok(());
+    }
+    let name = |of: &[String], node: u64| {
+        usize::try_from(node).ok().and_then(|it| of.get(it)).cloned().unwrap_or_else(|| format!("{node}"))
+    };
+    Err(IdentityError::Servers {
+        found: name(&identity.servers, identity.node),
+        there: identity.servers.join(", "),
+        here: servers.join(", "),
+        me: name(servers, me),
+    })
+}
+
+/// Founds the hub or waits to be let in; ends when this server is a member.
+pub(crate) async fn join(
+    raft: Raft,
+    log: Log,
+    peers: Peers,
+    standing: Arc<Standing>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut told = false;
+    while !standing.may_vote() {
+        let answers = ask_all(&peers, &standing).await;
+        if let Some(founders) = verdict(&standing, &answers) {
+            standing.become_member(founders)?;
+            break;
+        }
+        if is_up_to_date(&raft) {
+            log.barrier().await?;
+            let founders = answers.iter().flatten().find(|it| it.member).map(|it| it.founders.clone());
+            standing.become_member(founders.unwrap_or_default())?;
+            tracing::info!("this hub server has caught up with the leader: it votes again");
+            break;
+        }
+        if !told && answers.iter().flatten().any(|it| it.member) {
+            told = true;
+            tracing::warn!(
+                "this hub server has no data and the hub has: it takes all of it in before it votes"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_INTERVAL) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+    found(&raft, &peers, &standing).await;
+    raft.runtime_config().elect(true);
+    Ok(())
+}
+
+async fn ask_all(peers: &Peers, standing: &Standing) -> Vec<Option<HubHelloReply>> {
+    let (me, incarnation) = {
+        let identity = standing.lock();
+        (identity.node, identity.incarnation)
+    };
+    let asked = (0..peers.count()).map(|to| async move {
+        if to == me {
+            return Some(standing.hello());
+        }
+        peers.hello(to, HubHello { node: me, incarnation }, ASK_TIMEOUT).await.ok()
+    });
+    join_all(asked).await
+}
+
+/// The founders, when this server is one of them by what it hears.
+fn verdict(standing: &Standing, answers: &[Option<HubHelloReply>]) -> Option<Vec<u64>> {
+    let (me, incarnation) = {
+        let identity = standing.lock();
+        (identity.node, identity.incarnation)
+    };
+    let granted = answers.iter().flatten().find(|it| it.member && it.founders.contains(&incarnation));
+    if let Some(grant) = granted {
+        return Some(grant.founders.clone());
+    }
+    let all_new = answers.iter().all(|it| it.as_ref().is_some_and(|it| !it.member));
+    (me == 0 && all_new).then(|| answers.iter().flatten().map(|it| it.incarnation).collect())
+}
+
+/// The founder's first entry. It is the same whenever it is repeated, and refused once there is a log.
+async fn found(raft: &Raft, peers: &Peers, standing: &Standing) {
+    if !standing.is_founder() || raft.is_initialized().await.unwrap_or(true) {
+        return;
+    }
+    let members: BTreeMap<u64, ()> = (0..peers.count()).map(|it| (it, ())).collect();
+    match raft.initialize(members).await {
+        Ok(()) => tracing::info!(servers = peers.count(), "the hub is founded"),
+        Err(cause) => tracing::info!(%cause, "the hub was founded before"),
+    }
+}
+
+/// Whether this server has all that was committed when the present leader committed an entry of its own: by then the
+/// leader knew of everything that was ever acknowledged.
+fn is_up_to_date(raft: &Raft) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let (Some(cluster), Some(local)) = (&metrics.cluster_committed, &metrics.local_committed) else {
+        return false;
+    };
+    metrics.vote.committed && cluster.leader_id == metrics.vote.leader_id && local >= cluster
+}

@@ -1,0 +1,402 @@
+//! This server's Raft: started on its folder, asked to replicate, to confirm reads and to say where it stands.
+
+use super::{
+    Data, Raft, Types,
+    bootstrap::{self, Standing},
+    log::{Log, SEGMENT_BYTES},
+    machine::{Machine, View},
+    network::Peers,
+    server::RaftService,
+    snapshots::Snapshots,
+};
+use crate::{
+    HubRole, HubServerConfig, TriadError,
+    disk::{Disk, Folder},
+    feed::Feed,
+    refusal::Refusal,
+    state::Reply,
+};
+use openraft::{
+    Config, Instant, LinearizerOption, ServerState, SnapshotPolicy,
+    async_runtime::WatchReceiver,
+    errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError},
+    impls::OneshotResponder,
+    raft::ClientWriteResult,
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Followers wait 650 to 800 ms without a word from the leader (lease plus election time-out) before they ask for votes, so
+/// that writes pause for less than a second when a leader dies, and a machine that is busy for half a second elects nobody.
+const HEARTBEAT_MS: u64 = 100;
+const ELECTION_MIN_MS: u64 = 250;
+const ELECTION_MAX_MS: u64 = 400;
+
+/// A snapshot travels and is installed within this.
+const SNAPSHOT_MS: u64 = 10 * 60 * 1000;
+
+/// A linearizable read waits so long for a majority to confirm the leader.
+const READ: Duration = Duration::from_secs(2);
+
+/// A snapshot is taken when more than this, and more than the last snapshot's size, was written since.
+const SNAPSHOT_BYTES: u64 = 64 << 20;
+/// Or after so many entries, which bounds the index in memory.
+const SNAPSHOT_ENTRIES: u64 = 500_000;
+
+/// So much of the log stays behind a snapshot, for followers that are a little late.
+const LOG_KEPT_BYTES: u64 = 32 << 20;
+
+/// Where this server stands in Raft.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    pub(crate) leader: Option<u64>,
+    pub(crate) is_leader: bool,
+    pub(crate) term: u64,
+    pub(crate) state: ServerState,
+    pub(crate) last_log: Option<u64>,
+    pub(crate) committed: Option<u64>,
+    pub(crate) applied: Option<u64>,
+    /// On a leader: how long ago a majority confirmed it.
+    pub(crate) quorum_ack: Option<Duration>,
+}
+
+/// This server's Raft.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    raft: Raft,
+    log: Log,
+    view: View,
+    snapshots: Snapshots,
+    standing: Arc<Standing>,
+    servers: u64,
+    me: u64,
+}
+
+/// The folders that a hub server keeps its data in.
+#[derive(Debug)]
+pub(crate) struct Disks {
+    pub(crate) root: Arc<dyn Disk>,
+    pub(crate) log: Arc<dyn Disk>,
+    pub(crate) snapshots: Arc<dyn Disk>,
+}
+
+impl Disks {
+    /// Makes the folders in `data_dir` unless they are there.
+    pub(crate) fn open(data_dir: &Path) -> std::io::Result<Self> {
+        let hub = data_dir.join("hub");
+        Ok(Self {
+            root: Arc::new(Folder::open(&hub)?),
+            log: Arc::new(Folder::open(&hub.join("log"))?),
+            snapshots: Arc::new(Folder::open(&hub.join("snapshots"))?),
+        })
+    }
+}
+
+/// The outcome of a batch, to be awaited.
+pub(crate) type Outcome = tokio::sync::oneshot::Receiver<ClientWriteResult<Types>>;
+
+fn raft_config() -> Config {
+    Config {
+        cluster_name: "hub".to_owned(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MIN_MS,
+        election_timeout_max: ELECTION_MAX_MS,
+        enable_pre_vote: Some(true),
+        install_snapshot_timeout: SNAPSHOT_MS,
+        // Snapshots and purges are ours to trigger: by bytes, which the library can't see.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // Only a follower that needs purged entries gets a snapshot.
+        replication_lag_threshold: u64::MAX / 2,
+        max_payload_entries: 1024,
+        // The followers' syncs run beside the leader's own.
+        broadcast_submitted_on_append: Some(true),
+        // A member that lost its data comes back empty: see `bootstrap`, which keeps that safe.
+        allow_log_reversion: Some(true),
+        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
+        ..Config::default()
+    }
+}
+
+impl Node {
+    /// Opens the folder and starts Raft; a server without data joins in the background.
+    pub(crate) async fn start(
+        config: &HubServerConfig,
+        me: u64,
+        disks: Disks,
+        feed: Arc<Feed>,
+        stop: CancellationToken,
+    ) -> Result<Self, TriadError> {
+        let names: Vec<String> = config.servers.iter().map(|(id, _)| id.to_string()).collect();
+        let opened = tokio::task::spawn_blocking(move || {
+            let (log, new) =
+                Log::open(disks.log, SEGMENT_BYTES).map_err(|it| TriadError::Storage(it.to_string()))?;
+            let standing = Standing::open(disks.root, me, &names, new)
+                .map_err(|it| TriadError::Storage(it.to_string()))?;
+            let snapshots =
+                Snapshots::open(disks.snapshots).map_err(|it| TriadError::Storage(it.to_string()))?;
+            Ok::<_, TriadError>((log, Arc::new(standing), snapshots))
+        });
+        let (log, standing, snapshots) = opened.await.map_err(|it| TriadError::Storage(it.to_string()))??;
+        let view = View::default();
+        let peers = Peers::new(&config.me, &config.servers, &config.key);
+        let machine = Machine::new(view.clone(), feed, snapshots.clone());
+        let raft_config = raft_config().validate().map_err(|it| TriadError::Raft(it.to_string()))?;
+        let raft = Raft::build(me, Arc::new(raft_config), peers.clone(), log.clone(), machine)
+            .await
+            .map_err(|it| TriadError::Raft(it.to_string()))?;
+        raft.runtime_config().elect(standing.may_vote());
+        raft.run();
+        let servers = peers.count();
+        let joining = bootstrap::join(raft.clone(), log.clone(), peers, standing.clone(), stop.clone());
+        tokio::spawn(async move {
+            if let Err(cause) = joining.await {
+                tracing::error!(%cause, "this server can't join the hub: its disk fails");
+            }
+        });
+        Ok(Self { raft, log, view, snapshots, standing, servers, me })
+    }
+
+    /// What the other hub servers call.
+    pub(crate) fn service(&self) -> RaftService {
+        RaftService::new(self.raft.clone(), self.snapshots.clone(), self.standing.clone())
+    }
+
+    /// The state, for reading.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Whether this server takes part: it may vote, has applied something, and leads or has just heard the
+    /// leader.
+    pub(crate) fn is_ready(&self) -> bool {
+        let position = self.position();
+        let lately = Duration::from_secs(1);
+        let led = match position.leader {
+            Some(leader) if leader == self.me => self.is_confirmed(lately),
+            Some(_) => self.standing.has_heard_leader(lately),
+            None => false,
+        };
+        led && position.applied.is_some() && self.standing.may_vote()
+    }
+
+    /// Where this server stands.
+    pub(crate) fn position(&self) -> Position {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Position {
+            leader: metrics.current_leader,
+            is_leader: metrics.state == ServerState::Leader,
+            term: metrics.current_term,
+            state: metrics.state,
+            last_log: metrics.last_log_index,
+            committed: metrics.local_committed.as_ref().map(|it| it.index),
+            applied: metrics.last_applied.as_ref().map(|it| it.index),
+            quorum_ack: metrics.last_quorum_acked.as_ref().map(|it| it.elapsed()),
+        }
+    }
+
+    /// Resolves when something changes in [`Node::position`], at the latest after `limit`.
+    pub(crate) async fn changed(&self, limit: Duration) {
+        let mut metrics = self.raft.metrics();
+        metrics.borrow_and_update();
+        let _or_stopped = tokio::time::timeout(limit, metrics.changed()).await;
+    }
+
+    /// Resolves when this server begins or ends to lead or to know a leader, at the latest after `limit`.
+    pub(crate) async fn changed_role(&self, limit: Duration) {
+        let role = |node: &Self| {
+            let position = node.position();
+            (position.is_leader, position.leader, position.term)
+        };
+        let before = role(self);
+        let mut metrics = self.raft.server_metrics();
+        let changed = async {
+            while role(self) == before && metrics.changed().await.is_ok() {}
+            if role(self) == before {
+                // Raft has stopped.
+                std::future::pending::<()>().await;
+            }
+        };
+        let _or_late = tokio::time::timeout(limit, changed).await;
+    }
+
+    /// This server's part.
+    pub(crate) fn role(&self) -> HubRole {
+        let running = self.raft.metrics().borrow_watched().running_state.is_ok();
+        match self.position().state {
+            _ if !running => HubRole::Stopped,
+            ServerState::Leader => HubRole::Leader,
+            _ if !self.standing.may_vote() => HubRole::Joining,
+            ServerState::Follower | ServerState::Learner => HubRole::Follower,
+            ServerState::Candidate => HubRole::Candidate,
+            ServerState::Shutdown => HubRole::Stopped,
+        }
+    }
+
+    /// Whether a majority is with this leader, as far as it knows from the last `within`.
+    pub(crate) fn is_confirmed(&self, within: Duration) -> bool {
+        let position = self.position();
+        position.is_leader && (self.servers == 1 || position.quorum_ack.is_some_and(|ago| ago < within))
+    }
+
+    /// Hands a batch to the leader's log, in the order of calls.
+    pub(crate) async fn submit(&self, batch: bytes::Bytes) -> Result<Outcome, Refusal> {
+        let (responder, outcome) = OneshotResponder::new_pair();
+        self.raft.client_write_ff(Data(batch), Some(responder)).await.map_err(|it| fatal(&it))?;
+        Ok(outcome)
+    }
+
+    /// What became of a batch.
+    pub(crate) fn settle(
+        result: Result<ClientWriteResult<Types>, tokio::sync::oneshot::error::RecvError>,
+    ) -> Result<Vec<Reply>, Refusal> {
+        match result {
+            Ok(Ok(response)) => Ok(response.data.0),
+            // Its fate is open after a change of leader; all commands can be sent again.
+            Ok(Err(ClientWriteError::ForwardToLeader(to) | ClientWriteError::LogEntryDiscarded(to))) => {
+                Err(not_leader(&to))
+            }
+            Ok(Err(other)) => Err(Refusal::Stopped(other.to_string())),
+            Err(_) => Err(Refusal::Stopped("Raft has stopped".to_owned())),
+        }
+    }
+
+    /// Waits until the state has all that was acknowledged before the call, on a leader that a majority has confirmed since.
+    pub(crate) async fn confirm_read(&self) -> Result<(), Refusal> {
+        let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(READ);
+        let linearizer = self.raft.get_read_linearizer(option).await.map_err(|cause| match cause {
+            RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => not_leader(&to),
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+                Refusal::Unconfirmed("no majority of the hub answers".to_owned())
+            }
+            RaftError::Fatal(it) => fatal(&it),
+        })?;
+        match linearizer.try_await_ready(&self.raft, Some(READ)).await.map_err(|it| fatal(&it))? {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::Unconfirmed(format!("the state did not catch up within {READ:?}"))),
+        }
+    }
+
+    /// Takes a snapshot when enough was written, and purges what the last one covers but for a tail.
+    pub(crate) async fn tidy(&self) {
+        let (bytes, entries) = self.view.unsaved();
+        if bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES {
+            let _or_stopped = self.raft.trigger().snapshot().await;
+        }
+        let (covered, purged) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.snapshot.as_ref().map(|it| it.index), metrics.purged.as_ref().map(|it| it.index))
+        };
+        if let Some(covered) = covered
+            && let Some(upto) = self.log.purgeable(covered, LOG_KEPT_BYTES)
+            && Some(upto) > purged
+        {
+            let _or_stopped = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+
+    /// Waits for a failure of the storage or of the library; pending while all is well or after an ordinary stop.
+    pub(crate) async fn failure(&self) -> String {
+        let mut disk = self.log.failed();
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Some(cause) = disk.borrow_and_update().clone() {
+                return cause;
+            }
+            let running = metrics.borrow_and_update().running_state.clone();
+            match running {
+                Ok(()) => {}
+                Err(Fatal::Stopped) => std::future::pending().await,
+                Err(cause) => return cause.to_string(),
+            }
+            tokio::select! {
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        // The core has gone; what it says last was read above unless it came with its end.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                changed = disk.changed() => if changed.is_err() { std::future::pending::<()>().await },
+            }
+        }
+    }
+
+    /// Leads no more, if this server does: hands over to the follower that has the most. True when another one leads.
+    pub(crate) async fn hand_over(&self, limit: Duration) -> bool {
+        if !self.position().is_leader || self.servers == 1 {
+            return true;
+        }
+        let handed = tokio::time::timeout(limit, async {
+            let mut asked = None;
+            loop {
+                let best = self.best_follower();
+                if best.is_some() && asked != best {
+                    asked = best;
+                    if let Some(to) = best {
+                        tracing::info!(to, "hands the leadership over");
+                        let _or_stopped = self.raft.trigger().transfer_leader(to).await;
+                    }
+                }
+                self.changed(Duration::from_millis(100)).await;
+                let position = self.position();
+                if !position.is_leader && position.leader.is_some_and(|it| it != self.me) {
+                    return;
+                }
+            }
+        });
+        handed.await.is_ok()
+    }
+
+    /// The follower that was heard from in the last second and has the most of the log.
+    fn best_follower(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.as_ref()?;
+        let recent = |node: &u64| {
+            let at = heard.get(node).and_then(Option::as_ref);
+            at.is_some_and(|at| at.elapsed() < Duration::from_secs(1))
+        };
+        let matched = metrics.replication.as_ref()?.iter();
+        matched
+            .filter(|(node, _)| **node != self.me && recent(node))
+            .max_by_key(|(_, at)| **at)
+            .map(|(node, _)| *node)
+    }
+
+    /// Stops Raft and closes the log.
+    pub(crate) async fn stop(&self) {
+        let _joined = self.raft.shutdown().await;
+        if let Err(cause) = self.log.stop().await {
+            tracing::warn!(%cause, "the hub's log was not closed");
+        }
+    }
+
+    /// Stops Raft without a word to anyone, as far as that can be done to a task.
+    #[cfg(test)]
+    pub(crate) async fn kill(&self) {
+        let _joined = self.raft.shutdown().await;
+        let _closed = self.log.stop().await;
+    }
+
+    /// Takes a snapshot and purges the whole log that it covers.
+    #[cfg(test)]
+    pub(crate) async fn snapshot_and_purge(&self) {
+        let applied = self.position().applied;
+        self.raft.trigger().snapshot().await.unwrap();
+        let wait = self.raft.wait(Some(Duration::from_secs(10)));
+        let metrics = wait.metrics(|it| it.snapshot.map(|it| it.index) >= applied, "snapshot").await.unwrap();
+        self.raft.trigger().purge_log(metrics.snapshot.unwrap().index).await.unwrap();
+        let wait = self.raft.wait(Some(Duration::from_secs(10)));
+        wait.metrics(|it| it.purged.map(|it| it.index) >= applied, "purged").await.unwrap();
+    }
+}
+
+fn not_leader(to: &ForwardToLeader<Types>) -> Refusal {
+    Refusal::NotLeader(to.leader_id)
+}
+
+fn fatal(cause: &Fatal<Types>) -> Refusal {
+    Refusal::Stopped(cause.to_string())
+}

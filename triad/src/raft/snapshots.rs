@@ -1,0 +1,304 @@
+//! Snapshots on disk: one file, named by the last entry in it, of records that end with a SHA-256 over all of them.
+
+use super::{LogId, SnapshotMeta, codec, frame};
+use crate::{
+    disk::{Disk, DiskFile},
+    state::{Restore, RestoreError, State},
+};
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use proto::hub::v1::SnapshotHead;
+use sha2::{Digest, Sha256};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The format of snapshots.
+const VERSION: u32 = 1;
+
+/// Items are collected into records of about this size; files travel in pieces of it too.
+pub(crate) const CHUNK: usize = 256 << 10;
+
+const HEAD: u8 = 1;
+const ITEMS: u8 = 2;
+const END: u8 = 3;
+
+/// Why a snapshot can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapshotError {
+    /// The disk.
+    #[error("a snapshot of the hub: {0}")]
+    Io(#[from] io::Error),
+    /// A record is damaged.
+    #[error("a snapshot of the hub is damaged at offset {offset}: {cause}")]
+    Damaged {
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Written by a newer version.
+    #[error("a snapshot of the hub has version {0}, this server knows {VERSION}: upgrade it")]
+    Version(u32),
+    /// Its items.
+    #[error(transparent)]
+    Items(#[from] RestoreError),
+}
+
+/// A snapshot's file and, where it was just read, its content.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotFile {
+    /// Its name in the folder.
+    name: String,
+    /// The open file: it stays readable when a newer snapshot takes its place.
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Length in bytes.
+    pub(crate) length: u64,
+    content: Option<(SnapshotMeta, State)>,
+}
+
+impl SnapshotFile {
+    /// Reads and checks the whole file.
+    pub(crate) fn read(&mut self) -> Result<(SnapshotMeta, State), SnapshotError> {
+        match self.content.take() {
+            Some(content) => Ok(content),
+            None => read(&*self.file, self.length),
+        }
+    }
+}
+
+/// The folder of snapshots.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshots {
+    disk: Arc<dyn Disk>,
+    current: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
+}
+
+impl Snapshots {
+    /// Opens the folder, removes unfinished files and finds the newest snapshot.
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Self, SnapshotError> {
+        let mut newest: Option<(u64, String)> = None;
+        for name in disk.list()? {
+            match index_of(&name) {
+                Some(index) if newest.as_ref().is_none_or(|(other, _)| index > *other) => {
+                    if let Some((_, older)) = newest.replace((index, name)) {
+                        disk.remove(&older)?;
+                    }
+                }
+                _ => disk.remove(&name)?,
+            }
+        }
+        let current = match newest {
+            None => None,
+            Some((_, name)) => {
+                let file = disk.open(&name)?;
+                let length = file.length()?;
+                let (meta, state) = read(&*file, length)?;
+                let file = SnapshotFile { name, file, length, content: Some((meta.clone(), state)) };
+                Some((meta, file))
+            }
+        };
+        Ok(Self { disk, current: Arc::new(Mutex::new(current)) })
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (meta, file) = current.as_mut()?;
+        // What was read at the start is handed out once: it would keep an old state in memory.
+        let content = file.content.take();
+        Some((meta.clone(), SnapshotFile { content, ..file.clone() }))
+    }
+
+    /// Length of the newest snapshot in bytes, 0 without one.
+    pub(crate) fn current_bytes(&self) -> u64 {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map_or(0, |(_, file)| file.length)
+    }
+
+    /// Writes a snapshot of `state` and makes it the newest.
+    pub(crate) fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
+        let mut receiving = self.receive("building")?;
+        let head = SnapshotHead {
+            version: VERSION,
+            last: meta.last_log_id.as_ref().map(codec::put_log_id),
+            membership: Some(codec::put_stored(&meta.last_membership)),
+            time_ms: state.time_ms(),
+        };
+        let mut hash = Sha256::new();
+        let mut buffer = BytesMut::new();
+        frame::put(&mut buffer, HEAD, &head);
+        hash.update(&buffer);
+        receiving.add(&buffer)?;
+        state.export(CHUNK, |items| {
+            buffer.clear();
+            frame::put_raw(&mut buffer, ITEMS, items);
+            hash.update(&buffer);
+            receiving.add(&buffer)
+        })?;
+        buffer.clear();
+        frame::put_raw(&mut buffer, END, &hash.finalize());
+        receiving.add(&buffer)?;
+        let file = receiving.finish(None)?;
+        self.keep(meta, file)
+    }
+
+    /// A new file that takes a snapshot in.
+    pub(crate) fn receive(&self, purpose: &str) -> io::Result<Receiving> {
+        let name = format!("{purpose}-{:016x}.tmp", rand::random::<u64>());
+        let file = self.disk.create(&name)?;
+        Ok(Receiving {
+            file: Some(SnapshotFile { name, file, length: 0, content: None }),
+            disk: self.disk.clone(),
+        })
+    }
+
+    /// Makes a finished file the newest snapshot, durably, and removes the one before. An older one than the newest is
+    /// removed itself.
+    pub(crate) fn keep(&self, meta: &SnapshotMeta, mut file: SnapshotFile) -> io::Result<SnapshotFile> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = name_of(meta.last_log_id.as_ref());
+        if let Some((newest, kept)) = &*current {
+            if kept.name == file.name {
+                return Ok(kept.clone());
+            }
+            if newest.last_log_id > meta.last_log_id {
+                self.disk.remove(&file.name)?;
+                return Ok(kept.clone());
+            }
+        }
+        if file.name != name {
+            self.disk.rename(&file.name, &name)?;
+            self.disk.sync()?;
+        }
+        file.name = name;
+        file.content = None;
+        let before = current.replace((meta.clone(), file.clone()));
+        if let Some((_, before)) = before.filter(|(_, before)| before.name != file.name) {
+            self.disk.remove(&before.name)?;
+        }
+        Ok(file)
+    }
+}
+
+/// A snapshot's file that is being written; removed when it is dropped unfinished.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    file: Option<SnapshotFile>,
+    disk: Arc<dyn Disk>,
+}
+
+impl Receiving {
+    /// Adds bytes.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("a snapshot's file is finished"));
+        };
+        file.file.write_at(file.length, bytes)?;
+        file.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.file.as_ref().map_or(0, |it| it.length)
+    }
+
+    /// Syncs the file. With `content`, it is remembered for who installs it.
+    pub(crate) fn finish(mut self, content: Option<(SnapshotMeta, State)>) -> io::Result<SnapshotFile> {
+        let Some(mut file) = self.file.take() else {
+            return Err(io::Error::other("a snapshot's file is finished"));
+        };
+        file.file.sync()?;
+        file.content = content;
+        Ok(file)
+    }
+
+    /// Reads and checks what was received.
+    pub(crate) fn check(&self) -> Result<(SnapshotMeta, State), SnapshotError> {
+        match &self.file {
+            Some(file) => read(&*file.file, file.length),
+            None => Err(io::Error::other("a snapshot's file is finished").into()),
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take()
+            && let Err(cause) = self.disk.remove(&file.name)
+        {
+            tracing::warn!(%cause, "an unfinished snapshot stays until the next start");
+        }
+    }
+}
+
+fn name_of(last: Option<&LogId>) -> String {
+    let (index, term, node) =
+        last.map_or((0, 0, 0), |it| (it.index, it.leader_id.term, it.leader_id.node_id));
+    format!("{index:020}-{term}-{node}.snapshot")
+}
+
+fn index_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".snapshot")?.split('-').next()?.parse().ok()
+}
+
+fn read(file: &dyn DiskFile, length: u64) -> Result<(SnapshotMeta, State), SnapshotError> {
+    let mut hash = Sha256::new();
+    let mut offset = 0;
+    let mut restoring: Option<(SnapshotMeta, Restore)> = None;
+    while offset < length {
+        let (kind, payload, raw) = record(file, offset, length)?;
+        let damaged = |cause: String| SnapshotError::Damaged { offset, cause };
+        match (kind, restoring.as_mut()) {
+            (HEAD, None) => restoring = Some(head(payload).map_err(damaged)??),
+            (ITEMS, Some((_, restore))) => restore.add(payload)?,
+            (END, Some(_)) => {
+                let end = offset + raw.len() as u64;
+                if payload[..] != hash.finalize()[..] || end != length {
+                    return Err(damaged("its SHA-256 is wrong".to_owned()));
+                }
+                let (meta, restore) = restoring.ok_or_else(|| damaged("it has no head".to_owned()))?;
+                return Ok((meta, restore.finish()));
+            }
+            (other, _) => return Err(damaged(format!("a record of kind {other} in this place"))),
+        }
+        hash.update(&raw);
+        offset += raw.len() as u64;
+    }
+    Err(SnapshotError::Damaged { offset, cause: "it ends too early".to_owned() })
+}
+
+/// A record's kind and payload, and all of its bytes.
+fn record(file: &dyn DiskFile, offset: u64, length: u64) -> Result<(u8, Bytes, Bytes), SnapshotError> {
+    let damaged = |cause: frame::FrameError| SnapshotError::Damaged { offset, cause: cause.to_string() };
+    let left = usize::try_from(length - offset).unwrap_or(usize::MAX);
+    if left < frame::HEAD {
+        return Err(damaged(frame::FrameError::Short));
+    }
+    let mut head = [0; frame::HEAD];
+    file.read_at(offset, &mut head)?;
+    let (body, _) = frame::head(head).map_err(damaged)?;
+    if left - frame::HEAD < body {
+        return Err(damaged(frame::FrameError::Short));
+    }
+    let mut raw = vec![0; frame::HEAD + body];
+    file.read_at(offset, &mut raw)?;
+    let raw = Bytes::from(raw);
+    let record = frame::read(&raw, 0).map_err(damaged)?.ok_or_else(|| damaged(frame::FrameError::Short))?;
+    Ok((record.kind, record.payload, raw))
+}
+
+/// The inner error is a version that this server does not know.
+fn head(payload: Bytes) -> Result<Result<(SnapshotMeta, Restore), SnapshotError>, String> {
+    let head = SnapshotHead::decode(payload).map_err(|it| it.to_string())?;
+    if head.version != VERSION {
+        return Ok(Err(SnapshotError::Version(head.version)));
+    }
+    let meta = SnapshotMeta {
+        last_log_id: head.last.as_ref().map(codec::log_id),
+        last_membership: codec::stored(head.membership).map_err(|it| it.to_string())?,
+    };
+    Ok(Ok((meta, Restore::new(head.time_ms))))
+}

@@ -1,0 +1,10 @@
+//! The hub's gRPC services, one a concept: check, replicate or confirm, answer.
+
+mod input;
+mod member;
+mod session;
+mod watch;
+
+pub(crate) use member::MemberService;
+pub(crate) use session::SessionService;
+pub(crate) use watch::WatchService;

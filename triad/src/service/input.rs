@@ -1,0 +1,148 @@
+//! What requests may hold. A refusal names the field, its value and what was expected.
+
+use prost::Message;
+use proto::hub::v1::{SessionKey, SessionWrite, session_write::Write};
+use tonic::Status;
+
+const ID_MAX: usize = 128;
+const APP_MAX: usize = 256;
+const SERVER_MAX: usize = 255;
+const WRITES_MAX: usize = 4096;
+const WRITES_BYTES: usize = 4 << 20;
+const SESSION_BYTES: usize = 48 << 20;
+/// A year's worth of milliseconds times a thousand: beyond it a time-out is a mistake.
+const TIMEOUT_MAX_MS: u64 = 1000 * 366 * 24 * 3600 * 1000;
+
+fn shown(value: &str) -> String {
+    let shown: String = value.chars().take(40).collect();
+    if shown.len() < value.len() {
+        format!("{shown:?}… ({} bytes)", value.len())
+    } else {
+        format!("{value:?}")
+    }
+}
+
+fn name(field: &str, value: &str, max: usize) -> Result<(), Status> {
+    if value.is_empty() || value.len() > max || value.contains('\0') {
+        let found = shown(value);
+        return Err(Status::invalid_argument(format!(
+            "{field} is {found}: expected 1 to {max} bytes without NUL"
+        )));
+    }
+    Ok(())
+}
+
+/// A server's id.
+pub(super) fn server(field: &str, value: &str) -> Result<(), Status> {
+    name(field, value, SERVER_MAX)
+}
+
+/// A session's key.
+pub(super) fn key(field: &str, key: Option<&SessionKey>) -> Result<(), Status> {
+    let key = key.ok_or_else(|| Status::invalid_argument(format!("{field} is missing")))?;
+    name(&format!("{field}.app"), &key.app, APP_MAX)?;
+    name(&format!("{field}.id"), &key.id, ID_MAX)
+}
+
+/// A call's writes; their size in bytes.
+pub(super) fn writes(writes: &[SessionWrite]) -> Result<usize, Status> {
+    if writes.len() > WRITES_MAX {
+        let count = writes.len();
+        return Err(Status::invalid_argument(format!(
+            "writes has {count} entries: expected at most {WRITES_MAX}"
+        )));
+    }
+    let mut bytes = 0;
+    for (place, it) in writes.iter().enumerate() {
+        let size = it.encoded_len();
+        if size > SESSION_BYTES {
+            let text = format!("writes[{place}] has {size} bytes: expected at most {SESSION_BYTES}");
+            return Err(Status::invalid_argument(text));
+        }
+        bytes += size;
+        write(place, it)?;
+    }
+    if bytes > WRITES_BYTES && writes.len() > 1 {
+        let text = format!("writes have {bytes} bytes: expected at most {WRITES_BYTES}, or a single one");
+        return Err(Status::invalid_argument(text));
+    }
+    Ok(bytes)
+}
+
+fn write(place: usize, write: &SessionWrite) -> Result<(), Status> {
+    let field = |name: &str| format!("writes[{place}].{name}");
+    match &write.write {
+        Some(Write::Save(save)) => {
+            key(&field("save.key"), save.key.as_ref())?;
+            server(&field("save.owner"), &save.owner)?;
+            if save.timeout_ms > TIMEOUT_MAX_MS {
+                let (name, found) = (field("save.timeout_ms"), save.timeout_ms);
+                return Err(Status::invalid_argument(format!(
+                    "{name} is {found}: expected at most {TIMEOUT_MAX_MS}"
+                )));
+            }
+            Ok(())
+        }
+        Some(Write::Touch(touch)) => key(&field("touch.key"), touch.key.as_ref()),
+        Some(Write::Remove(remove)) => key(&field("remove.key"), remove.key.as_ref()),
+        Some(Write::Claim(claim)) => {
+            key(&field("claim.key"), claim.key.as_ref())?;
+            server(&field("claim.owner"), &claim.owner)
+        }
+        None => Err(Status::invalid_argument(format!(
+            "{}: expected save, touch, remove or claim",
+            field("write")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::hub::v1::{SaveSession, TouchSession};
+
+    fn touch(app: &str, id: &str) -> SessionWrite {
+        let key = Some(SessionKey { app: app.into(), id: id.into() });
+        SessionWrite { write: Some(Write::Touch(TouchSession { key })) }
+    }
+
+    fn refused(writes_: &[SessionWrite]) -> String {
+        writes(writes_).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn good_writes_are_weighed() {
+        assert!(writes(&[touch("shop", "abc")]).unwrap() > 7);
+        assert_eq!(writes(&[]).unwrap(), 0);
+    }
+
+    #[test]
+    fn bad_writes_are_refused_by_field_and_value() {
+        assert_eq!(
+            refused(&[touch("shop", "a"), touch("shop", "")]),
+            "writes[1].touch.key.id is \"\": expected 1 to 128 bytes without NUL"
+        );
+        assert!(refused(&[touch(&"x".repeat(257), "a")]).contains("writes[0].touch.key.app is \"xxx"));
+        assert!(refused(&[touch("a\0b", "a")]).contains("without NUL"));
+        assert!(refused(&[SessionWrite { write: None }]).contains("writes[0].write: expected save"));
+        let keyless = SessionWrite { write: Some(Write::Save(SaveSession::default())) };
+        assert!(refused(&[keyless]).contains("writes[0].save.key is missing"));
+        assert!(refused(&vec![touch("shop", "a"); 4097]).contains("4097"));
+    }
+
+    #[test]
+    fn one_session_may_be_large_but_not_many() {
+        let save = |bytes: usize| {
+            let save = SaveSession {
+                key: Some(SessionKey { app: "shop".into(), id: "a".into() }),
+                owner: "app-a".into(),
+                set: [("x".to_owned(), vec![0; bytes].into())].into(),
+                ..SaveSession::default()
+            };
+            SessionWrite { write: Some(Write::Save(save)) }
+        };
+        assert!(writes(&[save(5 << 20)]).is_ok());
+        assert!(refused(&[save(3 << 20), save(3 << 20)]).contains("a single one"));
+        assert!(refused(&[save(49 << 20)]).contains("writes[0] has"));
+    }
+}

@@ -1,0 +1,76 @@
+//! `member.proto`'s service.
+
+use super::input;
+use crate::{Caller, hub::Hub};
+use proto::hub::v1::{
+    Command, HeartbeatNoted, ListMembers, Member, MemberHeartbeat, MemberList, MemberState, MemberStateSet,
+    RegisterMember, Registered, SetMemberState, command, members_server::Members,
+};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// A member's record is small.
+const BYTES: usize = 256;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct MemberService(pub(crate) Arc<Hub>);
+
+impl MemberService {
+    fn members(&self) -> Vec<Member> {
+        self.0.node().view().read().state.members().iter().cloned().collect()
+    }
+}
+
+#[tonic::async_trait]
+impl Members for MemberService {
+    async fn register(&self, request: Request<RegisterMember>) -> Result<Response<Registered>, Status> {
+        let member = request.into_inner().member;
+        let member = member.ok_or_else(|| Status::invalid_argument("member is missing"))?;
+        input::server("member.id", &member.id)?;
+        input::server("member.cluster", &member.cluster)?;
+        input::server("member.address", &member.address)?;
+        // Heard from now: a registration that is under way must not be followed by "down".
+        self.0.heartbeats().heard(&member.id, member.started_ms, self.0.now());
+        let register = Command { command: Some(command::Command::RegisterMember(member)) };
+        self.0.propose(vec![register], BYTES).await?;
+        Ok(Response::new(Registered { members: self.members() }))
+    }
+
+    async fn heartbeat(&self, request: Request<MemberHeartbeat>) -> Result<Response<HeartbeatNoted>, Status> {
+        self.0.must_lead()?;
+        let heartbeat = request.into_inner();
+        input::server("id", &heartbeat.id)?;
+        let known = {
+            let applied = self.0.node().view().read();
+            let member = applied.state.members().get(&heartbeat.id);
+            member.is_some_and(|it| it.started_ms == heartbeat.started_ms && it.state() != MemberState::Down)
+        };
+        if known {
+            self.0.heartbeats().heard(&heartbeat.id, heartbeat.started_ms, self.0.now());
+        }
+        Ok(Response::new(HeartbeatNoted { unknown: !known }))
+    }
+
+    async fn set_state(&self, request: Request<SetMemberState>) -> Result<Response<MemberStateSet>, Status> {
+        self.0.must_lead()?;
+        let caller = request.extensions().get::<Caller>().cloned();
+        let set = request.into_inner();
+        input::server("id", &set.id)?;
+        if set.state() == MemberState::Unspecified {
+            let text = format!("state is {}: expected active, standby, draining or down", set.state);
+            return Err(Status::invalid_argument(text));
+        }
+        if set.state() == MemberState::Down && !self.0.believes_down(caller.as_ref(), &set) {
+            return Ok(Response::new(MemberStateSet {}));
+        }
+        let set = Command { command: Some(command::Command::SetMemberState(set)) };
+        self.0.propose(vec![set], BYTES).await?;
+        Ok(Response::new(MemberStateSet {}))
+    }
+
+    async fn list(&self, _request: Request<ListMembers>) -> Result<Response<MemberList>, Status> {
+        self.0.confirm_read().await?;
+        Ok(Response::new(MemberList { members: self.members() }))
+    }
+}

@@ -1,0 +1,39 @@
+//! `watch.proto`'s service.
+
+use super::input;
+use crate::hub::Hub;
+use futures_util::StreamExt;
+use proto::hub::v1::{Event, WatchEvents, watch_server::Watch};
+use std::{pin::Pin, sync::Arc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status};
+
+/// Watchers at once: every server of a cluster has one.
+const WATCHERS: usize = 4096;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct WatchService(pub(crate) Arc<Hub>);
+
+#[tonic::async_trait]
+impl Watch for WatchService {
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn events(&self, request: Request<WatchEvents>) -> Result<Response<Self::EventsStream>, Status> {
+        let watch = request.into_inner();
+        input::server("server", &watch.server)?;
+        // The state of a leader that a majority has confirmed: what it has not, no watcher could have seen.
+        self.0.confirm_read().await?;
+        if self.0.feed().watchers() >= WATCHERS {
+            return Err(Status::resource_exhausted(format!("{WATCHERS} servers watch already")));
+        }
+        let events = self.0.feed().watch(&watch.server, watch.after_revision, || {
+            let applied = self.0.node().view().read();
+            let revision = applied.last.map_or(0, |it| it.index);
+            (revision, applied.state.members().iter().cloned().collect())
+        });
+        // A change of leader since the confirmation has ended all watches but this one.
+        self.0.must_lead()?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(events).map(Ok))))
+    }
+}

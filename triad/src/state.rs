@@ -1,0 +1,102 @@
+//! The replicated state: a pure function of the batches in the log. No I/O, no clock, no randomness, and nothing whose order
+//! differs between servers. It lives on persistent maps, so that a clone costs nothing and is a consistent snapshot.
+
+pub(crate) mod member;
+pub(crate) mod session;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use snapshot::{Restore, RestoreError};
+
+use member::Members;
+use proto::hub::v1::{Batch, Member, SessionKey, SessionOutcome, command};
+use session::{Session, Sessions};
+use std::sync::Arc;
+
+/// Everything the hub knows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct State {
+    /// The greatest time that a batch was stamped with. A leader whose clock is behind can't turn it back.
+    time_ms: u64,
+    sessions: Sessions,
+    members: Members,
+}
+
+/// What a command is answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reply {
+    /// Of a session write.
+    Session(SessionOutcome),
+    /// Of all others.
+    Done,
+}
+
+/// What a watcher may want to hear of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    /// A member as it is now.
+    Member(Member),
+    /// `former`'s copy of a session is stale.
+    SessionMoved {
+        /// Who held the session.
+        former: String,
+        /// Which session.
+        key: SessionKey,
+        /// Who holds it now; empty when it is gone.
+        owner: String,
+    },
+}
+
+impl State {
+    /// Applies a batch: one reply a command, and what changed.
+    pub(crate) fn apply(&mut self, batch: Batch) -> (Vec<Reply>, Vec<Change>) {
+        self.time_ms = self.time_ms.max(batch.time_ms);
+        let now_ms = self.time_ms;
+        let mut changes = Vec::new();
+        let replies = batch
+            .commands
+            .into_iter()
+            .map(|command| match command.command {
+                Some(command::Command::Session(write)) => {
+                    Reply::Session(self.sessions.write(write, now_ms, &mut changes))
+                }
+                Some(command::Command::ExpireSessions(expire)) => {
+                    self.sessions.expire(expire.limit, now_ms, &mut changes);
+                    Reply::Done
+                }
+                Some(command::Command::RegisterMember(member)) => {
+                    self.members.register(member, now_ms, &mut changes);
+                    Reply::Done
+                }
+                Some(command::Command::SetMemberState(set)) => {
+                    self.members.set_state(&set, now_ms, &mut changes);
+                    Reply::Done
+                }
+                // Refused when the batch was decoded.
+                None => Reply::Done,
+            })
+            .collect();
+        (replies, changes)
+    }
+
+    /// A session that has not expired.
+    pub(crate) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.sessions.get(key, self.time_ms)
+    }
+
+    /// The members, by id.
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Sessions held, expired ones that were not yet removed included.
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The earliest time at which a session may be due, if any has a deadline.
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.sessions.next_deadline_ms()
+    }
+}

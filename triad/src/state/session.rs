@@ -1,0 +1,298 @@
+//! Sessions: saves on a base version, touch, claim, removal and expiry. The rules are those of `session.proto`.
+
+use super::Change;
+use bytes::Bytes;
+use imbl::{HashMap, OrdSet};
+use proto::hub::v1::{
+    ClaimSession, Missing, SaveMark, SaveSession, SessionKey, SessionOutcome, SessionRecord, SessionWrite,
+    SnapshotSession, session_outcome::Outcome, session_write::Write,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Saves of a session that are remembered, so that one that is sent again is known although others followed it.
+const SAVES_KEPT: usize = 4;
+
+/// App and id as one string; neither holds a NUL (checked where requests come in).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(Arc<str>);
+
+impl Key {
+    fn new(key: &SessionKey) -> Self {
+        let mut joined = String::with_capacity(key.app.len() + 1 + key.id.len());
+        joined.push_str(&key.app);
+        joined.push('\0');
+        joined.push_str(&key.id);
+        Self(joined.into())
+    }
+
+    fn parts(&self) -> SessionKey {
+        let (app, id) = self.0.split_once('\0').unwrap_or_default();
+        SessionKey { app: app.to_owned(), id: id.to_owned() }
+    }
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Session {
+    version: u64,
+    attributes: BTreeMap<Box<str>, Bytes>,
+    owner: String,
+    created_ms: u64,
+    accessed_ms: u64,
+    timeout_ms: u64,
+    /// `(save id, version that it made)`, oldest first.
+    saves: Vec<(u64, u64)>,
+    /// Where the deadline index has it, at or before its deadline; 0 for nowhere. It moves only when it is looked at, so
+    /// that a save costs the index nothing.
+    indexed_ms: u64,
+}
+
+impl Session {
+    fn deadline_ms(&self) -> Option<u64> {
+        (self.timeout_ms > 0).then(|| self.accessed_ms.saturating_add(self.timeout_ms))
+    }
+
+    fn is_expired(&self, now_ms: u64) -> bool {
+        self.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms)
+    }
+
+    fn apply(&mut self, save: SaveSession, now_ms: u64) {
+        for name in &save.removed {
+            self.attributes.remove(name.as_str());
+        }
+        for (name, value) in save.set {
+            // A copy, so that a value that stays does not keep a whole log entry in memory.
+            self.attributes.insert(name.into_boxed_str(), Bytes::copy_from_slice(&value));
+        }
+        self.version += 1;
+        if self.saves.len() == SAVES_KEPT {
+            self.saves.remove(0);
+        }
+        self.saves.push((save.save_id, self.version));
+        self.owner = save.owner;
+        self.accessed_ms = now_ms;
+        self.timeout_ms = save.timeout_ms;
+    }
+
+    /// The session as it goes over the wire; `key` is its key.
+    pub(crate) fn record(&self, key: SessionKey) -> SessionRecord {
+        SessionRecord {
+            key: Some(key),
+            version: self.version,
+            attributes: self
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.clone()))
+                .collect(),
+            owner: self.owner.clone(),
+            created_ms: self.created_ms,
+            accessed_ms: self.accessed_ms,
+            timeout_ms: self.timeout_ms,
+            save_id: self.saves.last().map_or(0, |&(save_id, _)| save_id),
+        }
+    }
+}
+
+/// All sessions, and an index by deadline.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions {
+    sessions: HashMap<Key, Arc<Session>>,
+    deadlines: OrdSet<(u64, Key)>,
+}
+
+impl PartialEq for Sessions {
+    fn eq(&self, other: &Self) -> bool {
+        self.sessions == other.sessions && self.deadlines.iter().eq(other.deadlines.iter())
+    }
+}
+
+impl Sessions {
+    pub(super) fn write(
+        &mut self,
+        write: SessionWrite,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> SessionOutcome {
+        let outcome = match write.write {
+            Some(Write::Save(save)) => self.save(save, now_ms, changes),
+            Some(Write::Touch(touch)) => self.touch(&touch.key.unwrap_or_default(), now_ms, changes),
+            Some(Write::Remove(remove)) => self.remove(&remove.key.unwrap_or_default(), now_ms, changes),
+            Some(Write::Claim(claim)) => self.claim(claim, now_ms, changes),
+            // Refused when the batch was decoded.
+            None => Outcome::Missing(Missing {}),
+        };
+        SessionOutcome { outcome: Some(outcome) }
+    }
+
+    fn save(&mut self, mut save: SaveSession, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
+        let wire = save.key.take().unwrap_or_default();
+        let key = Key::new(&wire);
+        self.drop_expired(&key, now_ms, changes);
+        let Some(session) = self.sessions.get_mut(&key) else {
+            if save.base_version > 0 {
+                return Outcome::Missing(Missing {});
+            }
+            self.create(key, save, now_ms);
+            return Outcome::Version(1);
+        };
+        if let Some(&(_, version)) = session.saves.iter().find(|&&(save_id, _)| save_id == save.save_id) {
+            return Outcome::Version(version);
+        }
+        if save.base_version != session.version {
+            return Outcome::Conflict(session.record(wire));
+        }
+        let session = Arc::make_mut(session);
+        if session.owner != save.owner && !session.owner.is_empty() {
+            let former = session.owner.clone();
+            changes.push(Change::SessionMoved { former, key: wire, owner: save.owner.clone() });
+        }
+        session.apply(save, now_ms);
+        let version = session.version;
+        Self::index(&mut self.deadlines, session, &key);
+        Outcome::Version(version)
+    }
+
+    fn create(&mut self, key: Key, save: SaveSession, now_ms: u64) {
+        let mut session = Session {
+            version: 0,
+            attributes: BTreeMap::new(),
+            owner: String::new(),
+            created_ms: now_ms,
+            accessed_ms: now_ms,
+            timeout_ms: 0,
+            saves: Vec::new(),
+            indexed_ms: 0,
+        };
+        session.apply(save, now_ms);
+        Self::index(&mut self.deadlines, &mut session, &key);
+        self.sessions.insert(key, Arc::new(session));
+    }
+
+    fn touch(&mut self, wire: &SessionKey, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
+        let key = Key::new(wire);
+        self.drop_expired(&key, now_ms, changes);
+        let Some(session) = self.sessions.get_mut(&key) else { return Outcome::Missing(Missing {}) };
+        let session = Arc::make_mut(session);
+        session.accessed_ms = now_ms;
+        Outcome::Version(session.version)
+    }
+
+    fn remove(&mut self, wire: &SessionKey, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
+        let key = Key::new(wire);
+        self.drop_expired(&key, now_ms, changes);
+        if self.take(&key, changes) { Outcome::Version(0) } else { Outcome::Missing(Missing {}) }
+    }
+
+    fn claim(&mut self, claim: ClaimSession, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
+        let wire = claim.key.unwrap_or_default();
+        let key = Key::new(&wire);
+        self.drop_expired(&key, now_ms, changes);
+        let Some(session) = self.sessions.get_mut(&key) else { return Outcome::Missing(Missing {}) };
+        let session = Arc::make_mut(session);
+        session.accessed_ms = now_ms;
+        if session.owner != claim.owner {
+            let former = std::mem::replace(&mut session.owner, claim.owner);
+            if !former.is_empty() {
+                let owner = session.owner.clone();
+                changes.push(Change::SessionMoved { former, key: wire.clone(), owner });
+            }
+        }
+        Outcome::Claimed(session.record(wire))
+    }
+
+    /// Looks at the `limit` earliest places of the index and removes what is due by now.
+    pub(super) fn expire(&mut self, limit: u32, now_ms: u64, changes: &mut Vec<Change>) {
+        for _ in 0..limit {
+            let Some((at_ms, key)) = self.deadlines.get_min().cloned() else { return };
+            if at_ms > now_ms {
+                return;
+            }
+            let Some(session) = self.sessions.get_mut(&key) else {
+                self.deadlines.remove(&(at_ms, key));
+                continue;
+            };
+            if session.is_expired(now_ms) {
+                self.take(&key, changes);
+                continue;
+            }
+            self.deadlines.remove(&(at_ms, key.clone()));
+            let session = Arc::make_mut(session);
+            session.indexed_ms = 0;
+            Self::index(&mut self.deadlines, session, &key);
+        }
+    }
+
+    fn drop_expired(&mut self, key: &Key, now_ms: u64, changes: &mut Vec<Change>) {
+        if self.sessions.get(key).is_some_and(|it| it.is_expired(now_ms)) {
+            self.take(key, changes);
+        }
+    }
+
+    /// Removes a session and tells its owner; false when there is none.
+    fn take(&mut self, key: &Key, changes: &mut Vec<Change>) -> bool {
+        let Some(session) = self.sessions.remove(key) else { return false };
+        if session.indexed_ms > 0 {
+            self.deadlines.remove(&(session.indexed_ms, key.clone()));
+        }
+        if !session.owner.is_empty() {
+            let former = session.owner.clone();
+            changes.push(Change::SessionMoved { former, key: key.parts(), owner: String::new() });
+        }
+        true
+    }
+
+    /// Sees to it that the index has the session at or before its deadline.
+    fn index(deadlines: &mut OrdSet<(u64, Key)>, session: &mut Session, key: &Key) {
+        let Some(deadline_ms) = session.deadline_ms() else { return };
+        if session.indexed_ms > 0 {
+            if session.indexed_ms <= deadline_ms {
+                return;
+            }
+            deadlines.remove(&(session.indexed_ms, key.clone()));
+        }
+        session.indexed_ms = deadline_ms;
+        deadlines.insert((deadline_ms, key.clone()));
+    }
+
+    pub(super) fn get(&self, key: &SessionKey, now_ms: u64) -> Option<Arc<Session>> {
+        self.sessions.get(&Key::new(key)).filter(|it| !it.is_expired(now_ms)).cloned()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn next_deadline_ms(&self) -> Option<u64> {
+        self.deadlines.get_min().map(|&(at_ms, _)| at_ms)
+    }
+
+    /// Every session, in no order, for a snapshot.
+    pub(super) fn export(&self) -> impl Iterator<Item = SnapshotSession> + '_ {
+        self.sessions.iter().map(|(key, session)| SnapshotSession {
+            record: Some(session.record(key.parts())),
+            indexed_ms: session.indexed_ms,
+            saves: session.saves.iter().map(|&(save_id, version)| SaveMark { save_id, version }).collect(),
+        })
+    }
+
+    /// Puts a session back, from a snapshot.
+    pub(super) fn restore(&mut self, item: SnapshotSession) {
+        let record = item.record.unwrap_or_default();
+        let key = Key::new(&record.key.unwrap_or_default());
+        if item.indexed_ms > 0 {
+            self.deadlines.insert((item.indexed_ms, key.clone()));
+        }
+        let copied = |(name, value): (String, Bytes)| (name.into_boxed_str(), Bytes::copy_from_slice(&value));
+        let session = Session {
+            version: record.version,
+            attributes: record.attributes.into_iter().map(copied).collect(),
+            owner: record.owner,
+            created_ms: record.created_ms,
+            accessed_ms: record.accessed_ms,
+            timeout_ms: record.timeout_ms,
+            saves: item.saves.iter().map(|it| (it.save_id, it.version)).collect(),
+            indexed_ms: item.indexed_ms,
+        };
+        self.sessions.insert(key, Arc::new(session));
+    }
+}

@@ -1,0 +1,73 @@
+//! The state as a sequence of records, and back.
+
+use super::State;
+use bytes::Bytes;
+use prost::Message;
+use proto::hub::v1::{SnapshotItem, snapshot_item::Item};
+
+/// Why a snapshot's content can't be restored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// The bytes are no items.
+    #[error("an item of the snapshot can't be read: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// Written by a newer version.
+    #[error("an item of the snapshot is of a kind that this server does not know: upgrade it")]
+    Unknown,
+}
+
+impl State {
+    /// The time that the state has seen.
+    pub(crate) fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Hands out the whole state as length-delimited items in chunks of about `chunk` bytes.
+    pub(crate) fn export<E>(
+        &self,
+        chunk: usize,
+        mut put: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sessions = self.sessions.export().map(Item::Session);
+        let members = self.members.iter().cloned().map(Item::Member);
+        let mut pending = Vec::with_capacity(chunk);
+        for item in members.chain(sessions) {
+            SnapshotItem { item: Some(item) }
+                .encode_length_delimited(&mut pending)
+                .expect("a Vec grows as needed");
+            if pending.len() >= chunk {
+                put(&pending)?;
+                pending.clear();
+            }
+        }
+        if pending.is_empty() { Ok(()) } else { put(&pending) }
+    }
+}
+
+/// A state that is being put together from a snapshot's chunks.
+#[derive(Debug)]
+pub(crate) struct Restore(State);
+
+impl Restore {
+    /// An empty state at `time_ms`.
+    pub(crate) fn new(time_ms: u64) -> Self {
+        Self(State { time_ms, ..State::default() })
+    }
+
+    /// Adds a chunk's items.
+    pub(crate) fn add(&mut self, mut chunk: Bytes) -> Result<(), RestoreError> {
+        while !chunk.is_empty() {
+            match SnapshotItem::decode_length_delimited(&mut chunk)?.item {
+                Some(Item::Session(session)) => self.0.sessions.restore(session),
+                Some(Item::Member(member)) => self.0.members.restore(member),
+                None => return Err(RestoreError::Unknown),
+            }
+        }
+        Ok(())
+    }
+
+    /// The finished state.
+    pub(crate) fn finish(self) -> State {
+        self.0
+    }
+}

@@ -1,0 +1,6 @@
+//! Whole hubs of one to three servers in one process, on real cluster ports and disks.
+
+mod faults;
+mod harness;
+mod throughput;
+mod writes;

@@ -1,0 +1,256 @@
+//! Servers that die, hang, lose their data or their disk.
+
+use super::harness::{LIMIT, TestHub, save, session_key, until, value};
+use crate::{HubRole, disk::sim::SimDisk};
+use common::clock::{Clock, ManualClock};
+use proto::hub::v1::{
+    LoadSession, MemberHeartbeat, MemberState, SessionWrite, SetMemberState, WriteSessions,
+    session_outcome::Outcome,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tonic::Code;
+
+/// Writes `count` versions of a session.
+async fn write_versions(hub: &TestHub, id: &str, from: u64, count: u64) {
+    for version in from..from + count {
+        let written = hub.write(save(id, version, 1000 + version, &version.to_string())).await;
+        assert_eq!(written, Outcome::Version(version + 1), "{id}");
+    }
+}
+
+async fn assert_version(hub: &TestHub, id: &str, version: u64) {
+    let found = hub.load(id).await.unwrap();
+    assert_eq!((found.version, value(&found)), (version, (version - 1).to_string()), "{id}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_loses_nothing_and_writes_pause_briefly() {
+    let mut hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 20).await;
+    let leader = hub.leader().await;
+    hub.kill(leader).await;
+    let killed = Instant::now();
+    write_versions(&hub, "s", 20, 1).await;
+    let pause = killed.elapsed();
+    assert!(pause < Duration::from_secs(3), "writes paused for {pause:?}");
+    write_versions(&hub, "s", 21, 20).await;
+    assert_version(&hub, "s", 41).await;
+    hub.start(leader).await;
+    hub.ready(leader).await;
+    let last = hub.triad(hub.leader().await).status().applied;
+    until("the server that returned has applied all", || hub.triad(leader).status().applied >= last).await;
+    assert_eq!(hub.triad(leader).status().sessions, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_die_at_once_and_everything_is_there() {
+    let mut hub = TestHub::started(3).await;
+    for n in 0..10 {
+        write_versions(&hub, &format!("s{n}"), 0, 3).await;
+    }
+    for at in 0..3 {
+        hub.kill(at).await;
+    }
+    hub.start_all().await;
+    for n in 0..10 {
+        assert_version(&hub, &format!("s{n}"), 3).await;
+    }
+    write_versions(&hub, "s0", 3, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_server_alone_comes_back_from_a_snapshot_and_its_log() {
+    let mut hub = TestHub::started(1).await;
+    write_versions(&hub, "s", 0, 10).await;
+    hub.triad(0).hub.node().snapshot_and_purge().await;
+    write_versions(&hub, "s", 10, 5).await;
+    hub.register("app-0", 7).await;
+    hub.kill(0).await;
+    hub.start_all().await;
+    assert_version(&hub, "s", 15).await;
+    assert_eq!(hub.triad(0).status().members.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_data_was_deleted_catches_up_by_snapshot() {
+    let mut hub = TestHub::started(3).await;
+    for n in 0..20 {
+        write_versions(&hub, &format!("s{n}"), 0, 2).await;
+    }
+    let leader = hub.leader().await;
+    let wiped = (leader + 1) % 3;
+    hub.kill(wiped).await;
+    std::fs::remove_dir_all(hub.data(wiped)).unwrap();
+    write_versions(&hub, "s0", 2, 3).await;
+    hub.triad(leader).hub.node().snapshot_and_purge().await;
+    hub.start(wiped).await;
+    hub.ready(wiped).await;
+    let last = hub.triad(hub.leader().await).status().applied;
+    until("the wiped server has applied all", || hub.triad(wiped).status().applied >= last).await;
+    assert_eq!(hub.triad(wiped).status().sessions, 20);
+    // It is worth a vote again: the other two can do without the third.
+    let third = 3 - leader - wiped;
+    hub.kill(third).await;
+    write_versions(&hub, "s0", 5, 3).await;
+    hub.start(third).await;
+    hub.kill(leader).await;
+    assert_version(&hub, "s0", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_server_and_a_stale_one_elect_nobody() {
+    let mut hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 3).await;
+    let leader = hub.leader().await;
+    let (stale, wiped) = ((leader + 1) % 3, (leader + 2) % 3);
+    hub.kill(stale).await;
+    write_versions(&hub, "s", 3, 5).await;
+    hub.kill(wiped).await;
+    hub.kill(leader).await;
+    std::fs::remove_dir_all(hub.data(wiped)).unwrap();
+    hub.start(stale).await;
+    hub.start(wiped).await;
+    // Several elections' time.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_ne!(hub.triad(stale).status().role, HubRole::Leader);
+        assert_eq!(hub.triad(wiped).status().role, HubRole::Joining);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // With the server that has what was acknowledged, all is well.
+    hub.start(leader).await;
+    for at in 0..3 {
+        hub.ready(at).await;
+    }
+    assert_version(&hub, "s", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_over_at_once() {
+    let mut hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 5).await;
+    let leader = hub.leader().await;
+    let began = Instant::now();
+    hub.stop(leader).await;
+    write_versions(&hub, "s", 5, 1).await;
+    let pause = began.elapsed();
+    // An election by time-out begins after 650 ms at the earliest.
+    assert!(pause < Duration::from_millis(650), "the hand-over took {pause:?}");
+    assert_version(&hub, "s", 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_deposed_answers_no_reads() {
+    let hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 2).await;
+    let old = hub.leader().await;
+    hub.part(Some(old));
+    let led = || (0..3).any(|at| at != old && hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1)));
+    until("another server leads", led).await;
+    let new = (0..3)
+        .find(|&at| at != old && hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1)))
+        .unwrap();
+    let write = WriteSessions { writes: vec![SessionWrite { write: Some(save("s", 2, 9, "newer")) }] };
+    hub.sessions(new).write(write.clone()).await.unwrap();
+    hub.part(None);
+    hub.part(Some(old));
+    // The deposed leader's own services, without the network between.
+    let deposed = hub.triad(old).hub.confirm_read().await;
+    let refused = deposed.unwrap_err();
+    assert!(matches!(refused.code(), Code::Unavailable | Code::FailedPrecondition), "{refused:?}");
+    let late = hub.triad(old).hub.propose(vec![crate::command::session(write.writes[0].clone())], 10).await;
+    assert!(late.is_err(), "{late:?}");
+    hub.part(None);
+    let last = hub.triad(new).status().applied;
+    until("the deposed leader follows", || hub.triad(old).status().applied >= last).await;
+    assert_eq!(value(&hub.load("s").await.unwrap()), "newer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_acknowledgements_and_says_so() {
+    let sim = SimDisk::default();
+    let mut hub = TestHub::new(1);
+    hub.sim = Some(sim.clone());
+    hub.start_all().await;
+    write_versions(&hub, "s", 0, 3).await;
+    sim.fail_after(0);
+    let write = WriteSessions { writes: vec![SessionWrite { write: Some(save("s", 3, 9, "lost")) }] };
+    let refused = hub.sessions(0).write(write).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
+    let failed = tokio::time::timeout(LIMIT, hub.triad(0).failed()).await.unwrap();
+    assert!(failed.to_string().contains("no space left"), "{failed}");
+    let load = LoadSession { key: Some(session_key("s")) };
+    assert!(hub.sessions(0).load(load).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_expire_and_silent_members_are_down_by_the_leaders_clock() {
+    let clock = Arc::new(ManualClock::new(1_000_000));
+    let mut hub = TestHub::new(3);
+    hub.clock = clock.clone();
+    hub.start_all().await;
+    let proto::hub::v1::session_write::Write::Save(mut expiring) = save("s", 0, 1, "one") else {
+        unreachable!()
+    };
+    expiring.timeout_ms = 1000;
+    hub.write(proto::hub::v1::session_write::Write::Save(expiring)).await;
+    hub.write(save("t", 0, 1, "for ever")).await;
+    hub.register("app-9", 5).await;
+    let (leader, interval) = (hub.leader().await, Duration::from_secs(10));
+    let heartbeat = || MemberHeartbeat { id: "app-9".into(), started_ms: 5 };
+    clock.advance(interval * 2);
+    let noted = hub.members(leader, "app-9").heartbeat(heartbeat()).await.unwrap().into_inner();
+    assert!(!noted.unknown);
+    until("the session has expired on all", || (0..3).all(|at| hub.triad(at).status().sessions == 1)).await;
+    clock.advance(interval * 2);
+    assert_eq!(hub.triad(leader).status().members[0].state(), MemberState::Active);
+    clock.advance(interval);
+    let down = |at: usize| hub.triad(at).status().members[0].state() == MemberState::Down;
+    until("the member is down on all", || (0..3).all(down)).await;
+    let noted = hub.members(leader, "app-9").heartbeat(heartbeat()).await.unwrap().into_inner();
+    assert!(noted.unknown);
+    assert_eq!(hub.triad(leader).status().members[0].since_ms, clock.unix_ms());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hub_servers_words_make_a_member_down_and_its_own_does_at_once() {
+    let hub = TestHub::started(3).await;
+    let leader = hub.leader().await;
+    let down = |id: &str| SetMemberState { id: id.into(), started_ms: 5, state: MemberState::Down.into() };
+    let state = |id: &str| {
+        let members = hub.triad(leader).status().members;
+        members.iter().find(|it| it.id == id).unwrap().state()
+    };
+    for id in ["app-8", "app-9"] {
+        hub.register(id, 5).await;
+    }
+    for reporter in ["app-0", "web-a", "app-0"] {
+        hub.members(leader, reporter).set_state(down("app-8")).await.unwrap();
+        assert_eq!(state("app-8"), MemberState::Active, "after the word of {reporter}");
+    }
+    hub.members(leader, "app-1").set_state(down("app-8")).await.unwrap();
+    assert_eq!(state("app-8"), MemberState::Down);
+    hub.members(leader, "app-9").set_state(down("app-9")).await.unwrap();
+    assert_eq!(state("app-9"), MemberState::Down);
+    let odd = SetMemberState { state: 0, ..down("app-9") };
+    let refused = hub.members(leader, "app-9").set_state(odd).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_another_hub_and_half_a_folder_are_refused() {
+    let mut hub = TestHub::started(1).await;
+    hub.stop(0).await;
+    let log = hub.data(0).join("hub/log");
+    std::fs::rename(&log, hub.data(0).join("aside")).unwrap();
+    let refused = hub.try_start(0).await.unwrap_err().to_string();
+    assert!(refused.contains("an identity but no log"), "{refused}");
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(hub.data(0).join("aside"), &log).unwrap();
+    hub.names.push(("app-1".into(), "127.0.0.1:1".into()));
+    let refused = hub.try_start(0).await.unwrap_err().to_string();
+    assert!(refused.contains("a hub of app-0; the configuration has app-0, app-1"), "{refused}");
+}

@@ -1,0 +1,296 @@
+//! A hub of in-process servers, each behind a real cluster port on loopback; servers can be killed, wiped and started again.
+
+use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
+use common::{
+    clock::{Clock, SystemClock},
+    cluster_port::{Acceptor, ClusterKey, Protocol, dial},
+    config::Secret,
+    id::ServerId,
+};
+use hyper_util::rt::TokioIo;
+use proto::hub::v1::{
+    LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents, WriteSessions,
+    members_client::MembersClient, session_outcome::Outcome, session_write::Write,
+    sessions_client::SessionsClient, watch_client::WatchClient,
+};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Code, Status, transport::Channel};
+
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+
+pub(super) struct Server {
+    pub(super) triad: Triad,
+    _port: DropGuard,
+}
+
+pub(super) struct TestHub {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) names: Vec<(ServerId, String)>,
+    ports: Vec<TcpListener>,
+    pub(super) servers: Vec<Option<Server>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) heartbeat_interval: Duration,
+    /// A server that no connection reaches, nor leaves.
+    cut: watch::Sender<Option<ServerId>>,
+    /// Disks that stand in for the folders of a server.
+    pub(super) sim: Option<SimDisk>,
+}
+
+pub(super) fn key() -> ClusterKey {
+    ClusterKey::new(&Secret::from(&b"a key of the tests"[..]))
+}
+
+impl TestHub {
+    /// A hub of `count` servers, none of them started. The ports are held from now on.
+    pub(super) fn new(count: usize) -> Self {
+        let ports: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let name = |(at, port): (usize, &TcpListener)| {
+            (ServerId::from(format!("app-{at}")), port.local_addr().unwrap().to_string())
+        };
+        let names = ports.iter().enumerate().map(name).collect();
+        let servers = (0..count).map(|_| None).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
+        let cut = watch::Sender::new(None);
+        Self { folder, names, ports, servers, clock, heartbeat_interval, cut, sim: None }
+    }
+
+    /// A hub whose servers are all ready.
+    pub(super) async fn started(count: usize) -> Self {
+        let mut hub = Self::new(count);
+        hub.start_all().await;
+        hub
+    }
+
+    pub(super) async fn start_all(&mut self) {
+        for at in 0..self.servers.len() {
+            self.start(at).await;
+        }
+        for at in 0..self.servers.len() {
+            self.ready(at).await;
+        }
+    }
+
+    pub(super) fn data(&self, at: usize) -> PathBuf {
+        self.folder.path().join(format!("app-{at}"))
+    }
+
+    pub(super) async fn start(&mut self, at: usize) {
+        let triad = self.try_start(at).await.unwrap();
+        let port = self.serve(at, &triad);
+        self.servers[at] = Some(Server { triad, _port: port });
+    }
+
+    pub(super) async fn try_start(&self, at: usize) -> Result<Triad, TriadError> {
+        let data_dir = self.data(at);
+        std::fs::create_dir_all(&data_dir).unwrap();
+        let config = HubServerConfig {
+            me: self.names[at].0.clone(),
+            servers: self.names.clone(),
+            key: key(),
+            data_dir,
+            heartbeat_interval: self.heartbeat_interval,
+            clock: self.clock.clone(),
+        };
+        let Some(sim) = &self.sim else { return Triad::start(config).await };
+        let other = || Arc::new(SimDisk::default());
+        let disks = Disks { root: other(), log: Arc::new(sim.clone()), snapshots: other() };
+        Triad::start_on(config, disks).await
+    }
+
+    fn serve(&self, at: usize, triad: &Triad) -> DropGuard {
+        let port = self.ports[at].try_clone().unwrap();
+        port.set_nonblocking(true).unwrap();
+        let port = tokio::net::TcpListener::from_std(port).unwrap();
+        let (me, routes, cut) = (self.names[at].0.clone(), triad.routes(), self.cut.clone());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            let mut acceptor = Acceptor::start(port, key(), me.clone());
+            loop {
+                let connection = tokio::select! {
+                    Some(connection) = acceptor.next() => connection,
+                    () = stopped.cancelled() => return,
+                };
+                let is_cut = {
+                    let (me, peer) = (me.clone(), connection.peer.id.clone());
+                    move |cut: &Option<ServerId>| cut.as_ref().is_some_and(|it| *it == me || *it == peer)
+                };
+                let served = serve_grpc(connection.stream, connection.peer, routes.clone());
+                let (stopped, mut cut) = (stopped.clone(), cut.subscribe());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = served => {}
+                        () = stopped.cancelled() => {}
+                        _ = cut.wait_for(is_cut) => {}
+                    }
+                });
+            }
+        });
+        stop.drop_guard()
+    }
+
+    pub(super) async fn ready(&self, at: usize) {
+        assert!(self.triad(at).ready(LIMIT).await, "server {at} is not ready: {:?}", self.triad(at).status());
+    }
+
+    pub(super) fn triad(&self, at: usize) -> &Triad {
+        &self.servers[at].as_ref().unwrap().triad
+    }
+
+    /// Cuts a server's connections and ends it without a hand-over.
+    pub(super) async fn kill(&mut self, at: usize) {
+        let server = self.servers[at].take().unwrap();
+        drop(server._port);
+        server.triad.stop.cancel();
+        server.triad.hub.node().kill().await;
+    }
+
+    /// Stops a server as it should be.
+    pub(super) async fn stop(&mut self, at: usize) {
+        let server = self.servers[at].take().unwrap();
+        server.triad.stop().await;
+    }
+
+    /// The leader, once one is known to itself and confirmed.
+    pub(super) async fn leader(&self) -> usize {
+        let found = async {
+            loop {
+                let leads = |it: &Option<Server>| {
+                    it.as_ref().is_some_and(|it| it.triad.hub.node().is_confirmed(Duration::from_secs(1)))
+                };
+                if let Some(at) = self.servers.iter().position(leads) {
+                    return at;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, found).await.expect("a leader")
+    }
+
+    /// Parts a server from all others, and from nobody else with `None`.
+    pub(super) fn part(&self, at: Option<usize>) {
+        self.cut.send_replace(at.map(|at| self.names[at].0.clone()));
+    }
+
+    fn channel(&self, at: usize, me: &str) -> Channel {
+        let me = ServerId::from(me);
+        let (to, address) = self.names[at].clone();
+        let connect = move |_| {
+            let (me, to, address) = (me.clone(), to.clone(), address.clone());
+            async move {
+                dial(&address, &key(), &me, &to, Protocol::Grpc, Duration::from_secs(1))
+                    .await
+                    .map(TokioIo::new)
+            }
+        };
+        tonic::transport::Endpoint::from_static("http://hub")
+            .connect_with_connector_lazy(tower::service_fn(connect))
+    }
+
+    pub(super) fn sessions(&self, at: usize) -> SessionsClient<Channel> {
+        SessionsClient::new(self.channel(at, "client")).max_decoding_message_size(64 << 20)
+    }
+
+    /// The members' service as `me`.
+    pub(super) fn members(&self, at: usize, me: &str) -> MembersClient<Channel> {
+        MembersClient::new(self.channel(at, me))
+    }
+
+    pub(super) async fn watch(
+        &self,
+        at: usize,
+        server: &str,
+        after: u64,
+    ) -> tonic::Streaming<proto::hub::v1::Event> {
+        let watch = WatchEvents { server: server.into(), after_revision: after };
+        WatchClient::new(self.channel(at, server)).events(watch).await.unwrap().into_inner()
+    }
+
+    /// Writes through whoever leads, again and again until it is acknowledged.
+    pub(super) async fn write(&self, write: Write) -> Outcome {
+        let write = WriteSessions { writes: vec![SessionWrite { write: Some(write) }] };
+        let written = self.retry(async |at| {
+            let answered = self.sessions(at).write(write.clone()).await?.into_inner();
+            Ok(answered.outcomes.into_iter().next().unwrap().outcome.unwrap())
+        });
+        written.await
+    }
+
+    pub(super) async fn load(&self, id: &str) -> Option<SessionRecord> {
+        let load = LoadSession { key: Some(session_key(id)) };
+        self.retry(async |at| Ok(self.sessions(at).load(load.clone()).await?.into_inner().session)).await
+    }
+
+    pub(super) async fn register(&self, id: &str, started_ms: u64) -> Vec<Member> {
+        let member = Member {
+            id: id.into(),
+            cluster: "app".into(),
+            address: "h:1".into(),
+            started_ms,
+            ..Member::default()
+        };
+        let register = proto::hub::v1::RegisterMember { member: Some(member) };
+        self.retry(async |at| Ok(self.members(at, id).register(register.clone()).await?.into_inner().members))
+            .await
+    }
+
+    async fn retry<T>(&self, call: impl AsyncFn(usize) -> Result<T, Status>) -> T {
+        let tried = async {
+            let mut at = self.leader().await;
+            loop {
+                match tokio::time::timeout(Duration::from_secs(6), call(at)).await {
+                    Ok(Ok(done)) => return done,
+                    Ok(Err(status)) => assert!(
+                        matches!(
+                            status.code(),
+                            Code::FailedPrecondition
+                                | Code::Unavailable
+                                | Code::Unknown
+                                | Code::Cancelled
+                                | Code::Internal
+                                | Code::DeadlineExceeded
+                        ),
+                        "{status:?}"
+                    ),
+                    Err(_late) => {}
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                at = self.leader().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, tried).await.expect("an answer in time")
+    }
+}
+
+pub(super) fn session_key(id: &str) -> SessionKey {
+    SessionKey { app: "shop".into(), id: id.into() }
+}
+
+pub(super) fn save(id: &str, base_version: u64, save_id: u64, value: &str) -> Write {
+    Write::Save(SaveSession {
+        key: Some(session_key(id)),
+        base_version,
+        save_id,
+        set: [("value".to_owned(), value.to_owned().into())].into(),
+        removed: Vec::new(),
+        owner: "app-0".into(),
+        timeout_ms: 0,
+    })
+}
+
+pub(super) fn value(record: &SessionRecord) -> String {
+    String::from_utf8(record.attributes["value"].to_vec()).unwrap()
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, waited).await.is_ok(), "not in time: {what}");
+}

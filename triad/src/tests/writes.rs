@@ -1,0 +1,99 @@
+//! Writes, reads, members and watches on healthy hubs.
+
+use super::harness::{TestHub, save, session_key, value};
+use proto::hub::v1::{
+    ClaimSession, LoadSession, RemoveSession, SessionWrite, TouchSession, WriteSessions, event::Event,
+    session_outcome::Outcome, session_write::Write,
+};
+use tonic::Code;
+
+async fn saves_and_loads(servers: usize) {
+    let hub = TestHub::started(servers).await;
+    assert_eq!(hub.write(save("s", 0, 1, "one")).await, Outcome::Version(1));
+    assert_eq!(hub.write(save("s", 0, 1, "one")).await, Outcome::Version(1), "sent again");
+    assert_eq!(hub.write(save("s", 1, 2, "two")).await, Outcome::Version(2));
+    let Outcome::Conflict(found) = hub.write(save("s", 1, 3, "three")).await else { panic!("no conflict") };
+    assert_eq!((found.version, value(&found).as_str()), (2, "two"));
+    let loaded = hub.load("s").await.unwrap();
+    assert_eq!((loaded.version, value(&loaded).as_str(), loaded.save_id), (2, "two", 2));
+    assert!(hub.load("other").await.is_none());
+    let touch = Write::Touch(TouchSession { key: Some(session_key("s")) });
+    assert_eq!(hub.write(touch).await, Outcome::Version(2));
+    let claim = Write::Claim(ClaimSession { key: Some(session_key("s")), owner: "app-1".into() });
+    let Outcome::Claimed(claimed) = hub.write(claim).await else { panic!("not claimed") };
+    assert_eq!((claimed.owner.as_str(), claimed.version), ("app-1", 2));
+    let remove = Write::Remove(RemoveSession { key: Some(session_key("s")) });
+    assert_eq!(hub.write(remove).await, Outcome::Version(0));
+    assert!(hub.load("s").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_server_saves_and_loads() {
+    saves_and_loads(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_save_and_load() {
+    saves_and_loads(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_servers_save_and_load() {
+    saves_and_loads(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_come_in_order_and_a_large_session_fits() {
+    let hub = TestHub::started(3).await;
+    let large = "x".repeat(9 << 20);
+    assert_eq!(hub.write(save("large", 0, 1, &large)).await, Outcome::Version(1));
+    assert_eq!(value(&hub.load("large").await.unwrap()).len(), 9 << 20);
+    let write = |write| SessionWrite { write: Some(write) };
+    let writes = vec![write(save("a", 0, 1, "1")), write(save("a", 1, 2, "2")), write(save("b", 4, 3, "3"))];
+    let leader = hub.leader().await;
+    let answered = hub.sessions(leader).write(WriteSessions { writes }).await.unwrap().into_inner();
+    let outcomes: Vec<_> = answered.outcomes.into_iter().map(|it| it.outcome.unwrap()).collect();
+    assert_eq!(outcomes[..2], [Outcome::Version(1), Outcome::Version(2)]);
+    assert!(matches!(outcomes[2], Outcome::Missing(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_names_the_leader() {
+    let hub = TestHub::started(3).await;
+    let leader = hub.leader().await;
+    let follower = (leader + 1) % 3;
+    let name = hub.names[leader].0.to_string();
+    let load = LoadSession { key: Some(session_key("s")) };
+    let refused = hub.sessions(follower).load(load).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(refused.metadata().get("copal-leader").unwrap(), name.as_str());
+    let bad = hub.sessions(leader).load(LoadSession { key: None }).await.unwrap_err();
+    assert_eq!((bad.code(), bad.message()), (Code::InvalidArgument, "key is missing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_hears_of_members_and_of_its_own_sessions() {
+    let hub = TestHub::started(3).await;
+    hub.register("app-0", 5).await;
+    hub.write(save("s", 0, 1, "one")).await;
+    let mut watch = hub.watch(hub.leader().await, "app-0", 0).await;
+    let first = watch.message().await.unwrap().unwrap();
+    let Some(Event::Snapshot(snapshot)) = first.event else { panic!("{first:?}") };
+    assert_eq!(snapshot.members[0].id, "app-0");
+    hub.register("app-1", 6).await;
+    let claim = Write::Claim(ClaimSession { key: Some(session_key("s")), owner: "app-1".into() });
+    hub.write(claim).await;
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let event = watch.message().await.unwrap().unwrap();
+        if !matches!(event.event, Some(Event::Alive(_))) {
+            heard.push(event);
+        }
+    }
+    assert!(matches!(&heard[0].event, Some(Event::Member(it)) if it.id == "app-1"), "{heard:?}");
+    assert!(matches!(&heard[1].event, Some(Event::SessionMoved(it)) if it.owner == "app-1"), "{heard:?}");
+    // Comes back having seen the first only.
+    let mut again = hub.watch(hub.leader().await, "app-0", heard[0].revision).await;
+    assert!(matches!(again.message().await.unwrap().unwrap().event, Some(Event::Resumed(_))));
+    assert_eq!(again.message().await.unwrap().unwrap(), heard[1]);
+}
