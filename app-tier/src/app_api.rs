@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Server};
 
 /// Largest message.
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
@@ -88,8 +88,7 @@ impl AppApi {
 
     /// The visit that a call is for.
     fn visit<T>(&self, request: &Request<T>) -> Result<Arc<Visit>, Status> {
-        let metadata =
-            |name: &'static str| request.metadata().get(name).map(|value| value.as_encoded_bytes());
+        let metadata = |name: &'static str| request.metadata().get(name).map(MetadataValue::as_encoded_bytes);
         let token = metadata("copal-token").unwrap_or_default();
         // Every token is compared, to its end: how long it takes tells nothing.
         let app =

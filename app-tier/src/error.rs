@@ -48,25 +48,30 @@ pub enum AppTierError {
         cause: io::Error,
     },
     /// An app did not get healthy.
-    #[error(
-        "app {app} on server {server} is not healthy after {waited:.1?}: expected {expected}, but {found}\n\
-         last lines of its log:\n{}",
-        tail(log)
-    )]
-    NotReady {
-        /// `host/path` of the web-app.
-        app: String,
-        /// This server.
-        server: ServerId,
-        /// How long it was waited for.
-        waited: Duration,
-        /// What a healthy app does.
-        expected: String,
-        /// What it did instead.
-        found: String,
-        /// The last lines of its output.
-        log: Vec<String>,
-    },
+    #[error(transparent)]
+    NotReady(Box<NotReady>),
+}
+
+/// An app that did not get healthy, with what it printed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "app {app} on server {server} is not healthy after {waited:.1?}: expected {expected}, but {found}\n\
+     last lines of its log:\n{}",
+    tail(log)
+)]
+pub struct NotReady {
+    /// `host/path` of the web-app.
+    pub app: String,
+    /// This server.
+    pub server: ServerId,
+    /// How long it was waited for.
+    pub waited: Duration,
+    /// What a healthy app does.
+    pub expected: String,
+    /// What it did instead.
+    pub found: String,
+    /// The last lines of its output.
+    pub log: Vec<String>,
 }
 
 fn tail(log: &[String]) -> String {

@@ -20,6 +20,9 @@ mod static_files;
 mod tier;
 mod upload;
 
-pub use error::{AppTierError, NOT_PROCESSED};
+pub use error::{AppTierError, NOT_PROCESSED, NotReady};
 pub use session::SessionStats;
 pub use tier::{AppTier, AppTierConfig};
+
+#[cfg(test)]
+mod tests;

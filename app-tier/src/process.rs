@@ -11,7 +11,7 @@ pub(crate) use pid_file::PidFile;
 pub(crate) use run_dir::RunDir;
 
 use crate::{
-    error::{AppTierError, RequestError},
+    error::{AppTierError, NotReady, RequestError},
     proxy::Backend,
     spec::Spec,
 };
@@ -128,14 +128,14 @@ impl Processes {
             }
             drop(settled);
             let found = instance.state.borrow().describe();
-            return Err(AppTierError::NotReady {
+            return Err(AppTierError::NotReady(Box::new(NotReady {
                 app: self.app.clone(),
                 server: server.clone(),
                 waited: began.elapsed(),
                 expected: self.expected.clone(),
                 found,
                 log: instance.output.tail(),
-            });
+            })));
         }
         Ok(())
     }

@@ -9,3 +9,6 @@ pub(crate) use answer::Pause;
 pub(crate) use backend::Backend;
 pub(crate) use headers::{REQUEST, SESSION_ID, end_to_end};
 pub(crate) use target::Target;
+
+#[cfg(test)]
+mod tests;

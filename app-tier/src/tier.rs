@@ -101,15 +101,17 @@ impl AppTier {
         let apps: Vec<_> = starting.apps.into_iter().map(|(_, app)| app).collect();
         tokio::spawn(sweep(apps.clone(), end.clone()));
         let front = Arc::new(Front::new(Hosts::new(hosts), server, shutdown));
+        let (link, run_dir) = (starting.link, starting.run_dir);
+        let shutdown_wait_max = server.shutdown_wait_max;
         let inner = Inner {
-            me: config.me.clone(),
+            me: config.me,
             front,
             apps,
-            link: starting.link,
+            link,
             connections: TaskTracker::new(),
-            shutdown_wait_max: server.shutdown_wait_max,
+            shutdown_wait_max,
             end,
-            _run_dir: starting.run_dir,
+            _run_dir: run_dir,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -163,6 +165,13 @@ impl AppTier {
             (inner.apps.iter().map(last_saves), inner.apps.iter().map(|app| app.processes.stop()));
         tokio::join!(join_all(saved), join_all(stopped));
         inner.end.cancel();
+    }
+}
+
+/// Without a stop: the processes are killed when the last of their tasks is gone.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end.cancel();
     }
 }
 

@@ -115,3 +115,6 @@ async fn is_there(hub: &Path) -> bool {
         Ok(Ok(_)) | Err(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,12 +48,21 @@ struct State {
     loaded: Option<HashMap<String, Bytes>>,
     set: HashMap<String, Bytes>,
     removed: BTreeSet<String>,
+    /// A local session has another id than the browser knows.
+    renamed: bool,
     over: bool,
 }
 
 impl Session {
     pub(crate) fn new(store: Store, call: Call) -> Self {
-        let state = State { call, loaded: None, set: HashMap::new(), removed: BTreeSet::new(), over: false };
+        let state = State {
+            call,
+            loaded: None,
+            set: HashMap::new(),
+            removed: BTreeSet::new(),
+            renamed: false,
+            over: false,
+        };
         Self { inner: Arc::new(Inner { store, state: Mutex::new(state) }) }
     }
 
@@ -137,6 +146,7 @@ impl Session {
             Store::Memory(memory) => {
                 memory.remove(&state.call.session);
                 state.call.session = Memory::fresh_id();
+                state.renamed = true;
             }
             Store::Nowhere => return Err(SessionError::NoSession),
         }
@@ -156,6 +166,7 @@ impl Session {
             Store::Memory(memory) => {
                 let attributes = memory.remove(&state.call.session);
                 state.call.session = Memory::fresh_id();
+                state.renamed = true;
                 memory.update(&state.call.session, attributes, Vec::new());
             }
             Store::Nowhere => return Err(SessionError::NoSession),
@@ -168,7 +179,8 @@ impl Session {
         let mut state = self.inner.state.lock().await;
         state.over = true;
         let changed = self.send(&mut state).await?;
-        let local = matches!(self.inner.store, Store::Memory(_)) && (changed || state.loaded.is_some());
+        let local = matches!(self.inner.store, Store::Memory(_))
+            && (changed || state.renamed || state.loaded.is_some());
         Ok(local.then(|| state.call.session.clone()))
     }
 

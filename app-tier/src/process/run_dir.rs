@@ -105,9 +105,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let long = data.path().join("x".repeat(90));
         fs::create_dir(&long).unwrap();
-        let killed = RunDir::make(&long).unwrap();
+        let killed = std::mem::ManuallyDrop::new(RunDir::make(&long).unwrap());
         let left = killed.path.clone();
-        std::mem::forget(killed);
         let run = RunDir::make(&long).unwrap();
         assert!(!left.exists());
         drop(run);

@@ -174,6 +174,16 @@ impl Sessions {
         }
     }
 
+    /// How long the hub keeps a session of which it hears nothing: `session-timeout` and the time that may lie between a use and
+    /// the next touch, so that no session expires early.
+    pub(super) fn hub_timeout_ms(&self) -> u64 {
+        let timeout = self.config.session.session_timeout;
+        if timeout.is_zero() {
+            return 0;
+        }
+        u64::try_from((timeout + touch_interval(timeout)).as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// A request uses the session: tells the hub once in a while, so that it does not expire there.
     pub(super) fn touch(self: &Arc<Self>, entry: &Arc<Entry>) {
         let now = self.clock.now();
@@ -184,7 +194,7 @@ impl Sessions {
             if timeout.is_zero() || idle <= timeout {
                 state.used = now;
             }
-            let due = now.saturating_duration_since(state.touched) >= (timeout / 10).max(TOUCH_MIN);
+            let due = now.saturating_duration_since(state.touched) >= touch_interval(timeout);
             let useful =
                 state.known && state.replica.exists() && !state.replica.is_local() && !timeout.is_zero();
             if !(due && useful && self.hub.is_some() && !self.link.is_lost()) {
@@ -206,4 +216,8 @@ impl Sessions {
             Err(cause) => tracing::debug!(%cause, "a session could not be touched"),
         }
     }
+}
+
+fn touch_interval(timeout: Duration) -> Duration {
+    (timeout / 10).max(TOUCH_MIN)
 }

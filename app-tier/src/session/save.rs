@@ -38,7 +38,7 @@ impl Sessions {
                 tokio::pin!(outcome);
                 // Registered before the state is looked at: no outcome is missed.
                 outcome.as_mut().enable();
-                if let Some(done) = self.settled(entry, sequence, generation) {
+                if let Some(done) = Self::settled(entry, sequence, generation) {
                     return done;
                 }
                 self.save_in_background(entry);
@@ -55,7 +55,7 @@ impl Sessions {
     }
 
     /// What became of the changes up to `sequence`; `None` while they are on their way.
-    fn settled(&self, entry: &Entry, sequence: u64, generation: u64) -> Option<Result<(), SessionError>> {
+    fn settled(entry: &Entry, sequence: u64, generation: u64) -> Option<Result<(), SessionError>> {
         let state = entry.state();
         if state.removed || state.replica.has_dropped(generation) {
             return Some(Err(state.refused.clone().unwrap_or(SessionError::Stale)));
@@ -116,7 +116,6 @@ impl Sessions {
     }
 
     fn wire(&self, entry: &Entry, save: Save) -> SaveSession {
-        let timeout = self.config.session.session_timeout.as_millis();
         SaveSession {
             key: Some(self.key(&entry.id)),
             base_version: save.base_version,
@@ -124,7 +123,7 @@ impl Sessions {
             set: save.set,
             removed: save.removed,
             owner: self.config.me.as_str().to_owned(),
-            timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+            timeout_ms: self.hub_timeout_ms(),
         }
     }
 

@@ -401,7 +401,6 @@ impl Visit {
         let epoch = sessions.link.epoch();
         let limit = sessions.config.session.save_timeout;
         if let Some(hub) = &sessions.hub {
-            let timeout = sessions.config.session.session_timeout.as_millis();
             let save = SaveSession {
                 key: Some(key),
                 base_version: 0,
@@ -409,7 +408,7 @@ impl Visit {
                 set: attributes.clone(),
                 removed: Vec::new(),
                 owner: sessions.config.me.as_str().to_owned(),
-                timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+                timeout_ms: sessions.hub_timeout_ms(),
             };
             match hub.write(Write::Save(save), limit).await? {
                 Outcome::Version(_) => {}

@@ -1,7 +1,6 @@
 //! A folder, asked over its `App` face.
 
 use super::*;
-use crate::body;
 use http::request::Builder;
 use std::fs;
 
@@ -38,7 +37,7 @@ fn site() -> Site {
 
 impl Site {
     async fn ask(&self, request: Builder) -> Result<Response, RequestError> {
-        self.files.call("", request.body(body::empty()).unwrap()).await
+        self.files.call("", request.body(empty()).unwrap()).await
     }
 
     async fn status(&self, path: &str) -> u16 {
