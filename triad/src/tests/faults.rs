@@ -254,3 +254,43 @@ async fn a_folder_of_another_hub_and_half_a_folder_are_refused() {
     let refused = hub.try_start(0).await.unwrap_err().to_string();
     assert!(refused.contains("a hub of app-0; the configuration has app-0, app-1"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_hub_of_two_either_may_lose_its_data() {
+    let mut hub = TestHub::started(2).await;
+    write_versions(&hub, "s", 0, 3).await;
+    for (round, lost) in [0, 1].into_iter().enumerate() {
+        for at in 0..2 {
+            hub.kill(at).await;
+        }
+        std::fs::remove_dir_all(hub.data(lost)).unwrap();
+        hub.start_all().await;
+        assert_version(&hub, "s", 3 + 2 * round as u64).await;
+        write_versions(&hub, "s", 3 + 2 * round as u64, 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_majority_refuses_more_than_it_may_hold() {
+    let mut hub = TestHub::started(3).await;
+    let leader = hub.leader().await;
+    for at in (0..3).filter(|&at| at != leader) {
+        hub.kill(at).await;
+    }
+    let command = || vec![crate::command::session(SessionWrite { write: Some(save("s", 0, 1, "one")) })];
+    let services = hub.triad(leader).hub.clone();
+    let held = tokio::spawn(async move { services.propose(command(), 100 << 20).await });
+    let mut refused = None;
+    until("a refusal", || {
+        let services = hub.triad(leader).hub.clone();
+        refused =
+            futures_util::FutureExt::now_or_never(
+                async move { services.propose(command(), 100 << 20).await },
+            );
+        refused.is_some()
+    })
+    .await;
+    assert_eq!(refused.unwrap().unwrap_err().code(), Code::ResourceExhausted);
+    let late = held.await.unwrap().unwrap_err();
+    assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Unavailable), "{late:?}");
+}
