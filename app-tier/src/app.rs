@@ -24,11 +24,11 @@ pub(crate) struct Deployed {
     /// What answers.
     pub(crate) app: Arc<dyn App>,
 }
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use common::config::{CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig};
-    use std::time::Duration;
+    use common::config::SessionConfig;
 
     #[derive(Debug)]
     struct Nothing;
@@ -46,23 +46,6 @@ pub(crate) mod tests {
 
     /// `session-config` with its defaults.
     pub(crate) fn session_config() -> SessionConfig {
-        SessionConfig {
-            use_persistent_store: true,
-            always_save_session: false,
-            session_timeout: Duration::from_secs(30 * 60),
-            session_max: 8192,
-            save_mode: SaveMode::BeforeResponse,
-            reuse_session_id: true,
-            save_timeout: Duration::from_secs(2),
-            on_hub_loss: OnHubLoss::Serve,
-            cookie: CookieConfig {
-                path: "/".to_owned(),
-                domain: None,
-                secure: CookieSecure::Auto,
-                http_only: true,
-                same_site: SameSite::Lax,
-                max_age: None,
-            },
-        }
+        SessionConfig::default()
     }
 }

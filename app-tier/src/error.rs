@@ -1,7 +1,10 @@
 //! What goes wrong: with the app-tier as a whole ([`AppTierError`]), and with one request ([`RequestError`], the only place
 //! that maps an error to an HTTP status).
 
-use crate::body::{Response, full};
+use crate::{
+    body::{Response, full},
+    session::SessionError,
+};
 use common::id::ServerId;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::{io, path::PathBuf, time::Duration};
@@ -108,7 +111,7 @@ pub(crate) enum RequestError {
     },
     /// The session could not be made safe, or was found stale: the app's answer must not be given.
     #[error("session: {0}")]
-    Session(#[from] crate::session::SessionError),
+    Session(#[from] SessionError),
     /// A file could not be read.
     #[error("reading a file: {0}")]
     File(#[from] io::Error),

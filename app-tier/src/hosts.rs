@@ -68,19 +68,14 @@ pub(crate) fn host_name(request: &Parts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::tests::{deployed, session_config};
-    use common::config::WebApp;
+    use crate::app::tests::deployed;
 
     fn host(id: &str, aliases: &[&str], regexp: Option<&str>) -> Host {
         Host {
             id: id.to_owned(),
             aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
             regexp: regexp.map(|text| regex::Regex::new(text).unwrap()),
-            web_apps: vec![WebApp {
-                id: String::new(),
-                root_directory: "/".into(),
-                session: session_config(),
-            }],
+            web_apps: Vec::new(),
             dispatch: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! `process`, `proxy`), with its session (`session`, docs/sessions.md) saved before the answer leaves.
 
 mod app;
+mod app_api;
 mod body;
 mod error;
 mod health;
@@ -15,8 +16,10 @@ mod proxy;
 mod serve;
 mod session;
 mod spec;
+mod static_files;
 mod tier;
 mod upload;
 
 pub use error::{AppTierError, NOT_PROCESSED};
+pub use session::SessionStats;
 pub use tier::{AppTier, AppTierConfig};

@@ -1,29 +1,44 @@
-//! An app that is a process: static files first, if it has any, then the process.
+//! An app that is a process: static files first, if it has any, then the process with the request's session.
 
 use crate::{
     app::App,
     body::{Request, Response},
     error::RequestError,
     process::Processes,
-    proxy::{SESSION_ID, end_to_end},
+    proxy::{REQUEST, SESSION_ID, end_to_end},
+    session::{Sessions, Visit},
+    static_files::StaticFiles,
 };
 use futures_util::future::BoxFuture;
-use http::header;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::BodyExt;
+use std::sync::Arc;
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// An app with processes.
 #[derive(Debug)]
 pub(crate) struct ProcessApp {
+    pub(crate) statics: Option<StaticFiles>,
     pub(crate) processes: Processes,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl App for ProcessApp {
     fn call<'a>(
         &'a self,
-        _prefix: &'a str,
+        prefix: &'a str,
         request: Request,
     ) -> BoxFuture<'a, Result<Response, RequestError>> {
-        Box::pin(self.forward(request))
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            if let Some(statics) = &self.statics
+                && let Some(response) = statics.find(prefix, &parts).await?
+            {
+                return Ok(response);
+            }
+            self.forward(Request::from_parts(parts, body)).await
+        })
     }
 }
 
@@ -32,11 +47,26 @@ impl ProcessApp {
         let backend = self.processes.pick()?;
         let headers = request.headers_mut();
         end_to_end(headers);
-        headers.remove(SESSION_ID);
         // Answered by this server; the process gets a plain body.
         headers.remove(header::EXPECT);
+        let guard = Visit::begin(&self.sessions, headers, is_secure(headers));
+        headers.insert(SESSION_ID, name(guard.session_id()));
+        headers.insert(REQUEST, name(&guard.handle()));
         let mut response = backend.send(request).await?;
         end_to_end(response.headers_mut());
+        if let Some(cookie) = guard.visit().finish().await? {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        response.body_mut().on_end(Box::new(guard));
         Ok(response.map(BodyExt::boxed_unsync))
     }
+}
+
+/// By the web-tier's word: on this connection it is believed.
+fn is_secure(headers: &HeaderMap) -> bool {
+    headers.get(FORWARDED_PROTO).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+fn name(id: &str) -> HeaderValue {
+    HeaderValue::from_str(id).expect("session ids and handles are of letters, digits, `_` and `-`")
 }

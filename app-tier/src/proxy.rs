@@ -5,7 +5,7 @@ mod backend;
 mod headers;
 mod target;
 
-pub(crate) use answer::{Ending, Pause};
+pub(crate) use answer::Pause;
 pub(crate) use backend::Backend;
-pub(crate) use headers::{SESSION_ID, end_to_end};
+pub(crate) use headers::{REQUEST, SESSION_ID, end_to_end};
 pub(crate) use target::Target;

@@ -84,16 +84,7 @@ impl Front {
 
     async fn answer(&self, request: http::Request<Incoming>) -> Response {
         let request = request.map(|body| Upload::new(body, self.socket_timeout).boxed_unsync());
-        let method = request.method().clone();
-        match self.route(request).await {
-            Ok(response) => response,
-            Err(cause) => {
-                if cause.status().is_server_error() {
-                    tracing::warn!(%cause, %method, status = cause.status().as_u16(), "request failed");
-                }
-                cause.response()
-            }
-        }
+        self.route(request).await.unwrap_or_else(|cause| cause.response())
     }
 
     async fn route(&self, request: Request) -> Result<Response, RequestError> {
@@ -103,14 +94,21 @@ impl Front {
         let (parts, body) = request.into_parts();
         let path = decode(parts.uri.path())?;
         let deployed = self.hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
-        deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await
+        let method = parts.method.clone();
+        let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;
+        if let Err(cause) = &answered
+            && cause.status().is_server_error()
+        {
+            tracing::warn!(app = %deployed.name, %cause, %method, status = cause.status().as_u16(), "request failed");
+        }
+        answered
     }
 }
 
 /// A path, percent-decoded once, as it is matched with web-apps and files.
 ///
 /// # Errors
-/// [`RequestError::BadTarget`]: not a path, an invalid escape, NUL, or not UTF-8.
+/// [`RequestError::BadTarget`]: not a path, an invalid escape, or NUL.
 pub(crate) fn decode(path: &str) -> Result<String, RequestError> {
     if !path.starts_with('/') {
         return Err(RequestError::BadTarget("the target is not a path"));
@@ -121,8 +119,8 @@ pub(crate) fn decode(path: &str) -> Result<String, RequestError> {
     if bytes.iter().enumerate().any(|(at, byte)| *byte == b'%' && !whole(at)) {
         return Err(RequestError::BadTarget("invalid percent-escape"));
     }
-    let decoded = percent_decode_str(path).decode_utf8();
-    let decoded = decoded.map_err(|_| RequestError::BadTarget("the path is not UTF-8"))?;
+    // Other encodings are for apps to know: they get the target as it is.
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
     if decoded.contains('\0') {
         return Err(RequestError::BadTarget("NUL in the path"));
     }

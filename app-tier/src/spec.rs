@@ -1,15 +1,19 @@
 //! What an app's folder says of it: its `app.yaml`, or static files without one.
 
 use crate::error::AppTierError;
+use common::config::{Health, Listen, LoadOptions, SessionOverrides, load_app_yaml};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
+/// The file that describes an app.
+pub(crate) const FILE: &str = "app.yaml";
+
 /// An app as its `app.yaml` has it (design/APPS.md).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Spec {
-    /// `static`: the folder that the server itself serves, inside the root.
+    /// `static`: the folder that the server itself serves.
     pub(crate) static_dir: Option<PathBuf>,
     /// `command`: program and arguments; empty = static files only.
     pub(crate) command: Vec<String>,
@@ -23,32 +27,8 @@ pub(crate) struct Spec {
     pub(crate) instances: usize,
     /// `stop-timeout`: from SIGTERM to SIGKILL.
     pub(crate) stop_timeout: Duration,
-}
-
-/// Where the process listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listen {
-    /// On the loopback port `PORT`.
-    Tcp,
-    /// On the Unix socket `SOCKET`.
-    Unix,
-}
-
-/// When a process counts as healthy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Health {
-    /// A GET of this path is answered with 2xx; without one, the process accepts connections.
-    pub(crate) path: Option<String>,
-    /// Time between two checks.
-    pub(crate) interval: Duration,
-    /// How long a starting process may take.
-    pub(crate) start_timeout: Duration,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { path: None, interval: Duration::from_secs(5), start_timeout: Duration::from_secs(30) }
-    }
+    /// `session`: beneath what the cluster's file says.
+    pub(crate) session: SessionOverrides,
 }
 
 impl Default for Spec {
@@ -58,15 +38,17 @@ impl Default for Spec {
             command: Vec::new(),
             listen: Listen::Tcp,
             env: Vec::new(),
-            health: Health::default(),
+            health: Health {
+                path: None,
+                interval: Duration::from_secs(5),
+                start_timeout: Duration::from_secs(30),
+            },
             instances: 1,
             stop_timeout: Duration::from_secs(15),
+            session: SessionOverrides::default(),
         }
     }
 }
-
-/// The file that describes an app.
-pub(crate) const FILE: &str = "app.yaml";
 
 /// Reads the `app.yaml` of the app in `root`; without one the app is the folder's files.
 ///
@@ -75,11 +57,19 @@ pub(crate) const FILE: &str = "app.yaml";
 pub(crate) fn load(app: &str, root: &Path) -> Result<Spec, AppTierError> {
     let file = root.join(FILE);
     if !file.exists() {
-        return Ok(Spec { static_dir: Some(PathBuf::from(".")), ..Spec::default() });
+        return Ok(Spec { static_dir: Some(root.to_owned()), ..Spec::default() });
     }
-    // The one conversion from `common::config::app_yaml` belongs here.
-    Err(AppTierError::AppYaml {
-        app: app.to_owned(),
-        text: format!("{}: reading app.yaml is not wired yet", file.display()),
+    let read = load_app_yaml(&file, &LoadOptions::from_environment());
+    let yaml =
+        read.map_err(|errors| AppTierError::AppYaml { app: app.to_owned(), text: errors.to_string() })?;
+    Ok(Spec {
+        static_dir: yaml.static_dir,
+        command: yaml.command,
+        listen: yaml.listen,
+        env: yaml.env,
+        health: yaml.health,
+        instances: yaml.instances,
+        stop_timeout: yaml.stop_timeout,
+        session: yaml.session,
     })
 }

@@ -2,21 +2,29 @@
 
 use crate::{
     app::{App, Deployed},
+    app_api::AppApi,
     error::AppTierError,
     hosts::Hosts,
     process::{Launch, PidFile, Processes, RunDir},
     process_app::ProcessApp,
     serve::Front,
-    spec,
+    session::{Link, SessionHub, SessionStats, Sessions, SessionsConfig},
+    spec::{self, Spec},
+    static_files::StaticFiles,
 };
 use common::{
     clock::Clock,
     cluster_port::Peer,
-    config::{Config, Host, WebApp},
+    config::{Cluster, Config, Host, Server, WebApp},
     id::ServerId,
 };
-use proto::hub::v1::Event;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use futures_util::future::join_all;
+use proto::hub::v1::{Event, event};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -49,10 +57,21 @@ pub struct AppTier {
 struct Inner {
     me: ServerId,
     front: Arc<Front>,
-    processes: Vec<Arc<ProcessApp>>,
+    apps: Vec<Arc<ProcessApp>>,
+    link: Arc<Link>,
     connections: TaskTracker,
     shutdown_wait_max: Duration,
+    /// Cancelled at the very end: the app API and the background tasks.
+    end: CancellationToken,
+    /// Held for its Drop: it removes the sockets.
+    _run_dir: Arc<RunDir>,
 }
+
+/// Time between two looks for sessions that nobody uses any more.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The least time that the last saves get at a stop.
+const LAST_SAVES_MIN: Duration = Duration::from_secs(5);
 
 impl AppTier {
     /// Reads every app of this server's cluster, starts their processes and returns; needs a running tokio runtime. When
@@ -63,39 +82,54 @@ impl AppTier {
     pub fn start(config: AppTierConfig, shutdown: CancellationToken) -> Result<Self, AppTierError> {
         let unknown = || AppTierError::UnknownServer(config.me.clone());
         let (cluster, server) = config.config.server(&config.me).ok_or_else(unknown)?;
-        let pids = Arc::new(PidFile::open(&config.data_dir)?);
-        let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
-        let mut starting = Starting {
-            config: &config,
-            run_dir,
-            pids,
-            answer_timeout: server.balance_socket_timeout,
-            processes: Vec::new(),
-        };
+        let mut starting = Starting::new(&config, cluster, server)?;
         let mut hosts = Vec::new();
         for host in &cluster.hosts {
-            let mut apps = Vec::new();
-            for web_app in &host.web_apps {
-                apps.push(Arc::new(starting.deploy(host, web_app)?));
-            }
-            hosts.push((host.clone(), apps));
+            let web_apps = host.web_apps.iter().map(|web_app| starting.read(host, web_app));
+            hosts.push((host.clone(), web_apps.collect::<Result<Vec<_>, _>>()?));
         }
+        // Every file has been read without an error: now processes may start.
+        let hosts: Vec<_> = hosts
+            .into_iter()
+            .map(|(host, plans)| (host, plans.into_iter().map(|plan| starting.deploy(plan)).collect()))
+            .collect();
+        let end = CancellationToken::new();
+        let api = AppApi::new(
+            starting.apps.iter().map(|(token, app)| (token.clone(), app.sessions.clone())).collect(),
+        );
+        api.serve(starting.run_dir.socket(API), end.clone())?;
+        let apps: Vec<_> = starting.apps.into_iter().map(|(_, app)| app).collect();
+        tokio::spawn(sweep(apps.clone(), end.clone()));
         let front = Arc::new(Front::new(Hosts::new(hosts), server, shutdown));
-        Ok(Self {
-            inner: Arc::new(Inner {
-                me: config.me.clone(),
-                front,
-                processes: starting.processes,
-                connections: TaskTracker::new(),
-                shutdown_wait_max: server.shutdown_wait_max,
-            }),
-        })
+        let inner = Inner {
+            me: config.me.clone(),
+            front,
+            apps,
+            link: starting.link,
+            connections: TaskTracker::new(),
+            shutdown_wait_max: server.shutdown_wait_max,
+            end,
+            _run_dir: starting.run_dir,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Follows the hub's events (of [`Hub::watch`]) until they end: what they say decides which sessions in memory may be
     /// served without asking the hub.
     pub fn follow(&self, mut events: mpsc::Receiver<Event>) {
-        tokio::spawn(async move { while events.recv().await.is_some() {} });
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            while let Some(Some(event)) = inner.end.run_until_cancelled(events.recv()).await {
+                if let Some(event) = event.event {
+                    inner.heard(&event);
+                }
+            }
+        });
+    }
+
+    /// The sessions of each process app, in numbers.
+    pub fn sessions(&self) -> Vec<SessionStats> {
+        self.inner.apps.iter().map(|app| app.sessions.stats()).collect()
     }
 
     /// Waits until every app process is healthy.
@@ -104,7 +138,7 @@ impl AppTier {
     /// [`AppTierError::NotReady`] past `timeout`, or as soon as a process has failed to start three times on end.
     pub async fn ready(&self, timeout: Duration) -> Result<(), AppTierError> {
         let began = tokio::time::Instant::now();
-        for app in &self.inner.processes {
+        for app in &self.inner.apps {
             app.processes.ready(&self.inner.me, timeout.saturating_sub(began.elapsed())).await?;
         }
         Ok(())
@@ -125,45 +159,138 @@ impl AppTier {
             tracing::warn!(connections = inner.connections.len(), waited = ?inner.shutdown_wait_max, "closing connections whose requests did not end");
         }
         inner.front.abort.cancel();
-        for app in &inner.processes {
-            app.processes.stop().await;
+        let (saved, stopped) =
+            (inner.apps.iter().map(last_saves), inner.apps.iter().map(|app| app.processes.stop()));
+        tokio::join!(join_all(saved), join_all(stopped));
+        inner.end.cancel();
+    }
+}
+
+impl Inner {
+    fn heard(&self, event: &event::Event) {
+        if let event::Event::SessionMoved(moved) = event
+            && let Some(key) = &moved.key
+        {
+            for app in self.apps.iter().filter(|app| app.sessions.app() == key.app) {
+                app.sessions.moved(&key.id);
+            }
+        }
+        self.link.heard(event);
+    }
+}
+
+async fn last_saves(app: &Arc<ProcessApp>) {
+    let limit = app.sessions.save_timeout().max(LAST_SAVES_MIN);
+    let unsaved = app.sessions.save_all(limit).await;
+    if unsaved > 0 {
+        tracing::error!(
+            app = app.sessions.app(),
+            unsaved,
+            ?limit,
+            "stopping with sessions that the hub does not have: their last changes are lost"
+        );
+    }
+}
+
+async fn sweep(apps: Vec<Arc<ProcessApp>>, end: CancellationToken) {
+    while end.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+        for app in &apps {
+            app.sessions.sweep();
         }
     }
 }
 
+/// The app API's socket in the folder of sockets.
+const API: &str = "api";
+
 /// What deploying the apps needs and gathers.
 struct Starting<'a> {
     config: &'a AppTierConfig,
+    cluster: &'a Cluster,
+    server: &'a Server,
     run_dir: Arc<RunDir>,
     pids: Arc<PidFile>,
-    answer_timeout: Duration,
-    processes: Vec<Arc<ProcessApp>>,
+    link: Arc<Link>,
+    /// With their tokens.
+    apps: Vec<(String, Arc<ProcessApp>)>,
 }
 
-impl Starting<'_> {
-    fn deploy(&mut self, host: &Host, web_app: &WebApp) -> Result<Deployed, AppTierError> {
+/// A web-app whose files have been read.
+struct Plan {
+    name: String,
+    key: String,
+    web_app: WebApp,
+    root: PathBuf,
+    statics: Option<PathBuf>,
+    spec: Spec,
+}
+
+impl<'a> Starting<'a> {
+    fn new(
+        config: &'a AppTierConfig,
+        cluster: &'a Cluster,
+        server: &'a Server,
+    ) -> Result<Self, AppTierError> {
+        let pids = Arc::new(PidFile::open(&config.data_dir)?);
+        let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
+        let link = Arc::new(Link::new(config.clock.clone()));
+        Ok(Self { config, cluster, server, run_dir, pids, link, apps: Vec::new() })
+    }
+
+    fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
         let host_name = if host.id.is_empty() { "default" } else { &host.id };
         let name = format!("{host_name}{}", if web_app.id.is_empty() { "/" } else { &web_app.id });
-        let root = web_app.root_directory.canonicalize().map_err(|cause| AppTierError::Root {
-            app: name.clone(),
-            root: web_app.root_directory.clone(),
-            cause,
-        })?;
+        let folder = |path: &Path| {
+            path.canonicalize().map_err(|cause| AppTierError::Root {
+                app: name.clone(),
+                root: path.to_owned(),
+                cause,
+            })
+        };
+        let root = folder(&web_app.root_directory)?;
         let spec = spec::load(&name, &root)?;
+        let statics = spec.static_dir.as_ref().map(|dir| folder(dir)).transpose()?;
+        // The same on every server of the cluster, and after every restart.
+        let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
+        Ok(Plan { name, key, web_app: web_app.clone(), root, statics, spec })
+    }
+
+    fn deploy(&mut self, plan: Plan) -> Arc<Deployed> {
+        let path = plan.web_app.id.clone();
+        let name = plan.name.clone();
+        let statics = plan.statics.clone().map(StaticFiles::new);
+        let app: Arc<dyn App> = match statics {
+            statics if !plan.spec.command.is_empty() => self.process(plan, statics),
+            Some(statics) => Arc::new(statics),
+            None => Arc::new(StaticFiles::new(plan.root)),
+        };
+        Arc::new(Deployed { name, path, app })
+    }
+
+    fn process(&mut self, plan: Plan, statics: Option<StaticFiles>) -> Arc<ProcessApp> {
+        let sessions = SessionsConfig {
+            app: plan.key,
+            me: self.config.me.clone(),
+            index: self.server.index,
+            cookie_name: self.cluster.session_cookie.clone(),
+            session: plan.web_app.session_with(&plan.spec.session),
+        };
+        let hub = self.config.hub.clone().map(|hub| Arc::new(hub) as Arc<dyn SessionHub>);
+        let sessions = Sessions::new(sessions, hub, self.link.clone(), self.config.clock.clone());
+        let token = format!("{:032x}", rand::random::<u128>());
         let launch = Launch {
-            root,
-            app: name.clone(),
-            socket_name: format!("app-{}", self.processes.len()),
+            root: plan.root,
+            app: plan.name.clone(),
+            socket_name: format!("app-{}", self.apps.len()),
             server: self.config.me.clone(),
-            hub: self.run_dir.socket("api"),
-            token: format!("{:032x}", rand::random::<u128>()),
+            hub: self.run_dir.socket(API),
+            token: token.clone(),
             run_dir: self.run_dir.clone(),
             pids: self.pids.clone(),
         };
-        let processes = Processes::start(&name, &spec, &launch, self.answer_timeout);
-        let app = Arc::new(ProcessApp { processes });
-        self.processes.push(app.clone());
-        let app: Arc<dyn App> = app;
-        Ok(Deployed { name, path: web_app.id.clone(), app })
+        let processes = Processes::start(&plan.name, &plan.spec, &launch, self.server.balance_socket_timeout);
+        let app = Arc::new(ProcessApp { statics, processes, sessions: Arc::new(sessions) });
+        self.apps.push((token, app.clone()));
+        app
     }
 }

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! What a Rust app links to run under Copal: the user's session as an axum extractor, and a server that does what Copal expects
+//! of an app's process.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use sdk::{Session, SessionError};
+//!
+//! async fn count(session: Session) -> Result<String, SessionError> {
+//!     let count = session.get::<u64>("count").await?.unwrap_or(0) + 1;
+//!     session.set("count", &count).await?;
+//!     Ok(format!("count {count}\n"))
+//! }
+//!
+//! # async fn run() -> Result<(), sdk::ServeError> {
+//! sdk::serve(Router::new().route("/count", get(count))).await
+//! # }
+//! ```
+//!
+//! The session is loaded when a handler first asks for it; its changes are sent together when the handler has returned, and Copal
+//! has them safe before the answer leaves (docs/sessions.md).
+
+mod environment;
+mod error;
+mod layer;
+mod memory;
+mod remote;
+mod serve;
+mod session;
+
+pub use environment::{Environment, Listen};
+pub use error::{ServeError, SessionError};
+pub use layer::{SessionLayer, SessionService};
+pub use serve::{serve, serve_in};
+pub use session::Session;

@@ -27,9 +27,9 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the command line's own answer")]
 pub(crate) fn read(arguments: &FileArguments) -> Result<Config, ExitCode> {
     let options = LoadOptions {
-        environment: std::env::vars().collect(),
         data_dir: arguments.data_dir.clone(),
         port_offset: arguments.port_offset,
+        ..LoadOptions::from_environment()
     };
     match load(&arguments.conf, &options) {
         Ok(loaded) => {

@@ -16,7 +16,7 @@ pub(crate) async fn serve(mut acceptor: Acceptor, app_tier: Option<Arc<AppTier>>
             }
             (Protocol::Grpc, _, Some(routes)) => {
                 let routes = routes.clone();
-                tokio::spawn(async move { triad::serve_grpc(stream, routes).await });
+                tokio::spawn(async move { triad::serve_grpc(stream, peer, routes).await });
             }
             (protocol, _, _) => {
                 tracing::warn!(peer = %peer.id, ?protocol, "closed: this server does not play that role; do the files agree?");

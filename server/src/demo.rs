@@ -41,7 +41,10 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
 
 /// The hidden `copal demo-app`: the counter app, so that the one binary is the whole demo.
 pub(crate) fn run_app() -> ExitCode {
-    match counter::main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(counter::run()).map_err(Into::into));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -53,11 +56,7 @@ pub(crate) fn run_app() -> ExitCode {
 fn prepare(arguments: &DemoArguments) -> anyhow::Result<Demo> {
     let folder = std::path::absolute(&arguments.data_dir)?;
     let file = files::write(&folder)?;
-    let options = LoadOptions {
-        environment: std::env::vars().collect(),
-        data_dir: None,
-        port_offset: arguments.port_offset,
-    };
+    let options = LoadOptions { port_offset: arguments.port_offset, ..LoadOptions::from_environment() };
     Ok(Demo { config: load(&file, &options)?.config, file, folder })
 }
 

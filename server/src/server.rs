@@ -11,11 +11,11 @@ use common::{
 };
 use proto::hub::v1::{Member, MemberState};
 use std::{sync::Arc, time::Duration};
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use triad::{HubServerConfig, Triad};
 use triad_client::{Hub, HubConfig, Membership, WatchTask};
-use web_tier::{WebTier, WebTierConfig};
+use web_tier::{Bound, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
 const APPS_READY_MAX: Duration = Duration::from_secs(120);
@@ -71,10 +71,7 @@ impl RunningServer {
         let mut listeners: Vec<_> =
             public.addresses().iter().map(|address| format!("{id}  http://{address}/")).collect();
         listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
-        let web_tier = WebTier::start(
-            WebTierConfig { config: config.clone(), me: id.clone(), key, members: watch.members },
-            public,
-        )?;
+        let web_tier = start_web_tier(&config, &id, public, key, watch.members)?;
         Ok(Self {
             config: config.clone(),
             member: member(&config, cluster, server),
@@ -193,6 +190,21 @@ fn start_app_tier(
         CancellationToken::new(),
     )?;
     Ok(Some(Arc::new(app_tier)))
+}
+
+/// A server without public listeners is no web-tier.
+fn start_web_tier(
+    config: &Arc<Config>,
+    id: &ServerId,
+    bound: Bound,
+    key: ClusterKey,
+    members: watch::Receiver<Arc<Vec<Member>>>,
+) -> anyhow::Result<Option<WebTier>> {
+    if bound.addresses().is_empty() {
+        return Ok(None);
+    }
+    let config = WebTierConfig { config: config.clone(), me: id.clone(), bound, key, members };
+    Ok(Some(WebTier::start(config)?))
 }
 
 fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {

@@ -1,9 +1,7 @@
 //! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once.
 
-use tokio::{
-    io::AsyncReadExt,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use std::io::Read;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// What the operator wants, by signals.
@@ -28,12 +26,11 @@ impl Stops {
     }
 }
 
-/// Cancels `token` when standard input ends.
+/// Cancels `token` when standard input ends. A thread of its own, which no stop waits for.
 pub(crate) fn stop_with_stdin(token: CancellationToken) {
-    tokio::spawn(async move {
-        let mut stdin = tokio::io::stdin();
+    std::thread::spawn(move || {
         let mut ignored = [0; 64];
-        while let Ok(1..) = stdin.read(&mut ignored).await {}
+        while let Ok(1..) = std::io::stdin().read(&mut ignored) {}
         token.cancel();
     });
 }

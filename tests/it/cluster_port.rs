@@ -1,6 +1,6 @@
 //! Strangers on the cluster port.
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, Configuration, PATIENCE};
 use common::{
     cluster_port::{ClusterKey, Hello, Protocol, connect, dial},
     config::Secret,
@@ -46,7 +46,7 @@ async fn strangers_are_turned_away() {
     // The right key, the wrong server.
     let wrong = Hello { to: "app-b".into(), ..hello() };
     let mut stream = TcpStream::connect(&address).await.unwrap();
-    assert!(connect(&mut stream, &cluster.configuration.key(), &wrong).await.is_err());
+    assert!(connect(&mut stream, &Configuration::key(), &wrong).await.is_err());
 }
 
 /// Passes bytes through and keeps what the dialler sent.
@@ -82,7 +82,7 @@ async fn recorded(address: &str, key: &ClusterKey) -> Vec<u8> {
 async fn a_replayed_handshake_is_turned_away() {
     let cluster = Cluster::start(1).await;
     let address = cluster.configuration.cluster_port(0);
-    let mut replay = recorded(&address, &cluster.configuration.key()).await;
+    let mut replay = recorded(&address, &Configuration::key()).await;
     replay.extend_from_slice(b"GET /count HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut stream = TcpStream::connect(&address).await.unwrap();
     let _ = stream.write_all(&replay).await;
@@ -102,7 +102,7 @@ async fn a_thousand_idle_strangers_keep_nobody_out() {
     }
     let mut user = cluster.user();
     assert_eq!(user.count().await.0, 1);
-    let key = cluster.configuration.key();
+    let key = Configuration::key();
     dial(&address, &key, &"web-a".into(), &"app-a".into(), Protocol::Http1, PATIENCE).await.unwrap();
     for mut stranger in strangers {
         let mut byte = [0];

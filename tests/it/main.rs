@@ -1,4 +1,5 @@
 //! The integration tests: real processes of the real binary, killed, paused and starved.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod client;
 mod cluster;

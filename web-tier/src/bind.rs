@@ -112,8 +112,9 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     // A restart must not wait for the connections of the former process to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // As in nginx: `[::]:80` is not `0.0.0.0:80` too, so that a file can list both.
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(true)?;
     }
     Ok(socket)
 }

@@ -3,6 +3,7 @@
 use crate::{connection::Client, pool::Pooled, upstream::Lease};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use std::{
     fmt,
@@ -13,7 +14,13 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
+use tokio::{task::spawn_local, time::timeout};
+
+/// What an answer that nobody wants may cost before its socket is closed instead.
+const DISCARD_BYTES: usize = 64 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A request's body on its way to a server.
 #[derive(Debug)]
@@ -132,9 +139,25 @@ impl ResponseBody {
     }
 }
 
+/// Reads an answer that nobody wants to its end, so that its socket can serve another request; within bounds.
+pub(crate) fn discard(incoming: Incoming, pooled: Pooled) {
+    if incoming.is_end_stream() {
+        return pooled.give_back();
+    }
+    spawn_local(async move {
+        let rest = Limited::new(incoming, DISCARD_BYTES).collect();
+        if let Ok(Ok(_)) = timeout(DISCARD_TIMEOUT, rest).await {
+            pooled.give_back();
+        }
+    });
+}
+
 impl Drop for ResponseBody {
     /// A body that is dropped early leaves its socket in the middle of an answer: `Pooled` closes it.
     fn drop(&mut self) {
+        if self.client.progress.is_uploading() {
+            self.client.leaves_unread();
+        }
         self.client.progress.answered(self.client.worker.now());
         self.client.worker.counters.requests_active.down();
     }

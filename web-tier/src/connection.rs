@@ -17,15 +17,21 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 use tokio::{
+    io::AsyncReadExt,
     net::TcpStream,
     sync::Notify,
-    time::{Sleep, sleep_until},
+    time::{Sleep, sleep_until, timeout},
 };
 
 /// Sent before a connection is closed whose request never got complete.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How long, and for how many bytes, a client is listened to after an answer that came before its request's end.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What the requests of one connection share.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub(crate) struct Client {
     pub(crate) forwarded_for: HeaderValue,
     pub(crate) progress: Progress,
     server_silent: Cell<bool>,
+    unread: Cell<bool>,
 }
 
 impl Client {
@@ -42,13 +49,27 @@ impl Client {
         let now = worker.read_clock();
         let address = peer.ip().to_canonical().to_string();
         let forwarded_for = HeaderValue::try_from(address).expect("an IP address is a header value");
-        Self { worker, forwarded_for, progress: Progress::new(now), server_silent: Cell::new(false) }
+        Self {
+            worker,
+            forwarded_for,
+            progress: Progress::new(now),
+            server_silent: Cell::new(false),
+            unread: Cell::new(false),
+        }
+    }
+
+    /// The answer left before the request was read to its end: what the client still sends is to be read when the connection
+    /// closes, or the kernel resets it, and the client may never see the answer.
+    pub(crate) fn leaves_unread(&self) {
+        self.unread.set(true);
     }
 
     /// Runs `waiting` until it is done, or the server has been silent for too long: `None`. The connection's timer finds that
     /// out, so this costs no timer.
-    pub(crate) async fn unless_server_silent<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
-        let mut waiting = pin!(waiting);
+    pub(crate) async fn unless_server_silent<T>(
+        &self,
+        mut waiting: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         self.server_silent.set(false);
         poll_fn(|cx| match waiting.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -70,20 +91,29 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     };
     let mut http = worker.http.serve_connection(io, service);
     let ended = {
-        let timer = sleep_until((worker.now() + worker.limits.head).into());
+        let timer = sleep_until((worker.now() + worker.limits.shortest).into());
         let mut timed =
             Timed { client: &client, entry: &entry, timer: pin!(timer), started: false, closing: false };
         poll_fn(|cx| timed.poll(cx, Pin::new(&mut http))).await
     };
-    if ended == Ended::HeadLate {
-        http.into_parts().io.inner().try_last_word(LATE);
+    match ended {
+        Ended::Done if client.unread.get() => linger(http.into_parts().io.into_inner()).await,
+        Ended::Done | Ended::Stuck => {}
+        Ended::HeadLate => http.into_parts().io.inner().try_last_word(LATE),
     }
+}
+
+/// Reads what a client still sends after its last answer, within bounds (nginx's `lingering_close`).
+async fn linger(io: ClientIo) {
+    let mut rest = io.take(LINGER_BYTES);
+    let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Done,
+    Stuck,
     HeadLate,
 }
 
@@ -136,10 +166,12 @@ impl Timed<'_> {
             match self.client.progress.verdict(now, &worker.limits) {
                 Verdict::Wait(until) => self.timer.as_mut().reset(until.into()),
                 Verdict::HeadLate => return Look::End(Ended::HeadLate),
-                Verdict::Idle | Verdict::ClientStuck | Verdict::AnswerStuck => return Look::End(Ended::Done),
+                Verdict::Idle | Verdict::ClientStuck | Verdict::AnswerStuck => {
+                    return Look::End(Ended::Stuck);
+                }
                 Verdict::ServerSilent => {
                     self.client.server_silent.set(true);
-                    self.timer.as_mut().reset((now + worker.limits.head).into());
+                    self.timer.as_mut().reset((now + worker.limits.shortest).into());
                     self.started = false;
                     return Look::PollAgain;
                 }
@@ -185,6 +217,11 @@ pub(crate) struct Connections {
 impl Connections {
     fn closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.wakers.borrow().len() as u64
     }
 
     /// Closes the idle ones, lets the others finish their request, and returns when all are gone.

@@ -14,6 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// However short a time-out is, the timer fires no more often than this.
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// The configured time-outs of this server's clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -23,19 +26,17 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
     /// `socket-timeout`: the client takes nothing of the answer, or sends nothing of its body.
     pub(crate) socket: Duration,
+    /// The shortest time-out there is, those of silent servers included: how far the timer may be set.
+    pub(crate) shortest: Duration,
 }
 
 impl Limits {
-    pub(crate) fn new(server: &Server) -> Self {
-        Self {
-            keepalive: server.keepalive_timeout,
-            head: server.request_header_timeout,
-            socket: server.socket_timeout,
-        }
-    }
-
-    fn shortest(&self) -> Duration {
-        self.keepalive.min(self.head).min(self.socket)
+    /// Of the clients of `server`, before upstream servers that may be silent for `silence` at least.
+    pub(crate) fn new(server: &Server, silence: Duration) -> Self {
+        let (keepalive, head, socket) =
+            (server.keepalive_timeout, server.request_header_timeout, server.socket_timeout);
+        let shortest = keepalive.min(head).min(socket).min(silence).max(SHORTEST);
+        Self { keepalive, head, socket, shortest }
     }
 }
 
@@ -165,8 +166,8 @@ impl Progress {
         let (from, limit, verdict) = self.deadline(limits);
         match from.checked_add(limit) {
             Some(deadline) if deadline <= now => verdict,
-            Some(deadline) => Verdict::Wait(deadline.min(now + limits.shortest())),
-            None => Verdict::Wait(now + limits.shortest()),
+            Some(deadline) => Verdict::Wait(deadline.min(now + limits.shortest)),
+            None => Verdict::Wait(now + limits.shortest),
         }
     }
 
@@ -189,8 +190,12 @@ impl Progress {
 
     /// The body is not complete and the proxy waits for more of it; when the server does not take it, the proxy does not read.
     fn client_is_to_send(&self) -> bool {
-        let uploading = self.uploaded.borrow().as_ref().is_some_and(|done| !done.load(Relaxed));
-        uploading && self.read_waits.get()
+        self.read_waits.get() && self.is_uploading()
+    }
+
+    /// Whether the request's body is wanted and not complete.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.uploaded.borrow().as_ref().is_some_and(|done| !done.load(Relaxed))
     }
 }
 

@@ -61,6 +61,7 @@ impl ProxyError {
 
     /// The answer.
     pub(crate) fn respond(self, client: &Rc<Client>) -> Response<ResponseBody> {
+        client.leaves_unread();
         let status = self.status();
         let text = format!("{status}: {self}\n");
         let mut response = Response::new(ResponseBody::text(client.clone(), Bytes::from(text)));

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use places::{Place, Places};
-use std::{fmt, io, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
 use tokio::{task::spawn_local, time::timeout};
 
 /// How long a socket may take, after an answer's end, to be ready for the next request: a client's body may still be on its way.
@@ -57,6 +57,8 @@ pub(crate) struct Socket {
     sender: http1::SendRequest<RequestBody>,
     /// It is in the middle of an exchange that will not be completed.
     abandoned: bool,
+    /// The pool's when it was dialled.
+    generation: u64,
 }
 
 impl ManageConnection for Dialler {
@@ -72,7 +74,7 @@ impl ManageConnection for Dialler {
                 tracing::debug!(%cause, "a socket to a server ended");
             }
         });
-        Ok(Socket { sender, abandoned: false })
+        Ok(Socket { sender, abandoned: false, generation: 0 })
     }
 
     async fn is_valid(&self, _socket: &mut Socket) -> io::Result<()> {
@@ -103,6 +105,8 @@ pub(crate) struct ServerPool {
     idle: bb8::Pool<Dialler>,
     places: Rc<Places>,
     queue_timeout: Duration,
+    /// Sockets of former generations are not used again.
+    generation: Cell<u64>,
 }
 
 impl ServerPool {
@@ -118,16 +122,33 @@ impl ServerPool {
             .retry_connection(false)
             .queue_strategy(QueueStrategy::Lifo)
             .build_unchecked(dialler);
-        Rc::new(Self { idle, places: Places::new(share), queue_timeout: server.queue_timeout })
+        let generation = Cell::new(0);
+        Rc::new(Self { idle, places: Places::new(share), queue_timeout: server.queue_timeout, generation })
+    }
+
+    /// Lets no request use the sockets that are there now: their server has failed, left or been replaced.
+    pub(crate) fn clear(&self) {
+        self.generation.set(self.generation.get() + 1);
     }
 
     /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one.
     pub(crate) async fn take(self: &Rc<Self>, fresh: bool) -> Result<Pooled, TakeError> {
-        let place = match self.places.try_take() {
+        // Boxed where it waits: the state of a connect would make every request's future larger.
+        let Some(place) = self.places.try_take() else {
+            return Box::pin(self.take_slowly(None, fresh)).await;
+        };
+        match self.idle_socket(fresh) {
+            Some(guard) => Ok(Pooled { guard: Some(guard), reused: true, _place: place }),
+            None => Box::pin(self.take_slowly(Some(place), fresh)).await,
+        }
+    }
+
+    async fn take_slowly(&self, place: Option<Place>, fresh: bool) -> Result<Pooled, TakeError> {
+        let place = match place {
             Some(place) => place,
             None => self.wait().await?,
         };
-        if !fresh && let Some(guard) = self.idle_socket() {
+        if let Some(guard) = self.idle_socket(fresh) {
             return Ok(Pooled { guard: Some(guard), reused: true, _place: place });
         }
         let guard = self.dial().await.map_err(TakeError::Connect)?;
@@ -140,21 +161,22 @@ impl ServerPool {
         place.ok().flatten().ok_or(TakeError::QueueTimeout(self.queue_timeout))
     }
 
-    /// The newest idle socket that is still open.
-    fn idle_socket(&self) -> Option<PooledConnection<'static, Dialler>> {
+    /// The newest idle socket that is still open, unless a fresh one is asked for.
+    fn idle_socket(&self, fresh: bool) -> Option<PooledConnection<'static, Dialler>> {
         // Without an idle one, `get` would dial behind our back.
-        while self.idle.state().idle_connections > 0 {
+        while !fresh && self.idle.state().idle_connections > 0 {
             let mut guard = self.idle.get_owned().now_or_never()?.ok()?;
-            if guard.sender.is_ready() {
+            if guard.sender.is_ready() && guard.generation == self.generation.get() {
                 return Some(guard);
             }
-            // Closed by the server while it was idle; bb8 drops it.
+            // Closed by the server while it was idle, or of a former generation; bb8 drops it.
             guard.abandoned = true;
         }
         None
     }
 
     async fn dial(&self) -> io::Result<PooledConnection<'static, Dialler>> {
+        let generation = self.generation.get();
         let socket = self.idle.dedicated_connection().await?;
         if self.idle.add(socket).is_err() {
             return Err(io::Error::new(
@@ -164,7 +186,9 @@ impl ServerPool {
         }
         // The newest comes first, and nothing ran between.
         let taken = self.idle.get_owned().now_or_never().and_then(Result::ok);
-        taken.ok_or_else(|| io::Error::other("the pool lost a socket that it was given"))
+        let mut guard = taken.ok_or_else(|| io::Error::other("the pool lost a socket that it was given"))?;
+        guard.generation = generation;
+        Ok(guard)
     }
 }
 

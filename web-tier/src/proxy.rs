@@ -3,7 +3,7 @@
 
 use crate::{
     balance::{TRIES_MAX, Tried},
-    body::{RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody, discard},
     connection::Client,
     error::ProxyError,
     forward::{NOT_PROCESSED, Via, prepare_request, prepare_response},
@@ -16,39 +16,45 @@ use crate::{
 };
 use http::{Method, Request, Response, StatusCode, header::HOST};
 use hyper::body::Incoming;
-use std::{convert::Infallible, rc::Rc};
+use std::{convert::Infallible, pin::pin, rc::Rc};
 
-/// Answers one request.
-pub(crate) async fn serve(
+/// Answers one request. What needs no waiting is done at once, so that the future holds only what it needs later: it is moved
+/// once a request.
+pub(crate) fn serve(
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let worker = &client.worker;
-    worker.counters.requests.up();
-    worker.counters.requests_active.up();
-    let asked = Asked { client: &client, answered: false };
-    let answer = handle(&client, request).await;
-    let response = answer.unwrap_or_else(|cause| cause.respond(&client));
-    worker.counters.answered(response.status());
-    asked.answered();
-    Ok(response)
-}
-
-/// A request whose answer's body does not exist yet: keeps the count of active requests right when the client goes away.
-struct Asked<'a> {
-    client: &'a Client,
-    answered: bool,
-}
-
-impl Asked<'_> {
-    /// From here on the answer's body keeps the count.
-    fn answered(mut self) {
-        self.answered = true;
-        self.client.progress.answering(self.client.worker.now());
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+    client.worker.counters.requests.up();
+    client.worker.counters.requests_active.up();
+    let asked = Asked { client, answered: false };
+    let begun = begin(&asked.client, request);
+    async move {
+        let answer = match begun {
+            Ok((target, request)) => forward(&asked.client, target, request).await,
+            Err(cause) => Err(cause),
+        };
+        Ok(asked.answered(answer))
     }
 }
 
-impl Drop for Asked<'_> {
+/// A request whose answer's body does not exist yet: keeps the count of active requests right when the client goes away.
+struct Asked {
+    client: Rc<Client>,
+    answered: bool,
+}
+
+impl Asked {
+    /// The answer, counted. From here on its body keeps the count of active requests.
+    fn answered(mut self, answer: Result<Response<ResponseBody>, ProxyError>) -> Response<ResponseBody> {
+        let response = answer.unwrap_or_else(|cause| cause.respond(&self.client));
+        self.answered = true;
+        self.client.worker.counters.answered(response.status());
+        self.client.progress.answering(self.client.worker.now());
+        response
+    }
+}
+
+impl Drop for Asked {
     fn drop(&mut self) {
         if !self.answered {
             self.client.worker.counters.requests_active.down();
@@ -56,10 +62,8 @@ impl Drop for Asked<'_> {
     }
 }
 
-async fn handle(
-    client: &Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, ProxyError> {
+/// Normalises, routes and prepares a request.
+fn begin(client: &Client, request: Request<Incoming>) -> Result<(Target, Request<RequestBody>), ProxyError> {
     let (head, body) = request.into_parts();
     let (body, uploaded) = RequestBody::new(body);
     client.progress.asked(client.worker.read_clock(), uploaded);
@@ -67,7 +71,7 @@ async fn handle(
     normalise_request(&mut request)?;
     let target = *route(client, &request)?;
     prepare(client, &mut request);
-    forward(client, &target, request).await
+    Ok((target, request))
 }
 
 fn route<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<&'a Target, ProxyError> {
@@ -86,25 +90,22 @@ fn prepare(client: &Client, request: &mut Request<RequestBody>) {
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward(
     client: &Rc<Client>,
-    target: &Target,
-    mut request: Request<RequestBody>,
+    target: Target,
+    request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let worker = &client.worker;
     let upstream = &worker.upstreams[target.upstream];
-    let mut plan = Retries::new(client, upstream, &request);
+    let mut tries = Tries::new(client, upstream, request);
     loop {
-        let session =
-            if target.sticky { sticky::session(request.headers(), upstream.session_cookie()) } else { None };
-        let Some(lease) = upstream.lease(worker.now(), session, target, plan.tried) else {
-            return Err(plan.last_error);
-        };
+        let lease = upstream.lease(worker.now(), tries.session(upstream, target), &target, tries.tried);
+        let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
-        match attempt(client, upstream, lease, request, plan.fresh).await {
-            Ok(answer) => match plan.after_answer(server, &answer.response) {
-                Some(again) => request = again,
-                None => return Ok(answer.into_response(client)),
-            },
-            Err(failure) => request = plan.after_failure(server, failure)?,
+        match attempt(client, upstream, lease, &mut tries).await {
+            Ok(answer) if tries.again_after_answer(server, &answer.response) => {
+                discard(answer.response.into_body(), answer.pooled);
+            }
+            Ok(answer) => return Ok(answer.into_response(client)),
+            Err(failure) => tries.again_after_failure(server, failure)?,
         }
         worker.counters.retries.up();
     }
@@ -126,42 +127,32 @@ impl Answer {
 }
 
 /// Why a try failed.
+#[derive(Debug, Clone, Copy)]
 enum Failure {
-    /// The request never left: here it is again. `stale`: on a socket that the server had just closed, which says nothing
-    /// about the server.
-    Unsent { request: Box<Request<RequestBody>>, stale: bool },
+    /// The request never left. `stale`: on a socket that the server had just closed, which says nothing about the server.
+    Unsent { stale: bool },
     /// The connection broke before an answer's head: the server may have acted on the request.
     Broken,
     /// No way to go on.
     Final(ProxyError),
 }
 
-/// One try on one server.
+/// One try on one server. A request that could not be sent is still in `tries` afterwards.
 async fn attempt(
-    client: &Rc<Client>,
-    upstream: &Rc<Upstream>,
+    client: &Client,
+    upstream: &Upstream,
     lease: Lease,
-    request: Request<RequestBody>,
-    fresh: bool,
+    tries: &mut Tries,
 ) -> Result<Answer, Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
-    let mut pooled = match server.pool.take(fresh).await {
+    let mut pooled = match server.pool.take(tries.fresh).await {
         Ok(pooled) => pooled,
-        Err(TakeError::Connect(cause)) => {
-            tracing::debug!(%cause, "a server can't be reached");
-            worker.counters.upstream_failures.up();
-            lease.unreachable(worker.read_clock());
-            return Err(Failure::Unsent { request: Box::new(request), stale: false });
-        }
-        Err(cause @ (TakeError::QueueFull | TakeError::QueueTimeout(_))) => {
-            tracing::debug!(%cause, "a request is refused");
-            worker.counters.queue_refusals.up();
-            return Err(Failure::Final(ProxyError::Busy));
-        }
+        Err(cause) => return Err(not_taken(client, &lease, &cause)),
     };
     client.progress.forwarded(worker.now(), server.silence_max);
-    let sending = pooled.sender().try_send_request(request);
+    let request = tries.request.take().expect("every try begins with a request");
+    let sending = pin!(pooled.sender().try_send_request(request));
     let Some(sent) = client.unless_server_silent(sending).await else {
         worker.counters.upstream_failures.up();
         lease.broke(worker.read_clock());
@@ -175,38 +166,59 @@ async fn attempt(
             lease.succeeded();
             Ok(Answer { response, pooled, lease })
         }
-        Err(mut cause) => Err(not_sent(client, &lease, &pooled, cause.take_message(), cause.error())),
+        Err(mut cause) => {
+            tries.request = cause.take_message();
+            Err(not_answered(client, &lease, &pooled, tries.request.is_some(), cause.error()))
+        }
+    }
+}
+
+/// Sorts out why there is no socket.
+fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
+    tracing::debug!(%cause, "no socket to a server");
+    let worker = &client.worker;
+    match cause {
+        TakeError::Connect(_) => {
+            worker.counters.upstream_failures.up();
+            lease.unreachable(worker.read_clock());
+            Failure::Unsent { stale: false }
+        }
+        TakeError::QueueFull | TakeError::QueueTimeout(_) => {
+            worker.counters.queue_refusals.up();
+            Failure::Final(ProxyError::Busy)
+        }
     }
 }
 
 /// Sorts out why hyper has no answer.
-fn not_sent(
+fn not_answered(
     client: &Client,
     lease: &Lease,
     pooled: &Pooled,
-    message: Option<Request<RequestBody>>,
+    unsent: bool,
     cause: &hyper::Error,
 ) -> Failure {
-    tracing::debug!(%cause, reused = pooled.reused(), unsent = message.is_some(), "no answer from a server");
-    let worker = &client.worker;
-    if let Some(request) = message {
-        if !pooled.reused() {
-            worker.counters.upstream_failures.up();
-            lease.broke(worker.read_clock());
-        }
-        return Failure::Unsent { request: Box::new(request), stale: pooled.reused() };
-    }
+    let stale = unsent && pooled.reused();
+    tracing::debug!(%cause, unsent, stale, "no answer from a server");
     // The client's body broke off, not the server.
-    if cause.is_user() {
+    if !unsent && cause.is_user() {
         return Failure::Final(ProxyError::BodyBroken);
     }
-    worker.counters.upstream_failures.up();
-    lease.broke(worker.read_clock());
-    if cause.is_parse() { Failure::Final(ProxyError::Invalid) } else { Failure::Broken }
+    if !stale {
+        client.worker.counters.upstream_failures.up();
+        lease.broke(client.worker.read_clock());
+    }
+    match unsent {
+        true => Failure::Unsent { stale },
+        false if cause.is_parse() => Failure::Final(ProxyError::Invalid),
+        false => Failure::Broken,
+    }
 }
 
-/// What a request may still try.
-struct Retries {
+/// A request, and what it may still try.
+struct Tries {
+    /// For the next try.
+    request: Option<Request<RequestBody>>,
     tried: Tried,
     /// Tries left after the present one.
     left: usize,
@@ -219,51 +231,62 @@ struct Retries {
     last_error: ProxyError,
 }
 
-impl Retries {
-    fn new(client: &Client, upstream: &Upstream, request: &Request<RequestBody>) -> Self {
+impl Tries {
+    fn new(client: &Client, upstream: &Upstream, request: Request<RequestBody>) -> Self {
         let worth_saving = request.body().is_empty() && upstream.has_others();
         Self {
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,
             resent: false,
-            saved: worth_saving.then(|| client.worker.shelf.save(request)),
+            saved: worth_saving.then(|| client.worker.shelf.save(&request)),
             last_error: ProxyError::NoServer,
+            request: Some(request),
         }
     }
 
-    /// The request for one more try, after one that brought no answer.
-    fn after_failure(&mut self, server: usize, failure: Failure) -> Result<Request<RequestBody>, ProxyError> {
-        let (request, error) = match failure {
+    /// The session of the request, if the rule wants it to stick.
+    fn session(&self, upstream: &Upstream, target: Target) -> Option<&str> {
+        let request = self.request.as_ref().filter(|_| target.sticky)?;
+        sticky::session(request.headers(), upstream.session_cookie())
+    }
+
+    /// Gets ready for one more try, after one that brought no answer; the error when there is none.
+    fn again_after_failure(&mut self, server: usize, failure: Failure) -> Result<(), ProxyError> {
+        let error = match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Unsent { request, stale } => {
+            Failure::Unsent { stale } => {
                 // A socket that went stale is replaced by a new one to the same server: its session lives there.
                 self.fresh = stale;
                 if !stale {
                     self.tried.add(server);
                 }
-                (Some(*request), ProxyError::NoServer)
+                ProxyError::NoServer
             }
             Failure::Broken => {
                 self.tried.add(server);
                 self.last_error = ProxyError::Broken;
-                (self.resend(), ProxyError::Broken)
+                self.request = self.resend();
+                ProxyError::Broken
             }
         };
         self.left = self.left.checked_sub(1).ok_or(error)?;
-        request.ok_or(error)
+        self.request.is_some().then_some(()).ok_or(error)
     }
 
-    /// The request for one more try, if its answer says that a server could not serve it.
-    fn after_answer(&mut self, server: usize, response: &Response<Incoming>) -> Option<Request<RequestBody>> {
+    /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
+    fn again_after_answer(&mut self, server: usize, response: &Response<Incoming>) -> bool {
         if response.status() != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
-            return None;
+            return false;
         }
         let unseen = response.headers().contains_key(NOT_PROCESSED);
-        let again = if unseen { self.saved.as_ref().map(Saved::request) } else { self.resend() }?;
+        self.request = if unseen { self.saved.as_ref().map(Saved::request) } else { self.resend() };
+        if self.request.is_none() {
+            return false;
+        }
         self.tried.add(server);
         self.left -= 1;
-        Some(again)
+        true
     }
 
     /// The request once more, if it is safe (RFC 9110 §9.2.1) and has not been repeated yet.
@@ -276,4 +299,20 @@ impl Retries {
 
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, R>(_: fn(A, B) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// It is moved once a request, and kept by each connection.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 2048, "{size} bytes");
+    }
 }

@@ -1,12 +1,13 @@
 //! End to end within one process: raw clients, the web tier on real sockets, and servers behind real cluster ports.
 
-mod backend;
-mod client;
-mod cluster;
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod cluster;
 
 mod bodies;
 mod headers;
 mod limits;
+mod load;
 mod passes;
 mod retries;
 mod sticky;

@@ -59,7 +59,8 @@ pub struct WebTier {
 #[derive(Debug)]
 struct RunningWorker {
     counters: Arc<Counters>,
-    ended: oneshot::Receiver<()>,
+    /// The number of connections that it had to cut.
+    ended: oneshot::Receiver<u64>,
 }
 
 impl WebTier {
@@ -112,22 +113,24 @@ impl WebTier {
         self.stop.send_replace(Some(deadline));
         let mut cut = 0;
         for worker in self.workers {
-            if timeout_at(deadline + EXIT_TIMEOUT, worker.ended).await.is_err() {
-                tracing::warn!("a web-tier worker does not end: leaving it behind");
+            match timeout_at(deadline + EXIT_TIMEOUT, worker.ended).await {
+                Ok(left) => cut += left.unwrap_or_default(),
+                Err(_) => {
+                    tracing::warn!("a web-tier worker does not end: leaving it behind");
+                    cut += worker.counters.totals().connections_open;
+                }
             }
-            cut += worker.counters.totals().connections_open;
         }
         cut
     }
 }
 
 /// Starts a worker's thread and waits until its runtime stands and it accepts.
-fn start_worker(number: usize, setup: Setup) -> io::Result<oneshot::Receiver<()>> {
+fn start_worker(number: usize, setup: Setup) -> io::Result<oneshot::Receiver<u64>> {
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name(format!("web-{number}")).spawn(move || {
-        worker::run(setup, &ready);
-        let _ = end.send(());
+        let _ = end.send(worker::run(setup, &ready));
     })?;
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once")))?;
     Ok(ended)

@@ -58,6 +58,11 @@ impl Upstream {
         self.servers.len() > 1
     }
 
+    /// The shortest `load-balance-socket-timeout` of its servers.
+    pub(crate) fn shortest_silence(&self) -> Duration {
+        self.servers.iter().map(|server| server.silence_max).min().unwrap_or(Duration::MAX)
+    }
+
     /// A server.
     pub(crate) fn server(&self, index: usize) -> &UpstreamServer {
         &self.servers[index]
@@ -79,7 +84,10 @@ impl Upstream {
 
     /// Takes over what the hub knows.
     pub(crate) fn members_changed(&self, members: &[Member]) {
-        self.balance.borrow_mut().members_changed(members);
+        let renewed = self.balance.borrow_mut().members_changed(members);
+        for index in renewed {
+            self.servers[index].pool.clear();
+        }
     }
 }
 
@@ -106,12 +114,23 @@ impl Lease {
 
     /// No connection could be made.
     pub(crate) fn unreachable(&self, now: Instant) {
-        self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
+        let opened = self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
+        self.clear_pool_if(opened);
     }
 
     /// The connection broke, or was silent for too long.
     pub(crate) fn broke(&self, now: Instant) {
-        self.upstream.balance.borrow_mut().server(self.index).read_failed(now, &self.ticket.get());
+        let opened =
+            self.upstream.balance.borrow_mut().server(self.index).read_failed(now, &self.ticket.get());
+        self.clear_pool_if(opened);
+    }
+
+    /// The sockets of a server that has failed are not to be trusted: a request written on one that its machine has forgotten
+    /// could not be sent again.
+    fn clear_pool_if(&self, failed: bool) {
+        if failed {
+            self.upstream.servers[self.index].pool.clear();
+        }
     }
 }
 

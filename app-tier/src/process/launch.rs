@@ -5,11 +5,11 @@ use super::{
     pid_file::{PidFile, kill_group},
     run_dir::RunDir,
 };
-use crate::{
-    proxy::Target,
-    spec::{Listen, Spec},
+use crate::{proxy::Target, spec::Spec};
+use common::{
+    config::{Listen, fill_placeholders},
+    id::ServerId,
 };
-use common::id::ServerId;
 use rustix::process::Signal;
 use std::{
     io,
@@ -49,7 +49,7 @@ impl Launch {
     /// The program does not exist or can't be run; no free port.
     pub(super) fn start(&self, number: usize, spec: &Spec, output: &Arc<Output>) -> io::Result<Running> {
         let (variable, place, target) = self.place(number, spec.listen)?;
-        let fill = |text: &str| text.replace(&format!("${{{variable}}}"), &place);
+        let fill = |text: &str| fill_placeholders(text, &[(variable, &place)]);
         let (program, arguments) =
             spec.command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
         let mut command = Command::new(self.program(&fill(program)));

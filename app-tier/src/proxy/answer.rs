@@ -15,7 +15,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep};
 
 /// What is done when an answer has ended, one way or another: its drop.
-pub(crate) type Ending = Box<dyn std::any::Any + Send>;
+type Ending = Box<dyn std::any::Any + Send>;
 
 /// The body of an app's answer.
 pub(crate) struct Answer {
@@ -43,7 +43,7 @@ impl Answer {
     }
 
     /// `ending` is dropped when this body has ended or is dropped itself.
-    pub(crate) fn on_end(&mut self, ending: Ending) {
+    pub(crate) fn on_end(&mut self, ending: Box<dyn std::any::Any + Send>) {
         self.ending = Some(ending);
     }
 

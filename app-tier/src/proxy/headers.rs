@@ -6,6 +6,9 @@ use http::{HeaderMap, HeaderName, header};
 /// Names the request's session to the app; a client's own is dropped.
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 
+/// Names the request in flight to the app API; a client's own is dropped.
+pub(crate) const REQUEST: HeaderName = HeaderName::from_static("x-copal-request");
+
 /// Fields that `Connection` can't take away: they frame or route the message.
 const KEPT: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 

@@ -7,11 +7,11 @@ use super::{
     defaults::DEFAULTS,
     import::Importer,
     keys, names,
+    node::{Node, Value},
     problem::ConfigErrors,
     session,
     session_overrides::SessionOverrides,
     variables::Place,
-    yaml::{Node, Value},
 };
 use std::{
     path::{Component, Path, PathBuf},

@@ -7,10 +7,15 @@ use std::{
     net::IpAddr,
 };
 
+/// How many names that do not exist are told with those that do.
+const HINTS_MAX: usize = 100;
+
 /// What was seen while the file was read, with places.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     clusters: Vec<ClusterFact>,
+    /// Each cluster's place in `clusters`.
+    known_clusters: HashMap<String, usize>,
     /// Servers in file order.
     servers: Vec<String>,
     known_servers: HashSet<String>,
@@ -58,7 +63,7 @@ struct Socket {
 impl Facts {
     /// A cluster begins.
     pub(super) fn cluster(&mut self, context: Context<'_>, id: &str, span: Span) {
-        if !id.is_empty() && self.clusters.iter().any(|known| known.id == id) {
+        if !id.is_empty() && self.known_clusters.insert(id.to_owned(), self.clusters.len()).is_some() {
             context.error(span, format!("the cluster id `{id}` is used twice"));
         }
         self.hosts.clear();
@@ -181,11 +186,14 @@ impl Facts {
     }
 
     fn check_balances(&self, context: Context<'_>) {
+        let mut dangling = 0;
         for (target, span) in &self.balances {
-            match self.clusters.iter().find(|cluster| cluster.id == *target) {
+            match self.known_clusters.get(target).map(|at| &self.clusters[*at]) {
                 None => {
-                    let message = missing("cluster", target, self.clusters.iter().map(|it| it.id.as_str()));
-                    context.error(*span, message);
+                    // Near names are looked for as often as somebody reads them.
+                    dangling += 1;
+                    let known = if dangling > HINTS_MAX { &[] } else { self.clusters.as_slice() };
+                    context.error(*span, missing("cluster", target, known.iter().map(|it| it.id.as_str())));
                 }
                 Some(cluster) if !cluster.has_web_apps => context.report.warning(
                     *span,
@@ -224,13 +232,15 @@ impl Facts {
 fn missing<'a>(what: &str, id: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.filter(|id| !id.is_empty()).collect();
     let near = nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-    let hint = near.unwrap_or_else(|| format!("the file has {}", few(&known)));
-    format!("there is no {what} `{id}`: {hint}")
+    match near {
+        Some(hint) => format!("there is no {what} `{id}`: {hint}"),
+        None if known.is_empty() => format!("there is no {what} `{id}`"),
+        None => format!("there is no {what} `{id}`: the file has {}", few(&known)),
+    }
 }
 
 fn few(names: &[&str]) -> String {
     match names {
-        [] => "none".to_owned(),
         names if names.len() > 8 => format!("{} and {} more", names[..8].join(", "), names.len() - 8),
         names => names.join(", "),
     }

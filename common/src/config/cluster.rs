@@ -2,14 +2,14 @@
 
 use super::{
     check::{Facts, Listening},
-    decode::{Context, Fields},
+    decode::{Context, Fields, quoted},
     defaults::DEFAULTS,
     host, keys,
     model::{Cluster, HttpListener, Server},
     names,
+    node::{self, Node, Value},
     source::Span,
     units::format_duration,
-    yaml::{self, Node, Value},
 };
 use crate::id::{ClusterId, ServerId, ServerIndex};
 use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
@@ -74,7 +74,7 @@ pub(super) fn layered(node: &Node, layers: &[&Node]) -> Node {
         merged.value = Value::Map(Vec::new());
     }
     if let Value::Map(own) = &mut merged.value {
-        layers.iter().filter_map(|layer| layer.entries()).for_each(|layer| yaml::merge(own, layer));
+        layers.iter().filter_map(|layer| layer.entries()).for_each(|layer| node::merge(own, layer));
     }
     merged
 }
@@ -98,7 +98,8 @@ pub(super) fn decode(
     layers.add(&fields, port_offset);
 
     let servers = servers(&fields, &layers, port_offset, facts);
-    if servers.is_empty() && fields.items("servers").is_empty() && !context.in_default {
+    let listed = fields.get("servers").is_some_and(|node| !node.is_empty());
+    if !listed && !context.in_default {
         context
             .error(id_span, format!("the cluster `{id}` has no servers: list at least one under `servers`"));
     }
@@ -121,17 +122,14 @@ pub(super) fn decode(
 
 #[expect(clippy::option_option, reason = "no key, `auto`, or a number")]
 fn workers(fields: &Fields<'_>) -> Option<Option<NonZeroUsize>> {
-    let node = fields.get("workers")?;
-    if matches!(&node.value, Value::Scalar { text, .. } if text == "auto") {
-        return Some(None);
-    }
-    let text = fields.context.string(node)?;
-    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
-    if number.is_none() && text != "auto" {
-        let message = format!("expected `auto` or a whole number from 1 to 1024, found `{text}`");
-        fields.context.error(node.span, message);
-    }
-    Some(number.and_then(NonZeroUsize::new))
+    let number = |text: &str| text.parse().ok().filter(|number| (1..=1024).contains(number));
+    let text = fields.context.checked(fields.get("workers")?, |text| {
+        if text == "auto" || number(text).is_some() {
+            return Ok(());
+        }
+        Err(format!("expected `auto` or a whole number from 1 to 1024, found {}", quoted(text)))
+    })?;
+    Some(number(&text).and_then(NonZeroUsize::new))
 }
 
 fn servers(fields: &Fields<'_>, layers: &Layers<'_>, port_offset: u16, facts: &mut Facts) -> Vec<Server> {
@@ -175,7 +173,7 @@ fn server(
             id_span,
             address: address.as_deref(),
             address_span,
-            port: own_port.map(|(port, span)| (port, span.unwrap_or(id_span))),
+            port: own_port.map(|(port, span)| (port, span.unwrap_or(address_span))),
             http: http.iter().map(|(it, span)| (it.address.as_str(), it.port, *span)).collect(),
         },
     );

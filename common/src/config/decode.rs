@@ -2,11 +2,11 @@
 
 use super::{
     keys::{Keys, alternatives, nearest},
+    node::{Entry, Node, Value},
     problem::Report,
-    source::{Sources, Span},
+    source::{Sources, Span, is_secret},
     units::{format_duration, parse_duration},
     variables::{Place, Variables, resolve},
-    yaml::{Entry, Node, Value},
 };
 use regex::Regex;
 use std::{
@@ -78,7 +78,7 @@ impl<'a> Context<'a> {
     }
 
     /// A scalar with its variables replaced; `expected` names what it should be.
-    fn scalar(self, node: &Node, expected: &str) -> Option<String> {
+    pub(super) fn scalar(self, node: &Node, expected: &str) -> Option<String> {
         match &node.value {
             Value::Scalar { text, .. } if !node.is_null() => {
                 let directory = self.sources.directory(node.span.file);
@@ -92,6 +92,18 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Tells that the value `text` of `node` won't do. What came from a variable that bears a secret's name is not
+    /// repeated, only the variable is.
+    fn refuse(self, node: &Node, text: &str, message: &str) {
+        let message = match &node.value {
+            Value::Scalar { text: raw, .. } if raw.contains("${") && is_secret(raw) && !text.is_empty() => {
+                message.replace(&quoted(text), &quoted(raw)).replace(text, raw)
+            }
+            _ => message.to_owned(),
+        };
+        self.error(node.span, message);
+    }
+
     /// Any text.
     pub(super) fn string(self, node: &Node) -> Option<String> {
         self.scalar(node, "text")
@@ -103,7 +115,7 @@ impl<'a> Context<'a> {
         match check(&text) {
             Ok(()) => Some(text),
             Err(message) => {
-                self.error(node.span, message);
+                self.refuse(node, &text, &message);
                 None
             }
         }
@@ -113,7 +125,7 @@ impl<'a> Context<'a> {
     pub(super) fn path(self, node: &Node) -> Option<PathBuf> {
         let text = self.scalar(node, "a path")?;
         if text.is_empty() || text.contains('\0') {
-            self.error(node.span, format!("expected a path, found {}", quoted(&text)));
+            self.refuse(node, &text, &format!("expected a path, found {}", quoted(&text)));
             return None;
         }
         Some(self.absolute(Path::new(&text), node.span))
@@ -138,7 +150,7 @@ impl<'a> Context<'a> {
         if found.is_none() {
             let near =
                 nearest(&text, words()).map_or(String::new(), |near| format!(": did you mean `{near}`?"));
-            self.error(node.span, format!("expected {expected}, found {}{near}", quoted(&text)));
+            self.refuse(node, &text, &format!("expected {expected}, found {}{near}", quoted(&text)));
         }
         found
     }
@@ -150,7 +162,7 @@ impl<'a> Context<'a> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && bounds.contains(number));
         if number.is_none() {
-            self.error(node.span, format!("expected {expected}, found {}", quoted(&text)));
+            self.refuse(node, &text, &format!("expected {expected}, found {}", quoted(&text)));
         }
         number
     }
@@ -167,7 +179,7 @@ impl<'a> Context<'a> {
             ),
             Err(cause) => cause.to_string(),
         };
-        self.error(node.span, message);
+        self.refuse(node, &text, &message);
         None
     }
 
@@ -183,7 +195,7 @@ impl<'a> Context<'a> {
                 let cause = cause.to_string();
                 // The library's text is a drawing of several lines; the last says what is wrong.
                 let last = cause.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                self.error(node.span, format!("bad regular expression {}: {last}", quoted(&text)));
+                self.refuse(node, &text, &format!("bad regular expression {}: {last}", quoted(&text)));
                 None
             }
         }
@@ -274,7 +286,13 @@ impl<'a> Fields<'a> {
     /// The value of a key that must be there; told as missing otherwise, with what to write.
     pub(super) fn required(&self, key: &str, hint: &str) -> Option<&'a Node> {
         let found = self.get(key);
-        if found.is_none() && !self.context.in_default {
+        // A misspelt key, or one of a later version in its stead, is told already.
+        let told = |entry: &Entry| {
+            let unknown = !self.keys.known.contains(&entry.key.as_str());
+            let meant = nearest(&entry.key, self.keys.known.iter().copied()) == Some(key);
+            self.keys.later.contains(&entry.key.as_str()) || unknown && meant
+        };
+        if found.is_none() && !self.context.in_default && !self.entries.iter().take(100).any(told) {
             self.context.error(self.node.span, format!("{} has no `{key}`: {hint}", self.keys.what));
         }
         found

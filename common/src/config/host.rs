@@ -6,9 +6,10 @@ use super::{
     decode::{Context, Fields, Regexp},
     keys,
     model::{Action, Host, LoadBalance, Rule, SessionConfig, Strategy, WebApp},
-    names, session,
+    names,
+    node::Node,
+    session,
     source::Span,
-    yaml::Node,
 };
 use crate::id::ClusterId;
 use std::collections::HashSet;
@@ -68,7 +69,12 @@ fn web_apps(fields: &Fields<'_>, layers: &Layers<'_>) -> Vec<WebApp> {
         if seen.insert(web_app.id.clone()) {
             web_apps.push(web_app);
         } else {
-            fields.context.error(span, format!("the web-app `{}` stands twice in this host", web_app.id));
+            let what = if web_app.id.is_empty() {
+                "the root web-app".to_owned()
+            } else {
+                format!("the web-app `{}`", web_app.id)
+            };
+            fields.context.error(span, format!("{what} stands twice in this host"));
         }
     }
     web_apps

@@ -2,10 +2,11 @@
 
 use super::{
     decode::Context,
+    node::{self, Node, Value},
     problem::Report,
     source::{self, Sources, Span},
     variables::Place,
-    yaml::{self, NODES_MAX, Node, Value},
+    yaml::{self, NODES_MAX},
 };
 use std::{
     collections::HashMap,
@@ -44,19 +45,22 @@ impl<'a> Importer<'a> {
 
     /// The tree of the file at `path`, without imports. An empty file is an empty mapping.
     pub(super) fn parse(&mut self, path: &Path, importer: Option<Span>) -> Option<Node> {
-        let text = match source::read(path) {
-            Ok(text) => text,
+        match source::read(path) {
+            Ok(text) => self.parse_text(path, &text),
             Err(cause) => {
                 let message = format!("can't read `{}`: {cause}", path.display());
                 let place = importer.unwrap_or_else(|| Span::file(self.sources.add(path, "")));
                 self.report.error(place, message);
-                return None;
+                None
             }
-        };
-        let file = self.sources.add(path, &text);
-        let tree = yaml::parse(&text, file, &self.report, &mut self.budget);
+        }
+    }
+
+    fn parse_text(&mut self, path: &Path, text: &str) -> Option<Node> {
+        let file = self.sources.add(path, text);
+        let tree = yaml::parse(text, file, &self.report, &mut self.budget);
         if let Some(tree) = &tree {
-            self.sources.set_secrets(file, yaml::secrets(tree));
+            self.sources.set_secrets(file, node::secrets(tree));
         }
         if tree.is_none() && self.report.has_errors() {
             return None;
@@ -78,11 +82,21 @@ impl<'a> Importer<'a> {
         {
             return None;
         }
-        let mut tree = self.parse(path, importer)?;
+        let tree = self.parse(path, importer)?;
+        Some(self.expanded(tree, real, path))
+    }
+
+    /// The tree of `text`, everything imported merged in, as if it stood in a file at `path`.
+    pub(super) fn text(&mut self, path: &Path, text: &str) -> Option<Node> {
+        let tree = self.parse_text(path, text)?;
+        Some(self.expanded(tree, path.to_owned(), path))
+    }
+
+    fn expanded(&mut self, mut tree: Node, real: PathBuf, path: &Path) -> Node {
         self.chain.push((real, path.to_owned()));
         self.expand(&mut tree);
         self.chain.pop();
-        Some(tree)
+        tree
     }
 
     fn may_import(&mut self, real: &Path, path: &Path, place: Span) -> bool {
@@ -120,7 +134,7 @@ impl<'a> Importer<'a> {
                 };
                 for path in paths.iter().rev() {
                     if let Some(Node { value: Value::Map(imported), .. }) = self.import(path) {
-                        yaml::merge(entries, &imported);
+                        node::merge(entries, &imported);
                     }
                 }
             }

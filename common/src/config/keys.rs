@@ -206,7 +206,7 @@ impl Keys {
 pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text: String = text.chars().take(64).collect::<String>().to_lowercase().replace('_', "-");
     let distance = |name: &str| strsim::damerau_levenshtein(&text, &name.to_lowercase());
-    let near = names.map(|name| (distance(name), name)).min_by_key(|(distance, _)| *distance);
+    let near = names.take(1000).map(|name| (distance(name), name)).min_by_key(|(distance, _)| *distance);
     near.filter(|(distance, name)| *distance <= name.chars().count().div_ceil(4)).map(|(_, name)| name)
 }
 

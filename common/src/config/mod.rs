@@ -14,6 +14,7 @@ mod import;
 mod keys;
 mod model;
 mod names;
+mod node;
 mod problem;
 mod root;
 mod session;
@@ -36,6 +37,7 @@ pub use units::{UnitError, format_duration, parse_duration, parse_size};
 
 use decode::Context;
 use import::Importer;
+use node::Node;
 use std::{
     collections::HashMap,
     fmt,
@@ -91,6 +93,25 @@ pub struct Loaded {
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     let mut importer = Importer::new(&options.environment);
     let tree = importer.file(path, None);
+    finish(importer, tree, path, options)
+}
+
+/// [`load`] for a text that is no file, as the demo's: errors name `path`, and relative paths start at its folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_str(text: &str, path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
+    let mut importer = Importer::new(&options.environment);
+    let tree = importer.text(path, text);
+    finish(importer, tree, path, options)
+}
+
+fn finish(
+    importer: Importer<'_>,
+    tree: Option<Node>,
+    path: &Path,
+    options: &LoadOptions,
+) -> Result<Loaded, ConfigErrors> {
     let Importer { sources, report, .. } = importer;
     let config = tree.and_then(|tree| {
         let context = Context::new(&report, &sources, &options.environment, Place::default());

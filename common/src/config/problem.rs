@@ -2,7 +2,7 @@
 
 use super::source::{Snippet, Sources, Span};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashSet,
     fmt,
     path::{Path, PathBuf},
@@ -11,8 +11,11 @@ use std::{
 /// The most problems that are printed; the rest are counted.
 const SHOWN_MAX: usize = 100;
 
-/// The most characters of a line that are printed.
-const LINE_MAX: usize = 120;
+/// The most characters of a message.
+const MESSAGE_MAX: usize = 1000;
+
+/// The most problems that are kept.
+const KEPT_MAX: usize = 10_000;
 
 /// A fault in a file, or a warning about it. Its `Display` is several lines: message, place, snippet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +64,11 @@ impl fmt::Display for Problem {
         };
         writeln!(f, "{severity}: {}", self.message)?;
         write!(f, " --> {}", self.file.display())?;
-        let Some(snippet) = &self.snippet else { return writeln!(f) };
-        writeln!(f, ":{}:{}", self.line, self.column)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        writeln!(f)?;
+        let Some(snippet) = &self.snippet else { return Ok(()) };
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
         let (line, before, under) = snippet.drawn();
@@ -72,22 +78,19 @@ impl fmt::Display for Problem {
 }
 
 impl Snippet {
-    /// The line as a terminal shows it, cut to a window about the fault, and the columns before and under the carets.
+    /// The line as a terminal shows it, and the columns before and under the carets.
     fn drawn(&self) -> (String, usize, usize) {
-        let characters: Vec<char> = self.line.trim_end().chars().collect();
-        let from = if self.start > LINE_MAX - 40 { self.start - 40 } else { 0 };
-        let to = characters.len().min(from + LINE_MAX);
-        let mut line = String::from(if from > 0 { "…" } else { "" });
+        let mut line = String::from(if self.cut_before { "…" } else { "" });
         let (mut before, mut under) = (line.chars().count(), 0);
-        for (at, character) in characters.iter().enumerate().take(to).skip(from) {
-            let width = draw(*character, &mut line);
+        for (at, character) in self.line.chars().enumerate() {
+            let width = draw(character, &mut line);
             if at < self.start {
                 before += width;
             } else if at < self.start + self.length {
                 under += width;
             }
         }
-        if to < characters.len() {
+        if self.cut_after {
             line.push('…');
         }
         (line, before, under.max(1))
@@ -117,17 +120,52 @@ fn is_invisible(it: char) -> bool {
     matches!(u32::from(it), 0x200b | 0x200e..=0x200f | 0x202a..=0x202e | 0x2060..=0x2069 | 0xfeff)
 }
 
-/// How many columns a terminal gives a character (the main ranges of Unicode's UAX #11).
+/// Characters that take no column: combining marks, joiners, variation selectors (the main ranges of Unicode).
+const NARROW: [(u32, u32); 12] = [
+    (0x300, 0x36f),
+    (0x483, 0x489),
+    (0x591, 0x5bd),
+    (0x610, 0x61a),
+    (0x64b, 0x65f),
+    (0x1ab0, 0x1aff),
+    (0x1dc0, 0x1dff),
+    (0x200c, 0x200d),
+    (0x20d0, 0x20ff),
+    (0xfe00, 0xfe0f),
+    (0xfe20, 0xfe2f),
+    (0xe0100, 0xe01ef),
+];
+
+/// Characters that take two columns (the main ranges of Unicode's UAX #11).
+const WIDE: [(u32, u32); 16] = [
+    (0x1100, 0x115f),
+    (0x2e80, 0x303e),
+    (0x3041, 0x33ff),
+    (0x3400, 0x4dbf),
+    (0x4e00, 0x9fff),
+    (0xa000, 0xa4cf),
+    (0xa960, 0xa97f),
+    (0xac00, 0xd7a3),
+    (0xf900, 0xfaff),
+    (0xfe30, 0xfe6f),
+    (0xff00, 0xff60),
+    (0xffe0, 0xffe6),
+    (0x1f300, 0x1f6ff),
+    (0x1f900, 0x1f9ff),
+    (0x1fa70, 0x1faff),
+    (0x20000, 0x3fffd),
+];
+
+/// How many columns a terminal gives a character.
 fn columns(it: char) -> usize {
-    match u32::from(it) {
-        0x300..=0x36f | 0x483..=0x489 | 0x591..=0x5bd | 0x610..=0x61a | 0x64b..=0x65f => 0,
-        0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x200c..=0x200d | 0x20d0..=0x20ff => 0,
-        0xfe00..=0xfe0f | 0xfe20..=0xfe2f | 0xe0100..=0xe01ef => 0,
-        0x1100..=0x115f | 0x2e80..=0x303e | 0x3041..=0x33ff | 0x3400..=0x4dbf | 0x4e00..=0x9fff => 2,
-        0xa000..=0xa4cf | 0xa960..=0xa97f | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
-        0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f6ff => 2,
-        0x1f900..=0x1f9ff | 0x1fa70..=0x1faff | 0x20000..=0x3fffd => 2,
-        _ => 1,
+    let among =
+        |ranges: &[(u32, u32)]| ranges.iter().any(|(from, to)| (*from..=*to).contains(&u32::from(it)));
+    if among(&NARROW) {
+        0
+    } else if among(&WIDE) {
+        2
+    } else {
+        1
     }
 }
 
@@ -135,10 +173,12 @@ fn columns(it: char) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     problems: Vec<Problem>,
+    /// Errors that were counted and not kept.
+    unkept: usize,
 }
 
 impl ConfigErrors {
-    /// The problems, in order of place; at least one.
+    /// The problems, in order of place; at least one, and of a hopeless file the first 10,000.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -149,7 +189,7 @@ impl fmt::Display for ConfigErrors {
         for problem in self.problems.iter().take(SHOWN_MAX) {
             writeln!(f, "{problem}")?;
         }
-        let count = self.problems.len();
+        let count = self.problems.len() + self.unkept;
         if count > SHOWN_MAX {
             writeln!(f, "… and {} more\n", count - SHOWN_MAX)?;
         }
@@ -163,22 +203,33 @@ impl std::error::Error for ConfigErrors {}
 #[derive(Debug, Default)]
 pub(super) struct Report {
     found: RefCell<Vec<(Span, Severity, String)>>,
+    unkept: Cell<usize>,
 }
 
 impl Report {
     /// Notes an error.
     pub(super) fn error(&self, span: Span, message: impl Into<String>) {
-        self.found.borrow_mut().push((span, Severity::Error, message.into()));
+        let message = printable(&message.into());
+        let mut found = self.found.borrow_mut();
+        if found.len() < KEPT_MAX {
+            found.push((span, Severity::Error, message));
+        } else {
+            self.unkept.set(self.unkept.get() + 1);
+        }
     }
 
     /// Notes a warning.
     pub(super) fn warning(&self, span: Span, message: impl Into<String>) {
-        self.found.borrow_mut().push((span, Severity::Warning, message.into()));
+        let mut found = self.found.borrow_mut();
+        if found.len() < KEPT_MAX {
+            found.push((span, Severity::Warning, printable(&message.into())));
+        }
     }
 
     /// Whether an error was noted.
     pub(super) fn has_errors(&self) -> bool {
-        self.found.borrow().iter().any(|(_, severity, _)| *severity == Severity::Error)
+        self.unkept.get() > 0
+            || self.found.borrow().iter().any(|(_, severity, _)| *severity == Severity::Error)
     }
 
     /// `value` with the warnings, or all the errors. What was found twice, as a fault in a default is, is told once.
@@ -187,37 +238,55 @@ impl Report {
         sources: &Sources,
         value: Option<T>,
     ) -> Result<(T, Vec<Problem>), ConfigErrors> {
-        let mut found = self.found.into_inner();
+        let (mut found, unkept) = (self.found.into_inner(), self.unkept.get());
         // A stable sort: problems of one place stay in the order in which they were found.
         found.sort_by_key(|(span, ..)| *span);
         let mut told = HashSet::new();
         found.retain(|it| told.insert(it.clone()));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|(_, severity, _)| *severity == Severity::Error);
+        // Lines are kept for what is printed alone: each may be as long as the file.
         let place = |found: Vec<(Span, Severity, String)>| {
-            found
-                .into_iter()
-                .map(|(span, severity, message)| placed(sources, span, severity, message))
-                .collect()
+            let placed = |(at, it): (usize, _)| placed(sources, it, at < SHOWN_MAX);
+            found.into_iter().enumerate().map(placed).collect()
         };
         match value {
-            Some(value) if errors.is_empty() => Ok((value, place(warnings))),
-            None if errors.is_empty() => {
+            Some(value) if errors.is_empty() && unkept == 0 => Ok((value, place(warnings))),
+            None if errors.is_empty() && unkept == 0 => {
                 let message = "the configuration could not be read".to_owned();
-                Err(ConfigErrors { problems: vec![placed(sources, Span::file(0), Severity::Error, message)] })
+                Err(ConfigErrors {
+                    problems: vec![placed(sources, (Span::file(0), Severity::Error, message), true)],
+                    unkept,
+                })
             }
-            _ => Err(ConfigErrors { problems: place(errors) }),
+            _ => Err(ConfigErrors { problems: place(errors), unkept }),
         }
     }
 }
 
-fn placed(sources: &Sources, span: Span, severity: Severity, message: String) -> Problem {
+/// A message on one line of bounded length, nothing in it that a terminal obeys.
+fn printable(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len().min(MESSAGE_MAX));
+    for it in message.chars().take(MESSAGE_MAX) {
+        if it.is_control() || is_invisible(it) {
+            shown.extend(it.escape_default());
+        } else {
+            shown.push(it);
+        }
+    }
+    if message.chars().nth(MESSAGE_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn placed(sources: &Sources, (span, severity, message): (Span, Severity, String), shown: bool) -> Problem {
     Problem {
         severity,
         message,
         file: sources.shown(span.file).to_owned(),
         line: span.line,
         column: span.column,
-        snippet: sources.snippet(span),
+        snippet: if shown { sources.snippet(span) } else { None },
     }
 }

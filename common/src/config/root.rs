@@ -8,8 +8,8 @@ use super::{
     defaults::DEFAULTS,
     keys,
     model::{Config, Secret},
+    node::{Node, Value},
     source::{self, ReadError},
-    yaml::{Node, Value},
 };
 use crate::id::ServerId;
 use std::{path::Path, time::Duration};
@@ -21,7 +21,7 @@ const KEY_MIN: usize = 16;
 const KEY_FILE_MAX: u64 = 64 << 10;
 
 /// The most servers of the hub.
-pub(super) const TRIAD_MAX: usize = 3;
+const TRIAD_MAX: usize = 3;
 
 const TWO_HUB_SERVERS: &str = "two hub servers cannot outvote a failure: data is safe on both, but nothing is written \
     while either is down; a third server, a web-tier one too, makes it a triad";
@@ -107,7 +107,7 @@ fn secret(context: Context<'_>, node: &Node) -> Option<Secret> {
             }
         }
     } else {
-        context.string(node)?.into_bytes()
+        context.scalar(node, "a text of 16 bytes or more, or {file: path}")?.into_bytes()
     };
     let trimmed = bytes.trim_ascii();
     if trimmed.len() < KEY_MIN {
@@ -136,7 +136,7 @@ fn triad(fields: &Fields<'_>, facts: &Facts) -> Vec<ServerId> {
         context.error(fourth.span, message);
     }
     let mut triad: Vec<ServerId> = Vec::new();
-    for item in items {
+    for item in items.iter().take(TRIAD_MAX + 1) {
         let Some(id) = context.string(item) else { continue };
         if triad.iter().any(|known| known.as_str() == id) {
             context.error(item.span, format!("the server `{id}` stands twice in `triad`"));

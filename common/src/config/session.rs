@@ -6,13 +6,16 @@ use super::{
     keys::{self, Keys},
     model::{CookieSecure, OnHubLoss, SameSite, SaveMode},
     names,
+    node::Node,
     session_overrides::{CookieOverrides, SessionOverrides},
-    yaml::Node,
 };
 use std::{ops::RangeInclusive, time::Duration};
 
 /// Zero, which means never, to ten years.
 const LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3650 * 86_400);
+
+/// A cookie with `Max-Age=0` would be deleted as it arrives (RFC 6265 §5.2.2).
+const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=*LIFETIME.end();
 
 /// Reads the keys that are there.
 pub(super) fn decode(context: Context<'_>, node: &Node, keys: &'static Keys) -> Option<SessionOverrides> {
@@ -48,7 +51,7 @@ fn cookie(context: Context<'_>, node: &Node) -> Option<CookieOverrides> {
         secure: fields.choice("secure", &secure),
         http_only: fields.boolean("http-only"),
         same_site: fields.choice("same-site", &same_site),
-        max_age: given("max-age").map(|node| context.duration(node?, LIFETIME)),
+        max_age: given("max-age").map(|node| context.duration(node?, MAX_AGE)),
     };
     if overrides.same_site == Some(SameSite::None) && overrides.secure == Some(CookieSecure::Never) {
         let message =

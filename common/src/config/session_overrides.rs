@@ -31,11 +31,7 @@ pub struct SessionOverrides {
 pub struct CookieOverrides {
     /// `path`.
     pub path: Option<String>,
-    /// `domain`: given as none, or as a name.
-    #[expect(
-        clippy::option_option,
-        reason = "`domain: ~` takes an app's domain away, no `domain` leaves it"
-    )]
+    /// `domain`: `Some(None)` when given as none, which takes an app's away.
     pub domain: Option<Option<String>>,
     /// `secure`.
     pub secure: Option<CookieSecure>,
@@ -43,8 +39,7 @@ pub struct CookieOverrides {
     pub http_only: Option<bool>,
     /// `same-site`.
     pub same_site: Option<SameSite>,
-    /// `max-age`: given as none, or as a duration.
-    #[expect(clippy::option_option, reason = "`max-age: ~` takes an app's away, no `max-age` leaves it")]
+    /// `max-age`: `Some(None)` when given as none, which takes an app's away.
     pub max_age: Option<Option<Duration>>,
 }
 

@@ -10,6 +10,12 @@ use std::{
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 16 << 20;
 
+/// The most characters of a line that are shown.
+const LINE_MAX: usize = 120;
+
+/// How many of them stand before a fault far out in a long line.
+const BEFORE: usize = 40;
+
 /// Words that make a key's value a secret, in lower case.
 const SECRET_WORDS: [&str; 4] = ["cluster-key", "password", "secret", "token"];
 
@@ -35,12 +41,16 @@ impl Span {
     }
 }
 
-/// A line of a file with the columns to underline.
+/// The part of a line about a fault, with the columns to underline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snippet {
-    /// The whole line, secrets replaced by `*`.
+    /// The part, secrets replaced by `*`.
     pub(super) line: String,
-    /// The first character to underline, from 0.
+    /// Whether the line goes on before it.
+    pub(super) cut_before: bool,
+    /// Whether the line goes on after it.
+    pub(super) cut_after: bool,
+    /// The first character of the part to underline, from 0.
     pub(super) start: usize,
     /// How many characters, at least 1.
     pub(super) length: usize,
@@ -153,56 +163,63 @@ impl Sources {
     pub(super) fn snippet(&self, span: Span) -> Option<Snippet> {
         let source = self.files.get(span.file)?;
         // A place at the very end of a file stands on the line after the last.
-        let line = source.lines.get(span.line.checked_sub(1)?).cloned().unwrap_or_default();
+        let line = source.lines.get(span.line.checked_sub(1)?).map_or("", |line| line.trim_end());
         let width = line.chars().count();
         let start = span.column.saturating_sub(1).min(width);
         let end =
             if span.end_line == span.line { span.end_column.saturating_sub(1).min(width) } else { width };
-        let line = source.masked(span.line, line);
-        Some(Snippet { line, start, length: end.saturating_sub(start).max(1) })
+        let last = width.saturating_sub(LINE_MAX);
+        let from = if start + BEFORE > LINE_MAX { last.min(start.saturating_sub(BEFORE)) } else { 0 };
+        let part: String = line.chars().skip(from).take(LINE_MAX).collect();
+        Some(Snippet {
+            line: source.masked(span.line, line, part, from),
+            cut_before: from > 0,
+            cut_after: from + LINE_MAX < width,
+            start: start - from,
+            length: end.min(from + LINE_MAX).saturating_sub(start).max(1),
+        })
     }
 }
 
 impl Source {
-    fn masked(&self, number: usize, line: String) -> String {
+    /// `part`, which begins at the character `from` of `line`, without its secrets.
+    fn masked(&self, number: usize, line: &str, part: String, from: usize) -> String {
         match &self.secrets {
-            Secrets::Guess => self.guess(number, line),
+            Secrets::Guess => match self.guess(number, line) {
+                Some(secret) => mask(&part, secret.saturating_sub(from), usize::MAX),
+                None => part,
+            },
             Secrets::At(spans) => spans
                 .iter()
                 .filter(|span| (span.line..=span.end_line).contains(&number))
-                .fold(line, |line, span| {
-                    let from = if span.line == number { span.column.saturating_sub(1) } else { 0 };
-                    let to =
+                .fold(part, |part, span| {
+                    let start = if span.line == number { span.column.saturating_sub(1) } else { 0 };
+                    let end =
                         if span.end_line == number { span.end_column.saturating_sub(1) } else { usize::MAX };
-                    mask(&line, from, to)
+                    mask(&part, start.saturating_sub(from), end.saturating_sub(from))
                 }),
         }
     }
 
-    /// A line of a file whose structure is unknown: whatever follows a word such as `password`, there or on the lines
-    /// just before, may be the secret.
-    fn guess(&self, number: usize, line: String) -> String {
+    /// From where a line of a file whose structure is unknown may hold a secret: whatever follows a word such as
+    /// `password`, there or on the line before.
+    fn guess(&self, number: usize, line: &str) -> Option<usize> {
         let named = |line: &str| {
             let lower = line.to_lowercase();
             SECRET_WORDS.iter().any(|word| lower.contains(word))
         };
-        if named(&line) {
-            let from = line.chars().position(|it| it == ':').map_or(0, |colon| colon + 1);
-            return mask(&line, from, usize::MAX);
+        if named(line) {
+            return Some(line.chars().position(|it| it == ':').map_or(0, |colon| colon + 1));
         }
         let before = &self.lines[..number.saturating_sub(1).min(self.lines.len())];
         let last = before.iter().rev().find(|line| !line.trim().is_empty());
-        if last.is_some_and(|last| named(last) && !line.trim_start().starts_with('-')) {
-            return mask(&line, 0, usize::MAX);
-        }
-        line
+        last.is_some_and(|last| named(last)).then_some(0)
     }
 }
 
-/// Replaces the characters from `from` up to `to`, white space apart, by `*`.
+/// Replaces the characters from `from` up to `to` by `*`.
 fn mask(line: &str, from: usize, to: usize) -> String {
-    let hidden =
-        |(at, it): (usize, char)| if (from..to).contains(&at) && !it.is_whitespace() { '*' } else { it };
+    let hidden = |(at, it): (usize, char)| if (from..to).contains(&at) { '*' } else { it };
     line.chars().enumerate().map(hidden).collect()
 }
 

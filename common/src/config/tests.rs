@@ -129,3 +129,15 @@ fn this_process_environment_can_be_read() {
         Some("common")
     );
 }
+
+#[test]
+fn a_text_is_loaded_as_a_file_would_be() {
+    let text = "data-dir: data\nclusters: [{id: c, servers: [{id: a, address: 127.0.0.1}]}]";
+    let config = load_str(text, Path::new("/srv/demo.yaml"), &options()).unwrap().config;
+    assert_eq!(
+        (config.file.as_path(), config.data_dir.as_path()),
+        (Path::new("/srv/demo.yaml"), Path::new("/srv/data"))
+    );
+    let errors = load_str("clusters: 1", Path::new("demo"), &options()).unwrap_err();
+    assert_eq!((errors.problems()[0].file(), errors.problems()[0].line()), (Path::new("demo"), 1));
+}

@@ -2,8 +2,9 @@
 //! `<<` merges; tags, complex keys and further documents are refused (docs/decisions/0002-marked-yaml.md).
 
 use super::{
+    node::{Entry, Node, Value},
     problem::Report,
-    source::{Span, is_secret},
+    source::Span,
 };
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 use std::collections::{HashMap, HashSet};
@@ -13,101 +14,6 @@ const DEPTH_MAX: usize = 64;
 
 /// The most nodes of one configuration, aliases and imports expanded.
 pub(super) const NODES_MAX: usize = 500_000;
-
-/// A value and its place. A block mapping's place is its first key, so that an error can point at something.
-#[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) span: Span,
-    pub(super) value: Value,
-}
-
-/// A YAML value.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    /// A scalar: its text, and whether it was written without quotes.
-    Scalar { text: String, plain: bool },
-    /// A sequence.
-    List(Vec<Node>),
-    /// A mapping, its keys unique and in file order.
-    Map(Vec<Entry>),
-}
-
-/// A key of a mapping and what it maps to.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_span: Span,
-    pub(super) value: Node,
-}
-
-impl Node {
-    /// A value that is not there: nothing, `~` or `null` without quotes.
-    pub(super) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
-    }
-
-    /// The entries of a mapping; `None` for anything else.
-    pub(super) fn entries(&self) -> Option<&[Entry]> {
-        if let Value::Map(entries) = &self.value { Some(entries) } else { None }
-    }
-
-    /// The nodes in it, itself too, and how deep they nest.
-    fn measure(&self) -> (usize, usize) {
-        let add = |(nodes, depth): (usize, usize), child: &Self| {
-            let (more, deep) = child.measure();
-            (nodes + more, depth.max(deep))
-        };
-        let (nodes, depth) = match &self.value {
-            Value::Scalar { .. } => return (1, 0),
-            Value::List(items) => items.iter().fold((0, 0), add),
-            Value::Map(entries) => entries.iter().map(|entry| &entry.value).fold((0, 0), add),
-        };
-        (nodes + 1, depth + 1)
-    }
-}
-
-/// Puts `under` beneath `own`: keys that `own` lacks are added, mappings in both merge, anything else stays `own`'s.
-pub(super) fn merge(own: &mut Vec<Entry>, under: &[Entry]) {
-    let mut places: HashMap<String, usize> =
-        own.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at)).collect();
-    for entry in under {
-        let Some(at) = places.get(&entry.key) else {
-            places.insert(entry.key.clone(), own.len());
-            own.push(entry.clone());
-            continue;
-        };
-        let Value::Map(deeper) = &entry.value.value else { continue };
-        let mine = &mut own[*at].value;
-        if let Value::Map(mine) = &mut mine.value {
-            merge(mine, deeper);
-        } else if mine.is_null() {
-            *mine = entry.value.clone();
-        }
-    }
-}
-
-/// Where the secrets of a tree stand. A bare `${VAR}` is none.
-pub(super) fn secrets(node: &Node) -> Vec<Span> {
-    fn walk(node: &Node, secret: bool, found: &mut Vec<Span>) {
-        match &node.value {
-            Value::Scalar { text, .. } => {
-                let reference = text.starts_with("${") && text.ends_with('}') && !text.contains(":-");
-                if secret && !reference {
-                    found.push(node.span);
-                }
-            }
-            Value::List(items) => items.iter().for_each(|item| walk(item, secret, found)),
-            Value::Map(entries) => entries.iter().for_each(|entry| {
-                // `cluster-key: {file: path}` names no secret.
-                let inner = is_secret(&entry.key) && !matches!(entry.value.value, Value::Map(_));
-                walk(&entry.value, inner, found);
-            }),
-        }
-    }
-    let mut found = Vec::new();
-    walk(node, false, &mut found);
-    found
-}
 
 /// Parses the text of a file. `None` when it is no YAML at all, told to `report`; lesser faults are told too, and what can
 /// be understood is returned. `budget` is the number of nodes still allowed.
@@ -119,7 +25,8 @@ pub(super) fn parse(text: &str, file: usize, report: &Report, budget: &mut usize
         let (event, span) = match event {
             Ok(event) => event,
             Err((at, info)) => {
-                report.error(tree.span(at, at), format!("this is not valid YAML: {info}"));
+                let hint = tab_hint(text, at.line());
+                report.error(tree.span(at, at), format!("this is not valid YAML: {info}{hint}"));
                 return None;
             }
         };
@@ -136,6 +43,16 @@ pub(super) fn parse(text: &str, file: usize, report: &Report, budget: &mut usize
         }
     }
     tree.root
+}
+
+/// The commonest fault of all, which the parser tells in its own words.
+fn tab_hint(text: &str, from: usize) -> String {
+    let indented = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
+    let near = text.lines().enumerate().skip(from.saturating_sub(1)).take(2);
+    let found = near.into_iter().find(|(_, line)| indented(line));
+    found.map_or_else(String::new, |(at, _)| {
+        format!(" (line {} is indented by a tab: only spaces indent)", at + 1)
+    })
 }
 
 /// The parser's events up to the first error, which ends them.
@@ -207,7 +124,7 @@ impl Tree<'_> {
             _ => None,
         };
         if let Some(tag) = tag {
-            self.report.error(span, format!("the YAML tag `{tag}` is not supported"));
+            self.report.error(span, format!("the YAML tag `{}` is not supported", shown(tag)));
         }
         match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -254,6 +171,7 @@ impl Tree<'_> {
     fn merge_keys(&self, entries: &mut Vec<Entry>) {
         let Some(at) = entries.iter().position(|entry| entry.key == "<<") else { return };
         let merged = entries.remove(at).value;
+        let mut own: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         let sources = if let Value::List(items) = merged.value { items } else { vec![merged] };
         for source in sources {
             let Value::Map(more) = source.value else {
@@ -261,8 +179,7 @@ impl Tree<'_> {
                     .error(source.span, "`<<` merges mappings: expected a mapping or a list of mappings");
                 continue;
             };
-            let own: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
-            entries.extend(more.into_iter().filter(|entry| !own.contains(&entry.key)));
+            entries.extend(more.into_iter().filter(|entry| own.insert(entry.key.clone())));
         }
     }
 
@@ -320,6 +237,11 @@ impl Tree<'_> {
         }
         true
     }
+}
+
+/// A tag as the file has it.
+fn shown(tag: &saphyr_parser::Tag) -> String {
+    if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { tag.to_string() }
 }
 
 fn new_key(node: Node, seen: &mut HashSet<String>, report: &Report) -> Pending {

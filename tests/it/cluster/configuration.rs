@@ -56,7 +56,7 @@ impl Configuration {
         format!("{}:{}", self.ip, 6800 + index)
     }
 
-    pub(crate) fn key(&self) -> ClusterKey {
+    pub(crate) fn key() -> ClusterKey {
         ClusterKey::new(&Secret::from(KEY.as_bytes()))
     }
 
@@ -65,7 +65,7 @@ impl Configuration {
         let servers = self.servers().into_iter().enumerate().take(3);
         Hub::new(HubConfig {
             me: ServerId::from("test"),
-            key: self.key(),
+            key: Self::key(),
             servers: servers.map(|(index, id)| (id.into(), self.cluster_port(index))).collect(),
         })
     }

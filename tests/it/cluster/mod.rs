@@ -121,7 +121,7 @@ impl Cluster {
     /// A browser whose session's home is the app server with this index.
     pub(crate) fn user_of(&self, index: u8, name: usize) -> User {
         let home = char::from(b'a' + index);
-        User::new(self.web()).with_cookie(format!("JSESSIONID={home}aUserNumber{name:04}"))
+        User::new(self.web()).with_cookie(format!("JSESSIONID={home}aUserNumber{name:012}"))
     }
 
     /// A handle on the hub, as `web-a` has one.

@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout, Command},
     time::timeout,
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Process {
     pid: Pid,
     lines: Lines<BufReader<ChildStdout>>,
     ready: bool,
+    /// Open for as long as this process lives; a server that sees it closed stops.
+    _stdin: Option<ChildStdin>,
 }
 
 impl Process {
@@ -44,7 +46,8 @@ impl Process {
             .unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { id: id.to_owned(), child, pid, lines, ready: false }
+        let stdin = child.stdin.take();
+        Self { id: id.to_owned(), child, pid, lines, ready: false, _stdin: stdin }
     }
 
     /// Waits for the first line on standard output, which says that the server is ready.
@@ -74,11 +77,6 @@ impl Process {
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         timeout(PATIENCE, self.child.wait()).await.expect("a graceful stop ends").unwrap()
-    }
-
-    /// Waits for the process to end by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap()
     }
 
     /// Resident memory in bytes (`VmRSS`).

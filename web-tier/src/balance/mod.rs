@@ -61,12 +61,16 @@ impl Balance {
         &mut self.servers[index]
     }
 
-    /// Takes over what the hub knows of the members.
-    pub(crate) fn members_changed(&mut self, members: &[Member]) {
-        for (id, server) in self.ids.iter().zip(&mut self.servers) {
+    /// Takes over what the hub knows of the members. Returns the servers whose sockets from before are of no use any more.
+    pub(crate) fn members_changed(&mut self, members: &[Member]) -> Vec<usize> {
+        let mut renewed = Vec::new();
+        for (index, (id, server)) in self.ids.iter().zip(&mut self.servers).enumerate() {
             let member = members.iter().find(|member| member.id == id.as_str());
-            server.member_seen(member.map(|it| (it.state(), it.started_ms)));
+            if server.member_seen(member.map(|it| (it.state(), it.started_ms))) {
+                renewed.push(index);
+            }
         }
+        renewed
     }
 
     /// The server for a request: the session's home if it can take it, else the session's backup, which all web-tiers choose

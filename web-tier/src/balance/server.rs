@@ -127,22 +127,22 @@ impl ServerState {
         }
     }
 
-    /// It could not connect. The failures of one window, met by many requests at once, count as one.
-    pub(crate) fn connect_failed(&mut self, now: Instant) {
+    /// It could not connect. The failures of one window, met by many requests at once, count as one: whether this is the first
+    /// is returned.
+    pub(crate) fn connect_failed(&mut self, now: Instant) -> bool {
         if self.failing_until.is_some_and(|until| now < until) {
-            return;
+            return false;
         }
         let next = if self.window.is_zero() { FIRST_WINDOW } else { self.window * 2 };
         self.window = next.min(self.window_max);
         self.failing_until = Some(now + self.window);
         self.failures += 1;
+        true
     }
 
-    /// Its connection broke, or stayed silent for too long.
-    pub(crate) fn read_failed(&mut self, now: Instant, ticket: &Ticket) {
-        if self.successes == ticket.successes {
-            self.connect_failed(now);
-        }
+    /// Its connection broke, or stayed silent for too long. Returns whether that opens a fail window.
+    pub(crate) fn read_failed(&mut self, now: Instant, ticket: &Ticket) -> bool {
+        self.successes == ticket.successes && self.connect_failed(now)
     }
 
     /// It has ended, well or not.
@@ -154,25 +154,33 @@ impl ServerState {
     }
 
     /// What the hub says: the member's state and when its process started; `None` when the hub does not know it, which says
-    /// nothing (it may not have registered yet).
-    pub(crate) fn member_seen(&mut self, member: Option<(MemberState, u64)>) {
+    /// nothing (it may not have registered yet). Returns whether sockets from before are of no use any more.
+    pub(crate) fn member_seen(&mut self, member: Option<(MemberState, u64)>) -> bool {
         let Some((state, started_ms)) = member else {
             self.presence = Presence::Present;
-            return;
+            return false;
         };
-        self.presence = match state {
-            MemberState::Active | MemberState::Unspecified => Presence::Present,
-            MemberState::Draining => Presence::Draining,
-            MemberState::Standby | MemberState::Down => Presence::Away,
-        };
-        if state == MemberState::Active && started_ms > self.started_ms {
-            // A new process: what its forerunner did wrong is forgotten. At first sight there is nothing to forget.
-            if self.started_ms != 0 {
-                self.failing_until = None;
-                self.window = Duration::ZERO;
-            }
-            self.started_ms = started_ms;
+        let before = std::mem::replace(&mut self.presence, presence(state));
+        let left = self.presence == Presence::Away && before != Presence::Away;
+        if state != MemberState::Active || started_ms <= self.started_ms {
+            return left;
         }
+        // A new process: what its forerunner did wrong is forgotten. At first sight there is nothing to forget.
+        let restarted = self.started_ms != 0;
+        if restarted {
+            self.failing_until = None;
+            self.window = Duration::ZERO;
+        }
+        self.started_ms = started_ms;
+        restarted
+    }
+}
+
+fn presence(state: MemberState) -> Presence {
+    match state {
+        MemberState::Active | MemberState::Unspecified => Presence::Present,
+        MemberState::Draining => Presence::Draining,
+        MemberState::Standby | MemberState::Down => Presence::Away,
     }
 }
 

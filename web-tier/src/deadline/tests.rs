@@ -1,1 +1,99 @@
-//! Tests.
+//! Tests of the time-outs: time is an argument.
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    keepalive: Duration::from_secs(15),
+    head: Duration::from_secs(10),
+    socket: Duration::from_secs(65),
+    shortest: Duration::from_secs(10),
+};
+
+fn after(start: Instant, seconds: u64) -> Instant {
+    start + Duration::from_secs(seconds)
+}
+
+fn verdict(progress: &Progress, at: Instant) -> Verdict {
+    progress.verdict(at, &LIMITS)
+}
+
+#[test]
+fn a_head_has_its_time_however_it_trickles() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.read(after(t, 9));
+    assert_eq!(verdict(&progress, after(t, 9)), Verdict::Wait(after(t, 10)));
+    assert_eq!(verdict(&progress, after(t, 10)), Verdict::HeadLate);
+}
+
+#[test]
+fn an_idle_connection_has_its_time_until_a_head_begins() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.asked(t, None);
+    progress.answering(t);
+    progress.answered(after(t, 1));
+    assert_eq!(verdict(&progress, after(t, 15)), Verdict::Wait(after(t, 16)));
+    assert_eq!(verdict(&progress, after(t, 16)), Verdict::Idle);
+    progress.read(after(t, 15));
+    assert_eq!(verdict(&progress, after(t, 16)), Verdict::Wait(after(t, 25)));
+    assert_eq!(verdict(&progress, after(t, 25)), Verdict::HeadLate);
+}
+
+#[test]
+fn a_silent_server_is_told_before_and_broken_off_within_an_answer() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.asked(t, None);
+    assert!(
+        matches!(verdict(&progress, after(t, 10_000)), Verdict::Wait(_)),
+        "connecting has its own time-out"
+    );
+    progress.forwarded(t, Duration::from_secs(600));
+    assert_eq!(verdict(&progress, after(t, 600)), Verdict::ServerSilent);
+    progress.server_moved(after(t, 599));
+    progress.answering(after(t, 599));
+    assert_eq!(verdict(&progress, after(t, 1198)), Verdict::Wait(after(t, 1199)));
+    assert_eq!(verdict(&progress, after(t, 1199)), Verdict::AnswerStuck);
+}
+
+#[test]
+fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    let uploaded = Arc::new(AtomicBool::new(false));
+    progress.asked(t, Some(uploaded.clone()));
+    progress.forwarded(t, Duration::from_secs(600));
+    // The server takes nothing, so the proxy does not read.
+    assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
+    progress.read_waits();
+    assert_eq!(verdict(&progress, after(t, 65)), Verdict::ClientStuck);
+    progress.read(after(t, 60));
+    progress.read_waits();
+    assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
+    // At the end of the body it is the server's turn.
+    uploaded.store(true, Relaxed);
+    assert_eq!(verdict(&progress, after(t, 660)), Verdict::ServerSilent);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_stuck_in_any_phase() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.asked(t, None);
+    progress.forwarded(t, Duration::from_secs(600));
+    progress.answering(t);
+    progress.write_waits();
+    assert_eq!(verdict(&progress, after(t, 65)), Verdict::ClientStuck);
+    progress.wrote(after(t, 64));
+    assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
+}
+
+#[test]
+fn the_timer_is_never_set_past_the_shortest_time_out() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.asked(t, None);
+    progress.forwarded(t, Duration::from_secs(600));
+    assert_eq!(verdict(&progress, t), Verdict::Wait(after(t, 10)));
+}

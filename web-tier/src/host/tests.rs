@@ -1,1 +1,65 @@
-//! Tests.
+//! Tests of host and path to cluster.
+
+use super::*;
+use crate::tests::cluster::{cluster, config, host};
+use common::{
+    config::{Action, LoadBalance, Rule, Strategy},
+    id::ServerId,
+};
+
+fn to(regexp: &str, cluster: &str) -> Rule {
+    let regexp = (!regexp.is_empty()).then(|| Regex::new(regexp).unwrap());
+    let strategy = Strategy::Adaptive;
+    let sticky_sessions = true;
+    Rule {
+        regexp,
+        action: Action::LoadBalance(LoadBalance { cluster: cluster.into(), strategy, sticky_sessions }),
+    }
+}
+
+/// Asks where requests go, by the cluster's id.
+fn routes(hosts: Vec<common::config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String>> {
+    let mut config = config(&[]);
+    config.clusters.extend(["one", "two"].map(|id| cluster(id, Vec::new(), Vec::new())));
+    config.clusters[1].hosts = hosts;
+    let (me, key) = (ServerId::from("web-a"), crate::tests::cluster::key());
+    let mut upstreams = Upstreams::new(&config, &me, &key, 1);
+    let hosts = Hosts::new(&config.clusters[1], &mut upstreams);
+    let places = [("one", upstreams.place(&"one".into())), ("two", upstreams.place(&"two".into()))];
+    let name =
+        |place: usize| places.iter().find(|(_, it)| *it == Some(place)).map(|(id, _)| (*id).to_owned());
+    asked.iter().map(|(host, path)| name(hosts.route(host, path)?.upstream)).collect()
+}
+
+fn some(ids: &[&str]) -> Vec<Option<String>> {
+    ids.iter().map(|id| (!id.is_empty()).then(|| (*id).to_owned())).collect()
+}
+
+#[test]
+fn the_first_rule_that_matches_is_taken() {
+    let mut default = host("");
+    default.dispatch = vec![to("^/foo", "one"), to(r"\.php$", "one"), to("^/b", "two")];
+    let asked = [("h", "/foo/x"), ("h", "/b.php"), ("h", "/b"), ("h", "/x"), ("", "/foo")];
+    assert_eq!(routes(vec![default], &asked), some(&["one", "one", "two", "", "one"]));
+}
+
+#[test]
+fn names_come_before_patterns_and_patterns_before_the_default() {
+    let mut named = host("shop.example");
+    named.aliases = vec!["WWW.shop.example".to_owned()];
+    named.dispatch = vec![to("", "one")];
+    let mut pattern = host("any");
+    pattern.regexp = Some(Regex::new(r"\.shop\.example$").unwrap());
+    pattern.dispatch = vec![to("", "two")];
+    let asked = [
+        ("shop.example", "/"),
+        ("SHOP.example:8080", "/"),
+        ("shop.example.", "/"),
+        ("www.SHOP.example", "/"),
+        ("a.shop.example:1", "/"),
+        ("other", "/"),
+        ("[::1]:80", "/"),
+    ];
+    let expected = some(&["one", "one", "one", "one", "two", "", ""]);
+    assert_eq!(routes(vec![named, pattern], &asked), expected);
+}

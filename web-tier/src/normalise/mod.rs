@@ -8,7 +8,7 @@ pub(crate) use path::decoded;
 use crate::error::ProxyError;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
-    header::{EXPECT, HOST},
+    header::{EXPECT, HOST, TRANSFER_ENCODING},
     uri::PathAndQuery,
 };
 use path::{Path, normalise};
@@ -23,6 +23,7 @@ const URI_MAX: usize = 16 * 1024;
 pub(crate) fn normalise_request<B>(request: &mut Request<B>) -> Result<(), ProxyError> {
     check_method(request.method())?;
     check_expectation(request.headers())?;
+    check_transfer_encoding(request.headers())?;
     let authority = request.uri().authority().map(|it| it.as_str().to_owned());
     let version = request.version();
     settle_host(request.headers_mut(), version, authority.as_deref())?;
@@ -45,6 +46,16 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), ProxyError> {
             Err(ProxyError::Expectation)
         }
         _ => Ok(()),
+    }
+}
+
+/// Exactly one `chunked`: any other coding would be lost where the body is chunked anew, or read differently by someone else.
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(ProxyError::Bad("a Transfer-Encoding other than one chunked")),
     }
 }
 

@@ -29,7 +29,6 @@ pub(crate) type OnConnection =
 
 /// A server behind a cluster port.
 pub(crate) struct Backend {
-    pub(crate) id: ServerId,
     pub(crate) port: u16,
     pub(crate) connections: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
@@ -42,16 +41,16 @@ impl Backend {
         let port = listener.local_addr().unwrap().port();
         let id = ServerId::from(id);
         let connections = Arc::new(AtomicUsize::new(0));
-        let (me, count) = (id.clone(), connections.clone());
+        let count = connections.clone();
         let accepting = tokio::spawn(async move {
-            let mut acceptor = Acceptor::start(listener, key, me);
+            let mut acceptor = Acceptor::start(listener, key, id);
             let mut tasks = tokio::task::JoinSet::new();
             while let Some(accepted) = acceptor.next().await {
                 count.fetch_add(1, Ordering::SeqCst);
                 tasks.spawn(on_connection(accepted.stream));
             }
         });
-        Self { id, port, connections, accepting }
+        Self { port, connections, accepting }
     }
 
     /// As `kill -9` does: listener and connections are gone when it returns.
@@ -95,7 +94,7 @@ pub(crate) fn echo(name: &'static str) -> OnConnection {
         for (name, value) in &head.headers {
             text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
         }
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         text.push_str(&String::from_utf8_lossy(&body));
         Response::new(Full::from(text))
     })

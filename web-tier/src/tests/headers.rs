@@ -1,1 +1,47 @@
-//! Tests.
+//! Headers, as the server and the client see them.
+
+use super::{
+    backend::{echo, says},
+    cluster::Cluster,
+};
+
+#[tokio::test]
+async fn the_server_sees_the_proxys_word_and_not_the_clients() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let spoof = "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Session-Id: x\r\n\
+                 Connection: keep-alive, X-Secret\r\nX-Secret: 1\r\nX-Forwarded-Proto: https\r\n";
+    let seen = cluster.ask("GET /", spoof).await.body;
+    for line in ["x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: shop.example"] {
+        assert!(seen.lines().any(|it| it == line), "{line} in {seen}");
+    }
+    for gone in ["6.6.6.6", "x-session-id", "x-secret", "connection", "https"] {
+        assert!(!seen.contains(gone), "{gone} in {seen}");
+    }
+    assert!(seen.contains("host: shop.example\n") && seen.contains("via: 1.1 copal\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn each_request_has_its_own_id() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let mut client = cluster.client().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let seen = client.ask("GET /", "X-Request-Id: mine\r\n").await.body;
+        ids.push(seen.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().to_owned());
+    }
+    ids.dedup();
+    assert!(ids.len() == 3 && ids.iter().all(|id| id.len() == 32), "{ids:?}");
+}
+
+#[tokio::test]
+async fn the_client_sees_nothing_of_the_inside() {
+    let inside = "HTTP/1.1 200 OK\r\ncopal-version: 7\r\nkeep-alive: timeout=9\r\nconnection: keep-alive\r\n\
+                  set-cookie: a=1; Path=/\r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n";
+    let cluster = Cluster::start([says(inside)]).await;
+    let answer = cluster.ask("GET /", "").await;
+    assert!(answer.has("set-cookie: a=1; Path=/") && answer.has("set-cookie: b=2"), "{}", answer.head);
+    assert!(answer.head.contains("date: "), "{}", answer.head);
+    for gone in ["copal-version", "keep-alive", "timeout"] {
+        assert!(!answer.head.contains(gone), "{gone} in {}", answer.head);
+    }
+}

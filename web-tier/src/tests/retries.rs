@@ -1,1 +1,158 @@
-//! Tests.
+//! What is tried again, and what never is.
+
+use super::{
+    backend::{echo, http, raw, says},
+    cluster::Cluster,
+};
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt, Full};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use tokio::io::AsyncReadExt;
+
+/// Home is app-a.
+const AT_A: &str = "Cookie: JSESSIONID=aaX\r\n";
+
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy";
+const NOT_PROCESSED: &str =
+    "HTTP/1.1 503 Service Unavailable\r\ncopal-not-processed: 1\r\ncontent-length: 4\r\n\r\nbusy";
+
+fn counted_echo(name: &'static str) -> (super::backend::OnConnection, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let backend = http(move |request| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            Response::new(Full::from(format!("{name} {}", String::from_utf8_lossy(&body))))
+        }
+    });
+    (backend, count)
+}
+
+#[tokio::test]
+async fn a_post_that_never_left_goes_to_another_server_with_its_body() {
+    let mut cluster = Cluster::start([echo("a"), echo("b")]).await;
+    cluster.kill(0).await;
+    let answer = cluster.ask("POST /", &format!("{AT_A}Content-Length: 5\r\n\r\nhello")).await;
+    assert_eq!((answer.status, answer.body.lines().next()), (200, Some("b")));
+    assert!(answer.body.ends_with("hello"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_post_that_was_sent_is_never_sent_again() {
+    let (other, seen) = counted_echo("b");
+    let dies = raw(|_, mut stream| async move {
+        let mut body = [0; 5];
+        let _ = stream.read_exact(&mut body).await;
+    });
+    let cluster = Cluster::start([dies, other]).await;
+    let answer = cluster.ask("POST /", &format!("{AT_A}Content-Length: 5\r\n\r\nhello")).await;
+    assert_eq!((answer.status, seen.load(Ordering::SeqCst)), (502, 0));
+    // Without a body it is no safer.
+    let answer = cluster.ask("POST /", &format!("{AT_A}Content-Length: 0\r\n")).await;
+    assert!(answer.status == 502 || answer.body.starts_with('b'), "{}", answer.status);
+}
+
+#[tokio::test]
+async fn a_get_whose_server_dies_is_sent_once_more() {
+    let (other, seen) = counted_echo("b");
+    let cluster = Cluster::start([says(""), other]).await;
+    let answer = cluster.ask("GET /", AT_A).await;
+    assert_eq!((answer.status, answer.body.as_str(), seen.load(Ordering::SeqCst)), (200, "b ", 1));
+}
+
+#[tokio::test]
+async fn a_get_that_kills_every_server_stops_after_the_second() {
+    let cluster = Cluster::start([says(""), says(""), says("")]).await;
+    let answer = cluster.ask("GET /", AT_A).await;
+    assert_eq!(answer.status, 502);
+    let asked: usize =
+        cluster.backends.iter().flatten().map(|backend| backend.connections.load(Ordering::SeqCst)).sum();
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_no_app_saw_goes_to_another_server() {
+    let (other, seen) = counted_echo("b");
+    let cluster = Cluster::start([says(NOT_PROCESSED), other]).await;
+    let answer = cluster.ask("DELETE /x", AT_A).await;
+    assert_eq!((answer.status, seen.load(Ordering::SeqCst)), (200, 1));
+}
+
+#[tokio::test]
+async fn a_503_is_tried_elsewhere_once_if_that_is_safe() {
+    let (other, seen) = counted_echo("b");
+    let cluster = Cluster::start([says(UNAVAILABLE), other]).await;
+    assert_eq!(cluster.ask("DELETE /x", AT_A).await.status, 503);
+    assert_eq!(seen.load(Ordering::SeqCst), 0);
+    assert_eq!(cluster.ask("GET /x", AT_A).await.status, 200);
+    let cluster = Cluster::start([says(UNAVAILABLE), says(UNAVAILABLE), echo("c")]).await;
+    let answer = cluster.ask("GET /", AT_A).await;
+    if answer.status == 503 {
+        assert_eq!(answer.body, "busy", "the second one's answer passes through");
+        assert_eq!(cluster.web.totals().retries, 1);
+    } else {
+        assert!(answer.body.starts_with('c'));
+    }
+}
+
+#[tokio::test]
+async fn the_socket_of_an_answer_that_nobody_wants_is_used_again() {
+    let busy = http(|_| async {
+        let answer = Response::builder().status(503).header("copal-not-processed", "1");
+        answer.body(Full::from("busy".repeat(1000))).unwrap()
+    });
+    let cluster = Cluster::start([busy, echo("b")]).await;
+    for _ in 0..10 {
+        assert_eq!(cluster.ask("GET /", AT_A).await.status, 200);
+    }
+    let connections = cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!(connections, 1);
+}
+
+#[tokio::test]
+async fn when_no_server_can_be_reached_the_client_may_come_back() {
+    let mut cluster = Cluster::start([echo("a"), echo("b")]).await;
+    cluster.kill(0).await;
+    cluster.kill(1).await;
+    let answer = cluster.ask("GET /", "").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.has("retry-after: 1"), "{}", answer.head);
+    assert!(!answer.body.contains("127.0.0.1") && !answer.body.contains("app-"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_socket_that_went_stale_is_replaced_without_a_word() {
+    // Answers once on a connection, then closes it without saying so.
+    let once = says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let cluster = Cluster::start([once]).await;
+    let mut client = cluster.client().await;
+    for _ in 0..20 {
+        let answer = client.ask("POST /", "Content-Length: 0\r\n").await;
+        assert!(answer.status == 200 || answer.status == 502, "{}", answer.status);
+    }
+    assert!(cluster.web.totals().answers[2] >= 10, "{:?}", cluster.web.totals());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_is_a_502() {
+    let cluster = Cluster::start([says("SSH-2.0-x\r\n\r\n")]).await;
+    assert_eq!(cluster.ask("GET /", "").await.status, 502);
+    let cluster = Cluster::start([says(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    )])
+    .await;
+    assert_eq!(cluster.ask("GET /", "").await.status, 502);
+}
+
+#[tokio::test]
+async fn bytes_are_collected() {
+    let (backend, _) = counted_echo("a");
+    let cluster = Cluster::start([backend]).await;
+    let answer = cluster.ask("POST /", "Content-Length: 3\r\n\r\nabc").await;
+    assert_eq!(Bytes::from(answer.body), "a abc");
+}

@@ -1,1 +1,95 @@
-//! Tests.
+//! Sessions: home, backup, and home again.
+
+use super::{backend::echo, cluster::Cluster};
+use common::rendezvous;
+use proto::hub::v1::MemberState;
+use std::sync::atomic::Ordering;
+
+const SESSION_OF_B: &str = "baSESSION";
+
+fn cookie(id: &str) -> String {
+    format!("Cookie: theme=dark; JSESSIONID={id}\r\n")
+}
+
+async fn served_by(cluster: &Cluster, id: &str) -> String {
+    let answer = cluster.ask("GET /", &cookie(id)).await;
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    answer.body.lines().next().unwrap().to_owned()
+}
+
+fn three() -> [super::backend::OnConnection; 3] {
+    [echo("app-a"), echo("app-b"), echo("app-c")]
+}
+
+#[tokio::test]
+async fn a_session_is_served_at_home() {
+    let cluster = Cluster::start(three()).await;
+    for (id, home) in [("aaX", "app-a"), ("baX", "app-b"), ("caX", "app-c"), ("bXXX", "app-b")] {
+        for _ in 0..3 {
+            assert_eq!(served_by(&cluster, id).await, home);
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_session_servers_take_turns() {
+    let cluster = Cluster::start(three()).await;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(cluster.ask("GET /", "").await.body[..5].to_owned());
+    }
+    assert_eq!(seen, ["app-a", "app-b", "app-c", "app-a", "app-b", "app-c"]);
+}
+
+#[tokio::test]
+async fn a_dead_homes_sessions_move_to_their_backups_and_return_with_it() {
+    let mut cluster = Cluster::start(three()).await;
+    cluster.member(1, MemberState::Active, 1);
+    assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+    let port = cluster.kill(1).await;
+    for n in 0..20 {
+        let id = format!("{SESSION_OF_B}{n}");
+        let backup = rendezvous::choose(&id, [("app-a", "app-a"), ("app-c", "app-c")]).unwrap();
+        assert_eq!(served_by(&cluster, &id).await, backup, "{id}");
+    }
+    assert!(cluster.web.totals().upstream_failures <= 2, "only the first requests find out");
+    cluster.revive(1, port, echo("app-b")).await;
+    // A new process has registered: its fail window ends at once. The worker hears of it a moment later.
+    cluster.member(1, MemberState::Active, 2);
+    while served_by(&cluster, SESSION_OF_B).await != "app-b" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+}
+
+#[tokio::test]
+async fn a_server_that_the_hub_calls_down_costs_no_request_a_try() {
+    let cluster = Cluster::start(three()).await;
+    assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+    // It lives, so that only the hub's word can move its sessions.
+    cluster.member(1, MemberState::Down, 1);
+    while served_by(&cluster, SESSION_OF_B).await == "app-b" {
+        tokio::task::yield_now().await;
+    }
+    for n in 0..10 {
+        assert_ne!(served_by(&cluster, &format!("ba{n}")).await, "app-b");
+    }
+    let totals = cluster.web.totals();
+    assert_eq!((totals.retries, totals.upstream_failures), (0, 0));
+}
+
+#[tokio::test]
+async fn a_new_process_gets_new_sockets() {
+    let cluster = Cluster::start([echo("app-a"), echo("app-b")]).await;
+    let connections = || cluster.backends[1].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+    assert_eq!(connections(), 1);
+    // Each round is a restart that the worker may or may not have heard of.
+    let mut started_ms = 0;
+    while connections() < 2 {
+        started_ms += 1;
+        cluster.member(1, MemberState::Active, started_ms);
+        assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
+    }
+    assert_eq!(cluster.web.totals().retries, 0);
+}

@@ -1,1 +1,71 @@
-//! Tests.
+//! Stopping.
+
+use super::{backend::raw, client::Client, cluster::Cluster};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::{Semaphore, mpsc},
+};
+
+struct Gated {
+    cluster: Cluster,
+    gate: Arc<Semaphore>,
+    was_asked: mpsc::UnboundedReceiver<()>,
+}
+
+/// A cluster whose server answers when the gate lets it.
+async fn gated() -> Gated {
+    let gate = Arc::new(Semaphore::new(0));
+    let (asked, was_asked) = mpsc::unbounded_channel();
+    let opened = gate.clone();
+    let backend = raw(move |_, mut stream| {
+        let (gate, asked) = (opened.clone(), asked.clone());
+        async move {
+            asked.send(()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+    });
+    Gated { cluster: Cluster::start([backend]).await, gate, was_asked }
+}
+
+async fn in_flight(gated: &mut Gated) -> Client {
+    let mut client = gated.cluster.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    gated.was_asked.recv().await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_requests_in_flight() {
+    let mut gated = gated().await;
+    let mut client = in_flight(&mut gated).await;
+    let mut idle = gated.cluster.client().await;
+    let address = gated.cluster.address();
+    let stopping = tokio::spawn(gated.cluster.web.stop(Duration::from_secs(20)));
+    assert_eq!(idle.rest().await, "", "an idle connection is closed at once");
+    // The idle one went after the listener.
+    assert!(TcpStream::connect(address).await.is_err());
+    gated.gate.add_permits(1);
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+    assert!(answer.has("connection: close"), "{}", answer.head);
+    assert_eq!(stopping.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn past_its_wait_a_stop_cuts_what_is_left() {
+    let mut gated = gated().await;
+    let mut client = in_flight(&mut gated).await;
+    assert_eq!(gated.cluster.web.stop(Duration::from_millis(50)).await, 1);
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn dropped_it_stops_at_once() {
+    let mut gated = gated().await;
+    let mut client = in_flight(&mut gated).await;
+    drop(gated.cluster.web);
+    assert_eq!(client.rest().await, "");
+}

@@ -1,0 +1,80 @@
+//! A session's place in memory: its replica, whether it may be believed, and who is talking to the hub about it.
+
+use super::{SessionError, link::Link, replica::Replica};
+use common::session_id::SessionId;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tokio::sync::Notify;
+
+/// One session in memory.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: SessionId,
+    /// Held by whoever talks to the hub about this session: one at a time.
+    pub(super) gate: tokio::sync::Mutex<()>,
+    /// Told after each outcome of a save.
+    pub(super) outcome: Notify,
+    state: Mutex<State>,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) replica: Replica,
+    /// The hub has been asked, or can't know it: made here.
+    pub(super) known: bool,
+    /// The link's epoch when the hub was asked last.
+    pub(super) epoch: u64,
+    /// The hub said that another server has it now.
+    pub(super) stale: bool,
+    /// How often it said so.
+    pub(super) moves: u64,
+    /// Ended here; whoever still holds the entry must not use it.
+    pub(super) removed: bool,
+    /// A saver is at work.
+    pub(super) saving: bool,
+    /// Why the hub did not take the last save.
+    pub(super) refused: Option<SessionError>,
+    /// When a request last used it, and when the hub last heard of that.
+    pub(super) used: Instant,
+    pub(super) touched: Instant,
+}
+
+impl Entry {
+    /// Nothing is known of it yet.
+    pub(super) fn new(id: SessionId, now: Instant) -> Self {
+        let state = State {
+            replica: Replica::default(),
+            known: false,
+            epoch: 0,
+            stale: false,
+            moves: 0,
+            removed: false,
+            saving: false,
+            refused: None,
+            used: now,
+            touched: now,
+        };
+        Self { id, gate: tokio::sync::Mutex::default(), outcome: Notify::new(), state: Mutex::new(state) }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether the replica is what the hub has, as far as this server can know without asking.
+    pub(super) fn is_verified(&self, link: &Link) -> bool {
+        self.known && !self.stale && link.current() == Some(self.epoch)
+    }
+
+    /// The hub has just been asked; `epoch` and `moves` are from before the question, so that what it said meanwhile counts.
+    pub(super) fn verified(&mut self, epoch: u64, moves: u64) {
+        self.known = true;
+        self.epoch = epoch;
+        self.stale = self.moves != moves;
+    }
+}

@@ -1,0 +1,168 @@
+//! What this server may believe of its copies: whether the hub's events reach it now, and whether the hub can be reached.
+
+use common::clock::Clock;
+use proto::hub::v1::event;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The link is current for this long after an `Alive`; they come at least every 500 ms.
+const CURRENT: Duration = Duration::from_millis(1500);
+
+/// After a gap, events that come closer together than this were waiting in a buffer while this process was stopped or cut off:
+/// they are old, and so is an `Alive` among them.
+const BURST: Duration = Duration::from_millis(50);
+
+/// The hub counts as lost for this long after a call that it did not answer; the next call then tries again.
+const LOST: Duration = Duration::from_secs(5);
+
+/// The link to the hub; all apps of a server share it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last `Alive` that counts.
+    alive: Option<Instant>,
+    /// The last event of any kind.
+    heard: Option<Instant>,
+    /// Grows when events may have been missed.
+    epoch: u64,
+    lost_until: Option<Instant>,
+}
+
+impl Link {
+    /// A link on which nothing has been heard.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    /// Notes an event. Call it after what the event says has been done: an `Alive` vouches for all that came before it.
+    pub(crate) fn heard(&self, event: &event::Event) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let quiet = state.heard.map(|heard| now.saturating_duration_since(heard));
+        state.heard = Some(now);
+        match event {
+            event::Event::Snapshot(_) => state.epoch += 1,
+            event::Event::Alive(_) => {
+                let current =
+                    state.alive.is_some_and(|alive| now.saturating_duration_since(alive) <= CURRENT);
+                if current || quiet.is_some_and(|quiet| (BURST..=CURRENT).contains(&quiet)) {
+                    state.alive = Some(now);
+                    state.lost_until = None;
+                }
+            }
+            event::Event::Resumed(_) | event::Event::Member(_) | event::Event::SessionMoved(_) => {}
+        }
+    }
+
+    /// The epoch in which copies are verified now; `None` while the hub's events may not reach this server.
+    pub(super) fn current(&self) -> Option<u64> {
+        let now = self.clock.now();
+        let state = self.state();
+        let current = state.alive.is_some_and(|alive| now.saturating_duration_since(alive) <= CURRENT);
+        current.then_some(state.epoch)
+    }
+
+    /// The epoch, current or not: what is loaded from now on is at least that new.
+    pub(super) fn epoch(&self) -> u64 {
+        self.state().epoch
+    }
+
+    /// Whether the hub did not answer a moment ago: not worth a request's wait.
+    pub(super) fn is_lost(&self) -> bool {
+        let now = self.clock.now();
+        self.state().lost_until.is_some_and(|until| now < until)
+    }
+
+    /// A call was not answered in its time.
+    pub(super) fn unanswered(&self) {
+        let until = self.clock.now() + LOST;
+        self.state().lost_until = Some(until);
+    }
+
+    /// A call was answered.
+    pub(super) fn answered(&self) {
+        self.state().lost_until = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::clock::ManualClock;
+    use proto::hub::v1::{Alive, Snapshot};
+
+    fn link() -> (Arc<ManualClock>, Link) {
+        let clock = Arc::new(ManualClock::new(0));
+        (clock.clone(), Link::new(clock))
+    }
+
+    fn alive(link: &Link) -> Option<u64> {
+        link.heard(&event::Event::Alive(Alive {}));
+        link.current()
+    }
+
+    const STEP: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn is_current_while_alives_come() {
+        let (clock, link) = link();
+        assert_eq!(alive(&link), None, "the first may have waited in a buffer");
+        clock.advance(STEP);
+        assert_eq!(alive(&link), Some(0));
+        clock.advance(CURRENT);
+        assert_eq!(link.current(), Some(0));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(link.current(), None);
+    }
+
+    #[test]
+    fn a_snapshot_starts_a_new_epoch() {
+        let (clock, link) = link();
+        link.heard(&event::Event::Snapshot(Snapshot::default()));
+        clock.advance(STEP);
+        assert_eq!(alive(&link), Some(1));
+        assert_eq!(link.epoch(), 1);
+    }
+
+    #[test]
+    fn after_a_stop_the_buffered_alives_do_not_count() {
+        let (clock, link) = link();
+        alive(&link);
+        clock.advance(STEP);
+        assert_eq!(alive(&link), Some(0));
+        clock.advance(Duration::from_secs(60));
+        for _ in 0..5 {
+            assert_eq!(alive(&link), None);
+        }
+        clock.advance(STEP);
+        assert_eq!(alive(&link), Some(0), "this one came live");
+    }
+
+    #[test]
+    fn a_lost_hub_is_tried_again_or_heard_again() {
+        let (clock, link) = link();
+        link.unanswered();
+        assert!(link.is_lost());
+        clock.advance(LOST);
+        assert!(!link.is_lost());
+        link.unanswered();
+        link.answered();
+        assert!(!link.is_lost());
+        link.unanswered();
+        alive(&link);
+        clock.advance(STEP);
+        alive(&link);
+        assert!(!link.is_lost());
+    }
+}

@@ -1,0 +1,209 @@
+//! Makes a session in memory current before it is used: loads it, takes it over, or finds that it may be believed as it is.
+
+use super::{
+    SessionError,
+    entry::{Entry, State},
+    hub::SessionHub,
+    replica::Resolution,
+    store::{Sessions, count},
+};
+use common::config::OnHubLoss;
+use proto::hub::v1::{
+    ClaimSession, SessionRecord, TouchSession, session_outcome::Outcome, session_write::Write,
+};
+use std::{sync::Arc, time::Duration};
+use triad_client::HubError;
+
+/// A session in use is touched on the hub at most this often.
+const TOUCH_MIN: Duration = Duration::from_secs(1);
+
+impl Sessions {
+    /// Makes the entry current. Waits for the hub, up to `save-timeout`, only if it has to be asked.
+    ///
+    /// # Errors
+    /// [`SessionError::HubLost`], [`SessionError::Stale`] when the session ended meanwhile.
+    pub(super) async fn open(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), SessionError> {
+        let Some(hub) = &self.hub else {
+            self.open_local(entry);
+            return Ok(());
+        };
+        let dirty = {
+            let state = entry.state();
+            if state.removed {
+                return Err(SessionError::Stale);
+            }
+            if state.is_verified(&self.link) {
+                return Ok(());
+            }
+            state.replica.is_dirty().then(|| state.replica.sequence())
+        };
+        if self.link.is_lost() {
+            return self.open_unverified(entry, "it did not answer a moment ago");
+        }
+        // What has unsaved changes is verified by saving them.
+        if let Some(sequence) = dirty {
+            match self.save(entry, sequence, u64::MAX).await {
+                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, &why),
+                Err(other) => return Err(other),
+                Ok(()) => {}
+            }
+        }
+        self.open_from(hub.as_ref(), entry).await
+    }
+
+    async fn open_from(&self, hub: &dyn SessionHub, entry: &Arc<Entry>) -> Result<(), SessionError> {
+        let limit = self.config.session.save_timeout;
+        match tokio::time::timeout(limit, self.load(hub, entry)).await {
+            Ok(Ok(())) => {
+                self.link.answered();
+                Ok(())
+            }
+            Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
+            Ok(Err(cause @ HubError::Overloaded(_))) => self.open_unverified(entry, &cause.to_string()),
+            Ok(Err(cause @ HubError::Unavailable { .. })) => {
+                self.link.unanswered();
+                self.open_unverified(entry, &cause.to_string())
+            }
+            Err(_) => {
+                self.link.unanswered();
+                self.open_unverified(entry, &format!("no answer within {limit:?}"))
+            }
+        }
+    }
+
+    /// In memory alone: only time can end it.
+    fn open_local(&self, entry: &Entry) {
+        let timeout = self.config.session.session_timeout;
+        let now = self.clock.now();
+        let mut state = entry.state();
+        if !timeout.is_zero() && now.saturating_duration_since(state.used) > timeout {
+            state.replica.missing();
+        }
+        state.known = true;
+        state.used = now;
+    }
+
+    /// The hub can't be asked: what is in memory is all there is.
+    fn open_unverified(&self, entry: &Entry, why: &str) -> Result<(), SessionError> {
+        let timeout = self.config.session.session_timeout;
+        let state = entry.state();
+        let idle = self.clock.now().saturating_duration_since(state.used);
+        let expired = !timeout.is_zero() && idle > timeout;
+        let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
+        if state.known && serve && !expired { Ok(()) } else { Err(SessionError::HubLost(why.to_owned())) }
+    }
+
+    async fn load(&self, hub: &dyn SessionHub, entry: &Entry) -> Result<(), HubError> {
+        let _gate = entry.gate.lock().await;
+        let (epoch, moves) = {
+            let state = entry.state();
+            if state.is_verified(&self.link) {
+                return Ok(());
+            }
+            (self.link.epoch(), state.moves)
+        };
+        let deadline = self.config.session.save_timeout;
+        let mut record = hub.load(self.key(&entry.id), deadline).await?;
+        if record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str()) {
+            record = self.claim(hub, entry, deadline).await?;
+        }
+        let mut state = entry.state();
+        self.loaded(&mut state, record);
+        state.verified(epoch, moves);
+        state.used = self.clock.now();
+        Ok(())
+    }
+
+    /// Becomes the owner, so that the hub tells when another server takes it.
+    async fn claim(
+        &self,
+        hub: &dyn SessionHub,
+        entry: &Entry,
+        deadline: Duration,
+    ) -> Result<Option<SessionRecord>, HubError> {
+        let claim =
+            ClaimSession { key: Some(self.key(&entry.id)), owner: self.config.me.as_str().to_owned() };
+        match hub.write(Write::Claim(claim), deadline).await? {
+            Outcome::Claimed(record) => Ok(Some(record)),
+            Outcome::Missing(_) => Ok(None),
+            other @ (Outcome::Version(_) | Outcome::Conflict(_)) => {
+                Err(HubError::Refused(format!("a claim was answered with {other:?}")))
+            }
+        }
+    }
+
+    fn loaded(&self, state: &mut State, record: Option<SessionRecord>) {
+        match record {
+            // A request may have changed the copy, unverified, while the hub was asked.
+            Some(record) if state.replica.is_dirty() => self.resolve(state, record),
+            Some(record) => state.replica.adopt(record),
+            None if state.replica.is_local() => {}
+            None => {
+                if state.replica.missing() {
+                    count(&self.counters.lost);
+                    tracing::warn!(
+                        app = self.app(),
+                        "unsaved changes are lost: the session has ended elsewhere"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Rebases a replica on the hub's record.
+    pub(super) fn resolve(&self, state: &mut State, record: SessionRecord) {
+        let version = record.version;
+        match state.replica.conflict(record) {
+            Resolution::Merged => count(&self.counters.merged),
+            Resolution::Stale => {
+                count(&self.counters.stale);
+                tracing::warn!(
+                    app = self.app(),
+                    version,
+                    "session changed on another server: a request is refused"
+                );
+            }
+            Resolution::Overwrites => {
+                count(&self.counters.overwritten);
+                tracing::warn!(
+                    app = self.app(),
+                    version,
+                    "session changed on another server while the hub was lost: what was answered here is kept"
+                );
+            }
+        }
+    }
+
+    /// A request uses the session: tells the hub once in a while, so that it does not expire there.
+    pub(super) fn touch(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let now = self.clock.now();
+        let timeout = self.config.session.session_timeout;
+        {
+            let mut state = entry.state();
+            let idle = now.saturating_duration_since(state.used);
+            if timeout.is_zero() || idle <= timeout {
+                state.used = now;
+            }
+            let due = now.saturating_duration_since(state.touched) >= (timeout / 10).max(TOUCH_MIN);
+            let useful =
+                state.known && state.replica.exists() && !state.replica.is_local() && !timeout.is_zero();
+            if !(due && useful && self.hub.is_some() && !self.link.is_lost()) {
+                return;
+            }
+            state.touched = now;
+        }
+        let (sessions, entry) = (self.clone(), entry.clone());
+        tokio::spawn(async move { sessions.touch_hub(&entry).await });
+    }
+
+    async fn touch_hub(&self, entry: &Entry) {
+        let Some(hub) = &self.hub else { return };
+        let touch = TouchSession { key: Some(self.key(&entry.id)) };
+        match hub.write(Write::Touch(touch), self.config.session.save_timeout).await {
+            Ok(Outcome::Missing(_)) => entry.state().stale = true,
+            Ok(_) => {}
+            // The next touch is soon enough.
+            Err(cause) => tracing::debug!(%cause, "a session could not be touched"),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Brings a session's changes to the hub: one save at a time a session, the changes of concurrent requests together, again
+//! and again until the hub has them.
+
+use super::{
+    SessionError,
+    entry::Entry,
+    hub::SessionHub,
+    replica::Save,
+    store::{Sessions, count},
+};
+use common::backoff::Backoff;
+use proto::hub::v1::{SaveSession, session_outcome::Outcome, session_write::Write};
+use std::{sync::Arc, time::Duration};
+use triad_client::HubError;
+
+/// Waits between tries to save while the hub does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The hub's answer to what it will never take is not asked for more often than this.
+const REFUSED: Duration = Duration::from_secs(30);
+
+impl Sessions {
+    /// Waits until the changes up to `sequence` are on the hub, at most `save-timeout`. `generation` is when they were made.
+    ///
+    /// # Errors
+    /// [`SessionError::Stale`]: they were dropped. [`SessionError::HubLost`]: not yet there; the saver goes on trying.
+    /// [`SessionError::Refused`].
+    pub(super) async fn save(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        sequence: u64,
+        generation: u64,
+    ) -> Result<(), SessionError> {
+        let limit = self.config.session.save_timeout;
+        let saved = async {
+            loop {
+                let outcome = entry.outcome.notified();
+                tokio::pin!(outcome);
+                // Registered before the state is looked at: no outcome is missed.
+                outcome.as_mut().enable();
+                if let Some(done) = self.settled(entry, sequence, generation) {
+                    return done;
+                }
+                self.save_in_background(entry);
+                if self.link.is_lost() {
+                    return Err(SessionError::HubLost("it did not answer a moment ago".to_owned()));
+                }
+                outcome.await;
+            }
+        };
+        tokio::time::timeout(limit, saved).await.unwrap_or_else(|_| {
+            self.link.unanswered();
+            Err(SessionError::HubLost(format!("no answer within {limit:?}")))
+        })
+    }
+
+    /// What became of the changes up to `sequence`; `None` while they are on their way.
+    fn settled(&self, entry: &Entry, sequence: u64, generation: u64) -> Option<Result<(), SessionError>> {
+        let state = entry.state();
+        if state.removed || state.replica.has_dropped(generation) {
+            return Some(Err(state.refused.clone().unwrap_or(SessionError::Stale)));
+        }
+        if state.replica.is_saved(sequence) || !state.replica.is_dirty() {
+            return Some(Ok(()));
+        }
+        None
+    }
+
+    /// Starts a saver for the entry, unless one is at work or there is nothing to save.
+    pub(super) fn save_in_background(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let Some(hub) = self.hub.clone() else { return };
+        // A connection's end can drop a request outside the runtime, at the very end of the process.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        {
+            let mut state = entry.state();
+            if state.saving || state.removed || !state.replica.is_dirty() {
+                return;
+            }
+            state.saving = true;
+        }
+        let (sessions, entry) = (self.clone(), entry.clone());
+        runtime.spawn(async move { sessions.keep_saving(hub.as_ref(), &entry).await });
+    }
+
+    /// Saves until nothing is left to save.
+    async fn keep_saving(&self, hub: &dyn SessionHub, entry: &Entry) {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        loop {
+            let tried = {
+                let _gate = entry.gate.lock().await;
+                let Some((save, epoch, moves)) = self.next_save(entry) else {
+                    entry.outcome.notify_waiters();
+                    return;
+                };
+                let write = Write::Save(self.wire(entry, save));
+                let outcome = hub.write(write, self.config.session.save_timeout).await;
+                self.outcome(entry, outcome, epoch, moves)
+            };
+            entry.outcome.notify_waiters();
+            match tried {
+                Ok(()) => backoff.reset(),
+                Err(HubError::Refused(_)) => tokio::time::sleep(REFUSED).await,
+                Err(HubError::Unavailable { .. } | HubError::Overloaded(_)) => {
+                    tokio::time::sleep(backoff.wait(rand::random())).await;
+                }
+            }
+        }
+    }
+
+    /// What to send now; `None` ends the saver, decided under the lock so that the next change starts another.
+    fn next_save(&self, entry: &Entry) -> Option<(Save, u64, u64)> {
+        let mut state = entry.state();
+        let save = if state.removed { None } else { state.replica.next_save(rand::random) };
+        state.saving = save.is_some();
+        Some((save?, self.link.epoch(), state.moves))
+    }
+
+    fn wire(&self, entry: &Entry, save: Save) -> SaveSession {
+        let timeout = self.config.session.session_timeout.as_millis();
+        SaveSession {
+            key: Some(self.key(&entry.id)),
+            base_version: save.base_version,
+            save_id: save.save_id,
+            set: save.set,
+            removed: save.removed,
+            owner: self.config.me.as_str().to_owned(),
+            timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn outcome(
+        &self,
+        entry: &Entry,
+        outcome: Result<Outcome, HubError>,
+        epoch: u64,
+        moves: u64,
+    ) -> Result<(), HubError> {
+        let mut state = entry.state();
+        match outcome {
+            Ok(Outcome::Version(version)) => {
+                count(&self.counters.saves);
+                state.replica.saved(version);
+                state.verified(epoch, moves);
+                state.touched = self.clock.now();
+            }
+            Ok(Outcome::Conflict(record)) => {
+                self.resolve(&mut state, record);
+                // Whose it is now is for the next use to find out: it claims.
+                state.known = true;
+                state.stale = true;
+            }
+            Ok(Outcome::Missing(_)) => {
+                if state.replica.missing() {
+                    count(&self.counters.lost);
+                    tracing::warn!(app = self.app(), "changes are lost: the session has ended elsewhere");
+                }
+                state.verified(epoch, moves);
+            }
+            Ok(Outcome::Claimed(_)) => {
+                return Err(HubError::Refused("a save was answered as a claim".to_owned()));
+            }
+            Err(cause) => {
+                match &cause {
+                    HubError::Unavailable { .. } => self.link.unanswered(),
+                    HubError::Overloaded(_) => {}
+                    HubError::Refused(why) => {
+                        tracing::error!(app = self.app(), %why, "the hub refuses a session's changes");
+                        state.refused = Some(SessionError::Refused(why.clone()));
+                        state.replica.drop_unanswered();
+                    }
+                }
+                return Err(cause);
+            }
+        }
+        state.refused = None;
+        self.link.answered();
+        Ok(())
+    }
+
+    /// Saves all that is unsaved, at the end; returns how many sessions the hub still lacks after `limit`.
+    pub(crate) async fn save_all(self: &Arc<Self>, limit: Duration) -> usize {
+        if self.hub.is_none() {
+            return 0;
+        }
+        let all = async {
+            for entry in self.unsaved() {
+                self.save_in_background(&entry);
+            }
+            for entry in self.unsaved() {
+                loop {
+                    let outcome = entry.outcome.notified();
+                    tokio::pin!(outcome);
+                    outcome.as_mut().enable();
+                    if !entry.state().replica.is_dirty() {
+                        break;
+                    }
+                    outcome.await;
+                }
+            }
+        };
+        // Past the limit: what is left is counted below.
+        let _ = tokio::time::timeout(limit, all).await;
+        self.unsaved().len()
+    }
+}

@@ -1,0 +1,143 @@
+//! The session store against a hub in memory: one that can be down, lose answers and be written by others.
+
+mod conflicts;
+mod counting;
+mod fake;
+mod lifecycle;
+mod loss;
+
+use super::{SessionError, Sessions, SessionsConfig, link::Link, visit::VisitGuard};
+use crate::{app::tests::session_config, session::Visit};
+use bytes::Bytes;
+use common::{
+    clock::{Clock, ManualClock},
+    config::SessionConfig,
+    id::ServerIndex,
+    session_id::SessionId,
+};
+use fake::FakeHub;
+use http::{HeaderMap, HeaderValue, header};
+use proto::hub::v1::{Alive, Snapshot, event};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// A server with its store, on a shared hub.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) link: Arc<Link>,
+    pub(super) hub: Arc<FakeHub>,
+}
+
+/// A user with a cookie jar.
+#[derive(Default, Clone)]
+pub(super) struct User {
+    pub(super) cookie: Option<String>,
+}
+
+impl Server {
+    pub(super) fn new(name: &'static str, index: u16, hub: &Arc<FakeHub>, session: SessionConfig) -> Self {
+        let clock = Arc::new(ManualClock::new(1_000));
+        let link = Arc::new(Link::new(clock.clone() as Arc<dyn Clock>));
+        let config = SessionsConfig {
+            app: "tier||".to_owned(),
+            me: name.into(),
+            index: ServerIndex(index),
+            cookie_name: "S".to_owned(),
+            session,
+        };
+        let sessions =
+            Arc::new(Sessions::new(config, Some(hub.clone()), link.clone(), clock.clone() as Arc<dyn Clock>));
+        let server = Self { name, sessions, clock, link, hub: hub.clone() };
+        server.link_is_current();
+        server
+    }
+
+    /// Two `Alive`s, as they come from a hub that is well.
+    pub(super) fn link_is_current(&self) {
+        for _ in 0..2 {
+            self.link.heard(&event::Event::Alive(Alive {}));
+            self.clock.advance(Duration::from_millis(500));
+        }
+        self.link.heard(&event::Event::Alive(Alive {}));
+    }
+
+    /// Nothing is heard for a minute.
+    pub(super) fn is_cut_off(&self) {
+        self.clock.advance(Duration::from_secs(60));
+    }
+
+    pub(super) fn snapshot(&self) {
+        self.link.heard(&event::Event::Snapshot(Snapshot::default()));
+    }
+
+    /// What the hub has to tell this server.
+    pub(super) fn hears(&self) {
+        for id in self.hub.moved(self.name) {
+            self.sessions.moved(&id);
+        }
+    }
+
+    pub(super) fn begin(&self, user: &User) -> VisitGuard {
+        let mut headers = HeaderMap::new();
+        if let Some(cookie) = &user.cookie {
+            headers.insert(header::COOKIE, HeaderValue::try_from(format!("x=y; S={cookie}")).unwrap());
+        }
+        Visit::begin(&self.sessions, &headers, false)
+    }
+
+    /// A whole request that counts, as the demo app does.
+    pub(super) async fn count(&self, user: &mut User) -> Result<u64, SessionError> {
+        let guard = self.begin(user);
+        let count = read(&guard, "count").await? + 1;
+        write(&guard, "count", count).await?;
+        finish(&guard, user).await?;
+        Ok(count)
+    }
+
+    /// A whole request that reads.
+    pub(super) async fn look(&self, user: &mut User) -> Result<u64, SessionError> {
+        let guard = self.begin(user);
+        let count = read(&guard, "count").await?;
+        finish(&guard, user).await?;
+        Ok(count)
+    }
+}
+
+pub(super) async fn read(guard: &VisitGuard, name: &str) -> Result<u64, SessionError> {
+    let (_, _, attributes) = guard.visit().load(guard.session_id()).await?;
+    Ok(attributes.get(name).map_or(0, |bytes| std::str::from_utf8(bytes).unwrap().parse().unwrap()))
+}
+
+pub(super) async fn write(guard: &VisitGuard, name: &str, value: u64) -> Result<(), SessionError> {
+    let set = HashMap::from([(name.to_owned(), Bytes::from(value.to_string()))]);
+    guard.visit().update(guard.session_id(), set, Vec::new()).await
+}
+
+/// The answer leaves; the browser keeps its cookie.
+pub(super) async fn finish(guard: &VisitGuard, user: &mut User) -> Result<(), SessionError> {
+    if let Some(cookie) = guard.visit().finish().await? {
+        let text = cookie.to_str().unwrap();
+        let value = text.strip_prefix("S=").unwrap().split(';').next().unwrap();
+        user.cookie = (!value.is_empty()).then(|| value.to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn config(change: impl FnOnce(&mut SessionConfig)) -> SessionConfig {
+    let mut config = session_config();
+    change(&mut config);
+    config
+}
+
+/// Two servers on one hub.
+pub(super) fn pair(session: &SessionConfig) -> (Arc<FakeHub>, Server, Server) {
+    let hub = Arc::new(FakeHub::default());
+    let a = Server::new("a", 0, &hub, session.clone());
+    let b = Server::new("b", 1, &hub, session.clone());
+    (hub, a, b)
+}
+
+pub(super) fn id(user: &User) -> SessionId {
+    SessionId::parse(user.cookie.as_deref().unwrap()).unwrap()
+}

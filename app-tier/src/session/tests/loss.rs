@@ -1,0 +1,131 @@
+//! The hub can't be reached, or its answers can't.
+
+use super::*;
+use common::config::OnHubLoss;
+
+#[tokio::test(start_paused = true)]
+async fn counting_goes_on_from_memory_and_the_hub_gets_the_final_value() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    hub.set_down(true);
+    a.is_cut_off();
+    let began = tokio::time::Instant::now();
+    for count in 2..=10 {
+        assert_eq!(a.count(&mut user).await.unwrap(), count);
+    }
+    let waited = began.elapsed();
+    assert!(waited <= Duration::from_secs(5), "only the first waits: {waited:?}");
+    let cookie = user.cookie.clone().unwrap();
+    assert_eq!(hub.value(&cookie, "count"), Some(1));
+    hub.set_down(false);
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(hub.value(&cookie, "count"), Some(10));
+    assert!(a.sessions.stats().unsaved_answers >= 9);
+    a.link_is_current();
+    assert_eq!(a.count(&mut user).await.unwrap(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_visitors_are_served_from_memory() {
+    let (hub, a, _) = pair(&session_config());
+    hub.set_down(true);
+    let mut user = User::default();
+    assert_eq!(a.count(&mut user).await.unwrap(), 1);
+    assert_eq!(a.count(&mut user).await.unwrap(), 2);
+    hub.set_down(false);
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_in_memory_can_t_be_known() {
+    let (hub, a, b) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    hub.set_down(true);
+    assert!(matches!(b.look(&mut user).await, Err(SessionError::HubLost(_))), "no empty session");
+    hub.set_down(false);
+    b.clock.advance(Duration::from_secs(6));
+    assert_eq!(b.look(&mut user).await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_hub_loss_fail() {
+    let (hub, a, _) = pair(&config(|it| it.on_hub_loss = OnHubLoss::Fail));
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    hub.set_down(true);
+    assert!(matches!(a.count(&mut user).await, Err(SessionError::HubLost(_))));
+    a.is_cut_off();
+    assert!(matches!(a.look(&mut user).await, Err(SessionError::HubLost(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_asked_for_again_and_counts_once() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    hub.lose_an_answer();
+    assert_eq!(a.count(&mut user).await.unwrap(), 2);
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(hub.record(user.cookie.as_deref().unwrap()).unwrap().version, 2);
+    a.link_is_current();
+    assert_eq!(a.count(&mut user).await.unwrap(), 3);
+    assert_eq!(hub.saves(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_during_the_loss_overwrites() {
+    let (hub, a, b) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    b.look(&mut user).await.unwrap();
+    hub.set_down(true);
+    a.is_cut_off();
+    for count in 2..=4 {
+        assert_eq!(a.count(&mut user).await.unwrap(), count);
+    }
+    // b reaches the hub first.
+    hub.set_down(false);
+    let guard = b.begin(&user);
+    write(&guard, "count", 2).await.unwrap();
+    finish(&guard, &mut user).await.unwrap();
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(4));
+    assert_eq!(a.sessions.stats().overwritten, 1);
+    b.hears();
+    assert_eq!(b.look(&mut user).await.unwrap(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ended_during_the_loss_does_not_rise_again() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    hub.set_down(true);
+    a.count(&mut user).await.unwrap();
+    hub.expire(user.cookie.as_deref().unwrap());
+    hub.set_down(false);
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!((hub.record(user.cookie.as_deref().unwrap()), a.sessions.stats().lost), (None, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_save_refuses_the_answer() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    hub.refuse();
+    assert_eq!(a.count(&mut user).await, Err(SessionError::Refused("too large".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_needs_the_hub() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    hub.set_down(true);
+    let guard = a.begin(&user);
+    let changed = guard.visit().change_id(guard.session_id()).await;
+    assert!(matches!(changed, Err(SessionError::HubLost(_))), "the old id would live on: {changed:?}");
+}

@@ -1,0 +1,157 @@
+//! From a path to an open file inside the root, in its best encoding.
+
+use super::{encoding::Encoding, media_type::media_type};
+use crate::spec;
+use http::{HeaderMap, HeaderValue, header};
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A folder with an index, without the slash at its end.
+    Folder,
+    /// A file.
+    File(Representation),
+}
+
+/// An open file and what is said of it.
+#[derive(Debug)]
+pub(super) struct Representation {
+    pub(super) file: File,
+    pub(super) length: u64,
+    /// Strong: another content has another one.
+    pub(super) etag: String,
+    pub(super) modified: Option<SystemTime>,
+    media_type: &'static str,
+    encoding: Option<Encoding>,
+    /// There are other encodings of it.
+    varies: bool,
+}
+
+/// Finds what `path`, decoded and below the web-app's own, leads to. Blocks.
+///
+/// # Errors
+/// The disk's; what does not exist or may not be read is `None`.
+pub(super) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result<Option<Found>> {
+    let Some((relative, folder)) = relative(path) else { return Ok(None) };
+    let Some(mut place) = inside(root, &root.join(relative))? else { return Ok(None) };
+    if fs::metadata(&place)?.is_dir() {
+        let Some(index) = inside(root, &place.join("index.html"))? else { return Ok(None) };
+        if !folder {
+            return Ok(Some(Found::Folder));
+        }
+        place = index;
+    } else if folder {
+        return Ok(None);
+    }
+    if place == root.join(spec::FILE) {
+        return Ok(None);
+    }
+    represent(root, &place, accepted).map(|found| found.map(Found::File))
+}
+
+/// The path as a relative one, and whether it names a folder by a slash at its end. `None` for what is never served: empty and
+/// dot segments, hidden files (but `.well-known`, RFC 8615), backslashes.
+fn relative(path: &str) -> Option<(PathBuf, bool)> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let (path, folder) = match path.strip_suffix('/') {
+        Some(path) => (path, true),
+        None => (path, path.is_empty()),
+    };
+    if path.is_empty() {
+        return folder.then(|| (PathBuf::new(), folder));
+    }
+    let served = |segment: &str| {
+        !segment.is_empty()
+            && (!segment.starts_with('.') || segment == ".well-known")
+            && !segment.contains(['\\', '\0'])
+    };
+    path.split('/').all(served).then(|| (PathBuf::from(path), folder))
+}
+
+/// The path with every link followed, if it exists and is still inside.
+fn inside(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    match path.canonicalize() {
+        Ok(place) => Ok(place.starts_with(root).then_some(place)),
+        Err(cause) if is_absence(&cause) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn is_absence(cause: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
+    matches!(cause.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename)
+}
+
+fn represent(root: &Path, place: &Path, accepted: &[Encoding]) -> io::Result<Option<Representation>> {
+    let media_type = media_type(place);
+    let mut varies = false;
+    for encoding in Encoding::ALL {
+        let mut name = place.as_os_str().to_owned();
+        name.push(encoding.suffix());
+        let Some(variant) = inside(root, Path::new(&name))? else { continue };
+        varies = true;
+        if accepted.contains(&encoding)
+            && let Some((file, metadata)) = open(&variant)?
+        {
+            return Ok(Some(Representation::new(file, &metadata, media_type, Some(encoding), true)));
+        }
+    }
+    let opened = open(place)?;
+    Ok(opened.map(|(file, metadata)| Representation::new(file, &metadata, media_type, None, varies)))
+}
+
+/// Opens a regular file: another kind, a pipe say, could block for ever.
+fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(cause) if is_absence(&cause) => return Ok(None),
+        Err(cause) => return Err(cause),
+    };
+    let metadata = file.metadata()?;
+    Ok(Some((file, metadata)))
+}
+
+impl Representation {
+    fn new(
+        file: File,
+        metadata: &Metadata,
+        media_type: &'static str,
+        encoding: Option<Encoding>,
+        varies: bool,
+    ) -> Self {
+        let (length, inode) = (metadata.len(), metadata.ino());
+        let etag = format!("\"{:x}.{:x}-{length:x}-{inode:x}\"", metadata.mtime(), metadata.mtime_nsec());
+        // A time before 1970 can't be written as a date.
+        let modified = metadata.modified().ok().filter(|time| *time >= SystemTime::UNIX_EPOCH);
+        Self { file, length, etag, modified, media_type, encoding, varies }
+    }
+
+    /// The headers that any answer on it has.
+    pub(super) fn describe(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        if let Some(Ok(date)) = self.modified.map(|time| HeaderValue::try_from(httpdate::fmt_http_date(time)))
+        {
+            headers.insert(header::LAST_MODIFIED, date);
+        }
+        if let Some(encoding) = self.encoding {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        }
+        if self.varies {
+            headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+    }
+}

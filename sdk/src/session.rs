@@ -1,0 +1,221 @@
+//! The user's session in a handler.
+
+use crate::{
+    error::SessionError,
+    memory::Memory,
+    remote::{Call, Remote},
+};
+use axum::extract::FromRequestParts;
+use bytes::Bytes;
+use http::request::Parts;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The user's session: an axum extractor; clones are the same session.
+///
+/// Attributes are bytes with a name. [`get`](Self::get) and [`set`](Self::set) keep them as JSON, which other languages can read
+/// as well. Changes are kept until the handler returns and are then sent together.
+#[derive(Debug, Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    state: Mutex<State>,
+}
+
+/// Where the session is.
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    /// On the server of this app.
+    Remote(Remote),
+    /// In this process.
+    Memory(Memory),
+    /// Nowhere: the request did not come through Copal.
+    Nowhere,
+}
+
+#[derive(Debug)]
+struct State {
+    call: Call,
+    /// As they were loaded; `None`: not yet.
+    loaded: Option<HashMap<String, Bytes>>,
+    set: HashMap<String, Bytes>,
+    removed: BTreeSet<String>,
+    over: bool,
+}
+
+impl Session {
+    pub(crate) fn new(store: Store, call: Call) -> Self {
+        let state = State { call, loaded: None, set: HashMap::new(), removed: BTreeSet::new(), over: false };
+        Self { inner: Arc::new(Inner { store, state: Mutex::new(state) }) }
+    }
+
+    /// An attribute, read as JSON; `None` when there is none.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; [`SessionError::Value`] when it is not such a value.
+    pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
+        let Some(bytes) = self.get_bytes(name).await? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|cause| wrong(name, &cause))
+    }
+
+    /// Sets an attribute, written as JSON.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; [`SessionError::Value`] when it can't be written as JSON.
+    pub async fn set<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SessionError> {
+        let bytes = serde_json::to_vec(value).map_err(|cause| wrong(name, &cause))?;
+        self.set_bytes(name, bytes).await
+    }
+
+    /// An attribute as it is.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn get_bytes(&self, name: &str) -> Result<Option<Bytes>, SessionError> {
+        let mut state = self.open().await?;
+        if let Some(value) = state.set.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        if state.removed.contains(name) {
+            return Ok(None);
+        }
+        Ok(self.loaded(&mut state).await?.get(name).cloned())
+    }
+
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn set_bytes(&self, name: &str, value: impl Into<Bytes>) -> Result<(), SessionError> {
+        let mut state = self.open().await?;
+        state.removed.remove(name);
+        state.set.insert(name.to_owned(), value.into());
+        Ok(())
+    }
+
+    /// Removes an attribute.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn remove(&self, name: &str) -> Result<(), SessionError> {
+        let mut state = self.open().await?;
+        state.set.remove(name);
+        state.removed.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// The attributes' names, sorted.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn names(&self) -> Result<Vec<String>, SessionError> {
+        let mut state = self.open().await?;
+        let mut names: BTreeSet<String> = self.loaded(&mut state).await?.keys().cloned().collect();
+        names.retain(|name| !state.removed.contains(name));
+        names.extend(state.set.keys().cloned());
+        Ok(names.into_iter().collect())
+    }
+
+    /// Ends the session everywhere, with its changes. What is set afterwards begins a new one.
+    ///
+    /// # Errors
+    /// See [`SessionError`]: the session may live on then.
+    pub async fn invalidate(&self) -> Result<(), SessionError> {
+        let mut state = self.open().await?;
+        state.set.clear();
+        state.removed.clear();
+        match &self.inner.store {
+            Store::Remote(remote) => remote.invalidate(&state.call).await?,
+            Store::Memory(memory) => {
+                memory.remove(&state.call.session);
+                state.call.session = Memory::fresh_id();
+            }
+            Store::Nowhere => return Err(SessionError::NoSession),
+        }
+        state.loaded = Some(HashMap::new());
+        Ok(())
+    }
+
+    /// Gives the session a new id: call it when a user logs in, so that nobody who knew the old id shares the login.
+    ///
+    /// # Errors
+    /// See [`SessionError`]: the session has its old id then.
+    pub async fn change_id(&self) -> Result<(), SessionError> {
+        let mut state = self.open().await?;
+        self.send(&mut state).await?;
+        match &self.inner.store {
+            Store::Remote(remote) => state.call.session = remote.change_id(&state.call).await?,
+            Store::Memory(memory) => {
+                let attributes = memory.remove(&state.call.session);
+                state.call.session = Memory::fresh_id();
+                memory.update(&state.call.session, attributes, Vec::new());
+            }
+            Store::Nowhere => return Err(SessionError::NoSession),
+        }
+        Ok(())
+    }
+
+    /// The handler has returned: sends the changes. The session's id, if it is a local one that the browser has to be given.
+    pub(crate) async fn finish(&self) -> Result<Option<String>, SessionError> {
+        let mut state = self.inner.state.lock().await;
+        state.over = true;
+        let changed = self.send(&mut state).await?;
+        let local = matches!(self.inner.store, Store::Memory(_)) && (changed || state.loaded.is_some());
+        Ok(local.then(|| state.call.session.clone()))
+    }
+
+    async fn open(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+        let state = self.inner.state.lock().await;
+        if state.over { Err(SessionError::Over) } else { Ok(state) }
+    }
+
+    async fn loaded<'a>(&self, state: &'a mut State) -> Result<&'a HashMap<String, Bytes>, SessionError> {
+        if state.loaded.is_none() {
+            state.loaded = Some(match &self.inner.store {
+                Store::Remote(remote) => remote.load(&state.call).await?,
+                Store::Memory(memory) => memory.load(&state.call.session),
+                Store::Nowhere => return Err(SessionError::NoSession),
+            });
+        }
+        Ok(state.loaded.get_or_insert_default())
+    }
+
+    /// Sends the changes, if there are any.
+    async fn send(&self, state: &mut State) -> Result<bool, SessionError> {
+        if state.set.is_empty() && state.removed.is_empty() {
+            return Ok(false);
+        }
+        let set = std::mem::take(&mut state.set);
+        let removed: Vec<String> = std::mem::take(&mut state.removed).into_iter().collect();
+        if let Some(loaded) = &mut state.loaded {
+            loaded.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
+            loaded.retain(|name, _| !removed.contains(name));
+        }
+        match &self.inner.store {
+            Store::Remote(remote) => remote.update(&state.call, set, removed).await?,
+            Store::Memory(memory) => memory.update(&state.call.session, set, removed),
+            Store::Nowhere => return Err(SessionError::NoSession),
+        }
+        Ok(true)
+    }
+}
+
+fn wrong(name: &str, cause: &serde_json::Error) -> SessionError {
+    SessionError::Value { name: name.to_owned(), cause: cause.to_string() }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Session {
+    type Rejection = SessionError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
+        parts.extensions.get::<Self>().cloned().ok_or(SessionError::NoLayer)
+    }
+}
