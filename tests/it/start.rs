@@ -105,7 +105,7 @@ fn an_app_that_never_gets_healthy_says_what_it_said() {
     });
     let (status, said) = start(&cluster, "app-a", &[]);
     assert_eq!(status, Some(1));
-    for expected in ["counter", "healthy", "no database at db.example"] {
+    for expected in ["app default/ on server app-a", "not healthy", "expected GET /healthz", "no database at db.example"] {
         assert!(said.contains(expected), "{expected} is not in:\n{said}");
     }
 }
