@@ -8,6 +8,7 @@ pub(crate) mod machine;
 mod network;
 pub(crate) mod node;
 mod server;
+mod settings;
 mod snapshots;
 #[cfg(test)]
 mod suite;

@@ -28,6 +28,8 @@ pub async fn serve_grpc(stream: TcpStream, peer: Peer, routes: Routes) {
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .max_concurrent_streams(4096)
+        // A client's time-outs come in crowds.
+        .max_pending_accept_reset_streams(4096)
         .keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(10));
     let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await;

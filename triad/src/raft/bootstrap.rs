@@ -15,7 +15,7 @@ use openraft::async_runtime::WatchReceiver;
 use prost::Message;
 use proto::hub::v1::{HubHello, HubHelloReply, HubIdentity};
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -116,9 +116,16 @@ impl Standing {
         Ok(Self { disk, identity, start, heard_ms })
     }
 
-    /// Whether this server's memory of its votes is whole.
-    pub(crate) fn may_vote(&self) -> bool {
+    /// Whether this server's memory of its votes and of the log is whole.
+    pub(crate) fn is_member(&self) -> bool {
         self.lock().member
+    }
+
+    /// Whether this server may help another to lead. One without data may do so in a hub of two: there the other has all
+    /// that was ever acknowledged, because both had to have it.
+    pub(crate) fn may_vote(&self) -> bool {
+        let identity = self.lock();
+        identity.member || identity.servers.len() == 2
     }
 
     /// A leader's entries or heartbeat were accepted.
@@ -190,7 +197,7 @@ pub(crate) async fn join(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut told = false;
-    while !standing.may_vote() {
+    while !standing.is_member() {
         let answers = ask_all(&peers, &standing).await;
         if let Some(founders) = verdict(&standing, &answers) {
             standing.become_member(founders)?;
@@ -252,7 +259,7 @@ async fn found(raft: &Raft, peers: &Peers, standing: &Standing) {
     if !standing.is_founder() || raft.is_initialized().await.unwrap_or(true) {
         return;
     }
-    let members: BTreeMap<u64, ()> = (0..peers.count()).map(|it| (it, ())).collect();
+    let members: BTreeSet<u64> = (0..peers.count()).collect();
     match raft.initialize(members).await {
         Ok(()) => tracing::info!(servers = peers.count(), "the hub is founded"),
         Err(cause) => tracing::info!(%cause, "the hub was founded before"),

@@ -3,7 +3,7 @@
 use super::{Data, Entry, LogId, StoredMembership, Types, Vote};
 use openraft::{EntryPayload, Membership, impls::leader_id_adv::LeaderId};
 use proto::hub::v1 as wire;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use wire::raft_entry::Payload;
 
 /// A message that can't be what it says it is.
@@ -67,7 +67,7 @@ fn put_membership(it: &Membership<u64, ()>) -> wire::RaftMembership {
 fn membership(it: wire::RaftMembership) -> Result<Membership<u64, ()>, CodecError> {
     let configs: Vec<BTreeSet<u64>> =
         it.configs.into_iter().map(|config| config.ids.into_iter().collect()).collect();
-    let nodes: BTreeMap<u64, ()> = it.nodes.into_iter().map(|id| (id, ())).collect();
+    let nodes: BTreeSet<u64> = it.nodes.into_iter().collect();
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
@@ -141,11 +141,8 @@ mod tests {
 
     #[test]
     fn entries_survive_the_wire() {
-        let membership = Membership::new(
-            vec![[0, 1].into(), [0, 1, 2].into()],
-            BTreeMap::from([(0, ()), (1, ()), (2, ())]),
-        )
-        .unwrap();
+        let membership =
+            Membership::new(vec![[0, 1].into(), [0, 1, 2].into()], BTreeSet::from([0, 1, 2])).unwrap();
         for payload in [
             EntryPayload::Blank,
             EntryPayload::Normal(Data(Bytes::from_static(b"batch"))),

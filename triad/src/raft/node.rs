@@ -7,6 +7,7 @@ use super::{
     machine::{Machine, View},
     network::Peers,
     server::RaftService,
+    settings,
     snapshots::Snapshots,
 };
 use crate::{
@@ -17,23 +18,22 @@ use crate::{
     state::Reply,
 };
 use openraft::{
-    Config, Instant, LinearizerOption, ServerState, SnapshotPolicy,
+    Instant, LinearizerOption, ServerState,
     async_runtime::WatchReceiver,
     errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError},
     impls::OneshotResponder,
     raft::ClientWriteResult,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// Followers wait 650 to 800 ms without a word from the leader (lease plus election time-out) before they ask for votes, so
-/// that writes pause for less than a second when a leader dies, and a machine that is busy for half a second elects nobody.
-const HEARTBEAT_MS: u64 = 100;
-const ELECTION_MIN_MS: u64 = 250;
-const ELECTION_MAX_MS: u64 = 400;
-
-/// A snapshot travels and is installed within this.
-const SNAPSHOT_MS: u64 = 10 * 60 * 1000;
 
 /// A linearizable read waits so long for a majority to confirm the leader.
 const READ: Duration = Duration::from_secs(2);
@@ -70,6 +70,10 @@ pub(crate) struct Node {
     standing: Arc<Standing>,
     servers: u64,
     me: u64,
+    /// What kept this server from joining.
+    join_failed: watch::Receiver<Option<String>>,
+    /// The snapshot's last entry for which the log was purged.
+    purged_for: Arc<AtomicU64>,
 }
 
 /// The folders that a hub server keeps its data in.
@@ -95,29 +99,6 @@ impl Disks {
 /// The outcome of a batch, to be awaited.
 pub(crate) type Outcome = tokio::sync::oneshot::Receiver<ClientWriteResult<Types>>;
 
-fn raft_config() -> Config {
-    Config {
-        cluster_name: "hub".to_owned(),
-        heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_MIN_MS,
-        election_timeout_max: ELECTION_MAX_MS,
-        enable_pre_vote: Some(true),
-        install_snapshot_timeout: SNAPSHOT_MS,
-        // Snapshots and purges are ours to trigger: by bytes, which the library can't see.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        // Only a follower that needs purged entries gets a snapshot.
-        replication_lag_threshold: u64::MAX / 2,
-        max_payload_entries: 1024,
-        // The followers' syncs run beside the leader's own.
-        broadcast_submitted_on_append: Some(true),
-        // A member that lost its data comes back empty: see `bootstrap`, which keeps that safe.
-        allow_log_reversion: Some(true),
-        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
-        ..Config::default()
-    }
-}
-
 impl Node {
     /// Opens the folder and starts Raft; a server without data joins in the background.
     pub(crate) async fn start(
@@ -141,20 +122,25 @@ impl Node {
         let view = View::default();
         let peers = Peers::new(&config.me, &config.servers, &config.key);
         let machine = Machine::new(view.clone(), feed, snapshots.clone());
-        let raft_config = raft_config().validate().map_err(|it| TriadError::Raft(it.to_string()))?;
+        let raft_config = settings::raft().validate().map_err(|it| TriadError::Raft(it.to_string()))?;
         let raft = Raft::build(me, Arc::new(raft_config), peers.clone(), log.clone(), machine)
             .await
             .map_err(|it| TriadError::Raft(it.to_string()))?;
-        raft.runtime_config().elect(standing.may_vote());
+        raft.runtime_config().elect(standing.is_member());
         raft.run();
         let servers = peers.count();
         let joining = bootstrap::join(raft.clone(), log.clone(), peers, standing.clone(), stop.clone());
+        let (failure, join_failed) = watch::channel(None);
         tokio::spawn(async move {
             if let Err(cause) = joining.await {
                 tracing::error!(%cause, "this server can't join the hub: its disk fails");
+                failure.send_replace(Some(cause.to_string()));
             }
+            // Kept: its end would read as a failure.
+            failure.closed().await;
         });
-        Ok(Self { raft, log, view, snapshots, standing, servers, me })
+        let purged_for = Arc::new(AtomicU64::new(0));
+        Ok(Self { raft, log, view, snapshots, standing, servers, me, join_failed, purged_for })
     }
 
     /// What the other hub servers call.
@@ -167,7 +153,7 @@ impl Node {
         &self.view
     }
 
-    /// Whether this server takes part: it may vote, has applied something, and leads or has just heard the
+    /// Whether this server takes part: it has its data, has applied something, and leads or has just heard the
     /// leader.
     pub(crate) fn is_ready(&self) -> bool {
         let position = self.position();
@@ -177,7 +163,7 @@ impl Node {
             Some(_) => self.standing.has_heard_leader(lately),
             None => false,
         };
-        led && position.applied.is_some() && self.standing.may_vote()
+        led && position.applied.is_some() && self.standing.is_member()
     }
 
     /// Where this server stands.
@@ -227,7 +213,7 @@ impl Node {
         match self.position().state {
             _ if !running => HubRole::Stopped,
             ServerState::Leader => HubRole::Leader,
-            _ if !self.standing.may_vote() => HubRole::Joining,
+            _ if !self.standing.is_member() => HubRole::Joining,
             ServerState::Follower | ServerState::Learner => HubRole::Follower,
             ServerState::Candidate => HubRole::Candidate,
             ServerState::Shutdown => HubRole::Stopped,
@@ -284,14 +270,9 @@ impl Node {
         if bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES {
             let _or_stopped = self.raft.trigger().snapshot().await;
         }
-        let (covered, purged) = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            (metrics.snapshot.as_ref().map(|it| it.index), metrics.purged.as_ref().map(|it| it.index))
-        };
-        if let Some(covered) = covered
+        let covered = self.raft.metrics().borrow_watched().snapshot.as_ref().map_or(0, |it| it.index);
+        if self.purged_for.swap(covered, Ordering::Relaxed) != covered
             && let Some(upto) = self.log.purgeable(covered, LOG_KEPT_BYTES)
-            && Some(upto) > purged
         {
             let _or_stopped = self.raft.trigger().purge_log(upto).await;
         }
@@ -300,9 +281,13 @@ impl Node {
     /// Waits for a failure of the storage or of the library; pending while all is well or after an ordinary stop.
     pub(crate) async fn failure(&self) -> String {
         let mut disk = self.log.failed();
+        let mut join = self.join_failed.clone();
         let mut metrics = self.raft.metrics();
         loop {
             if let Some(cause) = disk.borrow_and_update().clone() {
+                return cause;
+            }
+            if let Some(cause) = join.borrow_and_update().clone() {
                 return cause;
             }
             let running = metrics.borrow_and_update().running_state.clone();
@@ -318,6 +303,7 @@ impl Node {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
+                changed = join.changed() => if changed.is_err() { std::future::pending::<()>().await },
                 changed = disk.changed() => if changed.is_err() { std::future::pending::<()>().await },
             }
         }

@@ -302,3 +302,82 @@ fn head(payload: Bytes) -> Result<Result<(SnapshotMeta, Restore), SnapshotError>
     };
     Ok(Ok((meta, Restore::new(head.time_ms))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use openraft::impls::leader_id_adv::LeaderId;
+    use proto::hub::v1::{
+        Batch, Command, SaveSession, SessionKey, SessionWrite, command, session_write::Write,
+    };
+
+    fn filled(sessions: u64) -> State {
+        let save = |n: u64| SaveSession {
+            key: Some(SessionKey { app: "shop".into(), id: format!("s{n}") }),
+            set: [("value".to_owned(), vec![7; 1000].into())].into(),
+            owner: "app-a".into(),
+            timeout_ms: 1000,
+            ..SaveSession::default()
+        };
+        let write = |n| SessionWrite { write: Some(Write::Save(save(n))) };
+        let commands = (0..sessions).map(|n| Command { command: Some(command::Command::Session(write(n))) });
+        let mut state = State::default();
+        state.apply(Batch { version: 1, time_ms: 5, commands: commands.collect() });
+        state
+    }
+
+    fn meta(index: u64) -> SnapshotMeta {
+        let id = LogId::new(LeaderId { term: 2, node_id: 1 }, index);
+        SnapshotMeta { last_log_id: Some(id), ..SnapshotMeta::default() }
+    }
+
+    #[test]
+    fn a_snapshot_survives_a_crash_and_takes_the_older_ones_place() {
+        let disk = SimDisk::default();
+        let snapshots = Snapshots::open(Arc::new(disk.clone())).unwrap();
+        snapshots.write(&meta(3), &filled(2)).unwrap();
+        let state = filled(600);
+        snapshots.write(&meta(9), &state).unwrap();
+        snapshots.write(&meta(4), &filled(1)).unwrap();
+        assert_eq!(disk.list().unwrap().len(), 1);
+        let found = Snapshots::open(Arc::new(disk.crash(0))).unwrap();
+        let (found_meta, mut file) = found.current().unwrap();
+        assert_eq!(found_meta, meta(9));
+        assert!(file.length > 600_000);
+        assert_eq!(file.read().unwrap(), (meta(9), state));
+    }
+
+    #[test]
+    fn any_damage_is_refused() {
+        let disk = SimDisk::default();
+        Snapshots::open(Arc::new(disk.clone())).unwrap().write(&meta(3), &filled(3)).unwrap();
+        let name = disk.list().unwrap().remove(0);
+        let length = read_whole_length(&disk, &name);
+        for at in (0..length).step_by(97) {
+            let damaged = disk.crash(0);
+            damaged.edit(&name, |bytes| bytes[at] ^= 4);
+            assert!(Snapshots::open(Arc::new(damaged)).is_err(), "byte {at}");
+        }
+        for cut in [1, 50, length] {
+            let short = disk.crash(0);
+            short.edit(&name, |bytes| bytes.truncate(length - cut));
+            assert!(Snapshots::open(Arc::new(short)).is_err(), "cut by {cut}");
+        }
+    }
+
+    fn read_whole_length(disk: &SimDisk, name: &str) -> usize {
+        usize::try_from(disk.open(name).unwrap().length().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_leaves_nothing() {
+        let disk = SimDisk::default();
+        let snapshots = Snapshots::open(Arc::new(disk.clone())).unwrap();
+        drop(snapshots.receive("receiving").unwrap());
+        assert!(disk.list().unwrap().is_empty());
+        disk.fail_after(2);
+        assert!(snapshots.write(&meta(1), &filled(9)).is_err());
+        assert!(snapshots.current().is_none());
+    }
+}

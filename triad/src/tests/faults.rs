@@ -3,6 +3,7 @@
 use super::harness::{LIMIT, TestHub, save, session_key, until, value};
 use crate::{HubRole, disk::sim::SimDisk};
 use common::clock::{Clock, ManualClock};
+use futures_util::FutureExt;
 use proto::hub::v1::{
     LoadSession, MemberHeartbeat, MemberState, SessionWrite, SetMemberState, WriteSessions,
     session_outcome::Outcome,
@@ -253,4 +254,47 @@ async fn a_folder_of_another_hub_and_half_a_folder_are_refused() {
     hub.names.push(("app-1".into(), "127.0.0.1:1".into()));
     let refused = hub.try_start(0).await.unwrap_err().to_string();
     assert!(refused.contains("a hub of app-0; the configuration has app-0, app-1"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_hub_of_two_either_may_lose_its_data() {
+    let mut hub = TestHub::started(2).await;
+    write_versions(&hub, "s", 0, 3).await;
+    for (round, lost) in [0, 1].into_iter().enumerate() {
+        for at in 0..2 {
+            hub.kill(at).await;
+        }
+        std::fs::remove_dir_all(hub.data(lost)).unwrap();
+        hub.start_all().await;
+        assert_version(&hub, "s", 3 + 2 * round as u64).await;
+        write_versions(&hub, "s", 3 + 2 * round as u64, 2).await;
+    }
+}
+
+/// A hub of three whose leader has just lost both followers. An election at that very moment means another try.
+async fn leader_without_majority() -> (TestHub, usize) {
+    for _ in 0..10 {
+        let mut hub = TestHub::started(3).await;
+        let leader = hub.leader().await;
+        for at in (0..3).filter(|&at| at != leader) {
+            hub.kill(at).await;
+        }
+        if hub.triad(leader).status().role == HubRole::Leader {
+            return (hub, leader);
+        }
+    }
+    panic!("an election at each of ten tries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_majority_refuses_more_than_it_may_hold() {
+    let (hub, leader) = leader_without_majority().await;
+    let services = hub.triad(leader).hub.clone();
+    let command = || vec![crate::command::session(SessionWrite { write: Some(save("s", 0, 1, "one")) })];
+    let mut held = Box::pin(services.propose(command(), 100 << 20));
+    assert!(held.as_mut().now_or_never().is_none());
+    let refused = services.propose(command(), 100 << 20).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let late = held.await.unwrap_err();
+    assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Unavailable), "{late:?}");
 }

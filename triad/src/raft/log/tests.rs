@@ -128,7 +128,7 @@ async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize) {
             }
             Step::Purge(count) => {
                 let count = usize::try_from(*count).unwrap().min(now.entries.len());
-                let Some((upto, _)) = now.entries.drain(..count).last() else { continue };
+                let Some((upto, _)) = now.entries.drain(..count).next_back() else { continue };
                 now.purged = Some(upto);
                 states.push(now);
                 log.purge(upto).await

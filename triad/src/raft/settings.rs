@@ -1,0 +1,36 @@
+//! The library's settings, and why they are what they are.
+
+use openraft::{Config, SnapshotPolicy};
+
+/// Followers wait 650 to 800 ms without a word from the leader (lease plus election time-out) before they ask for votes, so
+/// that writes pause for less than a second when a leader dies, and a machine that is busy for half a second elects nobody.
+const HEARTBEAT_MS: u64 = 100;
+const ELECTION_MIN_MS: u64 = 250;
+const ELECTION_MAX_MS: u64 = 400;
+
+/// A snapshot travels and is installed within this.
+const SNAPSHOT_MS: u64 = 10 * 60 * 1000;
+
+/// The library's configuration.
+pub(super) fn raft() -> Config {
+    Config {
+        cluster_name: "hub".to_owned(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MIN_MS,
+        election_timeout_max: ELECTION_MAX_MS,
+        enable_pre_vote: Some(true),
+        install_snapshot_timeout: SNAPSHOT_MS,
+        // Snapshots and purges are ours to trigger: by bytes, which the library can't see.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // Only a follower that needs purged entries gets a snapshot.
+        replication_lag_threshold: u64::MAX / 2,
+        max_payload_entries: 1024,
+        // The followers' syncs run beside the leader's own.
+        broadcast_submitted_on_append: Some(true),
+        // A member that lost its data comes back empty: see `bootstrap`, which keeps that safe.
+        allow_log_reversion: Some(true),
+        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
+        ..Config::default()
+    }
+}
