@@ -34,7 +34,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
     fs::write(root.join("htdocs/hello.txt"), "static").unwrap();
     let this = std::env::current_exe().unwrap();
     let app_yaml = format!(
-        "static: htdocs\ncommand: [{:?}, --exact, tests::app::app, --ignored, --nocapture]\n\
+        "static: htdocs\ncommand: [{:?}, --exact, tests::app::app, --nocapture]\n\
          env: {{APP_MODE: {mode}}}\nstop-timeout: 5s\n{more}\n",
         this.to_str().unwrap()
     );

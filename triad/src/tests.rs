@@ -2,5 +2,4 @@
 
 mod faults;
 mod harness;
-mod throughput;
 mod writes;

@@ -17,8 +17,8 @@ use tonic::transport::{Channel, Endpoint};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+/// Not a test of its own but the process that the others start: without `APP_MODE` there is nothing to be.
 #[tokio::test]
-#[ignore = "the process that other tests start; alone it does nothing"]
 #[allow(clippy::exit, reason = "it is an app that can fail")]
 async fn app() {
     match env::var("APP_MODE").as_deref() {
@@ -28,7 +28,7 @@ async fn app() {
             std::process::exit(7);
         }
         Ok("deaf") => std::future::pending().await,
-        other => panic!("not started as an app: APP_MODE is {other:?}"),
+        _ => return,
     }
     if let Ok(port) = env::var("PORT") {
         let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).await.unwrap();
