@@ -12,8 +12,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server that is paused or cut off answers no ping: its connection is given up after the two together.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Wide enough that a batch of sessions need not wait for window updates.
 const WINDOW: u32 = 8 << 20;

@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 use tonic::{Code, Response, Status, transport::Channel};
 
-/// One try may take this long; a leader that is slower is asked again, and another server may have taken over meanwhile.
-const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
+/// One try of a small call may take this long; another server may have taken over meanwhile.
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Waits between tries while an election is under way.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -55,10 +55,11 @@ impl Leader {
         self.servers.get(place).map(|(id, channel)| (place, id, channel.clone()))
     }
 
-    /// Calls the leader until it answers or `deadline` is over. `call` may run several times.
+    /// Calls the leader until it answers or `deadline` is over; a try is given `patience`. `call` may run several times.
     pub(crate) async fn call<T, F>(
         &self,
         deadline: Duration,
+        patience: Duration,
         call: impl Fn(Channel) -> F,
     ) -> Result<T, HubError>
     where
@@ -76,7 +77,7 @@ impl Leader {
             if left.is_zero() {
                 return Err(HubError::Unavailable { deadline, last });
             }
-            let tried = tokio::time::timeout(left.min(TRY_TIMEOUT), call(channel)).await;
+            let tried = tokio::time::timeout(left.min(patience), call(channel)).await;
             let status = match tried {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => status,

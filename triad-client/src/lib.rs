@@ -12,7 +12,7 @@ pub use membership::Membership;
 pub use watch::{Watch, WatchTask};
 
 use common::{cluster_port::ClusterKey, id::ServerId};
-use leader::Leader;
+use leader::{Leader, TRY_TIMEOUT};
 use proto::hub::v1::{
     ListMembers, LoadSession, Member, SessionKey, SessionRecord, members_client::MembersClient,
     session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
@@ -81,7 +81,7 @@ impl Hub {
     /// See [`HubError`].
     pub async fn load(&self, key: SessionKey, deadline: Duration) -> Result<Option<SessionRecord>, HubError> {
         let request = LoadSession { key: Some(key) };
-        let loaded = self.leader.call(deadline, |channel| {
+        let loaded = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let mut client = SessionsClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
             let request = request.clone();
             async move { client.load(request).await }
@@ -94,9 +94,9 @@ impl Hub {
     /// # Errors
     /// See [`HubError`].
     pub async fn members(&self, deadline: Duration) -> Result<Vec<Member>, HubError> {
-        let listed = self
-            .leader
-            .call(deadline, |channel| async move { MembersClient::new(channel).list(ListMembers {}).await });
+        let listed = self.leader.call(deadline, TRY_TIMEOUT, |channel| async move {
+            MembersClient::new(channel).list(ListMembers {}).await
+        });
         Ok(listed.await?.members)
     }
 

@@ -1,6 +1,9 @@
 //! A server's place among the members: registered, kept alive by heartbeats, left with a word.
 
-use crate::{HubError, leader::Leader};
+use crate::{
+    HubError,
+    leader::{Leader, TRY_TIMEOUT},
+};
 use common::backoff::Backoff;
 use proto::hub::v1::{
     Member, MemberHeartbeat, MemberState, RegisterMember, SetMemberState, members_client::MembersClient,
@@ -49,7 +52,7 @@ impl Membership {
             state: MemberState::Down.into(),
         };
         self.leader
-            .call(deadline, |channel| {
+            .call(deadline, TRY_TIMEOUT, |channel| {
                 let request = request.clone();
                 async move { MembersClient::new(channel).set_state(request).await }
             })
@@ -86,7 +89,7 @@ async fn register(leader: &Leader, member: &Member) {
     let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
     let request = RegisterMember { member: Some(member.clone()) };
     loop {
-        let called = leader.call(CALL_DEADLINE, |channel| {
+        let called = leader.call(CALL_DEADLINE, TRY_TIMEOUT, |channel| {
             let request = request.clone();
             async move { MembersClient::new(channel).register(request).await }
         });
@@ -101,7 +104,7 @@ async fn register(leader: &Leader, member: &Member) {
 async fn heartbeat(leader: &Leader, member: &Member) -> Result<bool, HubError> {
     let request = MemberHeartbeat { id: member.id.clone(), started_ms: member.started_ms };
     let noted = leader
-        .call(CALL_DEADLINE, |channel| {
+        .call(CALL_DEADLINE, TRY_TIMEOUT, |channel| {
             let request = request.clone();
             async move { MembersClient::new(channel).heartbeat(request).await }
         })

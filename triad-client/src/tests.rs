@@ -2,6 +2,7 @@
 
 use super::*;
 use common::{cluster_port::Acceptor, config::Secret};
+use prost::Message;
 use proto::hub::v1::{
     Alive, Event, LoadedSession, SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, Snapshot,
     TouchSession, WatchEvents, WriteSessions, event,
@@ -31,6 +32,8 @@ struct FakeServer {
     /// The first call waits for this, so that others gather behind it.
     gate: Option<Notify>,
     calls: AtomicUsize,
+    /// Bytes of the largest call.
+    largest: AtomicUsize,
     written: Mutex<Vec<String>>,
     watches: Mutex<Vec<u64>>,
 }
@@ -53,6 +56,7 @@ impl Sessions for FakeServer {
         {
             gate.notified().await;
         }
+        self.largest.fetch_max(request.get_ref().encoded_len(), Ordering::SeqCst);
         let ids: Vec<_> = request.into_inner().writes.into_iter().map(|it| id(it.write.unwrap())).collect();
         if let Some(refused) = ids.iter().find(|id| Some(id.as_str()) == self.refuses) {
             return Err(Status::invalid_argument(format!("bad session {refused}")));
@@ -200,6 +204,35 @@ async fn a_write_that_is_refused_harms_no_other() {
             Err(other) => panic!("{n}: {other}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_full_call_stays_below_what_the_hub_takes() {
+    /// What the hub refuses a call beyond.
+    const HUB_MAX: usize = 4 << 20;
+    let server = Arc::new(FakeServer { gate: Some(Notify::new()), ..FakeServer::default() });
+    let hub = hub(vec![("a", server.clone())]).await;
+    let value = bytes::Bytes::from(vec![b'v'; 4096]);
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..3000 {
+        let (hub, value) = (hub.clone(), value.clone());
+        writes.spawn(async move {
+            let key = SessionKey { app: "app-tier|www.example.com|/shop".into(), id: format!("s{n}") };
+            let set = HashMap::from([("name".to_owned(), value)]);
+            let owner = "app-server-number-01".to_owned();
+            let save = SaveSession { key: Some(key), set, owner, ..SaveSession::default() };
+            (n, hub.write(Write::Save(save), DEADLINE).await.unwrap())
+        });
+    }
+    while server.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.gate.as_ref().unwrap().notify_one();
+    for (n, outcome) in writes.join_all().await {
+        assert_eq!(outcome, Outcome::Version(n));
+    }
+    let largest = server.largest.load(Ordering::SeqCst);
+    assert!((HUB_MAX / 2..HUB_MAX).contains(&largest), "{largest} bytes in the largest call");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! company.
 
 use crate::{HubError, MESSAGE_MAX, leader::Leader};
+use prost::Message;
 use proto::hub::v1::{
     SessionWrite, WriteSessions, session_outcome::Outcome, session_write::Write,
     sessions_client::SessionsClient,
@@ -18,12 +19,20 @@ const QUEUE_MAX: usize = 16_384;
 /// Calls under way at once: one in the hub's disk sync while the next is on its way.
 const CALLS_MAX: usize = 3;
 
-/// Writes in one call, and their bytes unless one write alone is larger.
+/// Writes in one call, and their encoded bytes unless one write alone is larger; both below what the hub takes.
 const WRITES_MAX: usize = 1024;
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 3 << 20;
+
+/// Claims in one call: each brings a whole session back.
+const CLAIMS_MAX: usize = 32;
+
+/// The hub's leader is given this long for a call, and longer for a large one, before it is asked again: a second copy of
+/// the same writes would only add to its load. A leader that is paused or cut off is found out by its connection.
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+const BYTES_PER_SECOND: usize = 4 << 20;
 
 struct Waiting {
-    write: Write,
+    write: SessionWrite,
     deadline: Instant,
     outcome: oneshot::Sender<Result<Outcome, HubError>>,
 }
@@ -45,7 +54,7 @@ impl Writer {
         let (outcome, done) = oneshot::channel();
         let end = Instant::now() + deadline;
         self.queue
-            .try_send(Waiting { write, deadline: end, outcome })
+            .try_send(Waiting { write: SessionWrite { write: Some(write) }, deadline: end, outcome })
             .map_err(|_| HubError::Overloaded(format!("{QUEUE_MAX} writes are waiting already")))?;
         match tokio::time::timeout_at(end, done).await {
             Ok(Ok(outcome)) => outcome,
@@ -73,21 +82,20 @@ async fn run(leader: Arc<Leader>, mut queue: mpsc::Receiver<Waiting>) {
 }
 
 /// Waits for the first write and takes along what is there, up to the bounds. `held` keeps the one that did not fit.
-async fn collect(queue: &mut mpsc::Receiver<Waiting>, held: &mut Option<Waiting>) -> Option<Vec<Waiting>> {
+async fn collect(queue: &mut mpsc::Receiver<Waiting>, held: &mut Option<Waiting>) -> Option<Batch> {
     let first = match held.take() {
         Some(waiting) => waiting,
         None => queue.recv().await?,
     };
-    let mut bytes = size(&first.write);
-    let mut batch = vec![first];
-    while batch.len() < WRITES_MAX {
+    let mut batch = Batch::default();
+    batch.push(first);
+    while batch.writes.len() < WRITES_MAX && batch.claims < CLAIMS_MAX {
         let Ok(next) = queue.try_recv() else { break };
         // Its caller has given up; what it wanted to write will come again.
         if next.outcome.is_closed() {
             continue;
         }
-        bytes += size(&next.write);
-        if bytes > BYTES_MAX {
+        if batch.bytes + next.write.encoded_len() > BYTES_MAX {
             *held = Some(next);
             break;
         }
@@ -96,68 +104,83 @@ async fn collect(queue: &mut mpsc::Receiver<Waiting>, held: &mut Option<Waiting>
     Some(batch)
 }
 
-/// About what the write takes on the wire.
-fn size(write: &Write) -> usize {
-    const FRAME: usize = 64;
-    FRAME
-        + match write {
-            Write::Save(save) => {
-                save.set.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>()
-                    + save.removed.iter().map(String::len).sum::<usize>()
-            }
-            Write::Touch(_) | Write::Remove(_) | Write::Claim(_) => 0,
-        }
+/// The writes of one call and those who wait for them, in the same order.
+#[derive(Default)]
+struct Batch {
+    writes: Vec<SessionWrite>,
+    waiting: Vec<oneshot::Sender<Result<Outcome, HubError>>>,
+    deadline: Option<Instant>,
+    bytes: usize,
+    claims: usize,
 }
 
-/// Sends one call until it is answered or its last deadline is over, and hands out the outcomes.
-async fn send(leader: &Leader, batch: Vec<Waiting>) {
-    let now = Instant::now();
-    let deadline = batch.iter().map(|waiting| waiting.deadline).max().unwrap_or(now) - now;
-    let (writes, waiting): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|it| (SessionWrite { write: Some(it.write) }, it.outcome)).unzip();
-    let request = WriteSessions { writes };
-    match call(leader, &request, deadline).await {
-        // The hub refuses a call as a whole: whose write it was is found out one by one, so that it harms no other.
-        Err(HubError::Refused(_)) if waiting.len() > 1 => {
-            for (write, waiting) in request.writes.into_iter().zip(waiting) {
-                let alone = WriteSessions { writes: vec![write] };
-                let outcome = call(leader, &alone, deadline).await;
-                let _ =
-                    waiting.send(outcome.and_then(|mut outcomes| outcomes.pop().ok_or_else(unknown_outcome)));
+impl Batch {
+    fn push(&mut self, next: Waiting) {
+        /// A write's tag and length in the call.
+        const FRAME: usize = 8;
+        self.bytes += next.write.encoded_len() + FRAME;
+        self.claims += usize::from(matches!(next.write.write, Some(Write::Claim(_))));
+        self.deadline = self.deadline.max(Some(next.deadline));
+        self.writes.push(next.write);
+        self.waiting.push(next.outcome);
+    }
+
+    /// Takes the second half away.
+    fn split(&mut self) -> Self {
+        let half = self.writes.len() / 2;
+        Self { writes: self.writes.split_off(half), waiting: self.waiting.split_off(half), ..*self }
+    }
+
+    fn answer(self, outcomes: Result<Vec<Result<Outcome, HubError>>, HubError>) {
+        match outcomes {
+            Ok(outcomes) => {
+                for (waiting, outcome) in self.waiting.into_iter().zip(outcomes) {
+                    let _ = waiting.send(outcome);
+                }
+            }
+            Err(error) => {
+                for waiting in self.waiting {
+                    let _ = waiting.send(Err(error.clone()));
+                }
             }
         }
-        Ok(outcomes) => {
-            for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
-                let _ = waiting.send(Ok(outcome));
+    }
+}
+
+/// Sends one call until it is answered or its last deadline is over, and hands out the outcomes. The hub refuses a call as a
+/// whole: whose write it was is found by halves, so that it harms no other.
+async fn send(leader: &Leader, batch: Batch) {
+    let mut parts = vec![batch];
+    while let Some(mut batch) = parts.pop() {
+        match call(leader, &batch).await {
+            Err(HubError::Refused(_)) if batch.writes.len() > 1 => {
+                let second = batch.split();
+                parts.extend([second, batch]);
             }
-        }
-        Err(error) => {
-            for waiting in waiting {
-                let _ = waiting.send(Err(error.clone()));
-            }
+            outcomes => batch.answer(outcomes),
         }
     }
 }
 
 /// One outcome a write, in order.
-async fn call(
-    leader: &Leader,
-    request: &WriteSessions,
-    deadline: Duration,
-) -> Result<Vec<Outcome>, HubError> {
-    let called = leader.call(deadline, |channel| {
+async fn call(leader: &Leader, batch: &Batch) -> Result<Vec<Result<Outcome, HubError>>, HubError> {
+    let now = Instant::now();
+    let deadline = batch.deadline.unwrap_or(now).saturating_duration_since(now);
+    let seconds = u32::try_from(batch.bytes / BYTES_PER_SECOND).unwrap_or(u32::MAX);
+    let patience = TRY_TIMEOUT.saturating_add(Duration::from_secs(seconds.into()));
+    let called = leader.call(deadline, patience, |channel| {
         let mut client = SessionsClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
-        let request = request.clone();
+        let request = WriteSessions { writes: batch.writes.clone() };
         async move { client.write(request).await }
     });
     let outcomes = called.await?.outcomes;
-    if outcomes.len() != request.writes.len() {
-        let (answered, asked) = (outcomes.len(), request.writes.len());
+    if outcomes.len() != batch.writes.len() {
+        let (answered, asked) = (outcomes.len(), batch.writes.len());
         return Err(HubError::Refused(format!("{answered} outcomes for {asked} writes")));
     }
-    outcomes.into_iter().map(|it| it.outcome.ok_or_else(unknown_outcome)).collect()
+    Ok(outcomes.into_iter().map(|it| it.outcome.ok_or_else(unknown_outcome)).collect())
 }
 
 fn unknown_outcome() -> HubError {
