@@ -5,6 +5,7 @@ mod cli;
 mod cluster_port;
 mod data_folder;
 mod demo;
+mod open_files;
 mod server;
 mod signals;
 mod start;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    open_files::raise_limit();
     match Cli::parse().command {
         Command::Start(arguments) => start::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),

@@ -5,6 +5,7 @@ use common::{
     cluster_port::{ClusterKey, Hello, Protocol, connect, dial},
     config::Secret,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -93,11 +94,14 @@ async fn a_replayed_handshake_is_turned_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_idle_strangers_keep_nobody_out() {
+async fn three_thousand_idle_strangers_keep_nobody_out() {
+    // These strangers live in this process.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     let cluster = Cluster::start(1).await;
     let address = cluster.configuration.cluster_port(0);
     let mut strangers = Vec::new();
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         strangers.push(TcpStream::connect(&address).await.unwrap());
     }
     let mut user = cluster.user();

@@ -4,7 +4,7 @@
 use super::{ClusterKey, Peer, accept};
 use crate::id::ServerId;
 use std::{
-    io,
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -14,13 +14,14 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
+    task::AbortHandle,
 };
 
 /// A stranger is closed after this long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Handshakes under way at once; a further connection waits in the kernel's queue.
+/// Handshakes under way at once; a further one ends the oldest.
 const HANDSHAKES_MAX: usize = 1024;
 
 /// At most one log line on failed handshakes in this time.
@@ -40,7 +41,7 @@ pub struct Authenticated {
 pub struct Acceptor {
     accepted: mpsc::Receiver<Authenticated>,
     refused: Arc<Refusals>,
-    accepting: tokio::task::AbortHandle,
+    accepting: AbortHandle,
 }
 
 impl Acceptor {
@@ -76,17 +77,18 @@ async fn accept_all(
     sender: mpsc::Sender<Authenticated>,
     refused: Arc<Refusals>,
 ) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let mut under_way = VecDeque::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
+                make_room(&mut under_way, &refused);
                 let (key, me, sender, refused) = (key.clone(), me.clone(), sender.clone(), refused.clone());
-                tokio::spawn(async move {
-                    if let Some(done) = shake(stream, from, &key, &me, &refused, place).await {
+                let shaking = tokio::spawn(async move {
+                    if let Some(done) = shake(stream, from, &key, &me, &refused).await {
                         let _ = sender.send(done).await;
                     }
                 });
+                under_way.push_back((from, shaking.abort_handle()));
             }
             Err(cause) => {
                 tracing::warn!(%cause, "the cluster port can't accept: retrying");
@@ -96,17 +98,30 @@ async fn accept_all(
     }
 }
 
+/// Forgets the handshakes that are over and, when too many are not, ends the oldest: one of ours takes milliseconds, so that is
+/// a stranger's, and no crowd of them keeps a server out.
+fn make_room(under_way: &mut VecDeque<(SocketAddr, AbortHandle)>, refused: &Refusals) {
+    while let Some((from, oldest)) = under_way.front() {
+        let over = oldest.is_finished();
+        if !over && under_way.len() < HANDSHAKES_MAX {
+            return;
+        }
+        if !over {
+            oldest.abort();
+            refused.note(*from, &format!("{HANDSHAKES_MAX} younger handshakes are under way"));
+        }
+        under_way.pop_front();
+    }
+}
+
 async fn shake(
     mut stream: TcpStream,
     from: SocketAddr,
     key: &ClusterKey,
     me: &ServerId,
     refused: &Refusals,
-    place: OwnedSemaphorePermit,
 ) -> Option<Authenticated> {
-    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(&mut stream, key, me)).await;
-    drop(place);
-    match shaken {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(&mut stream, key, me)).await {
         Ok(Ok(peer)) => match stream.set_nodelay(true) {
             Ok(()) => Some(Authenticated { stream, peer }),
             Err(_gone) => None,
@@ -116,9 +131,7 @@ async fn shake(
             None
         }
         Err(_) => {
-            let late =
-                io::Error::new(io::ErrorKind::TimedOut, format!("no handshake within {HANDSHAKE_TIMEOUT:?}"));
-            refused.note(from, &late);
+            refused.note(from, &format!("no handshake within {HANDSHAKE_TIMEOUT:?}"));
             None
         }
     }
