@@ -4,7 +4,7 @@
 use crate::{
     balance::{TRIES_MAX, Tried},
     body::{RequestBody, ResponseBody, discard},
-    connection::Client,
+    connection::{Client, Hopeless},
     error::ProxyError,
     forward::{NOT_PROCESSED, Via, prepare_request, prepare_response},
     normalise::{decoded, normalise_request},
@@ -129,10 +129,15 @@ impl Answer {
 /// Why a try failed.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
-    /// The request never left. `stale`: on a socket that the server had just closed, which says nothing about the server.
-    Unsent { stale: bool },
+    /// The request never left.
+    Unsent,
     /// The connection broke before an answer's head: the server may have acted on the request.
     Broken,
+    /// It was found closed, at once or without an answer, on a socket that had served before and that the server may just have
+    /// given up: this says nothing about the server.
+    Stale,
+    /// The hub says that the server's process is gone.
+    Gone,
     /// No way to go on.
     Final(ProxyError),
 }
@@ -146,17 +151,19 @@ async fn attempt(
 ) -> Result<Answer, Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
-    let mut pooled = match server.pool.take(tries.fresh).await {
-        Ok(pooled) => pooled,
-        Err(cause) => return Err(not_taken(client, &lease, &cause)),
+    client.progress.awaits_socket();
+    let taking = pin!(server.pool.take(tries.fresh));
+    let mut pooled = match client.unless_hopeless(&lease, taking).await {
+        Ok(Ok(pooled)) => pooled,
+        Ok(Err(cause)) => return Err(not_taken(client, &lease, &cause)),
+        Err(why) => return Err(hopeless(client, &lease, why)),
     };
     client.progress.forwarded(worker.now(), server.silence_max);
     let request = tries.request.take().expect("every try begins with a request");
     let sending = pin!(pooled.sender().try_send_request(request));
-    let Some(sent) = client.unless_server_silent(sending).await else {
-        worker.counters.upstream_failures.up();
-        lease.broke(worker.read_clock());
-        return Err(Failure::Final(ProxyError::Silent));
+    let sent = match client.unless_hopeless(&lease, sending).await {
+        Ok(sent) => sent,
+        Err(why) => return Err(hopeless(client, &lease, why)),
     };
     match sent {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -168,7 +175,7 @@ async fn attempt(
         }
         Err(mut cause) => {
             tries.request = cause.take_message();
-            Err(not_answered(client, &lease, &pooled, tries.request.is_some(), cause.error()))
+            Err(not_answered(client, &lease, &pooled, tries, cause.error()))
         }
     }
 }
@@ -181,7 +188,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
         TakeError::Connect(_) => {
             worker.counters.upstream_failures.up();
             lease.unreachable(worker.read_clock());
-            Failure::Unsent { stale: false }
+            Failure::Unsent
         }
         TakeError::QueueFull | TakeError::QueueTimeout(_) => {
             worker.counters.queue_refusals.up();
@@ -190,26 +197,42 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     }
 }
 
+/// Sorts out why there is no use in waiting for a server.
+fn hopeless(client: &Client, lease: &Lease, why: Hopeless) -> Failure {
+    let worker = &client.worker;
+    worker.counters.upstream_failures.up();
+    match why {
+        Hopeless::Silent => {
+            lease.broke(worker.read_clock());
+            Failure::Final(ProxyError::Silent)
+        }
+        // No fail window of ours: the hub's word keeps requests away, and says when the server is back.
+        Hopeless::Gone => Failure::Gone,
+    }
+}
+
 /// Sorts out why hyper has no answer.
 fn not_answered(
     client: &Client,
     lease: &Lease,
     pooled: &Pooled,
-    unsent: bool,
+    tries: &Tries,
     cause: &hyper::Error,
 ) -> Failure {
-    let stale = unsent && pooled.reused();
+    let unsent = tries.request.is_some();
+    let stale = pooled.reused() && (unsent || (tries.may_resend() && !cause.is_parse()));
     tracing::debug!(%cause, unsent, stale, "no answer from a server");
     // The client's body broke off, not the server.
     if !unsent && cause.is_user() {
         return Failure::Final(ProxyError::BodyBroken);
     }
-    if !stale {
-        client.worker.counters.upstream_failures.up();
-        lease.broke(client.worker.read_clock());
+    if stale {
+        return Failure::Stale;
     }
+    client.worker.counters.upstream_failures.up();
+    lease.broke(client.worker.read_clock());
     match unsent {
-        true => Failure::Unsent { stale },
+        true => Failure::Unsent,
         false if cause.is_parse() => Failure::Final(ProxyError::Invalid),
         false => Failure::Broken,
     }
@@ -233,7 +256,9 @@ struct Tries {
 
 impl Tries {
     fn new(client: &Client, upstream: &Upstream, request: Request<RequestBody>) -> Self {
-        let worth_saving = request.body().is_empty() && upstream.has_others();
+        // One that is not safe is only ever sent again to another server, which says that the first did not process it.
+        let again = upstream.has_others() || is_safe(request.method());
+        let worth_saving = again && request.body().is_empty();
         Self {
             tried: Tried::default(),
             left: TRIES_MAX - 1,
@@ -253,23 +278,20 @@ impl Tries {
 
     /// Gets ready for one more try, after one that brought no answer; the error when there is none.
     fn again_after_failure(&mut self, server: usize, failure: Failure) -> Result<(), ProxyError> {
-        let error = match failure {
+        self.fresh = false;
+        let error = if self.request.is_some() { ProxyError::NoServer } else { ProxyError::Broken };
+        match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Unsent { stale } => {
-                // A socket that went stale is replaced by a new one to the same server: its session lives there.
-                self.fresh = stale;
-                if !stale {
-                    self.tried.add(server);
-                }
-                ProxyError::NoServer
-            }
-            Failure::Broken => {
-                self.tried.add(server);
-                self.last_error = ProxyError::Broken;
-                self.request = self.resend();
-                ProxyError::Broken
-            }
-        };
+            // A socket that went stale is replaced by a new one to the same server: its session lives there.
+            Failure::Stale => self.fresh = true,
+            // The balance keeps it away if it is down; if it was replaced, its successor may be asked.
+            Failure::Gone => {}
+            Failure::Unsent | Failure::Broken => self.tried.add(server),
+        }
+        if self.request.is_none() {
+            self.last_error = error;
+            self.request = self.resend();
+        }
         self.left = self.left.checked_sub(1).ok_or(error)?;
         self.request.is_some().then_some(()).ok_or(error)
     }
@@ -289,11 +311,19 @@ impl Tries {
         true
     }
 
-    /// The request once more, if it is safe (RFC 9110 §9.2.1) and has not been repeated yet.
+    /// Whether the request may be sent again though a server may have seen it: it is safe (RFC 9110 §9.2.1) and has not been
+    /// repeated yet.
+    fn may_resend(&self) -> bool {
+        !self.resent && self.saved.as_ref().is_some_and(|saved| is_safe(saved.method()))
+    }
+
+    /// The request once more, if it may be.
     fn resend(&mut self) -> Option<Request<RequestBody>> {
-        let saved = self.saved.as_ref().filter(|saved| !self.resent && is_safe(saved.method()))?;
+        if !self.may_resend() {
+            return None;
+        }
         self.resent = true;
-        Some(saved.request())
+        self.saved.as_ref().map(Saved::request)
     }
 }
 

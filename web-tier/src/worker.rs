@@ -153,8 +153,13 @@ async fn tick(worker: Rc<Worker>) {
 async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec<Member>>>) {
     loop {
         let seen = members.borrow_and_update().clone();
+        let mut gone = false;
         for upstream in &worker.upstreams {
-            upstream.members_changed(&seen);
+            gone |= upstream.members_changed(&seen);
+        }
+        if gone {
+            // Requests that wait for the server look for themselves: a list of them would cost each request.
+            worker.connections.wake();
         }
         if members.changed().await.is_err() {
             return;
