@@ -86,6 +86,13 @@ impl Upstream {
         Some(Lease { upstream: self.clone(), index, life, ticket: Cell::new(ticket) })
     }
 
+    /// Lets sockets that are not used any more grow old.
+    pub(crate) fn settle(&self) {
+        for server in &self.servers {
+            server.pool.settle();
+        }
+    }
+
     /// Takes over what the hub knows. Returns whether a server is gone that may have requests.
     pub(crate) fn members_changed(&self, members: &[Member]) -> bool {
         let changes = self.balance.borrow_mut().members_changed(members);
