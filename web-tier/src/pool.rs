@@ -187,7 +187,10 @@ impl ServerPool {
 
     /// The newest idle socket that is still open, unless a fresh one is asked for.
     fn idle_socket(&self, fresh: bool) -> Option<Guard> {
-        while !fresh {
+        if fresh {
+            return None;
+        }
+        loop {
             let mut guard = self.recent.pop().or_else(|| self.older_socket())?;
             if guard.sender.is_ready() && guard.generation == self.generation.get() {
                 return Some(guard);
@@ -195,7 +198,6 @@ impl ServerPool {
             // Closed by the server while it was idle, or of a former generation; bb8 drops it.
             guard.abandoned = true;
         }
-        None
     }
 
     fn older_socket(&self) -> Option<Guard> {

@@ -11,7 +11,10 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 /// Home is app-a.
 const AT_A: &str = "Cookie: JSESSIONID=aaX\r\n";
@@ -183,6 +186,30 @@ async fn a_get_that_closes_every_socket_is_sent_twice_at_most() {
     assert_eq!(client.ask("GET /bad", "").await.status, 502);
     let connections = cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
     assert_eq!((connections, cluster.web.totals().retries), (2, 1));
+}
+
+#[tokio::test]
+async fn a_request_is_the_same_when_it_is_sent_again() {
+    let (head, mut first) = mpsc::unbounded_channel();
+    let dies = raw(move |text, _| {
+        head.send(text).unwrap();
+        async {}
+    });
+    let cluster = Cluster::start([dies, echo("b")]).await;
+    let headers =
+        format!("{AT_A}Connection: x-hop\r\nX-Hop: 1\r\nX-Real-IP: 6.6.6.6\r\nX-A: 1\r\nX-A: 2\r\n");
+    let answer = cluster.ask("GET /a?b", &headers).await;
+    let first = first.recv().await.unwrap();
+    let lines = |text: &str| {
+        let mut lines: Vec<_> =
+            text.lines().skip(1).filter(|it| !it.is_empty()).map(str::to_ascii_lowercase).collect();
+        lines.sort();
+        lines
+    };
+    let again = answer.body.strip_prefix("b\n").expect("the second server's answer");
+    assert!(again.starts_with("GET /a?b\n"), "{again}");
+    assert_eq!(lines(&first), lines(again));
+    assert!(lines(again).iter().any(|line| line.starts_with("x-request-id: ")), "{again}");
 }
 
 #[tokio::test]
