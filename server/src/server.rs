@@ -120,16 +120,25 @@ impl RunningServer {
 
     /// First half of a graceful stop: no new requests, those in flight end, sessions are saved. The hub goes on.
     pub(crate) async fn drain(&mut self) {
-        if let Some(membership) = self.membership.take()
-            && let Err(cause) = membership.leave(LEAVE_MAX).await
+        let mut membership = self.membership.take();
+        if let Some(member) = &membership
+            && let Err(cause) = member.stand_by(LEAVE_MAX).await
         {
             tracing::info!(server = %self.id, %cause, "the hub was not told of the stop");
+            // Nor will it hear the second word.
+            membership = None;
         }
         if let Some(web_tier) = self.web_tier.take() {
             web_tier.stop(self.shutdown_wait).await;
         }
         if let Some(app_tier) = self.app_tier.take() {
             app_tier.stop().await;
+        }
+        // Only now: it makes the web tier break off what still waits for this server.
+        if let Some(member) = membership
+            && let Err(cause) = member.leave(LEAVE_MAX).await
+        {
+            tracing::info!(server = %self.id, %cause, "the hub was not told of the end");
         }
     }
 

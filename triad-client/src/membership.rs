@@ -40,16 +40,28 @@ impl Membership {
         let _ = self.registered.clone().wait_for(|done| *done).await;
     }
 
-    /// Announces a graceful stop.
+    /// Announces a graceful stop: no new requests are to come, those that this server has will be answered. Heartbeats go on.
+    ///
+    /// # Errors
+    /// The hub did not answer within `deadline`.
+    pub async fn stand_by(&self, deadline: Duration) -> Result<(), HubError> {
+        self.announce(MemberState::Standby, deadline).await
+    }
+
+    /// Announces that this server is gone: whoever still waits for an answer of it need not wait any longer.
     ///
     /// # Errors
     /// The hub did not answer within `deadline`; it will find out by missed heartbeats.
     pub async fn leave(self, deadline: Duration) -> Result<(), HubError> {
         self.task.abort();
+        self.announce(MemberState::Down, deadline).await
+    }
+
+    async fn announce(&self, state: MemberState, deadline: Duration) -> Result<(), HubError> {
         let request = SetMemberState {
             id: self.member.id.clone(),
             started_ms: self.member.started_ms,
-            state: MemberState::Down.into(),
+            state: state.into(),
         };
         self.leader
             .call(deadline, TRY_TIMEOUT, |channel| {

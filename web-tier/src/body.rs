@@ -95,6 +95,17 @@ impl Body for RequestBody {
     }
 }
 
+/// Why an answer's body has no end. hyper closes the client's connection then: never a body that looks complete.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenOff {
+    /// The connection to the server broke.
+    #[error(transparent)]
+    Connection(hyper::Error),
+    /// The hub says that the server's process is gone.
+    #[error("the server is down")]
+    ServerGone,
+}
+
 /// An answer's body on its way to the client.
 pub(crate) struct ResponseBody {
     kind: Kind,
@@ -137,6 +148,17 @@ impl ResponseBody {
             held.pooled.give_back();
         }
     }
+
+    /// There is nothing more yet; breaks the answer off if there never will be.
+    fn unless_server_gone<T>(&mut self) -> Poll<Option<Result<T, BrokenOff>>> {
+        let Kind::Upstream(_, held) = &mut self.kind else { return Poll::Pending };
+        if held.take_if(|held| held.lease.is_lost()).is_none() {
+            return Poll::Pending;
+        }
+        tracing::debug!("a server went down in the middle of an answer");
+        self.client.worker.counters.upstream_failures.up();
+        Poll::Ready(Some(Err(BrokenOff::ServerGone)))
+    }
 }
 
 /// Reads an answer that nobody wants to its end, so that its socket can serve another request; within bounds.
@@ -165,18 +187,20 @@ impl Drop for ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let body = &mut *self;
         let (incoming, held) = match &mut body.kind {
             Kind::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Upstream(incoming, held) => (incoming, held),
         };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            return body.unless_server_gone();
+        };
         body.client.progress.server_moved(body.client.worker.now());
         match &frame {
             Some(Ok(_)) if !incoming.is_end_stream() => {}
@@ -189,7 +213,7 @@ impl Body for ResponseBody {
                 }
             }
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BrokenOff::Connection)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::{
     deadline::{Progress, Verdict},
     io::ClientIo,
     proxy,
+    upstream::Lease,
     worker::Worker,
 };
 use http::HeaderValue;
@@ -32,6 +33,15 @@ const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\nconte
 /// How long, and for how many bytes, a client is listened to after an answer that came before its request's end.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Why a request waits in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hopeless {
+    /// The server has been silent for `load-balance-socket-timeout`.
+    Silent,
+    /// The hub says that the server's process is gone.
+    Gone,
+}
 
 /// What the requests of one connection share.
 #[derive(Debug)]
@@ -64,16 +74,18 @@ impl Client {
         self.unread.set(true);
     }
 
-    /// Runs `waiting` until it is done, or the server has been silent for too long: `None`. The connection's timer finds that
-    /// out, so this costs no timer.
-    pub(crate) async fn unless_server_silent<T>(
+    /// Runs `waiting` until it is done, or there is no hope for it. The connection's timer finds out that the server is silent,
+    /// and the hub's word that it is gone wakes every connection, so this costs no timer and no list.
+    pub(crate) async fn unless_hopeless<T>(
         &self,
+        lease: &Lease,
         mut waiting: Pin<&mut impl Future<Output = T>>,
-    ) -> Option<T> {
+    ) -> Result<T, Hopeless> {
         self.server_silent.set(false);
         poll_fn(|cx| match waiting.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.server_silent.take() => Poll::Ready(None),
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if lease.is_lost() => Poll::Ready(Err(Hopeless::Gone)),
+            Poll::Pending if self.server_silent.take() => Poll::Ready(Err(Hopeless::Silent)),
             Poll::Pending => Poll::Pending,
         })
         .await
@@ -224,12 +236,17 @@ impl Connections {
         self.wakers.borrow().len() as u64
     }
 
-    /// Closes the idle ones, lets the others finish their request, and returns when all are gone.
-    pub(crate) async fn finish(&self) {
-        self.closing.set(true);
+    /// Makes all of them look at what has changed.
+    pub(crate) fn wake(&self) {
         for waker in self.wakers.borrow().values().flatten() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Closes the idle ones, lets the others finish their request, and returns when all are gone.
+    pub(crate) async fn finish(&self) {
+        self.closing.set(true);
+        self.wake();
         while !self.wakers.borrow().is_empty() {
             self.empty.notified().await;
         }

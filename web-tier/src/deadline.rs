@@ -133,9 +133,13 @@ impl Progress {
     /// A request's head is complete; `uploaded` becomes true at the end of its body, if it has one.
     pub(crate) fn asked(&self, now: Instant, uploaded: Option<Arc<AtomicBool>>) {
         *self.uploaded.borrow_mut() = uploaded;
-        // Connects and queues have time-outs of their own.
-        self.server_silence.set(Duration::MAX);
+        self.awaits_socket();
         self.enter(Phase::Asked, now);
+    }
+
+    /// It waits for a socket to a server: queue and connect have time-outs of their own.
+    pub(crate) fn awaits_socket(&self) {
+        self.server_silence.set(Duration::MAX);
     }
 
     /// It goes to a server that may be silent for this long.

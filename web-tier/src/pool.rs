@@ -1,12 +1,13 @@
 //! Sockets to one server, for one worker: bb8 keeps the idle ones (the newest is used first), a queue of ours bounds how many
 //! there are and how long a request waits.
 //!
-//! bb8 alone would make a request wait out a time-out when a connect fails, and serves waiters in no order. So it is only
+//! What a busy worker has just given back it takes again without bb8 (`recent`). bb8 alone would make a request wait out a time-out when a connect fails, and serves waiters in no order. So it is only
 //! asked when it has an idle socket; else a socket is dialled here, where the error is seen, and added to it.
 
 mod places;
+mod recent;
 
-use crate::{body::RequestBody, worker::BUFFER_MAX};
+use crate::{body::RequestBody, io::ServerIo, worker::BUFFER_MAX};
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 use common::{
     cluster_port::{self, ClusterKey, Protocol},
@@ -17,6 +18,7 @@ use futures_util::FutureExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use places::{Place, Places};
+use recent::Recent;
 use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
 use tokio::{task::spawn_local, time::timeout};
 
@@ -68,7 +70,8 @@ impl ManageConnection for Dialler {
     async fn connect(&self) -> io::Result<Socket> {
         let (address, key, protocol) = (&self.address, &self.key, Protocol::Http1);
         let stream = cluster_port::dial(address, key, &self.from, &self.to, protocol, self.timeout).await?;
-        let (sender, exchange) = self.http.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, exchange) =
+            self.http.handshake(TokioIo::new(ServerIo::new(stream))).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             if let Err(cause) = exchange.await {
                 tracing::debug!(%cause, "a socket to a server ended");
@@ -100,9 +103,16 @@ pub(crate) enum TakeError {
     Connect(io::Error),
 }
 
+/// A socket that bb8 has lent out.
+type Guard = PooledConnection<'static, Dialler>;
+
 /// The sockets to one server.
 pub(crate) struct ServerPool {
     idle: bb8::Pool<Dialler>,
+    /// Idle ones too, in front of bb8's.
+    recent: Recent<Guard>,
+    /// The most there may be, in use or idle.
+    max: u32,
     places: Rc<Places>,
     queue_timeout: Duration,
     /// Sockets of former generations are not used again.
@@ -113,8 +123,9 @@ impl ServerPool {
     /// Has a `workers`th of the server's `load-balance-connection-max`. To be called within a runtime.
     pub(crate) fn new(server: &Server, dialler: Dialler, workers: usize) -> Rc<Self> {
         let share = server.connection_max.div_ceil(workers.max(1)).max(1);
+        let max = u32::try_from(share).unwrap_or(u32::MAX);
         let idle = bb8::Pool::builder()
-            .max_size(u32::try_from(share).unwrap_or(u32::MAX))
+            .max_size(max)
             .idle_timeout(server.balance_idle_time)
             .reaper_rate(REAPER_RATE)
             .max_lifetime(None)
@@ -123,12 +134,21 @@ impl ServerPool {
             .queue_strategy(QueueStrategy::Lifo)
             .build_unchecked(dialler);
         let generation = Cell::new(0);
-        Rc::new(Self { idle, places: Places::new(share), queue_timeout: server.queue_timeout, generation })
+        let (recent, places) = (Recent::default(), Places::new(share));
+        Rc::new(Self { idle, recent, max, places, queue_timeout: server.queue_timeout, generation })
+    }
+
+    /// Hands what has not been used since the last call to bb8, where it grows old. To be called a few times a second.
+    pub(crate) fn settle(&self) {
+        drop(self.recent.take_unused());
     }
 
     /// Lets no request use the sockets that are there now: their server has failed, left or been replaced.
     pub(crate) fn clear(&self) {
         self.generation.set(self.generation.get() + 1);
+        for mut guard in self.recent.take_all() {
+            guard.abandoned = true;
+        }
     }
 
     /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one.
@@ -138,21 +158,25 @@ impl ServerPool {
             return Box::pin(self.take_slowly(None, fresh)).await;
         };
         match self.idle_socket(fresh) {
-            Some(guard) => Ok(Pooled { guard: Some(guard), reused: true, _place: place }),
+            Some(guard) => Ok(self.pooled(guard, true, place)),
             None => Box::pin(self.take_slowly(Some(place), fresh)).await,
         }
     }
 
-    async fn take_slowly(&self, place: Option<Place>, fresh: bool) -> Result<Pooled, TakeError> {
+    async fn take_slowly(self: &Rc<Self>, place: Option<Place>, fresh: bool) -> Result<Pooled, TakeError> {
         let place = match place {
             Some(place) => place,
             None => self.wait().await?,
         };
         if let Some(guard) = self.idle_socket(fresh) {
-            return Ok(Pooled { guard: Some(guard), reused: true, _place: place });
+            return Ok(self.pooled(guard, true, place));
         }
         let guard = self.dial().await.map_err(TakeError::Connect)?;
-        Ok(Pooled { guard: Some(guard), reused: false, _place: place })
+        Ok(self.pooled(guard, false, place))
+    }
+
+    fn pooled(self: &Rc<Self>, guard: Guard, reused: bool, place: Place) -> Pooled {
+        Pooled { guard: Some(guard), reused, pool: self.clone(), _place: place }
     }
 
     async fn wait(&self) -> Result<Place, TakeError> {
@@ -162,22 +186,37 @@ impl ServerPool {
     }
 
     /// The newest idle socket that is still open, unless a fresh one is asked for.
-    fn idle_socket(&self, fresh: bool) -> Option<PooledConnection<'static, Dialler>> {
-        // Without an idle one, `get` would dial behind our back.
-        while !fresh && self.idle.state().idle_connections > 0 {
-            let mut guard = self.idle.get_owned().now_or_never()?.ok()?;
+    fn idle_socket(&self, fresh: bool) -> Option<Guard> {
+        if fresh {
+            return None;
+        }
+        loop {
+            let mut guard = self.recent.pop().or_else(|| self.older_socket())?;
             if guard.sender.is_ready() && guard.generation == self.generation.get() {
                 return Some(guard);
             }
             // Closed by the server while it was idle, or of a former generation; bb8 drops it.
             guard.abandoned = true;
         }
-        None
     }
 
-    async fn dial(&self) -> io::Result<PooledConnection<'static, Dialler>> {
+    fn older_socket(&self) -> Option<Guard> {
+        // Without an idle one, `get` would dial behind our back.
+        if self.idle.state().idle_connections == 0 {
+            return None;
+        }
+        self.idle.get_owned().now_or_never()?.ok()
+    }
+
+    async fn dial(&self) -> io::Result<Guard> {
         let generation = self.generation.get();
         let socket = self.idle.dedicated_connection().await?;
+        // A fresh one was asked for though there are idle ones, as many as there may be: one of them goes.
+        if self.idle.state().connections >= self.max
+            && let Some(mut idle) = self.recent.pop().or_else(|| self.older_socket())
+        {
+            idle.abandoned = true;
+        }
         if self.idle.add(socket).is_err() {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
@@ -196,14 +235,16 @@ impl fmt::Debug for ServerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerPool")
             .field("idle", &self.idle.state().idle_connections)
+            .field("recent", &self.recent.len())
             .finish_non_exhaustive()
     }
 }
 
 /// A socket that one request has. Dropped without [`give_back`](Self::give_back), it is closed.
 pub(crate) struct Pooled {
-    guard: Option<PooledConnection<'static, Dialler>>,
+    guard: Option<Guard>,
     reused: bool,
+    pool: Rc<ServerPool>,
     // After the guard: the place becomes free when the socket is back.
     _place: Place,
 }
@@ -222,7 +263,10 @@ impl Pooled {
     /// The exchange is complete: the next request may have the socket.
     pub(crate) fn give_back(mut self) {
         let Some(guard) = self.guard.take() else { return };
-        if guard.sender.is_ready() || guard.sender.is_closed() {
+        if guard.sender.is_ready() {
+            return self.pool.recent.push(guard);
+        }
+        if guard.sender.is_closed() {
             return;
         }
         // The answer is there, the request is not yet sent: let that end, but not for ever.
@@ -239,7 +283,7 @@ impl Pooled {
     }
 }
 
-fn guard_abandoned(mut guard: PooledConnection<'static, Dialler>) -> PooledConnection<'static, Dialler> {
+fn guard_abandoned(mut guard: Guard) -> Guard {
     guard.abandoned = true;
     guard
 }

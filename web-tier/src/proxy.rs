@@ -4,9 +4,9 @@
 use crate::{
     balance::{TRIES_MAX, Tried},
     body::{RequestBody, ResponseBody, discard},
-    connection::Client,
+    connection::{Client, Hopeless},
     error::ProxyError,
-    forward::{NOT_PROCESSED, Via, prepare_request, prepare_response},
+    forward::{Found, From, NOT_PROCESSED, Via, prepare_request, prepare_response},
     normalise::{decoded, normalise_request},
     pool::{Pooled, TakeError},
     rules::Target,
@@ -27,11 +27,12 @@ pub(crate) fn serve(
     client.worker.counters.requests.up();
     client.worker.counters.requests_active.up();
     let asked = Asked { client, answered: false };
-    let begun = begin(&asked.client, request);
+    let mut begun = begin(&asked.client, request);
     async move {
-        let answer = match begun {
-            Ok((target, request)) => forward(&asked.client, target, request).await,
-            Err(cause) => Err(cause),
+        // By reference: what an async function takes by value, its future holds twice.
+        let answer = match &mut begun {
+            Ok((target, tries)) => forward(&asked.client, target, tries).await,
+            Err(cause) => Err(*cause),
         };
         Ok(asked.answered(answer))
     }
@@ -63,15 +64,25 @@ impl Drop for Asked {
 }
 
 /// Normalises, routes and prepares a request.
-fn begin(client: &Client, request: Request<Incoming>) -> Result<(Target, Request<RequestBody>), ProxyError> {
+fn begin(client: &Client, request: Request<Incoming>) -> Result<(Target, Tries), ProxyError> {
     let (head, body) = request.into_parts();
     let (body, uploaded) = RequestBody::new(body);
-    client.progress.asked(client.worker.read_clock(), uploaded);
+    client.progress.asked(client.worker.now(), uploaded);
     let mut request = Request::from_parts(head, body);
-    normalise_request(&mut request)?;
+    let found = Found::new(request.headers(), From::Client);
+    normalise_request(&mut request, &found)?;
     let target = *route(client, &request)?;
-    prepare(client, &mut request);
-    Ok((target, request))
+    let number = client.worker.request_ids.next();
+    let saved = save(client, target, &request);
+    prepare(client, number, found, &mut request);
+    Ok((target, Tries::new(number, request, saved)))
+}
+
+/// A copy of a request that may have to be sent again.
+fn save(client: &Client, target: Target, request: &Request<RequestBody>) -> Option<Saved> {
+    // One that is not safe is only ever sent again to another server, which says that the first did not process it.
+    let again = client.worker.upstreams[target.upstream].has_others() || is_safe(request.method());
+    (again && request.body().is_empty()).then(|| client.worker.shelf.save(request))
 }
 
 fn route<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<&'a Target, ProxyError> {
@@ -80,32 +91,31 @@ fn route<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<&'a T
     client.worker.hosts.route(host, &path).ok_or(ProxyError::NoRule)
 }
 
-fn prepare(client: &Client, request: &mut Request<RequestBody>) {
-    let request_id = client.worker.request_ids.next();
+fn prepare(client: &Client, number: u64, found: Found, request: &mut Request<RequestBody>) {
+    let request_id = client.worker.request_ids.id(number);
     let via = Via { address: &client.forwarded_for, scheme: "http", request_id };
     let has_body = !request.body().is_empty();
-    prepare_request(request, via, has_body);
+    prepare_request(request, found, via, has_body);
 }
 
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward(
     client: &Rc<Client>,
-    target: Target,
-    request: Request<RequestBody>,
+    target: &Target,
+    tries: &mut Tries,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let worker = &client.worker;
     let upstream = &worker.upstreams[target.upstream];
-    let mut tries = Tries::new(client, upstream, request);
     loop {
-        let lease = upstream.lease(worker.now(), tries.session(upstream, target), &target, tries.tried);
+        let lease = upstream.lease(worker.now(), tries.session(upstream, target), target, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
-        match attempt(client, upstream, lease, &mut tries).await {
-            Ok(answer) if tries.again_after_answer(server, &answer.response) => {
+        match attempt(client, upstream, lease, tries).await {
+            Ok(answer) if tries.again_after_answer(client, server, &answer.response) => {
                 discard(answer.response.into_body(), answer.pooled);
             }
             Ok(answer) => return Ok(answer.into_response(client)),
-            Err(failure) => tries.again_after_failure(server, failure)?,
+            Err(failure) => tries.again_after_failure(client, server, failure)?,
         }
         worker.counters.retries.up();
     }
@@ -129,10 +139,15 @@ impl Answer {
 /// Why a try failed.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
-    /// The request never left. `stale`: on a socket that the server had just closed, which says nothing about the server.
-    Unsent { stale: bool },
+    /// The request never left.
+    Unsent,
     /// The connection broke before an answer's head: the server may have acted on the request.
     Broken,
+    /// It was found closed, at once or without an answer, on a socket that had served before and that the server may just have
+    /// given up: this says nothing about the server.
+    Stale,
+    /// The hub says that the server's process is gone.
+    Gone,
     /// No way to go on.
     Final(ProxyError),
 }
@@ -146,17 +161,26 @@ async fn attempt(
 ) -> Result<Answer, Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
-    let mut pooled = match server.pool.take(tries.fresh).await {
-        Ok(pooled) => pooled,
-        Err(cause) => return Err(not_taken(client, &lease, &cause)),
+    client.progress.awaits_socket();
+    // In blocks: what is pinned outside of one is held to the end.
+    let taken = {
+        let taking = pin!(server.pool.take(tries.fresh));
+        client.unless_hopeless(&lease, taking).await
+    };
+    let mut pooled = match taken {
+        Ok(Ok(pooled)) => pooled,
+        Ok(Err(cause)) => return Err(not_taken(client, &lease, &cause)),
+        Err(why) => return Err(hopeless(client, &lease, why)),
     };
     client.progress.forwarded(worker.now(), server.silence_max);
     let request = tries.request.take().expect("every try begins with a request");
-    let sending = pin!(pooled.sender().try_send_request(request));
-    let Some(sent) = client.unless_server_silent(sending).await else {
-        worker.counters.upstream_failures.up();
-        lease.broke(worker.read_clock());
-        return Err(Failure::Final(ProxyError::Silent));
+    let sent = {
+        let sending = pin!(pooled.sender().try_send_request(request));
+        client.unless_hopeless(&lease, sending).await
+    };
+    let sent = match sent {
+        Ok(sent) => sent,
+        Err(why) => return Err(hopeless(client, &lease, why)),
     };
     match sent {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -168,7 +192,7 @@ async fn attempt(
         }
         Err(mut cause) => {
             tries.request = cause.take_message();
-            Err(not_answered(client, &lease, &pooled, tries.request.is_some(), cause.error()))
+            Err(not_answered(client, &lease, &pooled, tries, cause.error()))
         }
     }
 }
@@ -181,7 +205,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
         TakeError::Connect(_) => {
             worker.counters.upstream_failures.up();
             lease.unreachable(worker.read_clock());
-            Failure::Unsent { stale: false }
+            Failure::Unsent
         }
         TakeError::QueueFull | TakeError::QueueTimeout(_) => {
             worker.counters.queue_refusals.up();
@@ -190,26 +214,42 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     }
 }
 
+/// Sorts out why there is no use in waiting for a server.
+fn hopeless(client: &Client, lease: &Lease, why: Hopeless) -> Failure {
+    let worker = &client.worker;
+    worker.counters.upstream_failures.up();
+    match why {
+        Hopeless::Silent => {
+            lease.broke(worker.read_clock());
+            Failure::Final(ProxyError::Silent)
+        }
+        // No fail window of ours: the hub's word keeps requests away, and says when the server is back.
+        Hopeless::Gone => Failure::Gone,
+    }
+}
+
 /// Sorts out why hyper has no answer.
 fn not_answered(
     client: &Client,
     lease: &Lease,
     pooled: &Pooled,
-    unsent: bool,
+    tries: &Tries,
     cause: &hyper::Error,
 ) -> Failure {
-    let stale = unsent && pooled.reused();
+    let unsent = tries.request.is_some();
+    let stale = pooled.reused() && (unsent || (tries.may_resend() && !cause.is_parse()));
     tracing::debug!(%cause, unsent, stale, "no answer from a server");
     // The client's body broke off, not the server.
     if !unsent && cause.is_user() {
         return Failure::Final(ProxyError::BodyBroken);
     }
-    if !stale {
-        client.worker.counters.upstream_failures.up();
-        lease.broke(client.worker.read_clock());
+    if stale {
+        return Failure::Stale;
     }
+    client.worker.counters.upstream_failures.up();
+    lease.broke(client.worker.read_clock());
     match unsent {
-        true => Failure::Unsent { stale },
+        true => Failure::Unsent,
         false if cause.is_parse() => Failure::Final(ProxyError::Invalid),
         false => Failure::Broken,
     }
@@ -227,60 +267,64 @@ struct Tries {
     /// A request that may have been seen is sent again once.
     resent: bool,
     saved: Option<Saved>,
+    /// That of its `X-Request-Id`, the same for each try.
+    number: u64,
     /// What the client hears when no server is left.
     last_error: ProxyError,
 }
 
 impl Tries {
-    fn new(client: &Client, upstream: &Upstream, request: Request<RequestBody>) -> Self {
-        let worth_saving = request.body().is_empty() && upstream.has_others();
+    fn new(number: u64, request: Request<RequestBody>, saved: Option<Saved>) -> Self {
         Self {
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,
             resent: false,
-            saved: worth_saving.then(|| client.worker.shelf.save(&request)),
+            saved,
+            number,
             last_error: ProxyError::NoServer,
             request: Some(request),
         }
     }
 
     /// The session of the request, if the rule wants it to stick.
-    fn session(&self, upstream: &Upstream, target: Target) -> Option<&str> {
+    fn session(&self, upstream: &Upstream, target: &Target) -> Option<&str> {
         let request = self.request.as_ref().filter(|_| target.sticky)?;
         sticky::session(request.headers(), upstream.session_cookie())
     }
 
     /// Gets ready for one more try, after one that brought no answer; the error when there is none.
-    fn again_after_failure(&mut self, server: usize, failure: Failure) -> Result<(), ProxyError> {
-        let error = match failure {
+    fn again_after_failure(
+        &mut self,
+        client: &Client,
+        server: usize,
+        failure: Failure,
+    ) -> Result<(), ProxyError> {
+        self.fresh = false;
+        let error = if self.request.is_some() { ProxyError::NoServer } else { ProxyError::Broken };
+        match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Unsent { stale } => {
-                // A socket that went stale is replaced by a new one to the same server: its session lives there.
-                self.fresh = stale;
-                if !stale {
-                    self.tried.add(server);
-                }
-                ProxyError::NoServer
-            }
-            Failure::Broken => {
-                self.tried.add(server);
-                self.last_error = ProxyError::Broken;
-                self.request = self.resend();
-                ProxyError::Broken
-            }
-        };
+            // A socket that went stale is replaced by a new one to the same server: its session lives there.
+            Failure::Stale => self.fresh = true,
+            // The balance keeps it away if it is down; if it was replaced, its successor may be asked.
+            Failure::Gone => {}
+            Failure::Unsent | Failure::Broken => self.tried.add(server),
+        }
+        if self.request.is_none() {
+            self.last_error = error;
+            self.request = self.resend(client);
+        }
         self.left = self.left.checked_sub(1).ok_or(error)?;
         self.request.is_some().then_some(()).ok_or(error)
     }
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
-    fn again_after_answer(&mut self, server: usize, response: &Response<Incoming>) -> bool {
+    fn again_after_answer(&mut self, client: &Client, server: usize, response: &Response<Incoming>) -> bool {
         if response.status() != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
             return false;
         }
         let unseen = response.headers().contains_key(NOT_PROCESSED);
-        self.request = if unseen { self.saved.as_ref().map(Saved::request) } else { self.resend() };
+        self.request = if unseen { self.copy(client) } else { self.resend(client) };
         if self.request.is_none() {
             return false;
         }
@@ -289,11 +333,27 @@ impl Tries {
         true
     }
 
-    /// The request once more, if it is safe (RFC 9110 §9.2.1) and has not been repeated yet.
-    fn resend(&mut self) -> Option<Request<RequestBody>> {
-        let saved = self.saved.as_ref().filter(|saved| !self.resent && is_safe(saved.method()))?;
+    /// Whether the request may be sent again though a server may have seen it: it is safe (RFC 9110 §9.2.1) and has not been
+    /// repeated yet.
+    fn may_resend(&self) -> bool {
+        !self.resent && self.saved.as_ref().is_some_and(|saved| is_safe(saved.method()))
+    }
+
+    /// The request once more, if it may be.
+    fn resend(&mut self, client: &Client) -> Option<Request<RequestBody>> {
+        if !self.may_resend() {
+            return None;
+        }
         self.resent = true;
-        Some(saved.request())
+        self.copy(client)
+    }
+
+    /// The request once more, made ready as the first was.
+    fn copy(&self, client: &Client) -> Option<Request<RequestBody>> {
+        let mut request = self.saved.as_ref()?.request();
+        let found = Found::new(request.headers(), From::Client);
+        prepare(client, self.number, found, &mut request);
+        Some(request)
     }
 }
 
@@ -313,6 +373,6 @@ mod tests {
     #[test]
     fn the_future_of_a_request_is_small() {
         let size = size_of_future(serve);
-        assert!(size <= 2048, "{size} bytes");
+        assert!(size <= 1536, "{size} bytes");
     }
 }

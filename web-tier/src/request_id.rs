@@ -24,10 +24,13 @@ impl RequestIds {
         Self { prefix: hex(rand::random()), next: Cell::new(0), block: RefCell::default() }
     }
 
-    /// The next id.
-    pub(crate) fn next(&self) -> HeaderValue {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
+    /// The number of the next id.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.replace(self.next.get().wrapping_add(1))
+    }
+
+    /// The id with this number.
+    pub(crate) fn id(&self, number: u64) -> HeaderValue {
         let mut block = self.block.borrow_mut();
         if block.capacity() < LENGTH {
             *block = BytesMut::with_capacity(LENGTH * BLOCK);
@@ -52,8 +55,10 @@ mod tests {
     #[test]
     fn ids_differ_within_and_between_workers() {
         let workers = [RequestIds::new(), RequestIds::new()];
-        let ids: HashSet<_> =
-            workers.iter().flat_map(|worker| (0..1000).map(|_| worker.next()).collect::<Vec<_>>()).collect();
+        let ids: HashSet<_> = workers
+            .iter()
+            .flat_map(|worker| (0..1000).map(|_| worker.id(worker.next())).collect::<Vec<_>>())
+            .collect();
         assert_eq!(ids.len(), 2000);
         assert!(ids.iter().all(|id| id.len() == LENGTH));
     }

@@ -1,10 +1,11 @@
 //! A request without a body, kept until its answer begins, so that it can be sent again when its server dies.
 //!
 //! hyper takes the request and does not give it back once it is written, and a copy of a `HeaderMap` is two allocations; this
-//! copies names and values (which share their bytes) into lists that a worker uses over and over.
+//! copies names and values (which share their bytes) into lists that a worker uses over and over. It is the client's request
+//! that is kept, before the proxy's own headers come: they are made anew.
 
 use crate::body::RequestBody;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use std::{cell::RefCell, rc::Rc};
 
 /// Lists kept for the next requests; more at once are allocated and freed again.
@@ -21,6 +22,7 @@ pub(crate) struct Shelf(Rc<RefCell<Vec<Headers>>>);
 pub(crate) struct Saved {
     method: Method,
     uri: Uri,
+    version: Version,
     headers: Headers,
     shelf: Rc<RefCell<Vec<Headers>>>,
 }
@@ -31,7 +33,7 @@ impl Shelf {
         let mut headers = self.0.borrow_mut().pop().unwrap_or_default();
         headers.extend(request.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Saved { method, uri, headers, shelf: self.0.clone() }
+        Saved { method, uri, version: request.version(), headers, shelf: self.0.clone() }
     }
 }
 
@@ -46,6 +48,7 @@ impl Saved {
         let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
         let mut headers = HeaderMap::with_capacity(self.headers.len());
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
@@ -74,6 +77,7 @@ mod tests {
         let mut request = Request::new(());
         *request.method_mut() = Method::DELETE;
         *request.uri_mut() = Uri::from_static("/a?b");
+        *request.version_mut() = Version::HTTP_10;
         for value in ["1", "2"] {
             request.headers_mut().append("cookie", HeaderValue::from_static(value));
         }
@@ -83,7 +87,7 @@ mod tests {
             let saved = shelf.save(&request);
             let again = saved.request();
             assert_eq!((again.method(), again.uri()), (request.method(), request.uri()));
-            assert_eq!(again.headers(), request.headers());
+            assert_eq!((again.headers(), again.version()), (request.headers(), request.version()));
         }
         assert_eq!(shelf.0.borrow().len(), 1);
     }

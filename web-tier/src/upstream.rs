@@ -1,7 +1,7 @@
 //! A cluster that requests are forwarded to, as one worker has it: its servers' states, and a pool of sockets for each.
 
 use crate::{
-    balance::{Balance, Ticket, Tried},
+    balance::{Balance, Sockets, Ticket, Tried},
     pool::{Dialler, ServerPool},
     rules::Target,
 };
@@ -32,6 +32,8 @@ pub(crate) struct UpstreamServer {
     pub(crate) pool: Rc<ServerPool>,
     /// `load-balance-socket-timeout`.
     pub(crate) silence_max: Duration,
+    /// How often the hub has said that its process is gone. A request that began under another number waits in vain.
+    life: Cell<u32>,
 }
 
 impl Upstream {
@@ -39,6 +41,7 @@ impl Upstream {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             pool: ServerPool::new(server, Dialler::new(server, me, key), workers),
             silence_max: server.balance_socket_timeout,
+            life: Cell::new(0),
         });
         Self {
             id: cluster.id.clone(),
@@ -79,15 +82,31 @@ impl Upstream {
         let mut balance = self.balance.borrow_mut();
         let index = balance.choose(now, session, target.strategy, tried)?;
         let ticket = balance.server(index).begin(now);
-        Some(Lease { upstream: self.clone(), index, ticket: Cell::new(ticket) })
+        let life = self.servers[index].life.get();
+        Some(Lease { upstream: self.clone(), index, life, ticket: Cell::new(ticket) })
     }
 
-    /// Takes over what the hub knows.
-    pub(crate) fn members_changed(&self, members: &[Member]) {
-        let renewed = self.balance.borrow_mut().members_changed(members);
-        for index in renewed {
-            self.servers[index].pool.clear();
+    /// Lets sockets that are not used any more grow old.
+    pub(crate) fn settle(&self) {
+        for server in &self.servers {
+            server.pool.settle();
         }
+    }
+
+    /// Takes over what the hub knows. Returns whether a server is gone that may have requests.
+    pub(crate) fn members_changed(&self, members: &[Member]) -> bool {
+        let changes = self.balance.borrow_mut().members_changed(members);
+        let mut gone = false;
+        for (server, sockets) in self.servers.iter().zip(changes) {
+            if sockets == Sockets::Break {
+                server.life.set(server.life.get().wrapping_add(1));
+                gone = true;
+            }
+            if sockets != Sockets::Keep {
+                server.pool.clear();
+            }
+        }
+        gone
     }
 }
 
@@ -96,6 +115,7 @@ impl Upstream {
 pub(crate) struct Lease {
     upstream: Rc<Upstream>,
     index: usize,
+    life: u32,
     ticket: Cell<Ticket>,
 }
 
@@ -103,6 +123,11 @@ impl Lease {
     /// The server's index in its cluster.
     pub(crate) fn index(&self) -> usize {
         self.index
+    }
+
+    /// Whether the hub has said, since the request began, that the server's process is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.upstream.servers[self.index].life.get() != self.life
     }
 
     /// The answer's head has come.

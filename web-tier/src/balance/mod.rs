@@ -3,7 +3,7 @@
 
 mod server;
 
-pub(crate) use server::{Presence, ServerState, Standing, Ticket};
+pub(crate) use server::{Presence, ServerState, Sockets, Standing, Ticket};
 
 use common::{
     config::{Cluster, Strategy},
@@ -61,16 +61,13 @@ impl Balance {
         &mut self.servers[index]
     }
 
-    /// Takes over what the hub knows of the members. Returns the servers whose sockets from before are of no use any more.
-    pub(crate) fn members_changed(&mut self, members: &[Member]) -> Vec<usize> {
-        let mut renewed = Vec::new();
-        for (index, (id, server)) in self.ids.iter().zip(&mut self.servers).enumerate() {
+    /// Takes over what the hub knows of the members. Returns what that means for the sockets to each server, in order.
+    pub(crate) fn members_changed(&mut self, members: &[Member]) -> Vec<Sockets> {
+        let servers = self.ids.iter().zip(&mut self.servers).map(|(id, server)| {
             let member = members.iter().find(|member| member.id == id.as_str());
-            if server.member_seen(member.map(|it| (it.state(), it.started_ms))) {
-                renewed.push(index);
-            }
-        }
-        renewed
+            server.member_seen(member.map(|it| (it.state(), it.started_ms)))
+        });
+        servers.collect()
     }
 
     /// The server for a request: the session's home if it can take it, else the session's backup, which all web-tiers choose

@@ -18,8 +18,22 @@ pub(crate) enum Presence {
     Present,
     /// It serves its own sessions to their end, nothing new.
     Draining,
-    /// It is down or on standby.
-    Away,
+    /// It takes no new requests; those that it has it answers.
+    Standby,
+    /// It is dead, frozen or cut off.
+    Down,
+}
+
+/// What the hub's word means for the sockets to a server that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "sockets to a dead server must not be used"]
+pub(crate) enum Sockets {
+    /// Nothing.
+    Keep,
+    /// No new request is to use them.
+    Retire,
+    /// The process at their other end is gone: nothing more will come from it.
+    Break,
 }
 
 /// What a request can expect of a server.
@@ -96,7 +110,7 @@ impl ServerState {
     /// What a request that begins `now` can expect.
     pub(crate) fn standing(&self, now: Instant) -> Standing {
         match self.failing_until {
-            _ if self.presence == Presence::Away => Standing::Away,
+            _ if matches!(self.presence, Presence::Standby | Presence::Down) => Standing::Away,
             None => Standing::Well,
             Some(until) if now < until || self.probing => Standing::Failing(until),
             Some(_) => Standing::Probe,
@@ -154,16 +168,21 @@ impl ServerState {
     }
 
     /// What the hub says: the member's state and when its process started; `None` when the hub does not know it, which says
-    /// nothing (it may not have registered yet). Returns whether sockets from before are of no use any more.
-    pub(crate) fn member_seen(&mut self, member: Option<(MemberState, u64)>) -> bool {
+    /// nothing (it may not have registered yet).
+    pub(crate) fn member_seen(&mut self, member: Option<(MemberState, u64)>) -> Sockets {
         let Some((state, started_ms)) = member else {
             self.presence = Presence::Present;
-            return false;
+            return Sockets::Keep;
         };
         let before = std::mem::replace(&mut self.presence, presence(state));
-        let left = self.presence == Presence::Away && before != Presence::Away;
+        let sockets = match self.presence {
+            same if same == before => Sockets::Keep,
+            Presence::Down => Sockets::Break,
+            Presence::Standby => Sockets::Retire,
+            Presence::Present | Presence::Draining => Sockets::Keep,
+        };
         if state != MemberState::Active || started_ms <= self.started_ms {
-            return left;
+            return sockets;
         }
         // A new process: what its forerunner did wrong is forgotten. At first sight there is nothing to forget.
         let restarted = self.started_ms != 0;
@@ -172,7 +191,7 @@ impl ServerState {
             self.window = Duration::ZERO;
         }
         self.started_ms = started_ms;
-        restarted
+        if restarted { Sockets::Break } else { sockets }
     }
 }
 
@@ -180,7 +199,8 @@ fn presence(state: MemberState) -> Presence {
     match state {
         MemberState::Active | MemberState::Unspecified => Presence::Present,
         MemberState::Draining => Presence::Draining,
-        MemberState::Standby | MemberState::Down => Presence::Away,
+        MemberState::Standby => Presence::Standby,
+        MemberState::Down => Presence::Down,
     }
 }
 

@@ -75,13 +75,13 @@ fn a_session_of_nobody_goes_by_the_strategy() {
 fn a_server_that_is_known_to_be_down_is_passed_over() {
     let mut balance = three();
     let now = Instant::now();
-    balance.members_changed(&[member(1, MemberState::Down)]);
+    let _ = balance.members_changed(&[member(1, MemberState::Down)]);
     assert_ne!(chosen(&mut balance, now, Some("baX"), Tried::default()), Some(1));
     let down: Vec<_> = (0..3).map(|index| member(index, MemberState::Down)).collect();
-    balance.members_changed(&down);
+    let _ = balance.members_changed(&down);
     assert_eq!(chosen(&mut balance, now, None, Tried::default()), None);
     assert_eq!(chosen(&mut balance, now, Some("baX"), Tried::default()), None);
-    balance.members_changed(&[member(1, MemberState::Active)]);
+    let _ = balance.members_changed(&[member(1, MemberState::Active)]);
     assert_eq!(chosen(&mut balance, now, Some("baX"), Tried::default()), Some(1));
 }
 
@@ -89,7 +89,7 @@ fn a_server_that_is_known_to_be_down_is_passed_over() {
 fn a_draining_server_keeps_its_sessions_and_gets_no_others() {
     let mut balance = three();
     let now = Instant::now();
-    balance.members_changed(&[member(1, MemberState::Draining)]);
+    let _ = balance.members_changed(&[member(1, MemberState::Draining)]);
     assert_eq!(chosen(&mut balance, now, Some("baX"), Tried::default()), Some(1));
     for _ in 0..6 {
         assert_ne!(chosen(&mut balance, now, None, Tried::default()), Some(1));

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{CONNECTION, TE, TRANSFER_ENCODING},
+    header::{CONNECTION, EXPECT, TE, TRANSFER_ENCODING},
 };
 
 /// Which headers of a message are for this connection or not from where they say, found in one pass: to ask a map for a dozen
@@ -12,6 +12,8 @@ pub(crate) struct Found {
     pub(crate) connection: bool,
     pub(crate) te: bool,
     pub(crate) transfer_encoding: bool,
+    /// Only looked for in a client's message.
+    pub(crate) expect: bool,
     /// The rest of the hop-by-hop headers, and those that only a proxy of ours may set: removed unseen.
     remove: Vec<HeaderName>,
 }
@@ -34,6 +36,7 @@ impl Found {
                 "connection" => found.connection = true,
                 "te" => found.te = true,
                 "transfer-encoding" => found.transfer_encoding = true,
+                "expect" if from == From::Client => found.expect = true,
                 "keep-alive"
                 | "proxy-connection"
                 | "upgrade"
@@ -64,6 +67,9 @@ impl Found {
         if self.transfer_encoding {
             headers.remove(TRANSFER_ENCODING);
         }
+        if self.expect {
+            headers.remove(EXPECT);
+        }
         for name in self.remove {
             headers.remove(name);
         }
@@ -77,7 +83,7 @@ impl From {
             Self::Client => {
                 name.starts_with("x-forwarded-")
                     || name.starts_with("copal-")
-                    || matches!(name, "forwarded" | "x-real-ip" | "x-session-id" | "expect")
+                    || matches!(name, "forwarded" | "x-real-ip" | "x-session-id")
             }
             Self::Server => name.starts_with("copal-"),
         }

@@ -4,6 +4,7 @@ mod hop;
 mod request;
 mod response;
 
+pub(crate) use hop::{Found, From};
 pub(crate) use request::prepare_request;
 pub(crate) use response::{NOT_PROCESSED, prepare_response};
 

@@ -1,9 +1,6 @@
 //! A request's headers, on their way to a server.
 
-use super::{
-    Via, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
-    hop::{Found, From},
-};
+use super::{Found, Via, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use http::{
     HeaderValue, Request, Version,
     header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, VIA},
@@ -14,11 +11,10 @@ const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 copal");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Takes out what is not for the server, and puts in what the proxy knows of the client.
-pub(crate) fn prepare_request<B>(request: &mut Request<B>, via: Via<'_>, has_body: bool) {
+/// Takes out what is not for the server (`found` among the client's headers), and puts in what the proxy knows of the client.
+pub(crate) fn prepare_request<B>(request: &mut Request<B>, found: Found, via: Via<'_>, has_body: bool) {
     let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let headers = request.headers_mut();
-    let found = Found::new(headers, From::Client);
     let trailers = found.te && headers.get_all(TE).iter().any(asks_for_trailers);
     found.remove(headers);
     if trailers {

@@ -11,7 +11,8 @@ fn sent_on(lines: &[(&'static str, &'static str)], version: Version, has_body: b
     }
     let address = HeaderValue::from_static("192.0.2.7");
     let request_id = HeaderValue::from_static("id");
-    prepare_request(&mut request, Via { address: &address, scheme: "http", request_id }, has_body);
+    let found = Found::new(request.headers(), From::Client);
+    prepare_request(&mut request, found, Via { address: &address, scheme: "http", request_id }, has_body);
     assert_eq!(request.version(), Version::HTTP_11);
     request.headers().clone()
 }

@@ -5,7 +5,7 @@ mod path;
 
 pub(crate) use path::decoded;
 
-use crate::error::ProxyError;
+use crate::{error::ProxyError, forward::Found};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{EXPECT, HOST, TRANSFER_ENCODING},
@@ -16,14 +16,19 @@ use path::{Path, normalise};
 /// The longest request target, in bytes.
 const URI_MAX: usize = 16 * 1024;
 
-/// Brings `request` into its normal form: an origin-form target (or `*`) with a normalised path, and one valid `Host`.
+/// Brings `request` into its normal form: an origin-form target (or `*`) with a normalised path, and one valid `Host`. `found`
+/// says which of its headers need a look.
 ///
 /// # Errors
 /// The answer that reference/bad-input.md demands.
-pub(crate) fn normalise_request<B>(request: &mut Request<B>) -> Result<(), ProxyError> {
+pub(crate) fn normalise_request<B>(request: &mut Request<B>, found: &Found) -> Result<(), ProxyError> {
     check_method(request.method())?;
-    check_expectation(request.headers())?;
-    check_transfer_encoding(request.headers())?;
+    if found.expect {
+        check_expectation(request.headers())?;
+    }
+    if found.transfer_encoding {
+        check_transfer_encoding(request.headers())?;
+    }
     let authority = request.uri().authority().map(|it| it.as_str().to_owned());
     let version = request.version();
     settle_host(request.headers_mut(), version, authority.as_deref())?;

@@ -1,6 +1,7 @@
 //! Tests of what a request must be, by the table of reference/bad-input.md.
 
 use super::*;
+use crate::forward::From;
 use ProxyError::{Bad, Expectation, Method as NotAllowed, UriTooLong};
 
 fn request(method: &str, target: &str, headers: &[(&'static str, &str)]) -> Request<()> {
@@ -20,7 +21,8 @@ fn settled(
     headers: &[(&'static str, &str)],
 ) -> Result<(String, String), ProxyError> {
     let mut request = request(method, target, headers);
-    normalise_request(&mut request)?;
+    let found = Found::new(request.headers(), From::Client);
+    normalise_request(&mut request, &found)?;
     let host = request.headers()[HOST].to_str().unwrap().to_owned();
     Ok((request.uri().to_string(), host))
 }
@@ -79,7 +81,8 @@ fn a_request_has_one_valid_host() {
 fn http_1_0_needs_no_host() {
     let mut old = request("GET", "/", &[]);
     *old.version_mut() = Version::HTTP_10;
-    normalise_request(&mut old).unwrap();
+    let found = Found::new(old.headers(), From::Client);
+    normalise_request(&mut old, &found).unwrap();
     assert_eq!(old.headers()[HOST], "");
 }
 

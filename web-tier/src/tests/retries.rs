@@ -11,7 +11,10 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::io::AsyncReadExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 /// Home is app-a.
 const AT_A: &str = "Cookie: JSESSIONID=aaX\r\n";
@@ -136,6 +139,87 @@ async fn a_socket_that_went_stale_is_replaced_without_a_word() {
         assert!(answer.status == 200 || answer.status == 502, "{}", answer.status);
     }
     assert!(cluster.web.totals().answers[2] >= 10, "{:?}", cluster.web.totals());
+}
+
+/// Answers the first request of a connection, reads the second and closes without a word.
+fn closes_at_the_second() -> super::backend::OnConnection {
+    raw(|_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        let _ = stream.read(&mut [0; 4096]).await;
+    })
+}
+
+#[tokio::test]
+async fn a_get_on_a_socket_that_went_stale_is_sent_again_on_a_fresh_one() {
+    let cluster = Cluster::start([closes_at_the_second()]).await;
+    let mut client = cluster.client().await;
+    for line in ["GET /", "GET /", "OPTIONS /", "GET /"] {
+        assert_eq!(client.ask(line, "").await.status, 200);
+    }
+    let totals = cluster.web.totals();
+    assert_eq!((totals.retries, totals.upstream_failures), (3, 0), "a stale socket is no failure");
+    let connections = cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!(connections, 4);
+}
+
+#[tokio::test]
+async fn a_post_on_a_socket_that_went_stale_is_not_sent_again() {
+    let cluster = Cluster::start([closes_at_the_second()]).await;
+    let mut client = cluster.client().await;
+    assert_eq!(client.ask("GET /", "").await.status, 200);
+    assert_eq!(client.ask("POST /", "Content-Length: 0\r\n").await.status, 502);
+    let connections = cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!((connections, cluster.web.totals().retries), (1, 0));
+}
+
+#[tokio::test]
+async fn a_get_that_closes_every_socket_is_sent_twice_at_most() {
+    let cluster = Cluster::start([raw(|head, mut stream| async move {
+        if head.starts_with("GET /ok ") {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+    })])
+    .await;
+    let mut client = cluster.client().await;
+    assert_eq!(client.ask("GET /ok", "").await.status, 200);
+    assert_eq!(client.ask("GET /bad", "").await.status, 502);
+    let connections = cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    assert_eq!((connections, cluster.web.totals().retries), (2, 1));
+}
+
+#[tokio::test]
+async fn a_request_is_the_same_when_it_is_sent_again() {
+    let (head, mut first) = mpsc::unbounded_channel();
+    let dies = raw(move |text, _| {
+        head.send(text).unwrap();
+        async {}
+    });
+    let cluster = Cluster::start([dies, echo("b")]).await;
+    let headers =
+        format!("{AT_A}Connection: x-hop\r\nX-Hop: 1\r\nX-Real-IP: 6.6.6.6\r\nX-A: 1\r\nX-A: 2\r\n");
+    let answer = cluster.ask("GET /a?b", &headers).await;
+    let first = first.recv().await.unwrap();
+    let lines = |text: &str| {
+        let mut lines: Vec<_> =
+            text.lines().skip(1).filter(|it| !it.is_empty()).map(str::to_ascii_lowercase).collect();
+        lines.sort();
+        lines
+    };
+    let again = answer.body.strip_prefix("b\n").expect("the second server's answer");
+    assert!(again.starts_with("GET /a?b\n"), "{again}");
+    assert_eq!(lines(&first), lines(again));
+    assert!(lines(again).iter().any(|line| line.starts_with("x-request-id: ")), "{again}");
+}
+
+#[tokio::test]
+async fn when_a_server_dies_with_its_sockets_a_get_still_finds_another() {
+    let mut cluster = Cluster::start([echo("a"), echo("b")]).await;
+    let mut client = cluster.client().await;
+    assert!(client.ask("GET /", AT_A).await.body.starts_with('a'));
+    cluster.kill(0).await;
+    let answer = client.ask("GET /", AT_A).await;
+    assert_eq!((answer.status, answer.body.lines().next()), (200, Some("b")));
 }
 
 #[tokio::test]

@@ -90,19 +90,22 @@ fn an_answer_from_before_the_failure_does_not_heal() {
 fn the_hub_takes_servers_out_and_a_new_process_starts_well() {
     let now = Instant::now();
     let mut server = state();
-    server.member_seen(Some((MemberState::Active, 10)));
-    assert!(server.member_seen(Some((MemberState::Down, 10))), "its sockets are of no use");
+    let _ = server.member_seen(Some((MemberState::Active, 10)));
+    assert_eq!(server.member_seen(Some((MemberState::Down, 10))), Sockets::Break);
+    assert_eq!(server.member_seen(Some((MemberState::Down, 10))), Sockets::Keep, "told again");
     assert_eq!(server.standing(now), Standing::Away);
-    server.member_seen(Some((MemberState::Draining, 10)));
+    let _ = server.member_seen(Some((MemberState::Draining, 10)));
     assert_eq!((server.standing(now), server.presence()), (Standing::Well, Presence::Draining));
     server.connect_failed(now);
-    server.member_seen(Some((MemberState::Active, 10)));
+    let _ = server.member_seen(Some((MemberState::Active, 10)));
     assert!(matches!(server.standing(now), Standing::Failing(_)), "the same process");
-    assert!(server.member_seen(Some((MemberState::Active, 11))));
-    assert!(!server.member_seen(Some((MemberState::Active, 11))), "told again");
+    assert_eq!(server.member_seen(Some((MemberState::Active, 11))), Sockets::Break, "another process");
+    assert_eq!(server.member_seen(Some((MemberState::Active, 11))), Sockets::Keep, "told again");
     assert_eq!(server.standing(now), Standing::Well);
-    server.member_seen(Some((MemberState::Standby, 11)));
-    server.member_seen(None);
+    assert_eq!(server.member_seen(Some((MemberState::Standby, 11))), Sockets::Retire);
+    assert_eq!(server.standing(now), Standing::Away);
+    assert_eq!(server.member_seen(Some((MemberState::Down, 11))), Sockets::Break);
+    let _ = server.member_seen(None);
     assert_eq!(server.standing(now), Standing::Well, "an empty hub says nothing");
 }
 
@@ -150,7 +153,7 @@ proptest! {
                 Step::Wait(millis) => now = after(now, millis),
                 Step::Member(state, started) => {
                     let state = MemberState::try_from(state).unwrap();
-                    server.member_seen(Some((state, started)));
+                    let _ = server.member_seen(Some((state, started)));
                 }
                 _ => {}
             }
