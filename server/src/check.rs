@@ -53,5 +53,7 @@ pub(crate) fn say(line: &str) {
 /// What could not be done, on standard error, with its causes.
 #[expect(clippy::print_stderr, reason = "the command line's own answer")]
 pub(crate) fn complain(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    // In one piece: several servers may share the terminal.
+    let line = format!("error: {error:#}\n");
+    eprint!("{line}");
 }

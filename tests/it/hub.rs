@@ -8,6 +8,9 @@ use bytes::Bytes;
 use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
 use std::{
     collections::HashMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -125,4 +128,51 @@ async fn a_graceful_stop_of_the_leader_hands_over() {
     let saved = hub.write(save("aaOne", 1, "2".into()), PATIENCE).await.unwrap();
     assert!(matches!(saved, Outcome::Version(2)), "{saved:?}");
     assert_ne!(hub.leader(PATIENCE).await.unwrap().to_string(), leader);
+}
+
+/// A file system of its own for one server's data, which can be filled; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(folder).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_that_server_alone_and_says_so() {
+    let mut cluster = Cluster::prepare(3, |_| {});
+    let Some(disk) = SmallDisk::mount(&cluster.folder().join("data").join("app-b")) else {
+        tell("skipped a_full_disk_stops_that_server: mounting a file system is not allowed here");
+        return;
+    };
+    cluster.start_all().await;
+    let hub = cluster.hub();
+    disk.fill();
+    let (stop, saved): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+    let task = tokio::spawn(saving(hub.clone(), "aaFull".into(), stop.clone(), saved.clone()));
+    let status = cluster.process_mut("app-b").ended().await;
+    assert_eq!(status.code(), Some(1));
+    let log = std::fs::read_to_string(cluster.folder().join("app-b.log")).unwrap();
+    assert!(log.contains("No space left on device"), "{log}");
+    // The other two go on, and what was acknowledged before, during and after is there.
+    progress(&saved, 50).await;
+    stop.store(true, Ordering::Relaxed);
+    let (id, version, _) = task.await.unwrap();
+    assert_eq!(hub.load(key(&id), PATIENCE).await.unwrap().unwrap().version, version);
 }

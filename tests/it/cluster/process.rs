@@ -79,6 +79,11 @@ impl Process {
         timeout(PATIENCE, self.child.wait()).await.expect("a graceful stop ends").unwrap()
     }
 
+    /// Waits for the process to end by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap()
+    }
+
     /// Resident memory in bytes (`VmRSS`).
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();
