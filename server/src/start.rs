@@ -48,7 +48,7 @@ fn started(arguments: &StartArguments, config: Arc<Config>, id: ServerId) -> any
 
 /// `RUST_LOG`, or what an operator wants to see.
 pub(crate) fn log_filter() -> String {
-    std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=warn".to_owned())
+    std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned())
 }
 
 async fn serve(

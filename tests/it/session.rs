@@ -261,3 +261,31 @@ async fn hubs_of_one_and_two_servers_keep_sessions() {
         assert_eq!(user.count().await.0, 3, "with {apps} app servers");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_cut_off_never_shows_an_older_value() {
+    let started = Cluster::start_in_network(3, |it| {
+        it.server.push("load-balance-connect-timeout: 300ms".into());
+    });
+    let Some(cluster) = started.await else { return };
+    let mut counters: Vec<_> =
+        (0..6).map(|n| Counter::new(&cluster, u8::try_from(n % 3).unwrap(), n, Method::GET)).collect();
+    everyone_at_home(&mut counters).await;
+    let (stop, answers) = (Arc::default(), Arc::default());
+    let tasks = counting(counters, &stop, &answers);
+    for round in 0..3 {
+        progress(&answers, 100).await;
+        let cut = ["app-a", "app-b", "app-c"][round];
+        cluster.network().cut(cut);
+        // Everybody goes on, also those whose server is gone: more answers than the others' requests in flight.
+        progress(&answers, 300).await;
+        cluster.network().mend(cut);
+    }
+    progress(&answers, 100).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut counters = tasks.join_all().await;
+    for counter in &counters {
+        assert!(counter.failed == 0 && counter.twice <= 3, "{counter:?}");
+    }
+    everyone_at_home(&mut counters).await;
+}

@@ -10,7 +10,8 @@ const KEY: &str = "the key of a test cluster";
 /// What the files say; fields are for tests to change before the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
-    pub(crate) ip: Ipv4Addr,
+    /// Where each server is; the last of these is that of all further ones.
+    pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) apps: usize,
     pub(crate) heartbeat_interval: String,
     /// Lines of `session-config`.
@@ -26,7 +27,7 @@ pub(crate) struct Configuration {
 impl Configuration {
     pub(crate) fn new(ip: Ipv4Addr, apps: usize) -> Self {
         Self {
-            ip,
+            addresses: vec![ip],
             apps,
             heartbeat_interval: "1s".into(),
             session: Vec::new(),
@@ -48,12 +49,16 @@ impl Configuration {
     }
 
     pub(crate) fn web(&self) -> String {
-        format!("{}:8080", self.ip)
+        format!("{}:8080", self.address(self.apps))
     }
 
     /// `host:port` of the cluster port of the app server with this index.
     pub(crate) fn cluster_port(&self, index: usize) -> String {
-        format!("{}:{}", self.ip, 6800 + index)
+        format!("{}:{}", self.address(index), 6800 + index)
+    }
+
+    fn address(&self, index: usize) -> Ipv4Addr {
+        self.addresses[index.min(self.addresses.len() - 1)]
     }
 
     pub(crate) fn key() -> ClusterKey {
@@ -80,14 +85,15 @@ impl Configuration {
         }
         yaml.push_str("clusters:\n  - id: app-tier\n    servers:\n");
         for (index, id) in self.app_servers().iter().enumerate() {
-            writeln!(yaml, "      - {{id: {id}, address: {}, port: {}}}", self.ip, 6800 + index).unwrap();
+            writeln!(yaml, "      - {{id: {id}, address: {}, port: {}}}", self.address(index), 6800 + index)
+                .unwrap();
         }
         yaml.push_str("    hosts:\n      - id: \"\"\n        web-apps:\n          - id: \"\"\n            root-directory: app\n");
         yaml.push_str("            session-config:\n              session-timeout: 30m\n");
         for line in &self.session {
             writeln!(yaml, "              {line}").unwrap();
         }
-        let (ip, port) = (self.ip, 6800 + self.apps);
+        let (ip, port) = (self.address(self.apps), 6800 + self.apps);
         write!(
             yaml,
             "  - id: web-tier\n    servers:\n      - id: web-a\n        address: {ip}\n        port: {port}\n        \

@@ -2,12 +2,14 @@
 
 mod address;
 mod configuration;
+mod network;
 mod process;
 
 pub(crate) use configuration::Configuration;
+pub(crate) use network::Network;
 pub(crate) use process::{Process, copal};
 
-use crate::client::User;
+use crate::{client::User, tell::tell};
 use address::Address;
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
@@ -22,6 +24,7 @@ pub(crate) struct Cluster {
     processes: BTreeMap<String, Process>,
     folder: TempDir,
     _address: Address,
+    network: Option<Network>,
 }
 
 impl Cluster {
@@ -37,13 +40,36 @@ impl Cluster {
         cluster
     }
 
+    /// The same, with a network namespace for each server; `None`, and a word, where the system does not allow it.
+    pub(crate) async fn start_in_network(
+        apps: usize,
+        change: impl FnOnce(&mut Configuration),
+    ) -> Option<Self> {
+        let mut cluster = Self::prepare(apps, change);
+        let Some(network) = Network::build(cluster.configuration.servers()) else {
+            tell("skipped a test of the network: namespaces are not allowed here, or there is no `ip`");
+            return None;
+        };
+        cluster.configuration.addresses = network.addresses();
+        cluster.network = Some(network);
+        cluster.write();
+        cluster.start_all().await;
+        Some(cluster)
+    }
+
+    /// The network of [`Self::start_in_network`].
+    pub(crate) fn network(&self) -> &Network {
+        self.network.as_ref().unwrap()
+    }
+
     /// The files alone.
     pub(crate) fn prepare(apps: usize, change: impl FnOnce(&mut Configuration)) -> Self {
         let folder = tempfile::Builder::new().prefix("copal-it-").tempdir().unwrap();
         let address = Address::lease();
         let mut configuration = Configuration::new(address.ip(), apps);
         change(&mut configuration);
-        let cluster = Self { configuration, processes: BTreeMap::new(), folder, _address: address };
+        let cluster =
+            Self { configuration, processes: BTreeMap::new(), folder, _address: address, network: None };
         cluster.write();
         cluster
     }
@@ -84,7 +110,9 @@ impl Cluster {
 
     /// One server, started and not awaited.
     pub(crate) fn launch(&mut self, id: &str) {
-        let process = Process::start(&self.file(), id, &self.folder().join(format!("{id}.log")));
+        let namespace = self.network.as_ref().map(|network| network.namespace_of(id));
+        let log = self.folder().join(format!("{id}.log"));
+        let process = Process::start(&self.file(), id, &log, namespace.as_deref());
         let former = self.processes.insert(id.to_owned(), process);
         assert!(former.is_none(), "{id} runs already");
     }

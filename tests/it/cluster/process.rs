@@ -31,9 +31,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(file: &Path, id: &str, log: &Path) -> Self {
+    /// Starts the server `id`, in a network namespace if one is given.
+    pub(crate) fn start(file: &Path, id: &str, log: &Path, namespace: Option<&str>) -> Self {
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(copal())
+        let mut command = match namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(copal());
+                command
+            }
+            None => Command::new(copal()),
+        };
+        let mut child = command
             .arg("start")
             .arg("--conf")
             .arg(file)
