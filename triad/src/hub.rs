@@ -10,13 +10,17 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// How often the leader looks after its duties; watchers are promised a word every 500 ms.
+/// How often the leader looks after its duties.
 const TICK: Duration = Duration::from_millis(200);
-/// A leader that no majority has confirmed for so long keeps silent.
-const CONFIRMED: Duration = Duration::from_secs(1);
+/// How often the leader tells its watchers that it is confirmed.
+const ALIVE: Duration = Duration::from_millis(100);
+/// A leader that no majority has confirmed for so long, counted from when the question was sent, keeps silent. With the time
+/// that a watcher believes a word (300 ms) it stays below the shortest wait before an election: no word outlives the leader.
+pub(crate) const CONFIRMED: Duration = Duration::from_millis(300);
 /// Deadlines looked at in one batch.
 const EXPIRE_LIMIT: u32 = 1000;
 /// Batches of expiry in one tick, so that it never crowds saves out.
@@ -130,11 +134,26 @@ impl Hub {
         self.feed.end();
     }
 
+    /// Tells watchers that this server leads, while a majority says so; apart from its other duties, which may wait for the
+    /// disk.
+    pub(crate) async fn vouch(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(ALIVE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            if self.node.is_confirmed(CONFIRMED) {
+                self.feed.alive();
+            }
+        }
+    }
+
     async fn lead(&self) {
         if !self.node.is_confirmed(CONFIRMED) {
             return;
         }
-        self.feed.alive();
         let overdue = {
             let applied = self.node.view().read();
             self.heartbeats.overdue(applied.state.members().iter(), self.heartbeat_interval, self.now())
@@ -158,7 +177,7 @@ impl Hub {
         }
     }
 
-    /// Replicates what can as well be done at the next tick; not longer than a tick, so that watchers hear in time.
+    /// Replicates what can as well be done at the next tick; waits not longer than a tick.
     async fn try_propose(&self, commands: Vec<Command>) -> bool {
         let bytes = 64 * commands.len();
         match tokio::time::timeout(TICK, self.proposer.propose(commands, bytes)).await {

@@ -149,6 +149,7 @@ impl Triad {
         let node = Node::start(&config, me as u64, disks, feed.clone(), stop.clone()).await?;
         let hub = Arc::new(Hub::new(node, feed, &config));
         tokio::spawn(hub.clone().run(stop.clone()));
+        tokio::spawn(hub.clone().vouch(stop.clone()));
         Ok(Self { hub, me: config.me, _stop_on_drop: stop.clone().drop_guard(), stop })
     }
 
