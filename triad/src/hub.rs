@@ -2,9 +2,10 @@
 
 use crate::{
     Caller, HubServerConfig, feed::Feed, heartbeats::Heartbeats, proposer::Proposer, raft::node::Node,
-    reader::Reader, refusal::Refusal, state::Reply,
+    reader::Reader, refusal::Refusal, state::Reply, time::HubTime,
 };
 use common::{clock::Clock, id::ServerId};
+use futures_util::future::join_all;
 use proto::hub::v1::{Command, ExpireSessions, SetMemberState, command};
 use std::{
     sync::Arc,
@@ -21,6 +22,8 @@ const ALIVE: Duration = Duration::from_millis(100);
 /// A leader that no majority has confirmed for so long, counted from when the question was sent, keeps silent. With the time
 /// that a watcher believes a word (300 ms) it stays below the shortest wait before an election: no word outlives the leader.
 pub(crate) const CONFIRMED: Duration = Duration::from_millis(300);
+/// How often the other hub servers are asked for their clocks; it keeps the connections for votes open, too.
+const CLOCKS: Duration = Duration::from_secs(1);
 /// Deadlines looked at in one batch.
 const EXPIRE_LIMIT: u32 = 1000;
 /// Batches of expiry in one tick, so that it never crowds saves out.
@@ -37,12 +40,14 @@ pub(crate) struct Hub {
     servers: Vec<ServerId>,
     heartbeat_interval: Duration,
     clock: Arc<dyn Clock>,
+    time: Arc<HubTime>,
 }
 
 impl Hub {
     pub(crate) fn new(node: Node, feed: Arc<Feed>, config: &HubServerConfig) -> Self {
+        let time = Arc::new(HubTime::new(config.clock.clone(), config.servers.len()));
         Self {
-            proposer: Proposer::start(node.clone(), config.clock.clone()),
+            proposer: Proposer::start(node.clone(), time.clone()),
             reader: Reader::start(node.clone()),
             node,
             feed,
@@ -50,6 +55,7 @@ impl Hub {
             servers: config.servers.iter().map(|(id, _)| id.clone()).collect(),
             heartbeat_interval: config.heartbeat_interval,
             clock: config.clock.clone(),
+            time,
         }
     }
 
@@ -150,6 +156,27 @@ impl Hub {
         }
     }
 
+    /// Asks the other hub servers for their clocks, until stopped.
+    pub(crate) async fn hear_clocks(self: Arc<Self>, stop: CancellationToken) {
+        let this = &*self;
+        let others = 0..self.servers.len() as u64;
+        let others: Vec<u64> = others.filter(|it| *it != self.node.me()).collect();
+        let mut ticks = tokio::time::interval(CLOCKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let asked = others.iter().map(|&node| async move {
+                if let Some(unix_ms) = this.node.ask_clock(node, CLOCKS / 2).await {
+                    this.time.note(node, unix_ms);
+                }
+            });
+            join_all(asked).await;
+        }
+    }
+
     async fn lead(&self) {
         if !self.node.is_confirmed(CONFIRMED) {
             return;
@@ -166,8 +193,12 @@ impl Hub {
             self.try_propose(overdue.into_iter().map(down).collect()).await;
         }
         for _ in 0..EXPIRE_ROUNDS {
-            let due = self.node.view().read().state.next_deadline_ms();
-            if due.is_none_or(|at_ms| at_ms > self.clock.unix_ms()) {
+            let (due, state_ms) = {
+                let applied = self.node.view().read();
+                (applied.state.next_deadline_ms(), applied.state.time_ms())
+            };
+            let now_ms = self.time.now_ms(self.node.position().term, state_ms);
+            if due.is_none_or(|at_ms| at_ms > now_ms) {
                 break;
             }
             let expire = command::Command::ExpireSessions(ExpireSessions { limit: EXPIRE_LIMIT });

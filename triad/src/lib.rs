@@ -12,6 +12,7 @@ mod refusal;
 mod serve;
 mod service;
 mod state;
+mod time;
 #[cfg(test)]
 mod tests;
 
@@ -48,7 +49,7 @@ pub struct HubServerConfig {
     pub data_dir: PathBuf,
     /// Members that miss three of these are down.
     pub heartbeat_interval: Duration,
-    /// Where time comes from.
+    /// Where time comes from. The hub's own goes by the median of its servers' clocks.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -150,6 +151,7 @@ impl Triad {
         let hub = Arc::new(Hub::new(node, feed, &config));
         tokio::spawn(hub.clone().run(stop.clone()));
         tokio::spawn(hub.clone().vouch(stop.clone()));
+        tokio::spawn(hub.clone().hear_clocks(stop.clone()));
         Ok(Self { hub, me: config.me, _stop_on_drop: stop.clone().drop_guard(), stop })
     }
 

@@ -1,5 +1,6 @@
 //! Whole hubs of one to three servers in one process, on real cluster ports and disks.
 
+mod clocks;
 mod faults;
 mod harness;
 mod writes;

@@ -149,7 +149,14 @@ impl Standing {
             incarnation: identity.incarnation,
             member: identity.member,
             founders: identity.founders.clone(),
+            unix_ms: 0,
         }
+    }
+
+    /// How this server introduces itself.
+    pub(super) fn greeting(&self) -> HubHello {
+        let identity = self.lock();
+        HubHello { node: identity.node, incarnation: identity.incarnation }
     }
 
     fn become_member(&self, founders: Vec<u64>) -> io::Result<()> {
@@ -227,15 +234,12 @@ pub(crate) async fn join(
 }
 
 async fn ask_all(peers: &Peers, standing: &Standing) -> Vec<Option<HubHelloReply>> {
-    let (me, incarnation) = {
-        let identity = standing.lock();
-        (identity.node, identity.incarnation)
-    };
+    let greeting = standing.greeting();
     let asked = (0..peers.count()).map(|to| async move {
-        if to == me {
+        if to == greeting.node {
             return Some(standing.hello());
         }
-        peers.hello(to, HubHello { node: me, incarnation }, ASK_TIMEOUT).await.ok()
+        peers.hello(to, greeting, ASK_TIMEOUT).await.ok()
     });
     join_all(asked).await
 }

@@ -73,7 +73,7 @@ impl Peers {
         self.0.len() as u64
     }
 
-    /// Asks a server who it is.
+    /// Asks a server who it is, and what its clock says.
     pub(crate) async fn hello(
         &self,
         to: u64,
