@@ -72,9 +72,9 @@ fn a_save_that_is_sent_again_is_answered_as_before() {
         write(&mut state, 1, save("s", n, 100 + n, if n % 2 == 0 { "b" } else { "c" }, 0));
     }
     let before = state.clone();
-    assert_eq!(write(&mut state, 3, save("s", 0, 10, "a", 0)).0, Outcome::Version(1));
-    assert_eq!(write(&mut state, 3, save("s", 20, 120, "b", 0)).0, Outcome::Version(21));
-    assert_eq!(write(&mut state, 3, save("s", 19, 119, "c", 0)).0, Outcome::Version(20));
+    assert_eq!(write(&mut state, 1, save("s", 0, 10, "a", 0)).0, Outcome::Version(1));
+    assert_eq!(write(&mut state, 1, save("s", 20, 120, "b", 0)).0, Outcome::Version(21));
+    assert_eq!(write(&mut state, 1, save("s", 19, 119, "c", 0)).0, Outcome::Version(20));
     assert_eq!(state, before);
     assert_eq!(through_a_snapshot(&state, 1), before);
     // An owner has one save under way: its next one takes the place of the one before.
