@@ -2,5 +2,6 @@
 
 mod clocks;
 mod faults;
+mod founding;
 mod harness;
 mod writes;
