@@ -12,9 +12,9 @@ mod refusal;
 mod serve;
 mod service;
 mod state;
-mod time;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use serve::{Caller, serve_grpc};
 

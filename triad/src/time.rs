@@ -63,7 +63,9 @@ impl HubTime {
         let odd = inner.fresh(now).all(|other_ms| other_ms.abs_diff(own_ms) > SKEW_MAX_MS);
         if odd && !inner.reported {
             tracing::warn!(
-                own_ms, node, other_ms = unix_ms,
+                own_ms,
+                node,
+                other_ms = unix_ms,
                 "this server's clock differs from those of all other hub servers that answer: set one of them right"
             );
         }

@@ -132,7 +132,8 @@ impl Node {
         raft.runtime_config().elect(standing.is_member());
         raft.run();
         let servers = peers.count();
-        let joining = bootstrap::join(raft.clone(), log.clone(), peers.clone(), standing.clone(), stop.clone());
+        let joining =
+            bootstrap::join(raft.clone(), log.clone(), peers.clone(), standing.clone(), stop.clone());
         let (failure, join_failed) = watch::channel(None);
         tokio::spawn(async move {
             if let Err(cause) = joining.await {

@@ -22,7 +22,10 @@ async fn a_leader_whose_clock_is_a_day_ahead_ends_no_session() {
         assert_eq!(hub.write(Write::Save(hourly)).await, Outcome::Version(1));
     }
     hub.make_leader(0).await;
-    assert_eq!(hub.write(save("other", 0, 1, "a write with the new leader's time")).await, Outcome::Version(1));
+    assert_eq!(
+        hub.write(save("other", 0, 1, "a write with the new leader's time")).await,
+        Outcome::Version(1)
+    );
     let found = hub.load("s").await.expect("the session lives");
     assert_eq!(found.created_ms, right.unix_ms());
     assert_eq!(hub.write(save("t", 1, 2, "two")).await, Outcome::Version(2));
