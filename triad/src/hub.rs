@@ -2,21 +2,28 @@
 
 use crate::{
     Caller, HubServerConfig, feed::Feed, heartbeats::Heartbeats, proposer::Proposer, raft::node::Node,
-    reader::Reader, refusal::Refusal, state::Reply,
+    reader::Reader, refusal::Refusal, state::Reply, time::HubTime,
 };
 use common::{clock::Clock, id::ServerId};
+use futures_util::future::join_all;
 use proto::hub::v1::{Command, ExpireSessions, SetMemberState, command};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// How often the leader looks after its duties; watchers are promised a word every 500 ms.
+/// How often the leader looks after its duties.
 const TICK: Duration = Duration::from_millis(200);
-/// A leader that no majority has confirmed for so long keeps silent.
-const CONFIRMED: Duration = Duration::from_secs(1);
+/// How often the leader tells its watchers that it is confirmed.
+const ALIVE: Duration = Duration::from_millis(100);
+/// A leader that no majority has confirmed for so long, counted from when the question was sent, keeps silent. With the time
+/// that a watcher believes a word (300 ms) it stays below the shortest wait before an election: no word outlives the leader.
+pub(crate) const CONFIRMED: Duration = Duration::from_millis(300);
+/// How often the other hub servers are asked for their clocks; it keeps the connections for votes open, too.
+const CLOCKS: Duration = Duration::from_secs(1);
 /// Deadlines looked at in one batch.
 const EXPIRE_LIMIT: u32 = 1000;
 /// Batches of expiry in one tick, so that it never crowds saves out.
@@ -33,12 +40,14 @@ pub(crate) struct Hub {
     servers: Vec<ServerId>,
     heartbeat_interval: Duration,
     clock: Arc<dyn Clock>,
+    time: Arc<HubTime>,
 }
 
 impl Hub {
     pub(crate) fn new(node: Node, feed: Arc<Feed>, config: &HubServerConfig) -> Self {
+        let time = Arc::new(HubTime::new(config.clock.clone(), config.servers.len()));
         Self {
-            proposer: Proposer::start(node.clone(), config.clock.clone()),
+            proposer: Proposer::start(node.clone(), time.clone()),
             reader: Reader::start(node.clone()),
             node,
             feed,
@@ -46,6 +55,7 @@ impl Hub {
             servers: config.servers.iter().map(|(id, _)| id.clone()).collect(),
             heartbeat_interval: config.heartbeat_interval,
             clock: config.clock.clone(),
+            time,
         }
     }
 
@@ -130,11 +140,47 @@ impl Hub {
         self.feed.end();
     }
 
+    /// Tells watchers that this server leads, while a majority says so; apart from its other duties, which may wait for the
+    /// disk.
+    pub(crate) async fn vouch(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(ALIVE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            if self.node.is_confirmed(CONFIRMED) {
+                self.feed.alive();
+            }
+        }
+    }
+
+    /// Asks the other hub servers for their clocks, until stopped.
+    pub(crate) async fn hear_clocks(self: Arc<Self>, stop: CancellationToken) {
+        let this = &*self;
+        let others = 0..self.servers.len() as u64;
+        let others: Vec<u64> = others.filter(|it| *it != self.node.me()).collect();
+        let mut ticks = tokio::time::interval(CLOCKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let asked = others.iter().map(|&node| async move {
+                if let Some(unix_ms) = this.node.ask_clock(node, CLOCKS / 2).await {
+                    this.time.note(node, unix_ms);
+                }
+            });
+            join_all(asked).await;
+        }
+    }
+
     async fn lead(&self) {
         if !self.node.is_confirmed(CONFIRMED) {
             return;
         }
-        self.feed.alive();
         let overdue = {
             let applied = self.node.view().read();
             self.heartbeats.overdue(applied.state.members().iter(), self.heartbeat_interval, self.now())
@@ -147,8 +193,12 @@ impl Hub {
             self.try_propose(overdue.into_iter().map(down).collect()).await;
         }
         for _ in 0..EXPIRE_ROUNDS {
-            let due = self.node.view().read().state.next_deadline_ms();
-            if due.is_none_or(|at_ms| at_ms > self.clock.unix_ms()) {
+            let (due, state_ms) = {
+                let applied = self.node.view().read();
+                (applied.state.next_deadline_ms(), applied.state.time_ms())
+            };
+            let now_ms = self.time.now_ms(self.node.position().term, state_ms);
+            if due.is_none_or(|at_ms| at_ms > now_ms) {
                 break;
             }
             let expire = command::Command::ExpireSessions(ExpireSessions { limit: EXPIRE_LIMIT });
@@ -158,7 +208,7 @@ impl Hub {
         }
     }
 
-    /// Replicates what can as well be done at the next tick; not longer than a tick, so that watchers hear in time.
+    /// Replicates what can as well be done at the next tick; waits not longer than a tick.
     async fn try_propose(&self, commands: Vec<Command>) -> bool {
         let bytes = 64 * commands.len();
         match tokio::time::timeout(TICK, self.proposer.propose(commands, bytes)).await {

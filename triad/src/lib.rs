@@ -14,6 +14,7 @@ mod service;
 mod state;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use serve::{Caller, serve_grpc};
 
@@ -48,7 +49,7 @@ pub struct HubServerConfig {
     pub data_dir: PathBuf,
     /// Members that miss three of these are down.
     pub heartbeat_interval: Duration,
-    /// Where time comes from.
+    /// Where time comes from. The hub's own goes by the median of its servers' clocks.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -149,6 +150,8 @@ impl Triad {
         let node = Node::start(&config, me as u64, disks, feed.clone(), stop.clone()).await?;
         let hub = Arc::new(Hub::new(node, feed, &config));
         tokio::spawn(hub.clone().run(stop.clone()));
+        tokio::spawn(hub.clone().vouch(stop.clone()));
+        tokio::spawn(hub.clone().hear_clocks(stop.clone()));
         Ok(Self { hub, me: config.me, _stop_on_drop: stop.clone().drop_guard(), stop })
     }
 

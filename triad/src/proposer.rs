@@ -1,8 +1,7 @@
 //! Makes log entries of what arrives: whatever waits while earlier entries are under way goes into one, so that Raft's cost and
 //! the disk's sync are shared. Nothing waits for company: a command that is alone leaves alone.
 
-use crate::{command, raft::node::Node, refusal::Refusal, state::Reply};
-use common::clock::Clock;
+use crate::{command, raft::node::Node, refusal::Refusal, state::Reply, time::HubTime};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use proto::hub::v1::Command;
 use std::{sync::Arc, time::Duration};
@@ -40,9 +39,9 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// Starts the task that makes entries; it ends when all handles are gone.
-    pub(crate) fn start(node: Node, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn start(node: Node, time: Arc<HubTime>) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUE);
-        tokio::spawn(run(node, clock, proposals));
+        tokio::spawn(run(node, time, proposals));
         Self { queue, room: Arc::new(Semaphore::new(BYTES)) }
     }
 
@@ -86,7 +85,7 @@ impl Waiting {
     }
 }
 
-async fn run(node: Node, clock: Arc<dyn Clock>, mut proposals: mpsc::Receiver<Proposal>) {
+async fn run(node: Node, time: Arc<HubTime>, mut proposals: mpsc::Receiver<Proposal>) {
     let mut under_way = FuturesUnordered::new();
     let mut next = None;
     loop {
@@ -102,7 +101,9 @@ async fn run(node: Node, clock: Arc<dyn Clock>, mut proposals: mpsc::Receiver<Pr
                 if waiting.0.is_empty() {
                     continue;
                 }
-                match node.submit(command::encode(clock.unix_ms(), commands)).await {
+                let state_ms = node.view().read().state.time_ms();
+                let now_ms = time.now_ms(node.position().term, state_ms);
+                match node.submit(command::encode(now_ms, commands)).await {
                     Ok(outcome) => under_way.push(outcome.map(move |it| (it, waiting))),
                     Err(refusal) => waiting.answer(Err(refusal)),
                 }

@@ -2,16 +2,22 @@
 //!
 //! A server without data does not vote: it may have voted, and acknowledged, before it lost its data. It asks the others.
 //! - All of them are without data too: the first server of the list founds the hub, and writes down who was there by the
-//!   random *incarnation* that each drew with its empty folder. Those, and no others, may vote at once.
+//!   random *incarnation* that each drew with its empty folder. Those, and no others, may vote at once, and make the first
+//!   entry when the first server does not.
 //! - Otherwise it takes in what the leader sends, and votes again when it has an entry of the leader's own term and all that
 //!   was committed until then.
 //!
 //! docs/decisions/0004-hub-founding.md has the reasons.
 
-use super::{Raft, log::Log, network::Peers};
+use super::{Entry, LogId, Raft, Vote, log::Log, network::Peers};
 use crate::disk::{Disk, write_whole};
 use futures_util::future::join_all;
-use openraft::async_runtime::WatchReceiver;
+use openraft::{
+    EntryPayload, Membership,
+    async_runtime::WatchReceiver,
+    impls::leader_id_adv::LeaderId,
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+};
 use prost::Message;
 use proto::hub::v1::{HubHello, HubHelloReply, HubIdentity};
 use std::{
@@ -23,6 +29,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const FORMAT: u32 = 1;
@@ -31,6 +38,9 @@ const FILE: &str = "identity";
 /// How often a server without data asks.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A founder waits so long for each one before it in the list to make the first entry.
+const FOUND_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the hub's folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +159,14 @@ impl Standing {
             incarnation: identity.incarnation,
             member: identity.member,
             founders: identity.founders.clone(),
+            unix_ms: 0,
         }
+    }
+
+    /// How this server introduces itself.
+    pub(super) fn greeting(&self) -> HubHello {
+        let identity = self.lock();
+        HubHello { node: identity.node, incarnation: identity.incarnation }
     }
 
     fn become_member(&self, founders: Vec<u64>) -> io::Result<()> {
@@ -160,9 +177,11 @@ impl Standing {
         Ok(())
     }
 
-    fn is_founder(&self) -> bool {
+    /// This server's place when it is one of the founders.
+    fn founder(&self) -> Option<u64> {
         let identity = self.lock();
-        identity.member && identity.node == 0 && identity.founders.first() == Some(&identity.incarnation)
+        let founder = identity.member && identity.founders.contains(&identity.incarnation);
+        founder.then_some(identity.node)
     }
 
     fn lock(&self) -> MutexGuard<'_, HubIdentity> {
@@ -221,21 +240,18 @@ pub(crate) async fn join(
             () = stop.cancelled() => return Ok(()),
         }
     }
-    found(&raft, &peers, &standing).await;
     raft.runtime_config().elect(true);
+    found(&raft, &peers, &standing, &stop).await;
     Ok(())
 }
 
 async fn ask_all(peers: &Peers, standing: &Standing) -> Vec<Option<HubHelloReply>> {
-    let (me, incarnation) = {
-        let identity = standing.lock();
-        (identity.node, identity.incarnation)
-    };
+    let greeting = standing.greeting();
     let asked = (0..peers.count()).map(|to| async move {
-        if to == me {
+        if to == greeting.node {
             return Some(standing.hello());
         }
-        peers.hello(to, HubHello { node: me, incarnation }, ASK_TIMEOUT).await.ok()
+        peers.hello(to, greeting, ASK_TIMEOUT).await.ok()
     });
     join_all(asked).await
 }
@@ -254,15 +270,48 @@ fn verdict(standing: &Standing, answers: &[Option<HubHelloReply>]) -> Option<Vec
     (me == 0 && all_new).then(|| answers.iter().flatten().map(|it| it.incarnation).collect())
 }
 
-/// The founder's first entry. It is the same whenever it is repeated, and refused once there is a log.
-async fn found(raft: &Raft, peers: &Peers, standing: &Standing) {
-    if !standing.is_founder() || raft.is_initialized().await.unwrap_or(true) {
-        return;
+/// The hub's first entry: the list of its servers, the same on every founder to the last bit. The first server of the list
+/// makes it. When it does not come – that server may have died since – every other founder writes it too, the later in the
+/// list the later.
+async fn found(raft: &Raft, peers: &Peers, standing: &Standing, stop: &CancellationToken) {
+    let Some(place) = standing.founder() else { return };
+    let wait = FOUND_WAIT * u32::try_from(place).unwrap_or(u32::MAX);
+    let began = Instant::now();
+    while raft.metrics().borrow_watched().last_log_index.is_none() {
+        if began.elapsed() >= wait {
+            let servers: BTreeSet<u64> = (0..peers.count()).collect();
+            if place == 0 && raft.initialize(servers.clone()).await.is_ok() {
+                tracing::info!(servers = servers.len(), "the hub is founded");
+                return;
+            }
+            match write_first_entry(raft, servers).await {
+                Ok(()) => tracing::info!("the hub's first entry, which no other server sent, is written"),
+                Err(cause) => tracing::warn!(cause, "the hub's first entry can't be written yet"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
     }
-    let members: BTreeSet<u64> = (0..peers.count()).collect();
-    match raft.initialize(members).await {
-        Ok(()) => tracing::info!(servers = peers.count(), "the hub is founded"),
-        Err(cause) => tracing::info!(%cause, "the hub was founded before"),
+}
+
+/// Takes the first entry in as if its maker had sent it. Whoever leads later has the same one. The library's own way refuses
+/// where a vote was asked for before.
+async fn write_first_entry(raft: &Raft, servers: BTreeSet<u64>) -> Result<(), String> {
+    let membership = Membership::new(vec![servers.clone()], servers).map_err(|it| it.to_string())?;
+    let first = LogId::new(LeaderId { term: 0, node_id: 0 }, 0);
+    let vote = raft.metrics().borrow_watched().vote;
+    let append = AppendEntriesRequest {
+        vote: Vote { committed: true, ..vote },
+        prev_log_id: None,
+        entries: vec![Entry { log_id: first, payload: EntryPayload::Membership(membership) }],
+        leader_commit: None,
+    };
+    match timeout(ASK_TIMEOUT, raft.append_entries(append)).await {
+        Ok(Ok(AppendEntriesResponse::Success)) => Ok(()),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(_) => Err(format!("no answer within {ASK_TIMEOUT:?}")),
     }
 }
 

@@ -56,14 +56,16 @@ struct Peer {
 }
 
 impl Peers {
-    /// Channels that connect when they are first used.
+    /// Channels that connect when they are first used. The one for urgent calls is used once a second (the clocks), and
+    /// tried while it is idle: a vote must not wait for a connection.
     pub(crate) fn new(me: &ServerId, servers: &[(ServerId, String)], key: &ClusterKey) -> Self {
-        let channel =
-            |to: &ServerId, address: &str| channel(me.clone(), to.clone(), address.to_owned(), key.clone());
+        let channel = |to: &ServerId, address: &str, idle: bool| {
+            channel(me.clone(), to.clone(), address.to_owned(), key.clone(), idle)
+        };
         let peers = servers.iter().map(|(to, address)| Peer {
-            append: channel(to, address),
-            control: channel(to, address),
-            snapshot: channel(to, address),
+            append: channel(to, address, false),
+            control: channel(to, address, true),
+            snapshot: channel(to, address, false),
         });
         Self(Arc::new(peers.collect()))
     }
@@ -73,7 +75,7 @@ impl Peers {
         self.0.len() as u64
     }
 
-    /// Asks a server who it is.
+    /// Asks a server who it is, and what its clock says.
     pub(crate) async fn hello(
         &self,
         to: u64,
@@ -93,7 +95,7 @@ impl Peers {
     }
 }
 
-fn channel(me: ServerId, to: ServerId, address: String, key: ClusterKey) -> Channel {
+fn channel(me: ServerId, to: ServerId, address: String, key: ClusterKey, idle: bool) -> Channel {
     let connect = move |_| {
         let (me, to, address, key) = (me.clone(), to.clone(), address.clone(), key.clone());
         async move { dial(&address, &key, &me, &to, Protocol::Grpc, CONNECT).await.map(TokioIo::new) }
@@ -103,6 +105,7 @@ fn channel(me: ServerId, to: ServerId, address: String, key: ClusterKey) -> Chan
         .initial_connection_window_size(16 << 20)
         .http2_keep_alive_interval(Duration::from_secs(3))
         .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(idle)
         .connect_with_connector_lazy(tower::service_fn(connect))
 }
 

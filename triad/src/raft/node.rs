@@ -17,6 +17,7 @@ use crate::{
     refusal::Refusal,
     state::Reply,
 };
+use common::clock::Clock;
 use openraft::{
     Instant, LinearizerOption, ServerState,
     async_runtime::WatchReceiver,
@@ -68,6 +69,8 @@ pub(crate) struct Node {
     view: View,
     snapshots: Snapshots,
     standing: Arc<Standing>,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
     servers: u64,
     me: u64,
     /// What kept this server from joining.
@@ -129,7 +132,8 @@ impl Node {
         raft.runtime_config().elect(standing.is_member());
         raft.run();
         let servers = peers.count();
-        let joining = bootstrap::join(raft.clone(), log.clone(), peers, standing.clone(), stop.clone());
+        let joining =
+            bootstrap::join(raft.clone(), log.clone(), peers.clone(), standing.clone(), stop.clone());
         let (failure, join_failed) = watch::channel(None);
         tokio::spawn(async move {
             if let Err(cause) = joining.await {
@@ -140,12 +144,25 @@ impl Node {
             failure.closed().await;
         });
         let purged_for = Arc::new(AtomicU64::new(0));
-        Ok(Self { raft, log, view, snapshots, standing, servers, me, join_failed, purged_for })
+        let clock = config.clock.clone();
+        Ok(Self { raft, log, view, snapshots, standing, peers, clock, servers, me, join_failed, purged_for })
     }
 
     /// What the other hub servers call.
     pub(crate) fn service(&self) -> RaftService {
-        RaftService::new(self.raft.clone(), self.snapshots.clone(), self.standing.clone())
+        let (raft, snapshots) = (self.raft.clone(), self.snapshots.clone());
+        RaftService::new(raft, snapshots, self.standing.clone(), self.clock.clone())
+    }
+
+    /// This server's place in the hub.
+    pub(crate) fn me(&self) -> u64 {
+        self.me
+    }
+
+    /// What the clock of another hub server says, in milliseconds; `None` when it does not answer in time.
+    pub(crate) async fn ask_clock(&self, node: u64, within: Duration) -> Option<u64> {
+        let answer = self.peers.hello(node, self.standing.greeting(), within).await.ok()?;
+        Some(answer.unix_ms).filter(|it| *it > 0)
     }
 
     /// The state, for reading.
@@ -364,6 +381,12 @@ impl Node {
     pub(crate) async fn kill(&self) {
         let _joined = self.raft.shutdown().await;
         let _closed = self.log.stop().await;
+    }
+
+    /// Asks for the leadership to be handed to `to`.
+    #[cfg(test)]
+    pub(crate) async fn transfer(&self, to: u64) {
+        self.raft.trigger().transfer_leader(to).await.unwrap();
     }
 
     /// Takes a snapshot and purges the whole log that it covers.

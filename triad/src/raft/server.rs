@@ -6,6 +6,7 @@ use super::{
     codec::{self, CodecError},
     snapshots::Snapshots,
 };
+use common::clock::Clock;
 use futures_util::{Stream, StreamExt};
 use openraft::{
     raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
@@ -28,11 +29,17 @@ pub(crate) struct RaftService {
     raft: Raft,
     snapshots: Snapshots,
     standing: Arc<Standing>,
+    clock: Arc<dyn Clock>,
 }
 
 impl RaftService {
-    pub(crate) fn new(raft: Raft, snapshots: Snapshots, standing: Arc<Standing>) -> Self {
-        Self { raft, snapshots, standing }
+    pub(crate) fn new(
+        raft: Raft,
+        snapshots: Snapshots,
+        standing: Arc<Standing>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { raft, snapshots, standing, clock }
     }
 
     fn refuse_without_data(&self) -> Result<(), Status> {
@@ -182,9 +189,9 @@ impl wire::raft_server::Raft for RaftService {
     }
 
     async fn hello(&self, request: Request<wire::HubHello>) -> Result<Response<wire::HubHelloReply>, Status> {
-        let hello = request.into_inner();
-        tracing::debug!(node = hello.node, "a hub server without data asks who is there");
-        Ok(Response::new(self.standing.hello()))
+        tracing::trace!(node = request.get_ref().node, "a hub server asks who is there and what time it is");
+        let unix_ms = self.clock.unix_ms();
+        Ok(Response::new(wire::HubHelloReply { unix_ms, ..self.standing.hello() }))
     }
 }
 

@@ -2,11 +2,15 @@
 
 use openraft::{Config, SnapshotPolicy};
 
-/// Followers wait 650 to 800 ms without a word from the leader (lease plus election time-out) before they ask for votes, so
-/// that writes pause for less than a second when a leader dies, and a machine that is busy for half a second elects nobody.
+/// Followers wait 775 to 850 ms without a word from the leader (a lease of the maximum, then an election time-out) before they
+/// ask for votes, so that writes pause for less than a second when a leader dies, and a machine that is busy for half a
+/// second elects nobody.
+///
+/// The minimum is also how long a vote may take, the voter's sync behind what it is just writing included: on a slow disk,
+/// a shorter one elects nobody at all.
 const HEARTBEAT_MS: u64 = 100;
-const ELECTION_MIN_MS: u64 = 250;
-const ELECTION_MAX_MS: u64 = 400;
+const ELECTION_MIN_MS: u64 = 350;
+const ELECTION_MAX_MS: u64 = 425;
 
 /// A snapshot travels and is installed within this.
 const SNAPSHOT_MS: u64 = 10 * 60 * 1000;

@@ -9,8 +9,9 @@ use proto::hub::v1::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Saves of a session that are remembered, so that one that is sent again is known although others followed it.
-const SAVES_KEPT: usize = 4;
+/// Owners whose last save of a session is remembered, so that one that is sent again is known however many saves of others
+/// followed it. A server has one save of a session under way at a time.
+const OWNERS_KEPT: usize = 8;
 
 /// App and id as one string; neither holds a NUL (checked where requests come in).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +32,25 @@ impl Key {
     }
 }
 
+/// A save that was applied.
+#[derive(Debug, Clone, PartialEq)]
+struct Saved {
+    owner: Box<str>,
+    save_id: u64,
+    /// The version that it made.
+    version: u64,
+}
+
+impl Saved {
+    fn mark(&self) -> SaveMark {
+        SaveMark { save_id: self.save_id, version: self.version, owner: self.owner.to_string() }
+    }
+
+    fn from_mark(mark: SaveMark) -> Self {
+        Self { owner: mark.owner.into_boxed_str(), save_id: mark.save_id, version: mark.version }
+    }
+}
+
 /// A session.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Session {
@@ -40,8 +60,8 @@ pub(crate) struct Session {
     created_ms: u64,
     accessed_ms: u64,
     timeout_ms: u64,
-    /// `(save id, version that it made)`, oldest first.
-    saves: Vec<(u64, u64)>,
+    /// Each owner's last save, oldest first.
+    saves: Vec<Saved>,
     /// Where the deadline index has it, at or before its deadline; 0 for nowhere. It moves only when it is looked at, so
     /// that a save costs the index nothing.
     indexed_ms: u64,
@@ -65,13 +85,18 @@ impl Session {
             self.attributes.insert(name.into_boxed_str(), Bytes::copy_from_slice(&value));
         }
         self.version += 1;
-        if self.saves.len() == SAVES_KEPT {
-            self.saves.remove(0);
-        }
-        self.saves.push((save.save_id, self.version));
+        self.remember(&save.owner, save.save_id);
         self.owner = save.owner;
         self.accessed_ms = now_ms;
         self.timeout_ms = save.timeout_ms;
+    }
+
+    fn remember(&mut self, owner: &str, save_id: u64) {
+        let before = self.saves.iter().position(|it| *it.owner == *owner);
+        if let Some(at) = before.or((self.saves.len() >= OWNERS_KEPT).then_some(0)) {
+            self.saves.remove(at);
+        }
+        self.saves.push(Saved { owner: owner.into(), save_id, version: self.version });
     }
 
     /// The session as it goes over the wire; `key` is its key.
@@ -88,7 +113,7 @@ impl Session {
             created_ms: self.created_ms,
             accessed_ms: self.accessed_ms,
             timeout_ms: self.timeout_ms,
-            save_id: self.saves.last().map_or(0, |&(save_id, _)| save_id),
+            save_id: self.saves.last().map_or(0, |it| it.save_id),
         }
     }
 }
@@ -135,8 +160,8 @@ impl Sessions {
             self.create(key, save, now_ms);
             return Outcome::Version(1);
         };
-        if let Some(&(_, version)) = session.saves.iter().find(|&&(save_id, _)| save_id == save.save_id) {
-            return Outcome::Version(version);
+        if let Some(saved) = session.saves.iter().find(|it| it.save_id == save.save_id) {
+            return Outcome::Version(saved.version);
         }
         if save.base_version != session.version {
             return Outcome::Conflict(session.record(wire));
@@ -271,7 +296,7 @@ impl Sessions {
         self.sessions.iter().map(|(key, session)| SnapshotSession {
             record: Some(session.record(key.parts())),
             indexed_ms: session.indexed_ms,
-            saves: session.saves.iter().map(|&(save_id, version)| SaveMark { save_id, version }).collect(),
+            saves: session.saves.iter().map(Saved::mark).collect(),
         })
     }
 
@@ -290,7 +315,7 @@ impl Sessions {
             created_ms: record.created_ms,
             accessed_ms: record.accessed_ms,
             timeout_ms: record.timeout_ms,
-            saves: item.saves.iter().map(|it| (it.save_id, it.version)).collect(),
+            saves: item.saves.into_iter().map(Saved::from_mark).collect(),
             indexed_ms: item.indexed_ms,
         };
         self.sessions.insert(key, Arc::new(session));

@@ -67,12 +67,29 @@ fn a_save_goes_on_its_base_version_only() {
 fn a_save_that_is_sent_again_is_answered_as_before() {
     let mut state = State::default();
     write(&mut state, 1, save("s", 0, 10, "a", 0));
-    write(&mut state, 2, save("s", 1, 11, "a", 0));
-    write(&mut state, 3, save("s", 2, 12, "b", 0));
+    // However often others have changed the session since.
+    for n in 1..=20 {
+        write(&mut state, 1, save("s", n, 100 + n, if n % 2 == 0 { "b" } else { "c" }, 0));
+    }
     let before = state.clone();
-    assert_eq!(write(&mut state, 3, save("s", 0, 10, "a", 0)).0, Outcome::Version(1));
-    assert_eq!(write(&mut state, 3, save("s", 1, 11, "a", 0)).0, Outcome::Version(2));
+    assert_eq!(write(&mut state, 1, save("s", 0, 10, "a", 0)).0, Outcome::Version(1));
+    assert_eq!(write(&mut state, 1, save("s", 20, 120, "b", 0)).0, Outcome::Version(21));
+    assert_eq!(write(&mut state, 1, save("s", 19, 119, "c", 0)).0, Outcome::Version(20));
     assert_eq!(state, before);
+    assert_eq!(through_a_snapshot(&state, 1), before);
+    // An owner has one save under way: its next one takes the place of the one before.
+    assert_eq!(write(&mut state, 4, save("s", 21, 11, "a", 0)).0, Outcome::Version(22));
+    assert!(matches!(write(&mut state, 4, save("s", 0, 10, "a", 0)).0, Outcome::Conflict(_)));
+}
+
+#[test]
+fn the_owners_whose_saves_are_remembered_are_bounded() {
+    let mut state = State::default();
+    for n in 0..9 {
+        write(&mut state, 1, save("s", n, 100 + n, &format!("app-{n}"), 0));
+    }
+    assert!(matches!(write(&mut state, 1, save("s", 0, 100, "app-0", 0)).0, Outcome::Conflict(_)));
+    assert_eq!(write(&mut state, 1, save("s", 1, 101, "app-1", 0)).0, Outcome::Version(2));
 }
 
 #[test]

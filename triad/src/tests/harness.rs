@@ -31,6 +31,8 @@ pub(super) struct TestHub {
     ports: Vec<TcpListener>,
     pub(super) servers: Vec<Option<Server>>,
     pub(super) clock: Arc<dyn Clock>,
+    /// A server whose clock is another one.
+    pub(super) odd_clock: Option<(usize, Arc<dyn Clock>)>,
     pub(super) heartbeat_interval: Duration,
     /// A server that no connection reaches, nor leaves.
     cut: watch::Sender<Option<ServerId>>,
@@ -54,7 +56,8 @@ impl TestHub {
         let folder = tempfile::tempdir().unwrap();
         let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
         let cut = watch::Sender::new(None);
-        Self { folder, names, ports, servers, clock, heartbeat_interval, cut, sim: None }
+        let odd_clock = None;
+        Self { folder, names, ports, servers, clock, odd_clock, heartbeat_interval, cut, sim: None }
     }
 
     /// A hub whose servers are all ready.
@@ -92,12 +95,34 @@ impl TestHub {
             key: key(),
             data_dir,
             heartbeat_interval: self.heartbeat_interval,
-            clock: self.clock.clone(),
+            clock: self.clock_of(at),
         };
         let Some(sim) = &self.sim else { return Triad::start(config).await };
         let other = || Arc::new(SimDisk::default());
         let disks = Disks { root: other(), log: Arc::new(sim.clone()), snapshots: other() };
         Triad::start_on(config, disks).await
+    }
+
+    fn clock_of(&self, at: usize) -> Arc<dyn Clock> {
+        match &self.odd_clock {
+            Some((odd, clock)) if *odd == at => clock.clone(),
+            _ => self.clock.clone(),
+        }
+    }
+
+    /// Makes a server the leader.
+    pub(super) async fn make_leader(&self, at: usize) {
+        let made = async {
+            loop {
+                let leader = self.leader().await;
+                if leader == at {
+                    return;
+                }
+                self.triad(leader).hub.node().transfer(at as u64).await;
+                self.triad(at).hub.node().changed_role(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, made).await.expect("a hand-over");
     }
 
     fn serve(&self, at: usize, triad: &Triad) -> DropGuard {

@@ -1,10 +1,11 @@
 //! Writes, reads, members and watches on healthy hubs.
 
-use super::harness::{TestHub, save, session_key, value};
+use super::harness::{LIMIT, TestHub, save, session_key, value};
 use proto::hub::v1::{
     ClaimSession, LoadSession, RemoveSession, SessionWrite, TouchSession, WriteSessions, event::Event,
     session_outcome::Outcome, session_write::Write,
 };
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 async fn saves_and_loads(servers: usize) {
@@ -96,4 +97,27 @@ async fn a_watcher_hears_of_members_and_of_its_own_sessions() {
     let mut again = hub.watch(hub.leader().await, "app-0", heard[0].revision).await;
     assert!(matches!(again.message().await.unwrap().unwrap().event, Some(Event::Resumed(_))));
     assert_eq!(again.message().await.unwrap().unwrap(), heard[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_majority_falls_silent_before_another_can_be_elected() {
+    let hub = TestHub::started(3).await;
+    let leader = hub.leader().await;
+    let mut watch = hub.watch(leader, "app-0", 0).await;
+    let mut heard = async || {
+        let event = tokio::time::timeout(LIMIT, watch.message()).await.unwrap();
+        matches!(event, Ok(Some(_)))
+    };
+    assert!(heard().await && heard().await && heard().await, "alive comes by itself");
+    let services = hub.triad(leader).hub.clone();
+    let mut direct = services.feed().watch("other", 0, || (1, Vec::new()));
+    hub.part(Some(leader));
+    let parted = Instant::now();
+    let mut last = parted;
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(1), direct.recv()).await {
+        last = Instant::now();
+        assert!(last - parted < Duration::from_secs(10), "it goes on speaking");
+    }
+    // What was on its way when it was parted counts from when it was sent.
+    assert!(last - parted < Duration::from_millis(775), "the last word came after {:?}", last - parted);
 }

@@ -88,6 +88,22 @@ impl Index {
         self.uncached = self.slots.len();
     }
 
+    /// How far the log that was written up to `written` is known to be committed. The library says so when an entry was
+    /// accepted, which may be before it is on disk: beyond the disk the word would be a promise that a crash breaks.
+    pub(super) fn committed_on_disk(&self, written: Option<LogId>) -> Option<LogId> {
+        let (committed, written) = (self.committed?, written?);
+        // A log that holds the same entry in the same place is the same up to there.
+        if !self.holds(written) {
+            return None;
+        }
+        Some(if committed.index <= written.index { committed } else { written })
+    }
+
+    fn holds(&self, id: LogId) -> bool {
+        let slot = self.place_of(id.index).and_then(|at| self.slots.get(at));
+        slot.is_some_and(|it| it.id == id) || self.purged.is_some_and(|it| id.index <= it.index)
+    }
+
     fn check_next(&self, id: LogId) -> io::Result<()> {
         match self.last() {
             Some(last) if last.index + 1 != id.index => {
@@ -176,10 +192,15 @@ impl Index {
         None
     }
 
-    /// Forgets entries that a purge record, found later, covers; says what is missing between it and the first entry.
+    /// Forgets entries that a purge record, found later, covers, and a commit of an entry that is not there; says what is
+    /// missing between the purge and the first entry.
     pub(super) fn settle(&mut self) -> Option<(u64, u64)> {
         if let Some(purged) = self.purged {
             self.purge(purged);
+        }
+        if self.committed.is_some_and(|it| !self.holds(it)) {
+            // What was committed is on a majority: the next leader says so again.
+            self.committed = self.purged;
         }
         let first = self.slots.front()?.id.index;
         let expected = self.purged.map_or(0, |it| it.index + 1);

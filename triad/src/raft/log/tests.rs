@@ -75,6 +75,7 @@ impl Model {
 enum Step {
     Append(Vec<usize>),
     Vote,
+    Committed(u64),
     Truncate(u64),
     Purge(u64),
 }
@@ -83,16 +84,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => prop::collection::vec(0usize..150, 1..5).prop_map(Step::Append),
         1 => Just(Step::Vote),
+        4 => (0u64..4).prop_map(Step::Committed),
         1 => (0u64..6).prop_map(Step::Truncate),
         2 => (0u64..8).prop_map(Step::Purge),
     ];
     prop::collection::vec(step, 1..40)
 }
 
-/// Runs the steps until the disk fails: all states that a recovery may find, and from which on one of them is acknowledged.
-async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize) {
+/// Runs the steps until the disk fails: all states that a recovery may find, from which on one of them is acknowledged, and
+/// what was committed.
+async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize, Option<LogId>) {
     let mut states = vec![Model::of(log).await];
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut committed) = (0, None);
     let mut waiting: Vec<(usize, Flushed)> = Vec::new();
     let mut term = 1;
     for step in steps {
@@ -118,9 +121,17 @@ async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize) {
                 states.push(now);
                 log.save_vote(&vote).await
             }
+            Step::Committed(back) => {
+                // As the library does: once accepted, on disk or not.
+                let at = now.entries.len().saturating_sub(1 + usize::try_from(*back).unwrap());
+                committed = committed.max(now.entries.get(at).map(|(id, _)| *id));
+                log.save_committed(committed).await.unwrap();
+                continue;
+            }
             Step::Truncate(back) => {
                 let keep = now.entries.len().saturating_sub(usize::try_from(*back).unwrap());
-                now.entries.truncate(keep);
+                let kept = now.entries.partition_point(|(id, _)| Some(*id) <= committed);
+                now.entries.truncate(keep.max(kept));
                 term += 1;
                 let last = now.last();
                 states.push(now);
@@ -131,6 +142,8 @@ async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize) {
                 let Some((upto, _)) = now.entries.drain(..count).next_back() else { continue };
                 now.purged = Some(upto);
                 states.push(now);
+                committed = committed.max(Some(upto));
+                log.save_committed(committed).await.unwrap();
                 log.purge(upto).await
             }
         };
@@ -144,7 +157,14 @@ async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize) {
             acknowledged = acknowledged.max(state);
         }
     }
-    (states, acknowledged)
+    (states, acknowledged, committed)
+}
+
+/// What is said to be committed is in the log, or was purged from it, and was committed.
+async fn assert_committed_is_held(log: &mut Log, found: &Model, committed: Option<LogId>) {
+    let Some(known) = log.read_committed().await.unwrap() else { return };
+    let held = found.entries.iter().any(|(id, _)| *id == known) || found.purged.is_some_and(|it| known <= it);
+    assert!(held && Some(known) <= committed, "{known} is committed; {committed:?} was; there is {found:?}");
 }
 
 proptest! {
@@ -159,7 +179,7 @@ proptest! {
             let disk = SimDisk::default();
             let mut log = open(&disk).unwrap();
             disk.fail_after(operations);
-            let (states, acknowledged) = run(&mut log, &steps).await;
+            let (states, acknowledged, committed) = run(&mut log, &steps).await;
             drop(log);
             let mut disk = disk.crash(keep);
             // It may crash again while it recovers.
@@ -174,6 +194,7 @@ proptest! {
                 states[acknowledged..].contains(&found),
                 "found {found:?}, expected one of {:?}", &states[acknowledged..]
             );
+            assert_committed_is_held(&mut log, &found, committed).await;
             // And it goes on from there.
             let next = found.last().map_or(0, |it| it.index + 1);
             append_and_wait(&mut log, vec![entry(9, next, 10)]).await;
@@ -185,11 +206,54 @@ proptest! {
     }
 }
 
-async fn filled(disk: &SimDisk, entries: u64) -> Log {
+#[tokio::test]
+async fn a_commit_that_was_said_before_its_entry_was_on_disk_is_no_promise() {
+    // (a) The group that was to hold the entry is torn.
+    let disk = SimDisk::default();
+    let mut log = filled_open(&disk, 2).await;
+    log.save_committed(Some(id(1, 2))).await.unwrap();
+    disk.fail_after(1);
+    let lost = append(&mut log, vec![entry(1, 2, 100)]).await.unwrap().await.unwrap();
+    assert!(lost.is_err());
+    for keep in 0..=255 {
+        let mut log = open(&disk.crash(keep)).unwrap();
+        let found = Model::of(&mut log).await;
+        assert_committed_is_held(&mut log, &found, Some(id(1, 2))).await;
+    }
+    // (b) It was said while the group before was written.
+    let disk = SimDisk::default();
+    let mut log = filled_open(&disk, 2).await;
+    log.save_committed(Some(id(1, 2))).await.unwrap();
+    log.barrier().await.unwrap();
+    let mut log = open(&disk.crash(0)).unwrap();
+    assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 1)));
+}
+
+#[tokio::test]
+async fn a_commit_beyond_the_log_is_forgotten() {
+    let mut index = Index::default();
+    index.append(&[entry(1, 0, 1), entry(1, 1, 1)]).unwrap();
+    for beyond in [id(1, 2), id(2, 1)] {
+        index.committed = Some(beyond);
+        assert_eq!(index.settle(), None);
+        assert_eq!(index.committed, None, "{beyond}");
+    }
+    index.purge(id(1, 0));
+    index.committed = Some(id(1, 7));
+    index.settle();
+    assert_eq!(index.committed, Some(id(1, 0)));
+}
+
+async fn filled_open(disk: &SimDisk, entries: u64) -> Log {
     let mut log = open(disk).unwrap();
     for index in 0..entries {
         append_and_wait(&mut log, vec![entry(1, index, 100)]).await;
     }
+    log
+}
+
+async fn filled(disk: &SimDisk, entries: u64) -> Log {
+    let log = filled_open(disk, entries).await;
     log.stop().await.unwrap();
     log
 }

@@ -150,16 +150,10 @@ impl Writer {
         let (number, start) = (self.active().number, self.active().length);
         self.buffer.clear();
         frame::put_raw(&mut self.buffer, kind::GROUP, &group_mark(start));
-        let committed = self.lock().committed;
-        if committed != self.committed {
-            self.committed = committed;
-            if let Some(committed) = committed {
-                frame::put(&mut self.buffer, kind::COMMITTED, &codec::put_log_id(&committed));
-            }
-        }
         for write in group {
             self.put(write, number, start);
         }
+        self.put_committed();
         let greatest = self.places.iter().map(|(id, _)| id.index).max();
         let end = start + self.buffer.len() as u64;
         let active = self.active();
@@ -203,6 +197,16 @@ impl Writer {
                 self.last = self.last.max(Some(*upto));
             }
             Write::Barrier(_) | Write::Stop(_) => {}
+        }
+    }
+
+    /// Adds how far the log is committed behind the entries that are meant: what a crash leaves of the group never says
+    /// more than it has.
+    fn put_committed(&mut self) {
+        let committed = self.lock().committed_on_disk(self.last);
+        if let Some(known) = committed.filter(|_| committed > self.committed) {
+            frame::put(&mut self.buffer, kind::COMMITTED, &codec::put_log_id(&known));
+            self.committed = committed;
         }
     }
 
