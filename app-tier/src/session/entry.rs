@@ -27,8 +27,10 @@ pub(super) struct State {
     pub(super) known: bool,
     /// The link's epoch when the hub was asked last.
     pub(super) epoch: u64,
-    /// The hub said that another server has it now.
+    /// The hub said that another server has it now: what is here is outdated, and is not served whatever `on-hub-loss` says.
     pub(super) stale: bool,
+    /// What is here is the hub's as of a refused save, but whose it is now is not known: the next use claims it.
+    pub(super) unclaimed: bool,
     /// How often it said so.
     pub(super) moves: u64,
     /// Ended here; whoever still holds the entry must not use it.
@@ -50,6 +52,7 @@ impl Entry {
             known: false,
             epoch: 0,
             stale: false,
+            unclaimed: false,
             moves: 0,
             removed: false,
             saving: false,
@@ -68,7 +71,7 @@ impl Entry {
 impl State {
     /// Whether the replica is what the hub has, as far as this server can know without asking.
     pub(super) fn is_verified(&self, link: &Link) -> bool {
-        self.known && !self.stale && link.current() == Some(self.epoch)
+        self.known && !self.stale && !self.unclaimed && link.current() == Some(self.epoch)
     }
 
     /// The hub has just been asked; `epoch` and `moves` are from before the question, so that what it said meanwhile counts.
@@ -76,5 +79,12 @@ impl State {
         self.known = true;
         self.epoch = epoch;
         self.stale = self.moves != moves;
+        self.unclaimed = false;
+    }
+
+    /// The hub has just refused a save, and the replica was rebased on what it has; `epoch` and `moves` as above.
+    pub(super) fn rebased(&mut self, epoch: u64, moves: u64) {
+        self.verified(epoch, moves);
+        self.unclaimed = true;
     }
 }

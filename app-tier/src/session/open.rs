@@ -83,14 +83,19 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is.
+    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated. An
+    /// answer on such a copy would later overwrite what another server has answered since.
     fn open_unverified(&self, entry: &Entry, why: &str) -> Result<(), SessionError> {
         let timeout = self.config.session.session_timeout;
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
         let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
-        if state.known && serve && !expired { Ok(()) } else { Err(SessionError::HubLost(why.to_owned())) }
+        if state.known && !state.stale && serve && !expired {
+            Ok(())
+        } else {
+            Err(SessionError::HubLost(why.to_owned()))
+        }
     }
 
     async fn load(&self, hub: &dyn SessionHub, entry: &Entry) -> Result<(), HubError> {

@@ -144,9 +144,7 @@ impl Sessions {
             }
             Ok(Outcome::Conflict(record)) => {
                 self.resolve(&mut state, record);
-                // Whose it is now is for the next use to find out: it claims.
-                state.known = true;
-                state.stale = true;
+                state.rebased(epoch, moves);
             }
             Ok(Outcome::Missing(_)) => {
                 if state.replica.missing() {

@@ -272,10 +272,15 @@ impl Visit {
             let moved = entry.state().replica.generation() != generation && generation != u64::MAX;
             return if moved { Err(SessionError::Stale) } else { Ok(()) };
         };
-        if sessions.config.session.save_mode == SaveMode::BeforeResponse {
+        // A change on a copy that has moved away meanwhile waits for the hub's word in every mode.
+        if sessions.config.session.save_mode == SaveMode::BeforeResponse || entry.state().stale {
             match sessions.save(entry, changed, generation).await {
-                Err(SessionError::HubLost(_)) if sessions.config.session.on_hub_loss == OnHubLoss::Serve => {
+                Err(SessionError::HubLost(why))
+                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve =>
+                {
+                    answered_unsaved(entry, changed, generation, why)?;
                     count(&sessions.counters.unsaved_answers);
+                    return Ok(());
                 }
                 done => done?,
             }
@@ -423,6 +428,24 @@ impl Visit {
         }
         Ok(Arc::new(entry))
     }
+}
+
+/// An answer leaves whose changes the hub does not have, because it can't be reached (`why`).
+///
+/// # Errors
+/// [`SessionError::Stale`]: the changes were dropped just now. [`SessionError::HubLost`]: the hub has said that they were made on
+/// an outdated copy.
+fn answered_unsaved(entry: &Entry, changed: u64, generation: u64, why: String) -> Result<(), SessionError> {
+    // One lock from the look to the mark: a saver may be at work on these very changes.
+    let mut held = entry.state();
+    if held.removed || held.replica.has_dropped(generation) {
+        return Err(SessionError::Stale);
+    }
+    if held.stale {
+        return Err(SessionError::HubLost(why));
+    }
+    held.replica.answered(changed);
+    Ok(())
 }
 
 impl State {
