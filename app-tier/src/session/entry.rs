@@ -19,6 +19,15 @@ pub(super) struct Entry {
     state: Mutex<State>,
 }
 
+/// What this server had heard when a question to the hub was first asked: what the hub says after that makes the answer old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The link's epoch.
+    pub(super) epoch: u64,
+    /// How often the hub had said that the session moved.
+    pub(super) moves: u64,
+}
+
 /// What is known of it.
 #[derive(Debug)]
 pub(super) struct State {
@@ -74,17 +83,22 @@ impl State {
         self.known && !self.stale && !self.unclaimed && link.current() == Some(self.epoch)
     }
 
-    /// The hub has just been asked; `epoch` and `moves` are from before the question, so that what it said meanwhile counts.
-    pub(super) fn verified(&mut self, epoch: u64, moves: u64) {
+    /// What a question that is asked now is asked upon.
+    pub(super) fn heard(&self, link: &Link) -> Heard {
+        Heard { epoch: link.epoch(), moves: self.moves }
+    }
+
+    /// The hub has answered; `heard` is from before the question, so that what it said meanwhile counts.
+    pub(super) fn verified(&mut self, heard: Heard) {
         self.known = true;
-        self.epoch = epoch;
-        self.stale = self.moves != moves;
+        self.epoch = heard.epoch;
+        self.stale = self.moves != heard.moves;
         self.unclaimed = false;
     }
 
-    /// The hub has just refused a save, and the replica was rebased on what it has; `epoch` and `moves` as above.
-    pub(super) fn rebased(&mut self, epoch: u64, moves: u64) {
-        self.verified(epoch, moves);
+    /// The hub has just refused a save, and the replica was rebased on what it has; `heard` as above.
+    pub(super) fn rebased(&mut self, heard: Heard) {
+        self.verified(heard);
         self.unclaimed = true;
     }
 }

@@ -100,12 +100,12 @@ impl Sessions {
 
     async fn load(&self, hub: &dyn SessionHub, entry: &Entry) -> Result<(), HubError> {
         let _gate = entry.gate.lock().await;
-        let (epoch, moves) = {
+        let heard = {
             let state = entry.state();
             if state.is_verified(&self.link) {
                 return Ok(());
             }
-            (self.link.epoch(), state.moves)
+            state.heard(&self.link)
         };
         let deadline = self.config.session.save_timeout;
         let mut record = hub.load(self.key(&entry.id), deadline).await?;
@@ -114,7 +114,7 @@ impl Sessions {
         }
         let mut state = entry.state();
         self.loaded(&mut state, record);
-        state.verified(epoch, moves);
+        state.verified(heard);
         state.used = self.clock.now();
         Ok(())
     }

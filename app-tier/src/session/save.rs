@@ -3,7 +3,7 @@
 
 use super::{
     SessionError,
-    entry::Entry,
+    entry::{Entry, Heard},
     hub::SessionHub,
     replica::Save,
     store::{Sessions, count},
@@ -88,13 +88,14 @@ impl Sessions {
         loop {
             let tried = {
                 let _gate = entry.gate.lock().await;
-                let Some((save, epoch, moves)) = self.next_save(entry) else {
+                let Some((save, heard)) = self.next_save(entry) else {
                     entry.outcome.notify_waiters();
                     return;
                 };
+                let since = save.heard;
                 let write = Write::Save(self.wire(entry, save));
                 let outcome = hub.write(write, self.config.session.save_timeout).await;
-                self.outcome(entry, outcome, epoch, moves)
+                self.outcome(entry, outcome, since, heard)
             };
             entry.outcome.notify_waiters();
             match tried {
@@ -108,11 +109,13 @@ impl Sessions {
     }
 
     /// What to send now; `None` ends the saver, decided under the lock so that the next change starts another.
-    fn next_save(&self, entry: &Entry) -> Option<(Save, u64, u64)> {
+    /// With what had been heard by now.
+    fn next_save(&self, entry: &Entry) -> Option<(Save, Heard)> {
         let mut state = entry.state();
-        let save = if state.removed { None } else { state.replica.next_save(rand::random) };
+        let heard = state.heard(&self.link);
+        let save = if state.removed { None } else { state.replica.next_save(heard, rand::random) };
         state.saving = save.is_some();
-        Some((save?, self.link.epoch(), state.moves))
+        Some((save?, heard))
     }
 
     fn wire(&self, entry: &Entry, save: Save) -> SaveSession {
@@ -127,31 +130,33 @@ impl Sessions {
         }
     }
 
+    /// What the hub said to a save that was first made upon `since` and was sent, perhaps again, upon `now`.
     fn outcome(
         &self,
         entry: &Entry,
         outcome: Result<Outcome, HubError>,
-        epoch: u64,
-        moves: u64,
+        since: Heard,
+        now: Heard,
     ) -> Result<(), HubError> {
         let mut state = entry.state();
         match outcome {
             Ok(Outcome::Version(version)) => {
                 count(&self.counters.saves);
                 state.replica.saved(version);
-                state.verified(epoch, moves);
+                // The hub may repeat what it said to the first try, and others have saved since.
+                state.verified(since);
                 state.touched = self.clock.now();
             }
             Ok(Outcome::Conflict(record)) => {
                 self.resolve(&mut state, record);
-                state.rebased(epoch, moves);
+                state.rebased(now);
             }
             Ok(Outcome::Missing(_)) => {
                 if state.replica.missing() {
                     count(&self.counters.lost);
                     tracing::warn!(app = self.app(), "changes are lost: the session has ended elsewhere");
                 }
-                state.verified(epoch, moves);
+                state.verified(now);
             }
             Ok(Outcome::Claimed(_)) => {
                 return Err(HubError::Refused("a save was answered as a claim".to_owned()));

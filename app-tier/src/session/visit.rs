@@ -2,7 +2,7 @@
 
 use super::{
     SessionError, cookie,
-    entry::Entry,
+    entry::{Entry, Heard},
     replica::{Attributes, Replica},
     store::{Sessions, count},
 };
@@ -351,8 +351,8 @@ impl Visit {
         let entry = self.sessions.entry(&state.id)?;
         {
             let mut held = entry.state();
-            let (epoch, moves) = (self.sessions.link.epoch(), held.moves);
-            held.verified(epoch, moves);
+            let heard = held.heard(&self.sessions.link);
+            held.verified(heard);
             state.generation = Some(held.replica.generation());
         }
         state.entry = Some(entry.clone());
@@ -403,7 +403,7 @@ impl Visit {
         let sessions = &self.sessions;
         let save_id = rand::random();
         let key: SessionKey = sessions.key(id);
-        let epoch = sessions.link.epoch();
+        let heard = Heard { epoch: sessions.link.epoch(), moves: 0 };
         let limit = sessions.config.session.save_timeout;
         if let Some(hub) = &sessions.hub {
             let save = SaveSession {
@@ -424,7 +424,7 @@ impl Visit {
         {
             let mut held = entry.state();
             held.replica = Replica::created(attributes, save_id);
-            held.verified(epoch, 0);
+            held.verified(heard);
         }
         Ok(Arc::new(entry))
     }
