@@ -50,9 +50,7 @@ impl Link {
         match event {
             event::Event::Snapshot(_) => state.epoch += 1,
             event::Event::Alive(_) => {
-                let current =
-                    state.alive.is_some_and(|alive| now.saturating_duration_since(alive) <= CURRENT);
-                if current || quiet.is_some_and(|quiet| (BURST..=CURRENT).contains(&quiet)) {
+                if state.is_current(now) || quiet.is_some_and(|quiet| (BURST..=CURRENT).contains(&quiet)) {
                     state.alive = Some(now);
                     state.lost_until = None;
                 }
@@ -65,8 +63,7 @@ impl Link {
     pub(super) fn current(&self) -> Option<u64> {
         let now = self.clock.now();
         let state = self.state();
-        let current = state.alive.is_some_and(|alive| now.saturating_duration_since(alive) <= CURRENT);
-        current.then_some(state.epoch)
+        state.is_current(now).then_some(state.epoch)
     }
 
     /// The epoch, current or not: what is loaded from now on is at least that new.
@@ -80,10 +77,14 @@ impl Link {
         self.state().lost_until.is_some_and(|until| now < until)
     }
 
-    /// A call was not answered in its time.
+    /// A call was not answered in its time. While the link is current a majority follows the hub's leader: then that call alone was
+    /// slow, and says nothing of the others.
     pub(super) fn unanswered(&self) {
-        let until = self.clock.now() + LOST;
-        self.state().lost_until = Some(until);
+        let now = self.clock.now();
+        let mut state = self.state();
+        if !state.is_current(now) {
+            state.lost_until = Some(now + LOST);
+        }
     }
 
     /// A call was answered.
@@ -93,6 +94,12 @@ impl Link {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_current(&self, now: Instant) -> bool {
+        self.alive.is_some_and(|alive| now.saturating_duration_since(alive) <= CURRENT)
     }
 }
 
@@ -164,5 +171,18 @@ mod tests {
         clock.advance(STEP);
         alive(&link);
         assert!(!link.is_lost());
+    }
+
+    #[test]
+    fn a_slow_call_says_nothing_while_the_hub_is_heard() {
+        let (clock, link) = link();
+        alive(&link);
+        clock.advance(STEP);
+        alive(&link);
+        link.unanswered();
+        assert!(!link.is_lost());
+        clock.advance(CURRENT + Duration::from_millis(1));
+        link.unanswered();
+        assert!(link.is_lost());
     }
 }

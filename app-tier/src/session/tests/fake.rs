@@ -24,6 +24,7 @@ struct State {
     down: bool,
     lost_answers: u32,
     refuses: bool,
+    slow: Option<String>,
     moved: Vec<(String, String)>,
     loads: u32,
     saves: u32,
@@ -37,6 +38,11 @@ impl FakeHub {
     /// The next write is done, but its answer is lost.
     pub(crate) fn lose_an_answer(&self) {
         self.state().lost_answers += 1;
+    }
+
+    /// Saves of this session are not answered.
+    pub(crate) fn stall(&self, id: &str) {
+        self.state().slow = Some(id.to_owned());
     }
 
     pub(crate) fn refuse(&self) {
@@ -89,7 +95,13 @@ impl SessionHub for FakeHub {
         Box::pin(async move {
             // An answer always takes another turn of the runtime, as a real one does.
             tokio::task::yield_now().await;
-            if self.state().down {
+            let stalled = match &write {
+                Write::Save(save) => {
+                    self.state().slow.as_deref() == save.key.as_ref().map(|key| key.id.as_str())
+                }
+                _ => false,
+            };
+            if stalled || self.state().down {
                 tokio::time::sleep(deadline).await;
                 return Err(unavailable(deadline));
             }

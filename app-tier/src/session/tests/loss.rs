@@ -196,3 +196,21 @@ async fn a_copy_that_a_refused_save_has_rebased_is_served_during_the_loss() {
     assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
     assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_session_does_not_make_others_unsafe() {
+    let (hub, a, _) = pair(&session_config());
+    let (mut slow, mut other) = (User::default(), User::default());
+    a.count(&mut slow).await.unwrap();
+    a.count(&mut other).await.unwrap();
+    hub.stall(slow.cookie.as_deref().unwrap());
+    assert_eq!(a.count(&mut slow).await.unwrap(), 2);
+    assert_eq!(a.sessions.stats().unsaved_answers, 1);
+    assert_eq!(a.count(&mut other).await.unwrap(), 2);
+    assert_eq!(
+        hub.value(other.cookie.as_deref().unwrap(), "count"),
+        Some(2),
+        "on the hub before it was answered"
+    );
+    assert_eq!(a.sessions.stats().unsaved_answers, 1);
+}
