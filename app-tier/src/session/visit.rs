@@ -185,7 +185,10 @@ impl Visit {
         if self.sessions.hub.is_none() {
             held.replica.settle();
         }
-        state.changed = Some(held.replica.sequence());
+        // Equal values are no change: such a request has only read.
+        if held.replica.is_dirty() {
+            state.changed = Some(held.replica.sequence());
+        }
         state.renamed |= self.cookie.as_ref() != Some(&entry.id);
         Ok(())
     }
@@ -258,6 +261,14 @@ impl Visit {
         if sessions.hub.is_none() {
             return Ok(());
         }
+        let generation = state.generation.unwrap_or(u64::MAX);
+        if state.changed.is_none() {
+            // Read only: while this request ran, the process may have been stopped and the session moved on.
+            sessions.open(entry).await?;
+            if generation != u64::MAX && entry.state().replica.generation() != generation {
+                return Err(SessionError::Stale);
+            }
+        }
         if sessions.config.session.always_save_session {
             let mut held = entry.state();
             held.replica.save_all();
@@ -265,13 +276,7 @@ impl Visit {
                 state.changed = Some(held.replica.sequence());
             }
         }
-        let generation = state.generation.unwrap_or(u64::MAX);
-        let Some(changed) = state.changed else {
-            // Read only: while this request ran, the process may have been stopped and the session moved on.
-            sessions.open(entry).await?;
-            let moved = entry.state().replica.generation() != generation && generation != u64::MAX;
-            return if moved { Err(SessionError::Stale) } else { Ok(()) };
-        };
+        let Some(changed) = state.changed else { return Ok(()) };
         // A change on a copy that has moved away meanwhile waits for the hub's word in every mode.
         if sessions.config.session.save_mode == SaveMode::BeforeResponse || entry.state().stale {
             match sessions.save(entry, changed, generation).await {
