@@ -16,6 +16,8 @@ pub(super) struct Entry {
     pub(super) gate: tokio::sync::Mutex<()>,
     /// Told after each outcome of a save.
     pub(super) outcome: Notify,
+    /// Wakes a saver that waits for its next try: a request waits for it.
+    pub(super) wanted: Notify,
     state: Mutex<State>,
 }
 
@@ -69,7 +71,8 @@ impl Entry {
             used: now,
             touched: now,
         };
-        Self { id, gate: tokio::sync::Mutex::default(), outcome: Notify::new(), state: Mutex::new(state) }
+        let (gate, outcome, wanted) = (tokio::sync::Mutex::default(), Notify::new(), Notify::new());
+        Self { id, gate, outcome, wanted, state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// `Alive`s that come closer together than this were waiting in a buffer while this process was stopped or cut off: they are old.
 const BURST: Duration = Duration::from_millis(50);
 
-/// The hub counts as lost for this long after a call that it did not answer; the next call then tries again.
+/// The hub counts as lost for this long after a call that it did not answer; one request then tries again.
 const LOST: Duration = Duration::from_secs(5);
 
 /// The link to the hub; all apps of a server share it.
@@ -76,10 +76,23 @@ impl Link {
         self.state().epoch
     }
 
-    /// Whether the hub did not answer a moment ago: not worth a request's wait.
+    /// Whether a call was not answered, and nothing has been heard since.
     pub(super) fn is_lost(&self) -> bool {
+        self.state().lost_until.is_some()
+    }
+
+    /// Whether a request may wait for the hub. While the hub is lost, one request every 5 s may: it is the one that tries.
+    pub(super) fn may_wait(&self) -> bool {
         let now = self.clock.now();
-        self.state().lost_until.is_some_and(|until| now < until)
+        let mut state = self.state();
+        match state.lost_until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                state.lost_until = Some(now + LOST);
+                true
+            }
+        }
     }
 
     /// A call was not answered in its time. While the link is current a majority follows the hub's leader: then that call alone was
@@ -193,9 +206,10 @@ mod tests {
     fn a_lost_hub_is_tried_again_or_heard_again() {
         let (clock, link) = link();
         link.unanswered();
-        assert!(link.is_lost());
+        assert!(link.is_lost() && !link.may_wait());
         clock.advance(LOST);
-        assert!(!link.is_lost());
+        assert!(link.may_wait(), "the first tries");
+        assert!(!link.may_wait(), "and the others do not wait for it");
         link.unanswered();
         link.answered();
         assert!(!link.is_lost());

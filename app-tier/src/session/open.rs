@@ -37,12 +37,12 @@ impl Sessions {
             }
             state.replica.is_dirty().then(|| state.replica.sequence())
         };
-        if self.link.is_lost() {
+        if !self.link.may_wait() {
             return self.open_unverified(entry, "it did not answer a moment ago");
         }
         // What has unsaved changes is verified by saving them.
         if let Some(sequence) = dirty {
-            match self.save(entry, sequence, u64::MAX).await {
+            match self.save_within(entry, sequence, u64::MAX, true).await {
                 Err(SessionError::HubLost(why)) => return self.open_unverified(entry, &why),
                 Err(other) => return Err(other),
                 Ok(()) => {}

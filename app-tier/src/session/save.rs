@@ -31,7 +31,22 @@ impl Sessions {
         sequence: u64,
         generation: u64,
     ) -> Result<(), SessionError> {
+        let waits = self.link.may_wait();
+        self.save_within(entry, sequence, generation, waits).await
+    }
+
+    /// [`Sessions::save`]; with `waits` false it only starts a saver and takes what is settled already.
+    pub(super) async fn save_within(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        sequence: u64,
+        generation: u64,
+        waits: bool,
+    ) -> Result<(), SessionError> {
         let limit = self.config.session.save_timeout;
+        if waits && entry.state().saving {
+            entry.wanted.notify_one();
+        }
         let saved = async {
             loop {
                 let outcome = entry.outcome.notified();
@@ -42,7 +57,7 @@ impl Sessions {
                     return done;
                 }
                 self.save_in_background(entry);
-                if self.link.is_lost() {
+                if !waits {
                     return Err(SessionError::HubLost("it did not answer a moment ago".to_owned()));
                 }
                 outcome.await;
@@ -100,10 +115,11 @@ impl Sessions {
             entry.outcome.notify_waiters();
             match tried {
                 Ok(()) => backoff.reset(),
-                Err(HubError::Refused(_)) => tokio::time::sleep(REFUSED).await,
-                Err(HubError::Unavailable { .. } | HubError::Overloaded(_)) => {
-                    tokio::time::sleep(backoff.wait(rand::random())).await;
-                }
+                // Most often nothing is left to save then, and the next turn ends.
+                Err(HubError::Refused(_)) if !entry.state().replica.is_dirty() => {}
+                Err(HubError::Refused(_)) => wait(entry, REFUSED).await,
+                Err(HubError::Unavailable { .. }) => wait(entry, backoff.wait(rand::random())).await,
+                Err(HubError::Overloaded(_)) => tokio::time::sleep(backoff.wait(rand::random())).await,
             }
         }
     }
@@ -204,4 +220,9 @@ impl Sessions {
         let _ = tokio::time::timeout(limit, all).await;
         self.unsaved().len()
     }
+}
+
+/// Until a request wants the entry saved, at most `limit`.
+async fn wait(entry: &Entry, limit: Duration) {
+    let _ = tokio::time::timeout(limit, entry.wanted.notified()).await;
 }

@@ -45,8 +45,8 @@ impl FakeHub {
         self.state().slow = Some(id.to_owned());
     }
 
-    pub(crate) fn refuse(&self) {
-        self.state().refuses = true;
+    pub(crate) fn set_refusing(&self, refuses: bool) {
+        self.state().refuses = refuses;
     }
 
     pub(crate) fn record(&self, id: &str) -> Option<SessionRecord> {

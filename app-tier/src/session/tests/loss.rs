@@ -115,7 +115,7 @@ async fn a_session_that_ended_during_the_loss_does_not_rise_again() {
 async fn a_refused_save_refuses_the_answer() {
     let (hub, a, _) = pair(&session_config());
     let mut user = User::default();
-    hub.refuse();
+    hub.set_refusing(true);
     assert_eq!(a.count(&mut user).await, Err(SessionError::Refused("too large".to_owned())));
 }
 
@@ -213,4 +213,46 @@ async fn one_slow_session_does_not_make_others_unsafe() {
         "on the hub before it was answered"
     );
     assert_eq!(a.sessions.stats().unsaved_answers, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_the_next_change_is_saved_at_once() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    // One change is refused and dropped; another is kept, for an answer has told of it.
+    for unsaved_before in [false, true] {
+        if unsaved_before {
+            hub.set_down(true);
+            a.count(&mut user).await.unwrap();
+            hub.set_down(false);
+        }
+        hub.set_refusing(true);
+        assert!(matches!(a.count(&mut user).await, Err(SessionError::Refused(_))), "{unsaved_before}");
+        hub.set_refusing(false);
+        let began = tokio::time::Instant::now();
+        let count = a.count(&mut user).await.unwrap();
+        assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(count), "{unsaved_before}");
+        assert!(began.elapsed() < Duration::from_millis(100), "{unsaved_before}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_hub_is_lost_one_request_tries_at_a_time() {
+    let (hub, a, _) = pair(&session_config());
+    let mut users = vec![User::default(); 4];
+    for user in &mut users {
+        a.count(user).await.unwrap();
+    }
+    hub.set_down(true);
+    a.is_cut_off();
+    a.look(&mut users[0]).await.unwrap();
+    a.clock.advance(Duration::from_secs(6));
+    let looks = users.iter_mut().map(async |user| {
+        let began = tokio::time::Instant::now();
+        a.look(user).await.unwrap();
+        began.elapsed()
+    });
+    let waited = futures_util::future::join_all(looks).await;
+    assert_eq!(waited.iter().filter(|it| !it.is_zero()).count(), 1, "{waited:?}");
 }
