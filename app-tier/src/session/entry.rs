@@ -16,7 +16,18 @@ pub(super) struct Entry {
     pub(super) gate: tokio::sync::Mutex<()>,
     /// Told after each outcome of a save.
     pub(super) outcome: Notify,
+    /// Wakes a saver that waits for its next try: a request waits for it.
+    pub(super) wanted: Notify,
     state: Mutex<State>,
+}
+
+/// What this server had heard when a question to the hub was first asked: what the hub says after that makes the answer old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The link's epoch.
+    pub(super) epoch: u64,
+    /// How often the hub had said that the session moved.
+    pub(super) moves: u64,
 }
 
 /// What is known of it.
@@ -27,8 +38,10 @@ pub(super) struct State {
     pub(super) known: bool,
     /// The link's epoch when the hub was asked last.
     pub(super) epoch: u64,
-    /// The hub said that another server has it now.
+    /// The hub said that another server has it now: what is here is outdated, and is not served whatever `on-hub-loss` says.
     pub(super) stale: bool,
+    /// What is here is the hub's as of a refused save, but whose it is now is not known: the next use claims it.
+    pub(super) unclaimed: bool,
     /// How often it said so.
     pub(super) moves: u64,
     /// Ended here; whoever still holds the entry must not use it.
@@ -50,6 +63,7 @@ impl Entry {
             known: false,
             epoch: 0,
             stale: false,
+            unclaimed: false,
             moves: 0,
             removed: false,
             saving: false,
@@ -57,7 +71,8 @@ impl Entry {
             used: now,
             touched: now,
         };
-        Self { id, gate: tokio::sync::Mutex::default(), outcome: Notify::new(), state: Mutex::new(state) }
+        let (gate, outcome, wanted) = (tokio::sync::Mutex::default(), Notify::new(), Notify::new());
+        Self { id, gate, outcome, wanted, state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -68,13 +83,25 @@ impl Entry {
 impl State {
     /// Whether the replica is what the hub has, as far as this server can know without asking.
     pub(super) fn is_verified(&self, link: &Link) -> bool {
-        self.known && !self.stale && link.current() == Some(self.epoch)
+        self.known && !self.stale && !self.unclaimed && link.current() == Some(self.epoch)
     }
 
-    /// The hub has just been asked; `epoch` and `moves` are from before the question, so that what it said meanwhile counts.
-    pub(super) fn verified(&mut self, epoch: u64, moves: u64) {
+    /// What a question that is asked now is asked upon.
+    pub(super) fn heard(&self, link: &Link) -> Heard {
+        Heard { epoch: link.epoch(), moves: self.moves }
+    }
+
+    /// The hub has answered; `heard` is from before the question, so that what it said meanwhile counts.
+    pub(super) fn verified(&mut self, heard: Heard) {
         self.known = true;
-        self.epoch = epoch;
-        self.stale = self.moves != moves;
+        self.epoch = heard.epoch;
+        self.stale = self.moves != heard.moves;
+        self.unclaimed = false;
+    }
+
+    /// The hub has just refused a save, and the replica was rebased on what it has; `heard` as above.
+    pub(super) fn rebased(&mut self, heard: Heard) {
+        self.verified(heard);
+        self.unclaimed = true;
     }
 }

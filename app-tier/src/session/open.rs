@@ -37,12 +37,12 @@ impl Sessions {
             }
             state.replica.is_dirty().then(|| state.replica.sequence())
         };
-        if self.link.is_lost() {
+        if !self.link.may_wait() {
             return self.open_unverified(entry, "it did not answer a moment ago");
         }
         // What has unsaved changes is verified by saving them.
         if let Some(sequence) = dirty {
-            match self.save(entry, sequence, u64::MAX).await {
+            match self.save_within(entry, sequence, u64::MAX, true).await {
                 Err(SessionError::HubLost(why)) => return self.open_unverified(entry, &why),
                 Err(other) => return Err(other),
                 Ok(()) => {}
@@ -83,24 +83,29 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is.
+    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated. An
+    /// answer on such a copy would later overwrite what another server has answered since.
     fn open_unverified(&self, entry: &Entry, why: &str) -> Result<(), SessionError> {
         let timeout = self.config.session.session_timeout;
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
         let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
-        if state.known && serve && !expired { Ok(()) } else { Err(SessionError::HubLost(why.to_owned())) }
+        if state.known && !state.stale && serve && !expired {
+            Ok(())
+        } else {
+            Err(SessionError::HubLost(why.to_owned()))
+        }
     }
 
     async fn load(&self, hub: &dyn SessionHub, entry: &Entry) -> Result<(), HubError> {
         let _gate = entry.gate.lock().await;
-        let (epoch, moves) = {
+        let heard = {
             let state = entry.state();
             if state.is_verified(&self.link) {
                 return Ok(());
             }
-            (self.link.epoch(), state.moves)
+            state.heard(&self.link)
         };
         let deadline = self.config.session.save_timeout;
         let mut record = hub.load(self.key(&entry.id), deadline).await?;
@@ -109,7 +114,7 @@ impl Sessions {
         }
         let mut state = entry.state();
         self.loaded(&mut state, record);
-        state.verified(epoch, moves);
+        state.verified(heard);
         state.used = self.clock.now();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One session in memory: the hub's attributes at a version, and the changes on top of them that the hub does not have yet.
 //! Pure: what is sent and what an outcome means is decided here, who sends it is `save`'s.
 
+use super::entry::Heard;
 use bytes::Bytes;
 use proto::hub::v1::SessionRecord;
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +53,8 @@ pub(super) struct Save {
     pub(super) save_id: u64,
     pub(super) set: Attributes,
     pub(super) removed: Vec<String>,
+    /// What had been heard when it was made, which may be long before it is sent the last time.
+    pub(super) heard: Heard,
     /// The changes up to this one are in it.
     upto: u64,
 }
@@ -175,7 +178,7 @@ impl Replica {
     }
 
     /// What to send next; the same again until its outcome is known. `None`: the hub has it all.
-    pub(super) fn next_save(&mut self, save_id: impl FnOnce() -> u64) -> Option<Save> {
+    pub(super) fn next_save(&mut self, heard: Heard, save_id: impl FnOnce() -> u64) -> Option<Save> {
         if !self.is_dirty() {
             return None;
         }
@@ -194,7 +197,7 @@ impl Replica {
                 }
             }
             let (base_version, upto) = (self.version, self.sequence);
-            self.pending = Some(Save { base_version, save_id: save_id(), set, removed, upto });
+            self.pending = Some(Save { base_version, save_id: save_id(), set, removed, heard, upto });
         }
         self.pending.clone()
     }

@@ -3,7 +3,7 @@
 
 use super::{
     SessionError,
-    entry::Entry,
+    entry::{Entry, Heard},
     hub::SessionHub,
     replica::Save,
     store::{Sessions, count},
@@ -31,7 +31,22 @@ impl Sessions {
         sequence: u64,
         generation: u64,
     ) -> Result<(), SessionError> {
+        let waits = self.link.may_wait();
+        self.save_within(entry, sequence, generation, waits).await
+    }
+
+    /// [`Sessions::save`]; with `waits` false it only starts a saver and takes what is settled already.
+    pub(super) async fn save_within(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        sequence: u64,
+        generation: u64,
+        waits: bool,
+    ) -> Result<(), SessionError> {
         let limit = self.config.session.save_timeout;
+        if waits && entry.state().saving {
+            entry.wanted.notify_one();
+        }
         let saved = async {
             loop {
                 let outcome = entry.outcome.notified();
@@ -42,7 +57,7 @@ impl Sessions {
                     return done;
                 }
                 self.save_in_background(entry);
-                if self.link.is_lost() {
+                if !waits {
                     return Err(SessionError::HubLost("it did not answer a moment ago".to_owned()));
                 }
                 outcome.await;
@@ -88,31 +103,35 @@ impl Sessions {
         loop {
             let tried = {
                 let _gate = entry.gate.lock().await;
-                let Some((save, epoch, moves)) = self.next_save(entry) else {
+                let Some((save, heard)) = self.next_save(entry) else {
                     entry.outcome.notify_waiters();
                     return;
                 };
+                let since = save.heard;
                 let write = Write::Save(self.wire(entry, save));
                 let outcome = hub.write(write, self.config.session.save_timeout).await;
-                self.outcome(entry, outcome, epoch, moves)
+                self.outcome(entry, outcome, since, heard)
             };
             entry.outcome.notify_waiters();
             match tried {
                 Ok(()) => backoff.reset(),
-                Err(HubError::Refused(_)) => tokio::time::sleep(REFUSED).await,
-                Err(HubError::Unavailable { .. } | HubError::Overloaded(_)) => {
-                    tokio::time::sleep(backoff.wait(rand::random())).await;
-                }
+                // Most often nothing is left to save then, and the next turn ends.
+                Err(HubError::Refused(_)) if !entry.state().replica.is_dirty() => {}
+                Err(HubError::Refused(_)) => wait(entry, REFUSED).await,
+                Err(HubError::Unavailable { .. }) => wait(entry, backoff.wait(rand::random())).await,
+                Err(HubError::Overloaded(_)) => tokio::time::sleep(backoff.wait(rand::random())).await,
             }
         }
     }
 
     /// What to send now; `None` ends the saver, decided under the lock so that the next change starts another.
-    fn next_save(&self, entry: &Entry) -> Option<(Save, u64, u64)> {
+    /// With what had been heard by now.
+    fn next_save(&self, entry: &Entry) -> Option<(Save, Heard)> {
         let mut state = entry.state();
-        let save = if state.removed { None } else { state.replica.next_save(rand::random) };
+        let heard = state.heard(&self.link);
+        let save = if state.removed { None } else { state.replica.next_save(heard, rand::random) };
         state.saving = save.is_some();
-        Some((save?, self.link.epoch(), state.moves))
+        Some((save?, heard))
     }
 
     fn wire(&self, entry: &Entry, save: Save) -> SaveSession {
@@ -127,33 +146,33 @@ impl Sessions {
         }
     }
 
+    /// What the hub said to a save that was first made upon `since` and was sent, perhaps again, upon `now`.
     fn outcome(
         &self,
         entry: &Entry,
         outcome: Result<Outcome, HubError>,
-        epoch: u64,
-        moves: u64,
+        since: Heard,
+        now: Heard,
     ) -> Result<(), HubError> {
         let mut state = entry.state();
         match outcome {
             Ok(Outcome::Version(version)) => {
                 count(&self.counters.saves);
                 state.replica.saved(version);
-                state.verified(epoch, moves);
+                // The hub may repeat what it said to the first try, and others have saved since.
+                state.verified(since);
                 state.touched = self.clock.now();
             }
             Ok(Outcome::Conflict(record)) => {
                 self.resolve(&mut state, record);
-                // Whose it is now is for the next use to find out: it claims.
-                state.known = true;
-                state.stale = true;
+                state.rebased(now);
             }
             Ok(Outcome::Missing(_)) => {
                 if state.replica.missing() {
                     count(&self.counters.lost);
                     tracing::warn!(app = self.app(), "changes are lost: the session has ended elsewhere");
                 }
-                state.verified(epoch, moves);
+                state.verified(now);
             }
             Ok(Outcome::Claimed(_)) => {
                 return Err(HubError::Refused("a save was answered as a claim".to_owned()));
@@ -201,4 +220,9 @@ impl Sessions {
         let _ = tokio::time::timeout(limit, all).await;
         self.unsaved().len()
     }
+}
+
+/// Until a request wants the entry saved, at most `limit`.
+async fn wait(entry: &Entry, limit: Duration) {
+    let _ = tokio::time::timeout(limit, entry.wanted.notified()).await;
 }

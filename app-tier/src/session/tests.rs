@@ -57,7 +57,7 @@ impl Server {
     pub(super) fn link_is_current(&self) {
         for _ in 0..2 {
             self.link.heard(&event::Event::Alive(Alive {}));
-            self.clock.advance(Duration::from_millis(500));
+            self.clock.advance(Duration::from_millis(100));
         }
         self.link.heard(&event::Event::Alive(Alive {}));
     }

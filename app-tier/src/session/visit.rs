@@ -2,7 +2,7 @@
 
 use super::{
     SessionError, cookie,
-    entry::Entry,
+    entry::{Entry, Heard},
     replica::{Attributes, Replica},
     store::{Sessions, count},
 };
@@ -185,7 +185,10 @@ impl Visit {
         if self.sessions.hub.is_none() {
             held.replica.settle();
         }
-        state.changed = Some(held.replica.sequence());
+        // Equal values are no change: such a request has only read.
+        if held.replica.is_dirty() {
+            state.changed = Some(held.replica.sequence());
+        }
         state.renamed |= self.cookie.as_ref() != Some(&entry.id);
         Ok(())
     }
@@ -258,6 +261,14 @@ impl Visit {
         if sessions.hub.is_none() {
             return Ok(());
         }
+        let generation = state.generation.unwrap_or(u64::MAX);
+        if state.changed.is_none() {
+            // Read only: while this request ran, the process may have been stopped and the session moved on.
+            sessions.open(entry).await?;
+            if generation != u64::MAX && entry.state().replica.generation() != generation {
+                return Err(SessionError::Stale);
+            }
+        }
         if sessions.config.session.always_save_session {
             let mut held = entry.state();
             held.replica.save_all();
@@ -265,17 +276,16 @@ impl Visit {
                 state.changed = Some(held.replica.sequence());
             }
         }
-        let generation = state.generation.unwrap_or(u64::MAX);
-        let Some(changed) = state.changed else {
-            // Read only: while this request ran, the process may have been stopped and the session moved on.
-            sessions.open(entry).await?;
-            let moved = entry.state().replica.generation() != generation && generation != u64::MAX;
-            return if moved { Err(SessionError::Stale) } else { Ok(()) };
-        };
-        if sessions.config.session.save_mode == SaveMode::BeforeResponse {
+        let Some(changed) = state.changed else { return Ok(()) };
+        // A change on a copy that has moved away meanwhile waits for the hub's word in every mode.
+        if sessions.config.session.save_mode == SaveMode::BeforeResponse || entry.state().stale {
             match sessions.save(entry, changed, generation).await {
-                Err(SessionError::HubLost(_)) if sessions.config.session.on_hub_loss == OnHubLoss::Serve => {
+                Err(SessionError::HubLost(why))
+                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve =>
+                {
+                    answered_unsaved(entry, changed, generation, why)?;
                     count(&sessions.counters.unsaved_answers);
+                    return Ok(());
                 }
                 done => done?,
             }
@@ -346,8 +356,8 @@ impl Visit {
         let entry = self.sessions.entry(&state.id)?;
         {
             let mut held = entry.state();
-            let (epoch, moves) = (self.sessions.link.epoch(), held.moves);
-            held.verified(epoch, moves);
+            let heard = held.heard(&self.sessions.link);
+            held.verified(heard);
             state.generation = Some(held.replica.generation());
         }
         state.entry = Some(entry.clone());
@@ -398,7 +408,7 @@ impl Visit {
         let sessions = &self.sessions;
         let save_id = rand::random();
         let key: SessionKey = sessions.key(id);
-        let epoch = sessions.link.epoch();
+        let heard = Heard { epoch: sessions.link.epoch(), moves: 0 };
         let limit = sessions.config.session.save_timeout;
         if let Some(hub) = &sessions.hub {
             let save = SaveSession {
@@ -419,10 +429,28 @@ impl Visit {
         {
             let mut held = entry.state();
             held.replica = Replica::created(attributes, save_id);
-            held.verified(epoch, 0);
+            held.verified(heard);
         }
         Ok(Arc::new(entry))
     }
+}
+
+/// An answer leaves whose changes the hub does not have, because it can't be reached (`why`).
+///
+/// # Errors
+/// [`SessionError::Stale`]: the changes were dropped just now. [`SessionError::HubLost`]: the hub has said that they were made on
+/// an outdated copy.
+fn answered_unsaved(entry: &Entry, changed: u64, generation: u64, why: String) -> Result<(), SessionError> {
+    // One lock from the look to the mark: a saver may be at work on these very changes.
+    let mut held = entry.state();
+    if held.removed || held.replica.has_dropped(generation) {
+        return Err(SessionError::Stale);
+    }
+    if held.stale {
+        return Err(SessionError::HubLost(why));
+    }
+    held.replica.answered(changed);
+    Ok(())
 }
 
 impl State {

@@ -31,17 +31,17 @@ fn an_equal_value_is_no_change() {
     replica.update(Attributes::new(), vec!["missing".to_owned()]);
     assert!(!replica.is_dirty());
     set(&mut replica, &[("a", "2")]);
-    let save = replica.next_save(|| 7).unwrap();
+    let save = replica.next_save(Heard::default(), || 7).unwrap();
     assert_eq!((save.base_version, save.save_id, save.set), (5, 7, values(&[("a", "2")])));
 }
 
 #[test]
 fn a_new_session_is_saved_even_if_it_is_empty() {
     let mut replica = Replica::default();
-    assert!(replica.next_save(|| 1).is_none());
+    assert!(replica.next_save(Heard::default(), || 1).is_none());
     replica.update(Attributes::new(), Vec::new());
     let sequence = replica.sequence();
-    assert_eq!(replica.next_save(|| 1).unwrap().base_version, 0);
+    assert_eq!(replica.next_save(Heard::default(), || 1).unwrap().base_version, 0);
     assert!(!replica.is_saved(sequence));
     replica.saved(1);
     assert!(replica.is_saved(sequence) && !replica.is_dirty() && replica.exists());
@@ -51,12 +51,12 @@ fn a_new_session_is_saved_even_if_it_is_empty() {
 fn a_save_is_sent_again_as_it_was() {
     let mut replica = loaded();
     set(&mut replica, &[("a", "2")]);
-    let first = replica.next_save(|| 7).unwrap();
+    let first = replica.next_save(Heard::default(), || 7).unwrap();
     let later = set(&mut replica, &[("a", "3"), ("c", "1")]);
-    assert_eq!(replica.next_save(|| 8).unwrap(), first);
+    assert_eq!(replica.next_save(Heard::default(), || 8).unwrap(), first);
     replica.saved(6);
     assert!(!replica.is_saved(later));
-    let second = replica.next_save(|| 9).unwrap();
+    let second = replica.next_save(Heard::default(), || 9).unwrap();
     assert_eq!((second.base_version, second.save_id), (6, 9));
     assert_eq!(second.set, values(&[("a", "3"), ("c", "1")]));
     replica.saved(7);
@@ -67,10 +67,10 @@ fn a_save_is_sent_again_as_it_was() {
 fn a_value_changed_back_while_it_is_saved_is_a_change() {
     let mut replica = loaded();
     set(&mut replica, &[("a", "2")]);
-    replica.next_save(|| 7);
+    replica.next_save(Heard::default(), || 7);
     set(&mut replica, &[("a", "1")]);
     replica.saved(6);
-    assert_eq!(replica.next_save(|| 8).unwrap().set, values(&[("a", "1")]));
+    assert_eq!(replica.next_save(Heard::default(), || 8).unwrap().set, values(&[("a", "1")]));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn removals_are_sent_and_kept() {
     let mut replica = loaded();
     replica.update(Attributes::new(), vec!["b".to_owned()]);
     assert_eq!(replica.attributes(), values(&[("a", "1")]));
-    let save = replica.next_save(|| 7).unwrap();
+    let save = replica.next_save(Heard::default(), || 7).unwrap();
     assert_eq!((save.set.len(), save.removed), (0, vec!["b".to_owned()]));
     replica.saved(6);
     assert_eq!(replica.attributes(), values(&[("a", "1")]));
@@ -89,12 +89,12 @@ fn changes_of_other_attributes_are_merged() {
     let mut replica = loaded();
     let sequence = set(&mut replica, &[("a", "2")]);
     let generation = replica.generation();
-    replica.next_save(|| 7);
+    replica.next_save(Heard::default(), || 7);
     assert_eq!(replica.conflict(record(9, 90, &[("a", "1"), ("b", "5")])), Resolution::Merged);
     assert_eq!(replica.attributes(), values(&[("a", "2"), ("b", "5")]));
     assert!(!replica.has_dropped(generation), "the request that made the change goes on");
     assert_ne!(replica.generation(), generation, "one that read before does not write after");
-    let again = replica.next_save(|| 8).unwrap();
+    let again = replica.next_save(Heard::default(), || 8).unwrap();
     assert_eq!((again.base_version, again.save_id), (9, 8));
     replica.saved(10);
     assert!(replica.is_saved(sequence));
@@ -120,17 +120,17 @@ fn what_an_answer_has_told_overwrites() {
     assert_eq!(replica.conflict(record(9, 90, &[("a", "7")])), Resolution::Overwrites);
     assert_eq!(replica.attributes(), values(&[("a", "3")]));
     assert!(!replica.has_dropped(generation));
-    assert_eq!(replica.next_save(|| 8).unwrap().base_version, 9);
+    assert_eq!(replica.next_save(Heard::default(), || 8).unwrap().base_version, 9);
 }
 
 #[test]
 fn our_own_save_whose_answer_was_lost_is_no_conflict() {
     let mut replica = loaded();
     let sequence = set(&mut replica, &[("a", "2")]);
-    replica.next_save(|| 7);
+    replica.next_save(Heard::default(), || 7);
     set(&mut replica, &[("a", "3")]);
     assert_eq!(replica.conflict(record(6, 7, &[("a", "2"), ("b", "1")])), Resolution::Merged);
-    assert_eq!(replica.next_save(|| 8).unwrap().set, values(&[("a", "3")]));
+    assert_eq!(replica.next_save(Heard::default(), || 8).unwrap().set, values(&[("a", "3")]));
     replica.saved(7);
     assert!(!replica.is_dirty() && replica.is_saved(sequence));
 }
@@ -140,7 +140,7 @@ fn the_same_value_from_another_server_is_a_conflict() {
     let mut replica = loaded();
     let generation = replica.generation();
     set(&mut replica, &[("a", "2")]);
-    replica.next_save(|| 7);
+    replica.next_save(Heard::default(), || 7);
     assert_eq!(replica.conflict(record(6, 60, &[("a", "2"), ("b", "1")])), Resolution::Stale);
     assert!(replica.has_dropped(generation));
 }
@@ -159,7 +159,7 @@ fn a_session_that_is_gone_takes_its_changes_along() {
 fn save_all_sends_every_attribute() {
     let mut replica = loaded();
     replica.save_all();
-    let save = replica.next_save(|| 7).unwrap();
+    let save = replica.next_save(Heard::default(), || 7).unwrap();
     assert_eq!(save.set, values(&[("a", "1"), ("b", "1")]));
     replica.saved(6);
     assert!(!replica.is_dirty() && replica.is_saved(replica.sequence()));
@@ -195,12 +195,12 @@ proptest! {
             match step {
                 0 => replica.update(Attributes::from([(name, Bytes::from(vec![value]))]), Vec::new()),
                 1 => replica.update(Attributes::new(), vec![name]),
-                2 => sent = replica.next_save(|| 1),
+                2 => sent = replica.next_save(Heard::default(), || 1),
                 _ => deliver(&mut replica, &mut sent, &mut hub, &mut version),
             }
         }
         let seen = replica.attributes();
-        while let Some(save) = replica.next_save(|| 1) {
+        while let Some(save) = replica.next_save(Heard::default(), || 1) {
             sent = Some(save);
             deliver(&mut replica, &mut sent, &mut hub, &mut version);
         }

@@ -130,3 +130,39 @@ async fn an_event_during_the_load_is_not_overlooked() {
     b.count(&mut user.clone()).await.unwrap();
     assert_eq!(a.look(&mut user).await.unwrap(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_save_sent_again_does_not_make_an_outdated_copy_current() {
+    let (hub, a, b) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    // Done, but a does not know: it answers, and the save is still to be sent again.
+    hub.lose_an_answer();
+    let sent = hub.saves();
+    let guard = a.begin(&user);
+    write(&guard, "count", 2).await.unwrap();
+    drop(guard);
+    while hub.saves() == sent {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(b.count(&mut user).await.unwrap(), 3);
+    a.hears();
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(a.look(&mut user).await.unwrap(), 3, "not the 2 of the save that was sent again");
+    assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_sets_equal_values_is_one_that_reads() {
+    for always in [false, true] {
+        let (_, a, b) = pair(&config(|it| it.always_save_session = always));
+        let mut user = User::default();
+        a.count(&mut user).await.unwrap();
+        let guard = a.begin(&user);
+        assert_eq!(read(&guard, "count").await.unwrap(), 1);
+        write(&guard, "count", 1).await.unwrap();
+        a.is_cut_off();
+        b.count(&mut user).await.unwrap();
+        assert_eq!(guard.visit().finish().await, Err(SessionError::Stale), "always-save-session {always}");
+    }
+}

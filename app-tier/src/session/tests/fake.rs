@@ -19,9 +19,12 @@ pub(crate) struct FakeHub(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<String, SessionRecord>,
+    /// The last save of each owner, by session and owner, and the version that it made.
+    saved: HashMap<(String, String), (u64, u64)>,
     down: bool,
     lost_answers: u32,
     refuses: bool,
+    slow: Option<String>,
     moved: Vec<(String, String)>,
     loads: u32,
     saves: u32,
@@ -37,8 +40,13 @@ impl FakeHub {
         self.state().lost_answers += 1;
     }
 
-    pub(crate) fn refuse(&self) {
-        self.state().refuses = true;
+    /// Saves of this session are not answered.
+    pub(crate) fn stall(&self, id: &str) {
+        self.state().slow = Some(id.to_owned());
+    }
+
+    pub(crate) fn set_refusing(&self, refuses: bool) {
+        self.state().refuses = refuses;
     }
 
     pub(crate) fn record(&self, id: &str) -> Option<SessionRecord> {
@@ -52,7 +60,7 @@ impl FakeHub {
 
     /// It expired.
     pub(crate) fn expire(&self, id: &str) {
-        self.state().sessions.remove(id);
+        self.state().remove(id);
     }
 
     pub(crate) fn loads(&self) -> u32 {
@@ -87,7 +95,13 @@ impl SessionHub for FakeHub {
         Box::pin(async move {
             // An answer always takes another turn of the runtime, as a real one does.
             tokio::task::yield_now().await;
-            if self.state().down {
+            let stalled = match &write {
+                Write::Save(save) => {
+                    self.state().slow.as_deref() == save.key.as_ref().map(|key| key.id.as_str())
+                }
+                _ => false,
+            };
+            if stalled || self.state().down {
                 tokio::time::sleep(deadline).await;
                 return Err(unavailable(deadline));
             }
@@ -132,10 +146,11 @@ impl State {
                 None => Outcome::Missing(Missing {}),
             },
             Write::Remove(remove) => {
-                if let Some(record) = self.sessions.remove(&remove.key.unwrap().id) {
-                    self.moved.push((record.owner, record.key.unwrap().id));
+                if self.remove(&remove.key.unwrap().id) {
+                    Outcome::Version(0)
+                } else {
+                    Outcome::Missing(Missing {})
                 }
-                Outcome::Version(0)
             }
             Write::Claim(claim) => {
                 let Some(record) = self.sessions.get_mut(&claim.key.unwrap().id) else {
@@ -143,17 +158,29 @@ impl State {
                 };
                 let former = std::mem::replace(&mut record.owner, claim.owner);
                 let record = record.clone();
-                self.moved.push((former, record.key.clone().unwrap().id));
+                if former != record.owner {
+                    self.moved.push((former, record.key.clone().unwrap().id));
+                }
                 Outcome::Claimed(record)
             }
         }
     }
 
+    /// Tells the owner; false when there is none.
+    fn remove(&mut self, id: &str) -> bool {
+        let Some(record) = self.sessions.remove(id) else { return false };
+        self.saved.retain(|(session, _), _| session != id);
+        self.moved.push((record.owner, id.to_owned()));
+        true
+    }
+
     fn save(&mut self, save: SaveSession) -> Outcome {
         let key = save.key.unwrap();
         let found = self.sessions.get(&key.id);
-        if let Some(record) = found.filter(|record| record.save_id == save.save_id) {
-            return Outcome::Version(record.version);
+        let mark = (key.id.clone(), save.owner.clone());
+        match self.saved.get(&mark) {
+            Some((save_id, version)) if *save_id == save.save_id => return Outcome::Version(*version),
+            _ => {}
         }
         match found {
             None if save.base_version > 0 => return Outcome::Missing(Missing {}),
@@ -171,6 +198,7 @@ impl State {
         let former = std::mem::replace(&mut record.owner, save.owner.clone());
         record.key = Some(key.clone());
         let version = record.version;
+        self.saved.insert(mark, (save.save_id, version));
         if !former.is_empty() && former != save.owner {
             self.moved.push((former, key.id));
         }

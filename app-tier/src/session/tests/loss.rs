@@ -1,7 +1,7 @@
 //! The hub can't be reached, or its answers can't.
 
 use super::*;
-use common::config::OnHubLoss;
+use common::config::{OnHubLoss, SaveMode};
 
 #[tokio::test(start_paused = true)]
 async fn counting_goes_on_from_memory_and_the_hub_gets_the_final_value() {
@@ -115,7 +115,7 @@ async fn a_session_that_ended_during_the_loss_does_not_rise_again() {
 async fn a_refused_save_refuses_the_answer() {
     let (hub, a, _) = pair(&session_config());
     let mut user = User::default();
-    hub.refuse();
+    hub.set_refusing(true);
     assert_eq!(a.count(&mut user).await, Err(SessionError::Refused("too large".to_owned())));
 }
 
@@ -128,4 +128,131 @@ async fn a_login_needs_the_hub() {
     let guard = a.begin(&user);
     let changed = guard.visit().change_id(guard.session_id()).await;
     assert!(matches!(changed, Err(SessionError::HubLost(_))), "the old id would live on: {changed:?}");
+}
+
+/// a's copy has count 1, b has answered up to 5, and a has been told.
+async fn moved_away(a: &Server, b: &Server, user: &mut User) {
+    a.count(user).await.unwrap();
+    for count in 2..=5 {
+        assert_eq!(b.count(user).await.unwrap(), count);
+    }
+    a.hears();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_has_moved_away_is_not_served_during_the_loss() {
+    let (hub, a, b) = pair(&session_config());
+    let mut user = User::default();
+    moved_away(&a, &b, &mut user).await;
+    hub.set_down(true);
+    assert!(matches!(a.count(&mut user).await, Err(SessionError::HubLost(_))));
+    a.is_cut_off();
+    assert!(matches!(a.look(&mut user).await, Err(SessionError::HubLost(_))));
+    hub.set_down(false);
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(5));
+    a.link_is_current();
+    assert_eq!(a.count(&mut user).await.unwrap(), 6);
+    assert_eq!(a.sessions.stats().overwritten, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_copy_moves_away_during_the_loss_is_not_answered() {
+    for mode in [SaveMode::BeforeResponse, SaveMode::AfterRequest] {
+        let (hub, a, b) = pair(&config(|it| it.save_mode = mode));
+        let mut user = User::default();
+        a.count(&mut user).await.unwrap();
+        assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+        let guard = a.begin(&user);
+        write(&guard, "count", 2).await.unwrap();
+        for count in 2..=5 {
+            assert_eq!(b.count(&mut user).await.unwrap(), count);
+        }
+        assert_eq!(b.sessions.save_all(Duration::from_secs(60)).await, 0);
+        a.hears();
+        hub.set_down(true);
+        assert!(matches!(guard.visit().finish().await, Err(SessionError::HubLost(_))), "{mode:?}");
+        hub.set_down(false);
+        assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+        assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(5), "{mode:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_a_refused_save_has_rebased_is_served_during_the_loss() {
+    let (hub, a, b) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    assert_eq!(b.count(&mut user).await.unwrap(), 2);
+    // The event comes first, the refused save brings what it was about.
+    let guard = a.begin(&user);
+    write(&guard, "count", 2).await.unwrap();
+    a.hears();
+    assert_eq!(guard.visit().finish().await, Err(SessionError::Stale));
+    drop(guard);
+    hub.set_down(true);
+    assert_eq!(a.count(&mut user).await.unwrap(), 3);
+    hub.set_down(false);
+    assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
+    assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_session_does_not_make_others_unsafe() {
+    let (hub, a, _) = pair(&session_config());
+    let (mut slow, mut other) = (User::default(), User::default());
+    a.count(&mut slow).await.unwrap();
+    a.count(&mut other).await.unwrap();
+    hub.stall(slow.cookie.as_deref().unwrap());
+    assert_eq!(a.count(&mut slow).await.unwrap(), 2);
+    assert_eq!(a.sessions.stats().unsaved_answers, 1);
+    assert_eq!(a.count(&mut other).await.unwrap(), 2);
+    assert_eq!(
+        hub.value(other.cookie.as_deref().unwrap(), "count"),
+        Some(2),
+        "on the hub before it was answered"
+    );
+    assert_eq!(a.sessions.stats().unsaved_answers, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_the_next_change_is_saved_at_once() {
+    let (hub, a, _) = pair(&session_config());
+    let mut user = User::default();
+    a.count(&mut user).await.unwrap();
+    // One change is refused and dropped; another is kept, for an answer has told of it.
+    for unsaved_before in [false, true] {
+        if unsaved_before {
+            hub.set_down(true);
+            a.count(&mut user).await.unwrap();
+            hub.set_down(false);
+        }
+        hub.set_refusing(true);
+        assert!(matches!(a.count(&mut user).await, Err(SessionError::Refused(_))), "{unsaved_before}");
+        hub.set_refusing(false);
+        let began = tokio::time::Instant::now();
+        let count = a.count(&mut user).await.unwrap();
+        assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(count), "{unsaved_before}");
+        assert!(began.elapsed() < Duration::from_millis(100), "{unsaved_before}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_hub_is_lost_one_request_tries_at_a_time() {
+    let (hub, a, _) = pair(&session_config());
+    let mut users = vec![User::default(); 4];
+    for user in &mut users {
+        a.count(user).await.unwrap();
+    }
+    hub.set_down(true);
+    a.is_cut_off();
+    a.look(&mut users[0]).await.unwrap();
+    a.clock.advance(Duration::from_secs(6));
+    let looks = users.iter_mut().map(async |user| {
+        let began = tokio::time::Instant::now();
+        a.look(user).await.unwrap();
+        began.elapsed()
+    });
+    let waited = futures_util::future::join_all(looks).await;
+    assert_eq!(waited.iter().filter(|it| !it.is_zero()).count(), 1, "{waited:?}");
 }
