@@ -168,12 +168,13 @@ impl Sessions {
                     "session changed on another server: a request is refused"
                 );
             }
-            Resolution::Overwrites => {
-                count(&self.counters.overwritten);
+            Resolution::Superseded => {
+                count(&self.counters.superseded);
                 tracing::warn!(
                     app = self.app(),
                     version,
-                    "session changed on another server while the hub was lost: what was answered here is kept"
+                    "session changed on another server while this one could not reach the hub: the hub's values stand, \
+                     what was answered here without it is dropped"
                 );
             }
         }

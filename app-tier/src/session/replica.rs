@@ -64,10 +64,11 @@ pub(super) struct Save {
 pub(super) enum Resolution {
     /// They touch other attributes than the others' changes: kept, on the hub's version.
     Merged,
-    /// They were made on values that are no longer true, and no answer has told of them: dropped.
+    /// They were made on values that are no longer true: dropped, and a request that made one is refused.
     Stale,
-    /// They too, but answers have told of them: kept, they will overwrite.
-    Overwrites,
+    /// They too, but answers have told of all of them, while the hub could not be reached: dropped all the same. The hub has
+    /// acknowledged what it has, and it never acknowledged these.
+    Superseded,
 }
 
 impl Replica {
@@ -224,24 +225,25 @@ impl Replica {
         // An equal value alone does not say that our save arrived: they may have counted to the same number.
         let arrived = |change: &Change| ours.as_ref().is_some_and(|save| change.last <= save.upto);
         self.changes.retain(|_, change| !arrived(change));
-        let touched = |name: &String, change: &Change| {
-            let (their, base) = (theirs.get(name), self.base.get(name));
-            ours.is_none() && their != base && (their != change.value.as_ref() || !change.answered)
-        };
-        let torn: Vec<&Change> = self
+        let torn: Vec<String> = self
             .changes
             .iter()
-            .filter(|(name, change)| touched(name, change))
-            .map(|(_, change)| change)
+            .filter(|(name, change)| {
+                let (their, base) = (theirs.get(*name), self.base.get(*name));
+                ours.is_none() && their != base && (their != change.value.as_ref() || !change.answered)
+            })
+            .map(|(name, _)| name.clone())
             .collect();
         let resolution = if torn.is_empty() {
             Resolution::Merged
-        } else if torn.iter().all(|change| change.answered) {
-            Resolution::Overwrites
+        } else if self.changes.values().all(|change| change.answered) {
+            Resolution::Superseded
         } else {
             Resolution::Stale
         };
-        if resolution == Resolution::Stale {
+        if resolution != Resolution::Merged {
+            self.changes.retain(|name, _| !torn.contains(name));
+            // What a request has changed since, it changed after a look at values that are not true.
             self.drop_unanswered();
         }
         self.adopt(record);

@@ -61,7 +61,7 @@ pub(super) struct Counters {
     pub(super) saves: AtomicU64,
     pub(super) merged: AtomicU64,
     pub(super) stale: AtomicU64,
-    pub(super) overwritten: AtomicU64,
+    pub(super) superseded: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) unsaved_answers: AtomicU64,
 }
@@ -81,8 +81,8 @@ pub struct SessionStats {
     pub merged: u64,
     /// Conflicts in the same attribute, found before the answer: the answer was a 503.
     pub stale: u64,
-    /// Conflicts in the same attribute, found after an answer had told of it: this server's value was kept.
-    pub overwritten: u64,
+    /// Conflicts in the same attribute, found after an answer had told of it without the hub: the hub's value was kept.
+    pub superseded: u64,
     /// Sessions that were gone from the hub when their changes arrived there.
     pub lost: u64,
     /// Answers that left before their changes were on the hub, because it could not be reached (`on-hub-loss: serve`).
@@ -161,7 +161,7 @@ impl Sessions {
             saves: read(&self.counters.saves),
             merged: read(&self.counters.merged),
             stale: read(&self.counters.stale),
-            overwritten: read(&self.counters.overwritten),
+            superseded: read(&self.counters.superseded),
             lost: read(&self.counters.lost),
             unsaved_answers: read(&self.counters.unsaved_answers),
         }

@@ -111,16 +111,27 @@ fn a_change_of_the_same_attribute_drops_what_no_answer_has_told() {
 }
 
 #[test]
-fn what_an_answer_has_told_overwrites() {
+fn what_was_answered_without_the_hub_gives_way() {
+    let mut replica = loaded();
+    let generation = replica.generation();
+    let sequence = set(&mut replica, &[("a", "2"), ("c", "2")]);
+    replica.answered(sequence);
+    assert_eq!(replica.conflict(record(9, 90, &[("a", "7")])), Resolution::Superseded);
+    assert_eq!(replica.attributes(), values(&[("a", "7"), ("c", "2")]));
+    assert!(replica.has_dropped(generation));
+    assert_eq!(replica.next_save(Heard::default(), || 8).unwrap().base_version, 9);
+}
+
+#[test]
+fn a_request_that_looked_at_what_gives_way_is_refused() {
     let mut replica = loaded();
     let generation = replica.generation();
     let sequence = set(&mut replica, &[("a", "2")]);
     replica.answered(sequence);
-    set(&mut replica, &[("a", "3")]);
-    assert_eq!(replica.conflict(record(9, 90, &[("a", "7")])), Resolution::Overwrites);
-    assert_eq!(replica.attributes(), values(&[("a", "3")]));
-    assert!(!replica.has_dropped(generation));
-    assert_eq!(replica.next_save(Heard::default(), || 8).unwrap().base_version, 9);
+    set(&mut replica, &[("a", "3"), ("c", "3")]);
+    assert_eq!(replica.conflict(record(9, 90, &[("a", "7")])), Resolution::Stale);
+    assert_eq!(replica.attributes(), values(&[("a", "7")]));
+    assert!(replica.has_dropped(generation) && !replica.is_dirty());
 }
 
 #[test]
