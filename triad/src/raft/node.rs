@@ -115,9 +115,9 @@ impl Node {
     ) -> Result<Self, TriadError> {
         let names: Vec<String> = config.servers.iter().map(|(id, _)| id.to_string()).collect();
         let opened = tokio::task::spawn_blocking(move || {
-            let (log, new) =
+            let (log, age) =
                 Log::open(disks.log, SEGMENT_BYTES).map_err(|it| TriadError::Storage(it.to_string()))?;
-            let standing = Standing::open(disks.root, me, &names, new)
+            let standing = Standing::open(disks.root, me, &names, age)
                 .map_err(|it| TriadError::Storage(it.to_string()))?;
             let snapshots =
                 Snapshots::open(disks.snapshots).map_err(|it| TriadError::Storage(it.to_string()))?;
