@@ -109,6 +109,11 @@ impl Feed {
         self.lock().watchers.clear();
     }
 
+    /// Whether `server` watches.
+    pub(crate) fn is_watching(&self, server: &str) -> bool {
+        self.lock().watchers.iter().any(|it| it.server == server && !it.events.is_closed())
+    }
+
     /// How many watch.
     pub(crate) fn watchers(&self) -> usize {
         self.lock().watchers.len()

@@ -1,12 +1,20 @@
 //! What the services share, and what a leader does by itself: confirm itself to watchers, expire, and miss heartbeats.
 
 use crate::{
-    Caller, HubServerConfig, feed::Feed, heartbeats::Heartbeats, proposer::Proposer, raft::node::Node,
-    reader::Reader, refusal::Refusal, state::Reply, time::HubTime,
+    Caller, HubServerConfig,
+    feed::Feed,
+    heartbeats::Heartbeats,
+    probe::{self, Probes},
+    proposer::Proposer,
+    raft::node::Node,
+    reader::Reader,
+    refusal::Refusal,
+    state::Reply,
+    time::HubTime,
 };
 use common::{clock::Clock, id::ServerId};
 use futures_util::future::join_all;
-use proto::hub::v1::{Command, ExpireSessions, SetMemberState, command};
+use proto::hub::v1::{Command, ExpireSessions, MemberState, SetMemberState, command};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -35,6 +43,7 @@ pub(crate) struct Hub {
     node: Node,
     feed: Arc<Feed>,
     heartbeats: Heartbeats,
+    probes: Arc<Probes>,
     proposer: Proposer,
     reader: Reader,
     servers: Vec<ServerId>,
@@ -52,6 +61,7 @@ impl Hub {
             node,
             feed,
             heartbeats: Heartbeats::default(),
+            probes: Arc::default(),
             servers: config.servers.iter().map(|(id, _)| id.clone()).collect(),
             heartbeat_interval: config.heartbeat_interval,
             clock: config.clock.clone(),
@@ -69,6 +79,15 @@ impl Hub {
 
     pub(crate) fn heartbeats(&self) -> &Heartbeats {
         &self.heartbeats
+    }
+
+    pub(crate) fn probes(&self) -> &Arc<Probes> {
+        &self.probes
+    }
+
+    /// Whether one server's word is enough: of two, the other one may be what died.
+    pub(crate) fn is_small(&self) -> bool {
+        self.servers.len() <= 2
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -111,13 +130,14 @@ impl Hub {
             tracing::debug!(%caller, member = set.id, "only a hub server's word counts on another server");
             return false;
         }
-        let needed = if self.servers.len() <= 2 { 1 } else { 2 };
+        let needed = if self.is_small() { 1 } else { 2 };
         self.heartbeats.suspect(set, caller, needed, self.heartbeat_interval, self.now())
     }
 
     /// Runs until stopped.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut led_term = None;
+        let mut looked: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = self.node.changed_role(TICK) => {}
@@ -126,18 +146,35 @@ impl Hub {
             let position = self.node.position();
             let leads = position.is_leader.then_some(position.term);
             if leads != led_term {
-                led_term = leads;
+                (led_term, looked) = (leads, None);
                 self.feed.end();
                 if leads.is_some() {
                     self.heartbeats.restart(self.now());
                 }
             }
             if leads.is_some() {
+                let now = self.now();
+                if looked.is_none_or(|it| now.saturating_duration_since(it) >= self.heartbeat_interval) {
+                    looked = Some(now);
+                    self.look_for_the_dead();
+                }
                 self.lead().await;
             }
             self.node.tidy().await;
         }
         self.feed.end();
+    }
+
+    /// Dials the members whose watch would not tell of their end: all of them when a term begins.
+    fn look_for_the_dead(self: &Arc<Self>) {
+        let unwatched: Vec<String> = {
+            let applied = self.node.view().read();
+            let living = applied.state.members().iter().filter(|it| it.state() != MemberState::Down);
+            living.map(|it| it.id.clone()).filter(|it| !self.feed.is_watching(it)).collect()
+        };
+        for id in &unwatched {
+            probe::suspect(self, id);
+        }
     }
 
     /// Tells watchers that this server leads, while a majority says so; apart from its other duties, which may wait for the

@@ -5,6 +5,7 @@ mod disk;
 mod feed;
 mod heartbeats;
 mod hub;
+mod probe;
 mod proposer;
 mod raft;
 mod reader;

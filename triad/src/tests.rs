@@ -1,6 +1,7 @@
 //! Whole hubs of one to three servers in one process, on real cluster ports and disks.
 
 mod clocks;
+mod deaths;
 mod faults;
 mod founding;
 mod harness;

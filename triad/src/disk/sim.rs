@@ -4,6 +4,7 @@ use super::{Disk, DiskFile};
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     sync::{Arc, Mutex},
 };
 
@@ -13,6 +14,22 @@ type Names = BTreeMap<String, Arc<Mutex<Content>>>;
 struct Content {
     data: Vec<u8>,
     synced: Vec<u8>,
+    /// What a sync would write. A sync that fails forgets it, as Linux does: the pages count as clean ("fsyncgate").
+    dirty: Vec<Range<usize>>,
+}
+
+impl Content {
+    fn of(data: Vec<u8>) -> Self {
+        Self { synced: data.clone(), data, dirty: Vec::new() }
+    }
+
+    fn sync(&mut self) {
+        self.synced.resize(self.data.len(), 0);
+        for range in self.dirty.drain(..) {
+            let range = range.start.min(self.data.len())..range.end.min(self.data.len());
+            self.synced[range.clone()].copy_from_slice(&self.data[range]);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -33,17 +50,23 @@ impl SimDisk {
         self.0.lock().unwrap().left = Some(count);
     }
 
+    /// The disk as the next process finds it: nothing is lost, all works again, and what a failed sync forgot stays forgotten.
+    pub(crate) fn reopen(&self) -> Self {
+        self.fail_after(u64::MAX);
+        self.clone()
+    }
+
     /// The disk after a crash. Of each file's unsynced end, `keep` of 256 parts are found.
     pub(crate) fn crash(&self, keep: u8) -> Self {
         let inner = self.0.lock().unwrap();
         let survived = |content: &Arc<Mutex<Content>>| {
-            let Content { data, synced } = content.lock().unwrap().clone();
+            let Content { data, synced, .. } = content.lock().unwrap().clone();
             let mut found = synced;
             if data.len() > found.len() && data.starts_with(&found) {
                 let unsynced = &data[found.len()..];
                 found.extend_from_slice(&unsynced[..unsynced.len() * usize::from(keep) / 256]);
             }
-            Arc::new(Mutex::new(Content { data: found.clone(), synced: found }))
+            Arc::new(Mutex::new(Content::of(found)))
         };
         let names: Names = inner.durable.iter().map(|(name, it)| (name.clone(), survived(it))).collect();
         Self(Arc::new(Mutex::new(Inner { durable: names.clone(), names, left: None })))
@@ -54,7 +77,7 @@ impl SimDisk {
         let inner = self.0.lock().unwrap();
         let mut content = inner.names[name].lock().unwrap();
         edit(&mut content.data);
-        content.synced = content.data.clone();
+        *content = Content::of(std::mem::take(&mut content.data));
     }
 
     fn operation(&self) -> io::Result<()> {
@@ -122,9 +145,12 @@ impl DiskFile for SimFile {
         let allowed = self.disk.operation();
         let written = if allowed.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         let offset = usize::try_from(offset).unwrap();
-        let data = &mut self.content.lock().unwrap().data;
-        data.resize(data.len().max(offset + written.len()), 0);
-        data[offset..offset + written.len()].copy_from_slice(written);
+        let mut content = self.content.lock().unwrap();
+        let range = offset..offset + written.len();
+        let length = content.data.len().max(range.end);
+        content.data.resize(length, 0);
+        content.data[range.clone()].copy_from_slice(written);
+        content.dirty.push(range);
         allowed
     }
 
@@ -147,9 +173,12 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.operation()?;
+        let allowed = self.disk.operation();
         let mut content = self.content.lock().unwrap();
-        content.synced = content.data.clone();
-        Ok(())
+        match allowed {
+            Ok(()) => content.sync(),
+            Err(_) => content.dirty.clear(),
+        }
+        allowed
     }
 }

@@ -9,7 +9,11 @@
 //!
 //! docs/decisions/0004-hub-founding.md has the reasons.
 
-use super::{Entry, LogId, Raft, Vote, log::Log, network::Peers};
+use super::{
+    Entry, LogId, Raft, Vote,
+    log::{Log, LogAge},
+    network::Peers,
+};
 use crate::disk::{Disk, write_whole};
 use futures_util::future::join_all;
 use openraft::{
@@ -92,15 +96,16 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Reads or makes the identity; `new_log` says that the log was just made.
+    /// Reads or makes the identity. The log is made first: one that holds nothing may be what a first start that was
+    /// interrupted has left.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         me: u64,
         servers: &[String],
-        new_log: bool,
+        log: LogAge,
     ) -> Result<Self, IdentityError> {
         let identity = if disk.list()?.iter().any(|it| it == FILE) {
-            if new_log {
+            if log == LogAge::New {
                 return Err(IdentityError::NoLog);
             }
             let bytes = crate::disk::read_whole(&*disk.open(FILE)?)?;
@@ -108,7 +113,7 @@ impl Standing {
                 HubIdentity::decode(&bytes[..]).map_err(|it| IdentityError::Damaged(it.to_string()))?;
             check(&identity, me, servers)?;
             identity
-        } else if new_log {
+        } else if log != LogAge::Used {
             let identity = HubIdentity {
                 format: FORMAT,
                 incarnation: rand::random(),

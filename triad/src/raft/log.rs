@@ -37,6 +37,17 @@ pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
 /// A reply to a request for many entries holds about so many bytes at most, so that it fits a message.
 const READ_BYTES: usize = 8 << 20;
 
+/// What the log's folder held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogAge {
+    /// No log.
+    New,
+    /// A log that nothing was ever written to.
+    Empty,
+    /// A log.
+    Used,
+}
+
 /// The log. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
@@ -47,12 +58,16 @@ pub(crate) struct Log {
 
 impl Log {
     /// Opens or makes the log in a folder and starts its writer, which begins a new segment after about `segment_bytes`.
-    /// The flag says that there was no log.
     ///
     /// # Errors
     /// See [`LogError`]: damage is refused, an unfinished last write is cut.
-    pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Self, bool), LogError> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Self, LogAge), LogError> {
         let recovered = recover::recover(&*disk)?;
+        let age = match recovered.new {
+            true => LogAge::New,
+            false if recovered.index.is_pristine() => LogAge::Empty,
+            false => LogAge::Used,
+        };
         let (writes, queue) = mpsc::channel(QUEUE);
         let (failure, failed) = watch::channel(None);
         let index = Arc::new(Mutex::new(recovered.index));
@@ -61,7 +76,7 @@ impl Log {
             .name("hub-log".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(LogError::Io)?;
-        Ok((Self { index, writes, failed }, recovered.new))
+        Ok((Self { index, writes, failed }, age))
     }
 
     /// Resolves to what broke when the log can't be written any more.

@@ -90,6 +90,21 @@ impl Peers {
         }
     }
 
+    /// Asks a server to dial a member.
+    pub(crate) async fn dial_member(
+        &self,
+        to: u64,
+        member: wire::DialMember,
+        within: Duration,
+    ) -> Result<wire::DialedMember, Status> {
+        let peer = self.peer(to).ok_or_else(|| Status::not_found(format!("the hub has no server {to}")))?;
+        let mut client = RaftClient::new(peer.control.clone());
+        match timeout(within, client.dial(member)).await {
+            Ok(answered) => Ok(answered?.into_inner()),
+            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {within:?}"))),
+        }
+    }
+
     fn peer(&self, to: u64) -> Option<&Peer> {
         self.0.get(usize::try_from(to).ok()?)
     }

@@ -18,6 +18,7 @@ use crate::{
     state::Reply,
 };
 use common::clock::Clock;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use openraft::{
     Instant, LinearizerOption, ServerState,
     async_runtime::WatchReceiver,
@@ -25,6 +26,7 @@ use openraft::{
     impls::OneshotResponder,
     raft::ClientWriteResult,
 };
+use proto::hub::v1::DialMember;
 use std::{
     path::Path,
     sync::{
@@ -113,9 +115,9 @@ impl Node {
     ) -> Result<Self, TriadError> {
         let names: Vec<String> = config.servers.iter().map(|(id, _)| id.to_string()).collect();
         let opened = tokio::task::spawn_blocking(move || {
-            let (log, new) =
+            let (log, age) =
                 Log::open(disks.log, SEGMENT_BYTES).map_err(|it| TriadError::Storage(it.to_string()))?;
-            let standing = Standing::open(disks.root, me, &names, new)
+            let standing = Standing::open(disks.root, me, &names, age)
                 .map_err(|it| TriadError::Storage(it.to_string()))?;
             let snapshots =
                 Snapshots::open(disks.snapshots).map_err(|it| TriadError::Storage(it.to_string()))?;
@@ -151,7 +153,7 @@ impl Node {
     /// What the other hub servers call.
     pub(crate) fn service(&self) -> RaftService {
         let (raft, snapshots) = (self.raft.clone(), self.snapshots.clone());
-        RaftService::new(raft, snapshots, self.standing.clone(), self.clock.clone())
+        RaftService::new(raft, snapshots, self.standing.clone(), self.clock.clone(), self.view.clone())
     }
 
     /// This server's place in the hub.
@@ -163,6 +165,22 @@ impl Node {
     pub(crate) async fn ask_clock(&self, node: u64, within: Duration) -> Option<u64> {
         let answer = self.peers.hello(node, self.standing.greeting(), within).await.ok()?;
         Some(answer.unix_ms).filter(|it| *it > 0)
+    }
+
+    /// Whether a member refuses the connection of at least one other hub server, as far as they answer in time.
+    pub(crate) async fn ask_dial(&self, id: &str, started_ms: u64, within: Duration) -> bool {
+        let others = (0..self.servers).filter(|it| *it != self.me);
+        let asked = others.map(|node| {
+            let member = DialMember { id: id.to_owned(), started_ms };
+            Box::pin(async move { self.peers.dial_member(node, member, within).await })
+        });
+        let mut answers: FuturesUnordered<_> = asked.collect();
+        while let Some(answer) = answers.next().await {
+            if answer.is_ok_and(|it| it.refused) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The state, for reading.

@@ -4,8 +4,10 @@ use super::{
     Raft, SnapshotMeta, Types,
     bootstrap::Standing,
     codec::{self, CodecError},
+    machine::View,
     snapshots::Snapshots,
 };
+use crate::probe;
 use common::clock::Clock;
 use futures_util::{Stream, StreamExt};
 use openraft::{
@@ -30,6 +32,7 @@ pub(crate) struct RaftService {
     snapshots: Snapshots,
     standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
+    view: View,
 }
 
 impl RaftService {
@@ -38,8 +41,9 @@ impl RaftService {
         snapshots: Snapshots,
         standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
+        view: View,
     ) -> Self {
-        Self { raft, snapshots, standing, clock }
+        Self { raft, snapshots, standing, clock, view }
     }
 
     fn refuse_without_data(&self) -> Result<(), Status> {
@@ -186,6 +190,21 @@ impl wire::raft_server::Raft for RaftService {
             Err(why) => wire::TransferLeaderReply { accepted: false, why_not: why.to_string() },
         };
         Ok(Response::new(reply))
+    }
+
+    async fn dial(&self, request: Request<wire::DialMember>) -> Result<Response<wire::DialedMember>, Status> {
+        let asked = request.into_inner();
+        // The address is this server's own knowledge: nobody makes it dial anything else.
+        let address = {
+            let applied = self.view.read();
+            let member = applied.state.members().get(&asked.id);
+            member.filter(|it| it.started_ms == asked.started_ms).map(|it| it.address.clone())
+        };
+        let refused = match address {
+            Some(address) => probe::is_refused(&address).await,
+            None => false,
+        };
+        Ok(Response::new(wire::DialedMember { refused }))
     }
 
     async fn hello(&self, request: Request<wire::HubHello>) -> Result<Response<wire::HubHelloReply>, Status> {

@@ -89,6 +89,8 @@ impl Snapshots {
                 _ => disk.remove(&name)?,
             }
         }
+        // The newest one's name may be in memory only, after a process that was killed.
+        disk.sync()?;
         let current = match newest {
             None => None,
             Some((_, name)) => {

@@ -2,7 +2,7 @@
 
 use super::{
     Types,
-    log::{Log, SEGMENT_BYTES},
+    log::{Log, LogAge, SEGMENT_BYTES},
     machine::{Machine, View},
     snapshots::Snapshots,
 };
@@ -19,8 +19,8 @@ impl StoreBuilder<Types, Log, Machine, tempfile::TempDir> for Builder {
     async fn build(&self) -> Result<(tempfile::TempDir, Log, Machine), StorageError<Types>> {
         let folder = tempfile::tempdir().unwrap();
         let disk = |name: &str| Arc::new(Folder::open(&folder.path().join(name)).unwrap());
-        let (log, new) = Log::open(disk("log"), SEGMENT_BYTES).unwrap();
-        assert!(new);
+        let (log, age) = Log::open(disk("log"), SEGMENT_BYTES).unwrap();
+        assert_eq!(age, LogAge::New);
         let snapshots = Snapshots::open(disk("snapshots")).unwrap();
         let machine = Machine::new(View::default(), Arc::new(Feed::default()), snapshots);
         Ok((folder, log, machine))

@@ -1,11 +1,15 @@
 //! `watch.proto`'s service.
 
 use super::input;
-use crate::hub::Hub;
-use futures_util::StreamExt;
+use crate::{hub::Hub, probe};
 use proto::hub::v1::{Event, WatchEvents, watch_server::Watch};
-use std::{pin::Pin, sync::Arc};
-use tokio_stream::{Stream, wrappers::ReceiverStream};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 /// Watchers at once: every server of a cluster has one.
@@ -34,6 +38,29 @@ impl Watch for WatchService {
         });
         // A change of leader since the confirmation has ended all watches but this one.
         self.0.must_lead()?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(events).map(Ok))))
+        Ok(Response::new(Box::pin(Watching { hub: self.0.clone(), server: watch.server, events })))
+    }
+}
+
+/// A watcher's stream. Its end without the leader's doing may be the watcher's end: a killed process closes its connections.
+struct Watching {
+    hub: Arc<Hub>,
+    server: String,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Stream for Watching {
+    type Item = Result<Event, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_recv(cx).map(|it| it.map(Ok))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            probe::suspect(&self.hub, &self.server);
+        }
     }
 }

@@ -53,3 +53,19 @@ async fn the_other_founders_go_on_when_the_first_one_has_died() {
     hub.kill(1).await;
     assert_eq!(hub.write(save("s", 1, 2, "two")).await, Outcome::Version(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_was_interrupted_is_done_again() {
+    let mut hub = TestHub::new(1);
+    // The log was made, the identity not yet.
+    let disks = Disks::open(&hub.data(0)).unwrap();
+    drop(crate::raft::log::Log::open(disks.log, 1 << 20).unwrap());
+    assert!(!hub.data(0).join("hub/identity").exists());
+    hub.start_all().await;
+    assert_eq!(hub.write(save("s", 0, 1, "one")).await, Outcome::Version(1));
+    hub.stop(0).await;
+    // A log that holds something is another matter.
+    std::fs::remove_file(hub.data(0).join("hub/identity")).unwrap();
+    let refused = hub.try_start(0).await.unwrap_err().to_string();
+    assert!(refused.contains("a log but no identity"), "{refused}");
+}

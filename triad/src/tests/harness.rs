@@ -249,11 +249,16 @@ impl TestHub {
         self.retry(async |at| Ok(self.sessions(at).load(load.clone()).await?.into_inner().session)).await
     }
 
+    /// Registers a member whose cluster port is there.
     pub(super) async fn register(&self, id: &str, started_ms: u64) -> Vec<Member> {
+        self.register_at(id, started_ms, &self.names[0].1).await
+    }
+
+    pub(super) async fn register_at(&self, id: &str, started_ms: u64, address: &str) -> Vec<Member> {
         let member = Member {
             id: id.into(),
             cluster: "app".into(),
-            address: "h:1".into(),
+            address: address.into(),
             started_ms,
             ..Member::default()
         };

@@ -65,6 +65,11 @@ impl Index {
         self.slots.back().map(|it| it.id).or(self.purged)
     }
 
+    /// Whether it knows of nothing, not even a vote.
+    pub(super) fn is_pristine(&self) -> bool {
+        self.last().is_none() && self.vote.is_none() && self.committed.is_none()
+    }
+
     fn place_of(&self, index: u64) -> Option<usize> {
         let first = self.slots.front()?.id.index;
         usize::try_from(index.checked_sub(first)?).ok().filter(|&it| it < self.slots.len())

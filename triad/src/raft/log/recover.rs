@@ -102,7 +102,7 @@ impl Replay {
         let file = disk.open(&name)?;
         let bytes = Bytes::from(read_whole(&*file)?);
         let damaged = |offset: usize, cause: String| LogError::Damaged { file: name.clone(), offset, cause };
-        let (mut offset, mut greatest) = (0, None);
+        let (mut offset, mut greatest, mut last_group) = (0, None, 0);
         let torn = loop {
             match frame::read(&bytes, offset) {
                 Ok(Some(record)) => {
@@ -119,6 +119,9 @@ impl Replay {
                     } else {
                         let index = self.record(&record, place).map_err(|cause| damaged(offset, cause))?;
                         greatest = greatest.max(index);
+                        if record.kind == kind::GROUP {
+                            last_group = offset;
+                        }
                     }
                     offset = record.end;
                 }
@@ -139,8 +142,13 @@ impl Replay {
         }
         if newest {
             file.truncate(offset as u64)?;
-            // What a killed process wrote may still be in memory only.
+            // What a killed process wrote may still be in memory only. If its sync failed, the system may believe that these
+            // pages are on disk and not write them again, whatever is synced: so they are made new. All groups before the
+            // last one were synced without an error.
+            file.write_at(last_group as u64, &bytes[last_group..offset])?;
             file.sync()?;
+            // Nor need the file's own name be.
+            disk.sync()?;
         }
         self.segments.push(Segment { number, file, length: offset as u64, greatest });
         Ok(())

@@ -334,6 +334,42 @@ async fn after_a_failed_write_nothing_is_acknowledged_any_more() {
 }
 
 #[tokio::test]
+async fn what_is_found_after_a_failed_sync_is_written_again() {
+    for operation in 0..4 {
+        let disk = SimDisk::default();
+        let mut log = filled_open(&disk, 3).await;
+        // The write succeeds, the sync fails: the pages are in memory, and count as written.
+        disk.fail_after(1);
+        let failed = append(&mut log, vec![entry(1, 3, 100)]).await.unwrap().await.unwrap();
+        assert!(failed.is_err());
+        // The next start may fail in its turn.
+        let disk = disk.reopen();
+        disk.fail_after(operation);
+        assert!(open(&disk).is_err());
+        let disk = disk.reopen();
+        let mut log = open(&disk).unwrap();
+        let found = Model::of(&mut log).await;
+        assert_eq!(found.last(), Some(id(1, 3)));
+        // What it found, it may have told others of.
+        let mut log = open(&disk.crash(0)).unwrap();
+        assert_eq!(Model::of(&mut log).await, found, "after a failure at operation {operation}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_name_was_not_synced_is_made_to_stay() {
+    let disk = SimDisk::default();
+    // Creates, writes and syncs the first segment; then the folder's sync fails.
+    disk.fail_after(3);
+    assert!(open(&disk).is_err());
+    let disk = disk.reopen();
+    let log = filled_open(&disk, 2).await;
+    drop(log);
+    let mut log = open(&disk.crash(0)).unwrap();
+    assert_eq!(Model::of(&mut log).await.last(), Some(id(1, 1)));
+}
+
+#[tokio::test]
 async fn a_limited_read_holds_at_least_one_entry_and_reads_fall_back_to_the_disk() {
     let disk = SimDisk::default();
     let mut log = open(&disk).unwrap();
