@@ -79,7 +79,7 @@ async fn the_leader_is_killed_under_load_and_no_acknowledged_write_is_lost() {
     }
     progress(&saved, 500).await;
     let leader = hub.leader(PATIENCE).await.unwrap().to_string();
-    cluster.kill(&leader);
+    cluster.kill(&leader).await;
     progress(&saved, 500).await;
     cluster.start_one(&leader).await;
     progress(&saved, 500).await;
@@ -105,11 +105,11 @@ async fn a_follower_whose_data_was_deleted_catches_up() {
     let leader = hub.leader(PATIENCE).await.unwrap().to_string();
     let apps = cluster.configuration.app_servers();
     let [follower, other] = apps.iter().filter(|id| **id != leader).collect::<Vec<_>>()[..] else { panic!() };
-    cluster.kill(follower);
+    cluster.kill(follower).await;
     std::fs::remove_dir_all(cluster.folder().join("data").join(follower).join("hub")).unwrap();
     cluster.start_one(follower).await;
     // With the other follower gone, a write needs the one that lost its data: it has caught up when one is acknowledged.
-    cluster.kill(other);
+    cluster.kill(other).await;
     hub.write(save("aaAfter", 0, "1".into()), PATIENCE).await.unwrap();
     for n in 0..50 {
         let record = hub.load(key(&format!("aaSession{n}")), PATIENCE).await.unwrap();

@@ -104,7 +104,7 @@ async fn a_server_that_dies_in_the_middle_of_a_body_breaks_it_visibly() {
         let request = Request::get(&path).header(HOST, &web).body(Full::<Bytes>::default()).unwrap();
         let mut body = connection.send_request(request).await.unwrap().into_body();
         assert!(body.frame().await.unwrap().is_ok());
-        cluster.kill("app-a");
+        cluster.kill("app-a").await;
         let rest = async {
             loop {
                 match body.frame().await {

@@ -117,9 +117,20 @@ impl Cluster {
         assert!(former.is_none(), "{id} runs already");
     }
 
-    /// `kill -9`.
-    pub(crate) fn kill(&mut self, id: &str) {
-        self.processes.remove(id).unwrap_or_else(|| panic!("{id} does not run")).kill();
+    /// `kill -9`: dead, its sockets and locks released, when this returns.
+    pub(crate) async fn kill(&mut self, id: &str) {
+        self.kill_all(&[id.to_owned()]).await;
+    }
+
+    /// `kill -9` for all of them at once.
+    pub(crate) async fn kill_all(&mut self, ids: &[String]) {
+        for id in ids {
+            self.process(id).kill();
+        }
+        for id in ids {
+            self.process_mut(id).ended().await;
+            self.processes.remove(id);
+        }
     }
 
     /// SIGTERM, and its exit status.

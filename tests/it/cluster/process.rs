@@ -74,9 +74,9 @@ impl Process {
         }
     }
 
-    pub(crate) fn kill(mut self) {
+    /// `kill -9`; the caller awaits the end with [`Self::ended`] before it starts the server again.
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
-        let _ = self.child.start_kill();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
