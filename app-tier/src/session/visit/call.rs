@@ -105,8 +105,7 @@ impl Visit {
     ) -> Result<(), SessionError> {
         let Some(entry) = self.opened(state, true).await? else { return Err(SessionError::Stale) };
         let mut held = entry.state();
-        let grown =
-            held.replica.size() + set.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let grown = held.replica.size_after(&set, &removed);
         if grown > SESSION_MAX {
             return Err(SessionError::TooLarge {
                 what: "the session".to_owned(),
@@ -123,6 +122,8 @@ impl Visit {
         if held.replica.is_dirty() {
             state.changed = Some(held.replica.sequence());
         }
+        drop(held);
+        self.sessions.weigh(&entry);
         state.renamed |= self.cookie.as_ref() != Some(&entry.id);
         Ok(())
     }
