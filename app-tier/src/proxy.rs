@@ -3,6 +3,7 @@
 mod answer;
 mod backend;
 mod headers;
+mod progress;
 mod target;
 
 pub(crate) use answer::Pause;

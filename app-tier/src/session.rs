@@ -6,6 +6,7 @@
 
 mod cookie;
 mod entry;
+mod held;
 mod hub;
 mod link;
 mod open;
@@ -17,7 +18,7 @@ mod visit;
 pub(crate) use hub::SessionHub;
 pub(crate) use link::Link;
 pub use store::SessionStats;
-pub(crate) use store::{Sessions, SessionsConfig};
+pub(crate) use store::{MEMORY_MAX, Sessions, SessionsConfig};
 pub(crate) use visit::Visit;
 
 #[cfg(test)]
@@ -35,15 +36,20 @@ pub(crate) enum SessionError {
     /// The hub will not have this session.
     #[error("the hub refused the session: {0}")]
     Refused(String),
-    /// `session-max` sessions have changes that the hub does not have yet.
+    /// Memory is full of sessions that have changes that the hub does not have yet, or are in use.
     #[error(
-        "no room for another session: {held} are held, and those have unsaved changes or are in use (session-max {max})"
+        "no room for another session: {held} are held (session-max {max}) with {bytes} bytes (at most {max_bytes}), and those have \
+         unsaved changes or are in use"
     )]
     Full {
         /// Sessions in memory.
         held: usize,
         /// The limit.
         max: usize,
+        /// Bytes of their attributes.
+        bytes: usize,
+        /// The limit.
+        max_bytes: usize,
     },
     /// An attribute or the session is too large.
     #[error("{what} has {size} bytes; at most {max}")]

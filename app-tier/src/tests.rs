@@ -216,3 +216,11 @@ async fn stop_lets_requests_end() {
     assert_eq!(slow.await.unwrap(), (200, "slow\n".to_owned()));
     assert_eq!(tier.pids(), [0; 0]);
 }
+
+#[tokio::test]
+async fn an_app_that_goes_into_the_background_is_told_so() {
+    let tier = start("daemon", HEALTH).unwrap();
+    let error = tier.tier.ready(LIMIT).await.unwrap_err().to_string();
+    assert!(error.contains("the app must stay in the foreground"), "{error}");
+    tier.tier.stop().await;
+}

@@ -8,7 +8,7 @@ use crate::{
     process::{Launch, PidFile, Processes, RunDir},
     process_app::ProcessApp,
     serve::Front,
-    session::{Link, SessionHub, SessionStats, Sessions, SessionsConfig},
+    session::{Link, MEMORY_MAX, SessionHub, SessionStats, Sessions, SessionsConfig},
     spec::{self, Spec},
     static_files::StaticFiles,
 };
@@ -283,6 +283,7 @@ impl<'a> Starting<'a> {
             index: self.server.index,
             cookie_name: self.cluster.session_cookie.clone(),
             session: plan.web_app.session_with(&plan.spec.session),
+            memory_max: MEMORY_MAX,
         };
         let hub = self.config.hub.clone().map(|hub| Arc::new(hub) as Arc<dyn SessionHub>);
         let sessions = Sessions::new(sessions, hub, self.link.clone(), self.config.clock.clone());

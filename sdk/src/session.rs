@@ -200,21 +200,21 @@ impl Session {
         Ok(state.loaded.get_or_insert_default())
     }
 
-    /// Sends the changes, if there are any.
+    /// Sends the changes, if there are any. They stay changes until they have arrived.
     async fn send(&self, state: &mut State) -> Result<bool, SessionError> {
         if state.set.is_empty() && state.removed.is_empty() {
             return Ok(false);
         }
-        let set = std::mem::take(&mut state.set);
-        let removed: Vec<String> = std::mem::take(&mut state.removed).into_iter().collect();
-        if let Some(loaded) = &mut state.loaded {
-            loaded.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
-            loaded.retain(|name, _| !removed.contains(name));
-        }
+        let (set, removed) = (state.set.clone(), state.removed.iter().cloned().collect());
         match &self.inner.store {
             Store::Remote(remote) => remote.update(&state.call, set, removed).await?,
             Store::Memory(memory) => memory.update(&state.call.session, set, removed),
             Store::Nowhere => return Err(SessionError::NoSession),
+        }
+        let (set, removed) = (std::mem::take(&mut state.set), std::mem::take(&mut state.removed));
+        if let Some(loaded) = &mut state.loaded {
+            loaded.extend(set);
+            loaded.retain(|name, _| !removed.contains(name));
         }
         Ok(true)
     }
@@ -229,5 +229,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
         parts.extensions.get::<Self>().cloned().ok_or(SessionError::NoLayer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_is_still_a_change() {
+        let call = Call { request: String::new(), session: String::new() };
+        let session = Session::new(Store::Nowhere, call);
+        session.set("cart", &[1, 2]).await.unwrap();
+        assert!(matches!(session.change_id().await, Err(SessionError::NoSession)));
+        assert_eq!(session.get::<Vec<u32>>("cart").await.unwrap(), Some(vec![1, 2]));
+        assert!(matches!(session.finish().await, Err(SessionError::NoSession)), "and is not lost in silence");
     }
 }

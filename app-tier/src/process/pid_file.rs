@@ -2,7 +2,7 @@
 //! them before it starts new ones.
 
 use crate::error::AppTierError;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -28,6 +28,18 @@ impl PidFile {
             if start_time(pid) == Some(started) {
                 tracing::warn!(pid, "ending an app process that a killed server left behind");
                 kill_group(pid, Signal::KILL);
+                continue;
+            }
+            for worker in workers(pid, started) {
+                tracing::warn!(
+                    pid = worker,
+                    leader = pid,
+                    "ending a worker of an app that a killed server left behind"
+                );
+                if let Some(worker) = Pid::from_raw(worker) {
+                    // It may have ended by itself: that is what was wanted.
+                    let _ = kill_process(worker, Signal::KILL);
+                }
             }
         }
         let file = Self { path, running: Mutex::default() };
@@ -80,12 +92,41 @@ fn read(path: &Path) -> Vec<(i32, u64)> {
     text.lines().filter_map(line).collect()
 }
 
-/// When a process started, in ticks since boot: field 22 of `/proc/<pid>/stat`, counted after the name, which may hold
-/// anything in its parentheses (proc(5)).
+/// What the group `leader` still holds of the app whose process with this id began at `started` and is gone. Ids are given anew: a
+/// process counts only if it began later and has an app's environment.
+fn workers(leader: i32, started: u64) -> Vec<i32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = processes.flatten().filter_map(|process| process.file_name().to_str()?.parse().ok());
+    ids.filter(|pid| {
+        stat(*pid).is_some_and(|stat| stat.group == leader && stat.started >= started) && is_of_an_app(*pid)
+    })
+    .collect()
+}
+
+/// Whether the process was started with an app's environment, by this server or by another.
+fn is_of_an_app(pid: i32) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"COPAL_TOKEN="))
+}
+
 fn start_time(pid: i32) -> Option<u64> {
+    stat(pid).map(|stat| stat.started)
+}
+
+/// What the kernel says of a process.
+struct Stat {
+    group: i32,
+    /// In ticks since boot.
+    started: u64,
+}
+
+/// Fields 5 and 22 of `/proc/<pid>/stat`, counted after the name, which may hold anything in its parentheses (proc(5)).
+fn stat(pid: i32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_ascii_whitespace();
+    let group = fields.nth(2)?.parse().ok()?;
+    Some(Stat { group, started: fields.nth(16)?.parse().ok()? })
 }
 
 /// Signals a process and all that it started and that stayed in its group.
@@ -99,7 +140,12 @@ pub(super) fn kill_group(pid: i32, signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{os::unix::process::CommandExt, process::Command};
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::CommandExt,
+        process::{Command, Stdio},
+        time::{Duration, Instant},
+    };
 
     #[test]
     fn ends_what_a_killed_server_left_and_nothing_else() {
@@ -126,6 +172,53 @@ mod tests {
         assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
         foreign.kill().unwrap();
         foreign.wait().unwrap();
+    }
+
+    /// A leader that starts a worker and ends; returns the leader's id and start, and the worker's id.
+    fn orphaned(environment: &[(&str, &str)]) -> (i32, u64, i32) {
+        let mut leader = Command::new("sh")
+            .args(["-c", "sleep 60 >/dev/null & echo $!; read end"])
+            .env_remove("COPAL_TOKEN")
+            .envs(environment.iter().copied())
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(leader.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid = i32::try_from(leader.id()).unwrap();
+        let started = start_time(pid).unwrap();
+        drop(leader.stdin.take());
+        leader.wait().unwrap();
+        (pid, started, line.trim().parse().unwrap())
+    }
+
+    /// Whether it runs: an orphan that was killed may stay as a zombie, where nobody waits for it.
+    fn runs(pid: i32) -> bool {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        status.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+    }
+
+    #[test]
+    fn workers_of_a_leader_that_is_gone_are_ended_and_no_others() {
+        let data = tempfile::tempdir().unwrap();
+        let left = orphaned(&[("COPAL_TOKEN", "x")]);
+        let foreign = orphaned(&[]);
+        let later = orphaned(&[("COPAL_TOKEN", "x")]);
+        let lines = [(left.0, left.1), (foreign.0, foreign.1), (later.0, u64::MAX)];
+        let text: String = lines.iter().map(|(pid, started)| format!("{pid} {started}\n")).collect();
+        fs::write(data.path().join("app.pids"), text).unwrap();
+        PidFile::open(data.path()).unwrap();
+        // A signal takes a moment.
+        let until = Instant::now() + Duration::from_secs(20);
+        while runs(left.2) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!([left.2, foreign.2, later.2].map(runs), [false, true, true]);
+        for (leader, ..) in [foreign, later] {
+            kill_group(leader, Signal::KILL);
+        }
     }
 
     #[test]

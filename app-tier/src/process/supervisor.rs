@@ -1,7 +1,7 @@
 //! Keeps one process of an app alive: start, wait until healthy, check, restart with backoff, stop.
 
 use super::{
-    State,
+    HOPELESS, State,
     launch::{Launch, Running},
     output::Output,
 };
@@ -46,7 +46,12 @@ enum End {
     /// It was told to.
     Stopped,
     /// By itself, or it was no longer healthy.
-    Failed { why: String, settled: bool },
+    Failed {
+        why: String,
+        settled: bool,
+        /// Another start would end the same way: the longest wait.
+        hopeless: bool,
+    },
 }
 
 impl Supervisor {
@@ -58,13 +63,13 @@ impl Supervisor {
             self.state.send_replace(State::Starting { failures });
             match self.life(failures).await {
                 End::Stopped => break,
-                End::Failed { why, settled } => {
+                End::Failed { why, settled, hopeless } => {
                     if settled {
                         backoff.reset();
                         failures = 0;
                     }
-                    failures += 1;
-                    let wait = backoff.wait(rand::random());
+                    failures += if hopeless { HOPELESS } else { 1 };
+                    let wait = if hopeless { RESTART.1 } else { backoff.wait(rand::random()) };
                     tracing::warn!(app = %self.app, process = self.number, %why, ?wait, "app down: starting it again");
                     self.state.send_replace(State::Down { why, failures });
                     let stopped = timeout(wait, self.stop.cancelled()).await;
@@ -84,14 +89,20 @@ impl Supervisor {
             Ok(process) => process,
             Err(cause) => {
                 let program = self.spec.command.first().map_or("", String::as_str);
-                return End::Failed { why: format!("{program:?} can't be started: {cause}"), settled: false };
+                let why = format!("{program:?} can't be started: {cause}");
+                return End::Failed { why, settled: false, hopeless: false };
             }
         };
         let backend = Arc::new(Backend::new(&self.app, process.target.clone(), self.answer_timeout));
+        let mut hopeless = false;
         let lived = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             ended = process.ended() => Some(match ended {
+                Ok(status) if status.success() && self.is_starting() => {
+                    hopeless = true;
+                    "it ended with exit status 0 before it was healthy: the app must stay in the foreground".to_owned()
+                }
                 Ok(status) => format!("it ended with {status} after {:.1?}", began.elapsed()),
                 Err(cause) => format!("it can't be watched: {cause}"),
             }),
@@ -106,7 +117,11 @@ impl Supervisor {
         let settled = began.elapsed() >= SETTLED;
         self.state.send_replace(State::Down { why: why.clone(), failures: failures + 1 });
         self.end(process).await;
-        End::Failed { why, settled }
+        End::Failed { why, settled, hopeless }
+    }
+
+    fn is_starting(&self) -> bool {
+        matches!(*self.state.borrow(), State::Starting { .. })
     }
 
     /// A process that failed is not trusted to end by itself.

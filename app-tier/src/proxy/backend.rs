@@ -1,6 +1,6 @@
 //! One life of an app's process as a backend: its pooled connections and its limits.
 
-use super::{answer::Answer, target::Target};
+use super::{answer::Answer, progress::Progress, target::Target};
 use crate::{
     body::{Body, Request},
     error::RequestError,
@@ -71,8 +71,9 @@ impl Backend {
         mut request: Request,
     ) -> Result<Response<Answer>, RequestError> {
         let mut lease = self.lease()?;
+        let progress = Progress::begin(&mut request);
         if let Some(mut sender) = self.take_idle() {
-            match self.try_send(&mut sender, request).await? {
+            match self.try_send(&mut sender, request, &progress).await? {
                 Ok(response) => return Ok(self.answer(response, lease, sender)),
                 Err(unsent) => request = unsent,
             }
@@ -81,7 +82,7 @@ impl Backend {
         let mut sender =
             self.target.connect().await.map_err(|cause| unavailable(format!("{}: {cause}", self.target)))?;
         lease.sender = None;
-        match self.try_send(&mut sender, request).await? {
+        match self.try_send(&mut sender, request, &progress).await? {
             Ok(response) => Ok(self.answer(response, lease, sender)),
             Err(_unsent) => Err(unavailable(format!("{} closed a new connection", self.target))),
         }
@@ -92,8 +93,9 @@ impl Backend {
         &self,
         sender: &mut SendRequest<Body>,
         request: Request,
+        progress: &Progress,
     ) -> Result<Result<Response<hyper::body::Incoming>, Request>, RequestError> {
-        match tokio::time::timeout(self.answer_timeout, sender.try_send_request(request)).await {
+        match progress.within(self.answer_timeout, sender.try_send_request(request)).await {
             Ok(Ok(response)) => Ok(Ok(response)),
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(request) => Ok(Err(request)),
@@ -101,7 +103,9 @@ impl Backend {
                     Err(RequestError::AppFailed { app: self.app.clone(), cause: chain(&failed.into_error()) })
                 }
             },
-            Err(_) => Err(RequestError::AppTimeout { app: self.app.clone(), waited: self.answer_timeout }),
+            Err(_stalled) => {
+                Err(RequestError::AppTimeout { app: self.app.clone(), waited: self.answer_timeout })
+            }
         }
     }
 

@@ -51,10 +51,15 @@ impl Sessions {
         self.open_from(hub.as_ref(), entry).await
     }
 
-    async fn open_from(&self, hub: &dyn SessionHub, entry: &Arc<Entry>) -> Result<(), SessionError> {
+    async fn open_from(
+        self: &Arc<Self>,
+        hub: &dyn SessionHub,
+        entry: &Arc<Entry>,
+    ) -> Result<(), SessionError> {
         let limit = self.config.session.save_timeout;
         match tokio::time::timeout(limit, self.load(hub, entry)).await {
             Ok(Ok(())) => {
+                self.weigh(entry);
                 self.link.answered();
                 Ok(())
             }

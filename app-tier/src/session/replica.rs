@@ -4,7 +4,7 @@
 use super::entry::Heard;
 use bytes::Bytes;
 use proto::hub::v1::SessionRecord;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Attributes by name.
 pub(crate) type Attributes = HashMap<String, Bytes>;
@@ -122,9 +122,25 @@ impl Replica {
         all
     }
 
-    /// Bytes of names and values.
-    pub(super) fn size(&self) -> usize {
-        self.attributes().iter().map(|(name, value)| name.len() + value.len()).sum()
+    /// Bytes in memory: names and values, as the hub has them and as they were changed.
+    pub(super) fn bytes(&self) -> usize {
+        let base = self.base.iter().map(|(name, value)| name.len() + value.len());
+        let changed = self
+            .changes
+            .iter()
+            .map(|(name, change)| name.len() + change.value.as_ref().map_or(0, Bytes::len));
+        base.sum::<usize>() + changed.sum::<usize>()
+    }
+
+    /// Bytes of the names and values that the session would have after [`Replica::update`].
+    pub(super) fn size_after(&self, set: &Attributes, removed: &[String]) -> usize {
+        let removed: HashSet<&String> = removed.iter().collect();
+        let stays = |name: &String| !set.contains_key(name) && !removed.contains(name);
+        let base = self.base.iter().filter(|(name, _)| !self.changes.contains_key(*name));
+        let changed = self.changes.iter().filter_map(|(name, change)| Some((name, change.value.as_ref()?)));
+        let kept = base.chain(changed).filter(|(name, _)| stays(name));
+        let added = set.iter().filter(|(name, _)| !removed.contains(name));
+        kept.chain(added).map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// Changes attributes and makes the session if there is none. A value that is already there is no change.

@@ -98,7 +98,7 @@ impl Sessions {
     }
 
     /// Saves until nothing is left to save.
-    async fn keep_saving(&self, hub: &dyn SessionHub, entry: &Entry) {
+    async fn keep_saving(self: &Arc<Self>, hub: &dyn SessionHub, entry: &Arc<Entry>) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
             let tried = {
@@ -112,6 +112,7 @@ impl Sessions {
                 let outcome = hub.write(write, self.config.session.save_timeout).await;
                 self.outcome(entry, outcome, since, heard)
             };
+            self.weigh(entry);
             entry.outcome.notify_waiters();
             match tried {
                 Ok(()) => backoff.reset(),

@@ -1,6 +1,6 @@
 //! The sessions of one app in this server's memory: bounded, least recently used out first, what the hub lacks never.
 
-use super::{SessionError, entry::Entry, hub::SessionHub, link::Link, visit::Visit};
+use super::{SessionError, entry::Entry, held::Held, hub::SessionHub, link::Link, visit::Visit};
 use common::{
     clock::Clock,
     config::{CookieConfig, SessionConfig},
@@ -9,15 +9,15 @@ use common::{
 };
 use proto::hub::v1::SessionKey;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-/// Entries that are looked at to find one to evict.
-const CANDIDATES: usize = 64;
+/// The memory that the sessions of one app take on a server, in bytes of names and values.
+pub(crate) const MEMORY_MAX: usize = 1024 * 1024 * 1024;
 
 /// What a session store needs.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub(crate) struct SessionsConfig {
     pub(crate) cookie_name: String,
     /// `session-config`.
     pub(crate) session: SessionConfig,
+    /// Bytes of names and values that are kept in memory; [`MEMORY_MAX`].
+    pub(crate) memory_max: usize,
 }
 
 /// The sessions of one app on this server.
@@ -45,14 +47,6 @@ pub(crate) struct Sessions {
     pub(super) counters: Counters,
     held: Mutex<Held>,
     visits: Mutex<HashMap<u64, Arc<Visit>>>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    entries: HashMap<SessionId, (u64, Arc<Entry>)>,
-    /// By last use.
-    order: BTreeMap<u64, SessionId>,
-    uses: u64,
 }
 
 /// What happened to sessions since the start.
@@ -73,6 +67,8 @@ pub struct SessionStats {
     pub app: String,
     /// Sessions in memory.
     pub held: usize,
+    /// Bytes of their attributes' names and values.
+    pub bytes: usize,
     /// Of these, with changes that the hub does not have yet.
     pub unsaved: usize,
     /// Saves that the hub acknowledged.
@@ -119,7 +115,7 @@ impl Sessions {
     /// The hub says that another server has this session now, or that it is gone.
     pub(crate) fn moved(&self, id: &str) {
         let Some(id) = SessionId::parse(id) else { return };
-        let entry = self.held().entries.get(&id).map(|(_, entry)| entry.clone());
+        let entry = self.held().get(&id).cloned();
         if let Some(entry) = entry {
             let mut state = entry.state();
             state.moves += 1;
@@ -136,14 +132,13 @@ impl Sessions {
         let now = self.clock.now();
         let mut held = self.held();
         let idle: Vec<SessionId> = held
-            .entries
-            .values()
-            .filter(|(_, entry)| Arc::strong_count(entry) == 1)
-            .filter(|(_, entry)| {
+            .entries()
+            .filter(|entry| Arc::strong_count(entry) == 1)
+            .filter(|entry| {
                 let state = entry.state();
                 now.saturating_duration_since(state.used) > timeout && !state.replica.is_dirty()
             })
-            .map(|(_, entry)| entry.id.clone())
+            .map(|entry| entry.id.clone())
             .collect();
         for id in idle {
             held.remove(&id);
@@ -152,11 +147,12 @@ impl Sessions {
 
     /// In numbers.
     pub(crate) fn stats(&self) -> SessionStats {
-        let entries: Vec<_> = self.held().entries.values().map(|(_, entry)| entry.clone()).collect();
+        let entries: Vec<_> = self.held().entries().cloned().collect();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SessionStats {
             app: self.config.app.clone(),
             held: entries.len(),
+            bytes: self.held().bytes(),
             unsaved: entries.iter().filter(|entry| entry.state().replica.is_dirty()).count(),
             saves: read(&self.counters.saves),
             merged: read(&self.counters.merged),
@@ -212,24 +208,45 @@ impl Sessions {
         id: &SessionId,
         unsaved: &mut Vec<Arc<Entry>>,
     ) -> Result<Arc<Entry>, SessionError> {
-        let max = self.config.session.session_max.max(1);
-        while held.entries.len() >= max {
-            let Some(oldest) = held.evictable(unsaved) else { break };
-            held.remove(&oldest);
-        }
-        // What is in use or on its way to the hub may exceed the limit a little, for a while.
-        if held.entries.len() >= max + max / 8 + 16 {
-            return Err(SessionError::Full { held: held.entries.len(), max });
+        let (max, max_bytes) = (self.config.session.session_max.max(1), self.config.memory_max);
+        self.make_room(held, 1, unsaved);
+        // What is in use or on its way to the hub may exceed the limits a little, for a while.
+        if held.len() >= max + max / 8 + 16 || held.bytes() > max_bytes + max_bytes / 8 {
+            return Err(SessionError::Full { held: held.len(), max, bytes: held.bytes(), max_bytes });
         }
         let entry = Arc::new(Entry::new(id.clone(), self.clock.now()));
         held.insert(entry.clone());
         Ok(entry)
     }
 
+    /// Evicts until `more` sessions have room, as far as that is possible.
+    fn make_room(&self, held: &mut Held, more: usize, unsaved: &mut Vec<Arc<Entry>>) {
+        let max = self.config.session.session_max.max(1);
+        while held.len() + more > max || held.bytes() > self.config.memory_max {
+            let Some(oldest) = held.evictable(unsaved) else { return };
+            held.remove(&oldest);
+        }
+    }
+
+    /// The attributes of an entry may have become others: counts its bytes, and evicts others if they are too many.
+    pub(super) fn weigh(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let mut unsaved = Vec::new();
+        {
+            let mut held = self.held();
+            held.weigh(entry);
+            if held.bytes() > self.config.memory_max {
+                self.make_room(&mut held, 0, &mut unsaved);
+            }
+        }
+        for entry in unsaved {
+            self.save_in_background(&entry);
+        }
+    }
+
     /// Takes an entry out of memory, if it is still the one there.
     pub(super) fn forget(&self, entry: &Arc<Entry>) {
         let mut held = self.held();
-        if held.entries.get(&entry.id).is_some_and(|(_, there)| Arc::ptr_eq(there, entry)) {
+        if held.has(entry) {
             held.remove(&entry.id);
         }
     }
@@ -244,11 +261,7 @@ impl Sessions {
         };
         // The memory's and the caller's.
         let unused = Arc::strong_count(entry) <= 2;
-        if !exists
-            && !saving
-            && unused
-            && held.entries.get(&entry.id).is_some_and(|(_, there)| Arc::ptr_eq(there, entry))
-        {
+        if !exists && !saving && unused && held.has(entry) {
             held.remove(&entry.id);
         }
     }
@@ -260,7 +273,7 @@ impl Sessions {
 
     /// Entries whose changes the hub does not have.
     pub(super) fn unsaved(&self) -> Vec<Arc<Entry>> {
-        let entries: Vec<_> = self.held().entries.values().map(|(_, entry)| entry.clone()).collect();
+        let entries: Vec<_> = self.held().entries().cloned().collect();
         entries.into_iter().filter(|entry| entry.state().replica.is_dirty()).collect()
     }
 
@@ -271,46 +284,5 @@ impl Sessions {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
-    fn touch(&mut self, id: &SessionId) -> Option<Arc<Entry>> {
-        let (place, entry) = self.entries.get_mut(id)?;
-        let id = self.order.remove(place)?;
-        self.uses += 1;
-        *place = self.uses;
-        self.order.insert(self.uses, id);
-        Some(entry.clone())
-    }
-
-    fn insert(&mut self, entry: Arc<Entry>) {
-        let id = entry.id.clone();
-        self.remove(&id);
-        self.uses += 1;
-        self.order.insert(self.uses, id.clone());
-        self.entries.insert(id, (self.uses, entry));
-    }
-
-    fn remove(&mut self, id: &SessionId) {
-        if let Some((place, _)) = self.entries.remove(id) {
-            self.order.remove(&place);
-        }
-    }
-
-    /// The least recently used session that nobody uses and that the hub has; those it lacks are noted in `unsaved`.
-    fn evictable(&self, unsaved: &mut Vec<Arc<Entry>>) -> Option<SessionId> {
-        for id in self.order.values().take(CANDIDATES) {
-            let Some((_, entry)) = self.entries.get(id) else { continue };
-            // Another holder could only get it through the lock that we have.
-            if Arc::strong_count(entry) > 1 {
-                continue;
-            }
-            if !entry.state().replica.is_dirty() {
-                return Some(id.clone());
-            }
-            unsaved.push(entry.clone());
-        }
-        None
     }
 }

@@ -20,6 +20,9 @@ use http::{HeaderMap, HeaderValue, header};
 use proto::hub::v1::{Alive, Snapshot, event};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+/// Attributes in memory, in bytes.
+const MEMORY: usize = 40 * 1024 * 1024;
+
 /// A server with its store, on a shared hub.
 pub(super) struct Server {
     pub(super) name: &'static str,
@@ -45,6 +48,7 @@ impl Server {
             index: ServerIndex(index),
             cookie_name: "S".to_owned(),
             session,
+            memory_max: MEMORY,
         };
         let sessions =
             Arc::new(Sessions::new(config, Some(hub.clone()), link.clone(), clock.clone() as Arc<dyn Clock>));

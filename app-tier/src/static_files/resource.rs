@@ -59,14 +59,15 @@ pub(super) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result
 /// The path as a relative one, and whether it names a folder by a slash at its end. `None` for what is never served: empty and
 /// dot segments, hidden files (but `.well-known`, RFC 8615), backslashes.
 fn relative(path: &str) -> Option<(PathBuf, bool)> {
+    // The web-app's own path, without a slash at its end or with it.
+    if path.is_empty() || path == "/" {
+        return Some((PathBuf::new(), !path.is_empty()));
+    }
     let path = path.strip_prefix('/').unwrap_or(path);
     let (path, folder) = match path.strip_suffix('/') {
         Some(path) => (path, true),
-        None => (path, path.is_empty()),
+        None => (path, false),
     };
-    if path.is_empty() {
-        return folder.then(|| (PathBuf::new(), folder));
-    }
     let served = |segment: &str| {
         !segment.is_empty()
             && (!segment.starts_with('.') || segment == ".well-known")
@@ -86,7 +87,9 @@ fn inside(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
 
 fn is_absence(cause: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
-    matches!(cause.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename)
+    // A circle of links leads nowhere.
+    let circle = cause.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    circle || matches!(cause.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename)
 }
 
 fn represent(root: &Path, place: &Path, accepted: &[Encoding]) -> io::Result<Option<Representation>> {

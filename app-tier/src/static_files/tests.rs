@@ -162,3 +162,25 @@ async fn a_file_that_shrinks_breaks_the_body() {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(100_000).unwrap();
     assert!(response.into_body().collect().await.is_err());
 }
+
+#[tokio::test]
+async fn a_web_app_s_own_path_is_a_folder() {
+    let site = site();
+    let ask = async |path: &str| {
+        let request = http::Request::get(path).body(empty()).unwrap();
+        site.files.call("/shop", request).await.unwrap()
+    };
+    let moved = ask("/shop?x=1").await;
+    assert_eq!(moved.status(), StatusCode::MOVED_PERMANENTLY);
+    assert_eq!(moved.headers()["location"], "/shop/?x=1");
+    for (path, text) in [("/shop/", &b"<p>home"[..]), ("/shop/sub/", b"<p>sub")] {
+        assert_eq!(ask(path).await.into_body().collect().await.unwrap().to_bytes(), text, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_circle_of_links_is_not_there() {
+    let site = site();
+    std::os::unix::fs::symlink("circle", site.dir.path().join("root/circle")).unwrap();
+    assert_eq!(site.status("/circle").await, 404);
+}

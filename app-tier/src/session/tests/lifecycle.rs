@@ -3,6 +3,13 @@
 use super::*;
 use common::config::SaveMode;
 
+/// What runs in the background gets its turns.
+async fn turns() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_begins_with_its_first_change() {
     let (hub, a, _) = pair(&session_config());
@@ -176,24 +183,25 @@ async fn a_request_that_was_given_up_is_still_saved() {
     let guard = a.begin(&user);
     write(&guard, "count", 5).await.unwrap();
     drop(guard);
-    assert_eq!(a.sessions.save_all(Duration::from_secs(5)).await, 0);
+    turns().await;
     assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(5));
 }
 
 #[tokio::test(start_paused = true)]
 async fn save_modes() {
-    for (mode, at_answer, at_end) in [(SaveMode::AfterRequest, 0, 1), (SaveMode::OnShutdown, 0, 0)] {
+    for (mode, soon) in [(SaveMode::AfterRequest, 1), (SaveMode::OnShutdown, 0)] {
         let (hub, a, _) = pair(&config(|it| it.save_mode = mode));
         let mut user = User::default();
         let guard = a.begin(&user);
         write(&guard, "count", 1).await.unwrap();
         finish(&guard, &mut user).await.unwrap();
-        assert_eq!(hub.saves(), at_answer, "{mode:?}");
+        assert_eq!(hub.saves(), 0, "{mode:?}: the answer did not wait");
+        // Its body is still on its way.
+        turns().await;
+        assert_eq!(hub.saves(), soon, "{mode:?}");
         drop(guard);
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(hub.saves(), at_end, "{mode:?}");
+        turns().await;
+        assert_eq!(hub.saves(), soon, "{mode:?}");
         assert_eq!(a.sessions.save_all(Duration::from_secs(5)).await, 0);
         assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(1));
     }
@@ -234,9 +242,7 @@ async fn use_keeps_a_session_alive_on_the_hub() {
     a.clock.advance(Duration::from_secs(7));
     a.link_is_current();
     drop(a.begin(&user));
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
-    }
+    turns().await;
     assert_eq!(a.look(&mut user).await.unwrap(), 0);
 }
 
@@ -251,4 +257,58 @@ async fn too_large_is_refused_and_the_request_goes_on() {
     write(&guard, "count", 1).await.unwrap();
     finish(&guard, &mut user).await.unwrap();
     assert_eq!(a.look(&mut user).await.unwrap(), 1);
+}
+
+/// A whole request that sets one large attribute.
+async fn fill(server: &Server, user: &mut User, size: usize) -> Result<(), SessionError> {
+    let guard = server.begin(user);
+    let set = HashMap::from([("blob".to_owned(), Bytes::from(vec![0; size]))]);
+    guard.visit().update(guard.session_id(), set, Vec::new()).await?;
+    finish(&guard, user).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_bounded_in_bytes() {
+    let (hub, a, _) = pair(&session_config());
+    let mut users = vec![User::default(); 20];
+    for user in &mut users {
+        fill(&a, user, MEMORY / 8).await.unwrap();
+        assert!(a.sessions.stats().bytes <= MEMORY, "{:?}", a.sessions.stats());
+    }
+    assert_eq!(a.sessions.stats().held, 7, "with its name, an eighth has no room eight times");
+    for user in &mut users {
+        assert_eq!(a.count(user).await.unwrap(), 1);
+        assert!(a.sessions.stats().bytes <= MEMORY, "{:?}", a.sessions.stats());
+        let record = hub.record(user.cookie.as_deref().unwrap()).unwrap();
+        assert_eq!((record.version, record.attributes["blob"].len()), (2, MEMORY / 8));
+    }
+    // What the hub lacks stays, and is not added to without end.
+    hub.set_down(true);
+    let mut answered = 0;
+    for user in &mut vec![User::default(); 20] {
+        match fill(&a, user, MEMORY / 8).await {
+            Ok(()) => answered += 1,
+            Err(refused) => assert!(matches!(refused, SessionError::Full { .. }), "{refused}"),
+        }
+    }
+    assert_eq!(answered, 9, "an eighth more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_value_can_be_replaced() {
+    let (_, a, _) = pair(&session_config());
+    let mut user = User::default();
+    for _ in 0..2 {
+        let guard = a.begin(&user);
+        for name in ["one", "two"] {
+            let set = HashMap::from([(name.to_owned(), Bytes::from(vec![0; 15 * 1024 * 1024]))]);
+            guard.visit().update(guard.session_id(), set, Vec::new()).await.unwrap();
+        }
+        finish(&guard, &mut user).await.unwrap();
+    }
+    let set = HashMap::from([("three".to_owned(), Bytes::from(vec![0; 15 * 1024 * 1024]))]);
+    let guard = a.begin(&user);
+    let refused = guard.visit().update(guard.session_id(), set.clone(), Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, SessionError::TooLarge { .. }), "{refused}");
+    guard.visit().update(guard.session_id(), set, vec!["one".to_owned()]).await.unwrap();
 }
