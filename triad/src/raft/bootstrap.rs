@@ -246,7 +246,7 @@ pub(crate) async fn join(
         }
     }
     raft.runtime_config().elect(true);
-    found(&raft, &peers, &standing, &stop).await;
+    found(&raft, &log, &peers, &standing, &stop).await;
     Ok(())
 }
 
@@ -278,11 +278,12 @@ fn verdict(standing: &Standing, answers: &[Option<HubHelloReply>]) -> Option<Vec
 /// The hub's first entry: the list of its servers, the same on every founder to the last bit. The first server of the list
 /// makes it. When it does not come – that server may have died since – every other founder writes it too, the later in the
 /// list the later.
-async fn found(raft: &Raft, peers: &Peers, standing: &Standing, stop: &CancellationToken) {
+async fn found(raft: &Raft, log: &Log, peers: &Peers, standing: &Standing, stop: &CancellationToken) {
     let Some(place) = standing.founder() else { return };
     let wait = FOUND_WAIT * u32::try_from(place).unwrap_or(u32::MAX);
     let began = Instant::now();
-    while raft.metrics().borrow_watched().last_log_index.is_none() {
+    // What the metrics say comes later: they are empty until the core has begun.
+    while log.is_empty() {
         if began.elapsed() >= wait {
             let servers: BTreeSet<u64> = (0..peers.count()).collect();
             if place == 0 && raft.initialize(servers.clone()).await.is_ok() {
@@ -306,7 +307,7 @@ async fn found(raft: &Raft, peers: &Peers, standing: &Standing, stop: &Cancellat
 async fn write_first_entry(raft: &Raft, servers: BTreeSet<u64>) -> Result<(), String> {
     let membership = Membership::new(vec![servers.clone()], servers).map_err(|it| it.to_string())?;
     let first = LogId::new(LeaderId { term: 0, node_id: 0 }, 0);
-    let vote = raft.metrics().borrow_watched().vote;
+    let vote = raft.with_raft_state(|it| *it.vote_ref()).await.map_err(|it| it.to_string())?;
     let append = AppendEntriesRequest {
         vote: Vote { committed: true, ..vote },
         prev_log_id: None,
