@@ -3,6 +3,7 @@
 use crate::{
     client::User,
     cluster::{Cluster, PATIENCE},
+    tell::tell,
 };
 use hyper::{Method, StatusCode};
 use rustix::process::Signal;
@@ -25,6 +26,9 @@ struct Counter {
     twice: u64,
     /// Requests that failed: not to be sent again, because their server died with them.
     failed: Vec<String>,
+    failed_since: u64,
+    /// Safe requests may fail too: by `on-hub-loss: fail`, while no server can ask the hub.
+    may_fail: bool,
     /// Who answered last, and who should.
     server: String,
     home: &'static str,
@@ -39,6 +43,8 @@ impl Counter {
             last: 0,
             twice: 0,
             failed: Vec::new(),
+            failed_since: 0,
+            may_fail: false,
             server: String::new(),
             home: ["app-a", "app-b", "app-c", "app-d"][usize::from(home)],
         }
@@ -52,13 +58,16 @@ impl Counter {
                 let step =
                     count.checked_sub(self.last).unwrap_or_else(|| panic!("{count} after {}", self.last));
                 // One that was sent again, or that failed, may have counted before its server died.
-                assert!((1..=2).contains(&step), "{count} after {}: {self:?}", self.last);
+                let uncertain = 1 + std::mem::take(&mut self.failed_since);
+                assert!((1..=1 + uncertain).contains(&step), "{count} after {}: {self:?}", self.last);
                 self.twice += step - 1;
                 self.last = count;
                 self.server = server;
             }
             other => {
-                assert_ne!(self.method, Method::GET, "a safe request failed: {other:?} {self:?}");
+                let safe = self.method == Method::GET && !self.may_fail;
+                assert!(!safe, "a safe request failed: {other:?} {self:?}");
+                self.failed_since += 1;
                 self.failed.push(format!("after {} by {}: {other:?}", self.last, self.server));
             }
         }
@@ -270,6 +279,7 @@ async fn a_server_that_was_cut_off_never_shows_an_older_value() {
     let mut counters: Vec<_> =
         (0..6).map(|n| Counter::new(&cluster, u8::try_from(n % 3).unwrap(), n, Method::GET)).collect();
     everyone_at_home(&mut counters).await;
+    counters.iter_mut().for_each(|counter| counter.may_fail = true);
     for cut in cluster.configuration.app_servers() {
         let (stop, answers) = (Arc::default(), Arc::default());
         let tasks = counting(counters, &stop, &answers);
@@ -283,7 +293,6 @@ async fn a_server_that_was_cut_off_never_shows_an_older_value() {
         counters = tasks.join_all().await;
         everyone_at_home(&mut counters).await;
     }
-    for counter in &counters {
-        assert!(counter.failed.is_empty() && counter.twice <= 3, "{counter:?}");
-    }
+    let failed: usize = counters.iter().map(|counter| counter.failed.len()).sum();
+    tell(&format!("three servers cut off in turn: {failed} requests of six users were refused"));
 }

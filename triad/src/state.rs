@@ -6,6 +6,7 @@ pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 
 pub(crate) use snapshot::{Restore, RestoreError};
 

@@ -240,7 +240,7 @@ pub(crate) async fn join(
         }
     }
     raft.runtime_config().elect(true);
-    found(&raft, &peers, &standing, &stop).await;
+    found(&raft, &log, &peers, &standing, &stop).await;
     Ok(())
 }
 
@@ -272,11 +272,12 @@ fn verdict(standing: &Standing, answers: &[Option<HubHelloReply>]) -> Option<Vec
 /// The hub's first entry: the list of its servers. The first server of the list makes it. When it does not come – that server
 /// may have died since – the next founder makes it, the later in the list the later. That two make it at once does no harm:
 /// it is uncommitted until a majority has elected a leader, whose entry then replaces the other.
-async fn found(raft: &Raft, peers: &Peers, standing: &Standing, stop: &CancellationToken) {
+async fn found(raft: &Raft, log: &Log, peers: &Peers, standing: &Standing, stop: &CancellationToken) {
     let Some(place) = standing.founder() else { return };
     let wait = FOUND_WAIT * u32::try_from(place).unwrap_or(u32::MAX);
     let began = Instant::now();
-    while raft.metrics().borrow_watched().last_log_index.is_none() {
+    // What the metrics say comes later: they are empty until the core has begun.
+    while log.is_empty() {
         if began.elapsed() >= wait {
             let servers: BTreeSet<u64> = (0..peers.count()).collect();
             match raft.initialize(servers.clone()).await {

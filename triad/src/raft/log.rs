@@ -105,6 +105,11 @@ impl Log {
         self.lock().purgeable(upto, keep)
     }
 
+    /// Whether it has no entry, and never had one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().last().is_none()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Index> {
         // The index is whole between its methods, so a panic elsewhere doesn't spoil it.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)

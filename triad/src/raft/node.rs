@@ -75,6 +75,7 @@ pub(crate) struct Node {
     clock: Arc<dyn Clock>,
     servers: u64,
     me: u64,
+    stop: CancellationToken,
     /// What kept this server from joining.
     join_failed: watch::Receiver<Option<String>>,
     /// The snapshot's last entry for which the log was purged.
@@ -147,7 +148,20 @@ impl Node {
         });
         let purged_for = Arc::new(AtomicU64::new(0));
         let clock = config.clock.clone();
-        Ok(Self { raft, log, view, snapshots, standing, peers, clock, servers, me, join_failed, purged_for })
+        Ok(Self {
+            raft,
+            log,
+            view,
+            snapshots,
+            standing,
+            peers,
+            clock,
+            servers,
+            me,
+            stop,
+            join_failed,
+            purged_for,
+        })
     }
 
     /// What the other hub servers call.
@@ -338,10 +352,25 @@ impl Node {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
-                changed = join.changed() => if changed.is_err() { std::future::pending::<()>().await },
-                changed = disk.changed() => if changed.is_err() { std::future::pending::<()>().await },
+                changed = join.changed() => if changed.is_err() {
+                    return self.end_of("the task that joins the hub").await;
+                },
+                changed = disk.changed() => if changed.is_err() {
+                    if let Some(cause) = disk.borrow().clone() {
+                        return cause;
+                    }
+                    return self.end_of("the thread that writes the hub's log").await;
+                },
             }
         }
+    }
+
+    /// A part of this server has ended without a word: a failure, unless all of it is stopping.
+    async fn end_of(&self, part: &str) -> String {
+        if self.stop.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        format!("{part} has ended unexpectedly")
     }
 
     /// Leads no more, if this server does: hands over to the follower that has the most. True when another one leads.
@@ -388,6 +417,7 @@ impl Node {
 
     /// Stops Raft and closes the log.
     pub(crate) async fn stop(&self) {
+        self.stop.cancel();
         let _joined = self.raft.shutdown().await;
         if let Err(cause) = self.log.stop().await {
             tracing::warn!(%cause, "the hub's log was not closed");
@@ -399,6 +429,12 @@ impl Node {
     pub(crate) async fn kill(&self) {
         let _joined = self.raft.shutdown().await;
         let _closed = self.log.stop().await;
+    }
+
+    /// Ends the log's writer, and nothing else, without a word.
+    #[cfg(test)]
+    pub(crate) async fn end_log(&self) {
+        self.log.stop().await.unwrap();
     }
 
     /// Asks for the leadership to be handed to `to`.

@@ -11,7 +11,10 @@ use proto::hub::v1::SnapshotHead;
 use sha2::{Digest, Sha256};
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The format of snapshots.
@@ -56,6 +59,26 @@ pub(crate) struct SnapshotFile {
     /// Length in bytes.
     pub(crate) length: u64,
     content: Option<(SnapshotMeta, State)>,
+    /// While it is not kept.
+    temporary: Option<Arc<Temporary>>,
+}
+
+/// Removes a snapshot's file when the last who may want it is gone, unless it was kept meanwhile.
+#[derive(Debug)]
+struct Temporary {
+    disk: Arc<dyn Disk>,
+    name: String,
+    kept: AtomicBool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Relaxed)
+            && let Err(cause) = self.disk.remove(&self.name)
+        {
+            tracing::warn!(%cause, "a snapshot that is not needed stays until the next start");
+        }
+    }
 }
 
 impl SnapshotFile {
@@ -97,7 +120,8 @@ impl Snapshots {
                 let file = disk.open(&name)?;
                 let length = file.length()?;
                 let (meta, state) = read(&*file, length)?;
-                let file = SnapshotFile { name, file, length, content: Some((meta.clone(), state)) };
+                let content = Some((meta.clone(), state));
+                let file = SnapshotFile { name, file, length, content, temporary: None };
                 Some((meta, file))
             }
         };
@@ -150,14 +174,14 @@ impl Snapshots {
     pub(crate) fn receive(&self, purpose: &str) -> io::Result<Receiving> {
         let name = format!("{purpose}-{:016x}.tmp", rand::random::<u64>());
         let file = self.disk.create(&name)?;
-        Ok(Receiving {
-            file: Some(SnapshotFile { name, file, length: 0, content: None }),
-            disk: self.disk.clone(),
-        })
+        let temporary =
+            Temporary { disk: self.disk.clone(), name: name.clone(), kept: AtomicBool::new(false) };
+        let temporary = Some(Arc::new(temporary));
+        Ok(Receiving { file: SnapshotFile { name, file, length: 0, content: None, temporary } })
     }
 
-    /// Makes a finished file the newest snapshot, durably, and removes the one before. An older one than the newest is
-    /// removed itself.
+    /// Makes a finished file the newest snapshot, durably, and removes the one before. An older one than the newest is not
+    /// kept.
     pub(crate) fn keep(&self, meta: &SnapshotMeta, mut file: SnapshotFile) -> io::Result<SnapshotFile> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let name = name_of(meta.last_log_id.as_ref());
@@ -166,12 +190,14 @@ impl Snapshots {
                 return Ok(kept.clone());
             }
             if newest.last_log_id > meta.last_log_id {
-                self.disk.remove(&file.name)?;
                 return Ok(kept.clone());
             }
         }
         if file.name != name {
             self.disk.rename(&file.name, &name)?;
+            if let Some(temporary) = file.temporary.take() {
+                temporary.kept.store(true, Ordering::Relaxed);
+            }
             self.disk.sync()?;
         }
         file.name = name;
@@ -184,55 +210,35 @@ impl Snapshots {
     }
 }
 
-/// A snapshot's file that is being written; removed when it is dropped unfinished.
+/// A snapshot's file that is being written; removed when it is dropped before it is kept.
 #[derive(Debug)]
 pub(crate) struct Receiving {
-    file: Option<SnapshotFile>,
-    disk: Arc<dyn Disk>,
+    file: SnapshotFile,
 }
 
 impl Receiving {
     /// Adds bytes.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
-            return Err(io::Error::other("a snapshot's file is finished"));
-        };
-        file.file.write_at(file.length, bytes)?;
-        file.length += bytes.len() as u64;
+        self.file.file.write_at(self.file.length, bytes)?;
+        self.file.length += bytes.len() as u64;
         Ok(())
     }
 
     /// Bytes so far.
     pub(crate) fn length(&self) -> u64 {
-        self.file.as_ref().map_or(0, |it| it.length)
+        self.file.length
     }
 
     /// Syncs the file. With `content`, it is remembered for who installs it.
     pub(crate) fn finish(mut self, content: Option<(SnapshotMeta, State)>) -> io::Result<SnapshotFile> {
-        let Some(mut file) = self.file.take() else {
-            return Err(io::Error::other("a snapshot's file is finished"));
-        };
-        file.file.sync()?;
-        file.content = content;
-        Ok(file)
+        self.file.file.sync()?;
+        self.file.content = content;
+        Ok(self.file)
     }
 
     /// Reads and checks what was received.
     pub(crate) fn check(&self) -> Result<(SnapshotMeta, State), SnapshotError> {
-        match &self.file {
-            Some(file) => read(&*file.file, file.length),
-            None => Err(io::Error::other("a snapshot's file is finished").into()),
-        }
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        if let Some(file) = self.file.take()
-            && let Err(cause) = self.disk.remove(&file.name)
-        {
-            tracing::warn!(%cause, "an unfinished snapshot stays until the next start");
-        }
+        read(&*self.file.file, self.file.length)
     }
 }
 
@@ -370,6 +376,27 @@ mod tests {
 
     fn read_whole_length(disk: &SimDisk, name: &str) -> usize {
         usize::try_from(disk.open(name).unwrap().length().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_that_was_taken_in_and_not_needed_leaves_nothing() {
+        let disk = SimDisk::default();
+        let snapshots = Snapshots::open(Arc::new(disk.clone())).unwrap();
+        let taken_in = || {
+            let mut receiving = snapshots.receive("receiving").unwrap();
+            receiving.add(b"anything").unwrap();
+            receiving.finish(None).unwrap()
+        };
+        // The library has it already, or is at its end.
+        let (one, another) = (taken_in(), taken_in());
+        drop(one.clone());
+        assert_eq!(disk.list().unwrap().len(), 2);
+        drop(one);
+        assert_eq!(disk.list().unwrap().len(), 1);
+        let kept = snapshots.keep(&meta(5), another).unwrap();
+        drop(snapshots.keep(&meta(4), taken_in()).unwrap());
+        drop(kept);
+        assert_eq!(disk.list().unwrap(), [name_of(meta(5).last_log_id.as_ref())]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Sessions: saves on a base version, touch, claim, removal and expiry. The rules are those of `session.proto`.
 
-use super::Change;
+use super::{Change, tombstone::Tombstones};
 use bytes::Bytes;
 use imbl::{HashMap, OrdSet};
 use proto::hub::v1::{
     ClaimSession, Missing, SaveMark, SaveSession, SessionKey, SessionOutcome, SessionRecord, SessionWrite,
-    SnapshotSession, session_outcome::Outcome, session_write::Write,
+    SnapshotSession, SnapshotTombstone, session_outcome::Outcome, session_write::Write,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,7 @@ const OWNERS_KEPT: usize = 8;
 pub(super) struct Key(Arc<str>);
 
 impl Key {
-    fn new(key: &SessionKey) -> Self {
+    pub(super) fn new(key: &SessionKey) -> Self {
         let mut joined = String::with_capacity(key.app.len() + 1 + key.id.len());
         joined.push_str(&key.app);
         joined.push('\0');
@@ -26,7 +26,7 @@ impl Key {
         Self(joined.into())
     }
 
-    fn parts(&self) -> SessionKey {
+    pub(super) fn parts(&self) -> SessionKey {
         let (app, id) = self.0.split_once('\0').unwrap_or_default();
         SessionKey { app: app.to_owned(), id: id.to_owned() }
     }
@@ -123,11 +123,14 @@ impl Session {
 pub(super) struct Sessions {
     sessions: HashMap<Key, Arc<Session>>,
     deadlines: OrdSet<(u64, Key)>,
+    tombstones: Tombstones,
 }
 
 impl PartialEq for Sessions {
     fn eq(&self, other: &Self) -> bool {
-        self.sessions == other.sessions && self.deadlines.iter().eq(other.deadlines.iter())
+        self.sessions == other.sessions
+            && self.tombstones == other.tombstones
+            && self.deadlines.iter().eq(other.deadlines.iter())
     }
 }
 
@@ -154,11 +157,10 @@ impl Sessions {
         let key = Key::new(&wire);
         self.drop_expired(&key, now_ms, changes);
         let Some(session) = self.sessions.get_mut(&key) else {
-            if save.base_version > 0 {
+            if save.base_version > 0 || self.tombstones.refuses(&key, now_ms) {
                 return Outcome::Missing(Missing {});
             }
-            self.create(key, save, now_ms);
-            return Outcome::Version(1);
+            return Outcome::Version(self.create(key, save, now_ms));
         };
         if let Some(saved) = session.saves.iter().find(|it| it.save_id == save.save_id) {
             return Outcome::Version(saved.version);
@@ -177,9 +179,10 @@ impl Sessions {
         Outcome::Version(version)
     }
 
-    fn create(&mut self, key: Key, save: SaveSession, now_ms: u64) {
+    /// Makes a session and returns its version.
+    fn create(&mut self, key: Key, save: SaveSession, now_ms: u64) -> u64 {
         let mut session = Session {
-            version: 0,
+            version: self.tombstones.take(&key),
             attributes: BTreeMap::new(),
             owner: String::new(),
             created_ms: now_ms,
@@ -189,8 +192,10 @@ impl Sessions {
             indexed_ms: 0,
         };
         session.apply(save, now_ms);
+        let version = session.version;
         Self::index(&mut self.deadlines, &mut session, &key);
         self.sessions.insert(key, Arc::new(session));
+        version
     }
 
     fn touch(&mut self, wire: &SessionKey, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
@@ -205,7 +210,12 @@ impl Sessions {
     fn remove(&mut self, wire: &SessionKey, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
         let key = Key::new(wire);
         self.drop_expired(&key, now_ms, changes);
-        if self.take(&key, changes) { Outcome::Version(0) } else { Outcome::Missing(Missing {}) }
+        if self.take(&key, now_ms, true, changes) {
+            return Outcome::Version(0);
+        }
+        // The save that creates it may come behind its removal.
+        self.tombstones.put(key, 0, now_ms, true);
+        Outcome::Missing(Missing {})
     }
 
     fn claim(&mut self, claim: ClaimSession, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
@@ -237,7 +247,7 @@ impl Sessions {
                 continue;
             };
             if session.is_expired(now_ms) {
-                self.take(&key, changes);
+                self.take(&key, now_ms, false, changes);
                 continue;
             }
             self.deadlines.remove(&(at_ms, key.clone()));
@@ -249,13 +259,14 @@ impl Sessions {
 
     fn drop_expired(&mut self, key: &Key, now_ms: u64, changes: &mut Vec<Change>) {
         if self.sessions.get(key).is_some_and(|it| it.is_expired(now_ms)) {
-            self.take(key, changes);
+            self.take(key, now_ms, false, changes);
         }
     }
 
-    /// Removes a session and tells its owner; false when there is none.
-    fn take(&mut self, key: &Key, changes: &mut Vec<Change>) -> bool {
+    /// Ends a session, by a removal or because its time is over, and tells its owner; false when there is none.
+    fn take(&mut self, key: &Key, now_ms: u64, removal: bool, changes: &mut Vec<Change>) -> bool {
         let Some(session) = self.sessions.remove(key) else { return false };
+        self.tombstones.put(key.clone(), session.version, now_ms, removal);
         if session.indexed_ms > 0 {
             self.deadlines.remove(&(session.indexed_ms, key.clone()));
         }
@@ -298,6 +309,16 @@ impl Sessions {
             indexed_ms: session.indexed_ms,
             saves: session.saves.iter().map(Saved::mark).collect(),
         })
+    }
+
+    /// What is left of sessions that are gone, for a snapshot.
+    pub(super) fn tombstones(&self) -> impl Iterator<Item = SnapshotTombstone> + '_ {
+        self.tombstones.export()
+    }
+
+    /// Puts what is left of a session back, from a snapshot.
+    pub(super) fn restore_tombstone(&mut self, item: SnapshotTombstone) {
+        self.tombstones.restore(item);
     }
 
     /// Puts a session back, from a snapshot.

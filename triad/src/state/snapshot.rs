@@ -29,9 +29,10 @@ impl State {
         mut put: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let sessions = self.sessions.export().map(Item::Session);
+        let tombstones = self.sessions.tombstones().map(Item::Tombstone);
         let members = self.members.iter().cloned().map(Item::Member);
         let mut pending = Vec::with_capacity(chunk);
-        for item in members.chain(sessions) {
+        for item in members.chain(tombstones).chain(sessions) {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -59,6 +60,7 @@ impl Restore {
         while !chunk.is_empty() {
             match SnapshotItem::decode_length_delimited(&mut chunk)?.item {
                 Some(Item::Session(session)) => self.0.sessions.restore(session),
+                Some(Item::Tombstone(tombstone)) => self.0.sessions.restore_tombstone(tombstone),
                 Some(Item::Member(member)) => self.0.members.restore(member),
                 None => return Err(RestoreError::Unknown),
             }

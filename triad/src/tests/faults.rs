@@ -1,7 +1,7 @@
 //! Servers that die, hang, lose their data or their disk.
 
 use super::harness::{LIMIT, TestHub, save, session_key, until, value};
-use crate::{HubRole, disk::sim::SimDisk};
+use crate::HubRole;
 use common::clock::{Clock, ManualClock};
 use futures_util::FutureExt;
 use proto::hub::v1::{
@@ -28,38 +28,60 @@ async fn assert_version(hub: &TestHub, id: &str, version: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_dies_loses_nothing_and_writes_pause_briefly() {
+async fn a_leader_that_dies_loses_nothing_and_writes_pause_for_less_than_a_second() {
     let mut hub = TestHub::started(3).await;
     write_versions(&hub, "s", 0, 20).await;
-    let leader = hub.leader().await;
-    hub.kill(leader).await;
-    let killed = Instant::now();
-    write_versions(&hub, "s", 20, 1).await;
-    let pause = killed.elapsed();
-    assert!(pause < Duration::from_secs(3), "writes paused for {pause:?}");
-    write_versions(&hub, "s", 21, 20).await;
-    assert_version(&hub, "s", 41).await;
-    hub.start(leader).await;
-    hub.ready(leader).await;
-    let last = hub.triad(hub.leader().await).status().applied;
-    until("the server that returned has applied all", || hub.triad(leader).status().applied >= last).await;
-    assert_eq!(hub.triad(leader).status().sessions, 1);
+    let mut pauses = Vec::new();
+    let mut version = 20;
+    // A machine that is busy with other tests may make one election slow, not each of four.
+    while pauses.len() < 4 && pauses.last().is_none_or(|it| *it >= Duration::from_secs(1)) {
+        let leader = hub.leader().await;
+        hub.kill(leader).await;
+        let killed = Instant::now();
+        write_versions(&hub, "s", version, 1).await;
+        pauses.push(killed.elapsed());
+        write_versions(&hub, "s", version + 1, 10).await;
+        version += 11;
+        assert_version(&hub, "s", version).await;
+        hub.start(leader).await;
+        hub.ready(leader).await;
+        let last = hub.triad(hub.leader().await).status().applied;
+        until("the server that returned has applied all", || hub.triad(leader).status().applied >= last)
+            .await;
+        assert_eq!(hub.triad(leader).status().sessions, 1);
+    }
+    assert!(pauses.last().is_some_and(|it| *it < Duration::from_secs(1)), "writes paused for {pauses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_die_at_once_and_everything_is_there() {
-    let mut hub = TestHub::started(3).await;
-    for n in 0..10 {
-        write_versions(&hub, &format!("s{n}"), 0, 3).await;
-    }
-    for at in 0..3 {
-        hub.kill(at).await;
-    }
+async fn a_log_that_ends_without_a_word_is_a_failure_unless_it_was_asked_to() {
+    let hub = TestHub::started(1).await;
+    let node = hub.triad(0).hub.node().clone();
+    node.end_log().await;
+    let failed = tokio::time::timeout(LIMIT, node.failure()).await.unwrap();
+    assert!(failed.contains("has ended unexpectedly"), "{failed}");
+    let hub = TestHub::started(1).await;
+    hub.triad(0).stop().await;
+    let failed = tokio::time::timeout(Duration::from_millis(200), hub.triad(0).failed()).await;
+    assert!(failed.is_err(), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_lose_power_at_once_and_everything_acknowledged_is_there() {
+    let mut hub = TestHub::new(3);
+    hub.simulate_disks();
     hub.start_all().await;
-    for n in 0..10 {
-        assert_version(&hub, &format!("s{n}"), 3).await;
+    for (round, keep) in [0, 100, 255].into_iter().enumerate() {
+        let before = 3 * round as u64;
+        for n in 0..5 {
+            write_versions(&hub, &format!("s{n}"), before, 3).await;
+        }
+        hub.crash_all(keep).await;
+        hub.start_all().await;
+        for n in 0..5 {
+            assert_version(&hub, &format!("s{n}"), before + 3).await;
+        }
     }
-    write_versions(&hub, "s0", 3, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,9 +194,9 @@ async fn a_leader_that_was_deposed_answers_no_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_ends_the_acknowledgements_and_says_so() {
-    let sim = SimDisk::default();
     let mut hub = TestHub::new(1);
-    hub.sim = Some(sim.clone());
+    hub.simulate_disks();
+    let sim = hub.sims[0].log.clone();
     hub.start_all().await;
     write_versions(&hub, "s", 0, 3).await;
     sim.fail_after(0);

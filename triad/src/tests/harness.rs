@@ -36,8 +36,16 @@ pub(super) struct TestHub {
     pub(super) heartbeat_interval: Duration,
     /// A server that no connection reaches, nor leaves.
     cut: watch::Sender<Option<ServerId>>,
-    /// Disks that stand in for the folders of a server.
-    pub(super) sim: Option<SimDisk>,
+    /// Disks that stand in for the folders of the servers.
+    pub(super) sims: Vec<SimDisks>,
+}
+
+/// A server's simulated disks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SimDisks {
+    root: SimDisk,
+    pub(super) log: SimDisk,
+    snapshots: SimDisk,
 }
 
 pub(super) fn key() -> ClusterKey {
@@ -57,7 +65,7 @@ impl TestHub {
         let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
         let cut = watch::Sender::new(None);
         let odd_clock = None;
-        Self { folder, names, ports, servers, clock, odd_clock, heartbeat_interval, cut, sim: None }
+        Self { folder, names, ports, servers, clock, odd_clock, heartbeat_interval, cut, sims: Vec::new() }
     }
 
     /// A hub whose servers are all ready.
@@ -97,9 +105,9 @@ impl TestHub {
             heartbeat_interval: self.heartbeat_interval,
             clock: self.clock_of(at),
         };
-        let Some(sim) = &self.sim else { return Triad::start(config).await };
-        let other = || Arc::new(SimDisk::default());
-        let disks = Disks { root: other(), log: Arc::new(sim.clone()), snapshots: other() };
+        let Some(sims) = self.sims.get(at).cloned() else { return Triad::start(config).await };
+        let disks =
+            Disks { root: Arc::new(sims.root), log: Arc::new(sims.log), snapshots: Arc::new(sims.snapshots) };
         Triad::start_on(config, disks).await
     }
 
@@ -171,6 +179,25 @@ impl TestHub {
         drop(server._port);
         server.triad.stop.cancel();
         server.triad.hub.node().kill().await;
+    }
+
+    /// Puts simulated disks under servers that are still to start.
+    pub(super) fn simulate_disks(&mut self) {
+        self.sims = self.names.iter().map(|_| SimDisks::default()).collect();
+    }
+
+    /// The machines of all servers lose power at once: of what was not synced, `keep` of 256 parts are found.
+    pub(super) async fn crash_all(&mut self, keep: u8) {
+        // What the old processes do from here on goes to disks that nobody looks at any more.
+        let crash = |it: &SimDisks| SimDisks {
+            root: it.root.crash(keep),
+            log: it.log.crash(keep),
+            snapshots: it.snapshots.crash(keep),
+        };
+        self.sims = self.sims.iter().map(crash).collect();
+        for at in 0..self.servers.len() {
+            self.kill(at).await;
+        }
     }
 
     /// Stops a server as it should be.

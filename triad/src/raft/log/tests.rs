@@ -51,6 +51,19 @@ impl Model {
         self.entries.last().map(|(id, _)| *id).or(self.purged)
     }
 
+    /// The entry that `back` others follow: the library says that it is committed once it is accepted, on disk or not.
+    fn back(&self, back: u64) -> Option<LogId> {
+        let at = self.entries.len().saturating_sub(1 + usize::try_from(back).unwrap());
+        self.entries.get(at).map(|(id, _)| *id)
+    }
+
+    /// Drops the last `back` entries that are not committed.
+    fn truncate(&mut self, back: u64, committed: Option<LogId>) {
+        let keep = self.entries.len().saturating_sub(usize::try_from(back).unwrap());
+        let kept = self.entries.partition_point(|(id, _)| Some(*id) <= committed);
+        self.entries.truncate(keep.max(kept));
+    }
+
     async fn of(log: &mut Log) -> Self {
         let state = log.get_log_state().await.unwrap();
         let entries = log.try_get_log_entries(..).await.unwrap();
@@ -116,26 +129,20 @@ async fn run(log: &mut Log, steps: &[Step]) -> (Vec<Model>, usize, Option<LogId>
                 continue;
             }
             Step::Vote => {
-                let vote = Vote::new(term, 1);
-                now.vote = Some(vote);
+                now.vote = Some(Vote::new(term, 1));
                 states.push(now);
-                log.save_vote(&vote).await
+                log.save_vote(&Vote::new(term, 1)).await
             }
             Step::Committed(back) => {
-                // As the library does: once accepted, on disk or not.
-                let at = now.entries.len().saturating_sub(1 + usize::try_from(*back).unwrap());
-                committed = committed.max(now.entries.get(at).map(|(id, _)| *id));
+                committed = committed.max(now.back(*back));
                 log.save_committed(committed).await.unwrap();
                 continue;
             }
             Step::Truncate(back) => {
-                let keep = now.entries.len().saturating_sub(usize::try_from(*back).unwrap());
-                let kept = now.entries.partition_point(|(id, _)| Some(*id) <= committed);
-                now.entries.truncate(keep.max(kept));
+                now.truncate(*back, committed);
                 term += 1;
-                let last = now.last();
-                states.push(now);
-                log.truncate_after(last).await
+                states.push(now.clone());
+                log.truncate_after(now.last()).await
             }
             Step::Purge(count) => {
                 let count = usize::try_from(*count).unwrap().min(now.entries.len());
