@@ -162,6 +162,11 @@ async fn attempt(
     let worker = &client.worker;
     let server = upstream.server(lease.index());
     client.progress.awaits_socket();
+    if tries.request.as_ref().is_some_and(|request| !is_safe(request.method())) {
+        // It can't be sent again once it has left. The runtime looks at the network first, so that a pooled socket whose
+        // server has died since is known to be closed and not taken.
+        tokio::task::yield_now().await;
+    }
     // In blocks: what is pinned outside of one is held to the end.
     let taken = {
         let taking = pin!(server.pool.take(tries.fresh));
