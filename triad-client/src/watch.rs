@@ -14,7 +14,7 @@ use tonic::Status;
 /// Events that wait for their reader; one that is slower gets a `Snapshot` instead.
 const EVENTS_MAX: usize = 8192;
 
-/// The leader says something every 500 ms: one that has been silent for this long is given up.
+/// The leader says something every 100 ms: one that has been silent for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// Waits between tries.
@@ -26,7 +26,7 @@ const MAX_WAIT: Duration = Duration::from_millis(500);
 pub struct Watch {
     /// The members as last heard; empty before the first word from the hub.
     pub members: watch::Receiver<Arc<Vec<Member>>>,
-    /// Every event in order: `Snapshot` means that events may have been missed, `Alive` comes at least every 500 ms while
+    /// Every event in order: `Snapshot` means that events may have been missed, `Alive` comes every 100 ms while
     /// the link to a confirmed leader is whole. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Event>,
     /// Following ends when it is dropped.

@@ -137,6 +137,7 @@ impl Hub {
     /// Runs until stopped.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut led_term = None;
+        let mut known = None;
         let mut looked: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -144,6 +145,11 @@ impl Hub {
                 () = stop.cancelled() => break,
             }
             let position = self.node.position();
+            if position.leader.is_some() && known != Some((position.leader, position.term)) {
+                known = Some((position.leader, position.term));
+                let leader = position.leader.and_then(|it| self.name(it));
+                tracing::info!(leader = %leader.map_or("unknown", |it| it.as_str()), term = position.term, "the hub has a leader");
+            }
             let leads = position.is_leader.then_some(position.term);
             if leads != led_term {
                 (led_term, looked) = (leads, None);

@@ -10,13 +10,18 @@
 //! docs/decisions/0004-hub-founding.md has the reasons.
 
 use super::{
-    Raft,
+    Entry, LogId, Raft, Vote,
     log::{Log, LogAge},
     network::Peers,
 };
 use crate::disk::{Disk, write_whole};
 use futures_util::future::join_all;
-use openraft::async_runtime::WatchReceiver;
+use openraft::{
+    EntryPayload, Membership,
+    async_runtime::WatchReceiver,
+    impls::leader_id_adv::LeaderId,
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+};
 use prost::Message;
 use proto::hub::v1::{HubHello, HubHelloReply, HubIdentity};
 use std::{
@@ -28,6 +33,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const FORMAT: u32 = 1;
@@ -269,9 +275,9 @@ fn verdict(standing: &Standing, answers: &[Option<HubHelloReply>]) -> Option<Vec
     (me == 0 && all_new).then(|| answers.iter().flatten().map(|it| it.incarnation).collect())
 }
 
-/// The hub's first entry: the list of its servers. The first server of the list makes it. When it does not come – that server
-/// may have died since – the next founder makes it, the later in the list the later. That two make it at once does no harm:
-/// it is uncommitted until a majority has elected a leader, whose entry then replaces the other.
+/// The hub's first entry: the list of its servers, the same on every founder to the last bit. The first server of the list
+/// makes it. When it does not come – that server may have died since – every other founder writes it too, the later in the
+/// list the later.
 async fn found(raft: &Raft, log: &Log, peers: &Peers, standing: &Standing, stop: &CancellationToken) {
     let Some(place) = standing.founder() else { return };
     let wait = FOUND_WAIT * u32::try_from(place).unwrap_or(u32::MAX);
@@ -280,19 +286,43 @@ async fn found(raft: &Raft, log: &Log, peers: &Peers, standing: &Standing, stop:
     while log.is_empty() {
         if began.elapsed() >= wait {
             let servers: BTreeSet<u64> = (0..peers.count()).collect();
-            match raft.initialize(servers.clone()).await {
-                Ok(()) => {
-                    tracing::info!(servers = servers.len(), "the hub is founded");
-                    return;
-                }
-                // There is a log by now, or a vote was asked for: whoever asked has the entry.
-                Err(cause) => tracing::debug!(%cause, "the hub is not founded by this server"),
+            if place == 0 && raft.initialize(servers.clone()).await.is_ok() {
+                tracing::info!(servers = servers.len(), "the hub is founded");
+                return;
+            }
+            match write_first_entry(raft, servers).await {
+                Ok(()) => tracing::info!("the hub's first entry, which no other server sent, is written"),
+                Err(cause) => tracing::debug!(cause, "the hub's first entry can't be written yet"),
             }
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// Takes the first entry in as if its maker had sent it. Whoever leads later has the same one. The library's own way refuses
+/// where a vote was asked for before.
+async fn write_first_entry(raft: &Raft, servers: BTreeSet<u64>) -> Result<(), String> {
+    let membership = Membership::new(vec![servers.clone()], servers).map_err(|it| it.to_string())?;
+    let first = LogId::new(LeaderId { term: 0, node_id: 0 }, 0);
+    let vote = raft.with_raft_state(|it| *it.vote_ref()).await.map_err(|it| it.to_string())?;
+    // Under a vote of its own this server would take itself for a leader that no majority elected. Without an entry it has no
+    // membership and asks for no votes, so that such a vote means that an entry has come.
+    if vote.leader_id.node_id == *raft.node_id() && vote.leader_id.term > 0 {
+        return Err("this server has asked for votes: it has an entry".to_owned());
+    }
+    let append = AppendEntriesRequest {
+        vote: Vote { committed: true, ..vote },
+        prev_log_id: None,
+        entries: vec![Entry { log_id: first, payload: EntryPayload::Membership(membership) }],
+        leader_commit: None,
+    };
+    match timeout(ASK_TIMEOUT, raft.append_entries(append)).await {
+        Ok(Ok(AppendEntriesResponse::Success)) => Ok(()),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(_) => Err(format!("no answer within {ASK_TIMEOUT:?}")),
     }
 }
 
