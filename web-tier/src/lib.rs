@@ -9,6 +9,7 @@ mod accept;
 mod balance;
 mod bind;
 mod body;
+mod breaks;
 mod connection;
 mod counters;
 mod deadline;

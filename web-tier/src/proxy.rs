@@ -167,6 +167,7 @@ async fn attempt(
         // server has died since is known to be closed and not taken.
         tokio::task::yield_now().await;
     }
+    server.heed_breaks();
     // In blocks: what is pinned outside of one is held to the end.
     let taken = {
         let taking = pin!(server.pool.take(tries.fresh));

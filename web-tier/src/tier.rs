@@ -2,6 +2,7 @@
 
 use crate::{
     bind::Bound,
+    breaks::Breaks,
     counters::{Counters, Totals},
     worker::{self, Setup},
 };
@@ -76,6 +77,7 @@ impl WebTier {
         let (stop, stopped) = watch::channel(None);
         let addresses = bound.addresses().to_vec();
         let count = bound.workers.len();
+        let breaks = Arc::new(Breaks::new(&config));
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in bound.workers.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
@@ -85,6 +87,7 @@ impl WebTier {
                 workers: count,
                 listeners,
                 key: key.clone(),
+                breaks: breaks.clone(),
                 members: members.clone(),
                 counters: counters.clone(),
                 stop: stopped.clone(),

@@ -2,6 +2,7 @@
 
 use crate::{
     balance::{Balance, Sockets, Ticket, Tried},
+    breaks::{Breaks, SeenBreaks},
     pool::{Dialler, ServerPool},
     rules::Target,
 };
@@ -34,14 +35,25 @@ pub(crate) struct UpstreamServer {
     pub(crate) silence_max: Duration,
     /// How often the hub has said that its process is gone. A request that began under another number waits in vain.
     life: Cell<u32>,
+    breaks: SeenBreaks,
+}
+
+impl UpstreamServer {
+    /// Lets go of the sockets from before a connection broke, on whichever worker it was.
+    pub(crate) fn heed_breaks(&self) {
+        if self.breaks.news() {
+            self.pool.clear();
+        }
+    }
 }
 
 impl Upstream {
-    fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize) -> Self {
+    fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             pool: ServerPool::new(server, Dialler::new(server, me, key), workers),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
+            breaks: breaks.of(&server.id),
         });
         Self {
             id: cluster.id.clone(),
@@ -145,6 +157,7 @@ impl Lease {
 
     /// The connection broke, or was silent for too long.
     pub(crate) fn broke(&self, now: Instant) {
+        self.upstream.servers[self.index].breaks.tell();
         let opened =
             self.upstream.balance.borrow_mut().server(self.index).read_failed(now, &self.ticket.get());
         self.clear_pool_if(opened);
@@ -172,13 +185,20 @@ pub(crate) struct Upstreams<'a> {
     me: &'a ServerId,
     key: &'a ClusterKey,
     workers: usize,
+    breaks: &'a Breaks,
     list: Vec<Rc<Upstream>>,
 }
 
 impl<'a> Upstreams<'a> {
     /// None yet. The limits of a server are divided by `workers`.
-    pub(crate) fn new(config: &'a Config, me: &'a ServerId, key: &'a ClusterKey, workers: usize) -> Self {
-        Self { config, me, key, workers, list: Vec::new() }
+    pub(crate) fn new(
+        config: &'a Config,
+        me: &'a ServerId,
+        key: &'a ClusterKey,
+        workers: usize,
+        breaks: &'a Breaks,
+    ) -> Self {
+        Self { config, me, key, workers, breaks, list: Vec::new() }
     }
 
     /// The place of a cluster in the list; `None` when the file has no such cluster.
@@ -187,7 +207,7 @@ impl<'a> Upstreams<'a> {
             return Some(place);
         }
         let cluster = self.config.cluster(id)?;
-        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers)));
+        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers, self.breaks)));
         Some(self.list.len() - 1)
     }
 

@@ -3,6 +3,7 @@
 
 use crate::{
     accept,
+    breaks::Breaks,
     connection::Connections,
     counters::Counters,
     deadline::Limits,
@@ -48,6 +49,7 @@ pub(crate) struct Setup {
     pub(crate) workers: usize,
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) key: ClusterKey,
+    pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) counters: Arc<Counters>,
     /// The instant at which what is left is closed, once there is one.
@@ -70,7 +72,8 @@ pub(crate) struct Worker {
 
 impl Worker {
     fn new(setup: &Setup) -> Self {
-        let mut upstreams = Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers);
+        let mut upstreams =
+            Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
         let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
         let hosts = Hosts::new(cluster, &mut upstreams);
         let upstreams = upstreams.into_list();

@@ -23,7 +23,8 @@ fn routes(hosts: Vec<common::config::Host>, asked: &[(&str, &str)]) -> Vec<Optio
     config.clusters.extend(["one", "two"].map(|id| cluster(id, Vec::new(), Vec::new())));
     config.clusters[1].hosts = hosts;
     let (me, key) = (ServerId::from("web-a"), crate::tests::cluster::key());
-    let mut upstreams = Upstreams::new(&config, &me, &key, 1);
+    let breaks = crate::breaks::Breaks::new(&config);
+    let mut upstreams = Upstreams::new(&config, &me, &key, 1, &breaks);
     let hosts = Hosts::new(&config.clusters[1], &mut upstreams);
     let places = [("one", upstreams.place(&"one".into())), ("two", upstreams.place(&"two".into()))];
     let name =
