@@ -1,6 +1,7 @@
-//! One client's connection: `http1` serves its requests, `deadline` ends it when nothing moves.
+//! One client's connection: `http1` or `http2` serves its requests, `deadline` ends it when nothing moves.
 
 mod http1;
+mod http2;
 mod passing;
 
 use crate::{
@@ -8,7 +9,8 @@ use crate::{
     upstream::Lease,
     worker::Worker,
 };
-use http1::{After, Http1};
+use http::StatusCode;
+use http1::Http1;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -38,7 +40,7 @@ pub(crate) enum Hopeless {
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     /// `X-Forwarded-For`: the client's IP address, written once.
-    pub(crate) forwarded_for: String,
+    pub(crate) forwarded_for: Rc<str>,
     pub(crate) progress: Progress,
     server_silent: Cell<bool>,
 }
@@ -46,8 +48,15 @@ pub(crate) struct Client {
 impl Client {
     fn new(worker: Rc<Worker>, peer: SocketAddr) -> Self {
         let now = worker.read_clock();
-        let forwarded_for = peer.ip().to_canonical().to_string();
+        let forwarded_for = peer.ip().to_canonical().to_string().into();
         Self { worker, forwarded_for, progress: Progress::new(now), server_silent: Cell::new(false) }
+    }
+
+    /// A stream of this connection, with time-outs of its own.
+    fn stream(&self) -> Rc<Self> {
+        let (worker, forwarded_for) = (self.worker.clone(), self.forwarded_for.clone());
+        let progress = Progress::new(worker.now());
+        Rc::new(Self { worker, forwarded_for, progress, server_silent: Cell::new(false) })
     }
 
     /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
@@ -60,14 +69,12 @@ impl Client {
 
 /// Serves a client's connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let entry = Entry::new(&worker);
+    let entry = Entry::connection(&worker);
     let client = Rc::new(Client::new(worker.clone(), peer));
     let mut http = Http1::new(client.clone(), stream);
     let ended = {
-        let timer = sleep_until((worker.now() + worker.limits.shortest).into());
-        let mut timed = Timed { client: &client, entry: &entry, timer: pin!(timer), started: false };
-        let mut running = pin!(http.run());
-        poll_fn(|cx| timed.poll(cx, running.as_mut())).await
+        let running = pin!(http.run());
+        timed(&client, &entry, running).await
     };
     match ended {
         Ended::Done(after) => http.end(after).await,
@@ -76,15 +83,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     }
 }
 
-/// Why a connection ended.
+/// Why a connection or stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Done(After),
+enum Ended<T> {
+    Done(T),
     Stuck,
     HeadLate,
 }
 
-/// A connection under its time-outs and the worker's stop.
+/// Runs a connection, or a stream of one, under its time-outs.
+async fn timed<T>(
+    client: &Client,
+    entry: &Entry<'_>,
+    mut running: Pin<&mut impl Future<Output = T>>,
+) -> Ended<T> {
+    let timer = pin!(sleep_until((client.worker.now() + client.worker.limits.shortest).into()));
+    let mut timed = Timed { client, entry, timer, started: false };
+    poll_fn(|cx| timed.poll(cx, running.as_mut())).await
+}
+
 struct Timed<'a> {
     client: &'a Client,
     entry: &'a Entry<'a>,
@@ -93,22 +110,23 @@ struct Timed<'a> {
 }
 
 impl Timed<'_> {
-    fn poll(
+    fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut running: Pin<&mut impl Future<Output = After>>,
-    ) -> Poll<Ended> {
+        mut running: Pin<&mut impl Future<Output = T>>,
+    ) -> Poll<Ended<T>> {
         if !self.started {
             self.entry.wake_by(cx.waker());
         }
         loop {
-            if let Poll::Ready(after) = running.as_mut().poll(cx) {
-                return Poll::Ready(Ended::Done(after));
+            if let Poll::Ready(done) = running.as_mut().poll(cx) {
+                return Poll::Ready(Ended::Done(done));
             }
             match self.look(cx) {
                 Look::Wait => return Poll::Pending,
                 Look::PollAgain => {}
-                Look::End(ended) => return Poll::Ready(ended),
+                Look::Stuck => return Poll::Ready(Ended::Stuck),
+                Look::HeadLate => return Poll::Ready(Ended::HeadLate),
             }
         }
     }
@@ -125,9 +143,9 @@ impl Timed<'_> {
             let now = worker.read_clock();
             match self.client.progress.verdict(now, &worker.limits) {
                 Verdict::Wait(until) => self.timer.as_mut().reset(until.into()),
-                Verdict::HeadLate => return Look::End(Ended::HeadLate),
+                Verdict::HeadLate => return Look::HeadLate,
                 Verdict::Idle | Verdict::ClientStuck | Verdict::AnswerStuck => {
-                    return Look::End(Ended::Stuck);
+                    return Look::Stuck;
                 }
                 Verdict::ServerSilent => {
                     self.client.server_silent.set(true);
@@ -144,7 +162,29 @@ impl Timed<'_> {
 enum Look {
     Wait,
     PollAgain,
-    End(Ended),
+    Stuck,
+    HeadLate,
+}
+
+/// A request that is being answered, among the worker's counts.
+struct Active<'a>(&'a Client);
+
+impl<'a> Active<'a> {
+    fn new(client: &'a Client) -> Self {
+        client.worker.counters.requests.up();
+        client.worker.counters.requests_active.up();
+        Self(client)
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.0.worker.counters.answered(status);
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.worker.counters.requests_active.down();
+    }
 }
 
 /// The open connections of a worker, so that a stop can reach and await them.
@@ -184,21 +224,30 @@ impl Connections {
     }
 }
 
-/// A connection's place among the open ones.
+/// A connection's place among the open ones, or that of a stream.
 struct Entry<'a> {
     worker: &'a Worker,
     number: u64,
+    is_stream: bool,
 }
 
 impl<'a> Entry<'a> {
-    fn new(worker: &'a Worker) -> Self {
+    fn connection(worker: &'a Worker) -> Self {
+        worker.counters.connections.up();
+        worker.counters.connections_open.up();
+        Self::new(worker, false)
+    }
+
+    fn stream(worker: &'a Worker) -> Self {
+        Self::new(worker, true)
+    }
+
+    fn new(worker: &'a Worker, is_stream: bool) -> Self {
         let connections = &worker.connections;
         let number = connections.next.get();
         connections.next.set(number + 1);
         connections.wakers.borrow_mut().insert(number, None);
-        worker.counters.connections.up();
-        worker.counters.connections_open.up();
-        Self { worker, number }
+        Self { worker, number, is_stream }
     }
 
     fn wake_by(&self, waker: &Waker) {
@@ -214,6 +263,8 @@ impl Drop for Entry<'_> {
         if wakers.is_empty() {
             connections.empty.notify_one();
         }
-        self.worker.counters.connections_open.down();
+        if !self.is_stream {
+            self.worker.counters.connections_open.down();
+        }
     }
 }

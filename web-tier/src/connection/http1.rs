@@ -1,7 +1,7 @@
 //! A client's side in HTTP/1.1: one request after another is read, answered, and counted.
 
 use super::{
-    Client,
+    Active, Client,
     passing::{Passed, Passing},
 };
 use crate::{
@@ -414,30 +414,9 @@ impl Http1 {
         if done {
             self.client.progress.uploaded();
             if self.chunked {
-                put_last_chunk(out, &self.body);
+                put_last_chunk(out, self.body.trailers().as_ref());
             }
         }
         Ok(done)
-    }
-}
-
-/// A request that is being answered, among the worker's counts.
-struct Active<'a>(&'a Client);
-
-impl<'a> Active<'a> {
-    fn new(client: &'a Client) -> Self {
-        client.worker.counters.requests.up();
-        client.worker.counters.requests_active.up();
-        Self(client)
-    }
-
-    fn answered(&self, status: StatusCode) {
-        self.0.worker.counters.answered(status);
-    }
-}
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.worker.counters.requests_active.down();
     }
 }

@@ -118,7 +118,8 @@ impl Passing {
     fn last(&mut self, http: &mut Http1) {
         let Some(exchange) = self.exchange.take() else { return };
         if self.chunked {
-            put_last_chunk(http.output.end(&http.client.worker.buffers), exchange.body());
+            let trailers = exchange.body().trailers();
+            put_last_chunk(http.output.end(&http.client.worker.buffers), trailers.as_ref());
         }
         exchange.finish(self.outgoing.is_sent(), self.server_persists);
     }

@@ -39,6 +39,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     out.extend_from_slice(match head.version {
         Version::Http10 => b"via: 1.0 copal\r\n",
         Version::Http11 => b"via: 1.1 copal\r\n",
+        Version::Http2 => b"via: 2.0 copal\r\n",
     });
     if let Some(host) = head.fields.first(Name::Host) {
         put_field(out, b"x-forwarded-host", host);
@@ -56,7 +57,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
 /// The protocol that the client asks to change to, unless it is one that only this connection could (RFC 9113 §3.1: cleartext
 /// HTTP/2 through an upgrade is how requests are hidden from a proxy).
 fn upgrade(head: &RequestHead) -> Option<&[u8]> {
-    if !head.connection.upgrade || head.version != Version::Http11 {
+    if !head.connection.upgrade || head.version == Version::Http10 {
         return None;
     }
     let mut lines = head.fields.all(Name::Upgrade);

@@ -33,7 +33,7 @@ pub(crate) struct ToClient<'a> {
 
 /// Appends the head as the client is to see it.
 pub(crate) fn put_response(out: &mut Vec<u8>, head: &mut ResponseHead, to: ToClient<'_>) {
-    remove_hop_by_hop(head);
+    prepare_response(head);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
@@ -63,7 +63,8 @@ pub(crate) fn put_response(out: &mut Vec<u8>, head: &mut ResponseHead, to: ToCli
     out.extend_from_slice(b"\r\n");
 }
 
-fn remove_hop_by_hop(head: &mut ResponseHead) {
+/// Hop-by-hop fields go, and what is for the proxy alone.
+pub(crate) fn prepare_response(head: &mut ResponseHead) {
     let named = if head.connection.nominates { nominations(&head.fields) } else { Vec::new() };
     // A change of protocols is between the ends: its words pass.
     let switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;

@@ -1,6 +1,6 @@
 //! Bodies: what of the bytes on a connection is data, and where it ends; and chunks for the way on (RFC 9112 §7.1).
 
-use super::{fields::Fields, framing::Length, head, name::Name};
+use super::{fields::Fields, framing::Length, head};
 
 /// Chunk extensions of one body, in bytes; nobody uses them, and they are not passed on.
 const EXTENSIONS_MAX: usize = 4096;
@@ -145,26 +145,20 @@ impl Decoder {
             return Err(ChunkError::Trailer);
         }
         if ended {
-            let mut fields = Fields::default();
-            self.trailers_into(&mut fields)?;
+            head::parse_trailers(&self.trailers, |_, _| {})?;
             return Ok(State::Done);
         }
         Ok(State::Trailers)
     }
 
-    /// Whether the body ended with trailers.
-    pub(crate) fn has_trailers(&self) -> bool {
-        self.trailers.len() > 2
-    }
-
-    /// The trailers that may be passed on: none that frames, routes or authenticates (RFC 9110 §6.5.1).
-    pub(crate) fn trailers_into(&self, fields: &mut Fields) -> Result<(), ChunkError> {
-        head::parse_trailers(&self.trailers, |name, value| {
-            let known = Name::of(name);
-            if matches!(known, Name::Other | Name::Date) && !is_forbidden(name) {
-                fields.push(known, name, value);
-            }
-        })
+    /// The trailers that may be passed on.
+    pub(crate) fn trailers(&self) -> Option<Fields> {
+        if self.trailers.len() <= 2 {
+            return None;
+        }
+        let mut fields = Fields::default();
+        head::parse_trailers(&self.trailers, |name, value| fields.push_trailer(name, value)).ok()?;
+        Some(fields)
     }
 }
 
@@ -192,21 +186,6 @@ fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, ChunkError> {
     }
 }
 
-fn is_forbidden(name: &[u8]) -> bool {
-    const FORBIDDEN: [&[u8]; 9] = [
-        b"authorization",
-        b"cache-control",
-        b"content-encoding",
-        b"content-range",
-        b"content-type",
-        b"max-forwards",
-        b"set-cookie",
-        b"age",
-        b"location",
-    ];
-    FORBIDDEN.iter().any(|it| it.eq_ignore_ascii_case(name))
-}
-
 /// Appends a chunk; nothing for no data, as an empty chunk would be the last.
 pub(crate) fn put_chunk(out: &mut Vec<u8>, data: &[u8]) {
     if data.is_empty() {
@@ -218,14 +197,11 @@ pub(crate) fn put_chunk(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the last chunk, with what trailers `decoder` has read.
-pub(crate) fn put_last_chunk(out: &mut Vec<u8>, decoder: &Decoder) {
+/// Appends the last chunk, with trailers.
+pub(crate) fn put_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
-    if decoder.has_trailers() {
-        let mut fields = Fields::default();
-        if decoder.trailers_into(&mut fields).is_ok() {
-            fields.put(out);
-        }
+    if let Some(trailers) = trailers {
+        trailers.put(out);
     }
     out.extend_from_slice(b"\r\n");
 }

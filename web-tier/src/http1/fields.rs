@@ -50,6 +50,27 @@ impl Fields {
         self.lines.push(Line { name: known, start, name_length: name.len(), end, kept: true });
     }
 
+    /// Adds a trailer, unless it is one that may not be passed on: none frames, routes, authenticates or changes what the body
+    /// is (RFC 9110 §6.5.1).
+    pub(crate) fn push_trailer(&mut self, name: &[u8], value: &[u8]) {
+        const FORBIDDEN: [&[u8]; 9] = [
+            b"age",
+            b"authorization",
+            b"cache-control",
+            b"content-encoding",
+            b"content-range",
+            b"content-type",
+            b"location",
+            b"max-forwards",
+            b"set-cookie",
+        ];
+        let known = Name::of(name);
+        let forbidden = FORBIDDEN.iter().any(|it| it.eq_ignore_ascii_case(name));
+        if matches!(known, Name::Other | Name::Date) && !forbidden {
+            self.push(known, name, value);
+        }
+    }
+
     /// The fields.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.lines.iter().filter(|line| line.kept).map(|line| self.field(line))

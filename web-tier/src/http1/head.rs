@@ -57,6 +57,8 @@ pub(crate) enum Version {
     Http10,
     #[default]
     Http11,
+    /// Its fields came in frames.
+    Http2,
 }
 
 impl Version {
@@ -95,6 +97,7 @@ impl Connection {
         match version {
             Version::Http10 => self.keep_alive && !self.close,
             Version::Http11 => !self.close,
+            Version::Http2 => true,
         }
     }
 }
@@ -159,7 +162,8 @@ impl RequestHead {
         Ok(Some(skipped + length))
     }
 
-    fn set_target(&mut self, target: &str, limits: &HeadLimits) -> Result<(), HeadError> {
+    /// Reads a request target.
+    pub(crate) fn set_target(&mut self, target: &str, limits: &HeadLimits) -> Result<(), HeadError> {
         if target.len() > limits.target {
             return Err(HeadError::TargetTooLong);
         }

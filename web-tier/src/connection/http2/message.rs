@@ -1,0 +1,118 @@
+//! Heads of HTTP/2 as those of HTTP/1.1, and the other way (RFC 9113 §8).
+
+use crate::{
+    error::ProxyError,
+    forward::prepare_response,
+    http1::{Fields, HeadLimits, Length, Name, RequestHead, ResponseHead, Version},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    header::{CONTENT_LENGTH, DATE, VIA},
+};
+
+const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
+
+/// Reads a request into `head`. `h2` has refused what RFC 9113 §8.2 and §8.3 forbid.
+///
+/// # Errors
+/// The answer that the request deserves.
+pub(super) fn read<B>(
+    request: &Request<B>,
+    ends: bool,
+    limits: &HeadLimits,
+    head: &mut RequestHead,
+) -> Result<(), ProxyError> {
+    if request.headers().len() > limits.count {
+        return Err(ProxyError::HeadTooLarge);
+    }
+    head.version = Version::Http2;
+    head.method = request.method().clone();
+    head.connection = Default::default();
+    let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
+    head.set_target(target, limits)?;
+    head.fields.clear();
+    if let Some(authority) = request.uri().authority() {
+        let host = authority.as_str();
+        let others = request.headers().get_all(http::header::HOST);
+        if others.iter().any(|other| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
+            return Err(ProxyError::Bad("the Host is not the one of :authority"));
+        }
+        head.fields.push(Name::Host, b"host", host.as_bytes());
+    }
+    let length = read_fields(request, head)?;
+    head.length = match length {
+        _ if ends => Length::Empty,
+        Some(length) => Length::Exact(length),
+        None => Length::Chunked,
+    };
+    Ok(())
+}
+
+/// The fields; those of `Cookie` become one (RFC 9113 §8.2.3). The length that they say is returned.
+fn read_fields<B>(request: &Request<B>, head: &mut RequestHead) -> Result<Option<u64>, ProxyError> {
+    let (mut length, mut cookie) = (None, Vec::new());
+    for (name, value) in request.headers() {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        match Name::of(name) {
+            Name::Host if head.fields.first(Name::Host).is_some() => {}
+            Name::ContentLength => {
+                let said = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                length = Some(said.ok_or(ProxyError::Bad("the Content-Length is not a number of bytes"))?);
+            }
+            Name::Cookie => {
+                if !cookie.is_empty() {
+                    cookie.extend_from_slice(b"; ");
+                }
+                cookie.extend_from_slice(value);
+            }
+            known => head.fields.push(known, name, value),
+        }
+    }
+    if !cookie.is_empty() {
+        head.fields.push(Name::Cookie, b"cookie", &cookie);
+    }
+    Ok(length)
+}
+
+/// An answer's head as the client is to see it.
+pub(super) fn response(head: &mut ResponseHead, length: Length, date: &[u8]) -> Response<()> {
+    prepare_response(head);
+    let mut response = Response::new(());
+    *response.status_mut() = head.status;
+    let fields = response.headers_mut();
+    put(&head.fields, fields);
+    let length = match length {
+        Length::Exact(length) => Some(length),
+        Length::Empty => head.content_length(),
+        Length::Chunked | Length::UntilClose => None,
+    };
+    if let Some(length) = length {
+        fields.insert(CONTENT_LENGTH, length.into());
+    }
+    if !head.status.is_informational() && !fields.contains_key(DATE) {
+        fields.extend(HeaderValue::from_bytes(date).ok().map(|date| (DATE, date)));
+    }
+    fields.append(VIA, VIA_1_1);
+    response
+}
+
+/// Copies fields that were read from a connection, and so are valid.
+pub(super) fn put(from: &Fields, to: &mut HeaderMap) {
+    to.reserve(from.iter().count() + 3);
+    for field in from.iter() {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
+        {
+            to.append(name, value);
+        }
+    }
+}
+
+/// The trailers of a request that may be passed on.
+pub(super) fn trailers(map: &HeaderMap) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in map {
+        fields.push_trailer(name.as_str().as_bytes(), value.as_bytes());
+    }
+    fields
+}

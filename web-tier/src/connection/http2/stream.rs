@@ -1,0 +1,265 @@
+//! One request of an HTTP/2 connection.
+
+use super::{message, websocket};
+use crate::{
+    buffer::Buffer,
+    connection::{Active, Client},
+    error::ProxyError,
+    exchange::{BodyError, ClientSide, Exchange, Outgoing, SendError},
+    http1::{Length, RequestHead, ResponseHead, put_chunk, put_last_chunk},
+    proxy::{self, Answer},
+};
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll, ready},
+};
+
+/// The client's side of a stream.
+pub(super) struct Stream<'a> {
+    client: &'a Client,
+    recv: RecvStream,
+    respond: SendResponse<Bytes>,
+    /// The body goes to the server in chunks.
+    chunked: bool,
+    received: u64,
+    done: bool,
+}
+
+/// Answers a request.
+pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let worker = &client.worker;
+    let active = Active::new(client);
+    let mut head = worker.request_heads.take(Box::default);
+    let ends = request.body().is_end_stream();
+    let read = message::read(&request, ends, &worker.head_limits, &mut head);
+    let websocket = websocket::is_asked_for(&request);
+    let mut stream = Stream { client, recv: request.into_body(), respond, chunked: false, received: 0, done: ends };
+    let answer = match read {
+        Ok(()) if websocket => return websocket::serve(stream, &mut head, active).await,
+        Ok(()) => stream.forward(&mut head).await,
+        Err(cause) => Err(cause),
+    };
+    match answer {
+        Ok(answer) => stream.pass(head.method == Method::HEAD, answer, &active).await,
+        Err(cause) => stream.refuse(cause, &active),
+    }
+}
+
+impl<'a> Stream<'a> {
+    async fn forward(&mut self, head: &mut RequestHead) -> Result<Answer, ProxyError> {
+        self.chunked = head.length == Length::Chunked;
+        self.client.progress.asked(self.client.worker.now(), !self.done);
+        proxy::forward(self.client, head, self).await
+    }
+
+    /// For a tunnel: whose stream it is, and its two halves.
+    pub(super) fn client(&self) -> &'a Client {
+        self.client
+    }
+
+    pub(super) fn into_halves(self) -> (RecvStream, SendResponse<Bytes>) {
+        (self.recv, self.respond)
+    }
+
+    /// Passes an answer on to its end.
+    pub(super) async fn pass(mut self, to_head: bool, answer: Answer, active: &Active<'_>) {
+        let Answer { mut head, mut exchange, outgoing } = answer;
+        let length = head.length(to_head);
+        exchange.begin_body(length);
+        let response = message::response(&mut head, length, &self.client.worker.date.get());
+        active.answered(head.status);
+        self.client.progress.answering(self.client.worker.now());
+        let empty = length == Length::Empty;
+        let Ok(send) = self.respond.send_response(response, empty) else { return };
+        let persists = head.persists();
+        drop(head);
+        if empty {
+            return exchange.finish(outgoing.is_sent(), persists);
+        }
+        let mut passing = Passing {
+            exchange: Some(exchange),
+            outgoing,
+            persists,
+            refused: false,
+            data: Buffer::default(),
+            trailers: None,
+            send,
+        };
+        if let Err(reason) = poll_fn(|cx| passing.poll(cx, &mut self)).await {
+            passing.send.send_reset(reason);
+        }
+    }
+
+    /// Answers with an error of the proxy's own.
+    pub(super) fn refuse(mut self, cause: ProxyError, active: &Active<'_>) {
+        if cause == ProxyError::ClientGone {
+            return;
+        }
+        let status = cause.status();
+        active.answered(status);
+        let (fields, text) = cause.words();
+        let mut response = Response::builder()
+            .status(status)
+            .header("content-type", "text/plain; charset=utf-8")
+            .header("content-length", text.len())
+            .header("date", &self.client.worker.date.get()[..]);
+        for line in fields.lines() {
+            if let Some((name, value)) = line.split_once(": ") {
+                response = response.header(name, value);
+            }
+        }
+        if let Ok(response) = response.body(())
+            && let Ok(mut send) = self.respond.send_response(response, false)
+        {
+            let _ = send.send_data(text.into(), true);
+        }
+    }
+}
+
+impl ClientSide for Stream<'_> {
+    fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
+        if self.done {
+            return Poll::Ready(Ok(true));
+        }
+        let Poll::Ready(data) = self.recv.poll_data(cx) else {
+            self.client.progress.read_waits();
+            return Poll::Pending;
+        };
+        let now = self.client.worker.now();
+        match data {
+            Some(data) => {
+                let data = data.map_err(|_| BodyError::Broken)?;
+                self.client.progress.read(now);
+                self.received += data.len() as u64;
+                if self.received > self.client.worker.body_max {
+                    return Poll::Ready(Err(BodyError::TooLarge));
+                }
+                if self.chunked { put_chunk(out, &data) } else { out.extend_from_slice(&data) }
+                // The client may send as much again.
+                let _ = self.recv.flow_control().release_capacity(data.len());
+                Poll::Ready(Ok(false))
+            }
+            None => {
+                let trailers = ready!(self.recv.poll_trailers(cx)).map_err(|_| BodyError::Broken)?;
+                self.done = true;
+                self.client.progress.uploaded();
+                if self.chunked {
+                    put_last_chunk(out, trailers.as_ref().map(message::trailers).as_ref());
+                }
+                Poll::Ready(Ok(true))
+            }
+        }
+    }
+
+    fn poll_inform(&mut self, _: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>> {
+        // A client of HTTP/2 waits for no 100: its window is its leave to send.
+        if head.status != StatusCode::CONTINUE {
+            let response = message::response(head, Length::Empty, b"");
+            self.respond.send_informational(response).map_err(io::Error::other)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(cx).map(|_| ())
+    }
+}
+
+/// An answer's body on its way to the client.
+struct Passing {
+    exchange: Option<Exchange>,
+    outgoing: Outgoing,
+    persists: bool,
+    /// The server takes no more of the request.
+    refused: bool,
+    data: Buffer,
+    trailers: Option<HeaderMap>,
+    send: SendStream<Bytes>,
+}
+
+impl Passing {
+    /// Goes on until both sides wait. The error is what the client's stream is reset with.
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream<'_>) -> Poll<Result<(), Reason>> {
+        if !self.refused && !self.outgoing.is_sent()
+            && let Some(exchange) = &mut self.exchange
+        {
+            match exchange.poll_send(cx, &mut self.outgoing, stream) {
+                Poll::Ready(Err(SendError::Client(_))) => return Poll::Ready(Err(Reason::CANCEL)),
+                Poll::Ready(Err(SendError::Server(_))) => self.refused = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        let client = stream.client;
+        loop {
+            if !self.data.is_empty() {
+                client.progress.write_waits();
+                ready!(self.poll_data(cx))?;
+                client.progress.wrote(client.worker.now());
+                if self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none() {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let Some(exchange) = &mut self.exchange else { return Poll::Ready(self.end()) };
+            match exchange.poll_body(cx, &mut self.data, false) {
+                Poll::Ready(Ok(last)) => {
+                    client.progress.server_moved(client.worker.now());
+                    if last {
+                        self.last();
+                    }
+                }
+                Poll::Ready(Err(cause)) => {
+                    tracing::debug!(%cause, "a server broke off in the middle of an answer");
+                    exchange.lease.broke(client.worker.read_clock());
+                    return Poll::Ready(Err(Reason::INTERNAL_ERROR));
+                }
+                Poll::Pending if exchange.lease.is_lost() => {
+                    client.worker.counters.upstream_failures.up();
+                    return Poll::Ready(Err(Reason::INTERNAL_ERROR));
+                }
+                Poll::Pending => {
+                    return self.send.poll_reset(cx).map(|reason| Err(reason.unwrap_or(Reason::CANCEL)));
+                }
+            }
+        }
+    }
+
+    /// Sends what the client's window allows.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        if self.send.capacity() == 0 {
+            self.send.reserve_capacity(self.data.len());
+            match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(Reason::CANCEL)),
+            }
+        }
+        let count = self.data.len().min(self.send.capacity());
+        let piece = Bytes::copy_from_slice(&self.data.bytes()[..count]);
+        self.data.consume(count);
+        let last = self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none();
+        Poll::Ready(self.send.send_data(piece, last).map_err(|_| Reason::CANCEL))
+    }
+
+    /// The answer is complete: the socket can serve another request.
+    fn last(&mut self) {
+        let Some(exchange) = self.exchange.take() else { return };
+        if let Some(fields) = exchange.body().trailers() {
+            let mut map = HeaderMap::new();
+            message::put(&fields, &mut map);
+            self.trailers = Some(map).filter(|map| !map.is_empty());
+        }
+        exchange.finish(self.outgoing.is_sent(), self.persists);
+    }
+
+    fn end(&mut self) -> Result<(), Reason> {
+        let ended = match self.trailers.take() {
+            Some(trailers) => self.send.send_trailers(trailers),
+            None => self.send.send_data(Bytes::new(), true),
+        };
+        ended.map_err(|_| Reason::CANCEL)
+    }
+}
