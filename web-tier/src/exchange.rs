@@ -321,7 +321,8 @@ impl Exchange {
 
     /// All of the body has come: the socket goes back to its pool, if both sides are done with it.
     pub(crate) fn finish(self, sent: bool, persists: bool) {
-        if sent && persists && !self.incoming.excess && self.incoming.body.is_done() {
+        let incoming = &self.incoming;
+        if sent && persists && !incoming.excess && incoming.input.is_empty() && incoming.body.is_done() {
             self.socket.give_back();
         }
     }

@@ -203,6 +203,7 @@ impl Http1 {
         match passed {
             Passed::Whole if !self.body.is_done() => After::Linger,
             Passed::Whole if persists => After::Next,
+            Passed::Whole if !self.input.is_empty() => After::Linger,
             Passed::Broken if framing == Framing::Close => After::Reset,
             Passed::Whole | Passed::ClientGone | Passed::Broken => After::Close,
         }
