@@ -110,6 +110,13 @@ impl RunningServer {
         &self.listeners
     }
 
+    /// Lets go of log files that were renamed, and writes on in new ones.
+    pub(crate) fn reopen_logs(&self) {
+        if let Some(web_tier) = &self.web_tier {
+            web_tier.reopen_logs();
+        }
+    }
+
     /// Resolves when the server can't go on: its hub storage has failed.
     pub(crate) async fn failed(&self) -> anyhow::Error {
         match &self.triad {

@@ -5,7 +5,9 @@ mod http2;
 mod passing;
 
 use crate::{
+    access_log::{End, Recording},
     deadline::{Progress, Verdict},
+    http1::RequestHead,
     upstream::Lease,
     worker::Worker,
 };
@@ -19,6 +21,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 use tokio::{
     net::TcpStream,
@@ -42,6 +45,8 @@ pub(crate) struct Client {
     /// `X-Forwarded-For`: the client's IP address, written once.
     pub(crate) forwarded_for: Rc<str>,
     pub(crate) progress: Progress,
+    /// What the access log is to say of the present request.
+    pub(crate) log: Recording,
     server_silent: Cell<bool>,
 }
 
@@ -49,14 +54,19 @@ impl Client {
     fn new(worker: Rc<Worker>, peer: SocketAddr) -> Self {
         let now = worker.read_clock();
         let forwarded_for = peer.ip().to_canonical().to_string().into();
-        Self { worker, forwarded_for, progress: Progress::new(now), server_silent: Cell::new(false) }
+        Self::of(worker, forwarded_for, now)
     }
 
     /// A stream of this connection, with time-outs of its own.
     fn stream(&self) -> Rc<Self> {
         let (worker, forwarded_for) = (self.worker.clone(), self.forwarded_for.clone());
-        let progress = Progress::new(worker.now());
-        Rc::new(Self { worker, forwarded_for, progress, server_silent: Cell::new(false) })
+        let now = worker.now();
+        Rc::new(Self::of(worker, forwarded_for, now))
+    }
+
+    fn of(worker: Rc<Worker>, forwarded_for: Rc<str>, now: Instant) -> Self {
+        let (progress, log) = (Progress::new(now), Recording::default());
+        Self { worker, forwarded_for, progress, log, server_silent: Cell::new(false) }
     }
 
     /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
@@ -166,24 +176,42 @@ enum Look {
     HeadLate,
 }
 
-/// A request that is being answered, among the worker's counts.
+/// A request that is being answered, among the worker's counts; its line is written when it is dropped.
 struct Active<'a>(&'a Client);
 
 impl<'a> Active<'a> {
     fn new(client: &'a Client) -> Self {
         client.worker.counters.requests.up();
         client.worker.counters.requests_active.up();
+        client.log.begin(client.worker.access_log.as_ref());
         Self(client)
+    }
+
+    /// It was read.
+    fn asks(&self, head: &RequestHead) {
+        self.0.log.note(|record| record.head(head));
+    }
+
+    /// It could not be read, and begins so.
+    fn unread(&self, input: &[u8]) {
+        self.0.log.note(|record| record.unread(input));
     }
 
     fn answered(&self, status: StatusCode) {
         self.0.worker.counters.answered(status);
+        self.0.log.note(|record| record.answered(status));
+    }
+
+    fn ended(&self, end: End) {
+        self.0.log.note(|record| record.ended(end));
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.worker.counters.requests_active.down();
+        let Client { worker, forwarded_for, log, .. } = self.0;
+        worker.counters.requests_active.down();
+        log.finish(worker.access_log.as_ref(), forwarded_for);
     }
 }
 

@@ -62,6 +62,7 @@ impl Counters {
             upstream_failures: self.upstream_failures.read(),
             queue_refusals: self.queue_refusals.read(),
             answers: std::array::from_fn(|class| self.answers[class].read()),
+            log_lines_lost: 0,
         }
     }
 }
@@ -85,6 +86,8 @@ pub struct Totals {
     pub queue_refusals: u64,
     /// Answers by the first digit of their status: `answers[2]` are the 2xx.
     pub answers: [u64; 6],
+    /// Lines of the access log that could not be written.
+    pub log_lines_lost: u64,
 }
 
 impl Add for Totals {
@@ -100,6 +103,7 @@ impl Add for Totals {
             upstream_failures: self.upstream_failures + other.upstream_failures,
             queue_refusals: self.queue_refusals + other.queue_refusals,
             answers: std::array::from_fn(|class| self.answers[class] + other.answers[class]),
+            log_lines_lost: self.log_lines_lost + other.log_lines_lost,
         }
     }
 }

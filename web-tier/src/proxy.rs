@@ -13,6 +13,7 @@ use crate::{
     rules::Target,
     shelf::Shelved,
     sticky,
+    trace_context::TraceParent,
     upstream::{Lease, Upstream},
 };
 use http::{Method, StatusCode};
@@ -68,8 +69,16 @@ fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, Proxy
 fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
     let worker = &client.worker;
     let request_id = worker.request_ids.next();
+    let theirs = TraceParent::of(&head.fields);
+    let trace = theirs.unwrap_or_else(|| worker.traces.begin());
+    client.log.note(|record| record.ids(&request_id, trace.trace_id()));
     let mut bytes = worker.buffers.take();
-    let via = Via { address: client.forwarded_for.as_bytes(), scheme: "http", request_id: &request_id };
+    let via = Via {
+        address: client.forwarded_for.as_bytes(),
+        scheme: "http",
+        request_id: &request_id,
+        trace: theirs.is_none().then_some(&trace),
+    };
     put_request(&mut bytes, head, &via);
     Outgoing::new(bytes, head.length)
 }
@@ -100,6 +109,7 @@ async fn attempt<S: ClientSide>(
 ) -> Result<(Exchange, Shelved<Box<ResponseHead>>), Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
+    client.log.note(|record| record.tried(&server.name));
     client.progress.awaits_socket();
     if !tries.safe {
         // It can't be sent again once it has left. The runtime looks at the network first, so that a pooled socket whose

@@ -3,6 +3,7 @@
 
 use crate::{
     accept,
+    access_log::{AccessLog, LogPipe},
     breaks::Breaks,
     buffer::Buffers,
     connection::Connections,
@@ -12,6 +13,7 @@ use crate::{
     http1::{HeadLimits, RequestHead, ResponseHead},
     request_id::RequestIds,
     shelf::Shelf,
+    trace_context::Traces,
     upstream::{Upstream, Upstreams},
 };
 use common::{cluster_port::ClusterKey, config::Config, id::ServerId};
@@ -48,6 +50,7 @@ pub(crate) struct Setup {
     pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) access_log: Option<LogPipe>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
 }
@@ -60,7 +63,9 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Limits,
     pub(crate) connections: Connections,
+    pub(crate) access_log: Option<AccessLog>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) traces: Traces,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) request_heads: Shelf<Box<RequestHead>>,
     pub(crate) response_heads: Shelf<Box<ResponseHead>>,
@@ -86,7 +91,9 @@ impl Worker {
             counters: setup.counters.clone(),
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
             connections: Connections::default(),
+            access_log: setup.access_log.clone().map(AccessLog::new),
             request_ids: RequestIds::new(),
+            traces: Traces::new(),
             buffers: Rc::default(),
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
@@ -161,7 +168,11 @@ async fn tick(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         worker.read_clock();
-        worker.date.set(date(SystemTime::now()));
+        let now = SystemTime::now();
+        worker.date.set(date(now));
+        if let Some(log) = &worker.access_log {
+            log.tick(now);
+        }
         for upstream in &worker.upstreams {
             upstream.settle();
         }

@@ -1,6 +1,6 @@
 //! The value of every key that a file leaves out, in one place.
 
-use super::model::{CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig};
+use super::model::{AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig};
 use std::{num::NonZeroUsize, time::Duration};
 
 /// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
@@ -10,6 +10,7 @@ pub(super) struct Defaults {
     pub(super) heartbeat_interval: Duration,
     pub(super) session_cookie: &'static str,
     pub(super) workers: Option<NonZeroUsize>,
+    pub(super) access_log_format: AccessLogFormat,
     pub(super) port: u16,
     pub(super) http_address: &'static str,
     pub(super) connect_timeout: Duration,
@@ -34,6 +35,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     heartbeat_interval: Duration::from_secs(10),
     session_cookie: "JSESSIONID",
     workers: None,
+    access_log_format: AccessLogFormat::Combined,
     port: 6800,
     http_address: "0.0.0.0",
     connect_timeout: Duration::from_secs(5),

@@ -38,6 +38,7 @@ pub(super) static CLUSTER: Keys = Keys {
         "servers",
         "session-cookie",
         "workers",
+        "access-log",
         "hosts",
         "server-default",
         "host-default",
@@ -46,6 +47,9 @@ pub(super) static CLUSTER: Keys = Keys {
     ],
     later: &["elastic", "caches", "proxy-cache", "trusted-proxies"],
 };
+
+pub(super) static ACCESS_LOG: Keys =
+    Keys { what: "`access-log`", known: &["path", "format", "import"], later: &[] };
 
 pub(super) static SERVER: Keys = Keys {
     what: "a server",
@@ -164,7 +168,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 13] = [
+pub(super) static ALL: [&Keys; 14] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -175,12 +179,13 @@ pub(super) static ALL: [&Keys; 13] = [
     &COOKIE,
     &RULE,
     &LOAD_BALANCE,
+    &ACCESS_LOG,
     &CLUSTER_KEY,
     &APP,
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 10;
+const CLUSTER_FILE: usize = 11;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

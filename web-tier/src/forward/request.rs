@@ -1,7 +1,10 @@
 //! A request's head, on its way to a server.
 
 use super::{is_nominated, nominations, put_field, put_number};
-use crate::http1::{Length, Name, RequestHead, Version};
+use crate::{
+    http1::{Length, Name, RequestHead, Version},
+    trace_context::TraceParent,
+};
 
 /// What the proxy knows of a request's client.
 #[derive(Debug)]
@@ -12,13 +15,15 @@ pub(crate) struct Via<'a> {
     pub(crate) scheme: &'static str,
     /// `X-Request-Id`.
     pub(crate) request_id: &'a [u8],
+    /// `traceparent`, in place of what the client sent.
+    pub(crate) trace: Option<&'a TraceParent>,
 }
 
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
 pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
-    remove_hop_by_hop(head);
+    remove_hop_by_hop(head, via.trace.is_some());
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.target.as_bytes());
@@ -47,6 +52,9 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     put_field(out, b"x-forwarded-for", via.address);
     put_field(out, b"x-forwarded-proto", via.scheme.as_bytes());
     put_field(out, b"x-request-id", via.request_id);
+    if let Some(trace) = via.trace {
+        put_field(out, b"traceparent", trace.as_bytes());
+    }
     if let Some(protocol) = upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
         put_field(out, b"upgrade", &protocol);
@@ -68,7 +76,7 @@ fn upgrade(head: &RequestHead) -> Option<&[u8]> {
 }
 
 /// Hop-by-hop fields (RFC 9110 §7.6.1), and those that only a proxy of ours may set.
-fn remove_hop_by_hop(head: &mut RequestHead) {
+fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
     let named = if head.connection.nominates { nominations(&head.fields) } else { Vec::new() };
     head.fields.remove_if(|field| match field.known {
         Name::Connection
@@ -80,6 +88,7 @@ fn remove_hop_by_hop(head: &mut RequestHead) {
         | Name::Te
         | Name::TransferEncoding
         | Name::Upgrade => true,
+        Name::TraceParent | Name::TraceState => new_trace,
         Name::Cookie | Name::Date | Name::Expect | Name::Host | Name::Trailer | Name::Via | Name::Other => {
             !named.is_empty() && is_nominated(&named, field.name)
         }

@@ -113,6 +113,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         servers,
         session_cookie: "JSESSIONID".to_owned(),
         workers: NonZeroUsize::new(1),
+        access_log: None,
         hosts,
     }
 }
