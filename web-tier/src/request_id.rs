@@ -70,13 +70,13 @@ mod tests {
             given(&fields).map(|id| String::from_utf8(id.to_vec()).unwrap())
         };
         for good in ["x", "0b7e-_.:=+/@", &"a".repeat(128)] {
-            assert_eq!(given(&[good]).as_deref(), Some(good));
+            assert_eq!(taken(&[good]).as_deref(), Some(good));
         }
         for bad in ["", "a b", "a\"b", "a,b", "\u{e9}", &"a".repeat(129)] {
-            assert_eq!(given(&[bad]), None, "{bad}");
+            assert_eq!(taken(&[bad]), None, "{bad}");
         }
-        assert_eq!(given(&[]), None);
-        assert_eq!(given(&["a", "b"]), None);
+        assert_eq!(taken(&[]), None);
+        assert_eq!(taken(&["a", "b"]), None);
     }
 
     #[test]
