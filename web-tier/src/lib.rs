@@ -20,11 +20,15 @@ mod io;
 mod normalise;
 mod pool;
 mod proxy;
+#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
+mod proxy_protocol;
 mod request_id;
 mod rules;
 mod saved;
 mod sticky;
 mod tier;
+#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
+mod trusted;
 mod upstream;
 mod worker;
 
