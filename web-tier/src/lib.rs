@@ -28,6 +28,8 @@ mod saved;
 mod sticky;
 mod tier;
 #[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
+mod tls;
+#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
 mod trusted;
 mod upstream;
 mod worker;
@@ -35,6 +37,7 @@ mod worker;
 pub use bind::{BindError, Bound, bind};
 pub use counters::Totals;
 pub use tier::{WebTier, WebTierConfig, WebTierError};
+pub use tls::{TlsError, check_tls};
 
 #[cfg(test)]
 mod tests;
