@@ -1,6 +1,9 @@
 //! The handshake of one connection, and what it came to.
 
-use super::{client::ClientCertificate, listener::Current};
+use super::{
+    client::{ClientCertificate, VERIFY},
+    listener::Current,
+};
 use rustls::{ProtocolVersion, ServerConnection};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -18,8 +21,6 @@ pub(crate) struct TlsConnection {
     pub(crate) server_name: Option<Box<str>>,
     /// The client's certificate, verified; for the whole connection, resumed ones included.
     pub(crate) client: Option<Box<ClientCertificate>>,
-    /// Whether the listener asks for client certificates: the fields of `X-SSL-Client-Verify` are sent then.
-    pub(crate) asks_clients: bool,
     /// TLS 1.3; 1.2 otherwise.
     pub(crate) tls13: bool,
     /// Whether it resumed an earlier session.
@@ -34,11 +35,17 @@ impl TlsConnection {
             h2: session.alpn_protocol() == Some(b"h2"),
             server_name: session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str()),
             client: leaf.map(|der| Box::new(ClientCertificate::new(der))),
-            asks_clients: served.asks_clients,
             tls13: session.protocol_version() == Some(ProtocolVersion::TLSv1_3),
             resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             served,
         }
+    }
+
+    /// The header fields that tell applications of the client's certificate: names, and values of printable ASCII. None on a
+    /// listener that does not ask for certificates.
+    pub(crate) fn client_fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let none = (self.client.is_none() && self.served.asks_clients).then_some((VERIFY, "NONE"));
+        self.client.iter().flat_map(|it| it.fields()).chain(none)
     }
 
     /// Whether a request for `host` (a name or address, without port) does not belong on this connection, and is to be

@@ -38,6 +38,8 @@ pub(super) fn hash(parts: &[&[u8]]) -> Hash {
 pub(super) struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     pub(super) names: Names,
+    /// The last second of its validity, since the Unix epoch.
+    pub(super) not_after: i64,
     /// What is dubious about it.
     pub(super) warnings: Vec<FileFault>,
     /// The hash of what its files hold: equal content needs no exchange.
@@ -64,6 +66,7 @@ impl Certificate {
             vec![FileFault::new(&files.cert, "its first certificate is not an X.509 certificate")]
         })?;
         let names = Names::new(&x509);
+        let not_after = x509.not_after;
         let warnings = warnings(&files.cert, &chain, &x509, &names, now);
         let key = CertifiedKey::from_der(chain, key, provider).map_err(|cause| {
             vec![match cause {
@@ -80,8 +83,21 @@ impl Certificate {
                 other => FileFault::new(&files.key, format!("this private key can't be used: {other}")),
             }]
         })?;
-        Ok(Self { key: Arc::new(key), names, warnings, content: hash(&[&cert_bytes, &key_bytes]) })
+        let content = hash(&[&cert_bytes, &key_bytes]);
+        Ok(Self { key: Arc::new(key), names, not_after, warnings, content })
     }
+}
+
+/// What is said of a certificate that has ended, or will within a week.
+pub(super) fn end(not_after: i64, now: i64) -> Option<String> {
+    let end = if not_after < now {
+        "expired"
+    } else if not_after < now + EXPIRES_SOON {
+        "expires"
+    } else {
+        return None;
+    };
+    Some(format!("the certificate {end} on {}", date(not_after)))
 }
 
 /// What a client may stumble over, though the server can run with it.
@@ -94,14 +110,9 @@ fn warnings(
 ) -> Vec<FileFault> {
     let mut found = Vec::new();
     let mut warn = |message: String| found.push(FileFault::new(file, message));
-    let (from, to) = (date(leaf.not_before), date(leaf.not_after));
-    if leaf.not_after < now {
-        warn(format!("the certificate expired on {to}"));
-    } else if leaf.not_after < now + EXPIRES_SOON {
-        warn(format!("the certificate expires on {to}"));
-    }
+    end(leaf.not_after, now).into_iter().for_each(&mut warn);
     if leaf.not_before > now {
-        warn(format!("the certificate is not valid before {from}"));
+        warn(format!("the certificate is not valid before {}", date(leaf.not_before)));
     }
     if names.is_empty() {
         warn("the certificate has no subjectAltName: browsers refuse it".to_owned());

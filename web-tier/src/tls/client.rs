@@ -11,7 +11,7 @@ const PREFIX: &[u8] = b"x-ssl-client-";
 const OTHERS: [&[u8]; 2] = [b"client-cert", b"client-cert-chain"];
 
 /// `X-SSL-Client-Verify`: `SUCCESS`, or `NONE` for a client without a certificate where one is optional.
-pub(crate) const VERIFY: &str = "X-SSL-Client-Verify";
+pub(super) const VERIFY: &str = "X-SSL-Client-Verify";
 
 /// Whether a client's own field of this name would be believed to be ours: such fields are taken off every request, on every
 /// listener. `_` counts as `-`: CGI and its kin can't tell them apart.
@@ -50,7 +50,7 @@ impl ClientCertificate {
     ///
     /// `X-SSL-Client-Verify` (`SUCCESS`), `X-SSL-Client-S-DN` and `X-SSL-Client-I-DN` (subject and issuer, RFC 4514),
     /// `X-SSL-Client-Serial` (hex), `X-SSL-Client-Not-After` (`2026-01-31`), `X-SSL-Client-Fingerprint` (SHA-256, hex).
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.fields.iter().map(|(name, value)| (*name, &**value))
     }
 }

@@ -101,6 +101,7 @@ pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
+    /// Seconds and nanoseconds since the Unix epoch.
     modified: (i64, i64),
 }
 
@@ -114,5 +115,11 @@ impl Stamp {
             size: of.size(),
             modified: (of.mtime(), of.mtime_nsec()),
         })
+    }
+
+    /// Whether the file was written so short before `now` (seconds since the Unix epoch) that it may be written again without
+    /// a change of this: file systems count time in ticks.
+    pub(super) fn is_fresh(&self, now: i64) -> bool {
+        self.modified.0 >= now - 1
     }
 }

@@ -1,7 +1,7 @@
 //! A listener's TLS: what its files hold, ready for handshakes, and exchanged as a whole when they change.
 
 use super::{
-    certificate::{Certificate, Hash, chain, hash},
+    certificate::{Certificate, Hash, chain, end, hash},
     certificates::Certificates,
     file::{FileFault, Stamp, TlsError},
     tickets::{Context, TicketKeys, Ticketer},
@@ -38,6 +38,8 @@ pub(crate) struct Current {
     pub(super) config: Arc<ServerConfig>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) asks_clients: bool,
+    /// The file of each certificate, and the last second of its validity.
+    ends: Vec<(String, i64)>,
     /// The hash of what the files hold.
     content: Hash,
 }
@@ -49,6 +51,19 @@ struct Seen {
     read: Vec<Option<Stamp>>,
     /// At the last look.
     last: Vec<Option<Stamp>>,
+    /// Whether one of them was written just before it was read: the stamps may not tell that it is written again.
+    fresh: bool,
+    /// The error that was told last.
+    told: Option<String>,
+}
+
+impl Seen {
+    /// The files are about to be read: a change while they are is found at the next look.
+    fn reading(config: &ListenerTls) -> Self {
+        let (read, now) = (stamps(config), unix_now());
+        let fresh = read.iter().flatten().any(|stamp| stamp.is_fresh(now));
+        Self { last: read.clone(), read, fresh, told: None }
+    }
 }
 
 /// What a reload came to.
@@ -66,14 +81,14 @@ impl TlsListener {
     /// # Errors
     /// Everything that is wrong with the files.
     pub(crate) fn load(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Self, TlsError> {
-        let stamps = stamps(config);
+        let seen = Seen::reading(config);
         let current = read(config, keys, h2)?;
         Ok(Self(Arc::new(Shared {
             config: config.clone(),
             keys: keys.clone(),
             h2,
             current: ArcSwap::from_pointee(current),
-            seen: Mutex::new(Seen { read: stamps.clone(), last: stamps }),
+            seen: Mutex::new(seen),
         })))
     }
 
@@ -101,18 +116,35 @@ impl TlsListener {
         let now = stamps(&self.0.config);
         let settled = now == seen.last;
         seen.last = now;
-        (settled && seen.last != seen.read).then(|| self.read_again(&mut seen))
+        let changed = seen.last != seen.read;
+        if !settled || !changed && !seen.fresh {
+            return None;
+        }
+        let told = seen.told.take().filter(|_| !changed);
+        let result = self.read_again(&mut seen);
+        let is_news = match &result {
+            Ok(Changed::Nothing) => changed,
+            Ok(Changed::Certificates) => true,
+            Err(_) => told.is_none() || told != seen.told,
+        };
+        is_news.then_some(result)
     }
 
     fn read_again(&self, seen: &mut Seen) -> Result<Changed, TlsError> {
-        // Before they are read: a change while they are is found at the next look.
-        seen.read = stamps(&self.0.config);
-        let new = read(&self.0.config, &self.0.keys, self.0.h2)?;
+        *seen = Seen::reading(&self.0.config);
+        let new = read(&self.0.config, &self.0.keys, self.0.h2)
+            .inspect_err(|cause| seen.told = Some(cause.to_string()))?;
         if new.content == self.current().content {
             return Ok(Changed::Nothing);
         }
         self.0.current.store(Arc::new(new));
         Ok(Changed::Certificates)
+    }
+
+    /// What is to be said of certificates that have ended, or will within a week: the file, and what.
+    pub(crate) fn ending(&self) -> Vec<(String, String)> {
+        let (now, current) = (unix_now(), self.current());
+        current.ends.iter().filter_map(|(file, at)| Some((file.clone(), end(*at, now)?))).collect()
     }
 
     /// The file of the first certificate, to name the listener by in logs.
@@ -191,6 +223,8 @@ fn read(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Curren
     let parts: Vec<&[u8]> =
         certificates.iter().map(|it| it.content.as_slice()).chain([authority_bytes]).collect();
     let (content, context) = (hash(&parts), context(config.client_auth, authority_bytes));
+    let files = config.certificates.iter().map(|it| it.cert.path.display().to_string());
+    let ends = files.zip(&certificates).map(|(file, it)| (file, it.not_after)).collect();
     let certificates = Arc::new(Certificates::new(certificates));
     let verifier = match (&config.client_ca, authorities) {
         (Some(file), Some(it)) => Some(verifier(config, file, it.roots, &provider)?),
@@ -198,7 +232,7 @@ fn read(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Curren
     };
     let ticketer = Ticketer { keys: keys.clone(), context };
     let config = server_config(config, provider, verifier, certificates.clone(), ticketer, h2);
-    Ok(Current { config: Arc::new(config), certificates, asks_clients, content })
+    Ok(Current { config: Arc::new(config), certificates, asks_clients, ends, content })
 }
 
 fn verifier(

@@ -4,8 +4,7 @@ use super::*;
 
 /// The fields of a connection's client certificate.
 fn fields(connected: &Connected) -> Vec<(&'static str, String)> {
-    let client = connected.connection.client.as_ref();
-    client.map_or_else(Vec::new, |it| it.fields().map(|(name, value)| (name, value.to_owned())).collect())
+    connected.connection.client_fields().map(|(name, value)| (name, value.to_owned())).collect()
 }
 
 struct Setup {
@@ -65,9 +64,9 @@ async fn optional_means_none_or_a_good_one() {
     let Setup { authority, folder, machine, stranger } = setup();
     let listener = folder.listener(&["site"], "client-ca: ca.pem, client-auth: optional");
     let without = connect(&listener, &authority.client(|_| {}), "a.test").await;
-    assert!(without.connection.client.is_none() && without.connection.asks_clients);
+    assert_eq!(fields(&without), [("X-SSL-Client-Verify", "NONE".to_owned())]);
     let with = connect(&listener, &authority.client_with(&machine), "a.test").await;
-    assert!(with.connection.client.is_some());
+    assert_eq!(fields(&with)[0], ("X-SSL-Client-Verify", "SUCCESS".to_owned()));
     let (_, server) = try_connect(&listener, &authority.client_with(&stranger), "a.test").await.unwrap_err();
     assert_eq!(server.unwrap().failure(), Failure::ClientCertificate);
 }
@@ -77,7 +76,8 @@ async fn nobody_is_asked_unless_there_is_an_authority() {
     let Setup { authority, folder, machine, .. } = setup();
     let listener = folder.listener(&["site"], "");
     let connected = connect(&listener, &authority.client_with(&machine), "a.test").await;
-    assert!(connected.connection.client.is_none() && !connected.connection.asks_clients);
+    assert!(connected.connection.client.is_none());
+    assert_eq!(fields(&connected), []);
 }
 
 #[tokio::test]

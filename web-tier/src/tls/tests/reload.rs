@@ -100,10 +100,46 @@ async fn a_file_that_is_written_anew_with_the_same_content_changes_nothing() {
     fs::remove_file(folder.path("site.pem")).unwrap();
     folder.write("site.pem.new", &old.pem);
     fs::rename(folder.path("site.pem.new"), folder.path("site.pem")).unwrap();
-    let first = listener.look();
-    let second = listener.look();
-    assert!(first.is_none());
-    assert!(second.is_none_or(|it| it.unwrap() == Changed::Nothing));
+    assert!(listener.look().is_none());
+    assert_eq!(listener.look().unwrap().unwrap(), Changed::Nothing);
+    assert!(listener.look().is_none());
+}
+
+/// File systems count time in ticks: what is written twice within one looks the same.
+#[tokio::test]
+async fn a_file_that_is_written_again_at_once_is_found() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let (old, new) = (authority.issue(&["a.test"]), authority.issue(&["a.test"]));
+    // Ahead, so that a slow test has it no further behind than a fast one.
+    let time = SystemTime::now() + Duration::from_secs(3600);
+    let write = |name: &str, text: &str| folder.write_at(name, format!("{text:4096}"), time);
+    write("site.pem", &old.pem);
+    write("site.key", &old.key);
+    let listener = folder.listener(&["site"], "");
+    assert!(listener.look().is_none(), "it was read again, and is the same");
+    write("site.pem", &new.pem);
+    write("site.key", &new.key);
+    assert_eq!(listener.look().unwrap().unwrap(), Changed::Certificates);
+    write("site.key", &old.key);
+    assert!(listener.look().unwrap().is_err());
+    assert!(listener.look().is_none(), "told already");
+    assert_eq!(*connect(&listener, &authority.client(|_| {}), "a.test").await.shown(), new.der);
+    write("site.key", &new.key);
+    assert!(listener.look().is_none(), "it is what is served");
+}
+
+#[test]
+fn certificates_that_end_are_told() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    folder.put("good", &authority.issue(&["a.test"]));
+    let old = authority.issue_with(&["b.test"], &KeyPair::generate().unwrap(), |params| {
+        params.not_after = rcgen::date_time_ymd(2020, 2, 29);
+    });
+    folder.put("old", &old);
+    let listener = folder.listener(&["good", "old"], "");
+    let told: Vec<_> =
+        listener.ending().into_iter().map(|(file, what)| (folder.shown(&file), what)).collect();
+    assert_eq!(told, [("old.pem".to_owned(), "the certificate expired on 2020-02-29".to_owned())]);
 }
 
 #[tokio::test]
