@@ -1,15 +1,14 @@
-//! One client's connection: hyper reads its requests, `proxy` answers them, `deadline` ends it when nothing moves.
+//! One client's connection: `http1` serves its requests, `deadline` ends it when nothing moves.
+
+mod http1;
+mod passing;
 
 use crate::{
     deadline::{Progress, Verdict},
-    io::ClientIo,
-    proxy,
     upstream::Lease,
     worker::Worker,
 };
-use http::HeaderValue;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http1::{After, Http1};
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -18,21 +17,12 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 use tokio::{
-    io::AsyncReadExt,
     net::TcpStream,
     sync::Notify,
-    time::{Sleep, sleep_until, timeout},
+    time::{Sleep, sleep_until},
 };
-
-/// Sent before a connection is closed whose request never got complete.
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-
-/// How long, and for how many bytes, a client is listened to after an answer that came before its request's end.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why a request waits in vain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,47 +38,23 @@ pub(crate) enum Hopeless {
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     /// `X-Forwarded-For`: the client's IP address, written once.
-    pub(crate) forwarded_for: HeaderValue,
+    pub(crate) forwarded_for: String,
     pub(crate) progress: Progress,
     server_silent: Cell<bool>,
-    unread: Cell<bool>,
 }
 
 impl Client {
     fn new(worker: Rc<Worker>, peer: SocketAddr) -> Self {
         let now = worker.read_clock();
-        let address = peer.ip().to_canonical().to_string();
-        let forwarded_for = HeaderValue::try_from(address).expect("an IP address is a header value");
-        Self {
-            worker,
-            forwarded_for,
-            progress: Progress::new(now),
-            server_silent: Cell::new(false),
-            unread: Cell::new(false),
-        }
+        let forwarded_for = peer.ip().to_canonical().to_string();
+        Self { worker, forwarded_for, progress: Progress::new(now), server_silent: Cell::new(false) }
     }
 
-    /// The answer left before the request was read to its end: what the client still sends is to be read when the connection
-    /// closes, or the kernel resets it, and the client may never see the answer.
-    pub(crate) fn leaves_unread(&self) {
-        self.unread.set(true);
-    }
-
-    /// Runs `waiting` until it is done, or there is no hope for it. The connection's timer finds out that the server is silent,
-    /// and the hub's word that it is gone wakes every connection, so this costs no timer and no list.
-    pub(crate) async fn unless_hopeless<T>(
-        &self,
-        lease: &Lease,
-        mut waiting: Pin<&mut impl Future<Output = T>>,
-    ) -> Result<T, Hopeless> {
-        self.server_silent.set(false);
-        poll_fn(|cx| match waiting.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending if lease.is_lost() => Poll::Ready(Err(Hopeless::Gone)),
-            Poll::Pending if self.server_silent.take() => Poll::Ready(Err(Hopeless::Silent)),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+    /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
+    /// that it is gone wakes every connection, so this costs no timer and no list.
+    pub(crate) fn hopeless(&self, lease: &Lease) -> Option<Hopeless> {
+        let silent = self.server_silent.take();
+        if lease.is_lost() { Some(Hopeless::Gone) } else { silent.then_some(Hopeless::Silent) }
     }
 }
 
@@ -96,35 +62,24 @@ impl Client {
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let entry = Entry::new(&worker);
     let client = Rc::new(Client::new(worker.clone(), peer));
-    let io = TokioIo::new(ClientIo::new(stream, client.clone()));
-    let service = {
-        let client = client.clone();
-        service_fn(move |request| proxy::serve(client.clone(), request))
-    };
-    let mut http = worker.http.serve_connection(io, service);
+    let mut http = Http1::new(client.clone(), stream);
     let ended = {
         let timer = sleep_until((worker.now() + worker.limits.shortest).into());
-        let mut timed =
-            Timed { client: &client, entry: &entry, timer: pin!(timer), started: false, closing: false };
-        poll_fn(|cx| timed.poll(cx, Pin::new(&mut http))).await
+        let mut timed = Timed { client: &client, entry: &entry, timer: pin!(timer), started: false };
+        let mut running = pin!(http.run());
+        poll_fn(|cx| timed.poll(cx, running.as_mut())).await
     };
     match ended {
-        Ended::Done if client.unread.get() => linger(http.into_parts().io.into_inner()).await,
-        Ended::Done | Ended::Stuck => {}
-        Ended::HeadLate => http.into_parts().io.inner().try_last_word(LATE),
+        Ended::Done(after) => http.end(after).await,
+        Ended::Stuck => {}
+        Ended::HeadLate => http.try_last_word(),
     }
-}
-
-/// Reads what a client still sends after its last answer, within bounds (nginx's `lingering_close`).
-async fn linger(io: ClientIo) {
-    let mut rest = io.take(LINGER_BYTES);
-    let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    Done,
+    Done(After),
     Stuck,
     HeadLate,
 }
@@ -135,27 +90,20 @@ struct Timed<'a> {
     entry: &'a Entry<'a>,
     timer: Pin<&'a mut Sleep>,
     started: bool,
-    closing: bool,
 }
 
 impl Timed<'_> {
-    fn poll<H>(&mut self, cx: &mut Context<'_>, mut http: Pin<&mut H>) -> Poll<Ended>
-    where
-        H: Future<Output = hyper::Result<()>> + Closes,
-    {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut running: Pin<&mut impl Future<Output = After>>,
+    ) -> Poll<Ended> {
         if !self.started {
             self.entry.wake_by(cx.waker());
         }
         loop {
-            if self.entry.worker.connections.closing() && !self.closing {
-                self.closing = true;
-                http.as_mut().close_gracefully();
-            }
-            if let Poll::Ready(result) = http.as_mut().poll(cx) {
-                if let Err(cause) = result {
-                    tracing::debug!(%cause, "a client's connection ended");
-                }
-                return Poll::Ready(Ended::Done);
+            if let Poll::Ready(after) = running.as_mut().poll(cx) {
+                return Poll::Ready(Ended::Done(after));
             }
             match self.look(cx) {
                 Look::Wait => return Poll::Pending,
@@ -199,24 +147,6 @@ enum Look {
     End(Ended),
 }
 
-/// What can be told to end after the request in flight.
-trait Closes {
-    fn close_gracefully(self: Pin<&mut Self>);
-}
-
-impl<I, S> Closes for hyper::server::conn::http1::Connection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::ResBody: 'static,
-    <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-{
-    fn close_gracefully(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
 /// The open connections of a worker, so that a stop can reach and await them.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
@@ -227,6 +157,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
+    /// Whether the worker stops: a connection ends with the request that it has.
     fn closing(&self) -> bool {
         self.closing.get()
     }

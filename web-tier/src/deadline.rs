@@ -6,11 +6,7 @@
 
 use common::config::Server;
 use std::{
-    cell::{Cell, RefCell},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    cell::Cell,
     time::{Duration, Instant},
 };
 
@@ -51,6 +47,8 @@ enum Phase {
     Asked,
     /// The answer's body is under way.
     Answering,
+    /// Bytes pass both ways, unread.
+    Tunnel,
 }
 
 /// What a connection is to do now.
@@ -82,8 +80,8 @@ pub(crate) struct Progress {
     write_waits: Cell<bool>,
     /// How long the server may be silent.
     server_silence: Cell<Duration>,
-    /// Set once the request's body has been read to its end, or is not wanted any more.
-    uploaded: RefCell<Option<Arc<AtomicBool>>>,
+    /// The request's body is wanted, and has not been read to its end.
+    uploading: Cell<bool>,
 }
 
 impl Progress {
@@ -96,7 +94,7 @@ impl Progress {
             read_waits: Cell::new(false),
             write_waits: Cell::new(false),
             server_silence: Cell::new(Duration::MAX),
-            uploaded: RefCell::default(),
+            uploading: Cell::new(false),
         }
     }
 
@@ -130,9 +128,9 @@ impl Progress {
         self.moved.set(now);
     }
 
-    /// A request's head is complete; `uploaded` becomes true at the end of its body, if it has one.
-    pub(crate) fn asked(&self, now: Instant, uploaded: Option<Arc<AtomicBool>>) {
-        *self.uploaded.borrow_mut() = uploaded;
+    /// A request's head is complete, and a body follows if it is `uploading`.
+    pub(crate) fn asked(&self, now: Instant, uploading: bool) {
+        self.uploading.set(uploading);
         self.awaits_socket();
         self.enter(Phase::Asked, now);
     }
@@ -156,7 +154,19 @@ impl Progress {
     /// The answer is complete.
     pub(crate) fn answered(&self, now: Instant) {
         self.enter(Phase::Idle, now);
-        *self.uploaded.borrow_mut() = None;
+        self.uploading.set(false);
+    }
+
+    /// The request's body has been read to its end.
+    pub(crate) fn uploaded(&self) {
+        self.uploading.set(false);
+    }
+
+    /// The connection is a tunnel now: it ends when neither side has said anything for as long as the server may be silent.
+    pub(crate) fn tunnelling(&self, now: Instant) {
+        self.read_waits.set(false);
+        self.write_waits.set(false);
+        self.enter(Phase::Tunnel, now);
     }
 
     fn enter(&self, phase: Phase, now: Instant) {
@@ -178,7 +188,7 @@ impl Progress {
     /// From when, how long, and what then.
     fn deadline(&self, limits: &Limits) -> (Instant, Duration, Verdict) {
         let moved = self.moved.get();
-        if self.write_waits.get() {
+        if self.write_waits.get() && self.phase.get() != Phase::Tunnel {
             return (moved, limits.socket, Verdict::ClientStuck);
         }
         match self.phase.get() {
@@ -188,7 +198,7 @@ impl Progress {
                 (moved, limits.socket, Verdict::ClientStuck)
             }
             Phase::Asked => (moved, self.server_silence.get(), Verdict::ServerSilent),
-            Phase::Answering => (moved, self.server_silence.get(), Verdict::AnswerStuck),
+            Phase::Answering | Phase::Tunnel => (moved, self.server_silence.get(), Verdict::AnswerStuck),
         }
     }
 
@@ -198,8 +208,8 @@ impl Progress {
     }
 
     /// Whether the request's body is wanted and not complete.
-    pub(crate) fn is_uploading(&self) -> bool {
-        self.uploaded.borrow().as_ref().is_some_and(|done| !done.load(Relaxed))
+    fn is_uploading(&self) -> bool {
+        self.uploading.get()
     }
 }
 

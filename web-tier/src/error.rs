@@ -1,13 +1,8 @@
 //! What can go wrong with a request, and the one place that turns it into an answer. The text says what the client can know:
 //! never a server's name or an inner address.
 
-use crate::{body::ResponseBody, connection::Client};
-use bytes::Bytes;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
-};
-use std::rc::Rc;
+use crate::http1::HeadError;
+use http::StatusCode;
 
 /// Why a request gets an answer of the proxy's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,8 +10,12 @@ pub(crate) enum ProxyError {
     /// It breaks the standard or hides something; the text says which rule.
     #[error("{0}")]
     Bad(&'static str),
-    #[error("the request target is longer than 16384 bytes")]
+    #[error("the request target is too long")]
     UriTooLong,
+    #[error("the header section is too large")]
+    HeadTooLarge,
+    #[error("only HTTP/1.0, 1.1 and 2 are spoken here")]
+    Version,
     #[error("the method is not allowed here")]
     Method,
     #[error("only the expectation 100-continue is known")]
@@ -35,21 +34,37 @@ pub(crate) enum ProxyError {
     Silent,
     #[error("the request's body broke off")]
     BodyBroken,
+    #[error("the request's body is too large")]
+    BodyTooLarge,
+    /// Nobody is there to hear it.
+    #[error("the client went away")]
+    ClientGone,
 }
 
 /// What a 503 tells the client to wait, in seconds: the shortest fail window.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER: &str = "retry-after: 1\r\n";
+const ALLOW: &str = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
 
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+impl From<HeadError> for ProxyError {
+    fn from(cause: HeadError) -> Self {
+        match cause {
+            HeadError::Bad(why) => Self::Bad(why),
+            HeadError::Version => Self::Version,
+            HeadError::TargetTooLong => Self::UriTooLong,
+            HeadError::TooLarge => Self::HeadTooLarge,
+        }
+    }
+}
 
 impl ProxyError {
     /// The status that says it.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Bad(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Bad(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRule => StatusCode::NOT_FOUND,
@@ -59,29 +74,19 @@ impl ProxyError {
         }
     }
 
-    /// The answer.
-    pub(crate) fn respond(self, client: &Rc<Client>) -> Response<ResponseBody> {
-        client.leaves_unread();
-        let status = self.status();
-        let text = format!("{status}: {self}\n");
-        let mut response = Response::new(ResponseBody::text(client.clone(), Bytes::from(text)));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, TEXT);
-        match self {
-            Self::NoServer | Self::Busy => {
-                headers.insert(RETRY_AFTER, RETRY_SECONDS);
-            }
-            Self::Method => {
-                headers.insert(ALLOW, ALLOWED);
-            }
-            _ => {}
-        }
-        // After a request that was not understood, or whose body is not known to have ended, nothing that follows on the
-        // connection can be trusted to be a request.
-        if self.status().is_client_error() && self != Self::NoRule {
-            headers.insert(CONNECTION, CLOSE);
-        }
-        response
+    /// After a request that was not understood, or whose body is not known to have ended, nothing that follows on the
+    /// connection can be trusted to be a request.
+    pub(crate) fn ends_connection(self) -> bool {
+        self == Self::Version || (self.status().is_client_error() && self != Self::NoRule)
+    }
+
+    /// The fields of the answer that depend on the error, and its text.
+    pub(crate) fn words(self) -> (&'static str, String) {
+        let fields = match self {
+            Self::NoServer | Self::Busy => RETRY_AFTER,
+            Self::Method => ALLOW,
+            _ => "",
+        };
+        (fields, format!("{}: {self}\n", self.status()))
     }
 }

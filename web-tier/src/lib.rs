@@ -8,15 +8,16 @@
 mod accept;
 mod balance;
 mod bind;
-mod body;
 mod breaks;
+mod buffer;
 mod connection;
 mod counters;
 mod deadline;
 mod error;
+mod exchange;
 mod forward;
 mod host;
-mod io;
+mod http1;
 mod normalise;
 mod pool;
 mod proxy;
@@ -24,13 +25,14 @@ mod proxy;
 mod proxy_protocol;
 mod request_id;
 mod rules;
-mod saved;
+mod shelf;
 mod sticky;
 mod tier;
 #[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
 mod tls;
 #[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
 mod trusted;
+mod tunnel;
 mod upstream;
 mod worker;
 

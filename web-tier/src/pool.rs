@@ -7,7 +7,6 @@
 mod places;
 mod recent;
 
-use crate::{body::RequestBody, io::ServerIo, worker::BUFFER_MAX};
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 use common::{
     cluster_port::{self, ClusterKey, Protocol},
@@ -15,15 +14,10 @@ use common::{
     id::ServerId,
 };
 use futures_util::FutureExt;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use places::{Place, Places};
 use recent::Recent;
 use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
-use tokio::{task::spawn_local, time::timeout};
-
-/// How long a socket may take, after an answer's end, to be ready for the next request: a client's body may still be on its way.
-const LINGER: Duration = Duration::from_secs(5);
+use tokio::{net::TcpStream, time::timeout};
 
 /// bb8 looks for sockets that were idle for too long this often.
 const REAPER_RATE: Duration = Duration::from_secs(1);
@@ -36,31 +30,36 @@ pub(crate) struct Dialler {
     from: ServerId,
     to: ServerId,
     timeout: Duration,
-    http: http1::Builder,
 }
 
 impl Dialler {
     pub(crate) fn new(server: &Server, me: &ServerId, key: &ClusterKey) -> Self {
-        let mut http = http1::Builder::new();
-        http.max_buf_size(BUFFER_MAX);
         Self {
             address: server.cluster_address(),
             key: key.clone(),
             from: me.clone(),
             to: server.id.clone(),
             timeout: server.connect_timeout,
-            http,
         }
     }
 }
 
-/// A socket to a server, with hyper on it.
+/// A socket to a server.
 pub(crate) struct Socket {
-    sender: http1::SendRequest<RequestBody>,
+    stream: TcpStream,
     /// It is in the middle of an exchange that will not be completed.
     abandoned: bool,
     /// The pool's when it was dialled.
     generation: u64,
+}
+
+impl Socket {
+    /// Whether it can take a request: the server has neither closed it nor said anything that nobody asked for. As long as the
+    /// runtime knows of nothing to read, this is no system call.
+    fn is_open(&self) -> bool {
+        let looked = self.stream.try_read(&mut [0]);
+        !self.abandoned && looked.is_err_and(|cause| cause.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl ManageConnection for Dialler {
@@ -70,14 +69,7 @@ impl ManageConnection for Dialler {
     async fn connect(&self) -> io::Result<Socket> {
         let (address, key, protocol) = (&self.address, &self.key, Protocol::Http1);
         let stream = cluster_port::dial(address, key, &self.from, &self.to, protocol, self.timeout).await?;
-        let (sender, exchange) =
-            self.http.handshake(TokioIo::new(ServerIo::new(stream))).await.map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(cause) = exchange.await {
-                tracing::debug!(%cause, "a socket to a server ended");
-            }
-        });
-        Ok(Socket { sender, abandoned: false, generation: 0 })
+        Ok(Socket { stream, abandoned: false, generation: 0 })
     }
 
     async fn is_valid(&self, _socket: &mut Socket) -> io::Result<()> {
@@ -85,7 +77,7 @@ impl ManageConnection for Dialler {
     }
 
     fn has_broken(&self, socket: &mut Socket) -> bool {
-        socket.abandoned || socket.sender.is_closed()
+        !socket.is_open()
     }
 }
 
@@ -192,7 +184,7 @@ impl ServerPool {
         }
         loop {
             let mut guard = self.recent.pop().or_else(|| self.older_socket())?;
-            if guard.sender.is_ready() && guard.generation == self.generation.get() {
+            if guard.is_open() && guard.generation == self.generation.get() {
                 return Some(guard);
             }
             // Closed by the server while it was idle, or of a former generation; bb8 drops it.
@@ -255,37 +247,17 @@ impl Pooled {
         self.reused
     }
 
-    /// hyper's side of the socket.
-    pub(crate) fn sender(&mut self) -> &mut http1::SendRequest<RequestBody> {
-        &mut self.guard.as_mut().expect("taken only at the end").sender
+    /// The socket.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.guard.as_mut().expect("taken only at the end").stream
     }
 
-    /// The exchange is complete: the next request may have the socket.
+    /// The exchange is complete, and nothing of it is left on the socket: the next request may have it.
     pub(crate) fn give_back(mut self) {
-        let Some(guard) = self.guard.take() else { return };
-        if guard.sender.is_ready() {
-            return self.pool.recent.push(guard);
+        if let Some(guard) = self.guard.take() {
+            self.pool.recent.push(guard);
         }
-        if guard.sender.is_closed() {
-            return;
-        }
-        // The answer is there, the request is not yet sent: let that end, but not for ever.
-        self.guard = Some(guard_abandoned(guard));
-        spawn_local(async move {
-            let mut lingering = self;
-            if let Ok(Ok(())) = timeout(LINGER, lingering.sender().ready()).await
-                && let Some(guard) = &mut lingering.guard
-            {
-                guard.abandoned = false;
-                lingering.guard = None;
-            }
-        });
     }
-}
-
-fn guard_abandoned(mut guard: Guard) -> Guard {
-    guard.abandoned = true;
-    guard
 }
 
 impl Drop for Pooled {

@@ -1,139 +1,77 @@
 //! The life of a request, one function a phase: normalise → route → prepare → (choose a server → take a socket → send), the
-//! last three again while that is safe → answer.
+//! last three again while that is safe → the answer's head. The client's side passes the body on.
 
 use crate::{
     balance::{TRIES_MAX, Tried},
-    body::{RequestBody, ResponseBody, discard},
     connection::{Client, Hopeless},
     error::ProxyError,
-    forward::{Found, From, NOT_PROCESSED, Via, prepare_request, prepare_response},
+    exchange::{AnswerError, BodyError, ClientSide, Exchange, Outgoing, SendError},
+    forward::{NOT_PROCESSED, Via, put_request},
+    http1::{Name, RequestHead, ResponseHead},
     normalise::{decoded, normalise_request},
-    pool::{Pooled, TakeError},
+    pool::TakeError,
     rules::Target,
-    saved::Saved,
+    shelf::Shelved,
     sticky,
     upstream::{Lease, Upstream},
 };
-use http::{Method, Request, Response, StatusCode, header::HOST};
-use hyper::body::Incoming;
-use std::{convert::Infallible, pin::pin, rc::Rc};
+use http::{Method, StatusCode};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll},
+};
 
-/// Answers one request. What needs no waiting is done at once, so that the future holds only what it needs later: it is moved
-/// once a request.
-pub(crate) fn serve(
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
-    client.worker.counters.requests.up();
-    client.worker.counters.requests_active.up();
-    let asked = Asked { client, answered: false };
-    let mut begun = begin(&asked.client, request);
-    async move {
-        // By reference: what an async function takes by value, its future holds twice.
-        let answer = match &mut begun {
-            Ok((target, tries)) => forward(&asked.client, target, tries).await,
-            Err(cause) => Err(*cause),
-        };
-        Ok(asked.answered(answer))
-    }
-}
-
-/// A request whose answer's body does not exist yet: keeps the count of active requests right when the client goes away.
-struct Asked {
-    client: Rc<Client>,
-    answered: bool,
-}
-
-impl Asked {
-    /// The answer, counted. From here on its body keeps the count of active requests.
-    fn answered(mut self, answer: Result<Response<ResponseBody>, ProxyError>) -> Response<ResponseBody> {
-        let response = answer.unwrap_or_else(|cause| cause.respond(&self.client));
-        self.answered = true;
-        self.client.worker.counters.answered(response.status());
-        self.client.progress.answering(self.client.worker.now());
-        response
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.client.worker.counters.requests_active.down();
-        }
-    }
-}
-
-/// Normalises, routes and prepares a request.
-fn begin(client: &Client, request: Request<Incoming>) -> Result<(Target, Tries), ProxyError> {
-    let (head, body) = request.into_parts();
-    let (body, uploaded) = RequestBody::new(body);
-    client.progress.asked(client.worker.now(), uploaded);
-    let mut request = Request::from_parts(head, body);
-    let found = Found::new(request.headers(), From::Client);
-    normalise_request(&mut request, &found)?;
-    let target = *route(client, &request)?;
-    let number = client.worker.request_ids.next();
-    let saved = save(client, target, &request);
-    prepare(client, number, found, &mut request);
-    Ok((target, Tries::new(number, request, saved)))
-}
-
-/// A copy of a request that may have to be sent again.
-fn save(client: &Client, target: Target, request: &Request<RequestBody>) -> Option<Saved> {
-    // One that is not safe is only ever sent again to another server, which says that the first did not process it.
-    let again = client.worker.upstreams[target.upstream].has_others() || is_safe(request.method());
-    (again && request.body().is_empty()).then(|| client.worker.shelf.save(request))
-}
-
-fn route<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<&'a Target, ProxyError> {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-    let path = decoded(request.uri().path());
-    client.worker.hosts.route(host, &path).ok_or(ProxyError::NoRule)
-}
-
-fn prepare(client: &Client, number: u64, found: Found, request: &mut Request<RequestBody>) {
-    let request_id = client.worker.request_ids.id(number);
-    let via = Via { address: &client.forwarded_for, scheme: "http", request_id };
-    let has_body = !request.body().is_empty();
-    prepare_request(request, found, via, has_body);
+/// An answer's head, and the exchange that brings its body.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: Shelved<Box<ResponseHead>>,
+    pub(crate) exchange: Exchange,
+    /// The request, of which a part may still have to be sent.
+    pub(crate) outgoing: Outgoing,
 }
 
 /// Sends a request to a server of its cluster, and to another one while that is safe.
-async fn forward(
-    client: &Rc<Client>,
-    target: &Target,
-    tries: &mut Tries,
-) -> Result<Response<ResponseBody>, ProxyError> {
+pub(crate) async fn forward<S: ClientSide>(
+    client: &Client,
+    head: &mut RequestHead,
+    side: &mut S,
+) -> Result<Answer, ProxyError> {
+    normalise_request(head)?;
+    let target = *route(client, head)?;
+    let mut tries = Tries::new(prepare(client, head), head);
     let worker = &client.worker;
     let upstream = &worker.upstreams[target.upstream];
     loop {
-        let lease = upstream.lease(worker.now(), tries.session(upstream, target), target, tries.tried);
+        let session =
+            target.sticky.then(|| sticky::session(&head.fields, upstream.session_cookie())).flatten();
+        let lease = upstream.lease(worker.now(), session, &target, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
-        match attempt(client, upstream, lease, tries).await {
-            Ok(answer) if tries.again_after_answer(client, server, &answer.response) => {
-                discard(answer.response.into_body(), answer.pooled);
+        match attempt(client, upstream, lease, &mut tries, side).await {
+            Ok((exchange, answer)) if tries.again_after_answer(server, &answer) => {
+                discard(exchange, &answer, &head.method, tries.sent);
             }
-            Ok(answer) => return Ok(answer.into_response(client)),
-            Err(failure) => tries.again_after_failure(client, server, failure)?,
+            Ok((exchange, answer)) => return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing }),
+            Err(failure) => tries.again_after_failure(server, failure)?,
         }
         worker.counters.retries.up();
     }
 }
 
-/// An answer's head, and what is held of its server.
-struct Answer {
-    response: Response<Incoming>,
-    pooled: Pooled,
-    lease: Lease,
+fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, ProxyError> {
+    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
+    client.worker.hosts.route(host, &decoded(head.path())).ok_or(ProxyError::NoRule)
 }
 
-impl Answer {
-    fn into_response(self, client: &Rc<Client>) -> Response<ResponseBody> {
-        let (mut head, body) = self.response.into_parts();
-        prepare_response(&mut head);
-        Response::from_parts(head, ResponseBody::upstream(client.clone(), body, self.pooled, self.lease))
-    }
+/// The request as servers are to see it, each try alike.
+fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
+    let worker = &client.worker;
+    let request_id = worker.request_ids.next();
+    let mut bytes = worker.buffers.take();
+    let via = Via { address: client.forwarded_for.as_bytes(), scheme: "http", request_id: &request_id };
+    put_request(&mut bytes, head, &via);
+    Outgoing::new(bytes, head.length)
 }
 
 /// Why a try failed.
@@ -152,55 +90,94 @@ enum Failure {
     Final(ProxyError),
 }
 
-/// One try on one server. A request that could not be sent is still in `tries` afterwards.
-async fn attempt(
+/// One try on one server.
+async fn attempt<S: ClientSide>(
     client: &Client,
     upstream: &Upstream,
     lease: Lease,
     tries: &mut Tries,
-) -> Result<Answer, Failure> {
+    side: &mut S,
+) -> Result<(Exchange, Shelved<Box<ResponseHead>>), Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
     client.progress.awaits_socket();
-    if tries.request.as_ref().is_some_and(|request| !is_safe(request.method())) {
+    if !tries.safe {
         // It can't be sent again once it has left. The runtime looks at the network first, so that a pooled socket whose
         // server has died since is known to be closed and not taken.
         tokio::task::yield_now().await;
     }
     server.heed_breaks();
-    // In blocks: what is pinned outside of one is held to the end.
+    // In a block: what is pinned outside of one is held to the end.
     let taken = {
-        let taking = pin!(server.pool.take(tries.fresh));
-        client.unless_hopeless(&lease, taking).await
+        let mut taking = pin!(server.pool.take(tries.fresh));
+        poll_fn(|cx| match taking.as_mut().poll(cx) {
+            Poll::Ready(taken) => Poll::Ready(Ok(taken)),
+            Poll::Pending => client.hopeless(&lease).map_or(Poll::Pending, |why| Poll::Ready(Err(why))),
+        })
+        .await
     };
-    let mut pooled = match taken {
-        Ok(Ok(pooled)) => pooled,
+    let socket = match taken {
+        Ok(Ok(socket)) => socket,
         Ok(Err(cause)) => return Err(not_taken(client, &lease, &cause)),
         Err(why) => return Err(hopeless(client, &lease, why)),
     };
     client.progress.forwarded(worker.now(), server.silence_max);
-    let request = tries.request.take().expect("every try begins with a request");
-    let sent = {
-        let sending = pin!(pooled.sender().try_send_request(request));
-        client.unless_hopeless(&lease, sending).await
-    };
-    let sent = match sent {
-        Ok(sent) => sent,
-        Err(why) => return Err(hopeless(client, &lease, why)),
-    };
-    match sent {
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Failure::Final(ProxyError::Invalid))
+    let mut exchange = Exchange::new(socket, lease, worker.buffers.clone());
+    let mut head = worker.response_heads.take(Box::default);
+    loop {
+        poll_fn(|cx| poll_head(cx, client, &mut exchange, tries, &mut head, side)).await?;
+        if !head.status.is_informational() {
+            break;
         }
-        Ok(response) => {
-            lease.succeeded();
-            Ok(Answer { response, pooled, lease })
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if tries.upgrade {
+                break;
+            }
+            return Err(Failure::Final(ProxyError::Invalid));
         }
-        Err(mut cause) => {
-            tries.request = cause.take_message();
-            Err(not_answered(client, &lease, &pooled, tries, cause.error()))
-        }
+        let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
+        informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
     }
+    exchange.lease.succeeded();
+    tries.sent = tries.outgoing.is_sent();
+    Ok((exchange, head))
+}
+
+/// Sends the request on, and reads what comes back until it is a head.
+fn poll_head<S: ClientSide>(
+    cx: &mut Context<'_>,
+    client: &Client,
+    exchange: &mut Exchange,
+    tries: &mut Tries,
+    head: &mut ResponseHead,
+    side: &mut S,
+) -> Poll<Result<(), Failure>> {
+    let mut unsendable = None;
+    match exchange.poll_send(cx, &mut tries.outgoing, side) {
+        Poll::Ready(Err(SendError::Client(BodyError::Broken))) => {
+            return Poll::Ready(Err(Failure::Final(ProxyError::BodyBroken)));
+        }
+        Poll::Ready(Err(SendError::Client(BodyError::TooLarge))) => {
+            return Poll::Ready(Err(Failure::Final(ProxyError::BodyTooLarge)));
+        }
+        Poll::Ready(Err(SendError::Server(cause))) => unsendable = Some(AnswerError::Io(cause)),
+        Poll::Ready(Ok(())) | Poll::Pending => {}
+    }
+    // A server that takes no more may have answered already.
+    let cause = match (exchange.poll_head(cx, head), unsendable) {
+        (Poll::Ready(Ok(())), _) => return Poll::Ready(Ok(())),
+        (Poll::Ready(Err(cause)), _) | (Poll::Pending, Some(cause)) => cause,
+        (Poll::Pending, None) => {
+            if tries.outgoing.is_complete() && side.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)));
+            }
+            return match client.hopeless(&exchange.lease) {
+                Some(why) => Poll::Ready(Err(hopeless(client, &exchange.lease, why))),
+                None => Poll::Pending,
+            };
+        }
+    };
+    Poll::Ready(Err(not_answered(client, exchange, tries, &cause)))
 }
 
 /// Sorts out why there is no socket.
@@ -234,37 +211,33 @@ fn hopeless(client: &Client, lease: &Lease, why: Hopeless) -> Failure {
     }
 }
 
-/// Sorts out why hyper has no answer.
-fn not_answered(
-    client: &Client,
-    lease: &Lease,
-    pooled: &Pooled,
-    tries: &Tries,
-    cause: &hyper::Error,
-) -> Failure {
-    let unsent = tries.request.is_some();
-    let stale = pooled.reused() && (unsent || (tries.may_resend() && !cause.is_parse()));
+/// Sorts out why there is no answer.
+fn not_answered(client: &Client, exchange: &Exchange, tries: &Tries, cause: &AnswerError) -> Failure {
+    let unsent = tries.outgoing.is_unsent();
+    let stale = exchange.reused() && (unsent || (tries.may_resend() && !cause.is_invalid()));
     tracing::debug!(%cause, unsent, stale, "no answer from a server");
-    // The client's body broke off, not the server.
-    if !unsent && cause.is_user() {
-        return Failure::Final(ProxyError::BodyBroken);
-    }
     if stale {
         return Failure::Stale;
     }
     client.worker.counters.upstream_failures.up();
-    lease.broke(client.worker.read_clock());
+    exchange.lease.broke(client.worker.read_clock());
     match unsent {
         true => Failure::Unsent,
-        false if cause.is_parse() => Failure::Final(ProxyError::Invalid),
+        false if cause.is_invalid() => Failure::Final(ProxyError::Invalid),
         false => Failure::Broken,
+    }
+}
+
+fn discard(mut exchange: Exchange, head: &ResponseHead, method: &Method, sent: bool) {
+    exchange.begin_body(head.length(*method == Method::HEAD));
+    if sent {
+        exchange.discard(head.persists());
     }
 }
 
 /// A request, and what it may still try.
 struct Tries {
-    /// For the next try.
-    request: Option<Request<RequestBody>>,
+    outgoing: Outgoing,
     tried: Tried,
     /// Tries left after the present one.
     left: usize,
@@ -272,42 +245,36 @@ struct Tries {
     fresh: bool,
     /// A request that may have been seen is sent again once.
     resent: bool,
-    saved: Option<Saved>,
-    /// That of its `X-Request-Id`, the same for each try.
-    number: u64,
+    /// Its method is safe (RFC 9110 §9.2.1).
+    safe: bool,
+    /// It asks to change protocols.
+    upgrade: bool,
+    /// All of it had left when the answer's head came.
+    sent: bool,
     /// What the client hears when no server is left.
     last_error: ProxyError,
 }
 
 impl Tries {
-    fn new(number: u64, request: Request<RequestBody>, saved: Option<Saved>) -> Self {
+    fn new(outgoing: Outgoing, head: &RequestHead) -> Self {
         Self {
+            outgoing,
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,
             resent: false,
-            saved,
-            number,
+            safe: matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
+            upgrade: head.connection.upgrade,
+            sent: false,
             last_error: ProxyError::NoServer,
-            request: Some(request),
         }
     }
 
-    /// The session of the request, if the rule wants it to stick.
-    fn session(&self, upstream: &Upstream, target: &Target) -> Option<&str> {
-        let request = self.request.as_ref().filter(|_| target.sticky)?;
-        sticky::session(request.headers(), upstream.session_cookie())
-    }
-
     /// Gets ready for one more try, after one that brought no answer; the error when there is none.
-    fn again_after_failure(
-        &mut self,
-        client: &Client,
-        server: usize,
-        failure: Failure,
-    ) -> Result<(), ProxyError> {
+    fn again_after_failure(&mut self, server: usize, failure: Failure) -> Result<(), ProxyError> {
         self.fresh = false;
-        let error = if self.request.is_some() { ProxyError::NoServer } else { ProxyError::Broken };
+        let unsent = self.outgoing.is_unsent();
+        let error = if unsent { ProxyError::NoServer } else { ProxyError::Broken };
         match failure {
             Failure::Final(error) => return Err(error),
             // A socket that went stale is replaced by a new one to the same server: its session lives there.
@@ -316,22 +283,23 @@ impl Tries {
             Failure::Gone => {}
             Failure::Unsent | Failure::Broken => self.tried.add(server),
         }
-        if self.request.is_none() {
+        if !unsent {
             self.last_error = error;
-            self.request = self.resend(client);
+            if !self.resend() {
+                return Err(error);
+            }
         }
         self.left = self.left.checked_sub(1).ok_or(error)?;
-        self.request.is_some().then_some(()).ok_or(error)
+        Ok(())
     }
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
-    fn again_after_answer(&mut self, client: &Client, server: usize, response: &Response<Incoming>) -> bool {
-        if response.status() != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
+    fn again_after_answer(&mut self, server: usize, answer: &ResponseHead) -> bool {
+        if answer.status != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
             return false;
         }
-        let unseen = response.headers().contains_key(NOT_PROCESSED);
-        self.request = if unseen { self.copy(client) } else { self.resend(client) };
-        if self.request.is_none() {
+        let unseen = answer.fields.named(NOT_PROCESSED).next().is_some();
+        if !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
             return false;
         }
         self.tried.add(server);
@@ -339,46 +307,15 @@ impl Tries {
         true
     }
 
-    /// Whether the request may be sent again though a server may have seen it: it is safe (RFC 9110 §9.2.1) and has not been
-    /// repeated yet.
+    /// Whether the request may be sent again though a server may have seen it.
     fn may_resend(&self) -> bool {
-        !self.resent && self.saved.as_ref().is_some_and(|saved| is_safe(saved.method()))
+        self.safe && !self.resent && self.outgoing.is_whole()
     }
 
-    /// The request once more, if it may be.
-    fn resend(&mut self, client: &Client) -> Option<Request<RequestBody>> {
-        if !self.may_resend() {
-            return None;
-        }
-        self.resent = true;
-        self.copy(client)
-    }
-
-    /// The request once more, made ready as the first was.
-    fn copy(&self, client: &Client) -> Option<Request<RequestBody>> {
-        let mut request = self.saved.as_ref()?.request();
-        let found = Found::new(request.headers(), From::Client);
-        prepare(client, self.number, found, &mut request);
-        Some(request)
-    }
-}
-
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<A, B, R>(_: fn(A, B) -> R) -> usize {
-        size_of::<R>()
-    }
-
-    /// It is moved once a request, and kept by each connection.
-    #[test]
-    fn the_future_of_a_request_is_small() {
-        let size = size_of_future(serve);
-        assert!(size <= 1536, "{size} bytes");
+    /// Makes the request ready to be sent again, if it may be.
+    fn resend(&mut self) -> bool {
+        let may = self.may_resend() && self.outgoing.rewind();
+        self.resent |= may;
+        may
     }
 }

@@ -1,10 +1,10 @@
 //! The session of a request: the value of the cluster's session cookie, without an allocation.
 
-use http::{HeaderMap, header::COOKIE};
+use crate::http1::{Fields, Name};
 
 /// The value of the cookie `name`, the first one if there are several (RFC 6265 §4.2); `None` when there is none, or it is empty.
-pub(crate) fn session<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get_all(COOKIE).iter().find_map(|line| value(line.as_bytes(), name.as_bytes()))
+pub(crate) fn session<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    fields.all(Name::Cookie).find_map(|line| value(line, name.as_bytes()))
 }
 
 /// Works on bytes: a cookie of another app that is not UTF-8 must not hide the session beside it.
@@ -20,13 +20,12 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn of(lines: &[&str]) -> Option<String> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::default();
         for line in lines {
-            headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            headers.push(Name::Cookie, b"cookie", line.as_bytes());
         }
         session(&headers, "JSESSIONID").map(str::to_owned)
     }

@@ -13,3 +13,4 @@ mod passes;
 mod retries;
 mod sticky;
 mod stop;
+mod upgrades;

@@ -68,11 +68,6 @@ impl Upstream {
         &self.session_cookie
     }
 
-    /// Whether there is another server to try a request on.
-    pub(crate) fn has_others(&self) -> bool {
-        self.servers.len() > 1
-    }
-
     /// The shortest `load-balance-socket-timeout` of its servers.
     pub(crate) fn shortest_silence(&self) -> Duration {
         self.servers.iter().map(|server| server.silence_max).min().unwrap_or(Duration::MAX)

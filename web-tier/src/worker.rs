@@ -4,16 +4,17 @@
 use crate::{
     accept,
     breaks::Breaks,
+    buffer::Buffers,
     connection::Connections,
     counters::Counters,
     deadline::Limits,
     host::Hosts,
+    http1::{HeadLimits, RequestHead, ResponseHead},
     request_id::RequestIds,
-    saved::Shelf,
+    shelf::Shelf,
     upstream::{Upstream, Upstreams},
 };
 use common::{cluster_port::ClusterKey, config::Config, id::ServerId};
-use hyper::server::conn::http1;
 use proto::hub::v1::Member;
 use std::{
     cell::Cell,
@@ -21,7 +22,7 @@ use std::{
     net::TcpListener,
     rc::Rc,
     sync::{Arc, mpsc::SyncSender},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{runtime, sync::watch, task::spawn_local};
 
@@ -32,13 +33,8 @@ const CLOCK_TICK: Duration = Duration::from_millis(100);
 /// busy worker would make a system call every 15 requests in the middle of its work.
 const EVENT_INTERVAL: u32 = 256;
 
-/// The most that is read ahead or held back of one message, each way. hyper's own 400 KiB would let idle-looking clients hold
-/// gigabytes.
-pub(crate) const BUFFER_MAX: usize = 64 * 1024;
-
-/// `header-max`'s bytes: hyper answers 431 beyond it, and beyond 100 headers. To say 100 as well would cost: hyper has a faster
-/// path for its default.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// `header-max` and `uri-max`.
+const HEAD_LIMITS: HeadLimits = HeadLimits { count: 100, bytes: 32 * 1024, target: 16 * 1024 };
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -63,10 +59,16 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Limits,
-    pub(crate) http: http1::Builder,
     pub(crate) connections: Connections,
     pub(crate) request_ids: RequestIds,
-    pub(crate) shelf: Shelf,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) request_heads: Shelf<Box<RequestHead>>,
+    pub(crate) response_heads: Shelf<Box<ResponseHead>>,
+    pub(crate) head_limits: HeadLimits,
+    /// `body-max`, in bytes.
+    pub(crate) body_max: u64,
+    /// The time as `Date` has it.
+    pub(crate) date: Cell<Date>,
     now: Cell<Instant>,
 }
 
@@ -83,10 +85,14 @@ impl Worker {
             upstreams,
             counters: setup.counters.clone(),
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
-            http: http(),
             connections: Connections::default(),
             request_ids: RequestIds::new(),
-            shelf: Shelf::default(),
+            buffers: Rc::default(),
+            request_heads: Shelf::default(),
+            response_heads: Shelf::default(),
+            head_limits: HEAD_LIMITS,
+            body_max: u64::MAX,
+            date: Cell::new(date(SystemTime::now())),
             now: Cell::new(Instant::now()),
         }
     }
@@ -104,11 +110,11 @@ impl Worker {
     }
 }
 
-/// How clients are spoken to. Header and idle time-outs are ours (`deadline`): hyper's would cost a timer a request.
-fn http() -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.max_buf_size(BUFFER_MAX).max_header_size(HEADER_BYTES_MAX);
-    http
+/// RFC 9110 §5.6.7, always of this length.
+pub(crate) type Date = [u8; 29];
+
+fn date(time: SystemTime) -> Date {
+    httpdate::fmt_http_date(time).into_bytes().try_into().expect("a date of the present has 29 bytes")
 }
 
 /// Runs a worker on the present thread, until `setup.stop`. `ready` hears once whether it stands. Returns the number of
@@ -155,6 +161,7 @@ async fn tick(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         worker.read_clock();
+        worker.date.set(date(SystemTime::now()));
         for upstream in &worker.upstreams {
             upstream.settle();
         }

@@ -30,7 +30,7 @@ fn a_head_has_its_time_however_it_trickles() {
 fn an_idle_connection_has_its_time_until_a_head_begins() {
     let t = Instant::now();
     let progress = Progress::new(t);
-    progress.asked(t, None);
+    progress.asked(t, false);
     progress.answering(t);
     progress.answered(after(t, 1));
     assert_eq!(verdict(&progress, after(t, 15)), Verdict::Wait(after(t, 16)));
@@ -44,7 +44,7 @@ fn an_idle_connection_has_its_time_until_a_head_begins() {
 fn a_silent_server_is_told_before_and_broken_off_within_an_answer() {
     let t = Instant::now();
     let progress = Progress::new(t);
-    progress.asked(t, None);
+    progress.asked(t, false);
     assert!(
         matches!(verdict(&progress, after(t, 10_000)), Verdict::Wait(_)),
         "connecting has its own time-out"
@@ -61,8 +61,7 @@ fn a_silent_server_is_told_before_and_broken_off_within_an_answer() {
 fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
     let t = Instant::now();
     let progress = Progress::new(t);
-    let uploaded = Arc::new(AtomicBool::new(false));
-    progress.asked(t, Some(uploaded.clone()));
+    progress.asked(t, true);
     progress.forwarded(t, Duration::from_secs(600));
     // The server takes nothing, so the proxy does not read.
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
@@ -72,7 +71,7 @@ fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
     progress.read_waits();
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
     // At the end of the body it is the server's turn.
-    uploaded.store(true, Relaxed);
+    progress.uploaded();
     assert_eq!(verdict(&progress, after(t, 660)), Verdict::ServerSilent);
 }
 
@@ -80,7 +79,7 @@ fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
 fn a_client_that_takes_nothing_is_stuck_in_any_phase() {
     let t = Instant::now();
     let progress = Progress::new(t);
-    progress.asked(t, None);
+    progress.asked(t, false);
     progress.forwarded(t, Duration::from_secs(600));
     progress.answering(t);
     progress.write_waits();
@@ -93,7 +92,7 @@ fn a_client_that_takes_nothing_is_stuck_in_any_phase() {
 fn the_timer_is_never_set_past_the_shortest_time_out() {
     let t = Instant::now();
     let progress = Progress::new(t);
-    progress.asked(t, None);
+    progress.asked(t, false);
     progress.forwarded(t, Duration::from_secs(600));
     assert_eq!(verdict(&progress, t), Verdict::Wait(after(t, 10)));
 }

@@ -1,30 +1,37 @@
-//! What changes in a message on its way: headers that are for one connection go, those of a proxy come.
+//! What changes in a message on its way: fields that are for one connection go, those of a proxy come.
 
-mod hop;
 mod request;
 mod response;
 
-pub(crate) use hop::{Found, From};
-pub(crate) use request::prepare_request;
-pub(crate) use response::{NOT_PROCESSED, prepare_response};
+pub(crate) use request::{Via, put_request};
+pub(crate) use response::{Framing, NOT_PROCESSED, ToClient, put_response};
 
-use http::HeaderName;
+use crate::http1::{Fields, Name};
 
-/// What the client's connection says of each of its requests.
-#[derive(Debug)]
-pub(crate) struct Via<'a> {
-    /// `X-Forwarded-For`.
-    pub(crate) address: &'a http::HeaderValue,
-    /// `X-Forwarded-Proto`.
-    pub(crate) scheme: &'static str,
-    /// `X-Request-Id`.
-    pub(crate) request_id: http::HeaderValue,
+/// Whether `Connection` names this field, among those that it can take away: not those that frame and address the message.
+fn is_nominated(nominations: &[Vec<u8>], name: &[u8]) -> bool {
+    nominations.iter().any(|it| it.eq_ignore_ascii_case(name))
 }
 
-pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The fields that `Connection` names, but for the common words that are no fields.
+fn nominations(fields: &Fields) -> Vec<Vec<u8>> {
+    let lines = fields.all(Name::Connection);
+    let tokens = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let protected = |token: &&[u8]| !matches!(Name::of(token), Name::Host | Name::Te | Name::Upgrade);
+    tokens.filter(protected).map(<[u8]>::to_vec).collect()
+}
+
+/// Appends `name: value\r\n`.
+fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put_number(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    put_field(out, name, itoa::Buffer::new().format(value).as_bytes());
+}
 
 #[cfg(test)]
 mod tests;

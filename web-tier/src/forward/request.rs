@@ -1,39 +1,90 @@
-//! A request's headers, on their way to a server.
+//! A request's head, on its way to a server.
 
-use super::{Found, Via, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
-use http::{
-    HeaderValue, Request, Version,
-    header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, VIA},
-};
+use super::{is_nominated, nominations, put_field, put_number};
+use crate::http1::{Length, Name, RequestHead, Version};
 
-const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
-const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 copal");
-const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
-const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
-
-/// Takes out what is not for the server (`found` among the client's headers), and puts in what the proxy knows of the client.
-pub(crate) fn prepare_request<B>(request: &mut Request<B>, found: Found, via: Via<'_>, has_body: bool) {
-    let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
-    let headers = request.headers_mut();
-    let trailers = found.te && headers.get_all(TE).iter().any(asks_for_trailers);
-    found.remove(headers);
-    if trailers {
-        headers.insert(TE, TRAILERS);
-    }
-    // Said outright: hyper would send a GET's body of unknown length as none.
-    if has_body && !headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(TRANSFER_ENCODING, CHUNKED);
-    }
-    headers.append(VIA, if version == Version::HTTP_10 { VIA_1_0 } else { VIA_1_1 });
-    if let Some(host) = headers.get(HOST).cloned() {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    headers.insert(X_FORWARDED_FOR, via.address.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(via.scheme));
-    headers.insert(X_REQUEST_ID, via.request_id);
+/// What the proxy knows of a request's client.
+#[derive(Debug)]
+pub(crate) struct Via<'a> {
+    /// `X-Forwarded-For`.
+    pub(crate) address: &'a [u8],
+    /// `X-Forwarded-Proto`.
+    pub(crate) scheme: &'static str,
+    /// `X-Request-Id`.
+    pub(crate) request_id: &'a [u8],
 }
 
-fn asks_for_trailers(line: &HeaderValue) -> bool {
-    let mut tokens = line.as_bytes().split(|byte| *byte == b',');
-    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+/// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
+pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>) {
+    let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
+    let upgrade = upgrade(head).map(<[u8]>::to_vec);
+    remove_hop_by_hop(head);
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    head.fields.put(out);
+    match head.length {
+        Length::Exact(length) => put_number(out, b"content-length", length),
+        Length::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        // A method with a meaning for a body says that there is none (RFC 9110 §8.6).
+        Length::Empty if matches!(head.method.as_str(), "POST" | "PUT" | "PATCH") => {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        Length::Empty | Length::UntilClose => {}
+    }
+    if trailers {
+        out.extend_from_slice(b"te: trailers\r\n");
+    }
+    out.extend_from_slice(match head.version {
+        Version::Http10 => b"via: 1.0 copal\r\n",
+        Version::Http11 => b"via: 1.1 copal\r\n",
+    });
+    if let Some(host) = head.fields.first(Name::Host) {
+        put_field(out, b"x-forwarded-host", host);
+    }
+    put_field(out, b"x-forwarded-for", via.address);
+    put_field(out, b"x-forwarded-proto", via.scheme.as_bytes());
+    put_field(out, b"x-request-id", via.request_id);
+    if let Some(protocol) = upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        put_field(out, b"upgrade", &protocol);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The protocol that the client asks to change to, unless it is one that only this connection could (RFC 9113 §3.1: cleartext
+/// HTTP/2 through an upgrade is how requests are hidden from a proxy).
+fn upgrade(head: &RequestHead) -> Option<&[u8]> {
+    if !head.connection.upgrade || head.version != Version::Http11 {
+        return None;
+    }
+    let mut lines = head.fields.all(Name::Upgrade);
+    let protocol = lines.next()?;
+    let plain = |token: &[u8]| !token.trim_ascii().to_ascii_lowercase().starts_with(b"h2");
+    let alone = lines.next().is_none() && protocol.split(|byte| *byte == b',').all(plain);
+    alone.then_some(protocol)
+}
+
+/// Hop-by-hop fields (RFC 9110 §7.6.1), and those that only a proxy of ours may set.
+fn remove_hop_by_hop(head: &mut RequestHead) {
+    let named = if head.connection.nominates { nominations(&head.fields) } else { Vec::new() };
+    head.fields.remove_if(|field| match field.known {
+        Name::Connection
+        | Name::ContentLength
+        | Name::Forwarded
+        | Name::HopByHop
+        | Name::Internal
+        | Name::RequestId
+        | Name::Te
+        | Name::TransferEncoding
+        | Name::Upgrade => true,
+        Name::Cookie | Name::Date | Name::Expect | Name::Host | Name::Trailer | Name::Via | Name::Other => {
+            !named.is_empty() && is_nominated(&named, field.name)
+        }
+    });
+}
+
+fn asks_for_trailers(line: &[u8]) -> bool {
+    line.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }

@@ -1,0 +1,144 @@
+//! Bytes on their way: read from one socket, written to another, from a worker's stock of buffers.
+
+use crate::shelf::{Shelf, Shelved};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+/// The size of a buffer: most messages fit into one.
+pub(crate) const SIZE: usize = 16 * 1024;
+
+/// The size of a buffer for a body that filled a small one: fewer system calls a megabyte.
+pub(crate) const SIZE_LARGE: usize = 128 * 1024;
+
+/// A worker's buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    small: Shelf<Vec<u8>>,
+    large: Shelf<Vec<u8>>,
+}
+
+impl Buffers {
+    /// An empty one.
+    pub(crate) fn take(&self) -> Shelved<Vec<u8>> {
+        Self::fit(self.small.take(|| Vec::with_capacity(SIZE)), SIZE)
+    }
+
+    /// An empty one for a long body.
+    pub(crate) fn take_large(&self) -> Shelved<Vec<u8>> {
+        Self::fit(self.large.take(|| Vec::with_capacity(SIZE_LARGE)), SIZE_LARGE)
+    }
+
+    /// One that grew (a long head, many chunks) is not kept that way.
+    fn fit(mut buffer: Shelved<Vec<u8>>, size: usize) -> Shelved<Vec<u8>> {
+        buffer.clear();
+        if buffer.capacity() > 2 * size {
+            buffer.shrink_to(size);
+        }
+        buffer
+    }
+}
+
+/// Bytes that were put in and are not yet taken out. It holds memory only while there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Option<Shelved<Vec<u8>>>,
+    start: usize,
+}
+
+impl Buffer {
+    /// What is in it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref().map_or(&[], |bytes| &bytes[self.start..])
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Takes bytes out.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start += count;
+        if let Some(bytes) = &mut self.bytes
+            && self.start >= bytes.len()
+        {
+            bytes.clear();
+            self.start = 0;
+        }
+    }
+
+    /// Gives the memory back if there is nothing in it.
+    pub(crate) fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Where bytes are put in, behind those that are there.
+    pub(crate) fn end(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+        self.bytes.get_or_insert_with(|| buffers.take())
+    }
+
+    /// Whether it can take more before it would have to grow.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes.as_ref().is_none_or(|bytes| bytes.len() < bytes.capacity())
+    }
+
+    /// Replaces the memory by a larger piece, if nothing is in it.
+    pub(crate) fn enlarge(&mut self, buffers: &Buffers) {
+        if self.is_empty() && self.bytes.as_ref().is_none_or(|bytes| bytes.capacity() < SIZE_LARGE) {
+            *self = Self { bytes: Some(buffers.take_large()), start: 0 };
+        }
+    }
+
+    /// Makes room for a message that goes beyond the buffer: what was consumed makes way first.
+    fn make_room(&mut self, buffers: &Buffers) {
+        let start = self.start;
+        let bytes = self.end(buffers);
+        if bytes.len() == bytes.capacity() && start > 0 {
+            bytes.drain(..start);
+            self.start = 0;
+        }
+    }
+
+    /// Reads once into it; how many bytes, 0 at the end. With nothing to read the memory is given back.
+    pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<usize>> {
+        self.make_room(buffers);
+        let read = poll_read_buf(Pin::new(stream), cx, self.end(buffers));
+        if read.is_pending() {
+            self.release();
+        }
+        read
+    }
+
+    /// Writes all there is.
+    pub(crate) fn poll_drain<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, self.bytes()))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.consume(written);
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}

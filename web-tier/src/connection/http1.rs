@@ -1,0 +1,443 @@
+//! A client's side in HTTP/1.1: one request after another is read, answered, and counted.
+
+use super::{
+    Client,
+    passing::{Passed, Passing},
+};
+use crate::{
+    buffer::Buffer,
+    error::ProxyError,
+    exchange::{BodyError, ClientSide, Exchange},
+    forward::{Framing, ToClient, put_response},
+    http1::{Decoder, Length, RequestHead, ResponseHead, Version, put_chunk, put_last_chunk},
+    proxy::{self, Answer},
+    shelf::Shelved,
+    tunnel,
+};
+use http::{Method, StatusCode};
+use socket2::SockRef;
+use std::{
+    future::poll_fn,
+    io,
+    net::Shutdown,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_util::io::poll_read_buf;
+
+/// Sent before a connection is closed whose request never got complete.
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How long, and for how many bytes, a client is listened to after an answer that came before its request's end.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What becomes of a connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It serves another one.
+    Next,
+    /// It closes.
+    Close,
+    /// It closes when the client has stopped sending: a socket that is closed with unread bytes is reset by the kernel, and the
+    /// client may never see the answer.
+    Linger,
+    /// It is reset: an answer without a length would look complete to the client.
+    Reset,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    pub(super) client: Rc<Client>,
+    stream: TcpStream,
+    input: Buffer,
+    pub(super) output: Buffer,
+    /// Of the present request.
+    body: Decoder,
+    /// How much of the body has come, in bytes on the connection.
+    received: u64,
+    chunked: bool,
+    version: Version,
+    /// The request's method is `HEAD`.
+    to_head: bool,
+    /// An interim answer is in `output`.
+    informing: bool,
+}
+
+impl Http1 {
+    pub(crate) fn new(client: Rc<Client>, stream: TcpStream) -> Self {
+        Self {
+            client,
+            stream,
+            input: Buffer::default(),
+            output: Buffer::default(),
+            body: Decoder::default(),
+            received: 0,
+            chunked: false,
+            version: Version::Http11,
+            to_head: false,
+            informing: false,
+        }
+    }
+
+    /// Serves requests until the connection is to end.
+    pub(crate) async fn run(&mut self) -> After {
+        loop {
+            if self.input.is_empty() && !self.wait().await {
+                return After::Close;
+            }
+            // Boxed: the state of a request would make every idle connection larger.
+            match Box::pin(self.serve_one()).await {
+                After::Next => {}
+                end => return end,
+            }
+        }
+    }
+
+    /// Waits for a request's first byte, holding no buffer; false when there will be none.
+    async fn wait(&mut self) -> bool {
+        self.input.release();
+        self.output.release();
+        poll_fn(|cx| {
+            if self.client.worker.connections.closing() {
+                return Poll::Ready(false);
+            }
+            self.stream.poll_read_ready(cx).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
+    async fn serve_one(&mut self) -> After {
+        let client = self.client.clone();
+        let mut head = client.worker.request_heads.take(Box::default);
+        match self.read_head(&mut head).await {
+            Ok(true) => {}
+            Ok(false) => return After::Close,
+            Err(cause) => {
+                self.begin(Length::Empty);
+                let active = Active::new(&client);
+                return self.refuse(cause, false, active).await;
+            }
+        }
+        self.begin(head.length);
+        self.version = head.version;
+        self.to_head = head.method == Method::HEAD;
+        let active = Active::new(&client);
+        match proxy::forward(&client, &mut head, self).await {
+            Ok(answer) => self.pass(&head, answer, active).await,
+            Err(ProxyError::ClientGone) => After::Close,
+            Err(cause) => self.refuse(cause, head.persists(), active).await,
+        }
+    }
+
+    /// Reads a request's head; false when the connection ended.
+    async fn read_head(&mut self, head: &mut RequestHead) -> Result<bool, ProxyError> {
+        let worker = &self.client.worker;
+        if !self.input.is_empty() {
+            self.client.progress.read(worker.now());
+        }
+        let mut fresh = !self.input.is_empty();
+        loop {
+            if fresh && let Some(length) = head.parse(self.input.bytes(), &worker.head_limits)? {
+                self.input.consume(length);
+                return Ok(true);
+            }
+            let filled = poll_fn(|cx| {
+                let filled = self.input.poll_fill(cx, &mut self.stream, &worker.buffers);
+                if filled.is_pending() && self.input.is_empty() && worker.connections.closing() {
+                    return Poll::Ready(Ok(0));
+                }
+                filled
+            });
+            let count = filled.await.unwrap_or(0);
+            if count == 0 {
+                return Ok(false);
+            }
+            self.client.progress.read(worker.now());
+            // Nothing can have changed without the end of a line, or of the room.
+            fresh = self.input.bytes()[self.input.len() - count..].contains(&b'\n')
+                || self.input.len() > worker.head_limits.target;
+        }
+    }
+
+    fn begin(&mut self, length: Length) {
+        self.body = Decoder::new(length);
+        self.received = 0;
+        self.chunked = length == Length::Chunked;
+        self.client.progress.asked(self.client.worker.now(), length != Length::Empty);
+    }
+
+    /// Passes an answer on to its end.
+    async fn pass(&mut self, request: &RequestHead, answer: Answer, active: Active<'_>) -> After {
+        let Answer { mut head, mut exchange, outgoing } = answer;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(head, exchange, active).await;
+        }
+        let length = head.length(self.to_head);
+        let framing = match length {
+            Length::Empty => Framing::None,
+            Length::Exact(length) => Framing::Exact(length),
+            _ if self.version == Version::Http10 => Framing::Close,
+            Length::Chunked | Length::UntilClose => Framing::Chunked,
+        };
+        exchange.begin_body(length);
+        let persists =
+            request.persists() && framing != Framing::Close && !self.client.worker.connections.closing();
+        self.put_head(&mut head, framing, persists);
+        active.answered(head.status);
+        self.client.progress.answering(self.client.worker.now());
+        let server_persists = head.persists();
+        drop(head);
+        let mut passing = Passing::new(exchange, outgoing, framing, server_persists);
+        let passed = poll_fn(|cx| passing.poll(cx, self)).await;
+        self.after(passed, persists, framing)
+    }
+
+    fn after(&mut self, passed: Passed, persists: bool, framing: Framing) -> After {
+        let client = &self.client;
+        client.progress.answered(client.worker.now());
+        match passed {
+            Passed::Whole if !self.body.is_done() => After::Linger,
+            Passed::Whole if persists => After::Next,
+            Passed::Broken if framing == Framing::Close => After::Reset,
+            Passed::Whole | Passed::ClientGone | Passed::Broken => After::Close,
+        }
+    }
+
+    fn put_head(&mut self, head: &mut ResponseHead, framing: Framing, persists: bool) {
+        let worker = &self.client.worker;
+        let to = ToClient {
+            framing,
+            close: !persists,
+            keep_alive: self.version == Version::Http10,
+            date: &worker.date.get(),
+        };
+        put_response(self.output.end(&worker.buffers), head, to);
+    }
+
+    /// Answers with an error of the proxy's own.
+    async fn refuse(&mut self, cause: ProxyError, persists: bool, active: Active<'_>) -> After {
+        let worker = &self.client.worker;
+        // A body that is here already does not stand in the way of the next request.
+        let drained = self.body.decode(self.input.bytes(), |_| {});
+        self.input.consume(drained.unwrap_or(0));
+        let persists = persists
+            && drained.is_ok()
+            && self.body.is_done()
+            && !cause.ends_connection()
+            && !worker.connections.closing();
+        let status = cause.status();
+        let (fields, text) = cause.words();
+        let connection = match self.version {
+            _ if !persists => "connection: close\r\n",
+            Version::Http10 => "connection: keep-alive\r\n",
+            _ => "",
+        };
+        let date = worker.date.get();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\ndate: {}\r\n{fields}{connection}\r\n",
+            text.len(),
+            str::from_utf8(&date).unwrap_or_default(),
+        );
+        let out = self.output.end(&worker.buffers);
+        out.extend_from_slice(head.as_bytes());
+        if !self.to_head {
+            out.extend_from_slice(text.as_bytes());
+        }
+        active.answered(status);
+        self.client.progress.uploaded();
+        self.client.progress.answering(worker.now());
+        let written = poll_fn(|cx| self.poll_write(cx)).await;
+        self.client.progress.answered(self.client.worker.now());
+        match written {
+            Err(_) => After::Close,
+            Ok(()) if persists => After::Next,
+            Ok(()) => After::Linger,
+        }
+    }
+
+    /// The server agrees to change protocols: from here on only bytes are passed.
+    async fn switch(
+        &mut self,
+        mut head: Shelved<Box<ResponseHead>>,
+        exchange: Exchange,
+        active: Active<'_>,
+    ) -> After {
+        self.put_head(&mut head, Framing::None, true);
+        active.answered(head.status);
+        drop(head);
+        if poll_fn(|cx| self.poll_write(cx)).await.is_ok() {
+            self.client.progress.tunnelling(self.client.worker.now());
+            let (socket, from_server, lease) = exchange.into_parts();
+            let input = std::mem::take(&mut self.input);
+            tunnel::run(&self.client, (&mut self.stream, input), (socket, from_server), &lease).await;
+        }
+        After::Close
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = self.output.poll_drain(cx, &mut self.stream);
+        match &written {
+            Poll::Pending => self.client.progress.write_waits(),
+            Poll::Ready(_) => self.client.progress.wrote(self.client.worker.now()),
+        }
+        written
+    }
+
+    /// Ends the connection as `after` says.
+    pub(crate) async fn end(mut self, after: After) {
+        match after {
+            After::Next | After::Close => {}
+            After::Reset => {
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            }
+            After::Linger => {
+                let _ = timeout(LINGER, self.linger()).await;
+            }
+        }
+    }
+
+    /// Reads what a client still sends after its last answer, within bounds (nginx's `lingering_close`).
+    async fn linger(&mut self) {
+        let buffers = &self.client.worker.buffers;
+        let mut left = LINGER_BYTES;
+        self.input.consume(self.input.len());
+        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        while left > 0 {
+            let read = poll_fn(|cx| self.input.poll_fill(cx, &mut self.stream, buffers)).await;
+            match read {
+                Ok(count) if count > 0 => {
+                    left = left.saturating_sub(count);
+                    self.input.consume(count);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Says that the request is late, if the socket takes it at once.
+    pub(crate) fn try_last_word(&self) {
+        let _ = self.stream.try_write(LATE);
+    }
+}
+
+impl ClientSide for Http1 {
+    fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
+        let worker = &self.client.worker;
+        loop {
+            if !self.input.is_empty() && !self.body.is_done() {
+                let chunked = self.chunked;
+                let put =
+                    |data: &[u8]| if chunked { put_chunk(out, data) } else { out.extend_from_slice(data) };
+                let taken = self.body.decode(self.input.bytes(), put).map_err(|_| BodyError::Broken)?;
+                self.input.consume(taken);
+                return Poll::Ready(self.body_moved(taken, out));
+            }
+            if self.body.is_done() {
+                return Poll::Ready(Ok(true));
+            }
+            let count = if let Some(plain) = self.body.plain() {
+                let before = out.len();
+                let read = poll_read_buf(Pin::new(&mut self.stream), cx, out);
+                let Poll::Ready(read) = read else {
+                    self.client.progress.read_waits();
+                    return Poll::Pending;
+                };
+                let count = read.map_err(|_| BodyError::Broken)?;
+                self.client.progress.read(worker.now());
+                if count > 0 {
+                    // What follows the body is the next request.
+                    let length = usize::try_from(plain).unwrap_or(usize::MAX).min(count);
+                    if length < count {
+                        self.input.end(&worker.buffers).extend_from_slice(&out[before + length..]);
+                        out.truncate(before + length);
+                    }
+                    self.body.skip(length as u64);
+                    return Poll::Ready(self.body_moved(length, out));
+                }
+                count
+            } else {
+                let read = self.input.poll_fill(cx, &mut self.stream, &worker.buffers);
+                let Poll::Ready(read) = read else {
+                    self.client.progress.read_waits();
+                    return Poll::Pending;
+                };
+                self.client.progress.read(worker.now());
+                read.map_err(|_| BodyError::Broken)?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(BodyError::Broken));
+            }
+        }
+    }
+
+    fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>> {
+        if self.version == Version::Http10 {
+            return Poll::Ready(Ok(()));
+        }
+        if !std::mem::replace(&mut self.informing, true) {
+            self.put_head(head, Framing::None, true);
+        }
+        ready!(self.poll_write(cx))?;
+        self.informing = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Pipelined requests are read ahead, but not without bound.
+        while self.input.len() < crate::buffer::SIZE / 2 {
+            if self.stream.poll_read_ready(cx).is_pending() {
+                break;
+            }
+            match self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Http1 {
+    /// Takes note that more of the body has come; whether that was the last of it.
+    fn body_moved(&mut self, count: usize, out: &mut Vec<u8>) -> Result<bool, BodyError> {
+        self.received += count as u64;
+        if self.received > self.client.worker.body_max {
+            return Err(BodyError::TooLarge);
+        }
+        let done = self.body.is_done();
+        if done {
+            self.client.progress.uploaded();
+            if self.chunked {
+                put_last_chunk(out, &self.body);
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// A request that is being answered, among the worker's counts.
+struct Active<'a>(&'a Client);
+
+impl<'a> Active<'a> {
+    fn new(client: &'a Client) -> Self {
+        client.worker.counters.requests.up();
+        client.worker.counters.requests_active.up();
+        Self(client)
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.0.worker.counters.answered(status);
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.worker.counters.requests_active.down();
+    }
+}

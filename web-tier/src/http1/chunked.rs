@@ -1,0 +1,247 @@
+//! Bodies: what of the bytes on a connection is data, and where it ends; and chunks for the way on (RFC 9112 §7.1).
+
+use super::{fields::Fields, framing::Length, head, name::Name};
+
+/// Chunk extensions of one body, in bytes; nobody uses them, and they are not passed on.
+const EXTENSIONS_MAX: usize = 4096;
+
+/// A trailer section, in bytes.
+const TRAILERS_MAX: usize = 8192;
+
+/// What a body in chunks did wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChunkError {
+    #[error("invalid chunk size")]
+    Size,
+    #[error("chunk size out of range")]
+    Overflow,
+    #[error("invalid chunk extension")]
+    Extension,
+    #[error("no CRLF after a chunk")]
+    End,
+    #[error("invalid trailer")]
+    Trailer,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Done,
+    /// So many bytes of an exact length are left.
+    Exact(u64),
+    UntilClose,
+    /// Before a digit of a chunk's size; the digits so far.
+    Size(u64, u8),
+    Extension(u64),
+    SizeLf(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    Trailers,
+}
+
+/// Reads a body.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    state: State,
+    extensions: usize,
+    trailers: Vec<u8>,
+}
+
+impl Decoder {
+    /// Of a body of this length.
+    pub(crate) fn new(length: Length) -> Self {
+        let state = match length {
+            Length::Empty => State::Done,
+            Length::Exact(bytes) => State::Exact(bytes),
+            Length::Chunked => State::Size(0, 0),
+            Length::UntilClose => State::UntilClose,
+        };
+        Self { state, extensions: 0, trailers: Vec::new() }
+    }
+
+    /// Whether the body has been read to its end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether it ends with the connection.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        self.state == State::UntilClose
+    }
+
+    /// How many of the next bytes are data for certain, when nothing but data can follow: they may be read without a look.
+    pub(crate) fn plain(&self) -> Option<u64> {
+        match self.state {
+            State::Exact(left) => Some(left),
+            State::UntilClose => Some(u64::MAX),
+            _ => None,
+        }
+    }
+
+    /// Counts `bytes` that were read without a look; no more than [`plain`](Self::plain) allowed.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        if let State::Exact(left) = &mut self.state {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                self.state = State::Done;
+            }
+        }
+    }
+
+    /// Gives the data among `input` to `data`, and returns how many bytes belong to the body: all, unless it ends before.
+    pub(crate) fn decode(&mut self, input: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, ChunkError> {
+        let mut rest = input;
+        while self.state != State::Done
+            && let Some(&byte) = rest.first()
+        {
+            let mut taken = 1;
+            self.state = match self.state {
+                State::Done => State::Done,
+                State::Exact(left) | State::Data(left) => {
+                    taken = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    data(&rest[..taken]);
+                    self.state.after(left - taken as u64)
+                }
+                State::UntilClose => {
+                    taken = rest.len();
+                    data(rest);
+                    State::UntilClose
+                }
+                State::Size(size, digits) => size_byte(size, digits, byte)?,
+                State::Extension(size) => self.extension_byte(size, byte)?,
+                State::SizeLf(size) => match (byte, size) {
+                    (b'\n', 0) => State::Trailers,
+                    (b'\n', size) => State::Data(size),
+                    _ => return Err(ChunkError::Size),
+                },
+                State::DataCr if byte == b'\r' => State::DataLf,
+                State::DataLf if byte == b'\n' => State::Size(0, 0),
+                State::DataCr | State::DataLf => return Err(ChunkError::End),
+                State::Trailers => self.trailer_byte(byte)?,
+            };
+            rest = &rest[taken..];
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    fn extension_byte(&mut self, size: u64, byte: u8) -> Result<State, ChunkError> {
+        self.extensions += 1;
+        match byte {
+            b'\r' => Ok(State::SizeLf(size)),
+            b'\t' | b' '..=b'~' if self.extensions <= EXTENSIONS_MAX => Ok(State::Extension(size)),
+            _ => Err(ChunkError::Extension),
+        }
+    }
+
+    fn trailer_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
+        if self.trailers.len() == TRAILERS_MAX {
+            return Err(ChunkError::Trailer);
+        }
+        self.trailers.push(byte);
+        let ended = self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n");
+        // A bare LF is found as soon as it comes, not when the limit is reached.
+        if byte == b'\n' && !self.trailers.ends_with(b"\r\n") {
+            return Err(ChunkError::Trailer);
+        }
+        if ended {
+            let mut fields = Fields::default();
+            self.trailers_into(&mut fields)?;
+            return Ok(State::Done);
+        }
+        Ok(State::Trailers)
+    }
+
+    /// Whether the body ended with trailers.
+    pub(crate) fn has_trailers(&self) -> bool {
+        self.trailers.len() > 2
+    }
+
+    /// The trailers that may be passed on: none that frames, routes or authenticates (RFC 9110 §6.5.1).
+    pub(crate) fn trailers_into(&self, fields: &mut Fields) -> Result<(), ChunkError> {
+        head::parse_trailers(&self.trailers, |name, value| {
+            let known = Name::of(name);
+            if matches!(known, Name::Other | Name::Date) && !is_forbidden(name) {
+                fields.push(known, name, value);
+            }
+        })
+    }
+}
+
+impl State {
+    /// With so many bytes left of an exact length or a chunk.
+    fn after(self, left: u64) -> Self {
+        match (self, left) {
+            (Self::Exact(_), 0) => Self::Done,
+            (Self::Exact(_), left) => Self::Exact(left),
+            (_, 0) => Self::DataCr,
+            (_, left) => Self::Data(left),
+        }
+    }
+}
+
+/// Hexadecimal digits, 16 at most.
+fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, ChunkError> {
+    match char::from(byte).to_digit(16) {
+        Some(_) if digits == 16 => Err(ChunkError::Overflow),
+        Some(digit) => Ok(State::Size(size << 4 | u64::from(digit), digits + 1)),
+        None if digits == 0 => Err(ChunkError::Size),
+        None if byte == b'\r' => Ok(State::SizeLf(size)),
+        None if byte == b';' => Ok(State::Extension(size)),
+        None => Err(ChunkError::Size),
+    }
+}
+
+fn is_forbidden(name: &[u8]) -> bool {
+    const FORBIDDEN: [&[u8]; 9] = [
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"max-forwards",
+        b"set-cookie",
+        b"age",
+        b"location",
+    ];
+    FORBIDDEN.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// Appends a chunk; nothing for no data, as an empty chunk would be the last.
+pub(crate) fn put_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if data.is_empty() {
+        return;
+    }
+    put_hex(out, data.len());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the last chunk, with what trailers `decoder` has read.
+pub(crate) fn put_last_chunk(out: &mut Vec<u8>, decoder: &Decoder) {
+    out.extend_from_slice(b"0\r\n");
+    if decoder.has_trailers() {
+        let mut fields = Fields::default();
+        if decoder.trailers_into(&mut fields).is_ok() {
+            fields.put(out);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put_hex(out: &mut Vec<u8>, number: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 16];
+    let mut start = digits.len();
+    let mut left = number;
+    loop {
+        start -= 1;
+        digits[start] = DIGITS[left & 15];
+        left >>= 4;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}

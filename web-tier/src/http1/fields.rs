@@ -1,0 +1,103 @@
+//! The header fields of a message, as one text: a proxy passes nearly all of them on, so that most of the work is one copy.
+
+use super::name::Name;
+
+/// One field.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: Name,
+    /// Where it begins in the text.
+    start: usize,
+    name_length: usize,
+    /// Where its value ends: two bytes before the next line.
+    end: usize,
+    kept: bool,
+}
+
+/// Fields in their order, with the names as they were written.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    /// `name: value\r\n` for each line, those that were removed too.
+    text: Vec<u8>,
+    lines: Vec<Line>,
+    removed: bool,
+}
+
+/// A field, as [`Fields::iter`] gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Field<'a> {
+    pub(crate) known: Name,
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl Fields {
+    /// Removes all; the memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.lines.clear();
+        self.removed = false;
+    }
+
+    /// Adds a field. The caller vouches for the bytes: a token, and a value without CR, LF or NUL.
+    pub(crate) fn push(&mut self, known: Name, name: &[u8], value: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(b": ");
+        self.text.extend_from_slice(value);
+        let end = self.text.len();
+        self.text.extend_from_slice(b"\r\n");
+        self.lines.push(Line { name: known, start, name_length: name.len(), end, kept: true });
+    }
+
+    /// The fields.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.lines.iter().filter(|line| line.kept).map(|line| self.field(line))
+    }
+
+    fn field(&self, line: &Line) -> Field<'_> {
+        let (name, rest) = self.text[line.start..line.end].split_at(line.name_length);
+        Field { known: line.name, name, value: &rest[2..] }
+    }
+
+    /// The values of the fields with a known name.
+    pub(crate) fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        let lines = self.lines.iter().filter(move |line| line.kept && line.name == name);
+        lines.map(|line| self.field(line).value)
+    }
+
+    /// The first value of a known name.
+    pub(crate) fn first(&self, name: Name) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of the fields with this name, in any case.
+    pub(crate) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+    }
+
+    /// Removes the fields of which `gone` is true.
+    pub(crate) fn remove_if(&mut self, mut gone: impl FnMut(Field<'_>) -> bool) {
+        for place in 0..self.lines.len() {
+            let line = self.lines[place];
+            if line.kept && gone(self.field(&line)) {
+                self.lines[place].kept = false;
+                self.removed = true;
+            }
+        }
+    }
+
+    /// Appends `name: value\r\n` for each field.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        if !self.removed {
+            return out.extend_from_slice(&self.text);
+        }
+        // Runs of lines that are kept go as one piece.
+        let mut from = 0;
+        for line in self.lines.iter().filter(|line| !line.kept) {
+            out.extend_from_slice(&self.text[from..line.start]);
+            from = line.end + 2;
+        }
+        out.extend_from_slice(&self.text[from..]);
+    }
+}

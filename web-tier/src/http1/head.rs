@@ -1,0 +1,349 @@
+//! Heads: `httparse` finds the lines, and what it is lenient about is refused here (bare LF, bytes beyond ASCII in a target).
+
+use super::{
+    chunked::ChunkError,
+    fields::Fields,
+    framing::{Framing, Length},
+    name::Name,
+};
+use http::{Method, StatusCode};
+use httparse::Status;
+use std::mem::MaybeUninit;
+
+/// What a head may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadLimits {
+    /// Fields; never more than [`FIELDS_MAX`].
+    pub(crate) count: usize,
+    /// Bytes, from the first line to the empty one.
+    pub(crate) bytes: usize,
+    /// Bytes of a request target.
+    pub(crate) target: usize,
+}
+
+/// The most fields there is room for.
+pub(crate) const FIELDS_MAX: usize = 256;
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    #[error("{0}")]
+    Bad(&'static str),
+    #[error("an HTTP version other than 1.0 and 1.1")]
+    Version,
+    #[error("the request target is too long")]
+    TargetTooLong,
+    #[error("the header section is too large")]
+    TooLarge,
+}
+
+impl From<httparse::Error> for HeadError {
+    fn from(cause: httparse::Error) -> Self {
+        match cause {
+            httparse::Error::HeaderName => Self::Bad("invalid header name"),
+            httparse::Error::HeaderValue => Self::Bad("invalid header value"),
+            httparse::Error::NewLine => Self::Bad("invalid line end"),
+            httparse::Error::Status => Self::Bad("invalid status"),
+            httparse::Error::Token => Self::Bad("invalid request line"),
+            httparse::Error::TooManyHeaders => Self::TooLarge,
+            httparse::Error::Version => Self::Version,
+        }
+    }
+}
+
+/// The version of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    #[default]
+    Http11,
+}
+
+impl Version {
+    fn of(minor: Option<u8>) -> Self {
+        if minor == Some(0) { Self::Http10 } else { Self::Http11 }
+    }
+}
+
+/// What `Connection` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
+    /// It names other fields.
+    pub(crate) nominates: bool,
+}
+
+impl Connection {
+    fn add(&mut self, value: &[u8]) {
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else if !token.is_empty() {
+                self.nominates = true;
+            }
+        }
+    }
+
+    /// Whether the connection may serve another message (RFC 9112 §9.3).
+    fn persists(self, version: Version) -> bool {
+        match version {
+            Version::Http10 => self.keep_alive && !self.close,
+            Version::Http11 => !self.close,
+        }
+    }
+}
+
+/// The form of a request target (RFC 9112 §3.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A path with or without a query.
+    #[default]
+    Origin,
+    /// A whole URI: its authority is in [`RequestHead::authority`].
+    Absolute,
+    /// `*`.
+    Asterisk,
+}
+
+/// The head of a request. One serves many requests, so that its memory is allocated once.
+#[derive(Debug, Default)]
+pub(crate) struct RequestHead {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) form: Target,
+    /// The path, and `?` with the query if there is one; of an absolute form too.
+    pub(crate) target: String,
+    /// Where the path ends.
+    pub(crate) path_length: usize,
+    /// Of an absolute form.
+    pub(crate) authority: String,
+    /// Without `Content-Length` and `Transfer-Encoding`: the length says it.
+    pub(crate) fields: Fields,
+    pub(crate) length: Length,
+    pub(crate) connection: Connection,
+}
+
+impl RequestHead {
+    /// Reads a head from the beginning of `input`; its length in bytes, or `None` when it is not complete.
+    ///
+    /// # Errors
+    /// See [`HeadError`].
+    pub(crate) fn parse(&mut self, input: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+        // RFC 9112 §2.2: an empty line before a request is let pass, one only.
+        let skipped = if input.starts_with(b"\r\n") { 2 } else { 0 };
+        let input = &input[skipped..];
+        if input.starts_with(b"\r\n") || input.first() == Some(&b'\n') {
+            return Err(HeadError::Bad("empty lines before the request"));
+        }
+        let mut room = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        let parsed = request.parse_with_uninit_headers(input, &mut room[..limits.count.min(FIELDS_MAX)]);
+        let Status::Complete(length) = parsed? else {
+            return incomplete(input, limits).map(|()| None);
+        };
+        check_line_ends(&input[..length])?;
+        if length > limits.bytes {
+            return Err(HeadError::TooLarge);
+        }
+        self.version = Version::of(request.version);
+        self.method = Method::from_bytes(request.method.unwrap_or("").as_bytes())
+            .map_err(|_| HeadError::Bad("invalid method"))?;
+        self.set_target(request.path.unwrap_or(""), limits)?;
+        self.take_fields(request.headers)?;
+        Ok(Some(skipped + length))
+    }
+
+    fn set_target(&mut self, target: &str, limits: &HeadLimits) -> Result<(), HeadError> {
+        if target.len() > limits.target {
+            return Err(HeadError::TargetTooLong);
+        }
+        if target.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+            return Err(HeadError::Bad("invalid byte in the request target"));
+        }
+        self.target.clear();
+        self.authority.clear();
+        self.form = Target::Origin;
+        match target.as_bytes().first() {
+            Some(b'/') => self.target.push_str(target),
+            Some(b'*') if target.len() == 1 => {
+                self.form = Target::Asterisk;
+                self.target.push('*');
+            }
+            _ => self.set_absolute(target)?,
+        }
+        self.path_length = self.target.find('?').unwrap_or(self.target.len());
+        Ok(())
+    }
+
+    fn set_absolute(&mut self, target: &str) -> Result<(), HeadError> {
+        if self.method == Method::CONNECT {
+            // Refused later for what it is.
+            self.target.push('/');
+            return Ok(());
+        }
+        let rest = after_scheme(target).ok_or(HeadError::Bad("the request target does not begin with /"))?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.is_empty() {
+            return Err(HeadError::Bad("the request target has no host"));
+        }
+        self.form = Target::Absolute;
+        self.authority.push_str(authority);
+        if !path.starts_with('/') {
+            self.target.push('/');
+        }
+        self.target.push_str(path);
+        Ok(())
+    }
+
+    fn take_fields(&mut self, headers: &[httparse::Header<'_>]) -> Result<(), HeadError> {
+        let (framing, connection) = take_fields(&mut self.fields, headers)?;
+        framing.check(self.version)?;
+        self.length = framing.of_request();
+        self.connection = connection;
+        Ok(())
+    }
+
+    /// The path.
+    pub(crate) fn path(&self) -> &str {
+        &self.target[..self.path_length]
+    }
+
+    /// Puts another path in place.
+    pub(crate) fn set_path(&mut self, path: &str) {
+        self.target.replace_range(..self.path_length, path);
+        self.path_length = path.len();
+    }
+
+    /// Whether the client's connection may serve another request.
+    pub(crate) fn persists(&self) -> bool {
+        self.connection.persists(self.version)
+    }
+}
+
+/// What follows `http://` or `https://`.
+fn after_scheme(target: &str) -> Option<&str> {
+    let prefix = |scheme: &str| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    prefix("http://").or_else(|| prefix("https://"))
+}
+
+/// The head of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct ResponseHead {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: String,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
+    framing: Framing,
+    pub(crate) connection: Connection,
+}
+
+impl ResponseHead {
+    /// Reads a head from the beginning of `input`; its length in bytes, or `None` when it is not complete.
+    ///
+    /// # Errors
+    /// See [`HeadError`].
+    pub(crate) fn parse(&mut self, input: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+        let mut room = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut response,
+            input,
+            &mut room[..limits.count.min(FIELDS_MAX)],
+        );
+        let Status::Complete(length) = parsed? else {
+            return incomplete(input, limits).map(|()| None);
+        };
+        check_line_ends(&input[..length])?;
+        if length > limits.bytes {
+            return Err(HeadError::TooLarge);
+        }
+        self.version = Version::of(response.version);
+        self.status = StatusCode::from_u16(response.code.unwrap_or(0))
+            .map_err(|_| HeadError::Bad("a status below 100"))?;
+        self.reason.clear();
+        self.reason.push_str(response.reason.unwrap_or(""));
+        let (framing, connection) = take_fields(&mut self.fields, response.headers)?;
+        framing.check(self.version)?;
+        (self.framing, self.connection) = (framing, connection);
+        Ok(Some(length))
+    }
+
+    /// How long the body is, of the answer to `HEAD` or another method (RFC 9112 §6.3).
+    pub(crate) fn length(&self, to_head: bool) -> Length {
+        if to_head || matches!(self.status.as_u16(), 100..200 | 204 | 304) {
+            Length::Empty
+        } else {
+            self.framing.of_answer()
+        }
+    }
+
+    /// `Content-Length` as the server said it, where it may stand.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.framing.content_length.filter(|_| !matches!(self.status.as_u16(), 100..200 | 204))
+    }
+
+    /// Whether the server's connection may serve another request.
+    pub(crate) fn persists(&self) -> bool {
+        self.connection.persists(self.version)
+    }
+}
+
+/// Copies the fields, but for those of framing.
+fn take_fields(
+    fields: &mut Fields,
+    headers: &[httparse::Header<'_>],
+) -> Result<(Framing, Connection), HeadError> {
+    let (mut framing, mut connection) = (Framing::default(), Connection::default());
+    fields.clear();
+    for header in headers {
+        let name = Name::of(header.name.as_bytes());
+        match name {
+            Name::ContentLength => framing.content_length(header.value)?,
+            Name::TransferEncoding => framing.transfer_encoding(header.value)?,
+            Name::Connection => {
+                connection.add(header.value);
+                fields.push(name, header.name.as_bytes(), header.value);
+            }
+            _ => fields.push(name, header.name.as_bytes(), header.value),
+        }
+    }
+    Ok((framing, connection))
+}
+
+/// Every LF of a head ends a CRLF.
+fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
+    let bare = memchr::memchr_iter(b'\n', head).any(|place| place == 0 || head[place - 1] != b'\r');
+    if bare { Err(HeadError::Bad("a line ends with LF alone")) } else { Ok(()) }
+}
+
+/// Whether a head may go on.
+fn incomplete(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+    check_line_ends(input)?;
+    if !input.contains(&b'\n') && input.len() > limits.target {
+        return Err(HeadError::TargetTooLong);
+    }
+    if input.len() >= limits.bytes { Err(HeadError::TooLarge) } else { Ok(()) }
+}
+
+/// Reads a complete trailer section.
+pub(crate) fn parse_trailers(section: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<(), ChunkError> {
+    const COUNT_MAX: usize = 64;
+    let mut room = [httparse::EMPTY_HEADER; COUNT_MAX];
+    match httparse::parse_headers(section, &mut room) {
+        Ok(Status::Complete((length, headers))) if length == section.len() => {
+            headers.iter().for_each(|header| field(header.name.as_bytes(), header.value));
+            Ok(())
+        }
+        _ => Err(ChunkError::Trailer),
+    }
+}
