@@ -96,6 +96,32 @@ pub(crate) enum Failure {
     Protocol,
 }
 
+impl Failure {
+    /// Every kind, in the order of their numbers (`failure as usize`): a worker counts in an array.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Timeout,
+        Self::Closed,
+        Self::NotTls,
+        Self::NothingInCommon,
+        Self::ClientCertificate,
+        Self::RefusedByClient,
+        Self::Protocol,
+    ];
+
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::NotTls => "not-tls",
+            Self::NothingInCommon => "nothing-in-common",
+            Self::ClientCertificate => "client-certificate",
+            Self::RefusedByClient => "refused-by-client",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
 impl HandshakeError {
     /// What kind of failure it is.
     pub(crate) fn failure(&self) -> Failure {

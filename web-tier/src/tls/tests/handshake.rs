@@ -137,3 +137,12 @@ async fn a_handshake_that_stops_is_not_waited_for() {
         (Failure::Timeout, "no TLS handshake within 10s")
     );
 }
+
+#[test]
+fn failures_are_counted_by_number_and_told_by_name() {
+    for (number, failure) in Failure::ALL.into_iter().enumerate() {
+        assert_eq!(failure as usize, number);
+    }
+    let names: std::collections::BTreeSet<_> = Failure::ALL.map(Failure::name).into();
+    assert_eq!(names.len(), Failure::ALL.len(), "{names:?}");
+}
