@@ -21,11 +21,17 @@ mod http1;
 mod normalise;
 mod pool;
 mod proxy;
+#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
+mod proxy_protocol;
 mod request_id;
 mod rules;
 mod shelf;
 mod sticky;
 mod tier;
+#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
+mod tls;
+#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
+mod trusted;
 mod tunnel;
 mod upstream;
 mod worker;
@@ -33,6 +39,7 @@ mod worker;
 pub use bind::{BindError, Bound, bind};
 pub use counters::Totals;
 pub use tier::{WebTier, WebTierConfig, WebTierError};
+pub use tls::{TlsError, check_tls};
 
 #[cfg(test)]
 mod tests;

@@ -38,13 +38,14 @@ pub(super) static CLUSTER: Keys = Keys {
         "servers",
         "session-cookie",
         "workers",
+        "trusted-proxies",
         "hosts",
         "server-default",
         "host-default",
         "web-app-default",
         "import",
     ],
-    later: &["elastic", "caches", "proxy-cache", "trusted-proxies"],
+    later: &["elastic", "caches", "proxy-cache"],
 };
 
 pub(super) static SERVER: Keys = Keys {
@@ -79,9 +80,18 @@ pub(super) static SERVER: Keys = Keys {
 
 pub(super) static HTTP: Keys = Keys {
     what: "an `http` listener",
-    known: &["address", "port", "import"],
-    later: &["tls", "proxy-protocol"],
+    known: &["address", "port", "tls", "proxy-protocol", "import"],
+    later: &[],
 };
+
+pub(super) static TLS: Keys = Keys {
+    what: "`tls`",
+    known: &["certs", "client-ca", "client-auth", "min-version", "import"],
+    later: &[],
+};
+
+pub(super) static CERTIFICATE: Keys =
+    Keys { what: "a certificate of `certs`", known: &["cert", "key", "import"], later: &[] };
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
@@ -164,7 +174,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 13] = [
+pub(super) static ALL: [&Keys; 15] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -175,12 +185,14 @@ pub(super) static ALL: [&Keys; 13] = [
     &COOKIE,
     &RULE,
     &LOAD_BALANCE,
+    &TLS,
+    &CERTIFICATE,
     &CLUSTER_KEY,
     &APP,
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 10;
+const CLUSTER_FILE: usize = 12;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.
