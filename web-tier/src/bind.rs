@@ -41,9 +41,6 @@ pub enum BindError {
         /// The resolver's answer.
         cause: io::Error,
     },
-    /// The listener asks for what the workers do not do yet; served without it, what should be secret would go in the clear.
-    #[error("http listener {0}: `tls` and `proxy-protocol` are read and checked, and not served yet")]
-    NotServed(String),
     /// Another process listens there.
     #[error("http listener {0}: the address is in use by another process")]
     InUse(SocketAddr),
@@ -66,9 +63,6 @@ pub fn bind(config: &Config, me: &ServerId) -> Result<Bound, BindError> {
     let workers = cluster.workers.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
     let mut bound = Bound { workers: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
     for listener in &server.http {
-        if listener.tls.is_some() || listener.proxy_protocol {
-            return Err(BindError::NotServed(format!("{}:{}", listener.address, listener.port)));
-        }
         let asked = resolve(&listener.address, listener.port)?;
         let sockets = bind_group(asked, workers).map_err(|cause| match cause.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse(asked),

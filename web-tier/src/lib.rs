@@ -18,26 +18,25 @@ mod exchange;
 mod forward;
 mod host;
 mod http1;
+mod listener;
 mod normalise;
 mod pool;
 mod proxy;
-#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
 mod proxy_protocol;
 mod request_id;
 mod rules;
 mod shelf;
 mod sticky;
+mod stream;
 mod tier;
-#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
 mod tls;
-#[allow(dead_code, unused_imports, reason = "the workers don't call it yet")]
 mod trusted;
 mod tunnel;
 mod upstream;
 mod worker;
 
 pub use bind::{BindError, Bound, bind};
-pub use counters::Totals;
+pub use counters::{Totals, handshake_failures};
 pub use tier::{WebTier, WebTierConfig, WebTierError};
 pub use tls::{TlsError, check_tls};
 

@@ -6,13 +6,15 @@ use crate::{
     connection::{Client, Hopeless},
     error::ProxyError,
     exchange::{AnswerError, BodyError, ClientSide, Exchange, Outgoing, SendError},
-    forward::{NOT_PROCESSED, Via, put_request},
+    forward::{NOT_PROCESSED, Via, X_FORWARDED_FOR, put_request},
+    host::without_port,
     http1::{Name, RequestHead, ResponseHead},
     normalise::{decoded, normalise_request},
     pool::TakeError,
     rules::Target,
     shelf::Shelved,
     sticky,
+    trusted::client_of,
     upstream::{Lease, Upstream},
 };
 use http::{Method, StatusCode};
@@ -38,6 +40,7 @@ pub(crate) async fn forward<S: ClientSide>(
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
     normalise_request(head)?;
+    check_certificate(client, head)?;
     let target = *route(client, head)?;
     let mut tries = Tries::new(prepare(client, head), head);
     let worker = &client.worker;
@@ -59,6 +62,13 @@ pub(crate) async fn forward<S: ClientSide>(
     }
 }
 
+/// A client that was shown the certificate of one host does not speak to another on the same connection.
+fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
+    let Some(tls) = &client.tls else { return Ok(()) };
+    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
+    if tls.is_misdirected(without_port(host)) { Err(ProxyError::Misdirected) } else { Ok(()) }
+}
+
 fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, ProxyError> {
     let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
     client.worker.hosts.route(host, &decoded(head.path())).ok_or(ProxyError::NoRule)
@@ -69,7 +79,27 @@ fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
     let worker = &client.worker;
     let request_id = worker.request_ids.next();
     let mut bytes = worker.buffers.take();
-    let via = Via { address: client.forwarded_for.as_bytes(), scheme: "http", request_id: &request_id };
+    // A proxy that is trusted has said who its client is, and how it came.
+    let behind = client.trusted.then(|| {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
+        (
+            client_of(&worker.trusted, client.address, lines).to_string(),
+            named("x-forwarded-proto"),
+            named("x-forwarded-host"),
+        )
+    });
+    let (address, scheme, host) = match &behind {
+        Some((address, scheme, host)) => (address.as_str(), scheme.as_deref(), host.as_deref()),
+        None => (&*client.forwarded_for, None, None),
+    };
+    let via = Via {
+        address: address.as_bytes(),
+        scheme: scheme.unwrap_or(client.scheme().as_bytes()),
+        host,
+        request_id: &request_id,
+        tls: client.tls.as_deref(),
+    };
     put_request(&mut bytes, head, &via);
     Outgoing::new(bytes, head.length)
 }

@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 mod bodies;
 mod gone;
 mod headers;
+mod http2;
 mod limits;
 mod load;
 mod passes;

@@ -80,7 +80,7 @@ pub(super) static SERVER: Keys = Keys {
 
 pub(super) static HTTP: Keys = Keys {
     what: "an `http` listener",
-    known: &["address", "port", "tls", "proxy-protocol", "import"],
+    known: &["address", "port", "tls", "proxy-protocol", "h2c", "import"],
     later: &[],
 };
 

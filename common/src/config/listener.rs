@@ -30,7 +30,8 @@ pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, 
             continue;
         };
         let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
-        listeners.push((HttpListener { address, port, tls, proxy_protocol }, node.span));
+        let h2c = http.boolean("h2c").unwrap_or(false);
+        listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c }, node.span));
     }
     listeners
 }

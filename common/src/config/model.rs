@@ -114,12 +114,14 @@ pub struct HttpListener {
     /// `proxy-protocol` (false): each connection begins with a PROXY header, version 1 or 2, and comes from one of the
     /// cluster's `trusted-proxies`.
     pub proxy_protocol: bool,
+    /// `h2c` (false): HTTP/2 without TLS, for clients that begin with it (prior knowledge).
+    pub h2c: bool,
 }
 
 impl HttpListener {
     /// A listener without TLS and PROXY protocol.
     pub fn plain(address: &str, port: u16) -> Self {
-        Self { address: address.to_owned(), port, tls: None, proxy_protocol: false }
+        Self { address: address.to_owned(), port, tls: None, proxy_protocol: false, h2c: false }
     }
 }
 

@@ -63,7 +63,7 @@ impl Problem {
 
 /// Where a value stands in the file, for faults that are found once the file has been read: a certificate that it names is
 /// no certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Location {
     file: PathBuf,
     line: usize,

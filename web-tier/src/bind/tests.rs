@@ -69,10 +69,3 @@ fn unknown_names_are_told() {
     let error = bind(&config, &me()).unwrap_err();
     assert!(error.to_string().starts_with("http listener 256.1.1.1.invalid:8080: can't resolve"), "{error}");
 }
-
-#[test]
-fn what_should_be_secret_does_not_go_in_the_clear() {
-    let mut config = with_port(0, 1);
-    config.clusters[1].servers[0].http[0].proxy_protocol = true;
-    assert!(matches!(bind(&config, &me()), Err(BindError::NotServed(_))));
-}

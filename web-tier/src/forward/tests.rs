@@ -37,7 +37,11 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
     let mut head = RequestHead::default();
     head.parse(format!("{first}\r\n{lines}\r\n").as_bytes(), &LIMITS).unwrap().unwrap();
     let mut out = Vec::new();
-    put_request(&mut out, &mut head, &Via { address: b"192.0.2.7", scheme: "http", request_id: b"id" });
+    put_request(
+        &mut out,
+        &mut head,
+        &Via { address: b"192.0.2.7", scheme: b"http", host: None, request_id: b"id", tls: None },
+    );
     let (first, sent) = Sent::of(&out);
     assert!(first.ends_with(" HTTP/1.1"), "{first}");
     sent

@@ -97,8 +97,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = 7;
+
     /// Every kind, in the order of their numbers (`failure as usize`): a worker counts in an array.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Timeout,
         Self::Closed,
         Self::NotTls,

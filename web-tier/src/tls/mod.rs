@@ -23,7 +23,7 @@ pub use check::check_tls;
 pub use file::TlsError;
 
 pub(crate) use accept::{Failure, HandshakeError, TlsConnection, accept};
-pub(crate) use client::{ClientCertificate, is_client_certificate_field};
-pub(crate) use listener::{Changed, Current, TlsListener};
+pub(crate) use client::is_client_certificate_field;
+pub(crate) use listener::{Changed, TlsListener};
 pub(crate) use tickets::TicketKeys;
 pub(crate) use watch::{INTERVAL, watch};
