@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 
 mod bodies;
+mod disabled;
 mod gone;
 mod headers;
 mod limits;
