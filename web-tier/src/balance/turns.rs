@@ -9,6 +9,9 @@ const STRIDE: u64 = 1 << 24;
 /// Turns beyond this are counted from 0 again.
 const REBASE: u64 = 1 << 62;
 
+/// So many turns are looked at for one request. Where nearly all servers pass, somebody else has to find one.
+const LOOKED_AT: usize = 64;
+
 /// What becomes of a turn. A server that passes keeps up with the others, so that it gets no rush when it is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -34,10 +37,10 @@ impl Turns {
         Self(weights.iter().enumerate().map(first).collect())
     }
 
-    /// The next server that `turn` takes, once each has been asked at most. `turn` says, too, what share each has: its weight
+    /// The next server that `turn` takes; `None` when none of the next 64 is taken. `turn` says, too, what share each has: its weight
     /// and sixteenths of it.
     pub(super) fn next(&mut self, mut turn: impl FnMut(usize) -> (Turn, u32, u32)) -> Option<usize> {
-        for _ in 0..self.0.len() {
+        for _ in 0..self.0.len().min(LOOKED_AT) {
             let mut first = self.0.peek_mut()?;
             let index = usize::from(first.0.1);
             let (turn, weight, sixteenths) = turn(index);
