@@ -10,6 +10,8 @@ pub(crate) mod health;
 mod latency;
 mod server;
 #[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
+pub(crate) mod sticky_cookie;
+#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
 pub(crate) mod sticky_token;
 mod turns;
 mod warmup;
