@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod passes;
 mod retries;
+mod spared;
 mod sticky;
 mod stop;
 mod upgrades;

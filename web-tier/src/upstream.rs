@@ -1,7 +1,7 @@
 //! A cluster that requests are forwarded to, as one worker has it: its servers' states, and a pool of sockets for each.
 
 use crate::{
-    balance::{Balance, Sockets, Ticket, Tried},
+    balance::{Balance, Sockets, Ticket, Tried, budget::RetryBudget},
     breaks::{Breaks, SeenBreaks},
     pool::{Dialler, ServerPool},
     rules::Target,
@@ -24,6 +24,7 @@ pub(crate) struct Upstream {
     id: ClusterId,
     session_cookie: Box<str>,
     balance: RefCell<Balance>,
+    budget: RefCell<RetryBudget>,
     servers: Vec<UpstreamServer>,
 }
 
@@ -59,8 +60,19 @@ impl Upstream {
             id: cluster.id.clone(),
             session_cookie: cluster.session_cookie.as_str().into(),
             balance: RefCell::new(Balance::new(cluster, rand::random())),
+            budget: RefCell::new(RetryBudget::new(Instant::now())),
             servers: servers.collect(),
         }
+    }
+
+    /// A request begins; the retry budget grows with each.
+    pub(crate) fn count_request(&self, now: Instant) {
+        self.budget.borrow_mut().request(now);
+    }
+
+    /// Whether the retry budget has room for one more try; takes it.
+    pub(crate) fn may_retry(&self, now: Instant) -> bool {
+        self.budget.borrow_mut().try_retry(now)
     }
 
     /// The cluster's name for its session cookie.
@@ -139,16 +151,8 @@ impl Lease {
         self.upstream.servers[self.index].life.get() != self.life
     }
 
-    /// The answer's head has come.
-    pub(crate) fn succeeded(&self) {
-        let mut ticket = self.ticket.get();
-        self.upstream.balance.borrow_mut().server(self.index).succeeded(Instant::now(), &mut ticket);
-        self.ticket.set(ticket);
-    }
-
-    /// The answer's head has come, with this status: 503 makes the server busy, and the time that it took counts. Takes the
-    /// place of [`Self::succeeded`]. `now` is the time, not that of the last tick.
-    #[expect(dead_code, reason = "the proxy that is being written calls it")]
+    /// The answer's head has come, with this status: 503 makes the server busy, and the time that it took counts. `now` is
+    /// the time, not that of the last tick.
     pub(crate) fn answered(&self, now: Instant, status: u16) {
         let mut ticket = self.ticket.get();
         self.upstream.balance.borrow_mut().answered(self.index, now, &mut ticket, status);

@@ -2,7 +2,6 @@
 //! here waits or connects. One for each worker and cluster.
 
 mod backend;
-#[cfg_attr(not(test), expect(dead_code, reason = "the proxy that is being written asks it"))]
 pub(crate) mod budget;
 mod draw;
 #[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
