@@ -232,6 +232,7 @@ fn member(config: &Config, cluster: &Cluster, server: &Server) -> Member {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_hash: common::config::topology_hash(config),
         since_ms: now,
+        ..Member::default()
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) async fn forward<S: ClientSide>(
     let mut tries = Tries::new(prepare(client, head), head);
     let worker = &client.worker;
     let upstream = &worker.upstreams[target.upstream];
+    upstream.count_request(worker.now());
+    let budget = || upstream.may_retry(worker.now());
     loop {
         let session =
             target.sticky.then(|| sticky::session(&head.fields, upstream.session_cookie())).flatten();
@@ -52,11 +54,11 @@ pub(crate) async fn forward<S: ClientSide>(
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries, side).await {
-            Ok((exchange, answer)) if tries.again_after_answer(server, &answer) => {
+            Ok((exchange, answer)) if tries.again_after_answer(server, &answer, budget) => {
                 discard(exchange, &answer, &head.method, tries.sent);
             }
             Ok((exchange, answer)) => return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing }),
-            Err(failure) => tries.again_after_failure(server, failure)?,
+            Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();
     }
@@ -168,7 +170,7 @@ async fn attempt<S: ClientSide>(
         let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
         informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
     }
-    exchange.lease.succeeded();
+    exchange.lease.answered(worker.read_clock(), head.status.as_u16());
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
 }
@@ -301,7 +303,12 @@ impl Tries {
     }
 
     /// Gets ready for one more try, after one that brought no answer; the error when there is none.
-    fn again_after_failure(&mut self, server: usize, failure: Failure) -> Result<(), ProxyError> {
+    fn again_after_failure(
+        &mut self,
+        server: usize,
+        failure: Failure,
+        budget: impl FnOnce() -> bool,
+    ) -> Result<(), ProxyError> {
         self.fresh = false;
         let unsent = self.outgoing.is_unsent();
         let error = if unsent { ProxyError::NoServer } else { ProxyError::Broken };
@@ -320,16 +327,23 @@ impl Tries {
             }
         }
         self.left = self.left.checked_sub(1).ok_or(error)?;
-        Ok(())
+        // A stale socket is no sign of overload, and the try in its place goes to the same server.
+        if matches!(failure, Failure::Stale) || budget() { Ok(()) } else { Err(error) }
     }
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
-    fn again_after_answer(&mut self, server: usize, answer: &ResponseHead) -> bool {
+    fn again_after_answer(
+        &mut self,
+        server: usize,
+        answer: &ResponseHead,
+        budget: impl FnOnce() -> bool,
+    ) -> bool {
         if answer.status != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
             return false;
         }
         let unseen = answer.fields.named(NOT_PROCESSED).next().is_some();
-        if !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
+        let may = if unseen { self.outgoing.is_whole() } else { self.may_resend() };
+        if !may || !budget() || !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
             return false;
         }
         self.tried.add(server);

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 
 mod bodies;
+mod disabled;
 mod gone;
 mod headers;
 mod http2;
@@ -12,6 +13,7 @@ mod limits;
 mod load;
 mod passes;
 mod retries;
+mod spared;
 mod sticky;
 mod stop;
 mod upgrades;

@@ -191,6 +191,8 @@ fn server(
         balance_socket_timeout: time("load-balance-socket-timeout", TIMEOUT, DEFAULTS.balance_socket_timeout),
         balance_idle_time: time("load-balance-idle-time", TIMEOUT, DEFAULTS.balance_idle_time),
         recover_time: time("load-balance-recover-time", TIMEOUT, DEFAULTS.recover_time),
+        busy_recover_time: time("load-balance-busy-recover-time", TIMEOUT, DEFAULTS.busy_recover_time),
+        warmup_time: time("load-balance-warmup-time", WAIT, DEFAULTS.warmup_time),
         connection_max: fields
             .integer("load-balance-connection-max", 1..=1_000_000)
             .unwrap_or(DEFAULTS.connection_max),

@@ -59,6 +59,8 @@ pub(super) static SERVER: Keys = Keys {
         "load-balance-socket-timeout",
         "load-balance-idle-time",
         "load-balance-recover-time",
+        "load-balance-busy-recover-time",
+        "load-balance-warmup-time",
         "load-balance-weight",
         "load-balance-connection-max",
         "load-balance-queue-timeout",
@@ -68,14 +70,7 @@ pub(super) static SERVER: Keys = Keys {
         "shutdown-wait-max",
         "import",
     ],
-    later: &[
-        "load-balance-busy-recover-time",
-        "load-balance-warmup-time",
-        "keepalive-max",
-        "header-max",
-        "uri-max",
-        "body-max",
-    ],
+    later: &["keepalive-max", "header-max", "uri-max", "body-max"],
 };
 
 pub(super) static HTTP: Keys = Keys {

@@ -86,6 +86,10 @@ pub struct Server {
     pub balance_idle_time: Duration,
     /// `load-balance-recover-time` (15 s): the longest fail window.
     pub recover_time: Duration,
+    /// `load-balance-busy-recover-time` (15 s): the longest time that one which answers 503 gets nothing new.
+    pub busy_recover_time: Duration,
+    /// `load-balance-warmup-time` (60 s): how long the share of one that has just come rises; zero = no warm-up.
+    pub warmup_time: Duration,
     /// `load-balance-connection-max` (1024): sockets to this server from one web-tier server.
     pub connection_max: usize,
     /// `load-balance-queue-timeout` (5 s): how long a request waits for one of them, then 503.

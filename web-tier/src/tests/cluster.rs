@@ -133,6 +133,8 @@ pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
         balance_socket_timeout: Duration::from_secs(60),
         balance_idle_time: Duration::from_secs(5),
         recover_time: Duration::from_secs(15),
+        busy_recover_time: Duration::from_secs(15),
+        warmup_time: Duration::from_secs(60),
         connection_max: 1024,
         queue_timeout: Duration::from_secs(5),
         weight: 100,
