@@ -1,6 +1,8 @@
-//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, clock, backoff and telemetry.
+//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, networks, clock, backoff and
+//! telemetry.
 
 pub mod backoff;
+pub mod cidr;
 pub mod clock;
 pub mod cluster_port;
 pub mod config;

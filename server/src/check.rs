@@ -1,14 +1,19 @@
-//! `copal check`: every error of the file with its place, on standard error; exit status 0 or 2.
+//! `copal check`: every error of the file, and of the certificates that it names, with its place, on standard error; exit status
+//! 0 or 2.
 
 use crate::cli::{CheckArguments, FileArguments};
-use common::config::{Config, LoadOptions, load};
+use common::{
+    config::{Config, ConfigErrors, LoadOptions, Problem, load},
+    id::ServerId,
+};
 use std::process::ExitCode;
+use web_tier::check_tls;
 
 /// Exit status for bad usage or configuration.
 pub(crate) const BAD_CONFIGURATION: u8 = 2;
 
 pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
-    match read(&arguments.file) {
+    match read(&arguments.file).and_then(|config| read_certificates(config, arguments.server.as_deref())) {
         Ok(config) => {
             let servers = config.servers().count();
             let hub = config.triad.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -24,25 +29,40 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
 }
 
 /// Loads the file; its errors and warnings go to standard error.
-#[expect(clippy::print_stderr, reason = "the command line's own answer")]
 pub(crate) fn read(arguments: &FileArguments) -> Result<Config, ExitCode> {
     let options = LoadOptions {
         data_dir: arguments.data_dir.clone(),
         port_offset: arguments.port_offset,
         ..LoadOptions::from_environment()
     };
-    match load(&arguments.conf, &options) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                eprintln!("{warning}");
-            }
-            Ok(loaded.config)
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            Err(BAD_CONFIGURATION.into())
-        }
+    let loaded = load(&arguments.conf, &options).map_err(|errors| tell_errors(&errors))?;
+    tell_warnings(&loaded.warnings);
+    Ok(loaded.config)
+}
+
+/// Reads what the `tls` of the listeners names, of all servers or of the one that is asked for.
+fn read_certificates(config: Config, only: Option<&str>) -> Result<Config, ExitCode> {
+    let only = only.map(ServerId::from);
+    if let Some(id) = only.as_ref().filter(|id| config.server(id).is_none()) {
+        complain(&anyhow::anyhow!("{} has no server `{id}`", config.file.display()));
+        return Err(BAD_CONFIGURATION.into());
     }
+    let warnings = check_tls(&config, only.as_ref()).map_err(|errors| tell_errors(&errors))?;
+    tell_warnings(&warnings);
+    Ok(config)
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's own answer")]
+fn tell_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        eprintln!("{warning}");
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's own answer")]
+fn tell_errors(errors: &ConfigErrors) -> ExitCode {
+    eprintln!("{errors}");
+    BAD_CONFIGURATION.into()
 }
 
 #[expect(clippy::print_stdout, reason = "the command line's own answer")]

@@ -56,6 +56,9 @@ pub(crate) struct StartArguments {
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     pub(crate) file: FileArguments,
+    /// Reads the certificates of this server alone: the others' need not be on this machine
+    #[arg(long, value_name = "ID")]
+    pub(crate) server: Option<String>,
 }
 
 #[derive(Debug, Args)]

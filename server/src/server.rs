@@ -110,10 +110,11 @@ impl RunningServer {
         &self.listeners
     }
 
-    /// Lets go of log files that were renamed, and writes on in new ones.
-    pub(crate) fn reopen_logs(&self) {
+    /// SIGHUP: lets go of log files that were renamed and writes on in new ones; reads certificates again.
+    pub(crate) fn hang_up(&self) {
         if let Some(web_tier) = &self.web_tier {
             web_tier.reopen_logs();
+            web_tier.reload_certificates();
         }
     }
 
@@ -239,6 +240,7 @@ fn member(config: &Config, cluster: &Cluster, server: &Server) -> Member {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_hash: common::config::topology_hash(config),
         since_ms: now,
+        ..Member::default()
     }
 }
 

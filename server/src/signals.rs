@@ -1,4 +1,5 @@
-//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once. SIGHUP says that log files were renamed.
+//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once. SIGHUP says that log files were renamed, or
+//! certificates replaced.
 
 use std::io::Read;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -76,7 +76,7 @@ async fn serve(
                     () = stops.next() => break Ok(()),
                     () = parent_gone.cancelled() => break Ok(()),
                     error = server.failed() => break Err(error),
-                    () = hangups.next() => server.reopen_logs(),
+                    () = hangups.next() => server.hang_up(),
                 }
             }
         }

@@ -47,11 +47,13 @@ async fn a_rotation_by_sighup_loses_no_line() {
     users.await.unwrap();
     cluster.user().get("/last").await;
     assert_eq!(cluster.stop("web-a").await.code(), Some(0), "a hangup ends nothing");
-    let mut found: Vec<_> = (0..3).flat_map(|rotation| targets(&logs.join(format!("old.{rotation}")))).collect();
+    let mut found: Vec<_> =
+        (0..3).flat_map(|rotation| targets(&logs.join(format!("old.{rotation}")))).collect();
     let last = targets(&file);
     assert_eq!(last.last().map(String::as_str), Some("/last"), "{last:?}");
     found.extend(last);
-    let expected: Vec<_> = (0..150).map(|number| format!("/count?{number}")).chain(["/last".into()]).collect();
+    let expected: Vec<_> =
+        (0..150).map(|number| format!("/count?{number}")).chain(["/last".into()]).collect();
     // Two workers write them: the order of lines is theirs.
     found.sort_unstable();
     let mut sorted = expected;

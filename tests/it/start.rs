@@ -38,6 +38,32 @@ fn check_accepts_a_good_file_and_prints_every_error_of_a_bad_one() {
 }
 
 #[test]
+fn check_reads_the_certificates_and_says_what_is_wrong_with_them_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("copal.yaml");
+    let text = "clusters:\n- id: web\n  servers:\n  - id: web-a\n    address: 127.0.0.1\n    http:\n    - port: 8443\n      \
+                tls: {certs: [{cert: site.pem, key: site.key}]}\n  - {id: web-b, address: 127.0.0.1, port: 6801}\n  \
+                hosts: [{id: '', web-apps: [{id: '', root-directory: .}]}]\n";
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(folder.path().join("site.key"), "no key").unwrap();
+    let file = file.to_str().unwrap();
+    let output = run(&["check", "--conf", file]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for expected in
+        ["site.pem: there is no such file", "site.key: no private key in it", "copal.yaml:8:28", "^^^^^^^^"]
+    {
+        assert!(said.contains(expected), "{expected} is not in:\n{said}");
+    }
+    // The files are on the server that listens, and need not be elsewhere.
+    assert_eq!(run(&["check", "--conf", file, "--server", "web-a"]).status.code(), Some(2));
+    assert_eq!(run(&["check", "--conf", file, "--server", "web-b"]).status.code(), Some(0));
+    let output = run(&["check", "--conf", file, "--server", "web-x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no server `web-x`"), "{output:?}");
+}
+
+#[test]
 fn bad_usage_and_bad_files_exit_with_2() {
     assert_eq!(run(&["start"]).status.code(), Some(2));
     assert_eq!(run(&["begin"]).status.code(), Some(2));

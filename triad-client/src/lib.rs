@@ -1,6 +1,7 @@
 //! The hub's client: finds the leader, batches writes, retries within a deadline, joins the members, watches with resume.
 
 mod channel;
+mod cpu;
 mod leader;
 mod membership;
 #[cfg(test)]
@@ -14,8 +15,9 @@ pub use watch::{Watch, WatchTask};
 use common::{cluster_port::ClusterKey, id::ServerId};
 use leader::{Leader, TRY_TIMEOUT};
 use proto::hub::v1::{
-    ListMembers, LoadSession, Member, SessionKey, SessionRecord, members_client::MembersClient,
-    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
+    ListMembers, LoadSession, Member, MemberAdmin, SessionKey, SessionRecord, SetMemberAdmin,
+    members_client::MembersClient, session_outcome::Outcome, session_write::Write,
+    sessions_client::SessionsClient,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -98,6 +100,25 @@ impl Hub {
             MembersClient::new(channel).list(ListMembers {}).await
         });
         Ok(listed.await?.members)
+    }
+
+    /// Takes a member out of the balancing of every web-tier, or puts it back; it holds when the member's process is started
+    /// again. Returns the member as it is now, once that is on disk on a majority of the hub.
+    ///
+    /// # Errors
+    /// See [`HubError`]; refused when no such member has ever registered.
+    pub async fn set_admin(
+        &self,
+        id: &ServerId,
+        admin: MemberAdmin,
+        deadline: Duration,
+    ) -> Result<Member, HubError> {
+        let request = SetMemberAdmin { id: id.as_str().to_owned(), admin: admin.into() };
+        let set = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
+            let request = request.clone();
+            async move { MembersClient::new(channel).set_admin(request).await }
+        });
+        set.await?.member.ok_or_else(|| HubError::Refused(format!("{id}: an answer without the member")))
     }
 
     /// The hub server that answers as its leader.

@@ -2,6 +2,7 @@
 
 use crate::{
     HubError,
+    cpu::CpuMeter,
     leader::{Leader, TRY_TIMEOUT},
 };
 use common::backoff::Backoff;
@@ -80,6 +81,7 @@ impl Drop for Membership {
 }
 
 async fn keep(leader: Arc<Leader>, member: Member, interval: Duration, registered: watch::Sender<bool>) {
+    let mut cpu = CpuMeter::default();
     loop {
         register(&leader, &member).await;
         registered.send_replace(true);
@@ -87,7 +89,7 @@ async fn keep(leader: Arc<Leader>, member: Member, interval: Duration, registere
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match heartbeat(&leader, &member).await {
+            match heartbeat(&leader, &member, cpu.load()).await {
                 Ok(known) if known => {}
                 Ok(_unknown) => break,
                 Err(cause) => tracing::debug!(%cause, "heartbeat"),
@@ -113,8 +115,8 @@ async fn register(leader: &Leader, member: &Member) {
     }
 }
 
-async fn heartbeat(leader: &Leader, member: &Member) -> Result<bool, HubError> {
-    let request = MemberHeartbeat { id: member.id.clone(), started_ms: member.started_ms };
+async fn heartbeat(leader: &Leader, member: &Member, cpu_load: Option<u32>) -> Result<bool, HubError> {
+    let request = MemberHeartbeat { id: member.id.clone(), started_ms: member.started_ms, cpu_load };
     let noted = leader
         .call(CALL_DEADLINE, TRY_TIMEOUT, |channel| {
             let request = request.clone();

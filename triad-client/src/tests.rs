@@ -4,8 +4,10 @@ use super::*;
 use common::{cluster_port::Acceptor, config::Secret};
 use prost::Message;
 use proto::hub::v1::{
-    Alive, Event, LoadedSession, SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, Snapshot,
-    TouchSession, WatchEvents, WriteSessions, event,
+    Alive, Event, HeartbeatNoted, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad,
+    MemberLoads, MemberStateSet, RegisterMember, Registered, SaveSession, SessionMoved, SessionOutcome,
+    SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions, event,
+    members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
 };
@@ -36,6 +38,9 @@ struct FakeServer {
     largest: AtomicUsize,
     written: Mutex<Vec<String>>,
     watches: Mutex<Vec<u64>>,
+    /// The loads of all heartbeats.
+    heartbeats: Mutex<Vec<Option<u32>>>,
+    beaten: Notify,
 }
 
 impl FakeServer {
@@ -103,6 +108,39 @@ impl WatchService for FakeServer {
     }
 }
 
+/// Registers all, and knows `app-a` alone.
+#[tonic::async_trait]
+impl Members for FakeServer {
+    async fn register(&self, _: Request<RegisterMember>) -> Result<Response<Registered>, Status> {
+        self.check()?;
+        Ok(Response::new(Registered::default()))
+    }
+
+    async fn heartbeat(&self, request: Request<MemberHeartbeat>) -> Result<Response<HeartbeatNoted>, Status> {
+        self.heartbeats.lock().unwrap().push(request.into_inner().cpu_load);
+        self.beaten.notify_one();
+        Ok(Response::new(HeartbeatNoted::default()))
+    }
+
+    async fn set_state(&self, _: Request<SetMemberState>) -> Result<Response<MemberStateSet>, Status> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+
+    async fn set_admin(&self, request: Request<SetMemberAdmin>) -> Result<Response<MemberAdminSet>, Status> {
+        self.check()?;
+        let SetMemberAdmin { id, admin } = request.into_inner();
+        if id != "app-a" {
+            return Err(Status::invalid_argument(format!("id is {id:?}: expected one of app-a")));
+        }
+        Ok(Response::new(MemberAdminSet { member: Some(Member { id, admin, ..Member::default() }) }))
+    }
+
+    async fn list(&self, _: Request<ListMembers>) -> Result<Response<MemberList>, Status> {
+        self.check()?;
+        Ok(Response::new(MemberList::default()))
+    }
+}
+
 fn id(write: Write) -> String {
     match write {
         Write::Touch(touch) => touch.key.unwrap().id,
@@ -132,7 +170,8 @@ async fn serve(servers: Vec<(&'static str, Arc<FakeServer>)>) -> HubConfig {
         addresses.push((ServerId::from(id), listener.local_addr().unwrap().to_string()));
         let mut acceptor = Acceptor::start(listener, cluster_key.clone(), id.into());
         let routes = Routes::new(SessionsServer::from_arc(server.clone()))
-            .add_service(WatchServer::from_arc(server))
+            .add_service(WatchServer::from_arc(server.clone()))
+            .add_service(MembersServer::from_arc(server))
             .prepare();
         tokio::spawn(async move {
             while let Some(accepted) = acceptor.next().await {
@@ -284,4 +323,55 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
     assert!(follower.pass_on(alive(7)).is_err());
     assert_eq!(follower.revision, 0, "the next watch asks for a snapshot");
     assert_eq!(read.recv().await.unwrap().revision, 5);
+}
+
+#[tokio::test]
+async fn an_administrators_word_goes_to_the_leader_and_a_refusal_comes_back() {
+    let follower = Arc::new(FakeServer { redirect: Some("b"), ..FakeServer::default() });
+    let hub = hub(vec![("a", follower), ("b", Arc::default())]).await;
+    let member = hub.set_admin(&"app-a".into(), MemberAdmin::DisabledSoft, DEADLINE).await.unwrap();
+    assert_eq!((member.id.as_str(), member.admin()), ("app-a", MemberAdmin::DisabledSoft));
+    let refused = hub.set_admin(&"app-z".into(), MemberAdmin::Disabled, DEADLINE).await.unwrap_err();
+    assert!(matches!(&refused, HubError::Refused(why) if why.contains("app-z")), "{refused}");
+}
+
+#[tokio::test]
+async fn heartbeats_carry_the_load_from_the_second_on() {
+    let server = Arc::new(FakeServer::default());
+    let hub = hub(vec![("a", server.clone())]).await;
+    let _joined = hub.join(Member::default(), Duration::from_millis(20));
+    while server.heartbeats.lock().unwrap().len() < 2 {
+        tokio::time::timeout(DEADLINE, server.beaten.notified()).await.unwrap();
+    }
+    let loads = server.heartbeats.lock().unwrap().clone();
+    assert_eq!(loads[0], None, "there is nothing to compare with yet");
+    assert!(loads.iter().flatten().all(|load| *load <= 1000), "{loads:?}");
+}
+
+#[tokio::test]
+async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
+    let (members, watched) = tokio::sync::watch::channel(Arc::default());
+    let (events, _read) = mpsc::channel(20);
+    let config =
+        HubConfig { me: "test".into(), key: ClusterKey::new(&Secret::default()), servers: Vec::new() };
+    let leader = Arc::new(Leader::new(config));
+    let mut follower = watch::Follower { leader, members, events, revision: 0 };
+    let mut hear = |event| {
+        follower.pass_on(Event { revision: 1, event: Some(event) }).unwrap();
+        watched.borrow().iter().map(|it| it.cpu_load).collect::<Vec<_>>()
+    };
+    let member = |started_ms| Member { id: "app-a".into(), started_ms, ..Member::default() };
+    let load = |id: &str, cpu_load| {
+        let loads = vec![MemberLoad { id: id.into(), cpu_load }];
+        event::Event::MemberLoads(MemberLoads { loads })
+    };
+    assert_eq!(hear(load("app-a", 100)), [], "not a member");
+    assert_eq!(hear(event::Event::Member(member(5))), [None]);
+    assert_eq!(hear(load("app-a", 100)), [Some(100)]);
+    assert_eq!(hear(load("app-b", 200)), [Some(100)]);
+    let changed = Member { admin: MemberAdmin::Disabled.into(), ..member(5) };
+    assert_eq!(hear(event::Event::Member(changed)), [Some(100)]);
+    let snapshot = event::Event::Snapshot(Snapshot { members: vec![member(5)] });
+    assert_eq!(hear(snapshot), [Some(100)]);
+    assert_eq!(hear(event::Event::Member(member(6))), [None], "another process");
 }

@@ -3,8 +3,8 @@
 
 use crate::leader::Leader;
 use common::backoff::Backoff;
-use proto::hub::v1::{Event, Member, WatchEvents, event, watch_client::WatchClient};
-use std::{sync::Arc, time::Duration};
+use proto::hub::v1::{Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -103,10 +103,17 @@ impl Follower {
         let revision = event.revision;
         match &event.event {
             Some(event::Event::Snapshot(snapshot)) => {
-                self.members.send_replace(Arc::new(snapshot.members.clone()));
+                let mut members = snapshot.members.clone();
+                self.members.send_modify(|all| {
+                    members.iter_mut().for_each(|member| keep_load(all, member));
+                    *all = Arc::new(members);
+                });
             }
             Some(event::Event::Member(member)) => {
                 self.members.send_modify(|all| place(Arc::make_mut(all), member));
+            }
+            Some(event::Event::MemberLoads(loads)) => {
+                self.members.send_if_modified(|all| take_loads(all, &loads.loads));
             }
             _ => {}
         }
@@ -124,9 +131,30 @@ impl Follower {
     }
 }
 
+/// The hub's record has no load: the last one stays.
+fn keep_load(members: &[Member], changed: &mut Member) {
+    let former = members.iter().find(|it| it.id == changed.id && it.started_ms == changed.started_ms);
+    changed.cpu_load = former.and_then(|it| it.cpu_load);
+}
+
+/// Returns whether a load has changed.
+fn take_loads(members: &mut Arc<Vec<Member>>, loads: &[MemberLoad]) -> bool {
+    let loads: HashMap<_, _> = loads.iter().map(|it| (it.id.as_str(), it.cpu_load)).collect();
+    let news = |it: &Member| loads.get(it.id.as_str()).filter(|load| it.cpu_load != Some(**load)).copied();
+    if !members.iter().any(|it| news(it).is_some()) {
+        return false;
+    }
+    for member in Arc::make_mut(members) {
+        member.cpu_load = news(member).or(member.cpu_load);
+    }
+    true
+}
+
 fn place(members: &mut Vec<Member>, changed: &Member) {
+    let mut changed = changed.clone();
+    keep_load(members, &mut changed);
     match members.iter_mut().find(|member| member.id == changed.id) {
-        Some(member) => *member = changed.clone(),
-        None => members.push(changed.clone()),
+        Some(member) => *member = changed,
+        None => members.push(changed),
     }
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use proto::hub::v1::{Batch, Command, SessionWrite, command};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,25 @@ pub(crate) enum CommandError {
     },
 }
 
-/// Encodes a batch for the log.
+/// Encodes a batch for the log. It bears the oldest version that has all its commands, so that a hub in the middle of an
+/// upgrade stops for a new kind of command alone.
 pub(crate) fn encode(time_ms: u64, commands: Vec<Command>) -> Bytes {
-    Batch { version: VERSION, time_ms, commands }.encode_to_vec().into()
+    let version = commands.iter().map(since).max().unwrap_or(1);
+    Batch { version, time_ms, commands }.encode_to_vec().into()
+}
+
+/// The version that brought a kind of command.
+fn since(command: &Command) -> u32 {
+    match &command.command {
+        Some(command::Command::SetMemberAdmin(_)) => 2,
+        Some(
+            command::Command::Session(_)
+            | command::Command::ExpireSessions(_)
+            | command::Command::RegisterMember(_)
+            | command::Command::SetMemberState(_),
+        )
+        | None => 1,
+    }
 }
 
 /// Decodes a log entry. Values share the entry's memory.
@@ -61,7 +77,8 @@ fn known(command: &Command) -> bool {
         Some(
             command::Command::ExpireSessions(_)
             | command::Command::RegisterMember(_)
-            | command::Command::SetMemberState(_),
+            | command::Command::SetMemberState(_)
+            | command::Command::SetMemberAdmin(_),
         ) => true,
         None => false,
     }
@@ -75,7 +92,7 @@ pub(crate) fn session(write: SessionWrite) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::hub::v1::ExpireSessions;
+    use proto::hub::v1::{ExpireSessions, SetMemberAdmin};
 
     fn expire() -> Command {
         Command { command: Some(command::Command::ExpireSessions(ExpireSessions { limit: 3 })) }
@@ -84,7 +101,15 @@ mod tests {
     #[test]
     fn a_batch_survives_the_log() {
         let batch = decode(encode(17, vec![expire()])).unwrap();
-        assert_eq!(batch, Batch { version: VERSION, time_ms: 17, commands: vec![expire()] });
+        assert_eq!(batch, Batch { version: 1, time_ms: 17, commands: vec![expire()] });
+    }
+
+    #[test]
+    fn a_batch_bears_the_version_of_its_newest_kind_of_command() {
+        let admin = command::Command::SetMemberAdmin(SetMemberAdmin::default());
+        let admin = Command { command: Some(admin) };
+        assert_eq!(decode(encode(17, vec![expire(), admin])).unwrap().version, 2);
+        assert_eq!(decode(encode(17, vec![])).unwrap().version, 1);
     }
 
     #[test]

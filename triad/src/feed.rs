@@ -1,7 +1,7 @@
 //! What watchers hear: the last events by revision, so that one that comes back misses nothing, and those who listen now.
 
 use crate::state::Change;
-use proto::hub::v1::{Alive, Event, Member, Resumed, SessionMoved, Snapshot, event};
+use proto::hub::v1::{Alive, Event, Member, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot, event};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -96,11 +96,22 @@ impl Feed {
 
     /// Tells all watchers that the leader is confirmed.
     pub(crate) fn alive(&self) {
+        self.tell(&event::Event::Alive(Alive {}));
+    }
+
+    /// Tells all watchers of CPU loads. They are not kept for those who come back: the next ones come soon.
+    pub(crate) fn loads(&self, loads: Vec<MemberLoad>) {
+        if !loads.is_empty() {
+            self.tell(&event::Event::MemberLoads(MemberLoads { loads }));
+        }
+    }
+
+    fn tell(&self, event: &event::Event) {
         let mut inner = self.lock();
         let revision = inner.published;
         inner.watchers.retain(|watcher| {
-            let alive = Event { revision, event: Some(event::Event::Alive(Alive {})) };
-            watcher.events.try_send(alive).is_ok()
+            let event = Event { revision, event: Some(event.clone()) };
+            watcher.events.try_send(event).is_ok()
         });
     }
 
@@ -178,6 +189,7 @@ mod tests {
                 event::Event::Member(it) => it.id,
                 event::Event::SessionMoved(it) => it.key.unwrap().id,
                 event::Event::Alive(_) => "alive".to_owned(),
+                event::Event::MemberLoads(it) => format!("loads of {}", it.loads.len()),
             };
             seen.push((event.revision, name));
         }
@@ -193,6 +205,18 @@ mod tests {
         feed.alive();
         let expected = [(4, "snapshot of 1"), (4, "s1"), (5, "c"), (5, "alive")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
+    }
+
+    #[test]
+    fn loads_are_told_to_those_who_listen_and_not_kept() {
+        let feed = Feed::default();
+        feed.publish(4, vec![member("a")]);
+        let mut a = feed.watch("a", 4, || unreachable!());
+        feed.loads(vec![]);
+        feed.loads(vec![MemberLoad { id: "a".into(), cpu_load: 500 }]);
+        let mut b = feed.watch("b", 4, || unreachable!());
+        assert_eq!(drain(&mut a), [(4, "resumed".to_owned()), (4, "loads of 1".to_owned())]);
+        assert_eq!(drain(&mut b), [(4, "resumed".to_owned())]);
     }
 
     #[test]

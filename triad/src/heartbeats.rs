@@ -2,7 +2,7 @@
 //! and grants everyone a whole window.
 
 use common::id::ServerId;
-use proto::hub::v1::{Member, MemberState, SetMemberState};
+use proto::hub::v1::{Member, MemberLoad, MemberState, SetMemberState};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,6 +22,8 @@ struct Inner {
     heard: HashMap<(String, u64), Instant>,
     /// Hub servers that a process refused, and when.
     suspects: HashMap<(String, u64), HashMap<ServerId, Instant>>,
+    /// CPU loads that were reported since they were last told.
+    loads: HashMap<String, u32>,
     /// Since when this server leads.
     leads_since: Option<Instant>,
 }
@@ -37,6 +39,17 @@ impl Heartbeats {
         let mut inner = self.lock();
         inner.heard.insert((id.to_owned(), started_ms), now);
         inner.suspects.remove(&(id.to_owned(), started_ms));
+    }
+
+    /// A member reports its CPU load, in thousandths.
+    pub(crate) fn loaded(&self, id: String, cpu_load: u32) {
+        self.lock().loads.insert(id, cpu_load.min(1000));
+    }
+
+    /// The loads that were reported since the last call, by member.
+    pub(crate) fn take_loads(&self) -> Vec<MemberLoad> {
+        let loads = std::mem::take(&mut self.lock().loads);
+        loads.into_iter().map(|(id, cpu_load)| MemberLoad { id, cpu_load }).collect()
     }
 
     /// A hub server says that a process refused its connection; true when enough of them say so. `window` is how long a
@@ -122,6 +135,15 @@ mod tests {
         );
         heartbeats.heard("a", 6, start + INTERVAL * 4);
         assert_eq!(heartbeats.overdue(members[..1].iter(), INTERVAL, start + INTERVAL * 4), [down("a")]);
+    }
+
+    #[test]
+    fn a_load_is_told_once() {
+        let heartbeats = Heartbeats::default();
+        heartbeats.loaded("a".into(), 300);
+        heartbeats.loaded("a".into(), 4_000_000);
+        assert_eq!(heartbeats.take_loads(), [MemberLoad { id: "a".into(), cpu_load: 1000 }]);
+        assert_eq!(heartbeats.take_loads(), []);
     }
 
     #[test]

@@ -27,6 +27,8 @@ use tonic::Status;
 const TICK: Duration = Duration::from_millis(200);
 /// How often the leader tells its watchers that it is confirmed.
 const ALIVE: Duration = Duration::from_millis(100);
+/// How often the leader tells its watchers of its members' CPU loads, if there is news.
+const LOADS: Duration = Duration::from_secs(1);
 /// A leader that no majority has confirmed for so long, counted from when the question was sent, keeps silent. With the time
 /// that a watcher believes a word (300 ms) it stays below the shortest wait before an election: no word outlives the leader.
 pub(crate) const CONFIRMED: Duration = Duration::from_millis(300);
@@ -139,6 +141,7 @@ impl Hub {
         let mut led_term = None;
         let mut known = None;
         let mut looked: Option<Instant> = None;
+        let mut told: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = self.node.changed_role(TICK) => {}
@@ -163,6 +166,10 @@ impl Hub {
                 if looked.is_none_or(|it| now.saturating_duration_since(it) >= self.heartbeat_interval) {
                     looked = Some(now);
                     self.look_for_the_dead();
+                }
+                if told.is_none_or(|it| now.saturating_duration_since(it) >= LOADS) {
+                    told = Some(now);
+                    self.feed.loads(self.heartbeats.take_loads());
                 }
                 self.lead().await;
             }

@@ -74,6 +74,10 @@ impl State {
                     self.members.set_state(&set, now_ms, &mut changes);
                     Reply::Done
                 }
+                Some(command::Command::SetMemberAdmin(set)) => {
+                    self.members.set_admin(&set, now_ms, &mut changes);
+                    Reply::Done
+                }
                 // Refused when the batch was decoded.
                 None => Reply::Done,
             })

@@ -5,4 +5,5 @@ mod deaths;
 mod faults;
 mod founding;
 mod harness;
+mod members;
 mod writes;

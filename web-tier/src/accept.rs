@@ -1,6 +1,6 @@
 //! Accepts clients' connections on one listener of one worker.
 
-use crate::{connection, worker::Worker};
+use crate::{connection, listener::Listener, worker::Worker};
 use std::{io, rc::Rc, time::Duration};
 use tokio::{net::TcpListener, task::spawn_local, time::sleep};
 
@@ -11,15 +11,15 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const LOG_EVERY: u64 = 100;
 
 /// Accepts until it is aborted.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListener) {
     let mut failures = 0_u64;
     loop {
-        match listener.accept().await {
+        match socket.accept().await {
             Ok((stream, peer)) => {
                 failures = 0;
                 // Small answers must not wait for the client's acknowledgement of the last one.
                 if stream.set_nodelay(true).is_ok() {
-                    spawn_local(connection::serve(worker.clone(), stream, peer));
+                    spawn_local(connection::serve(worker.clone(), listener.clone(), stream, peer));
                 }
             }
             // The client left before it was accepted: nothing is wrong here.

@@ -8,20 +8,23 @@ use crate::{
     access_log::{End, Recording},
     deadline::{Progress, Verdict},
     http1::RequestHead,
+    listener::Listener,
+    proxy_protocol::{self, Source},
+    stream::ClientStream,
+    tls::{self, TlsConnection},
     upstream::Lease,
     worker::Worker,
 };
 use http::StatusCode;
-use http1::Http1;
+use http1::{After, Http1};
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
-    time::Instant,
 };
 use tokio::{
     net::TcpStream,
@@ -42,8 +45,13 @@ pub(crate) enum Hopeless {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
-    /// `X-Forwarded-For`: the client's IP address, written once.
+    /// Who connected, or whom a PROXY header names.
+    pub(crate) address: IpAddr,
+    /// `X-Forwarded-For`: the address, written once.
     pub(crate) forwarded_for: Rc<str>,
+    /// The client is one of the `trusted-proxies`.
+    pub(crate) trusted: bool,
+    pub(crate) tls: Option<Rc<TlsConnection>>,
     pub(crate) progress: Progress,
     /// What the access log is to say of the present request.
     pub(crate) log: Recording,
@@ -51,22 +59,31 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, peer: SocketAddr) -> Self {
-        let now = worker.read_clock();
-        let forwarded_for = peer.ip().to_canonical().to_string().into();
-        Self::of(worker, forwarded_for, now)
+    fn new(worker: Rc<Worker>, address: IpAddr) -> Self {
+        let progress = Progress::new(worker.read_clock());
+        let address = address.to_canonical();
+        let trusted = worker.trusted.contains(address);
+        let forwarded_for = address.to_string().into();
+        let (log, server_silent) = (Recording::default(), Cell::new(false));
+        Self { worker, address, forwarded_for, trusted, tls: None, progress, log, server_silent }
     }
 
     /// A stream of this connection, with time-outs of its own.
     fn stream(&self) -> Rc<Self> {
-        let (worker, forwarded_for) = (self.worker.clone(), self.forwarded_for.clone());
-        let now = worker.now();
-        Rc::new(Self::of(worker, forwarded_for, now))
+        Rc::new(Self {
+            worker: self.worker.clone(),
+            forwarded_for: self.forwarded_for.clone(),
+            tls: self.tls.clone(),
+            progress: Progress::new(self.worker.now()),
+            log: Recording::default(),
+            server_silent: Cell::new(false),
+            ..*self
+        })
     }
 
-    fn of(worker: Rc<Worker>, forwarded_for: Rc<str>, now: Instant) -> Self {
-        let (progress, log) = (Progress::new(now), Recording::default());
-        Self { worker, forwarded_for, progress, log, server_silent: Cell::new(false) }
+    /// `X-Forwarded-Proto` of a client that is no proxy.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
@@ -78,19 +95,77 @@ impl Client {
 }
 
 /// Serves a client's connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     let entry = Entry::connection(&worker);
-    let client = Rc::new(Client::new(worker.clone(), peer));
-    let mut http = Http1::new(client.clone(), stream);
+    // Boxed: the state of a handshake would make every connection larger.
+    let opening = Box::pin(open(&worker, &listener, stream, peer));
+    let Some(opened) = entry.unless_closing(opening).await else { return };
+    let (client, stream) = match opened {
+        Ok((client, stream)) => (Rc::new(client), stream),
+        Err(cause) => {
+            worker.counters.connections_refused.up();
+            tracing::debug!(%cause, %peer, "a connection is refused");
+            return;
+        }
+    };
+    if client.tls.as_ref().is_some_and(|tls| tls.h2) {
+        return Box::pin(http2::serve(&client, &entry, stream)).await;
+    }
+    let mut http = Http1::new(client.clone(), stream, listener.h2c);
     let ended = {
         let running = pin!(http.run());
         timed(&client, &entry, running).await
     };
     match ended {
+        Ended::Done(After::Http2) => {
+            let stream = http.into_stream();
+            Box::pin(http2::serve(&client, &entry, stream)).await;
+        }
         Ended::Done(after) => http.end(after).await,
         Ended::Stuck => {}
         Ended::HeadLate => http.try_last_word(),
     }
+}
+
+/// Why a connection came to no request.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Proxy(#[from] proxy_protocol::ReadError),
+    #[error(transparent)]
+    Tls(#[from] tls::HandshakeError),
+}
+
+/// Reads what comes before the first request, in `request-header-timeout` each.
+async fn open(
+    worker: &Rc<Worker>,
+    listener: &Listener,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<(Client, ClientStream), OpenError> {
+    let mut address = peer.ip();
+    if listener.proxy_protocol {
+        let source =
+            proxy_protocol::read_header(&mut stream, address, &worker.trusted, worker.limits.head).await?;
+        if let Source::Client { from, .. } = source {
+            address = from.ip();
+        }
+    }
+    let mut client = Client::new(worker.clone(), address);
+    let Some(tls) = &listener.tls else { return Ok((client, ClientStream::Plain(stream))) };
+    let accepted = tls::accept(tls.current(), stream, worker.limits.head).await;
+    let (stream, connection) = accepted.inspect_err(|cause| {
+        worker.counters.handshakes_failed[cause.failure() as usize].up();
+    })?;
+    worker.counters.handshakes.up();
+    if connection.resumed {
+        worker.counters.handshakes_resumed.up();
+    }
+    if !connection.tls13 {
+        worker.counters.handshakes_tls12.up();
+    }
+    client.tls = Some(Rc::new(connection));
+    Ok((client, ClientStream::Tls(Box::new(stream))))
 }
 
 /// Why a connection or stream ended.
@@ -184,6 +259,9 @@ impl<'a> Active<'a> {
         client.worker.counters.requests.up();
         client.worker.counters.requests_active.up();
         client.log.begin(client.worker.access_log.as_ref());
+        if let Some(tls) = &client.tls {
+            client.log.note(|record| record.tls(tls));
+        }
         Self(client)
     }
 
@@ -276,6 +354,19 @@ impl<'a> Entry<'a> {
         connections.next.set(number + 1);
         connections.wakers.borrow_mut().insert(number, None);
         Self { worker, number, is_stream }
+    }
+
+    /// Runs `opening` to its end, unless the worker stops before.
+    async fn unless_closing<T>(&self, mut opening: Pin<Box<impl Future<Output = T>>>) -> Option<T> {
+        poll_fn(|cx| {
+            self.wake_by(cx.waker());
+            match opening.as_mut().poll(cx) {
+                Poll::Ready(opened) => Poll::Ready(Some(opened)),
+                Poll::Pending if self.worker.connections.closing() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
     }
 
     fn wake_by(&self, waker: &Waker) {

@@ -1,6 +1,7 @@
 //! What a worker counts. Only its own thread writes, so a count is a plain load and store, and the counters of two workers
 //! never share a cache line.
 
+use crate::tls::Failure;
 use http::StatusCode;
 use std::{
     iter::Sum,
@@ -39,6 +40,12 @@ pub(crate) struct Counters {
     pub(crate) retries: Count,
     pub(crate) upstream_failures: Count,
     pub(crate) queue_refusals: Count,
+    pub(crate) connections_refused: Count,
+    pub(crate) handshakes: Count,
+    pub(crate) handshakes_resumed: Count,
+    pub(crate) handshakes_tls12: Count,
+    /// By [`Failure`].
+    pub(crate) handshakes_failed: [Count; Failure::COUNT],
     /// Answers by the first digit of their status.
     answers: [Count; 6],
 }
@@ -61,10 +68,20 @@ impl Counters {
             retries: self.retries.read(),
             upstream_failures: self.upstream_failures.read(),
             queue_refusals: self.queue_refusals.read(),
+            connections_refused: self.connections_refused.read(),
+            handshakes: self.handshakes.read(),
+            handshakes_resumed: self.handshakes_resumed.read(),
+            handshakes_tls12: self.handshakes_tls12.read(),
+            handshakes_failed: std::array::from_fn(|kind| self.handshakes_failed[kind].read()),
             answers: std::array::from_fn(|class| self.answers[class].read()),
             log_lines_lost: 0,
         }
     }
+}
+
+/// The names of the kinds of failed handshakes, as [`Totals::handshakes_failed`] counts them.
+pub fn handshake_failures() -> impl Iterator<Item = &'static str> {
+    Failure::ALL.into_iter().map(Failure::name)
 }
 
 /// Counts since the start, of one worker or of all.
@@ -84,6 +101,16 @@ pub struct Totals {
     pub upstream_failures: u64,
     /// Requests refused because no socket to their server came free in time.
     pub queue_refusals: u64,
+    /// Connections that ended before a request: failed TLS handshakes, missing or untrusted PROXY headers.
+    pub connections_refused: u64,
+    /// TLS handshakes that succeeded.
+    pub handshakes: u64,
+    /// Those of them that resumed an earlier session.
+    pub handshakes_resumed: u64,
+    /// Those of them that came to TLS 1.2.
+    pub handshakes_tls12: u64,
+    /// TLS handshakes that failed, by the kinds of [`handshake_failures`].
+    pub handshakes_failed: [u64; Failure::COUNT],
     /// Answers by the first digit of their status: `answers[2]` are the 2xx.
     pub answers: [u64; 6],
     /// Lines of the access log that could not be written.
@@ -102,6 +129,13 @@ impl Add for Totals {
             retries: self.retries + other.retries,
             upstream_failures: self.upstream_failures + other.upstream_failures,
             queue_refusals: self.queue_refusals + other.queue_refusals,
+            connections_refused: self.connections_refused + other.connections_refused,
+            handshakes: self.handshakes + other.handshakes,
+            handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
+            handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,
+            handshakes_failed: std::array::from_fn(|kind| {
+                self.handshakes_failed[kind] + other.handshakes_failed[kind]
+            }),
             answers: std::array::from_fn(|class| self.answers[class] + other.answers[class]),
             log_lines_lost: self.log_lines_lost + other.log_lines_lost,
         }

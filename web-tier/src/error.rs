@@ -16,6 +16,8 @@ pub(crate) enum ProxyError {
     HeadTooLarge,
     #[error("only HTTP/1.0, 1.1 and 2 are spoken here")]
     Version,
+    #[error("this host is not the one that the certificate was shown for")]
+    Misdirected,
     #[error("the method is not allowed here")]
     Method,
     #[error("only the expectation 100-continue is known")]
@@ -65,6 +67,7 @@ impl ProxyError {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRule => StatusCode::NOT_FOUND,

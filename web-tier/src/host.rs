@@ -59,7 +59,8 @@ impl Hosts {
     }
 }
 
-fn without_port(host: &str) -> &str {
+/// A host as `Host` has it, without its port.
+pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

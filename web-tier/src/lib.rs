@@ -19,22 +19,28 @@ mod exchange;
 mod forward;
 mod host;
 mod http1;
+mod listener;
 mod normalise;
 mod pool;
 mod proxy;
+mod proxy_protocol;
 mod request_id;
 mod rules;
 mod shelf;
 mod sticky;
+mod stream;
 mod tier;
+mod tls;
 mod trace_context;
+mod trusted;
 mod tunnel;
 mod upstream;
 mod worker;
 
 pub use bind::{BindError, Bound, bind};
-pub use counters::Totals;
+pub use counters::{Totals, handshake_failures};
 pub use tier::{WebTier, WebTierConfig, WebTierError};
+pub use tls::{TlsError, check_tls};
 
 #[cfg(test)]
 mod tests;

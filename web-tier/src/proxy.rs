@@ -6,14 +6,17 @@ use crate::{
     connection::{Client, Hopeless},
     error::ProxyError,
     exchange::{AnswerError, BodyError, ClientSide, Exchange, Outgoing, SendError},
-    forward::{NOT_PROCESSED, Via, put_request},
+    forward::{NOT_PROCESSED, Via, X_FORWARDED_FOR, put_request},
+    host::without_port,
     http1::{Name, RequestHead, ResponseHead},
     normalise::{decoded, normalise_request},
     pool::TakeError,
+    request_id,
     rules::Target,
     shelf::Shelved,
     sticky,
     trace_context::TraceParent,
+    trusted::client_of,
     upstream::{Lease, Upstream},
 };
 use http::{Method, StatusCode};
@@ -39,10 +42,13 @@ pub(crate) async fn forward<S: ClientSide>(
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
     normalise_request(head)?;
+    check_certificate(client, head)?;
     let target = *route(client, head)?;
     let mut tries = Tries::new(prepare(client, head), head);
     let worker = &client.worker;
     let upstream = &worker.upstreams[target.upstream];
+    upstream.count_request(worker.now());
+    let budget = || upstream.may_retry(worker.now());
     loop {
         let session =
             target.sticky.then(|| sticky::session(&head.fields, upstream.session_cookie())).flatten();
@@ -50,14 +56,21 @@ pub(crate) async fn forward<S: ClientSide>(
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries, side).await {
-            Ok((exchange, answer)) if tries.again_after_answer(server, &answer) => {
+            Ok((exchange, answer)) if tries.again_after_answer(server, &answer, budget) => {
                 discard(exchange, &answer, &head.method, tries.sent);
             }
             Ok((exchange, answer)) => return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing }),
-            Err(failure) => tries.again_after_failure(server, failure)?,
+            Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();
     }
+}
+
+/// A client that was shown the certificate of one host does not speak to another on the same connection.
+fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
+    let Some(tls) = &client.tls else { return Ok(()) };
+    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
+    if tls.is_misdirected(without_port(host)) { Err(ProxyError::Misdirected) } else { Ok(()) }
 }
 
 fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, ProxyError> {
@@ -68,19 +81,52 @@ fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, Proxy
 /// The request as servers are to see it, each try alike.
 fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
     let worker = &client.worker;
-    let request_id = worker.request_ids.next();
+    let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
     let trace = theirs.unwrap_or_else(|| worker.traces.begin());
-    client.log.note(|record| record.ids(&request_id, trace.trace_id()));
-    let mut bytes = worker.buffers.take();
+    let behind = client.trusted.then(|| Behind::of(client, head));
+    let (mut address, mut scheme, mut host) = (&*client.forwarded_for, client.scheme().as_bytes(), None);
+    let mut request_id = &made[..];
+    if let Some(behind) = &behind {
+        address = &behind.address;
+        scheme = behind.scheme.as_deref().unwrap_or(scheme);
+        host = behind.host.as_deref();
+        request_id = behind.request_id.as_deref().unwrap_or(request_id);
+        client.log.note(|record| record.behind(address));
+    }
+    client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let via = Via {
-        address: client.forwarded_for.as_bytes(),
-        scheme: "http",
-        request_id: &request_id,
+        address: address.as_bytes(),
+        scheme,
+        host,
+        request_id,
         trace: theirs.is_none().then_some(&trace),
+        tls: client.tls.as_deref(),
     };
+    let mut bytes = worker.buffers.take();
     put_request(&mut bytes, head, &via);
     Outgoing::new(bytes, head.length)
+}
+
+/// What a proxy that is trusted has said: who its client is, and how it came.
+struct Behind {
+    address: String,
+    scheme: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    request_id: Option<Vec<u8>>,
+}
+
+impl Behind {
+    fn of(client: &Client, head: &RequestHead) -> Self {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
+        Self {
+            address: client_of(&client.worker.trusted, client.address, lines).to_string(),
+            scheme: named("x-forwarded-proto"),
+            host: named("x-forwarded-host"),
+            request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
+        }
+    }
 }
 
 /// Why a try failed.
@@ -148,7 +194,7 @@ async fn attempt<S: ClientSide>(
         let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
         informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
     }
-    exchange.lease.succeeded();
+    exchange.lease.answered(worker.read_clock(), head.status.as_u16());
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
 }
@@ -281,7 +327,12 @@ impl Tries {
     }
 
     /// Gets ready for one more try, after one that brought no answer; the error when there is none.
-    fn again_after_failure(&mut self, server: usize, failure: Failure) -> Result<(), ProxyError> {
+    fn again_after_failure(
+        &mut self,
+        server: usize,
+        failure: Failure,
+        budget: impl FnOnce() -> bool,
+    ) -> Result<(), ProxyError> {
         self.fresh = false;
         let unsent = self.outgoing.is_unsent();
         let error = if unsent { ProxyError::NoServer } else { ProxyError::Broken };
@@ -300,16 +351,23 @@ impl Tries {
             }
         }
         self.left = self.left.checked_sub(1).ok_or(error)?;
-        Ok(())
+        // A stale socket is no sign of overload, and the try in its place goes to the same server.
+        if matches!(failure, Failure::Stale) || budget() { Ok(()) } else { Err(error) }
     }
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
-    fn again_after_answer(&mut self, server: usize, answer: &ResponseHead) -> bool {
+    fn again_after_answer(
+        &mut self,
+        server: usize,
+        answer: &ResponseHead,
+        budget: impl FnOnce() -> bool,
+    ) -> bool {
         if answer.status != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
             return false;
         }
         let unseen = answer.fields.named(NOT_PROCESSED).next().is_some();
-        if !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
+        let may = if unseen { self.outgoing.is_whole() } else { self.may_resend() };
+        if !may || !budget() || !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
             return false;
         }
         self.tried.add(server);

@@ -11,7 +11,6 @@ const GIVEN_MAX: usize = 128;
 
 /// The id that a request came with, for requests from a proxy that is trusted: there is one, up to 128 bytes long, of letters,
 /// digits and `-_.:=+/@`. Anything else is as good as none.
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody is trusted before the key `trusted-proxies` exists"))]
 pub(crate) fn given(fields: &Fields) -> Option<&[u8]> {
     let mut lines = fields.all(Name::RequestId);
     let only = lines.next().filter(|_| lines.next().is_none())?;

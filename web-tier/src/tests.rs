@@ -6,12 +6,15 @@ pub(crate) mod cluster;
 
 mod access_log;
 mod bodies;
+mod disabled;
 mod gone;
 mod headers;
+mod http2;
 mod limits;
 mod load;
 mod passes;
 mod retries;
+mod spared;
 mod sticky;
 mod stop;
 mod upgrades;

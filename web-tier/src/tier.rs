@@ -5,9 +5,16 @@ use crate::{
     bind::Bound,
     breaks::Breaks,
     counters::{Counters, Totals},
+    listener::Listener,
+    tls::{Changed, TicketKeys, TlsError},
     worker::{self, Setup},
 };
-use common::{cluster_port::ClusterKey, config::{Cluster, Config}, id::ServerId};
+use common::{
+    clock::SystemClock,
+    cluster_port::ClusterKey,
+    config::{Cluster, Config},
+    id::ServerId,
+};
 use proto::hub::v1::Member;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
@@ -40,6 +47,9 @@ pub enum WebTierError {
     /// The configuration has no such server.
     #[error("server {0} is not in the configuration file")]
     UnknownServer(ServerId),
+    /// The certificates of a listener.
+    #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Tls(#[from] TlsError),
     /// A worker's thread or runtime.
     #[error("worker {worker} of the web tier can't start: {cause}")]
     Worker {
@@ -63,6 +73,7 @@ pub enum WebTierError {
 pub struct WebTier {
     workers: Vec<RunningWorker>,
     addresses: Vec<SocketAddr>,
+    listeners: Vec<Listener>,
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
 }
@@ -87,6 +98,9 @@ impl WebTier {
         let addresses = bound.addresses().to_vec();
         let count = bound.workers.len();
         let breaks = Arc::new(Breaks::new(&config));
+        let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
+        let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
+        let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in bound.workers.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
@@ -94,7 +108,8 @@ impl WebTier {
                 config: config.clone(),
                 me: me.clone(),
                 workers: count,
-                listeners,
+                number,
+                listeners: served.iter().cloned().zip(listeners).collect(),
                 key: key.clone(),
                 breaks: breaks.clone(),
                 members: members.clone(),
@@ -106,12 +121,26 @@ impl WebTier {
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, stop, access_log })
+        Ok(Self { workers, addresses, listeners: served, stop, access_log })
     }
 
     /// The addresses that it listens on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads the certificates again, and says in the log what came of it: bad ones change nothing. (Their files are looked at
+    /// every few seconds too.)
+    pub fn reload_certificates(&self) {
+        for tls in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+            match tls.reload() {
+                Ok(Changed::Certificates) => tracing::info!(certificate = tls.name(), "new certificates"),
+                Ok(Changed::Nothing) => {
+                    tracing::info!(certificate = tls.name(), "the certificates are the same");
+                }
+                Err(cause) => tracing::error!(%cause, "the certificates are refused: the old ones stay"),
+            }
+        }
     }
 
     /// The sum of the workers' counters.

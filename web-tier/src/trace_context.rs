@@ -28,7 +28,9 @@ impl TraceParent {
     /// Reads version 00, the only one there is, strictly (Trace Context §3.2): lower-case hexadecimal digits, no id zero.
     fn parse(value: &[u8]) -> Option<Self> {
         let value: [u8; LENGTH] = value.try_into().ok()?;
-        let hex = |place: std::ops::Range<usize>| value[place].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = |place: std::ops::Range<usize>| {
+            value[place].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
         let set = |place: std::ops::Range<usize>| value[place].iter().any(|byte| *byte != b'0');
         let valid = value.starts_with(b"00-")
             && value[35] == b'-'

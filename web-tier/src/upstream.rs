@@ -1,14 +1,14 @@
 //! A cluster that requests are forwarded to, as one worker has it: its servers' states, and a pool of sockets for each.
 
 use crate::{
-    balance::{Balance, Sockets, Ticket, Tried},
+    balance::{Balance, Sockets, Ticket, Tried, budget::RetryBudget},
     breaks::{Breaks, SeenBreaks},
     pool::{Dialler, ServerPool},
     rules::Target,
 };
 use common::{
     cluster_port::ClusterKey,
-    config::{Cluster, Config},
+    config::{Cluster, Config, Strategy},
     id::{ClusterId, ServerId},
 };
 use proto::hub::v1::Member;
@@ -24,6 +24,7 @@ pub(crate) struct Upstream {
     id: ClusterId,
     session_cookie: Box<str>,
     balance: RefCell<Balance>,
+    budget: RefCell<RetryBudget>,
     servers: Vec<UpstreamServer>,
 }
 
@@ -61,9 +62,20 @@ impl Upstream {
         Self {
             id: cluster.id.clone(),
             session_cookie: cluster.session_cookie.as_str().into(),
-            balance: RefCell::new(Balance::new(cluster)),
+            balance: RefCell::new(Balance::new(cluster, rand::random())),
+            budget: RefCell::new(RetryBudget::new(Instant::now())),
             servers: servers.collect(),
         }
+    }
+
+    /// A request begins; the retry budget grows with each.
+    pub(crate) fn count_request(&self, now: Instant) {
+        self.budget.borrow_mut().request(now);
+    }
+
+    /// Whether the retry budget has room for one more try; takes it.
+    pub(crate) fn may_retry(&self, now: Instant) -> bool {
+        self.budget.borrow_mut().try_retry(now)
     }
 
     /// The cluster's name for its session cookie.
@@ -91,7 +103,9 @@ impl Upstream {
     ) -> Option<Lease> {
         let mut balance = self.balance.borrow_mut();
         let index = balance.choose(now, session, target.strategy, tried)?;
-        let ticket = balance.server(index).begin(now);
+        // The time of the last tick is good enough but for the latency, which `adaptive` alone asks for.
+        let begun = if target.strategy == Strategy::Adaptive { Instant::now() } else { now };
+        let ticket = balance.server(index).begin(begun);
         let life = self.servers[index].life.get();
         Some(Lease { upstream: self.clone(), index, life, ticket: Cell::new(ticket) })
     }
@@ -105,7 +119,7 @@ impl Upstream {
 
     /// Takes over what the hub knows. Returns whether a server is gone that may have requests.
     pub(crate) fn members_changed(&self, members: &[Member]) -> bool {
-        let changes = self.balance.borrow_mut().members_changed(members);
+        let changes = self.balance.borrow_mut().members_changed(Instant::now(), members);
         let mut gone = false;
         for (server, sockets) in self.servers.iter().zip(changes) {
             if sockets == Sockets::Break {
@@ -140,10 +154,11 @@ impl Lease {
         self.upstream.servers[self.index].life.get() != self.life
     }
 
-    /// The answer's head has come.
-    pub(crate) fn succeeded(&self) {
+    /// The answer's head has come, with this status: 503 makes the server busy, and the time that it took counts. `now` is
+    /// the time, not that of the last tick.
+    pub(crate) fn answered(&self, now: Instant, status: u16) {
         let mut ticket = self.ticket.get();
-        self.upstream.balance.borrow_mut().server(self.index).succeeded(&mut ticket);
+        self.upstream.balance.borrow_mut().answered(self.index, now, &mut ticket, status);
         self.ticket.set(ticket);
     }
 

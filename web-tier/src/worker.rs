@@ -11,12 +11,14 @@ use crate::{
     deadline::Limits,
     host::Hosts,
     http1::{HeadLimits, RequestHead, ResponseHead},
+    listener::Listener,
     request_id::RequestIds,
     shelf::Shelf,
+    tls,
     trace_context::Traces,
     upstream::{Upstream, Upstreams},
 };
-use common::{cluster_port::ClusterKey, config::Config, id::ServerId};
+use common::{cidr::CidrSet, cluster_port::ClusterKey, config::Config, id::ServerId};
 use proto::hub::v1::Member;
 use std::{
     cell::Cell,
@@ -45,7 +47,10 @@ pub(crate) struct Setup {
     pub(crate) me: ServerId,
     /// How many workers share the server's limits.
     pub(crate) workers: usize,
-    pub(crate) listeners: Vec<TcpListener>,
+    /// Its number, from 0.
+    pub(crate) number: usize,
+    /// What is spoken there, and this worker's socket.
+    pub(crate) listeners: Vec<(Listener, TcpListener)>,
     pub(crate) key: ClusterKey,
     pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
@@ -62,6 +67,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Limits,
+    /// Whose word on a client's address is believed.
+    pub(crate) trusted: CidrSet,
     pub(crate) connections: Connections,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) request_ids: RequestIds,
@@ -98,6 +105,7 @@ impl Worker {
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
             head_limits: HEAD_LIMITS,
+            trusted: cluster.trusted_proxies.iter().copied().collect(),
             body_max: u64::MAX,
             date: Cell::new(date(SystemTime::now())),
             now: Cell::new(Instant::now()),
@@ -145,9 +153,14 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     spawn_local(tick(worker.clone()));
     spawn_local(follow_members(worker.clone(), setup.members));
     let mut accepting = Vec::new();
-    for listener in setup.listeners {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        accepting.push(spawn_local(accept::accept(worker.clone(), listener)));
+    let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
+    // The certificates are shared: one worker looks after their files.
+    if setup.number == 0 {
+        spawn_local(tls::watch(secured, tls::INTERVAL));
+    }
+    for (listener, socket) in setup.listeners {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        accepting.push(spawn_local(accept::accept(worker.clone(), Rc::new(listener), socket)));
     }
     let _ = ready.send(Ok(()));
     // An error means that the WebTier was dropped: stop at once.

@@ -60,7 +60,10 @@ impl Link {
                     state.lost_until = None;
                 }
             }
-            event::Event::Resumed(_) | event::Event::Member(_) | event::Event::SessionMoved(_) => {}
+            event::Event::Resumed(_)
+            | event::Event::Member(_)
+            | event::Event::MemberLoads(_)
+            | event::Event::SessionMoved(_) => {}
         }
     }
 

@@ -34,6 +34,18 @@ impl ClusterKey {
         Self(Hmac::new_from_slice(secret.bytes()).expect("HMAC-SHA-256 takes a key of any length"))
     }
 
+    /// A code over `parts` that only servers with the same key can make: HMAC-SHA-256, for `purpose` alone. No code for one
+    /// purpose, nor a handshake's proof, is one for another.
+    pub fn code(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(b"copal code: ");
+        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
     fn proof(&self, side: Side, hello: &[u8], nonce: &[u8; NONCE]) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(side.label());

@@ -4,8 +4,8 @@ use super::{
     check::{Facts, Listening},
     decode::{Context, Fields, quoted},
     defaults::DEFAULTS,
-    host, keys,
-    model::{AccessLog, AccessLogFormat, Cluster, HttpListener, Server},
+    host, keys, listener,
+    model::{AccessLog, AccessLogFormat, Cluster, Server},
     names,
     node::{self, Node, Value},
     source::Span,
@@ -103,6 +103,8 @@ pub(super) fn decode(
         context
             .error(id_span, format!("the cluster `{id}` has no servers: list at least one under `servers`"));
     }
+    let trusted_proxies = listener::trusted_proxies(&fields);
+    listener::check_proxy_protocol(&fields, &servers);
     let session_cookie =
         fields.get("session-cookie").and_then(|node| context.checked(node, names::cookie_name));
     let mut hosts = Vec::new();
@@ -117,6 +119,7 @@ pub(super) fn decode(
         session_cookie: session_cookie.unwrap_or_else(|| DEFAULTS.session_cookie.to_owned()),
         workers: workers(&fields).unwrap_or(DEFAULTS.workers),
         access_log: access_log(&fields),
+        trusted_proxies,
         hosts,
     })
 }
@@ -180,7 +183,7 @@ fn server(
     let address = address_node.and_then(|node| address(context, node, false));
     let address_span = fields.span("address");
     let own_port = port(&fields, port_offset);
-    let http = http(&fields, port_offset);
+    let http = listener::http(&fields, port_offset);
     facts.server(
         context,
         Listening {
@@ -203,6 +206,8 @@ fn server(
         balance_socket_timeout: time("load-balance-socket-timeout", TIMEOUT, DEFAULTS.balance_socket_timeout),
         balance_idle_time: time("load-balance-idle-time", TIMEOUT, DEFAULTS.balance_idle_time),
         recover_time: time("load-balance-recover-time", TIMEOUT, DEFAULTS.recover_time),
+        busy_recover_time: time("load-balance-busy-recover-time", TIMEOUT, DEFAULTS.busy_recover_time),
+        warmup_time: time("load-balance-warmup-time", WAIT, DEFAULTS.warmup_time),
         connection_max: fields
             .integer("load-balance-connection-max", 1..=1_000_000)
             .unwrap_or(DEFAULTS.connection_max),
@@ -245,7 +250,7 @@ fn port(fields: &Fields<'_>, port_offset: u16) -> Option<(u16, Option<Span>)> {
     Some((port, span))
 }
 
-fn shifted(context: Context<'_>, port: u64, port_offset: u16, span: Span) -> Option<u16> {
+pub(super) fn shifted(context: Context<'_>, port: u64, port_offset: u16, span: Span) -> Option<u16> {
     let sum = port + u64::from(port_offset);
     let shifted = u16::try_from(sum).ok();
     if shifted.is_none() {
@@ -256,24 +261,8 @@ fn shifted(context: Context<'_>, port: u64, port_offset: u16, span: Span) -> Opt
     shifted
 }
 
-fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, Span)> {
-    let mut listeners = Vec::new();
-    for item in fields.items("http") {
-        let Some(http) = Fields::open(fields.context, item, &keys::HTTP) else { continue };
-        let given = http.get("address").map(|node| address(http.context, node, true));
-        let Some(node) = http.required("port", "give the port to listen on") else { continue };
-        let port = http.context.integer(node, 1..=65_535);
-        let Some(port) = port.and_then(|port| shifted(http.context, port, port_offset, node.span)) else {
-            continue;
-        };
-        let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
-        listeners.push((HttpListener { address, port }, node.span));
-    }
-    listeners
-}
-
 /// An IP address or host name; all interfaces (`0.0.0.0`, `::`) only to listen on.
-fn address(context: Context<'_>, node: &Node, listen: bool) -> Option<String> {
+pub(super) fn address(context: Context<'_>, node: &Node, listen: bool) -> Option<String> {
     let text = context.checked(node, |text| names::address(text, listen))?;
     Some(text.trim_start_matches('[').trim_end_matches(']').to_owned())
 }

@@ -2,8 +2,9 @@
 
 use super::{
     keys::{Keys, alternatives, nearest},
+    model::FilePath,
     node::{Entry, Node, Value},
-    problem::Report,
+    problem::{Location, Report},
     source::{Sources, Span, is_secret},
     units::{format_duration, parse_duration},
     variables::{Place, Variables, resolve},
@@ -129,6 +130,11 @@ impl<'a> Context<'a> {
             return None;
         }
         Some(self.absolute(Path::new(&text), node.span))
+    }
+
+    /// A path that knows where it stands.
+    pub(super) fn file_path(self, node: &Node) -> Option<FilePath> {
+        Some(FilePath { path: self.path(node)?, location: Location::new(self.sources, node.span) })
     }
 
     /// A path relative to the file of `span`, made absolute.

@@ -1,6 +1,8 @@
 //! The value of every key that a file leaves out, in one place.
 
-use super::model::{AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig};
+use super::model::{
+    AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig,
+};
 use std::{num::NonZeroUsize, time::Duration};
 
 /// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
@@ -17,6 +19,8 @@ pub(super) struct Defaults {
     pub(super) balance_socket_timeout: Duration,
     pub(super) balance_idle_time: Duration,
     pub(super) recover_time: Duration,
+    pub(super) busy_recover_time: Duration,
+    pub(super) warmup_time: Duration,
     pub(super) weight: u32,
     pub(super) connection_max: usize,
     pub(super) queue_timeout: Duration,
@@ -42,6 +46,8 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     balance_socket_timeout: Duration::from_secs(600),
     balance_idle_time: Duration::from_secs(5),
     recover_time: Duration::from_secs(15),
+    busy_recover_time: Duration::from_secs(15),
+    warmup_time: Duration::from_secs(60),
     weight: 100,
     connection_max: 1024,
     queue_timeout: Duration::from_secs(5),

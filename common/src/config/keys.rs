@@ -39,13 +39,14 @@ pub(super) static CLUSTER: Keys = Keys {
         "session-cookie",
         "workers",
         "access-log",
+        "trusted-proxies",
         "hosts",
         "server-default",
         "host-default",
         "web-app-default",
         "import",
     ],
-    later: &["elastic", "caches", "proxy-cache", "trusted-proxies"],
+    later: &["elastic", "caches", "proxy-cache"],
 };
 
 pub(super) static ACCESS_LOG: Keys =
@@ -62,6 +63,8 @@ pub(super) static SERVER: Keys = Keys {
         "load-balance-socket-timeout",
         "load-balance-idle-time",
         "load-balance-recover-time",
+        "load-balance-busy-recover-time",
+        "load-balance-warmup-time",
         "load-balance-weight",
         "load-balance-connection-max",
         "load-balance-queue-timeout",
@@ -71,21 +74,23 @@ pub(super) static SERVER: Keys = Keys {
         "shutdown-wait-max",
         "import",
     ],
-    later: &[
-        "load-balance-busy-recover-time",
-        "load-balance-warmup-time",
-        "keepalive-max",
-        "header-max",
-        "uri-max",
-        "body-max",
-    ],
+    later: &["keepalive-max", "header-max", "uri-max", "body-max"],
 };
 
 pub(super) static HTTP: Keys = Keys {
     what: "an `http` listener",
-    known: &["address", "port", "import"],
-    later: &["tls", "proxy-protocol"],
+    known: &["address", "port", "tls", "proxy-protocol", "h2c", "import"],
+    later: &[],
 };
+
+pub(super) static TLS: Keys = Keys {
+    what: "`tls`",
+    known: &["certs", "client-ca", "client-auth", "min-version", "import"],
+    later: &[],
+};
+
+pub(super) static CERTIFICATE: Keys =
+    Keys { what: "a certificate of `certs`", known: &["cert", "key", "import"], later: &[] };
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
@@ -168,7 +173,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 14] = [
+pub(super) static ALL: [&Keys; 16] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -180,12 +185,14 @@ pub(super) static ALL: [&Keys; 14] = [
     &RULE,
     &LOAD_BALANCE,
     &ACCESS_LOG,
+    &TLS,
+    &CERTIFICATE,
     &CLUSTER_KEY,
     &APP,
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 11;
+const CLUSTER_FILE: usize = 13;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

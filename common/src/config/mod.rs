@@ -12,6 +12,7 @@ mod defaults;
 mod host;
 mod import;
 mod keys;
+mod listener;
 mod model;
 mod names;
 mod node;
@@ -30,7 +31,7 @@ mod tests;
 
 pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
 pub use model::*;
-pub use problem::{ConfigErrors, Problem};
+pub use problem::{ConfigErrors, Location, Problem};
 pub use session_overrides::{CookieOverrides, SessionOverrides};
 pub use topology::topology_hash;
 pub use units::{UnitError, format_duration, parse_duration, parse_size};

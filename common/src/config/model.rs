@@ -1,7 +1,10 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
-use super::session_overrides::SessionOverrides;
-use crate::id::{ClusterId, ServerId, ServerIndex};
+use super::{problem::Location, session_overrides::SessionOverrides};
+use crate::{
+    cidr::Cidr,
+    id::{ClusterId, ServerId, ServerIndex},
+};
 use regex::Regex;
 use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
@@ -58,6 +61,8 @@ pub struct Cluster {
     pub workers: Option<NonZeroUsize>,
     /// `access-log`: where its servers with listeners write their requests down.
     pub access_log: Option<AccessLog>,
+    /// `trusted-proxies`: whose `X-Forwarded-*` and PROXY headers are believed; nobody's unless given.
+    pub trusted_proxies: Vec<Cidr>,
     /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.
     pub hosts: Vec<Host>,
 }
@@ -116,6 +121,10 @@ pub struct Server {
     pub balance_idle_time: Duration,
     /// `load-balance-recover-time` (15 s): the longest fail window.
     pub recover_time: Duration,
+    /// `load-balance-busy-recover-time` (15 s): the longest time that one which answers 503 gets nothing new.
+    pub busy_recover_time: Duration,
+    /// `load-balance-warmup-time` (60 s): how long the share of one that has just come rises; zero = no warm-up.
+    pub warmup_time: Duration,
     /// `load-balance-connection-max` (1024): sockets to this server from one web-tier server.
     pub connection_max: usize,
     /// `load-balance-queue-timeout` (5 s): how long a request waits for one of them, then 503.
@@ -139,6 +148,72 @@ pub struct HttpListener {
     pub address: String,
     /// `port`.
     pub port: u16,
+    /// `tls`: HTTPS; plain HTTP without it.
+    pub tls: Option<ListenerTls>,
+    /// `proxy-protocol` (false): each connection begins with a PROXY header, version 1 or 2, and comes from one of the
+    /// cluster's `trusted-proxies`.
+    pub proxy_protocol: bool,
+    /// `h2c` (false): HTTP/2 without TLS, for clients that begin with it (prior knowledge).
+    pub h2c: bool,
+}
+
+impl HttpListener {
+    /// A listener without TLS and PROXY protocol.
+    pub fn plain(address: &str, port: u16) -> Self {
+        Self { address: address.to_owned(), port, tls: None, proxy_protocol: false, h2c: false }
+    }
+}
+
+/// `tls` of a listener. The files that it names are read by the server that listens, not by the loader: the others have the
+/// same configuration, and need not have the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// `certs`, at least one; the first is for clients that name no host, or none that a certificate covers.
+    pub certificates: Vec<CertificateFiles>,
+    /// `client-ca`: who signs client certificates.
+    pub client_ca: Option<FilePath>,
+    /// `client-auth`: `required` with a `client-ca`, else `none`.
+    pub client_auth: ClientAuth,
+    /// `min-version` (1.2).
+    pub min_version: TlsVersion,
+}
+
+/// A certificate's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `cert`: the certificate and the chain up to its root, in PEM.
+    pub cert: FilePath,
+    /// `key`: its private key, in PEM.
+    pub key: FilePath,
+}
+
+/// A file that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePath {
+    /// Where it is: absolute.
+    pub path: PathBuf,
+    /// Where its name stands.
+    pub location: Location,
+}
+
+/// `client-auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Clients are not asked for a certificate.
+    None,
+    /// They are asked, and may have none; one that is not valid is refused.
+    Optional,
+    /// No handshake without one.
+    Required,
+}
+
+/// `min-version`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
 }
 
 /// A virtual host.

@@ -54,6 +54,47 @@ impl Problem {
     pub fn column(&self) -> usize {
         self.column
     }
+
+    /// Whether it is an error, not a warning.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// Where a value stands in the file, for faults that are found once the file has been read: a certificate that it names is
+/// no certificate.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Location {
+    file: PathBuf,
+    line: usize,
+    column: usize,
+    snippet: Option<Snippet>,
+}
+
+impl Location {
+    pub(super) fn new(sources: &Sources, span: Span) -> Self {
+        Self {
+            file: sources.shown(span.file).to_owned(),
+            line: span.line,
+            column: span.column,
+            snippet: sources.snippet(span),
+        }
+    }
+
+    /// An error here.
+    pub fn error(&self, message: &str) -> Problem {
+        self.problem(Severity::Error, message)
+    }
+
+    /// A warning here.
+    pub fn warning(&self, message: &str) -> Problem {
+        self.problem(Severity::Warning, message)
+    }
+
+    fn problem(&self, severity: Severity, message: &str) -> Problem {
+        let Self { file, line, column, snippet } = self.clone();
+        Problem { severity, message: printable(message), file, line, column, snippet }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -181,6 +222,17 @@ impl ConfigErrors {
     /// The problems, in order of place; at least one, and of a hopeless file the first 10,000.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// Parts problems that were found once the file had been read; what was found twice is told once.
+    ///
+    /// # Errors
+    /// The errors among them, in the order in which they were found; the warnings when there is none.
+    pub fn part(mut problems: Vec<Problem>) -> Result<Vec<Problem>, Self> {
+        let mut told = HashSet::new();
+        problems.retain(|it| told.insert(it.to_string()));
+        let (errors, warnings): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::is_error);
+        if errors.is_empty() { Ok(warnings) } else { Err(Self { problems: errors, unkept: 0 }) }
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// The format of snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Items are collected into records of about this size; files travel in pieces of it too.
 pub(crate) const CHUNK: usize = 256 << 10;
@@ -147,7 +147,7 @@ impl Snapshots {
     pub(crate) fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
         let mut receiving = self.receive("building")?;
         let head = SnapshotHead {
-            version: VERSION,
+            version: version(state),
             last: meta.last_log_id.as_ref().map(codec::put_log_id),
             membership: Some(codec::put_stored(&meta.last_membership)),
             time_ms: state.time_ms(),
@@ -298,10 +298,15 @@ fn record(file: &dyn DiskFile, offset: u64, length: u64) -> Result<(u8, Bytes, B
     Ok((record.kind, record.payload, raw))
 }
 
+/// The oldest version that can read all of `state`: an older server would lose what administrators have said.
+fn version(state: &State) -> u32 {
+    if state.members().iter().any(|it| it.admin_since_ms != 0) { 2 } else { 1 }
+}
+
 /// The inner error is a version that this server does not know.
 fn head(payload: Bytes) -> Result<Result<(SnapshotMeta, Restore), SnapshotError>, String> {
     let head = SnapshotHead::decode(payload).map_err(|it| it.to_string())?;
-    if head.version != VERSION {
+    if !(1..=VERSION).contains(&head.version) {
         return Ok(Err(SnapshotError::Version(head.version)));
     }
     let meta = SnapshotMeta {
@@ -317,7 +322,8 @@ mod tests {
     use crate::disk::sim::SimDisk;
     use openraft::impls::leader_id_adv::LeaderId;
     use proto::hub::v1::{
-        Batch, Command, SaveSession, SessionKey, SessionWrite, command, session_write::Write,
+        Batch, Command, Member, SaveSession, SessionKey, SessionWrite, SetMemberAdmin, command,
+        session_write::Write,
     };
 
     fn filled(sessions: u64) -> State {
@@ -354,6 +360,22 @@ mod tests {
         assert_eq!(found_meta, meta(9));
         assert!(file.length > 600_000);
         assert_eq!(file.read().unwrap(), (meta(9), state));
+    }
+
+    #[test]
+    fn a_snapshot_bears_the_oldest_version_that_can_read_it() {
+        let mut state = filled(1);
+        assert_eq!(version(&state), 1);
+        let member = Member { id: "app-a".into(), ..Member::default() };
+        let admin = SetMemberAdmin { id: "app-a".into(), admin: 2 };
+        let commands = [command::Command::RegisterMember(member), command::Command::SetMemberAdmin(admin)];
+        let commands = commands.map(|it| Command { command: Some(it) }).into();
+        state.apply(Batch { version: 2, time_ms: 6, commands });
+        assert_eq!(version(&state), 2);
+        let disk = SimDisk::default();
+        Snapshots::open(Arc::new(disk.clone())).unwrap().write(&meta(3), &state).unwrap();
+        let (_, mut file) = Snapshots::open(Arc::new(disk)).unwrap().current().unwrap();
+        assert_eq!(file.read().unwrap().1, state);
     }
 
     #[test]

@@ -3,14 +3,18 @@
 use super::input;
 use crate::{Caller, hub::Hub};
 use proto::hub::v1::{
-    Command, HeartbeatNoted, ListMembers, Member, MemberHeartbeat, MemberList, MemberState, MemberStateSet,
-    RegisterMember, Registered, SetMemberState, command, members_server::Members,
+    Command, HeartbeatNoted, ListMembers, Member, MemberAdmin, MemberAdminSet, MemberHeartbeat, MemberList,
+    MemberState, MemberStateSet, RegisterMember, Registered, SetMemberAdmin, SetMemberState, command,
+    members_server::Members,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// A member's record is small.
 const BYTES: usize = 256;
+
+/// A refusal names at most so many members.
+const NAMED: usize = 64;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -19,6 +23,17 @@ pub(crate) struct MemberService(pub(crate) Arc<Hub>);
 impl MemberService {
     fn members(&self) -> Vec<Member> {
         self.0.node().view().read().state.members().iter().cloned().collect()
+    }
+
+    /// A member; the refusal names those that there are.
+    fn known(&self, id: &str) -> Result<Member, Status> {
+        let applied = self.0.node().view().read();
+        let members = applied.state.members();
+        members.get(id).cloned().ok_or_else(|| {
+            let known = members.iter().map(|it| it.id.as_str()).take(NAMED).collect::<Vec<_>>().join(", ");
+            let text = format!("id is {id:?}: no such server has registered; expected one of {known}");
+            Status::invalid_argument(text)
+        })
     }
 }
 
@@ -47,7 +62,11 @@ impl Members for MemberService {
             member.is_some_and(|it| it.started_ms == heartbeat.started_ms && it.state() != MemberState::Down)
         };
         if known {
-            self.0.heartbeats().heard(&heartbeat.id, heartbeat.started_ms, self.0.now());
+            let MemberHeartbeat { id, started_ms, cpu_load } = heartbeat;
+            self.0.heartbeats().heard(&id, started_ms, self.0.now());
+            if let Some(cpu_load) = cpu_load {
+                self.0.heartbeats().loaded(id, cpu_load);
+            }
         }
         Ok(Response::new(HeartbeatNoted { unknown: !known }))
     }
@@ -67,6 +86,24 @@ impl Members for MemberService {
         let set = Command { command: Some(command::Command::SetMemberState(set)) };
         self.0.propose(vec![set], BYTES).await?;
         Ok(Response::new(MemberStateSet {}))
+    }
+
+    async fn set_admin(&self, request: Request<SetMemberAdmin>) -> Result<Response<MemberAdminSet>, Status> {
+        let set = request.into_inner();
+        input::server("id", &set.id)?;
+        if MemberAdmin::try_from(set.admin).is_err() {
+            let text =
+                format!("admin is {}: expected enabled (0), disabled-soft (1) or disabled (2)", set.admin);
+            return Err(Status::invalid_argument(text));
+        }
+        // So that a member that has just registered is known here.
+        self.0.confirm_read().await?;
+        let id = set.id.clone();
+        self.known(&id)?;
+        tracing::info!(member = id, admin = set.admin().as_str_name(), "an administrator says");
+        let set = Command { command: Some(command::Command::SetMemberAdmin(set)) };
+        self.0.propose(vec![set], BYTES).await?;
+        Ok(Response::new(MemberAdminSet { member: Some(self.known(&id)?) }))
     }
 
     async fn list(&self, _request: Request<ListMembers>) -> Result<Response<MemberList>, Status> {

@@ -2,7 +2,7 @@
 
 use super::Change;
 use imbl::OrdMap;
-use proto::hub::v1::{Member, MemberState, SetMemberState};
+use proto::hub::v1::{Member, MemberState, SetMemberAdmin, SetMemberState};
 
 /// The members by id.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +15,10 @@ impl Members {
         if matches!(member.state(), MemberState::Unspecified | MemberState::Down) {
             member.set_state(MemberState::Active);
         }
+        // Not for the process to say, and not forgotten when it starts again.
+        let old = self.0.get(&member.id);
+        (member.admin, member.admin_since_ms) = old.map_or((0, 0), |old| (old.admin, old.admin_since_ms));
+        member.cpu_load = None;
         member.since_ms = match self.0.get(&member.id) {
             Some(old) if old.started_ms == member.started_ms && old.state == member.state => old.since_ms,
             _ => now_ms,
@@ -31,6 +35,16 @@ impl Members {
         if member.started_ms == set.started_ms && member.state != set.state {
             member.state = set.state;
             member.since_ms = now_ms;
+            changes.push(Change::Member(member.clone()));
+        }
+    }
+
+    /// What an administrator says of a member, whichever process of it runs.
+    pub(super) fn set_admin(&mut self, set: &SetMemberAdmin, now_ms: u64, changes: &mut Vec<Change>) {
+        let Some(member) = self.0.get_mut(&set.id) else { return };
+        if member.admin != set.admin {
+            member.admin = set.admin;
+            member.admin_since_ms = now_ms;
             changes.push(Change::Member(member.clone()));
         }
     }
@@ -54,6 +68,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::hub::v1::MemberAdmin;
 
     fn member(id: &str, started_ms: u64) -> Member {
         Member { id: id.into(), started_ms, ..Member::default() }
@@ -67,6 +82,33 @@ mod tests {
         assert_eq!(changes.len(), 1);
         let registered = members.get("a").unwrap();
         assert_eq!((registered.state(), registered.since_ms), (MemberState::Active, 10));
+    }
+
+    #[test]
+    fn what_an_administrator_says_outlives_the_process_and_is_not_the_process_to_say() {
+        let (mut members, mut changes) = (Members::default(), Vec::new());
+        let claims = Member { admin: 1, admin_since_ms: 3, cpu_load: Some(7), ..member("a", 5) };
+        members.register(claims, 10, &mut changes);
+        let registered = members.get("a").unwrap();
+        assert_eq!((registered.admin(), registered.cpu_load), (MemberAdmin::Enabled, None));
+        let set = |id: &str, admin: MemberAdmin| SetMemberAdmin { id: id.into(), admin: admin.into() };
+        members.set_admin(&set("a", MemberAdmin::Disabled), 20, &mut changes);
+        members.set_admin(&set("a", MemberAdmin::Disabled), 30, &mut changes);
+        members.set_admin(&set("b", MemberAdmin::Disabled), 30, &mut changes);
+        members.register(member("a", 6), 40, &mut changes);
+        let told: Vec<_> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Member(it) => (it.id.as_str(), it.started_ms, it.admin(), it.admin_since_ms),
+                Change::SessionMoved { .. } => panic!("{change:?}"),
+            })
+            .collect();
+        let expected = [
+            ("a", 5, MemberAdmin::Enabled, 0),
+            ("a", 5, MemberAdmin::Disabled, 20),
+            ("a", 6, MemberAdmin::Disabled, 20),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proto::hub::v1::{
     ClaimSession, Command, ExpireSessions, MemberState, RemoveSession, SaveSession, SessionWrite,
-    SetMemberState, TouchSession, session_outcome::Outcome, session_write::Write,
+    SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome, session_write::Write,
 };
 
 fn key(id: &str) -> SessionKey {
@@ -219,6 +219,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         1 => (owner.clone(), 0u64..3).prop_map(|(id, started_ms)| Command {
             command: Some(command::Command::RegisterMember(Member { id, started_ms, ..Member::default() })),
+        }),
+        1 => (owner.clone(), 0i32..3).prop_map(|(id, admin)| Command {
+            command: Some(command::Command::SetMemberAdmin(SetMemberAdmin { id, admin })),
         }),
         1 => (owner, 0u64..3, 1i32..5).prop_map(|(id, started_ms, state)| Command {
             command: Some(command::Command::SetMemberState(SetMemberState { id, started_ms, state })),

@@ -223,7 +223,7 @@ async fn sessions_expire_and_silent_members_are_down_by_the_leaders_clock() {
     hub.write(save("t", 0, 1, "for ever")).await;
     hub.register("app-9", 5).await;
     let (leader, interval) = (hub.leader().await, Duration::from_secs(10));
-    let heartbeat = || MemberHeartbeat { id: "app-9".into(), started_ms: 5 };
+    let heartbeat = || MemberHeartbeat { id: "app-9".into(), started_ms: 5, cpu_load: Some(250) };
     clock.advance(interval * 2);
     let noted = hub.members(leader, "app-9").heartbeat(heartbeat()).await.unwrap().into_inner();
     assert!(!noted.unknown);

@@ -21,6 +21,7 @@ pub(super) fn put(
     record: &Record,
     now: Instant,
 ) {
+    let client = if record.client.is_empty() { client.as_bytes() } else { &record.client };
     match format {
         AccessLogFormat::Common => put_common(out, stamp, client, record),
         AccessLogFormat::Combined => {
@@ -36,8 +37,8 @@ pub(super) fn put(
     out.push(b'\n');
 }
 
-fn put_common(out: &mut Vec<u8>, stamp: &Stamp, client: &str, record: &Record) {
-    out.extend_from_slice(client.as_bytes());
+fn put_common(out: &mut Vec<u8>, stamp: &Stamp, client: &[u8], record: &Record) {
+    out.extend_from_slice(client);
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(stamp.common.as_bytes());
     out.extend_from_slice(b"] \"");
@@ -61,11 +62,11 @@ fn put_or_dash(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// What is not known is left out.
-fn put_object(out: &mut Vec<u8>, stamp: &Stamp, client: &str, record: &Record, now: Instant) {
+fn put_object(out: &mut Vec<u8>, stamp: &Stamp, client: &[u8], record: &Record, now: Instant) {
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(stamp.iso.as_bytes());
     out.push(b'"');
-    put_text(out, "client", client.as_bytes());
+    put_text(out, "client", client);
     if let Some(version) = record.version {
         put_text(out, "method", record.method.as_str().as_bytes());
         put_text(out, "target", &record.target);
@@ -74,6 +75,9 @@ fn put_object(out: &mut Vec<u8>, stamp: &Stamp, client: &str, record: &Record, n
         put_text(out, "unread", &record.target);
     }
     put_text(out, "host", &record.host);
+    if let Some(version) = record.tls {
+        put_text(out, "tls", version.as_bytes());
+    }
     put_key(out, "status", status(record).into());
     put_key(out, "bytes", record.body_sent());
     let micros = |to: Instant| {

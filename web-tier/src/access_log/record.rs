@@ -1,6 +1,9 @@
 //! What is known of a request when its line is written.
 
-use crate::http1::{Name, RequestHead, Version};
+use crate::{
+    http1::{Name, RequestHead, Version},
+    tls::TlsConnection,
+};
 use http::{Method, StatusCode};
 use std::{rc::Rc, time::Instant};
 
@@ -40,6 +43,10 @@ pub(crate) struct Record {
     pub(super) started: Option<Instant>,
     /// When its answer's head was there.
     pub(super) answered: Option<Instant>,
+    /// The client's address, if it is not the one that connected.
+    pub(super) client: Vec<u8>,
+    /// The version of TLS.
+    pub(super) tls: Option<&'static str>,
     pub(super) method: Method,
     /// As the client sent it; all that is known of a request that could not be read.
     pub(super) target: Vec<u8>,
@@ -66,6 +73,7 @@ impl Record {
     /// Forgets the last request.
     pub(super) fn begin(&mut self, now: Instant) {
         let mut texts = [
+            &mut self.client,
             &mut self.target,
             &mut self.host,
             &mut self.referer,
@@ -75,9 +83,20 @@ impl Record {
         ]
         .map(std::mem::take);
         texts.iter_mut().for_each(Vec::clear);
-        let [target, host, referer, user_agent, request_id, trace] = texts;
+        let [client, target, host, referer, user_agent, request_id, trace] = texts;
         let started = Some(now);
-        *self = Self { started, target, host, referer, user_agent, request_id, trace, ..Self::default() };
+        *self =
+            Self { started, client, target, host, referer, user_agent, request_id, trace, ..Self::default() };
+    }
+
+    /// It came over TLS.
+    pub(crate) fn tls(&mut self, tls: &TlsConnection) {
+        self.tls = Some(if tls.tls13 { "1.3" } else { "1.2" });
+    }
+
+    /// A trusted proxy has said who the client is.
+    pub(crate) fn behind(&mut self, client: &str) {
+        set(&mut self.client, client.as_bytes());
     }
 
     /// Its head, as the client sent it.

@@ -71,17 +71,23 @@ fn a_plain_request() {
 #[test]
 fn a_hostile_request() {
     let fill = |record: &mut Record| {
-        let head = b"GET /\"a\\ HTTP/1.0\r\nUser-Agent: \"x\" - - [now]\xc3\xa9\xff\tz\r\nReferer: \\\r\n\r\n";
+        let head =
+            b"GET /\"a\\ HTTP/1.0\r\nUser-Agent: \"x\" - - [now]\xc3\xa9\xff\tz\r\nReferer: \\\r\n\r\n";
         read(record, head);
         record.answered(StatusCode::BAD_REQUEST);
     };
-    check(fill, &expect![[r#"
+    check(
+        fill,
+        &expect![[r#"
         192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "GET /\x22a\x5C HTTP/1.0" 400 0
-    "#]], &expect![[r#"
+    "#]],
+        &expect![[r#"
         192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "GET /\x22a\x5C HTTP/1.0" 400 0 "\x5C" "\x22x\x22 - - [now]\xC3\xA9\xFF\x09z"
-    "#]], &expect![[r#"
+    "#]],
+        &expect![[r#"
         {"time":"2026-11-22T23:14:50.007Z","client":"192.0.2.7","method":"GET","target":"/\"a\\","version":"1.0","status":400,"bytes":0,"duration-us":1234,"answer-us":1000,"end":"cut","tries":0,"referer":"\\","user-agent":"\"x\" - - [now]\u00E9\uFFFD\u0009z"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -91,13 +97,18 @@ fn a_request_that_could_not_be_read() {
         record.answered(StatusCode::BAD_REQUEST);
         record.ended(End::Complete);
     };
-    check(fill, &expect![[r#"
+    check(
+        fill,
+        &expect![[r#"
         192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "\x16\x03\x01 \x22TLS\x22" 400 0
-    "#]], &expect![[r#"
+    "#]],
+        &expect![[r#"
         192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "\x16\x03\x01 \x22TLS\x22" 400 0 "-" "-"
-    "#]], &expect![[r#"
+    "#]],
+        &expect![[r#"
         {"time":"2026-11-22T23:14:50.007Z","client":"192.0.2.7","unread":"\u0016\u0003\u0001 \"TLS\"","status":400,"bytes":0,"duration-us":1234,"answer-us":1000,"end":"complete","tries":0}
-    "#]]);
+    "#]],
+    );
     let long = line(AccessLogFormat::Common, |record| record.unread(&[b'a'; 5000]));
     assert!(long.len() < 1200, "{long}");
 }
@@ -109,13 +120,18 @@ fn a_client_that_went_away() {
         record.tried(&"app-a".into());
         record.ended(End::ClientGone);
     };
-    check(fill, &expect![[r#"
+    check(
+        fill,
+        &expect![[r#"
         192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "POST / HTTP/1.1" 499 0
-    "#]], &expect![[r#"
+    "#]],
+        &expect![[r#"
         192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "POST / HTTP/1.1" 499 0 "-" "-"
-    "#]], &expect![[r#"
+    "#]],
+        &expect![[r#"
         {"time":"2026-11-22T23:14:50.007Z","client":"192.0.2.7","method":"POST","target":"/","version":"1.1","host":"h","status":499,"bytes":0,"duration-us":1234,"end":"client-gone","server":"app-a","tries":1}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -1,20 +1,44 @@
 //! Which server takes a request: the state of each, and the choice among them. Pure: the time comes in as an argument, nothing
 //! here waits or connects. One for each worker and cluster.
 
+mod backend;
+pub(crate) mod budget;
+mod draw;
+#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
+pub(crate) mod health;
+mod latency;
 mod server;
+#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
+pub(crate) mod sticky_cookie;
+#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
+pub(crate) mod sticky_token;
+mod turns;
+mod warmup;
+mod window;
 
-pub(crate) use server::{Presence, ServerState, Sockets, Standing, Ticket};
+pub(crate) use backend::Backend;
+pub(crate) use server::{Openness, ServerState, Sockets, Standing, Ticket};
 
 use common::{
     config::{Cluster, Strategy},
     id::ServerId,
     rendezvous, session_id,
 };
+use draw::Draw;
+use latency::Latency;
 use proto::hub::v1::Member;
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
+use turns::{Turn, Turns};
 
 /// A request is tried this often: once, and twice more.
 pub(crate) const TRIES_MAX: usize = 3;
+
+/// Up to so many servers are all looked at; of more, two are drawn and the better one is taken, which is nearly as good
+/// (Mitzenmacher, "The Power of Two Choices") and takes the same time for a thousand servers as for ten.
+const SCAN_MAX: usize = 8;
+
+/// So many draws find two servers that are well while half of them are. Then they are looked for in order.
+const DRAWS: usize = 8;
 
 /// The servers that a request has tried and is not to try again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,9 +53,33 @@ impl Tried {
         }
     }
 
+    /// Whether this is the first try. A request that has failed once is not to find out whether other servers are well.
+    fn is_first(&self) -> bool {
+        self.0[0].is_none()
+    }
+
     fn has(&self, server: usize) -> bool {
         self.0.iter().flatten().any(|it| usize::from(*it) == server)
     }
+}
+
+/// Where a request belongs.
+#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Affinity<'a> {
+    /// Anywhere.
+    None,
+    /// To a session of ours: its id names its home.
+    Session(&'a str),
+    /// To this server, by a sticky token; `key` is what all web-tiers choose its backup by.
+    Server {
+        /// The server.
+        index: usize,
+        /// The request's session cookie, or the token itself.
+        key: &'a str,
+    },
+    /// To whichever server all web-tiers choose for this key.
+    Key(&'a str),
 }
 
 /// The servers of one cluster, as one worker sees them.
@@ -39,20 +87,49 @@ impl Tried {
 pub(crate) struct Balance {
     servers: Vec<ServerState>,
     ids: Vec<ServerId>,
-    /// Smooth weighted round robin (nginx's): each server's credit.
-    credits: Vec<i64>,
-    /// Where the search for the least loaded begins, so that equals take turns.
+    /// `round-robin`.
+    turns: Turns,
+    /// Many servers for the other strategies.
+    draw: Draw,
+    /// Where the search among few servers begins, so that equals take turns.
     turn: usize,
+    /// All servers' answers together.
+    latency: Latency,
+}
+
+/// How a server does for a request that may go anywhere, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+enum Rank {
+    /// To be probed: left to its load it might wait for ever.
+    Probe,
+    /// Well, with its load.
+    Well(f32),
+    /// Well, but it has as many requests as its warm-up allows.
+    Full(f32),
+    /// To be probed, and not by this request.
+    Unsure,
+    /// It answers 503.
+    Busy(f32),
 }
 
 impl Balance {
-    /// The servers of `cluster`, all of them believed to be well.
-    pub(crate) fn new(cluster: &Cluster) -> Self {
+    /// The servers of `cluster`, all of them believed to be well. No two workers should have the same `seed`.
+    pub(crate) fn new(cluster: &Cluster, seed: u64) -> Self {
+        Self::of(cluster.servers.iter().map(Backend::from), seed)
+    }
+
+    /// Any servers, foreign ones included. At most 65,535; there are never more in a file.
+    pub(crate) fn of(backends: impl IntoIterator<Item = Backend>, seed: u64) -> Self {
+        let (ids, servers): (Vec<_>, Vec<_>) =
+            backends.into_iter().map(|backend| (backend.id.clone(), ServerState::new(&backend))).unzip();
+        let weights: Vec<_> = servers.iter().map(ServerState::weight).collect();
         Self {
-            servers: cluster.servers.iter().map(ServerState::new).collect(),
-            ids: cluster.servers.iter().map(|server| server.id.clone()).collect(),
-            credits: vec![0; cluster.servers.len()],
+            turns: Turns::new(&weights),
+            draw: Draw::new(seed, &weights),
             turn: 0,
+            latency: Latency::of_all(),
+            servers,
+            ids,
         }
     }
 
@@ -61,18 +138,24 @@ impl Balance {
         &mut self.servers[index]
     }
 
+    /// The head of a server's answer has come, with this status. 503 makes it busy; anything else heals it, unless trouble came
+    /// after the request began.
+    pub(crate) fn answered(&mut self, index: usize, now: Instant, ticket: &mut Ticket, status: u16) {
+        if let Some(taken) = self.servers[index].answered(now, ticket, status) {
+            self.latency.note(now, taken);
+        }
+    }
+
     /// Takes over what the hub knows of the members. Returns what that means for the sockets to each server, in order.
-    pub(crate) fn members_changed(&mut self, members: &[Member]) -> Vec<Sockets> {
-        let servers = self.ids.iter().zip(&mut self.servers).map(|(id, server)| {
-            let member = members.iter().find(|member| member.id == id.as_str());
-            server.member_seen(member.map(|it| (it.state(), it.started_ms)))
-        });
-        servers.collect()
+    pub(crate) fn members_changed(&mut self, now: Instant, members: &[Member]) -> Vec<Sockets> {
+        let members: HashMap<_, _> = members.iter().map(|member| (member.id.as_str(), member)).collect();
+        let servers = self.ids.iter().zip(&mut self.servers);
+        servers.map(|(id, server)| server.member_seen(now, members.get(id.as_str()).copied())).collect()
     }
 
     /// The server for a request: the session's home if it can take it, else the session's backup, which all web-tiers choose
-    /// alike; without a session by `strategy`. When none is well, the one whose fail window ends first: it may be better than
-    /// a refusal. `None` when the hub knows every server to be gone, or all have been tried.
+    /// alike; without a session by `strategy`. When none is well, the one that is least ill: it may be better than a refusal.
+    /// `None` when no server may be used, or all have been tried.
     pub(crate) fn choose(
         &mut self,
         now: Instant,
@@ -80,96 +163,184 @@ impl Balance {
         strategy: Strategy,
         tried: Tried,
     ) -> Option<usize> {
-        if self.servers.len() == 1 {
-            return (!tried.has(0) && self.servers[0].standing(now) != Standing::Away).then_some(0);
+        self.choose_for(now, session.map_or(Affinity::None, Affinity::Session), strategy, tried)
+    }
+
+    /// [`Self::choose`] for a request that belongs somewhere by other means than a session of ours.
+    pub(crate) fn choose_for(
+        &mut self,
+        now: Instant,
+        affinity: Affinity<'_>,
+        strategy: Strategy,
+        tried: Tried,
+    ) -> Option<usize> {
+        let (home, key) = self.home(affinity);
+        if let Some(home) = home.filter(|home| self.takes_own(now, *home, tried)) {
+            return Some(home);
         }
-        let home = session.and_then(|id| Some((id, session_id::home(id, self.servers.len())?)));
-        let chosen = match home {
-            Some((_, home)) if self.takes_own(now, usize::from(home.0), tried) => Some(usize::from(home.0)),
-            Some((id, _)) => self.backup(now, id, tried),
+        let chosen = match key {
+            Some(key) => self.backup(now, key, tried),
             None => self.by_strategy(now, strategy, tried),
         };
-        chosen.or_else(|| self.least_bad(now, tried))
+        chosen.or_else(|| self.least_bad(now, home, tried))
+    }
+
+    fn home<'a>(&self, affinity: Affinity<'a>) -> (Option<usize>, Option<&'a str>) {
+        match affinity {
+            Affinity::None => (None, None),
+            Affinity::Session(id) => match session_id::home(id, self.servers.len()) {
+                Some(home) => (Some(usize::from(home.0)), Some(id)),
+                None => (None, None),
+            },
+            Affinity::Server { index, key } => (Some(index).filter(|it| *it < self.servers.len()), Some(key)),
+            Affinity::Key(key) => (None, Some(key)),
+        }
     }
 
     /// Whether a server can take a request of one of its own sessions: a draining one still does.
     fn takes_own(&self, now: Instant, index: usize, tried: Tried) -> bool {
-        !tried.has(index) && matches!(self.servers[index].standing(now), Standing::Well | Standing::Probe)
+        let standing = self.servers[index].standing(now);
+        !tried.has(index)
+            && matches!(standing, Standing::Well | Standing::Probe | Standing::Busy { own_sessions: true })
     }
 
-    /// Whether a server can take a request that could go elsewhere.
-    fn takes_any(&self, now: Instant, index: usize, tried: Tried) -> bool {
-        self.takes_own(now, index, tried) && self.servers[index].presence() != Presence::Draining
+    /// Whether a server can take a request that could go elsewhere, if it is well.
+    fn takes_any(&self, index: usize, tried: Tried) -> bool {
+        self.servers[index].openness() == Openness::All && !tried.has(index)
     }
 
     /// By rendezvous hash, so that the sessions of a lost server spread over all others and each stays with its own. Servers
-    /// that are to be probed come last: a session that moved should not move again to a server that may still be ill.
-    fn backup(&self, now: Instant, id: &str, tried: Tried) -> Option<usize> {
-        let among = |standing: Standing| {
+    /// that are to be probed come last but for busy ones: a session that moved should not move again to one that may still be
+    /// ill.
+    fn backup(&self, now: Instant, key: &str, tried: Tried) -> Option<usize> {
+        let among = |fits: fn(Standing) -> bool| {
             let servers = self.ids.iter().enumerate().filter(move |(index, _)| {
-                self.takes_any(now, *index, tried) && self.servers[*index].standing(now) == standing
+                self.takes_any(*index, tried) && fits(self.servers[*index].standing(now))
             });
-            rendezvous::choose(id, servers.map(|(index, id)| (id.as_str(), index)))
+            rendezvous::choose(key, servers.map(|(index, id)| (id.as_str(), index)))
         };
-        among(Standing::Well).or_else(|| among(Standing::Probe))
+        among(|it| it == Standing::Well)
+            .or_else(|| among(|it| it == Standing::Probe))
+            .or_else(|| among(|it| matches!(it, Standing::Busy { .. })))
     }
 
     fn by_strategy(&mut self, now: Instant, strategy: Strategy, tried: Tried) -> Option<usize> {
-        match strategy {
-            Strategy::RoundRobin => self.round_robin(now, tried),
-            Strategy::Adaptive | Strategy::LeastConnection => self.least_active(now, tried),
-        }
+        let chosen = match strategy {
+            Strategy::RoundRobin => self.by_turn(now, tried),
+            Strategy::Adaptive | Strategy::LeastConnection if self.servers.len() > SCAN_MAX => {
+                self.by_draw(now, strategy, tried)
+            }
+            Strategy::Adaptive | Strategy::LeastConnection => None,
+        };
+        chosen.or_else(|| self.by_scan(now, strategy, tried))
     }
 
-    /// Smooth weighted round robin: each gains its weight, the richest is taken and pays the sum.
-    fn round_robin(&mut self, now: Instant, tried: Tried) -> Option<usize> {
-        let mut sum = 0;
-        let mut best: Option<usize> = None;
-        for index in 0..self.servers.len() {
-            if !self.takes_any(now, index, tried) {
-                continue;
-            }
-            let weight = i64::from(self.servers[index].weight());
-            sum += weight;
-            self.credits[index] += weight;
-            if best.is_none_or(|best| self.credits[index] > self.credits[best]) {
-                best = Some(index);
-            }
-        }
-        let best = best?;
-        self.credits[best] -= sum;
-        Some(best)
+    /// The next whose turn it is and that is well.
+    fn by_turn(&mut self, now: Instant, tried: Tried) -> Option<usize> {
+        let Self { servers, turns, .. } = self;
+        turns.next(|index| {
+            let server = &servers[index];
+            let well = match server.standing(now) {
+                Standing::Well => !server.is_full(now),
+                Standing::Probe => tried.is_first(),
+                Standing::Busy { .. } | Standing::Failing(_) | Standing::Away => false,
+            };
+            let takes = well && server.openness() == Openness::All && !tried.has(index);
+            (if takes { Turn::Take } else { Turn::Pass }, server.weight(), server.sixteenths(now))
+        })
     }
 
-    /// The fewest requests in flight for its weight; equals take turns.
-    fn least_active(&mut self, now: Instant, tried: Tried) -> Option<usize> {
+    /// The better of two that are well and drawn by chance, or one that is to be probed.
+    fn by_draw(&mut self, now: Instant, strategy: Strategy, tried: Tried) -> Option<usize> {
+        let mut first: Option<(f32, usize)> = None;
+        for _ in 0..DRAWS {
+            let index = self.draw.next();
+            let load = match self.rank(now, index, strategy, tried) {
+                Some(Rank::Probe) => return Some(index),
+                Some(Rank::Well(load)) => load,
+                Some(Rank::Full(_) | Rank::Unsure | Rank::Busy(_)) | None => continue,
+            };
+            match first {
+                None => first = Some((load, index)),
+                Some((_, other)) if other == index => {}
+                Some((other_load, other)) => return Some(if load < other_load { index } else { other }),
+            }
+        }
+        first.map(|(_, index)| index)
+    }
+
+    /// The best of all; equals take turns. Of many, the better of the first two that are well: the search begins where the
+    /// last one ended, so each gets its turn.
+    fn by_scan(&mut self, now: Instant, strategy: Strategy, tried: Tried) -> Option<usize> {
         let count = self.servers.len();
-        let mut best: Option<usize> = None;
-        for step in 0..count {
-            let index = (self.turn + step) % count;
-            let better = |best: usize| self.servers[index].load_below(&self.servers[best]);
-            if self.takes_any(now, index, tried) && best.is_none_or(better) {
-                best = Some(index);
+        let enough = if count > SCAN_MAX { 2 } else { count };
+        let mut best: Option<(Rank, usize)> = None;
+        let mut well = 0;
+        for index in (self.turn..count).chain(0..self.turn) {
+            let Some(rank) = self.rank(now, index, strategy, tried) else { continue };
+            if best.is_none_or(|(best, _)| rank < best) {
+                best = Some((rank, index));
+            }
+            well += usize::from(matches!(rank, Rank::Well(_)));
+            if rank == Rank::Probe || well == enough {
+                break;
             }
         }
-        let best = best?;
+        let (_, best) = best?;
         self.turn = (best + 1) % count;
         Some(best)
     }
 
-    /// A draining server rather than one in its fail window; among those the one that ends first.
-    fn least_bad(&self, now: Instant, tried: Tried) -> Option<usize> {
-        let mut untried = (0..self.servers.len()).filter(|index| !tried.has(*index));
-        if let Some(draining) = untried.clone().find(|index| self.takes_own(now, *index, tried)) {
-            return Some(draining);
+    /// How a server does for a request that may go anywhere; `None` when it can't take it.
+    fn rank(&self, now: Instant, index: usize, strategy: Strategy, tried: Tried) -> Option<Rank> {
+        if !self.takes_any(index, tried) {
+            return None;
         }
-        let windows = untried.by_ref().filter_map(|index| match self.servers[index].standing(now) {
-            Standing::Failing(until) => Some((until, index)),
-            Standing::Well | Standing::Probe | Standing::Away => None,
-        });
-        windows.min().map(|(_, index)| index)
+        let server = &self.servers[index];
+        let load = || match strategy {
+            Strategy::Adaptive => server.adaptive_load(now, &self.latency),
+            Strategy::LeastConnection | Strategy::RoundRobin => server.load(now),
+        };
+        match server.standing(now) {
+            Standing::Probe if tried.is_first() => Some(Rank::Probe),
+            Standing::Probe => Some(Rank::Unsure),
+            Standing::Well if server.is_full(now) => Some(Rank::Full(load())),
+            Standing::Well => Some(Rank::Well(load())),
+            Standing::Busy { .. } => Some(Rank::Busy(load())),
+            Standing::Failing(_) | Standing::Away => None,
+        }
+    }
+
+    /// The least loaded of those that work but should get nothing new: draining ones, and a home that is busy. Else the one
+    /// whose fail window ends first. One that is for its own sessions is left to them.
+    fn least_bad(&self, now: Instant, home: Option<usize>, tried: Tried) -> Option<usize> {
+        let mut working: Option<(f32, usize)> = None;
+        let mut failing: Option<(Instant, usize)> = None;
+        for (index, server) in self.servers.iter().enumerate() {
+            let own_only = server.openness() == Openness::OwnSessions && home != Some(index);
+            if own_only || tried.has(index) {
+                continue;
+            }
+            match server.standing(now) {
+                Standing::Well | Standing::Probe | Standing::Busy { .. } => {
+                    let load = server.load(now);
+                    if working.is_none_or(|(least, _)| load < least) {
+                        working = Some((load, index));
+                    }
+                }
+                Standing::Failing(until) => {
+                    if failing.is_none_or(|(first, _)| until < first) {
+                        failing = Some((until, index));
+                    }
+                }
+                Standing::Away => {}
+            }
+        }
+        working.map(|(_, index)| index).or(failing.map(|(_, index)| index))
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

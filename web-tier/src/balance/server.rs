@@ -1,19 +1,28 @@
-//! One server, as one worker sees it: is it well, in its fail window, to be probed, or away?
+//! One server, as one worker sees it: may it get requests, is it well, and how loaded is it?
 //!
 //! Resin's rules: a failed connect makes a server bad at once; a failed read only if nothing has succeeded since the request
 //! began, for one broken request says little. The fail window is 1 s and doubles with each failure that follows it, up to
-//! `load-balance-recover-time`. After the window one request at a time probes, and a success makes all well.
+//! `load-balance-recover-time`. After the window one request at a time probes, and a success makes all well. A server that
+//! answers 503 is busy in the same way, up to `load-balance-busy-recover-time`. One that has come back warms up.
 
-use common::config::Server;
-use proto::hub::v1::MemberState;
+use super::{
+    backend::Backend,
+    latency::Latency,
+    warmup::Warmup,
+    window::{Phase, Trouble, Window},
+};
+use proto::hub::v1::{Member, MemberAdmin, MemberState};
 use std::time::{Duration, Instant};
 
-/// The first fail window.
-const FIRST_WINDOW: Duration = Duration::from_secs(1);
+/// The answer of a server that is busy.
+const BUSY: u16 = 503;
+
+/// Answers from here on say nothing of how fast a server works: an error is quickly made.
+const ERRORS: u16 = 500;
 
 /// What the hub says of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Presence {
+enum Presence {
     /// Nothing, or that it is there.
     Present,
     /// It serves its own sessions to their end, nothing new.
@@ -22,6 +31,19 @@ pub(crate) enum Presence {
     Standby,
     /// It is dead, frozen or cut off.
     Down,
+}
+
+/// Which requests may go to a server at all, whether it is well or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Openness {
+    /// All.
+    All,
+    /// Those of its own sessions, and others rather than none: it is about to stop.
+    Draining,
+    /// Those of its own sessions: an administrator has said so (`disable-soft`).
+    OwnSessions,
+    /// None.
+    Nothing,
 }
 
 /// What the hub's word means for the sockets to a server that are open.
@@ -41,11 +63,16 @@ pub(crate) enum Sockets {
 pub(crate) enum Standing {
     /// It works.
     Well,
-    /// Its fail window is over: this request may find out.
+    /// Its window is over: this request may find out.
     Probe,
+    /// It has answered 503 and nothing else since.
+    Busy {
+        /// Not for long yet: its own sessions still go there.
+        own_sessions: bool,
+    },
     /// In its fail window until then, or being probed.
     Failing(Instant),
-    /// The hub knows that it is gone.
+    /// It gets no requests.
     Away,
 }
 
@@ -53,43 +80,56 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a request that has begun has to end"]
 pub(crate) struct Ticket {
-    probe: bool,
+    pub(super) probe: bool,
     successes: u64,
-    failures: u64,
+    troubles: u64,
+    begun: Instant,
 }
 
 /// A server's state.
 #[derive(Debug)]
 pub(crate) struct ServerState {
     weight: u32,
-    window_max: Duration,
-    /// The present or last fail window; zero when all is well.
-    window: Duration,
-    failing_until: Option<Instant>,
-    probing: bool,
+    /// 1 / weight.
+    request_load: f32,
+    recover_time: Duration,
+    busy_recover_time: Duration,
+    window: Window,
+    warmup: Warmup,
+    latency: Latency,
     /// Answers' heads, since the start.
     successes: u64,
-    /// Failures that counted, since the start.
-    failures: u64,
     active: u32,
     presence: Presence,
+    admin: MemberAdmin,
+    /// What active checks say; true where there are none.
+    healthy: bool,
+    /// What `presence`, `admin` and `healthy` come to.
+    openness: Openness,
     started_ms: u64,
+    /// What its reported CPU load multiplies its requests' weight with.
+    cpu_penalty: f32,
 }
 
 impl ServerState {
-    /// A server that is believed to be well.
-    pub(crate) fn new(server: &Server) -> Self {
+    /// A server that is believed to be well and warm.
+    pub(crate) fn new(backend: &Backend) -> Self {
         Self {
-            weight: server.weight.max(1),
-            window_max: server.recover_time,
-            window: Duration::ZERO,
-            failing_until: None,
-            probing: false,
+            weight: backend.weight.max(1),
+            request_load: 1.0 / backend.weight.max(1) as f32,
+            recover_time: backend.recover_time,
+            busy_recover_time: backend.busy_recover_time,
+            window: Window::new(),
+            warmup: Warmup::new(backend.warmup_time),
+            latency: Latency::of_server(),
             successes: 0,
-            failures: 0,
             active: 0,
             presence: Presence::Present,
+            admin: MemberAdmin::Enabled,
+            healthy: true,
+            openness: Openness::All,
             started_ms: 0,
+            cpu_penalty: 1.0,
         }
     }
 
@@ -97,8 +137,9 @@ impl ServerState {
         self.weight
     }
 
-    pub(crate) fn presence(&self) -> Presence {
-        self.presence
+    /// Which requests may go there at all.
+    pub(crate) fn openness(&self) -> Openness {
+        self.openness
     }
 
     /// Requests in flight.
@@ -109,49 +150,86 @@ impl ServerState {
 
     /// What a request that begins `now` can expect.
     pub(crate) fn standing(&self, now: Instant) -> Standing {
-        match self.failing_until {
-            _ if matches!(self.presence, Presence::Standby | Presence::Down) => Standing::Away,
-            None => Standing::Well,
-            Some(until) if now < until || self.probing => Standing::Failing(until),
-            Some(_) => Standing::Probe,
+        if self.openness == Openness::Nothing {
+            return Standing::Away;
+        }
+        match self.window.phase(now) {
+            Phase::Closed => Standing::Well,
+            Phase::Over => Standing::Probe,
+            Phase::Open(Trouble::Failing, until) => Standing::Failing(until),
+            Phase::Open(Trouble::Busy, _) => Standing::Busy { own_sessions: !self.window.is_long() },
         }
     }
 
-    /// Whether one more request weighs less here than on `other`.
-    pub(crate) fn load_below(&self, other: &Self) -> bool {
-        let load = |one: &Self, two: &Self| u64::from(one.active + 1) * u64::from(two.weight);
-        load(self, other) < load(other, self)
+    /// The part of its share that it gets while it warms up, in sixteenths.
+    pub(crate) fn sixteenths(&self, now: Instant) -> u32 {
+        self.warmup.sixteenths(now)
     }
 
-    /// A request begins.
+    /// Whether it has as many requests as its warm-up allows.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        !self.warmup.is_over() && self.active >= self.warmup.limit(now)
+    }
+
+    /// What one more request weighs here by its number alone: `least-connection`.
+    pub(crate) fn load(&self, now: Instant) -> f32 {
+        let load = (self.active + 1) as f32 * self.request_load;
+        if self.warmup.is_over() { load } else { load * 16.0 / self.sixteenths(now) as f32 }
+    }
+
+    /// The same with the time that answers take here, compared with `all` servers', and the CPU load: `adaptive`.
+    pub(super) fn adaptive_load(&self, now: Instant, all: &Latency) -> f32 {
+        self.load(now) * self.latency.penalty(now, all) * self.cpu_penalty
+    }
+
+    /// A request begins. For a latency of use `now` has to be the time, not that of the last tick.
     pub(crate) fn begin(&mut self, now: Instant) -> Ticket {
-        let probe = self.standing(now) == Standing::Probe;
-        self.probing |= probe;
+        self.warmup.settle(now);
+        let probe = self.openness != Openness::Nothing && self.window.begin(now);
         self.active += 1;
-        Ticket { probe, successes: self.successes, failures: self.failures }
+        Ticket { probe, successes: self.successes, troubles: self.window.opened(), begun: now }
     }
 
-    /// The head of its answer has come. It heals the server, unless that failed after the request began.
-    pub(crate) fn succeeded(&mut self, ticket: &mut Ticket) {
+    /// The head of its answer has come, whatever it says. It heals the server, unless trouble came after the request began.
+    pub(crate) fn succeeded(&mut self, now: Instant, ticket: &mut Ticket) {
         self.successes += 1;
         ticket.successes = self.successes;
-        if ticket.failures == self.failures {
-            self.failing_until = None;
-            self.window = Duration::ZERO;
+        if ticket.troubles == self.window.opened() {
+            self.heal(now);
         }
+    }
+
+    /// The head of its answer has come, with this status: [`Self::succeeded`], or the server is busy. Returns how long it
+    /// took, if that says how fast the server works.
+    pub(super) fn answered(&mut self, now: Instant, ticket: &mut Ticket, status: u16) -> Option<Duration> {
+        if status == BUSY {
+            self.successes += 1;
+            ticket.successes = self.successes;
+            // One that began before the last trouble says nothing new.
+            if ticket.troubles == self.window.opened()
+                && self.window.open(Trouble::Busy, now, self.busy_recover_time)
+            {
+                self.warmup.set_back(now);
+            }
+            return None;
+        }
+        self.succeeded(now, ticket);
+        if status >= ERRORS {
+            return None;
+        }
+        let taken = now.saturating_duration_since(ticket.begun);
+        self.latency.note(now, taken);
+        Some(taken)
     }
 
     /// It could not connect. The failures of one window, met by many requests at once, count as one: whether this is the first
     /// is returned.
     pub(crate) fn connect_failed(&mut self, now: Instant) -> bool {
-        if self.failing_until.is_some_and(|until| now < until) {
-            return false;
+        let first = self.window.open(Trouble::Failing, now, self.recover_time);
+        if first {
+            self.warmup.set_back(now);
         }
-        let next = if self.window.is_zero() { FIRST_WINDOW } else { self.window * 2 };
-        self.window = next.min(self.window_max);
-        self.failing_until = Some(now + self.window);
-        self.failures += 1;
-        true
+        first
     }
 
     /// Its connection broke, or stayed silent for too long. Returns whether that opens a fail window.
@@ -163,17 +241,47 @@ impl ServerState {
     pub(crate) fn end(&mut self, ticket: Ticket) {
         self.active = self.active.saturating_sub(1);
         if ticket.probe {
-            self.probing = false;
+            self.window.probed();
         }
     }
 
-    /// What the hub says: the member's state and when its process started; `None` when the hub does not know it, which says
-    /// nothing (it may not have registered yet).
-    pub(crate) fn member_seen(&mut self, member: Option<(MemberState, u64)>) -> Sockets {
-        let Some((state, started_ms)) = member else {
+    /// All is well again. One that could not be reached for more than the first window has been away: it warms up.
+    fn heal(&mut self, now: Instant) {
+        if self.window.is_long() && matches!(self.window.trouble(), Some(Trouble::Failing)) {
+            self.warmup.start(now);
+        }
+        self.window.close();
+    }
+
+    /// What the hub says of the member; `None` when it does not know it, which says nothing (it may not have registered yet;
+    /// what an administrator has said before still holds).
+    pub(crate) fn member_seen(&mut self, now: Instant, member: Option<&Member>) -> Sockets {
+        let Some(member) = member else {
             self.presence = Presence::Present;
+            self.cpu_penalty = 1.0;
+            self.decide();
             return Sockets::Keep;
         };
+        self.cpu_penalty = cpu_penalty(member.cpu_load);
+        let disabled = self.admin_seen(now, member.admin());
+        let replaced = self.state_seen(now, member.state(), member.started_ms);
+        self.decide();
+        // The sharper of the two.
+        if replaced == Sockets::Keep { disabled } else { replaced }
+    }
+
+    fn admin_seen(&mut self, now: Instant, admin: MemberAdmin) -> Sockets {
+        match (std::mem::replace(&mut self.admin, admin), admin) {
+            (before, MemberAdmin::Disabled) if before != MemberAdmin::Disabled => Sockets::Retire,
+            (MemberAdmin::Disabled, _) if admin != MemberAdmin::Disabled => {
+                self.warmup.start(now);
+                Sockets::Keep
+            }
+            _ => Sockets::Keep,
+        }
+    }
+
+    fn state_seen(&mut self, now: Instant, state: MemberState, started_ms: u64) -> Sockets {
         let before = std::mem::replace(&mut self.presence, presence(state));
         let sockets = match self.presence {
             same if same == before => Sockets::Keep,
@@ -181,17 +289,54 @@ impl ServerState {
             Presence::Standby => Sockets::Retire,
             Presence::Present | Presence::Draining => Sockets::Keep,
         };
-        if state != MemberState::Active || started_ms <= self.started_ms {
+        if state != MemberState::Active {
             return sockets;
         }
-        // A new process: what its forerunner did wrong is forgotten. At first sight there is nothing to forget.
+        if matches!(before, Presence::Standby | Presence::Down) {
+            self.warmup.start(now);
+        }
+        if started_ms <= self.started_ms {
+            return sockets;
+        }
+        // At first sight there is nothing to forget, and only one that could not be reached has just come.
         let restarted = self.started_ms != 0;
+        if restarted || matches!(self.window.trouble(), Some(Trouble::Failing)) {
+            self.warmup.start(now);
+        }
         if restarted {
-            self.failing_until = None;
-            self.window = Duration::ZERO;
+            // A new process: what its forerunner did is forgotten.
+            self.window.close();
+            self.latency.clear();
         }
         self.started_ms = started_ms;
         if restarted { Sockets::Break } else { sockets }
+    }
+
+    /// What active checks say.
+    #[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
+    pub(crate) fn health_changed(&mut self, now: Instant, up: bool) -> Sockets {
+        let before = std::mem::replace(&mut self.healthy, up);
+        self.decide();
+        match (before, up) {
+            (false, true) => {
+                self.window.close();
+                self.latency.clear();
+                self.warmup.start(now);
+                Sockets::Keep
+            }
+            (true, false) => Sockets::Retire,
+            _ => Sockets::Keep,
+        }
+    }
+
+    fn decide(&mut self) {
+        self.openness = match (self.presence, self.admin) {
+            _ if !self.healthy => Openness::Nothing,
+            (Presence::Standby | Presence::Down, _) | (_, MemberAdmin::Disabled) => Openness::Nothing,
+            (_, MemberAdmin::DisabledSoft) => Openness::OwnSessions,
+            (Presence::Draining, MemberAdmin::Enabled) => Openness::Draining,
+            (Presence::Present, MemberAdmin::Enabled) => Openness::All,
+        };
     }
 }
 
@@ -202,6 +347,13 @@ fn presence(state: MemberState) -> Presence {
         MemberState::Standby => Presence::Standby,
         MemberState::Down => Presence::Down,
     }
+}
+
+/// From 1 (idle, or not reported) to 4 (all cores busy), of thousandths: 1 + 3 load⁴. Half a load costs a fifth, the last tenth
+/// as much as the first eight.
+fn cpu_penalty(per_mille: Option<u32>) -> f32 {
+    let load = per_mille.unwrap_or(0).min(1000) as f32 / 1000.0;
+    1.0 + 3.0 * load.powi(4)
 }
 
 #[cfg(test)]

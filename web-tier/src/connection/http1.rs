@@ -13,6 +13,7 @@ use crate::{
     http1::{Decoder, Length, RequestHead, ResponseHead, Version, put_chunk, put_last_chunk},
     proxy::{self, Answer},
     shelf::Shelved,
+    stream::{ClientStream, Rewound},
     tunnel,
 };
 use http::{Method, StatusCode};
@@ -20,17 +21,19 @@ use socket2::SockRef;
 use std::{
     future::poll_fn,
     io,
-    net::Shutdown,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, time::timeout};
 use tokio_util::io::poll_read_buf;
 
 /// Sent before a connection is closed whose request never got complete.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What a client of HTTP/2 says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long, and for how many bytes, a client is listened to after an answer that came before its request's end.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,6 +49,10 @@ pub(crate) enum After {
     /// It closes when the client has stopped sending: a socket that is closed with unread bytes is reset by the kernel, and the
     /// client may never see the answer.
     Linger,
+    /// It closes without a word: what the client has is not the whole.
+    Cut,
+    /// It goes on in HTTP/2.
+    Http2,
     /// It is reset: an answer without a length would look complete to the client.
     Reset,
 }
@@ -54,7 +61,9 @@ pub(crate) enum After {
 #[derive(Debug)]
 pub(crate) struct Http1 {
     pub(super) client: Rc<Client>,
-    stream: TcpStream,
+    stream: ClientStream,
+    /// HTTP/2 is spoken here too.
+    h2c: bool,
     input: Buffer,
     pub(super) output: Buffer,
     /// Of the present request.
@@ -70,10 +79,11 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
-    pub(crate) fn new(client: Rc<Client>, stream: TcpStream) -> Self {
+    pub(crate) fn new(client: Rc<Client>, stream: ClientStream, h2c: bool) -> Self {
         Self {
             client,
             stream,
+            h2c,
             input: Buffer::default(),
             output: Buffer::default(),
             body: Decoder::default(),
@@ -91,6 +101,18 @@ impl Http1 {
             if self.input.is_empty() && !self.wait().await {
                 return After::Close;
             }
+            if self.h2c {
+                match self.begins_http2() {
+                    Some(true) => return After::Http2,
+                    Some(false) => self.h2c = false,
+                    None => {
+                        if !self.wait_more().await {
+                            return After::Close;
+                        }
+                        continue;
+                    }
+                }
+            }
             // Boxed: the state of a request would make every idle connection larger.
             match Box::pin(self.serve_one()).await {
                 After::Next => {}
@@ -99,7 +121,7 @@ impl Http1 {
         }
     }
 
-    /// Waits for a request's first byte, holding no buffer; false when there will be none.
+    /// Waits for a request's first bytes, holding no buffer; false when there will be none.
     async fn wait(&mut self) -> bool {
         self.input.release();
         self.output.release();
@@ -107,9 +129,31 @@ impl Http1 {
             if self.client.worker.connections.closing() {
                 return Poll::Ready(false);
             }
-            self.stream.poll_read_ready(cx).map(|ready| ready.is_ok())
+            let filled = self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers);
+            filled.map(|count| count.is_ok_and(|count| count > 0))
         })
         .await
+    }
+
+    /// Whether the client's first bytes are the preface of HTTP/2 (RFC 9113 §3.4); `None` while they could become it.
+    fn begins_http2(&self) -> Option<bool> {
+        let common = self.input.len().min(PREFACE.len());
+        if self.input.bytes()[..common] != PREFACE[..common] {
+            return Some(false);
+        }
+        (common == PREFACE.len()).then_some(true)
+    }
+
+    /// Reads more of the client's first bytes.
+    async fn wait_more(&mut self) -> bool {
+        let buffers = &self.client.worker.buffers;
+        let filled = poll_fn(|cx| self.input.poll_fill(cx, &mut self.stream, buffers)).await;
+        filled.is_ok_and(|count| count > 0)
+    }
+
+    /// The connection from its first byte, for another protocol.
+    pub(super) fn into_stream(self) -> Rewound<ClientStream> {
+        Rewound::new(self.input.bytes().to_vec(), self.stream)
     }
 
     async fn serve_one(&mut self) -> After {
@@ -216,7 +260,8 @@ impl Http1 {
             Passed::Whole if persists => After::Next,
             Passed::Whole if !self.input.is_empty() => After::Linger,
             Passed::Broken if framing == Framing::Close => After::Reset,
-            Passed::Whole | Passed::ClientGone | Passed::Broken => After::Close,
+            Passed::Whole => After::Close,
+            Passed::ClientGone | Passed::Broken => After::Cut,
         }
     }
 
@@ -310,13 +355,21 @@ impl Http1 {
     /// Ends the connection as `after` says.
     pub(crate) async fn end(mut self, after: After) {
         match after {
-            After::Next | After::Close => {}
+            After::Next | After::Cut | After::Http2 => {}
+            After::Close => self.farewell().await,
             After::Reset => {
-                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                let _ = SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
             }
             After::Linger => {
                 let _ = timeout(LINGER, self.linger()).await;
             }
+        }
+    }
+
+    /// TLS says when it is over (RFC 8446 §6.1); a socket says so by closing.
+    async fn farewell(&mut self) {
+        if let ClientStream::Tls(tls) = &mut self.stream {
+            let _ = timeout(LINGER, tls.shutdown()).await;
         }
     }
 
@@ -325,7 +378,9 @@ impl Http1 {
         let buffers = &self.client.worker.buffers;
         let mut left = LINGER_BYTES;
         self.input.consume(self.input.len());
-        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
         while left > 0 {
             let read = poll_fn(|cx| self.input.poll_fill(cx, &mut self.stream, buffers)).await;
             match read {
@@ -340,7 +395,7 @@ impl Http1 {
 
     /// Says that the request is late, if the socket takes it at once.
     pub(crate) fn try_last_word(&self) {
-        let _ = self.stream.try_write(LATE);
+        let _ = self.stream.tcp().try_write(LATE);
     }
 }
 
@@ -409,9 +464,6 @@ impl ClientSide for Http1 {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Pipelined requests are read ahead, but not without bound.
         while self.input.len() < crate::buffer::SIZE / 2 {
-            if self.stream.poll_read_ready(cx).is_pending() {
-                break;
-            }
             match self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(count)) if count > 0 => {}

@@ -3,6 +3,7 @@
 use super::{is_nominated, nominations, put_field, put_number};
 use crate::{
     http1::{Length, Name, RequestHead, Version},
+    tls::{TlsConnection, is_client_certificate_field},
     trace_context::TraceParent,
 };
 
@@ -12,12 +13,19 @@ pub(crate) struct Via<'a> {
     /// `X-Forwarded-For`.
     pub(crate) address: &'a [u8],
     /// `X-Forwarded-Proto`.
-    pub(crate) scheme: &'static str,
+    pub(crate) scheme: &'a [u8],
+    /// `X-Forwarded-Host`, if it is not the request's `Host`.
+    pub(crate) host: Option<&'a [u8]>,
     /// `X-Request-Id`.
     pub(crate) request_id: &'a [u8],
+    /// The client's TLS.
+    pub(crate) tls: Option<&'a TlsConnection>,
     /// `traceparent`, in place of what the client sent.
     pub(crate) trace: Option<&'a TraceParent>,
 }
+
+/// Who the client is, and whom it was forwarded by.
+pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
 pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>) {
@@ -46,14 +54,17 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
         Version::Http11 => b"via: 1.1 copal\r\n",
         Version::Http2 => b"via: 2.0 copal\r\n",
     });
-    if let Some(host) = head.fields.first(Name::Host) {
+    if let Some(host) = via.host.or(head.fields.first(Name::Host)) {
         put_field(out, b"x-forwarded-host", host);
     }
     put_field(out, b"x-forwarded-for", via.address);
-    put_field(out, b"x-forwarded-proto", via.scheme.as_bytes());
+    put_field(out, b"x-forwarded-proto", via.scheme);
     put_field(out, b"x-request-id", via.request_id);
     if let Some(trace) = via.trace {
         put_field(out, b"traceparent", trace.as_bytes());
+    }
+    for (name, value) in via.tls.iter().flat_map(|tls| tls.client_fields()) {
+        put_field(out, name.as_bytes(), value.as_bytes());
     }
     if let Some(protocol) = upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
@@ -90,7 +101,7 @@ fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
         | Name::Upgrade => true,
         Name::TraceParent | Name::TraceState => new_trace,
         Name::Cookie | Name::Date | Name::Expect | Name::Host | Name::Trailer | Name::Via | Name::Other => {
-            !named.is_empty() && is_nominated(&named, field.name)
+            is_client_certificate_field(field.name) || (!named.is_empty() && is_nominated(&named, field.name))
         }
     });
 }

@@ -37,7 +37,9 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
     let mut head = RequestHead::default();
     head.parse(format!("{first}\r\n{lines}\r\n").as_bytes(), &LIMITS).unwrap().unwrap();
     let mut out = Vec::new();
-    let via = Via { address: b"192.0.2.7", scheme: "http", request_id: b"id", trace: None };
+    let client = (&b"192.0.2.7"[..], &b"http"[..]);
+    let via =
+        Via { address: client.0, scheme: client.1, host: None, request_id: b"id", trace: None, tls: None };
     put_request(&mut out, &mut head, &via);
     let (first, sent) = Sent::of(&out);
     assert!(first.ends_with(" HTTP/1.1"), "{first}");

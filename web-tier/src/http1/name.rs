@@ -20,7 +20,7 @@ pub(crate) enum Name {
     Via,
     /// Hop-by-hop, and of no use to a proxy: `Keep-Alive`, `Proxy-Connection` and their like.
     HopByHop,
-    /// What only a proxy may say of a client: `X-Forwarded-*`, `Forwarded`, `X-Real-IP`, `X-SSL-Client-*`.
+    /// What only a proxy may say of a client: `X-Forwarded-*`, `Forwarded`, `X-Real-IP`.
     Forwarded,
     /// `X-Request-Id`.
     RequestId,
@@ -84,7 +84,7 @@ impl Name {
             b"x-request-id" if whole => Self::RequestId,
             b"x-session-id" if whole => Self::Internal,
             b"x-real-ip" if whole => Self::Forwarded,
-            _ if lower.starts_with(b"x-forwarded-") || lower.starts_with(b"x-ssl-client-") => Self::Forwarded,
+            _ if lower.starts_with(b"x-forwarded-") => Self::Forwarded,
             _ => Self::Other,
         }
     }

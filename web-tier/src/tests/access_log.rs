@@ -68,8 +68,7 @@ async fn an_answered_request() {
     let lines = logged.lines().await;
     assert_eq!(lines.len(), 2);
     let keys = ["client", "method", "target", "version", "host", "end", "server", "referer", "user-agent"];
-    let expected =
-        ["127.0.0.1", "GET", "/./x?y", "1.1", "shop.example", "complete", "app-a", "there", "me"];
+    let expected = ["127.0.0.1", "GET", "/./x?y", "1.1", "shop.example", "complete", "app-a", "there", "me"];
     assert_eq!(values(&lines[0], &keys), expected, "as the client sent it");
     assert_eq!((&lines[0]["status"], &lines[0]["tries"]), (&200.into(), &1.into()));
     assert_eq!(lines[0]["bytes"], first.body.len());
@@ -85,7 +84,8 @@ async fn an_answered_request() {
 async fn bodies_of_every_framing_are_counted() {
     let exact = says("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n12345");
     let until_close = says("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n12345");
-    let interim = says("HTTP/1.1 103 Early\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let interim =
+        says("HTTP/1.1 103 Early\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     let request = |version: &str| format!("GET / HTTP/{version}\r\nHost: h\r\nConnection: close\r\n\r\n");
     for (backend, version, bytes) in
         [(exact, "1.1", 5), (until_close.clone(), "1.0", 5), (until_close, "1.1", 15), (interim, "1.1", 2)]
@@ -103,13 +103,16 @@ async fn bodies_of_every_framing_are_counted() {
 #[tokio::test]
 async fn refusals_and_what_could_not_be_read() {
     let logged = Logged::start([]).await;
-    for request in ["GET /x HTTP/1.1\r\nHost: h\r\n\r\n", "\"\x16 oops\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+    for request in
+        ["GET /x HTTP/1.1\r\nHost: h\r\n\r\n", "\"\x16 oops\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"]
+    {
         let mut client = logged.cluster.client().await;
         client.send(request).await;
         client.answer().await;
     }
     let lines = logged.lines().await;
-    let shown: Vec<_> = lines.iter().map(|it| (it["status"].as_u64().unwrap(), it["tries"].as_u64())).collect();
+    let shown: Vec<_> =
+        lines.iter().map(|it| (it["status"].as_u64().unwrap(), it["tries"].as_u64())).collect();
     assert_eq!(shown, [(503, Some(0)), (400, Some(0)), (405, Some(0))]);
     assert_eq!((&lines[0]["target"], &lines[1]["unread"]), (&"/x".into(), &"\"\u{16} oops".into()));
     assert!(lines.iter().all(|it| it["end"] == "complete" && it["bytes"].as_u64() > Some(10)), "{lines:?}");
@@ -150,7 +153,12 @@ async fn clients_that_go_away() {
         assert!(was_asked.recv().await.unwrap().is_some(), "the server's socket is closed");
         let lines = logged.lines().await;
         let (status, bytes) = if words.is_empty() { (499, 0) } else { (200, 4) };
-        assert_eq!((&lines[0]["status"], &lines[0]["bytes"]), (&status.into(), &bytes.into()), "{}", lines[0]);
+        assert_eq!(
+            (&lines[0]["status"], &lines[0]["bytes"]),
+            (&status.into(), &bytes.into()),
+            "{}",
+            lines[0]
+        );
         assert_eq!(lines[0]["end"], "client-gone");
     }
 }
@@ -220,4 +228,21 @@ async fn a_server_that_goes_down_in_an_answer_is_told() {
     logged.cluster.member(0, MemberState::Down, 1);
     client.rest().await;
     assert_eq!(logged.lines().await[0]["end"], "server-broke");
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
+    let logged = Logged::start_with([echo("a")], |config| {
+        config.clusters[1].trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let mut client = logged.cluster.client().await;
+    let seen = client.ask("GET /", "X-Forwarded-For: 192.0.2.9\r\nX-Request-Id: edge-7\r\n").await.body;
+    assert!(seen.lines().any(|line| line == "x-request-id: edge-7"), "{seen}");
+    let seen = client.ask("GET /", "X-Request-Id: a b\r\n").await.body;
+    assert!(!seen.contains("a b"), "{seen}");
+    let lines = logged.lines().await;
+    assert_eq!(values(&lines[0], &["client", "request-id"]), ["192.0.2.9", "edge-7"]);
+    assert_eq!(values(&lines[1], &["client"]), ["127.0.0.1"]);
+    assert_eq!(lines[1]["request-id"].as_str().map(str::len), Some(32));
 }

@@ -92,7 +92,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     let servers = ports.iter().zip(IDS).enumerate();
     let servers = servers.map(|(index, (port, id))| server(id, index, *port)).collect();
     let mut web = server("web-a", 0, 6800);
-    web.http = vec![HttpListener { address: "127.0.0.1".to_owned(), port: 0 }];
+    web.http = vec![HttpListener::plain("127.0.0.1", 0)];
     let balance =
         LoadBalance { cluster: "app-tier".into(), strategy: Strategy::RoundRobin, sticky_sessions: true };
     let rule = Rule { regexp: None, action: Action::LoadBalance(balance) };
@@ -112,6 +112,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         id: id.into(),
         servers,
         session_cookie: "JSESSIONID".to_owned(),
+        trusted_proxies: Vec::new(),
         workers: NonZeroUsize::new(1),
         access_log: None,
         hosts,
@@ -133,6 +134,8 @@ pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
         balance_socket_timeout: Duration::from_secs(60),
         balance_idle_time: Duration::from_secs(5),
         recover_time: Duration::from_secs(15),
+        busy_recover_time: Duration::from_secs(15),
+        warmup_time: Duration::from_secs(60),
         connection_max: 1024,
         queue_timeout: Duration::from_secs(5),
         weight: 100,

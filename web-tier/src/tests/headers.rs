@@ -41,7 +41,8 @@ async fn a_valid_trace_goes_on_and_any_other_begins_anew() {
     let mut seen = async |headers: &str| {
         let body = client.ask("GET /", headers).await.body;
         let all = |name: &str| {
-            let lines = body.lines().filter_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+            let lines =
+                body.lines().filter_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
             lines.collect::<Vec<_>>()
         };
         (all("traceparent"), all("tracestate"))

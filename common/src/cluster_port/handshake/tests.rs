@@ -96,3 +96,18 @@ async fn strangers_are_named() {
     assert!(accept_bytes(b"COPAL\x01\x01\x00\x00").await.contains("name"));
     assert!(accept_bytes(b"COP").await.contains("closed"));
 }
+
+#[test]
+fn a_code_is_for_one_key_one_purpose_and_its_parts() {
+    let key = |secret: &str| ClusterKey::new(&Secret::from(secret.as_bytes()));
+    let code = key("a secret").code("cookies", &[b"ab", b"c"]);
+    assert_eq!(code, key("a secret").code("cookies", &[b"ab", b"c"]));
+    for other in [
+        key("b secret").code("cookies", &[b"ab", b"c"]),
+        key("a secret").code("tickets", &[b"ab", b"c"]),
+        key("a secret").code("cookies", &[b"a", b"bc"]),
+        key("a secret").code("cookies", &[b"abc"]),
+    ] {
+        assert_ne!(code, other);
+    }
+}

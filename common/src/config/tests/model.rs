@@ -25,6 +25,8 @@ fn the_smallest_file_has_every_default() {
         (server.balance_socket_timeout, 600),
         (server.balance_idle_time, 5),
         (server.recover_time, 15),
+        (server.busy_recover_time, 15),
+        (server.warmup_time, 60),
         (server.queue_timeout, 5),
         (server.keepalive_timeout, 15),
         (server.socket_timeout, 65),

@@ -1,0 +1,113 @@
+//! Public listeners: address, port, TLS, PROXY protocol, and whose word on clients' addresses is believed.
+
+use super::{
+    cluster::{address, shifted},
+    decode::{Context, Fields},
+    defaults::DEFAULTS,
+    keys,
+    model::{CertificateFiles, ClientAuth, HttpListener, ListenerTls, Server, TlsVersion},
+    node::{Node, Value},
+    source::Span,
+};
+use crate::cidr::Cidr;
+
+const AUTHENTICATIONS: [(&str, ClientAuth); 3] =
+    [("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+
+/// `http` of a server, each with the place of its port.
+pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, Span)> {
+    let mut listeners = Vec::new();
+    for item in fields.items("http") {
+        let Some(http) = Fields::open(fields.context, item, &keys::HTTP) else { continue };
+        let given = http.get("address").map(|node| address(http.context, node, true));
+        let tls = http.get("tls").and_then(|node| tls(http.context, node));
+        let proxy_protocol = http.boolean("proxy-protocol").unwrap_or(false);
+        let Some(node) = http.required("port", "give the port to listen on") else { continue };
+        let port = http.context.integer(node, 1..=65_535);
+        let Some(port) = port.and_then(|port| shifted(http.context, port, port_offset, node.span)) else {
+            continue;
+        };
+        let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
+        let h2c = http.boolean("h2c").unwrap_or(false);
+        listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c }, node.span));
+    }
+    listeners
+}
+
+/// `tls`. What the files hold is not looked at: they are on the servers that listen.
+fn tls(context: Context<'_>, node: &Node) -> Option<ListenerTls> {
+    let fields = Fields::open(context, node, &keys::TLS)?;
+    let certs = fields.required("certs", "list certificates as {cert: file, key: file}");
+    if let Some(list) = certs
+        && (matches!(&list.value, Value::List(items) if items.is_empty()) || list.is_null())
+    {
+        context.error(list.span, "`certs` is empty: list at least one {cert: file, key: file}");
+    }
+    let certificates = fields.items("certs").iter().filter_map(|item| certificate(context, item)).collect();
+    let client_ca = fields.get("client-ca").and_then(|node| context.file_path(node));
+    let given = fields.choice("client-auth", &AUTHENTICATIONS);
+    let has_ca = fields.get("client-ca").is_some();
+    match given {
+        Some(ClientAuth::Optional | ClientAuth::Required) if !has_ca && !context.in_default => {
+            let message = "client certificates need a `client-ca`: name the file of those who sign them";
+            context.error(fields.span("client-auth"), message);
+        }
+        Some(ClientAuth::None) if has_ca => {
+            let message = "`client-ca` does nothing: `client-auth` is `none`";
+            context.report.warning(fields.span("client-ca"), message);
+        }
+        _ => {}
+    }
+    let default = if has_ca { ClientAuth::Required } else { ClientAuth::None };
+    Some(ListenerTls {
+        certificates,
+        client_ca,
+        client_auth: given.unwrap_or(default),
+        min_version: fields.choice("min-version", &VERSIONS).unwrap_or(TlsVersion::Tls12),
+    })
+}
+
+fn certificate(context: Context<'_>, node: &Node) -> Option<CertificateFiles> {
+    let fields = Fields::open(context, node, &keys::CERTIFICATE)?;
+    let cert = fields.required("cert", "name the file of the certificate and its chain (PEM)");
+    let key = fields.required("key", "name the file of its private key (PEM)");
+    // Both, so that faults of both are told.
+    let (cert, key) =
+        (cert.and_then(|node| context.file_path(node)), key.and_then(|node| context.file_path(node)));
+    Some(CertificateFiles { cert: cert?, key: key? })
+}
+
+/// `trusted-proxies` of a cluster.
+pub(super) fn trusted_proxies(fields: &Fields<'_>) -> Vec<Cidr> {
+    let context = fields.context;
+    let mut networks = Vec::new();
+    for item in fields.items("trusted-proxies") {
+        let check = |text: &str| text.parse::<Cidr>().map(|_| ()).map_err(|cause| cause.to_string());
+        let Some(network) = context.checked(item, check).and_then(|text| text.parse::<Cidr>().ok()) else {
+            continue;
+        };
+        if network.is_everyone() {
+            let message =
+                format!("`{network}` is everyone: any client can then claim any address in X-Forwarded-For");
+            context.report.warning(item.span, message);
+        }
+        networks.push(network);
+    }
+    networks
+}
+
+/// A PROXY header is taken from trusted proxies alone: without any, such a listener refuses everyone.
+pub(super) fn check_proxy_protocol(fields: &Fields<'_>, servers: &[Server]) {
+    let trusts = fields.get("trusted-proxies").is_some_and(|node| !node.is_empty());
+    let server = servers.iter().find(|server| server.http.iter().any(|it| it.proxy_protocol));
+    if let (Some(server), false, false) = (server, trusts, fields.context.in_default) {
+        let message = format!(
+            "the server `{}` listens with `proxy-protocol`, and the cluster has no `trusted-proxies`: every connection \
+             would be refused; list the addresses of the balancers before it",
+            server.id
+        );
+        fields.context.error(fields.span("id"), message);
+    }
+}

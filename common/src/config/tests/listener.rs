@@ -1,0 +1,86 @@
+//! Listeners: what they come to, and what is dubious about them.
+
+use super::*;
+
+fn listeners(http: &str) -> (Vec<HttpListener>, Vec<String>) {
+    let text = format!(
+        "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: [{http}]}}], \
+         hosts: [{{id: '', web-apps: [{{id: '', root-directory: htdocs}}]}}]}}]"
+    );
+    let files = Files::new(&[("copal.yaml", &text)]);
+    let loaded = files.load("copal.yaml", &options()).unwrap();
+    let mut listeners = loaded.config.clusters[0].servers[0].http.clone();
+    for path in listeners.iter_mut().filter_map(|it| it.tls.as_mut()).flat_map(|tls| {
+        tls.certificates.iter_mut().flat_map(|it| [&mut it.cert, &mut it.key]).chain(tls.client_ca.as_mut())
+    }) {
+        path.path = path.path.strip_prefix(files.path("")).unwrap().to_owned();
+    }
+    (listeners, loaded.warnings.iter().map(|it| it.message().to_owned()).collect())
+}
+
+#[test]
+fn a_listener_is_plain_unless_it_says_otherwise() {
+    let (plain, warnings) = listeners("{port: 80}");
+    assert_eq!((plain[0].address.as_str(), plain[0].port, warnings.len()), ("0.0.0.0", 80, 0));
+    assert!(plain[0].tls.is_none() && !plain[0].proxy_protocol);
+}
+
+#[test]
+fn tls_names_its_files_and_where_they_stand() {
+    let (found, warnings) = listeners(
+        "{port: 443, tls: {certs: [{cert: a.pem, key: a.key}, {cert: tls/b.pem, key: tls/b.key}]}}",
+    );
+    assert_eq!(warnings, [""; 0]);
+    let tls = found[0].tls.as_ref().unwrap();
+    assert_eq!((tls.client_auth, tls.min_version), (ClientAuth::None, TlsVersion::Tls12));
+    let shown: Vec<_> =
+        tls.certificates.iter().map(|it| (it.cert.path.clone(), it.key.path.clone())).collect();
+    assert_eq!(shown, [("a.pem".into(), "a.key".into()), ("tls/b.pem".into(), "tls/b.key".into())]);
+    let problem = tls.certificates[1].key.location.error("it is gone");
+    assert_eq!((problem.line(), problem.is_error(), problem.message()), (1, true, "it is gone"));
+    assert!(problem.to_string().contains("tls/b.key"), "{problem}");
+}
+
+#[test]
+fn a_client_authority_means_required_unless_said_otherwise() {
+    for (more, auth, told) in [
+        ("client-ca: ca.pem", ClientAuth::Required, 0),
+        ("client-ca: ca.pem, client-auth: optional", ClientAuth::Optional, 0),
+        ("client-ca: ca.pem, client-auth: none", ClientAuth::None, 1),
+        ("client-auth: none, min-version: '1.3'", ClientAuth::None, 0),
+    ] {
+        let (found, warnings) =
+            listeners(&format!("{{port: 443, tls: {{certs: [{{cert: a, key: b}}], {more}}}}}"));
+        let tls = found[0].tls.as_ref().unwrap();
+        assert_eq!((tls.client_auth, warnings.len()), (auth, told), "{more}: {warnings:?}");
+        assert_eq!(tls.min_version == TlsVersion::Tls13, more.contains("1.3"));
+    }
+}
+
+#[test]
+fn trusting_everyone_is_warned_of() {
+    let text = "clusters: [{id: c, trusted-proxies: [10.0.0.0/8, 0.0.0.0/0], \
+                servers: [{id: a, address: 127.0.0.1, http: [{port: 80, proxy-protocol: true}]}], \
+                hosts: [{id: '', web-apps: [{id: '', root-directory: htdocs}]}]}]";
+    let loaded = load_text(text).unwrap();
+    let cluster = &loaded.config.clusters[0];
+    assert_eq!(
+        cluster.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.0/8", "0.0.0.0/0"]
+    );
+    assert!(cluster.servers[0].http[0].proxy_protocol);
+    let told: Vec<_> = loaded.warnings.iter().map(Problem::message).collect();
+    assert_eq!(told, ["`0.0.0.0/0` is everyone: any client can then claim any address in X-Forwarded-For"]);
+}
+
+#[test]
+fn problems_found_later_are_parted_and_told_once() {
+    let (found, _) = listeners("{port: 443, tls: {certs: [{cert: a, key: b}]}}");
+    let place = &found[0].tls.as_ref().unwrap().certificates[0].cert.location;
+    let warnings = ConfigErrors::part(vec![place.warning("soon"), place.warning("soon")]).unwrap();
+    assert_eq!(warnings.len(), 1);
+    let errors = ConfigErrors::part(vec![place.warning("soon"), place.error("gone"), place.error("gone")])
+        .unwrap_err();
+    assert_eq!(errors.problems().len(), 1);
+    assert!(errors.to_string().ends_with("1 error"), "{errors}");
+}

@@ -1,0 +1,30 @@
+//! `copal check` on the files of TLS: what is wrong with them, at the places in the configuration that name them.
+
+use super::{
+    file::FileFault,
+    listener::{authorities, certificates, provider},
+};
+use common::{
+    config::{Config, ConfigErrors, Problem},
+    id::ServerId,
+};
+
+/// Reads the certificates, keys and authorities of every listener, or of those of the server `only`: files are on the servers
+/// that listen, and need not be on others.
+///
+/// # Errors
+/// Files that are missing or hold something else, keys that are not their certificate's. Without an error, the warnings:
+/// certificates that expired, expire within a week, are not valid yet, have no name, or chains out of order.
+pub fn check_tls(config: &Config, only: Option<&ServerId>) -> Result<Vec<Problem>, ConfigErrors> {
+    let provider = provider();
+    let servers = config.servers().filter(|(_, server)| only.is_none_or(|only| server.id == *only));
+    let mut problems = Vec::new();
+    for tls in servers.flat_map(|(_, server)| &server.http).filter_map(|it| it.tls.as_ref()) {
+        match certificates(tls, &provider) {
+            Ok(found) => problems.extend(found.iter().flat_map(|it| &it.warnings).map(FileFault::warning)),
+            Err(faults) => problems.extend(faults.iter().map(FileFault::error)),
+        }
+        problems.extend(authorities(tls).err().as_ref().map(FileFault::error));
+    }
+    ConfigErrors::part(problems)
+}

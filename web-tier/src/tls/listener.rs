@@ -1,0 +1,288 @@
+//! A listener's TLS: what its files hold, ready for handshakes, and exchanged as a whole when they change.
+
+use super::{
+    certificate::{Certificate, Hash, chain, end, hash},
+    certificates::Certificates,
+    file::{FileFault, Stamp, TlsError},
+    tickets::{Context, TicketKeys, Ticketer},
+};
+use arc_swap::ArcSwap;
+use common::config::{ClientAuth, FilePath, ListenerTls, TlsVersion};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    version::{TLS12, TLS13},
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The TLS of one listener; its clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsListener(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: ListenerTls,
+    keys: Arc<TicketKeys>,
+    h2: bool,
+    current: ArcSwap<Current>,
+    seen: Mutex<Seen>,
+}
+
+/// What handshakes are made with from now on.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) asks_clients: bool,
+    /// The file of each certificate, and the last second of its validity.
+    ends: Vec<(String, i64)>,
+    /// The hash of what the files hold.
+    content: Hash,
+}
+
+/// The files as they were seen.
+#[derive(Debug)]
+struct Seen {
+    /// When they were last read.
+    read: Vec<Option<Stamp>>,
+    /// At the last look.
+    last: Vec<Option<Stamp>>,
+    /// Whether one of them was written just before it was read: the stamps may not tell that it is written again.
+    fresh: bool,
+    /// The error that was told last.
+    told: Option<String>,
+}
+
+impl Seen {
+    /// The files are about to be read: a change while they are is found at the next look.
+    fn reading(config: &ListenerTls) -> Self {
+        let (read, now) = (stamps(config), unix_now());
+        let fresh = read.iter().flatten().any(|stamp| stamp.is_fresh(now));
+        Self { last: read.clone(), read, fresh, told: None }
+    }
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// The files hold what they held.
+    Nothing,
+    /// New connections get what they hold now.
+    Certificates,
+}
+
+impl TlsListener {
+    /// Reads the files of `config`. `h2` offers HTTP/2 by ALPN, before HTTP/1.1; `keys` are the process's.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files.
+    pub(crate) fn load(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Self, TlsError> {
+        let seen = Seen::reading(config);
+        let current = read(config, keys, h2)?;
+        Ok(Self(Arc::new(Shared {
+            config: config.clone(),
+            keys: keys.clone(),
+            h2,
+            current: ArcSwap::from_pointee(current),
+            seen: Mutex::new(seen),
+        })))
+    }
+
+    /// What the next handshake is made with. Cheap, and without a lock.
+    pub(crate) fn current(&self) -> Arc<Current> {
+        self.0.current.load_full()
+    }
+
+    /// Reads the files again. Connections keep what they have; new ones get the new certificates.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files; nothing is changed then.
+    pub(crate) fn reload(&self) -> Result<Changed, TlsError> {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read_again(&mut seen)
+    }
+
+    /// Reads the files again if they changed since they were read, and not since the last look: whoever is writing them is
+    /// done. `None` when there was nothing to do. Blocks on the file system.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload); told once for each change of the files.
+    pub(crate) fn look(&self) -> Option<Result<Changed, TlsError>> {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamps(&self.0.config);
+        let settled = now == seen.last;
+        seen.last = now;
+        let changed = seen.last != seen.read;
+        if !settled || !changed && !seen.fresh {
+            return None;
+        }
+        let told = seen.told.take().filter(|_| !changed);
+        let result = self.read_again(&mut seen);
+        let is_news = match &result {
+            Ok(Changed::Nothing) => changed,
+            Ok(Changed::Certificates) => true,
+            Err(_) => told.is_none() || told != seen.told,
+        };
+        is_news.then_some(result)
+    }
+
+    fn read_again(&self, seen: &mut Seen) -> Result<Changed, TlsError> {
+        *seen = Seen::reading(&self.0.config);
+        let new = read(&self.0.config, &self.0.keys, self.0.h2)
+            .inspect_err(|cause| seen.told = Some(cause.to_string()))?;
+        if new.content == self.current().content {
+            return Ok(Changed::Nothing);
+        }
+        self.0.current.store(Arc::new(new));
+        Ok(Changed::Certificates)
+    }
+
+    /// What is to be said of certificates that have ended, or will within a week: the file, and what.
+    pub(crate) fn ending(&self) -> Vec<(String, String)> {
+        let (now, current) = (unix_now(), self.current());
+        current.ends.iter().filter_map(|(file, at)| Some((file.clone(), end(*at, now)?))).collect()
+    }
+
+    /// The file of the first certificate, to name the listener by in logs.
+    pub(crate) fn name(&self) -> String {
+        self.0.config.certificates.first().map(|it| it.cert.path.display().to_string()).unwrap_or_default()
+    }
+}
+
+/// The files' stamps, in the order of the configuration.
+fn stamps(config: &ListenerTls) -> Vec<Option<Stamp>> {
+    let pairs = config.certificates.iter().flat_map(|it| [&it.cert, &it.key]);
+    pairs.chain(&config.client_ca).map(|file| Stamp::of(&file.path)).collect()
+}
+
+/// Seconds since the Unix epoch, for validity.
+pub(super) fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Reads every certificate; all faults are told.
+pub(super) fn certificates(
+    config: &ListenerTls,
+    provider: &CryptoProvider,
+) -> Result<Vec<Certificate>, Vec<FileFault>> {
+    let (mut found, mut faults) = (Vec::new(), Vec::new());
+    for files in &config.certificates {
+        match Certificate::load(files, provider, unix_now()) {
+            Ok(certificate) => found.push(certificate),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+/// Who may sign client certificates.
+#[derive(Debug)]
+pub(super) struct Authorities {
+    roots: Arc<RootCertStore>,
+    /// What the file holds.
+    bytes: Vec<u8>,
+}
+
+/// Reads who may sign client certificates; `None` when nobody is asked.
+pub(super) fn authorities(config: &ListenerTls) -> Result<Option<Authorities>, FileFault> {
+    let Some(file) = config.client_ca.as_ref().filter(|_| config.client_auth != ClientAuth::None) else {
+        return Ok(None);
+    };
+    let (certificates, bytes) = chain(file)?;
+    let mut roots = RootCertStore::empty();
+    for (at, certificate) in certificates.into_iter().enumerate() {
+        roots.add(certificate).map_err(|cause| {
+            FileFault::new(file, format!("certificate {} in it is no authority's: {cause}", at + 1))
+        })?;
+    }
+    Ok(Some(Authorities { roots: Arc::new(roots), bytes }))
+}
+
+/// The library's primitives, those of AWS's library, X25519MLKEM768 first.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn read(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Current, TlsError> {
+    let provider = provider();
+    let (certificates, authorities) = match (certificates(config, &provider), authorities(config)) {
+        (Ok(certificates), Ok(authorities)) => (certificates, authorities),
+        (certificates, authorities) => {
+            let mut faults = certificates.err().unwrap_or_default();
+            faults.extend(authorities.err());
+            return Err(TlsError::new(faults));
+        }
+    };
+    let asks_clients = authorities.is_some();
+    let authority_bytes = authorities.as_ref().map_or(&[][..], |it| &it.bytes);
+    let parts: Vec<&[u8]> =
+        certificates.iter().map(|it| it.content.as_slice()).chain([authority_bytes]).collect();
+    let (content, context) = (hash(&parts), context(config.client_auth, authority_bytes));
+    let files = config.certificates.iter().map(|it| it.cert.path.display().to_string());
+    let ends = files.zip(&certificates).map(|(file, it)| (file, it.not_after)).collect();
+    let certificates = Arc::new(Certificates::new(certificates));
+    let verifier = match (&config.client_ca, authorities) {
+        (Some(file), Some(it)) => Some(verifier(config, file, it.roots, &provider)?),
+        _ => None,
+    };
+    let ticketer = Ticketer { keys: keys.clone(), context };
+    let config = server_config(config, provider, verifier, certificates.clone(), ticketer, h2);
+    Ok(Current { config: Arc::new(config), certificates, asks_clients, ends, content })
+}
+
+fn verifier(
+    config: &ListenerTls,
+    file: &FilePath,
+    roots: Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+    let builder =
+        if config.client_auth == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|cause| TlsError::new(vec![FileFault::new(file, cause.to_string())]))
+}
+
+fn server_config(
+    config: &ListenerTls,
+    provider: Arc<CryptoProvider>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    certificates: Arc<Certificates>,
+    ticketer: Ticketer,
+    h2: bool,
+) -> ServerConfig {
+    let both = [&TLS13, &TLS12];
+    let versions = match config.min_version {
+        TlsVersion::Tls12 => both.as_slice(),
+        TlsVersion::Tls13 => &both[..1],
+    };
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("the library has TLS 1.2 and 1.3");
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut made = builder.with_cert_resolver(certificates);
+    made.alpn_protocols =
+        if h2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    made.ticketer = Arc::new(ticketer);
+    // Tickets alone: a store of sessions would be written by every connection, and would be of one server.
+    made.session_storage = Arc::new(NoServerSessionStorage {});
+    // Requests that can be played back (RFC 8446 §8) are not taken.
+    made.max_early_data_size = 0;
+    made
+}
+
+fn context(auth: ClientAuth, authorities: &[u8]) -> Context {
+    let auth: &[u8] = match auth {
+        ClientAuth::None => b"none",
+        ClientAuth::Optional => b"optional",
+        ClientAuth::Required => b"required",
+    };
+    hash(&[auth, authorities])
+}

@@ -1,0 +1,29 @@
+//! TLS of a public listener: certificates by SNI, ALPN, session tickets that the whole cluster resumes, certificates read again
+//! when their files change, client certificates. docs/tls.md is for those who run it.
+//!
+//! A [`TlsListener`] is made once a listener and shared by the workers; each connection takes what is [current](TlsListener::current)
+//! and [`accept`]s with it. Nothing of it is written by a connection.
+
+mod accept;
+mod certificate;
+mod certificates;
+mod check;
+mod client;
+mod file;
+mod listener;
+mod names;
+mod tickets;
+mod watch;
+mod x509;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::check_tls;
+pub use file::TlsError;
+
+pub(crate) use accept::{Failure, HandshakeError, TlsConnection, accept};
+pub(crate) use client::is_client_certificate_field;
+pub(crate) use listener::{Changed, TlsListener};
+pub(crate) use tickets::TicketKeys;
+pub(crate) use watch::{INTERVAL, watch};
