@@ -35,9 +35,6 @@ const CLOCK_TICK: Duration = Duration::from_millis(100);
 /// busy worker would make a system call every 15 requests in the middle of its work.
 const EVENT_INTERVAL: u32 = 256;
 
-/// `header-max` and `uri-max`.
-const HEAD_LIMITS: HeadLimits = HeadLimits { count: 100, bytes: 32 * 1024, target: 16 * 1024 };
-
 /// What a worker is made of.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -74,6 +71,8 @@ pub(crate) struct Worker {
     pub(crate) head_limits: HeadLimits,
     /// `body-max`, in bytes.
     pub(crate) body_max: u64,
+    /// `keepalive-max`.
+    pub(crate) keepalive_max: u64,
     /// The time as `Date` has it.
     pub(crate) date: Cell<Date>,
     now: Cell<Instant>,
@@ -84,6 +83,7 @@ impl Worker {
         let mut upstreams =
             Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
         let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
+        let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams);
         let upstreams = upstreams.into_list();
         let silence = upstreams.iter().map(|upstream| upstream.shortest_silence()).min();
@@ -97,9 +97,14 @@ impl Worker {
             buffers: Rc::default(),
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
-            head_limits: HEAD_LIMITS,
+            head_limits: HeadLimits {
+                count: requests.header_count,
+                bytes: requests.header_bytes,
+                target: requests.uri,
+            },
             trusted: cluster.trusted_proxies.iter().copied().collect(),
-            body_max: u64::MAX,
+            body_max: requests.body.map_or(u64::MAX, u64::from),
+            keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
             date: Cell::new(date(SystemTime::now())),
             now: Cell::new(Instant::now()),
         }

@@ -1,6 +1,6 @@
 //! The value of every key that a file leaves out, in one place.
 
-use super::model::{CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig};
+use super::model::{CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode, SessionConfig};
 use std::{num::NonZeroUsize, time::Duration};
 
 /// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
@@ -24,6 +24,7 @@ pub(super) struct Defaults {
     pub(super) keepalive_timeout: Duration,
     pub(super) socket_timeout: Duration,
     pub(super) request_header_timeout: Duration,
+    pub(super) request_limits: RequestLimits,
     pub(super) shutdown_wait_max: Duration,
     pub(super) health_interval: Duration,
     pub(super) start_timeout: Duration,
@@ -50,11 +51,24 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     keepalive_timeout: Duration::from_secs(15),
     socket_timeout: Duration::from_secs(65),
     request_header_timeout: Duration::from_secs(10),
+    request_limits: RequestLimits {
+        header_count: 100,
+        header_bytes: 32 * 1024,
+        uri: 16 * 1024,
+        body: None,
+        keepalive: None,
+    },
     shutdown_wait_max: Duration::from_secs(15),
     health_interval: Duration::from_secs(5),
     start_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(15),
 };
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        DEFAULTS.request_limits
+    }
+}
 
 impl Default for SessionConfig {
     fn default() -> Self {

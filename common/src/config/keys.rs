@@ -67,11 +67,18 @@ pub(super) static SERVER: Keys = Keys {
         "keepalive-timeout",
         "socket-timeout",
         "request-header-timeout",
+        "keepalive-max",
+        "header-max",
+        "uri-max",
+        "body-max",
         "shutdown-wait-max",
         "import",
     ],
-    later: &["keepalive-max", "header-max", "uri-max", "body-max"],
+    later: &[],
 };
+
+pub(super) static HEADER_MAX: Keys =
+    Keys { what: "`header-max`", known: &["count", "bytes", "import"], later: &[] };
 
 pub(super) static HTTP: Keys = Keys {
     what: "an `http` listener",
@@ -169,10 +176,11 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 15] = [
+pub(super) static ALL: [&Keys; 16] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
+    &HEADER_MAX,
     &HTTP,
     &HOST,
     &WEB_APP,

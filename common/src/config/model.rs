@@ -6,7 +6,13 @@ use crate::{
     id::{ClusterId, ServerId, ServerIndex},
 };
 use regex::Regex;
-use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -102,8 +108,25 @@ pub struct Server {
     pub socket_timeout: Duration,
     /// `request-header-timeout` (10 s): from the first byte of a request to the end of its head.
     pub request_header_timeout: Duration,
+    /// What a client's requests may be.
+    pub request_limits: RequestLimits,
     /// `shutdown-wait-max` (15 s): how long a graceful stop waits for requests in flight.
     pub shutdown_wait_max: Duration,
+}
+
+/// What a client's requests may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// `header-max`, `count` (100): header fields; beyond it 431.
+    pub header_count: usize,
+    /// `header-max`, `bytes` (32K): from the request line to the empty line; beyond it 431.
+    pub header_bytes: usize,
+    /// `uri-max` (16K): bytes of the request target; beyond it 414.
+    pub uri: usize,
+    /// `body-max` (none): bytes of a body; beyond it 413.
+    pub body: Option<NonZeroU64>,
+    /// `keepalive-max` (none): requests that one connection serves.
+    pub keepalive: Option<NonZeroU64>,
 }
 
 /// A public HTTP listener.

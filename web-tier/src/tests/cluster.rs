@@ -8,8 +8,8 @@ use crate::{WebTier, WebTierConfig, bind};
 use common::{
     cluster_port::ClusterKey,
     config::{
-        Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, Rule, Secret, Server,
-        Strategy,
+        Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, RequestLimits, Rule,
+        Secret, Server, Strategy,
     },
     id::{ServerId, ServerIndex},
 };
@@ -141,6 +141,7 @@ pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
         keepalive_timeout: Duration::from_secs(15),
         socket_timeout: Duration::from_secs(65),
         request_header_timeout: Duration::from_secs(10),
+        request_limits: RequestLimits::default(),
         shutdown_wait_max: Duration::from_secs(15),
     }
 }
