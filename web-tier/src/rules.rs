@@ -21,7 +21,7 @@ impl Rules {
     /// Of a host's `dispatch`. Each worker has its own copy: a `Regex` that threads share has a lock.
     pub(crate) fn new(dispatch: &[Rule], upstreams: &mut Upstreams<'_>) -> Self {
         let rules = dispatch.iter().filter_map(|rule| {
-            let Action::LoadBalance(action) = &rule.action;
+            let Action::LoadBalance(action) = &rule.action else { return None };
             let target = Target {
                 upstream: upstreams.place(&action.cluster)?,
                 strategy: action.strategy,

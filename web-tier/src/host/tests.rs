@@ -13,6 +13,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
     let sticky_sessions = true;
     Rule {
         regexp,
+        condition: None,
         action: Action::LoadBalance(LoadBalance { cluster: cluster.into(), strategy, sticky_sessions }),
     }
 }

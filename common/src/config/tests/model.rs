@@ -49,7 +49,7 @@ fn the_examples_are_read_as_meant() {
     let rules: Vec<_> =
         web.hosts[0].dispatch.iter().map(|rule| rule.regexp.as_ref().map(regex::Regex::as_str)).collect();
     assert_eq!(rules, [Some("^/foo(/|$)"), Some(r"\.(png|gif|jpg)$"), None]);
-    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action;
+    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action else { panic!("the last rule balances") };
     assert_eq!(
         (last.cluster.as_str(), last.strategy, last.sticky_sessions),
         ("bar-tier", Strategy::LeastConnection, true)
