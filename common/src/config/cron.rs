@@ -165,8 +165,8 @@ impl Field {
         };
         let Self { name, first, last, .. } = self;
         format!(
-            "expected a {name} from {first} to {last}{words}, a range ({first}-{last}), a step (*/2), a list of those or `*`, \
-             found {}",
+            "expected for the {name} a number from {first} to {last}{words}, a range ({first}-{last}), a step (*/2), a list of \
+             those, or `*`, found {}",
             quoted(item)
         )
     }

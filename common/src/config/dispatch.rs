@@ -42,6 +42,7 @@ pub(super) fn decode(fields: &Fields<'_>, has_web_apps: bool, facts: &mut Facts)
     let mut rules = Vec::new();
     let mut caught_all = false;
     for item in fields.items("dispatch") {
+        facts.rule();
         if caught_all {
             context
                 .report

@@ -146,7 +146,7 @@ pub(super) static HEALTH_CHECK: Keys = Keys {
 
 /// Of `redirect`, `moved-permanently` and `forward`.
 pub(super) static REWRITE: Keys = Keys {
-    what: "a rule with a `target`",
+    what: "a `redirect`, `moved-permanently` or `forward`",
     known: &["regexp", "if", "target", "import"],
     later: &[],
 };
@@ -282,6 +282,9 @@ impl Keys {
         let what = self.what;
         if self.later.contains(&key) {
             return format!("this version does not have `{key}` yet (in {what})");
+        }
+        if std::ptr::eq(self, &RULE) && matches!(key, "if" | "regexp" | "target") {
+            return format!("`{key}` belongs inside of a rule, beneath its kind, not beside it");
         }
         let (here, kinds) = (std::ptr::from_ref(self), &ALL[..CLUSTER_FILE]);
         let elsewhere = kinds.iter().find(|keys| keys.known.contains(&key));

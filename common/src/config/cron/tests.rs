@@ -64,16 +64,16 @@ fn what_is_wrong_is_told_by_field() {
         "expected five fields (minute hour day month weekday), found 4 in `0 9 * *`"
     );
     for (text, field, item) in [
-        ("60 * * * *", "minute from 0 to 59", "60"),
-        ("* 24 * * *", "hour from 0 to 23", "24"),
-        ("* * 0 * *", "day of the month from 1 to 31", "0"),
-        ("* * * 13 *", "month from 1 to 12 or jan to dec", "13"),
-        ("* * * * funday", "day of the week from 0 to 7 or sun to sat", "funday"),
-        ("5-1 * * * *", "minute from", "5-1"),
-        ("*/0 * * * *", "minute from", "*/0"),
-        ("1,,2 * * * *", "minute from", ""),
-        ("+1 * * * *", "minute from", "+1"),
-        ("99999999999 * * * *", "minute from", "99999999999"),
+        ("60 * * * *", "minute a number from 0 to 59", "60"),
+        ("* 24 * * *", "hour a number from 0 to 23", "24"),
+        ("* * 0 * *", "day of the month a number from 1 to 31", "0"),
+        ("* * * 13 *", "month a number from 1 to 12 or jan to dec", "13"),
+        ("* * * * funday", "day of the week a number from 0 to 7 or sun to sat", "funday"),
+        ("5-1 * * * *", "minute a number from", "5-1"),
+        ("*/0 * * * *", "minute a number from", "*/0"),
+        ("1,,2 * * * *", "minute a number from", ""),
+        ("+1 * * * *", "minute a number from", "+1"),
+        ("99999999999 * * * *", "minute a number from", "99999999999"),
     ] {
         let told = told(text);
         assert!(told.contains(field) && told.ends_with(&format!("found `{item}`")), "{told}");

@@ -67,13 +67,16 @@ fn list<T>(context: Context<'_>, node: &Node, read: impl Fn(&Node) -> Option<T>)
 }
 
 fn several(context: Context<'_>, node: &Node) -> Option<Vec<Condition>> {
-    let items = context.items(node);
-    if items.is_empty() {
-        context.error(node.span, "expected a list of conditions, each a mapping");
-        return None;
+    match &node.value {
+        Value::List(items) if !items.is_empty() => {
+            let read: Vec<_> = items.iter().map(|item| decode(context, item)).collect();
+            read.into_iter().collect()
+        }
+        _ => {
+            context.error(node.span, "expected a list of conditions, each a mapping");
+            None
+        }
     }
-    let read: Vec<_> = items.iter().map(|item| decode(context, item)).collect();
-    read.into_iter().collect()
 }
 
 fn named(
