@@ -13,9 +13,12 @@ fn site() -> Site {
     let root = dir.path().join("root");
     fs::create_dir_all(root.join("sub")).unwrap();
     fs::create_dir_all(root.join("empty")).unwrap();
-    for (name, text) in
-        [("a.txt", "hello"), ("sub/index.html", "<p>sub"), ("app.yaml", "env: {SECRET: x}"), (".env", "secret")]
-    {
+    for (name, text) in [
+        ("a.txt", "hello"),
+        ("sub/index.html", "<p>sub"),
+        ("app.yaml", "env: {SECRET: x}"),
+        (".env", "secret"),
+    ] {
         fs::write(root.join(name), text).unwrap();
     }
     fs::write(root.join("big.bin"), vec![7; 3 * PIECE]).unwrap();
@@ -53,7 +56,10 @@ async fn bytes(body: FileBody) -> io::Result<Vec<u8>> {
 async fn a_small_file_comes_whole_and_a_large_one_in_pieces() {
     let site = site();
     let small = site.ask("/a.txt", &[]).await.unwrap();
-    assert_eq!((small.status, &small.headers[header::CONTENT_LENGTH]), (StatusCode::OK, &HeaderValue::from(5)));
+    assert_eq!(
+        (small.status, &small.headers[header::CONTENT_LENGTH]),
+        (StatusCode::OK, &HeaderValue::from(5))
+    );
     assert!(matches!(&small.body, FileBody::Whole(bytes) if bytes == "hello"));
     let large = site.ask("/big.bin", &[]).await.unwrap();
     assert!(matches!(&large.body, FileBody::Stream(stream) if stream.left() == 3 * PIECE as u64));
@@ -77,7 +83,10 @@ async fn a_known_etag_is_not_modified_and_a_range_is_a_part() {
     let known = site.ask("/a.txt", &[(header::IF_NONE_MATCH, etag.to_str().unwrap())]).await.unwrap();
     assert_eq!((known.status, known.headers.get(header::CONTENT_TYPE)), (StatusCode::NOT_MODIFIED, None));
     let part = site.ask("/a.txt", &[(header::RANGE, "bytes=1-3")]).await.unwrap();
-    assert_eq!((part.status, bytes(part.body).await.unwrap()), (StatusCode::PARTIAL_CONTENT, b"ell".to_vec()));
+    assert_eq!(
+        (part.status, bytes(part.body).await.unwrap()),
+        (StatusCode::PARTIAL_CONTENT, b"ell".to_vec())
+    );
     let beyond = site.ask("/a.txt", &[(header::RANGE, "bytes=9-")]).await.unwrap();
     assert_eq!(
         (beyond.status, beyond.headers[header::CONTENT_RANGE].to_str().unwrap()),

@@ -83,9 +83,8 @@ impl Cron {
     /// Whether one of the months has one of the days.
     fn comes(&self) -> bool {
         let mut lengths = (1_u8..).zip(MONTH_DAYS);
-        lengths.any(|(month, length)| {
-            has(self.months, month.into()) && self.days & ((2_u64 << length) - 1) != 0
-        })
+        lengths
+            .any(|(month, length)| has(self.months, month.into()) && self.days & ((2_u64 << length) - 1) != 0)
     }
 
     /// Whether the minute of `now` is one of them.

@@ -165,7 +165,9 @@ fn header(fields: &Fields<'_>, kind: HeaderEditKind) -> Option<Action> {
         context.checked(node, |text| {
             names::header_value(text)?;
             if kind == HeaderEditKind::AddToAnswer && text.is_empty() {
-                return Err("expected a value, found nothing: an empty `set-header` takes a header away".to_owned());
+                return Err(
+                    "expected a value, found nothing: an empty `set-header` takes a header away".to_owned()
+                );
             }
             if is_host { http_proxy::authority(text).map(drop) } else { Ok(()) }
         })

@@ -155,11 +155,8 @@ pub(super) static REWRITE: Keys = Keys {
 pub(super) static PLAIN: Keys =
     Keys { what: "`dispatch`, `forbidden` or `not-found`", known: &["regexp", "if", "import"], later: &[] };
 
-pub(super) static SEND_ERROR: Keys = Keys {
-    what: "`send-error`",
-    known: &["regexp", "if", "code", "message", "import"],
-    later: &[],
-};
+pub(super) static SEND_ERROR: Keys =
+    Keys { what: "`send-error`", known: &["regexp", "if", "code", "message", "import"], later: &[] };
 
 pub(super) static HEADER_EDIT: Keys = Keys {
     what: "a rule that changes a header",

@@ -117,7 +117,10 @@ pub(super) fn header_value(text: &str) -> Result<(), String> {
         return Err(format!("a header's value has at most 4096 bytes, this one has {}", text.len()));
     }
     if text.chars().any(|it| it.is_control() && it != '\t') {
-        return Err(format!("a header's value has no control characters or line breaks, found {}", quoted(text)));
+        return Err(format!(
+            "a header's value has no control characters or line breaks, found {}",
+            quoted(text)
+        ));
     }
     if text.trim() != text {
         return Err(format!("a header's value has no white space at its ends, found {}", quoted(text)));
@@ -139,7 +142,10 @@ pub(super) fn method(text: &str) -> Result<(), String> {
 
 /// A path with or without a query, as it stands in a request line.
 pub(super) fn request_target(text: &str) -> Result<(), String> {
-    if text.starts_with('/') && text.len() <= 4096 && text.bytes().all(|it| it.is_ascii_graphic() && it != b'#') {
+    if text.starts_with('/')
+        && text.len() <= 4096
+        && text.bytes().all(|it| it.is_ascii_graphic() && it != b'#')
+    {
         return Ok(());
     }
     Err(format!("expected a path that begins with a slash, percent-encoded, found {}", quoted(text)))
@@ -147,7 +153,8 @@ pub(super) fn request_target(text: &str) -> Result<(), String> {
 
 /// A decoded path of a host, as conditions name files.
 pub(super) fn file_path(text: &str) -> Result<(), String> {
-    let parts = text.strip_prefix('/').map(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    let parts =
+        text.strip_prefix('/').map(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
     if parts == Some(true) && !text.contains(['\0', '\\']) {
         return Ok(());
     }

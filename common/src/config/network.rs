@@ -30,7 +30,8 @@ impl Network {
     /// Anything else, and addresses that have bits set behind the prefix: one of the two is a slip.
     pub fn parse(text: &str) -> Result<Self, NetworkError> {
         let form = || NetworkError::Form(text.to_owned());
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| form())?;
         let address = if bits.is_none() { address.to_canonical() } else { address };
         let most = width(address);
@@ -94,7 +95,9 @@ mod tests {
         assert!(!contains("10.0.0.0/8", "11.0.0.0"));
         assert!(contains("10.1.2.3", "10.1.2.3") && !contains("10.1.2.3", "10.1.2.2"));
         assert!(contains("0.0.0.0/0", "255.1.2.3") && !contains("0.0.0.0/0", "2001:db8::1"));
-        assert!(contains("2001:db8::/33", "2001:db8:7fff::1") && !contains("2001:db8::/33", "2001:db8:8000::1"));
+        assert!(
+            contains("2001:db8::/33", "2001:db8:7fff::1") && !contains("2001:db8::/33", "2001:db8:8000::1")
+        );
         assert!(contains("::/0", "::1") && !contains("::/0", "127.0.0.1"));
         assert!(contains("192.168.0.0/24", "::ffff:192.168.0.9"));
         assert!(contains("::ffff:192.168.0.9", "192.168.0.9"));
@@ -109,7 +112,10 @@ mod tests {
                 format!("expected an IP address or a network such as 10.0.0.0/8, found `{text}`")
             );
         }
-        assert_eq!(told("10.0.0.0/33"), "the network `10.0.0.0/33` has a prefix of 33 bits: expected at most 32");
+        assert_eq!(
+            told("10.0.0.0/33"),
+            "the network `10.0.0.0/33` has a prefix of 33 bits: expected at most 32"
+        );
         assert_eq!(
             told("10.1.0.0/8"),
             "the network `10.1.0.0/8` has bits set beyond its prefix: write `10.0.0.0/8`"

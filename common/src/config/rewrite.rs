@@ -84,7 +84,9 @@ fn origin(text: &str) -> Result<(Option<Origin>, &str), String> {
         "https" => "https",
         // `://` further on is a part of a path.
         other if other.contains(['/', '$']) => return Ok((None, text)),
-        other => return Err(format!("expected http:// or https://, found {}", quoted(&format!("{other}://")))),
+        other => {
+            return Err(format!("expected http:// or https://, found {}", quoted(&format!("{other}://"))));
+        }
     };
     let (requested, rest) = match rest.strip_prefix("$host") {
         Some(rest) => (true, rest),

@@ -19,7 +19,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
 }
 
 /// Asks where requests go, by the cluster's id.
-fn routes(hosts: Vec<common::config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String>> {
+fn routes(hosts: Vec<config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String>> {
     let mut config = config(&[]);
     config.clusters.extend(["one", "two"].map(|id| cluster(id, Vec::new(), Vec::new())));
     config.clusters[1].hosts = hosts;

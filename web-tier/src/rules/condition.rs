@@ -32,7 +32,9 @@ pub(super) fn holds(condition: &Condition, subject: &Subject<'_>) -> bool {
         }
         Condition::ServerName(ServerName::Matching(regexp)) => regexp.is_match(&host::name(view.host)),
         Condition::LocalPort(ports) => ports.contains(&view.local_port),
-        Condition::FileExists(FileExists::Requested(expected)) => *expected == file_exists(subject.path, subject),
+        Condition::FileExists(FileExists::Requested(expected)) => {
+            *expected == file_exists(subject.path, subject)
+        }
         Condition::FileExists(FileExists::At(path)) => file_exists(path, subject),
         Condition::Cron(cron) => cron.holds(view.now),
         Condition::And(all) => all.iter().all(|it| holds(it, subject)),

@@ -52,7 +52,9 @@ impl Sites {
 
     /// The web-app with the longest path that `path` is, or lies below.
     pub(super) fn find(&self, path: &str) -> Option<Found<'_>> {
-        let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         match self.0.iter().find(|place| below(&place.prefix))?.at.as_ref()? {
             Place::Files(site) => Some(Found::Files(site)),
             Place::App(target) => Some(Found::App(target)),
@@ -131,7 +133,9 @@ impl Site {
             answer.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Ok(answer);
         }
-        let Some(below) = request.path.strip_prefix(&*self.prefix) else { return Ok(empty(StatusCode::NOT_FOUND)) };
+        let Some(below) = request.path.strip_prefix(&*self.prefix) else {
+            return Ok(empty(StatusCode::NOT_FOUND));
+        };
         let asked = Asked {
             head: request.method == "HEAD",
             below,

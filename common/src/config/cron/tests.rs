@@ -59,10 +59,7 @@ fn of_two_days_one_is_enough() {
 #[test]
 fn what_is_wrong_is_told_by_field() {
     let told = |text: &str| Cron::parse(text).unwrap_err();
-    assert_eq!(
-        told("0 9 * *"),
-        "expected five fields (minute hour day month weekday), found 4 in `0 9 * *`"
-    );
+    assert_eq!(told("0 9 * *"), "expected five fields (minute hour day month weekday), found 4 in `0 9 * *`");
     for (text, field, item) in [
         ("60 * * * *", "minute a number from 0 to 59", "60"),
         ("* 24 * * *", "hour a number from 0 to 23", "24"),
@@ -78,10 +75,7 @@ fn what_is_wrong_is_told_by_field() {
         let told = told(text);
         assert!(told.contains(field) && told.ends_with(&format!("found `{item}`")), "{told}");
     }
-    assert_eq!(
-        told("0 0 31 2,4 *"),
-        "no month of `0 0 31 2,4 *` has such a day: it would never come"
-    );
+    assert_eq!(told("0 0 31 2,4 *"), "no month of `0 0 31 2,4 *` has such a day: it would never come");
     assert!(Cron::parse("0 0 29 2 *").is_ok() && Cron::parse("0 0 31 2 1").is_ok());
 }
 

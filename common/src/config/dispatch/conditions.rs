@@ -79,11 +79,7 @@ fn several(context: Context<'_>, node: &Node) -> Option<Vec<Condition>> {
     }
 }
 
-fn named(
-    context: Context<'_>,
-    node: &Node,
-    check: impl Fn(&str) -> Result<(), String>,
-) -> Option<Named> {
+fn named(context: Context<'_>, node: &Node, check: impl Fn(&str) -> Result<(), String>) -> Option<Named> {
     if !matches!(node.value, Value::Map(_)) {
         let name = context.checked(node, |text| check(text).and_then(|()| some(text)))?;
         return Some(Named { name, regexp: None });
@@ -105,7 +101,8 @@ fn some(text: &str) -> Result<(), String> {
 }
 
 fn network(context: Context<'_>, node: &Node) -> Option<Network> {
-    let text = context.checked(node, |text| Network::parse(text).map(drop).map_err(|cause| cause.to_string()))?;
+    let text =
+        context.checked(node, |text| Network::parse(text).map(drop).map_err(|cause| cause.to_string()))?;
     Network::parse(&text).ok()
 }
 
@@ -126,13 +123,16 @@ fn server_name(context: Context<'_>, node: &Node) -> Option<ServerName> {
         }
         return regexp.map(ServerName::Matching);
     }
-    let names = list(context, node, |item| context.checked(item, |text| names::host(text).and_then(|()| some(text))))?;
+    let names = list(context, node, |item| {
+        context.checked(item, |text| names::host(text).and_then(|()| some(text)))
+    })?;
     let bare = |name: String| name.trim_matches(['[', ']']).to_ascii_lowercase();
     Some(ServerName::OneOf(names.into_iter().map(bare).collect()))
 }
 
 fn file_exists(context: Context<'_>, node: &Node) -> Option<FileExists> {
     let flag = |text: &str| text.parse::<bool>().ok();
-    let text = context.checked(node, |text| if flag(text).is_some() { Ok(()) } else { names::file_path(text) })?;
+    let text =
+        context.checked(node, |text| if flag(text).is_some() { Ok(()) } else { names::file_path(text) })?;
     Some(flag(&text).map_or(FileExists::At(text), FileExists::Requested))
 }

@@ -53,7 +53,8 @@ fn backends(fields: &Fields<'_>) -> Vec<Backend> {
     if items.is_empty() {
         context.error(list.span, format!("`http-proxy` has no backends: {hint}"));
     } else if let Some(beyond) = items.get(BACKENDS_MAX) {
-        let message = format!("`http-proxy` has at most {BACKENDS_MAX} backends, this one has {}", items.len());
+        let message =
+            format!("`http-proxy` has at most {BACKENDS_MAX} backends, this one has {}", items.len());
         context.error(beyond.span, message);
     }
     let mut seen = HashSet::new();
@@ -63,7 +64,8 @@ fn backends(fields: &Fields<'_>) -> Vec<Backend> {
         if seen.insert(backend.authority()) {
             backends.push(backend);
         } else {
-            context.error(item.span, format!("the backend {} stands twice in this rule", backend.authority()));
+            context
+                .error(item.span, format!("the backend {} stands twice in this rule", backend.authority()));
         }
     }
     backends
@@ -150,7 +152,8 @@ fn sticky(fields: &Fields<'_>) -> ForeignSticky {
         (Some(name), None) => name.map_or(ForeignSticky::None, ForeignSticky::SessionCookie),
         (None, Some(name)) => name.map_or(ForeignSticky::None, ForeignSticky::InsertCookie),
         (Some(_), Some(_)) => {
-            let message = "`session-cookie` and `insert-cookie` are two ways to the same end: give one of them";
+            let message =
+                "`session-cookie` and `insert-cookie` are two ways to the same end: give one of them";
             fields.context.error(fields.span("insert-cookie"), message);
             ForeignSticky::None
         }

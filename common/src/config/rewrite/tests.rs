@@ -42,7 +42,10 @@ fn a_url_has_an_origin_that_no_group_reaches() {
         origin("https://www.example.com/$1"),
         Origin { scheme: "https", host: Some("www.example.com".to_owned()), port: None }
     );
-    assert_eq!(origin("http://[::1]:8080"), Origin { scheme: "http", host: Some("[::1]".to_owned()), port: Some(8080) });
+    assert_eq!(
+        origin("http://[::1]:8080"),
+        Origin { scheme: "http", host: Some("[::1]".to_owned()), port: Some(8080) }
+    );
     assert_eq!(origin("https://$host:8443$0"), Origin { scheme: "https", host: None, port: Some(8443) });
     // The group is part of the path, which gets its slash when it is filled in.
     let target = parse("https://www.example.com$1");
@@ -60,7 +63,10 @@ fn what_is_wrong_is_told() {
         ("/$hostname", "expected $0 to $2, $host, or $$ for the character itself, found `$hostname`"),
         ("//evil.com/", "`//evil.com/` is a URL without its scheme: write http:// or https://"),
         ("/a$", "expected $0 to $2, $host, or $$ for the character itself, found `$`"),
-        ("new", "expected a path that begins with a slash, or a URL that begins with http:// or https://, found `new`"),
+        (
+            "new",
+            "expected a path that begins with a slash, or a URL that begins with http:// or https://, found `new`",
+        ),
         ("ftp://x/", "expected http:// or https://, found `ftp://`"),
         ("https://$1/", "expected a host name or $host behind https://, found ``"),
         ("https:///x", "expected a host name or $host behind https://, found ``"),

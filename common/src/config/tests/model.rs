@@ -49,7 +49,9 @@ fn the_examples_are_read_as_meant() {
     let rules: Vec<_> =
         web.hosts[0].dispatch.iter().map(|rule| rule.regexp.as_ref().map(regex::Regex::as_str)).collect();
     assert_eq!(rules, [Some("^/foo(/|$)"), Some(r"\.(png|gif|jpg)$"), None]);
-    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action else { panic!("the last rule balances") };
+    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action else {
+        panic!("the last rule balances")
+    };
     assert_eq!(
         (last.cluster.as_str(), last.strategy, last.sticky_sessions),
         ("bar-tier", Strategy::LeastConnection, true)
@@ -211,8 +213,12 @@ fn every_rule_is_read() {
     let config = load(&Path::new(CONF).join("rules.yaml"), &options()).unwrap().config;
     let hosts = &config.clusters[0].hosts;
     let action = |host: usize, rule: usize| &hosts[host].dispatch[rule].action;
-    assert!(matches!(action(0, 1), Action::Forward(target) if target.path == [Piece::Text("/closed.html".to_owned())]));
-    let Some(Condition::And(all)) = &hosts[0].dispatch[1].condition else { panic!("several keys are all meant") };
+    assert!(
+        matches!(action(0, 1), Action::Forward(target) if target.path == [Piece::Text("/closed.html".to_owned())])
+    );
+    let Some(Condition::And(all)) = &hosts[0].dispatch[1].condition else {
+        panic!("several keys are all meant")
+    };
     assert!(matches!(&all[0], Condition::FileExists(FileExists::At(path)) if path == "/closed.html"));
     let Condition::Not(not) = &all[1] else { panic!("not") };
     assert!(matches!(&**not, Condition::Or(either) if either.len() == 2));
@@ -277,7 +283,10 @@ fn a_rule_that_takes_all_ends_the_list_and_one_that_changes_a_header_does_not() 
     assert_eq!(warnings("{forbidden: {}}, {not-found: {regexp: a}}"), [unreached]);
     assert_eq!(warnings("{forbidden: {if: {secure: false}}}, {not-found: {}}"), [""; 0]);
     assert_eq!(warnings("{set-header: {name: a, value: b}}, {not-found: {}}"), [""; 0]);
-    assert_eq!(warnings("{dispatch: {}}"), ["this host has no web-apps: what `dispatch` takes is answered 404"]);
+    assert_eq!(
+        warnings("{dispatch: {}}"),
+        ["this host has no web-apps: what `dispatch` takes is answered 404"]
+    );
 }
 
 #[test]
