@@ -134,9 +134,9 @@ fn pieces(text: &str, groups: usize, allowed: &str) -> Result<Vec<Piece>, String
     while let Some(at) = rest.find('$') {
         literal.push_str(&rest[..at]);
         let after = &rest[at + 1..];
-        let (piece, taken) = if after.starts_with('$') {
+        let (piece, taken) = if let Some(after) = after.strip_prefix('$') {
             literal.push('$');
-            rest = &after[1..];
+            rest = after;
             continue;
         } else if is_word(after, "host") {
             (Piece::Host, 4)

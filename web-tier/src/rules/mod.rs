@@ -2,7 +2,11 @@
 //! waits or does anything: the answer is a [`Decision`], and what rules on the way to it change of the headers.
 //!
 //! A host whose first rule takes every request, as most have, decides without an allocation or an expression.
-#![allow(dead_code, reason = "the proxy asks `Hosts::route` alone until it hands on a whole `RequestView`")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the proxy asks `Hosts::route` alone until it hands on a whole `RequestView`"
+)]
 
 mod condition;
 mod decision;
