@@ -29,6 +29,8 @@ pub(super) struct Context<'a> {
     place: Place<'a>,
     /// A `…-default` mapping read by itself: nothing is required.
     pub(super) in_default: bool,
+    /// `--port-offset`.
+    pub(super) port_offset: u16,
 }
 
 impl<'a> Context<'a> {
@@ -38,7 +40,7 @@ impl<'a> Context<'a> {
         environment: &'a HashMap<String, String>,
         place: Place<'a>,
     ) -> Self {
-        Self { report, sources, environment, place, in_default: false }
+        Self { report, sources, environment, place, in_default: false, port_offset: 0 }
     }
 
     /// The same inside a server.
@@ -218,6 +220,19 @@ impl<'a> Context<'a> {
                 self.refuse(node, &text, &format!("bad regular expression {}: {last}", quoted(&text)));
                 None
             }
+        }
+    }
+
+    /// The items of a list, or the one value that stands in its place.
+    pub(super) fn one_or_more(self, node: &'a Node) -> &'a [Node] {
+        match &node.value {
+            Value::List(items) => {
+                if items.is_empty() {
+                    self.error(node.span, "expected at least one value, found an empty list");
+                }
+                items
+            }
+            _ => std::slice::from_ref(node),
         }
     }
 

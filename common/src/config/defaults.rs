@@ -1,6 +1,9 @@
 //! The value of every key that a file leaves out, in one place.
 
-use super::model::{CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode, SessionConfig};
+use super::{
+    model::{CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode, SessionConfig},
+    rule::{ForeignSticky, HealthCheck, HttpProxy, Strategy},
+};
 use std::{num::NonZeroUsize, time::Duration};
 
 /// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
@@ -95,6 +98,36 @@ impl Default for CookieConfig {
             http_only: true,
             same_site: SameSite::Lax,
             max_age: None,
+        }
+    }
+}
+
+/// No backends yet, and everything else as Resin's `HttpProxy` has it.
+impl Default for HttpProxy {
+    fn default() -> Self {
+        Self {
+            backends: Vec::new(),
+            health_check: None,
+            sticky: ForeignSticky::None,
+            strategy: Strategy::Adaptive,
+            connect_timeout: Duration::from_secs(5),
+            socket_timeout: Duration::from_secs(30),
+            idle_time: Duration::from_secs(10),
+            recover_time: Duration::from_secs(15),
+            connection_max: DEFAULTS.connection_max,
+            queue_timeout: DEFAULTS.queue_timeout,
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
-use super::{problem::Location, session_overrides::SessionOverrides};
+use super::{problem::Location, rule::Rule, session_overrides::SessionOverrides};
 use crate::{
     cidr::Cidr,
     id::{ClusterId, ServerId, ServerIndex},
@@ -313,44 +313,6 @@ pub enum SameSite {
     Strict,
     /// `None`.
     None,
-}
-
-/// A rewrite rule of `dispatch`.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// `regexp`: searched in the decoded, normalised path; `None` matches all.
-    pub regexp: Option<Regex>,
-    /// What a matching request does.
-    pub action: Action,
-}
-
-/// What a rule does.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// `load-balance`: to a server of a cluster.
-    LoadBalance(LoadBalance),
-}
-
-/// `load-balance`.
-#[derive(Debug, Clone)]
-pub struct LoadBalance {
-    /// `cluster`.
-    pub cluster: ClusterId,
-    /// `strategy`.
-    pub strategy: Strategy,
-    /// `sticky-sessions` (true): by the prefix of the cluster's session cookie.
-    pub sticky_sessions: bool,
-}
-
-/// `strategy`: how a server is chosen for a request without a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// By load (the default).
-    Adaptive,
-    /// The fewest requests in flight.
-    LeastConnection,
-    /// In turn.
-    RoundRobin,
 }
 
 impl Config {

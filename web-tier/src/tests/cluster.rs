@@ -95,7 +95,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     web.http = vec![HttpListener::plain("127.0.0.1", 0)];
     let balance =
         LoadBalance { cluster: "app-tier".into(), strategy: Strategy::RoundRobin, sticky_sessions: true };
-    let rule = Rule { regexp: None, action: Action::LoadBalance(balance) };
+    let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
         file: "cluster.yaml".into(),
