@@ -9,6 +9,7 @@ use crate::{
     session::{Sessions, Visit},
     static_files::StaticFiles,
 };
+use common::hub_age::HUB_AGE;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::BodyExt;
@@ -50,6 +51,9 @@ impl ProcessApp {
         // Answered by this server; the process gets a plain body.
         headers.remove(header::EXPECT);
         let guard = Visit::begin(&self.sessions, headers, is_secure(headers));
+        headers.remove(HUB_AGE);
+        guard.visit().assure().await.map_err(RequestError::CutOff)?;
+        let headers = request.headers_mut();
         headers.insert(SESSION_ID, name(guard.session_id()));
         headers.insert(REQUEST, name(&guard.handle()));
         let mut response = backend.send(request).await?;

@@ -93,7 +93,8 @@ fn route<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<&'a T
 
 fn prepare(client: &Client, number: u64, found: Found, request: &mut Request<RequestBody>) {
     let request_id = client.worker.request_ids.id(number);
-    let via = Via { address: &client.forwarded_for, scheme: "http", request_id };
+    let hub_age = client.worker.hub_age();
+    let via = Via { address: &client.forwarded_for, scheme: "http", request_id, hub_age };
     let has_body = !request.body().is_empty();
     prepare_request(request, found, via, has_body);
 }

@@ -12,11 +12,17 @@ use crate::{
     saved::Shelf,
     upstream::{Upstream, Upstreams},
 };
-use common::{cluster_port::ClusterKey, config::Config, id::ServerId};
+use common::{
+    cluster_port::ClusterKey,
+    config::Config,
+    hub_age::{self, LastHeard},
+    id::ServerId,
+};
+use http::HeaderValue;
 use hyper::server::conn::http1;
 use proto::hub::v1::Member;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     net::TcpListener,
     rc::Rc,
@@ -51,6 +57,7 @@ pub(crate) struct Setup {
     pub(crate) key: ClusterKey,
     pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
+    pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
@@ -68,6 +75,9 @@ pub(crate) struct Worker {
     pub(crate) request_ids: RequestIds,
     pub(crate) shelf: Shelf,
     now: Cell<Instant>,
+    heard: LastHeard,
+    /// Written at each tick, not for each request.
+    hub_age: RefCell<Option<HeaderValue>>,
 }
 
 impl Worker {
@@ -88,12 +98,24 @@ impl Worker {
             request_ids: RequestIds::new(),
             shelf: Shelf::default(),
             now: Cell::new(Instant::now()),
+            heard: setup.heard.clone(),
+            hub_age: RefCell::default(),
         }
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    /// `copal-hub-age` as of the last tick; `None`: the hub was never heard.
+    pub(crate) fn hub_age(&self) -> Option<HeaderValue> {
+        self.hub_age.borrow().clone()
+    }
+
+    fn write_hub_age(&self, now: Instant) {
+        let age = self.heard.age(now).map(hub_age::format);
+        *self.hub_age.borrow_mut() = age.and_then(|age| HeaderValue::from_bytes(age.as_bytes()).ok());
     }
 
     /// Reads the clock.
@@ -154,7 +176,8 @@ async fn tick(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        worker.read_clock();
+        let now = worker.read_clock();
+        worker.write_hub_age(now);
         for upstream in &worker.upstreams {
             upstream.settle();
         }

@@ -4,6 +4,7 @@ use super::{
     SessionError,
     entry::{Entry, State},
     hub::SessionHub,
+    link::Witness,
     replica::Resolution,
     store::{Sessions, count},
 };
@@ -22,7 +23,11 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::HubLost`], [`SessionError::Stale`] when the session ended meanwhile.
-    pub(super) async fn open(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), SessionError> {
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        witness: Witness,
+    ) -> Result<(), SessionError> {
         let Some(hub) = &self.hub else {
             self.open_local(entry);
             return Ok(());
@@ -37,26 +42,28 @@ impl Sessions {
             }
             state.replica.is_dirty().then(|| state.replica.sequence())
         };
-        if !self.link.may_wait() {
-            return self.open_unverified(entry, "it did not answer a moment ago");
+        if !self.link.may_wait(witness) {
+            return self.open_unverified(entry, witness, "it did not answer a moment ago");
         }
         // What has unsaved changes is verified by saving them.
         if let Some(sequence) = dirty {
-            match self.save_within(entry, sequence, u64::MAX, true).await {
-                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, &why),
+            match self.save_within(entry, sequence, u64::MAX, witness, true).await {
+                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, witness, &why),
                 Err(other) => return Err(other),
                 Ok(()) => {}
             }
         }
-        self.open_from(hub.as_ref(), entry).await
+        self.open_from(hub.as_ref(), entry, witness).await
     }
 
     async fn open_from(
         self: &Arc<Self>,
         hub: &dyn SessionHub,
         entry: &Arc<Entry>,
+        witness: Witness,
     ) -> Result<(), SessionError> {
         let limit = self.config.session.save_timeout;
+        let outlived = self.link.is_outlived(witness);
         match tokio::time::timeout(limit, self.load(hub, entry)).await {
             Ok(Ok(())) => {
                 self.weigh(entry);
@@ -64,14 +71,14 @@ impl Sessions {
                 Ok(())
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
-            Ok(Err(cause @ HubError::Overloaded(_))) => self.open_unverified(entry, &cause.to_string()),
+            Ok(Err(cause @ HubError::Overloaded(_))) => self.open_unverified(entry, witness, &cause.to_string()),
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
-                self.link.unanswered();
-                self.open_unverified(entry, &cause.to_string())
+                self.link.unanswered(outlived);
+                self.open_unverified(entry, witness, &cause.to_string())
             }
             Err(_) => {
-                self.link.unanswered();
-                self.open_unverified(entry, &format!("no answer within {limit:?}"))
+                self.link.unanswered(outlived);
+                self.open_unverified(entry, witness, &format!("no answer within {limit:?}"))
             }
         }
     }
@@ -88,15 +95,17 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated. An
-    /// answer on such a copy would later overwrite what another server has answered since.
-    fn open_unverified(&self, entry: &Entry, why: &str) -> Result<(), SessionError> {
+    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated, or a
+    /// web-tier hears the hub and it may have said so. An answer on such a copy would later overwrite what another server has
+    /// answered since.
+    fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<(), SessionError> {
         let timeout = self.config.session.session_timeout;
+        let outlived = self.link.is_outlived(witness);
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
         let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
-        if state.known && !state.stale && serve && !expired {
+        if state.known && !state.stale && !outlived && serve && !expired {
             Ok(())
         } else {
             Err(SessionError::HubLost(why.to_owned()))

@@ -5,6 +5,7 @@ use super::{
     SessionError,
     entry::{Entry, Heard},
     hub::SessionHub,
+    link::Witness,
     replica::Save,
     store::{Sessions, count},
 };
@@ -30,9 +31,10 @@ impl Sessions {
         entry: &Arc<Entry>,
         sequence: u64,
         generation: u64,
+        witness: Witness,
     ) -> Result<(), SessionError> {
-        let waits = self.link.may_wait();
-        self.save_within(entry, sequence, generation, waits).await
+        let waits = self.link.may_wait(witness);
+        self.save_within(entry, sequence, generation, witness, waits).await
     }
 
     /// [`Sessions::save`]; with `waits` false it only starts a saver and takes what is settled already.
@@ -41,9 +43,11 @@ impl Sessions {
         entry: &Arc<Entry>,
         sequence: u64,
         generation: u64,
+        witness: Witness,
         waits: bool,
     ) -> Result<(), SessionError> {
         let limit = self.config.session.save_timeout;
+        let outlived = self.link.is_outlived(witness);
         if waits && entry.state().saving {
             entry.wanted.notify_one();
         }
@@ -64,7 +68,7 @@ impl Sessions {
             }
         };
         tokio::time::timeout(limit, saved).await.unwrap_or_else(|_| {
-            self.link.unanswered();
+            self.link.unanswered(outlived);
             Err(SessionError::HubLost(format!("no answer within {limit:?}")))
         })
     }
@@ -180,7 +184,7 @@ impl Sessions {
             }
             Err(cause) => {
                 match &cause {
-                    HubError::Unavailable { .. } => self.link.unanswered(),
+                    HubError::Unavailable { .. } => self.link.unanswered(false),
                     HubError::Overloaded(_) => {}
                     HubError::Refused(why) => {
                         tracing::error!(app = self.app(), %why, "the hub refuses a session's changes");

@@ -19,6 +19,8 @@ pub(crate) struct Via<'a> {
     pub(crate) scheme: &'static str,
     /// `X-Request-Id`.
     pub(crate) request_id: http::HeaderValue,
+    /// `Copal-Hub-Age`.
+    pub(crate) hub_age: Option<http::HeaderValue>,
 }
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

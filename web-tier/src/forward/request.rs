@@ -1,11 +1,13 @@
 //! A request's headers, on their way to a server.
 
 use super::{Found, Via, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
+use common::hub_age;
 use http::{
-    HeaderValue, Request, Version,
+    HeaderName, HeaderValue, Request, Version,
     header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, VIA},
 };
 
+const HUB_AGE: HeaderName = HeaderName::from_static(hub_age::HUB_AGE);
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
 const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 copal");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -31,6 +33,9 @@ pub(crate) fn prepare_request<B>(request: &mut Request<B>, found: Found, via: Vi
     headers.insert(X_FORWARDED_FOR, via.address.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(via.scheme));
     headers.insert(X_REQUEST_ID, via.request_id);
+    if let Some(age) = via.hub_age {
+        headers.insert(HUB_AGE, age);
+    }
 }
 
 fn asks_for_trailers(line: &HeaderValue) -> bool {

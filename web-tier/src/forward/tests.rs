@@ -12,7 +12,9 @@ fn sent_on(lines: &[(&'static str, &'static str)], version: Version, has_body: b
     let address = HeaderValue::from_static("192.0.2.7");
     let request_id = HeaderValue::from_static("id");
     let found = Found::new(request.headers(), From::Client);
-    prepare_request(&mut request, found, Via { address: &address, scheme: "http", request_id }, has_body);
+    let hub_age = None;
+    let via = Via { address: &address, scheme: "http", request_id, hub_age };
+    prepare_request(&mut request, found, via, has_body);
     assert_eq!(request.version(), Version::HTTP_11);
     request.headers().clone()
 }
@@ -86,6 +88,7 @@ fn what_a_client_says_of_itself_is_dropped() {
         ("x-session-id", "stolen"),
         ("x-request-id", "mine"),
         ("copal-not-processed", "1"),
+        ("copal-hub-age", "0"),
     ]);
     assert_eq!(headers.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["192.0.2.7"]);
     assert_eq!(headers["x-forwarded-proto"], "http");
@@ -98,6 +101,7 @@ fn what_a_client_says_of_itself_is_dropped() {
         "x-real-ip",
         "x-session-id",
         "copal-not-processed",
+        "copal-hub-age",
     ] {
         assert!(!headers.contains_key(name), "{name}");
     }

@@ -46,7 +46,7 @@ async fn an_unknown_id_is_reused_or_not() {
         (true, "bXXX", false),
     ] {
         let (hub, a, _) = pair(&config(|it| it.reuse_session_id = reuse));
-        let mut user = User { cookie: Some(cookie.to_owned()) };
+        let mut user = User { cookie: Some(cookie.to_owned()), ..User::default() };
         assert_eq!(a.count(&mut user).await.unwrap(), 1);
         assert_eq!(user.cookie.as_deref() == Some(cookie), kept, "{cookie} {reuse}");
         assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(1));

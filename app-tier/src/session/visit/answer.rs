@@ -38,7 +38,7 @@ impl Visit {
         let generation = state.generation.unwrap_or(u64::MAX);
         if state.changed.is_none() {
             // Read only: while this request ran, the process may have been stopped and the session moved on.
-            sessions.open(entry).await?;
+            sessions.open(entry, self.witness).await?;
             if generation != u64::MAX && entry.state().replica.generation() != generation {
                 return Err(SessionError::Stale);
             }
@@ -51,11 +51,13 @@ impl Visit {
             }
         }
         let Some(changed) = state.changed else { return Ok(()) };
-        // A change on a copy that has moved away meanwhile waits for the hub's word in every mode.
-        if sessions.config.session.save_mode == SaveMode::BeforeResponse || entry.state().stale {
-            match sessions.save(entry, changed, generation).await {
+        // A change on a copy that has moved away meanwhile, or may have, waits for the hub's word in every mode.
+        let doubtful = entry.state().stale || sessions.link.is_outlived(self.witness);
+        if sessions.config.session.save_mode == SaveMode::BeforeResponse || doubtful {
+            match sessions.save(entry, changed, generation, self.witness).await {
                 Err(SessionError::HubLost(why))
-                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve =>
+                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve
+                        && !sessions.link.is_outlived(self.witness) =>
                 {
                     answered_unsaved(entry, changed, generation, why)?;
                     count(&sessions.counters.unsaved_answers);
