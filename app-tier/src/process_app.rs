@@ -5,11 +5,11 @@ use crate::{
     body::{Request, Response},
     error::RequestError,
     process::Processes,
-    proxy::{REQUEST, SESSION_ID, end_to_end},
-    session::{Sessions, Visit},
+    proxy::{HUB_AGE, REQUEST, SESSION_ID, end_to_end},
+    session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
 };
-use common::hub_age::HUB_AGE;
+use common::hub_age;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::BodyExt;
@@ -47,19 +47,21 @@ impl ProcessApp {
     async fn forward(&self, mut request: Request) -> Result<Response, RequestError> {
         let backend = self.processes.pick()?;
         let headers = request.headers_mut();
+        let guard = Visit::begin(&self.sessions, headers, is_secure(headers));
         end_to_end(headers);
         // Answered by this server; the process gets a plain body.
         headers.remove(header::EXPECT);
-        let guard = Visit::begin(&self.sessions, headers, is_secure(headers));
-        headers.remove(HUB_AGE);
-        guard.visit().assure().await.map_err(RequestError::CutOff)?;
-        let headers = request.headers_mut();
         headers.insert(SESSION_ID, name(guard.session_id()));
         headers.insert(REQUEST, name(&guard.handle()));
+        guard.visit().assure().await.map_err(RequestError::CutOff)?;
         let mut response = backend.send(request).await?;
         end_to_end(response.headers_mut());
-        if let Some(cookie) = guard.visit().finish().await? {
+        let Finished { cookie, alone } = guard.visit().finish().await?;
+        if let Some(cookie) = cookie {
             response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        if let Some(age) = alone {
+            response.headers_mut().insert(HUB_AGE, name(hub_age::format(age).as_str()));
         }
         response.body_mut().on_end(Box::new(guard));
         Ok(response.map(BodyExt::boxed_unsync))
@@ -72,5 +74,5 @@ fn is_secure(headers: &HeaderMap) -> bool {
 }
 
 fn name(id: &str) -> HeaderValue {
-    HeaderValue::from_str(id).expect("session ids and handles are of letters, digits, `_` and `-`")
+    HeaderValue::from_str(id).expect("session ids, handles and ages are of letters, digits, `_` and `-`")
 }

@@ -6,7 +6,7 @@ use crate::{
     body::{RequestBody, ResponseBody, discard},
     connection::{Client, Hopeless},
     error::ProxyError,
-    forward::{Found, From, NOT_PROCESSED, Via, prepare_request, prepare_response},
+    forward::{Found, From, HUB_AGE, NOT_PROCESSED, Via, prepare_request, prepare_response},
     normalise::{decoded, normalise_request},
     pool::{Pooled, TakeError},
     rules::Target,
@@ -14,6 +14,7 @@ use crate::{
     sticky,
     upstream::{Lease, Upstream},
 };
+use common::hub_age;
 use http::{Method, Request, Response, StatusCode, header::HOST};
 use hyper::body::Incoming;
 use std::{convert::Infallible, pin::pin, rc::Rc};
@@ -114,6 +115,10 @@ async fn forward(
         match attempt(client, upstream, lease, tries).await {
             Ok(answer) if tries.again_after_answer(client, server, &answer.response) => {
                 discard(answer.response.into_body(), answer.pooled);
+            }
+            Ok(answer) if is_outdated(client, &answer.response) => {
+                discard(answer.response.into_body(), answer.pooled);
+                return Err(ProxyError::NoServer);
             }
             Ok(answer) => return Ok(answer.into_response(client)),
             Err(failure) => tries.again_after_failure(client, server, failure)?,
@@ -327,7 +332,8 @@ impl Tries {
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
     fn again_after_answer(&mut self, client: &Client, server: usize, response: &Response<Incoming>) -> bool {
-        if response.status() != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
+        let refused = response.status() == StatusCode::SERVICE_UNAVAILABLE || is_outdated(client, response);
+        if !refused || self.left == 0 {
             return false;
         }
         let unseen = response.headers().contains_key(NOT_PROCESSED);
@@ -362,6 +368,13 @@ impl Tries {
         prepare(client, self.number, found, &mut request);
         Some(request)
     }
+}
+
+/// Whether the answer rests on the memory of a server that is cut off from the hub, which this one hears: another server may have
+/// answered with more already.
+fn is_outdated(client: &Client, response: &Response<Incoming>) -> bool {
+    let said = response.headers().get(HUB_AGE).and_then(|age| hub_age::parse(age.as_bytes()));
+    said.is_some_and(|age| client.worker.hears_more_than(age))
 }
 
 fn is_safe(method: &Method) -> bool {

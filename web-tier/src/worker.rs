@@ -113,6 +113,11 @@ impl Worker {
         self.hub_age.borrow().clone()
     }
 
+    /// Whether an app server that heard from the hub `other` ago is cut off: this server hears it.
+    pub(crate) fn hears_more_than(&self, other: Duration) -> bool {
+        self.heard.age(self.now()).is_some_and(|own| hub_age::is_ahead(own, other))
+    }
+
     fn write_hub_age(&self, now: Instant) {
         let age = self.heard.age(now).map(hub_age::format);
         *self.hub_age.borrow_mut() = age.and_then(|age| HeaderValue::from_bytes(age.as_bytes()).ok());

@@ -1,7 +1,7 @@
 //! What this server may believe of its copies: whether the hub's events reach it now, whether the hub can be reached, and whether
 //! a web-tier hears the hub when this server does not.
 
-use common::clock::Clock;
+use common::{clock::Clock, hub_age::AHEAD};
 use proto::hub::v1::event;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,18 +12,25 @@ use triad_client::Pulse;
 /// The hub counts as lost for this long after a call that it did not answer; one request then tries again.
 const LOST: Duration = Duration::from_secs(5);
 
-/// A web-tier that has heard from the hub this much later than this server proves that it is this server that is cut off. When the
-/// hub is gone for all, their last words from it lie an interval of `Alive`s apart (100 ms), the web-tier's clock ticks every 100 ms,
-/// and the request takes its time; the rest is for a busy machine.
-const AHEAD: Duration = Duration::from_millis(400);
-
 /// What one request's web-tier has said counts for others for this long: not longer, for a request that waited in a buffer says
 /// that the hub was heard later than it was.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// When, at the latest, a request's web-tier had last heard from the hub; nothing, if it did not say.
+/// What a request's web-tier had heard of the hub when it sent the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Witness(Option<Instant>);
+pub(crate) struct Witness {
+    /// When the last word from the hub had come there, at the latest; `None`, if it did not say.
+    at: Option<Instant>,
+    /// That was just then: it may be hearing the hub still.
+    hears: bool,
+}
+
+impl Witness {
+    /// Whether the web-tier heard the hub when it sent the request.
+    pub(super) fn hears(self) -> bool {
+        self.hears
+    }
+}
 
 /// The link to the hub; all apps of a server share it.
 #[derive(Debug)]
@@ -74,14 +81,13 @@ impl Link {
     /// Notes what a request's web-tier says: that it has heard from the hub `age` ago.
     pub(super) fn witness(&self, age: Option<Duration>) -> Witness {
         let now = self.clock.now();
-        let Some(at) = age.filter(|_| self.others).and_then(|age| now.checked_sub(age)) else {
-            return Witness::default();
-        };
+        let Some(age) = age.filter(|_| self.others) else { return Witness::default() };
+        let Some(at) = now.checked_sub(age) else { return Witness::default() };
         let mut state = self.state();
         if state.recent(now).is_none_or(|before| before <= at) {
             state.witness = Some((at, now));
         }
-        Witness(Some(at))
+        Witness { at: Some(at), hears: age <= AHEAD }
     }
 
     /// Whether the hub is known to have been alive after this server heard of it last: what is in memory may be outdated though
@@ -89,6 +95,12 @@ impl Link {
     pub(super) fn is_outlived(&self, witness: Witness) -> bool {
         let now = self.clock.now();
         self.state().is_outlived(now, self.began, witness)
+    }
+
+    /// How long ago this server heard from the hub; since it began, if it never has.
+    pub(super) fn age(&self) -> Duration {
+        let now = self.clock.now();
+        now.saturating_duration_since(self.state().pulse.sent().unwrap_or(self.began))
     }
 
     /// The epoch in which copies are verified now; `None` while the hub's events may not reach this server.
@@ -158,7 +170,7 @@ impl State {
 
     fn is_outlived(&self, now: Instant, began: Instant, witness: Witness) -> bool {
         let own = self.pulse.sent().unwrap_or(began);
-        let heard = witness.0.max(self.recent(now));
+        let heard = witness.at.max(self.recent(now));
         !self.pulse.is_current(now) && heard.is_some_and(|heard| heard > own + AHEAD)
     }
 }

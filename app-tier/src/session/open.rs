@@ -18,6 +18,15 @@ use triad_client::HubError;
 /// A session in use is touched on the hub at most this often.
 const TOUCH_MIN: Duration = Duration::from_secs(1);
 
+/// What a session that is served rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The hub has it so, as far as this server can know; or there is no hub.
+    Hub,
+    /// The hub could not be asked: this server's memory alone.
+    Memory,
+}
+
 impl Sessions {
     /// Makes the entry current. Waits for the hub, up to `save-timeout`, only if it has to be asked.
     ///
@@ -27,10 +36,10 @@ impl Sessions {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         witness: Witness,
-    ) -> Result<(), SessionError> {
+    ) -> Result<Source, SessionError> {
         let Some(hub) = &self.hub else {
             self.open_local(entry);
-            return Ok(());
+            return Ok(Source::Hub);
         };
         let dirty = {
             let state = entry.state();
@@ -38,7 +47,7 @@ impl Sessions {
                 return Err(SessionError::Stale);
             }
             if state.is_verified(&self.link) {
-                return Ok(());
+                return Ok(Source::Hub);
             }
             state.replica.is_dirty().then(|| state.replica.sequence())
         };
@@ -61,14 +70,14 @@ impl Sessions {
         hub: &dyn SessionHub,
         entry: &Arc<Entry>,
         witness: Witness,
-    ) -> Result<(), SessionError> {
+    ) -> Result<Source, SessionError> {
         let limit = self.config.session.save_timeout;
         let outlived = self.link.is_outlived(witness);
         match tokio::time::timeout(limit, self.load(hub, entry)).await {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();
-                Ok(())
+                Ok(Source::Hub)
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
             Ok(Err(cause @ HubError::Overloaded(_))) => self.open_unverified(entry, witness, &cause.to_string()),
@@ -98,7 +107,7 @@ impl Sessions {
     /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated, or a
     /// web-tier hears the hub and it may have said so. An answer on such a copy would later overwrite what another server has
     /// answered since.
-    fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<(), SessionError> {
+    fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<Source, SessionError> {
         let timeout = self.config.session.session_timeout;
         let outlived = self.link.is_outlived(witness);
         let state = entry.state();
@@ -106,7 +115,7 @@ impl Sessions {
         let expired = !timeout.is_zero() && idle > timeout;
         let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
         if state.known && !state.stale && !outlived && serve && !expired {
-            Ok(())
+            Ok(Source::Memory)
         } else {
             Err(SessionError::HubLost(why.to_owned()))
         }

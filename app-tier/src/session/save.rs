@@ -3,7 +3,7 @@
 
 use super::{
     SessionError,
-    entry::{Entry, Heard},
+    entry::{Buried, Entry, Heard, State},
     hub::SessionHub,
     link::Witness,
     replica::Save,
@@ -111,10 +111,10 @@ impl Sessions {
                     entry.outcome.notify_waiters();
                     return;
                 };
-                let since = save.heard;
+                let (since, creates) = (save.heard, save.base_version == 0);
                 let write = Write::Save(self.wire(entry, save));
                 let outcome = hub.write(write, self.config.session.save_timeout).await;
-                self.outcome(entry, outcome, since, heard)
+                self.outcome(entry, outcome, creates, since, heard)
             };
             self.weigh(entry);
             entry.outcome.notify_waiters();
@@ -151,11 +151,13 @@ impl Sessions {
         }
     }
 
-    /// What the hub said to a save that was first made upon `since` and was sent, perhaps again, upon `now`.
+    /// What the hub said to a save that was first made upon `since` and was sent, perhaps again, upon `now`; `creates`: one of a new
+    /// session.
     fn outcome(
         &self,
         entry: &Entry,
         outcome: Result<Outcome, HubError>,
+        creates: bool,
         since: Heard,
         now: Heard,
     ) -> Result<(), HubError> {
@@ -173,7 +175,9 @@ impl Sessions {
                 state.rebased(now);
             }
             Ok(Outcome::Missing(_)) => {
-                if state.replica.missing() {
+                if creates && !state.replica.has_answered() {
+                    bury(&mut state);
+                } else if state.replica.missing() {
                     count(&self.counters.lost);
                     tracing::warn!(app = self.app(), "changes are lost: the session has ended elsewhere");
                 }
@@ -224,6 +228,14 @@ impl Sessions {
         // Past the limit: what is left is counted below.
         let _ = tokio::time::timeout(limit, all).await;
         self.unsaved().len()
+    }
+}
+
+/// A session of this id was removed a moment ago: the hub takes no new one under it. The requests that wait take a fresh id.
+fn bury(state: &mut State) {
+    let attributes = state.replica.attributes();
+    if state.replica.missing() {
+        state.buried = Some(Buried { dropped: state.replica.dropped(), attributes, anew: None });
     }
 }
 

@@ -5,10 +5,14 @@ mod counting;
 mod fake;
 mod lifecycle;
 mod loss;
+mod renewal;
 mod witness;
 
 use super::{SessionError, Sessions, SessionsConfig, link::Link, visit::VisitGuard};
-use crate::{app::tests::session_config, session::Visit};
+use crate::{
+    app::tests::session_config,
+    session::Visit,
+};
 use bytes::Bytes;
 use common::{
     clock::{Clock, ManualClock},
@@ -128,7 +132,7 @@ pub(super) async fn write(guard: &VisitGuard, name: &str, value: u64) -> Result<
 
 /// The answer leaves; the browser keeps its cookie.
 pub(super) async fn finish(guard: &VisitGuard, user: &mut User) -> Result<(), SessionError> {
-    if let Some(cookie) = guard.visit().finish().await? {
+    if let Some(cookie) = guard.visit().finish().await?.cookie {
         let text = cookie.to_str().unwrap();
         let value = text.strip_prefix("S=").unwrap().split(';').next().unwrap();
         user.cookie = (!value.is_empty()).then(|| value.to_owned());

@@ -4,6 +4,8 @@ mod answer;
 mod call;
 mod ending;
 
+pub(crate) use answer::Finished;
+
 use super::{SessionError, Witness, cookie, entry::Entry, replica::Attributes, store::Sessions};
 use common::{
     config::SaveMode,
@@ -118,7 +120,7 @@ impl Visit {
         let entry = sessions.entry(id)?;
         let opened = sessions.open(&entry, self.witness).await;
         sessions.forget_nothing(&entry);
-        opened
+        opened.map(|_| ())
     }
 
     /// Saves in the background what no answer waits for any more: what is changed once the answer has left, or the request was given

@@ -23,6 +23,8 @@ pub(crate) struct Via<'a> {
     pub(crate) hub_age: Option<http::HeaderValue>,
 }
 
+/// When who sends it last heard from the hub.
+pub(crate) const HUB_AGE: HeaderName = HeaderName::from_static(common::hub_age::HUB_AGE);
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -1,13 +1,11 @@
 //! A request's headers, on their way to a server.
 
-use super::{Found, Via, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
-use common::hub_age;
+use super::{Found, HUB_AGE, Via, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use http::{
-    HeaderName, HeaderValue, Request, Version,
+    HeaderValue, Request, Version,
     header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, VIA},
 };
 
-const HUB_AGE: HeaderName = HeaderName::from_static(hub_age::HUB_AGE);
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
 const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 copal");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");

@@ -16,7 +16,7 @@ fn alive(link: &Link) -> Option<u64> {
 
 const STEP: Duration = Pulse::INTERVAL;
 const CURRENT: Duration = Pulse::CURRENT;
-const NOBODY: Witness = Witness(None);
+const NOBODY: Witness = Witness { at: None, hears: false };
 
 #[test]
 fn is_current_while_alives_come() {

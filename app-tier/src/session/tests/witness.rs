@@ -95,6 +95,33 @@ async fn an_answer_of_a_server_that_was_cut_off_within_the_request_is_not_given(
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_rests_on_memory_says_so_to_a_web_tier_that_may_hear_the_hub() {
+    for (age, told) in [(HEARS, true), (Some(Duration::from_secs(60)), false), (None, false)] {
+        for changes in [true, false] {
+            let (hub, a, _) = pair(&session_config());
+            let mut user = User::default();
+            a.count(&mut user).await.unwrap();
+            user.hub_age = age;
+            let guard = a.begin(&user);
+            let count = read(&guard, "count").await.unwrap();
+            if changes {
+                write(&guard, "count", count + 1).await.unwrap();
+            }
+            // Within the request, and no other request tells that the hub lives.
+            hub.set_down(true);
+            a.is_cut_off();
+            let alone = guard.visit().finish().await.unwrap().alone;
+            let expected = told.then(|| Duration::from_secs(60));
+            assert_eq!(alone, expected, "{age:?}, changes: {changes}");
+        }
+    }
+    let (_, a, _) = pair(&session_config());
+    let guard = a.begin(&User { hub_age: HEARS, ..User::default() });
+    write(&guard, "count", 1).await.unwrap();
+    assert_eq!(guard.visit().finish().await.unwrap().alone, None, "the hub has it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_session_is_not_made_on_a_server_that_is_cut_off() {
     let (_, a, _, _) = cut_off(&session_config()).await;
     let mut visitor = User { hub_age: HEARS, ..User::default() };
