@@ -2,6 +2,7 @@
 
 mod answer;
 mod backend;
+mod expectation;
 mod headers;
 mod progress;
 mod target;

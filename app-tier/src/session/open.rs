@@ -80,7 +80,9 @@ impl Sessions {
                 Ok(Source::Hub)
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
-            Ok(Err(cause @ HubError::Overloaded(_))) => self.open_unverified(entry, witness, &cause.to_string()),
+            Ok(Err(cause @ HubError::Overloaded(_))) => {
+                self.open_unverified(entry, witness, &cause.to_string())
+            }
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
                 self.link.unanswered(outlived);
                 self.open_unverified(entry, witness, &cause.to_string())

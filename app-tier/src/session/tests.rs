@@ -9,10 +9,7 @@ mod renewal;
 mod witness;
 
 use super::{SessionError, Sessions, SessionsConfig, link::Link, visit::VisitGuard};
-use crate::{
-    app::tests::session_config,
-    session::Visit,
-};
+use crate::{app::tests::session_config, session::Visit};
 use bytes::Bytes;
 use common::{
     clock::{Clock, ManualClock},

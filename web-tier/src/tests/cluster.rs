@@ -51,7 +51,14 @@ impl Cluster {
         let me = ServerId::from("web-a");
         let bound = bind(&config, &me).unwrap();
         let heard = LastHeard::never();
-        let config = WebTierConfig { config: Arc::new(config), me, bound, key: key(), members: watched, heard: heard.clone() };
+        let config = WebTierConfig {
+            config: Arc::new(config),
+            me,
+            bound,
+            key: key(),
+            members: watched,
+            heard: heard.clone(),
+        };
         Self { web: WebTier::start(config).unwrap(), backends: started, members, heard }
     }
 

@@ -30,7 +30,11 @@ async fn the_server_is_told_when_the_hub_was_heard() {
         let age = seen.lines().find_map(|line| line.strip_prefix("copal-hub-age: ").map(str::to_owned));
         age.map(|age| hub_age::parse(age.as_bytes()).unwrap())
     };
-    assert_eq!(told(&client.ask("GET /", "Copal-Hub-Age: 7\r\n").await.body), None, "never, and a client can't say");
+    assert_eq!(
+        told(&client.ask("GET /", "Copal-Hub-Age: 7\r\n").await.body),
+        None,
+        "never, and a client can't say"
+    );
     let began = Instant::now();
     cluster.heard.note(began);
     let age = loop {

@@ -249,7 +249,11 @@ async fn an_answer_from_the_memory_of_a_server_that_is_cut_off_is_not_given() {
     let alone = "HTTP/1.1 200 OK\r\ncopal-hub-age: 5000\r\ncontent-length: 3\r\n\r\nold";
     let cluster = Cluster::start([says(alone), says(alone)]).await;
     let (never, old) = (cluster.ask("GET /", "").await, "old");
-    assert_eq!((never.status, never.body.as_str()), (200, old), "the hub was never heard: nobody knows better");
+    assert_eq!(
+        (never.status, never.body.as_str()),
+        (200, old),
+        "the hub was never heard: nobody knows better"
+    );
     cluster.heard.note(Instant::now());
     for line in ["GET /", "POST /"] {
         let refused = cluster.ask(line, "").await;

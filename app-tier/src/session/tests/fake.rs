@@ -150,11 +150,7 @@ impl State {
             Write::Remove(remove) => {
                 let id = remove.key.unwrap().id;
                 self.tombstones.insert(id.clone());
-                if self.remove(&id) {
-                    Outcome::Version(0)
-                } else {
-                    Outcome::Missing(Missing {})
-                }
+                if self.remove(&id) { Outcome::Version(0) } else { Outcome::Missing(Missing {}) }
             }
             Write::Claim(claim) => {
                 let Some(record) = self.sessions.get_mut(&claim.key.unwrap().id) else {
@@ -187,7 +183,9 @@ impl State {
             _ => {}
         }
         match found {
-            None if save.base_version > 0 || self.tombstones.contains(&key.id) => return Outcome::Missing(Missing {}),
+            None if save.base_version > 0 || self.tombstones.contains(&key.id) => {
+                return Outcome::Missing(Missing {});
+            }
             Some(record) if record.version != save.base_version => return Outcome::Conflict(record.clone()),
             _ => {}
         }
