@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(last.age(at(500)), None);
         last.note(start);
         assert_eq!(last.age(at(500)), Some(Duration::from_millis(500)));
-        last.clone().note(at(400));
+        last.note(at(400));
         assert_eq!(last.age(at(500)), Some(Duration::from_millis(100)));
         last.note(at(300));
         assert_eq!(last.age(at(500)), Some(Duration::from_millis(100)), "what comes late is not news");
