@@ -51,7 +51,10 @@ pub(crate) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// The app's side of a tunnel, on its way to the client's connection in the extensions of a 101.
 #[derive(Clone)]
-pub(crate) struct AppSide(Arc<Mutex<Option<(OnUpgrade, Box<dyn Any + Send>)>>>);
+pub(crate) struct AppSide(Arc<Mutex<Option<Held>>>);
+
+/// What becomes the app's connection, and what is kept until its end.
+type Held = (OnUpgrade, Box<dyn Any + Send>);
 
 impl AppSide {
     /// `held` is dropped when the tunnel has ended.
