@@ -8,7 +8,9 @@ use crate::{
     tls::{Changed, TicketKeys, TlsError},
     worker::{self, Setup},
 };
-use common::{clock::SystemClock, cluster_port::ClusterKey, config::Config, id::ServerId};
+use common::{
+    clock::SystemClock, cluster_port::ClusterKey, config::Config, hub_age::LastHeard, id::ServerId,
+};
 use proto::hub::v1::Member;
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 use tokio::{
@@ -33,6 +35,8 @@ pub struct WebTierConfig {
     /// Who is there, as the hub says: servers that it knows to be down are passed over before a request pays for it. May be
     /// empty for as long as the hub is not known.
     pub members: watch::Receiver<Arc<Vec<Member>>>,
+    /// When the hub was last heard: forwarded requests tell of it, so that an app server that is cut off knows that it is.
+    pub heard: LastHeard,
 }
 
 /// Why a web tier did not start.
@@ -76,7 +80,7 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, key, members } = config;
+        let WebTierConfig { config, me, bound, key, members, heard } = config;
         if config.server(&me).is_none() {
             return Err(WebTierError::UnknownServer(me));
         }
@@ -99,6 +103,7 @@ impl WebTier {
                 key: key.clone(),
                 breaks: breaks.clone(),
                 members: members.clone(),
+                heard: heard.clone(),
                 counters: counters.clone(),
                 stop: stopped.clone(),
             };

@@ -16,7 +16,13 @@ use crate::{
     tls,
     upstream::{Upstream, Upstreams},
 };
-use common::{cidr::CidrSet, cluster_port::ClusterKey, config::Config, id::ServerId};
+use common::{
+    cidr::CidrSet,
+    cluster_port::ClusterKey,
+    config::Config,
+    hub_age::{self, AgeText, LastHeard},
+    id::ServerId,
+};
 use proto::hub::v1::Member;
 use std::{
     cell::Cell,
@@ -49,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) key: ClusterKey,
     pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
+    pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
@@ -76,6 +83,9 @@ pub(crate) struct Worker {
     /// The time as `Date` has it.
     pub(crate) date: Cell<Date>,
     now: Cell<Instant>,
+    heard: LastHeard,
+    /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
+    pub(crate) hub_age: Cell<Option<AgeText>>,
 }
 
 impl Worker {
@@ -107,12 +117,19 @@ impl Worker {
             keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
             date: Cell::new(date(SystemTime::now())),
             now: Cell::new(Instant::now()),
+            heard: setup.heard.clone(),
+            hub_age: Cell::default(),
         }
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    /// Whether an app server that heard from the hub `other` ago is cut off: this server hears it.
+    pub(crate) fn hears_more_than(&self, other: Duration) -> bool {
+        self.heard.age(self.now()).is_some_and(|own| hub_age::is_ahead(own, other))
     }
 
     /// Reads the clock.
@@ -178,7 +195,8 @@ async fn tick(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        worker.read_clock();
+        let now = worker.read_clock();
+        worker.hub_age.set(worker.heard.age(now).map(hub_age::format));
         worker.date.set(date(SystemTime::now()));
         for upstream in &worker.upstreams {
             upstream.settle();

@@ -40,7 +40,14 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
     put_request(
         &mut out,
         &mut head,
-        &Via { address: b"192.0.2.7", scheme: b"http", host: None, request_id: b"id", tls: None },
+        &Via {
+            address: b"192.0.2.7",
+            scheme: b"http",
+            host: None,
+            request_id: b"id",
+            hub_age: None,
+            tls: None,
+        },
     );
     let (first, sent) = Sent::of(&out);
     assert!(first.ends_with(" HTTP/1.1"), "{first}");

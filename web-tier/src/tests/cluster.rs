@@ -11,6 +11,7 @@ use common::{
         Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, RequestLimits, Rule,
         Secret, Server, Strategy,
     },
+    hub_age::LastHeard,
     id::{ServerId, ServerIndex},
 };
 use proto::hub::v1::{Member, MemberState};
@@ -25,6 +26,7 @@ pub(crate) struct Cluster {
     pub(crate) web: WebTier,
     pub(crate) backends: Vec<Option<Backend>>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
+    pub(crate) heard: LastHeard,
 }
 
 impl Cluster {
@@ -48,8 +50,16 @@ impl Cluster {
         let (members, watched) = watch::channel(Arc::default());
         let me = ServerId::from("web-a");
         let bound = bind(&config, &me).unwrap();
-        let config = WebTierConfig { config: Arc::new(config), me, bound, key: key(), members: watched };
-        Self { web: WebTier::start(config).unwrap(), backends: started, members }
+        let heard = LastHeard::never();
+        let config = WebTierConfig {
+            config: Arc::new(config),
+            me,
+            bound,
+            key: key(),
+            members: watched,
+            heard: heard.clone(),
+        };
+        Self { web: WebTier::start(config).unwrap(), backends: started, members, heard }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
