@@ -117,6 +117,10 @@ pub(crate) enum RequestError {
     /// The session could not be made safe, or was found stale: the app's answer must not be given.
     #[error("session: {0}")]
     Session(#[from] SessionError),
+    /// A web-tier hears the hub and this server does not, so the session in memory may be outdated: the app has not seen the
+    /// request.
+    #[error("session, on a server that is cut off from the hub: {0}")]
+    CutOff(SessionError),
     /// A file could not be read.
     #[error("reading a file: {0}")]
     File(#[from] io::Error),
@@ -129,7 +133,9 @@ impl RequestError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadTarget(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::AppUnavailable { .. } | Self::Session(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AppUnavailable { .. } | Self::Session(_) | Self::CutOff(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::AppFailed { .. } => StatusCode::BAD_GATEWAY,
             Self::AppTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -148,7 +154,7 @@ impl RequestError {
             Self::MethodNotAllowed => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
-            Self::AppUnavailable { .. } => {
+            Self::AppUnavailable { .. } | Self::CutOff(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 headers.insert(NOT_PROCESSED, HeaderValue::from_static("1"));
             }

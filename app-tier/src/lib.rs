@@ -18,6 +18,7 @@ mod session;
 mod spec;
 mod static_files;
 mod tier;
+mod upgrade;
 mod upload;
 
 pub use error::{AppTierError, NOT_PROCESSED, NotReady};

@@ -2,15 +2,17 @@
 
 use crate::{
     app::App,
-    body::{Request, Response},
+    body::{Request, Response, empty},
     error::RequestError,
     process::Processes,
-    proxy::{REQUEST, SESSION_ID, end_to_end},
-    session::{Sessions, Visit},
+    proxy::{HUB_AGE, REQUEST, SESSION_ID, end_to_end},
+    session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
+    upgrade::{AppSide, announce, has_token, wanted},
 };
+use common::hub_age;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 
@@ -45,17 +47,47 @@ impl App for ProcessApp {
 impl ProcessApp {
     async fn forward(&self, mut request: Request) -> Result<Response, RequestError> {
         let backend = self.processes.pick()?;
+        let wanted = wanted(&request);
         let headers = request.headers_mut();
-        end_to_end(headers);
-        // Answered by this server; the process gets a plain body.
-        headers.remove(header::EXPECT);
         let guard = Visit::begin(&self.sessions, headers, is_secure(headers));
+        let (trailers, chunked) =
+            (has_token(headers, &header::TE, "trailers"), headers.contains_key(header::TRANSFER_ENCODING));
+        end_to_end(headers);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if chunked {
+            // Said outright: hyper would send a GET's body of unknown length as none.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if let Some(protocol) = wanted.clone() {
+            announce(headers, protocol);
+        }
         headers.insert(SESSION_ID, name(guard.session_id()));
         headers.insert(REQUEST, name(&guard.handle()));
+        guard.visit().assure().await.map_err(RequestError::CutOff)?;
         let mut response = backend.send(request).await?;
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = response.headers().get(header::UPGRADE).cloned();
         end_to_end(response.headers_mut());
-        if let Some(cookie) = guard.visit().finish().await? {
+        let Finished { cookie, alone } = guard.visit().finish().await?;
+        if let Some(cookie) = cookie {
             response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        if let Some(age) = alone {
+            response.headers_mut().insert(HUB_AGE, name(hub_age::format(age).as_str()));
+        }
+        if switched {
+            // An app must not switch unasked, nor to what it does not name.
+            let Some(protocol) = protocol.filter(|_| wanted.is_some()) else {
+                return Err(backend.failed("it switched protocols unasked"));
+            };
+            announce(response.headers_mut(), protocol);
+            let app = hyper::upgrade::on(&mut response);
+            let (mut head, body) = response.into_parts();
+            // Until the tunnel ends the app may call for the session, and the process has a request in flight.
+            head.extensions.insert(AppSide::new(app, Box::new((guard, body))));
+            return Ok(Response::from_parts(head, empty()));
         }
         response.body_mut().on_end(Box::new(guard));
         Ok(response.map(BodyExt::boxed_unsync))
@@ -68,5 +100,5 @@ fn is_secure(headers: &HeaderMap) -> bool {
 }
 
 fn name(id: &str) -> HeaderValue {
-    HeaderValue::from_str(id).expect("session ids and handles are of letters, digits, `_` and `-`")
+    HeaderValue::from_str(id).expect("session ids, handles and ages are of letters, digits, `_` and `-`")
 }

@@ -2,13 +2,14 @@
 
 mod answer;
 mod backend;
+mod expectation;
 mod headers;
 mod progress;
 mod target;
 
 pub(crate) use answer::Pause;
 pub(crate) use backend::Backend;
-pub(crate) use headers::{REQUEST, SESSION_ID, end_to_end};
+pub(crate) use headers::{HUB_AGE, REQUEST, SESSION_ID, end_to_end};
 pub(crate) use target::Target;
 
 #[cfg(test)]

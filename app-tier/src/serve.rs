@@ -5,15 +5,20 @@ use crate::{
     error::RequestError,
     hosts::{Hosts, host_name},
     io::BoundedWrites,
+    upgrade::{AppSide, Tunnel},
     upload::Upload,
 };
 use common::config::Server;
-use http::Method;
+use http::{Method, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -53,9 +58,11 @@ impl Front {
     /// Serves one connection until it ends.
     pub(crate) async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let front = self.clone();
+        let switched = Arc::new(Mutex::new(None));
+        let slot = switched.clone();
         let service = service_fn(move |request| {
-            let front = front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request).await) }
+            let (front, slot) = (front.clone(), slot.clone());
+            async move { Ok::<_, Infallible>(front.answer(request, &slot).await) }
         });
         // hyper's timer runs from the end of the last answer to the end of the next head, so it has to allow for both.
         let idle = self.keepalive_timeout.max(self.request_header_timeout);
@@ -64,7 +71,8 @@ impl Front {
             .header_read_timeout(idle)
             .max_buf_size(BUFFER_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(BoundedWrites::new(stream, self.socket_timeout)), service);
+            .serve_connection(TokioIo::new(BoundedWrites::new(stream, self.socket_timeout)), service)
+            .with_upgrades();
         tokio::pin!(connection);
         let mut draining = false;
         let ended = loop {
@@ -80,9 +88,36 @@ impl Front {
         if let Err(cause) = ended {
             tracing::debug!(%cause, "connection from a web-tier ended");
         }
+        let tunnel = switched.lock().ok().and_then(|mut slot| slot.take());
+        let Some(tunnel) = tunnel else { return };
+        tokio::select! {
+            ended = tunnel.run(self.socket_timeout) => {
+                if let Err(cause) = ended {
+                    tracing::debug!(%cause, "an upgraded connection ended");
+                }
+            }
+            () = self.abort.cancelled() => {}
+        }
     }
 
-    async fn answer(&self, request: http::Request<Incoming>) -> Response {
+    /// Answers a request; what its connection becomes with that goes to `switched`.
+    async fn answer(
+        &self,
+        mut request: http::Request<Incoming>,
+        switched: &Mutex<Option<Tunnel>>,
+    ) -> Response {
+        let client =
+            request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let mut response = self.respond(request).await;
+        if let (Some(client), Some(app)) = (client, response.extensions_mut().remove::<AppSide>())
+            && let Ok(mut slot) = switched.lock()
+        {
+            *slot = app.tunnel(client);
+        }
+        response
+    }
+
+    async fn respond(&self, request: http::Request<Incoming>) -> Response {
         let request = request.map(|body| Upload::new(body, self.socket_timeout).boxed_unsync());
         self.route(request).await.unwrap_or_else(|cause| cause.response())
     }

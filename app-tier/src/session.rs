@@ -16,10 +16,10 @@ mod store;
 mod visit;
 
 pub(crate) use hub::SessionHub;
-pub(crate) use link::Link;
+pub(crate) use link::{Link, Witness};
 pub use store::SessionStats;
 pub(crate) use store::{MEMORY_MAX, Sessions, SessionsConfig};
-pub(crate) use visit::Visit;
+pub(crate) use visit::{Finished, Visit};
 
 #[cfg(test)]
 pub(crate) mod tests;

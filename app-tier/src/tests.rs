@@ -1,6 +1,7 @@
 //! The app-tier as a whole: real processes, of this very test binary, behind a connection as a web-tier has it.
 
 mod app;
+mod connections;
 
 use crate::{AppTier, AppTierConfig, AppTierError};
 use bytes::Bytes;
@@ -41,7 +42,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
     fs::write(root.join("app.yaml"), app_yaml).unwrap();
     let conf = dir.path().join("copal.yaml");
     let text = format!(
-        "clusters:\n  - id: app-tier\n    servers:\n      - {{id: app-a, address: 127.0.0.1, port: 6800}}\n    \
+        "clusters:\n  - id: app-tier\n    servers:\n      - {{id: app-a, address: 127.0.0.1, port: 6800, shutdown-wait-max: 2s}}\n    \
          hosts:\n      - id: \"\"\n        web-apps:\n          - {{id: \"\", root-directory: {root:?}}}\n"
     );
     fs::write(&conf, text).unwrap();
@@ -60,11 +61,17 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
 }
 
 impl Tier {
-    async fn connect(&self) -> SendRequest<Full<Bytes>> {
+    /// A connection as a web-tier has it.
+    fn connection(&self) -> tokio::io::DuplexStream {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let tier = self.tier.clone();
         let peer = Peer { id: "web-a".into(), protocol: Protocol::Http1 };
         tokio::spawn(async move { tier.serve(far, peer).await });
+        near
+    }
+
+    async fn connect(&self) -> SendRequest<Full<Bytes>> {
+        let near = self.connection();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
         tokio::spawn(connection);
         sender

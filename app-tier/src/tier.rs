@@ -242,7 +242,7 @@ impl<'a> Starting<'a> {
     ) -> Result<Self, AppTierError> {
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
-        let link = Arc::new(Link::new(config.clock.clone()));
+        let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
         Ok(Self { config, cluster, server, run_dir, pids, link, apps: Vec::new() })
     }
 

@@ -6,6 +6,7 @@ pub mod cidr;
 pub mod clock;
 pub mod cluster_port;
 pub mod config;
+pub mod hub_age;
 pub mod id;
 pub mod rendezvous;
 pub mod session_id;

@@ -7,6 +7,7 @@ use common::{
     clock::{Clock, SystemClock},
     cluster_port::{Acceptor, ClusterKey},
     config::{Cluster, Config, Server},
+    hub_age::LastHeard,
     id::ServerId,
 };
 use proto::hub::v1::{Member, MemberState};
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use triad::{HubServerConfig, Triad};
-use triad_client::{Hub, HubConfig, Membership, WatchTask};
+use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
 use web_tier::{Bound, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
@@ -58,10 +59,10 @@ impl RunningServer {
 
         let triad = start_triad(&config, &id, &key, &data).await?;
         let hub = Hub::new(HubConfig { me: id.clone(), key: key.clone(), servers: hub_addresses(&config) });
-        let watch = hub.watch();
+        let Watch { members, events, heard, task: watching } = hub.watch();
         let app_tier = start_app_tier(&config, &id, &data, &hub, cluster)?;
         if let Some(app_tier) = &app_tier {
-            app_tier.follow(watch.events);
+            app_tier.follow(events);
         }
         let acceptor = Acceptor::start(port, key.clone(), id.clone());
         let routes = triad.as_ref().map(Triad::routes);
@@ -71,7 +72,7 @@ impl RunningServer {
         let mut listeners: Vec<_> =
             public.addresses().iter().map(|address| format!("{id}  http://{address}/")).collect();
         listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
-        let web_tier = start_web_tier(&config, &id, public, key, watch.members)?;
+        let web_tier = start_web_tier(&config, &id, public, key, members, heard)?;
         Ok(Self {
             config: config.clone(),
             member: member(&config, cluster, server),
@@ -84,7 +85,7 @@ impl RunningServer {
             triad,
             listeners,
             cluster_port,
-            _watch: watch.task,
+            _watch: watching,
             _data: data,
         })
     }
@@ -216,11 +217,12 @@ fn start_web_tier(
     bound: Bound,
     key: ClusterKey,
     members: watch::Receiver<Arc<Vec<Member>>>,
+    heard: LastHeard,
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {
         return Ok(None);
     }
-    let config = WebTierConfig { config: config.clone(), me: id.clone(), bound, key, members };
+    let config = WebTierConfig { config: config.clone(), me: id.clone(), bound, key, members, heard };
     Ok(Some(WebTier::start(config)?))
 }
 

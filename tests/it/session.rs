@@ -267,12 +267,10 @@ async fn hubs_of_one_and_two_servers_keep_sessions() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_was_cut_off_never_shows_an_older_value() {
+/// Pulls the cable of each app server in turn, under load.
+async fn cables_are_pulled(on_hub_loss: &str) {
     let started = Cluster::start_in_network(3, |it| {
-        // A server that can't ask the hub answers 503, and the request goes to one that can: with `serve` it would answer
-        // from memory, whatever others have answered meanwhile.
-        it.session.push("on-hub-loss: fail".into());
+        it.session.push(format!("on-hub-loss: {on_hub_loss}"));
         it.server.push("load-balance-connect-timeout: 300ms".into());
     });
     let Some(cluster) = started.await else { return };
@@ -294,5 +292,70 @@ async fn a_server_that_was_cut_off_never_shows_an_older_value() {
         everyone_at_home(&mut counters).await;
     }
     let failed: usize = counters.iter().map(|counter| counter.failed.len()).sum();
-    tell(&format!("three servers cut off in turn: {failed} requests of six users were refused"));
+    tell(&format!(
+        "on-hub-loss: {on_hub_loss}, three servers cut off in turn: {failed} requests of six users were refused"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_cut_off_never_shows_an_older_value() {
+    // A server that can't ask the hub answers 503, and the request goes to one that can.
+    cables_are_pulled("fail").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_cut_off_and_serves_from_memory_never_shows_an_older_value() {
+    // It does not, while the web-tier hears the hub.
+    cables_are_pulled("serve").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_only_the_web_tier_reaches_gives_its_users_away() {
+    // app-d is not of the hub.
+    let started = Cluster::start_in_network(4, |it| {
+        it.session.push("save-timeout: 500ms".into());
+        // Long enough that the hub does not take it off before the users have noticed.
+        it.heartbeat_interval = "3s".into();
+    });
+    let Some(cluster) = started.await else { return };
+    let mut counters: Vec<_> = (0..4).map(|n| Counter::new(&cluster, 3, n, Method::GET)).collect();
+    everyone_at_home(&mut counters).await;
+    let hub = ["app-a", "app-b", "app-c"];
+    for _ in 0..2 {
+        let (stop, answers) = (Arc::default(), Arc::default());
+        let tasks = counting(counters, &stop, &answers);
+        progress(&answers, 50).await;
+        cluster.network().part("app-d", &hub);
+        progress(&answers, 100).await;
+        stop.store(true, Ordering::Relaxed);
+        counters = tasks.join_all().await;
+        for counter in &mut counters {
+            counter.count().await;
+            assert_ne!(counter.server, "app-d", "{counter:?}");
+        }
+        cluster.network().join("app-d", &hub);
+        everyone_at_home(&mut counters).await;
+    }
+    // A server that only the web-tier reaches has users, but none of them ever sees a request fail.
+    assert!(counters.iter().all(|counter| counter.failed.is_empty()), "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_that_comes_with_the_cookie_of_an_ended_session_gets_a_new_one() {
+    let cluster = Cluster::start(2).await;
+    let mut user = cluster.user();
+    user.count().await;
+    assert_eq!(user.count().await.0, 2);
+    let old = user.cookie.clone();
+    let forgotten = user.request(Method::POST, "/forget").await.unwrap();
+    assert_eq!(forgotten.status, StatusCode::OK, "{forgotten:?}");
+    user.cookie.clone_from(&old);
+    assert_eq!(user.count().await.0, 1);
+    assert_ne!(user.cookie, old);
+    assert_eq!(user.count().await.0, 2);
+    // Once more, with a request that is not sent twice.
+    let mut other = cluster.user().with_cookie(old.clone().unwrap());
+    let answer = other.request(Method::POST, "/count").await.unwrap();
+    assert_eq!(answer.count().0, 1);
+    assert!(other.cookie != old && other.cookie != user.cookie, "{other:?}");
 }

@@ -4,12 +4,14 @@ mod channel;
 mod cpu;
 mod leader;
 mod membership;
+mod pulse;
 #[cfg(test)]
 mod tests;
 mod watch;
 mod writer;
 
 pub use membership::Membership;
+pub use pulse::Pulse;
 pub use watch::{Watch, WatchTask};
 
 use common::{cluster_port::ClusterKey, id::ServerId};

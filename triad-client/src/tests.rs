@@ -1,7 +1,7 @@
 //! The client against a hub that does as the test says: redirects, batches, refusals, silence, watches.
 
 use super::*;
-use common::{cluster_port::Acceptor, config::Secret};
+use common::{cluster_port::Acceptor, config::Secret, hub_age::LastHeard};
 use prost::Message;
 use proto::hub::v1::{
     Alive, Event, HeartbeatNoted, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad,
@@ -14,6 +14,7 @@ use proto::hub::v1::{
 use std::{
     collections::HashMap,
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
+    time::Instant,
 };
 use tokio::{
     net::TcpListener,
@@ -23,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A hub server of the test's.
 #[derive(Debug, Default)]
@@ -315,12 +317,16 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
         key: ClusterKey::new(&Secret::default()),
         servers: Vec::new(),
     }));
-    let mut follower = watch::Follower { leader, members, events, revision: 0 };
+    let heard = LastHeard::never();
+    let mut follower = watch::Follower::new(leader, members, events, heard.clone());
     let alive = |revision| Event { revision, event: Some(event::Event::Alive(Alive {})) };
-    follower.pass_on(alive(5)).unwrap();
-    follower.pass_on(alive(6)).unwrap();
+    let start = Instant::now();
+    follower.pass_on(alive(5), start).unwrap();
+    assert_eq!(heard.age(start), None, "the first may have waited in a buffer");
+    follower.pass_on(alive(6), start + Pulse::INTERVAL).unwrap();
+    assert!(heard.age(start + 2 * Pulse::INTERVAL).is_some_and(|age| age <= Pulse::INTERVAL + MILLISECOND));
     assert_eq!(follower.revision, 6);
-    assert!(follower.pass_on(alive(7)).is_err());
+    assert!(follower.pass_on(alive(7), start).is_err());
     assert_eq!(follower.revision, 0, "the next watch asks for a snapshot");
     assert_eq!(read.recv().await.unwrap().revision, 5);
 }
@@ -355,9 +361,9 @@ async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     let config =
         HubConfig { me: "test".into(), key: ClusterKey::new(&Secret::default()), servers: Vec::new() };
     let leader = Arc::new(Leader::new(config));
-    let mut follower = watch::Follower { leader, members, events, revision: 0 };
+    let mut follower = watch::Follower::new(leader, members, events, LastHeard::never());
     let mut hear = |event| {
-        follower.pass_on(Event { revision: 1, event: Some(event) }).unwrap();
+        follower.pass_on(Event { revision: 1, event: Some(event) }, Instant::now()).unwrap();
         watched.borrow().iter().map(|it| it.cpu_load).collect::<Vec<_>>()
     };
     let member = |started_ms| Member { id: "app-a".into(), started_ms, ..Member::default() };

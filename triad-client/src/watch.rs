@@ -1,10 +1,14 @@
 //! Follows the hub's events: the members as they are, sessions that moved away; through every change of leader, without a gap
 //! that goes untold.
 
-use crate::leader::Leader;
-use common::backoff::Backoff;
+use crate::{leader::Leader, pulse::Pulse};
+use common::{backoff::Backoff, hub_age::LastHeard};
 use proto::hub::v1::{Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -29,6 +33,8 @@ pub struct Watch {
     /// Every event in order: `Snapshot` means that events may have been missed, `Alive` comes every 100 ms while
     /// the link to a confirmed leader is whole. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Event>,
+    /// When an `Alive` of the hub's leader that counts ([`Pulse`]) was last sent to this server: cheap to read, from any thread.
+    pub heard: LastHeard,
     /// Following ends when it is dropped.
     pub task: WatchTask,
 }
@@ -46,8 +52,9 @@ impl Drop for WatchTask {
 pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let (members_sender, members) = watch::channel(Arc::default());
     let (events_sender, events) = mpsc::channel(EVENTS_MAX);
-    let follower = Follower { leader, members: members_sender, events: events_sender, revision: 0 };
-    Watch { members, events, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
+    let heard = LastHeard::never();
+    let follower = Follower::new(leader, members_sender, events_sender, heard.clone());
+    Watch { members, events, heard, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
 }
 
 pub(crate) struct Follower {
@@ -56,9 +63,20 @@ pub(crate) struct Follower {
     pub(crate) events: mpsc::Sender<Event>,
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
+    heard: LastHeard,
+    pulse: Pulse,
 }
 
 impl Follower {
+    pub(crate) fn new(
+        leader: Arc<Leader>,
+        members: watch::Sender<Arc<Vec<Member>>>,
+        events: mpsc::Sender<Event>,
+        heard: LastHeard,
+    ) -> Self {
+        Self { leader, members, events, revision: 0, heard, pulse: Pulse::default() }
+    }
+
     async fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         loop {
@@ -88,7 +106,7 @@ impl Follower {
         loop {
             match tokio::time::timeout(SILENCE_MAX, stream.message()).await {
                 Ok(Ok(Some(event))) => {
-                    if let Err(behind) = self.pass_on(event) {
+                    if let Err(behind) = self.pass_on(event, Instant::now()) {
                         return behind;
                     }
                 }
@@ -99,7 +117,7 @@ impl Follower {
         }
     }
 
-    pub(crate) fn pass_on(&mut self, event: Event) -> Result<(), Status> {
+    pub(crate) fn pass_on(&mut self, event: Event, now: Instant) -> Result<(), Status> {
         let revision = event.revision;
         match &event.event {
             Some(event::Event::Snapshot(snapshot)) => {
@@ -114,6 +132,9 @@ impl Follower {
             }
             Some(event::Event::MemberLoads(loads)) => {
                 self.members.send_if_modified(|all| take_loads(all, &loads.loads));
+            }
+            Some(event::Event::Alive(_)) if self.pulse.beat(now) => {
+                self.heard.note(self.pulse.sent().unwrap_or(now));
             }
             _ => {}
         }

@@ -1,10 +1,10 @@
 //! Virtual hosts: the `Host` of a request chooses the rules.
 
 use crate::{
-    rules::{Rules, Target},
+    rules::{Foreign, Outcome, RequestView, Rules, Target},
     upstream::Upstreams,
 };
-use common::config::Cluster;
+use common::config::{self, Cluster};
 use regex::Regex;
 use std::{borrow::Cow, collections::HashMap};
 
@@ -12,33 +12,52 @@ use std::{borrow::Cow, collections::HashMap};
 #[derive(Debug)]
 pub(crate) struct Hosts {
     rules: Vec<Rules>,
-    /// Names and aliases in lower case.
+    /// Names and aliases as [`name`] gives them.
     names: HashMap<Box<str>, usize>,
     patterns: Vec<(Regex, usize)>,
     default: Option<usize>,
+    foreign: Foreign,
 }
 
 impl Hosts {
     /// Reads the hosts; a name or pattern that two hosts claim belongs to the first.
     pub(crate) fn new(cluster: &Cluster, upstreams: &mut Upstreams<'_>) -> Self {
-        let mut hosts =
-            Self { rules: Vec::new(), names: HashMap::new(), patterns: Vec::new(), default: None };
+        let mut hosts = Self {
+            rules: Vec::new(),
+            names: HashMap::new(),
+            patterns: Vec::new(),
+            default: None,
+            foreign: Foreign::default(),
+        };
         for (place, host) in cluster.hosts.iter().enumerate() {
-            hosts.rules.push(Rules::new(&host.dispatch, upstreams));
+            hosts.rules.push(Rules::new(host, cluster, upstreams, &mut hosts.foreign));
             if let Some(regexp) = &host.regexp {
                 hosts.patterns.push((regexp.clone(), place));
             } else if host.id.is_empty() {
                 hosts.default.get_or_insert(place);
             }
-            for name in [&host.id].into_iter().chain(&host.aliases).filter(|name| !name.is_empty()) {
-                hosts.names.entry(name.to_ascii_lowercase().into()).or_insert(place);
+            for it in [&host.id].into_iter().chain(&host.aliases).filter(|it| !it.is_empty()) {
+                hosts.names.entry(name(it).into()).or_insert(place);
             }
         }
         hosts
     }
 
-    /// Where a request for `path` (decoded and normalised) goes; `host` is the header's value, with or without a port. A name
-    /// comes before a pattern, a pattern before the default host.
+    /// The backends of the `http-proxy` rules, by [`ForeignTarget::place`](crate::rules::ForeignTarget).
+    #[allow(dead_code, reason = "with `evaluate`")]
+    pub(crate) fn foreign(&self) -> &[config::HttpProxy] {
+        self.foreign.list()
+    }
+
+    /// What happens to a request, by the rules of its host. A name comes before a pattern, a pattern before the default host.
+    #[allow(dead_code, reason = "until the proxy hands on a whole `RequestView`")]
+    pub(crate) fn evaluate<'a>(&'a self, view: &RequestView<'_>) -> Outcome<'a> {
+        let rules = self.place(view.host).and_then(|place| self.rules.get(place));
+        rules.map_or_else(Outcome::default, |rules| rules.evaluate(view))
+    }
+
+    /// Where a request for `path` (decoded and normalised) goes, as far as that can be told by its host and path alone:
+    /// `None` where a condition or another kind of rule than `load-balance` has a say. `host` is the header's value.
     pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Target> {
         self.rules.get(self.place(host)?)?.find(path)
     }
@@ -47,22 +66,30 @@ impl Hosts {
         if self.names.is_empty() && self.patterns.is_empty() {
             return self.default;
         }
-        let name = without_port(host);
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        };
+        let name = name(host);
         let by_pattern = || self.patterns.iter().find(|(regexp, _)| regexp.is_match(&name));
         self.names.get(&*name).copied().or_else(|| by_pattern().map(|(_, place)| *place)).or(self.default)
     }
 }
 
-/// A host as `Host` has it, without its port.
+/// A host as rules compare it: lower case, without port, brackets or the dot at its end. `host` is the header's value.
+pub(crate) fn name(host: &str) -> Cow<'_, str> {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => without_port(host),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// An IPv6 address without brackets, as the file may have it, has no port.
 pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }

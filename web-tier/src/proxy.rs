@@ -19,6 +19,7 @@ use crate::{
     trusted::client_of,
     upstream::{Lease, Upstream},
 };
+use common::hub_age::{self, HUB_AGE};
 use http::{Method, StatusCode};
 use std::{
     future::poll_fn,
@@ -56,8 +57,12 @@ pub(crate) async fn forward<S: ClientSide>(
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries, side).await {
-            Ok((exchange, answer)) if tries.again_after_answer(server, &answer, budget) => {
+            Ok((exchange, answer)) if tries.again_after_answer(client, server, &answer, budget) => {
                 discard(exchange, &answer, &head.method, tries.sent);
+            }
+            Ok((exchange, answer)) if is_outdated(client, &answer) => {
+                discard(exchange, &answer, &head.method, tries.sent);
+                return Err(ProxyError::NoServer);
             }
             Ok((exchange, answer)) => return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing }),
             Err(failure) => tries.again_after_failure(server, failure, budget)?,
@@ -101,6 +106,7 @@ fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
         host,
         request_id,
         trace: theirs.is_none().then_some(&trace),
+        hub_age: worker.hub_age.get(),
         tls: client.tls.as_deref(),
     };
     let mut bytes = worker.buffers.take();
@@ -127,6 +133,13 @@ impl Behind {
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
         }
     }
+}
+
+/// Whether the answer rests on the memory of a server that is cut off from the hub, which this one hears: another server may have
+/// answered with more already.
+fn is_outdated(client: &Client, answer: &ResponseHead) -> bool {
+    let said = answer.fields.internal(HUB_AGE).and_then(hub_age::parse);
+    said.is_some_and(|age| client.worker.hears_more_than(age))
 }
 
 /// Why a try failed.
@@ -358,14 +371,16 @@ impl Tries {
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
     fn again_after_answer(
         &mut self,
+        client: &Client,
         server: usize,
         answer: &ResponseHead,
         budget: impl FnOnce() -> bool,
     ) -> bool {
-        if answer.status != StatusCode::SERVICE_UNAVAILABLE || self.left == 0 {
+        let refused = answer.status == StatusCode::SERVICE_UNAVAILABLE || is_outdated(client, answer);
+        if !refused || self.left == 0 {
             return false;
         }
-        let unseen = answer.fields.named(NOT_PROCESSED).next().is_some();
+        let unseen = answer.fields.internal(NOT_PROCESSED).is_some();
         let may = if unseen { self.outgoing.is_whole() } else { self.may_resend() };
         if !may || !budget() || !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
             return false;

@@ -13,6 +13,7 @@ use common::{
     clock::SystemClock,
     cluster_port::ClusterKey,
     config::{Cluster, Config},
+    hub_age::LastHeard,
     id::ServerId,
 };
 use proto::hub::v1::Member;
@@ -39,6 +40,8 @@ pub struct WebTierConfig {
     /// Who is there, as the hub says: servers that it knows to be down are passed over before a request pays for it. May be
     /// empty for as long as the hub is not known.
     pub members: watch::Receiver<Arc<Vec<Member>>>,
+    /// When the hub was last heard: forwarded requests tell of it, so that an app server that is cut off knows that it is.
+    pub heard: LastHeard,
 }
 
 /// Why a web tier did not start.
@@ -91,7 +94,7 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, key, members } = config;
+        let WebTierConfig { config, me, bound, key, members, heard } = config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
@@ -113,6 +116,7 @@ impl WebTier {
                 key: key.clone(),
                 breaks: breaks.clone(),
                 members: members.clone(),
+                heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
                 stop: stopped.clone(),

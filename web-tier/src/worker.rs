@@ -18,7 +18,13 @@ use crate::{
     trace_context::Traces,
     upstream::{Upstream, Upstreams},
 };
-use common::{cidr::CidrSet, cluster_port::ClusterKey, config::Config, id::ServerId};
+use common::{
+    cidr::CidrSet,
+    cluster_port::ClusterKey,
+    config::Config,
+    hub_age::{self, AgeText, LastHeard},
+    id::ServerId,
+};
 use proto::hub::v1::Member;
 use std::{
     cell::Cell,
@@ -37,9 +43,6 @@ const CLOCK_TICK: Duration = Duration::from_millis(100);
 /// busy worker would make a system call every 15 requests in the middle of its work.
 const EVENT_INTERVAL: u32 = 256;
 
-/// `header-max` and `uri-max`.
-const HEAD_LIMITS: HeadLimits = HeadLimits { count: 100, bytes: 32 * 1024, target: 16 * 1024 };
-
 /// What a worker is made of.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -54,6 +57,7 @@ pub(crate) struct Setup {
     pub(crate) key: ClusterKey,
     pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
+    pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
     /// The instant at which what is left is closed, once there is one.
@@ -79,9 +83,14 @@ pub(crate) struct Worker {
     pub(crate) head_limits: HeadLimits,
     /// `body-max`, in bytes.
     pub(crate) body_max: u64,
+    /// `keepalive-max`.
+    pub(crate) keepalive_max: u64,
     /// The time as `Date` has it.
     pub(crate) date: Cell<Date>,
     now: Cell<Instant>,
+    heard: LastHeard,
+    /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
+    pub(crate) hub_age: Cell<Option<AgeText>>,
 }
 
 impl Worker {
@@ -89,6 +98,7 @@ impl Worker {
         let mut upstreams =
             Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
         let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
+        let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams);
         let upstreams = upstreams.into_list();
         let silence = upstreams.iter().map(|upstream| upstream.shortest_silence()).min();
@@ -104,17 +114,29 @@ impl Worker {
             buffers: Rc::default(),
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
-            head_limits: HEAD_LIMITS,
+            head_limits: HeadLimits {
+                count: requests.header_count,
+                bytes: requests.header_bytes,
+                target: requests.uri,
+            },
             trusted: cluster.trusted_proxies.iter().copied().collect(),
-            body_max: u64::MAX,
+            body_max: requests.body.map_or(u64::MAX, u64::from),
+            keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
             date: Cell::new(date(SystemTime::now())),
             now: Cell::new(Instant::now()),
+            heard: setup.heard.clone(),
+            hub_age: Cell::default(),
         }
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    /// Whether an app server that heard from the hub `other` ago is cut off: this server hears it.
+    pub(crate) fn hears_more_than(&self, other: Duration) -> bool {
+        self.heard.age(self.now()).is_some_and(|own| hub_age::is_ahead(own, other))
     }
 
     /// Reads the clock.
@@ -180,11 +202,12 @@ async fn tick(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        worker.read_clock();
-        let now = SystemTime::now();
-        worker.date.set(date(now));
+        let now = worker.read_clock();
+        worker.hub_age.set(worker.heard.age(now).map(hub_age::format));
+        let time = SystemTime::now();
+        worker.date.set(date(time));
         if let Some(log) = &worker.access_log {
-            log.tick(now);
+            log.tick(time);
         }
         for upstream in &worker.upstreams {
             upstream.settle();

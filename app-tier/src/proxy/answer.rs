@@ -1,6 +1,6 @@
 //! The body of an app's answer on its way to the client: broken when the app breaks it, never silently short.
 
-use super::backend::Lease;
+use super::{backend::Lease, expectation::Expectation};
 use crate::body::BodyError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -21,6 +21,7 @@ type Ending = Box<dyn std::any::Any + Send>;
 pub(crate) struct Answer {
     body: Incoming,
     lease: Option<Lease>,
+    expectation: Option<Expectation>,
     ending: Option<Ending>,
     pause: Pause,
 }
@@ -33,10 +34,17 @@ pub(crate) struct Pause {
 }
 
 impl Answer {
-    pub(super) fn new(body: Incoming, lease: Lease, pause: Duration) -> Self {
-        let mut answer = Self { body, lease: Some(lease), ending: None, pause: Pause::new(pause) };
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        expectation: Option<Expectation>,
+        switches: bool,
+        pause: Duration,
+    ) -> Self {
+        let pause = Pause::new(pause);
+        let mut answer = Self { body, lease: Some(lease), expectation, ending: None, pause };
         // hyper does not poll a body that says it is empty.
-        if answer.body.is_end_stream() {
+        if answer.body.is_end_stream() && !switches {
             answer.ended();
         }
         answer
@@ -48,6 +56,7 @@ impl Answer {
     }
 
     fn ended(&mut self) {
+        self.expectation = None;
         if let Some(mut lease) = self.lease.take() {
             lease.give_back();
         }

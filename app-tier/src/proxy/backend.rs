@@ -1,11 +1,11 @@
 //! One life of an app's process as a backend: its pooled connections and its limits.
 
-use super::{answer::Answer, progress::Progress, target::Target};
+use super::{answer::Answer, expectation::Expectation, progress::Progress, target::Target};
 use crate::{
     body::{Body, Request},
     error::RequestError,
 };
-use http::Response;
+use http::{Response, StatusCode};
 use hyper::client::conn::http1::SendRequest;
 use std::{
     sync::{
@@ -71,10 +71,11 @@ impl Backend {
         mut request: Request,
     ) -> Result<Response<Answer>, RequestError> {
         let mut lease = self.lease()?;
+        let expectation = Expectation::of(&mut request);
         let progress = Progress::begin(&mut request);
         if let Some(mut sender) = self.take_idle() {
             match self.try_send(&mut sender, request, &progress).await? {
-                Ok(response) => return Ok(self.answer(response, lease, sender)),
+                Ok(response) => return Ok(self.answer(response, lease, sender, expectation)),
                 Err(unsent) => request = unsent,
             }
         }
@@ -83,7 +84,7 @@ impl Backend {
             self.target.connect().await.map_err(|cause| unavailable(format!("{}: {cause}", self.target)))?;
         lease.sender = None;
         match self.try_send(&mut sender, request, &progress).await? {
-            Ok(response) => Ok(self.answer(response, lease, sender)),
+            Ok(response) => Ok(self.answer(response, lease, sender, expectation)),
             Err(_unsent) => Err(unavailable(format!("{} closed a new connection", self.target))),
         }
     }
@@ -114,9 +115,18 @@ impl Backend {
         response: Response<hyper::body::Incoming>,
         mut lease: Lease,
         sender: SendRequest<Body>,
+        expectation: Option<Expectation>,
     ) -> Response<Answer> {
-        lease.sender = Some(sender);
-        response.map(|body| Answer::new(body, lease, self.answer_timeout))
+        let unread = expectation.as_ref().is_some_and(|it| it.answered(response.status()));
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // What has become something else, or waits for a body that never comes, is of no use to another request.
+        lease.sender = (!unread && !switches).then_some(sender);
+        response.map(|body| Answer::new(body, lease, expectation, switches, self.answer_timeout))
+    }
+
+    /// The app did what no app may do.
+    pub(crate) fn failed(&self, cause: &str) -> RequestError {
+        RequestError::AppFailed { app: self.app.clone(), cause: cause.to_owned() }
     }
 
     fn lease(self: &Arc<Self>) -> Result<Lease, RequestError> {

@@ -1,6 +1,7 @@
 //! Which headers cross the app-tier, and which are its own.
 
 use crate::error::NOT_PROCESSED;
+use common::hub_age;
 use http::{HeaderMap, HeaderName, header};
 
 /// Names the request's session to the app; a client's own is dropped.
@@ -8,6 +9,9 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id"
 
 /// Names the request in flight to the app API; a client's own is dropped.
 pub(crate) const REQUEST: HeaderName = HeaderName::from_static("x-copal-request");
+
+/// Says when a tier last heard from the hub.
+pub(crate) const HUB_AGE: HeaderName = HeaderName::from_static(hub_age::HUB_AGE);
 
 /// Fields that `Connection` can't take away: they frame or route the message.
 const KEPT: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
@@ -41,6 +45,7 @@ pub(crate) fn end_to_end(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(NOT_PROCESSED);
+    headers.remove(HUB_AGE);
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ async fn speak(
     let shaken = Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = shaken.map_err(io::Error::other)?;
     tokio::spawn(async move {
-        if let Err(cause) = connection.await {
+        if let Err(cause) = connection.with_upgrades().await {
             tracing::debug!(%cause, "connection to an app ended");
         }
     });

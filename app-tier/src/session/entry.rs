@@ -1,9 +1,13 @@
 //! A session's place in memory: its replica, whether it may be believed, and who is talking to the hub about it.
 
-use super::{SessionError, link::Link, replica::Replica};
+use super::{
+    SessionError,
+    link::Link,
+    replica::{Attributes, Replica},
+};
 use common::session_id::SessionId;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 use tokio::sync::Notify;
@@ -30,6 +34,18 @@ pub(super) struct Heard {
     pub(super) moves: u64,
 }
 
+/// A new session that the hub did not take, because one of its id has just been removed: it goes on under a fresh id, for as long as
+/// a request waits for it.
+#[derive(Debug)]
+pub(super) struct Buried {
+    /// The replica's generation that dropped its changes.
+    pub(super) dropped: u64,
+    /// What they had come to.
+    pub(super) attributes: Attributes,
+    /// Under its new id, once there is one.
+    pub(super) anew: Option<Arc<Entry>>,
+}
+
 /// What is known of it.
 #[derive(Debug)]
 pub(super) struct State {
@@ -46,6 +62,8 @@ pub(super) struct State {
     pub(super) moves: u64,
     /// Ended here; whoever still holds the entry must not use it.
     pub(super) removed: bool,
+    /// What was to be made of it, when the hub did not take its id.
+    pub(super) buried: Option<Buried>,
     /// A saver is at work.
     pub(super) saving: bool,
     /// Why the hub did not take the last save.
@@ -66,6 +84,7 @@ impl Entry {
             unclaimed: false,
             moves: 0,
             removed: false,
+            buried: None,
             saving: false,
             refused: None,
             used: now,
@@ -84,6 +103,12 @@ impl State {
     /// Whether the replica is what the hub has, as far as this server can know without asking.
     pub(super) fn is_verified(&self, link: &Link) -> bool {
         self.known && !self.stale && !self.unclaimed && link.current() == Some(self.epoch)
+    }
+
+    /// Bytes in memory: names and values.
+    pub(super) fn bytes(&self) -> usize {
+        let buried = self.buried.iter().flat_map(|it| &it.attributes);
+        self.replica.bytes() + buried.map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
     /// What a question that is asked now is asked upon.

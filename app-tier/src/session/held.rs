@@ -69,7 +69,7 @@ impl Held {
         self.remove(&id);
         self.uses += 1;
         self.order.insert(self.uses, id.clone());
-        let bytes = entry.state().replica.bytes();
+        let bytes = entry.state().bytes();
         self.bytes += bytes;
         self.places.insert(id, Place { used: self.uses, entry, bytes });
     }
@@ -84,7 +84,7 @@ impl Held {
 
     /// Its attributes may have become others.
     pub(super) fn weigh(&mut self, entry: &Arc<Entry>) {
-        let bytes = entry.state().replica.bytes();
+        let bytes = entry.state().bytes();
         if let Some(place) = self.places.get_mut(&entry.id).filter(|place| Arc::ptr_eq(&place.entry, entry)) {
             self.bytes = self.bytes - place.bytes + bytes;
             place.bytes = bytes;

@@ -4,6 +4,7 @@ use super::{
     SessionError,
     entry::{Entry, State},
     hub::SessionHub,
+    link::Witness,
     replica::Resolution,
     store::{Sessions, count},
 };
@@ -17,15 +18,28 @@ use triad_client::HubError;
 /// A session in use is touched on the hub at most this often.
 const TOUCH_MIN: Duration = Duration::from_secs(1);
 
+/// What a session that is served rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The hub has it so, as far as this server can know; or there is no hub.
+    Hub,
+    /// The hub could not be asked: this server's memory alone.
+    Memory,
+}
+
 impl Sessions {
     /// Makes the entry current. Waits for the hub, up to `save-timeout`, only if it has to be asked.
     ///
     /// # Errors
     /// [`SessionError::HubLost`], [`SessionError::Stale`] when the session ended meanwhile.
-    pub(super) async fn open(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), SessionError> {
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        witness: Witness,
+    ) -> Result<Source, SessionError> {
         let Some(hub) = &self.hub else {
             self.open_local(entry);
-            return Ok(());
+            return Ok(Source::Hub);
         };
         let dirty = {
             let state = entry.state();
@@ -33,45 +47,49 @@ impl Sessions {
                 return Err(SessionError::Stale);
             }
             if state.is_verified(&self.link) {
-                return Ok(());
+                return Ok(Source::Hub);
             }
             state.replica.is_dirty().then(|| state.replica.sequence())
         };
-        if !self.link.may_wait() {
-            return self.open_unverified(entry, "it did not answer a moment ago");
+        if !self.link.may_wait(witness) {
+            return self.open_unverified(entry, witness, "it did not answer a moment ago");
         }
         // What has unsaved changes is verified by saving them.
         if let Some(sequence) = dirty {
-            match self.save_within(entry, sequence, u64::MAX, true).await {
-                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, &why),
+            match self.save_within(entry, sequence, u64::MAX, witness, true).await {
+                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, witness, &why),
                 Err(other) => return Err(other),
                 Ok(()) => {}
             }
         }
-        self.open_from(hub.as_ref(), entry).await
+        self.open_from(hub.as_ref(), entry, witness).await
     }
 
     async fn open_from(
         self: &Arc<Self>,
         hub: &dyn SessionHub,
         entry: &Arc<Entry>,
-    ) -> Result<(), SessionError> {
+        witness: Witness,
+    ) -> Result<Source, SessionError> {
         let limit = self.config.session.save_timeout;
+        let outlived = self.link.is_outlived(witness);
         match tokio::time::timeout(limit, self.load(hub, entry)).await {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();
-                Ok(())
+                Ok(Source::Hub)
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
-            Ok(Err(cause @ HubError::Overloaded(_))) => self.open_unverified(entry, &cause.to_string()),
+            Ok(Err(cause @ HubError::Overloaded(_))) => {
+                self.open_unverified(entry, witness, &cause.to_string())
+            }
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
-                self.link.unanswered();
-                self.open_unverified(entry, &cause.to_string())
+                self.link.unanswered(outlived);
+                self.open_unverified(entry, witness, &cause.to_string())
             }
             Err(_) => {
-                self.link.unanswered();
-                self.open_unverified(entry, &format!("no answer within {limit:?}"))
+                self.link.unanswered(outlived);
+                self.open_unverified(entry, witness, &format!("no answer within {limit:?}"))
             }
         }
     }
@@ -88,16 +106,18 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated. An
-    /// answer on such a copy would later overwrite what another server has answered since.
-    fn open_unverified(&self, entry: &Entry, why: &str) -> Result<(), SessionError> {
+    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated, or a
+    /// web-tier hears the hub and it may have said so. An answer on such a copy would later overwrite what another server has
+    /// answered since.
+    fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<Source, SessionError> {
         let timeout = self.config.session.session_timeout;
+        let outlived = self.link.is_outlived(witness);
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
         let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
-        if state.known && !state.stale && serve && !expired {
-            Ok(())
+        if state.known && !state.stale && !outlived && serve && !expired {
+            Ok(Source::Memory)
         } else {
             Err(SessionError::HubLost(why.to_owned()))
         }

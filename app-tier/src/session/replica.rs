@@ -99,6 +99,16 @@ impl Replica {
         self.dropped > generation
     }
 
+    /// The generation that dropped changes last.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether an answer has told of a change that the hub lacks.
+    pub(super) fn has_answered(&self) -> bool {
+        self.changes.values().any(|change| change.answered)
+    }
+
     /// Whether the hub lacks something.
     pub(super) fn is_dirty(&self) -> bool {
         self.exists

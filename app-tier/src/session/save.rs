@@ -3,8 +3,9 @@
 
 use super::{
     SessionError,
-    entry::{Entry, Heard},
+    entry::{Buried, Entry, Heard, State},
     hub::SessionHub,
+    link::Witness,
     replica::Save,
     store::{Sessions, count},
 };
@@ -30,9 +31,10 @@ impl Sessions {
         entry: &Arc<Entry>,
         sequence: u64,
         generation: u64,
+        witness: Witness,
     ) -> Result<(), SessionError> {
-        let waits = self.link.may_wait();
-        self.save_within(entry, sequence, generation, waits).await
+        let waits = self.link.may_wait(witness);
+        self.save_within(entry, sequence, generation, witness, waits).await
     }
 
     /// [`Sessions::save`]; with `waits` false it only starts a saver and takes what is settled already.
@@ -41,9 +43,11 @@ impl Sessions {
         entry: &Arc<Entry>,
         sequence: u64,
         generation: u64,
+        witness: Witness,
         waits: bool,
     ) -> Result<(), SessionError> {
         let limit = self.config.session.save_timeout;
+        let outlived = self.link.is_outlived(witness);
         if waits && entry.state().saving {
             entry.wanted.notify_one();
         }
@@ -64,7 +68,7 @@ impl Sessions {
             }
         };
         tokio::time::timeout(limit, saved).await.unwrap_or_else(|_| {
-            self.link.unanswered();
+            self.link.unanswered(outlived);
             Err(SessionError::HubLost(format!("no answer within {limit:?}")))
         })
     }
@@ -107,10 +111,10 @@ impl Sessions {
                     entry.outcome.notify_waiters();
                     return;
                 };
-                let since = save.heard;
+                let (since, creates) = (save.heard, save.base_version == 0);
                 let write = Write::Save(self.wire(entry, save));
                 let outcome = hub.write(write, self.config.session.save_timeout).await;
-                self.outcome(entry, outcome, since, heard)
+                self.outcome(entry, outcome, creates, since, heard)
             };
             self.weigh(entry);
             entry.outcome.notify_waiters();
@@ -147,11 +151,13 @@ impl Sessions {
         }
     }
 
-    /// What the hub said to a save that was first made upon `since` and was sent, perhaps again, upon `now`.
+    /// What the hub said to a save that was first made upon `since` and was sent, perhaps again, upon `now`; `creates`: one of a new
+    /// session.
     fn outcome(
         &self,
         entry: &Entry,
         outcome: Result<Outcome, HubError>,
+        creates: bool,
         since: Heard,
         now: Heard,
     ) -> Result<(), HubError> {
@@ -169,7 +175,9 @@ impl Sessions {
                 state.rebased(now);
             }
             Ok(Outcome::Missing(_)) => {
-                if state.replica.missing() {
+                if creates && !state.replica.has_answered() {
+                    bury(&mut state);
+                } else if state.replica.missing() {
                     count(&self.counters.lost);
                     tracing::warn!(app = self.app(), "changes are lost: the session has ended elsewhere");
                 }
@@ -180,7 +188,7 @@ impl Sessions {
             }
             Err(cause) => {
                 match &cause {
-                    HubError::Unavailable { .. } => self.link.unanswered(),
+                    HubError::Unavailable { .. } => self.link.unanswered(false),
                     HubError::Overloaded(_) => {}
                     HubError::Refused(why) => {
                         tracing::error!(app = self.app(), %why, "the hub refuses a session's changes");
@@ -220,6 +228,14 @@ impl Sessions {
         // Past the limit: what is left is counted below.
         let _ = tokio::time::timeout(limit, all).await;
         self.unsaved().len()
+    }
+}
+
+/// A session of this id was removed a moment ago: the hub takes no new one under it. The requests that wait take a fresh id.
+fn bury(state: &mut State) {
+    let attributes = state.replica.attributes();
+    if state.replica.missing() {
+        state.buried = Some(Buried { dropped: state.replica.dropped(), attributes, anew: None });
     }
 }
 

@@ -261,6 +261,9 @@ impl Sessions {
         };
         // The memory's and the caller's.
         let unused = Arc::strong_count(entry) <= 2;
+        if !exists && unused {
+            entry.state().buried = None;
+        }
         if !exists && !saving && unused && held.has(entry) {
             held.remove(&entry.id);
         }

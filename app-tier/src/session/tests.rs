@@ -5,6 +5,8 @@ mod counting;
 mod fake;
 mod lifecycle;
 mod loss;
+mod renewal;
+mod witness;
 
 use super::{SessionError, Sessions, SessionsConfig, link::Link, visit::VisitGuard};
 use crate::{app::tests::session_config, session::Visit};
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use common::{
     clock::{Clock, ManualClock},
     config::SessionConfig,
+    hub_age,
     id::ServerIndex,
     session_id::SessionId,
 };
@@ -36,12 +39,14 @@ pub(super) struct Server {
 #[derive(Default, Clone)]
 pub(super) struct User {
     pub(super) cookie: Option<String>,
+    /// What the web-tier says of the hub.
+    pub(super) hub_age: Option<Duration>,
 }
 
 impl Server {
     pub(super) fn new(name: &'static str, index: u16, hub: &Arc<FakeHub>, session: SessionConfig) -> Self {
         let clock = Arc::new(ManualClock::new(1_000));
-        let link = Arc::new(Link::new(clock.clone() as Arc<dyn Clock>));
+        let link = Arc::new(Link::new(clock.clone() as Arc<dyn Clock>, true));
         let config = SessionsConfig {
             app: "tier||".to_owned(),
             me: name.into(),
@@ -87,6 +92,10 @@ impl Server {
         if let Some(cookie) = &user.cookie {
             headers.insert(header::COOKIE, HeaderValue::try_from(format!("x=y; S={cookie}")).unwrap());
         }
+        if let Some(age) = user.hub_age {
+            let text = hub_age::format(age);
+            headers.insert(hub_age::HUB_AGE, HeaderValue::from_bytes(text.as_bytes()).unwrap());
+        }
         Visit::begin(&self.sessions, &headers, false)
     }
 
@@ -120,7 +129,7 @@ pub(super) async fn write(guard: &VisitGuard, name: &str, value: u64) -> Result<
 
 /// The answer leaves; the browser keeps its cookie.
 pub(super) async fn finish(guard: &VisitGuard, user: &mut User) -> Result<(), SessionError> {
-    if let Some(cookie) = guard.visit().finish().await? {
+    if let Some(cookie) = guard.visit().finish().await?.cookie {
         let text = cookie.to_str().unwrap();
         let value = text.strip_prefix("S=").unwrap().split(';').next().unwrap();
         user.cookie = (!value.is_empty()).then(|| value.to_owned());

@@ -4,8 +4,14 @@ mod answer;
 mod call;
 mod ending;
 
-use super::{SessionError, cookie, entry::Entry, replica::Attributes, store::Sessions};
-use common::{config::SaveMode, session_id::SessionId};
+pub(crate) use answer::Finished;
+
+use super::{SessionError, Witness, cookie, entry::Entry, replica::Attributes, store::Sessions};
+use common::{
+    config::SaveMode,
+    hub_age::{self, HUB_AGE},
+    session_id::SessionId,
+};
 use http::HeaderMap;
 use std::sync::{
     Arc,
@@ -22,6 +28,8 @@ pub(crate) struct Visit {
     cookie: Option<SessionId>,
     /// The request came over TLS.
     secure: bool,
+    /// What its web-tier has heard of the hub.
+    witness: Witness,
     /// The answer has left: nobody else saves what is changed from now on.
     over: AtomicBool,
     /// One call at a time.
@@ -65,6 +73,8 @@ impl Visit {
         if let Some(entry) = cookie.as_ref().and_then(|id| sessions.held_entry(id)) {
             sessions.touch(&entry);
         }
+        let age = headers.get(HUB_AGE).and_then(|age| hub_age::parse(age.as_bytes()));
+        let witness = sessions.link.witness(age);
         let state = State {
             id: id.clone(),
             fresh: cookie.is_none(),
@@ -80,6 +90,7 @@ impl Visit {
             presented: id,
             cookie,
             secure,
+            witness,
             over: AtomicBool::new(false),
             state: tokio::sync::Mutex::new(state),
         });
@@ -93,6 +104,23 @@ impl Visit {
         };
         drop(visits);
         VisitGuard { visit, handle }
+    }
+
+    /// Before the app sees the request: its session is loaded now if this server may be cut off from the hub, for then another
+    /// server can still take the request.
+    ///
+    /// # Errors
+    /// The session can't be served here.
+    pub(crate) async fn assure(&self) -> Result<(), SessionError> {
+        let sessions = &self.sessions;
+        let Some(id) = self.cookie.as_ref().filter(|_| sessions.hub.is_some()) else { return Ok(()) };
+        if !sessions.link.is_outlived(self.witness) {
+            return Ok(());
+        }
+        let entry = sessions.entry(id)?;
+        let opened = sessions.open(&entry, self.witness).await;
+        sessions.forget_nothing(&entry);
+        opened.map(|_| ())
     }
 
     /// Saves in the background what no answer waits for any more: what is changed once the answer has left, or the request was given

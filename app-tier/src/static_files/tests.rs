@@ -1,7 +1,7 @@
 //! A folder, asked over its `App` face.
 
 use super::*;
-use http::request::Builder;
+use http::{StatusCode, request::Builder};
 use std::fs;
 
 struct Site {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use proto::app::v1::{LoadRequest, UpdateRequest, sessions_client::SessionsClient};
 use std::{collections::HashMap, convert::Infallible, env, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, UnixListener, UnixStream},
 };
 use tonic::transport::{Channel, Endpoint};
@@ -46,12 +46,12 @@ fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
     tokio::spawn(async move {
         // A client that goes away is no failure.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
     });
 }
 
 #[allow(clippy::exit, reason = "it is an app that can fail")]
-async fn answer(request: Request<Incoming>) -> Response<Body> {
+async fn answer(mut request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/healthz" => plain("ok\n"),
         "/count" => plain(count(&request, &env::var("COPAL_TOKEN").unwrap()).await.unwrap()),
@@ -72,6 +72,22 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             let body = request.into_body().map_err(|cause| panic!("{cause}"));
             Response::new(body.boxed_unsync())
         }
+        "/switch" => switch(&mut request),
+        "/refuse" => {
+            let mut response = plain("no\n");
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            response
+        }
+        "/trailers" => {
+            let collected = request.into_body().collect().await.unwrap();
+            let sum = collected.trailers().map_or(HeaderValue::from_static("none"), |it| it["x-sum"].clone());
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", sum);
+            let frames = [Ok(Frame::data(collected.to_bytes())), Ok(Frame::trailers(trailers))];
+            let mut response = Response::new(StreamBody::new(stream::iter(frames)).boxed_unsync());
+            response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
+            response
+        }
         "/half" => {
             let mut response = Response::new(half());
             response.headers_mut().insert("content-length", 200_000.into());
@@ -85,6 +101,35 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         }
         _ => std::process::exit(1),
     }
+}
+
+/// Becomes an echo in capitals, which says farewell when its client has ended.
+fn switch(request: &mut Request<Incoming>) -> Response<Body> {
+    let upgraded = hyper::upgrade::on(&mut *request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgraded.await else { return };
+        let mut stream = TokioIo::new(upgraded);
+        let mut buffer = [0; 4096];
+        loop {
+            match stream.read(&mut buffer).await {
+                Ok(0) => break,
+                Ok(length) => {
+                    buffer[..length].make_ascii_uppercase();
+                    let _ = stream.write_all(&buffer[..length]).await;
+                }
+                Err(_) => return,
+            }
+        }
+        let _ = stream.write_all(b"FAREWELL").await;
+        let _ = stream.shutdown().await;
+    });
+    let mut response = plain("");
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let unnamed = HeaderValue::from_static("capitals");
+    let protocol = request.headers().get("upgrade").cloned().unwrap_or(unnamed);
+    response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert("upgrade", protocol);
+    response
 }
 
 /// Half of the body, then the process dies.

@@ -120,6 +120,10 @@ impl Facts {
     /// A rule that sends requests to a cluster.
     pub(super) fn balance(&mut self, cluster: &str, span: Span) {
         self.balances.push((cluster.to_owned(), span));
+    }
+
+    /// A rule, good or not, of the cluster that is being read.
+    pub(super) fn rule(&mut self) {
         if let Some(cluster) = self.clusters.last_mut() {
             cluster.has_dispatch = true;
         }
@@ -129,7 +133,6 @@ impl Facts {
     pub(super) fn end_cluster(&mut self, hosts: &[Host]) {
         if let Some(cluster) = self.clusters.last_mut() {
             cluster.has_web_apps |= hosts.iter().any(|host| !host.web_apps.is_empty());
-            cluster.has_dispatch |= hosts.iter().any(|host| !host.dispatch.is_empty());
         }
     }
 

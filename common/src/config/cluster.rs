@@ -5,14 +5,18 @@ use super::{
     decode::{Context, Fields, quoted},
     defaults::DEFAULTS,
     host, keys, listener,
-    model::{AccessLog, AccessLogFormat, Cluster, Server},
+    model::{AccessLog, AccessLogFormat, Cluster, RequestLimits, Server},
     names,
     node::{self, Node, Value},
     source::Span,
     units::format_duration,
 };
 use crate::id::{ClusterId, ServerId, ServerIndex};
-use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 /// The most servers of a cluster: two characters of a session id name the home server.
 const SERVERS_MAX: usize = 64 * 64;
@@ -216,10 +220,42 @@ fn server(
         keepalive_timeout: time("keepalive-timeout", TIMEOUT, DEFAULTS.keepalive_timeout),
         socket_timeout: time("socket-timeout", TIMEOUT, DEFAULTS.socket_timeout),
         request_header_timeout: time("request-header-timeout", TIMEOUT, DEFAULTS.request_header_timeout),
+        request_limits: request_limits(&fields),
         shutdown_wait_max: time("shutdown-wait-max", WAIT, DEFAULTS.shutdown_wait_max),
     };
     check_idle_time(&fields, &server);
     Some(server)
+}
+
+fn request_limits(fields: &Fields<'_>) -> RequestLimits {
+    const HEADER_BYTES: RangeInclusive<u64> = 1024..=1024 * 1024;
+    let defaults = DEFAULTS.request_limits;
+    let header = fields.get("header-max");
+    let header = header.and_then(|node| Fields::open(fields.context, node, &keys::HEADER_MAX));
+    let limits = RequestLimits {
+        header_count: header
+            .as_ref()
+            .and_then(|header| header.integer("count", 1..=256))
+            .unwrap_or(defaults.header_count),
+        header_bytes: header
+            .as_ref()
+            .and_then(|header| header.size("bytes", HEADER_BYTES))
+            .unwrap_or(defaults.header_bytes),
+        uri: fields.size("uri-max", 64..=1024 * 1024).unwrap_or(defaults.uri),
+        body: fields.size("body-max", 0..=u64::MAX).map_or(defaults.body, NonZeroU64::new),
+        keepalive: fields
+            .integer("keepalive-max", 0..=1_000_000_000_000)
+            .map_or(defaults.keepalive, NonZeroU64::new),
+    };
+    if limits.uri > limits.header_bytes && !fields.context.in_default {
+        let message = format!(
+            "`uri-max` ({}) is above the `bytes` of `header-max` ({}), and a request target is one of its lines",
+            limits.uri, limits.header_bytes
+        );
+        let given = fields.entry("uri-max").or(fields.entry("header-max"));
+        fields.context.error(given.map_or(fields.node.span, |entry| entry.value.span), message);
+    }
+    limits
 }
 
 /// A web-tier must let go of an idle socket before its server does, or a request meets a closing connection.

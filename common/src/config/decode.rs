@@ -6,7 +6,7 @@ use super::{
     node::{Entry, Node, Value},
     problem::{Location, Report},
     source::{Sources, Span, is_secret},
-    units::{format_duration, parse_duration},
+    units::{format_duration, parse_duration, parse_size},
     variables::{Place, Variables, resolve},
 };
 use regex::Regex;
@@ -29,6 +29,8 @@ pub(super) struct Context<'a> {
     place: Place<'a>,
     /// A `…-default` mapping read by itself: nothing is required.
     pub(super) in_default: bool,
+    /// `--port-offset`.
+    pub(super) port_offset: u16,
 }
 
 impl<'a> Context<'a> {
@@ -38,7 +40,7 @@ impl<'a> Context<'a> {
         environment: &'a HashMap<String, String>,
         place: Place<'a>,
     ) -> Self {
-        Self { report, sources, environment, place, in_default: false }
+        Self { report, sources, environment, place, in_default: false, port_offset: 0 }
     }
 
     /// The same inside a server.
@@ -189,6 +191,20 @@ impl<'a> Context<'a> {
         None
     }
 
+    /// A size in bytes within bounds.
+    pub(super) fn size(self, node: &Node, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.scalar(node, "a size such as 16K")?;
+        let message = match parse_size(&text) {
+            Ok(size) if bounds.contains(&size) => return Some(size),
+            Ok(_) => {
+                format!("expected a size from {} to {} bytes, found `{text}`", bounds.start(), bounds.end())
+            }
+            Err(cause) => cause.to_string(),
+        };
+        self.refuse(node, &text, &message);
+        None
+    }
+
     /// A regular expression.
     pub(super) fn regexp(self, node: &Node) -> Option<Regexp> {
         let text = self.scalar(node, "a regular expression")?;
@@ -204,6 +220,19 @@ impl<'a> Context<'a> {
                 self.refuse(node, &text, &format!("bad regular expression {}: {last}", quoted(&text)));
                 None
             }
+        }
+    }
+
+    /// The items of a list, or the one value that stands in its place.
+    pub(super) fn one_or_more(self, node: &'a Node) -> &'a [Node] {
+        match &node.value {
+            Value::List(items) => {
+                if items.is_empty() {
+                    self.error(node.span, "expected at least one value, found an empty list");
+                }
+                items
+            }
+            _ => std::slice::from_ref(node),
         }
     }
 
@@ -324,6 +353,11 @@ impl<'a> Fields<'a> {
 
     pub(super) fn duration(&self, key: &str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         self.context.duration(self.get(key)?, bounds)
+    }
+
+    /// A size in bytes that `T` holds.
+    pub(super) fn size<T: TryFrom<u64>>(&self, key: &str, bounds: RangeInclusive<u64>) -> Option<T> {
+        T::try_from(self.context.size(self.get(key)?, bounds)?).ok()
     }
 
     pub(super) fn regexp(&self, key: &str) -> Option<Regexp> {

@@ -1,7 +1,11 @@
 //! The value of every key that a file leaves out, in one place.
 
-use super::model::{
-    AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig,
+use super::{
+    model::{
+        AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode,
+        SessionConfig,
+    },
+    rule::{ForeignSticky, HealthCheck, HttpProxy, Strategy},
 };
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -27,6 +31,7 @@ pub(super) struct Defaults {
     pub(super) keepalive_timeout: Duration,
     pub(super) socket_timeout: Duration,
     pub(super) request_header_timeout: Duration,
+    pub(super) request_limits: RequestLimits,
     pub(super) shutdown_wait_max: Duration,
     pub(super) health_interval: Duration,
     pub(super) start_timeout: Duration,
@@ -54,11 +59,24 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     keepalive_timeout: Duration::from_secs(15),
     socket_timeout: Duration::from_secs(65),
     request_header_timeout: Duration::from_secs(10),
+    request_limits: RequestLimits {
+        header_count: 100,
+        header_bytes: 32 * 1024,
+        uri: 16 * 1024,
+        body: None,
+        keepalive: None,
+    },
     shutdown_wait_max: Duration::from_secs(15),
     health_interval: Duration::from_secs(5),
     start_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(15),
 };
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        DEFAULTS.request_limits
+    }
+}
 
 impl Default for SessionConfig {
     fn default() -> Self {
@@ -85,6 +103,36 @@ impl Default for CookieConfig {
             http_only: true,
             same_site: SameSite::Lax,
             max_age: None,
+        }
+    }
+}
+
+/// No backends yet, and everything else as Resin's `HttpProxy` has it.
+impl Default for HttpProxy {
+    fn default() -> Self {
+        Self {
+            backends: Vec::new(),
+            health_check: None,
+            sticky: ForeignSticky::None,
+            strategy: Strategy::Adaptive,
+            connect_timeout: Duration::from_secs(5),
+            socket_timeout: Duration::from_secs(30),
+            idle_time: Duration::from_secs(10),
+            recover_time: Duration::from_secs(15),
+            connection_max: DEFAULTS.connection_max,
+            queue_timeout: DEFAULTS.queue_timeout,
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
         }
     }
 }

@@ -1,17 +1,16 @@
-//! Virtual hosts, their web-apps and their rules.
+//! Virtual hosts and their web-apps.
 
 use super::{
     check::Facts,
     cluster::{Layers, layered},
     decode::{Context, Fields, Regexp},
-    keys,
-    model::{Action, Host, LoadBalance, Rule, SessionConfig, Strategy, WebApp},
+    dispatch, keys,
+    model::{Host, SessionConfig, WebApp},
     names,
     node::Node,
     session,
     source::Span,
 };
-use crate::id::ClusterId;
 use std::collections::HashSet;
 
 /// Reads a host.
@@ -40,7 +39,7 @@ pub(super) fn decode(
     let mut layers = layers.clone();
     layers.add_web_app(&fields);
     let web_apps = web_apps(&fields, &layers);
-    let dispatch = dispatch(&fields, facts);
+    let dispatch = dispatch::decode(&fields, !fields.items("web-apps").is_empty(), facts);
     if fields.items("web-apps").is_empty() && fields.items("dispatch").is_empty() && !context.in_default {
         let message = "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404";
         context.report.warning(node.span, message);
@@ -98,58 +97,4 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
         session_explicit: explicit,
     };
     Some((web_app, fields.span("id")))
-}
-
-fn dispatch(fields: &Fields<'_>, facts: &mut Facts) -> Vec<Rule> {
-    let context = fields.context;
-    let mut rules = Vec::new();
-    let mut caught_all = false;
-    for item in fields.items("dispatch") {
-        if caught_all {
-            context
-                .report
-                .warning(item.span, "this rule is never reached: the one before it matches every path");
-            caught_all = false;
-        }
-        let Some(rule) = rule(context, item, facts) else { continue };
-        caught_all = rule.regexp.is_none();
-        rules.push(rule);
-    }
-    rules
-}
-
-fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
-    let fields = Fields::open(context, node, &keys::RULE)?;
-    let entries = node.entries().unwrap_or_default();
-    if entries.len() != 1 {
-        let message = format!("a rule of `dispatch` has exactly one key, this one has {}", entries.len());
-        context.error(node.span, message);
-        return None;
-    }
-    load_balance(context, fields.get("load-balance")?, facts)
-}
-
-fn load_balance(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
-    let fields = Fields::open(context, node, &keys::LOAD_BALANCE)?;
-    let regexp = match fields.get("regexp") {
-        Some(node) => context.regexp(node),
-        None => Some(Regexp(None)),
-    };
-    let cluster_node = fields.required("cluster", "name the cluster whose servers answer");
-    let cluster = cluster_node.and_then(|node| context.checked(node, names::id));
-    if let (Some(cluster), Some(node)) = (&cluster, cluster_node) {
-        facts.balance(cluster, node.span);
-    }
-    let strategies = [
-        ("adaptive", Strategy::Adaptive),
-        ("least-connection", Strategy::LeastConnection),
-        ("round-robin", Strategy::RoundRobin),
-    ];
-    let action = LoadBalance {
-        cluster: ClusterId::from(cluster.unwrap_or_default()),
-        strategy: fields.choice("strategy", &strategies).unwrap_or(Strategy::Adaptive),
-        sticky_sessions: fields.boolean("sticky-sessions").unwrap_or(true),
-    };
-    // A rule whose expression is wrong must not be taken for one that matches everything.
-    Some(Rule { regexp: regexp?.0, action: Action::LoadBalance(action) })
 }

@@ -71,11 +71,18 @@ pub(super) static SERVER: Keys = Keys {
         "keepalive-timeout",
         "socket-timeout",
         "request-header-timeout",
+        "keepalive-max",
+        "header-max",
+        "uri-max",
+        "body-max",
         "shutdown-wait-max",
         "import",
     ],
-    later: &["keepalive-max", "header-max", "uri-max", "body-max"],
+    later: &[],
 };
+
+pub(super) static HEADER_MAX: Keys =
+    Keys { what: "`header-max`", known: &["count", "bytes", "import"], later: &[] };
 
 pub(super) static HTTP: Keys = Keys {
     what: "an `http` listener",
@@ -100,28 +107,109 @@ pub(super) static HOST: Keys = Keys {
 
 pub(super) static RULE: Keys = Keys {
     what: "a rule of `dispatch`",
-    known: &["load-balance"],
-    later: &[
+    known: &[
         "dispatch",
+        "load-balance",
         "http-proxy",
         "forward",
         "redirect",
         "moved-permanently",
         "forbidden",
-        "send-error",
         "not-found",
+        "send-error",
         "set-header",
         "add-header",
         "set-request-header",
-        "if",
     ],
+    later: &[],
 };
 
 pub(super) static LOAD_BALANCE: Keys = Keys {
     what: "`load-balance`",
-    known: &["regexp", "cluster", "strategy", "sticky-sessions", "import"],
-    later: &["if", "session-cookie"],
+    known: &["regexp", "if", "cluster", "strategy", "sticky-sessions", "import"],
+    later: &["session-cookie"],
 };
+
+pub(super) static HTTP_PROXY: Keys = Keys {
+    what: "`http-proxy`",
+    known: &[
+        "regexp",
+        "if",
+        "backends",
+        "health-check",
+        "session-cookie",
+        "insert-cookie",
+        "strategy",
+        "connect-timeout",
+        "socket-timeout",
+        "idle-time",
+        "recover-time",
+        "connection-max",
+        "queue-timeout",
+        "import",
+    ],
+    later: &[],
+};
+
+pub(super) static BACKEND: Keys =
+    Keys { what: "a backend of `http-proxy`", known: &["address", "weight", "import"], later: &[] };
+
+pub(super) static HEALTH_CHECK: Keys = Keys {
+    what: "`health-check`",
+    known: &["path", "interval", "timeout", "rise", "fall", "import"],
+    later: &[],
+};
+
+/// Of `redirect`, `moved-permanently` and `forward`.
+pub(super) static REWRITE: Keys = Keys {
+    what: "a `redirect`, `moved-permanently` or `forward`",
+    known: &["regexp", "if", "target", "import"],
+    later: &[],
+};
+
+/// Of rules that need nothing but to match: `dispatch`, `forbidden`, `not-found`.
+pub(super) static PLAIN: Keys =
+    Keys { what: "`dispatch`, `forbidden` or `not-found`", known: &["regexp", "if", "import"], later: &[] };
+
+pub(super) static SEND_ERROR: Keys =
+    Keys { what: "`send-error`", known: &["regexp", "if", "code", "message", "import"], later: &[] };
+
+pub(super) static HEADER_EDIT: Keys = Keys {
+    what: "a rule that changes a header",
+    known: &["regexp", "if", "name", "value", "import"],
+    later: &[],
+};
+
+pub(super) static IF: Keys = Keys {
+    what: "an `if`",
+    known: &[
+        "header",
+        "cookie",
+        "query-param",
+        "method",
+        "remote-addr",
+        "secure",
+        "server-name",
+        "local-port",
+        "file-exists",
+        "cron",
+        "and",
+        "or",
+        "not",
+        "import",
+    ],
+    later: &[],
+};
+
+/// Of the conditions `header`, `cookie` and `query-param`.
+pub(super) static NAMED: Keys = Keys {
+    what: "a `header`, `cookie` or `query-param` condition",
+    known: &["name", "regexp", "import"],
+    later: &[],
+};
+
+pub(super) static SERVER_NAME: Keys =
+    Keys { what: "a `server-name` condition", known: &["regexp", "import"], later: &[] };
 
 pub(super) static WEB_APP: Keys = Keys {
     what: "a web-app",
@@ -173,10 +261,11 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 16] = [
+pub(super) static ALL: [&Keys; 27] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
+    &HEADER_MAX,
     &HTTP,
     &HOST,
     &WEB_APP,
@@ -187,12 +276,22 @@ pub(super) static ALL: [&Keys; 16] = [
     &ACCESS_LOG,
     &TLS,
     &CERTIFICATE,
+    &HTTP_PROXY,
+    &BACKEND,
+    &HEALTH_CHECK,
+    &REWRITE,
+    &PLAIN,
+    &SEND_ERROR,
+    &HEADER_EDIT,
+    &IF,
+    &NAMED,
+    &SERVER_NAME,
     &CLUSTER_KEY,
     &APP,
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 13;
+const CLUSTER_FILE: usize = 24;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.
@@ -200,6 +299,9 @@ impl Keys {
         let what = self.what;
         if self.later.contains(&key) {
             return format!("this version does not have `{key}` yet (in {what})");
+        }
+        if std::ptr::eq(self, &RULE) && matches!(key, "if" | "regexp" | "target") {
+            return format!("`{key}` belongs inside of a rule, beneath its kind, not beside it");
         }
         let (here, kinds) = (std::ptr::from_ref(self), &ALL[..CLUSTER_FILE]);
         let elsewhere = kinds.iter().find(|keys| keys.known.contains(&key));

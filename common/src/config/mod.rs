@@ -1,23 +1,29 @@
 //! The configuration file: the only place that reads it and the environment.
 //!
 //! [`load`] goes from text to [`Config`] in three steps, each a module: a tree that knows its places (`yaml`), everything
-//! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `session`), which takes defaults, variables
+//! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `dispatch`, `session`), which takes defaults, variables
 //! and checks in. All faults are gathered and told at once.
 
 mod app_yaml;
 mod check;
 mod cluster;
+mod condition;
+mod cron;
 mod decode;
 mod defaults;
+mod dispatch;
 mod host;
 mod import;
 mod keys;
 mod listener;
 mod model;
 mod names;
+mod network;
 mod node;
 mod problem;
+mod rewrite;
 mod root;
+mod rule;
 mod session;
 mod session_overrides;
 mod source;
@@ -30,8 +36,13 @@ mod yaml;
 mod tests;
 
 pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
+pub use condition::{Condition, FileExists, Named, ServerName};
+pub use cron::Cron;
 pub use model::*;
+pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
+pub use rewrite::{Origin, Piece, RewriteTarget};
+pub use rule::*;
 pub use session_overrides::{CookieOverrides, SessionOverrides};
 pub use topology::topology_hash;
 pub use units::{UnitError, format_duration, parse_duration, parse_size};
@@ -115,7 +126,8 @@ fn finish(
 ) -> Result<Loaded, ConfigErrors> {
     let Importer { sources, report, .. } = importer;
     let config = tree.and_then(|tree| {
-        let context = Context::new(&report, &sources, &options.environment, Place::default());
+        let mut context = Context::new(&report, &sources, &options.environment, Place::default());
+        context.port_offset = options.port_offset;
         root::decode(context, &tree, path, options)
     });
     let (config, warnings) = report.finish(&sources, config)?;

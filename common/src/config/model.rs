@@ -1,12 +1,18 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
-use super::{problem::Location, session_overrides::SessionOverrides};
+use super::{problem::Location, rule::Rule, session_overrides::SessionOverrides};
 use crate::{
     cidr::Cidr,
     id::{ClusterId, ServerId, ServerIndex},
 };
 use regex::Regex;
-use std::{fmt, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -137,8 +143,25 @@ pub struct Server {
     pub socket_timeout: Duration,
     /// `request-header-timeout` (10 s): from the first byte of a request to the end of its head.
     pub request_header_timeout: Duration,
+    /// What a client's requests may be.
+    pub request_limits: RequestLimits,
     /// `shutdown-wait-max` (15 s): how long a graceful stop waits for requests in flight.
     pub shutdown_wait_max: Duration,
+}
+
+/// What a client's requests may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// `header-max`, `count` (100): header fields; beyond it 431.
+    pub header_count: usize,
+    /// `header-max`, `bytes` (32K): from the request line to the empty line; beyond it 431.
+    pub header_bytes: usize,
+    /// `uri-max` (16K): bytes of the request target; beyond it 414.
+    pub uri: usize,
+    /// `body-max` (none): bytes of a body; beyond it 413.
+    pub body: Option<NonZeroU64>,
+    /// `keepalive-max` (none): requests that one connection serves.
+    pub keepalive: Option<NonZeroU64>,
 }
 
 /// A public HTTP listener.
@@ -325,44 +348,6 @@ pub enum SameSite {
     Strict,
     /// `None`.
     None,
-}
-
-/// A rewrite rule of `dispatch`.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// `regexp`: searched in the decoded, normalised path; `None` matches all.
-    pub regexp: Option<Regex>,
-    /// What a matching request does.
-    pub action: Action,
-}
-
-/// What a rule does.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// `load-balance`: to a server of a cluster.
-    LoadBalance(LoadBalance),
-}
-
-/// `load-balance`.
-#[derive(Debug, Clone)]
-pub struct LoadBalance {
-    /// `cluster`.
-    pub cluster: ClusterId,
-    /// `strategy`.
-    pub strategy: Strategy,
-    /// `sticky-sessions` (true): by the prefix of the cluster's session cookie.
-    pub sticky_sessions: bool,
-}
-
-/// `strategy`: how a server is chosen for a request without a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// By load (the default).
-    Adaptive,
-    /// The fewest requests in flight.
-    LeastConnection,
-    /// In turn.
-    RoundRobin,
 }
 
 impl Config {

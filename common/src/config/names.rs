@@ -97,10 +97,84 @@ pub(super) fn web_app(text: &str) -> Result<(), String> {
     Err(format!("the path {} of a web-app {problem}", quoted(text)))
 }
 
+/// RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    let token = |it: u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it);
+    (1..=128).contains(&text.len()) && text.bytes().all(token)
+}
+
+/// The name of a header.
+pub(super) fn header_name(text: &str) -> Result<(), String> {
+    if is_token(text) {
+        return Ok(());
+    }
+    Err(format!("expected a header's name (letters, digits and !#$%&'*+-.^_`|~), found {}", quoted(text)))
+}
+
+/// The value of a header: nothing in it that could end it (RFC 9110 §5.5).
+pub(super) fn header_value(text: &str) -> Result<(), String> {
+    if text.len() > 4096 {
+        return Err(format!("a header's value has at most 4096 bytes, this one has {}", text.len()));
+    }
+    if text.chars().any(|it| it.is_control() && it != '\t') {
+        return Err(format!(
+            "a header's value has no control characters or line breaks, found {}",
+            quoted(text)
+        ));
+    }
+    if text.trim() != text {
+        return Err(format!("a header's value has no white space at its ends, found {}", quoted(text)));
+    }
+    Ok(())
+}
+
+/// A method of HTTP; they are compared with case.
+pub(super) fn method(text: &str) -> Result<(), String> {
+    if !is_token(text) {
+        return Err(format!("expected a method such as GET, found {}", quoted(text)));
+    }
+    let upper = text.to_ascii_uppercase();
+    if text != upper {
+        return Err(format!("methods are compared with case: write {upper} instead of {}", quoted(text)));
+    }
+    Ok(())
+}
+
+/// A path with or without a query, as it stands in a request line.
+pub(super) fn request_target(text: &str) -> Result<(), String> {
+    if text.starts_with('/')
+        && text.len() <= 4096
+        && text.bytes().all(|it| it.is_ascii_graphic() && it != b'#')
+    {
+        return Ok(());
+    }
+    Err(format!("expected a path that begins with a slash, percent-encoded, found {}", quoted(text)))
+}
+
+/// A decoded path of a host, as conditions name files.
+pub(super) fn file_path(text: &str) -> Result<(), String> {
+    let parts =
+        text.strip_prefix('/').map(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    if parts == Some(true) && !text.contains(['\0', '\\']) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected `true`, `false`, or the path of a file such as /maintenance.txt, found {}",
+        quoted(text)
+    ))
+}
+
+/// What an error page says: one line.
+pub(super) fn message(text: &str) -> Result<(), String> {
+    if text.is_empty() || text.len() > 1000 || text.chars().any(char::is_control) {
+        return Err(format!("expected one line of 1 to 1000 bytes, found {}", quoted(text)));
+    }
+    Ok(())
+}
+
 /// The name of a cookie (RFC 6265 §4.1.1: a token).
 pub(super) fn cookie_name(text: &str) -> Result<(), String> {
-    let token = |it: u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it);
-    if (1..=128).contains(&text.len()) && text.bytes().all(token) {
+    if is_token(text) {
         return Ok(());
     }
     Err(format!("expected a cookie's name (letters, digits and !#$%&'*+-.^_`|~), found {}", quoted(text)))

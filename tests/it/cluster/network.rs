@@ -67,6 +67,25 @@ impl Network {
         assert!(ip(&format!("link set {} up", self.cable(self.place(id)))));
     }
 
+    /// Loses what goes between a server and these others, either way; it reaches, and is reached by, all that are not named.
+    pub(crate) fn part(&self, id: &str, others: &[&str]) {
+        self.routes(id, others, "add");
+    }
+
+    /// Joins them again.
+    pub(crate) fn join(&self, id: &str, others: &[&str]) {
+        self.routes(id, others, "del");
+    }
+
+    fn routes(&self, id: &str, others: &[&str], verb: &str) {
+        for other in others {
+            for (from, to) in [(id, *other), (*other, id)] {
+                let (namespace, address) = (self.namespace_of(from), self.address(self.place(to)));
+                assert!(ip(&format!("-n {namespace} route {verb} blackhole {address}/32")));
+            }
+        }
+    }
+
     fn place(&self, id: &str) -> usize {
         1 + self.servers.iter().position(|it| it == id).unwrap()
     }

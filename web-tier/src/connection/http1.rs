@@ -66,6 +66,8 @@ pub(crate) struct Http1 {
     h2c: bool,
     input: Buffer,
     pub(super) output: Buffer,
+    /// How many requests there have been.
+    requests: u64,
     /// Of the present request.
     body: Decoder,
     /// How much of the body has come, in bytes on the connection.
@@ -86,6 +88,7 @@ impl Http1 {
             h2c,
             input: Buffer::default(),
             output: Buffer::default(),
+            requests: 0,
             body: Decoder::default(),
             received: 0,
             chunked: false,
@@ -174,6 +177,9 @@ impl Http1 {
         self.to_head = head.method == Method::HEAD;
         let active = Active::new(&client);
         active.asks(&head);
+        if matches!(head.length, Length::Exact(length) if length > client.worker.body_max) {
+            return self.refuse(ProxyError::BodyTooLarge, false, active).await;
+        }
         match proxy::forward(&client, &mut head, self).await {
             Ok(answer) => self.pass(&head, answer, active).await,
             Err(ProxyError::ClientGone) => {
@@ -214,9 +220,16 @@ impl Http1 {
         }
     }
 
+    /// Whether the connection may serve another request after this one.
+    fn may_go_on(&self) -> bool {
+        let worker = &self.client.worker;
+        !worker.connections.closing() && self.requests < worker.keepalive_max
+    }
+
     fn begin(&mut self, length: Length) {
         self.body = Decoder::new(length);
         self.received = 0;
+        self.requests += 1;
         self.chunked = length == Length::Chunked;
         self.client.progress.asked(self.client.worker.now(), length != Length::Empty);
     }
@@ -235,8 +248,7 @@ impl Http1 {
             Length::Chunked | Length::UntilClose => Framing::Chunked,
         };
         exchange.begin_body(length);
-        let persists =
-            request.persists() && framing != Framing::Close && !self.client.worker.connections.closing();
+        let persists = request.persists() && framing != Framing::Close && self.may_go_on();
         self.put_head(&mut head, framing, persists);
         active.answered(head.status);
         self.client.progress.answering(self.client.worker.now());
@@ -288,7 +300,7 @@ impl Http1 {
             && drained.is_ok()
             && self.body.is_done()
             && !cause.ends_connection()
-            && !worker.connections.closing();
+            && self.may_go_on();
         let status = cause.status();
         let (fields, text) = cause.words();
         let connection = match self.version {

@@ -6,6 +6,7 @@ use crate::{
     tls::{TlsConnection, is_client_certificate_field},
     trace_context::TraceParent,
 };
+use common::hub_age::{AgeText, HUB_AGE};
 
 /// What the proxy knows of a request's client.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Via<'a> {
     pub(crate) host: Option<&'a [u8]>,
     /// `X-Request-Id`.
     pub(crate) request_id: &'a [u8],
+    /// `copal-hub-age`.
+    pub(crate) hub_age: Option<AgeText>,
     /// The client's TLS.
     pub(crate) tls: Option<&'a TlsConnection>,
     /// `traceparent`, in place of what the client sent.
@@ -62,6 +65,9 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     put_field(out, b"x-request-id", via.request_id);
     if let Some(trace) = via.trace {
         put_field(out, b"traceparent", trace.as_bytes());
+    }
+    if let Some(age) = &via.hub_age {
+        put_field(out, HUB_AGE.as_bytes(), age.as_bytes());
     }
     for (name, value) in via.tls.iter().flat_map(|tls| tls.client_fields()) {
         put_field(out, name.as_bytes(), value.as_bytes());

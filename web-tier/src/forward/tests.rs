@@ -37,10 +37,19 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
     let mut head = RequestHead::default();
     head.parse(format!("{first}\r\n{lines}\r\n").as_bytes(), &LIMITS).unwrap().unwrap();
     let mut out = Vec::new();
-    let client = (&b"192.0.2.7"[..], &b"http"[..]);
-    let via =
-        Via { address: client.0, scheme: client.1, host: None, request_id: b"id", trace: None, tls: None };
-    put_request(&mut out, &mut head, &via);
+    put_request(
+        &mut out,
+        &mut head,
+        &Via {
+            address: b"192.0.2.7",
+            scheme: b"http",
+            host: None,
+            request_id: b"id",
+            hub_age: None,
+            trace: None,
+            tls: None,
+        },
+    );
     let (first, sent) = Sent::of(&out);
     assert!(first.ends_with(" HTTP/1.1"), "{first}");
     sent

@@ -13,12 +13,13 @@ fn to(regexp: &str, cluster: &str) -> Rule {
     let sticky_sessions = true;
     Rule {
         regexp,
+        condition: None,
         action: Action::LoadBalance(LoadBalance { cluster: cluster.into(), strategy, sticky_sessions }),
     }
 }
 
 /// Asks where requests go, by the cluster's id.
-fn routes(hosts: Vec<common::config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String>> {
+fn routes(hosts: Vec<config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String>> {
     let mut config = config(&[]);
     config.clusters.extend(["one", "two"].map(|id| cluster(id, Vec::new(), Vec::new())));
     config.clusters[1].hosts = hosts;

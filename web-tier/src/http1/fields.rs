@@ -97,6 +97,13 @@ impl Fields {
         self.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
     }
 
+    /// The value of a field between Copal's own servers; asked of each answer, which seldom has one.
+    pub(crate) fn internal(&self, name: &str) -> Option<&[u8]> {
+        let mut lines = self.lines.iter().filter(|line| line.kept && line.name == Name::Internal);
+        let line = lines.find(|line| self.field(line).name.eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(self.field(line).value)
+    }
+
     /// Removes the fields of which `gone` is true.
     pub(crate) fn remove_if(&mut self, mut gone: impl FnMut(Field<'_>) -> bool) {
         for place in 0..self.lines.len() {

@@ -8,9 +8,10 @@ use crate::{WebTier, WebTierConfig, bind};
 use common::{
     cluster_port::ClusterKey,
     config::{
-        Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, Rule, Secret, Server,
-        Strategy,
+        Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, RequestLimits, Rule,
+        Secret, Server, Strategy,
     },
+    hub_age::LastHeard,
     id::{ServerId, ServerIndex},
 };
 use proto::hub::v1::{Member, MemberState};
@@ -25,6 +26,7 @@ pub(crate) struct Cluster {
     pub(crate) web: WebTier,
     pub(crate) backends: Vec<Option<Backend>>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
+    pub(crate) heard: LastHeard,
 }
 
 impl Cluster {
@@ -48,8 +50,16 @@ impl Cluster {
         let (members, watched) = watch::channel(Arc::default());
         let me = ServerId::from("web-a");
         let bound = bind(&config, &me).unwrap();
-        let config = WebTierConfig { config: Arc::new(config), me, bound, key: key(), members: watched };
-        Self { web: WebTier::start(config).unwrap(), backends: started, members }
+        let heard = LastHeard::never();
+        let config = WebTierConfig {
+            config: Arc::new(config),
+            me,
+            bound,
+            key: key(),
+            members: watched,
+            heard: heard.clone(),
+        };
+        Self { web: WebTier::start(config).unwrap(), backends: started, members, heard }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -95,7 +105,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     web.http = vec![HttpListener::plain("127.0.0.1", 0)];
     let balance =
         LoadBalance { cluster: "app-tier".into(), strategy: Strategy::RoundRobin, sticky_sessions: true };
-    let rule = Rule { regexp: None, action: Action::LoadBalance(balance) };
+    let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
         file: "cluster.yaml".into(),
@@ -142,6 +152,7 @@ pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
         keepalive_timeout: Duration::from_secs(15),
         socket_timeout: Duration::from_secs(65),
         request_header_timeout: Duration::from_secs(10),
+        request_limits: RequestLimits::default(),
         shutdown_wait_max: Duration::from_secs(15),
     }
 }

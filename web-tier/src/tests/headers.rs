@@ -4,6 +4,8 @@ use super::{
     backend::{echo, says},
     cluster::Cluster,
 };
+use common::hub_age;
+use std::time::Instant;
 
 #[tokio::test]
 async fn the_server_sees_the_proxys_word_and_not_the_clients() {
@@ -18,6 +20,29 @@ async fn the_server_sees_the_proxys_word_and_not_the_clients() {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
     assert!(seen.contains("host: shop.example\n") && seen.contains("via: 1.1 copal\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn the_server_is_told_when_the_hub_was_heard() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let mut client = cluster.client().await;
+    let told = |seen: &str| {
+        let age = seen.lines().find_map(|line| line.strip_prefix("copal-hub-age: ").map(str::to_owned));
+        age.map(|age| hub_age::parse(age.as_bytes()).unwrap())
+    };
+    assert_eq!(
+        told(&client.ask("GET /", "Copal-Hub-Age: 7\r\n").await.body),
+        None,
+        "never, and a client can't say"
+    );
+    let began = Instant::now();
+    cluster.heard.note(began);
+    let age = loop {
+        if let Some(age) = told(&client.ask("GET /", "Copal-Hub-Age: 77777777\r\n").await.body) {
+            break age;
+        }
+    };
+    assert!(age <= began.elapsed(), "{age:?}");
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use super::{
     backend::{echo, raw, says},
     cluster::Cluster,
 };
-use common::config::Config;
+use common::config::{Config, RequestLimits};
 use std::{
+    num::NonZeroU64,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -154,4 +155,35 @@ async fn no_rule_is_a_404_and_the_connection_goes_on() {
     let mut client = cluster.client().await;
     assert_eq!(client.ask("GET /a", "").await.status, 404);
     assert_eq!(client.ask("GET /b", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_a_request_may_be_is_configured() {
+    let cluster = Cluster::start_with([echo("a")], |config| {
+        config.clusters[1].servers[0].http[0].h2c = true;
+        web(config).request_limits = RequestLimits {
+            header_count: 3,
+            header_bytes: 400,
+            uri: 64,
+            body: NonZeroU64::new(10),
+            keepalive: NonZeroU64::new(2),
+        };
+    })
+    .await;
+    let long = format!("GET /{}", "a".repeat(64));
+    let body = |length: usize| format!("Content-Length: {length}\r\n\r\n{}", "b".repeat(length));
+    for (line, headers, status) in [
+        ("GET /", "A: 1\r\nB: 2\r\n", 200),
+        ("GET /", "A: 1\r\nB: 2\r\nC: 3\r\n", 431),
+        ("GET /", &format!("A: {}\r\n", "1".repeat(400)), 431),
+        (&long, "", 414),
+        ("POST /", &body(11), 413),
+        ("POST /", "Transfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", 413),
+    ] {
+        assert_eq!(cluster.ask(line, headers).await.status, status, "{line} {headers}");
+    }
+    let mut client = cluster.client().await;
+    assert!(!client.ask("GET /", "").await.has("connection: close"));
+    assert!(client.ask("GET /", "").await.has("connection: close"));
+    assert_eq!(client.rest().await, "");
 }

@@ -7,9 +7,12 @@ use super::{
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt, Full};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -239,4 +242,27 @@ async fn bytes_are_collected() {
     let cluster = Cluster::start([backend]).await;
     let answer = cluster.ask("POST /", "Content-Length: 3\r\n\r\nabc").await;
     assert_eq!(Bytes::from(answer.body), "a abc");
+}
+
+#[tokio::test]
+async fn an_answer_from_the_memory_of_a_server_that_is_cut_off_is_not_given() {
+    let alone = "HTTP/1.1 200 OK\r\ncopal-hub-age: 5000\r\ncontent-length: 3\r\n\r\nold";
+    let cluster = Cluster::start([says(alone), says(alone)]).await;
+    let (never, old) = (cluster.ask("GET /", "").await, "old");
+    assert_eq!(
+        (never.status, never.body.as_str()),
+        (200, old),
+        "the hub was never heard: nobody knows better"
+    );
+    cluster.heard.note(Instant::now());
+    for line in ["GET /", "POST /"] {
+        let refused = cluster.ask(line, "").await;
+        assert_eq!(refused.status, 503, "{line}");
+        assert!(!refused.body.contains(old) && !refused.head.contains("copal-hub-age"), "{line}");
+    }
+    let cluster = Cluster::start([says(alone), echo("b")]).await;
+    cluster.heard.note(Instant::now());
+    for _ in 0..4 {
+        assert!(cluster.ask("GET /", "").await.body.starts_with("b\n"));
+    }
 }

@@ -6,7 +6,7 @@ use proto::hub::v1::{
     Missing, SaveSession, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
@@ -21,6 +21,8 @@ struct State {
     sessions: HashMap<String, SessionRecord>,
     /// The last save of each owner, by session and owner, and the version that it made.
     saved: HashMap<(String, String), (u64, u64)>,
+    /// Removed, and not to be made again: the test's minute never ends.
+    tombstones: HashSet<String>,
     down: bool,
     lost_answers: u32,
     refuses: bool,
@@ -146,11 +148,9 @@ impl State {
                 None => Outcome::Missing(Missing {}),
             },
             Write::Remove(remove) => {
-                if self.remove(&remove.key.unwrap().id) {
-                    Outcome::Version(0)
-                } else {
-                    Outcome::Missing(Missing {})
-                }
+                let id = remove.key.unwrap().id;
+                self.tombstones.insert(id.clone());
+                if self.remove(&id) { Outcome::Version(0) } else { Outcome::Missing(Missing {}) }
             }
             Write::Claim(claim) => {
                 let Some(record) = self.sessions.get_mut(&claim.key.unwrap().id) else {
@@ -183,7 +183,9 @@ impl State {
             _ => {}
         }
         match found {
-            None if save.base_version > 0 => return Outcome::Missing(Missing {}),
+            None if save.base_version > 0 || self.tombstones.contains(&key.id) => {
+                return Outcome::Missing(Missing {});
+            }
             Some(record) if record.version != save.base_version => return Outcome::Conflict(record.clone()),
             _ => {}
         }

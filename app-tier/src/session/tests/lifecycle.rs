@@ -46,7 +46,7 @@ async fn an_unknown_id_is_reused_or_not() {
         (true, "bXXX", false),
     ] {
         let (hub, a, _) = pair(&config(|it| it.reuse_session_id = reuse));
-        let mut user = User { cookie: Some(cookie.to_owned()) };
+        let mut user = User { cookie: Some(cookie.to_owned()), ..User::default() };
         assert_eq!(a.count(&mut user).await.unwrap(), 1);
         assert_eq!(user.cookie.as_deref() == Some(cookie), kept, "{cookie} {reuse}");
         assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "count"), Some(1));
@@ -169,7 +169,7 @@ async fn concurrent_changes_of_one_session_share_saves() {
     }
     let finished = guards.iter().map(|guard| guard.visit().finish());
     for done in futures_util::future::join_all(finished).await {
-        assert_eq!(done, Ok(None));
+        assert_eq!(done, Ok(crate::session::Finished::default()));
     }
     assert!(hub.saves() - before <= 2, "{} saves", hub.saves() - before);
     assert_eq!(hub.value(user.cookie.as_deref().unwrap(), "n19"), Some(19));

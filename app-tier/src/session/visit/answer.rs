@@ -1,44 +1,62 @@
 //! What an answer waits for, and carries: its changes made as safe as `save-mode` says, and the session's cookie.
 
 use super::{State, Visit};
-use crate::session::{SessionError, cookie, entry::Entry, store::count};
+use crate::session::{SessionError, cookie, entry::Entry, open::Source, store::count};
 use common::config::{OnHubLoss, SaveMode};
 use http::HeaderValue;
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// What the answer's head says of the session.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// `Set-Cookie`.
+    pub(crate) cookie: Option<HeaderValue>,
+    /// The answer rests on this server's memory alone, though its web-tier heard the hub when it sent the request: how long this
+    /// server has not. A web-tier that still hears it keeps the answer back.
+    pub(crate) alone: Option<Duration>,
+}
 
 impl Visit {
-    /// Before the answer's head leaves: makes the changes as safe as `save-mode` says, and returns the `Set-Cookie`.
+    /// Before the answer's head leaves: makes the changes as safe as `save-mode` says.
     ///
     /// # Errors
     /// The answer must not leave.
-    pub(crate) async fn finish(&self) -> Result<Option<HeaderValue>, SessionError> {
+    pub(crate) async fn finish(&self) -> Result<Finished, SessionError> {
         let mut state = self.state.lock().await;
         self.over.store(true, Ordering::SeqCst);
         if let Some(failed) = &state.failed {
             return Err(failed.clone());
         }
-        if let Some(entry) = state.entry.clone() {
-            self.settle(&mut state, &entry).await?;
-        }
+        let source = match state.entry.clone() {
+            Some(entry) => self.settle(&mut state, &entry).await?,
+            None => Source::Hub,
+        };
+        let alone = source == Source::Memory && self.witness.hears();
         let (name, config) = (&self.sessions.config.cookie_name, self.sessions.cookie());
-        Ok(if state.renamed {
+        let cookie = if state.renamed {
             cookie::set(name, &state.id, config, self.secure)
         } else if state.ended && self.cookie.is_some() {
             cookie::clear(name, config, self.secure)
         } else {
             None
-        })
+        };
+        Ok(Finished { cookie, alone: alone.then(|| self.sessions.link.age()) })
     }
 
-    async fn settle(&self, state: &mut State, entry: &Arc<Entry>) -> Result<(), SessionError> {
+    /// Returns what the answer rests on.
+    async fn settle(&self, state: &mut State, entry: &Arc<Entry>) -> Result<Source, SessionError> {
         let sessions = &self.sessions;
         if sessions.hub.is_none() {
-            return Ok(());
+            return Ok(Source::Hub);
         }
         let generation = state.generation.unwrap_or(u64::MAX);
+        let mut source = Source::Hub;
         if state.changed.is_none() {
             // Read only: while this request ran, the process may have been stopped and the session moved on.
-            sessions.open(entry).await?;
+            source = sessions.open(entry, self.witness).await?;
             if generation != u64::MAX && entry.state().replica.generation() != generation {
                 return Err(SessionError::Stale);
             }
@@ -50,26 +68,64 @@ impl Visit {
                 state.changed = Some(held.replica.sequence());
             }
         }
-        let Some(changed) = state.changed else { return Ok(()) };
-        // A change on a copy that has moved away meanwhile waits for the hub's word in every mode.
-        if sessions.config.session.save_mode == SaveMode::BeforeResponse || entry.state().stale {
-            match sessions.save(entry, changed, generation).await {
+        match state.changed {
+            Some(changed) => self.settle_changes(state, entry, changed, generation).await,
+            None => Ok(source),
+        }
+    }
+
+    async fn settle_changes(
+        &self,
+        state: &mut State,
+        entry: &Arc<Entry>,
+        changed: u64,
+        generation: u64,
+    ) -> Result<Source, SessionError> {
+        let sessions = &self.sessions;
+        let outlived = || sessions.link.is_outlived(self.witness);
+        // In every mode, a change on a copy that has moved away meanwhile, or may have, waits for the hub's word; and so does the
+        // first of a session under an id that the browser brought: the hub may not take it.
+        let doubtful = {
+            let held = entry.state();
+            held.stale || (held.replica.version() == 0 && self.cookie.as_ref() == Some(&entry.id))
+        };
+        if sessions.config.session.save_mode == SaveMode::BeforeResponse || doubtful || outlived() {
+            match sessions.save(entry, changed, generation, self.witness).await {
+                Ok(()) => {}
                 Err(SessionError::HubLost(why))
-                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve =>
+                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve && !outlived() =>
                 {
                     answered_unsaved(entry, changed, generation, why)?;
                     count(&sessions.counters.unsaved_answers);
-                    return Ok(());
+                    return Ok(Source::Memory);
                 }
-                done => done?,
+                Err(SessionError::Stale) => return self.begin_anew(state, entry, generation).await,
+                Err(failed) => return Err(failed),
             }
+            entry.state().replica.answered(changed);
+            return Ok(Source::Hub);
         }
         entry.state().replica.answered(changed);
         // Not at the end of the body: that may be hours away.
         if sessions.config.session.save_mode == SaveMode::AfterRequest {
             sessions.save_in_background(entry);
         }
-        Ok(())
+        Ok(if sessions.link.current().is_some() { Source::Hub } else { Source::Memory })
+    }
+
+    /// The changes were dropped. If that was because the hub does not take the session's id any more, they are saved under a fresh
+    /// one, which the browser gets with the answer.
+    async fn begin_anew(
+        &self,
+        state: &mut State,
+        entry: &Arc<Entry>,
+        generation: u64,
+    ) -> Result<Source, SessionError> {
+        let anew = self.renew(entry, generation).await?.ok_or(SessionError::Stale)?;
+        state.move_to(anew.id.clone(), Some(anew));
+        state.renamed = true;
+        self.sessions.forget_nothing(entry);
+        Ok(Source::Hub)
     }
 }
 

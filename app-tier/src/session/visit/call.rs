@@ -194,7 +194,7 @@ impl Visit {
             Some(entry) => entry.clone(),
             None => self.sessions.entry(&state.id)?,
         };
-        self.sessions.open(&entry).await?;
+        self.sessions.open(&entry, self.witness).await?;
         state.entry = Some(entry.clone());
         let (exists, generation) = {
             let held = entry.state();

@@ -1,16 +1,16 @@
-//! How a session ends, and moves to another id: the two that need the hub whatever `on-hub-loss` says.
+//! How a session ends, and moves to another id: what needs the hub whatever `on-hub-loss` says.
 
 use super::Visit;
 use crate::session::{
     SessionError,
-    entry::{Entry, Heard},
+    entry::{Buried, Entry, Heard},
     replica::{Attributes, Replica},
 };
 use common::session_id::SessionId;
 use proto::hub::v1::{
     RemoveSession, SaveSession, SessionKey, session_outcome::Outcome, session_write::Write,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use triad_client::HubError;
 
 impl Visit {
@@ -39,18 +39,46 @@ impl Visit {
             entry.state().removed = true;
             Ok(moved)
         };
-        let moved = match tokio::time::timeout(limit, removed).await {
-            Ok(Ok(moved)) => moved,
-            Ok(Err(HubError::Refused(why))) => return Err(SessionError::Refused(why)),
-            Ok(Err(cause)) => return Err(SessionError::HubLost(cause.to_string())),
-            Err(_) => return Err(SessionError::HubLost(format!("no answer within {limit:?}"))),
-        };
+        let moved = done_within(limit, removed).await?;
         entry.outcome.notify_waiters();
         sessions.forget(entry);
         if let Some(moved) = &moved {
             sessions.put(moved.clone());
         }
         Ok(moved)
+    }
+
+    /// A new session whose id the hub did not take, under a fresh one: saved there, and in memory. `None`: the changes of this request,
+    /// made before `generation` was dropped, are gone for another reason.
+    pub(super) async fn renew(
+        &self,
+        entry: &Arc<Entry>,
+        generation: u64,
+    ) -> Result<Option<Arc<Entry>>, SessionError> {
+        let sessions = &self.sessions;
+        let limit = sessions.config.session.save_timeout;
+        let renewed = async {
+            // The first of those that wait makes it, the others take it.
+            let _gate = entry.gate.lock().await;
+            let attributes = {
+                let held = entry.state();
+                let buried = held.buried.as_ref().filter(|it| {
+                    !held.removed && it.dropped == held.replica.dropped() && it.dropped > generation
+                });
+                match buried {
+                    None => return Ok(None),
+                    Some(Buried { anew: Some(anew), .. }) => return Ok(Some(anew.clone())),
+                    Some(buried) => buried.attributes.clone(),
+                }
+            };
+            let anew = self.copy(&sessions.fresh_id(), attributes).await?;
+            if let Some(buried) = &mut entry.state().buried {
+                buried.anew = Some(anew.clone());
+            }
+            sessions.put(anew.clone());
+            Ok(Some(anew))
+        };
+        done_within(limit, renewed).await
     }
 
     /// A new session with these attributes, on the hub and as an entry that is not in memory yet.
@@ -82,5 +110,18 @@ impl Visit {
             held.verified(heard);
         }
         Ok(Arc::new(entry))
+    }
+}
+
+/// What the hub did of it, in time.
+async fn done_within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, HubError>>,
+) -> Result<T, SessionError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
+        Ok(Err(cause)) => Err(SessionError::HubLost(cause.to_string())),
+        Err(_) => Err(SessionError::HubLost(format!("no answer within {limit:?}"))),
     }
 }

@@ -55,7 +55,9 @@ fn the_examples_are_read_as_meant() {
     let rules: Vec<_> =
         web.hosts[0].dispatch.iter().map(|rule| rule.regexp.as_ref().map(regex::Regex::as_str)).collect();
     assert_eq!(rules, [Some("^/foo(/|$)"), Some(r"\.(png|gif|jpg)$"), None]);
-    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action;
+    let Action::LoadBalance(last) = &web.hosts[0].dispatch[2].action else {
+        panic!("the last rule balances")
+    };
     assert_eq!(
         (last.cluster.as_str(), last.strategy, last.sticky_sessions),
         ("bar-tier", Strategy::LeastConnection, true)
@@ -213,7 +215,7 @@ clusters:
         told,
         [
             (8, 37, "the cluster `bare` has no web-apps: every request sent to it is answered 404"),
-            (9, 13, "this rule is never reached: the one before it matches every path"),
+            (9, 13, "this rule is never reached: the one before it takes every request"),
             (9, 52, "the cluster `bare` has no web-apps: every request sent to it is answered 404"),
             (10, 9, "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404"),
             (
@@ -222,6 +224,87 @@ clusters:
                 "nothing reaches the web-apps of the cluster `lonely`: no `http` listener, and no `load-balance` names it"
             ),
         ]
+    );
+}
+
+#[test]
+fn every_rule_is_read() {
+    let config = load(&Path::new(CONF).join("rules.yaml"), &options()).unwrap().config;
+    let hosts = &config.clusters[0].hosts;
+    let action = |host: usize, rule: usize| &hosts[host].dispatch[rule].action;
+    assert!(
+        matches!(action(0, 1), Action::Forward(target) if target.path == [Piece::Text("/closed.html".to_owned())])
+    );
+    let Some(Condition::And(all)) = &hosts[0].dispatch[1].condition else {
+        panic!("several keys are all meant")
+    };
+    assert!(matches!(&all[0], Condition::FileExists(FileExists::At(path)) if path == "/closed.html"));
+    let Condition::Not(not) = &all[1] else { panic!("not") };
+    assert!(matches!(&**not, Condition::Or(either) if either.len() == 2));
+    assert!(matches!(&all[3], Condition::Header(named) if named.name == "accept" && named.regexp.is_some()));
+    let edits = [
+        (2, HeaderEditKind::SetOnAnswer, "x-content-type-options", "nosniff"),
+        (3, HeaderEditKind::AddToAnswer, "cache-control", "public, max-age=86400"),
+        (4, HeaderEditKind::SetOnRequest, "host", "legacy.example.com"),
+    ];
+    for (at, kind, name, value) in edits {
+        let Action::Header(edit) = action(0, at) else { panic!("{at} changes a header") };
+        assert_eq!((edit.kind, edit.name.as_str(), edit.value.as_str()), (kind, name, value));
+    }
+    for (at, status) in [(5, 302), (6, 301)] {
+        assert!(matches!(action(0, at), Action::Redirect(redirect) if redirect.status == status), "{at}");
+    }
+    let errors: Vec<_> = (7..11)
+        .map(|at| match action(0, at) {
+            Action::Error(error) => (error.code, error.message.is_some()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(errors, [(403, false), (404, false), (410, true), (503, false)]);
+    assert!(matches!(action(0, 11), Action::Dispatch));
+    let Action::HttpProxy(proxy) = action(0, 12) else { panic!("http-proxy") };
+    let check = HealthCheck { path: "/healthz".to_owned(), ..HealthCheck::default() };
+    let backend = |host: &str, weight| Backend { host: host.to_owned(), port: 8080, weight };
+    let expected = HttpProxy {
+        backends: vec![backend("10.1.0.5", 200), backend("10.1.0.6", 100)],
+        health_check: Some(check),
+        sticky: ForeignSticky::SessionCookie("PHPSESSID".to_owned()),
+        strategy: Strategy::LeastConnection,
+        connect_timeout: Duration::from_secs(2),
+        socket_timeout: Duration::from_secs(60),
+        ..HttpProxy::default()
+    };
+    assert_eq!(*proxy, expected);
+    assert!(matches!(&hosts[1].dispatch[1].condition, Some(Condition::And(both)) if both.len() == 2));
+}
+
+#[test]
+fn a_local_port_moves_with_its_listener() {
+    let text = "clusters: [{id: c, servers: [{id: a, address: 127.0.0.1, http: [{port: 8080}]}], \
+        hosts: [{id: '', dispatch: [{forbidden: {if: {local-port: 8080}}}]}]}]";
+    let moved = LoadOptions { port_offset: 1000, ..options() };
+    let config = Files::new(&[("a.yaml", text)]).load("a.yaml", &moved).unwrap().config;
+    let condition = config.clusters[0].hosts[0].dispatch[0].condition.as_ref();
+    assert!(matches!(condition, Some(Condition::LocalPort(ports)) if ports == &[9080]), "{condition:?}");
+}
+
+#[test]
+fn a_rule_that_takes_all_ends_the_list_and_one_that_changes_a_header_does_not() {
+    let warnings = |rules: &str| {
+        let text = format!(
+            "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: [{{port: 8080}}]}}], \
+             hosts: [{{id: '', dispatch: [{rules}]}}]}}]"
+        );
+        let loaded = load_text(&text).unwrap();
+        loaded.warnings.iter().map(|it| it.message().to_owned()).collect::<Vec<_>>()
+    };
+    let unreached = "this rule is never reached: the one before it takes every request";
+    assert_eq!(warnings("{forbidden: {}}, {not-found: {regexp: a}}"), [unreached]);
+    assert_eq!(warnings("{forbidden: {if: {secure: false}}}, {not-found: {}}"), [""; 0]);
+    assert_eq!(warnings("{set-header: {name: a, value: b}}, {not-found: {}}"), [""; 0]);
+    assert_eq!(
+        warnings("{dispatch: {}}"),
+        ["this host has no web-apps: what `dispatch` takes is answered 404"]
     );
 }
 

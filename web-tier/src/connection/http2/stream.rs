@@ -57,6 +57,9 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
 
 impl<'a> Stream<'a> {
     async fn forward(&mut self, head: &mut RequestHead) -> Result<Answer, ProxyError> {
+        if matches!(head.length, Length::Exact(length) if length > self.client.worker.body_max) {
+            return Err(ProxyError::BodyTooLarge);
+        }
         self.chunked = head.length == Length::Chunked;
         self.client.progress.asked(self.client.worker.now(), !self.done);
         proxy::forward(self.client, head, self).await

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// By extension without case; `application/octet-stream` for what is not known.
-pub(super) fn media_type(path: &Path) -> &'static str {
+pub(crate) fn media_type(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
         "html" | "htm" => "text/html; charset=utf-8",

@@ -1,7 +1,6 @@
 //! From a path to an open file inside the root, in its best encoding.
 
-use super::{encoding::Encoding, media_type::media_type};
-use crate::spec;
+use crate::{APP_FILE, encoding::Encoding, media_type::media_type};
 use http::{HeaderMap, HeaderValue, header};
 use std::{
     fs::{self, File, Metadata},
@@ -13,7 +12,7 @@ use std::{
 
 /// What a path leads to.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// A folder with an index, without the slash at its end.
     Folder,
     /// A file.
@@ -22,12 +21,12 @@ pub(super) enum Found {
 
 /// An open file and what is said of it.
 #[derive(Debug)]
-pub(super) struct Representation {
-    pub(super) file: File,
-    pub(super) length: u64,
+pub(crate) struct Representation {
+    pub(crate) file: File,
+    pub(crate) length: u64,
     /// Strong: another content has another one.
-    pub(super) etag: String,
-    pub(super) modified: Option<SystemTime>,
+    pub(crate) etag: String,
+    pub(crate) modified: Option<SystemTime>,
     media_type: &'static str,
     encoding: Option<Encoding>,
     /// There are other encodings of it.
@@ -38,7 +37,7 @@ pub(super) struct Representation {
 ///
 /// # Errors
 /// The disk's; what does not exist or may not be read is `None`.
-pub(super) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result<Option<Found>> {
+pub(crate) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result<Option<Found>> {
     let Some((relative, folder)) = relative(path) else { return Ok(None) };
     let Some(mut place) = inside(root, &root.join(relative))? else { return Ok(None) };
     if fs::metadata(&place)?.is_dir() {
@@ -50,10 +49,27 @@ pub(super) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result
     } else if folder {
         return Ok(None);
     }
-    if place == root.join(spec::FILE) {
+    if place == root.join(APP_FILE) {
         return Ok(None);
     }
     represent(root, &place, accepted).map(|found| found.map(Found::File))
+}
+
+/// Whether [`find`] would find a file, an index too. Blocks as long as the disk takes to look up a name.
+pub(crate) fn exists(root: &Path, path: &str) -> bool {
+    let look = || -> io::Result<bool> {
+        let Some((relative, folder)) = relative(path) else { return Ok(false) };
+        let Some(place) = inside(root, &root.join(relative))? else { return Ok(false) };
+        if place == root.join(APP_FILE) {
+            return Ok(false);
+        }
+        if !fs::metadata(&place)?.is_dir() {
+            return Ok(!folder && fs::metadata(&place)?.is_file());
+        }
+        let index = inside(root, &place.join("index.html"))?;
+        Ok(index.is_some_and(|index| index.is_file()))
+    };
+    look().unwrap_or(false)
 }
 
 /// The path as a relative one, and whether it names a folder by a slash at its end. `None` for what is never served: empty and
@@ -140,7 +156,7 @@ impl Representation {
     }
 
     /// The headers that any answer on it has.
-    pub(super) fn describe(&self, headers: &mut HeaderMap) {
+    pub(crate) fn describe(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Ok(etag) = HeaderValue::from_str(&self.etag) {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a request's conditions come to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// The client has it: 304.
     NotModified,
     /// It is another one than the client meant: 412.
@@ -18,7 +18,7 @@ pub(super) enum Condition {
 }
 
 /// Evaluates the conditions of a GET or HEAD.
-pub(super) fn evaluate(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> Condition {
+pub(crate) fn evaluate(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> Condition {
     let modified = modified.map(whole_seconds);
     let date = |name: HeaderName| {
         headers

@@ -4,23 +4,23 @@ use http::{HeaderMap, header};
 
 /// An encoding that a file can lie beside itself in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Brotli,
     Gzip,
 }
 
 impl Encoding {
     /// Best first.
-    pub(super) const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
+    pub(crate) const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Gzip => "gzip",
         }
     }
 
-    pub(super) fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
             Self::Gzip => ".gz",
@@ -29,7 +29,7 @@ impl Encoding {
 }
 
 /// What the client takes, best first; a weight of zero is a no.
-pub(super) fn accepted(headers: &HeaderMap) -> Vec<Encoding> {
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Encoding> {
     let fields = headers.get_all(header::ACCEPT_ENCODING);
     let items: Vec<(&str, bool)> = fields
         .iter()

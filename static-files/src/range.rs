@@ -4,7 +4,7 @@ use http::{HeaderMap, header};
 
 /// What is to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Range {
+pub(crate) enum Range {
     /// All of it.
     Whole,
     /// `length` > 0 bytes from `first` on.
@@ -19,7 +19,7 @@ pub(super) enum Range {
 }
 
 /// The range that `Range` asks of `length` bytes; one that is not understood is ignored.
-pub(super) fn parse(headers: &HeaderMap, length: u64) -> Range {
+pub(crate) fn parse(headers: &HeaderMap, length: u64) -> Range {
     let mut fields = headers.get_all(header::RANGE).iter();
     let (Some(field), None) = (fields.next(), fields.next()) else { return Range::Whole };
     field.to_str().ok().and_then(|text| read(text, length)).unwrap_or(Range::Whole)

@@ -1,0 +1,195 @@
+//! Reads `dispatch`: a host's rewrite rules.
+
+mod conditions;
+mod http_proxy;
+
+use super::{
+    check::Facts,
+    decode::{Context, Fields, Regexp, quoted},
+    keys::{self, Keys},
+    names,
+    node::{Entry, Node},
+    rewrite::RewriteTarget,
+    rule::{Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, Strategy},
+};
+use crate::id::ClusterId;
+
+/// The names of the strategies.
+const STRATEGIES: [(&str, Strategy); 3] = [
+    ("adaptive", Strategy::Adaptive),
+    ("least-connection", Strategy::LeastConnection),
+    ("round-robin", Strategy::RoundRobin),
+];
+
+/// Headers that belong to a connection, or that the proxy itself sets.
+const UNTOUCHABLE: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// Reads the rules of a host.
+pub(super) fn decode(fields: &Fields<'_>, has_web_apps: bool, facts: &mut Facts) -> Vec<Rule> {
+    let context = fields.context;
+    let mut rules = Vec::new();
+    let mut caught_all = false;
+    for item in fields.items("dispatch") {
+        facts.rule();
+        if caught_all {
+            context
+                .report
+                .warning(item.span, "this rule is never reached: the one before it takes every request");
+            caught_all = false;
+        }
+        let Some(rule) = rule(context, item, facts) else { continue };
+        if matches!(rule.action, Action::Dispatch) && !has_web_apps && !context.in_default {
+            let message = "this host has no web-apps: what `dispatch` takes is answered 404";
+            context.report.warning(item.span, message);
+        }
+        caught_all = rule.is_unconditional() && rule.action.ends();
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
+    Fields::open(context, node, &keys::RULE)?;
+    let [Entry { key, value, .. }] = node.entries().unwrap_or_default() else {
+        let count = node.entries().map_or(0, <[Entry]>::len);
+        context.error(node.span, format!("a rule of `dispatch` has exactly one key, this one has {count}"));
+        return None;
+    };
+    let fields = Fields::open(context, value, keys_of(key)?)?;
+    let regexp = match fields.get("regexp") {
+        Some(node) => context.regexp(node),
+        None => Some(Regexp(None)),
+    };
+    let condition = match fields.get("if") {
+        Some(node) => conditions::decode(context, node).map(Some),
+        None => Some(None),
+    };
+    let action = match key.as_str() {
+        "load-balance" => Some(Action::LoadBalance(load_balance(&fields, facts))),
+        "http-proxy" => http_proxy::decode(&fields).map(Action::HttpProxy),
+        "dispatch" => Some(Action::Dispatch),
+        "forward" => forward(&fields, regexp.as_ref()),
+        "redirect" => redirect(&fields, regexp.as_ref(), 302),
+        "moved-permanently" => redirect(&fields, regexp.as_ref(), 301),
+        "forbidden" => Some(Action::Error(SendError { code: 403, message: None })),
+        "not-found" => Some(Action::Error(SendError { code: 404, message: None })),
+        "send-error" => send_error(&fields),
+        "set-header" => header(&fields, HeaderEditKind::SetOnAnswer),
+        "add-header" => header(&fields, HeaderEditKind::AddToAnswer),
+        _ => header(&fields, HeaderEditKind::SetOnRequest),
+    };
+    // A rule whose expression or condition is wrong must not be taken for one that takes everything.
+    Some(Rule { regexp: regexp?.0, condition: condition?, action: action? })
+}
+
+/// The keys of a kind of rule; `None` for an unknown kind, which is told already.
+fn keys_of(kind: &str) -> Option<&'static Keys> {
+    Some(match kind {
+        "load-balance" => &keys::LOAD_BALANCE,
+        "http-proxy" => &keys::HTTP_PROXY,
+        "forward" | "redirect" | "moved-permanently" => &keys::REWRITE,
+        "dispatch" | "forbidden" | "not-found" => &keys::PLAIN,
+        "send-error" => &keys::SEND_ERROR,
+        "set-header" | "add-header" | "set-request-header" => &keys::HEADER_EDIT,
+        _ => return None,
+    })
+}
+
+fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
+    let cluster_node = fields.required("cluster", "name the cluster whose servers answer");
+    let cluster = cluster_node.and_then(|node| fields.context.checked(node, names::id));
+    if let (Some(cluster), Some(node)) = (&cluster, cluster_node) {
+        facts.balance(cluster, node.span);
+    }
+    LoadBalance {
+        cluster: ClusterId::from(cluster.unwrap_or_default()),
+        strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(Strategy::Adaptive),
+        sticky_sessions: fields.boolean("sticky-sessions").unwrap_or(true),
+    }
+}
+
+fn redirect(fields: &Fields<'_>, regexp: Option<&Regexp>, status: u16) -> Option<Action> {
+    target(fields, regexp).map(|target| Action::Redirect(Redirect { status, target }))
+}
+
+fn forward(fields: &Fields<'_>, regexp: Option<&Regexp>) -> Option<Action> {
+    let target = target(fields, regexp)?;
+    let elsewhere = match (&target.origin, &target.fragment) {
+        (Some(_), _) => "a `forward` stays on its host: give a path, or take `redirect` or `http-proxy`",
+        (None, Some(_)) => "a `forward` has no fragment: only browsers know them",
+        (None, None) => return Some(Action::Forward(target)),
+    };
+    fields.context.error(fields.span("target"), elsewhere);
+    None
+}
+
+/// The target, checked against the expression; `regexp` is `None` when that is wrong itself.
+fn target(fields: &Fields<'_>, regexp: Option<&Regexp>) -> Option<RewriteTarget> {
+    let node = fields.required("target", "give the path or URL that takes the place of what matched")?;
+    let (groups, anchored) = match regexp {
+        None => (100, false),
+        Some(Regexp(None)) => (1, true),
+        Some(Regexp(Some(regexp))) => (regexp.captures_len(), regexp.as_str().starts_with('^')),
+    };
+    let parse = |text: &str| RewriteTarget::parse(text, groups, anchored);
+    let text = fields.context.checked(node, |text| parse(text).map(drop))?;
+    parse(&text).ok()
+}
+
+fn send_error(fields: &Fields<'_>) -> Option<Action> {
+    let code = fields.required("code", "give the status, 400 to 599");
+    let code = code.and_then(|_| fields.integer("code", 400..=599));
+    let message = fields.get("message").map(|node| fields.context.checked(node, names::message));
+    Some(Action::Error(SendError { code: code?, message: message.flatten() }))
+}
+
+fn header(fields: &Fields<'_>, kind: HeaderEditKind) -> Option<Action> {
+    let context = fields.context;
+    let name = fields.required("name", "name the header");
+    let name = name.and_then(|node| context.checked(node, |text| changeable(text, kind)));
+    let is_host = name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("host"));
+    let value = fields.required("value", "give the header's value");
+    let value = value.and_then(|node| {
+        context.checked(node, |text| {
+            names::header_value(text)?;
+            if kind == HeaderEditKind::AddToAnswer && text.is_empty() {
+                return Err(
+                    "expected a value, found nothing: an empty `set-header` takes a header away".to_owned()
+                );
+            }
+            if is_host { http_proxy::authority(text).map(drop) } else { Ok(()) }
+        })
+    });
+    Some(Action::Header(HeaderEdit { kind, name: name?.to_ascii_lowercase(), value: value? }))
+}
+
+fn changeable(text: &str, kind: HeaderEditKind) -> Result<(), String> {
+    names::header_name(text)?;
+    let name = text.to_ascii_lowercase();
+    let ours = match kind {
+        HeaderEditKind::SetOnRequest => {
+            name.starts_with("x-forwarded-")
+                || matches!(name.as_str(), "forwarded" | "x-real-ip" | "x-session-id" | "x-request-id")
+        }
+        HeaderEditKind::SetOnAnswer | HeaderEditKind::AddToAnswer => name == "host",
+    };
+    if ours || UNTOUCHABLE.contains(&name.as_str()) || name.starts_with("copal-") {
+        return Err(format!(
+            "{} belongs to the connection or is set by the web-tier itself: a rule can't change it",
+            quoted(text)
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Reads `http-proxy`: servers that are not ours.
+
+use super::{
+    super::{
+        cluster::{TIMEOUT, WAIT},
+        decode::{Context, Fields, quoted},
+        defaults::DEFAULTS,
+        keys, names,
+        node::Node,
+        rule::{Backend, ForeignSticky, HealthCheck, HttpProxy},
+        units::format_duration,
+    },
+    STRATEGIES,
+};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+/// The most backends of a rule.
+const BACKENDS_MAX: usize = 4096;
+
+/// How often backends are asked how they are.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+
+/// Reads the rule but for `regexp` and `if`. `None` without a good backend.
+pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
+    let defaults = HttpProxy::default();
+    let backends = backends(fields);
+    let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
+    let proxy = HttpProxy {
+        health_check: fields.get("health-check").and_then(|node| health_check(fields.context, node)),
+        sticky: sticky(fields),
+        strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
+        connect_timeout: time("connect-timeout", TIMEOUT, defaults.connect_timeout),
+        socket_timeout: time("socket-timeout", TIMEOUT, defaults.socket_timeout),
+        idle_time: time("idle-time", TIMEOUT, defaults.idle_time),
+        recover_time: time("recover-time", TIMEOUT, defaults.recover_time),
+        connection_max: fields.integer("connection-max", 1..=1_000_000).unwrap_or(defaults.connection_max),
+        queue_timeout: time("queue-timeout", WAIT, defaults.queue_timeout),
+        backends,
+    };
+    (!proxy.backends.is_empty()).then_some(proxy)
+}
+
+fn backends(fields: &Fields<'_>) -> Vec<Backend> {
+    let context = fields.context;
+    let hint = "list at least one server, such as {address: 'http://10.1.0.5:8080'}";
+    let Some(list) = fields.required("backends", hint) else { return Vec::new() };
+    let items = context.items(list);
+    if items.is_empty() {
+        context.error(list.span, format!("`http-proxy` has no backends: {hint}"));
+    } else if let Some(beyond) = items.get(BACKENDS_MAX) {
+        let message =
+            format!("`http-proxy` has at most {BACKENDS_MAX} backends, this one has {}", items.len());
+        context.error(beyond.span, message);
+    }
+    let mut seen = HashSet::new();
+    let mut backends = Vec::new();
+    for item in items.iter().take(BACKENDS_MAX) {
+        let Some(backend) = backend(context, item) else { continue };
+        if seen.insert(backend.authority()) {
+            backends.push(backend);
+        } else {
+            context
+                .error(item.span, format!("the backend {} stands twice in this rule", backend.authority()));
+        }
+    }
+    backends
+}
+
+fn backend(context: Context<'_>, node: &Node) -> Option<Backend> {
+    let fields = Fields::open(context, node, &keys::BACKEND)?;
+    let address = fields.required("address", "give it as http://host:port");
+    let address = address.and_then(|node| context.checked(node, |text| address_of(text).map(drop)));
+    let weight = fields.integer("weight", 1..=10_000).unwrap_or(DEFAULTS.weight);
+    let (host, port) = address_of(&address?).ok()?;
+    Some(Backend { host, port, weight })
+}
+
+/// Host and port of `http://host:port`.
+fn address_of(text: &str) -> Result<(String, u16), String> {
+    if text.starts_with("https://") {
+        return Err(format!("{}: this version does not have https to backends yet", quoted(text)));
+    }
+    let Some(rest) = text.strip_prefix("http://") else {
+        return Err(format!("expected http://host:port, found {}", quoted(text)));
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#']) {
+        return Err(format!(
+            "expected http://host:port without a path, found {}: `forward` changes paths",
+            quoted(text)
+        ));
+    }
+    let (host, port) = authority(rest)?;
+    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(format!("{} means every interface: give the address of one server", quoted(text)));
+    }
+    Ok((host, port.unwrap_or(80)))
+}
+
+/// The host, its brackets taken off, and the port of `host` or `host:port`.
+pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
+    let refuse = || format!("expected a host, or a host and a port (host:port), found {}", quoted(text));
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            let digits = !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit());
+            let port = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
+            (host, Some(port.ok_or_else(refuse)?))
+        }
+        _ => (text, None),
+    };
+    if let Some(ip) = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+        return if ip.parse::<Ipv6Addr>().is_ok() { Ok((ip.to_owned(), port)) } else { Err(refuse()) };
+    }
+    if host.contains(':') || names::address(host, true).is_err() {
+        return Err(refuse());
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn health_check(context: Context<'_>, node: &Node) -> Option<HealthCheck> {
+    let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
+    let defaults = HealthCheck::default();
+    let path = fields.get("path").and_then(|node| context.checked(node, names::request_target));
+    let check = HealthCheck {
+        path: path.unwrap_or(defaults.path),
+        interval: fields.duration("interval", INTERVAL).unwrap_or(defaults.interval),
+        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout),
+        rise: fields.integer("rise", 1..=1000).unwrap_or(defaults.rise),
+        fall: fields.integer("fall", 1..=1000).unwrap_or(defaults.fall),
+    };
+    if check.timeout > check.interval {
+        let given = fields.get("timeout").or(fields.get("interval")).map_or(node.span, |node| node.span);
+        let message = format!(
+            "`timeout` ({}) of a health check must not be above its `interval` ({})",
+            format_duration(check.timeout),
+            format_duration(check.interval)
+        );
+        context.error(given, message);
+    }
+    Some(check)
+}
+
+fn sticky(fields: &Fields<'_>) -> ForeignSticky {
+    let name = |key| fields.get(key).map(|node| fields.context.checked(node, names::cookie_name));
+    match (name("session-cookie"), name("insert-cookie")) {
+        (None, None) => ForeignSticky::None,
+        (Some(name), None) => name.map_or(ForeignSticky::None, ForeignSticky::SessionCookie),
+        (None, Some(name)) => name.map_or(ForeignSticky::None, ForeignSticky::InsertCookie),
+        (Some(_), Some(_)) => {
+            let message =
+                "`session-cookie` and `insert-cookie` are two ways to the same end: give one of them";
+            fields.context.error(fields.span("insert-cookie"), message);
+            ForeignSticky::None
+        }
+    }
+}

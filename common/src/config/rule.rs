@@ -1,0 +1,185 @@
+//! Rewrite rules as the file has them: what a request must be like, and what then happens to it.
+
+use super::{condition::Condition, rewrite::RewriteTarget};
+use crate::id::ClusterId;
+use regex::Regex;
+use std::time::Duration;
+
+/// A rewrite rule of `dispatch`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// `regexp`: searched in the decoded, normalised path; `None` matches all.
+    pub regexp: Option<Regex>,
+    /// `if`: what else must hold.
+    pub condition: Option<Condition>,
+    /// What a matching request does.
+    pub action: Action,
+}
+
+impl Rule {
+    /// Whether it takes every request.
+    pub fn is_unconditional(&self) -> bool {
+        self.regexp.is_none() && self.condition.is_none()
+    }
+}
+
+/// What a rule does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// `load-balance`: to a server of a cluster.
+    LoadBalance(LoadBalance),
+    /// `http-proxy`: to a plain HTTP server that is not ours.
+    HttpProxy(HttpProxy),
+    /// `dispatch`: to the host's own web-app.
+    Dispatch,
+    /// `forward`: the rules begin again with another path; the client does not see it.
+    Forward(RewriteTarget),
+    /// `redirect` (302) and `moved-permanently` (301).
+    Redirect(Redirect),
+    /// `forbidden` (403), `not-found` (404) and `send-error`.
+    Error(SendError),
+    /// `set-header`, `add-header`, `set-request-header`: the next rules go on.
+    Header(HeaderEdit),
+}
+
+impl Action {
+    /// Whether the rules after it are not asked any more.
+    pub fn ends(&self) -> bool {
+        !matches!(self, Self::Header(_))
+    }
+}
+
+/// `load-balance`.
+#[derive(Debug, Clone)]
+pub struct LoadBalance {
+    /// `cluster`.
+    pub cluster: ClusterId,
+    /// `strategy`.
+    pub strategy: Strategy,
+    /// `sticky-sessions` (true): by the prefix of the cluster's session cookie.
+    pub sticky_sessions: bool,
+}
+
+/// `strategy`: how a server is chosen for a request without a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// By load (the default).
+    Adaptive,
+    /// The fewest requests in flight.
+    LeastConnection,
+    /// In turn.
+    RoundRobin,
+}
+
+/// `http-proxy`: plain HTTP servers that know nothing of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// `backends`, in file order; at least one.
+    pub backends: Vec<Backend>,
+    /// `health-check`: without one a backend is judged by the requests that it gets.
+    pub health_check: Option<HealthCheck>,
+    /// `session-cookie` or `insert-cookie`.
+    pub sticky: ForeignSticky,
+    /// `strategy`.
+    pub strategy: Strategy,
+    /// `connect-timeout` (5 s).
+    pub connect_timeout: Duration,
+    /// `socket-timeout` (30 s): a wait for a backend in which nothing moves.
+    pub socket_timeout: Duration,
+    /// `idle-time` (10 s): how long an idle socket is kept.
+    pub idle_time: Duration,
+    /// `recover-time` (15 s): the longest time a failed backend is left alone.
+    pub recover_time: Duration,
+    /// `connection-max` (1024): sockets to one backend from one web-tier server.
+    pub connection_max: usize,
+    /// `queue-timeout` (5 s): how long a request waits for one of them.
+    pub queue_timeout: Duration,
+}
+
+/// A server of `http-proxy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The host of `address`: a name or an IP address, without brackets.
+    pub host: String,
+    /// The port of `address` (80).
+    pub port: u16,
+    /// `weight` (100).
+    pub weight: u32,
+}
+
+impl Backend {
+    /// `host:port`, as a connect takes it.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// `health-check`: a GET that a backend has to answer with 2xx or 3xx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// `path`, with a query if there is one.
+    pub path: String,
+    /// `interval` (5 s): between two checks of one backend.
+    pub interval: Duration,
+    /// `timeout` (2 s): of one check.
+    pub timeout: Duration,
+    /// `rise` (2): good answers in a row that bring it back.
+    pub rise: u32,
+    /// `fall` (3): bad ones in a row that take it out.
+    pub fall: u32,
+}
+
+/// How a client stays with a backend that knows nothing of us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForeignSticky {
+    /// It does not.
+    None,
+    /// `session-cookie`: by the backend's own cookie of this name.
+    SessionCookie(String),
+    /// `insert-cookie`: by a cookie of this name that the web-tier adds.
+    InsertCookie(String),
+}
+
+/// `redirect` and `moved-permanently`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// 302 or 301.
+    pub status: u16,
+    /// `target`.
+    pub target: RewriteTarget,
+}
+
+/// An answer without a body of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendError {
+    /// 400 to 599.
+    pub code: u16,
+    /// What the answer says, instead of the status's own text.
+    pub message: Option<String>,
+}
+
+/// A header that a rule changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderEdit {
+    /// Which message, and how.
+    pub kind: HeaderEditKind,
+    /// A valid name, in lower case.
+    pub name: String,
+    /// A valid value; empty only where that means to take the header away.
+    pub value: String,
+}
+
+/// What happens to a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderEditKind {
+    /// `set-header`: on the answer, in place of what is there; an empty value takes it away.
+    SetOnAnswer,
+    /// `add-header`: on the answer, beside what is there.
+    AddToAnswer,
+    /// `set-request-header`: on the request that goes to a server, in place of what is there; an empty value takes it away.
+    SetOnRequest,
+}

@@ -1,0 +1,59 @@
+//! What rules decide.
+
+use super::{ForeignTarget, Site, Target};
+use common::config::HeaderEdit;
+use std::rc::Rc;
+
+/// What happens to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision<'a> {
+    /// To a server of a cluster.
+    Proxy(&'a Target),
+    /// To a server that is not ours.
+    HttpProxy(&'a ForeignTarget),
+    /// A file of this server, by [`Site::answer`].
+    Static(&'a Rc<Site>),
+    /// 301 or 302, and a `Location` of graphic ASCII characters.
+    Redirect { status: u16, location: String },
+    /// An error page, with the rule's own text if it has one.
+    Error { status: u16, message: Option<&'a str> },
+    /// No rule: 404.
+    None,
+}
+
+/// A decision, and what the rules on the way to it change.
+#[derive(Debug)]
+pub(crate) struct Outcome<'a> {
+    pub(crate) decision: Decision<'a>,
+    /// In the order of the rules; for the request and for the answer, whatever gives it.
+    pub(crate) edits: Vec<&'a HeaderEdit>,
+    /// What takes the place of the request's path and query, after a `forward`.
+    pub(crate) rewritten: Option<Rewritten>,
+}
+
+impl Default for Outcome<'_> {
+    fn default() -> Self {
+        Self { decision: Decision::None, edits: Vec::new(), rewritten: None }
+    }
+}
+
+/// A path and query that a rule made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// Normalised and percent-encoded, as a server is asked for it.
+    pub(crate) path: String,
+    /// Percent-encoded, without `?`.
+    pub(crate) query: Option<String>,
+    /// `path` decoded, as rules and files see it.
+    pub(crate) decoded: String,
+}
+
+impl Rewritten {
+    /// Path and query, as a request line has them.
+    pub(crate) fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Rewrite rules: the first that matches a request's path, and whose conditions hold, says what happens to it. Nothing here
+//! waits or does anything: the answer is a [`Decision`], and what rules on the way to it change of the headers.
+//!
+//! A host whose first rule takes every request, as most have, decides without an allocation or an expression.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the proxy asks `Hosts::route` alone until it hands on a whole `RequestView`"
+)]
+
+mod condition;
+mod decision;
+mod file_exists;
+mod rewrite;
+mod site;
+mod view;
+
+pub(crate) use decision::{Decision, Outcome, Rewritten};
+pub(crate) use site::{Site, SiteRequest};
+pub(crate) use view::{HeaderSource, RequestView};
+
+use crate::upstream::Upstreams;
+use common::{
+    config::{
+        self, Action, Cluster, Condition, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError, Strategy,
+    },
+    id::ClusterId,
+};
+use condition::Subject;
+use file_exists::SeenFiles;
+use regex::Regex;
+use site::{Found, Sites};
+
+/// How often a request may be forwarded before that is taken for a circle.
+const FORWARDS_MAX: usize = 10;
+
+/// What is said of a circle.
+const CIRCLE: &str = "the rules forward this request in a circle";
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The cluster's place in the worker's list.
+    pub(crate) upstream: usize,
+    pub(crate) strategy: Strategy,
+    pub(crate) sticky: bool,
+}
+
+/// Where a request for servers that are not ours goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForeignTarget {
+    /// The place of the rule's backends in [`Foreign::list`].
+    pub(crate) place: usize,
+    pub(crate) strategy: Strategy,
+    pub(crate) sticky: ForeignSticky,
+}
+
+/// Collects the backends of `http-proxy` rules while the rules are read; rules that say the same share them.
+#[derive(Debug, Default)]
+pub(crate) struct Foreign {
+    list: Vec<config::HttpProxy>,
+}
+
+impl Foreign {
+    fn place(&mut self, proxy: &config::HttpProxy) -> usize {
+        self.list.iter().position(|it| it == proxy).unwrap_or_else(|| {
+            self.list.push(proxy.clone());
+            self.list.len() - 1
+        })
+    }
+
+    /// All of them, in the order of their places.
+    pub(crate) fn list(&self) -> &[config::HttpProxy] {
+        &self.list
+    }
+}
+
+/// The rules of one host, in order, and its web-apps.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    rules: Vec<Compiled>,
+    sites: Sites,
+    seen_files: SeenFiles,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    regexp: Option<Regex>,
+    condition: Option<Condition>,
+    action: Act,
+}
+
+/// What a rule does, ready to be done.
+#[derive(Debug)]
+enum Act {
+    Proxy(Target),
+    HttpProxy(ForeignTarget),
+    Dispatch,
+    Forward(RewriteTarget),
+    Redirect(config::Redirect),
+    Error(SendError),
+    Header(HeaderEdit),
+}
+
+/// What one pass through the rules came to.
+enum Step<'a> {
+    Decided(Decision<'a>),
+    Forward(Rewritten),
+}
+
+impl Rules {
+    /// Of a host of `cluster`. Each worker has its own copy: a `Regex` that threads share has a lock.
+    pub(crate) fn new(
+        host: &config::Host,
+        cluster: &Cluster,
+        upstreams: &mut Upstreams<'_>,
+        foreign: &mut Foreign,
+    ) -> Self {
+        let rules = host.dispatch.iter().filter_map(|rule| Compiled::new(rule, upstreams, foreign)).collect();
+        let sites = Sites::new(&host.web_apps, || own(&cluster.id, upstreams));
+        Self { rules, sites, seen_files: SeenFiles::default() }
+    }
+
+    /// What happens to a request.
+    pub(crate) fn evaluate<'a>(&'a self, view: &RequestView<'_>) -> Outcome<'a> {
+        let mut outcome = Outcome::default();
+        for _ in 0..=FORWARDS_MAX {
+            let (path, query) = match &outcome.rewritten {
+                Some(rewritten) => (rewritten.decoded.as_str(), rewritten.query.as_deref()),
+                None => (view.path, view.query),
+            };
+            match self.pass(view, path, query, &mut outcome.edits) {
+                Step::Decided(decision) => {
+                    outcome.decision = decision;
+                    return outcome;
+                }
+                Step::Forward(rewritten) => outcome.rewritten = Some(rewritten),
+            }
+        }
+        outcome.decision = Decision::Error { status: 500, message: Some(CIRCLE) };
+        outcome
+    }
+
+    /// The cluster of the first rule for a decoded, normalised path, if that is a `load-balance` without conditions, and if no
+    /// rule of another kind comes before it: for a caller that has no [`RequestView`].
+    pub(crate) fn find(&self, path: &str) -> Option<&Target> {
+        let rule = self.rules.iter().find(|rule| rule.matches(path))?;
+        match (&rule.action, &rule.condition) {
+            (Act::Proxy(target), None) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// Goes through the rules once.
+    fn pass<'a>(
+        &'a self,
+        view: &RequestView<'_>,
+        path: &str,
+        query: Option<&str>,
+        edits: &mut Vec<&'a HeaderEdit>,
+    ) -> Step<'a> {
+        let subject = Subject { view, path, query, sites: &self.sites, seen_files: &self.seen_files };
+        for rule in self.rules.iter().filter(|rule| rule.matches(path)) {
+            if rule.condition.as_ref().is_some_and(|condition| !condition::holds(condition, &subject)) {
+                continue;
+            }
+            let decision = match &rule.action {
+                Act::Proxy(target) => Decision::Proxy(target),
+                Act::HttpProxy(target) => Decision::HttpProxy(target),
+                Act::Dispatch => self.own_web_app(path).unwrap_or(NOT_FOUND),
+                Act::Error(error) => {
+                    Decision::Error { status: error.code, message: error.message.as_deref() }
+                }
+                Act::Redirect(redirect) => {
+                    match rewrite::location(&redirect.target, rule.regexp.as_ref(), &subject) {
+                        Ok(location) => Decision::Redirect { status: redirect.status, location },
+                        Err(cause) => cause.decision(),
+                    }
+                }
+                Act::Forward(target) => match rewrite::forward(target, rule.regexp.as_ref(), &subject) {
+                    Ok(rewritten) => return Step::Forward(rewritten),
+                    Err(cause) => cause.decision(),
+                },
+                Act::Header(edit) => {
+                    // A rule that is passed again, after a `forward`, has had its effect.
+                    if !edits.iter().any(|it| std::ptr::eq(*it, edit)) {
+                        edits.push(edit);
+                    }
+                    continue;
+                }
+            };
+            return Step::Decided(decision);
+        }
+        Step::Decided(self.own_web_app(path).unwrap_or(Decision::None))
+    }
+
+    /// The host's own web-app for a path: served here if it is files, else by the app tier of this cluster.
+    fn own_web_app(&self, path: &str) -> Option<Decision<'_>> {
+        Some(match self.sites.find(path)? {
+            Found::Files(site) => Decision::Static(site),
+            Found::App(target) => Decision::Proxy(target),
+        })
+    }
+}
+
+/// What a rule that names something that is not there comes to.
+const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: None };
+
+/// The way to the app tier of this server's own cluster.
+fn own(cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
+    let upstream = upstreams.place(cluster)?;
+    Some(Target { upstream, strategy: Strategy::Adaptive, sticky: true })
+}
+
+impl Compiled {
+    fn new(rule: &Rule, upstreams: &mut Upstreams<'_>, foreign: &mut Foreign) -> Option<Self> {
+        let action = match &rule.action {
+            Action::LoadBalance(action) => Act::Proxy(Target {
+                upstream: upstreams.place(&action.cluster)?,
+                strategy: action.strategy,
+                sticky: action.sticky_sessions,
+            }),
+            Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
+                place: foreign.place(proxy),
+                strategy: proxy.strategy,
+                sticky: proxy.sticky.clone(),
+            }),
+            Action::Dispatch => Act::Dispatch,
+            Action::Forward(target) => Act::Forward(target.clone()),
+            Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
+            Action::Error(error) => Act::Error(error.clone()),
+            Action::Header(edit) => Act::Header(edit.clone()),
+        };
+        // The empty regexp matches all: no need to ask it.
+        let regexp = rule.regexp.clone().filter(|regexp| !regexp.as_str().is_empty());
+        Some(Self { regexp, condition: rule.condition.clone(), action })
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        self.regexp.as_ref().is_none_or(|regexp| regexp.is_match(path))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The web-apps of a host that this server answers itself: those that are folders of files.
+
+use super::{HeaderSource, Target};
+use common::config::WebApp;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use static_files::{ASKED_HEADERS, Answer, Asked, FileBody, StaticFiles};
+use std::{io, rc::Rc};
+
+/// The web-apps of a host, the longest path first.
+#[derive(Debug, Default)]
+pub(crate) struct Sites(Vec<WebAppPlace>);
+
+#[derive(Debug)]
+struct WebAppPlace {
+    /// Without a slash at its end.
+    prefix: Box<str>,
+    /// `None`: its own cluster can't be reached, which the file's checks rule out.
+    at: Option<Place>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Files(Rc<Site>),
+    App(Target),
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found<'a> {
+    /// To a folder's files.
+    Files(&'a Rc<Site>),
+    /// To an app with a process.
+    App(&'a Target),
+}
+
+impl Sites {
+    /// Looks at each web-app's folder: one with an `app.yaml` is an app, which the app tier of the own cluster (`own`) answers.
+    pub(super) fn new(web_apps: &[WebApp], mut own: impl FnMut() -> Option<Target>) -> Self {
+        let place = |web_app: &WebApp| {
+            let root = &web_app.root_directory;
+            let at = if root.join(static_files::APP_FILE).exists() {
+                own().map(Place::App)
+            } else {
+                Some(Place::Files(Rc::new(Site::new(web_app))))
+            };
+            WebAppPlace { prefix: web_app.id.as_str().into(), at }
+        };
+        let mut places: Vec<_> = web_apps.iter().map(place).collect();
+        places.sort_by_key(|place| std::cmp::Reverse(place.prefix.len()));
+        Self(places)
+    }
+
+    /// The web-app with the longest path that `path` is, or lies below.
+    pub(super) fn find(&self, path: &str) -> Option<Found<'_>> {
+        let below = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        match self.0.iter().find(|place| below(&place.prefix))?.at.as_ref()? {
+            Place::Files(site) => Some(Found::Files(site)),
+            Place::App(target) => Some(Found::App(target)),
+        }
+    }
+
+    /// Whether a decoded path leads to a file of a web-app that is files. Blocks.
+    pub(super) fn has_file(&self, path: &str) -> bool {
+        match self.find(path) {
+            Some(Found::Files(site)) => site.files.exists(&path[site.prefix.len()..]),
+            Some(Found::App(_)) | None => false,
+        }
+    }
+}
+
+/// A folder of files at a path.
+#[derive(Debug)]
+pub(crate) struct Site {
+    prefix: Box<str>,
+    files: StaticFiles,
+}
+
+/// Two are the same if they are at one place.
+impl PartialEq for Site {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Site {}
+
+/// A request as a site needs it. After a `forward`, path and query are the new ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SiteRequest<'a> {
+    pub(crate) method: &'a str,
+    /// Decoded and normalised, whole.
+    pub(crate) path: &'a str,
+    /// Percent-encoded, whole.
+    pub(crate) target: &'a str,
+    pub(crate) query: Option<&'a str>,
+    /// By [`Site::headers`].
+    pub(crate) headers: &'a HeaderMap,
+}
+
+impl Site {
+    fn new(web_app: &WebApp) -> Self {
+        let root = &web_app.root_directory;
+        let canonical = root.canonicalize().unwrap_or_else(|cause| {
+            tracing::warn!(root = %root.display(), %cause, "a web-app's folder can't be read: its files are answered 404");
+            root.clone()
+        });
+        Self { prefix: web_app.id.as_str().into(), files: StaticFiles::new(canonical) }
+    }
+
+    /// What a site needs of a request's headers.
+    pub(crate) fn headers(source: &dyn HeaderSource) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in ASKED_HEADERS {
+            source.for_each(name.as_str(), &mut |value| {
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    headers.append(&name, value);
+                }
+            });
+        }
+        headers
+    }
+
+    /// The whole answer: 404 without such a file, 405 with `Allow` for methods other than GET and HEAD. Files are opened and read
+    /// by threads that may block.
+    ///
+    /// # Errors
+    /// The disk's: 500.
+    pub(crate) async fn answer(&self, request: &SiteRequest<'_>) -> io::Result<Answer> {
+        if !matches!(request.method, "GET" | "HEAD") {
+            let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
+            answer.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Ok(answer);
+        }
+        let Some(below) = request.path.strip_prefix(&*self.prefix) else {
+            return Ok(empty(StatusCode::NOT_FOUND));
+        };
+        let asked = Asked {
+            head: request.method == "HEAD",
+            below,
+            target: request.target,
+            query: request.query,
+            headers: request.headers,
+        };
+        Ok(self.files.find(&asked).await?.unwrap_or_else(|| empty(StatusCode::NOT_FOUND)))
+    }
+}
+
+fn empty(status: StatusCode) -> Answer {
+    Answer { status, headers: HeaderMap::new(), body: FileBody::Empty }
+}
