@@ -333,10 +333,18 @@ fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
 /// Whether a head may go on.
 fn incomplete(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
     check_line_ends(input)?;
-    if !input.contains(&b'\n') && input.len() > limits.target {
+    if target_so_far(input) > limits.target {
         return Err(HeadError::TargetTooLong);
     }
     if input.len() >= limits.bytes { Err(HeadError::TooLarge) } else { Ok(()) }
+}
+
+/// The length of what has come of a request's target. A head is refused for it only when the whole would be, however it is cut.
+fn target_so_far(input: &[u8]) -> usize {
+    let line = memchr::memchr(b'\n', input).map_or(input, |end| &input[..end]);
+    let Some(start) = memchr::memchr(b' ', line) else { return 0 };
+    let rest = &line[start + 1..];
+    memchr::memchr(b' ', rest).unwrap_or(rest.len())
 }
 
 /// Reads a complete trailer section.
