@@ -5,12 +5,16 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 
 mod bodies;
+mod desync;
 mod gone;
 mod headers;
+mod hostile;
 mod limits;
 mod load;
+mod parsing;
 mod passes;
 mod retries;
+mod slow;
 mod sticky;
 mod stop;
 mod upgrades;
