@@ -6,8 +6,7 @@ use super::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const ASK: &str =
-    "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
+const ASK: &str = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
 const YES: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 #[tokio::test]
@@ -27,7 +26,10 @@ async fn after_101_bytes_pass_both_ways_and_each_side_can_end() {
     // Sent before anyone agreed: held back until 101, and not lost.
     client.send(&format!("{ASK}abc")).await;
     let answer = client.answer().await;
-    assert_eq!((answer.status, answer.has("upgrade: websocket"), answer.has("connection: Upgrade")), (101, true, true));
+    assert_eq!(
+        (answer.status, answer.has("upgrade: websocket"), answer.has("connection: Upgrade")),
+        (101, true, true)
+    );
     client.send("def").await;
     client.0.shutdown().await.unwrap();
     assert_eq!(client.rest().await, "hello fedcba");
@@ -113,13 +115,18 @@ async fn a_client_that_expects_100_continue_hears_it_from_the_server() {
             let mut body = [0; 4];
             stream.read_exact(&mut body).await.unwrap();
             assert_eq!(&body, b"body");
-            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap();
         }
         let _ = stream.read_u8().await;
     });
     let cluster = Cluster::start([backend]).await;
     let mut client = cluster.client().await;
-    let post = |path| format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    let post = |path| {
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    };
     client.send(&post("/yes")).await;
     assert_eq!(client.answer().await.status, 100);
     client.send("body").await;

@@ -37,7 +37,8 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
     let ends = request.body().is_end_stream();
     let read = message::read(&request, ends, &worker.head_limits, &mut head);
     let websocket = websocket::is_asked_for(&request);
-    let mut stream = Stream { client, recv: request.into_body(), respond, chunked: false, received: 0, done: ends };
+    let mut stream =
+        Stream { client, recv: request.into_body(), respond, chunked: false, received: 0, done: ends };
     let answer = match read {
         Ok(()) if websocket => return websocket::serve(stream, &mut head, active).await,
         Ok(()) => stream.forward(&mut head).await,
@@ -138,7 +139,11 @@ impl ClientSide for Stream<'_> {
                 if self.received > self.client.worker.body_max {
                     return Poll::Ready(Err(BodyError::TooLarge));
                 }
-                if self.chunked { put_chunk(out, &data) } else { out.extend_from_slice(&data) }
+                if self.chunked {
+                    put_chunk(out, &data)
+                } else {
+                    out.extend_from_slice(&data)
+                }
                 // The client may send as much again.
                 let _ = self.recv.flow_control().release_capacity(data.len());
                 Poll::Ready(Ok(false))
@@ -184,7 +189,8 @@ struct Passing {
 impl Passing {
     /// Goes on until both sides wait. The error is what the client's stream is reset with.
     fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream<'_>) -> Poll<Result<(), Reason>> {
-        if !self.refused && !self.outgoing.is_sent()
+        if !self.refused
+            && !self.outgoing.is_sent()
             && let Some(exchange) = &mut self.exchange
         {
             match exchange.poll_send(cx, &mut self.outgoing, stream) {

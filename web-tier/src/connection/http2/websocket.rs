@@ -25,11 +25,7 @@ pub(super) fn is_asked_for<B>(request: &Request<B>) -> bool {
 }
 
 /// Asks a server for the upgrade, and passes bytes both ways if it agrees.
-pub(super) async fn serve(
-    mut stream: Stream<'_>,
-    head: &mut RequestHead,
-    active: Active<'_>,
-) {
+pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active: Active<'_>) {
     head.method = Method::GET;
     head.length = Length::Empty;
     head.connection.upgrade = true;
