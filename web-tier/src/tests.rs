@@ -5,14 +5,18 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 
 mod bodies;
+mod desync;
 mod disabled;
 mod gone;
 mod headers;
+mod hostile;
 mod http2;
 mod limits;
 mod load;
+mod parsing;
 mod passes;
 mod retries;
+mod slow;
 mod spared;
 mod sticky;
 mod stop;
