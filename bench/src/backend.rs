@@ -1,18 +1,20 @@
-//! The servers behind the proxies: 100-byte answers over plain HTTP/1.1 and behind the cluster port's handshake, from one
-//! program, so that every proxy has the same backend.
+//! The servers behind the proxies, over plain HTTP/1.1 and behind the cluster port's handshake, from one program, so that every
+//! proxy has the same backend. It does as little as it can: what it costs is not what is measured.
 
-use bytes::Bytes;
+use anyhow::Context;
 use common::{
     cluster_port::{Acceptor, ClusterKey, Protocol},
     config::Secret,
 };
-use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
-use tokio::net::{TcpListener, TcpStream};
+use std::{io, rc::Rc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::{LocalSet, spawn_local},
+};
 
-const BODY: [u8; 100] = [b'x'; 100];
+/// Paths, and the bytes that they are answered with; any other path is answered as `/`.
+const ANSWERS: [(&str, usize); 3] = [("/", 100), ("/10k", 10 * 1024), ("/1m", 1024 * 1024)];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -26,12 +28,15 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        let answers: Rc<[(&str, Vec<u8>)]> = ANSWERS.map(|(path, size)| (path, answer(size))).into();
         for address in &arguments.plain {
-            let listener = TcpListener::bind(address).await?;
-            tokio::spawn(async move {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("--plain {address}"))?;
+            let answers = answers.clone();
+            spawn_local(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream));
+                    spawn_local(serve(stream, answers.clone()));
                 }
             });
         }
@@ -39,24 +44,98 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let Some((id, address)) = server.split_once('=') else {
                 anyhow::bail!("--cluster {server}: expected ID=ADDRESS");
             };
-            let listener = TcpListener::bind(address).await?;
+            let listener = TcpListener::bind(address).await.with_context(|| format!("--cluster {server}"))?;
             let mut acceptor = Acceptor::start(listener, ClusterKey::new(&Secret::default()), id.into());
-            tokio::spawn(async move {
+            let answers = answers.clone();
+            spawn_local(async move {
                 while let Some(accepted) = acceptor.next().await {
                     if accepted.peer.protocol == Protocol::Http1 {
-                        tokio::spawn(serve(accepted.stream));
+                        spawn_local(serve(accepted.stream, answers.clone()));
                     }
                 }
             });
         }
         std::future::pending().await
+    }))
+}
+
+/// An answer with a body of this size, head and all.
+fn answer(size: usize) -> Vec<u8> {
+    let mut text =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n").into_bytes();
+    text.resize(text.len() + size, b'x');
+    text
+}
+
+async fn serve(stream: TcpStream, answers: Rc<[(&str, Vec<u8>)]>) {
+    let _ = stream.set_nodelay(true);
+    // A proxy that gives up is none of the backend's business.
+    let _ = serve_requests(stream, &answers).await;
+}
+
+async fn serve_requests(mut stream: TcpStream, answers: &[(&str, Vec<u8>)]) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    while stream.read_buf(&mut bytes).await? > 0 {
+        while let Some(request) = Request::read(&bytes)? {
+            let (_, answer) = answers.iter().find(|(path, _)| *path == request.path).unwrap_or(&answers[0]);
+            stream.write_all(answer).await?;
+            let length = request.length;
+            bytes.drain(..length);
+        }
+    }
+    Ok(())
+}
+
+/// A complete request.
+#[derive(Debug, PartialEq, Eq)]
+struct Request<'a> {
+    path: &'a str,
+    /// Of head and body.
+    length: usize,
+}
+
+impl<'a> Request<'a> {
+    /// The request that `bytes` begin with, if all of it is there. Bodies have a `Content-Length`, as all the proxies send it for
+    /// a client that does.
+    fn read(bytes: &'a [u8]) -> io::Result<Option<Self>> {
+        let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { return Ok(None) };
+        let head = std::str::from_utf8(&bytes[..end]).map_err(io::Error::other)?;
+        let path = head.split(' ').nth(1).unwrap_or("/");
+        let mut length = end + 4;
+        if !head.starts_with("GET ") {
+            length += content_length(head).unwrap_or(0);
+        }
+        Ok((bytes.len() >= length).then_some(Self { path, length }))
+    }
+}
+
+/// What the head of a message says of its body's length.
+pub(crate) fn content_length(head: &str) -> Option<usize> {
+    let name = "content-length:";
+    head.split("\r\n").find_map(|line| {
+        let (start, value) = line.split_at_checked(name.len())?;
+        start.eq_ignore_ascii_case(name).then(|| value.trim().parse().ok())?
     })
 }
 
-async fn serve(stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(async |_: Request<Incoming>| {
-        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(&BODY))))
-    });
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_when_it_is_complete() {
+        let post = b"POST /10k HTTP/1.1\r\nHost: h\r\ncontent-length: 3\r\n\r\nabcGET";
+        for end in 0..post.len() - 3 {
+            assert_eq!(Request::read(&post[..end]).unwrap(), None);
+        }
+        assert_eq!(Request::read(post).unwrap(), Some(Request { path: "/10k", length: post.len() - 3 }));
+        let get = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(Request::read(get).unwrap(), Some(Request { path: "/a", length: get.len() }));
+    }
+
+    #[test]
+    fn answers_have_their_size() {
+        let text = String::from_utf8(answer(10)).unwrap();
+        assert!(text.ends_with("\r\n\r\nxxxxxxxxxx") && content_length(&text) == Some(10), "{text}");
+    }
 }

@@ -3,6 +3,8 @@
 mod backend;
 mod etcd;
 mod hub;
+mod idle;
+mod open_loop;
 mod process;
 mod proxy;
 
@@ -16,12 +18,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Proxied 100-byte answers beside nginx and HAProxy: CPU time of the proxy per request
+    /// Proxied requests beside nginx and HAProxy: CPU time a request, memory a connection, latency
     Proxy(proxy::Arguments),
     /// Acknowledged session saves beside etcd
     Hub(hub::Arguments),
     /// The servers behind the proxies (started by `proxy`)
     Backend(backend::Arguments),
+    /// Holds idle connections (started by `proxy`)
+    Idle(idle::Arguments),
+    /// Sends by a fixed schedule and prints latencies (started by `proxy`)
+    OpenLoop(open_loop::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,6 +35,8 @@ fn main() -> anyhow::Result<()> {
         What::Proxy(arguments) => proxy::run(&arguments),
         What::Hub(arguments) => hub::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
+        What::Idle(arguments) => idle::run(&arguments),
+        What::OpenLoop(arguments) => open_loop::run(&arguments),
     }
 }
 

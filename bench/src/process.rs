@@ -1,16 +1,38 @@
-//! Processes under measurement: started, pinned, their CPU time read, ended by id.
+//! Processes under measurement: started, pinned, their CPU time and memory read, ended by id.
 
 use anyhow::{Context, bail};
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
 /// Longer than any of the programs needs to start.
 const START_MAX: Duration = Duration::from_secs(30);
+
+/// CPU time in seconds, by where it was spent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    /// What was spent between `earlier` and this.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self { user: self.user - earlier.user, system: self.system - earlier.system }
+    }
+}
+
+/// Lets this process, and those it starts, open as many files as the system allows; how many that is.
+pub(crate) fn raise_open_files() -> anyhow::Result<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("limit of open files")?;
+    Ok(maximum.unwrap_or(u64::MAX))
+}
 
 /// A program that is ended when it is dropped.
 #[derive(Debug)]
@@ -27,17 +49,42 @@ impl Process {
         core: Option<usize>,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let name = program.display().to_string();
-        let log = fs::File::create(log).with_context(|| format!("log of {name}"))?;
-        let mut command = match core {
-            Some(core) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", &core.to_string()]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let log = fs::File::create(log).with_context(|| format!("log of {}", program.display()))?;
+        let mut command = pinned(program, core);
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Self::spawn(command, program)
+    }
+
+    /// The same, with `folder` as its working folder.
+    pub(crate) fn start_in(
+        folder: &Path,
+        program: &Path,
+        arguments: &[String],
+        core: usize,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let log = fs::File::create(log).with_context(|| format!("log of {}", program.display()))?;
+        let mut command = pinned(program, Some(core));
+        command.args(arguments).current_dir(folder);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Self::spawn(command, program)
+    }
+
+    /// Starts `program` with its output to be read here; it lives until its input is closed, at the latest when this is dropped.
+    pub(crate) fn start_piped(
+        program: &Path,
+        arguments: &[&str],
+        core: usize,
+    ) -> anyhow::Result<(Self, ChildStdout)> {
+        let mut command = pinned(program, Some(core));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Self::spawn(command, program)?;
+        let output = process.child.stdout.take().context("its output is a pipe")?;
+        Ok((process, output))
+    }
+
+    fn spawn(mut command: Command, program: &Path) -> anyhow::Result<Self> {
+        let name = program.display().to_string();
         let child = command.spawn().with_context(|| format!("{name} can't be started: is it installed?"))?;
         Ok(Self { child, name })
     }
@@ -57,16 +104,31 @@ impl Process {
         Ok(())
     }
 
-    /// User and system time of the process and its children, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let mut total = cpu_seconds(self.child.id())?;
+    /// CPU time of the process and its children.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
+        let mut total = Cpu::default();
+        for pid in self.family()? {
+            let Cpu { user, system } = cpu(pid)?;
+            total.user += user;
+            total.system += system;
+        }
+        Ok(total)
+    }
+
+    /// Memory of the process and its children that is in RAM, in bytes.
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<f64> {
+        self.family()?.into_iter().map(resident_bytes).sum()
+    }
+
+    fn family(&self) -> anyhow::Result<Vec<u32>> {
+        let mut pids = vec![self.child.id()];
         for entry in fs::read_dir("/proc")? {
             let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
             if parent(pid) == Some(self.child.id()) {
-                total += cpu_seconds(pid)?;
+                pids.push(pid);
             }
         }
-        Ok(total)
+        Ok(pids)
     }
 }
 
@@ -88,10 +150,48 @@ fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
-fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+fn cpu(pid: u32) -> anyhow::Result<Cpu> {
     /// Linux counts in hundredths of a second for every architecture's user space.
     const TICKS: f64 = 100.0;
     let fields = stat(pid).with_context(|| format!("process {pid} is gone"))?;
-    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    Ok(ticks / TICKS)
+    let seconds = |place: usize| -> anyhow::Result<f64> {
+        let ticks: f64 = fields.get(place).context("a field of /proc/PID/stat")?.parse()?;
+        Ok(ticks / TICKS)
+    };
+    Ok(Cpu { user: seconds(11)?, system: seconds(12)? })
+}
+
+fn resident_bytes(pid: u32) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS in /proc/PID/status")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS in kB")?;
+    Ok(kilobytes * 1024.0)
+}
+
+/// A command for `program`, on `core` alone if one is given.
+fn pinned(program: &Path, core: Option<usize>) -> Command {
+    let Some(core) = core else { return Command::new(program) };
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(program);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_time_and_memory() {
+        let me = std::process::id();
+        let before = cpu(me).unwrap();
+        // Until the clock of ticks has moved.
+        let mut spent = before.since(before);
+        while spent.user + spent.system == 0.0 {
+            spent = cpu(me).unwrap().since(before);
+        }
+        assert!(spent.user >= 0.0 && spent.system >= 0.0, "{spent:?}");
+        assert!(resident_bytes(me).unwrap() > 100_000.0);
+    }
 }

@@ -123,7 +123,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: Tc
         }
         Ended::Done(after) => http.end(after).await,
         Ended::Stuck => {}
-        Ended::HeadLate => http.try_last_word(),
+        Ended::Late => http.last_word().await,
     }
 }
 
@@ -173,7 +173,7 @@ async fn open(
 enum Ended<T> {
     Done(T),
     Stuck,
-    HeadLate,
+    Late,
 }
 
 /// Runs a connection, or a stream of one, under its time-outs.
@@ -211,7 +211,7 @@ impl Timed<'_> {
                 Look::Wait => return Poll::Pending,
                 Look::PollAgain => {}
                 Look::Stuck => return Poll::Ready(Ended::Stuck),
-                Look::HeadLate => return Poll::Ready(Ended::HeadLate),
+                Look::Late => return Poll::Ready(Ended::Late),
             }
         }
     }
@@ -228,7 +228,7 @@ impl Timed<'_> {
             let now = worker.read_clock();
             match self.client.progress.verdict(now, &worker.limits) {
                 Verdict::Wait(until) => self.timer.as_mut().reset(until.into()),
-                Verdict::HeadLate => return Look::HeadLate,
+                Verdict::Late => return Look::Late,
                 Verdict::Idle | Verdict::ClientStuck | Verdict::AnswerStuck => {
                     return Look::Stuck;
                 }
@@ -248,7 +248,7 @@ enum Look {
     Wait,
     PollAgain,
     Stuck,
-    HeadLate,
+    Late,
 }
 
 /// A request that is being answered, among the worker's counts; its line is written when it is dropped.

@@ -58,8 +58,8 @@ pub(crate) enum Verdict {
     Wait(Instant),
     /// Nobody asks for anything: close.
     Idle,
-    /// The head is late: 408 and close.
-    HeadLate,
+    /// The head is late, or a body before its answer: 408 and close.
+    Late,
     /// The client is stuck, sending or taking: close.
     ClientStuck,
     /// The server is silent and nothing of an answer has left: 504.
@@ -193,10 +193,9 @@ impl Progress {
         }
         match self.phase.get() {
             Phase::Idle => (self.since.get(), limits.keepalive, Verdict::Idle),
-            Phase::Head => (self.since.get(), limits.head, Verdict::HeadLate),
-            Phase::Asked | Phase::Answering if self.client_is_to_send() => {
-                (moved, limits.socket, Verdict::ClientStuck)
-            }
+            Phase::Head => (self.since.get(), limits.head, Verdict::Late),
+            Phase::Asked if self.client_is_to_send() => (moved, limits.socket, Verdict::Late),
+            Phase::Answering if self.client_is_to_send() => (moved, limits.socket, Verdict::ClientStuck),
             Phase::Asked => (moved, self.server_silence.get(), Verdict::ServerSilent),
             Phase::Answering | Phase::Tunnel => (moved, self.server_silence.get(), Verdict::AnswerStuck),
         }

@@ -6,14 +6,18 @@ pub(crate) mod cluster;
 
 mod access_log;
 mod bodies;
+mod desync;
 mod disabled;
 mod gone;
 mod headers;
+mod hostile;
 mod http2;
 mod limits;
 mod load;
+mod parsing;
 mod passes;
 mod retries;
+mod slow;
 mod spared;
 mod sticky;
 mod stop;

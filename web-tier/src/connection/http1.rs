@@ -252,7 +252,7 @@ impl Http1 {
         self.put_head(&mut head, framing, persists);
         active.answered(head.status);
         self.client.progress.answering(self.client.worker.now());
-        let server_persists = head.persists();
+        let server_persists = head.persists() && !request.has_odd_body();
         drop(head);
         let mut passing = Passing::new(exchange, outgoing, framing, server_persists);
         let passed = poll_fn(|cx| passing.poll(cx, self)).await;
@@ -405,9 +405,15 @@ impl Http1 {
         }
     }
 
-    /// Says that the request is late, if the socket takes it at once.
-    pub(crate) fn try_last_word(&self) {
-        let _ = self.stream.tcp().try_write(LATE);
+    /// Says that the request is late, to a client that listens.
+    pub(crate) async fn last_word(mut self) {
+        let said = async {
+            self.stream.write_all(LATE).await?;
+            self.stream.flush().await
+        };
+        if let Ok(Ok(())) = timeout(LINGER, said).await {
+            let _ = timeout(LINGER, self.linger()).await;
+        }
     }
 }
 

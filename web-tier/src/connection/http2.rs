@@ -82,7 +82,7 @@ where
         let running = pin!(run(client, stream, &mut connection));
         timed(client, entry, running).await
     };
-    if let (Ended::Stuck | Ended::HeadLate, Some(mut connection)) = (ended, connection) {
+    if let (Ended::Stuck | Ended::Late, Some(mut connection)) = (ended, connection) {
         // Nobody asks for anything: the client is told, and what is under way is nothing.
         connection.graceful_shutdown();
         let _ = timeout(FAREWELL, poll_fn(|cx| connection.poll_closed(cx))).await;

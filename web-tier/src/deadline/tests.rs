@@ -23,7 +23,7 @@ fn a_head_has_its_time_however_it_trickles() {
     let progress = Progress::new(t);
     progress.read(after(t, 9));
     assert_eq!(verdict(&progress, after(t, 9)), Verdict::Wait(after(t, 10)));
-    assert_eq!(verdict(&progress, after(t, 10)), Verdict::HeadLate);
+    assert_eq!(verdict(&progress, after(t, 10)), Verdict::Late);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn an_idle_connection_has_its_time_until_a_head_begins() {
     assert_eq!(verdict(&progress, after(t, 16)), Verdict::Idle);
     progress.read(after(t, 15));
     assert_eq!(verdict(&progress, after(t, 16)), Verdict::Wait(after(t, 25)));
-    assert_eq!(verdict(&progress, after(t, 25)), Verdict::HeadLate);
+    assert_eq!(verdict(&progress, after(t, 25)), Verdict::Late);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
     // The server takes nothing, so the proxy does not read.
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
     progress.read_waits();
-    assert_eq!(verdict(&progress, after(t, 65)), Verdict::ClientStuck);
+    assert_eq!(verdict(&progress, after(t, 65)), Verdict::Late);
     progress.read(after(t, 60));
     progress.read_waits();
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));

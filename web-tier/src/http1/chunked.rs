@@ -177,7 +177,8 @@ impl State {
 /// Hexadecimal digits, 16 at most.
 fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, ChunkError> {
     match char::from(byte).to_digit(16) {
-        Some(_) if digits == 16 => Err(ChunkError::Overflow),
+        // 2^63 and more: longer than any body, and negative where someone has signed numbers.
+        Some(_) if digits == 16 || size >> 59 != 0 => Err(ChunkError::Overflow),
         Some(digit) => Ok(State::Size(size << 4 | u64::from(digit), digits + 1)),
         None if digits == 0 => Err(ChunkError::Size),
         None if byte == b'\r' => Ok(State::SizeLf(size)),

@@ -225,9 +225,15 @@ impl RequestHead {
         self.path_length = path.len();
     }
 
-    /// Whether the client's connection may serve another request.
+    /// Whether the client's connection may serve another request. After a body that came with `GET` or `HEAD` it may not, nor
+    /// may the server's: there are servers that take such a body for the next request.
     pub(crate) fn persists(&self) -> bool {
-        self.connection.persists(self.version)
+        self.connection.persists(self.version) && !self.has_odd_body()
+    }
+
+    /// Whether it has a body, and a method that gives it no meaning (RFC 9110 §9.3.1).
+    pub(crate) fn has_odd_body(&self) -> bool {
+        self.length != Length::Empty && matches!(self.method, Method::GET | Method::HEAD)
     }
 }
 
@@ -318,6 +324,9 @@ fn take_fields(
                 connection.add(header.value);
                 fields.push(name, header.name.as_bytes(), header.value);
             }
+            Name::Other if Name::resembles_framing(header.name.as_bytes()) => {
+                return Err(HeadError::Bad("a header name that could be taken for one of framing"));
+            }
             _ => fields.push(name, header.name.as_bytes(), header.value),
         }
     }
@@ -333,10 +342,18 @@ fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
 /// Whether a head may go on.
 fn incomplete(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
     check_line_ends(input)?;
-    if !input.contains(&b'\n') && input.len() > limits.target {
+    if target_so_far(input) > limits.target {
         return Err(HeadError::TargetTooLong);
     }
     if input.len() >= limits.bytes { Err(HeadError::TooLarge) } else { Ok(()) }
+}
+
+/// The length of what has come of a request's target. A head is refused for it only when the whole would be, however it is cut.
+fn target_so_far(input: &[u8]) -> usize {
+    let line = memchr::memchr(b'\n', input).map_or(input, |end| &input[..end]);
+    let Some(start) = memchr::memchr(b' ', line) else { return 0 };
+    let rest = &line[start + 1..];
+    memchr::memchr(b' ', rest).unwrap_or(rest.len())
 }
 
 /// Reads a complete trailer section.

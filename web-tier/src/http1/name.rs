@@ -53,6 +53,22 @@ impl Name {
         }
     }
 
+    /// Whether a name that is not one of framing could be taken for it by a server that drops or mixes up `-` and `_` (CGI and
+    /// its kin do).
+    pub(crate) fn resembles_framing(name: &[u8]) -> bool {
+        let plain = |names: &[u8]| {
+            let mut letters = name.iter().filter(|byte| !matches!(byte, b'-' | b'_'));
+            names.iter().all(|expected| letters.next().is_some_and(|it| it.eq_ignore_ascii_case(expected)))
+                && letters.next().is_none()
+        };
+        match name.first() {
+            Some(b'c' | b'C' | b'-' | b'_' | b't' | b'T') => {
+                plain(b"contentlength") || plain(b"transferencoding")
+            }
+            _ => false,
+        }
+    }
+
     fn of_lower(lower: &[u8]) -> Self {
         match lower {
             b"connection" => Self::Connection,

@@ -11,7 +11,9 @@ use std::{fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     sync::mpsc,
+    time::timeout,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -245,4 +247,32 @@ async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
     assert_eq!(values(&lines[0], &["client", "request-id"]), ["192.0.2.9", "edge-7"]);
     assert_eq!(values(&lines[1], &["client"]), ["127.0.0.1"]);
     assert_eq!(lines[1]["request-id"].as_str().map(str::len), Some(32));
+}
+
+#[tokio::test]
+async fn streams_of_http_2_are_requests() {
+    let half = raw(|_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
+    });
+    for (backend, end) in [(echo("a"), "complete"), (half, "server-broke")] {
+        let logged = Logged::start_with([backend], |it| it.clusters[1].servers[0].http[0].h2c = true).await;
+        let stream = TcpStream::connect(logged.cluster.address()).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let request = http::Request::get("http://shop.example/x").header("user-agent", "me").body(());
+        let (response, _) = client.send_request(request.unwrap(), true).unwrap();
+        let mut body = timeout(PATIENCE, response).await.unwrap().unwrap().into_body();
+        let mut bytes = 0;
+        while let Some(Ok(data)) = body.data().await {
+            bytes += data.len();
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+        drop((client, body));
+        let _ = timeout(PATIENCE, connection).await.unwrap();
+        let lines = logged.lines().await;
+        let keys = ["version", "method", "target", "host", "user-agent", "end", "server"];
+        assert_eq!(values(&lines[0], &keys), ["2.0", "GET", "/x", "shop.example", "me", end, "app-a"]);
+        assert_eq!((lines.len(), &lines[0]["bytes"]), (1, &bytes.into()), "{lines:?}");
+    }
 }

@@ -65,12 +65,19 @@ async fn uploads_stream_with_or_without_a_length() {
         "{}",
         answer.body
     );
-    let answer = client.ask("GET /", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n").await;
-    assert!(answer.body.ends_with("abc"), "{}", answer.body);
     client.send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n").await;
     assert_eq!(client.answer().await.status, 100);
     client.send("ok").await;
     assert!(client.answer().await.body.ends_with("ok"));
+    // There are servers that would take the body of a GET for the next request.
+    let answer = client.ask("GET /", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n").await;
+    assert!(
+        answer.body.ends_with("abc") && answer.has("connection: close"),
+        "{} {}",
+        answer.head,
+        answer.body
+    );
+    assert_eq!(client.rest().await, "");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
         Err(cause) => Err(cause),
     };
     match answer {
-        Ok(answer) => stream.pass(head.method == Method::HEAD, answer, &active).await,
+        Ok(answer) => stream.pass(&head, answer, &active).await,
         Err(cause) => stream.refuse(cause, &active),
     }
 }
@@ -75,9 +75,9 @@ impl<'a> Stream<'a> {
     }
 
     /// Passes an answer on to its end.
-    pub(super) async fn pass(mut self, to_head: bool, answer: Answer, active: &Active<'_>) {
+    pub(super) async fn pass(mut self, request: &RequestHead, answer: Answer, active: &Active<'_>) {
         let Answer { mut head, mut exchange, outgoing } = answer;
-        let length = head.length(to_head);
+        let length = head.length(request.method == Method::HEAD);
         exchange.begin_body(length);
         let response = message::response(&mut head, length, &self.client.worker.date.get());
         active.answered(head.status);
@@ -86,7 +86,7 @@ impl<'a> Stream<'a> {
         let Ok(send) = self.respond.send_response(response, empty) else {
             return active.ended(End::ClientGone);
         };
-        let persists = head.persists();
+        let persists = head.persists() && !request.has_odd_body();
         drop(head);
         if empty {
             active.ended(End::Complete);

@@ -40,7 +40,7 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
         Err(cause) => return stream.refuse(cause, &active),
     };
     if answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
-        return stream.pass(false, answer, &active).await;
+        return stream.pass(head, answer, &active).await;
     }
     let mut head = answer.head;
     let (socket, from_server, lease) = answer.exchange.into_parts();

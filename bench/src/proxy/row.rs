@@ -1,0 +1,102 @@
+//! The rows of the tables: what is sent, and what is measured.
+
+use super::load::Load;
+
+/// A row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Row {
+    /// 100-byte answers
+    Small,
+    /// 10 KB answers
+    #[value(name = "10k")]
+    Medium,
+    /// 1 MB answers
+    #[value(name = "1m")]
+    Large,
+    /// POSTs of 1 KB
+    Post,
+    /// TLS handshakes, each with one request
+    TlsNew,
+    /// The same, resumed
+    TlsResumed,
+    /// HTTP/2 over TLS, 100 streams a connection
+    H2,
+    /// Idle connections: memory each
+    Idle,
+    /// Latency at half load
+    Latency,
+}
+
+/// What is measured in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// CPU time of the proxy under a load.
+    Cpu(Load),
+    /// Its memory.
+    Memory,
+    /// What a client waits.
+    Latency,
+}
+
+impl Row {
+    /// All, in the order of the tables.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Small,
+        Self::Medium,
+        Self::Large,
+        Self::Post,
+        Self::TlsNew,
+        Self::TlsResumed,
+        Self::H2,
+        Self::Idle,
+        Self::Latency,
+    ];
+
+    /// As `--row` and the tables have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Medium => "10k",
+            Self::Large => "1m",
+            Self::Post => "post",
+            Self::TlsNew => "tls-new",
+            Self::TlsResumed => "tls-resumed",
+            Self::H2 => "h2",
+            Self::Idle => "idle",
+            Self::Latency => "latency",
+        }
+    }
+
+    pub(super) fn measure(self) -> Measure {
+        match self {
+            Self::Small => Measure::Cpu(Load::Get("/")),
+            Self::Medium => Measure::Cpu(Load::Get("/10k")),
+            Self::Large => Measure::Cpu(Load::Get("/1m")),
+            Self::Post => Measure::Cpu(Load::Post),
+            Self::TlsNew => Measure::Cpu(Load::Handshakes { resumed: false }),
+            Self::TlsResumed => Measure::Cpu(Load::Handshakes { resumed: true }),
+            Self::H2 => Measure::Cpu(Load::Http2),
+            Self::Idle => Measure::Memory,
+            Self::Latency => Measure::Latency,
+        }
+    }
+
+    /// Whether clients speak TLS.
+    pub(super) fn is_tls(self) -> bool {
+        matches!(self, Self::TlsNew | Self::TlsResumed | Self::H2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn rows_are_called_the_same_on_the_command_line_and_in_the_tables() {
+        for row in Row::ALL {
+            assert_eq!(Row::from_str(row.name(), false).unwrap(), row);
+        }
+        assert_eq!(Row::value_variants().len(), Row::ALL.len());
+    }
+}

@@ -1,0 +1,91 @@
+//! The tables as a page: `docs/hostile-input.md`.
+
+use super::{Row, Want, chunks, fields, framing, hosts, limits, lines, paths};
+use std::fmt::Write;
+
+const HEAD: &str = "\
+# What hostile or malformed input leads to
+
+Printed from the tables in `web-tier/src/tests/hostile/`, which try each line on a raw socket, in one piece and in several, with
+another request behind it on the same bytes. *Closed*: the answer says `Connection: close` and the connection ends; not a byte of
+the request reaches a server, and what stood behind it is not served. *In the body*: what is wrong comes after the head, so that a
+server may have seen the beginning of the request, but never a whole one. `a×17000` is a letter 17,000 times.
+";
+
+fn rows() -> Vec<Row> {
+    [
+        framing::rows(),
+        chunks::rows(),
+        fields::rows(),
+        lines::rows(),
+        hosts::rows(),
+        limits::rows(),
+        paths::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Bytes as they stand in a page: what can't be seen is escaped, long runs of one byte are counted.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        let run = rest.iter().take_while(|byte| *byte == first).count();
+        let count = if run > 30 { run } else { 1 };
+        text.extend(first.escape_ascii().map(char::from).filter(|it| *first != b'\'' || *it != '\\'));
+        if count > 1 {
+            let _ = write!(text, "×{count}");
+        }
+        rest = &rest[count..];
+    }
+    const MAX: usize = 300;
+    if text.len() > MAX {
+        let cut: String = text.chars().take(MAX).collect();
+        return format!("{cut}… ({} bytes)", bytes.len());
+    }
+    text
+}
+
+fn answer(want: &Want) -> String {
+    let any = |statuses: &[u16]| statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
+    match want {
+        Want::Refused(statuses) => format!("{}, closed", any(statuses)),
+        Want::Broken(statuses) => format!("{} in the body, closed", any(statuses)),
+        Want::Served { sees, never } => {
+            let list =
+                |words: &[&str]| words.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
+            let mut text = "served".to_owned();
+            if !sees.is_empty() {
+                let _ = write!(text, "; the server sees {}", list(sees));
+            }
+            if !never.is_empty() {
+                let _ = write!(text, "; not {}", list(never));
+            }
+            text
+        }
+    }
+}
+
+#[test]
+fn the_page_is_as_the_tables() {
+    let mut page = HEAD.to_owned();
+    for row in rows() {
+        let _ = write!(page, "\n## {}\n\n| sent | answer |\n|---|---|\n", row.title);
+        for case in row.cases {
+            let sent = shown(&case.sent).replace('|', "\\|");
+            let fence = if sent.contains('`') { "``" } else { "`" };
+            let _ = writeln!(page, "| {fence}{sent}{fence} | {} |", answer(&case.want).replace('|', "\\|"));
+        }
+    }
+    expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-input.md")]
+        .assert_eq(&page);
+}
+
+#[test]
+fn what_is_shown_can_be_read() {
+    assert_eq!(shown(b"GET /'\r\n\0\xff"), "GET /'\\r\\n\\x00\\xff");
+    assert_eq!(shown(&[b'a'; 31]), "a×31");
+    assert!(shown(&b"ab".repeat(1000)).ends_with("… (2000 bytes)"));
+}

@@ -1,0 +1,141 @@
+//! Properties of the parsers. Each panics if it does not hold, and says whether the input was taken for a message.
+
+use crate::http1::{
+    ChunkError, Decoder, Fields, HeadError, HeadLimits, Length, RequestHead, ResponseHead, put_chunk,
+    put_last_chunk,
+};
+
+/// Small, so that mutations reach them.
+pub(crate) const LIMITS: HeadLimits = HeadLimits { count: 8, bytes: 400, target: 100 };
+
+/// Of a request's head.
+pub(crate) fn request(bytes: &[u8]) -> bool {
+    let mut head = RequestHead::default();
+    let read = head.parse(bytes, &LIMITS);
+    prefixes(bytes, read, |start| RequestHead::default().parse(start, &LIMITS));
+    let Ok(Some(length)) = read else { return false };
+    assert!(length <= LIMITS.bytes + 2, "a head of {length} bytes is over the limit");
+    assert!(head.target.len() <= LIMITS.target && head.target.bytes().all(|it| it.is_ascii_graphic()));
+    assert!(head.path().starts_with('/') || head.path() == "*", "{:?}", head.path());
+    assert!(head.length != Length::UntilClose, "a request does not end with its connection");
+    fields(&head.fields);
+    // A head that has served before reads the same.
+    let mut used = RequestHead::default();
+    let _ =
+        used.parse(b"POST http://x/y?z HTTP/1.0\r\nContent-Length: 7\r\nConnection: close\r\n\r\n", &LIMITS);
+    assert_eq!(used.parse(bytes, &LIMITS), read);
+    assert_eq!(format!("{used:?}"), format!("{head:?}"));
+    true
+}
+
+/// Of an answer's head.
+pub(crate) fn response(bytes: &[u8]) -> bool {
+    let mut head = ResponseHead::default();
+    let read = head.parse(bytes, &LIMITS);
+    prefixes(bytes, read, |start| ResponseHead::default().parse(start, &LIMITS));
+    let Ok(Some(length)) = read else { return false };
+    assert!(length <= LIMITS.bytes, "a head of {length} bytes is over the limit");
+    fields(&head.fields);
+    assert_eq!(head.length(true), Length::Empty);
+    true
+}
+
+/// A head is read the same however it is cut: nothing is decided before its end but that it is wrong, and that is final.
+fn prefixes(
+    bytes: &[u8],
+    read: Result<Option<usize>, HeadError>,
+    parse: impl Fn(&[u8]) -> Result<Option<usize>, HeadError>,
+) {
+    if let Ok(Some(length)) = read {
+        assert!(length <= bytes.len(), "{length} bytes were read of {}", bytes.len());
+        assert_eq!(parse(&bytes[..length]), read, "what follows a head changes it");
+    }
+    let end = read.unwrap_or(None).unwrap_or(bytes.len());
+    let mut refused = false;
+    for cut in 0..end {
+        let part = parse(&bytes[..cut]);
+        match (&part, &read) {
+            (Ok(None), _) => assert!(!refused, "a part of {cut} bytes is not refused, a shorter one was"),
+            (Err(_), Err(_)) => refused = true,
+            _ => panic!(
+                "{part:?} after {cut} bytes of {:?}, which gives {read:?}",
+                bytes.escape_ascii().to_string()
+            ),
+        }
+    }
+}
+
+/// What is sent on is read as it was meant.
+fn fields(fields: &Fields) {
+    let mut text = b"GET / HTTP/1.1\r\n".to_vec();
+    fields.put(&mut text);
+    text.extend_from_slice(b"\r\n");
+    let mut head = RequestHead::default();
+    let limits = HeadLimits { bytes: 2 * LIMITS.bytes, ..LIMITS };
+    let read = head.parse(&text, &limits);
+    assert_eq!(read, Ok(Some(text.len())), "{:?}", text.escape_ascii().to_string());
+    assert!(head.fields.iter().eq(fields.iter()), "{:?} {fields:?}", head.fields);
+    for field in fields.iter() {
+        assert!(!field.name.is_empty() && field.name.iter().all(u8::is_ascii_graphic));
+        assert!(!field.value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+    }
+}
+
+/// What a decoder made of a body.
+#[derive(Debug, PartialEq, Eq)]
+struct Decoded {
+    data: Vec<u8>,
+    consumed: usize,
+    done: bool,
+    error: Option<ChunkError>,
+}
+
+fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Decoded {
+    let mut decoder = Decoder::new(Length::Chunked);
+    let mut decoded = Decoded { data: Vec::new(), consumed: 0, done: false, error: None };
+    for piece in pieces {
+        match decoder.decode(piece, |data| decoded.data.extend_from_slice(data)) {
+            Ok(consumed) => {
+                assert!(consumed <= piece.len(), "{consumed} bytes were read of {}", piece.len());
+                assert!(consumed == piece.len() || decoder.is_done(), "a decoder takes all, or it is done");
+                decoded.consumed += consumed;
+            }
+            Err(error) => {
+                decoded.error = Some(error);
+                return decoded;
+            }
+        }
+    }
+    decoded.done = decoder.is_done();
+    decoded
+}
+
+/// Of a chunked body, cut into pieces of these sizes, over and over.
+pub(crate) fn chunks(bytes: &[u8], sizes: &[usize]) -> bool {
+    let mut whole = decode(std::iter::once(bytes));
+    let mut rest = bytes;
+    let mut sizes = sizes.iter().cycle();
+    let cut = decode(std::iter::from_fn(|| {
+        let (piece, after) = rest.split_at((*sizes.next()?).clamp(1, rest.len().max(1)).min(rest.len()));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    }));
+    if whole.error.is_some() {
+        // Where in its input an error lies, a decoder does not say.
+        whole.consumed = cut.consumed;
+    }
+    assert_eq!(whole, cut, "{:?}", bytes.escape_ascii().to_string());
+    assert!(whole.data.len() <= whole.consumed.max(bytes.len()));
+    whole.done
+}
+
+/// Chunks that we write are read as what they were made of.
+pub(crate) fn written(parts: &[Vec<u8>]) {
+    let mut text = Vec::new();
+    for part in parts {
+        put_chunk(&mut text, part);
+    }
+    put_last_chunk(&mut text, None);
+    let decoded = decode(std::iter::once(text.as_slice()));
+    assert_eq!(decoded, Decoded { data: parts.concat(), consumed: text.len(), done: true, error: None });
+}
