@@ -7,7 +7,7 @@ use super::{
 use common::config::{AccessLog, AccessLogFormat};
 use proto::hub::v1::MemberState;
 use serde_json::Value;
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,8 +43,13 @@ impl Logged {
 
     /// Stops, and reads the lines.
     async fn lines(self) -> Vec<Value> {
+        self.lines_after(PATIENCE).await
+    }
+
+    /// The same, with so much time for what is in flight.
+    async fn lines_after(self, wait: Duration) -> Vec<Value> {
         assert_eq!(self.cluster.web.totals().log_lines_lost, 0);
-        self.cluster.web.stop(PATIENCE).await;
+        self.cluster.web.stop(wait).await;
         let text = fs::read_to_string(self.folder.path().join("web-a.log")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
     }
@@ -176,7 +181,25 @@ async fn answers_that_break_off() {
 }
 
 #[tokio::test]
-async fn what_a_stop_or_a_time_out_cuts() {
+async fn what_a_stop_cuts() {
+    let (asked, mut was_asked) = mpsc::unbounded_channel();
+    let silent = raw(move |_, mut stream| {
+        asked.send(()).unwrap();
+        async move {
+            let _ = stream.read_u8().await;
+        }
+    });
+    let logged = Logged::start([silent]).await;
+    let mut client = logged.cluster.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    was_asked.recv().await.unwrap();
+    let lines = logged.lines_after(Duration::from_millis(50)).await;
+    assert_eq!((&lines[0]["end"], &lines[0]["status"]), (&"cut".into(), &499.into()), "{lines:?}");
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn what_a_time_out_cuts() {
     let silent = raw(|_, mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
         let _ = stream.read_u8().await;
@@ -251,8 +274,16 @@ async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
 
 #[tokio::test]
 async fn streams_of_http_2_are_requests() {
-    let half = raw(|_, mut stream| async move {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
+    // A reset may overtake what was sent before it.
+    let (gate, opened) = mpsc::unbounded_channel();
+    let opened = Arc::new(tokio::sync::Mutex::new(opened));
+    let half = raw(move |_, mut stream| {
+        let opened = opened.clone();
+        async move {
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
+            opened.lock().await.recv().await.unwrap();
+        }
     });
     for (backend, end) in [(echo("a"), "complete"), (half, "server-broke")] {
         let logged = Logged::start_with([backend], |it| it.clusters[1].servers[0].http[0].h2c = true).await;
@@ -266,6 +297,9 @@ async fn streams_of_http_2_are_requests() {
         let mut bytes = 0;
         while let Some(Ok(data)) = body.data().await {
             bytes += data.len();
+            if end == "server-broke" {
+                gate.send(()).unwrap();
+            }
             body.flow_control().release_capacity(data.len()).unwrap();
         }
         drop((client, body));
