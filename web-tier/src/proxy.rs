@@ -207,7 +207,11 @@ async fn attempt<S: ClientSide>(
         let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
         informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
     }
-    exchange.lease.answered(worker.read_clock(), head.status.as_u16());
+    if head.status == StatusCode::SERVICE_UNAVAILABLE && head.fields.internal(NOT_PROCESSED).is_some() {
+        exchange.lease.refused(worker.read_clock());
+    } else {
+        exchange.lease.answered(worker.read_clock(), head.status.as_u16());
+    }
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
 }

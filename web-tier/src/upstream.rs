@@ -162,6 +162,11 @@ impl Lease {
         self.ticket.set(ticket);
     }
 
+    /// It says that it did not look at the request: it can't serve any now, its own sessions' included.
+    pub(crate) fn refused(&self, now: Instant) {
+        self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
+    }
+
     /// No connection could be made.
     pub(crate) fn unreachable(&self, now: Instant) {
         let opened = self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
