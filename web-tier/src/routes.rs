@@ -51,4 +51,14 @@ impl Routes {
             trusted: cluster.trusted_proxies.iter().copied().collect(),
         }
     }
+
+    /// The same with the clusters of `former` that have not changed: their servers' states and sockets live on.
+    pub(crate) fn keeping(mut self, former: &Self) -> Self {
+        for upstream in &mut self.upstreams {
+            if let Some(same) = former.upstreams.iter().find(|it| it.is_like(upstream)) {
+                *upstream = same.clone();
+            }
+        }
+        self
+    }
 }

@@ -16,6 +16,7 @@ mod limits;
 mod load;
 mod parsing;
 mod passes;
+mod reload;
 mod retries;
 mod rules;
 mod slow;

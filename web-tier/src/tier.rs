@@ -20,11 +20,14 @@ use proto::hub::v1::Member;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 /// What a closed worker may need beyond the wait: its thread only has to return.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a reload waits for the workers: they only have to come to it.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What [`WebTier::start`] needs.
 #[derive(Debug)]
@@ -79,6 +82,9 @@ pub struct WebTier {
     listeners: Vec<Listener>,
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
+    me: ServerId,
+    configs: watch::Sender<Arc<Config>>,
+    reloaded: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +110,8 @@ impl WebTier {
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
         let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
+        let (configs, followed) = watch::channel(config.clone());
+        let reloaded = watch::Sender::new(0);
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in bound.workers.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
@@ -119,13 +127,15 @@ impl WebTier {
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
+                configs: followed.clone(),
+                reloaded: reloaded.clone(),
                 stop: stopped.clone(),
             };
             let ended = start_worker(number, setup)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log })
+        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, configs, reloaded })
     }
 
     /// The addresses that it listens on.
@@ -145,6 +155,27 @@ impl WebTier {
                 Err(cause) => tracing::error!(%cause, "the certificates are refused: the old ones stay"),
             }
         }
+    }
+
+    /// Goes by another configuration: its hosts and rules, clusters and servers, limits and time-outs, trusted proxies. Requests
+    /// in flight end by the one that they began with, no connection is closed, and clusters that have not changed keep their
+    /// servers' states and sockets. Listeners, workers and the access log stay as they are until a restart. Returns when all
+    /// workers go by it.
+    ///
+    /// # Errors
+    /// The configuration does not have this server: nothing has changed.
+    pub async fn reload(&self, config: Arc<Config>) -> Result<(), WebTierError> {
+        if config.server(&self.me).is_none() {
+            return Err(WebTierError::UnknownServer(self.me.clone()));
+        }
+        let mut reloaded = self.reloaded.subscribe();
+        let goal = *reloaded.borrow_and_update() + self.workers.len() as u64;
+        self.configs.send_replace(config);
+        let done = reloaded.wait_for(|count| *count >= goal);
+        if timeout(RELOAD_TIMEOUT, done).await.is_err() {
+            tracing::warn!("not every web-tier worker goes by the new configuration yet");
+        }
+        Ok(())
     }
 
     /// The sum of the workers' counters.

@@ -8,7 +8,7 @@ use crate::{
 };
 use common::{
     cluster_port::ClusterKey,
-    config::{Cluster, Config, Strategy},
+    config::{Cluster, Config, Server, Strategy},
     id::{ClusterId, ServerId},
 };
 use proto::hub::v1::Member;
@@ -22,6 +22,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Upstream {
     id: ClusterId,
+    /// What of the configuration it was made of.
+    made_of: String,
     session_cookie: Box<str>,
     balance: RefCell<Balance>,
     budget: RefCell<RetryBudget>,
@@ -61,11 +63,18 @@ impl Upstream {
         });
         Self {
             id: cluster.id.clone(),
+            made_of: made_of(cluster),
             session_cookie: cluster.session_cookie.as_str().into(),
             balance: RefCell::new(Balance::new(cluster, rand::random())),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
             servers: servers.collect(),
         }
+    }
+
+    /// Whether a configuration made another one just like this: then this one, with what it knows of its servers and with its
+    /// sockets, can stay.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.id == other.id && self.made_of == other.made_of
     }
 
     /// A request begins; the retry budget grows with each.
@@ -132,6 +141,13 @@ impl Upstream {
         }
         gone
     }
+}
+
+/// A cluster's settings as far as they matter to those who send requests there.
+fn made_of(cluster: &Cluster) -> String {
+    let servers: Vec<_> =
+        cluster.servers.iter().map(|server| Server { http: Vec::new(), ..server.clone() }).collect();
+    format!("{} {servers:?}", cluster.session_cookie)
 }
 
 /// A request that is in flight on a server; dropped when it has ended.

@@ -57,6 +57,10 @@ pub(crate) struct Setup {
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
+    /// New configurations, as they come; this server is in each of them.
+    pub(crate) configs: watch::Receiver<Arc<Config>>,
+    /// How many reloads the workers have made.
+    pub(crate) reloaded: watch::Sender<u64>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
 }
@@ -105,6 +109,16 @@ impl Worker {
     /// What the configuration says now. A request keeps what it began with.
     pub(crate) fn routes(&self) -> Rc<Routes> {
         self.routes.borrow().clone()
+    }
+
+    /// Goes by a new configuration from the next request on.
+    fn reload(&self, setup: &Setup) {
+        let routes = Routes::new(setup).keeping(&self.routes());
+        let members = setup.members.borrow().clone();
+        for upstream in &routes.upstreams {
+            upstream.members_changed(&members);
+        }
+        *self.routes.borrow_mut() = Rc::new(routes);
     }
 
     /// The time of day, at most [`CLOCK_TICK`] old.
@@ -156,21 +170,24 @@ pub(crate) fn run(setup: Setup, ready: &SyncSender<io::Result<()>>) -> u64 {
 async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Result<u64> {
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
-    spawn_local(follow_members(worker.clone(), setup.members));
+    spawn_local(follow_members(worker.clone(), setup.members.clone()));
     let mut accepting = Vec::new();
     let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
     // The certificates are shared: one worker looks after their files.
     if setup.number == 0 {
         spawn_local(tls::watch(secured, tls::INTERVAL));
     }
-    for (mut listener, socket) in setup.listeners {
+    for (mut listener, socket) in std::mem::take(&mut setup.listeners) {
         listener.port = socket.local_addr()?.port();
         let socket = tokio::net::TcpListener::from_std(socket)?;
         accepting.push(spawn_local(accept::accept(worker.clone(), Rc::new(listener), socket)));
     }
     let _ = ready.send(Ok(()));
+    let mut stop = setup.stop.clone();
+    let following = spawn_local(follow_config(worker.clone(), setup));
     // An error means that the WebTier was dropped: stop at once.
-    let deadline = setup.stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
+    let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
+    following.abort();
     for task in accepting {
         task.abort();
         let _ = task.await;
@@ -197,6 +214,15 @@ async fn tick(worker: Rc<Worker>) {
         for upstream in &worker.routes().upstreams {
             upstream.settle();
         }
+    }
+}
+
+/// Takes over each configuration that comes.
+async fn follow_config(worker: Rc<Worker>, mut setup: Setup) {
+    while setup.configs.changed().await.is_ok() {
+        setup.config = setup.configs.borrow_and_update().clone();
+        worker.reload(&setup);
+        setup.reloaded.send_modify(|reloaded| *reloaded += 1);
     }
 }
 
