@@ -5,7 +5,9 @@ mod http2;
 mod passing;
 
 use crate::{
+    access_log::{End, Recording},
     deadline::{Progress, Verdict},
+    http1::RequestHead,
     listener::Listener,
     proxy_protocol::{self, Source},
     stream::ClientStream,
@@ -50,17 +52,22 @@ pub(crate) struct Client {
     /// The client is one of the `trusted-proxies`.
     pub(crate) trusted: bool,
     pub(crate) tls: Option<Rc<TlsConnection>>,
+    /// The listener's, as rules see it.
+    pub(crate) local_port: u16,
     pub(crate) progress: Progress,
+    /// What the access log is to say of the present request.
+    pub(crate) log: Recording,
     server_silent: Cell<bool>,
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, address: IpAddr) -> Self {
+    fn new(worker: Rc<Worker>, address: IpAddr, local_port: u16) -> Self {
         let progress = Progress::new(worker.read_clock());
         let address = address.to_canonical();
-        let trusted = worker.trusted.contains(address);
+        let trusted = worker.routes().trusted.contains(address);
         let forwarded_for = address.to_string().into();
-        Self { worker, address, forwarded_for, trusted, tls: None, progress, server_silent: Cell::new(false) }
+        let (log, server_silent) = (Recording::default(), Cell::new(false));
+        Self { worker, address, forwarded_for, trusted, tls: None, local_port, progress, log, server_silent }
     }
 
     /// A stream of this connection, with time-outs of its own.
@@ -70,6 +77,7 @@ impl Client {
             forwarded_for: self.forwarded_for.clone(),
             tls: self.tls.clone(),
             progress: Progress::new(self.worker.now()),
+            log: Recording::default(),
             server_silent: Cell::new(false),
             ..*self
         })
@@ -138,16 +146,17 @@ async fn open(
     peer: SocketAddr,
 ) -> Result<(Client, ClientStream), OpenError> {
     let mut address = peer.ip();
+    let routes = worker.routes();
     if listener.proxy_protocol {
         let source =
-            proxy_protocol::read_header(&mut stream, address, &worker.trusted, worker.limits.head).await?;
+            proxy_protocol::read_header(&mut stream, address, &routes.trusted, routes.limits.head).await?;
         if let Source::Client { from, .. } = source {
             address = from.ip();
         }
     }
-    let mut client = Client::new(worker.clone(), address);
+    let mut client = Client::new(worker.clone(), address, listener.port);
     let Some(tls) = &listener.tls else { return Ok((client, ClientStream::Plain(stream))) };
-    let accepted = tls::accept(tls.current(), stream, worker.limits.head).await;
+    let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;
     let (stream, connection) = accepted.inspect_err(|cause| {
         worker.counters.handshakes_failed[cause.failure() as usize].up();
     })?;
@@ -176,7 +185,7 @@ async fn timed<T>(
     entry: &Entry<'_>,
     mut running: Pin<&mut impl Future<Output = T>>,
 ) -> Ended<T> {
-    let timer = pin!(sleep_until((client.worker.now() + client.worker.limits.shortest).into()));
+    let timer = pin!(sleep_until((client.worker.now() + client.worker.routes().limits.shortest).into()));
     let mut timed = Timed { client, entry, timer, started: false };
     poll_fn(|cx| timed.poll(cx, running.as_mut())).await
 }
@@ -219,8 +228,8 @@ impl Timed<'_> {
         self.started = true;
         while self.timer.as_mut().poll(cx).is_ready() {
             let worker = &self.client.worker;
-            let now = worker.read_clock();
-            match self.client.progress.verdict(now, &worker.limits) {
+            let (now, limits) = (worker.read_clock(), worker.routes().limits);
+            match self.client.progress.verdict(now, &limits) {
                 Verdict::Wait(until) => self.timer.as_mut().reset(until.into()),
                 Verdict::Late => return Look::Late,
                 Verdict::Idle | Verdict::ClientStuck | Verdict::AnswerStuck => {
@@ -228,7 +237,7 @@ impl Timed<'_> {
                 }
                 Verdict::ServerSilent => {
                     self.client.server_silent.set(true);
-                    self.timer.as_mut().reset((now + worker.limits.shortest).into());
+                    self.timer.as_mut().reset((now + limits.shortest).into());
                     self.started = false;
                     return Look::PollAgain;
                 }
@@ -245,24 +254,45 @@ enum Look {
     Late,
 }
 
-/// A request that is being answered, among the worker's counts.
+/// A request that is being answered, among the worker's counts; its line is written when it is dropped.
 struct Active<'a>(&'a Client);
 
 impl<'a> Active<'a> {
     fn new(client: &'a Client) -> Self {
         client.worker.counters.requests.up();
         client.worker.counters.requests_active.up();
+        client.log.begin(client.worker.access_log.as_ref());
+        if let Some(tls) = &client.tls {
+            client.log.note(|record| record.tls(tls));
+        }
         Self(client)
+    }
+
+    /// It was read.
+    fn asks(&self, head: &RequestHead) {
+        self.0.log.note(|record| record.head(head));
+    }
+
+    /// It could not be read, and begins so.
+    fn unread(&self, input: &[u8]) {
+        self.0.log.note(|record| record.unread(input));
     }
 
     fn answered(&self, status: StatusCode) {
         self.0.worker.counters.answered(status);
+        self.0.log.note(|record| record.answered(status));
+    }
+
+    fn ended(&self, end: End) {
+        self.0.log.note(|record| record.ended(end));
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.worker.counters.requests_active.down();
+        let Client { worker, forwarded_for, log, .. } = self.0;
+        worker.counters.requests_active.down();
+        log.finish(worker.access_log.as_ref(), forwarded_for);
     }
 }
 

@@ -9,15 +9,22 @@ use crate::{
     forward::{NOT_PROCESSED, Via, X_FORWARDED_FOR, put_request},
     host::without_port,
     http1::{Name, RequestHead, ResponseHead},
+    local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     pool::TakeError,
-    rules::Target,
+    request_id,
+    routes::Routes,
+    rules::{Decision, Outcome, RequestView, Site, SiteRequest, Target},
     shelf::Shelved,
     sticky,
+    trace_context::TraceParent,
     trusted::client_of,
     upstream::{Lease, Upstream},
 };
-use common::hub_age::{self, HUB_AGE};
+use common::{
+    config::HeaderEdit,
+    hub_age::{self, HUB_AGE},
+};
 use http::{Method, StatusCode};
 use std::{
     future::poll_fn,
@@ -34,24 +41,116 @@ pub(crate) struct Answer {
     pub(crate) outgoing: Outgoing,
 }
 
-/// Sends a request to a server of its cluster, and to another one while that is safe.
-pub(crate) async fn forward<S: ClientSide>(
+/// What a client gets.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is nearly always it: a box would be an allocation a request"
+)]
+pub(crate) enum Reply {
+    Server(Answer),
+    Local(Local),
+}
+
+/// Nobody is there any more to hear an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientGone;
+
+/// Answers a request: by a server, or by what the rules say of it.
+pub(crate) async fn answer<S: ClientSide>(
     client: &Client,
     head: &mut RequestHead,
     side: &mut S,
+) -> Result<Reply, ClientGone> {
+    if let Err(cause) = normalise_request(head).and_then(|()| check_certificate(client, head)) {
+        return Ok(Reply::Local(Local::refusal(client, cause)));
+    }
+    let routes = client.worker.routes();
+    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, head);
+    let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
+    let reply = match decision {
+        _ if let Err(cause) = rewritten => Err(cause.into()),
+        Decision::Proxy(target) => {
+            forward(client, &routes, head, target, &edits, side).await.map(Reply::Server)
+        }
+        // Wired with the pools of servers that are not ours.
+        Decision::HttpProxy(_) => Err(ProxyError::NoServer),
+        Decision::Static(site) => Ok(Reply::Local(file(client, head, site).await)),
+        Decision::Redirect { status, location } => {
+            Ok(Reply::Local(Local::redirect(client, status, &location)))
+        }
+        Decision::Error { status, message } => Ok(Reply::Local(Local::error_page(client, status, message))),
+        Decision::None => Err(ProxyError::NoRule),
+    };
+    let mut reply = match reply {
+        Ok(reply) => reply,
+        Err(ProxyError::ClientGone) => return Err(ClientGone),
+        Err(cause) => Reply::Local(Local::refusal(client, cause)),
+    };
+    match &mut reply {
+        Reply::Server(answer) => edit_answer(&mut answer.head, &edits),
+        Reply::Local(local) => edit_answer(&mut local.head, &edits),
+    }
+    Ok(reply)
+}
+
+/// What the rules of the request's host decide.
+fn evaluate<'a>(client: &Client, routes: &'a Routes, head: &RequestHead) -> Outcome<'a> {
+    let remote = if client.trusted {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        client_of(&routes.trusted, client.address, lines)
+    } else {
+        client.address
+    };
+    routes.hosts.evaluate(&RequestView {
+        method: head.method.as_str(),
+        path: &decoded(head.path()),
+        query: head.query(),
+        host: host(head),
+        headers: &head.fields,
+        remote,
+        secure: client.tls.is_some(),
+        local_port: client.local_port,
+        now: client.worker.wall(),
+    })
+}
+
+/// A file of this server.
+async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
+    let request = SiteRequest {
+        method: head.method.as_str(),
+        path: &decoded(head.path()),
+        target: head.path(),
+        query: head.query(),
+        headers: &Site::headers(&head.fields),
+    };
+    match site.answer(&request).await {
+        Ok(answer) => Local::file(client, answer),
+        Err(cause) => {
+            tracing::warn!(path = head.path(), %cause, "a file can't be read");
+            Local::error_page(client, 500, None)
+        }
+    }
+}
+
+/// Sends a request to a server of its cluster, and to another one while that is safe.
+async fn forward<S: ClientSide>(
+    client: &Client,
+    routes: &Routes,
+    head: &mut RequestHead,
+    target: &Target,
+    edits: &[&HeaderEdit],
+    side: &mut S,
 ) -> Result<Answer, ProxyError> {
-    normalise_request(head)?;
-    check_certificate(client, head)?;
-    let target = *route(client, head)?;
-    let mut tries = Tries::new(prepare(client, head), head);
     let worker = &client.worker;
-    let upstream = &worker.upstreams[target.upstream];
+    let mut tries = Tries::new(prepare(client, head, edits), head);
+    let upstream = &routes.upstreams[target.upstream];
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
         let session =
             target.sticky.then(|| sticky::session(&head.fields, upstream.session_cookie())).flatten();
-        let lease = upstream.lease(worker.now(), session, &target, tries.tried);
+        let lease = upstream.lease(worker.now(), session, target, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries, side).await {
@@ -72,44 +171,64 @@ pub(crate) async fn forward<S: ClientSide>(
 /// A client that was shown the certificate of one host does not speak to another on the same connection.
 fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
     let Some(tls) = &client.tls else { return Ok(()) };
-    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
-    if tls.is_misdirected(without_port(host)) { Err(ProxyError::Misdirected) } else { Ok(()) }
+    if tls.is_misdirected(without_port(host(head))) { Err(ProxyError::Misdirected) } else { Ok(()) }
 }
 
-fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, ProxyError> {
-    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
-    client.worker.hosts.route(host, &decoded(head.path())).ok_or(ProxyError::NoRule)
+/// `Host`, as sent.
+fn host(head: &RequestHead) -> &str {
+    head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
 }
 
 /// The request as servers are to see it, each try alike.
-fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
+fn prepare(client: &Client, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Outgoing {
     let worker = &client.worker;
-    let request_id = worker.request_ids.next();
-    let mut bytes = worker.buffers.take();
-    // A proxy that is trusted has said who its client is, and how it came.
-    let behind = client.trusted.then(|| {
-        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
-        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
-        (
-            client_of(&worker.trusted, client.address, lines).to_string(),
-            named("x-forwarded-proto"),
-            named("x-forwarded-host"),
-        )
-    });
-    let (address, scheme, host) = match &behind {
-        Some((address, scheme, host)) => (address.as_str(), scheme.as_deref(), host.as_deref()),
-        None => (&*client.forwarded_for, None, None),
-    };
+    let made = worker.request_ids.next();
+    let theirs = TraceParent::of(&head.fields);
+    let trace = theirs.unwrap_or_else(|| worker.traces.begin());
+    let behind = client.trusted.then(|| Behind::of(client, head));
+    let (mut address, mut scheme, mut host) = (&*client.forwarded_for, client.scheme().as_bytes(), None);
+    let mut request_id = &made[..];
+    if let Some(behind) = &behind {
+        address = &behind.address;
+        scheme = behind.scheme.as_deref().unwrap_or(scheme);
+        host = behind.host.as_deref();
+        request_id = behind.request_id.as_deref().unwrap_or(request_id);
+        client.log.note(|record| record.behind(address));
+    }
+    client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let via = Via {
         address: address.as_bytes(),
-        scheme: scheme.unwrap_or(client.scheme().as_bytes()),
+        scheme,
         host,
-        request_id: &request_id,
+        request_id,
+        trace: theirs.is_none().then_some(&trace),
         hub_age: worker.hub_age.get(),
         tls: client.tls.as_deref(),
     };
-    put_request(&mut bytes, head, &via);
+    let mut bytes = worker.buffers.take();
+    put_request(&mut bytes, head, &via, edits);
     Outgoing::new(bytes, head.length)
+}
+
+/// What a proxy that is trusted has said: who its client is, and how it came.
+struct Behind {
+    address: String,
+    scheme: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    request_id: Option<Vec<u8>>,
+}
+
+impl Behind {
+    fn of(client: &Client, head: &RequestHead) -> Self {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
+        Self {
+            address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
+            scheme: named("x-forwarded-proto"),
+            host: named("x-forwarded-host"),
+            request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
+        }
+    }
 }
 
 /// Whether the answer rests on the memory of a server that is cut off from the hub, which this one hears: another server may have
@@ -145,6 +264,7 @@ async fn attempt<S: ClientSide>(
 ) -> Result<(Exchange, Shelved<Box<ResponseHead>>), Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
+    client.log.note(|record| record.tried(&server.name));
     client.progress.awaits_socket();
     if !tries.safe {
         // It can't be sent again once it has left. The runtime looks at the network first, so that a pooled socket whose
@@ -153,18 +273,20 @@ async fn attempt<S: ClientSide>(
     }
     server.heed_breaks();
     // In a block: what is pinned outside of one is held to the end.
-    let taken = {
+    let socket = {
         let mut taking = pin!(server.pool.take(tries.fresh));
         poll_fn(|cx| match taking.as_mut().poll(cx) {
-            Poll::Ready(taken) => Poll::Ready(Ok(taken)),
-            Poll::Pending => client.hopeless(&lease).map_or(Poll::Pending, |why| Poll::Ready(Err(why))),
+            Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
+            // It may wait in the queue of the pool: who is gone is not sent to a server when his turn comes.
+            Poll::Pending if tries.outgoing.is_complete() && side.poll_gone(cx).is_ready() => {
+                Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
+            }
+            Poll::Pending => match client.hopeless(&lease) {
+                Some(why) => Poll::Ready(Err(hopeless(client, &lease, why))),
+                None => Poll::Pending,
+            },
         })
-        .await
-    };
-    let socket = match taken {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(cause)) => return Err(not_taken(client, &lease, &cause)),
-        Err(why) => return Err(hopeless(client, &lease, why)),
+        .await?
     };
     client.progress.forwarded(worker.now(), server.silence_max);
     let mut exchange = Exchange::new(socket, lease, worker.buffers.clone());

@@ -4,6 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
 
+mod access_log;
 mod bodies;
 mod desync;
 mod disabled;
@@ -16,6 +17,7 @@ mod load;
 mod parsing;
 mod passes;
 mod retries;
+mod rules;
 mod slow;
 mod spared;
 mod sticky;

@@ -31,6 +31,8 @@ pub(crate) struct Upstream {
 /// What a request needs of one server.
 #[derive(Debug)]
 pub(crate) struct UpstreamServer {
+    /// Its id.
+    pub(crate) name: Rc<str>,
     pub(crate) pool: Rc<ServerPool>,
     /// `load-balance-socket-timeout`.
     pub(crate) silence_max: Duration,
@@ -51,6 +53,7 @@ impl UpstreamServer {
 impl Upstream {
     fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
+            name: server.id.as_str().into(),
             pool: ServerPool::new(server, Dialler::new(server, me, key), workers),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),

@@ -4,8 +4,12 @@ use super::{is_nominated, nominations, put_field, put_number};
 use crate::{
     http1::{Length, Name, RequestHead, Version},
     tls::{TlsConnection, is_client_certificate_field},
+    trace_context::TraceParent,
 };
-use common::hub_age::{AgeText, HUB_AGE};
+use common::{
+    config::{HeaderEdit, HeaderEditKind},
+    hub_age::{AgeText, HUB_AGE},
+};
 
 /// What the proxy knows of a request's client.
 #[derive(Debug)]
@@ -22,16 +26,22 @@ pub(crate) struct Via<'a> {
     pub(crate) hub_age: Option<AgeText>,
     /// The client's TLS.
     pub(crate) tls: Option<&'a TlsConnection>,
+    /// `traceparent`, in place of what the client sent.
+    pub(crate) trace: Option<&'a TraceParent>,
 }
 
 /// Who the client is, and whom it was forwarded by.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
-pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>) {
+pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>, edits: &[&HeaderEdit]) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
-    remove_hop_by_hop(head);
+    // A 101 is only taken for an answer to what was asked.
+    head.connection.upgrade = upgrade.is_some();
+    remove_hop_by_hop(head, via.trace.is_some());
+    let host = head.fields.first(Name::Host).filter(|_| !edits.is_empty()).map(<[u8]>::to_vec);
+    edit_request(head, edits);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.target.as_bytes());
@@ -54,12 +64,15 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
         Version::Http11 => b"via: 1.1 copal\r\n",
         Version::Http2 => b"via: 2.0 copal\r\n",
     });
-    if let Some(host) = via.host.or(head.fields.first(Name::Host)) {
+    if let Some(host) = via.host.or(host.as_deref()).or(head.fields.first(Name::Host)) {
         put_field(out, b"x-forwarded-host", host);
     }
     put_field(out, b"x-forwarded-for", via.address);
     put_field(out, b"x-forwarded-proto", via.scheme);
     put_field(out, b"x-request-id", via.request_id);
+    if let Some(trace) = via.trace {
+        put_field(out, b"traceparent", trace.as_bytes());
+    }
     if let Some(age) = &via.hub_age {
         put_field(out, HUB_AGE.as_bytes(), age.as_bytes());
     }
@@ -87,7 +100,7 @@ fn upgrade(head: &RequestHead) -> Option<&[u8]> {
 }
 
 /// Hop-by-hop fields (RFC 9110 §7.6.1), and those that only a proxy of ours may set.
-fn remove_hop_by_hop(head: &mut RequestHead) {
+fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
     let named = if head.connection.nominates { nominations(&head.fields) } else { Vec::new() };
     head.fields.remove_if(|field| match field.known {
         Name::Connection
@@ -99,10 +112,22 @@ fn remove_hop_by_hop(head: &mut RequestHead) {
         | Name::Te
         | Name::TransferEncoding
         | Name::Upgrade => true,
+        Name::TraceParent | Name::TraceState => new_trace,
         Name::Cookie | Name::Date | Name::Expect | Name::Host | Name::Trailer | Name::Via | Name::Other => {
             is_client_certificate_field(field.name) || (!named.is_empty() && is_nominated(&named, field.name))
         }
     });
+}
+
+/// Changes the request as the rules on its way say. The client's own `Host` is still told, in `X-Forwarded-Host`.
+fn edit_request(head: &mut RequestHead, edits: &[&HeaderEdit]) {
+    for edit in edits.iter().filter(|edit| edit.kind == HeaderEditKind::SetOnRequest) {
+        let name = edit.name.as_bytes();
+        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+        if !edit.value.is_empty() {
+            head.fields.push(Name::of(name), name, edit.value.as_bytes());
+        }
+    }
 }
 
 fn asks_for_trailers(line: &[u8]) -> bool {

@@ -187,3 +187,44 @@ async fn what_a_request_may_be_is_configured() {
     assert!(client.ask("GET /", "").await.has("connection: close"));
     assert_eq!(client.rest().await, "");
 }
+
+#[tokio::test]
+async fn who_leaves_the_queue_is_not_sent_to_a_server_when_his_turn_comes() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (asked, mut was_asked) = mpsc::unbounded_channel();
+    let opened = gate.clone();
+    let gated = raw(move |head, mut stream| {
+        let (gate, asked) = (gate.clone(), asked.clone());
+        async move {
+            asked.send(head.lines().next().unwrap_or_default().to_owned()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let cluster = Cluster::start_with([gated], |config| app(config).connection_max = 2).await;
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let mut client = cluster.client().await;
+        client.send(&request("/served")).await;
+        assert_eq!(was_asked.recv().await.unwrap(), "GET /served HTTP/1.1");
+        served.push(client);
+    }
+    // Both places are taken: this one waits, and goes.
+    let mut gone = cluster.client().await;
+    gone.send(&request("/gone")).await;
+    while cluster.web.totals().requests < 3 {
+        tokio::task::yield_now().await;
+    }
+    drop(gone);
+    while cluster.web.totals().requests_active > 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut last = cluster.client().await;
+    last.send(&request("/last")).await;
+    opened.add_permits(3);
+    assert_eq!(was_asked.recv().await.unwrap(), "GET /last HTTP/1.1");
+    assert_eq!(last.answer().await.status, 200);
+    drop(served);
+}

@@ -3,10 +3,12 @@
 
 use super::{message, stream::Stream};
 use crate::{
+    access_log::End,
     buffer::Buffer,
     connection::Active,
     http1::{Length, Name, RequestHead},
-    proxy, tunnel,
+    proxy::{self, ClientGone, Reply},
+    tunnel,
 };
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, ext::Protocol};
@@ -35,9 +37,10 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     head.fields.push(Name::Other, b"sec-websocket-key", &key());
     let client = stream.client();
     client.progress.asked(client.worker.now(), false);
-    let answer = match proxy::forward(client, head, &mut stream).await {
-        Ok(answer) => answer,
-        Err(cause) => return stream.refuse(cause, &active),
+    let answer = match proxy::answer(client, head, &mut stream).await {
+        Ok(Reply::Server(answer)) => answer,
+        Ok(Reply::Local(local)) => return stream.give(false, local, &active).await,
+        Err(ClientGone) => return active.ended(End::ClientGone),
     };
     if answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream.pass(head, answer, &active).await;
@@ -50,10 +53,13 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     active.answered(StatusCode::OK);
     drop(head);
     let (recv, mut respond) = stream.into_halves();
-    let Ok(send) = respond.send_response(response, false) else { return };
+    let Ok(send) = respond.send_response(response, false) else {
+        return active.ended(End::ClientGone);
+    };
     client.progress.tunnelling(client.worker.now());
     let mut io = StreamIo { recv, send, data: Bytes::new() };
     tunnel::run(client, (&mut io, Buffer::default()), (socket, from_server), &lease).await;
+    active.ended(End::Complete);
 }
 
 /// 16 random bytes in base 64 (RFC 6455 §4.1).
