@@ -278,7 +278,7 @@ async fn attempt<S: ClientSide>(
         poll_fn(|cx| match taking.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
             // It may wait in the queue of the pool: who is gone is not sent to a server when his turn comes.
-            Poll::Pending if tries.outgoing.is_complete() && side.poll_gone(cx).is_ready() => {
+            Poll::Pending if side.poll_gone(cx).is_ready() => {
                 Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
             }
             Poll::Pending => match client.hopeless(&lease) {

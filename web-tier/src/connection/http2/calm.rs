@@ -120,15 +120,13 @@ impl Frames {
 fn price(kind: u8, flags: u8, length: usize) -> u64 {
     const ACK_OR_END_STREAM: u8 = 1;
     match (kind, flags & ACK_OR_END_STREAM != 0) {
-        // DATA that is neither data nor an end; HEADERS.
+        // DATA that is neither data nor an end.
         (0, false) if length == 0 => 4,
-        (0 | 1, _) => 0,
-        // RST_STREAM: a request was made for nothing. 128 at once are all that a client can have.
-        (3, _) => 32,
-        // Our SETTINGS are acknowledged once.
-        (4, true) => 0,
-        // An answer to a PING that we never sent: `h2` writes a line to the log.
-        (6, true) => 32,
+        // Other DATA, HEADERS, and our SETTINGS acknowledged.
+        (0 | 1, _) | (4, true) => 0,
+        // RST_STREAM: a request was made for nothing; 128 at once are all that a client can have. And the answer to a PING that
+        // we never sent, as `h2` writes a line to the log.
+        (3, _) | (6, true) => 32,
         // WINDOW_UPDATE: some clients send two for each frame of data.
         (8, _) => 1,
         // PRIORITY, SETTINGS, PING, GOAWAY, CONTINUATION, and what nobody knows.
