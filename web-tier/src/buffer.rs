@@ -15,6 +15,9 @@ pub(crate) const SIZE: usize = 16 * 1024;
 /// The size of a buffer for a body that filled a small one: fewer system calls a megabyte.
 pub(crate) const SIZE_LARGE: usize = 128 * 1024;
 
+/// The room before an answer: our head says more than the server's.
+const HEADROOM: usize = 256;
+
 /// A worker's buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
@@ -126,6 +129,42 @@ impl Buffer {
         read
     }
 
+    /// The same, leaving room before the first bytes for a head that is longer than the one that comes.
+    pub(crate) fn poll_fill_behind<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_empty() {
+            let bytes = self.end(buffers);
+            bytes.clear();
+            bytes.resize(HEADROOM, 0);
+            self.start = HEADROOM;
+        }
+        self.poll_fill(cx, stream, buffers)
+    }
+
+    /// Takes bytes away at the end: `length` are left.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        let end = self.start + length;
+        if let Some(bytes) = &mut self.bytes {
+            bytes.truncate(end);
+        }
+    }
+
+    /// Takes what is in `head` and puts it before its own bytes, if there is room: a head and the body that came with another one
+    /// leave as one piece, and the body stays where it is.
+    pub(crate) fn prepend(&mut self, head: &mut Self) -> bool {
+        let (Some(bytes), Some(start)) = (&mut self.bytes, self.start.checked_sub(head.len())) else {
+            return false;
+        };
+        bytes[start..self.start].copy_from_slice(head.bytes());
+        self.start = start;
+        head.consume(head.len());
+        true
+    }
+
     /// Writes all there is.
     pub(crate) fn poll_drain<S: AsyncWrite + Unpin>(
         &mut self,
@@ -140,5 +179,28 @@ impl Buffer {
             self.consume(written);
         }
         Pin::new(stream).poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[tokio::test]
+    async fn a_head_goes_before_a_body_that_stays_where_it_is() {
+        let buffers = Buffers::default();
+        let (mut body, mut head) = (Buffer::default(), Buffer::default());
+        let mut source = &b"old head|body and more"[..];
+        let count = poll_fn(|cx| body.poll_fill_behind(cx, &mut source, &buffers)).await.unwrap();
+        assert_eq!(count, 22);
+        body.consume(b"old head|".len());
+        body.truncate(4);
+        head.end(&buffers).extend_from_slice(b"a longer head|");
+        assert!(body.prepend(&mut head) && head.is_empty());
+        assert_eq!(body.bytes(), b"a longer head|body");
+        head.end(&buffers).extend_from_slice(&[b'x'; 300]);
+        assert!(!body.prepend(&mut head) && head.len() == 300, "no room");
+        assert_eq!(body.bytes(), b"a longer head|body");
     }
 }

@@ -99,29 +99,45 @@ impl Client {
 /// Serves a client's connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     let entry = Entry::connection(&worker);
-    // Boxed: the state of a handshake would make every connection larger.
-    let opening = Box::pin(open(&worker, &listener, stream, peer));
-    let Some(opened) = entry.unless_closing(opening).await else { return };
+    // In boxes: what only a handshake, HTTP/2 or the last steps need is no part of an idle connection.
+    let Some(mut http) = Box::pin(begin(&worker, &listener, &entry, stream, peer)).await else { return };
+    let ended = {
+        let client = http.client.clone();
+        let running = pin!(http.run());
+        timed(&client, &entry, running).await
+    };
+    Box::pin(finish(http, ended, &entry)).await;
+}
+
+/// Brings a connection to its first request; one that speaks HTTP/2 is served to its end here.
+async fn begin(
+    worker: &Rc<Worker>,
+    listener: &Listener,
+    entry: &Entry<'_>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Box<Http1>> {
+    let opened = entry.unless_closing(Box::pin(open(worker, listener, stream, peer))).await?;
     let (client, stream) = match opened {
         Ok((client, stream)) => (Rc::new(client), stream),
         Err(cause) => {
             worker.counters.connections_refused.up();
             tracing::debug!(%cause, %peer, "a connection is refused");
-            return;
+            return None;
         }
     };
     if client.tls.as_ref().is_some_and(|tls| tls.h2) {
-        return Box::pin(http2::serve(&client, &entry, stream)).await;
+        http2::serve(&client, entry, stream).await;
+        return None;
     }
-    let mut http = Http1::new(client.clone(), stream, listener.h2c);
-    let ended = {
-        let running = pin!(http.run());
-        timed(&client, &entry, running).await
-    };
+    Some(Box::new(Http1::new(client, stream, listener.h2c)))
+}
+
+async fn finish(mut http: Box<Http1>, ended: Ended<After>, entry: &Entry<'_>) {
     match ended {
         Ended::Done(After::Http2) => {
-            let stream = http.into_stream();
-            Box::pin(http2::serve(&client, &entry, stream)).await;
+            let client = http.client.clone();
+            http2::serve(&client, entry, http.into_stream()).await;
         }
         Ended::Done(after) => http.end(after).await,
         Ended::Stuck => {}
@@ -388,5 +404,27 @@ impl Drop for Entry<'_> {
         if !self.is_stream {
             self.worker.counters.connections_open.down();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, R>(_: fn(A, B, C, D) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// Ten thousand idle connections hold one each.
+    #[test]
+    fn what_an_idle_connection_holds_is_small() {
+        let sizes = (
+            size_of_future(serve),
+            size_of::<Client>(),
+            size_of::<Http1>(),
+            size_of::<Sleep>(),
+            size_of::<Progress>(),
+        );
+        assert!(sizes.0 <= 640, "{sizes:?}");
     }
 }

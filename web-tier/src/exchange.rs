@@ -20,6 +20,9 @@ use tokio::{io::AsyncWrite, net::TcpStream, task::spawn_local, time::timeout};
 const DISCARD_BYTES: u64 = 64 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// From this size on the piece of a body that came with its head is not copied.
+const IN_PLACE_MIN: usize = 1024;
+
 /// Interim answers (1xx) to one request.
 const INTERIM_MAX: u8 = 16;
 
@@ -181,6 +184,21 @@ struct Incoming {
 }
 
 impl Incoming {
+    /// Makes the buffer that the body came in the client's output, with what is in `out` before it, if that is possible.
+    fn take_in_place(&mut self, out: &mut Buffer) -> bool {
+        let Some(plain) = self.body.plain() else { return false };
+        let (came, head) = (self.input.len(), out.len());
+        if !self.input.prepend(out) {
+            return false;
+        }
+        let data = usize::try_from(plain).unwrap_or(usize::MAX).min(came);
+        self.excess |= data < came;
+        self.input.truncate(head + data);
+        self.body.skip(data as u64);
+        std::mem::swap(&mut self.input, out);
+        true
+    }
+
     /// Reads data straight to where it is written from.
     fn poll_plain(
         &mut self,
@@ -251,7 +269,7 @@ impl Exchange {
                 }
                 return Poll::Ready(Ok(()));
             }
-            let count = ready!(incoming.input.poll_fill(cx, self.socket.stream(), &self.buffers))?;
+            let count = ready!(incoming.input.poll_fill_behind(cx, self.socket.stream(), &self.buffers))?;
             if count == 0 {
                 return Poll::Ready(Err(AnswerError::Closed));
             }
@@ -278,6 +296,9 @@ impl Exchange {
             if incoming.body.is_done() {
                 incoming.excess |= !incoming.input.is_empty();
                 return Poll::Ready(Ok(true));
+            }
+            if !chunked && incoming.input.len() >= IN_PLACE_MIN && incoming.take_in_place(out) {
+                return Poll::Ready(Ok(incoming.body.is_done()));
             }
             if !incoming.input.is_empty() {
                 let end = out.end(&self.buffers);

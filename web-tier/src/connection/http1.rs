@@ -373,7 +373,7 @@ impl Http1 {
     }
 
     /// Ends the connection as `after` says.
-    pub(crate) async fn end(mut self, after: After) {
+    pub(crate) async fn end(&mut self, after: After) {
         match after {
             After::Next | After::Cut | After::Http2 => {}
             After::Close => self.farewell().await,
@@ -414,7 +414,7 @@ impl Http1 {
     }
 
     /// Says that the request is late, to a client that listens.
-    pub(crate) async fn last_word(mut self) {
+    pub(crate) async fn last_word(&mut self) {
         let said = async {
             self.stream.write_all(LATE).await?;
             self.stream.flush().await
