@@ -2,7 +2,7 @@
 //! last three again while that is safe → the answer's head. The client's side passes the body on.
 
 use crate::{
-    balance::{TRIES_MAX, Tried},
+    balance::{Affinity, TRIES_MAX, Tried},
     connection::{Client, Hopeless},
     error::ProxyError,
     exchange::{AnswerError, BodyError, ClientSide, Exchange, Outgoing, SendError},
@@ -51,7 +51,8 @@ pub(crate) async fn forward<S: ClientSide>(
     loop {
         let session =
             target.sticky.then(|| sticky::session(&head.fields, upstream.session_cookie())).flatten();
-        let lease = upstream.lease(worker.now(), session, &target, tries.tried);
+        let affinity = session.map_or(Affinity::None, Affinity::Session);
+        let lease = upstream.lease(worker.now(), affinity, target.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries, side).await {
