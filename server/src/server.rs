@@ -111,6 +111,14 @@ impl RunningServer {
         &self.listeners
     }
 
+    /// SIGHUP: lets go of log files that were renamed and writes on in new ones; reads certificates again.
+    pub(crate) fn hang_up(&self) {
+        if let Some(web_tier) = &self.web_tier {
+            web_tier.reopen_logs();
+            web_tier.reload_certificates();
+        }
+    }
+
     /// Resolves when the server can't go on: its hub storage has failed.
     pub(crate) async fn failed(&self) -> anyhow::Error {
         match &self.triad {

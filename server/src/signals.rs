@@ -1,4 +1,5 @@
-//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once.
+//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once. SIGHUP says that log files were renamed, or
+//! certificates replaced.
 
 use std::io::Read;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,24 @@ impl Stops {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP, which ends a process that does not listen.
+#[derive(Debug)]
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    /// Listens from now on.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     check::{BAD_CONFIGURATION, complain, read, say},
     cli::StartArguments,
     server::RunningServer,
-    signals::{Stops, stop_with_stdin},
+    signals::{Hangups, Stops, stop_with_stdin},
 };
 use anyhow::Context;
 use common::{config::Config, id::ServerId, telemetry};
@@ -36,11 +36,12 @@ fn started(arguments: &StartArguments, config: Arc<Config>, id: ServerId) -> any
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         let mut stops = Stops::listen()?;
+        let hangups = Hangups::listen()?;
         let parent_gone = CancellationToken::new();
         if arguments.stop_with_stdin {
             stop_with_stdin(parent_gone.clone());
         }
-        serve(config, id, &parent_gone, &mut stops).await
+        serve(config, id, &parent_gone, &mut stops, hangups).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done
@@ -56,6 +57,7 @@ async fn serve(
     id: ServerId,
     parent_gone: &CancellationToken,
     stops: &mut Stops,
+    mut hangups: Hangups,
 ) -> anyhow::Result<()> {
     let mut server = tokio::select! {
         started = RunningServer::start(config, id) => started?,
@@ -69,10 +71,13 @@ async fn serve(
     let ended = match ready {
         Some(Ok(())) => {
             server.listeners().iter().for_each(|line| say(line));
-            tokio::select! {
-                () = stops.next() => Ok(()),
-                () = parent_gone.cancelled() => Ok(()),
-                error = server.failed() => Err(error),
+            loop {
+                tokio::select! {
+                    () = stops.next() => break Ok(()),
+                    () = parent_gone.cancelled() => break Ok(()),
+                    error = server.failed() => break Err(error),
+                    () = hangups.next() => server.hang_up(),
+                }
             }
         }
         Some(Err(error)) => Err(error),

@@ -1,6 +1,7 @@
 //! The integration tests: real processes of the real binary, killed, paused and starved.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod access_log;
 mod client;
 mod cluster;
 mod tell;

@@ -5,7 +5,9 @@ mod http2;
 mod passing;
 
 use crate::{
+    access_log::{End, Recording},
     deadline::{Progress, Verdict},
+    http1::RequestHead,
     listener::Listener,
     proxy_protocol::{self, Source},
     stream::ClientStream,
@@ -51,6 +53,8 @@ pub(crate) struct Client {
     pub(crate) trusted: bool,
     pub(crate) tls: Option<Rc<TlsConnection>>,
     pub(crate) progress: Progress,
+    /// What the access log is to say of the present request.
+    pub(crate) log: Recording,
     server_silent: Cell<bool>,
 }
 
@@ -60,7 +64,8 @@ impl Client {
         let address = address.to_canonical();
         let trusted = worker.trusted.contains(address);
         let forwarded_for = address.to_string().into();
-        Self { worker, address, forwarded_for, trusted, tls: None, progress, server_silent: Cell::new(false) }
+        let (log, server_silent) = (Recording::default(), Cell::new(false));
+        Self { worker, address, forwarded_for, trusted, tls: None, progress, log, server_silent }
     }
 
     /// A stream of this connection, with time-outs of its own.
@@ -70,6 +75,7 @@ impl Client {
             forwarded_for: self.forwarded_for.clone(),
             tls: self.tls.clone(),
             progress: Progress::new(self.worker.now()),
+            log: Recording::default(),
             server_silent: Cell::new(false),
             ..*self
         })
@@ -245,24 +251,45 @@ enum Look {
     Late,
 }
 
-/// A request that is being answered, among the worker's counts.
+/// A request that is being answered, among the worker's counts; its line is written when it is dropped.
 struct Active<'a>(&'a Client);
 
 impl<'a> Active<'a> {
     fn new(client: &'a Client) -> Self {
         client.worker.counters.requests.up();
         client.worker.counters.requests_active.up();
+        client.log.begin(client.worker.access_log.as_ref());
+        if let Some(tls) = &client.tls {
+            client.log.note(|record| record.tls(tls));
+        }
         Self(client)
+    }
+
+    /// It was read.
+    fn asks(&self, head: &RequestHead) {
+        self.0.log.note(|record| record.head(head));
+    }
+
+    /// It could not be read, and begins so.
+    fn unread(&self, input: &[u8]) {
+        self.0.log.note(|record| record.unread(input));
     }
 
     fn answered(&self, status: StatusCode) {
         self.0.worker.counters.answered(status);
+        self.0.log.note(|record| record.answered(status));
+    }
+
+    fn ended(&self, end: End) {
+        self.0.log.note(|record| record.ended(end));
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.worker.counters.requests_active.down();
+        let Client { worker, forwarded_for, log, .. } = self.0;
+        worker.counters.requests_active.down();
+        log.finish(worker.access_log.as_ref(), forwarded_for);
     }
 }
 

@@ -74,6 +74,7 @@ impl Counters {
             handshakes_tls12: self.handshakes_tls12.read(),
             handshakes_failed: std::array::from_fn(|kind| self.handshakes_failed[kind].read()),
             answers: std::array::from_fn(|class| self.answers[class].read()),
+            log_lines_lost: 0,
         }
     }
 }
@@ -112,6 +113,8 @@ pub struct Totals {
     pub handshakes_failed: [u64; Failure::COUNT],
     /// Answers by the first digit of their status: `answers[2]` are the 2xx.
     pub answers: [u64; 6],
+    /// Lines of the access log that could not be written.
+    pub log_lines_lost: u64,
 }
 
 impl Add for Totals {
@@ -134,6 +137,7 @@ impl Add for Totals {
                 self.handshakes_failed[kind] + other.handshakes_failed[kind]
             }),
             answers: std::array::from_fn(|class| self.answers[class] + other.answers[class]),
+            log_lines_lost: self.log_lines_lost + other.log_lines_lost,
         }
     }
 }

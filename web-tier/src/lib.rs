@@ -1,11 +1,12 @@
 //! The web tier: takes browsers' requests and forwards each to a server of an app tier, over the cluster port.
 //!
 //! The files follow the life of a request: [`bind`](bind()) → `accept` → `connection` → `normalise` → `host` and `rules` →
-//! `balance` and `sticky` → `pool` → `forward` → `counters`. `proxy` calls them, one function a phase; a phase's module knows
+//! `balance` and `sticky` → `pool` → `forward` → `counters` and `access_log`. `proxy` calls them, one function a phase; a phase's module knows
 //! nothing of the next. Each worker is an OS thread with a runtime, listeners, pools and counters of its own: nothing that is
 //! written per request is shared between threads. docs/life-of-a-request.md tells the story.
 
 mod accept;
+mod access_log;
 mod balance;
 mod bind;
 mod breaks;
@@ -31,6 +32,7 @@ mod sticky;
 mod stream;
 mod tier;
 mod tls;
+mod trace_context;
 mod trusted;
 mod tunnel;
 mod upstream;

@@ -11,9 +11,11 @@ use crate::{
     http1::{Name, RequestHead, ResponseHead},
     normalise::{decoded, normalise_request},
     pool::TakeError,
+    request_id,
     rules::Target,
     shelf::Shelved,
     sticky,
+    trace_context::TraceParent,
     trusted::client_of,
     upstream::{Lease, Upstream},
 };
@@ -85,32 +87,53 @@ fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, Proxy
 /// The request as servers are to see it, each try alike.
 fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
     let worker = &client.worker;
-    let request_id = worker.request_ids.next();
-    let mut bytes = worker.buffers.take();
-    // A proxy that is trusted has said who its client is, and how it came.
-    let behind = client.trusted.then(|| {
-        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
-        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
-        (
-            client_of(&worker.trusted, client.address, lines).to_string(),
-            named("x-forwarded-proto"),
-            named("x-forwarded-host"),
-        )
-    });
-    let (address, scheme, host) = match &behind {
-        Some((address, scheme, host)) => (address.as_str(), scheme.as_deref(), host.as_deref()),
-        None => (&*client.forwarded_for, None, None),
-    };
+    let made = worker.request_ids.next();
+    let theirs = TraceParent::of(&head.fields);
+    let trace = theirs.unwrap_or_else(|| worker.traces.begin());
+    let behind = client.trusted.then(|| Behind::of(client, head));
+    let (mut address, mut scheme, mut host) = (&*client.forwarded_for, client.scheme().as_bytes(), None);
+    let mut request_id = &made[..];
+    if let Some(behind) = &behind {
+        address = &behind.address;
+        scheme = behind.scheme.as_deref().unwrap_or(scheme);
+        host = behind.host.as_deref();
+        request_id = behind.request_id.as_deref().unwrap_or(request_id);
+        client.log.note(|record| record.behind(address));
+    }
+    client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let via = Via {
         address: address.as_bytes(),
-        scheme: scheme.unwrap_or(client.scheme().as_bytes()),
+        scheme,
         host,
-        request_id: &request_id,
+        request_id,
+        trace: theirs.is_none().then_some(&trace),
         hub_age: worker.hub_age.get(),
         tls: client.tls.as_deref(),
     };
+    let mut bytes = worker.buffers.take();
     put_request(&mut bytes, head, &via);
     Outgoing::new(bytes, head.length)
+}
+
+/// What a proxy that is trusted has said: who its client is, and how it came.
+struct Behind {
+    address: String,
+    scheme: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    request_id: Option<Vec<u8>>,
+}
+
+impl Behind {
+    fn of(client: &Client, head: &RequestHead) -> Self {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
+        Self {
+            address: client_of(&client.worker.trusted, client.address, lines).to_string(),
+            scheme: named("x-forwarded-proto"),
+            host: named("x-forwarded-host"),
+            request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
+        }
+    }
 }
 
 /// Whether the answer rests on the memory of a server that is cut off from the hub, which this one hears: another server may have
@@ -146,6 +169,7 @@ async fn attempt<S: ClientSide>(
 ) -> Result<(Exchange, Shelved<Box<ResponseHead>>), Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
+    client.log.note(|record| record.tried(&server.name));
     client.progress.awaits_socket();
     if !tries.safe {
         // It can't be sent again once it has left. The runtime looks at the network first, so that a pooled socket whose

@@ -1,9 +1,22 @@
 //! `X-Request-Id`: unique in the cluster, made without asking anyone and without an allocation.
 
+use crate::http1::{Fields, Name};
 use std::cell::Cell;
 
 /// 16 hexadecimal digits of the worker's random prefix, then 16 of a counter.
 const LENGTH: usize = 32;
+
+/// The longest id that is taken over.
+const GIVEN_MAX: usize = 128;
+
+/// The id that a request came with, for requests from a proxy that is trusted: there is one, up to 128 bytes long, of letters,
+/// digits and `-_.:=+/@`. Anything else is as good as none.
+pub(crate) fn given(fields: &Fields) -> Option<&[u8]> {
+    let mut lines = fields.all(Name::RequestId);
+    let only = lines.next().filter(|_| lines.next().is_none())?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/@".contains(byte);
+    ((1..=GIVEN_MAX).contains(&only.len()) && only.iter().all(plain)).then_some(only)
+}
 
 /// A worker's source of request ids.
 #[derive(Debug)]
@@ -46,6 +59,23 @@ mod tests {
             workers.iter().flat_map(|worker| (0..1000).map(|_| worker.next()).collect::<Vec<_>>()).collect();
         assert_eq!(ids.len(), 2000);
         assert!(ids.iter().all(|id| id.len() == LENGTH));
+    }
+
+    #[test]
+    fn one_plain_id_is_taken_over() {
+        let taken = |values: &[&str]| {
+            let mut fields = Fields::default();
+            values.iter().for_each(|it| fields.push(Name::RequestId, b"X-Request-Id", it.as_bytes()));
+            given(&fields).map(|id| String::from_utf8(id.to_vec()).unwrap())
+        };
+        for good in ["x", "0b7e-_.:=+/@", &"a".repeat(128)] {
+            assert_eq!(taken(&[good]).as_deref(), Some(good));
+        }
+        for bad in ["", "a b", "a\"b", "a,b", "\u{e9}", &"a".repeat(129)] {
+            assert_eq!(taken(&[bad]), None, "{bad}");
+        }
+        assert_eq!(taken(&[]), None);
+        assert_eq!(taken(&["a", "b"]), None);
     }
 
     #[test]

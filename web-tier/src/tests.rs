@@ -4,6 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cluster;
 
+mod access_log;
 mod bodies;
 mod desync;
 mod disabled;

@@ -1,6 +1,7 @@
 //! The web tier of one server: starts its workers and stops them.
 
 use crate::{
+    access_log::LogWriter,
     bind::Bound,
     breaks::Breaks,
     counters::{Counters, Totals},
@@ -9,10 +10,14 @@ use crate::{
     worker::{self, Setup},
 };
 use common::{
-    clock::SystemClock, cluster_port::ClusterKey, config::Config, hub_age::LastHeard, id::ServerId,
+    clock::SystemClock,
+    cluster_port::ClusterKey,
+    config::{Cluster, Config},
+    hub_age::LastHeard,
+    id::ServerId,
 };
 use proto::hub::v1::Member;
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout_at},
@@ -56,6 +61,14 @@ pub enum WebTierError {
         /// The system's answer.
         cause: io::Error,
     },
+    /// The access log's file.
+    #[error("the access log {path} can't be opened: {cause}", path = path.display())]
+    AccessLog {
+        /// Where it was to be.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
 }
 
 /// A running web tier. Dropped, it stops at once; [`stop`](Self::stop) lets requests finish.
@@ -65,6 +78,7 @@ pub struct WebTier {
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listener>,
     stop: watch::Sender<Option<Instant>>,
+    access_log: Option<LogWriter>,
 }
 
 #[derive(Debug)]
@@ -81,9 +95,8 @@ impl WebTier {
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
         let WebTierConfig { config, me, bound, key, members, heard } = config;
-        if config.server(&me).is_none() {
-            return Err(WebTierError::UnknownServer(me));
-        }
+        let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
+        let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
         let addresses = bound.addresses().to_vec();
         let count = bound.workers.len();
@@ -105,13 +118,14 @@ impl WebTier {
                 members: members.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
+                access_log: access_log.as_ref().map(LogWriter::pipe),
                 stop: stopped.clone(),
             };
             let ended = start_worker(number, setup)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop })
+        Ok(Self { workers, addresses, listeners: served, stop, access_log })
     }
 
     /// The addresses that it listens on.
@@ -135,7 +149,16 @@ impl WebTier {
 
     /// The sum of the workers' counters.
     pub fn totals(&self) -> Totals {
-        self.workers.iter().map(|worker| worker.counters.totals()).sum()
+        let mut totals: Totals = self.workers.iter().map(|worker| worker.counters.totals()).sum();
+        totals.log_lines_lost = self.access_log.as_ref().map_or(0, LogWriter::lost);
+        totals
+    }
+
+    /// Lets go of the access log's file, which was renamed, and writes on in a new one of its old name. Returns at once.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
+        }
     }
 
     /// Stops to accept, answers what is in flight with `Connection: close` for up to `wait`, then closes what is left. Returns
@@ -153,8 +176,21 @@ impl WebTier {
                 }
             }
         }
+        if let Some(log) = self.access_log
+            && timeout_at(deadline + EXIT_TIMEOUT, log.finish()).await.is_err()
+        {
+            tracing::warn!("the access log's writer does not end: its last lines may be lost");
+        }
         cut
     }
+}
+
+/// Opens the access log, if this cluster has one.
+fn start_access_log(cluster: &Cluster, me: &ServerId) -> Result<Option<LogWriter>, WebTierError> {
+    let Some(log) = &cluster.access_log else { return Ok(None) };
+    let path = log.file(me);
+    let started = LogWriter::start(path.clone(), log.format);
+    started.map(Some).map_err(|cause| WebTierError::AccessLog { path, cause })
 }
 
 /// Starts a worker's thread and waits until its runtime stands and it accepts.

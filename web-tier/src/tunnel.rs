@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -21,11 +21,13 @@ struct Way {
     /// The source has said its last; the sink is told once all has passed.
     ended: bool,
     closed: bool,
+    /// Bytes that the sink has taken, since they were last looked at.
+    passed: usize,
 }
 
 impl Way {
     fn new(bytes: Buffer) -> Self {
-        Self { bytes, ended: false, closed: false }
+        Self { bytes, ended: false, closed: false, passed: 0 }
     }
 
     /// Passes bytes on until one side is not ready; `moved` becomes true if any were read.
@@ -38,7 +40,10 @@ impl Way {
         moved: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.bytes.poll_drain(cx, sink))?;
+            let before = self.bytes.len();
+            let drained = self.bytes.poll_drain(cx, sink);
+            self.passed += before - self.bytes.len();
+            ready!(drained)?;
             if self.ended {
                 if !self.closed {
                     ready!(Pin::new(&mut *sink).poll_shutdown(cx))?;
@@ -65,7 +70,9 @@ pub(crate) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
     let ended: io::Result<()> = poll_fn(|cx| {
         let mut moved = false;
         let up = up.poll(cx, stream, socket.stream(), &worker.buffers, &mut moved)?;
-        let down = down.poll(cx, socket.stream(), stream, &worker.buffers, &mut moved)?;
+        let passing = down.poll(cx, socket.stream(), stream, &worker.buffers, &mut moved);
+        client.log.note(|record| record.sent(mem::take(&mut down.passed)));
+        let down = passing?;
         if moved {
             client.progress.server_moved(worker.now());
         }

@@ -41,6 +41,8 @@ enum Whose {
 /// What a request needs of one server.
 #[derive(Debug)]
 pub(crate) struct UpstreamServer {
+    /// Its id.
+    pub(crate) name: Rc<str>,
     pub(crate) pool: Rc<ServerPool>,
     /// `load-balance-socket-timeout`.
     pub(crate) silence_max: Duration,
@@ -61,6 +63,7 @@ impl UpstreamServer {
 impl Upstream {
     fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
+            name: server.id.as_str().into(),
             pool: ServerPool::new(server.into(), Dialler::new(server, me, key), workers),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
@@ -79,6 +82,7 @@ impl Upstream {
     pub(crate) fn foreign(pool: &Arc<ForeignPool>, workers: usize) -> Self {
         let rule = &pool.config;
         let server = |backend: &Arc<ForeignBackend>| UpstreamServer {
+            name: backend.name().into(),
             pool: ServerPool::new(
                 rule.into(),
                 Dialler::Foreign { backend: backend.clone(), timeout: rule.connect_timeout },

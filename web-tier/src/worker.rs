@@ -3,6 +3,7 @@
 
 use crate::{
     accept,
+    access_log::{AccessLog, LogPipe},
     breaks::Breaks,
     buffer::Buffers,
     connection::Connections,
@@ -14,6 +15,7 @@ use crate::{
     request_id::RequestIds,
     shelf::Shelf,
     tls,
+    trace_context::Traces,
     upstream::{Upstream, Upstreams},
 };
 use common::{
@@ -57,6 +59,7 @@ pub(crate) struct Setup {
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) access_log: Option<LogPipe>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
 }
@@ -71,7 +74,9 @@ pub(crate) struct Worker {
     /// Whose word on a client's address is believed.
     pub(crate) trusted: CidrSet,
     pub(crate) connections: Connections,
+    pub(crate) access_log: Option<AccessLog>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) traces: Traces,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) request_heads: Shelf<Box<RequestHead>>,
     pub(crate) response_heads: Shelf<Box<ResponseHead>>,
@@ -103,7 +108,9 @@ impl Worker {
             counters: setup.counters.clone(),
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
             connections: Connections::default(),
+            access_log: setup.access_log.clone().map(AccessLog::new),
             request_ids: RequestIds::new(),
+            traces: Traces::new(),
             buffers: Rc::default(),
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
@@ -197,7 +204,11 @@ async fn tick(worker: Rc<Worker>) {
         ticks.tick().await;
         let now = worker.read_clock();
         worker.hub_age.set(worker.heard.age(now).map(hub_age::format));
-        worker.date.set(date(SystemTime::now()));
+        let time = SystemTime::now();
+        worker.date.set(date(time));
+        if let Some(log) = &worker.access_log {
+            log.tick(time);
+        }
         for upstream in &worker.upstreams {
             upstream.settle();
         }

@@ -1,7 +1,10 @@
 //! The value of every key that a file leaves out, in one place.
 
 use super::{
-    model::{CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode, SessionConfig},
+    model::{
+        AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode,
+        SessionConfig,
+    },
     rule::{ForeignSticky, HealthCheck, HttpProxy, Strategy},
 };
 use std::{num::NonZeroUsize, time::Duration};
@@ -13,6 +16,7 @@ pub(super) struct Defaults {
     pub(super) heartbeat_interval: Duration,
     pub(super) session_cookie: &'static str,
     pub(super) workers: Option<NonZeroUsize>,
+    pub(super) access_log_format: AccessLogFormat,
     pub(super) port: u16,
     pub(super) http_address: &'static str,
     pub(super) connect_timeout: Duration,
@@ -40,6 +44,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     heartbeat_interval: Duration::from_secs(10),
     session_cookie: "JSESSIONID",
     workers: None,
+    access_log_format: AccessLogFormat::Combined,
     port: 6800,
     http_address: "0.0.0.0",
     connect_timeout: Duration::from_secs(5),

@@ -38,6 +38,7 @@ pub(super) static CLUSTER: Keys = Keys {
         "servers",
         "session-cookie",
         "workers",
+        "access-log",
         "trusted-proxies",
         "hosts",
         "server-default",
@@ -47,6 +48,9 @@ pub(super) static CLUSTER: Keys = Keys {
     ],
     later: &["elastic", "caches", "proxy-cache"],
 };
+
+pub(super) static ACCESS_LOG: Keys =
+    Keys { what: "`access-log`", known: &["path", "format", "import"], later: &[] };
 
 pub(super) static SERVER: Keys = Keys {
     what: "a server",
@@ -257,7 +261,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 26] = [
+pub(super) static ALL: [&Keys; 27] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -269,6 +273,7 @@ pub(super) static ALL: [&Keys; 26] = [
     &COOKIE,
     &RULE,
     &LOAD_BALANCE,
+    &ACCESS_LOG,
     &TLS,
     &CERTIFICATE,
     &HTTP_PROXY,
@@ -286,7 +291,7 @@ pub(super) static ALL: [&Keys; 26] = [
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 23;
+const CLUSTER_FILE: usize = 24;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

@@ -65,10 +65,45 @@ pub struct Cluster {
     pub session_cookie: String,
     /// `workers`: data-path threads of a web-tier server; `None` = `auto`, one a core.
     pub workers: Option<NonZeroUsize>,
+    /// `access-log`: where its servers with listeners write their requests down.
+    pub access_log: Option<AccessLog>,
     /// `trusted-proxies`: whose `X-Forwarded-*` and PROXY headers are believed; nobody's unless given.
     pub trusted_proxies: Vec<Cidr>,
     /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.
     pub hosts: Vec<Host>,
+}
+
+/// `access-log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// `path`, absolute; [`AccessLog::SERVER`] in it stands for the server's id, so see [`AccessLog::file`].
+    pub path: PathBuf,
+    /// `format`: combined.
+    pub format: AccessLogFormat,
+}
+
+impl AccessLog {
+    /// What stands for the id of the server that writes.
+    pub const SERVER: &str = "${server.id}";
+
+    /// The file of one server.
+    pub fn file(&self, server: &ServerId) -> PathBuf {
+        match self.path.to_str() {
+            Some(path) => path.replace(Self::SERVER, server.as_str()).into(),
+            None => self.path.clone(),
+        }
+    }
+}
+
+/// `format` of an access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// Apache's and nginx's common log format.
+    Common,
+    /// The same with `Referer` and `User-Agent`.
+    Combined,
+    /// One JSON object a line, with all that is known.
+    Json,
 }
 
 /// One server.

@@ -18,6 +18,8 @@ pub(crate) struct Configuration {
     pub(crate) session: Vec<String>,
     /// Lines of `server-default`.
     pub(crate) server: Vec<String>,
+    /// Lines of the web-tier.
+    pub(crate) web_tier: Vec<String>,
     /// The app's command; the demo's app unless it is changed.
     pub(crate) command: Vec<String>,
     /// Lines of the app's `app.yaml`.
@@ -32,6 +34,7 @@ impl Configuration {
             heartbeat_interval: "1s".into(),
             session: Vec::new(),
             server: vec!["shutdown-wait-max: 5s".into()],
+            web_tier: Vec::new(),
             command: vec![copal().to_string_lossy().into_owned(), "demo-app".into()],
             app: vec!["health: {path: /healthz, interval: 1s, start-timeout: 30s}".into()],
         }
@@ -101,6 +104,9 @@ impl Configuration {
              - load-balance: {{cluster: app-tier}}\n"
         )
         .unwrap();
+        for line in &self.web_tier {
+            writeln!(yaml, "    {line}").unwrap();
+        }
         yaml
     }
 

@@ -5,6 +5,7 @@ use super::{
     passing::{Passed, Passing},
 };
 use crate::{
+    access_log::End,
     buffer::Buffer,
     error::ProxyError,
     exchange::{BodyError, ClientSide, Exchange},
@@ -167,6 +168,7 @@ impl Http1 {
             Err(cause) => {
                 self.begin(Length::Empty);
                 let active = Active::new(&client);
+                active.unread(self.input.bytes());
                 return self.refuse(cause, false, active).await;
             }
         }
@@ -174,12 +176,16 @@ impl Http1 {
         self.version = head.version;
         self.to_head = head.method == Method::HEAD;
         let active = Active::new(&client);
+        active.asks(&head);
         if matches!(head.length, Length::Exact(length) if length > client.worker.body_max) {
             return self.refuse(ProxyError::BodyTooLarge, false, active).await;
         }
         match proxy::forward(&client, &mut head, self).await {
             Ok(answer) => self.pass(&head, answer, active).await,
-            Err(ProxyError::ClientGone) => After::Close,
+            Err(ProxyError::ClientGone) => {
+                active.ended(End::ClientGone);
+                After::Close
+            }
             Err(cause) => self.refuse(cause, head.persists(), active).await,
         }
     }
@@ -250,6 +256,11 @@ impl Http1 {
         drop(head);
         let mut passing = Passing::new(exchange, outgoing, framing, server_persists);
         let passed = poll_fn(|cx| passing.poll(cx, self)).await;
+        active.ended(match passed {
+            Passed::Whole => End::Complete,
+            Passed::ClientGone => End::ClientGone,
+            Passed::Broken => End::ServerBroke,
+        });
         self.after(passed, persists, framing)
     }
 
@@ -274,7 +285,9 @@ impl Http1 {
             keep_alive: self.version == Version::Http10,
             date: &worker.date.get(),
         };
+        let before = self.output.len();
         put_response(self.output.end(&worker.buffers), head, to);
+        self.client.log.note(|record| record.head_put(self.output.len() - before));
     }
 
     /// Answers with an error of the proxy's own.
@@ -303,6 +316,7 @@ impl Http1 {
         );
         let out = self.output.end(&worker.buffers);
         out.extend_from_slice(head.as_bytes());
+        self.client.log.note(|record| record.head_put(head.len()));
         if !self.to_head {
             out.extend_from_slice(text.as_bytes());
         }
@@ -311,6 +325,7 @@ impl Http1 {
         self.client.progress.answering(worker.now());
         let written = poll_fn(|cx| self.poll_write(cx)).await;
         self.client.progress.answered(self.client.worker.now());
+        active.ended(if written.is_ok() { End::Complete } else { End::ClientGone });
         match written {
             Err(_) => After::Close,
             Ok(()) if persists => After::Next,
@@ -333,12 +348,15 @@ impl Http1 {
             let (socket, from_server, lease) = exchange.into_parts();
             let input = std::mem::take(&mut self.input);
             tunnel::run(&self.client, (&mut self.stream, input), (socket, from_server), &lease).await;
+            active.ended(End::Complete);
         }
         After::Close
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.output.len();
         let written = self.output.poll_drain(cx, &mut self.stream);
+        self.client.log.note(|record| record.sent(before - self.output.len()));
         match &written {
             Poll::Pending => self.client.progress.write_waits(),
             Poll::Ready(_) => self.client.progress.wrote(self.client.worker.now()),

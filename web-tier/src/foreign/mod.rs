@@ -176,6 +176,11 @@ impl ForeignBackend {
         }
     }
 
+    /// `host:port`, as the rule has it.
+    pub(crate) fn name(&self) -> &str {
+        self.id.as_str()
+    }
+
     /// What is known now.
     pub(crate) fn state(&self) -> BackendState {
         BackendState { up: self.up.load(Ordering::Relaxed), moved: self.moved.load(Ordering::Relaxed) }

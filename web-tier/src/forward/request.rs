@@ -4,6 +4,7 @@ use super::{is_nominated, nominations, put_field, put_number};
 use crate::{
     http1::{Length, Name, RequestHead, Version},
     tls::{TlsConnection, is_client_certificate_field},
+    trace_context::TraceParent,
 };
 use common::hub_age::{AgeText, HUB_AGE};
 
@@ -22,6 +23,8 @@ pub(crate) struct Via<'a> {
     pub(crate) hub_age: Option<AgeText>,
     /// The client's TLS.
     pub(crate) tls: Option<&'a TlsConnection>,
+    /// `traceparent`, in place of what the client sent.
+    pub(crate) trace: Option<&'a TraceParent>,
 }
 
 /// Who the client is, and whom it was forwarded by.
@@ -31,7 +34,7 @@ pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
-    remove_hop_by_hop(head);
+    remove_hop_by_hop(head, via.trace.is_some());
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.target.as_bytes());
@@ -60,6 +63,9 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     put_field(out, b"x-forwarded-for", via.address);
     put_field(out, b"x-forwarded-proto", via.scheme);
     put_field(out, b"x-request-id", via.request_id);
+    if let Some(trace) = via.trace {
+        put_field(out, b"traceparent", trace.as_bytes());
+    }
     if let Some(age) = &via.hub_age {
         put_field(out, HUB_AGE.as_bytes(), age.as_bytes());
     }
@@ -87,7 +93,7 @@ fn upgrade(head: &RequestHead) -> Option<&[u8]> {
 }
 
 /// Hop-by-hop fields (RFC 9110 §7.6.1), and those that only a proxy of ours may set.
-fn remove_hop_by_hop(head: &mut RequestHead) {
+fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
     let named = if head.connection.nominates { nominations(&head.fields) } else { Vec::new() };
     head.fields.remove_if(|field| match field.known {
         Name::Connection
@@ -99,6 +105,7 @@ fn remove_hop_by_hop(head: &mut RequestHead) {
         | Name::Te
         | Name::TransferEncoding
         | Name::Upgrade => true,
+        Name::TraceParent | Name::TraceState => new_trace,
         Name::Cookie | Name::Date | Name::Expect | Name::Host | Name::Trailer | Name::Via | Name::Other => {
             is_client_certificate_field(field.name) || (!named.is_empty() && is_nominated(&named, field.name))
         }

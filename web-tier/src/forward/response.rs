@@ -79,6 +79,8 @@ pub(crate) fn prepare_response(head: &mut ResponseHead) {
         | Name::RequestId
         | Name::Trailer
         | Name::Via
+        | Name::TraceParent
+        | Name::TraceState
         | Name::Other => !named.is_empty() && is_nominated(&named, field.name),
     });
 }

@@ -46,6 +46,7 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
             host: None,
             request_id: b"id",
             hub_age: None,
+            trace: None,
             tls: None,
         },
     );

@@ -11,6 +11,10 @@ pub(crate) enum Name {
     Host,
     Te,
     Trailer,
+    /// `traceparent`.
+    TraceParent,
+    /// `tracestate`.
+    TraceState,
     TransferEncoding,
     Upgrade,
     Via,
@@ -81,6 +85,8 @@ impl Name {
             | b"proxy-authenticate"
             | b"proxy-authentication-info" => Self::HopByHop,
             b"te" => Self::Te,
+            b"traceparent" => Self::TraceParent,
+            b"tracestate" => Self::TraceState,
             b"trailer" => Self::Trailer,
             b"transfer-encoding" => Self::TransferEncoding,
             b"upgrade" => Self::Upgrade,

@@ -62,7 +62,7 @@ mod tests {
         for number in 1..=3 {
             recent.push(number);
         }
-        assert_eq!(recent.take_unused(), [], "all were used since the start");
+        assert!(recent.take_unused().is_empty(), "all were used since the start");
         let top = recent.pop().unwrap();
         recent.push(top);
         assert_eq!((top, recent.take_unused()), (3, vec![1, 2]));

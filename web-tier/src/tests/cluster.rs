@@ -124,6 +124,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         session_cookie: "JSESSIONID".to_owned(),
         trusted_proxies: Vec::new(),
         workers: NonZeroUsize::new(1),
+        access_log: None,
         hosts,
     }
 }

@@ -60,6 +60,39 @@ async fn each_request_has_its_own_id() {
 }
 
 #[tokio::test]
+async fn a_valid_trace_goes_on_and_any_other_begins_anew() {
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let cluster = Cluster::start([echo("a")]).await;
+    let mut client = cluster.client().await;
+    let mut seen = async |headers: &str| {
+        let body = client.ask("GET /", headers).await.body;
+        let all = |name: &str| {
+            let lines =
+                body.lines().filter_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+            lines.collect::<Vec<_>>()
+        };
+        (all("traceparent"), all("tracestate"))
+    };
+    let (parents, states) = seen(&format!(
+        "TraceParent: {VALID}\r\nTracestate: a=1\r\nConnection: traceparent, tracestate\r\ntracestate: b=2\r\n"
+    ))
+    .await;
+    assert_eq!((parents, states), (vec![VALID.to_owned()], vec!["a=1".to_owned(), "b=2".to_owned()]));
+    let twice = format!("traceparent: {VALID}\r\ntraceparent: {VALID}\r\ntracestate: a=1\r\n");
+    let zero = "traceparent: 00-00000000000000000000000000000000-00f067aa0ba902b7-01\r\ntracestate: a=1\r\n";
+    let mut made = Vec::new();
+    for headers in ["", "tracestate: a=1\r\n", zero, &twice] {
+        let (parents, states) = seen(headers).await;
+        assert_eq!((parents.len(), states.len()), (1, 0), "{headers}");
+        assert!(parents[0].starts_with("00-") && parents[0].ends_with("-00"), "{parents:?}");
+        assert!(!parents[0].contains("4bf92f3577b34da6"), "{parents:?}");
+        made.extend(parents);
+    }
+    made.dedup();
+    assert_eq!(made.len(), 4, "{made:?}");
+}
+
+#[tokio::test]
 async fn the_client_sees_nothing_of_the_inside() {
     let inside = "HTTP/1.1 200 OK\r\ncopal-version: 7\r\nkeep-alive: timeout=9\r\nconnection: keep-alive\r\n\
                   set-cookie: a=1; Path=/\r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n";

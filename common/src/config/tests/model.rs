@@ -46,6 +46,10 @@ fn the_examples_are_read_as_meant() {
     );
     let web = config.cluster(&"web-tier".into()).unwrap();
     assert_eq!(web.servers[1].http[0].address, "0.0.0.0");
+    let log = web.access_log.as_ref().unwrap();
+    assert_eq!(log.format, AccessLogFormat::Json);
+    assert_eq!(log.file(&"web-b".into()), Path::new("/var/log/copal/web-b.log"));
+    assert_eq!(config.cluster(&"foo-tier".into()).unwrap().access_log, None);
     assert_eq!(web.servers[1].connect_timeout, Duration::from_secs(2));
     assert_eq!(web.hosts[0].aliases, ["www.example.com"]);
     let rules: Vec<_> =
@@ -61,6 +65,19 @@ fn the_examples_are_read_as_meant() {
     let bar = &config.cluster(&"bar-tier".into()).unwrap().hosts[0].web_apps[0];
     assert_eq!(bar.session.session_timeout, Duration::from_secs(3600));
     assert_eq!(bar.session.save_mode, SaveMode::AfterRequest);
+}
+
+#[test]
+fn an_access_log_is_relative_to_its_file_and_inherited() {
+    let text = "cluster-default: {access-log: {path: 'logs/${cluster.id}.log'}}
+clusters:
+  - {id: c, servers: [{id: a, address: 127.0.0.1}]}
+  - {id: d, access-log: {format: common}, servers: [{id: b, address: 127.0.0.1, port: 6801}]}";
+    let files = Files::new(&[("copal.yaml", text)]);
+    let config = files.load("copal.yaml", &options()).unwrap().config;
+    let logs: Vec<_> = config.clusters.iter().map(|it| it.access_log.clone().unwrap()).collect();
+    assert_eq!((&logs[0].path, logs[0].format), (&files.path("logs/c.log"), AccessLogFormat::Combined));
+    assert_eq!((&logs[1].path, logs[1].format), (&files.path("logs/d.log"), AccessLogFormat::Common));
 }
 
 #[test]

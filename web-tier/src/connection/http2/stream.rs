@@ -2,6 +2,7 @@
 
 use super::{message, websocket};
 use crate::{
+    access_log::End,
     buffer::Buffer,
     connection::{Active, Client},
     error::ProxyError,
@@ -36,6 +37,10 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
     let mut head = worker.request_heads.take(Box::default);
     let ends = request.body().is_end_stream();
     let read = message::read(&request, ends, &worker.head_limits, &mut head);
+    match &read {
+        Ok(()) => active.asks(&head),
+        Err(_) => active.unread(request.uri().path().as_bytes()),
+    }
     let websocket = websocket::is_asked_for(&request);
     let mut stream =
         Stream { client, recv: request.into_body(), respond, chunked: false, received: 0, done: ends };
@@ -78,10 +83,13 @@ impl<'a> Stream<'a> {
         active.answered(head.status);
         self.client.progress.answering(self.client.worker.now());
         let empty = length == Length::Empty;
-        let Ok(send) = self.respond.send_response(response, empty) else { return };
+        let Ok(send) = self.respond.send_response(response, empty) else {
+            return active.ended(End::ClientGone);
+        };
         let persists = head.persists() && !request.has_odd_body();
         drop(head);
         if empty {
+            active.ended(End::Complete);
             return exchange.finish(outgoing.is_sent(), persists);
         }
         let mut passing = Passing {
@@ -93,7 +101,13 @@ impl<'a> Stream<'a> {
             trailers: None,
             send,
         };
-        if let Err(reason) = poll_fn(|cx| passing.poll(cx, &mut self)).await {
+        let passed = poll_fn(|cx| passing.poll(cx, &mut self)).await;
+        active.ended(match passed {
+            Ok(()) => End::Complete,
+            Err(Reason::INTERNAL_ERROR) => End::ServerBroke,
+            Err(_) => End::ClientGone,
+        });
+        if let Err(reason) = passed {
             passing.send.send_reset(reason);
         }
     }
@@ -101,7 +115,7 @@ impl<'a> Stream<'a> {
     /// Answers with an error of the proxy's own.
     pub(super) fn refuse(mut self, cause: ProxyError, active: &Active<'_>) {
         if cause == ProxyError::ClientGone {
-            return;
+            return active.ended(End::ClientGone);
         }
         let status = cause.status();
         active.answered(status);
@@ -119,7 +133,9 @@ impl<'a> Stream<'a> {
         if let Ok(response) = response.body(())
             && let Ok(mut send) = self.respond.send_response(response, false)
         {
-            let _ = send.send_data(text.into(), true);
+            self.client.log.note(|record| record.sent(text.len()));
+            let sent = send.send_data(text.into(), true);
+            active.ended(if sent.is_ok() { End::Complete } else { End::ClientGone });
         }
     }
 }
@@ -206,7 +222,9 @@ impl Passing {
         loop {
             if !self.data.is_empty() {
                 client.progress.write_waits();
+                let before = self.data.len();
                 ready!(self.poll_data(cx))?;
+                client.log.note(|record| record.sent(before - self.data.len()));
                 client.progress.wrote(client.worker.now());
                 if self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none() {
                     return Poll::Ready(Ok(()));

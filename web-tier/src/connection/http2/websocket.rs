@@ -3,6 +3,7 @@
 
 use super::{message, stream::Stream};
 use crate::{
+    access_log::End,
     buffer::Buffer,
     connection::Active,
     http1::{Length, Name, RequestHead},
@@ -49,10 +50,13 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     active.answered(StatusCode::OK);
     drop(head);
     let (recv, mut respond) = stream.into_halves();
-    let Ok(send) = respond.send_response(response, false) else { return };
+    let Ok(send) = respond.send_response(response, false) else {
+        return active.ended(End::ClientGone);
+    };
     client.progress.tunnelling(client.worker.now());
     let mut io = StreamIo { recv, send, data: Bytes::new() };
     tunnel::run(client, (&mut io, Buffer::default()), (socket, from_server), &lease).await;
+    active.ended(End::Complete);
 }
 
 /// 16 random bytes in base 64 (RFC 6455 §4.1).

@@ -1,0 +1,115 @@
+//! The access log: one line a request. A request fills a [`Record`], its worker formats it into lines of its own, and one thread
+//! writes the lines of all workers: no request ever waits for a disk. docs/access-log.md is for those who read the lines.
+
+mod escape;
+mod format;
+mod losses;
+mod record;
+mod stamp;
+mod writer;
+
+pub(crate) use record::{End, Record};
+pub(crate) use writer::{LogPipe, LogWriter};
+
+use crate::shelf::{Shelf, Shelved};
+use stamp::Stamp;
+use std::{
+    cell::{Cell, RefCell},
+    mem,
+    time::{Instant, SystemTime},
+};
+
+/// Lines go to the writer when there are this many bytes of them, or a tick has passed.
+const BATCH: usize = 32 * 1024;
+
+/// A worker's side of the log.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    pipe: LogPipe,
+    stamp: RefCell<Stamp>,
+    records: Shelf<Box<Record>>,
+    batch: RefCell<Vec<u8>>,
+    lines: Cell<u64>,
+}
+
+impl AccessLog {
+    /// The side of a new worker.
+    pub(crate) fn new(pipe: LogPipe) -> Self {
+        Self {
+            pipe,
+            stamp: RefCell::new(Stamp::new(SystemTime::now())),
+            records: Shelf::default(),
+            batch: RefCell::default(),
+            lines: Cell::new(0),
+        }
+    }
+
+    /// Sets the time that lines bear, and passes on what has gathered since the last tick.
+    pub(crate) fn tick(&self, now: SystemTime) {
+        *self.stamp.borrow_mut() = Stamp::new(now);
+        self.flush();
+    }
+
+    /// Writes a request down.
+    fn write(&self, client: &str, record: &Record) {
+        let mut batch = self.batch.borrow_mut();
+        if batch.capacity() == 0 {
+            batch.reserve(BATCH + BATCH / 4);
+        }
+        format::put(&mut batch, self.pipe.format, &self.stamp.borrow(), client, record, Instant::now());
+        self.lines.set(self.lines.get() + 1);
+        if batch.len() >= BATCH {
+            drop(batch);
+            self.flush();
+        }
+    }
+
+    /// Passes the lines to the writer.
+    fn flush(&self) {
+        if self.lines.get() == 0 {
+            return;
+        }
+        let bytes = mem::take(&mut *self.batch.borrow_mut());
+        let lines = self.lines.take();
+        self.pipe.pass(bytes, lines);
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// The record of the request that a connection, or a stream of one, is about. Without an access log nothing ever happens here.
+#[derive(Debug, Default)]
+pub(crate) struct Recording(RefCell<Option<Shelved<Box<Record>>>>);
+
+impl Recording {
+    /// A request was read.
+    pub(crate) fn begin(&self, log: Option<&AccessLog>) {
+        let Some(log) = log else { return };
+        let mut record = log.records.take(Box::default);
+        record.begin(Instant::now());
+        *self.0.borrow_mut() = Some(record);
+    }
+
+    /// Adds to what is known of it.
+    pub(crate) fn note(&self, add: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut *self.0.borrow_mut() {
+            add(record);
+        }
+    }
+
+    /// It has ended, one way or the other.
+    pub(crate) fn finish(&self, log: Option<&AccessLog>, client: &str) {
+        if let Some(log) = log
+            && let Some(record) = self.0.take()
+        {
+            log.write(client, &record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What is known of a request when its line is written.
+
+use crate::{
+    http1::{Name, RequestHead, Version},
+    tls::TlsConnection,
+};
+use http::{Method, StatusCode};
+use std::{rc::Rc, time::Instant};
+
+/// How much is shown of a request that could not be read.
+const UNREAD_MAX: usize = 1024;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The whole answer was sent.
+    Complete,
+    /// The client went away first.
+    ClientGone,
+    /// The server broke off in the middle of its answer.
+    ServerBroke,
+    /// The proxy ended it: a time-out, or a stop.
+    #[default]
+    Cut,
+}
+
+impl End {
+    /// As the log has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client-gone",
+            Self::ServerBroke => "server-broke",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// A request. One record serves many, so that its memory is allocated once.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// When its head was complete; `None` in a record that was never begun.
+    pub(super) started: Option<Instant>,
+    /// When its answer's head was there.
+    pub(super) answered: Option<Instant>,
+    /// The client's address, if it is not the one that connected.
+    pub(super) client: Vec<u8>,
+    /// The version of TLS.
+    pub(super) tls: Option<&'static str>,
+    pub(super) method: Method,
+    /// As the client sent it; all that is known of a request that could not be read.
+    pub(super) target: Vec<u8>,
+    /// `None` for a request that could not be read.
+    pub(super) version: Option<Version>,
+    pub(super) host: Vec<u8>,
+    pub(super) referer: Vec<u8>,
+    pub(super) user_agent: Vec<u8>,
+    pub(super) request_id: Vec<u8>,
+    /// The trace's id, out of `traceparent`.
+    pub(super) trace: Vec<u8>,
+    /// The last one that was asked.
+    pub(super) server: Option<Rc<str>>,
+    pub(super) tries: u32,
+    pub(super) status: Option<StatusCode>,
+    /// Bytes sent to the client, heads too.
+    sent: u64,
+    /// Those of heads, interim ones too.
+    heads: u64,
+    pub(super) end: End,
+}
+
+impl Record {
+    /// Forgets the last request.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let mut texts = [
+            &mut self.client,
+            &mut self.target,
+            &mut self.host,
+            &mut self.referer,
+            &mut self.user_agent,
+            &mut self.request_id,
+            &mut self.trace,
+        ]
+        .map(std::mem::take);
+        texts.iter_mut().for_each(Vec::clear);
+        let [client, target, host, referer, user_agent, request_id, trace] = texts;
+        let started = Some(now);
+        *self =
+            Self { started, client, target, host, referer, user_agent, request_id, trace, ..Self::default() };
+    }
+
+    /// It came over TLS.
+    pub(crate) fn tls(&mut self, tls: &TlsConnection) {
+        self.tls = Some(if tls.tls13 { "1.3" } else { "1.2" });
+    }
+
+    /// A trusted proxy has said who the client is.
+    pub(crate) fn behind(&mut self, client: &str) {
+        set(&mut self.client, client.as_bytes());
+    }
+
+    /// Its head, as the client sent it.
+    pub(crate) fn head(&mut self, head: &RequestHead) {
+        self.method = head.method.clone();
+        self.version = Some(head.version);
+        self.target.extend_from_slice(head.target.as_bytes());
+        for field in head.fields.iter() {
+            match field.known {
+                Name::Host if self.host.is_empty() => self.host.extend_from_slice(field.value),
+                Name::Other if field.name.eq_ignore_ascii_case(b"user-agent") => {
+                    set(&mut self.user_agent, field.value);
+                }
+                Name::Other if field.name.eq_ignore_ascii_case(b"referer") => {
+                    set(&mut self.referer, field.value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A request that could not be read: the first line of what came.
+    pub(crate) fn unread(&mut self, input: &[u8]) {
+        let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+        let line = &input[..end.min(UNREAD_MAX)];
+        set(&mut self.target, line.strip_suffix(b"\r").unwrap_or(line));
+    }
+
+    /// The ids that it goes under.
+    pub(crate) fn ids(&mut self, request_id: &[u8], trace: &[u8]) {
+        set(&mut self.request_id, request_id);
+        set(&mut self.trace, trace);
+    }
+
+    /// A server is asked.
+    pub(crate) fn tried(&mut self, server: &Rc<str>) {
+        self.server = Some(server.clone());
+        self.tries += 1;
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.answered = Some(Instant::now());
+        self.status = Some(status);
+    }
+
+    /// Some of the bytes that are sent are a head.
+    pub(crate) fn head_put(&mut self, bytes: usize) {
+        self.heads += bytes as u64;
+    }
+
+    /// Bytes were sent to the client, heads or bodies.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// How it ended.
+    pub(crate) fn ended(&mut self, end: End) {
+        self.end = end;
+    }
+
+    /// Bytes of the answer's body that were sent.
+    pub(super) fn body_sent(&self) -> u64 {
+        self.sent.saturating_sub(self.heads)
+    }
+}
+
+fn set(text: &mut Vec<u8>, value: &[u8]) {
+    text.clear();
+    text.extend_from_slice(value);
+}
