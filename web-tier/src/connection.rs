@@ -52,6 +52,8 @@ pub(crate) struct Client {
     /// The client is one of the `trusted-proxies`.
     pub(crate) trusted: bool,
     pub(crate) tls: Option<Rc<TlsConnection>>,
+    /// The listener's, as rules see it.
+    pub(crate) local_port: u16,
     pub(crate) progress: Progress,
     /// What the access log is to say of the present request.
     pub(crate) log: Recording,
@@ -59,13 +61,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, address: IpAddr) -> Self {
+    fn new(worker: Rc<Worker>, address: IpAddr, local_port: u16) -> Self {
         let progress = Progress::new(worker.read_clock());
         let address = address.to_canonical();
-        let trusted = worker.trusted.contains(address);
+        let trusted = worker.routes().trusted.contains(address);
         let forwarded_for = address.to_string().into();
         let (log, server_silent) = (Recording::default(), Cell::new(false));
-        Self { worker, address, forwarded_for, trusted, tls: None, progress, log, server_silent }
+        Self { worker, address, forwarded_for, trusted, tls: None, local_port, progress, log, server_silent }
     }
 
     /// A stream of this connection, with time-outs of its own.
@@ -144,16 +146,17 @@ async fn open(
     peer: SocketAddr,
 ) -> Result<(Client, ClientStream), OpenError> {
     let mut address = peer.ip();
+    let routes = worker.routes();
     if listener.proxy_protocol {
         let source =
-            proxy_protocol::read_header(&mut stream, address, &worker.trusted, worker.limits.head).await?;
+            proxy_protocol::read_header(&mut stream, address, &routes.trusted, routes.limits.head).await?;
         if let Source::Client { from, .. } = source {
             address = from.ip();
         }
     }
-    let mut client = Client::new(worker.clone(), address);
+    let mut client = Client::new(worker.clone(), address, listener.port);
     let Some(tls) = &listener.tls else { return Ok((client, ClientStream::Plain(stream))) };
-    let accepted = tls::accept(tls.current(), stream, worker.limits.head).await;
+    let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;
     let (stream, connection) = accepted.inspect_err(|cause| {
         worker.counters.handshakes_failed[cause.failure() as usize].up();
     })?;
@@ -182,7 +185,7 @@ async fn timed<T>(
     entry: &Entry<'_>,
     mut running: Pin<&mut impl Future<Output = T>>,
 ) -> Ended<T> {
-    let timer = pin!(sleep_until((client.worker.now() + client.worker.limits.shortest).into()));
+    let timer = pin!(sleep_until((client.worker.now() + client.worker.routes().limits.shortest).into()));
     let mut timed = Timed { client, entry, timer, started: false };
     poll_fn(|cx| timed.poll(cx, running.as_mut())).await
 }
@@ -225,8 +228,8 @@ impl Timed<'_> {
         self.started = true;
         while self.timer.as_mut().poll(cx).is_ready() {
             let worker = &self.client.worker;
-            let now = worker.read_clock();
-            match self.client.progress.verdict(now, &worker.limits) {
+            let (now, limits) = (worker.read_clock(), worker.routes().limits);
+            match self.client.progress.verdict(now, &limits) {
                 Verdict::Wait(until) => self.timer.as_mut().reset(until.into()),
                 Verdict::Late => return Look::Late,
                 Verdict::Idle | Verdict::ClientStuck | Verdict::AnswerStuck => {
@@ -234,7 +237,7 @@ impl Timed<'_> {
                 }
                 Verdict::ServerSilent => {
                     self.client.server_silent.set(true);
-                    self.timer.as_mut().reset((now + worker.limits.shortest).into());
+                    self.timer.as_mut().reset((now + limits.shortest).into());
                     self.started = false;
                     return Look::PollAgain;
                 }

@@ -44,8 +44,8 @@ pub(crate) enum ProxyError {
 }
 
 /// What a 503 tells the client to wait, in seconds: the shortest fail window.
-const RETRY_AFTER: &str = "retry-after: 1\r\n";
-const ALLOW: &str = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
+const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
+const ALLOW: (&str, &str) = ("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 impl From<HeadError> for ProxyError {
     fn from(cause: HeadError) -> Self {
@@ -84,11 +84,11 @@ impl ProxyError {
     }
 
     /// The fields of the answer that depend on the error, and its text.
-    pub(crate) fn words(self) -> (&'static str, String) {
+    pub(crate) fn words(self) -> (Option<(&'static str, &'static str)>, String) {
         let fields = match self {
-            Self::NoServer | Self::Busy => RETRY_AFTER,
-            Self::Method => ALLOW,
-            _ => "",
+            Self::NoServer | Self::Busy => Some(RETRY_AFTER),
+            Self::Method => Some(ALLOW),
+            _ => None,
         };
         (fields, format!("{}: {self}\n", self.status()))
     }

@@ -1,7 +1,7 @@
 //! Virtual hosts: the `Host` of a request chooses the rules.
 
 use crate::{
-    rules::{Foreign, Outcome, RequestView, Rules, Target},
+    rules::{Foreign, Outcome, RequestView, Rules},
     upstream::Upstreams,
 };
 use common::config::{self, Cluster};
@@ -44,22 +44,15 @@ impl Hosts {
     }
 
     /// The backends of the `http-proxy` rules, by [`ForeignTarget::place`](crate::rules::ForeignTarget).
-    #[allow(dead_code, reason = "with `evaluate`")]
+    #[allow(dead_code, reason = "until its pools are wired")]
     pub(crate) fn foreign(&self) -> &[config::HttpProxy] {
         self.foreign.list()
     }
 
     /// What happens to a request, by the rules of its host. A name comes before a pattern, a pattern before the default host.
-    #[allow(dead_code, reason = "until the proxy hands on a whole `RequestView`")]
     pub(crate) fn evaluate<'a>(&'a self, view: &RequestView<'_>) -> Outcome<'a> {
         let rules = self.place(view.host).and_then(|place| self.rules.get(place));
         rules.map_or_else(Outcome::default, |rules| rules.evaluate(view))
-    }
-
-    /// Where a request for `path` (decoded and normalised) goes, as far as that can be told by its host and path alone:
-    /// `None` where a condition or another kind of rule than `load-balance` has a say. `host` is the header's value.
-    pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Target> {
-        self.rules.get(self.place(host)?)?.find(path)
     }
 
     fn place(&self, host: &str) -> Option<usize> {

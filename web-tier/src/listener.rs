@@ -12,6 +12,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: bool,
     /// HTTP/2 is spoken without TLS too.
     pub(crate) h2c: bool,
+    /// Where it listens, as rules see it.
+    pub(crate) port: u16,
 }
 
 impl Listener {
@@ -21,6 +23,6 @@ impl Listener {
     /// What is wrong with the certificates.
     pub(crate) fn load(config: &HttpListener, keys: &Arc<TicketKeys>) -> Result<Self, TlsError> {
         let tls = config.tls.as_ref().map(|tls| TlsListener::load(tls, keys, true)).transpose()?;
-        Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c })
+        Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c, port: config.port })
     }
 }

@@ -9,17 +9,22 @@ use crate::{
     forward::{NOT_PROCESSED, Via, X_FORWARDED_FOR, put_request},
     host::without_port,
     http1::{Name, RequestHead, ResponseHead},
+    local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     pool::TakeError,
     request_id,
-    rules::Target,
+    routes::Routes,
+    rules::{Decision, Outcome, RequestView, Site, SiteRequest, Target},
     shelf::Shelved,
     sticky,
     trace_context::TraceParent,
     trusted::client_of,
     upstream::{Lease, Upstream},
 };
-use common::hub_age::{self, HUB_AGE};
+use common::{
+    config::HeaderEdit,
+    hub_age::{self, HUB_AGE},
+};
 use http::{Method, StatusCode};
 use std::{
     future::poll_fn,
@@ -36,18 +41,110 @@ pub(crate) struct Answer {
     pub(crate) outgoing: Outgoing,
 }
 
-/// Sends a request to a server of its cluster, and to another one while that is safe.
-pub(crate) async fn forward<S: ClientSide>(
+/// What a client gets.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is nearly always it: a box would be an allocation a request"
+)]
+pub(crate) enum Reply {
+    Server(Answer),
+    Local(Local),
+}
+
+/// Nobody is there any more to hear an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientGone;
+
+/// Answers a request: by a server, or by what the rules say of it.
+pub(crate) async fn answer<S: ClientSide>(
     client: &Client,
     head: &mut RequestHead,
     side: &mut S,
+) -> Result<Reply, ClientGone> {
+    if let Err(cause) = normalise_request(head).and_then(|()| check_certificate(client, head)) {
+        return Ok(Reply::Local(Local::refusal(client, cause)));
+    }
+    let routes = client.worker.routes();
+    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, head);
+    let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
+    let reply = match decision {
+        _ if let Err(cause) = rewritten => Err(cause.into()),
+        Decision::Proxy(target) => {
+            forward(client, &routes, head, target, &edits, side).await.map(Reply::Server)
+        }
+        // Wired with the pools of servers that are not ours.
+        Decision::HttpProxy(_) => Err(ProxyError::NoServer),
+        Decision::Static(site) => Ok(Reply::Local(file(client, head, site).await)),
+        Decision::Redirect { status, location } => {
+            Ok(Reply::Local(Local::redirect(client, status, &location)))
+        }
+        Decision::Error { status, message } => Ok(Reply::Local(Local::error_page(client, status, message))),
+        Decision::None => Err(ProxyError::NoRule),
+    };
+    let mut reply = match reply {
+        Ok(reply) => reply,
+        Err(ProxyError::ClientGone) => return Err(ClientGone),
+        Err(cause) => Reply::Local(Local::refusal(client, cause)),
+    };
+    match &mut reply {
+        Reply::Server(answer) => edit_answer(&mut answer.head, &edits),
+        Reply::Local(local) => edit_answer(&mut local.head, &edits),
+    }
+    Ok(reply)
+}
+
+/// What the rules of the request's host decide.
+fn evaluate<'a>(client: &Client, routes: &'a Routes, head: &RequestHead) -> Outcome<'a> {
+    let remote = if client.trusted {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        client_of(&routes.trusted, client.address, lines)
+    } else {
+        client.address
+    };
+    routes.hosts.evaluate(&RequestView {
+        method: head.method.as_str(),
+        path: &decoded(head.path()),
+        query: head.query(),
+        host: host(head),
+        headers: &head.fields,
+        remote,
+        secure: client.tls.is_some(),
+        local_port: client.local_port,
+        now: client.worker.wall(),
+    })
+}
+
+/// A file of this server.
+async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
+    let request = SiteRequest {
+        method: head.method.as_str(),
+        path: &decoded(head.path()),
+        target: head.path(),
+        query: head.query(),
+        headers: &Site::headers(&head.fields),
+    };
+    match site.answer(&request).await {
+        Ok(answer) => Local::file(client, answer),
+        Err(cause) => {
+            tracing::warn!(path = head.path(), %cause, "a file can't be read");
+            Local::error_page(client, 500, None)
+        }
+    }
+}
+
+/// Sends a request to a server of its cluster, and to another one while that is safe.
+async fn forward<S: ClientSide>(
+    client: &Client,
+    routes: &Routes,
+    head: &mut RequestHead,
+    target: &Target,
+    edits: &[&HeaderEdit],
+    side: &mut S,
 ) -> Result<Answer, ProxyError> {
-    normalise_request(head)?;
-    check_certificate(client, head)?;
-    let target = *route(client, head)?;
-    let mut tries = Tries::new(prepare(client, head), head);
     let worker = &client.worker;
-    let upstream = &worker.upstreams[target.upstream];
+    let mut tries = Tries::new(prepare(client, head, edits), head);
+    let upstream = &routes.upstreams[target.upstream];
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
@@ -75,17 +172,16 @@ pub(crate) async fn forward<S: ClientSide>(
 /// A client that was shown the certificate of one host does not speak to another on the same connection.
 fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
     let Some(tls) = &client.tls else { return Ok(()) };
-    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
-    if tls.is_misdirected(without_port(host)) { Err(ProxyError::Misdirected) } else { Ok(()) }
+    if tls.is_misdirected(without_port(host(head))) { Err(ProxyError::Misdirected) } else { Ok(()) }
 }
 
-fn route<'a>(client: &'a Client, head: &RequestHead) -> Result<&'a Target, ProxyError> {
-    let host = head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("");
-    client.worker.hosts.route(host, &decoded(head.path())).ok_or(ProxyError::NoRule)
+/// `Host`, as sent.
+fn host(head: &RequestHead) -> &str {
+    head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
 }
 
 /// The request as servers are to see it, each try alike.
-fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
+fn prepare(client: &Client, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Outgoing {
     let worker = &client.worker;
     let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
@@ -111,7 +207,7 @@ fn prepare(client: &Client, head: &mut RequestHead) -> Outgoing {
         tls: client.tls.as_deref(),
     };
     let mut bytes = worker.buffers.take();
-    put_request(&mut bytes, head, &via);
+    put_request(&mut bytes, head, &via, edits);
     Outgoing::new(bytes, head.length)
 }
 
@@ -128,7 +224,7 @@ impl Behind {
         let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
         let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
         Self {
-            address: client_of(&client.worker.trusted, client.address, lines).to_string(),
+            address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
             scheme: named("x-forwarded-proto"),
             host: named("x-forwarded-host"),
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),

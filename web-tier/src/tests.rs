@@ -17,6 +17,7 @@ mod load;
 mod parsing;
 mod passes;
 mod retries;
+mod rules;
 mod slow;
 mod spared;
 mod sticky;

@@ -8,18 +8,15 @@ use crate::{
     buffer::Buffers,
     connection::Connections,
     counters::Counters,
-    deadline::Limits,
-    host::Hosts,
-    http1::{HeadLimits, RequestHead, ResponseHead},
+    http1::{RequestHead, ResponseHead},
     listener::Listener,
     request_id::RequestIds,
+    routes::Routes,
     shelf::Shelf,
     tls,
     trace_context::Traces,
-    upstream::{Upstream, Upstreams},
 };
 use common::{
-    cidr::CidrSet,
     cluster_port::ClusterKey,
     config::Config,
     hub_age::{self, AgeText, LastHeard},
@@ -27,7 +24,7 @@ use common::{
 };
 use proto::hub::v1::Member;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     net::TcpListener,
     rc::Rc,
@@ -67,12 +64,8 @@ pub(crate) struct Setup {
 /// What the requests of one worker share.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) hosts: Hosts,
-    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    routes: RefCell<Rc<Routes>>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) limits: Limits,
-    /// Whose word on a client's address is believed.
-    pub(crate) trusted: CidrSet,
     pub(crate) connections: Connections,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) request_ids: RequestIds,
@@ -80,13 +73,9 @@ pub(crate) struct Worker {
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) request_heads: Shelf<Box<RequestHead>>,
     pub(crate) response_heads: Shelf<Box<ResponseHead>>,
-    pub(crate) head_limits: HeadLimits,
-    /// `body-max`, in bytes.
-    pub(crate) body_max: u64,
-    /// `keepalive-max`.
-    pub(crate) keepalive_max: u64,
     /// The time as `Date` has it.
     pub(crate) date: Cell<Date>,
+    wall: Cell<SystemTime>,
     now: Cell<Instant>,
     heard: LastHeard,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
@@ -95,18 +84,9 @@ pub(crate) struct Worker {
 
 impl Worker {
     fn new(setup: &Setup) -> Self {
-        let mut upstreams =
-            Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
-        let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
-        let requests = server.request_limits;
-        let hosts = Hosts::new(cluster, &mut upstreams);
-        let upstreams = upstreams.into_list();
-        let silence = upstreams.iter().map(|upstream| upstream.shortest_silence()).min();
         Self {
-            hosts,
-            upstreams,
+            routes: RefCell::new(Rc::new(Routes::new(setup))),
             counters: setup.counters.clone(),
-            limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
             connections: Connections::default(),
             access_log: setup.access_log.clone().map(AccessLog::new),
             request_ids: RequestIds::new(),
@@ -114,19 +94,22 @@ impl Worker {
             buffers: Rc::default(),
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
-            head_limits: HeadLimits {
-                count: requests.header_count,
-                bytes: requests.header_bytes,
-                target: requests.uri,
-            },
-            trusted: cluster.trusted_proxies.iter().copied().collect(),
-            body_max: requests.body.map_or(u64::MAX, u64::from),
-            keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
             date: Cell::new(date(SystemTime::now())),
+            wall: Cell::new(SystemTime::now()),
             now: Cell::new(Instant::now()),
             heard: setup.heard.clone(),
             hub_age: Cell::default(),
         }
+    }
+
+    /// What the configuration says now. A request keeps what it began with.
+    pub(crate) fn routes(&self) -> Rc<Routes> {
+        self.routes.borrow().clone()
+    }
+
+    /// The time of day, at most [`CLOCK_TICK`] old.
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.wall.get()
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
@@ -180,7 +163,8 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     if setup.number == 0 {
         spawn_local(tls::watch(secured, tls::INTERVAL));
     }
-    for (listener, socket) in setup.listeners {
+    for (mut listener, socket) in setup.listeners {
+        listener.port = socket.local_addr()?.port();
         let socket = tokio::net::TcpListener::from_std(socket)?;
         accepting.push(spawn_local(accept::accept(worker.clone(), Rc::new(listener), socket)));
     }
@@ -205,11 +189,12 @@ async fn tick(worker: Rc<Worker>) {
         let now = worker.read_clock();
         worker.hub_age.set(worker.heard.age(now).map(hub_age::format));
         let time = SystemTime::now();
+        worker.wall.set(time);
         worker.date.set(date(time));
         if let Some(log) = &worker.access_log {
             log.tick(time);
         }
-        for upstream in &worker.upstreams {
+        for upstream in &worker.routes().upstreams {
             upstream.settle();
         }
     }
@@ -219,7 +204,7 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
     loop {
         let seen = members.borrow_and_update().clone();
         let mut gone = false;
-        for upstream in &worker.upstreams {
+        for upstream in &worker.routes().upstreams {
             gone |= upstream.members_changed(&seen);
         }
         if gone {

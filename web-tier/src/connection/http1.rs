@@ -6,12 +6,13 @@ use super::{
 };
 use crate::{
     access_log::End,
-    buffer::Buffer,
+    buffer::{Buffer, SIZE},
     error::ProxyError,
     exchange::{BodyError, ClientSide, Exchange},
     forward::{Framing, ToClient, put_response},
     http1::{Decoder, Length, RequestHead, ResponseHead, Version, put_chunk, put_last_chunk},
-    proxy::{self, Answer},
+    local::{Local, LocalBody},
+    proxy::{self, Answer, ClientGone, Reply},
     shelf::Shelved,
     stream::{ClientStream, Rewound},
     tunnel,
@@ -169,7 +170,7 @@ impl Http1 {
                 self.begin(Length::Empty);
                 let active = Active::new(&client);
                 active.unread(self.input.bytes());
-                return self.refuse(cause, false, active).await;
+                return self.give(Local::refusal(&client, cause), false, active).await;
             }
         }
         self.begin(head.length);
@@ -177,16 +178,17 @@ impl Http1 {
         self.to_head = head.method == Method::HEAD;
         let active = Active::new(&client);
         active.asks(&head);
-        if matches!(head.length, Length::Exact(length) if length > client.worker.body_max) {
-            return self.refuse(ProxyError::BodyTooLarge, false, active).await;
+        if matches!(head.length, Length::Exact(length) if length > client.worker.routes().body_max) {
+            let refusal = Local::refusal(&client, ProxyError::BodyTooLarge);
+            return self.give(refusal, false, active).await;
         }
-        match proxy::forward(&client, &mut head, self).await {
-            Ok(answer) => self.pass(&head, answer, active).await,
-            Err(ProxyError::ClientGone) => {
+        match proxy::answer(&client, &mut head, self).await {
+            Ok(Reply::Server(answer)) => self.pass(&head, answer, active).await,
+            Ok(Reply::Local(local)) => self.give(local, head.persists(), active).await,
+            Err(ClientGone) => {
                 active.ended(End::ClientGone);
-                After::Close
+                After::Cut
             }
-            Err(cause) => self.refuse(cause, head.persists(), active).await,
         }
     }
 
@@ -198,7 +200,7 @@ impl Http1 {
         }
         let mut fresh = !self.input.is_empty();
         loop {
-            if fresh && let Some(length) = head.parse(self.input.bytes(), &worker.head_limits)? {
+            if fresh && let Some(length) = head.parse(self.input.bytes(), &worker.routes().head_limits)? {
                 self.input.consume(length);
                 return Ok(true);
             }
@@ -216,14 +218,14 @@ impl Http1 {
             self.client.progress.read(worker.now());
             // Nothing can have changed without the end of a line, or of the room.
             fresh = self.input.bytes()[self.input.len() - count..].contains(&b'\n')
-                || self.input.len() > worker.head_limits.target;
+                || self.input.len() > worker.routes().head_limits.target;
         }
     }
 
     /// Whether the connection may serve another request after this one.
     fn may_go_on(&self) -> bool {
         let worker = &self.client.worker;
-        !worker.connections.closing() && self.requests < worker.keepalive_max
+        !worker.connections.closing() && self.requests < worker.routes().keepalive_max
     }
 
     fn begin(&mut self, length: Length) {
@@ -249,7 +251,7 @@ impl Http1 {
         };
         exchange.begin_body(length);
         let persists = request.persists() && framing != Framing::Close && self.may_go_on();
-        self.put_head(&mut head, framing, persists);
+        self.put_head(&mut head, framing, persists, false);
         active.answered(head.status);
         self.client.progress.answering(self.client.worker.now());
         let server_persists = head.persists() && !request.has_odd_body();
@@ -277,10 +279,11 @@ impl Http1 {
         }
     }
 
-    fn put_head(&mut self, head: &mut ResponseHead, framing: Framing, persists: bool) {
+    fn put_head(&mut self, head: &mut ResponseHead, framing: Framing, persists: bool, local: bool) {
         let worker = &self.client.worker;
         let to = ToClient {
             framing,
+            local,
             close: !persists,
             keep_alive: self.version == Version::Http10,
             date: &worker.date.get(),
@@ -290,47 +293,50 @@ impl Http1 {
         self.client.log.note(|record| record.head_put(self.output.len() - before));
     }
 
-    /// Answers with an error of the proxy's own.
-    async fn refuse(&mut self, cause: ProxyError, persists: bool, active: Active<'_>) -> After {
-        let worker = &self.client.worker;
-        // A body that is here already does not stand in the way of the next request.
+    /// Gives an answer of the web tier's own.
+    async fn give(&mut self, local: Local, persists: bool, active: Active<'_>) -> After {
+        let Local { mut head, mut body, ends_connection } = local;
+        // A request's body that is here already does not stand in the way of the next request.
         let drained = self.body.decode(self.input.bytes(), |_| {});
         self.input.consume(drained.unwrap_or(0));
-        let persists = persists
-            && drained.is_ok()
-            && self.body.is_done()
-            && !cause.ends_connection()
-            && self.may_go_on();
-        let status = cause.status();
-        let (fields, text) = cause.words();
-        let connection = match self.version {
-            _ if !persists => "connection: close\r\n",
-            Version::Http10 => "connection: keep-alive\r\n",
-            _ => "",
+        let persists =
+            persists && drained.is_ok() && self.body.is_done() && !ends_connection && self.may_go_on();
+        let framing = match head.length(self.to_head) {
+            Length::Exact(length) => Framing::Exact(length),
+            _ => Framing::None,
         };
-        let date = worker.date.get();
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\ndate: {}\r\n{fields}{connection}\r\n",
-            text.len(),
-            str::from_utf8(&date).unwrap_or_default(),
-        );
-        let out = self.output.end(&worker.buffers);
-        out.extend_from_slice(head.as_bytes());
-        self.client.log.note(|record| record.head_put(head.len()));
-        if !self.to_head {
-            out.extend_from_slice(text.as_bytes());
-        }
-        active.answered(status);
-        self.client.progress.uploaded();
-        self.client.progress.answering(worker.now());
-        let written = poll_fn(|cx| self.poll_write(cx)).await;
+        self.put_head(&mut head, framing, persists, true);
+        active.answered(head.status);
+        drop(head);
+        let progress = &self.client.progress;
+        progress.uploaded();
+        progress.answering(self.client.worker.now());
+        let given = if framing == Framing::None { Ok(()) } else { self.give_body(&mut body).await };
+        let given = match given {
+            Ok(()) => poll_fn(|cx| self.poll_write(cx)).await,
+            Err(cause) => Err(cause),
+        };
         self.client.progress.answered(self.client.worker.now());
-        active.ended(if written.is_ok() { End::Complete } else { End::ClientGone });
-        match written {
-            Err(_) => After::Close,
+        active.ended(if given.is_ok() { End::Complete } else { End::ClientGone });
+        match given {
+            Err(_) => After::Cut,
             Ok(()) if persists => After::Next,
             Ok(()) => After::Linger,
         }
+    }
+
+    async fn give_body(&mut self, body: &mut LocalBody) -> io::Result<()> {
+        while let Some(piece) = body.next().await? {
+            self.client.progress.server_moved(self.client.worker.now());
+            for part in piece.chunks(SIZE) {
+                // A small body leaves with its head.
+                if self.output.len() + part.len() > SIZE {
+                    poll_fn(|cx| self.poll_write(cx)).await?;
+                }
+                self.output.end(&self.client.worker.buffers).extend_from_slice(part);
+            }
+        }
+        Ok(())
     }
 
     /// The server agrees to change protocols: from here on only bytes are passed.
@@ -340,7 +346,7 @@ impl Http1 {
         exchange: Exchange,
         active: Active<'_>,
     ) -> After {
-        self.put_head(&mut head, Framing::None, true);
+        self.put_head(&mut head, Framing::None, true, false);
         active.answered(head.status);
         drop(head);
         if poll_fn(|cx| self.poll_write(cx)).await.is_ok() {
@@ -472,7 +478,7 @@ impl ClientSide for Http1 {
             return Poll::Ready(Ok(()));
         }
         if !std::mem::replace(&mut self.informing, true) {
-            self.put_head(head, Framing::None, true);
+            self.put_head(head, Framing::None, true, false);
         }
         ready!(self.poll_write(cx))?;
         self.informing = false;
@@ -481,7 +487,7 @@ impl ClientSide for Http1 {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Pipelined requests are read ahead, but not without bound.
-        while self.input.len() < crate::buffer::SIZE / 2 {
+        while self.input.len() < SIZE / 2 {
             match self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(count)) if count > 0 => {}
@@ -496,7 +502,7 @@ impl Http1 {
     /// Takes note that more of the body has come; whether that was the last of it.
     fn body_moved(&mut self, count: usize, out: &mut Vec<u8>) -> Result<bool, BodyError> {
         self.received += count as u64;
-        if self.received > self.client.worker.body_max {
+        if self.received > self.client.worker.routes().body_max {
             return Err(BodyError::TooLarge);
         }
         let done = self.body.is_done();

@@ -124,7 +124,7 @@ fn builder(worker: &Worker) -> Builder {
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(worker.head_limits.bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(worker.routes().head_limits.bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_MAX)
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)

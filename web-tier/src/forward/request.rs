@@ -6,7 +6,10 @@ use crate::{
     tls::{TlsConnection, is_client_certificate_field},
     trace_context::TraceParent,
 };
-use common::hub_age::{AgeText, HUB_AGE};
+use common::{
+    config::{HeaderEdit, HeaderEditKind},
+    hub_age::{AgeText, HUB_AGE},
+};
 
 /// What the proxy knows of a request's client.
 #[derive(Debug)]
@@ -31,10 +34,12 @@ pub(crate) struct Via<'a> {
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
-pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>) {
+pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>, edits: &[&HeaderEdit]) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
     remove_hop_by_hop(head, via.trace.is_some());
+    let host = head.fields.first(Name::Host).filter(|_| !edits.is_empty()).map(<[u8]>::to_vec);
+    edit_request(head, edits);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.target.as_bytes());
@@ -57,7 +62,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
         Version::Http11 => b"via: 1.1 copal\r\n",
         Version::Http2 => b"via: 2.0 copal\r\n",
     });
-    if let Some(host) = via.host.or(head.fields.first(Name::Host)) {
+    if let Some(host) = via.host.or(host.as_deref()).or(head.fields.first(Name::Host)) {
         put_field(out, b"x-forwarded-host", host);
     }
     put_field(out, b"x-forwarded-for", via.address);
@@ -110,6 +115,17 @@ fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
             is_client_certificate_field(field.name) || (!named.is_empty() && is_nominated(&named, field.name))
         }
     });
+}
+
+/// Changes the request as the rules on its way say. The client's own `Host` is still told, in `X-Forwarded-Host`.
+fn edit_request(head: &mut RequestHead, edits: &[&HeaderEdit]) {
+    for edit in edits.iter().filter(|edit| edit.kind == HeaderEditKind::SetOnRequest) {
+        let name = edit.name.as_bytes();
+        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+        if !edit.value.is_empty() {
+            head.fields.push(Name::of(name), name, edit.value.as_bytes());
+        }
+    }
 }
 
 fn asks_for_trailers(line: &[u8]) -> bool {

@@ -23,6 +23,8 @@ pub(crate) enum Framing {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToClient<'a> {
     pub(crate) framing: Framing,
+    /// The answer is our own: it came by nobody.
+    pub(crate) local: bool,
     /// The connection closes after this answer.
     pub(crate) close: bool,
     /// The client speaks HTTP/1.0 and is told that the connection stays open.
@@ -54,7 +56,9 @@ pub(crate) fn put_response(out: &mut Vec<u8>, head: &mut ResponseHead, to: ToCli
     if !head.status.is_informational() && head.fields.first(Name::Date).is_none() {
         put_field(out, b"date", to.date);
     }
-    out.extend_from_slice(b"via: 1.1 copal\r\n");
+    if !to.local {
+        out.extend_from_slice(b"via: 1.1 copal\r\n");
+    }
     if to.close {
         out.extend_from_slice(b"connection: close\r\n");
     } else if to.keep_alive {

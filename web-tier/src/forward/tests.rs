@@ -49,6 +49,7 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
             trace: None,
             tls: None,
         },
+        &[],
     );
     let (first, sent) = Sent::of(&out);
     assert!(first.ends_with(" HTTP/1.1"), "{first}");
@@ -180,7 +181,7 @@ fn answered(text: &str, to: ToClient<'_>) -> (String, Sent) {
 }
 
 const CHUNKED: ToClient<'_> =
-    ToClient { framing: Framing::Chunked, close: false, keep_alive: false, date: b"now" };
+    ToClient { framing: Framing::Chunked, local: false, close: false, keep_alive: false, date: b"now" };
 
 #[test]
 fn an_answer_loses_what_was_for_the_proxy() {

@@ -1,11 +1,13 @@
 //! Tests of host and path to cluster.
 
 use super::*;
+use crate::rules::Decision;
 use crate::tests::cluster::{cluster, config, host};
 use common::{
     config::{Action, LoadBalance, Rule, Strategy},
     id::ServerId,
 };
+use std::{net::Ipv4Addr, time::SystemTime};
 
 fn to(regexp: &str, cluster: &str) -> Rule {
     let regexp = (!regexp.is_empty()).then(|| Regex::new(regexp).unwrap());
@@ -30,7 +32,25 @@ fn routes(hosts: Vec<config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String
     let places = [("one", upstreams.place(&"one".into())), ("two", upstreams.place(&"two".into()))];
     let name =
         |place: usize| places.iter().find(|(_, it)| *it == Some(place)).map(|(id, _)| (*id).to_owned());
-    asked.iter().map(|(host, path)| name(hosts.route(host, path)?.upstream)).collect()
+    let headers = http::HeaderMap::new();
+    let whither = |(host, path): &(&str, &str)| {
+        let view = RequestView {
+            method: "GET",
+            path,
+            query: None,
+            host,
+            headers: &headers,
+            remote: Ipv4Addr::LOCALHOST.into(),
+            secure: false,
+            local_port: 80,
+            now: SystemTime::UNIX_EPOCH,
+        };
+        match hosts.evaluate(&view).decision {
+            Decision::Proxy(target) => name(target.upstream),
+            _ => None,
+        }
+    };
+    asked.iter().map(whither).collect()
 }
 
 fn some(ids: &[&str]) -> Vec<Option<String>> {

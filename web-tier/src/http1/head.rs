@@ -219,6 +219,11 @@ impl RequestHead {
         &self.target[..self.path_length]
     }
 
+    /// The query, without its `?`.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.target.get(self.path_length + 1..)
+    }
+
     /// Puts another path in place.
     pub(crate) fn set_path(&mut self, path: &str) {
         self.target.replace_range(..self.path_length, path);
@@ -258,6 +263,17 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Makes it the head of an answer of our own, with a body of `length` bytes.
+    pub(crate) fn begin(&mut self, status: StatusCode, length: u64) {
+        self.status = status;
+        self.reason.clear();
+        self.reason.push_str(status.canonical_reason().unwrap_or(""));
+        self.version = Version::Http11;
+        self.fields.clear();
+        self.framing = Framing { content_length: Some(length), chunked: false };
+        self.connection = Connection::default();
+    }
+
     /// Reads a head from the beginning of `input`; its length in bytes, or `None` when it is not complete.
     ///
     /// # Errors

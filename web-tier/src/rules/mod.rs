@@ -2,12 +2,6 @@
 //! waits or does anything: the answer is a [`Decision`], and what rules on the way to it change of the headers.
 //!
 //! A host whose first rule takes every request, as most have, decides without an allocation or an expression.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the proxy asks `Hosts::route` alone until it hands on a whole `RequestView`"
-)]
-
 mod condition;
 mod decision;
 mod file_exists;
@@ -139,16 +133,6 @@ impl Rules {
         }
         outcome.decision = Decision::Error { status: 500, message: Some(CIRCLE) };
         outcome
-    }
-
-    /// The cluster of the first rule for a decoded, normalised path, if that is a `load-balance` without conditions, and if no
-    /// rule of another kind comes before it: for a caller that has no [`RequestView`].
-    pub(crate) fn find(&self, path: &str) -> Option<&Target> {
-        let rule = self.rules.iter().find(|rule| rule.matches(path))?;
-        match (&rule.action, &rule.condition) {
-            (Act::Proxy(target), None) => Some(target),
-            _ => None,
-        }
     }
 
     /// Goes through the rules once.

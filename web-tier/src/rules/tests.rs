@@ -194,16 +194,6 @@ fn header_rules_on_the_way_are_gathered_in_order_and_once() {
     assert_eq!(edits("/x"), [a, c, edit(HeaderEditKind::SetOnAnswer, "x-d", "d")]);
 }
 
-#[test]
-fn route_tells_only_what_host_and_path_can() {
-    let ruled = Ruled::new(
-        "{forbidden: {regexp: '^/f'}}, {load-balance: {regexp: '^/c', cluster: one, if: {secure: true}}},
-         {load-balance: {cluster: two}}",
-    );
-    let route = |path: &str| ruled.hosts.route("h", path).map(|target| target.upstream);
-    assert_eq!((route("/f"), route("/c"), route("/x")), (None, None, Some(1)));
-}
-
 /// The fast path: nothing is gathered, nothing is made.
 #[test]
 fn one_rule_for_all_allocates_nothing() {

@@ -1,5 +1,6 @@
 //! What rules see of a request, whoever read it.
 
+use crate::http1::Fields;
 use std::{net::IpAddr, time::SystemTime};
 
 /// A request's head. What is not looked at by a condition costs nothing.
@@ -31,6 +32,17 @@ pub(crate) trait HeaderSource {
     fn for_each(&self, name: &str, each: &mut dyn FnMut(&[u8]));
 }
 
+impl HeaderSource for Fields {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.named(name).next()
+    }
+
+    fn for_each(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
+        self.named(name).for_each(each);
+    }
+}
+
+#[cfg(test)]
 impl HeaderSource for http::HeaderMap {
     fn get(&self, name: &str) -> Option<&[u8]> {
         Self::get(self, name).map(http::HeaderValue::as_bytes)

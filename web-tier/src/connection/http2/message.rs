@@ -76,6 +76,13 @@ fn read_fields<B>(request: &Request<B>, head: &mut RequestHead) -> Result<Option
 
 /// An answer's head as the client is to see it.
 pub(super) fn response(head: &mut ResponseHead, length: Length, date: &[u8]) -> Response<()> {
+    let mut response = local_response(head, length, date);
+    response.headers_mut().append(VIA, VIA_1_1);
+    response
+}
+
+/// The head of an answer that came by nobody.
+pub(super) fn local_response(head: &mut ResponseHead, length: Length, date: &[u8]) -> Response<()> {
     prepare_response(head);
     let mut response = Response::new(());
     *response.status_mut() = head.status;
@@ -92,7 +99,6 @@ pub(super) fn response(head: &mut ResponseHead, length: Length, date: &[u8]) -> 
     if !head.status.is_informational() && !fields.contains_key(DATE) {
         fields.extend(HeaderValue::from_bytes(date).ok().map(|date| (DATE, date)));
     }
-    fields.append(VIA, VIA_1_1);
     response
 }
 

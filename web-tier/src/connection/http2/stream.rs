@@ -8,11 +8,12 @@ use crate::{
     error::ProxyError,
     exchange::{BodyError, ClientSide, Exchange, Outgoing, SendError},
     http1::{Length, RequestHead, ResponseHead, put_chunk, put_last_chunk},
-    proxy::{self, Answer},
+    local::{Local, LocalBody},
+    proxy::{self, Answer, ClientGone, Reply},
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use std::{
     future::poll_fn,
     io,
@@ -36,7 +37,7 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
     let active = Active::new(client);
     let mut head = worker.request_heads.take(Box::default);
     let ends = request.body().is_end_stream();
-    let read = message::read(&request, ends, &worker.head_limits, &mut head);
+    let read = message::read(&request, ends, &worker.routes().head_limits, &mut head);
     match &read {
         Ok(()) => active.asks(&head),
         Err(_) => active.unread(request.uri().path().as_bytes()),
@@ -46,23 +47,24 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
         Stream { client, recv: request.into_body(), respond, chunked: false, received: 0, done: ends };
     let answer = match read {
         Ok(()) if websocket => return websocket::serve(stream, &mut head, active).await,
-        Ok(()) => stream.forward(&mut head).await,
-        Err(cause) => Err(cause),
+        Ok(()) => stream.answer(&mut head).await,
+        Err(cause) => Ok(Reply::Local(Local::refusal(client, cause))),
     };
     match answer {
-        Ok(answer) => stream.pass(&head, answer, &active).await,
-        Err(cause) => stream.refuse(cause, &active),
+        Ok(Reply::Server(answer)) => stream.pass(&head, answer, &active).await,
+        Ok(Reply::Local(local)) => stream.give(head.method == Method::HEAD, local, &active).await,
+        Err(ClientGone) => active.ended(End::ClientGone),
     }
 }
 
 impl<'a> Stream<'a> {
-    async fn forward(&mut self, head: &mut RequestHead) -> Result<Answer, ProxyError> {
-        if matches!(head.length, Length::Exact(length) if length > self.client.worker.body_max) {
-            return Err(ProxyError::BodyTooLarge);
+    async fn answer(&mut self, head: &mut RequestHead) -> Result<Reply, ClientGone> {
+        if matches!(head.length, Length::Exact(length) if length > self.client.worker.routes().body_max) {
+            return Ok(Reply::Local(Local::refusal(self.client, ProxyError::BodyTooLarge)));
         }
         self.chunked = head.length == Length::Chunked;
         self.client.progress.asked(self.client.worker.now(), !self.done);
-        proxy::forward(self.client, head, self).await
+        proxy::answer(self.client, head, self).await
     }
 
     /// For a tunnel: whose stream it is, and its two halves.
@@ -112,32 +114,57 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Answers with an error of the proxy's own.
-    pub(super) fn refuse(mut self, cause: ProxyError, active: &Active<'_>) {
-        if cause == ProxyError::ClientGone {
+    /// Gives an answer of the web tier's own.
+    pub(super) async fn give(mut self, to_head: bool, local: Local, active: &Active<'_>) {
+        let client = self.client;
+        let Local { mut head, mut body, .. } = local;
+        let length = head.length(to_head);
+        let response = message::local_response(&mut head, length, &client.worker.date.get());
+        active.answered(head.status);
+        drop(head);
+        client.progress.uploaded();
+        client.progress.answering(client.worker.now());
+        let empty = length == Length::Empty;
+        let Ok(mut send) = self.respond.send_response(response, empty) else {
             return active.ended(End::ClientGone);
-        }
-        let status = cause.status();
-        active.answered(status);
-        let (fields, text) = cause.words();
-        let mut response = Response::builder()
-            .status(status)
-            .header("content-type", "text/plain; charset=utf-8")
-            .header("content-length", text.len())
-            .header("date", &self.client.worker.date.get()[..]);
-        for line in fields.lines() {
-            if let Some((name, value)) = line.split_once(": ") {
-                response = response.header(name, value);
-            }
-        }
-        if let Ok(response) = response.body(())
-            && let Ok(mut send) = self.respond.send_response(response, false)
-        {
-            self.client.log.note(|record| record.sent(text.len()));
-            let sent = send.send_data(text.into(), true);
-            active.ended(if sent.is_ok() { End::Complete } else { End::ClientGone });
+        };
+        let given = if empty { Ok(()) } else { give_body(client, &mut body, &mut send).await };
+        active.ended(match given {
+            Ok(()) => End::Complete,
+            Err(Reason::INTERNAL_ERROR) => End::ServerBroke,
+            Err(_) => End::ClientGone,
+        });
+        if let Err(reason) = given {
+            send.send_reset(reason);
         }
     }
+}
+
+/// Sends a body of our own as the client's window allows.
+async fn give_body(
+    client: &Client,
+    body: &mut LocalBody,
+    send: &mut SendStream<Bytes>,
+) -> Result<(), Reason> {
+    while let Some(mut piece) = body.next().await.map_err(|_| Reason::INTERNAL_ERROR)? {
+        client.progress.server_moved(client.worker.now());
+        client.log.note(|record| record.sent(piece.len()));
+        while !piece.is_empty() {
+            client.progress.write_waits();
+            send.reserve_capacity(piece.len());
+            let allowed = poll_fn(|cx| match send.capacity() {
+                0 => send.poll_capacity(cx).map(|it| it.is_some_and(|it| it.is_ok())),
+                _ => Poll::Ready(true),
+            });
+            if !allowed.await {
+                return Err(Reason::CANCEL);
+            }
+            client.progress.wrote(client.worker.now());
+            let count = piece.len().min(send.capacity());
+            send.send_data(piece.split_to(count), false).map_err(|_| Reason::CANCEL)?;
+        }
+    }
+    send.send_data(Bytes::new(), true).map_err(|_| Reason::CANCEL)
 }
 
 impl ClientSide for Stream<'_> {
@@ -155,7 +182,7 @@ impl ClientSide for Stream<'_> {
                 let data = data.map_err(|_| BodyError::Broken)?;
                 self.client.progress.read(now);
                 self.received += data.len() as u64;
-                if self.received > self.client.worker.body_max {
+                if self.received > self.client.worker.routes().body_max {
                     return Poll::Ready(Err(BodyError::TooLarge));
                 }
                 if self.chunked {

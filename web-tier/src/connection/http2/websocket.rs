@@ -7,7 +7,8 @@ use crate::{
     buffer::Buffer,
     connection::Active,
     http1::{Length, Name, RequestHead},
-    proxy, tunnel,
+    proxy::{self, ClientGone, Reply},
+    tunnel,
 };
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, ext::Protocol};
@@ -35,9 +36,10 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     head.fields.push(Name::Other, b"sec-websocket-key", &key());
     let client = stream.client();
     client.progress.asked(client.worker.now(), false);
-    let answer = match proxy::forward(client, head, &mut stream).await {
-        Ok(answer) => answer,
-        Err(cause) => return stream.refuse(cause, &active),
+    let answer = match proxy::answer(client, head, &mut stream).await {
+        Ok(Reply::Server(answer)) => answer,
+        Ok(Reply::Local(local)) => return stream.give(false, local, &active).await,
+        Err(ClientGone) => return active.ended(End::ClientGone),
     };
     if answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream.pass(head, answer, &active).await;

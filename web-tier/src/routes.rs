@@ -1,0 +1,54 @@
+//! What the configuration says of a worker's requests: whither they go, and what they may be. A reload puts another one in its
+//! place; a request keeps the one that it began with.
+
+use crate::{
+    deadline::Limits,
+    host::Hosts,
+    http1::HeadLimits,
+    upstream::{Upstream, Upstreams},
+    worker::Setup,
+};
+use common::cidr::CidrSet;
+use std::{rc::Rc, time::Duration};
+
+/// One configuration, as one worker has it.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) hosts: Hosts,
+    /// The clusters that rules name, in the order of their [`Target`](crate::rules::Target)s' places.
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    pub(crate) limits: Limits,
+    pub(crate) head_limits: HeadLimits,
+    /// `body-max`, in bytes.
+    pub(crate) body_max: u64,
+    /// `keepalive-max`.
+    pub(crate) keepalive_max: u64,
+    /// Whose word on a client's address is believed.
+    pub(crate) trusted: CidrSet,
+}
+
+impl Routes {
+    /// Those of a worker.
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let mut upstreams =
+            Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
+        let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
+        let requests = server.request_limits;
+        let hosts = Hosts::new(cluster, &mut upstreams);
+        let upstreams = upstreams.into_list();
+        let silence = upstreams.iter().map(|upstream| upstream.shortest_silence()).min();
+        Self {
+            hosts,
+            upstreams,
+            limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
+            head_limits: HeadLimits {
+                count: requests.header_count,
+                bytes: requests.header_bytes,
+                target: requests.uri,
+            },
+            body_max: requests.body.map_or(u64::MAX, u64::from),
+            keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
+            trusted: cluster.trusted_proxies.iter().copied().collect(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Rules, as a client sees them: over sockets, in HTTP/1.1 and HTTP/2.
+
+use super::{
+    backend::echo,
+    cluster::{Cluster, config},
+};
+use common::config::{Config, LoadOptions, WebApp, load_str};
+use std::{fs, path::Path};
+
+/// The hosts of a web tier whose file says so, before a cluster `app-tier`.
+fn hosts(folder: &Path, dispatch: &str) -> Vec<common::config::Host> {
+    let text = format!(
+        "clusters:\n  - id: app-tier\n    servers: [{{id: app-a, address: 127.0.0.1}}]\n    hosts: [{{id: '', web-apps: [{{id: '', root-directory: {root}}}]}}]\n  \
+         - id: web-tier\n    servers: [{{id: web-a, address: 127.0.0.1, port: 6801}}]\n    hosts:\n      - id: ''\n        \
+         web-apps: [{{id: '', root-directory: {root}}}]\n        dispatch: [{dispatch}]\n",
+        root = folder.display(),
+    );
+    let loaded = load_str(&text, Path::new("cluster.yaml"), &LoadOptions::default());
+    let config = loaded.map_err(|errors| errors.to_string()).unwrap().config;
+    config.clusters.into_iter().find(|it| it.id.as_str() == "web-tier").unwrap().hosts
+}
+
+async fn cluster(folder: &Path, dispatch: &str) -> Cluster {
+    let hosts = hosts(folder, dispatch);
+    Cluster::start_with([echo("a")], |config: &mut Config| config.clusters[1].hosts = hosts).await
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.txt"), "a file").unwrap();
+    fs::write(folder.path().join("large.bin"), vec![b'x'; 300_000]).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn redirects_and_errors_are_answers_of_our_own() {
+    let folder = folder();
+    let rules = "{redirect: {regexp: '^/old/(.*)', target: '/new/$1'}}, {moved-permanently: {regexp: '^/gone', target: 'https://h.example/x'}}, \
+                 {forbidden: {regexp: '^/secret'}}, {send-error: {regexp: '^/tea', code: 418, message: 'short and stout'}}, \
+                 {load-balance: {cluster: app-tier}}";
+    let cluster = cluster(folder.path(), rules).await;
+    let mut client = cluster.client().await;
+    let moved = client.ask("GET /old/a%20b?q", "").await;
+    assert!(moved.status == 302 && moved.has("location: /new/a%20b?q"), "{}", moved.head);
+    assert!(!moved.head.contains("via:"), "it came by nobody: {}", moved.head);
+    assert_eq!(client.ask("GET /gone", "").await.status, 301);
+    assert_eq!(client.ask("POST /secret", "Content-Length: 3\r\n\r\nabc").await.status, 403);
+    let tea = client.ask("GET /tea", "").await;
+    assert!(tea.status == 418 && tea.body.contains("short and stout"), "{}", tea.body);
+    assert!(client.ask("GET /x", "").await.body.starts_with("a\nGET /x\n"), "all on one connection");
+    assert_eq!(cluster.web.totals().connections, 1);
+}
+
+#[tokio::test]
+async fn headers_change_on_the_way_in_and_out() {
+    let folder = folder();
+    let rules = "{set-header: {name: X-Frame-Options, value: DENY}}, {set-request-header: {name: X-Tier, value: web}}, \
+                 {set-request-header: {name: host, value: inner.example}}, {set-request-header: {name: X-Drop, value: ''}}, \
+                 {forbidden: {regexp: '^/secret'}}, {load-balance: {cluster: app-tier}}";
+    let cluster = cluster(folder.path(), rules).await;
+    let answer = cluster.ask("GET /", "X-Tier: spoofed\r\nX-Drop: 1\r\n").await;
+    assert!(answer.has("x-frame-options: DENY"), "{}", answer.head);
+    for line in ["x-tier: web", "host: inner.example", "x-forwarded-host: shop.example"] {
+        assert!(answer.body.lines().any(|it| it == line), "{line} in {}", answer.body);
+    }
+    assert!(!answer.body.contains("spoofed") && !answer.body.contains("x-drop"), "{}", answer.body);
+    let refused = cluster.ask("GET /secret", "").await;
+    assert!(refused.status == 403 && refused.has("x-frame-options: DENY"), "{}", refused.head);
+}
+
+#[tokio::test]
+async fn files_are_served_here_and_the_rest_forwarded() {
+    let folder = folder();
+    let rules = "{dispatch: {regexp: '\\.(txt|bin)$'}}, {forward: {regexp: '^/short', target: '/long'}}, {load-balance: {cluster: app-tier}}";
+    let cluster = cluster(folder.path(), rules).await;
+    let mut client = cluster.client().await;
+    let file = client.ask("GET /a.txt", "").await;
+    assert!(file.status == 200 && file.body == "a file" && file.head.contains("etag: "), "{}", file.head);
+    let etag = file.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    assert_eq!(client.ask("GET /a.txt", &format!("If-None-Match: {etag}\r\n")).await.status, 304);
+    let part = client.ask("GET /large.bin", "Range: bytes=10-19\r\n").await;
+    assert_eq!((part.status, part.body.len()), (206, 10));
+    assert_eq!(client.ask("GET /large.bin", "").await.body.len(), 300_000);
+    client.send("HEAD /large.bin HTTP/1.1\r\nHost: h\r\n\r\nGET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let text = {
+        let mut text = vec![0; 1];
+        use tokio::io::AsyncReadExt;
+        while !text.ends_with(b"a file") {
+            text.push(client.0.read_u8().await.unwrap());
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    assert!(text.contains("content-length: 300000") && text.matches("HTTP/1.1 200").count() == 2, "{text}");
+    assert_eq!(client.ask("GET /none.txt", "").await.status, 404);
+    assert!(client.ask("GET /short", "").await.body.starts_with("a\nGET /long\n"));
+}
+
+#[tokio::test]
+async fn a_host_without_a_rule_for_a_path_is_a_404() {
+    let cluster = Cluster::start_with([echo("a")], |it: &mut Config| {
+        let rules = config(&[]).clusters[1].hosts[0].dispatch.clone();
+        it.clusters[1].hosts[0].dispatch = rules;
+        it.clusters[1].hosts[0].dispatch[0].regexp = Some(regex::Regex::new("^/only").unwrap());
+        it.clusters[1].hosts[0].web_apps = Vec::<WebApp>::new();
+    })
+    .await;
+    assert_eq!(cluster.ask("GET /other", "").await.status, 404);
+    assert_eq!(cluster.ask("GET /only", "").await.status, 200);
+}
