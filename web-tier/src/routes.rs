@@ -17,6 +17,8 @@ pub(crate) struct Routes {
     pub(crate) hosts: Hosts,
     /// The clusters that rules name, in the order of their [`Target`](crate::rules::Target)s' places.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
+    /// The backends of `http-proxy` rules, in the order of their [`ForeignTarget`](crate::rules::ForeignTarget)s' places.
+    pub(crate) foreign: Vec<Rc<Upstream>>,
     pub(crate) limits: Limits,
     pub(crate) head_limits: HeadLimits,
     /// `body-max`, in bytes.
@@ -36,10 +38,16 @@ impl Routes {
         let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams);
         let upstreams = upstreams.into_list();
-        let silence = upstreams.iter().map(|upstream| upstream.shortest_silence()).min();
+        let foreign = hosts.foreign().iter().map(|rule| {
+            let pool = setup.foreign.pool(rule).expect("made of the rules of the same cluster");
+            Rc::new(Upstream::foreign(pool, setup.workers))
+        });
+        let foreign: Vec<_> = foreign.collect();
+        let silence = upstreams.iter().chain(&foreign).map(|upstream| upstream.shortest_silence()).min();
         Self {
             hosts,
             upstreams,
+            foreign,
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
             head_limits: HeadLimits {
                 count: requests.header_count,

@@ -5,6 +5,7 @@ use crate::{
     bind::Bound,
     breaks::Breaks,
     counters::{Counters, Totals},
+    foreign::{BackendHealth, ForeignServers},
     listener::Listener,
     tls::{Changed, TicketKeys, TlsError},
     worker::{self, Setup},
@@ -77,6 +78,7 @@ pub struct WebTier {
     workers: Vec<RunningWorker>,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listener>,
+    foreign: Arc<ForeignServers>,
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
 }
@@ -101,6 +103,7 @@ impl WebTier {
         let addresses = bound.addresses().to_vec();
         let count = bound.workers.len();
         let breaks = Arc::new(Breaks::new(&config));
+        let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
         let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
@@ -115,6 +118,7 @@ impl WebTier {
                 listeners: served.iter().cloned().zip(listeners).collect(),
                 key: key.clone(),
                 breaks: breaks.clone(),
+                foreign: foreign.clone(),
                 members: members.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
@@ -125,7 +129,7 @@ impl WebTier {
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log })
+        Ok(Self { workers, addresses, listeners: served, foreign, stop, access_log })
     }
 
     /// The addresses that it listens on.
@@ -145,6 +149,11 @@ impl WebTier {
                 Err(cause) => tracing::error!(%cause, "the certificates are refused: the old ones stay"),
             }
         }
+    }
+
+    /// How the backends of `http-proxy` rules are, in the order of the file.
+    pub fn health(&self) -> Vec<BackendHealth> {
+        self.foreign.report()
     }
 
     /// The sum of the workers' counters.

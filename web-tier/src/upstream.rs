@@ -4,8 +4,10 @@
 use crate::{
     balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
     breaks::{Breaks, SeenBreaks},
-    foreign::{BackendState, ForeignBackend, ForeignPool},
+    foreign::{BackendState, Belongs, ForeignBackend, ForeignPool},
+    http1::Fields,
     pool::{Dialler, ServerPool},
+    sticky,
 };
 use common::{
     cluster_port::ClusterKey,
@@ -140,11 +142,15 @@ impl Upstream {
         self.budget.borrow_mut().try_retry(now)
     }
 
-    /// The cluster's name for its session cookie; none for foreign backends, which have [`ForeignPool::belongs`].
-    pub(crate) fn session_cookie(&self) -> &str {
+    /// Where a request with these fields belongs; nowhere in a cluster whose rule is not `sticky`.
+    pub(crate) fn belongs<'a>(&self, fields: &'a Fields, sticky: bool) -> Belongs<'a> {
         match &self.whose {
-            Whose::Cluster { session_cookie, .. } => session_cookie,
-            Whose::Foreign { .. } => "",
+            Whose::Cluster { session_cookie, .. } if sticky => {
+                let session = sticky::session(fields, session_cookie);
+                Belongs::of(session.map_or(Affinity::None, Affinity::Session))
+            }
+            Whose::Cluster { .. } => Belongs::of(Affinity::None),
+            Whose::Foreign { pool, .. } => pool.belongs(fields),
         }
     }
 

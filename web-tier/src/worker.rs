@@ -8,6 +8,7 @@ use crate::{
     buffer::Buffers,
     connection::Connections,
     counters::Counters,
+    foreign::ForeignServers,
     http1::{RequestHead, ResponseHead},
     listener::Listener,
     request_id::RequestIds,
@@ -53,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<(Listener, TcpListener)>,
     pub(crate) key: ClusterKey,
     pub(crate) breaks: Arc<Breaks>,
+    /// Those of the rules of its cluster.
+    pub(crate) foreign: Arc<ForeignServers>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
@@ -157,11 +160,13 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
     spawn_local(follow_members(worker.clone(), setup.members));
+    spawn_local(follow_foreign(worker.clone(), setup.foreign.news()));
     let mut accepting = Vec::new();
     let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
-    // The certificates are shared: one worker looks after their files.
+    // The certificates are shared, and so are foreign servers: one worker looks after them.
     if setup.number == 0 {
         spawn_local(tls::watch(secured, tls::INTERVAL));
+        spawn_local(setup.foreign.clone().watch());
     }
     for (mut listener, socket) in setup.listeners {
         listener.port = socket.local_addr()?.port();
@@ -194,7 +199,8 @@ async fn tick(worker: Rc<Worker>) {
         if let Some(log) = &worker.access_log {
             log.tick(time);
         }
-        for upstream in &worker.routes().upstreams {
+        let routes = worker.routes();
+        for upstream in routes.upstreams.iter().chain(&routes.foreign) {
             upstream.settle();
         }
     }
@@ -212,6 +218,18 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
             worker.connections.wake();
         }
         if members.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
+    loop {
+        news.borrow_and_update();
+        for upstream in &worker.routes().foreign {
+            upstream.foreign_changed();
+        }
+        if news.changed().await.is_err() {
             return;
         }
     }

@@ -62,7 +62,7 @@ impl Stickiness {
 impl ForeignPool {
     /// Where a request with these fields belongs.
     pub(crate) fn belongs<'a>(&self, fields: &'a Fields) -> Belongs<'a> {
-        let anywhere = Belongs { affinity: Affinity::None, token: None };
+        let anywhere = Belongs::of(Affinity::None);
         match &self.stickiness {
             Stickiness::None => anywhere,
             Stickiness::Session { name, companion, tokens } => {
@@ -106,7 +106,12 @@ impl ForeignPool {
     }
 }
 
-impl Belongs<'_> {
+impl<'a> Belongs<'a> {
+    /// Without a token.
+    pub(crate) fn of(affinity: Affinity<'a>) -> Self {
+        Self { affinity, token: None }
+    }
+
     /// The backend that the request's token names.
     pub(crate) fn token(&self) -> Option<usize> {
         self.token
