@@ -141,16 +141,19 @@ struct Way<'a> {
     upstream: &'a Rc<Upstream>,
     strategy: Strategy,
     sticky: bool,
+    session_url: bool,
 }
 
 impl<'a> Way<'a> {
     fn to(routes: &'a Routes, target: &Target) -> Self {
         let upstream = &routes.upstreams[target.upstream];
-        Self { upstream, strategy: target.strategy, sticky: target.sticky }
+        let Target { strategy, sticky, session_url, .. } = *target;
+        Self { upstream, strategy, sticky, session_url }
     }
 
     fn to_foreign(routes: &'a Routes, target: &ForeignTarget) -> Self {
-        Self { upstream: &routes.foreign[target.place], strategy: target.strategy, sticky: true }
+        let upstream = &routes.foreign[target.place];
+        Self { upstream, strategy: target.strategy, sticky: true, session_url: false }
     }
 }
 
@@ -168,7 +171,8 @@ async fn forward<S: ClientSide>(
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
-        let belongs = upstream.belongs(&head.fields, way.sticky);
+        let path = way.session_url.then(|| head.path());
+        let belongs = upstream.belongs(&head.fields, path, way.sticky);
         let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();

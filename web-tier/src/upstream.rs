@@ -142,11 +142,13 @@ impl Upstream {
         self.budget.borrow_mut().try_retry(now)
     }
 
-    /// Where a request with these fields belongs; nowhere in a cluster whose rule is not `sticky`.
-    pub(crate) fn belongs<'a>(&self, fields: &'a Fields, sticky: bool) -> Belongs<'a> {
+    /// Where a request with these fields belongs; nowhere in a cluster whose rule is not `sticky`. In a cluster its `path` may
+    /// say it where no cookie does.
+    pub(crate) fn belongs<'a>(&self, fields: &'a Fields, path: Option<&'a str>, sticky: bool) -> Belongs<'a> {
         match &self.whose {
             Whose::Cluster { session_cookie, .. } if sticky => {
-                let session = sticky::session(fields, session_cookie);
+                let in_path = || path.and_then(sticky::session_in_path);
+                let session = sticky::session(fields, session_cookie).or_else(in_path);
                 Belongs::of(session.map_or(Affinity::None, Affinity::Session))
             }
             Whose::Cluster { .. } => Belongs::of(Affinity::None),

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, Semaphore, oneshot, watch},
     time::{sleep, timeout},
 };
 
@@ -20,6 +20,9 @@ pub(super) const TTL: Duration = Duration::from_secs(30);
 
 /// A name is not looked up more often than this, whatever fails.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// So many look-ups at once: a file may name thousands of backends, and each takes a thread.
+static LOOK_UPS: Semaphore = Semaphore::const_new(16);
 
 /// What is known of a name.
 #[derive(Debug, Clone)]
@@ -169,6 +172,7 @@ impl Addresses {
 /// Asks the system's resolver, on a thread of its own: it has time-outs of its own, of up to a minute, and the runtime's own
 /// threads would hold up a stop for as long. There is one for a backend at most, as its caller waits.
 async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let _turn = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
     let (answer, answered) = oneshot::channel();
     let host = host.to_owned();
     thread::Builder::new().name("resolve".to_owned()).spawn(move || {
