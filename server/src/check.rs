@@ -3,7 +3,7 @@
 
 use crate::cli::{CheckArguments, FileArguments};
 use common::{
-    config::{Config, ConfigErrors, LoadOptions, Problem, load},
+    config::{Config, ConfigErrors, LoadOptions, Loaded, Problem, load},
     id::ServerId,
 };
 use std::process::ExitCode;
@@ -28,14 +28,19 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
     }
 }
 
-/// Loads the file; its errors and warnings go to standard error.
-pub(crate) fn read(arguments: &FileArguments) -> Result<Config, ExitCode> {
+/// Loads the file.
+pub(crate) fn load_file(arguments: &FileArguments) -> Result<Loaded, ConfigErrors> {
     let options = LoadOptions {
         data_dir: arguments.data_dir.clone(),
         port_offset: arguments.port_offset,
         ..LoadOptions::from_environment()
     };
-    let loaded = load(&arguments.conf, &options).map_err(|errors| tell_errors(&errors))?;
+    load(&arguments.conf, &options)
+}
+
+/// Loads the file; its errors and warnings go to standard error.
+pub(crate) fn read(arguments: &FileArguments) -> Result<Config, ExitCode> {
+    let loaded = load_file(arguments).map_err(|errors| tell_errors(&errors))?;
     tell_warnings(&loaded.warnings);
     Ok(loaded.config)
 }

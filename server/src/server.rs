@@ -1,17 +1,17 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{cluster_port, data_folder::DataFolder};
+use crate::{check::load_file, cli::FileArguments, cluster_port, data_folder::DataFolder};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
 use common::{
     clock::{Clock, SystemClock},
     cluster_port::{Acceptor, ClusterKey},
-    config::{Cluster, Config, Server},
+    config::{Cluster, Config, HttpListener, Server},
     hub_age::LastHeard,
     id::ServerId,
 };
 use proto::hub::v1::{Member, MemberState};
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use triad::{HubServerConfig, Triad};
@@ -70,7 +70,7 @@ impl RunningServer {
             tokio::spawn(cluster_port::serve(acceptor, app_tier.clone(), routes)).abort_handle();
 
         let mut listeners: Vec<_> =
-            public.addresses().iter().map(|address| format!("{id}  http://{address}/")).collect();
+            public.addresses().iter().zip(&server.http).map(|(at, http)| line(&id, *at, http)).collect();
         listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
         let web_tier = start_web_tier(&config, &id, public, key, members, heard)?;
         Ok(Self {
@@ -111,11 +111,27 @@ impl RunningServer {
         &self.listeners
     }
 
-    /// SIGHUP: lets go of log files that were renamed and writes on in new ones; reads certificates again.
-    pub(crate) fn hang_up(&self) {
-        if let Some(web_tier) = &self.web_tier {
-            web_tier.reopen_logs();
-            web_tier.reload_certificates();
+    /// SIGHUP: lets go of log files that were renamed and writes on in new ones; reads certificates and the file again. A file
+    /// that is not valid changes nothing.
+    pub(crate) async fn hang_up(&self, file: &FileArguments) {
+        let Some(web_tier) = &self.web_tier else { return };
+        web_tier.reopen_logs();
+        web_tier.reload_certificates();
+        let config = match load_file(file) {
+            Ok(loaded) => Arc::new(loaded.config),
+            Err(errors) => {
+                tracing::error!("the file is not valid, and nothing has changed:\n{errors}");
+                return;
+            }
+        };
+        if common::config::topology_hash(&config) != common::config::topology_hash(&self.config) {
+            tracing::warn!(
+                "the file has other servers: what the hub and the apps make of them needs a restart"
+            );
+        }
+        match web_tier.reload(config).await {
+            Ok(()) => tracing::info!("the web tier goes by the file as it is now"),
+            Err(cause) => tracing::error!(%cause, "nothing has changed"),
         }
     }
 
@@ -208,6 +224,12 @@ fn start_app_tier(
         CancellationToken::new(),
     )?;
     Ok(Some(Arc::new(app_tier)))
+}
+
+/// A listener as start-up prints it.
+fn line(id: &ServerId, at: SocketAddr, http: &HttpListener) -> String {
+    let scheme = if http.tls.is_some() { "https" } else { "http" };
+    format!("{id}  {scheme}://{at}/")
 }
 
 /// A server without public listeners is no web-tier.

@@ -2,7 +2,7 @@
 
 use crate::{
     check::{BAD_CONFIGURATION, complain, read, say},
-    cli::StartArguments,
+    cli::{FileArguments, StartArguments},
     server::RunningServer,
     signals::{Hangups, Stops, stop_with_stdin},
 };
@@ -41,7 +41,7 @@ fn started(arguments: &StartArguments, config: Arc<Config>, id: ServerId) -> any
         if arguments.stop_with_stdin {
             stop_with_stdin(parent_gone.clone());
         }
-        serve(config, id, &parent_gone, &mut stops, hangups).await
+        serve(config, id, &arguments.file, &parent_gone, &mut stops, hangups).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done
@@ -55,6 +55,7 @@ pub(crate) fn log_filter() -> String {
 async fn serve(
     config: Arc<Config>,
     id: ServerId,
+    file: &FileArguments,
     parent_gone: &CancellationToken,
     stops: &mut Stops,
     mut hangups: Hangups,
@@ -76,7 +77,7 @@ async fn serve(
                     () = stops.next() => break Ok(()),
                     () = parent_gone.cancelled() => break Ok(()),
                     error = server.failed() => break Err(error),
-                    () = hangups.next() => server.hang_up(),
+                    () = hangups.next() => server.hang_up(file).await,
                 }
             }
         }

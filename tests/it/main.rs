@@ -11,6 +11,7 @@ mod demo;
 mod hub;
 mod layers;
 mod readme;
+mod reload;
 mod session;
 mod start;
 mod streams;

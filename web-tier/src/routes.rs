@@ -32,14 +32,14 @@ pub(crate) struct Routes {
 impl Routes {
     /// Those of a worker.
     pub(crate) fn new(setup: &Setup) -> Self {
-        let mut upstreams =
-            Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
-        let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
+        let config = &setup.plan.config;
+        let mut upstreams = Upstreams::new(config, &setup.me, &setup.key, setup.workers, &setup.breaks);
+        let (cluster, server) = config.server(&setup.me).expect("checked by WebTier::start");
         let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams);
         let upstreams = upstreams.into_list();
         let foreign = hosts.foreign().iter().map(|rule| {
-            let pool = setup.foreign.pool(rule).expect("made of the rules of the same cluster");
+            let pool = setup.plan.foreign.pool(rule).expect("made of the rules of the same cluster");
             Rc::new(Upstream::foreign(pool, setup.workers))
         });
         let foreign: Vec<_> = foreign.collect();
@@ -58,5 +58,16 @@ impl Routes {
             keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
             trusted: cluster.trusted_proxies.iter().copied().collect(),
         }
+    }
+
+    /// The same with the clusters and foreign backends of `former` that have not changed: their servers' states and sockets live on.
+    pub(crate) fn keeping(mut self, former: &Self) -> Self {
+        let known = || former.upstreams.iter().chain(&former.foreign);
+        for upstream in self.upstreams.iter_mut().chain(&mut self.foreign) {
+            if let Some(same) = known().find(|it| it.is_like(upstream)) {
+                *upstream = same.clone();
+            }
+        }
+        self
     }
 }

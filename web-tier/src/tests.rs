@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod parsing;
 mod passes;
+mod reload;
 mod retries;
 mod rules;
 mod slow;

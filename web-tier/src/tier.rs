@@ -8,7 +8,7 @@ use crate::{
     foreign::{BackendHealth, ForeignServers},
     listener::Listener,
     tls::{Changed, TicketKeys, TlsError},
-    worker::{self, Setup},
+    worker::{self, Plan, Setup},
 };
 use common::{
     clock::SystemClock,
@@ -21,11 +21,14 @@ use proto::hub::v1::Member;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 /// What a closed worker may need beyond the wait: its thread only has to return.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a reload waits for the workers: they only have to come to it.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What [`WebTier::start`] needs.
 #[derive(Debug)]
@@ -78,9 +81,12 @@ pub struct WebTier {
     workers: Vec<RunningWorker>,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listener>,
-    foreign: Arc<ForeignServers>,
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
+    me: ServerId,
+    key: ClusterKey,
+    plans: watch::Sender<Plan>,
+    reloaded: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -104,32 +110,36 @@ impl WebTier {
         let count = bound.workers.len();
         let breaks = Arc::new(Breaks::new(&config));
         let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
+        let plan = Plan { config: config.clone(), foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
         let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
+        let (plans, followed) = watch::channel(plan.clone());
+        let reloaded = watch::Sender::new(0);
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in bound.workers.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
             let setup = Setup {
-                config: config.clone(),
+                plan: plan.clone(),
                 me: me.clone(),
                 workers: count,
                 number,
                 listeners: served.iter().cloned().zip(listeners).collect(),
                 key: key.clone(),
                 breaks: breaks.clone(),
-                foreign: foreign.clone(),
                 members: members.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
+                plans: followed.clone(),
+                reloaded: reloaded.clone(),
                 stop: stopped.clone(),
             };
             let ended = start_worker(number, setup)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, foreign, stop, access_log })
+        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, reloaded })
     }
 
     /// The addresses that it listens on.
@@ -153,7 +163,31 @@ impl WebTier {
 
     /// How the backends of `http-proxy` rules are, in the order of the file.
     pub fn health(&self) -> Vec<BackendHealth> {
-        self.foreign.report()
+        self.plans.borrow().foreign.report()
+    }
+
+    /// Goes by another configuration: its hosts and rules, clusters and servers, limits and time-outs, trusted proxies. Requests
+    /// in flight end by the one that they began with, no connection is closed, and clusters that have not changed keep their
+    /// servers' states and sockets. Listeners, workers and the access log stay as they are until a restart. Returns when all
+    /// workers go by it.
+    ///
+    /// # Errors
+    /// The configuration does not have this server: nothing has changed.
+    pub async fn reload(&self, config: Arc<Config>) -> Result<(), WebTierError> {
+        let Some((cluster, _)) = config.server(&self.me) else {
+            return Err(WebTierError::UnknownServer(self.me.clone()));
+        };
+        let mut reloaded = self.reloaded.subscribe();
+        let goal = *reloaded.borrow_and_update() + self.workers.len() as u64;
+        self.plans.send_modify(|plan| {
+            let foreign = Arc::new(ForeignServers::new(cluster, &self.key, Some(&plan.foreign)));
+            *plan = Plan { config: config.clone(), foreign };
+        });
+        let done = reloaded.wait_for(|count| *count >= goal);
+        if timeout(RELOAD_TIMEOUT, done).await.is_err() {
+            tracing::warn!("not every web-tier worker goes by the new configuration yet");
+        }
+        Ok(())
     }
 
     /// The sum of the workers' counters.

@@ -11,7 +11,7 @@ use crate::{
 };
 use common::{
     cluster_port::ClusterKey,
-    config::{Cluster, Config, Strategy},
+    config::{Cluster, Config, Server, Strategy},
     id::{ClusterId, ServerId},
 };
 use proto::hub::v1::Member;
@@ -35,7 +35,12 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 enum Whose {
     /// Members of a cluster: the hub tells of them.
-    Cluster { id: ClusterId, session_cookie: Box<str> },
+    Cluster {
+        id: ClusterId,
+        /// What of the configuration it was made of.
+        made_of: String,
+        session_cookie: Box<str>,
+    },
     /// Checks tell of them. What they say of Copal's own matters means nothing.
     Foreign { pool: Arc<ForeignPool>, taken_over: RefCell<Vec<BackendState>> },
 }
@@ -73,7 +78,7 @@ impl Upstream {
         });
         let (id, session_cookie) = (cluster.id.clone(), cluster.session_cookie.as_str().into());
         Self {
-            whose: Whose::Cluster { id, session_cookie },
+            whose: Whose::Cluster { id, made_of: made_of(cluster), session_cookie },
             balance: RefCell::new(Balance::new(cluster, rand::random())),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
             servers: servers.collect(),
@@ -129,6 +134,20 @@ impl Upstream {
             if stale {
                 self.servers[index].pool.clear();
             }
+        }
+    }
+
+    /// Whether a configuration made another one just like this: then this one, with what it knows of its servers and with its
+    /// sockets, can stay.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (&self.whose, &other.whose) {
+            (
+                Whose::Cluster { id, made_of, .. },
+                Whose::Cluster { id: other_id, made_of: other_made_of, .. },
+            ) => id == other_id && made_of == other_made_of,
+            // Rules that have not changed keep their pool.
+            (Whose::Foreign { pool, .. }, Whose::Foreign { pool: other, .. }) => Arc::ptr_eq(pool, other),
+            _ => false,
         }
     }
 
@@ -209,6 +228,13 @@ impl Upstream {
         }
         gone
     }
+}
+
+/// A cluster's settings as far as they matter to those who send requests there.
+fn made_of(cluster: &Cluster) -> String {
+    let servers: Vec<_> =
+        cluster.servers.iter().map(|server| Server { http: Vec::new(), ..server.clone() }).collect();
+    format!("{} {servers:?}", cluster.session_cookie)
 }
 
 /// A request that is in flight on a server; dropped when it has ended.

@@ -41,10 +41,18 @@ const CLOCK_TICK: Duration = Duration::from_millis(100);
 /// busy worker would make a system call every 15 requests in the middle of its work.
 const EVENT_INTERVAL: u32 = 256;
 
+/// What all workers go by, until the file is read again.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) config: Arc<Config>,
+    /// Those of the rules of this server's cluster.
+    pub(crate) foreign: Arc<ForeignServers>,
+}
+
 /// What a worker is made of.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) config: Arc<Config>,
+    pub(crate) plan: Plan,
     pub(crate) me: ServerId,
     /// How many workers share the server's limits.
     pub(crate) workers: usize,
@@ -54,12 +62,14 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<(Listener, TcpListener)>,
     pub(crate) key: ClusterKey,
     pub(crate) breaks: Arc<Breaks>,
-    /// Those of the rules of its cluster.
-    pub(crate) foreign: Arc<ForeignServers>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
+    /// New ones, as they come; this server is in the configuration of each.
+    pub(crate) plans: watch::Receiver<Plan>,
+    /// How many reloads the workers have made.
+    pub(crate) reloaded: watch::Sender<u64>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
 }
@@ -108,6 +118,16 @@ impl Worker {
     /// What the configuration says now. A request keeps what it began with.
     pub(crate) fn routes(&self) -> Rc<Routes> {
         self.routes.borrow().clone()
+    }
+
+    /// Goes by a new configuration from the next request on.
+    fn reload(&self, setup: &Setup) {
+        let routes = Routes::new(setup).keeping(&self.routes());
+        let members = setup.members.borrow().clone();
+        for upstream in &routes.upstreams {
+            upstream.members_changed(&members);
+        }
+        *self.routes.borrow_mut() = Rc::new(routes);
     }
 
     /// The time of day, at most [`CLOCK_TICK`] old.
@@ -159,23 +179,26 @@ pub(crate) fn run(setup: Setup, ready: &SyncSender<io::Result<()>>) -> u64 {
 async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Result<u64> {
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
-    spawn_local(follow_members(worker.clone(), setup.members));
-    spawn_local(follow_foreign(worker.clone(), setup.foreign.news()));
+    spawn_local(follow_members(worker.clone(), setup.members.clone()));
+    spawn_local(follow_foreign(worker.clone(), setup.plan.foreign.news()));
     let mut accepting = Vec::new();
     let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
     // The certificates are shared, and so are foreign servers: one worker looks after them.
     if setup.number == 0 {
         spawn_local(tls::watch(secured, tls::INTERVAL));
-        spawn_local(setup.foreign.clone().watch());
+        spawn_local(watch_foreign(setup.plans.clone()));
     }
-    for (mut listener, socket) in setup.listeners {
+    for (mut listener, socket) in std::mem::take(&mut setup.listeners) {
         listener.port = socket.local_addr()?.port();
         let socket = tokio::net::TcpListener::from_std(socket)?;
         accepting.push(spawn_local(accept::accept(worker.clone(), Rc::new(listener), socket)));
     }
     let _ = ready.send(Ok(()));
+    let mut stop = setup.stop.clone();
+    let following = spawn_local(follow_plans(worker.clone(), setup));
     // An error means that the WebTier was dropped: stop at once.
-    let deadline = setup.stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
+    let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
+    following.abort();
     for task in accepting {
         task.abort();
         let _ = task.await;
@@ -206,6 +229,15 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
+/// Takes over each configuration that comes.
+async fn follow_plans(worker: Rc<Worker>, mut setup: Setup) {
+    while setup.plans.changed().await.is_ok() {
+        setup.plan = setup.plans.borrow_and_update().clone();
+        worker.reload(&setup);
+        setup.reloaded.send_modify(|reloaded| *reloaded += 1);
+    }
+}
+
 async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec<Member>>>) {
     loop {
         let seen = members.borrow_and_update().clone();
@@ -223,6 +255,20 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
     }
 }
 
+/// Looks after the foreign servers, for all workers.
+async fn watch_foreign(mut plans: watch::Receiver<Plan>) {
+    loop {
+        let foreign = plans.borrow_and_update().foreign.clone();
+        let watching = spawn_local(foreign.watch());
+        let changed = plans.changed().await;
+        watching.abort();
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes over what is known of foreign servers. It is told by all plans alike.
 async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
     loop {
         news.borrow_and_update();

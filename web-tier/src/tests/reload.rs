@@ -1,0 +1,88 @@
+//! A new configuration while connections are open.
+
+use super::{
+    backend::{Backend, echo, raw},
+    cluster::{Cluster, IDS, config, key, server},
+};
+use common::config::{Config, SendError};
+use std::sync::{Arc, atomic::Ordering};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{Semaphore, mpsc},
+};
+
+fn file(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> Arc<Config> {
+    let ports: Vec<_> = cluster.backends.iter().flatten().map(|backend| backend.port).collect();
+    let mut config = config(&ports);
+    change(&mut config);
+    Arc::new(config)
+}
+
+#[tokio::test]
+async fn rules_and_limits_change_for_the_next_request_of_an_open_connection() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let mut client = cluster.client().await;
+    assert_eq!(client.ask("GET /x", "").await.status, 200);
+    let teapot = file(&cluster, |config| {
+        let rule = &mut config.clusters[1].hosts[0].dispatch[0];
+        rule.action = common::config::Action::Error(SendError { code: 418, message: None });
+        config.clusters[1].servers[0].request_limits.uri = 64;
+    });
+    cluster.web.reload(teapot).await.unwrap();
+    assert_eq!(client.ask("GET /x", "").await.status, 418);
+    assert_eq!(client.ask(&format!("GET /{}", "a".repeat(64)), "").await.status, 414);
+    cluster.web.reload(file(&cluster, |_| {})).await.unwrap();
+    assert_eq!(cluster.ask("GET /x", "").await.status, 200);
+    let without_me = file(&cluster, |config| config.clusters.truncate(1));
+    assert!(cluster.web.reload(without_me).await.is_err());
+    assert_eq!(cluster.ask("GET /x", "").await.status, 200, "nothing has changed");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_ends_as_it_began_and_an_unchanged_cluster_keeps_its_sockets() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (asked, mut was_asked) = mpsc::unbounded_channel();
+    let opened = gate.clone();
+    let slow = raw(move |_, mut stream| {
+        let (gate, asked) = (gate.clone(), asked.clone());
+        async move {
+            asked.send(()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            let _ = stream.write_all(answer).await;
+            // The next request on the same socket.
+            let mut rest = [0; 1024];
+            while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    });
+    let cluster = Cluster::start([slow]).await;
+    let mut client = cluster.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    was_asked.recv().await.unwrap();
+    cluster
+        .web
+        .reload(file(&cluster, |config| config.clusters[1].hosts[0].aliases.push("x".to_owned())))
+        .await
+        .unwrap();
+    opened.add_permits(1);
+    assert_eq!(client.answer().await.body, "ok");
+    assert_eq!(client.ask("GET /", "").await.body, "ok");
+    let backend = cluster.backends[0].as_ref().unwrap();
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 1, "one socket served both");
+}
+
+#[tokio::test]
+async fn a_server_that_joins_the_file_gets_requests() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let joined = Backend::start(IDS[1], 0, key(), echo("b")).await;
+    let port = joined.port;
+    let both = file(&cluster, |config| config.clusters[0].servers.push(server(IDS[1], 1, port)));
+    cluster.web.reload(both).await.unwrap();
+    let mut answered = String::new();
+    for _ in 0..4 {
+        answered.extend(cluster.ask("GET /", "").await.body.chars().next());
+    }
+    assert!(answered.contains('a') && answered.contains('b'), "{answered}");
+}
