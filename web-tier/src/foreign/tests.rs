@@ -1,8 +1,14 @@
 //! Tests of the set of foreign servers: what is shared, and what is taken over by a new configuration.
 
 use super::*;
-use crate::tests::cluster::{cluster, host, key};
-use common::config::{Backend, HealthCheck, Rule};
+use crate::{
+    balance::{Affinity, Tried},
+    tests::cluster::{cluster, host, key},
+    upstream::Upstream,
+};
+use common::config::{Backend, HealthCheck, Rule, Strategy};
+use std::{rc::Rc, time::Instant};
+use tokio::net::TcpListener;
 
 fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
     let backends = hosts.iter().map(|host| Backend { host: (*host).to_owned(), port: 8080, weight: 50 });
@@ -49,4 +55,37 @@ fn the_report_has_every_backend() {
     assert_eq!(named, [(0, "10.0.0.1:8080", 1), (1, "[::1]:8080", 1), (1, "site.test:8080", 0)]);
     assert!(report.iter().all(|it| it.up && it.since.is_none() && it.last.is_none()));
     assert_eq!((report[0].against, report[1].against), ((0, 0), (0, 5)));
+}
+
+#[tokio::test]
+async fn a_worker_takes_over_what_checks_and_look_ups_say() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rule = rule(&["127.0.0.1"], None);
+    rule.backends[0].port = listener.local_addr().unwrap().port();
+    let servers = servers(&[&rule], None);
+    let pool = servers.pool(&rule).unwrap();
+    let (backend, upstream) = (&pool.backends[0], Rc::new(Upstream::foreign(pool, 1)));
+    let lease =
+        || upstream.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default()).is_some();
+    assert!(lease());
+    upstream.server(0).pool.take(false).await.unwrap().give_back();
+    let reused = async || {
+        upstream.foreign_changed();
+        let socket = upstream.server(0).pool.take(false).await.unwrap();
+        let reused = socket.reused();
+        socket.give_back();
+        reused
+    };
+    assert!(reused().await);
+    servers.tell_moved(backend);
+    assert!(!reused().await, "it is to an address that the name does not have any more");
+    assert!(reused().await);
+    backend.up.store(false, Ordering::Relaxed);
+    assert!(!reused().await && !lease(), "the backend is down");
+    let other = Rc::new(Upstream::foreign(pool, 1));
+    let none = other.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default());
+    assert!(none.is_none() && other.is_like(&upstream), "a worker that begins later knows it from the start");
+    backend.up.store(true, Ordering::Relaxed);
+    upstream.foreign_changed();
+    assert!(lease());
 }

@@ -3,13 +3,15 @@
 use super::{
     backend::{Backend, OnConnection, echo, http, raw, says},
     client::Answer,
-    cluster::Cluster,
+    cluster::{Cluster, config as file},
+    http2,
 };
 use bytes::Bytes;
 use common::config::{self, Action, Config, ForeignSticky, HealthCheck, Host, HttpProxy, Rule, Strategy};
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -325,4 +327,101 @@ async fn a_backends_own_cookie_gets_a_companion_that_every_web_tier_knows() {
     for web in [&left, &right, &right] {
         assert_eq!(by(&web.ask("GET /", old).await), chosen);
     }
+}
+
+#[tokio::test]
+async fn a_cookie_is_secure_where_the_client_came_over_tls_to_a_proxy_that_is_trusted() {
+    let backend = plain(echo("one")).await;
+    let sticky = ForeignSticky::InsertCookie("SRV".to_owned());
+    let rule = HttpProxy { sticky, ..proxy(&[backend.port]) };
+    let set = async |trusts: bool| {
+        let cluster = Cluster::start_with([], |config| {
+            put(config, rule.clone());
+            if trusts {
+                config.clusters[1].trusted_proxies.push("127.0.0.0/8".parse().unwrap());
+            }
+        });
+        cluster.await.ask("GET /", "X-Forwarded-Proto: https\r\n").await.head
+    };
+    let (trusted, stranger) = (set(true).await, set(false).await);
+    assert!(trusted.contains("; HttpOnly; SameSite=Lax; Secure\r\n"), "{trusted}");
+    assert!(stranger.contains("; HttpOnly; SameSite=Lax\r\n"), "{stranger}");
+}
+
+#[tokio::test]
+async fn a_client_of_http2_gets_the_cookie_too() {
+    let backend = plain(echo("one")).await;
+    let sticky = ForeignSticky::InsertCookie("SRV".to_owned());
+    let rule = HttpProxy { sticky, ..proxy(&[backend.port]) };
+    let cluster = Cluster::start_with([], |config| {
+        put(config, rule);
+        config.clusters[1].servers[0].http[0].h2c = true;
+    });
+    let cluster = cluster.await;
+    let mut client = http2::client(&cluster).await;
+    let (answer, body, _) = http2::ask(&mut client, http2::get("/").body(()).unwrap(), &[]).await.unwrap();
+    assert!(body.starts_with("one\nGET /\n"), "{body}");
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let again = http2::get("/").header("cookie", cookie).body(()).unwrap();
+    let (answer, ..) = http2::ask(&mut client, again, &[]).await.unwrap();
+    assert!(!answer.headers().contains_key("set-cookie"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn every_worker_hears_of_a_backend_that_is_down() {
+    let well = [Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true))];
+    let (one, two) = (plain(checked("one", &well[0])).await, plain(checked("two", &well[1])).await);
+    let rule = HttpProxy { health_check: Some(quick()), ..proxy(&[one.port, two.port]) };
+    let cluster = Cluster::start_with([], |config| {
+        put(config, rule);
+        config.clusters[1].workers = NonZeroUsize::new(3);
+    });
+    let cluster = cluster.await;
+    well[0].store(false, Ordering::SeqCst);
+    until(|| !cluster.web.health()[0].up).await;
+    // The kernel spreads connections over the workers: of so many, each has some.
+    let heard = async {
+        let mut in_a_row = 0;
+        while in_a_row < 60 {
+            in_a_row = if by(&cluster.ask("GET /", "").await) == "two" { in_a_row + 1 } else { 0 };
+        }
+    };
+    timeout(PATIENCE, heard).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_file_keeps_what_is_known_of_a_rule_that_stays_and_checks_one_that_comes() {
+    let well = [Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true))];
+    let (one, two) = (plain(checked("one", &well[0])).await, plain(checked("two", &well[1])).await);
+    // The second check of a backend that stays is an hour away.
+    let check = HealthCheck { interval: Duration::from_secs(3600), ..quick() };
+    let rule = |ports: &[u16]| HttpProxy { health_check: Some(check.clone()), ..proxy(ports) };
+    let cluster = before(rule(&[one.port, two.port])).await;
+    until(|| cluster.web.health().iter().all(|it| it.last.is_some())).await;
+    assert_eq!(by(&cluster.ask("GET /", "").await), "two");
+    let sockets = two.connections.load(Ordering::SeqCst);
+    let file = |change: &dyn Fn(&mut Config)| {
+        let mut file = file(&[]);
+        change(&mut file);
+        Arc::new(file)
+    };
+    let same = file(&|config| {
+        put(config, rule(&[one.port, two.port]));
+        config.clusters[1].hosts[0].aliases.push("other".to_owned());
+    });
+    cluster.web.reload(same).await.unwrap();
+    assert!(!cluster.web.health()[0].up, "it is still known");
+    for _ in 0..4 {
+        assert_eq!(by(&cluster.ask("GET /", "").await), "two");
+    }
+    let checks = 1;
+    let now = two.connections.load(Ordering::SeqCst);
+    assert!(now <= sockets + checks, "{now} after {sockets}: the socket for requests is used again");
+    let other = file(&|config| put(config, rule(&[two.port])));
+    cluster.web.reload(other).await.unwrap();
+    until(|| cluster.web.health()[0].last.is_some()).await;
+    assert_eq!((cluster.web.health().len(), by(&cluster.ask("GET /", "").await)), (1, "two"));
+    let none = file(&|_| {});
+    cluster.web.reload(none).await.unwrap();
+    assert_eq!((cluster.web.health(), cluster.ask("GET /", "").await.status), (Vec::new(), 503));
 }
