@@ -122,6 +122,7 @@ impl<'a> Belongs<'a> {
 mod tests {
     use super::*;
     use common::config::{Backend, HttpProxy, Secret};
+    use proptest::prelude::*;
 
     fn pool(sticky: ForeignSticky, hosts: &[&str]) -> ForeignPool {
         let backends = hosts.iter().map(|host| Backend { host: (*host).to_owned(), port: 80, weight: 100 });
@@ -197,5 +198,38 @@ mod tests {
         let pool = pool(ForeignSticky::None, &["10.0.0.1"]);
         assert_eq!(pool.belongs(&cookies("a=b; SRV=x")).affinity, Affinity::None);
         assert_eq!(answered(&pool, None, 0, &["a=b"]), ["a=b"]);
+    }
+
+    #[test]
+    fn an_inserted_cookie_is_secure_where_the_client_came_over_tls() {
+        let pool = pool(ForeignSticky::InsertCookie("SRV".to_owned()), &["10.0.0.1"]);
+        let mut answer = Fields::default();
+        pool.put_cookies(None, 0, &mut answer, true);
+        assert!(set(&answer)[0].ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"));
+    }
+
+    proptest! {
+        /// Whatever a client sends, it belongs to a backend that there is, by the very token of that backend, or to none.
+        #[test]
+        fn any_cookies_name_a_backend_by_its_token_or_nobody(
+            line in "[ -~]{0,60}", value in "[!-+--:<-~]{1,24}", forged: bool, index in 0_usize..3,
+        ) {
+            for sticky in [ForeignSticky::InsertCookie("S".to_owned()), ForeignSticky::SessionCookie("S".to_owned())] {
+                let pool = pool(sticky, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+                let token = match &pool.stickiness {
+                    Stickiness::None => unreachable!(),
+                    Stickiness::Session { tokens, .. } | Stickiness::Inserted { tokens, .. } => tokens.token(index).to_owned(),
+                };
+                let said = if forged { value.clone() } else { token.clone() };
+                let request = cookies(&format!("S={said}; S.srv={said}; {line}"));
+                let belongs = pool.belongs(&request);
+                prop_assert_eq!(belongs.token(), (said == token).then_some(index));
+                match belongs.affinity {
+                    Affinity::Server { index: home, .. } => prop_assert_eq!(belongs.token(), Some(home)),
+                    Affinity::Session(_) => prop_assert!(false, "its ids are not ours"),
+                    Affinity::None | Affinity::Key(_) => prop_assert_eq!(belongs.token(), None),
+                }
+            }
+        }
     }
 }
