@@ -45,7 +45,8 @@ pub(crate) trait ClientSide {
     /// Passes an interim answer on.
     fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>>;
 
-    /// Ready when the client has gone away. To be asked when its body is complete.
+    /// Ready when the client has gone away. To be asked while nothing is read of its body; what comes meanwhile is kept, within
+    /// bounds.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -312,18 +312,20 @@ async fn attempt<S: ClientSide>(
     }
     server.heed_breaks();
     // In a block: what is pinned outside of one is held to the end.
-    let taken = {
+    let socket = {
         let mut taking = pin!(server.pool.take(tries.fresh));
         poll_fn(|cx| match taking.as_mut().poll(cx) {
-            Poll::Ready(taken) => Poll::Ready(Ok(taken)),
-            Poll::Pending => client.hopeless(&lease).map_or(Poll::Pending, |why| Poll::Ready(Err(why))),
+            Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
+            // It may wait in the queue of the pool: who is gone is not sent to a server when his turn comes.
+            Poll::Pending if side.poll_gone(cx).is_ready() => {
+                Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
+            }
+            Poll::Pending => match client.hopeless(&lease) {
+                Some(why) => Poll::Ready(Err(hopeless(client, &lease, why))),
+                None => Poll::Pending,
+            },
         })
-        .await
-    };
-    let socket = match taken {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(cause)) => return Err(not_taken(client, &lease, &cause)),
-        Err(why) => return Err(hopeless(client, &lease, why)),
+        .await?
     };
     client.progress.forwarded(worker.now(), server.silence_max);
     let mut exchange = Exchange::new(socket, lease, worker.buffers.clone());

@@ -168,6 +168,8 @@ impl Http1 {
             Ok(false) => return After::Close,
             Err(cause) => {
                 self.begin(Length::Empty);
+                // Not as the request before it.
+                (self.version, self.to_head) = (Version::Http11, false);
                 let active = Active::new(&client);
                 active.unread(self.input.bytes());
                 return self.give(Local::refusal(&client, cause), false, active).await;
@@ -486,7 +488,7 @@ impl ClientSide for Http1 {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Pipelined requests are read ahead, but not without bound.
+        // Pipelined requests are read ahead, and a body whose request still waits, but not without bound.
         while self.input.len() < SIZE / 2 {
             match self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers) {
                 Poll::Pending => break,

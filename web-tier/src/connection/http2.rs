@@ -1,14 +1,19 @@
 //! A client's connection in HTTP/2 (RFC 9113): `h2` reads its frames, each stream is a task that lives as a request does in
 //! HTTP/1.1. Behind the proxy all of it is HTTP/1.1.
 
+mod calm;
 mod message;
 mod stream;
 mod websocket;
 
 use super::{Client, Ended, Entry, timed};
-use crate::worker::Worker;
+use crate::{buffer::Buffer, worker::Worker};
 use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
+use calm::{Calm, Points};
+use h2::{
+    Reason,
+    server::{Builder, Connection, SendResponse},
+};
 use http::Request;
 use std::{
     cell::Cell,
@@ -38,8 +43,13 @@ const SEND_BUFFER_MAX: usize = 64 * 1024;
 /// with ENHANCE_YOUR_CALM ("rapid reset", "made you reset").
 const RESETS_MAX: usize = 32;
 
-/// How long the last frames may take.
+/// Requests that one connection may have under way, those counted that the client has reset and that are still to notice. Beyond
+/// it they are refused, which a client may take as an invitation to ask again.
+const TASKS_MAX: usize = 2 * STREAMS_MAX as usize;
+
+/// How long the last frames may take, and for how many bytes a client is listened to after them.
 const FAREWELL: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many streams a connection has.
 #[derive(Default)]
@@ -73,7 +83,19 @@ impl Drop for Open {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry<'_>, stream: S)
+pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry<'_>, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ended = serve_frames(client, entry, Calm::new(&mut stream, client)).await;
+    if !matches!(ended, Ended::Stuck | Ended::Done(End::Whole)) {
+        // Boxed: it is needed once, and would make every connection larger.
+        let _ = timeout(FAREWELL, Box::pin(linger(&client.worker, &mut stream))).await;
+    }
+}
+
+/// Serves its requests, and says the last word.
+async fn serve_frames<S>(client: &Rc<Client>, entry: &Entry<'_>, stream: Calm<'_, S>) -> Ended<End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -82,38 +104,85 @@ where
         let running = pin!(run(client, stream, &mut connection));
         timed(client, entry, running).await
     };
-    if let (Ended::Stuck | Ended::Late, Some(mut connection)) = (ended, connection) {
-        // Nobody asks for anything: the client is told, and what is under way is nothing.
-        connection.graceful_shutdown();
+    if let Some(mut connection) = connection {
+        match ended {
+            Ended::Done(End::Whole) => return ended,
+            Ended::Done(End::Broken) => {}
+            Ended::Done(End::Spent) => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
+            // Nobody asks for anything: the client is told, and what is under way is nothing.
+            Ended::Stuck | Ended::Late => connection.graceful_shutdown(),
+        }
         let _ = timeout(FAREWELL, poll_fn(|cx| connection.poll_closed(cx))).await;
     }
+    ended
 }
 
-async fn run<S>(client: &Rc<Client>, stream: S, place: &mut Option<Connection<S, Bytes>>)
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// As one of the sides wanted.
+    Whole,
+    /// A side broke the rules or went away.
+    Broken,
+    /// The client asked for more than it may.
+    Spent,
+}
+
+async fn run<'a, S>(
+    client: &Rc<Client>,
+    stream: Calm<'a, S>,
+    place: &mut Option<Connection<Calm<'a, S>, Bytes>>,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let points = stream.points();
     let connection = match builder(&client.worker).handshake(stream).await {
         Ok(connection) => place.insert(connection),
         Err(cause) => {
             tracing::debug!(%cause, "a client's HTTP/2 connection did not begin");
-            return;
+            return End::Broken;
         }
     };
     client.progress.answered(client.worker.now());
     let streams = Rc::new(Streams::default());
     let mut closing = false;
     loop {
-        match poll_fn(|cx| poll_request(cx, connection, &client.worker, &streams, &mut closing)).await {
+        match poll_fn(|cx| poll_request(cx, connection, &client.worker, &streams, &points, &mut closing))
+            .await
+        {
+            _ if points.are_spent() => {
+                tracing::debug!("a client's HTTP/2 connection asks for too much");
+                return End::Spent;
+            }
+            Some(Ok((_, mut respond))) if streams.open.get() >= TASKS_MAX => {
+                respond.send_reset(Reason::REFUSED_STREAM);
+            }
             Some(Ok((request, respond))) => {
                 let open = Open::new(&streams, client);
                 spawn_local(serve_stream(client.stream(), request, respond, open));
             }
             Some(Err(cause)) => {
                 tracing::debug!(%cause, "a client's HTTP/2 connection broke");
-                return;
+                return End::Broken;
             }
-            None => return,
+            None => return End::Whole,
+        }
+    }
+}
+
+/// Reads what a client still sends, within bounds: a socket that is closed with unread bytes is reset by the kernel, and the
+/// client may never see why the connection ends.
+async fn linger<S: AsyncRead + Unpin>(worker: &Worker, stream: &mut S) {
+    let mut input = Buffer::default();
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match poll_fn(|cx| input.poll_fill(cx, stream, &worker.buffers)).await {
+            Ok(count) if count > 0 => {
+                left = left.saturating_sub(count);
+                input.consume(count);
+            }
+            _ => return,
         }
     }
 }
@@ -135,12 +204,13 @@ fn builder(worker: &Worker) -> Builder {
 
 type Accepted = Option<Result<(Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
-/// The next request; tells the client to stop asking when the worker stops.
+/// The next request; tells the client to stop asking when the worker stops. None is served when the client's points are spent.
 fn poll_request<S>(
     cx: &mut Context<'_>,
-    connection: &mut Connection<S, Bytes>,
+    connection: &mut Connection<Calm<'_, S>, Bytes>,
     worker: &Worker,
     streams: &Streams,
+    points: &Points,
     closing: &mut bool,
 ) -> Poll<Accepted>
 where
@@ -151,7 +221,8 @@ where
         connection.graceful_shutdown();
     }
     streams.waker.set(Some(cx.waker().clone()));
-    connection.poll_accept(cx)
+    let accepted = connection.poll_accept(cx);
+    if points.are_spent() { Poll::Ready(None) } else { accepted }
 }
 
 /// Serves a stream under its time-outs: like a connection of its own, with the client's address and the worker's limits.

@@ -37,6 +37,8 @@ pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
 pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>, edits: &[&HeaderEdit]) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
+    // A 101 is only taken for an answer to what was asked.
+    head.connection.upgrade = upgrade.is_some();
     remove_hop_by_hop(head, via.trace.is_some());
     let host = head.fields.first(Name::Host).filter(|_| !edits.is_empty()).map(<[u8]>::to_vec);
     edit_request(head, edits);

@@ -13,9 +13,13 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Semaphore, mpsc},
+    time::timeout,
 };
 
 const SHORT: Duration = Duration::from_millis(300);
+
+/// Nothing takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn web(config: &mut Config) -> &mut common::config::Server {
     &mut config.clusters[1].servers[0]
@@ -186,4 +190,62 @@ async fn what_a_request_may_be_is_configured() {
     assert!(!client.ask("GET /", "").await.has("connection: close"));
     assert!(client.ask("GET /", "").await.has("connection: close"));
     assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn who_leaves_the_queue_is_not_sent_to_a_server_when_his_turn_comes() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (asked, mut was_asked) = mpsc::unbounded_channel();
+    let opened = gate.clone();
+    let gated = raw(move |head, mut stream| {
+        let (gate, asked) = (gate.clone(), asked.clone());
+        async move {
+            asked.send(head.lines().next().unwrap_or_default().to_owned()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let cluster = Cluster::start_with([gated], |config| {
+        app(config).connection_max = 2;
+        app(config).queue_timeout = PATIENCE * 10;
+    })
+    .await;
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let mut client = cluster.client().await;
+        client.send(&request("/served")).await;
+        assert_eq!(was_asked.recv().await.unwrap(), "GET /served HTTP/1.1");
+        served.push(client);
+    }
+    // Both places are taken: these wait, and go.
+    let length = "Content-Length: 5\r\n\r\nhalf";
+    for (count, gone) in (3..).zip([request("/gone"), format!("POST /gone HTTP/1.1\r\nHost: h\r\n{length}")])
+    {
+        let mut client = cluster.client().await;
+        client.send(&gone).await;
+        totals(&cluster, |totals| totals.requests == count).await;
+        drop(client);
+        totals(&cluster, |totals| totals.requests_active == 2).await;
+    }
+    // What has come of a body before its turn is not lost.
+    let mut last = cluster.client().await;
+    last.send("POST /last HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe").await;
+    totals(&cluster, |totals| totals.requests_active == 3).await;
+    last.send("llo").await;
+    opened.add_permits(3);
+    assert_eq!(was_asked.recv().await.unwrap(), "POST /last HTTP/1.1");
+    assert_eq!(last.answer().await.status, 200);
+    drop(served);
+}
+
+/// Waits until the counters are as `are` wants them.
+async fn totals(cluster: &Cluster, are: impl Fn(&crate::Totals) -> bool) {
+    let waiting = async {
+        while !are(&cluster.web.totals()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("what is waited for comes in time");
 }

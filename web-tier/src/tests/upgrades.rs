@@ -135,3 +135,22 @@ async fn a_client_that_expects_100_continue_hears_it_from_the_server() {
     assert_eq!(client.answer().await.status, 403);
     assert_eq!(client.rest().await, "", "the body was not read: the connection closes");
 }
+
+#[tokio::test]
+async fn a_101_to_a_request_whose_upgrade_was_not_passed_on_is_a_502() {
+    for asked in [
+        "Connection: Upgrade\r\nUpgrade: h2c",
+        "Connection: Upgrade",
+        "Connection: Upgrade\r\nUpgrade: a\r\nUpgrade: b",
+    ] {
+        let backend = raw(|head, mut stream| async move {
+            assert!(!head.to_ascii_lowercase().contains("upgrade"), "{head}");
+            stream.write_all(&[YES, b"evil"].concat()).await.unwrap();
+            let _ = stream.read_u8().await;
+        });
+        let cluster = Cluster::start([backend]).await;
+        let mut client = cluster.client().await;
+        client.send(&format!("GET / HTTP/1.1\r\nHost: h\r\n{asked}\r\n\r\n")).await;
+        assert_eq!(client.answer().await.status, 502, "{asked}");
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response,
-    header::{CONTENT_LENGTH, DATE, VIA},
+    header::{CONTENT_LENGTH, COOKIE, DATE, VIA},
 };
 
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
@@ -22,7 +22,9 @@ pub(super) fn read<B>(
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<(), ProxyError> {
-    if request.headers().len() > limits.count {
+    // A cookie may come in many pieces (RFC 9113 §8.2.3); they are one field then. `h2` bounds the bytes.
+    let crumbs = request.headers().get_all(COOKIE).iter().count();
+    if request.headers().len() - crumbs.saturating_sub(1) > limits.count {
         return Err(ProxyError::HeadTooLarge);
     }
     head.version = Version::Http2;
@@ -51,10 +53,16 @@ pub(super) fn read<B>(
 /// The fields; those of `Cookie` become one (RFC 9113 §8.2.3). The length that they say is returned.
 fn read_fields<B>(request: &Request<B>, head: &mut RequestHead) -> Result<Option<u64>, ProxyError> {
     let (mut length, mut cookie) = (None, Vec::new());
+    let addressed = head.fields.first(Name::Host).is_some();
     for (name, value) in request.headers() {
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        // `h2` lets spaces around a value pass (RFC 9113 §8.2.1); in HTTP/1.1 they are no part of it.
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes().trim_ascii());
         match Name::of(name) {
-            Name::Host if head.fields.first(Name::Host).is_some() => {}
+            // The one of `:authority`. Without that, more than one is found later.
+            Name::Host if addressed => {}
+            Name::Other if Name::resembles_framing(name) => {
+                return Err(ProxyError::Bad("a header name that could be taken for one of framing"));
+            }
             Name::ContentLength => {
                 let said = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 length = Some(said.ok_or(ProxyError::Bad("the Content-Length is not a number of bytes"))?);

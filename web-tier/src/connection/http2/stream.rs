@@ -27,7 +27,11 @@ pub(super) struct Stream<'a> {
     respond: SendResponse<Bytes>,
     /// The body goes to the server in chunks.
     chunked: bool,
+    /// What `Content-Length` says.
+    length: Option<u64>,
     received: u64,
+    /// The end of a body by its length, while the stream may still bring more: a server is not to take it for the whole then.
+    held: Bytes,
     done: bool,
 }
 
@@ -43,8 +47,16 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
         Err(_) => active.unread(request.uri().path().as_bytes()),
     }
     let websocket = websocket::is_asked_for(&request);
-    let mut stream =
-        Stream { client, recv: request.into_body(), respond, chunked: false, received: 0, done: ends };
+    let mut stream = Stream {
+        client,
+        recv: request.into_body(),
+        respond,
+        chunked: false,
+        length: None,
+        received: 0,
+        held: Bytes::new(),
+        done: ends,
+    };
     let answer = match read {
         Ok(()) if websocket => return websocket::serve(stream, &mut head, active).await,
         Ok(()) => stream.answer(&mut head).await,
@@ -63,6 +75,7 @@ impl<'a> Stream<'a> {
             return Ok(Reply::Local(Local::refusal(self.client, ProxyError::BodyTooLarge)));
         }
         self.chunked = head.length == Length::Chunked;
+        self.length = if let Length::Exact(length) = head.length { Some(length) } else { None };
         self.client.progress.asked(self.client.worker.now(), !self.done);
         proxy::answer(self.client, head, self).await
     }
@@ -172,37 +185,40 @@ impl ClientSide for Stream<'_> {
         if self.done {
             return Poll::Ready(Ok(true));
         }
-        let Poll::Ready(data) = self.recv.poll_data(cx) else {
-            self.client.progress.read_waits();
-            return Poll::Pending;
-        };
-        let now = self.client.worker.now();
-        match data {
-            Some(data) => {
-                let data = data.map_err(|_| BodyError::Broken)?;
-                self.client.progress.read(now);
-                self.received += data.len() as u64;
-                if self.received > self.client.worker.routes().body_max {
-                    return Poll::Ready(Err(BodyError::TooLarge));
-                }
-                if self.chunked {
-                    put_chunk(out, &data);
-                } else {
-                    out.extend_from_slice(&data);
-                }
-                // The client may send as much again.
-                let _ = self.recv.flow_control().release_capacity(data.len());
-                Poll::Ready(Ok(false))
-            }
-            None => {
+        loop {
+            let Poll::Ready(data) = self.recv.poll_data(cx) else {
+                self.client.progress.read_waits();
+                return Poll::Pending;
+            };
+            let Some(data) = data else {
                 let trailers = ready!(self.recv.poll_trailers(cx)).map_err(|_| BodyError::Broken)?;
                 self.done = true;
                 self.client.progress.uploaded();
                 if self.chunked {
                     put_last_chunk(out, trailers.as_ref().map(message::trailers).as_ref());
                 }
-                Poll::Ready(Ok(true))
+                out.extend_from_slice(&std::mem::take(&mut self.held));
+                return Poll::Ready(Ok(true));
+            };
+            let data = data.map_err(|_| BodyError::Broken)?;
+            self.client.progress.read(self.client.worker.now());
+            self.received += data.len() as u64;
+            if self.received > self.client.worker.routes().body_max {
+                return Poll::Ready(Err(BodyError::TooLarge));
             }
+            // The client may send as much again.
+            let _ = self.recv.flow_control().release_capacity(data.len());
+            if self.length == Some(self.received) && !self.recv.is_end_stream() {
+                // An empty frame may follow what is held; more than that `h2` refuses.
+                self.held = if self.held.is_empty() { data } else { std::mem::take(&mut self.held) };
+                continue;
+            }
+            if self.chunked {
+                put_chunk(out, &data);
+            } else {
+                out.extend_from_slice(&data);
+            }
+            return Poll::Ready(Ok(false));
         }
     }
 

@@ -32,7 +32,8 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     head.length = Length::Empty;
     head.connection.upgrade = true;
     head.fields.push(Name::Upgrade, b"upgrade", b"websocket");
-    // The client of HTTP/2 has none (RFC 8441 §5), the server of HTTP/1.1 wants one.
+    // The client of HTTP/2 has none (RFC 8441 §5), the server of HTTP/1.1 wants one: ours, whatever the client says.
+    head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"sec-websocket-key"));
     head.fields.push(Name::Other, b"sec-websocket-key", &key());
     let client = stream.client();
     client.progress.asked(client.worker.now(), false);

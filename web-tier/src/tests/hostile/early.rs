@@ -153,3 +153,14 @@ async fn the_body_of_a_request_that_no_rule_covers_is_no_request() {
     recorder.untouched().unwrap();
     assert_eq!(Client::connect(cluster.address()).await.ask("GET /", "").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_refusal_after_a_head_request_has_its_body() {
+    let (cluster, _recorder) = recorded().await;
+    let mut client = cluster.client().await;
+    client.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 200);
+    client.send("GET / HTTP/1.1\r\nHost : h\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(answer.status == 400 && answer.body.starts_with("400 "), "{answer:?}");
+}

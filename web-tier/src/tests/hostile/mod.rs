@@ -7,6 +7,7 @@ mod early;
 mod fields;
 mod framing;
 mod hosts;
+mod http2;
 mod limits;
 mod lines;
 mod page;

@@ -1,6 +1,6 @@
 //! The tables as a page: `docs/hostile-input.md`.
 
-use super::{Row, Want, chunks, fields, framing, hosts, limits, lines, paths};
+use super::{Row, Want, chunks, fields, framing, hosts, http2, limits, lines, paths};
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -10,6 +10,10 @@ Printed from the tables in `web-tier/src/tests/hostile/`, which try each line on
 another request behind it on the same bytes. *Closed*: the answer says `Connection: close` and the connection ends; not a byte of
 the request reaches a server, and what stood behind it is not served. *In the body*: what is wrong comes after the head, so that a
 server may have seen the beginning of the request, but never a whole one. `a×17000` is a letter 17,000 times.
+
+The tables of HTTP/2 are at the end. They are of frames by hand, each behind the preface of a connection of its own: a stream that
+is *reset* or answered does no harm to the connection's other streams, and a *GOAWAY* ends the connection. ENHANCE_YOUR_CALM is for
+clients that cost more than they ask for (`connection/http2/calm.rs` has the prices).
 ";
 
 fn rows() -> Vec<Row> {
@@ -48,6 +52,19 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
+fn answer_in_frames(want: &http2::Want) -> String {
+    match want {
+        http2::Want::Reset(code) => format!("reset, {}", http2::code(*code)),
+        http2::Want::Broken(code) => format!("reset in the body, {}", http2::code(*code)),
+        http2::Want::GoAway(code) => format!("GOAWAY, {}", http2::code(*code)),
+        http2::Want::Calm => "GOAWAY, ENHANCE_YOUR_CALM".to_owned(),
+        http2::Want::Status(status) => status.to_string(),
+        http2::Want::Served { sees, never } => {
+            answer(&Want::Served { sees: sees.clone(), never: never.clone() })
+        }
+    }
+}
+
 fn answer(want: &Want) -> String {
     let any = |statuses: &[u16]| statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
     match want {
@@ -77,6 +94,13 @@ fn the_page_is_as_the_tables() {
             let sent = shown(&case.sent).replace('|', "\\|");
             let fence = if sent.contains('`') { "``" } else { "`" };
             let _ = writeln!(page, "| {fence}{sent}{fence} | {} |", answer(&case.want).replace('|', "\\|"));
+        }
+    }
+    for row in http2::rows() {
+        let _ = write!(page, "\n## {}\n\n| sent | answer |\n|---|---|\n", row.title);
+        for case in row.cases {
+            let _ =
+                writeln!(page, "| `{}` | {} |", case.text.replace('|', "\\|"), answer_in_frames(&case.want));
         }
     }
     expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-input.md")]

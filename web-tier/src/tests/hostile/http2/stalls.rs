@@ -1,0 +1,172 @@
+//! Clients of HTTP/2 that take nothing, or send nothing: each is bounded, and ends.
+
+use super::{
+    cluster, connect,
+    frames::data,
+    wire::{
+        CANCEL, GOAWAY, HEADERS, NO_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get, headers,
+        read_frame, request,
+    },
+};
+use crate::tests::{
+    backend::{OnConnection, raw},
+    hostile::{recorder::Recorder, sentinel},
+};
+use common::config::{Config, Server};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+    time::timeout,
+};
+
+/// What a client is given in these tests, and what nothing takes.
+const SHORT: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn web(config: &mut Config) -> &mut Server {
+    &mut config.clusters[1].servers[0]
+}
+
+/// A server that answers without end, and says when it can't any more.
+fn endless() -> (OnConnection, mpsc::UnboundedReceiver<()>) {
+    let (ended, has_ended) = mpsc::unbounded_channel();
+    let server = raw(move |_, mut stream| {
+        let ended = ended.clone();
+        async move {
+            let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            while sent.is_ok() {
+                sent = stream.write_all(&[b'x'; 65536]).await;
+            }
+            let _ = ended.send(());
+        }
+    });
+    (server, has_ended)
+}
+
+#[tokio::test]
+async fn an_answer_whose_window_stays_shut_is_cut_off_and_its_server_hears_of_it() {
+    let (server, mut ended) = endless();
+    let cluster = cluster(server, |config| web(config).socket_timeout = SHORT).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE of 0.
+    let mut stream = connect(&cluster, &[0, 4, 0, 0, 0, 0]).await;
+    stream.write_all(&get(1, "/")).await.unwrap();
+    let mut statuses = Vec::new();
+    let code = loop {
+        let frame = read_frame(&mut stream).await.expect("the connection goes on");
+        match frame.kind {
+            HEADERS => statuses.push(frame.status()),
+            RST_STREAM => break frame.code(),
+            _ => {}
+        }
+    };
+    assert_eq!((statuses, code), (vec![200], CANCEL));
+    timeout(PATIENCE, ended.recv()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_window_that_opens_by_a_byte_at_a_time_does_not_cut_off_what_moves() {
+    let (server, _ended) = endless();
+    let cluster = cluster(server, |config| web(config).socket_timeout = SHORT * 4).await;
+    let mut stream = connect(&cluster, &[0, 4, 0, 0, 0, 0]).await;
+    stream.write_all(&get(1, "/")).await.unwrap();
+    let mut taken = 0;
+    while taken < 50 {
+        stream.write_all(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).await.unwrap();
+        loop {
+            let frame = read_frame(&mut stream).await.expect("the connection goes on");
+            assert_ne!(frame.kind, RST_STREAM);
+            if frame.kind == 0 {
+                taken += frame.payload.len();
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_cut_off() {
+    let (server, mut ended) = endless();
+    let cluster = cluster(server, |config| web(config).socket_timeout = SHORT).await;
+    let mut stream = connect(&cluster, &[0, 4, 0x7f, 0xff, 0xff, 0xff]).await;
+    let wide = frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+    let requests: Vec<_> = (0..20).flat_map(|number| get(2 * number + 1, "/")).collect();
+    stream.write_all(&[wide, requests].concat()).await.unwrap();
+    for _ in 0..20 {
+        timeout(PATIENCE, ended.recv()).await.expect("each of its requests is ended").unwrap();
+    }
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_ends_its_stream_and_never_looks_whole() {
+    let (recorder, server) = Recorder::start();
+    let cluster = cluster(server, |config| web(config).socket_timeout = SHORT).await;
+    for more in [&[][..], &[("content-length", "10")][..]] {
+        let mut stream = connect(&cluster, &[]).await;
+        let fields = [&request("POST", "/")[..], more].concat();
+        stream.write_all(&[headers(1, false, &block(&fields)), data(1, 0, b"half")].concat()).await.unwrap();
+        loop {
+            let frame = read_frame(&mut stream).await.expect("the connection goes on");
+            if frame.kind == RST_STREAM {
+                break;
+            }
+        }
+        recorder.no_request().unwrap();
+        sentinel(&cluster).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_body_whose_connection_ends_never_looks_whole() {
+    let (recorder, server) = Recorder::start();
+    let cluster = cluster(server, |_| {}).await;
+    for last in [Vec::new(), frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes()), frame(RST_STREAM, 0, 1, &[0; 4])]
+    {
+        let mut stream = connect(&cluster, &[]).await;
+        let head = headers(1, false, &block(&request("POST", "/")));
+        stream.write_all(&[head, data(1, 0, b"half"), last].concat()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("an end in time");
+        sentinel(&cluster).await.unwrap();
+        recorder.no_request().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_and_a_client_without_requests_are_told_to_go() {
+    let (recorder, server) = Recorder::start();
+    let cluster = cluster(server, |config| web(config).keepalive_timeout = SHORT).await;
+    let begun = frame(HEADERS, 0, 1, &block(&request("GET", "/")));
+    for sent in [begun, Vec::new()] {
+        let mut stream = connect(&cluster, &[]).await;
+        stream.write_all(&sent).await.unwrap();
+        let mut codes = Vec::new();
+        while let Some(frame) = read_frame(&mut stream).await {
+            if frame.kind == GOAWAY {
+                codes.push(frame.code());
+            }
+        }
+        assert!(!codes.is_empty() && codes.iter().all(|code| *code == NO_ERROR), "{codes:?}");
+        recorder.untouched().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_preface_that_never_ends_is_cut_off() {
+    let (_recorder, server) = Recorder::start();
+    let cluster = cluster(server, |config| web(config).request_header_timeout = SHORT).await;
+    for sent in [&b"PRI * HTTP/2.0\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let mut client = cluster.client().await;
+        client.0.write_all(sent).await.unwrap();
+        assert!(client.rest().await.starts_with("HTTP/1.1 408 "));
+    }
+    // With it and no SETTINGS the keep-alive begins; with SETTINGS that do not end too.
+    let mut client = cluster.client().await;
+    let part = &frame(SETTINGS, 0, 0, &[0; 6])[..10];
+    client.0.write_all(&[super::wire::PREFACE, part].concat()).await.unwrap();
+    client.0.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, client.0.read_to_end(&mut rest)).await.expect("an end in time");
+}
