@@ -23,7 +23,7 @@ impl Breaks {
 
     /// One worker's view of a server.
     pub(crate) fn of(&self, server: &ServerId) -> SeenBreaks {
-        SeenBreaks { count: self.0.get(server).cloned().unwrap_or_default(), seen: Cell::new(0) }
+        SeenBreaks::new(self.0.get(server).cloned().unwrap_or_default())
     }
 }
 
@@ -35,6 +35,11 @@ pub(crate) struct SeenBreaks {
 }
 
 impl SeenBreaks {
+    /// A view that has taken nothing in yet.
+    pub(crate) fn new(count: Arc<AtomicU32>) -> Self {
+        Self { count, seen: Cell::new(0) }
+    }
+
     /// A connection broke: told before the client is.
     pub(crate) fn tell(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);

@@ -44,7 +44,6 @@ impl Hosts {
     }
 
     /// The backends of the `http-proxy` rules, by [`ForeignTarget::place`](crate::rules::ForeignTarget).
-    #[allow(dead_code, reason = "until its pools are wired")]
     pub(crate) fn foreign(&self) -> &[config::HttpProxy] {
         self.foreign.list()
     }

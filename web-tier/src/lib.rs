@@ -16,6 +16,7 @@ mod counters;
 mod deadline;
 mod error;
 mod exchange;
+mod foreign;
 mod forward;
 mod host;
 mod http1;
@@ -41,6 +42,7 @@ mod worker;
 
 pub use bind::{BindError, Bound, bind};
 pub use counters::{Totals, handshake_failures};
+pub use foreign::{BackendHealth, LastCheck};
 pub use tier::{WebTier, WebTierConfig, WebTierError};
 pub use tls::{TlsError, check_tls};
 

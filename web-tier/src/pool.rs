@@ -7,16 +7,17 @@
 mod places;
 mod recent;
 
+use crate::foreign::{self, ForeignBackend};
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 use common::{
     cluster_port::{self, ClusterKey, Protocol},
-    config::Server,
+    config::{HttpProxy, Server},
     id::ServerId,
 };
 use futures_util::FutureExt;
 use places::{Place, Places};
 use recent::Recent;
-use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt, io, rc::Rc, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
 /// bb8 looks for sockets that were idle for too long this often.
@@ -24,22 +25,53 @@ const REAPER_RATE: Duration = Duration::from_secs(1);
 
 /// Connects to one server: what bb8 calls a manager.
 #[derive(Debug)]
-pub(crate) struct Dialler {
-    address: String,
-    key: ClusterKey,
-    from: ServerId,
-    to: ServerId,
-    timeout: Duration,
+pub(crate) enum Dialler {
+    /// A server of ours, which wants to know who comes.
+    Cluster { address: String, key: ClusterKey, from: ServerId, to: ServerId, timeout: Duration },
+    /// One that speaks HTTP at once.
+    Foreign { backend: Arc<ForeignBackend>, timeout: Duration },
 }
 
 impl Dialler {
+    /// To a server of a cluster.
     pub(crate) fn new(server: &Server, me: &ServerId, key: &ClusterKey) -> Self {
-        Self {
+        Self::Cluster {
             address: server.cluster_address(),
             key: key.clone(),
             from: me.clone(),
             to: server.id.clone(),
             timeout: server.connect_timeout,
+        }
+    }
+}
+
+/// How many sockets there may be to a server from this one, and how long they and their requests wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolLimits {
+    /// `load-balance-connection-max`.
+    connection_max: usize,
+    /// `load-balance-idle-time`.
+    idle_time: Duration,
+    /// `load-balance-queue-timeout`.
+    queue_timeout: Duration,
+}
+
+impl From<&Server> for PoolLimits {
+    fn from(server: &Server) -> Self {
+        Self {
+            connection_max: server.connection_max,
+            idle_time: server.balance_idle_time,
+            queue_timeout: server.queue_timeout,
+        }
+    }
+}
+
+impl From<&HttpProxy> for PoolLimits {
+    fn from(rule: &HttpProxy) -> Self {
+        Self {
+            connection_max: rule.connection_max,
+            idle_time: rule.idle_time,
+            queue_timeout: rule.queue_timeout,
         }
     }
 }
@@ -67,8 +99,12 @@ impl ManageConnection for Dialler {
     type Error = io::Error;
 
     async fn connect(&self) -> io::Result<Socket> {
-        let (address, key, protocol) = (&self.address, &self.key, Protocol::Http1);
-        let stream = cluster_port::dial(address, key, &self.from, &self.to, protocol, self.timeout).await?;
+        let stream = match self {
+            Self::Cluster { address, key, from, to, timeout } => {
+                cluster_port::dial(address, key, from, to, Protocol::Http1, *timeout).await?
+            }
+            Self::Foreign { backend, timeout } => foreign::dial(backend, *timeout).await?,
+        };
         Ok(Socket { stream, abandoned: false, generation: 0 })
     }
 
@@ -112,13 +148,13 @@ pub(crate) struct ServerPool {
 }
 
 impl ServerPool {
-    /// Has a `workers`th of the server's `load-balance-connection-max`. To be called within a runtime.
-    pub(crate) fn new(server: &Server, dialler: Dialler, workers: usize) -> Rc<Self> {
-        let share = server.connection_max.div_ceil(workers.max(1)).max(1);
+    /// Has a `workers`th of the sockets that there may be. To be called within a runtime.
+    pub(crate) fn new(limits: PoolLimits, dialler: Dialler, workers: usize) -> Rc<Self> {
+        let share = limits.connection_max.div_ceil(workers.max(1)).max(1);
         let max = u32::try_from(share).unwrap_or(u32::MAX);
         let idle = bb8::Pool::builder()
             .max_size(max)
-            .idle_timeout(server.balance_idle_time)
+            .idle_timeout(limits.idle_time)
             .reaper_rate(REAPER_RATE)
             .max_lifetime(None)
             .test_on_check_out(false)
@@ -127,7 +163,7 @@ impl ServerPool {
             .build_unchecked(dialler);
         let generation = Cell::new(0);
         let (recent, places) = (Recent::default(), Places::new(share));
-        Rc::new(Self { idle, recent, max, places, queue_timeout: server.queue_timeout, generation })
+        Rc::new(Self { idle, recent, max, places, queue_timeout: limits.queue_timeout, generation })
     }
 
     /// Hands what has not been used since the last call to bb8, where it grows old. To be called a few times a second.

@@ -14,21 +14,21 @@ use crate::{
     pool::TakeError,
     request_id,
     routes::Routes,
-    rules::{Decision, Outcome, RequestView, Site, SiteRequest, Target},
+    rules::{Decision, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
     shelf::Shelved,
-    sticky,
     trace_context::TraceParent,
     trusted::client_of,
     upstream::{Lease, Upstream},
 };
 use common::{
-    config::HeaderEdit,
+    config::{HeaderEdit, Strategy},
     hub_age::{self, HUB_AGE},
 };
 use http::{Method, StatusCode};
 use std::{
     future::poll_fn,
     pin::pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -71,10 +71,13 @@ pub(crate) async fn answer<S: ClientSide>(
     let reply = match decision {
         _ if let Err(cause) = rewritten => Err(cause.into()),
         Decision::Proxy(target) => {
-            forward(client, &routes, head, target, &edits, side).await.map(Reply::Server)
+            let way = Way::to(&routes, target);
+            forward(client, &way, head, &edits, side).await.map(Reply::Server)
         }
-        // Wired with the pools of servers that are not ours.
-        Decision::HttpProxy(_) => Err(ProxyError::NoServer),
+        Decision::HttpProxy(target) => {
+            let way = Way::to_foreign(&routes, target);
+            forward(client, &way, head, &edits, side).await.map(Reply::Server)
+        }
         Decision::Static(site) => Ok(Reply::Local(file(client, head, site).await)),
         Decision::Redirect { status, location } => {
             Ok(Reply::Local(Local::redirect(client, status, &location)))
@@ -133,24 +136,44 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
     }
 }
 
+/// Where a request goes, and how one of the servers there is chosen.
+struct Way<'a> {
+    upstream: &'a Rc<Upstream>,
+    strategy: Strategy,
+    sticky: bool,
+    session_url: bool,
+}
+
+impl<'a> Way<'a> {
+    fn to(routes: &'a Routes, target: &Target) -> Self {
+        let upstream = &routes.upstreams[target.upstream];
+        let Target { strategy, sticky, session_url, .. } = *target;
+        Self { upstream, strategy, sticky, session_url }
+    }
+
+    fn to_foreign(routes: &'a Routes, target: &ForeignTarget) -> Self {
+        let upstream = &routes.foreign[target.place];
+        Self { upstream, strategy: target.strategy, sticky: true, session_url: false }
+    }
+}
+
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward<S: ClientSide>(
     client: &Client,
-    routes: &Routes,
+    way: &Way<'_>,
     head: &mut RequestHead,
-    target: &Target,
     edits: &[&HeaderEdit],
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
-    let worker = &client.worker;
-    let mut tries = Tries::new(prepare(client, head, edits), head);
-    let upstream = &routes.upstreams[target.upstream];
+    let (worker, upstream) = (&client.worker, way.upstream);
+    let secure = is_secure(client, head);
+    let mut tries = Tries::new(prepare(client, upstream, head, edits), head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
-        let session =
-            target.sticky.then(|| sticky::session(&head.fields, upstream.session_cookie())).flatten();
-        let lease = upstream.lease(worker.now(), session, target, tries.tried);
+        let path = way.session_url.then(|| head.path());
+        let belongs = upstream.belongs(&head.fields, path, way.sticky);
+        let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
         match attempt(client, upstream, lease, &mut tries, side).await {
@@ -161,11 +184,23 @@ async fn forward<S: ClientSide>(
                 discard(exchange, &answer, &head.method, tries.sent);
                 return Err(ProxyError::NoServer);
             }
-            Ok((exchange, answer)) => return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing }),
+            Ok((exchange, mut answer)) => {
+                if let Some(pool) = upstream.foreign_pool() {
+                    pool.put_cookies(belongs.token(), server, &mut answer.fields, secure);
+                }
+                return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
+            }
             Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();
     }
+}
+
+/// Whether the client came over TLS: to this server, or to a proxy that is trusted to say so.
+fn is_secure(client: &Client, head: &RequestHead) -> bool {
+    let said =
+        || head.fields.named(X_FORWARDED_PROTO).next().is_some_and(|it| it.eq_ignore_ascii_case(b"https"));
+    client.tls.is_some() || (client.trusted && said())
 }
 
 /// A client that was shown the certificate of one host does not speak to another on the same connection.
@@ -179,8 +214,11 @@ fn host(head: &RequestHead) -> &str {
     head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
 }
 
+/// How the client came to a proxy.
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
 /// The request as servers are to see it, each try alike.
-fn prepare(client: &Client, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Outgoing {
+fn prepare(client: &Client, upstream: &Upstream, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Outgoing {
     let worker = &client.worker;
     let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
@@ -202,7 +240,8 @@ fn prepare(client: &Client, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Ou
         host,
         request_id,
         trace: theirs.is_none().then_some(&trace),
-        hub_age: worker.hub_age.get(),
+        // Of no concern to servers that are not ours.
+        hub_age: worker.hub_age.get().filter(|_| upstream.foreign_pool().is_none()),
         tls: client.tls.as_deref(),
     };
     let mut bytes = worker.buffers.take();
@@ -224,7 +263,7 @@ impl Behind {
         let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
         Self {
             address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
-            scheme: named("x-forwarded-proto"),
+            scheme: named(X_FORWARDED_PROTO),
             host: named("x-forwarded-host"),
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
         }
@@ -304,6 +343,10 @@ async fn attempt<S: ClientSide>(
         }
         let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
         informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
+    }
+    if upstream.foreign_pool().is_some() {
+        // What only servers of ours may say means nothing here.
+        head.fields.remove_if(|field| field.known == Name::Internal);
     }
     if head.status == StatusCode::SERVICE_UNAVAILABLE && head.fields.internal(NOT_PROCESSED).is_some() {
         exchange.lease.refused(worker.read_clock());

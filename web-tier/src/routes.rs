@@ -17,6 +17,8 @@ pub(crate) struct Routes {
     pub(crate) hosts: Hosts,
     /// The clusters that rules name, in the order of their [`Target`](crate::rules::Target)s' places.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
+    /// The backends of `http-proxy` rules, in the order of their [`ForeignTarget`](crate::rules::ForeignTarget)s' places.
+    pub(crate) foreign: Vec<Rc<Upstream>>,
     pub(crate) limits: Limits,
     pub(crate) head_limits: HeadLimits,
     /// `body-max`, in bytes.
@@ -30,16 +32,22 @@ pub(crate) struct Routes {
 impl Routes {
     /// Those of a worker.
     pub(crate) fn new(setup: &Setup) -> Self {
-        let mut upstreams =
-            Upstreams::new(&setup.config, &setup.me, &setup.key, setup.workers, &setup.breaks);
-        let (cluster, server) = setup.config.server(&setup.me).expect("checked by WebTier::start");
+        let config = &setup.plan.config;
+        let mut upstreams = Upstreams::new(config, &setup.me, &setup.key, setup.workers, &setup.breaks);
+        let (cluster, server) = config.server(&setup.me).expect("checked by WebTier::start");
         let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams);
         let upstreams = upstreams.into_list();
-        let silence = upstreams.iter().map(|upstream| upstream.shortest_silence()).min();
+        let foreign = hosts.foreign().iter().map(|rule| {
+            let pool = setup.plan.foreign.pool(rule).expect("made of the rules of the same cluster");
+            Rc::new(Upstream::foreign(pool, setup.workers))
+        });
+        let foreign: Vec<_> = foreign.collect();
+        let silence = upstreams.iter().chain(&foreign).map(|upstream| upstream.shortest_silence()).min();
         Self {
             hosts,
             upstreams,
+            foreign,
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
             head_limits: HeadLimits {
                 count: requests.header_count,
@@ -52,10 +60,11 @@ impl Routes {
         }
     }
 
-    /// The same with the clusters of `former` that have not changed: their servers' states and sockets live on.
+    /// The same with the clusters and foreign backends of `former` that have not changed: their servers' states and sockets live on.
     pub(crate) fn keeping(mut self, former: &Self) -> Self {
-        for upstream in &mut self.upstreams {
-            if let Some(same) = former.upstreams.iter().find(|it| it.is_like(upstream)) {
+        let known = || former.upstreams.iter().chain(&former.foreign);
+        for upstream in self.upstreams.iter_mut().chain(&mut self.foreign) {
+            if let Some(same) = known().find(|it| it.is_like(upstream)) {
                 *upstream = same.clone();
             }
         }

@@ -8,6 +8,7 @@ mod access_log;
 mod bodies;
 mod desync;
 mod disabled;
+mod foreign;
 mod gone;
 mod headers;
 mod hostile;

@@ -5,9 +5,10 @@ use crate::{
     bind::Bound,
     breaks::Breaks,
     counters::{Counters, Totals},
+    foreign::{BackendHealth, ForeignServers},
     listener::Listener,
     tls::{Changed, TicketKeys, TlsError},
-    worker::{self, Setup},
+    worker::{self, Plan, Setup},
 };
 use common::{
     clock::SystemClock,
@@ -83,7 +84,8 @@ pub struct WebTier {
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
     me: ServerId,
-    configs: watch::Sender<Arc<Config>>,
+    key: ClusterKey,
+    plans: watch::Sender<Plan>,
     reloaded: watch::Sender<u64>,
 }
 
@@ -107,16 +109,18 @@ impl WebTier {
         let addresses = bound.addresses().to_vec();
         let count = bound.workers.len();
         let breaks = Arc::new(Breaks::new(&config));
+        let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
+        let plan = Plan { config: config.clone(), foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
         let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
-        let (configs, followed) = watch::channel(config.clone());
+        let (plans, followed) = watch::channel(plan.clone());
         let reloaded = watch::Sender::new(0);
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in bound.workers.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
             let setup = Setup {
-                config: config.clone(),
+                plan: plan.clone(),
                 me: me.clone(),
                 workers: count,
                 number,
@@ -127,7 +131,7 @@ impl WebTier {
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
-                configs: followed.clone(),
+                plans: followed.clone(),
                 reloaded: reloaded.clone(),
                 stop: stopped.clone(),
             };
@@ -135,7 +139,7 @@ impl WebTier {
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, configs, reloaded })
+        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, reloaded })
     }
 
     /// The addresses that it listens on.
@@ -157,6 +161,11 @@ impl WebTier {
         }
     }
 
+    /// How the backends of `http-proxy` rules are, in the order of the file.
+    pub fn health(&self) -> Vec<BackendHealth> {
+        self.plans.borrow().foreign.report()
+    }
+
     /// Goes by another configuration: its hosts and rules, clusters and servers, limits and time-outs, trusted proxies. Requests
     /// in flight end by the one that they began with, no connection is closed, and clusters that have not changed keep their
     /// servers' states and sockets. Listeners, workers and the access log stay as they are until a restart. Returns when all
@@ -165,12 +174,15 @@ impl WebTier {
     /// # Errors
     /// The configuration does not have this server: nothing has changed.
     pub async fn reload(&self, config: Arc<Config>) -> Result<(), WebTierError> {
-        if config.server(&self.me).is_none() {
+        let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
-        }
+        };
         let mut reloaded = self.reloaded.subscribe();
         let goal = *reloaded.borrow_and_update() + self.workers.len() as u64;
-        self.configs.send_replace(config);
+        self.plans.send_modify(|plan| {
+            let foreign = Arc::new(ForeignServers::new(cluster, &self.key, Some(&plan.foreign)));
+            *plan = Plan { config: config.clone(), foreign };
+        });
         let done = reloaded.wait_for(|count| *count >= goal);
         if timeout(RELOAD_TIMEOUT, done).await.is_err() {
             tracing::warn!("not every web-tier worker goes by the new configuration yet");

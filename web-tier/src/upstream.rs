@@ -1,10 +1,13 @@
-//! A cluster that requests are forwarded to, as one worker has it: its servers' states, and a pool of sockets for each.
+//! A cluster that requests are forwarded to, or the backends of an `http-proxy`, as one worker has it: its servers' states, and
+//! a pool of sockets for each.
 
 use crate::{
-    balance::{Balance, Sockets, Ticket, Tried, budget::RetryBudget},
+    balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
     breaks::{Breaks, SeenBreaks},
+    foreign::{BackendState, Belongs, ForeignBackend, ForeignPool},
+    http1::Fields,
     pool::{Dialler, ServerPool},
-    rules::Target,
+    sticky,
 };
 use common::{
     cluster_port::ClusterKey,
@@ -15,19 +18,31 @@ use proto::hub::v1::Member;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-/// A cluster.
+/// A cluster, or servers that are not ours.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    id: ClusterId,
-    /// What of the configuration it was made of.
-    made_of: String,
-    session_cookie: Box<str>,
+    whose: Whose,
     balance: RefCell<Balance>,
     budget: RefCell<RetryBudget>,
     servers: Vec<UpstreamServer>,
+}
+
+/// Whose servers they are.
+#[derive(Debug)]
+enum Whose {
+    /// Members of a cluster: the hub tells of them.
+    Cluster {
+        id: ClusterId,
+        /// What of the configuration it was made of.
+        made_of: String,
+        session_cookie: Box<str>,
+    },
+    /// Checks tell of them. What they say of Copal's own matters means nothing.
+    Foreign { pool: Arc<ForeignPool>, taken_over: RefCell<Vec<BackendState>> },
 }
 
 /// What a request needs of one server.
@@ -56,25 +71,84 @@ impl Upstream {
     fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             name: server.id.as_str().into(),
-            pool: ServerPool::new(server, Dialler::new(server, me, key), workers),
+            pool: ServerPool::new(server.into(), Dialler::new(server, me, key), workers),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
             breaks: breaks.of(&server.id),
         });
+        let (id, session_cookie) = (cluster.id.clone(), cluster.session_cookie.as_str().into());
         Self {
-            id: cluster.id.clone(),
-            made_of: made_of(cluster),
-            session_cookie: cluster.session_cookie.as_str().into(),
+            whose: Whose::Cluster { id, made_of: made_of(cluster), session_cookie },
             balance: RefCell::new(Balance::new(cluster, rand::random())),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
             servers: servers.collect(),
         }
     }
 
+    /// The backends of an `http-proxy`; the limits of each are divided by `workers`.
+    pub(crate) fn foreign(pool: &Arc<ForeignPool>, workers: usize) -> Self {
+        let rule = &pool.config;
+        let server = |backend: &Arc<ForeignBackend>| UpstreamServer {
+            name: backend.name().into(),
+            pool: ServerPool::new(
+                rule.into(),
+                Dialler::Foreign { backend: backend.clone(), timeout: rule.connect_timeout },
+                workers,
+            ),
+            silence_max: rule.socket_timeout,
+            life: Cell::new(0),
+            breaks: backend.breaks(),
+        };
+        let upstream = Self {
+            balance: RefCell::new(Balance::of(pool.balanced(), rand::random())),
+            budget: RefCell::new(RetryBudget::new(Instant::now())),
+            servers: pool.backends.iter().map(server).collect(),
+            whose: Whose::Foreign {
+                pool: pool.clone(),
+                taken_over: RefCell::new(vec![BackendState::START; pool.backends.len()]),
+            },
+        };
+        upstream.foreign_changed();
+        upstream
+    }
+
+    /// The pool that it was made of, unless it is a cluster.
+    pub(crate) fn foreign_pool(&self) -> Option<&ForeignPool> {
+        match &self.whose {
+            Whose::Cluster { .. } => None,
+            Whose::Foreign { pool, .. } => Some(pool),
+        }
+    }
+
+    /// Takes over what checks and look-ups say of foreign backends.
+    pub(crate) fn foreign_changed(&self) {
+        let Whose::Foreign { pool, taken_over } = &self.whose else { return };
+        let (mut taken_over, mut balance) = (taken_over.borrow_mut(), self.balance.borrow_mut());
+        for (index, (backend, before)) in pool.backends.iter().zip(&mut *taken_over).enumerate() {
+            let state = backend.state();
+            let before = std::mem::replace(before, state);
+            let mut stale = before.moved != state.moved;
+            if before.up != state.up {
+                stale |= balance.server(index).health_changed(Instant::now(), state.up) != Sockets::Keep;
+            }
+            if stale {
+                self.servers[index].pool.clear();
+            }
+        }
+    }
+
     /// Whether a configuration made another one just like this: then this one, with what it knows of its servers and with its
     /// sockets, can stay.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        self.id == other.id && self.made_of == other.made_of
+        match (&self.whose, &other.whose) {
+            (
+                Whose::Cluster { id, made_of, .. },
+                Whose::Cluster { id: other_id, made_of: other_made_of, .. },
+            ) => id == other_id && made_of == other_made_of,
+            // Rules that have not changed keep their pool.
+            (Whose::Foreign { pool, .. }, Whose::Foreign { pool: other, .. }) => Arc::ptr_eq(pool, other),
+            _ => false,
+        }
     }
 
     /// A request begins; the retry budget grows with each.
@@ -87,9 +161,18 @@ impl Upstream {
         self.budget.borrow_mut().try_retry(now)
     }
 
-    /// The cluster's name for its session cookie.
-    pub(crate) fn session_cookie(&self) -> &str {
-        &self.session_cookie
+    /// Where a request with these fields belongs; nowhere in a cluster whose rule is not `sticky`. In a cluster its `path` may
+    /// say it where no cookie does.
+    pub(crate) fn belongs<'a>(&self, fields: &'a Fields, path: Option<&'a str>, sticky: bool) -> Belongs<'a> {
+        match &self.whose {
+            Whose::Cluster { session_cookie, .. } if sticky => {
+                let in_path = || path.and_then(sticky::session_in_path);
+                let session = sticky::session(fields, session_cookie).or_else(in_path);
+                Belongs::of(session.map_or(Affinity::None, Affinity::Session))
+            }
+            Whose::Cluster { .. } => Belongs::of(Affinity::None),
+            Whose::Foreign { pool, .. } => pool.belongs(fields),
+        }
     }
 
     /// The shortest `load-balance-socket-timeout` of its servers.
@@ -106,14 +189,14 @@ impl Upstream {
     pub(crate) fn lease(
         self: &Rc<Self>,
         now: Instant,
-        session: Option<&str>,
-        target: &Target,
+        affinity: Affinity<'_>,
+        strategy: Strategy,
         tried: Tried,
     ) -> Option<Lease> {
         let mut balance = self.balance.borrow_mut();
-        let index = balance.choose(now, session, target.strategy, tried)?;
+        let index = balance.choose_for(now, affinity, strategy, tried)?;
         // The time of the last tick is good enough but for the latency, which `adaptive` alone asks for.
-        let begun = if target.strategy == Strategy::Adaptive { Instant::now() } else { now };
+        let begun = if strategy == Strategy::Adaptive { Instant::now() } else { now };
         let ticket = balance.server(index).begin(begun);
         let life = self.servers[index].life.get();
         Some(Lease { upstream: self.clone(), index, life, ticket: Cell::new(ticket) })
@@ -126,8 +209,12 @@ impl Upstream {
         }
     }
 
-    /// Takes over what the hub knows. Returns whether a server is gone that may have requests.
+    /// Takes over what the hub knows. Returns whether a server is gone that may have requests. Foreign backends are no members:
+    /// a member with the name of one is another server.
     pub(crate) fn members_changed(&self, members: &[Member]) -> bool {
+        if self.foreign_pool().is_some() {
+            return false;
+        }
         let changes = self.balance.borrow_mut().members_changed(Instant::now(), members);
         let mut gone = false;
         for (server, sockets) in self.servers.iter().zip(changes) {
@@ -237,7 +324,8 @@ impl<'a> Upstreams<'a> {
 
     /// The place of a cluster in the list; `None` when the file has no such cluster.
     pub(crate) fn place(&mut self, id: &ClusterId) -> Option<usize> {
-        if let Some(place) = self.list.iter().position(|it| it.id == *id) {
+        let is_it = |it: &Rc<Upstream>| matches!(&it.whose, Whose::Cluster { id: other, .. } if other == id);
+        if let Some(place) = self.list.iter().position(is_it) {
             return Some(place);
         }
         let cluster = self.config.cluster(id)?;

@@ -8,6 +8,7 @@ use crate::{
     buffer::Buffers,
     connection::Connections,
     counters::Counters,
+    foreign::ForeignServers,
     http1::{RequestHead, ResponseHead},
     listener::Listener,
     request_id::RequestIds,
@@ -40,10 +41,18 @@ const CLOCK_TICK: Duration = Duration::from_millis(100);
 /// busy worker would make a system call every 15 requests in the middle of its work.
 const EVENT_INTERVAL: u32 = 256;
 
+/// What all workers go by, until the file is read again.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) config: Arc<Config>,
+    /// Those of the rules of this server's cluster.
+    pub(crate) foreign: Arc<ForeignServers>,
+}
+
 /// What a worker is made of.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) config: Arc<Config>,
+    pub(crate) plan: Plan,
     pub(crate) me: ServerId,
     /// How many workers share the server's limits.
     pub(crate) workers: usize,
@@ -57,8 +66,8 @@ pub(crate) struct Setup {
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
-    /// New configurations, as they come; this server is in each of them.
-    pub(crate) configs: watch::Receiver<Arc<Config>>,
+    /// New ones, as they come; this server is in the configuration of each.
+    pub(crate) plans: watch::Receiver<Plan>,
     /// How many reloads the workers have made.
     pub(crate) reloaded: watch::Sender<u64>,
     /// The instant at which what is left is closed, once there is one.
@@ -171,11 +180,13 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
     spawn_local(follow_members(worker.clone(), setup.members.clone()));
+    spawn_local(follow_foreign(worker.clone(), setup.plan.foreign.news()));
     let mut accepting = Vec::new();
     let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
-    // The certificates are shared: one worker looks after their files.
+    // The certificates are shared, and so are foreign servers: one worker looks after them.
     if setup.number == 0 {
         spawn_local(tls::watch(secured, tls::INTERVAL));
+        spawn_local(watch_foreign(setup.plans.clone()));
     }
     for (mut listener, socket) in std::mem::take(&mut setup.listeners) {
         listener.port = socket.local_addr()?.port();
@@ -184,7 +195,7 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     }
     let _ = ready.send(Ok(()));
     let mut stop = setup.stop.clone();
-    let following = spawn_local(follow_config(worker.clone(), setup));
+    let following = spawn_local(follow_plans(worker.clone(), setup));
     // An error means that the WebTier was dropped: stop at once.
     let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
     following.abort();
@@ -211,16 +222,17 @@ async fn tick(worker: Rc<Worker>) {
         if let Some(log) = &worker.access_log {
             log.tick(time);
         }
-        for upstream in &worker.routes().upstreams {
+        let routes = worker.routes();
+        for upstream in routes.upstreams.iter().chain(&routes.foreign) {
             upstream.settle();
         }
     }
 }
 
 /// Takes over each configuration that comes.
-async fn follow_config(worker: Rc<Worker>, mut setup: Setup) {
-    while setup.configs.changed().await.is_ok() {
-        setup.config = setup.configs.borrow_and_update().clone();
+async fn follow_plans(worker: Rc<Worker>, mut setup: Setup) {
+    while setup.plans.changed().await.is_ok() {
+        setup.plan = setup.plans.borrow_and_update().clone();
         worker.reload(&setup);
         setup.reloaded.send_modify(|reloaded| *reloaded += 1);
     }
@@ -238,6 +250,32 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
             worker.connections.wake();
         }
         if members.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Looks after the foreign servers, for all workers.
+async fn watch_foreign(mut plans: watch::Receiver<Plan>) {
+    loop {
+        let foreign = plans.borrow_and_update().foreign.clone();
+        let watching = spawn_local(foreign.watch());
+        let changed = plans.changed().await;
+        watching.abort();
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes over what is known of foreign servers. It is told by all plans alike.
+async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
+    loop {
+        news.borrow_and_update();
+        for upstream in &worker.routes().foreign {
+            upstream.foreign_changed();
+        }
+        if news.changed().await.is_err() {
             return;
         }
     }

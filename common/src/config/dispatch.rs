@@ -113,10 +113,17 @@ fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
     if let (Some(cluster), Some(node)) = (&cluster, cluster_node) {
         facts.balance(cluster, node.span);
     }
+    let sticky_sessions = fields.boolean("sticky-sessions").unwrap_or(true);
+    let session_url = fields.boolean("session-url").unwrap_or(false);
+    if session_url && !sticky_sessions {
+        let message = "`session-url` has no effect without `sticky-sessions`: leave one of them out";
+        fields.context.error(fields.span("session-url"), message);
+    }
     LoadBalance {
         cluster: ClusterId::from(cluster.unwrap_or_default()),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(Strategy::Adaptive),
-        sticky_sessions: fields.boolean("sticky-sessions").unwrap_or(true),
+        sticky_sessions,
+        session_url,
     }
 }
 

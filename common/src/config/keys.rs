@@ -126,7 +126,7 @@ pub(super) static RULE: Keys = Keys {
 
 pub(super) static LOAD_BALANCE: Keys = Keys {
     what: "`load-balance`",
-    known: &["regexp", "if", "cluster", "strategy", "sticky-sessions", "import"],
+    known: &["regexp", "if", "cluster", "strategy", "sticky-sessions", "session-url", "import"],
     later: &["session-cookie"],
 };
 

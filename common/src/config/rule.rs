@@ -58,6 +58,8 @@ pub struct LoadBalance {
     pub strategy: Strategy,
     /// `sticky-sessions` (true): by the prefix of the cluster's session cookie.
     pub sticky_sessions: bool,
+    /// `session-url` (false): by `;jsessionid=` in the path too, where there is no cookie.
+    pub session_url: bool,
 }
 
 /// `strategy`: how a server is chosen for a request without a session.

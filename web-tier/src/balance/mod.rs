@@ -4,13 +4,10 @@
 mod backend;
 pub(crate) mod budget;
 mod draw;
-#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
 pub(crate) mod health;
 mod latency;
 mod server;
-#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
 pub(crate) mod sticky_cookie;
-#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
 pub(crate) mod sticky_token;
 mod turns;
 mod warmup;
@@ -64,7 +61,6 @@ impl Tried {
 }
 
 /// Where a request belongs.
-#[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Affinity<'a> {
     /// Anywhere.
@@ -153,9 +149,8 @@ impl Balance {
         servers.map(|(id, server)| server.member_seen(now, members.get(id.as_str()).copied())).collect()
     }
 
-    /// The server for a request: the session's home if it can take it, else the session's backup, which all web-tiers choose
-    /// alike; without a session by `strategy`. When none is well, the one that is least ill: it may be better than a refusal.
-    /// `None` when no server may be used, or all have been tried.
+    /// [`Self::choose_for`] a request with or without a session of ours.
+    #[cfg(test)]
     pub(crate) fn choose(
         &mut self,
         now: Instant,
@@ -166,7 +161,9 @@ impl Balance {
         self.choose_for(now, session.map_or(Affinity::None, Affinity::Session), strategy, tried)
     }
 
-    /// [`Self::choose`] for a request that belongs somewhere by other means than a session of ours.
+    /// The server for a request: the one that it belongs to if that can take it, else the backup, which all web-tiers choose
+    /// alike; one that belongs nowhere by `strategy`. When none is well, the one that is least ill: it may be better than a
+    /// refusal. `None` when no server may be used, or all have been tried.
     pub(crate) fn choose_for(
         &mut self,
         now: Instant,

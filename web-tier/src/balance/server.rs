@@ -313,7 +313,6 @@ impl ServerState {
     }
 
     /// What active checks say.
-    #[cfg_attr(not(test), expect(dead_code, reason = "foreign backends are being written"))]
     pub(crate) fn health_changed(&mut self, now: Instant, up: bool) -> Sockets {
         let before = std::mem::replace(&mut self.healthy, up);
         self.decide();

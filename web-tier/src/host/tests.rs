@@ -12,11 +12,16 @@ use std::{net::Ipv4Addr, time::SystemTime};
 fn to(regexp: &str, cluster: &str) -> Rule {
     let regexp = (!regexp.is_empty()).then(|| Regex::new(regexp).unwrap());
     let strategy = Strategy::Adaptive;
-    let sticky_sessions = true;
+    let (sticky_sessions, session_url) = (true, false);
     Rule {
         regexp,
         condition: None,
-        action: Action::LoadBalance(LoadBalance { cluster: cluster.into(), strategy, sticky_sessions }),
+        action: Action::LoadBalance(LoadBalance {
+            cluster: cluster.into(),
+            strategy,
+            sticky_sessions,
+            session_url,
+        }),
     }
 }
 

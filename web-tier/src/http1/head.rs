@@ -148,7 +148,7 @@ impl RequestHead {
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(input, &mut room[..limits.count.min(FIELDS_MAX)]);
         let Status::Complete(length) = parsed? else {
-            return incomplete(input, limits).map(|()| None);
+            return incomplete(input, limits, target_so_far(input)).map(|()| None);
         };
         check_line_ends(&input[..length])?;
         if length > limits.bytes {
@@ -287,7 +287,7 @@ impl ResponseHead {
             &mut room[..limits.count.min(FIELDS_MAX)],
         );
         let Status::Complete(length) = parsed? else {
-            return incomplete(input, limits).map(|()| None);
+            return incomplete(input, limits, 0).map(|()| None);
         };
         check_line_ends(&input[..length])?;
         if length > limits.bytes {
@@ -355,10 +355,10 @@ fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
     if bare { Err(HeadError::Bad("a line ends with LF alone")) } else { Ok(()) }
 }
 
-/// Whether a head may go on.
-fn incomplete(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+/// Whether a head may go on, of which so many bytes of a target have come; an answer has none.
+fn incomplete(input: &[u8], limits: &HeadLimits, target: usize) -> Result<(), HeadError> {
     check_line_ends(input)?;
-    if target_so_far(input) > limits.target {
+    if target > limits.target {
         return Err(HeadError::TargetTooLong);
     }
     if input.len() >= limits.bytes { Err(HeadError::TooLarge) } else { Ok(()) }

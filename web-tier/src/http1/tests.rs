@@ -252,4 +252,17 @@ proptest! {
         prop_assert_eq!(head.parse(text.as_bytes(), &LIMITS), Ok(Some(text.len() - 5)));
         prop_assert_eq!(head.length, Length::Exact(5));
     }
+
+    #[test]
+    fn an_answers_head_is_the_same_however_it_arrives(cut in 0_usize..64) {
+        // As the proxy reads it: there is no target to be bounded.
+        let limits = HeadLimits { target: 0, ..LIMITS };
+        let text = "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello";
+        let cut = cut.min(text.len());
+        let mut head = ResponseHead::default();
+        let first = head.parse(&text.as_bytes()[..cut], &limits).unwrap();
+        prop_assert_eq!(first.is_some(), cut >= text.len() - 5);
+        prop_assert_eq!(head.parse(text.as_bytes(), &limits), Ok(Some(text.len() - 5)));
+        prop_assert_eq!(head.length(false), Length::Exact(5));
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) upstream: usize,
     pub(crate) strategy: Strategy,
     pub(crate) sticky: bool,
+    /// `;jsessionid=` in the path names a session too.
+    pub(crate) session_url: bool,
 }
 
 /// Where a request for servers that are not ours goes.
@@ -193,7 +195,7 @@ const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: Non
 /// The way to the app tier of this server's own cluster.
 fn own(cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
     let upstream = upstreams.place(cluster)?;
-    Some(Target { upstream, strategy: Strategy::Adaptive, sticky: true })
+    Some(Target { upstream, strategy: Strategy::Adaptive, sticky: true, session_url: false })
 }
 
 impl Compiled {
@@ -203,6 +205,7 @@ impl Compiled {
                 upstream: upstreams.place(&action.cluster)?,
                 strategy: action.strategy,
                 sticky: action.sticky_sessions,
+                session_url: action.session_url,
             }),
             Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
                 place: foreign.place(proxy),

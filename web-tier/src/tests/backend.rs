@@ -53,6 +53,22 @@ impl Backend {
         Self { port, connections, accepting }
     }
 
+    /// Starts a server that is not ours, on a port of the system's choice or on `port`: HTTP at once.
+    pub(crate) async fn plain(port: u16, on_connection: OnConnection) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        let accepting = tokio::spawn(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tasks.spawn(on_connection(stream));
+            }
+        });
+        Self { port, connections, accepting }
+    }
+
     /// As `kill -9` does: listener and connections are gone when it returns.
     pub(crate) async fn kill(self) -> u16 {
         self.accepting.abort();

@@ -103,8 +103,12 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     let servers = servers.map(|(index, (port, id))| server(id, index, *port)).collect();
     let mut web = server("web-a", 0, 6800);
     web.http = vec![HttpListener::plain("127.0.0.1", 0)];
-    let balance =
-        LoadBalance { cluster: "app-tier".into(), strategy: Strategy::RoundRobin, sticky_sessions: true };
+    let balance = LoadBalance {
+        cluster: "app-tier".into(),
+        strategy: Strategy::RoundRobin,
+        sticky_sessions: true,
+        session_url: false,
+    };
     let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {

@@ -37,16 +37,16 @@ where
     client.ready().await.unwrap()
 }
 
-async fn client(cluster: &Cluster) -> SendRequest<Bytes> {
+pub(super) async fn client(cluster: &Cluster) -> SendRequest<Bytes> {
     connect(TcpStream::connect(cluster.address()).await.unwrap()).await
 }
 
-fn get(path: &str) -> http::request::Builder {
+pub(super) fn get(path: &str) -> http::request::Builder {
     Request::get(format!("http://shop.example{path}"))
 }
 
 /// Status, fields, body, trailers.
-async fn ask(
+pub(super) async fn ask(
     client: &mut SendRequest<Bytes>,
     request: Request<()>,
     body: &[&'static str],

@@ -1,7 +1,7 @@
 //! Sessions: home, backup, and home again.
 
 use super::{backend::echo, cluster::Cluster};
-use common::rendezvous;
+use common::{config::Action, rendezvous};
 use proto::hub::v1::MemberState;
 use std::sync::atomic::Ordering;
 
@@ -97,4 +97,31 @@ async fn a_new_process_gets_new_sockets() {
     let before = cluster.web.totals().retries;
     assert_eq!(served_by(&cluster, SESSION_OF_B).await, "app-b");
     assert_eq!(cluster.web.totals().retries, before);
+}
+
+#[tokio::test]
+async fn a_session_in_the_path_is_served_at_home_where_the_rule_says_so() {
+    let served = async |session_url: bool, path: &str, headers: &str| {
+        let cluster = Cluster::start_with(three(), |config| {
+            let Action::LoadBalance(rule) = &mut config.clusters[1].hosts[0].dispatch[0].action else {
+                panic!("the rule balances")
+            };
+            rule.session_url = session_url;
+        });
+        let cluster = cluster.await;
+        let mut by = Vec::new();
+        for _ in 0..3 {
+            by.push(cluster.ask(&format!("GET {path}"), headers).await.body[..5].to_owned());
+        }
+        by
+    };
+    let turns = ["app-a", "app-b", "app-c"];
+    assert_eq!(served(true, "/cart;jsessionid=baX?a=b", "").await, ["app-b"; 3]);
+    assert_eq!(
+        served(true, "/cart;jsessionid=baX", &cookie("caX")).await,
+        ["app-c"; 3],
+        "a cookie comes first"
+    );
+    assert_eq!(served(true, "/cart?x=;jsessionid=baX", "").await, turns);
+    assert_eq!(served(false, "/cart;jsessionid=baX", "").await, turns);
 }

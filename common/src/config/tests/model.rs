@@ -59,8 +59,8 @@ fn the_examples_are_read_as_meant() {
         panic!("the last rule balances")
     };
     assert_eq!(
-        (last.cluster.as_str(), last.strategy, last.sticky_sessions),
-        ("bar-tier", Strategy::LeastConnection, true)
+        (last.cluster.as_str(), last.strategy, last.sticky_sessions, last.session_url),
+        ("bar-tier", Strategy::LeastConnection, true, false)
     );
     let bar = &config.cluster(&"bar-tier".into()).unwrap().hosts[0].web_apps[0];
     assert_eq!(bar.session.session_timeout, Duration::from_secs(3600));

@@ -1,0 +1,100 @@
+//! Tests of checks, against servers of a few lines.
+
+use super::*;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that answers its first request in this way, and then waits for the client to end.
+async fn says(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (address, task)
+}
+
+async fn asked(answer: &'static [u8]) -> Result<(), String> {
+    let (address, _task) = says(answer).await;
+    let addresses = Addresses::new("127.0.0.1", address.port());
+    let asked = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", PATIENCE).await;
+    asked.map(drop).map_err(|cause| cause.to_string())
+}
+
+#[tokio::test]
+async fn good_and_redirecting_answers_are_well() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..],
+        b"HTTP/1.0 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: /login\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        assert_eq!(asked(answer).await, Ok(()), "{}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[tokio::test]
+async fn any_other_answer_is_not_and_says_why() {
+    for (answer, why) in [
+        (&b"HTTP/1.1 500 Broken\r\n\r\n"[..], "status 500, expected 2xx or 3xx"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404, expected 2xx or 3xx"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "status 101, expected 2xx or 3xx"),
+        (b"", "the connection ended before an answer"),
+        (b"HTTP/1.1 200 OK\r\n", "the connection ended before an answer"),
+        (b"SSH-2.0-OpenSSH\r\n", "invalid answer: only HTTP"),
+        (b"HTTP/1.1 200 OK\nx: y\n\n", "invalid answer: a line ends with LF alone"),
+    ] {
+        let cause = asked(answer).await.unwrap_err();
+        let alike =
+            cause == why || (cause.starts_with("invalid answer: ") && why.starts_with("invalid answer: "));
+        assert!(alike, "{}: {cause}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_and_nobody_who_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = Addresses::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let within = Duration::from_millis(50);
+    let cause = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", within).await.unwrap_err();
+    assert_eq!(cause.to_string(), "no answer within 50ms");
+    drop(listener);
+    let cause = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", PATIENCE).await.unwrap_err();
+    assert!(cause.to_string().starts_with("no connection: 127.0.0.1:"), "{cause}");
+}
+
+#[tokio::test]
+async fn an_endless_head_is_not_read_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = Addresses::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let task = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+        while stream.write_all(b"x: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n").await.is_ok() {}
+    });
+    let cause = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", PATIENCE).await.unwrap_err();
+    assert!(matches!(cause, CheckError::Invalid(HeadError::TooLarge)), "{cause}");
+    task.await.unwrap();
+}
+
+#[test]
+fn the_request_names_the_backend_as_the_rule_does() {
+    let check = HealthCheck { path: "/healthz?deep=1".to_owned(), ..HealthCheck::default() };
+    let host = |host: &str, port| {
+        let backend = Backend { host: host.to_owned(), port, weight: 100 };
+        let request = String::from_utf8(Checks::new(&check, &backend).request.into_vec()).unwrap();
+        assert!(request.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nhost: "), "{request}");
+        request.lines().nth(1).unwrap()["host: ".len()..].to_owned()
+    };
+    assert_eq!(host("legacy.example.com", 80), "legacy.example.com");
+    assert_eq!(host("10.1.0.5", 8080), "10.1.0.5:8080");
+    assert_eq!(host("::1", 80), "[::1]");
+}

@@ -1,0 +1,111 @@
+//! Connects to a backend: to whichever of its addresses answers, within one time.
+
+use super::{ForeignBackend, addresses::Addresses};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+/// Connects within `within`, all addresses together.
+///
+/// # Errors
+/// Why the last address could not be reached, with its name; `TimedOut` when the name was not looked up in time.
+pub(crate) async fn dial(backend: &ForeignBackend, within: Duration) -> io::Result<TcpStream> {
+    connect(&backend.addresses, within).await
+}
+
+pub(super) async fn connect(addresses: &Addresses, within: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + within;
+    let found = timeout_at(deadline, addresses.get()).await;
+    let found = found.unwrap_or_else(|_| Err(late("the name was not looked up", within)))?;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for (tried, address) in found.iter().enumerate() {
+        // An address that says nothing leaves the others their share of the time.
+        let now = Instant::now();
+        let left = u32::try_from(found.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(now) / left;
+        match timeout_at(now + share, try_one(*address)).await {
+            Ok(Ok(stream)) => {
+                // Only where there is a choice: it is written by every worker.
+                if found.len() > 1 && tried > 0 {
+                    addresses.worked(*address);
+                }
+                return Ok(stream);
+            }
+            Ok(Err(cause)) => last = io::Error::new(cause.kind(), format!("{address}: {cause}")),
+            Err(_) => last = late(&format!("{address}: no connection"), share),
+        }
+        addresses.failed();
+    }
+    Err(last)
+}
+
+async fn try_one(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // To a port of this machine where nobody listens, the kernel may connect a socket to itself.
+    if stream.local_addr()? == address {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn late(what: &str, within: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {within:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn dead() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_addresses_of_a_name_are_tried_and_the_good_one_is_remembered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (alive, dead) = (listener.local_addr().unwrap(), dead().await);
+        let addresses = Addresses::new("site.test", 80);
+        addresses.take(Ok(vec![dead, alive]));
+        let stream = connect(&addresses, PATIENCE).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert_eq!(addresses.get().await.unwrap(), [alive, dead]);
+        drop(listener);
+        let cause = connect(&addresses, PATIENCE).await.unwrap_err();
+        assert!(cause.to_string().starts_with(&format!("{dead}: ")), "{cause}");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_takes_half_of_the_time_of_two() {
+        // A queue of one, which is full: the kernel lets further connects wait.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(50), TcpStream::connect(silent)).await
+        {
+            waiting.push(stream);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = Addresses::new("site.test", 80);
+        addresses.take(Ok(vec![silent, listener.local_addr().unwrap()]));
+        let stream = connect(&addresses, Duration::from_millis(400)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_nobody_answers_for_is_waited_for_no_longer_than_a_connect() {
+        let start = Instant::now();
+        let cause = connect(&Addresses::new("site.test", 80), Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(cause.to_string(), "the name was not looked up within 5s");
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+}
