@@ -32,6 +32,10 @@ impl Witness {
     }
 }
 
+/// A silence of this length is a difference of more than [`AHEAD`] to the silence of a web-tier that hears the hub: an interval of
+/// `Alive`s, a tick of its clock, and what a busy machine takes.
+const DECISIVE: Duration = Duration::from_secs(1);
+
 /// The link to the hub; all apps of a server share it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -48,6 +52,8 @@ struct State {
     pulse: Pulse,
     /// Grows when events may have been missed.
     epoch: u64,
+    /// When a call was answered last.
+    answered: Option<Instant>,
     lost_until: Option<Instant>,
     /// A call failed that began while a web-tier heard the hub: this server is cut off, and its requests need not wait to find out.
     cut_off: bool,
@@ -103,7 +109,12 @@ impl Link {
     /// How long ago this server heard from the hub; since it began, if it never has.
     pub(super) fn age(&self) -> Duration {
         let now = self.clock.now();
-        now.saturating_duration_since(self.state().pulse.sent().unwrap_or(self.began))
+        now.saturating_duration_since(self.state().heard_at(self.began))
+    }
+
+    /// How long to wait until a web-tier that hears the hub can tell by this server's silence that it is cut off.
+    pub(super) fn until_decisive(&self) -> Duration {
+        DECISIVE.saturating_sub(self.age())
     }
 
     /// The epoch in which copies are verified now; `None` while the hub's events may not reach this server.
@@ -151,7 +162,10 @@ impl Link {
 
     /// A call was answered.
     pub(super) fn answered(&self) {
-        self.state().found();
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.answered = Some(now);
+        state.found();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,13 +180,19 @@ impl State {
         self.cut_off = false;
     }
 
+    /// When the last word came. A server that has just started has sessions in memory before its first event: what it knows is
+    /// from the calls that were answered.
+    fn heard_at(&self, began: Instant) -> Instant {
+        self.pulse.sent().or(self.answered).unwrap_or(began)
+    }
+
     fn recent(&self, now: Instant) -> Option<Instant> {
         let (at, came) = self.witness?;
         (now.saturating_duration_since(came) <= FRESH).then_some(at)
     }
 
     fn is_outlived(&self, now: Instant, began: Instant, witness: Witness) -> bool {
-        let own = self.pulse.sent().unwrap_or(began);
+        let own = self.heard_at(began);
         let heard = witness.at.max(self.recent(now));
         !self.pulse.is_current(now) && heard.is_some_and(|heard| heard > own + AHEAD)
     }

@@ -156,6 +156,25 @@ fn a_server_that_never_heard_the_hub_knows_as_much_as_when_it_began() {
 }
 
 #[test]
+fn before_the_first_event_a_call_that_was_answered_is_a_word_from_the_hub() {
+    let (clock, link) = link();
+    clock.advance(ms(5_000));
+    link.answered();
+    clock.advance(ms(300));
+    assert!(!link.is_outlived(link.witness(Some(ms(0)))));
+    assert_eq!(link.age(), ms(300));
+    clock.advance(ms(200));
+    assert!(link.is_outlived(link.witness(Some(ms(0)))));
+    // Events say more: from the first one on, calls count no longer.
+    alive(&link);
+    clock.advance(STEP);
+    alive(&link);
+    clock.advance(ms(1_000));
+    link.answered();
+    assert!(link.is_outlived(link.witness(Some(ms(0)))));
+}
+
+#[test]
 fn without_other_servers_nobody_knows_better() {
     let clock = Arc::new(ManualClock::new(0));
     let link = Link::new(clock.clone(), false);

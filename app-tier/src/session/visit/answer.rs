@@ -35,6 +35,10 @@ impl Visit {
             None => Source::Hub,
         };
         let alone = source == Source::Memory && self.witness.hears();
+        if alone {
+            // Short after the cut the web-tier's last word is hardly newer than ours, and it could not tell that we are cut off.
+            tokio::time::sleep(self.sessions.link.until_decisive()).await;
+        }
         let (name, config) = (&self.sessions.config.cookie_name, self.sessions.cookie());
         let cookie = if state.renamed {
             cookie::set(name, &state.id, config, self.secure)
