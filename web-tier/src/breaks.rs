@@ -21,6 +21,13 @@ impl Breaks {
         Self(config.servers().map(|(_, server)| (server.id.clone(), Arc::default())).collect())
     }
 
+    /// Those of another configuration: servers that stay keep their counts, and a server that has come has one that all workers
+    /// share too.
+    pub(crate) fn keeping(config: &Config, former: &Self) -> Self {
+        let count = |id: &ServerId| former.0.get(id).cloned().unwrap_or_default();
+        Self(config.servers().map(|(_, server)| (server.id.clone(), count(&server.id))).collect())
+    }
+
     /// One worker's view of a server.
     pub(crate) fn of(&self, server: &ServerId) -> SeenBreaks {
         SeenBreaks::new(self.0.get(server).cloned().unwrap_or_default())
@@ -49,5 +56,24 @@ impl SeenBreaks {
     pub(crate) fn news(&self) -> bool {
         let count = self.count.load(Ordering::SeqCst);
         self.seen.replace(count) != count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::cluster::config;
+
+    #[test]
+    fn after_a_reload_workers_still_tell_each_other_of_old_and_new_servers() {
+        let (before, after) = (Breaks::new(&config(&[1])), config(&[1, 2]));
+        let old = before.of(&"app-a".into());
+        let breaks = Breaks::keeping(&after, &before);
+        for id in ["app-a", "app-b"] {
+            let (one, other) = (breaks.of(&id.into()), breaks.of(&id.into()));
+            one.tell();
+            assert!(other.news() && !other.news(), "{id}");
+        }
+        assert!(old.news(), "a request of before hears of it too");
     }
 }

@@ -110,7 +110,7 @@ impl WebTier {
         let count = bound.workers.len();
         let breaks = Arc::new(Breaks::new(&config));
         let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
-        let plan = Plan { config: config.clone(), foreign };
+        let plan = Plan { config: config.clone(), breaks, foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
         let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
@@ -126,7 +126,6 @@ impl WebTier {
                 number,
                 listeners: served.iter().cloned().zip(listeners).collect(),
                 key: key.clone(),
-                breaks: breaks.clone(),
                 members: members.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
@@ -181,7 +180,8 @@ impl WebTier {
         let goal = *reloaded.borrow_and_update() + self.workers.len() as u64;
         self.plans.send_modify(|plan| {
             let foreign = Arc::new(ForeignServers::new(cluster, &self.key, Some(&plan.foreign)));
-            *plan = Plan { config: config.clone(), foreign };
+            let breaks = Arc::new(Breaks::keeping(&config, &plan.breaks));
+            *plan = Plan { config: config.clone(), breaks, foreign };
         });
         let done = reloaded.wait_for(|count| *count >= goal);
         if timeout(RELOAD_TIMEOUT, done).await.is_err() {

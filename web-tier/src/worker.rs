@@ -45,6 +45,8 @@ const EVENT_INTERVAL: u32 = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) config: Arc<Config>,
+    /// Of all servers of the file.
+    pub(crate) breaks: Arc<Breaks>,
     /// Those of the rules of this server's cluster.
     pub(crate) foreign: Arc<ForeignServers>,
 }
@@ -61,7 +63,6 @@ pub(crate) struct Setup {
     /// What is spoken there, and this worker's socket.
     pub(crate) listeners: Vec<(Listener, TcpListener)>,
     pub(crate) key: ClusterKey,
-    pub(crate) breaks: Arc<Breaks>,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
