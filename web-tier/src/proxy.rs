@@ -43,10 +43,6 @@ pub(crate) struct Answer {
 
 /// What a client gets.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is nearly always it: a box would be an allocation a request"
-)]
 pub(crate) enum Reply {
     Server(Answer),
     Local(Local),

@@ -83,7 +83,7 @@ impl Drop for Open {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry<'_>, mut stream: S)
+pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry, mut stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -95,7 +95,7 @@ where
 }
 
 /// Serves its requests, and says the last word.
-async fn serve_frames<S>(client: &Rc<Client>, entry: &Entry<'_>, stream: Calm<'_, S>) -> Ended<End>
+async fn serve_frames<S>(client: &Rc<Client>, entry: &Entry, stream: Calm<'_, S>) -> Ended<End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
