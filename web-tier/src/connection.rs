@@ -52,8 +52,8 @@ pub(crate) struct Client {
     /// The client is one of the `trusted-proxies`.
     pub(crate) trusted: bool,
     pub(crate) tls: Option<Rc<TlsConnection>>,
-    /// The listener's, as rules see it.
-    pub(crate) local_port: u16,
+    /// By which it came.
+    listener: Rc<Listener>,
     pub(crate) progress: Progress,
     /// What the access log is to say of the present request.
     pub(crate) log: Recording,
@@ -61,13 +61,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, address: IpAddr, local_port: u16) -> Self {
+    fn new(worker: Rc<Worker>, address: IpAddr, listener: Rc<Listener>) -> Self {
         let progress = Progress::new(worker.read_clock());
         let address = address.to_canonical();
         let trusted = worker.routes().trusted.contains(address);
         let forwarded_for = address.to_string().into();
         let (log, server_silent) = (Recording::default(), Cell::new(false));
-        Self { worker, address, forwarded_for, trusted, tls: None, local_port, progress, log, server_silent }
+        Self { worker, address, forwarded_for, trusted, tls: None, listener, progress, log, server_silent }
     }
 
     /// A stream of this connection, with time-outs of its own.
@@ -76,11 +76,23 @@ impl Client {
             worker: self.worker.clone(),
             forwarded_for: self.forwarded_for.clone(),
             tls: self.tls.clone(),
+            listener: self.listener.clone(),
             progress: Progress::new(self.worker.now()),
             log: Recording::default(),
             server_silent: Cell::new(false),
             ..*self
         })
+    }
+
+    /// The port by which it came, as rules see it.
+    pub(crate) fn local_port(&self) -> u16 {
+        self.listener.port
+    }
+
+    /// Whether the connection is to end when its present requests have been answered: the worker stops, or the listener has been
+    /// retired. (One that has none is closed by a stop alone: a request may be on its way.)
+    fn ends_soon(&self) -> bool {
+        self.worker.connections.closing() || self.listener.is_retired()
     }
 
     /// `X-Forwarded-Proto` of a client that is no proxy.
@@ -100,7 +112,7 @@ impl Client {
 pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     let entry = Entry::connection(&worker);
     // In boxes: what only a handshake, HTTP/2 or the last steps need is no part of an idle connection.
-    let Some(mut http) = Box::pin(begin(&worker, &listener, &entry, stream, peer)).await else { return };
+    let Some(mut http) = Box::pin(begin(&worker, listener, &entry, stream, peer)).await else { return };
     let ended = {
         let client = http.client.clone();
         let running = pin!(http.run());
@@ -112,11 +124,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: Tc
 /// Brings a connection to its first request; one that speaks HTTP/2 is served to its end here.
 async fn begin(
     worker: &Rc<Worker>,
-    listener: &Listener,
+    listener: Rc<Listener>,
     entry: &Entry<'_>,
     stream: TcpStream,
     peer: SocketAddr,
 ) -> Option<Box<Http1>> {
+    let h2c = listener.terms.h2c;
     let opened = entry.unless_closing(Box::pin(open(worker, listener, stream, peer))).await?;
     let (client, stream) = match opened {
         Ok((client, stream)) => (Rc::new(client), stream),
@@ -130,7 +143,7 @@ async fn begin(
         http2::serve(&client, entry, stream).await;
         return None;
     }
-    Some(Box::new(Http1::new(client, stream, listener.h2c)))
+    Some(Box::new(Http1::new(client, stream, h2c)))
 }
 
 async fn finish(mut http: Box<Http1>, ended: Ended<After>, entry: &Entry<'_>) {
@@ -157,21 +170,21 @@ enum OpenError {
 /// Reads what comes before the first request, in `request-header-timeout` each.
 async fn open(
     worker: &Rc<Worker>,
-    listener: &Listener,
+    listener: Rc<Listener>,
     mut stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Client, ClientStream), OpenError> {
     let mut address = peer.ip();
     let routes = worker.routes();
-    if listener.proxy_protocol {
+    if listener.terms.proxy_protocol {
         let source =
             proxy_protocol::read_header(&mut stream, address, &routes.trusted, routes.limits.head).await?;
         if let Source::Client { from, .. } = source {
             address = from.ip();
         }
     }
-    let mut client = Client::new(worker.clone(), address, listener.port);
-    let Some(tls) = &listener.tls else { return Ok((client, ClientStream::Plain(stream))) };
+    let mut client = Client::new(worker.clone(), address, listener.clone());
+    let Some(tls) = &listener.terms.tls else { return Ok((client, ClientStream::Plain(stream))) };
     let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;
     let (stream, connection) = accepted.inspect_err(|cause| {
         worker.counters.handshakes_failed[cause.failure() as usize].up();
@@ -277,7 +290,7 @@ impl<'a> Active<'a> {
     fn new(client: &'a Client) -> Self {
         client.worker.counters.requests.up();
         client.worker.counters.requests_active.up();
-        client.log.begin(client.worker.access_log.as_ref());
+        client.log.begin(client.worker.access_log.borrow().as_ref());
         if let Some(tls) = &client.tls {
             client.log.note(|record| record.tls(tls));
         }
@@ -308,7 +321,7 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         let Client { worker, forwarded_for, log, .. } = self.0;
         worker.counters.requests_active.down();
-        log.finish(worker.access_log.as_ref(), forwarded_for);
+        log.finish(worker.access_log.borrow().as_ref(), forwarded_for);
     }
 }
 

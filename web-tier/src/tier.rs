@@ -1,26 +1,28 @@
-//! The web tier of one server: starts its workers and stops them.
+//! The web tier of one server: starts its workers, tells them of new configurations, and stops them.
 
 use crate::{
-    access_log::LogWriter,
-    bind::Bound,
+    access_log::{LogPipe, LogWriter},
+    bind::{BindError, Bound},
     breaks::Breaks,
+    changes::Changes,
     counters::{Counters, Totals},
     foreign::{BackendHealth, ForeignServers},
-    listener::Listener,
+    listeners::{Listeners, NextListeners},
     tls::{Changed, TicketKeys, TlsError},
-    worker::{self, Plan, Setup},
+    worker::{self, Plan, Reload, Setup},
 };
 use common::{
     clock::SystemClock,
     cluster_port::ClusterKey,
-    config::{Cluster, Config},
+    config::{AccessLogFormat, Cluster, Config},
     hub_age::LastHeard,
     id::ServerId,
 };
 use proto::hub::v1::Member;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
+    task::spawn_blocking,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -29,6 +31,12 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a reload waits for the workers: they only have to come to it.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the names of new listeners, certificates and a new access log may take until a reload is given up.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Reloads that a worker has not come to.
+const RELOADS_WAITING: usize = 4;
 
 /// What [`WebTier::start`] needs.
 #[derive(Debug)]
@@ -54,6 +62,12 @@ pub enum WebTierError {
     /// The configuration has no such server.
     #[error("server {0} is not in the configuration file")]
     UnknownServer(ServerId),
+    /// A listener that a reload was to add.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A reload's names, certificates or access log.
+    #[error("looking up names and opening files took longer than {0:?}")]
+    Late(Duration),
     /// The certificates of a listener.
     #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Tls(#[from] TlsError),
@@ -79,21 +93,34 @@ pub enum WebTierError {
 #[derive(Debug)]
 pub struct WebTier {
     workers: Vec<RunningWorker>,
+    listeners: Listeners,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<Listener>,
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
+    /// By access logs that have been replaced.
+    lines_lost: u64,
     me: ServerId,
     key: ClusterKey,
-    plans: watch::Sender<Plan>,
-    reloaded: watch::Sender<u64>,
+    plan: Plan,
 }
 
 #[derive(Debug)]
 struct RunningWorker {
     counters: Arc<Counters>,
+    reloads: mpsc::Sender<Reload>,
     /// The number of connections that it had to cut.
     ended: oneshot::Receiver<u64>,
+}
+
+/// What a reload makes of the access log.
+#[derive(Debug)]
+enum NextLog {
+    /// It stays.
+    Same,
+    /// Its lines look otherwise from now on.
+    Format(AccessLogFormat),
+    /// Another file, or none any more.
+    Other(Option<LogWriter>),
 }
 
 impl WebTier {
@@ -106,42 +133,40 @@ impl WebTier {
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
-        let addresses = bound.addresses().to_vec();
-        let count = bound.workers.len();
+        let count = bound.workers;
         let breaks = Arc::new(Breaks::new(&config));
         let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
         let plan = Plan { config: config.clone(), breaks, foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
-        let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
-        let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
-        let (plans, followed) = watch::channel(plan.clone());
-        let reloaded = watch::Sender::new(0);
+        let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
+        let (listeners, doors) = Listeners::start(http, bound, keys)?;
         let mut workers = Vec::with_capacity(count);
-        for (number, listeners) in bound.workers.into_iter().enumerate() {
+        for (number, doors) in doors.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
+            let (reloads, followed) = mpsc::channel(RELOADS_WAITING);
             let setup = Setup {
                 plan: plan.clone(),
                 me: me.clone(),
                 workers: count,
                 number,
-                listeners: served.iter().cloned().zip(listeners).collect(),
+                doors,
                 key: key.clone(),
                 members: members.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
-                plans: followed.clone(),
-                reloaded: reloaded.clone(),
+                reloads: followed,
                 stop: stopped.clone(),
             };
             let ended = start_worker(number, setup)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
-            workers.push(RunningWorker { counters, ended });
+            workers.push(RunningWorker { counters, reloads, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, reloaded })
+        let addresses = listeners.addresses();
+        Ok(Self { workers, listeners, addresses, stop, access_log, lines_lost: 0, me, key, plan })
     }
 
-    /// The addresses that it listens on.
+    /// The addresses that it listens on, in the order of the file.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -149,7 +174,7 @@ impl WebTier {
     /// Reads the certificates again, and says in the log what came of it: bad ones change nothing. (Their files are looked at
     /// every few seconds too.)
     pub fn reload_certificates(&self) {
-        for tls in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        for tls in self.listeners.secured() {
             match tls.reload() {
                 Ok(Changed::Certificates) => tracing::info!(certificate = tls.name(), "new certificates"),
                 Ok(Changed::Nothing) => {
@@ -162,38 +187,109 @@ impl WebTier {
 
     /// How the backends of `http-proxy` rules are, in the order of the file.
     pub fn health(&self) -> Vec<BackendHealth> {
-        self.plans.borrow().foreign.report()
+        self.plan.foreign.report()
     }
 
-    /// Goes by another configuration: its hosts and rules, clusters and servers, limits and time-outs, trusted proxies. Requests
-    /// in flight end by the one that they began with, no connection is closed, and clusters that have not changed keep their
-    /// servers' states and sockets. Listeners, workers and the access log stay as they are until a restart. Returns when all
-    /// workers go by it.
+    /// Goes by another configuration: its listeners and access log, hosts and rules, clusters and servers, limits and time-outs,
+    /// trusted proxies. `workers` stays as it is until a restart.
+    ///
+    /// Requests in flight end by what they began with, and no connection is closed. Those that came by a listener that is gone,
+    /// or has other terms now, end with their present request or their next one. Clusters that have not changed keep their
+    /// servers' states and sockets. Returns when all workers go by it.
     ///
     /// # Errors
-    /// The configuration does not have this server: nothing has changed.
-    pub async fn reload(&self, config: Arc<Config>) -> Result<(), WebTierError> {
+    /// The configuration does not have this server, a new address can't be bound, certificates are not valid, or the access log
+    /// can't be opened: nothing has changed then.
+    pub async fn reload(&mut self, config: Arc<Config>) -> Result<Changes, WebTierError> {
+        let (next, log) = self.prepare(config.clone()).await?;
         let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
         };
-        let mut reloaded = self.reloaded.subscribe();
-        let goal = *reloaded.borrow_and_update() + self.workers.len() as u64;
-        self.plans.send_modify(|plan| {
-            let foreign = Arc::new(ForeignServers::new(cluster, &self.key, Some(&plan.foreign)));
-            let breaks = Arc::new(Breaks::keeping(&config, &plan.breaks));
-            *plan = Plan { config: config.clone(), breaks, foreign };
-        });
-        let done = reloaded.wait_for(|count| *count >= goal);
-        if timeout(RELOAD_TIMEOUT, done).await.is_err() {
-            tracing::warn!("not every web-tier worker goes by the new configuration yet");
+        // From here on nothing fails.
+        let mut changes = Changes::default();
+        changes.add_list("listeners added", &next.added);
+        changes.add_list("listeners removed", &next.removed);
+        changes.add_list("listeners changed", &next.changed);
+        let (pipe, ended) = self.take_log(log, &mut changes);
+        let others = Changes::between(&self.plan.config, &config, &self.me);
+        self.plan = Plan {
+            breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
+            foreign: Arc::new(ForeignServers::new(cluster, &self.key, Some(&self.plan.foreign))),
+            config,
+        };
+        self.listeners = next.listeners;
+        self.addresses = self.listeners.addresses();
+        let deadline = Instant::now() + RELOAD_TIMEOUT;
+        let mut waiting = Vec::with_capacity(self.workers.len());
+        for (worker, doors) in self.workers.iter().zip(next.changes) {
+            let (done, is_done) = oneshot::channel();
+            let reload = Reload { plan: self.plan.clone(), doors, access_log: pipe.clone(), done };
+            // One that takes nothing closes the sockets that it was to have, and others take its connections.
+            let _ = timeout_at(deadline, worker.reloads.send(reload)).await;
+            waiting.push(is_done);
         }
-        Ok(())
+        drop(pipe);
+        for is_done in waiting {
+            if !matches!(timeout_at(deadline, is_done).await, Ok(Ok(()))) {
+                tracing::warn!("not every web-tier worker goes by the new configuration yet");
+                break;
+            }
+        }
+        if let Some(log) = ended {
+            self.lines_lost += log.lost();
+            finish_log(log, deadline + EXIT_TIMEOUT).await;
+        }
+        changes.append(others);
+        Ok(changes)
+    }
+
+    /// All of a reload that can fail, on a thread of its own: names are looked up, and files opened.
+    async fn prepare(&self, config: Arc<Config>) -> Result<(NextListeners, NextLog), WebTierError> {
+        let (listeners, me) = (self.listeners.clone(), self.me.clone());
+        let log = self.access_log.as_ref().map(|log| (log.path().to_owned(), log.format()));
+        let preparing = spawn_blocking(move || {
+            let Some((cluster, server)) = config.server(&me) else {
+                return Err(WebTierError::UnknownServer(me));
+            };
+            Ok((listeners.prepare(&server.http)?, next_log(log, cluster, &me)?))
+        });
+        let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
+        match prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))? {
+            Ok(prepared) => prepared,
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        }
+    }
+
+    /// Exchanges the access log. Returns what workers are told, and the log that ends.
+    fn take_log(
+        &mut self,
+        next: NextLog,
+        changes: &mut Changes,
+    ) -> (Option<Option<LogPipe>>, Option<LogWriter>) {
+        let ended = match next {
+            NextLog::Same => return (None, None),
+            NextLog::Format(format) => {
+                if let Some(log) = &mut self.access_log {
+                    log.set_format(format);
+                }
+                None
+            }
+            NextLog::Other(log) => std::mem::replace(&mut self.access_log, log),
+        };
+        changes.add(match &self.access_log {
+            Some(log) => {
+                let format = format!("{:?}", log.format()).to_lowercase();
+                format!("access log {} ({format})", log.path().display())
+            }
+            None => "no access log".to_owned(),
+        });
+        (Some(self.access_log.as_ref().map(LogWriter::pipe)), ended)
     }
 
     /// The sum of the workers' counters.
     pub fn totals(&self) -> Totals {
         let mut totals: Totals = self.workers.iter().map(|worker| worker.counters.totals()).sum();
-        totals.log_lines_lost = self.access_log.as_ref().map_or(0, LogWriter::lost);
+        totals.log_lines_lost = self.lines_lost + self.access_log.as_ref().map_or(0, LogWriter::lost);
         totals
     }
 
@@ -219,13 +315,33 @@ impl WebTier {
                 }
             }
         }
-        if let Some(log) = self.access_log
-            && timeout_at(deadline + EXIT_TIMEOUT, log.finish()).await.is_err()
-        {
-            tracing::warn!("the access log's writer does not end: its last lines may be lost");
+        if let Some(log) = self.access_log {
+            finish_log(log, deadline + EXIT_TIMEOUT).await;
         }
         cut
     }
+}
+
+/// Waits until the last lines of a log are written.
+async fn finish_log(log: LogWriter, deadline: Instant) {
+    if timeout_at(deadline, log.finish()).await.is_err() {
+        tracing::warn!("the access log's writer does not end: its last lines may be lost");
+    }
+}
+
+/// What becomes of the access log, which has a path and a format if there is one. Blocks.
+fn next_log(
+    before: Option<(PathBuf, AccessLogFormat)>,
+    cluster: &Cluster,
+    me: &ServerId,
+) -> Result<NextLog, WebTierError> {
+    let wanted = cluster.access_log.as_ref().map(|log| (log.file(me), log.format));
+    Ok(match (before, wanted) {
+        (None, None) => NextLog::Same,
+        (Some(before), Some(wanted)) if before == wanted => NextLog::Same,
+        (Some((before, _)), Some((wanted, format))) if before == wanted => NextLog::Format(format),
+        _ => NextLog::Other(start_access_log(cluster, me)?),
+    })
 }
 
 /// Opens the access log, if this cluster has one.

@@ -11,7 +11,8 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
-fn file(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> Arc<Config> {
+/// The file of a cluster, changed.
+pub(super) fn file(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> Arc<Config> {
     let ports: Vec<_> = cluster.backends.iter().flatten().map(|backend| backend.port).collect();
     let mut config = config(&ports);
     change(&mut config);
@@ -20,7 +21,7 @@ fn file(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> Arc<Config> {
 
 #[tokio::test]
 async fn rules_and_limits_change_for_the_next_request_of_an_open_connection() {
-    let cluster = Cluster::start([echo("a")]).await;
+    let mut cluster = Cluster::start([echo("a")]).await;
     let mut client = cluster.client().await;
     assert_eq!(client.ask("GET /x", "").await.status, 200);
     let teapot = file(&cluster, |config| {
@@ -28,10 +29,12 @@ async fn rules_and_limits_change_for_the_next_request_of_an_open_connection() {
         rule.action = common::config::Action::Error(SendError { code: 418, message: None });
         config.clusters[1].servers[0].request_limits.uri = 64;
     });
-    cluster.web.reload(teapot).await.unwrap();
+    assert_eq!(cluster.web.reload(teapot).await.unwrap().to_string(), "rules; limits and time-outs");
     assert_eq!(client.ask("GET /x", "").await.status, 418);
     assert_eq!(client.ask(&format!("GET /{}", "a".repeat(64)), "").await.status, 414);
-    cluster.web.reload(file(&cluster, |_| {})).await.unwrap();
+    let before = file(&cluster, |_| {});
+    assert!(!cluster.web.reload(before.clone()).await.unwrap().is_empty());
+    assert!(cluster.web.reload(before).await.unwrap().is_empty());
     assert_eq!(cluster.ask("GET /x", "").await.status, 200);
     let without_me = file(&cluster, |config| config.clusters.truncate(1));
     assert!(cluster.web.reload(without_me).await.is_err());
@@ -57,15 +60,12 @@ async fn a_request_in_flight_ends_as_it_began_and_an_unchanged_cluster_keeps_its
             }
         }
     });
-    let cluster = Cluster::start([slow]).await;
+    let mut cluster = Cluster::start([slow]).await;
     let mut client = cluster.client().await;
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     was_asked.recv().await.unwrap();
-    cluster
-        .web
-        .reload(file(&cluster, |config| config.clusters[1].hosts[0].aliases.push("x".to_owned())))
-        .await
-        .unwrap();
+    let other = file(&cluster, |config| config.clusters[1].hosts[0].aliases.push("x".to_owned()));
+    cluster.web.reload(other).await.unwrap();
     opened.add_permits(1);
     assert_eq!(client.answer().await.body, "ok");
     assert_eq!(client.ask("GET /", "").await.body, "ok");
@@ -75,11 +75,11 @@ async fn a_request_in_flight_ends_as_it_began_and_an_unchanged_cluster_keeps_its
 
 #[tokio::test]
 async fn a_server_that_joins_the_file_gets_requests() {
-    let cluster = Cluster::start([echo("a")]).await;
+    let mut cluster = Cluster::start([echo("a")]).await;
     let joined = Backend::start(IDS[1], 0, key(), echo("b")).await;
     let port = joined.port;
     let both = file(&cluster, |config| config.clusters[0].servers.push(server(IDS[1], 1, port)));
-    cluster.web.reload(both).await.unwrap();
+    assert_eq!(cluster.web.reload(both).await.unwrap().to_string(), "cluster app-tier: added app-b");
     let mut answered = String::new();
     for _ in 0..4 {
         answered.extend(cluster.ask("GET /", "").await.body.chars().next());
