@@ -90,7 +90,7 @@ impl Listeners {
         }
         for ((new, kept), asked) in http.iter().zip(kept).zip(asked) {
             match kept {
-                Some(old) => next.keep(old, new)?,
+                Some(old) => next.keep(&old, new)?,
                 None => {
                     // One of ours that goes does not stand in the way.
                     let beside = left.iter().any(|it| overlap(it.at, asked));
@@ -156,7 +156,7 @@ impl NextListeners {
         self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms });
     }
 
-    fn keep(&mut self, old: Served, new: &HttpListener) -> Result<(), TlsError> {
+    fn keep(&mut self, old: &Served, new: &HttpListener) -> Result<(), TlsError> {
         let difference = Difference::between(&old.config, new);
         let terms = match difference {
             Difference::None => old.terms.clone(),
@@ -170,7 +170,7 @@ impl NextListeners {
                 terms
             }
         };
-        self.listeners.list.push(Served { config: new.clone(), terms, ..old });
+        self.listeners.list.push(Served { config: new.clone(), terms, ..*old });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The web tier of one server: starts its workers, tells them of new configurations, and stops them.
 
 use crate::{
-    access_log::{LogPipe, LogWriter},
+    access_log::LogWriter,
     bind::{BindError, Bound},
     breaks::Breaks,
     changes::Changes,
@@ -9,7 +9,7 @@ use crate::{
     foreign::{BackendHealth, ForeignServers},
     listeners::{Listeners, NextListeners},
     tls::{Changed, TicketKeys, TlsError},
-    worker::{self, Plan, Reload, Setup},
+    worker::{self, LogChange, Plan, Reload, Setup},
 };
 use common::{
     clock::SystemClock,
@@ -68,6 +68,9 @@ pub enum WebTierError {
     /// A reload's names, certificates or access log.
     #[error("looking up names and opening files took longer than {0:?}")]
     Late(Duration),
+    /// It ended in the middle of these.
+    #[error("looking up names and opening files: {0}")]
+    Broken(tokio::task::JoinError),
     /// The certificates of a listener.
     #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Tls(#[from] TlsError),
@@ -254,20 +257,13 @@ impl WebTier {
             Ok((listeners.prepare(&server.http)?, next_log(log, cluster, &me)?))
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
-        match prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))? {
-            Ok(prepared) => prepared,
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
-        }
+        prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?
     }
 
     /// Exchanges the access log. Returns what workers are told, and the log that ends.
-    fn take_log(
-        &mut self,
-        next: NextLog,
-        changes: &mut Changes,
-    ) -> (Option<Option<LogPipe>>, Option<LogWriter>) {
+    fn take_log(&mut self, next: NextLog, changes: &mut Changes) -> (LogChange, Option<LogWriter>) {
         let ended = match next {
-            NextLog::Same => return (None, None),
+            NextLog::Same => return (LogChange::None, None),
             NextLog::Format(format) => {
                 if let Some(log) = &mut self.access_log {
                     log.set_format(format);
@@ -283,7 +279,7 @@ impl WebTier {
             }
             None => "no access log".to_owned(),
         });
-        (Some(self.access_log.as_ref().map(LogWriter::pipe)), ended)
+        (LogChange::To(self.access_log.as_ref().map(LogWriter::pipe)), ended)
     }
 
     /// The sum of the workers' counters.

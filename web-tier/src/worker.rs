@@ -82,10 +82,18 @@ pub(crate) struct Reload {
     /// This server is in its configuration.
     pub(crate) plan: Plan,
     pub(crate) doors: Vec<DoorChange>,
-    /// Another log, or none any more; `None`: the log stays.
-    pub(crate) access_log: Option<Option<LogPipe>>,
+    pub(crate) access_log: LogChange,
     /// Is told when the worker goes by it.
     pub(crate) done: oneshot::Sender<()>,
+}
+
+/// What a reload makes of a worker's access log.
+#[derive(Debug, Clone)]
+pub(crate) enum LogChange {
+    /// It stays.
+    None,
+    /// Lines of requests that end from now on go to this one, or nowhere.
+    To(Option<LogPipe>),
 }
 
 /// What the requests of one worker share.
@@ -249,7 +257,7 @@ async fn follow(
     let Reload { plan, doors: changes, access_log, done } = reload;
     setup.plan = plan;
     worker.reload(setup);
-    if let Some(log) = access_log {
+    if let LogChange::To(log) = access_log {
         // The former one passes its last lines on as it is dropped.
         drop(worker.access_log.replace(log.map(AccessLog::new)));
     }

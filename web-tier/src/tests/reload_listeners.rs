@@ -28,6 +28,8 @@ fn http(config: &mut Config) -> &mut Vec<HttpListener> {
     &mut config.clusters[1].servers[0].http
 }
 
+type Change<'a> = &'a dyn Fn(&mut Config);
+
 fn add(config: &mut Config) {
     http(config).push(HttpListener::plain("127.0.0.1", 0));
 }
@@ -297,14 +299,14 @@ async fn what_can_not_be_had_changes_nothing() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let mut cluster = Cluster::start([echo("a")]).await;
-    let free = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap()
-    };
+    // Of an address that no other test has.
+    let [one, two]: [u8; 2] = rand::random();
+    let ip = std::net::Ipv4Addr::new(127, 83, one, two);
+    let free = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
     let teapot = |config: &mut Config| {
         let error = common::config::SendError { code: 418, message: None };
         config.clusters[1].hosts[0].dispatch[0].action = common::config::Action::Error(error);
-        http(config).push(HttpListener::plain("127.0.0.1", free.port()));
+        http(config).push(HttpListener::plain(&ip.to_string(), free.port()));
     };
     let mut certificate = Certificate::new().tls();
     certificate.certificates[0].key.path = "/nowhere/key.pem".into();
@@ -313,7 +315,7 @@ async fn what_can_not_be_had_changes_nothing() {
         path: "/dev/null/log".into(),
         format: common::config::AccessLogFormat::Json,
     };
-    let failing: [(&dyn Fn(&mut Config), &str); 4] = [
+    let failing: [(Change<'_>, &str); 4] = [
         (
             &|config| http(config).push(HttpListener::plain("127.0.0.1", taken.port())),
             "the address is in use by another process",
