@@ -29,6 +29,14 @@ struct Served {
     terms: Terms,
 }
 
+/// Which listeners of a new configuration there are already.
+struct Matched<'a> {
+    /// For each, where it is to be, and the one that is there.
+    wanted: Vec<(SocketAddr, Option<&'a Served>)>,
+    /// Those that go.
+    left: Vec<&'a Served>,
+}
+
 /// What a reload is to make of the listeners. Dropped, it closes what was bound for it.
 #[derive(Debug)]
 pub(crate) struct NextListeners {
@@ -60,49 +68,55 @@ impl Listeners {
         Ok((next.listeners, next.changes))
     }
 
-    /// What the listeners `http` of a new configuration make of these: binds what is new, reads its certificates. Blocks.
+    /// What the listeners `http` of a new configuration make of these: reads the certificates of what is new or changed, then
+    /// binds. Blocks.
     ///
     /// # Errors
     /// An address that can't be bound, certificates that are not valid; nothing has changed then.
     pub(crate) fn prepare(&self, http: &[HttpListener]) -> Result<NextListeners, WebTierError> {
-        let mut next = NextListeners::after(self);
-        let mut left: Vec<&Served> = self.list.iter().collect();
-        // As the file writes it, before any name is asked for.
-        let take = |left: &mut Vec<&Served>, is_it: &dyn Fn(&Served) -> bool| {
-            left.iter().position(|it| is_it(it)).map(|place| left.remove(place).clone())
-        };
-        let mut kept: Vec<Option<Served>> = http
-            .iter()
-            .map(|new| {
-                take(&mut left, &|it| (&it.config.address, it.config.port) == (&new.address, new.port))
-            })
-            .collect();
-        let mut asked = Vec::with_capacity(http.len());
-        for (new, kept) in http.iter().zip(&mut kept) {
-            let at = match &kept {
-                Some(kept) => kept.asked,
-                None => resolve(new)?,
+        let Matched { wanted, left } = self.matched(http)?;
+        let mut terms = Vec::with_capacity(http.len());
+        for (new, (_, old)) in http.iter().zip(&wanted) {
+            let difference = old.map_or(Difference::Terms, |old| Difference::between(&old.config, new));
+            let loaded = match (difference, old) {
+                (Difference::None, Some(old)) => old.terms.clone(),
+                _ => Terms::load(new, &self.keys)?,
             };
-            if kept.is_none() {
-                *kept = take(&mut left, &|it| it.asked == at);
-            }
-            asked.push(at);
+            terms.push((difference, loaded));
         }
-        for ((new, kept), asked) in http.iter().zip(kept).zip(asked) {
-            match kept {
-                Some(old) => next.keep(&old, new)?,
+        let mut next = NextListeners::after(self);
+        for ((new, (asked, old)), (difference, terms)) in http.iter().zip(wanted).zip(terms) {
+            match old {
+                Some(old) => next.keep(old, new, difference, terms),
                 None => {
                     // One of ours that goes does not stand in the way.
                     let beside = left.iter().any(|it| overlap(it.at, asked));
                     let bound = bind_listener(asked, self.workers, beside);
                     let bound = bound.map_err(|cause| if beside { cause } else { self.owned(cause) })?;
-                    let terms = Terms::load(new, &self.keys)?;
                     next.open(new, bound, terms);
                 }
             }
         }
         left.into_iter().for_each(|old| next.close(old));
         Ok(next)
+    }
+
+    /// Finds those that are at the addresses of `http`: first as the file writes them, so that no name is asked for that was
+    /// there before.
+    fn matched(&self, http: &[HttpListener]) -> Result<Matched<'_>, BindError> {
+        let mut left: Vec<&Served> = self.list.iter().collect();
+        let mut take = |is_it: &dyn Fn(&Served) -> bool| {
+            left.iter().position(|it| is_it(it)).map(|place| left.remove(place))
+        };
+        let same =
+            |new: &HttpListener| take(&|it| (&it.config.address, it.config.port) == (&new.address, new.port));
+        let written: Vec<Option<&Served>> = http.iter().map(same).collect();
+        let mut wanted = Vec::with_capacity(http.len());
+        for (new, old) in http.iter().zip(written) {
+            let asked = old.map_or_else(|| resolve(new), |old| Ok(old.asked))?;
+            wanted.push((asked, old.or_else(|| take(&|it| it.asked == asked))));
+        }
+        Ok(Matched { wanted, left })
     }
 
     /// An address that another listener of this server has is not another process's.
@@ -156,22 +170,15 @@ impl NextListeners {
         self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms });
     }
 
-    fn keep(&mut self, old: &Served, new: &HttpListener) -> Result<(), TlsError> {
-        let difference = Difference::between(&old.config, new);
-        let terms = match difference {
-            Difference::None => old.terms.clone(),
-            Difference::Certificates | Difference::Terms => {
-                let terms = Terms::load(new, &self.listeners.keys)?;
-                let retire = difference == Difference::Terms;
-                for changes in &mut self.changes {
-                    changes.push(DoorChange::Terms { id: old.id, terms: terms.clone(), retire });
-                }
-                self.changed.push(shown(new, old.at));
-                terms
+    fn keep(&mut self, old: &Served, new: &HttpListener, difference: Difference, terms: Terms) {
+        if difference != Difference::None {
+            let retire = difference == Difference::Terms;
+            for changes in &mut self.changes {
+                changes.push(DoorChange::Terms { id: old.id, terms: terms.clone(), retire });
             }
-        };
+            self.changed.push(shown(new, old.at));
+        }
         self.listeners.list.push(Served { config: new.clone(), terms, ..*old });
-        Ok(())
     }
 
     fn close(&mut self, old: &Served) {

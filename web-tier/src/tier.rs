@@ -254,7 +254,9 @@ impl WebTier {
             let Some((cluster, server)) = config.server(&me) else {
                 return Err(WebTierError::UnknownServer(me));
             };
-            Ok((listeners.prepare(&server.http)?, next_log(log, cluster, &me)?))
+            // Addresses come last: nobody should connect to a listener that is given up again.
+            let log = next_log(log, cluster, &me)?;
+            Ok((listeners.prepare(&server.http)?, log))
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
         prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?

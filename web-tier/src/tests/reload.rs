@@ -2,10 +2,18 @@
 
 use super::{
     backend::{Backend, echo, raw},
+    client::Client,
     cluster::{Cluster, IDS, config, key, server},
 };
-use common::config::{Config, SendError};
-use std::sync::{Arc, atomic::Ordering};
+use common::config::{AccessLog, AccessLogFormat, Config, HttpListener, SendError};
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Semaphore, mpsc},
@@ -85,4 +93,55 @@ async fn a_server_that_joins_the_file_gets_requests() {
         answered.extend(cluster.ask("GET /", "").await.body.chars().next());
     }
     assert!(answered.contains('a') && answered.contains('b'), "{answered}");
+}
+
+/// Asks again and again, on connections that live as long as the web tier lets them; the first at `first`.
+async fn user(first: SocketAddr, home: SocketAddr, enough: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
+    let mut client = Client::connect(first).await;
+    while !enough.load(Ordering::Relaxed) {
+        let answer = client.ask("POST /", "Content-Length: 2\r\n\r\nhi").await;
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        asked.fetch_add(1, Ordering::Relaxed);
+        if answer.has("connection: close") {
+            client = Client::connect(home).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_lose_no_request_however_often_the_file_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let two_workers = |config: &mut Config| config.clusters[1].workers = NonZeroUsize::new(2);
+    let mut cluster = Cluster::start_with([echo("a"), echo("b")], two_workers).await;
+    let (home, enough, asked) = (cluster.address(), Arc::new(AtomicBool::new(false)), Arc::default());
+    let mut users: Vec<_> =
+        (0..4).map(|_| tokio::spawn(user(home, home, enough.clone(), Arc::clone(&asked)))).collect();
+    for round in 0..30_u32 {
+        let with = file(&cluster, |config| {
+            config.clusters[1].servers[0].http.push(HttpListener::plain("127.0.0.1", 0));
+            config.clusters[0].servers[0].weight = 100 + round;
+            let log = AccessLog {
+                path: folder.path().join(format!("{}", round % 3)),
+                format: AccessLogFormat::Json,
+            };
+            config.clusters[1].access_log = Some(log);
+        });
+        cluster.web.reload(with).await.unwrap();
+        let other = cluster.web.addresses()[1];
+        users.push(tokio::spawn(user(other, home, enough.clone(), Arc::clone(&asked))));
+        let goal = asked.load(Ordering::Relaxed) + 50;
+        while asked.load(Ordering::Relaxed) < goal {
+            assert!(users.iter().all(|user| !user.is_finished()), "a user failed");
+            tokio::task::yield_now().await;
+        }
+        if round % 2 == 0 {
+            cluster.web.reload(file(&cluster, |_| {})).await.unwrap();
+        }
+    }
+    enough.store(true, Ordering::Relaxed);
+    for user in users {
+        user.await.unwrap();
+    }
+    let totals = cluster.web.totals();
+    assert_eq!((totals.log_lines_lost, totals.upstream_failures), (0, 0), "{totals:?}");
 }
