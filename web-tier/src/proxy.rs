@@ -109,7 +109,7 @@ fn evaluate<'a>(client: &Client, routes: &'a Routes, head: &RequestHead) -> Outc
         headers: &head.fields,
         remote,
         secure: client.tls.is_some(),
-        local_port: client.local_port,
+        local_port: client.local_port(),
         now: client.worker.wall(),
     })
 }

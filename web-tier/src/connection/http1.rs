@@ -226,7 +226,7 @@ impl Http1 {
     /// Whether the connection may serve another request after this one.
     fn may_go_on(&self) -> bool {
         let worker = &self.client.worker;
-        !worker.connections.closing() && u64::from(self.requests) < worker.routes().keepalive_max
+        !self.client.ends_soon() && u64::from(self.requests) < worker.routes().keepalive_max
     }
 
     fn begin(&mut self, length: Length) {

@@ -148,9 +148,7 @@ where
     let streams = Rc::new(Streams::default());
     let mut closing = false;
     loop {
-        match poll_fn(|cx| poll_request(cx, connection, &client.worker, &streams, &points, &mut closing))
-            .await
-        {
+        match poll_fn(|cx| poll_request(cx, connection, client, &streams, &points, &mut closing)).await {
             _ if points.are_spent() => {
                 tracing::debug!("a client's HTTP/2 connection asks for too much");
                 return End::Spent;
@@ -204,11 +202,11 @@ fn builder(worker: &Worker) -> Builder {
 
 type Accepted = Option<Result<(Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
-/// The next request; tells the client to stop asking when the worker stops. None is served when the client's points are spent.
+/// The next request; tells the client to stop asking when the connection is to end. None is served when the client's points are spent.
 fn poll_request<S>(
     cx: &mut Context<'_>,
     connection: &mut Connection<Calm<'_, S>, Bytes>,
-    worker: &Worker,
+    client: &Client,
     streams: &Streams,
     points: &Points,
     closing: &mut bool,
@@ -216,7 +214,7 @@ fn poll_request<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if worker.connections.closing() && !*closing {
+    if client.ends_soon() && !*closing {
         *closing = true;
         connection.graceful_shutdown();
     }
