@@ -186,7 +186,8 @@ fn trailers() -> Row {
         behind(&[("x-sum", "1")], false, BROKEN),
         // The library drops these.
         behind(&[(":path", "/evil")], true, served(&["post / http/1.1", "hello"], &["evil"])),
-        behind(&[(":status", "200")], true, served(&["hello"], &["status", "200"])),
+        // Its value would tell nothing: ids have such digits too.
+        behind(&[(":status", "200")], true, served(&["hello"], &["status"])),
         behind(&[("transfer-encoding", "chunked")], true, BROKEN),
         behind(&[("connection", "close")], true, BROKEN),
         behind(
