@@ -6,7 +6,7 @@ use crate::{
     heartbeats::Heartbeats,
     probe::{self, Probes},
     proposer::Proposer,
-    raft::node::Node,
+    raft::{node::Node, silence::Deafness},
     reader::Reader,
     refusal::Refusal,
     state::Reply,
@@ -191,8 +191,9 @@ impl Hub {
     }
 
     /// Tells watchers that this server leads, while a majority says so; apart from its other duties, which may wait for the
-    /// disk.
+    /// disk. A leader that no majority answers falls silent to the other hub servers as well, after a while.
     pub(crate) async fn vouch(self: Arc<Self>, stop: CancellationToken) {
+        let mut deafness = Deafness::default();
         let mut ticks = tokio::time::interval(ALIVE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -203,6 +204,7 @@ impl Hub {
             if self.node.is_confirmed(CONFIRMED) {
                 self.feed.alive();
             }
+            self.node.listen(&mut deafness);
         }
     }
 

@@ -6,4 +6,5 @@ mod faults;
 mod founding;
 mod harness;
 mod members;
+mod network;
 mod writes;

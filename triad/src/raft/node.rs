@@ -8,6 +8,7 @@ use super::{
     network::Peers,
     server::RaftService,
     settings,
+    silence::Deafness,
     snapshots::Snapshots,
 };
 use crate::{
@@ -273,6 +274,18 @@ impl Node {
     pub(crate) fn is_confirmed(&self, within: Duration) -> bool {
         let position = self.position();
         position.is_leader && (self.servers == 1 || position.quorum_ack.is_some_and(|ago| ago < within))
+    }
+
+    /// A leader that has not been answered for long falls silent: see [`Deafness`]. Called every 100 ms.
+    pub(crate) fn listen(&self, deafness: &mut Deafness) {
+        let position = self.position();
+        let leads = position.is_leader && self.servers > 1;
+        let silent = deafness.look(std::time::Instant::now(), leads, position.quorum_ack);
+        if self.peers.silence().set(silent) && silent {
+            tracing::warn!(
+                "no majority of the hub answers this leader: it falls silent, so that the others can elect another"
+            );
+        }
     }
 
     /// Hands a batch to the leader's log, in the order of calls.

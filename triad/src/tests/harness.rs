@@ -1,5 +1,6 @@
 //! A hub of in-process servers, each behind a real cluster port on loopback; servers can be killed, wiped and started again.
 
+use super::network::{CLIENT, Network};
 use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
 use common::{
     clock::{Clock, SystemClock},
@@ -14,11 +15,13 @@ use proto::hub::v1::{
     sessions_client::SessionsClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, transport::Channel};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Bytes under way on a connection, at most.
+const BUFFER: usize = 16 << 20;
 
 pub(super) struct Server {
     pub(super) triad: Triad,
@@ -34,8 +37,7 @@ pub(super) struct TestHub {
     /// A server whose clock is another one.
     pub(super) odd_clock: Option<(usize, Arc<dyn Clock>)>,
     pub(super) heartbeat_interval: Duration,
-    /// A server that no connection reaches, nor leaves.
-    cut: watch::Sender<Option<ServerId>>,
+    pub(super) network: Network,
     /// Disks that stand in for the folders of the servers.
     pub(super) sims: Vec<SimDisks>,
 }
@@ -63,9 +65,19 @@ impl TestHub {
         let servers = (0..count).map(|_| None).collect();
         let folder = tempfile::tempdir().unwrap();
         let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
-        let cut = watch::Sender::new(None);
+        let network = Network::default();
         let odd_clock = None;
-        Self { folder, names, ports, servers, clock, odd_clock, heartbeat_interval, cut, sims: Vec::new() }
+        Self {
+            folder,
+            names,
+            ports,
+            servers,
+            clock,
+            odd_clock,
+            heartbeat_interval,
+            network,
+            sims: Vec::new(),
+        }
     }
 
     /// A hub whose servers are all ready.
@@ -137,7 +149,7 @@ impl TestHub {
         let port = self.ports[at].try_clone().unwrap();
         port.set_nonblocking(true).unwrap();
         let port = tokio::net::TcpListener::from_std(port).unwrap();
-        let (me, routes, cut) = (self.names[at].0.clone(), triad.routes(), self.cut.clone());
+        let (me, routes, network) = (self.names[at].0.clone(), triad.routes(), self.network.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -147,17 +159,18 @@ impl TestHub {
                     Some(connection) = acceptor.next() => connection,
                     () = stopped.cancelled() => return,
                 };
-                let is_cut = {
-                    let (me, peer) = (me.clone(), connection.peer.id.clone());
-                    move |cut: &Option<ServerId>| cut.as_ref().is_some_and(|it| *it == me || *it == peer)
-                };
-                let served = serve_grpc(connection.stream, connection.peer, routes.clone());
-                let (stopped, mut cut) = (stopped.clone(), cut.subscribe());
+                let (network, me, stopped) = (network.clone(), me.clone(), stopped.clone());
+                let routes = routes.clone();
                 tokio::spawn(async move {
+                    let peer = connection.peer;
+                    let (near, far) = tokio::io::duplex(BUFFER);
+                    // What is cut is not served at all, not even what came with the connection's first bytes.
                     tokio::select! {
-                        () = served => {}
+                        biased;
                         () = stopped.cancelled() => {}
-                        _ = cut.wait_for(is_cut) => {}
+                        () = network.cuts(&peer.id, &me) => {}
+                        () = network.relay(connection.stream, near, &peer.id, &me) => {}
+                        () = serve_grpc(far, peer.clone(), routes) => {}
                     }
                 });
             }
@@ -224,7 +237,14 @@ impl TestHub {
 
     /// Parts a server from all others, and from nobody else with `None`.
     pub(super) fn part(&self, at: Option<usize>) {
-        self.cut.send_replace(at.map(|at| self.names[at].0.clone()));
+        self.network.change(|links| links.cut = at.map(|at| self.names[at].0.clone()));
+    }
+
+    /// Holds what the other hub servers send to `deaf`, and what `mute` sends to them, until it is told otherwise. What clients and
+    /// servers say to each other passes.
+    pub(super) fn hold(&self, deaf: Option<usize>, mute: Option<usize>) {
+        let name = |at: usize| self.names[at].0.clone();
+        self.network.change(|links| (links.deaf, links.mute) = (deaf.map(name), mute.map(name)));
     }
 
     fn channel(&self, at: usize, me: &str) -> Channel {
@@ -243,7 +263,7 @@ impl TestHub {
     }
 
     pub(super) fn sessions(&self, at: usize) -> SessionsClient<Channel> {
-        SessionsClient::new(self.channel(at, "client")).max_decoding_message_size(64 << 20)
+        SessionsClient::new(self.channel(at, CLIENT)).max_decoding_message_size(64 << 20)
     }
 
     /// The members' service as `me`.
