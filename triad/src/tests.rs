@@ -5,6 +5,8 @@ mod deaths;
 mod faults;
 mod founding;
 mod harness;
+mod histories;
+mod linearizable;
 mod members;
 mod network;
 mod writes;

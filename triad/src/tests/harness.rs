@@ -15,6 +15,7 @@ use proto::hub::v1::{
     sessions_client::SessionsClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, transport::Channel};
 
@@ -25,7 +26,16 @@ const BUFFER: usize = 16 << 20;
 
 pub(super) struct Server {
     pub(super) triad: Triad,
-    _port: DropGuard,
+    port: Option<DropGuard>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 pub(super) struct TestHub {
@@ -40,6 +50,8 @@ pub(super) struct TestHub {
     pub(super) network: Network,
     /// Disks that stand in for the folders of the servers.
     pub(super) sims: Vec<SimDisks>,
+    /// Each server has a thread of its own, so that it can be paused.
+    pub(super) threads: bool,
 }
 
 /// A server's simulated disks.
@@ -48,6 +60,16 @@ pub(super) struct SimDisks {
     root: SimDisk,
     pub(super) log: SimDisk,
     snapshots: SimDisk,
+}
+
+impl SimDisks {
+    /// The disks as they are found after a loss of power. Nothing more is acknowledged by those who still use the old ones.
+    fn crash(&self, keep: u8) -> Self {
+        for disk in [&self.root, &self.log, &self.snapshots] {
+            disk.power_off();
+        }
+        Self { root: self.root.crash(keep), log: self.log.crash(keep), snapshots: self.snapshots.crash(keep) }
+    }
 }
 
 pub(super) fn key() -> ClusterKey {
@@ -66,17 +88,17 @@ impl TestHub {
         let folder = tempfile::tempdir().unwrap();
         let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
         let network = Network::default();
-        let odd_clock = None;
         Self {
             folder,
             names,
             ports,
             servers,
             clock,
-            odd_clock,
+            odd_clock: None,
             heartbeat_interval,
             network,
             sims: Vec::new(),
+            threads: false,
         }
     }
 
@@ -101,12 +123,19 @@ impl TestHub {
     }
 
     pub(super) async fn start(&mut self, at: usize) {
-        let triad = self.try_start(at).await.unwrap();
-        let port = self.serve(at, &triad);
-        self.servers[at] = Some(Server { triad, _port: port });
+        let one_thread = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = self.threads.then(one_thread);
+        let handle = runtime.as_ref().map_or_else(Handle::current, |it| it.handle().clone());
+        let triad = handle.spawn(self.starting(at)).await.unwrap().unwrap();
+        let port = self.serve(at, &triad, &handle);
+        self.servers[at] = Some(Server { triad, port: Some(port), runtime });
     }
 
     pub(super) async fn try_start(&self, at: usize) -> Result<Triad, TriadError> {
+        self.starting(at).await
+    }
+
+    fn starting(&self, at: usize) -> impl Future<Output = Result<Triad, TriadError>> + Send + use<> {
         let data_dir = self.data(at);
         std::fs::create_dir_all(&data_dir).unwrap();
         let config = HubServerConfig {
@@ -117,10 +146,22 @@ impl TestHub {
             heartbeat_interval: self.heartbeat_interval,
             clock: self.clock_of(at),
         };
-        let Some(sims) = self.sims.get(at).cloned() else { return Triad::start(config).await };
-        let disks =
-            Disks { root: Arc::new(sims.root), log: Arc::new(sims.log), snapshots: Arc::new(sims.snapshots) };
-        Triad::start_on(config, disks).await
+        let sims = self.sims.get(at).cloned();
+        async move {
+            let Some(sims) = sims else { return Triad::start(config).await };
+            let disks = Disks {
+                root: Arc::new(sims.root),
+                log: Arc::new(sims.log),
+                snapshots: Arc::new(sims.snapshots),
+            };
+            Triad::start_on(config, disks).await
+        }
+    }
+
+    /// Nothing of a server that has its own thread runs for so long, as if its process was stopped.
+    pub(super) fn pause(&self, at: usize, length: Duration) {
+        let runtime = self.servers[at].as_ref().unwrap().runtime.as_ref().unwrap();
+        runtime.spawn(async move { std::thread::sleep(length) });
     }
 
     fn clock_of(&self, at: usize) -> Arc<dyn Clock> {
@@ -145,14 +186,14 @@ impl TestHub {
         tokio::time::timeout(LIMIT, made).await.expect("a hand-over");
     }
 
-    fn serve(&self, at: usize, triad: &Triad) -> DropGuard {
+    fn serve(&self, at: usize, triad: &Triad, handle: &Handle) -> DropGuard {
         let port = self.ports[at].try_clone().unwrap();
         port.set_nonblocking(true).unwrap();
-        let port = tokio::net::TcpListener::from_std(port).unwrap();
         let (me, routes, network) = (self.names[at].0.clone(), triad.routes(), self.network.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        tokio::spawn(async move {
+        handle.spawn(async move {
+            let port = tokio::net::TcpListener::from_std(port).unwrap();
             let mut acceptor = Acceptor::start(port, key(), me.clone());
             loop {
                 let connection = tokio::select! {
@@ -188,10 +229,16 @@ impl TestHub {
 
     /// Cuts a server's connections and ends it without a hand-over.
     pub(super) async fn kill(&mut self, at: usize) {
-        let server = self.servers[at].take().unwrap();
-        drop(server._port);
+        let mut server = self.servers[at].take().unwrap();
+        server.port = None;
         server.triad.stop.cancel();
         server.triad.hub.node().kill().await;
+    }
+
+    /// A server's machine loses power: of what was not synced, `keep` of 256 parts are found.
+    pub(super) async fn crash(&mut self, at: usize, keep: u8) {
+        self.sims[at] = self.sims[at].crash(keep);
+        self.kill(at).await;
     }
 
     /// Puts simulated disks under servers that are still to start.
@@ -201,13 +248,7 @@ impl TestHub {
 
     /// The machines of all servers lose power at once: of what was not synced, `keep` of 256 parts are found.
     pub(super) async fn crash_all(&mut self, keep: u8) {
-        // What the old processes do from here on goes to disks that nobody looks at any more.
-        let crash = |it: &SimDisks| SimDisks {
-            root: it.root.crash(keep),
-            log: it.log.crash(keep),
-            snapshots: it.snapshots.crash(keep),
-        };
-        self.sims = self.sims.iter().map(crash).collect();
+        self.sims = self.sims.iter().map(|it| it.crash(keep)).collect();
         for at in 0..self.servers.len() {
             self.kill(at).await;
         }
