@@ -9,4 +9,5 @@ mod histories;
 mod linearizable;
 mod members;
 mod network;
+mod upgrade;
 mod writes;

@@ -52,6 +52,8 @@ pub(super) struct TestHub {
     pub(super) sims: Vec<SimDisks>,
     /// Each server has a thread of its own, so that it can be paused.
     pub(super) threads: bool,
+    /// A server that says it reads only the oldest commands.
+    pub(super) old: Option<usize>,
 }
 
 /// A server's simulated disks.
@@ -99,6 +101,7 @@ impl TestHub {
             network,
             sims: Vec::new(),
             threads: false,
+            old: None,
         }
     }
 
@@ -127,6 +130,9 @@ impl TestHub {
         let runtime = self.threads.then(one_thread);
         let handle = runtime.as_ref().map_or_else(Handle::current, |it| it.handle().clone());
         let triad = handle.spawn(self.starting(at)).await.unwrap().unwrap();
+        if self.old == Some(at) {
+            triad.hub.node().pretend_to_read(1);
+        }
         let port = self.serve(at, &triad, &handle);
         self.servers[at] = Some(Server { triad, port: Some(port), runtime });
     }
