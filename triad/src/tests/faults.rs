@@ -197,15 +197,18 @@ async fn a_leader_that_hears_nobody_is_replaced_though_all_hear_it() {
     let old = hub.leader().await;
     hub.hold(Some(old), None);
     // A write that it can't finish is sent again and again to those who hear it.
-    let command = crate::command::session(SessionWrite { write: Some(save("t", 0, 7, "lost")) });
+    let command = crate::command::session(SessionWrite { write: Some(save("t", 0, 7, "heard")) });
     let services = hub.triad(old).hub.clone();
     let unanswered = tokio::spawn(async move { services.propose(vec![command], 10).await });
     let mut others = (0..3).filter(move |&at| at != old);
     let leads = |at: usize| hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1));
     until("another server leads", || others.clone().any(leads)).await;
     write_versions(&hub, "s", 2, 1).await;
-    assert!(unanswered.await.unwrap().is_err());
     hub.hold(None, None);
+    // The others have heard it: it may well be there.
+    if unanswered.await.unwrap().is_ok() {
+        assert_eq!(value(&hub.load("t").await.unwrap()), "heard");
+    }
     let last = hub.triad(others.find(|&at| leads(at)).unwrap()).status().applied;
     until("the deaf one follows", || hub.triad(old).status().applied >= last).await;
     assert_version(&hub, "s", 3).await;

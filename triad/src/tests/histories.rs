@@ -18,16 +18,20 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
-/// Clients at once.
-const CLIENTS: usize = 5;
+/// Clients at once that go where the leader is.
+const CLIENTS: usize = 4;
+/// Clients at once that stay at one server, whoever leads, and read: a deposed leader is asked all the time.
+const READERS: usize = 3;
 /// Sessions at once; one that was removed is followed by another.
 const SESSIONS: usize = 3;
 /// A client waits so long for an answer before it asks another server.
-const TRY: Duration = Duration::from_millis(600);
+const TRY: Duration = Duration::from_millis(250);
 /// A client asks so often.
-const TRIES: usize = 8;
+const TRIES: usize = 12;
 /// How long a fault lasts at most: longer than an election takes.
-const FAULT: Duration = Duration::from_millis(1300);
+const FAULT: Duration = Duration::from_millis(1600);
+/// How long those last that are over by themselves.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// What a client asks of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,12 +111,21 @@ type Histories = HashMap<String, Vec<Operation<Input, Output>>>;
 #[derive(Debug, Clone)]
 struct Book {
     start: Instant,
+    round: u64,
     histories: Arc<Mutex<Histories>>,
+    /// By place: how many sessions were removed.
+    removed: Arc<Mutex<[u64; SESSIONS]>>,
 }
 
 impl Book {
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap()
+    }
+
+    /// The session that is used now at a place.
+    fn session(&self, place: usize) -> (u64, String) {
+        let removed = self.removed.lock().unwrap()[place];
+        (removed, format!("r{}-s{place}-{removed}", self.round))
     }
 
     fn add(&self, session: &str, operation: Operation<Input, Output>) {
@@ -127,10 +140,9 @@ struct Client {
     /// Another one after each save whose outcome is open, as `session.proto` wants it.
     owner: usize,
     saves: u64,
-    /// By place: which session is used now, and the version that was seen last.
-    sessions: [(u64, u64); SESSIONS],
+    /// By session: the version that was seen last.
+    seen: HashMap<String, u64>,
     rng: StdRng,
-    round: u64,
     book: Book,
 }
 
@@ -138,33 +150,32 @@ impl Client {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let place = self.rng.random_range(0..SESSIONS);
-            let input = self.choose(place);
-            let (generation, _) = self.sessions[place];
-            let session = format!("r{}-s{place}-{generation}", self.round);
+            let (removed, session) = self.book.session(place);
+            let input = if self.me < CLIENTS { self.choose(&session) } else { Input::Load };
             match self.ask(&session, input).await {
                 Some(
                     Output::Version(version @ 1..) | Output::Found(version, _) | Output::Conflict(version, _),
                 ) => {
-                    self.sessions[place].1 = version;
+                    self.seen.insert(session, version);
                 }
                 // It was removed.
-                Some(Output::Version(0)) => self.sessions[place] = (generation + 1, 0),
+                Some(Output::Version(0)) => self.book.removed.lock().unwrap()[place] = removed + 1,
                 Some(Output::Missing) if matches!(input, Input::Save { .. }) => {
-                    self.sessions[place] = (generation + 1, 0);
+                    self.book.removed.lock().unwrap()[place] = removed + 1;
                 }
                 Some(Output::Missing) | None => {}
             }
-            let pause = Duration::from_micros(self.rng.random_range(0..8000));
+            let pause = Duration::from_micros(self.rng.random_range(1000..10_000));
             tokio::time::sleep(pause).await;
         }
     }
 
-    fn choose(&mut self, place: usize) -> Input {
+    fn choose(&mut self, session: &str) -> Input {
         match self.rng.random_range(0..100) {
             0..45 => {
                 self.saves += 1;
                 let id = (self.owner as u64) << 32 | self.saves;
-                Input::Save { owner: self.owner, base: self.sessions[place].1, id }
+                Input::Save { owner: self.owner, base: self.seen.get(session).copied().unwrap_or(0), id }
             }
             45..90 => Input::Load,
             90..99 => Input::Claim,
@@ -189,11 +200,16 @@ impl Client {
                 self.book.add(session, write(called, Some((self.book.now(), output))));
                 return Some(output);
             }
+            if self.me >= CLIENTS {
+                return None;
+            }
             self.at = (self.at + 1) % self.servers.len();
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
-        self.book.add(session, write(first, None));
-        self.owner += CLIENTS;
+        if matches!(input, Input::Save { .. } | Input::Remove) {
+            self.book.add(session, write(first, None));
+        }
+        self.owner += CLIENTS + READERS;
         None
     }
 }
@@ -275,7 +291,8 @@ const ALL: [Fault; 10] = [
 async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
     let leader = hub.leader().await;
     let other = (leader + rng.random_range(1..3)) % 3;
-    let length = FAULT.mul_f64(rng.random_range(0.5..1.0));
+    let lasts = matches!(fault, LeaderCut | LeaderHeld | LeaderDeaf | LeaderMute | LeaderPaused);
+    let length = if lasts { FAULT } else { SHORT }.mul_f64(rng.random_range(0.8..1.0));
     match fault {
         LeaderLosesPower => {
             hub.crash(leader, rng.random()).await;
@@ -300,19 +317,20 @@ async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
         LeaderMute => hub.hold(None, Some(leader)),
         LeaderPaused => hub.pause(leader, length),
         HandOver => hub.triad(leader).hub.node().transfer(other as u64).await,
-        SlowNetwork => hub.network.change(|it| it.delay = Duration::from_millis(60)),
+        SlowNetwork => hub.network.change(|it| it.delay = Duration::from_millis(30)),
     }
     tokio::time::sleep(length).await;
     hub.network.change(|it| *it = super::network::Links::default());
     // Some writes of whoever leads now, before the next fault.
-    let settled = rng.random_range(50..300);
+    let settled = rng.random_range(150..300);
     tokio::time::sleep(Duration::from_millis(settled)).await;
 }
 
 /// Runs clients beside `faults`, then checks what they saw and that all servers have the same.
 async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let book = Book { start: Instant::now(), histories: Arc::default() };
+    let book =
+        Book { start: Instant::now(), round: seed, histories: Arc::default(), removed: Arc::default() };
     let stop = CancellationToken::new();
     let client = |me: usize, rng: &mut StdRng| Client {
         me,
@@ -320,12 +338,11 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
         at: me % 3,
         owner: me,
         saves: 0,
-        sessions: [(0, 0); SESSIONS],
+        seen: HashMap::new(),
         rng: StdRng::seed_from_u64(rng.next_u64()),
-        round: seed,
         book: book.clone(),
     };
-    let clients: Vec<Client> = (0..CLIENTS).map(|me| client(me, &mut rng)).collect();
+    let clients: Vec<Client> = (0..CLIENTS + READERS).map(|me| client(me, &mut rng)).collect();
     let running: Vec<_> = clients.into_iter().map(|it| tokio::spawn(it.run(stop.clone()))).collect();
     for &fault in faults {
         inflict(hub, fault, &mut rng).await;
@@ -339,18 +356,18 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
         let called = book.now();
         let output = hub.load(&session).await.map_or(Output::Missing, |it| found(&it));
         let answered = Some((book.now(), output));
-        book.add(&session, Operation { caller: CLIENTS, called, input: Input::Load, answered });
+        book.add(&session, Operation { caller: CLIENTS + READERS, called, input: Input::Load, answered });
     }
     agree(hub, seed).await;
     let histories = std::mem::take(&mut *book.histories.lock().unwrap());
     let mut answered = 0;
     for (session, history) in histories {
         answered += history.iter().filter(|it| it.answered.is_some()).count();
-        if let Err(text) = check(Model::default(), history, |state, input| state.apply(input)) {
+        if let Err(text) = check(&Model::default(), history, Model::apply) {
             panic!("session {session}, seed {seed}, faults {faults:?}: {text}");
         }
     }
-    assert!(answered > 100 * faults.len(), "{answered} answers are too few to say anything");
+    assert!(answered > 50 * faults.len(), "{answered} answers are too few to say anything");
 }
 
 /// Waits until all servers have applied the same, and compares what they have.
@@ -384,13 +401,13 @@ async fn hub() -> TestHub {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_when_servers_fail() {
-    let faults = [LeaderLosesPower, FollowerMissesALot, LeaderPaused, AllLosePower, HandOver];
+    let faults = [LeaderLosesPower, FollowerMissesALot, LeaderPaused];
     round(&mut hub().await, 1, &faults).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_when_the_network_fails() {
-    round(&mut hub().await, 2, &[SlowNetwork, LeaderHeld, LeaderMute, LeaderCut, LeaderDeaf]).await;
+    round(&mut hub().await, 2, &[SlowNetwork, LeaderHeld, LeaderMute]).await;
 }
 
 /// `COPAL_HISTORIES_SECONDS` and `COPAL_HISTORIES_SEED` make it longer and another one.
@@ -403,7 +420,7 @@ async fn histories_are_linearizable_whatever_fails() {
     let start = Instant::now();
     for seed in first.. {
         let mut rng = StdRng::seed_from_u64(seed);
-        let faults: Vec<Fault> = (0..4).map(|_| ALL[rng.random_range(0..ALL.len())]).collect();
+        let faults: Vec<Fault> = (0..2).map(|_| ALL[rng.random_range(0..ALL.len())]).collect();
         round(&mut hub, seed, &faults).await;
         if start.elapsed() >= length {
             break;

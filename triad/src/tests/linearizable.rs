@@ -36,7 +36,7 @@ impl<I: Debug, O: Debug> fmt::Display for Operation<I, O> {
 /// # Errors
 /// There is none: the history as a text, with the longest order that was found and what could not follow it.
 pub(super) fn check<S, I, O>(
-    initial: S,
+    initial: &S,
     mut history: Vec<Operation<I, O>>,
     apply: impl Fn(&S, &I) -> (S, O),
 ) -> Result<(), String>
@@ -90,11 +90,11 @@ where
     O: Eq + Debug,
     F: Fn(&S, &I) -> (S, O),
 {
-    fn run(mut self, initial: S) -> Result<(), String> {
+    fn run(mut self, initial: &S) -> Result<(), String> {
         let done = Done(vec![0; self.history.len().div_ceil(64)]);
         let mut path = vec![self.point(done, initial.clone(), None)];
         for _ in 0..STEPS_MAX {
-            let Some(point) = path.last_mut() else { return Err(self.report(&initial)) };
+            let Some(point) = path.last_mut() else { return Err(self.report(initial)) };
             if point.first == self.history.len() {
                 return Ok(());
             }
@@ -190,7 +190,7 @@ mod tests {
             input,
             answered: (at != OPEN).then_some((at, output)),
         });
-        check(0, operations.collect(), register)
+        check(&0, operations.collect(), register)
     }
 
     #[test]
