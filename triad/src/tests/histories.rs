@@ -410,12 +410,14 @@ async fn histories_are_linearizable_when_the_network_fails() {
     round(&mut hub().await, 2, &[SlowNetwork, LeaderHeld, LeaderMute]).await;
 }
 
+/// The first seed lets all lose power with writes under way: a leader that came back in its old term once answered reads without them.
+///
 /// `COPAL_HISTORIES_SECONDS` and `COPAL_HISTORIES_SEED` make it longer and another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_whatever_fails() {
     let number = |name: &str| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
     let length = Duration::from_secs(number("COPAL_HISTORIES_SECONDS").unwrap_or(0));
-    let first = number("COPAL_HISTORIES_SEED").unwrap_or(3);
+    let first = number("COPAL_HISTORIES_SEED").unwrap_or(118);
     let mut hub = hub().await;
     let start = Instant::now();
     for seed in first.. {
