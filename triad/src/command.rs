@@ -1,7 +1,7 @@
 //! What is replicated: a log entry is a batch of commands, stamped by the leader's clock and versioned for rolling upgrades.
 //!
-//! Adding a kind of command raises [`VERSION`]; a leader may write the new kind only when every hub server runs a version
-//! that knows it. A server that meets a newer batch stops with an error: it would diverge if it skipped what it can't read.
+//! Adding a kind of command raises [`VERSION`]; a leader writes the new kind only when every hub server has said that it knows it
+//! ([`crate::versions`]). A server that meets a newer batch stops with an error: it would diverge if it skipped what it can't read.
 
 use bytes::Bytes;
 use prost::Message;
@@ -37,10 +37,15 @@ pub(crate) enum CommandError {
     },
 }
 
-/// Encodes a batch for the log. It bears the oldest version that has all its commands, so that a hub in the middle of an
-/// upgrade stops for a new kind of command alone.
-pub(crate) fn encode(time_ms: u64, commands: Vec<Command>) -> Bytes {
-    let version = commands.iter().map(since).max().unwrap_or(1);
+/// The oldest version that has all of these.
+pub(crate) fn version(commands: &[Command]) -> u32 {
+    commands.iter().map(since).max().unwrap_or(1)
+}
+
+/// Encodes a batch for the log. It bears the oldest version that has all its commands, or `least`, so that a hub in the middle of
+/// an upgrade goes on.
+pub(crate) fn encode(time_ms: u64, least: u32, commands: Vec<Command>) -> Bytes {
+    let version = version(&commands).max(least);
     Batch { version, time_ms, commands }.encode_to_vec().into()
 }
 
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_batch_survives_the_log() {
-        let batch = decode(encode(17, vec![expire()])).unwrap();
+        let batch = decode(encode(17, 1, vec![expire()])).unwrap();
         assert_eq!(batch, Batch { version: 1, time_ms: 17, commands: vec![expire()] });
     }
 
@@ -108,8 +113,12 @@ mod tests {
     fn a_batch_bears_the_version_of_its_newest_kind_of_command() {
         let admin = command::Command::SetMemberAdmin(SetMemberAdmin::default());
         let admin = Command { command: Some(admin) };
-        assert_eq!(decode(encode(17, vec![expire(), admin])).unwrap().version, 2);
-        assert_eq!(decode(encode(17, vec![])).unwrap().version, 1);
+        assert_eq!(decode(encode(17, 1, vec![expire(), admin])).unwrap().version, 2);
+        assert_eq!(decode(encode(17, 1, vec![])).unwrap().version, 1);
+        assert_eq!(
+            decode(encode(17, 2, vec![])).unwrap(),
+            Batch { version: 2, time_ms: 17, commands: vec![] }
+        );
     }
 
     #[test]
@@ -118,9 +127,9 @@ mod tests {
         let refused = decode(newer.into()).unwrap_err().to_string();
         assert!(refused.contains(&format!("version {}", VERSION + 1)), "{refused}");
 
-        let unknown = encode(1, vec![expire(), Command { command: None }]);
+        let unknown = encode(1, 1, vec![expire(), Command { command: None }]);
         assert!(matches!(decode(unknown), Err(CommandError::Unknown { place: 1 })));
-        let no_write = encode(1, vec![session(SessionWrite { write: None })]);
+        let no_write = encode(1, 1, vec![session(SessionWrite { write: None })]);
         assert!(matches!(decode(no_write), Err(CommandError::Unknown { place: 0 })));
         assert!(matches!(
             decode(Bytes::from_static(b"\xff\xff\xff")),

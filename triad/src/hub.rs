@@ -2,15 +2,17 @@
 
 use crate::{
     Caller, HubServerConfig,
+    command::{VERSION, version},
     feed::Feed,
     heartbeats::Heartbeats,
     probe::{self, Probes},
     proposer::Proposer,
-    raft::node::Node,
+    raft::{node::Node, silence::Deafness},
     reader::Reader,
     refusal::Refusal,
     state::Reply,
     time::HubTime,
+    versions::{Lacking, Versions},
 };
 use common::{clock::Clock, id::ServerId};
 use futures_util::future::join_all;
@@ -52,11 +54,13 @@ pub(crate) struct Hub {
     heartbeat_interval: Duration,
     clock: Arc<dyn Clock>,
     time: Arc<HubTime>,
+    versions: Versions,
 }
 
 impl Hub {
     pub(crate) fn new(node: Node, feed: Arc<Feed>, config: &HubServerConfig) -> Self {
         let time = Arc::new(HubTime::new(config.clock.clone(), config.servers.len()));
+        let versions = Versions::new(config.servers.len(), node.me());
         Self {
             proposer: Proposer::start(node.clone(), time.clone()),
             reader: Reader::start(node.clone()),
@@ -68,6 +72,7 @@ impl Hub {
             heartbeat_interval: config.heartbeat_interval,
             clock: config.clock.clone(),
             time,
+            versions,
         }
     }
 
@@ -110,10 +115,26 @@ impl Hub {
         Err(Refusal::NotLeader(position.leader).status(&self.servers))
     }
 
-    /// Replicates commands.
+    /// Replicates commands. Of a kind that is new to the log only when all hub servers know it.
     pub(crate) async fn propose(&self, commands: Vec<Command>, bytes: usize) -> Result<Vec<Reply>, Status> {
         self.must_lead()?;
+        self.can_be_read(version(&commands)).await.map_err(|it| it.status(&self.servers))?;
         self.proposer.propose(commands, bytes).await.map_err(|it| it.status(&self.servers))
+    }
+
+    async fn can_be_read(&self, needed: u32) -> Result<(), Refusal> {
+        if needed <= self.node.view().read().state.commands().max(1) {
+            return Ok(());
+        }
+        if self.versions.lacking(needed).is_some() {
+            self.ask_all(CLOCKS / 2).await;
+        }
+        let Some(Lacking { node, reads }) = self.versions.lacking(needed) else { return Ok(()) };
+        let server = self.name(node).cloned().unwrap_or_else(|| ServerId::from(node.to_string()));
+        Err(match reads {
+            Some(reads) => Refusal::Outdated { server, reads, needed },
+            None => Refusal::Unheard { server, needed },
+        })
     }
 
     /// When it returns, the state has all that was acknowledged before the call.
@@ -191,8 +212,9 @@ impl Hub {
     }
 
     /// Tells watchers that this server leads, while a majority says so; apart from its other duties, which may wait for the
-    /// disk.
+    /// disk. A leader that no majority answers falls silent to the other hub servers as well, after a while.
     pub(crate) async fn vouch(self: Arc<Self>, stop: CancellationToken) {
+        let mut deafness = Deafness::default();
         let mut ticks = tokio::time::interval(ALIVE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -203,14 +225,26 @@ impl Hub {
             if self.node.is_confirmed(CONFIRMED) {
                 self.feed.alive();
             }
+            self.node.listen(&mut deafness);
         }
+    }
+
+    /// Asks the other hub servers for their clocks and for the commands that they read.
+    async fn ask_all(&self, within: Duration) {
+        let others = (0..self.servers.len() as u64).filter(|it| *it != self.node.me());
+        let asked = others.map(|node| async move {
+            if let Some(answer) = self.node.ask(node, within).await {
+                self.versions.note(node, answer.commands);
+                if answer.unix_ms > 0 {
+                    self.time.note(node, answer.unix_ms);
+                }
+            }
+        });
+        join_all(asked).await;
     }
 
     /// Asks the other hub servers for their clocks, until stopped.
     pub(crate) async fn hear_clocks(self: Arc<Self>, stop: CancellationToken) {
-        let this = &*self;
-        let others = 0..self.servers.len() as u64;
-        let others: Vec<u64> = others.filter(|it| *it != self.node.me()).collect();
         let mut ticks = tokio::time::interval(CLOCKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -218,12 +252,7 @@ impl Hub {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let asked = others.iter().map(|&node| async move {
-                if let Some(unix_ms) = this.node.ask_clock(node, CLOCKS / 2).await {
-                    this.time.note(node, unix_ms);
-                }
-            });
-            join_all(asked).await;
+            self.ask_all(CLOCKS / 2).await;
         }
     }
 
@@ -242,6 +271,7 @@ impl Hub {
             let down = |set| Command { command: Some(command::Command::SetMemberState(set)) };
             self.try_propose(overdue.into_iter().map(down).collect()).await;
         }
+        self.mark_version().await;
         for _ in 0..EXPIRE_ROUNDS {
             let (due, state_ms) = {
                 let applied = self.node.view().read();
@@ -254,6 +284,17 @@ impl Hub {
             let expire = command::Command::ExpireSessions(ExpireSessions { limit: EXPIRE_LIMIT });
             if !self.try_propose(vec![Command { command: Some(expire) }]).await {
                 break;
+            }
+        }
+    }
+
+    /// Once all hub servers read the newest commands, the log says so: from then on they may be written while a server is away.
+    async fn mark_version(&self) {
+        let marked = self.node.view().read().state.commands();
+        if marked < VERSION && self.versions.lacking(VERSION).is_none() {
+            let written = tokio::time::timeout(TICK, self.proposer.mark(VERSION)).await;
+            if let Ok(Ok(())) = written {
+                tracing::info!(version = VERSION, "all hub servers read the newest kinds of commands");
             }
         }
     }

@@ -16,6 +16,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod time;
+mod versions;
 
 pub use serve::{Caller, serve_grpc};
 

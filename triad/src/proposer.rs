@@ -25,6 +25,8 @@ type Replied = oneshot::Sender<Result<Vec<Reply>, Refusal>>;
 #[derive(Debug)]
 struct Proposal {
     commands: Vec<Command>,
+    /// The entry's version is this at least.
+    least: u32,
     bytes: usize,
     reply: Replied,
     room: OwnedSemaphorePermit,
@@ -47,15 +49,26 @@ impl Proposer {
 
     /// Replicates `commands`, of about `bytes` bytes, in one entry; one reply each.
     pub(crate) async fn propose(&self, commands: Vec<Command>, bytes: usize) -> Result<Vec<Reply>, Refusal> {
+        self.send(commands, 1, bytes).await
+    }
+
+    /// Has the log say that all servers read `version`.
+    pub(crate) async fn mark(&self, version: u32) -> Result<(), Refusal> {
+        self.send(Vec::new(), version, 1).await.map(drop)
+    }
+
+    async fn send(&self, commands: Vec<Command>, least: u32, bytes: usize) -> Result<Vec<Reply>, Refusal> {
         let overloaded = |what: &str| Refusal::Overloaded(format!("{what} wait already"));
         let room = u32::try_from(bytes.clamp(1, BYTES)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(room);
         let room = room.map_err(|_| overloaded(&format!("{BYTES} bytes")))?;
         let (reply, wait) = oneshot::channel();
-        self.queue.try_send(Proposal { commands, bytes, reply, room }).map_err(|cause| match cause {
-            mpsc::error::TrySendError::Full(_) => overloaded(&format!("{QUEUE} requests")),
-            mpsc::error::TrySendError::Closed(_) => Refusal::Stopped("the hub is stopping".to_owned()),
-        })?;
+        self.queue.try_send(Proposal { commands, least, bytes, reply, room }).map_err(
+            |cause| match cause {
+                mpsc::error::TrySendError::Full(_) => overloaded(&format!("{QUEUE} requests")),
+                mpsc::error::TrySendError::Closed(_) => Refusal::Stopped("the hub is stopping".to_owned()),
+            },
+        )?;
         match tokio::time::timeout(LATE, wait).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Refusal::Stopped("the hub is stopping".to_owned())),
@@ -97,13 +110,13 @@ async fn run(node: Node, time: Arc<HubTime>, mut proposals: mpsc::Receiver<Propo
             }
             first = first(&mut next, &mut proposals), if under_way.len() < ENTRIES => {
                 let Some(first) = first else { break };
-                let (commands, waiting) = collect(first, &mut next, &mut proposals);
+                let (commands, least, waiting) = collect(first, &mut next, &mut proposals);
                 if waiting.0.is_empty() {
                     continue;
                 }
                 let state_ms = node.view().read().state.time_ms();
                 let now_ms = time.now_ms(node.position().term, state_ms);
-                match node.submit(command::encode(now_ms, commands)).await {
+                match node.submit(command::encode(now_ms, least, commands)).await {
                     Ok(outcome) => under_way.push(outcome.map(move |it| (it, waiting))),
                     Err(refusal) => waiting.answer(Err(refusal)),
                 }
@@ -127,10 +140,11 @@ fn collect(
     first: Proposal,
     next: &mut Option<Proposal>,
     proposals: &mut mpsc::Receiver<Proposal>,
-) -> (Vec<Command>, Waiting) {
+) -> (Vec<Command>, u32, Waiting) {
     let mut commands = Vec::new();
     let mut waiting = Waiting(Vec::new());
     let mut bytes = 0;
+    let mut least = 1;
     let mut candidate = Some(first);
     while let Some(proposal) = candidate {
         let fits = commands.is_empty()
@@ -142,6 +156,7 @@ fn collect(
         }
         if !proposal.reply.is_closed() {
             bytes += proposal.bytes;
+            least = least.max(proposal.least);
             waiting.0.push((proposal.commands.len(), proposal.reply, proposal.room));
             if commands.is_empty() {
                 commands = proposal.commands;
@@ -151,5 +166,5 @@ fn collect(
         }
         candidate = proposals.try_recv().ok();
     }
-    (commands, waiting)
+    (commands, least, waiting)
 }

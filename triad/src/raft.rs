@@ -9,6 +9,7 @@ mod network;
 pub(crate) mod node;
 mod server;
 mod settings;
+pub(crate) mod silence;
 mod snapshots;
 #[cfg(test)]
 mod suite;

@@ -22,6 +22,28 @@ pub(crate) enum Refusal {
     /// A read that no majority has confirmed.
     #[error("the hub can't confirm that it is up to date: {0}")]
     Unconfirmed(String),
+    /// A hub server does not know this kind of command: nothing was written.
+    #[error(
+        "hub server {server} reads commands up to version {reads}, this one is of version {needed}: upgrade all hub servers first"
+    )]
+    Outdated {
+        /// Which one.
+        server: ServerId,
+        /// What it has said.
+        reads: u32,
+        /// The command's.
+        needed: u32,
+    },
+    /// A hub server has not said whether it knows this kind of command: nothing was written.
+    #[error(
+        "hub server {server} does not answer and has not said that it reads commands of version {needed}: it must run once first"
+    )]
+    Unheard {
+        /// Which one.
+        server: ServerId,
+        /// The command's.
+        needed: u32,
+    },
     /// Raft does not run here any more.
     #[error("this hub server has stopped: {0}")]
     Stopped(String),
@@ -43,7 +65,9 @@ impl Refusal {
             }
             Self::Overloaded(_) => Status::resource_exhausted(text),
             Self::Late(_) => Status::deadline_exceeded(text),
-            Self::Unconfirmed(_) | Self::Stopped(_) => Status::unavailable(text),
+            // Asking again or elsewhere changes nothing.
+            Self::Outdated { .. } => Status::unimplemented(text),
+            Self::Unconfirmed(_) | Self::Unheard { .. } | Self::Stopped(_) => Status::unavailable(text),
         }
     }
 }
@@ -62,6 +86,10 @@ mod tests {
         assert_eq!(Refusal::NotLeader(None).status(&servers).code(), Code::Unavailable);
         assert_eq!(Refusal::NotLeader(Some(9)).status(&servers).code(), Code::Unavailable);
         assert_eq!(Refusal::Overloaded("full".into()).status(&servers).code(), Code::ResourceExhausted);
+        let old = Refusal::Outdated { server: "app-b".into(), reads: 1, needed: 2 };
+        assert_eq!(old.status(&servers).code(), Code::Unimplemented);
+        let unheard = Refusal::Unheard { server: "app-b".into(), needed: 2 };
+        assert_eq!(unheard.status(&servers).code(), Code::Unavailable);
         assert_eq!(Refusal::Late(Duration::from_secs(1)).status(&servers).code(), Code::DeadlineExceeded);
     }
 }

@@ -7,7 +7,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::service::Routes;
 use tower::ServiceExt;
 
@@ -16,7 +16,11 @@ use tower::ServiceExt;
 pub struct Caller(pub ServerId);
 
 /// Serves `routes` to `peer` until it closes the connection, the connection breaks, or the future is dropped.
-pub async fn serve_grpc(stream: TcpStream, peer: Peer, routes: Routes) {
+pub async fn serve_grpc(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    routes: Routes,
+) {
     let caller = Caller(peer.id);
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());

@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(crate) struct State {
     /// The greatest time that a batch was stamped with. A leader whose clock is behind can't turn it back.
     time_ms: u64,
+    /// The newest version of commands in the log: all servers read it. 0 before the first batch.
+    commands: u32,
     sessions: Sessions,
     members: Members,
 }
@@ -53,6 +55,7 @@ impl State {
     /// Applies a batch: one reply a command, and what changed.
     pub(crate) fn apply(&mut self, batch: Batch) -> (Vec<Reply>, Vec<Change>) {
         self.time_ms = self.time_ms.max(batch.time_ms);
+        self.commands = self.commands.max(batch.version);
         let now_ms = self.time_ms;
         let mut changes = Vec::new();
         let replies = batch
@@ -88,6 +91,11 @@ impl State {
     /// A session that has not expired.
     pub(crate) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.sessions.get(key, self.time_ms)
+    }
+
+    /// The newest version of commands in the log: all servers had said that they read it.
+    pub(crate) fn commands(&self) -> u32 {
+        self.commands
     }
 
     /// The members, by id.

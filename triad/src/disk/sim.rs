@@ -38,6 +38,8 @@ struct Inner {
     durable: Names,
     /// Operations that still succeed.
     left: Option<u64>,
+    /// Nothing works any more, and what is under way is not reported as done.
+    off: bool,
 }
 
 /// The disk; clones share it.
@@ -48,6 +50,19 @@ impl SimDisk {
     /// All operations after the next `count` fail as on a full disk; the first of them is done in half.
     pub(crate) fn fail_after(&self, count: u64) {
         self.0.lock().unwrap().left = Some(count);
+    }
+
+    /// Whatever is not done by now is never reported as done: [`SimDisk::crash`] shows what a machine that lost power finds.
+    pub(crate) fn power_off(&self) {
+        self.0.lock().unwrap().off = true;
+    }
+
+    fn is_on(&self) -> io::Result<()> {
+        if self.0.lock().unwrap().off {
+            Err(io::Error::other("the simulated disk has no power"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The disk as the next process finds it: nothing is lost, all works again, and what a failed sync forgot stays forgotten.
@@ -69,7 +84,7 @@ impl SimDisk {
             Arc::new(Mutex::new(Content::of(found)))
         };
         let names: Names = inner.durable.iter().map(|(name, it)| (name.clone(), survived(it))).collect();
-        Self(Arc::new(Mutex::new(Inner { durable: names.clone(), names, left: None })))
+        Self(Arc::new(Mutex::new(Inner { durable: names.clone(), names, ..Inner::default() })))
     }
 
     /// Changes a file's bytes behind everyone's back.
@@ -81,6 +96,7 @@ impl SimDisk {
     }
 
     fn operation(&self) -> io::Result<()> {
+        self.is_on()?;
         match &mut self.0.lock().unwrap().left {
             Some(0) => Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk")),
             Some(left) => {
@@ -130,7 +146,8 @@ impl Disk for SimDisk {
         self.operation()?;
         let mut inner = self.0.lock().unwrap();
         inner.durable = inner.names.clone();
-        Ok(())
+        drop(inner);
+        self.is_on()
     }
 }
 
@@ -179,6 +196,6 @@ impl DiskFile for SimFile {
             Ok(()) => content.sync(),
             Err(_) => content.dirty.clear(),
         }
-        allowed
+        allowed.and_then(|()| self.disk.is_on())
     }
 }

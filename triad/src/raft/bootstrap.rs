@@ -14,7 +14,10 @@ use super::{
     log::{Log, LogAge},
     network::Peers,
 };
-use crate::disk::{Disk, write_whole};
+use crate::{
+    command,
+    disk::{Disk, write_whole},
+};
 use futures_util::future::join_all;
 use openraft::{
     EntryPayload, Membership,
@@ -29,7 +32,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -93,6 +96,8 @@ pub(crate) struct Standing {
     /// When a leader was last heard from, in milliseconds after `start`, plus one; 0 for never. What is on disk of a leader
     /// may be long gone.
     heard_ms: AtomicU64,
+    /// The newest version of commands that this server says it reads: [`command::VERSION`], but for tests.
+    pub(super) reads: AtomicU32,
 }
 
 impl Standing {
@@ -128,7 +133,8 @@ impl Standing {
             return Err(IdentityError::NoIdentity);
         };
         let (identity, start, heard_ms) = (Mutex::new(identity), Instant::now(), AtomicU64::new(0));
-        Ok(Self { disk, identity, start, heard_ms })
+        let reads = AtomicU32::new(command::VERSION);
+        Ok(Self { disk, identity, start, heard_ms, reads })
     }
 
     /// Whether this server's memory of its votes and of the log is whole.
@@ -165,6 +171,7 @@ impl Standing {
             member: identity.member,
             founders: identity.founders.clone(),
             unix_ms: 0,
+            commands: self.reads.load(Ordering::Relaxed),
         }
     }
 

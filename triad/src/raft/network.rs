@@ -1,6 +1,6 @@
 //! The library's calls to the other hub servers, over gRPC on their cluster ports.
 
-use super::{Types, Vote, codec, snapshots::SnapshotFile};
+use super::{Types, Vote, codec, silence::Silence, snapshots::SnapshotFile};
 use crate::MESSAGE_MAX;
 use common::{
     cluster_port::{ClusterKey, Protocol, dial},
@@ -46,7 +46,10 @@ const PIECE_STALL: Duration = Duration::from_secs(30);
 /// The hub's servers, and a connection each for appends, for small urgent calls and for snapshots: a large append or
 /// snapshot does not hold a heartbeat up.
 #[derive(Debug, Clone)]
-pub(crate) struct Peers(Arc<Vec<Peer>>);
+pub(crate) struct Peers {
+    servers: Arc<Vec<Peer>>,
+    silence: Silence,
+}
 
 #[derive(Debug)]
 struct Peer {
@@ -67,12 +70,17 @@ impl Peers {
             control: channel(to, address, true),
             snapshot: channel(to, address, false),
         });
-        Self(Arc::new(peers.collect()))
+        Self { servers: Arc::new(peers.collect()), silence: Silence::default() }
+    }
+
+    /// Holds this server's appends and heartbeats back.
+    pub(crate) fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// How many servers the hub has.
     pub(crate) fn count(&self) -> u64 {
-        self.0.len() as u64
+        self.servers.len() as u64
     }
 
     /// Asks a server who it is, and what its clock says.
@@ -106,7 +114,7 @@ impl Peers {
     }
 
     fn peer(&self, to: u64) -> Option<&Peer> {
-        self.0.get(usize::try_from(to).ok()?)
+        self.servers.get(usize::try_from(to).ok()?)
     }
 }
 
@@ -260,12 +268,16 @@ impl RaftNetworkV2<Types> for Network {
         let heartbeats = self.heartbeats;
         let client = self.client(|it| if heartbeats { &it.control } else { &it.append });
         let progress = Progress::default();
-        let sent = progress.sent.clone();
-        let requests = input.map(move |request| {
+        let (sent, silence) = (progress.sent.clone(), self.peers.silence.clone());
+        let speaks = !silence.holds();
+        let requests = input.take_while(move |_| std::future::ready(!silence.holds())).map(move |request| {
             sent.fetch_add(1, Ordering::Relaxed);
             codec::put_append(&request)
         });
         Box::pin(async move {
+            if !speaks {
+                return Err(odd(&"no majority answers this leader: it is silent"));
+            }
             let replies = within(APPEND_STALL, client?.append(requests)).await?;
             let answers = futures_util::stream::unfold(Some((replies, progress)), |state| async {
                 let (mut replies, mut progress) = state?;

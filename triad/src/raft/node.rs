@@ -8,6 +8,7 @@ use super::{
     network::Peers,
     server::RaftService,
     settings,
+    silence::Deafness,
     snapshots::Snapshots,
 };
 use crate::{
@@ -26,7 +27,7 @@ use openraft::{
     impls::OneshotResponder,
     raft::ClientWriteResult,
 };
-use proto::hub::v1::DialMember;
+use proto::hub::v1::{DialMember, HubHelloReply};
 use std::{
     path::Path,
     sync::{
@@ -175,10 +176,9 @@ impl Node {
         self.me
     }
 
-    /// What the clock of another hub server says, in milliseconds; `None` when it does not answer in time.
-    pub(crate) async fn ask_clock(&self, node: u64, within: Duration) -> Option<u64> {
-        let answer = self.peers.hello(node, self.standing.greeting(), within).await.ok()?;
-        Some(answer.unix_ms).filter(|it| *it > 0)
+    /// What another hub server says of its clock and of the commands that it reads; `None` when it does not answer in time.
+    pub(crate) async fn ask(&self, node: u64, within: Duration) -> Option<HubHelloReply> {
+        self.peers.hello(node, self.standing.greeting(), within).await.ok()
     }
 
     /// Whether a member refuses the connection of at least one other hub server, as far as they answer in time.
@@ -273,6 +273,18 @@ impl Node {
     pub(crate) fn is_confirmed(&self, within: Duration) -> bool {
         let position = self.position();
         position.is_leader && (self.servers == 1 || position.quorum_ack.is_some_and(|ago| ago < within))
+    }
+
+    /// A leader that has not been answered for long falls silent: see [`Deafness`]. Called every 100 ms.
+    pub(crate) fn listen(&self, deafness: &mut Deafness) {
+        let position = self.position();
+        let leads = position.is_leader && self.servers > 1;
+        let silent = deafness.look(std::time::Instant::now(), leads, position.quorum_ack);
+        if self.peers.silence().set(silent) && silent {
+            tracing::warn!(
+                "no majority of the hub answers this leader: it falls silent, so that the others can elect another"
+            );
+        }
     }
 
     /// Hands a batch to the leader's log, in the order of calls.
@@ -429,6 +441,12 @@ impl Node {
     pub(crate) async fn kill(&self) {
         let _joined = self.raft.shutdown().await;
         let _closed = self.log.stop().await;
+    }
+
+    /// Says from now on that this server reads older commands only.
+    #[cfg(test)]
+    pub(crate) fn pretend_to_read(&self, version: u32) {
+        self.standing.reads.store(version, Ordering::Relaxed);
     }
 
     /// Ends the log's writer, and nothing else, without a word.

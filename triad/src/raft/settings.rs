@@ -32,6 +32,9 @@ pub(super) fn raft() -> Config {
         max_payload_entries: 1024,
         // The followers' syncs run beside the leader's own.
         broadcast_submitted_on_append: Some(true),
+        // A leader that has restarted is elected anew: in its old term it would lead at once, with a state that lacks what it had
+        // acknowledged but not yet noted as committed, and its first reads would not wait for that.
+        enable_leader_restore: Some(false),
         // A member that lost its data comes back empty: see `bootstrap`, which keeps that safe.
         allow_log_reversion: Some(true),
         backoff: "50ms 100ms 200ms ...500ms".to_owned(),

@@ -17,8 +17,8 @@ use std::{
     },
 };
 
-/// The format of snapshots.
-const VERSION: u32 = 2;
+/// The newest version of commands that a snapshot's state may have seen.
+const VERSION: u32 = crate::command::VERSION;
 
 /// Items are collected into records of about this size; files travel in pieces of it too.
 pub(crate) const CHUNK: usize = 256 << 10;
@@ -300,7 +300,9 @@ fn record(file: &dyn DiskFile, offset: u64, length: u64) -> Result<(u8, Bytes, B
 
 /// The oldest version that can read all of `state`: an older server would lose what administrators have said.
 fn version(state: &State) -> u32 {
-    if state.members().iter().any(|it| it.admin_since_ms != 0) { 2 } else { 1 }
+    // A snapshot of a server that did not count commands has them all the same.
+    let administered = state.members().iter().any(|it| it.admin_since_ms != 0);
+    state.commands().max(if administered { 2 } else { 1 })
 }
 
 /// The inner error is a version that this server does not know.
@@ -313,7 +315,7 @@ fn head(payload: Bytes) -> Result<Result<(SnapshotMeta, Restore), SnapshotError>
         last_log_id: head.last.as_ref().map(codec::log_id),
         last_membership: codec::stored(head.membership).map_err(|it| it.to_string())?,
     };
-    Ok(Ok((meta, Restore::new(head.time_ms))))
+    Ok(Ok((meta, Restore::new(head.time_ms, head.version))))
 }
 
 #[cfg(test)]

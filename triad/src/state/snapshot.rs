@@ -50,9 +50,9 @@ impl State {
 pub(crate) struct Restore(State);
 
 impl Restore {
-    /// An empty state at `time_ms`.
-    pub(crate) fn new(time_ms: u64) -> Self {
-        Self(State { time_ms, ..State::default() })
+    /// An empty state at `time_ms` that has seen commands up to the version `commands`.
+    pub(crate) fn new(time_ms: u64, commands: u32) -> Self {
+        Self(State { time_ms, commands, ..State::default() })
     }
 
     /// Adds a chunk's items.

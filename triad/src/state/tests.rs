@@ -230,7 +230,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 fn through_a_snapshot(state: &State, chunk: usize) -> State {
-    let mut restore = Restore::new(state.time_ms());
+    let mut restore = Restore::new(state.time_ms(), state.commands());
     state.export(chunk, |items| restore.add(Bytes::copy_from_slice(items))).unwrap();
     restore.finish()
 }

@@ -171,25 +171,47 @@ async fn a_leader_that_was_deposed_answers_no_reads() {
     write_versions(&hub, "s", 0, 2).await;
     let old = hub.leader().await;
     hub.part(Some(old));
-    let led = || (0..3).any(|at| at != old && hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1)));
-    until("another server leads", led).await;
-    let new = (0..3)
-        .find(|&at| at != old && hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1)))
-        .unwrap();
-    let write = WriteSessions { writes: vec![SessionWrite { write: Some(save("s", 2, 9, "newer")) }] };
-    hub.sessions(new).write(write.clone()).await.unwrap();
-    hub.part(None);
-    hub.part(Some(old));
-    // The deposed leader's own services, without the network between.
-    let deposed = hub.triad(old).hub.confirm_read().await;
-    let refused = deposed.unwrap_err();
-    assert!(matches!(refused.code(), Code::Unavailable | Code::FailedPrecondition), "{refused:?}");
-    let late = hub.triad(old).hub.propose(vec![crate::command::session(write.writes[0].clone())], 10).await;
+    let others = || (0..3).filter(move |&at| at != old);
+    let leads = |at: usize| hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1));
+    until("another server leads", || others().any(leads)).await;
+    let newer = save("s", 2, 9, "newer");
+    assert_eq!(hub.write(newer.clone()).await, Outcome::Version(3));
+    // The deposed leader's own services, without the network between. It does not know.
+    assert!(hub.triad(old).hub.node().position().is_leader);
+    let refused = hub.triad(old).hub.confirm_read().await.unwrap_err();
+    let codes = [Code::Unavailable, Code::FailedPrecondition, Code::DeadlineExceeded];
+    assert!(codes.contains(&refused.code()), "{refused:?}");
+    let late = crate::command::session(SessionWrite { write: Some(newer) });
+    let late = hub.triad(old).hub.propose(vec![late], 10).await;
     assert!(late.is_err(), "{late:?}");
     hub.part(None);
-    let last = hub.triad(new).status().applied;
+    let last = hub.triad(hub.leader().await).status().applied;
     until("the deposed leader follows", || hub.triad(old).status().applied >= last).await;
     assert_eq!(value(&hub.load("s").await.unwrap()), "newer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hears_nobody_is_replaced_though_all_hear_it() {
+    let hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 2).await;
+    let old = hub.leader().await;
+    hub.hold(Some(old), None);
+    // A write that it can't finish is sent again and again to those who hear it.
+    let command = crate::command::session(SessionWrite { write: Some(save("t", 0, 7, "heard")) });
+    let services = hub.triad(old).hub.clone();
+    let unanswered = tokio::spawn(async move { services.propose(vec![command], 10).await });
+    let mut others = (0..3).filter(move |&at| at != old);
+    let leads = |at: usize| hub.triad(at).hub.node().is_confirmed(Duration::from_secs(1));
+    until("another server leads", || others.clone().any(leads)).await;
+    write_versions(&hub, "s", 2, 1).await;
+    hub.hold(None, None);
+    // The others have heard it: it may well be there.
+    if unanswered.await.unwrap().is_ok() {
+        assert_eq!(value(&hub.load("t").await.unwrap()), "heard");
+    }
+    let last = hub.triad(others.find(|&at| leads(at)).unwrap()).status().applied;
+    until("the deaf one follows", || hub.triad(old).status().applied >= last).await;
+    assert_version(&hub, "s", 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

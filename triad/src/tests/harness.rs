@@ -1,5 +1,6 @@
 //! A hub of in-process servers, each behind a real cluster port on loopback; servers can be killed, wiped and started again.
 
+use super::network::{CLIENT, Network};
 use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
 use common::{
     clock::{Clock, SystemClock},
@@ -14,15 +15,27 @@ use proto::hub::v1::{
     sessions_client::SessionsClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, transport::Channel};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
+/// Bytes under way on a connection, at most.
+const BUFFER: usize = 16 << 20;
+
 pub(super) struct Server {
     pub(super) triad: Triad,
-    _port: DropGuard,
+    port: Option<DropGuard>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 pub(super) struct TestHub {
@@ -34,10 +47,13 @@ pub(super) struct TestHub {
     /// A server whose clock is another one.
     pub(super) odd_clock: Option<(usize, Arc<dyn Clock>)>,
     pub(super) heartbeat_interval: Duration,
-    /// A server that no connection reaches, nor leaves.
-    cut: watch::Sender<Option<ServerId>>,
+    pub(super) network: Network,
     /// Disks that stand in for the folders of the servers.
     pub(super) sims: Vec<SimDisks>,
+    /// Each server has a thread of its own, so that it can be paused.
+    pub(super) threads: bool,
+    /// A server that says it reads only the oldest commands.
+    pub(super) old: Option<usize>,
 }
 
 /// A server's simulated disks.
@@ -46,6 +62,16 @@ pub(super) struct SimDisks {
     root: SimDisk,
     pub(super) log: SimDisk,
     snapshots: SimDisk,
+}
+
+impl SimDisks {
+    /// The disks as they are found after a loss of power. Nothing more is acknowledged by those who still use the old ones.
+    fn crash(&self, keep: u8) -> Self {
+        for disk in [&self.root, &self.log, &self.snapshots] {
+            disk.power_off();
+        }
+        Self { root: self.root.crash(keep), log: self.log.crash(keep), snapshots: self.snapshots.crash(keep) }
+    }
 }
 
 pub(super) fn key() -> ClusterKey {
@@ -63,9 +89,20 @@ impl TestHub {
         let servers = (0..count).map(|_| None).collect();
         let folder = tempfile::tempdir().unwrap();
         let (clock, heartbeat_interval) = (Arc::new(SystemClock), Duration::from_secs(10));
-        let cut = watch::Sender::new(None);
-        let odd_clock = None;
-        Self { folder, names, ports, servers, clock, odd_clock, heartbeat_interval, cut, sims: Vec::new() }
+        let network = Network::default();
+        Self {
+            folder,
+            names,
+            ports,
+            servers,
+            clock,
+            odd_clock: None,
+            heartbeat_interval,
+            network,
+            sims: Vec::new(),
+            threads: false,
+            old: None,
+        }
     }
 
     /// A hub whose servers are all ready.
@@ -89,12 +126,22 @@ impl TestHub {
     }
 
     pub(super) async fn start(&mut self, at: usize) {
-        let triad = self.try_start(at).await.unwrap();
-        let port = self.serve(at, &triad);
-        self.servers[at] = Some(Server { triad, _port: port });
+        let one_thread = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = self.threads.then(one_thread);
+        let handle = runtime.as_ref().map_or_else(Handle::current, |it| it.handle().clone());
+        let triad = handle.spawn(self.starting(at)).await.unwrap().unwrap();
+        if self.old == Some(at) {
+            triad.hub.node().pretend_to_read(1);
+        }
+        let port = self.serve(at, &triad, &handle);
+        self.servers[at] = Some(Server { triad, port: Some(port), runtime });
     }
 
     pub(super) async fn try_start(&self, at: usize) -> Result<Triad, TriadError> {
+        self.starting(at).await
+    }
+
+    fn starting(&self, at: usize) -> impl Future<Output = Result<Triad, TriadError>> + Send + use<> {
         let data_dir = self.data(at);
         std::fs::create_dir_all(&data_dir).unwrap();
         let config = HubServerConfig {
@@ -105,10 +152,22 @@ impl TestHub {
             heartbeat_interval: self.heartbeat_interval,
             clock: self.clock_of(at),
         };
-        let Some(sims) = self.sims.get(at).cloned() else { return Triad::start(config).await };
-        let disks =
-            Disks { root: Arc::new(sims.root), log: Arc::new(sims.log), snapshots: Arc::new(sims.snapshots) };
-        Triad::start_on(config, disks).await
+        let sims = self.sims.get(at).cloned();
+        async move {
+            let Some(sims) = sims else { return Triad::start(config).await };
+            let disks = Disks {
+                root: Arc::new(sims.root),
+                log: Arc::new(sims.log),
+                snapshots: Arc::new(sims.snapshots),
+            };
+            Triad::start_on(config, disks).await
+        }
+    }
+
+    /// Nothing of a server that has its own thread runs for so long, as if its process was stopped.
+    pub(super) fn pause(&self, at: usize, length: Duration) {
+        let runtime = self.servers[at].as_ref().unwrap().runtime.as_ref().unwrap();
+        runtime.spawn(async move { std::thread::sleep(length) });
     }
 
     fn clock_of(&self, at: usize) -> Arc<dyn Clock> {
@@ -133,31 +192,32 @@ impl TestHub {
         tokio::time::timeout(LIMIT, made).await.expect("a hand-over");
     }
 
-    fn serve(&self, at: usize, triad: &Triad) -> DropGuard {
+    fn serve(&self, at: usize, triad: &Triad, handle: &Handle) -> DropGuard {
         let port = self.ports[at].try_clone().unwrap();
         port.set_nonblocking(true).unwrap();
-        let port = tokio::net::TcpListener::from_std(port).unwrap();
-        let (me, routes, cut) = (self.names[at].0.clone(), triad.routes(), self.cut.clone());
+        let (me, routes, network) = (self.names[at].0.clone(), triad.routes(), self.network.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        tokio::spawn(async move {
+        handle.spawn(async move {
+            let port = tokio::net::TcpListener::from_std(port).unwrap();
             let mut acceptor = Acceptor::start(port, key(), me.clone());
             loop {
                 let connection = tokio::select! {
                     Some(connection) = acceptor.next() => connection,
                     () = stopped.cancelled() => return,
                 };
-                let is_cut = {
-                    let (me, peer) = (me.clone(), connection.peer.id.clone());
-                    move |cut: &Option<ServerId>| cut.as_ref().is_some_and(|it| *it == me || *it == peer)
-                };
-                let served = serve_grpc(connection.stream, connection.peer, routes.clone());
-                let (stopped, mut cut) = (stopped.clone(), cut.subscribe());
+                let (network, me, stopped) = (network.clone(), me.clone(), stopped.clone());
+                let routes = routes.clone();
                 tokio::spawn(async move {
+                    let peer = connection.peer;
+                    let (near, far) = tokio::io::duplex(BUFFER);
+                    // What is cut is not served at all, not even what came with the connection's first bytes.
                     tokio::select! {
-                        () = served => {}
+                        biased;
                         () = stopped.cancelled() => {}
-                        _ = cut.wait_for(is_cut) => {}
+                        () = network.cuts(&peer.id, &me) => {}
+                        () = network.relay(connection.stream, near, &peer.id, &me) => {}
+                        () = serve_grpc(far, peer.clone(), routes) => {}
                     }
                 });
             }
@@ -175,10 +235,16 @@ impl TestHub {
 
     /// Cuts a server's connections and ends it without a hand-over.
     pub(super) async fn kill(&mut self, at: usize) {
-        let server = self.servers[at].take().unwrap();
-        drop(server._port);
+        let mut server = self.servers[at].take().unwrap();
+        server.port = None;
         server.triad.stop.cancel();
         server.triad.hub.node().kill().await;
+    }
+
+    /// A server's machine loses power: of what was not synced, `keep` of 256 parts are found.
+    pub(super) async fn crash(&mut self, at: usize, keep: u8) {
+        self.sims[at] = self.sims[at].crash(keep);
+        self.kill(at).await;
     }
 
     /// Puts simulated disks under servers that are still to start.
@@ -188,13 +254,7 @@ impl TestHub {
 
     /// The machines of all servers lose power at once: of what was not synced, `keep` of 256 parts are found.
     pub(super) async fn crash_all(&mut self, keep: u8) {
-        // What the old processes do from here on goes to disks that nobody looks at any more.
-        let crash = |it: &SimDisks| SimDisks {
-            root: it.root.crash(keep),
-            log: it.log.crash(keep),
-            snapshots: it.snapshots.crash(keep),
-        };
-        self.sims = self.sims.iter().map(crash).collect();
+        self.sims = self.sims.iter().map(|it| it.crash(keep)).collect();
         for at in 0..self.servers.len() {
             self.kill(at).await;
         }
@@ -224,7 +284,14 @@ impl TestHub {
 
     /// Parts a server from all others, and from nobody else with `None`.
     pub(super) fn part(&self, at: Option<usize>) {
-        self.cut.send_replace(at.map(|at| self.names[at].0.clone()));
+        self.network.change(|links| links.cut = at.map(|at| self.names[at].0.clone()));
+    }
+
+    /// Holds what the other hub servers send to `deaf`, and what `mute` sends to them, until it is told otherwise. What clients and
+    /// servers say to each other passes.
+    pub(super) fn hold(&self, deaf: Option<usize>, mute: Option<usize>) {
+        let name = |at: usize| self.names[at].0.clone();
+        self.network.change(|links| (links.deaf, links.mute) = (deaf.map(name), mute.map(name)));
     }
 
     fn channel(&self, at: usize, me: &str) -> Channel {
@@ -243,7 +310,7 @@ impl TestHub {
     }
 
     pub(super) fn sessions(&self, at: usize) -> SessionsClient<Channel> {
-        SessionsClient::new(self.channel(at, "client")).max_decoding_message_size(64 << 20)
+        SessionsClient::new(self.channel(at, CLIENT)).max_decoding_message_size(64 << 20)
     }
 
     /// The members' service as `me`.
