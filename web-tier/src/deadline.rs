@@ -82,6 +82,8 @@ pub(crate) struct Progress {
     server_silence: Cell<Duration>,
     /// The request's body is wanted, and has not been read to its end.
     uploading: Cell<bool>,
+    /// The client has said its last, and may have gone away.
+    ended: Cell<bool>,
 }
 
 impl Progress {
@@ -95,6 +97,7 @@ impl Progress {
             write_waits: Cell::new(false),
             server_silence: Cell::new(Duration::MAX),
             uploading: Cell::new(false),
+            ended: Cell::new(false),
         }
     }
 
@@ -162,6 +165,11 @@ impl Progress {
         self.uploading.set(false);
     }
 
+    /// The client has said its last: nothing but an error when it is written to would tell that it has gone away.
+    pub(crate) fn client_ended(&self) {
+        self.ended.set(true);
+    }
+
     /// The connection is a tunnel now: it ends when neither side has said anything for as long as the server may be silent.
     pub(crate) fn tunnelling(&self, now: Instant) {
         self.read_waits.set(false);
@@ -196,6 +204,12 @@ impl Progress {
             Phase::Head => (self.since.get(), limits.head, Verdict::Late),
             Phase::Asked if self.client_is_to_send() => (moved, limits.socket, Verdict::Late),
             Phase::Answering if self.client_is_to_send() => (moved, limits.socket, Verdict::ClientStuck),
+            // Who may be gone is not given as long as a server may take.
+            Phase::Asked | Phase::Answering
+                if self.ended.get() && limits.socket < self.server_silence.get() =>
+            {
+                (moved, limits.socket, Verdict::ClientStuck)
+            }
             Phase::Asked => (moved, self.server_silence.get(), Verdict::ServerSilent),
             Phase::Answering | Phase::Tunnel => (moved, self.server_silence.get(), Verdict::AnswerStuck),
         }

@@ -26,6 +26,7 @@ use common::{
 };
 use http::{Method, StatusCode};
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -313,11 +314,13 @@ async fn attempt<S: ClientSide>(
     server.heed_breaks();
     // In a block: what is pinned outside of one is held to the end.
     let socket = {
-        let mut taking = pin!(server.pool.take(tries.fresh));
+        let queued = Cell::new(false);
+        let mut taking = pin!(server.pool.take(tries.fresh, &queued));
         poll_fn(|cx| match taking.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
-            // It may wait in the queue of the pool: who is gone is not sent to a server when his turn comes.
-            Poll::Pending if side.poll_gone(cx).is_ready() => {
+            // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and
+            // where requests queue it is the others who would pay for the doubt.
+            Poll::Pending if side.poll_gone(cx).is_ready() || (queued.get() && side.has_ended()) => {
                 Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
             }
             Poll::Pending => match client.hopeless(&lease) {

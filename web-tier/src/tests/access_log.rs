@@ -156,7 +156,7 @@ async fn clients_that_go_away() {
         while !words.is_empty() && !start.ends_with(b"half") {
             start.push(client.0.read_u8().await.unwrap());
         }
-        drop(client);
+        client.reset();
         assert!(was_asked.recv().await.unwrap().is_some(), "the server's socket is closed");
         let lines = logged.lines().await;
         let (status, bytes) = if words.is_empty() { (499, 0) } else { (200, 4) };

@@ -234,6 +234,10 @@ impl ClientSide for Stream<'_> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.respond.poll_reset(cx).map(|_| ())
     }
+
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// An answer's body on its way to the client.
