@@ -216,6 +216,23 @@ async fn what_a_time_out_cuts() {
 }
 
 #[tokio::test]
+async fn an_upload_over_http_2_that_stalls() {
+    let logged = Logged::start_with([echo("a")], |config| {
+        config.clusters[1].servers[0].http[0].h2c = true;
+        config.clusters[1].servers[0].socket_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = super::http2::client(&logged.cluster).await;
+    let request = http::Request::post("http://shop.example/up;jsessionid=aaX").body(()).unwrap();
+    let (response, mut send) = client.send_request(request, false).unwrap();
+    send.send_data("half".into(), false).unwrap();
+    assert_eq!(timeout(PATIENCE, response).await.unwrap().unwrap().status(), 408);
+    let lines = logged.lines().await;
+    assert_eq!((&lines[0]["status"], &lines[0]["end"]), (&408.into(), &"cut".into()), "{}", lines[0]);
+    assert_eq!(lines[0]["target"], "/up;jsessionid=***");
+}
+
+#[tokio::test]
 async fn a_tunnel_is_one_request() {
     let upgrade = raw(|_, mut stream| async move {
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello";
