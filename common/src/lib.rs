@@ -1,11 +1,12 @@
-//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, networks, clock, backoff and
-//! telemetry.
+//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, networks, clock, backoff, files
+//! that change, and telemetry.
 
 pub mod backoff;
 pub mod cidr;
 pub mod clock;
 pub mod cluster_port;
 pub mod config;
+pub mod file_watch;
 pub mod hub_age;
 pub mod id;
 pub mod rendezvous;

@@ -13,7 +13,8 @@ use web_tier::check_tls;
 pub(crate) const BAD_CONFIGURATION: u8 = 2;
 
 pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
-    match read(&arguments.file).and_then(|config| read_certificates(config, arguments.server.as_deref())) {
+    let certificates = |loaded: Loaded| read_certificates(loaded.config, arguments.server.as_deref());
+    match read(&arguments.file).and_then(certificates) {
         Ok(config) => {
             let servers = config.servers().count();
             let hub = config.triad.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -39,10 +40,10 @@ pub(crate) fn load_file(arguments: &FileArguments) -> Result<Loaded, ConfigError
 }
 
 /// Loads the file; its errors and warnings go to standard error.
-pub(crate) fn read(arguments: &FileArguments) -> Result<Config, ExitCode> {
+pub(crate) fn read(arguments: &FileArguments) -> Result<Loaded, ExitCode> {
     let loaded = load_file(arguments).map_err(|errors| tell_errors(&errors))?;
     tell_warnings(&loaded.warnings);
-    Ok(loaded.config)
+    Ok(loaded)
 }
 
 /// Reads what the `tls` of the listeners names, of all servers or of the one that is asked for.

@@ -24,7 +24,7 @@ pub(crate) enum Command {
     DemoApp,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct FileArguments {
     /// The configuration file
     #[arg(long, value_name = "F")]

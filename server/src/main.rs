@@ -6,6 +6,7 @@ mod cluster_port;
 mod data_folder;
 mod demo;
 mod open_files;
+mod reload;
 mod server;
 mod signals;
 mod start;

@@ -1,6 +1,6 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{check::load_file, cli::FileArguments, cluster_port, data_folder::DataFolder};
+use crate::{cluster_port, data_folder::DataFolder};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
 use common::{
@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use triad::{HubServerConfig, Triad};
 use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
-use web_tier::{Bound, WebTier, WebTierConfig};
+use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
 const APPS_READY_MAX: Duration = Duration::from_secs(120);
@@ -111,28 +111,48 @@ impl RunningServer {
         &self.listeners
     }
 
-    /// SIGHUP: lets go of log files that were renamed and writes on in new ones; reads certificates and the file again. A file
-    /// that is not valid changes nothing.
-    pub(crate) async fn hang_up(&self, file: &FileArguments) {
-        let Some(web_tier) = &self.web_tier else { return };
-        web_tier.reopen_logs();
-        web_tier.reload_certificates();
-        let config = match load_file(file) {
-            Ok(loaded) => Arc::new(loaded.config),
-            Err(errors) => {
-                tracing::error!("the file is not valid, and nothing has changed:\n{errors}");
-                return;
-            }
+    /// Its id.
+    pub(crate) fn id(&self) -> &ServerId {
+        &self.id
+    }
+
+    /// The configuration that it was started with.
+    pub(crate) fn started_with(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether it has public listeners, or had some when it started.
+    pub(crate) fn is_web_tier(&self) -> bool {
+        self.web_tier.is_some()
+    }
+
+    /// Lets go of log files that were renamed, and writes on in new ones.
+    pub(crate) fn reopen_logs(&self) {
+        if let Some(web_tier) = &self.web_tier {
+            web_tier.reopen_logs();
+        }
+    }
+
+    /// Reads the certificates again.
+    pub(crate) fn reload_certificates(&self) {
+        if let Some(web_tier) = &self.web_tier {
+            web_tier.reload_certificates();
+        }
+    }
+
+    /// Goes by another configuration, as far as that needs no restart.
+    ///
+    /// # Errors
+    /// It does not have this server, or what it says can't be had, such as the address of a new listener: nothing has changed.
+    pub(crate) async fn reload(&mut self, config: Arc<Config>) -> anyhow::Result<Changes> {
+        let (_, server) = config.server(&self.id).ok_or_else(|| unknown_server(&config, &self.id))?;
+        let wait = server.shutdown_wait_max;
+        let changes = match &mut self.web_tier {
+            Some(web_tier) => web_tier.reload(config).await?,
+            None => Changes::default(),
         };
-        if common::config::topology_hash(&config) != common::config::topology_hash(&self.config) {
-            tracing::warn!(
-                "the file has other servers: what the hub and the apps make of them needs a restart"
-            );
-        }
-        match web_tier.reload(config).await {
-            Ok(()) => tracing::info!("the web tier goes by the file as it is now"),
-            Err(cause) => tracing::error!(%cause, "nothing has changed"),
-        }
+        self.shutdown_wait = wait;
+        Ok(changes)
     }
 
     /// Resolves when the server can't go on: its hub storage has failed.

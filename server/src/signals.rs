@@ -1,5 +1,5 @@
-//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once. SIGHUP says that log files were renamed, or
-//! certificates replaced.
+//! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once. SIGHUP says that log files were renamed,
+//! certificates replaced, or the file changed.
 
 use std::io::Read;
 use tokio::signal::unix::{Signal, SignalKind, signal};

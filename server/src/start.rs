@@ -2,7 +2,8 @@
 
 use crate::{
     check::{BAD_CONFIGURATION, complain, read, say},
-    cli::{FileArguments, StartArguments},
+    cli::StartArguments,
+    reload::{Reloader, Why},
     server::RunningServer,
     signals::{Hangups, Stops, stop_with_stdin},
 };
@@ -12,8 +13,12 @@ use std::{process::ExitCode, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
+    let mut reloader = Reloader::new(&arguments.file);
     let config = match read(&arguments.file) {
-        Ok(config) => Arc::new(config),
+        Ok(loaded) => {
+            reloader.has_read(&loaded);
+            Arc::new(loaded.config)
+        }
         Err(status) => return status,
     };
     let id = ServerId::from(arguments.server.as_str());
@@ -21,7 +26,7 @@ pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
         complain(&crate::server::unknown_server(&config, &id));
         return BAD_CONFIGURATION.into();
     }
-    match started(arguments, config, id) {
+    match started(arguments, config, id, reloader) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -30,7 +35,12 @@ pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
     }
 }
 
-fn started(arguments: &StartArguments, config: Arc<Config>, id: ServerId) -> anyhow::Result<()> {
+fn started(
+    arguments: &StartArguments,
+    config: Arc<Config>,
+    id: ServerId,
+    reloader: Reloader,
+) -> anyhow::Result<()> {
     let _logs = telemetry::start(arguments.log_file.as_deref(), &log_filter())
         .with_context(|| format!("log file {:?} can't be opened", arguments.log_file))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -41,7 +51,7 @@ fn started(arguments: &StartArguments, config: Arc<Config>, id: ServerId) -> any
         if arguments.stop_with_stdin {
             stop_with_stdin(parent_gone.clone());
         }
-        serve(config, id, &arguments.file, &parent_gone, &mut stops, hangups).await
+        serve(config, id, reloader, &parent_gone, &mut stops, hangups).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done
@@ -55,7 +65,7 @@ pub(crate) fn log_filter() -> String {
 async fn serve(
     config: Arc<Config>,
     id: ServerId,
-    file: &FileArguments,
+    mut reloader: Reloader,
     parent_gone: &CancellationToken,
     stops: &mut Stops,
     mut hangups: Hangups,
@@ -77,7 +87,8 @@ async fn serve(
                     () = stops.next() => break Ok(()),
                     () = parent_gone.cancelled() => break Ok(()),
                     error = server.failed() => break Err(error),
-                    () = hangups.next() => server.hang_up(file).await,
+                    () = hangups.next() => reloader.reload(&mut server, Why::Hangup).await,
+                    why = reloader.changed() => reloader.reload(&mut server, why).await,
                 }
             }
         }

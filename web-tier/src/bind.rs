@@ -1,7 +1,10 @@
-//! Binds the public listeners, before anything is served: one socket a worker and address, with `SO_REUSEPORT`, so that the
-//! kernel spreads connections over the workers.
+//! Binds the public listeners, before anything is served, and those that a reload adds: one socket a worker and address, with
+//! `SO_REUSEPORT`, so that the kernel spreads connections over the workers.
 
-use common::{config::Config, id::ServerId};
+use common::{
+    config::{Config, HttpListener},
+    id::ServerId,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
@@ -15,9 +18,21 @@ const BACKLOG: i32 = 4096;
 /// The bound listeners of one server.
 #[derive(Debug)]
 pub struct Bound {
-    /// For each worker, a socket for each address.
-    pub(crate) workers: Vec<Vec<TcpListener>>,
+    /// In the order of the file's `http` listeners.
+    pub(crate) listeners: Vec<BoundListener>,
+    pub(crate) workers: usize,
     addresses: Vec<SocketAddr>,
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    /// What the file says, its name resolved: of port 0 too.
+    pub(crate) asked: SocketAddr,
+    /// With the port that the system chose for port 0.
+    pub(crate) at: SocketAddr,
+    /// One for each worker.
+    pub(crate) sockets: Vec<TcpListener>,
 }
 
 impl Bound {
@@ -44,6 +59,14 @@ pub enum BindError {
     /// Another process listens there.
     #[error("http listener {0}: the address is in use by another process")]
     InUse(SocketAddr),
+    /// Another listener of this server, which stays.
+    #[error("http listener {address}: the address is in use by this server's own listener {by}")]
+    InUseHere {
+        /// The new address.
+        address: SocketAddr,
+        /// The listener that is there.
+        by: SocketAddr,
+    },
     /// The system refused, for example a port below 1024 without the right to it.
     #[error("http listener {address}: {cause}")]
     Refused {
@@ -61,26 +84,33 @@ pub enum BindError {
 pub fn bind(config: &Config, me: &ServerId) -> Result<Bound, BindError> {
     let (cluster, server) = config.server(me).ok_or_else(|| BindError::UnknownServer(me.clone()))?;
     let workers = cluster.workers.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    let mut bound = Bound { workers: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
-    for listener in &server.http {
-        let asked = resolve(&listener.address, listener.port)?;
-        let sockets = bind_group(asked, workers).map_err(|cause| match cause.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(asked),
-            _ => BindError::Refused { address: asked, cause },
-        })?;
-        let real = sockets[0].local_addr().map_err(|cause| BindError::Refused { address: asked, cause })?;
-        bound.addresses.push(real);
-        for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
-            worker.push(socket);
-        }
-    }
-    Ok(bound)
+    let bind_one = |it| bind_listener(resolve(it)?, workers, false);
+    let listeners = server.http.iter().map(bind_one).collect::<Result<Vec<_>, _>>()?;
+    let addresses = listeners.iter().map(|it| it.at).collect();
+    Ok(Bound { listeners, workers, addresses })
 }
 
-fn resolve(address: &str, port: u16) -> Result<SocketAddr, BindError> {
+/// Where a listener is to be; asks the system's resolver if it has a name.
+pub(crate) fn resolve(listener: &HttpListener) -> Result<SocketAddr, BindError> {
+    let HttpListener { address, port, .. } = listener;
     let failed = |cause| BindError::Resolve { address: format!("{address}:{port}"), cause };
-    let mut found = (address.trim_matches(['[', ']']), port).to_socket_addrs().map_err(failed)?;
+    let mut found = (address.trim_matches(['[', ']']), *port).to_socket_addrs().map_err(failed)?;
     found.next().ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// Binds one listener; `beside` one of this process at an address that includes this one, or the other way round.
+pub(crate) fn bind_listener(
+    asked: SocketAddr,
+    workers: usize,
+    beside: bool,
+) -> Result<BoundListener, BindError> {
+    let refused = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(asked),
+        _ => BindError::Refused { address: asked, cause },
+    };
+    let sockets = bind_group(asked, workers, beside).map_err(refused)?;
+    let at = sockets[0].local_addr().map_err(refused)?;
+    Ok(BoundListener { asked, at, sockets })
 }
 
 /// `workers` listening sockets on one address.
@@ -89,8 +119,14 @@ fn resolve(address: &str, port: u16) -> Result<SocketAddr, BindError> {
 /// socket binds and listens *without* it, which fails when anyone at all is there; only then does it get the option, and the
 /// others join it. Every Copal process begins this way, so no two can ever share a port. The order bind, listen, option matters:
 /// between two sockets that are bound but don't listen yet, `SO_REUSEADDR` alone would see no conflict.
-fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+///
+/// `beside`: a reload that replaces `0.0.0.0:80` by `10.0.0.1:80` finds the port in use by ourselves. Nobody else can be there
+/// then who did not join us on purpose, so the first socket joins too. The kernel prefers the listener of the one address.
+fn bind_group(address: SocketAddr, workers: usize, beside: bool) -> io::Result<Vec<TcpListener>> {
     let first = socket(address)?;
+    if beside {
+        first.set_reuse_port(true)?;
+    }
     first.bind(&address.into())?;
     first.listen(BACKLOG)?;
     first.set_reuse_port(true)?;

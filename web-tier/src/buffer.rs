@@ -3,6 +3,7 @@
 use crate::shelf::{Shelf, Shelved};
 use std::{
     io,
+    ops::{Deref, DerefMut},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,45 +19,65 @@ pub(crate) const SIZE_LARGE: usize = 128 * 1024;
 /// The room before an answer: our head says more than the server's.
 const HEADROOM: usize = 256;
 
+/// Memory with bytes in it, of which the first ones may have been taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Deref for Piece {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Piece {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
 /// A worker's buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    small: Shelf<Vec<u8>>,
-    large: Shelf<Vec<u8>>,
+    small: Shelf<Box<Piece>>,
+    large: Shelf<Box<Piece>>,
 }
 
 impl Buffers {
     /// An empty one.
-    pub(crate) fn take(&self) -> Shelved<Vec<u8>> {
-        Self::fit(self.small.take(|| Vec::with_capacity(SIZE)), SIZE)
+    pub(crate) fn take(&self) -> Shelved<Box<Piece>> {
+        Self::fit(&self.small, SIZE)
     }
 
     /// An empty one for a long body.
-    pub(crate) fn take_large(&self) -> Shelved<Vec<u8>> {
-        Self::fit(self.large.take(|| Vec::with_capacity(SIZE_LARGE)), SIZE_LARGE)
+    pub(crate) fn take_large(&self) -> Shelved<Box<Piece>> {
+        Self::fit(&self.large, SIZE_LARGE)
     }
 
     /// One that grew (a long head, many chunks) is not kept that way.
-    fn fit(mut buffer: Shelved<Vec<u8>>, size: usize) -> Shelved<Vec<u8>> {
-        buffer.clear();
-        if buffer.capacity() > 2 * size {
-            buffer.shrink_to(size);
+    fn fit(shelf: &Shelf<Box<Piece>>, size: usize) -> Shelved<Box<Piece>> {
+        let mut piece = shelf.take(|| Box::new(Piece { bytes: Vec::with_capacity(size), start: 0 }));
+        piece.start = 0;
+        piece.bytes.clear();
+        if piece.bytes.capacity() > 2 * size {
+            piece.bytes.shrink_to(size);
         }
-        buffer
+        piece
     }
 }
 
 /// Bytes that were put in and are not yet taken out. It holds memory only while there are any.
 #[derive(Debug, Default)]
-pub(crate) struct Buffer {
-    bytes: Option<Shelved<Vec<u8>>>,
-    start: usize,
-}
+pub(crate) struct Buffer(Option<Shelved<Box<Piece>>>);
 
 impl Buffer {
     /// What is in it.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.as_ref().map_or(&[], |bytes| &bytes[self.start..])
+        self.0.as_ref().map_or(&[], |piece| &piece.bytes[piece.start..])
     }
 
     /// Whether there is nothing in it.
@@ -71,46 +92,49 @@ impl Buffer {
 
     /// Takes bytes out.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start += count;
-        if let Some(bytes) = &mut self.bytes
-            && self.start >= bytes.len()
-        {
-            bytes.clear();
-            self.start = 0;
+        if let Some(piece) = &mut self.0 {
+            piece.start += count;
+            if piece.start >= piece.bytes.len() {
+                piece.bytes.clear();
+                piece.start = 0;
+            }
         }
     }
 
     /// Gives the memory back if there is nothing in it.
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
-            *self = Self::default();
+            self.0 = None;
         }
+    }
+
+    fn piece(&mut self, buffers: &Buffers) -> &mut Piece {
+        self.0.get_or_insert_with(|| buffers.take())
     }
 
     /// Where bytes are put in, behind those that are there.
     pub(crate) fn end(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
-        self.bytes.get_or_insert_with(|| buffers.take())
+        &mut self.piece(buffers).bytes
     }
 
     /// Whether it can take more before it would have to grow.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.as_ref().is_none_or(|bytes| bytes.len() < bytes.capacity())
+        self.0.as_ref().is_none_or(|piece| piece.bytes.len() < piece.bytes.capacity())
     }
 
     /// Replaces the memory by a larger piece, if nothing is in it.
     pub(crate) fn enlarge(&mut self, buffers: &Buffers) {
-        if self.is_empty() && self.bytes.as_ref().is_none_or(|bytes| bytes.capacity() < SIZE_LARGE) {
-            *self = Self { bytes: Some(buffers.take_large()), start: 0 };
+        if self.is_empty() && self.0.as_ref().is_none_or(|piece| piece.bytes.capacity() < SIZE_LARGE) {
+            self.0 = Some(buffers.take_large());
         }
     }
 
     /// Makes room for a message that goes beyond the buffer: what was consumed makes way first.
     fn make_room(&mut self, buffers: &Buffers) {
-        let start = self.start;
-        let bytes = self.end(buffers);
-        if bytes.len() == bytes.capacity() && start > 0 {
-            bytes.drain(..start);
-            self.start = 0;
+        let Piece { bytes, start } = self.piece(buffers);
+        if bytes.len() == bytes.capacity() && *start > 0 {
+            bytes.drain(..*start);
+            *start = 0;
         }
     }
 
@@ -137,30 +161,31 @@ impl Buffer {
         buffers: &Buffers,
     ) -> Poll<io::Result<usize>> {
         if self.is_empty() {
-            let bytes = self.end(buffers);
-            bytes.clear();
-            bytes.resize(HEADROOM, 0);
-            self.start = HEADROOM;
+            let piece = self.piece(buffers);
+            piece.bytes.clear();
+            piece.bytes.resize(HEADROOM, 0);
+            piece.start = HEADROOM;
         }
         self.poll_fill(cx, stream, buffers)
     }
 
     /// Takes bytes away at the end: `length` are left.
     pub(crate) fn truncate(&mut self, length: usize) {
-        let end = self.start + length;
-        if let Some(bytes) = &mut self.bytes {
-            bytes.truncate(end);
+        if let Some(piece) = &mut self.0 {
+            let end = piece.start + length;
+            piece.bytes.truncate(end);
         }
     }
 
     /// Takes what is in `head` and puts it before its own bytes, if there is room: a head and the body that came with another one
     /// leave as one piece, and the body stays where it is.
     pub(crate) fn prepend(&mut self, head: &mut Self) -> bool {
-        let (Some(bytes), Some(start)) = (&mut self.bytes, self.start.checked_sub(head.len())) else {
+        let Some(Piece { bytes, start }) = self.0.as_deref_mut().map(|piece| &mut **piece) else {
             return false;
         };
-        bytes[start..self.start].copy_from_slice(head.bytes());
-        self.start = start;
+        let Some(before) = start.checked_sub(head.len()) else { return false };
+        bytes[before..*start].copy_from_slice(head.bytes());
+        *start = before;
         head.consume(head.len());
         true
     }

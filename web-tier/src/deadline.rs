@@ -13,6 +13,9 @@ use std::{
 /// However short a time-out is, the timer fires no more often than this.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// In milliseconds of silence; nobody configures 49 days.
+const FOR_EVER: u32 = u32::MAX;
+
 /// The configured time-outs of this server's clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -51,6 +54,13 @@ enum Phase {
     Tunnel,
 }
 
+impl Phase {
+    /// Whether the phase has its time as a whole, whatever moves meanwhile.
+    fn is_limited(self) -> bool {
+        matches!(self, Self::Idle | Self::Head)
+    }
+}
+
 /// What a connection is to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -72,14 +82,12 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: Cell<Phase>,
-    /// When the phase began.
-    since: Cell<Instant>,
-    /// When anything last moved.
-    moved: Cell<Instant>,
+    /// When the phase began if that is [limited](Phase::is_limited), else when anything last moved.
+    from: Cell<Instant>,
     read_waits: Cell<bool>,
     write_waits: Cell<bool>,
-    /// How long the server may be silent.
-    server_silence: Cell<Duration>,
+    /// How many milliseconds the server may be silent.
+    server_silence: Cell<u32>,
     /// The request's body is wanted, and has not been read to its end.
     uploading: Cell<bool>,
     /// The client has said its last, and may have gone away.
@@ -91,11 +99,10 @@ impl Progress {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             phase: Cell::new(Phase::Head),
-            since: Cell::new(now),
-            moved: Cell::new(now),
+            from: Cell::new(now),
             read_waits: Cell::new(false),
             write_waits: Cell::new(false),
-            server_silence: Cell::new(Duration::MAX),
+            server_silence: Cell::new(FOR_EVER),
             uploading: Cell::new(false),
             ended: Cell::new(false),
         }
@@ -103,7 +110,7 @@ impl Progress {
 
     /// The client sent bytes.
     pub(crate) fn read(&self, now: Instant) {
-        self.moved.set(now);
+        self.moved(now);
         self.read_waits.set(false);
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head, now);
@@ -112,7 +119,7 @@ impl Progress {
 
     /// The client took bytes.
     pub(crate) fn wrote(&self, now: Instant) {
-        self.moved.set(now);
+        self.moved(now);
         self.write_waits.set(false);
     }
 
@@ -128,7 +135,7 @@ impl Progress {
 
     /// The server sent something.
     pub(crate) fn server_moved(&self, now: Instant) {
-        self.moved.set(now);
+        self.moved(now);
     }
 
     /// A request's head is complete, and a body follows if it is `uploading`.
@@ -140,13 +147,13 @@ impl Progress {
 
     /// It waits for a socket to a server: queue and connect have time-outs of their own.
     pub(crate) fn awaits_socket(&self) {
-        self.server_silence.set(Duration::MAX);
+        self.server_silence.set(FOR_EVER);
     }
 
     /// It goes to a server that may be silent for this long.
     pub(crate) fn forwarded(&self, now: Instant, silence: Duration) {
-        self.server_silence.set(silence);
-        self.moved.set(now);
+        self.server_silence.set(u32::try_from(silence.as_millis()).unwrap_or(FOR_EVER));
+        self.moved(now);
     }
 
     /// The answer's head is there.
@@ -179,8 +186,13 @@ impl Progress {
 
     fn enter(&self, phase: Phase, now: Instant) {
         self.phase.set(phase);
-        self.since.set(now);
-        self.moved.set(now);
+        self.from.set(now);
+    }
+
+    fn moved(&self, now: Instant) {
+        if !self.phase.get().is_limited() {
+            self.from.set(now);
+        }
     }
 
     /// What to do at `now`.
@@ -195,24 +207,25 @@ impl Progress {
 
     /// From when, how long, and what then.
     fn deadline(&self, limits: &Limits) -> (Instant, Duration, Verdict) {
-        let moved = self.moved.get();
-        if self.write_waits.get() && self.phase.get() != Phase::Tunnel {
-            return (moved, limits.socket, Verdict::ClientStuck);
-        }
-        match self.phase.get() {
-            Phase::Idle => (self.since.get(), limits.keepalive, Verdict::Idle),
-            Phase::Head => (self.since.get(), limits.head, Verdict::Late),
-            Phase::Asked if self.client_is_to_send() => (moved, limits.socket, Verdict::Late),
-            Phase::Answering if self.client_is_to_send() => (moved, limits.socket, Verdict::ClientStuck),
+        let silence = match self.server_silence.get() {
+            FOR_EVER => Duration::MAX,
+            millis => Duration::from_millis(millis.into()),
+        };
+        let (limit, verdict) = match self.phase.get() {
+            Phase::Idle => (limits.keepalive, Verdict::Idle),
+            Phase::Head => (limits.head, Verdict::Late),
+            Phase::Tunnel => (silence, Verdict::AnswerStuck),
+            _ if self.write_waits.get() => (limits.socket, Verdict::ClientStuck),
+            Phase::Asked if self.client_is_to_send() => (limits.socket, Verdict::Late),
+            Phase::Answering if self.client_is_to_send() => (limits.socket, Verdict::ClientStuck),
             // Who may be gone is not given as long as a server may take.
-            Phase::Asked | Phase::Answering
-                if self.ended.get() && limits.socket < self.server_silence.get() =>
-            {
-                (moved, limits.socket, Verdict::ClientStuck)
+            Phase::Asked | Phase::Answering if self.ended.get() && limits.socket < silence => {
+                (limits.socket, Verdict::ClientStuck)
             }
-            Phase::Asked => (moved, self.server_silence.get(), Verdict::ServerSilent),
-            Phase::Answering | Phase::Tunnel => (moved, self.server_silence.get(), Verdict::AnswerStuck),
-        }
+            Phase::Asked => (silence, Verdict::ServerSilent),
+            Phase::Answering => (silence, Verdict::AnswerStuck),
+        };
+        (self.from.get(), limit, verdict)
     }
 
     /// The body is not complete and the proxy waits for more of it; when the server does not take it, the proxy does not read.

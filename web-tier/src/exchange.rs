@@ -1,7 +1,7 @@
 //! One request and its answer on a socket to a server: what was sent, what has come, and whether the socket can serve again.
 
 use crate::{
-    buffer::{Buffer, Buffers, SIZE, SIZE_LARGE},
+    buffer::{Buffer, Buffers, Piece, SIZE, SIZE_LARGE},
     http1::{Decoder, HeadError, HeadLimits, Length, ResponseHead, put_chunk},
     pool::Pooled,
     shelf::Shelved,
@@ -59,7 +59,7 @@ pub(crate) trait ClientSide {
 /// A request on its way to a server.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    bytes: Shelved<Vec<u8>>,
+    bytes: Shelved<Box<Piece>>,
     sent: usize,
     /// The body's end is in `bytes`, or was.
     complete: bool,
@@ -76,7 +76,7 @@ pub(crate) enum SendError {
 
 impl Outgoing {
     /// A request of which `head` is ready to be sent.
-    pub(crate) fn new(head: Shelved<Vec<u8>>, length: Length) -> Self {
+    pub(crate) fn new(head: Shelved<Box<Piece>>, length: Length) -> Self {
         Self { bytes: head, sent: 0, complete: length == Length::Empty, partial: false }
     }
 

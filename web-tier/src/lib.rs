@@ -1,6 +1,6 @@
 //! The web tier: takes browsers' requests and forwards each to a server of an app tier, over the cluster port.
 //!
-//! The files follow the life of a request: [`bind`](bind()) → `accept` → `connection` → `normalise` → `host` and `rules` →
+//! The files follow the life of a request: [`bind`](bind()) → `doors` and `accept` → `connection` → `normalise` → `host` and `rules` →
 //! `balance` and `sticky` → `pool` → `forward` → `counters` and `access_log`. `proxy` calls them, one function a phase; a phase's module knows
 //! nothing of the next. Each worker is an OS thread with a runtime, listeners, pools and counters of its own: nothing that is
 //! written per request is shared between threads. docs/life-of-a-request.md tells the story.
@@ -11,9 +11,11 @@ mod balance;
 mod bind;
 mod breaks;
 mod buffer;
+mod changes;
 mod connection;
 mod counters;
 mod deadline;
+mod doors;
 mod error;
 mod exchange;
 mod foreign;
@@ -21,6 +23,7 @@ mod forward;
 mod host;
 mod http1;
 mod listener;
+mod listeners;
 mod local;
 mod normalise;
 mod pool;
@@ -42,6 +45,7 @@ mod upstream;
 mod worker;
 
 pub use bind::{BindError, Bound, bind};
+pub use changes::Changes;
 pub use counters::{Totals, handshake_failures};
 pub use foreign::{BackendHealth, LastCheck};
 pub use tier::{WebTier, WebTierConfig, WebTierError};

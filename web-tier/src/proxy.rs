@@ -45,10 +45,6 @@ pub(crate) struct Answer {
 
 /// What a client gets.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is nearly always it: a box would be an allocation a request"
-)]
 pub(crate) enum Reply {
     Server(Answer),
     Local(Local),
@@ -136,7 +132,7 @@ fn evaluate<'a>(
         headers: &head.fields,
         remote,
         secure: client.tls.is_some(),
-        local_port: client.local_port,
+        local_port: client.local_port(),
         now: client.worker.wall(),
     })
 }

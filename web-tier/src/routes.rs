@@ -68,13 +68,17 @@ impl Routes {
 
     /// The same with the clusters and foreign backends of `former` that have not changed: their servers' states and sockets live on.
     pub(crate) fn keeping(mut self, former: &Self) -> Self {
-        let known = || former.upstreams.iter().chain(&former.foreign);
         for upstream in self.upstreams.iter_mut().chain(&mut self.foreign) {
-            if let Some(same) = known().find(|it| it.is_like(upstream)) {
+            if let Some(same) = former.all().find(|it| it.is_like(upstream)) {
                 *upstream = same.clone();
             }
         }
         self
+    }
+
+    /// Wherever requests may go.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+        self.upstreams.iter().chain(&self.foreign)
     }
 }
 

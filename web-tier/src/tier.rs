@@ -1,14 +1,16 @@
-//! The web tier of one server: starts its workers and stops them.
+//! The web tier of one server: starts its workers, tells them of new configurations (`reload`), and stops them.
+
+mod reload;
 
 use crate::{
     access_log::LogWriter,
-    bind::Bound,
+    bind::{BindError, Bound},
     breaks::Breaks,
     counters::{Counters, Totals},
     foreign::{BackendHealth, ForeignServers},
-    listener::Listener,
+    listeners::Listeners,
     tls::{Changed, TicketKeys, TlsError},
-    worker::{self, Plan, Setup},
+    worker::{self, Plan, Reload, Setup},
 };
 use common::{
     clock::SystemClock,
@@ -20,15 +22,15 @@ use common::{
 use proto::hub::v1::Member;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
-    sync::{oneshot, watch},
-    time::{Instant, timeout, timeout_at},
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
 };
 
 /// What a closed worker may need beyond the wait: its thread only has to return.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a reload waits for the workers: they only have to come to it.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reloads that a worker has not come to.
+const RELOADS_WAITING: usize = 4;
 
 /// What [`WebTier::start`] needs.
 #[derive(Debug)]
@@ -54,6 +56,15 @@ pub enum WebTierError {
     /// The configuration has no such server.
     #[error("server {0} is not in the configuration file")]
     UnknownServer(ServerId),
+    /// A listener that a reload was to add.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A reload's names, certificates or access log.
+    #[error("looking up names and opening files took longer than {0:?}")]
+    Late(Duration),
+    /// It ended in the middle of these.
+    #[error("looking up names and opening files: {0}")]
+    Broken(tokio::task::JoinError),
     /// The certificates of a listener.
     #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Tls(#[from] TlsError),
@@ -79,19 +90,21 @@ pub enum WebTierError {
 #[derive(Debug)]
 pub struct WebTier {
     workers: Vec<RunningWorker>,
+    listeners: Listeners,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<Listener>,
     stop: watch::Sender<Option<Instant>>,
     access_log: Option<LogWriter>,
+    /// By access logs that have been replaced.
+    lines_lost: u64,
     me: ServerId,
     key: ClusterKey,
-    plans: watch::Sender<Plan>,
-    reloaded: watch::Sender<u64>,
+    plan: Plan,
 }
 
 #[derive(Debug)]
 struct RunningWorker {
     counters: Arc<Counters>,
+    reloads: mpsc::Sender<Reload>,
     /// The number of connections that it had to cut.
     ended: oneshot::Receiver<u64>,
 }
@@ -106,42 +119,40 @@ impl WebTier {
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
-        let addresses = bound.addresses().to_vec();
-        let count = bound.workers.len();
+        let count = bound.workers;
         let breaks = Arc::new(Breaks::new(&config));
         let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
         let plan = Plan { config: config.clone(), breaks, foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
-        let served = config.server(&me).map(|(_, server)| server.http.iter()).into_iter().flatten();
-        let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
-        let (plans, followed) = watch::channel(plan.clone());
-        let reloaded = watch::Sender::new(0);
+        let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
+        let (listeners, doors) = Listeners::start(http, bound, keys)?;
         let mut workers = Vec::with_capacity(count);
-        for (number, listeners) in bound.workers.into_iter().enumerate() {
+        for (number, doors) in doors.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
+            let (reloads, followed) = mpsc::channel(RELOADS_WAITING);
             let setup = Setup {
                 plan: plan.clone(),
                 me: me.clone(),
                 workers: count,
                 number,
-                listeners: served.iter().cloned().zip(listeners).collect(),
+                doors,
                 key: key.clone(),
                 members: members.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
-                plans: followed.clone(),
-                reloaded: reloaded.clone(),
+                reloads: followed,
                 stop: stopped.clone(),
             };
             let ended = start_worker(number, setup)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
-            workers.push(RunningWorker { counters, ended });
+            workers.push(RunningWorker { counters, reloads, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, reloaded })
+        let addresses = listeners.addresses();
+        Ok(Self { workers, listeners, addresses, stop, access_log, lines_lost: 0, me, key, plan })
     }
 
-    /// The addresses that it listens on.
+    /// The addresses that it listens on, in the order of the file.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -149,7 +160,7 @@ impl WebTier {
     /// Reads the certificates again, and says in the log what came of it: bad ones change nothing. (Their files are looked at
     /// every few seconds too.)
     pub fn reload_certificates(&self) {
-        for tls in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        for tls in self.listeners.secured() {
             match tls.reload() {
                 Ok(Changed::Certificates) => tracing::info!(certificate = tls.name(), "new certificates"),
                 Ok(Changed::Nothing) => {
@@ -162,38 +173,13 @@ impl WebTier {
 
     /// How the backends of `http-proxy` rules are, in the order of the file.
     pub fn health(&self) -> Vec<BackendHealth> {
-        self.plans.borrow().foreign.report()
-    }
-
-    /// Goes by another configuration: its hosts and rules, clusters and servers, limits and time-outs, trusted proxies. Requests
-    /// in flight end by the one that they began with, no connection is closed, and clusters that have not changed keep their
-    /// servers' states and sockets. Listeners, workers and the access log stay as they are until a restart. Returns when all
-    /// workers go by it.
-    ///
-    /// # Errors
-    /// The configuration does not have this server: nothing has changed.
-    pub async fn reload(&self, config: Arc<Config>) -> Result<(), WebTierError> {
-        let Some((cluster, _)) = config.server(&self.me) else {
-            return Err(WebTierError::UnknownServer(self.me.clone()));
-        };
-        let mut reloaded = self.reloaded.subscribe();
-        let goal = *reloaded.borrow_and_update() + self.workers.len() as u64;
-        self.plans.send_modify(|plan| {
-            let foreign = Arc::new(ForeignServers::new(cluster, &self.key, Some(&plan.foreign)));
-            let breaks = Arc::new(Breaks::keeping(&config, &plan.breaks));
-            *plan = Plan { config: config.clone(), breaks, foreign };
-        });
-        let done = reloaded.wait_for(|count| *count >= goal);
-        if timeout(RELOAD_TIMEOUT, done).await.is_err() {
-            tracing::warn!("not every web-tier worker goes by the new configuration yet");
-        }
-        Ok(())
+        self.plan.foreign.report()
     }
 
     /// The sum of the workers' counters.
     pub fn totals(&self) -> Totals {
         let mut totals: Totals = self.workers.iter().map(|worker| worker.counters.totals()).sum();
-        totals.log_lines_lost = self.access_log.as_ref().map_or(0, LogWriter::lost);
+        totals.log_lines_lost = self.lines_lost + self.access_log.as_ref().map_or(0, LogWriter::lost);
         totals
     }
 
@@ -219,12 +205,17 @@ impl WebTier {
                 }
             }
         }
-        if let Some(log) = self.access_log
-            && timeout_at(deadline + EXIT_TIMEOUT, log.finish()).await.is_err()
-        {
-            tracing::warn!("the access log's writer does not end: its last lines may be lost");
+        if let Some(log) = self.access_log {
+            finish_log(log, deadline + EXIT_TIMEOUT).await;
         }
         cut
+    }
+}
+
+/// Waits until the last lines of a log are written.
+async fn finish_log(log: LogWriter, deadline: Instant) {
+    if timeout_at(deadline, log.finish()).await.is_err() {
+        tracing::warn!("the access log's writer does not end: its last lines may be lost");
     }
 }
 

@@ -1,21 +1,21 @@
 //! A worker: one thread, one runtime, and all that its requests share. Nothing here is seen by another thread but the counters
-//! (read only) and the watches of members and stop.
+//! (read only), the watches of members and stop, and what a reload tells it.
 
 use crate::{
-    accept,
     access_log::{AccessLog, LogPipe},
     breaks::Breaks,
     buffer::Buffers,
     connection::Connections,
     counters::Counters,
-    foreign::ForeignServers,
+    doors::{DoorChange, Doors},
+    foreign::{ForeignServers, ForeignWatch},
     http1::{RequestHead, ResponseHead},
-    listener::Listener,
     request_id::RequestIds,
     routes::Routes,
     shelf::Shelf,
-    tls,
+    tls::{self, TlsListener},
     trace_context::Traces,
+    upstream::Upstream,
 };
 use common::{
     cluster_port::ClusterKey,
@@ -27,12 +27,15 @@ use proto::hub::v1::Member;
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::TcpListener,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{Arc, mpsc::SyncSender},
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{runtime, sync::watch, task::spawn_local};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, spawn_local},
+};
 
 /// How far a worker's clock may lag: time-outs are seconds, and reading the time for each read and write is not free.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
@@ -60,28 +63,48 @@ pub(crate) struct Setup {
     pub(crate) workers: usize,
     /// Its number, from 0.
     pub(crate) number: usize,
-    /// What is spoken there, and this worker's socket.
-    pub(crate) listeners: Vec<(Listener, TcpListener)>,
+    /// The listeners that it begins with.
+    pub(crate) doors: Vec<DoorChange>,
     pub(crate) key: ClusterKey,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
-    /// New ones, as they come; this server is in the configuration of each.
-    pub(crate) plans: watch::Receiver<Plan>,
-    /// How many reloads the workers have made.
-    pub(crate) reloaded: watch::Sender<u64>,
+    /// New configurations, as they come.
+    pub(crate) reloads: mpsc::Receiver<Reload>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
+}
+
+/// What a worker is told by a reload.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    /// This server is in its configuration.
+    pub(crate) plan: Plan,
+    pub(crate) doors: Vec<DoorChange>,
+    pub(crate) access_log: LogChange,
+    /// Is told when the worker goes by it.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+/// What a reload makes of a worker's access log.
+#[derive(Debug, Clone)]
+pub(crate) enum LogChange {
+    /// It stays.
+    None,
+    /// Lines of requests that end from now on go to this one, or nowhere.
+    To(Option<LogPipe>),
 }
 
 /// What the requests of one worker share.
 #[derive(Debug)]
 pub(crate) struct Worker {
     routes: RefCell<Rc<Routes>>,
+    /// Clusters and foreign backends of former configurations, which requests still use.
+    former: RefCell<Vec<Weak<Upstream>>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) connections: Connections,
-    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) request_ids: RequestIds,
     pub(crate) traces: Traces,
     pub(crate) buffers: Rc<Buffers>,
@@ -97,12 +120,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         Self {
             routes: RefCell::new(Rc::new(Routes::new(setup))),
+            former: RefCell::default(),
             counters: setup.counters.clone(),
             connections: Connections::default(),
-            access_log: setup.access_log.clone().map(AccessLog::new),
+            access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             request_ids: RequestIds::new(),
             traces: Traces::new(),
             buffers: Rc::default(),
@@ -123,12 +147,24 @@ impl Worker {
 
     /// Goes by a new configuration from the next request on.
     fn reload(&self, setup: &Setup) {
-        let routes = Routes::new(setup).keeping(&self.routes());
+        let before = self.routes();
+        let routes = Routes::new(setup).keeping(&before);
         let members = setup.members.borrow().clone();
         for upstream in &routes.upstreams {
             upstream.members_changed(&members);
         }
+        let stays = |it: &Rc<Upstream>| routes.all().any(|new| Rc::ptr_eq(it, new));
+        self.former.borrow_mut().extend(before.all().filter(|it| !stays(it)).map(Rc::downgrade));
         *self.routes.borrow_mut() = Rc::new(routes);
+    }
+
+    /// The clusters and foreign backends that requests go to, or went to by a former configuration and are not done: until then
+    /// they are to hear of their servers, and their idle sockets are to grow old.
+    fn upstreams(&self) -> Vec<Rc<Upstream>> {
+        let mut former = self.former.borrow_mut();
+        former.retain(|it| it.strong_count() > 0);
+        let routes = self.routes.borrow();
+        routes.all().cloned().chain(former.iter().filter_map(Weak::upgrade)).collect()
     }
 
     /// The time of day, at most [`CLOCK_TICK`] old.
@@ -182,32 +218,88 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     spawn_local(tick(worker.clone()));
     spawn_local(follow_members(worker.clone(), setup.members.clone()));
     spawn_local(follow_foreign(worker.clone(), setup.plan.foreign.news()));
-    let mut accepting = Vec::new();
-    let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
-    // The certificates are shared, and so are foreign servers: one worker looks after them.
-    if setup.number == 0 {
-        spawn_local(tls::watch(secured, tls::INTERVAL));
-        spawn_local(watch_foreign(setup.plans.clone()));
+    let mut doors = Doors::new(worker.clone());
+    for door in std::mem::take(&mut setup.doors) {
+        doors.make(door).await?;
     }
-    for (mut listener, socket) in std::mem::take(&mut setup.listeners) {
-        listener.port = socket.local_addr()?.port();
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        accepting.push(spawn_local(accept::accept(worker.clone(), Rc::new(listener), socket)));
+    // Certificates are shared, and so are foreign servers: one worker looks after them.
+    let mut caretaker = (setup.number == 0).then(Caretaker::default);
+    if let Some(caretaker) = &mut caretaker {
+        caretaker.go_by(&setup.plan, &doors);
     }
     let _ = ready.send(Ok(()));
     let mut stop = setup.stop.clone();
-    let following = spawn_local(follow_plans(worker.clone(), setup));
-    // An error means that the WebTier was dropped: stop at once.
-    let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
-    following.abort();
-    for task in accepting {
-        task.abort();
-        let _ = task.await;
-    }
+    let deadline = loop {
+        let reload = tokio::select! {
+            biased;
+            // An error means that the WebTier was dropped: stop at once.
+            stopped = stop.wait_for(Option::is_some) => break stopped.ok().and_then(|stop| *stop),
+            Some(reload) = setup.reloads.recv() => reload,
+        };
+        follow(&worker, &mut setup, &mut doors, caretaker.as_mut(), reload).await;
+    };
+    doors.close().await;
     if let Some(deadline) = deadline {
         let _ = tokio::time::timeout_at(deadline, worker.connections.finish()).await;
     }
     Ok(worker.connections.count())
+}
+
+/// Takes over a new configuration. The rules come first, so that no request by a new listener goes by the old ones; new listeners
+/// come before old ones end.
+async fn follow(
+    worker: &Rc<Worker>,
+    setup: &mut Setup,
+    doors: &mut Doors,
+    caretaker: Option<&mut Caretaker>,
+    reload: Reload,
+) {
+    let Reload { plan, doors: changes, access_log, done } = reload;
+    setup.plan = plan;
+    worker.reload(setup);
+    if let LogChange::To(log) = access_log {
+        // The former one passes its last lines on as it is dropped.
+        drop(worker.access_log.replace(log.map(AccessLog::new)));
+    }
+    let (opening, others): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| matches!(change, DoorChange::Open { .. }));
+    let ends = !others.is_empty();
+    for change in opening.into_iter().chain(others) {
+        if let Err(cause) = doors.make(change).await {
+            tracing::error!(%cause, worker = setup.number, "a worker can't use a listener as the new file says");
+        }
+    }
+    if ends {
+        // Connections in HTTP/2 tell their clients.
+        worker.connections.wake();
+    }
+    if let Some(caretaker) = caretaker {
+        caretaker.go_by(&setup.plan, doors);
+    }
+    let _ = done.send(());
+}
+
+/// What one worker does for all: looks after the files of certificates, and after foreign servers.
+#[derive(Debug, Default)]
+struct Caretaker {
+    foreign: ForeignWatch,
+    secured: Vec<TlsListener>,
+    certificates: Option<JoinHandle<()>>,
+}
+
+impl Caretaker {
+    fn go_by(&mut self, plan: &Plan, doors: &Doors) {
+        self.foreign.go_by(&plan.foreign);
+        let secured = doors.secured();
+        let is_new = |it: &TlsListener| !self.secured.iter().any(|known| known.is(it));
+        if secured.len() != self.secured.len() || secured.iter().any(is_new) {
+            self.secured.clone_from(&secured);
+            let watching = spawn_local(tls::watch(secured, tls::INTERVAL));
+            if let Some(former) = self.certificates.replace(watching) {
+                former.abort();
+            }
+        }
+    }
 }
 
 async fn tick(worker: Rc<Worker>) {
@@ -220,22 +312,12 @@ async fn tick(worker: Rc<Worker>) {
         let time = SystemTime::now();
         worker.wall.set(time);
         worker.date.set(date(time));
-        if let Some(log) = &worker.access_log {
+        if let Some(log) = &*worker.access_log.borrow() {
             log.tick(time);
         }
-        let routes = worker.routes();
-        for upstream in routes.upstreams.iter().chain(&routes.foreign) {
+        for upstream in worker.upstreams() {
             upstream.settle();
         }
-    }
-}
-
-/// Takes over each configuration that comes.
-async fn follow_plans(worker: Rc<Worker>, mut setup: Setup) {
-    while setup.plans.changed().await.is_ok() {
-        setup.plan = setup.plans.borrow_and_update().clone();
-        worker.reload(&setup);
-        setup.reloaded.send_modify(|reloaded| *reloaded += 1);
     }
 }
 
@@ -243,7 +325,7 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
     loop {
         let seen = members.borrow_and_update().clone();
         let mut gone = false;
-        for upstream in &worker.routes().upstreams {
+        for upstream in worker.upstreams() {
             gone |= upstream.members_changed(&seen);
         }
         if gone {
@@ -256,24 +338,11 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
     }
 }
 
-/// Looks after the foreign servers, for all workers.
-async fn watch_foreign(mut plans: watch::Receiver<Plan>) {
-    loop {
-        let foreign = plans.borrow_and_update().foreign.clone();
-        let watching = spawn_local(foreign.watch());
-        let changed = plans.changed().await;
-        watching.abort();
-        if changed.is_err() {
-            return;
-        }
-    }
-}
-
 /// Takes over what is known of foreign servers. It is told by all plans alike.
 async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
     loop {
         news.borrow_and_update();
-        for upstream in &worker.routes().foreign {
+        for upstream in worker.upstreams() {
             upstream.foreign_changed();
         }
         if news.changed().await.is_err() {

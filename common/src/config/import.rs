@@ -29,6 +29,8 @@ pub(super) struct Importer<'a> {
     chain: Vec<(PathBuf, PathBuf)>,
     imports: usize,
     budget: usize,
+    /// Every file that was read, or was to be.
+    pub(super) files: Vec<PathBuf>,
 }
 
 impl<'a> Importer<'a> {
@@ -40,11 +42,15 @@ impl<'a> Importer<'a> {
             chain: Vec::new(),
             imports: 0,
             budget: NODES_MAX,
+            files: Vec::new(),
         }
     }
 
     /// The tree of the file at `path`, without imports. An empty file is an empty mapping.
     pub(super) fn parse(&mut self, path: &Path, importer: Option<Span>) -> Option<Node> {
+        if !self.files.iter().any(|known| known == path) {
+            self.files.push(path.to_owned());
+        }
         match source::read(path) {
             Ok(text) => self.parse_text(path, &text),
             Err(cause) => {

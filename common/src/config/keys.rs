@@ -19,6 +19,7 @@ pub(super) static ROOT: Keys = Keys {
         "triad",
         "data-dir",
         "heartbeat-interval",
+        "dependency-check-interval",
         "clusters",
         "cluster-default",
         "server-default",

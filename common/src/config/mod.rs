@@ -96,6 +96,8 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings, in order of place.
     pub warnings: Vec<Problem>,
+    /// Every file that it was read from: the file itself, then those that it imports.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads, merges and checks the file at `path`. Nothing is bound, created or written.
@@ -124,12 +126,14 @@ fn finish(
     path: &Path,
     options: &LoadOptions,
 ) -> Result<Loaded, ConfigErrors> {
-    let Importer { sources, report, .. } = importer;
+    let Importer { sources, report, files, .. } = importer;
     let config = tree.and_then(|tree| {
         let mut context = Context::new(&report, &sources, &options.environment, Place::default());
         context.port_offset = options.port_offset;
         root::decode(context, &tree, path, options)
     });
-    let (config, warnings) = report.finish(&sources, config)?;
-    Ok(Loaded { config, warnings })
+    match report.finish(&sources, config) {
+        Ok((config, warnings)) => Ok(Loaded { config, warnings, files }),
+        Err(errors) => Err(errors.of_files(files)),
+    }
 }

@@ -27,6 +27,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `heartbeat-interval`: every server tells the hub that it lives (10 s); down after three missed.
     pub heartbeat_interval: Duration,
+    /// `dependency-check-interval`: how often the file and those that it imports are looked at, to be read again when they have
+    /// changed; `None`: never.
+    pub dependency_check_interval: Option<Duration>,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
 }

@@ -216,12 +216,24 @@ pub struct ConfigErrors {
     problems: Vec<Problem>,
     /// Errors that were counted and not kept.
     unkept: usize,
+    files: Vec<PathBuf>,
 }
 
 impl ConfigErrors {
     /// The problems, in order of place; at least one, and of a hopeless file the first 10,000.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// Every file that was read, or was to be and could not: a change of one of them may mend it. Only a file that was loaded as
+    /// a whole ([`load`](super::load)) has any.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The same with the files that were read.
+    pub(super) fn of_files(self, files: Vec<PathBuf>) -> Self {
+        Self { files, ..self }
     }
 
     /// Parts problems that were found once the file had been read; what was found twice is told once.
@@ -232,7 +244,11 @@ impl ConfigErrors {
         let mut told = HashSet::new();
         problems.retain(|it| told.insert(it.to_string()));
         let (errors, warnings): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::is_error);
-        if errors.is_empty() { Ok(warnings) } else { Err(Self { problems: errors, unkept: 0 }) }
+        if errors.is_empty() {
+            Ok(warnings)
+        } else {
+            Err(Self { problems: errors, unkept: 0, files: Vec::new() })
+        }
     }
 }
 
@@ -309,9 +325,10 @@ impl Report {
                 Err(ConfigErrors {
                     problems: vec![placed(sources, (Span::file(0), Severity::Error, message), true)],
                     unkept,
+                    files: Vec::new(),
                 })
             }
-            _ => Err(ConfigErrors { problems: place(errors), unkept }),
+            _ => Err(ConfigErrors { problems: place(errors), unkept, files: Vec::new() }),
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) fn decode(
     let heartbeat_interval = fields
         .duration("heartbeat-interval", Duration::from_millis(100)..=Duration::from_secs(600))
         .unwrap_or(DEFAULTS.heartbeat_interval);
+    let dependency_check_interval =
+        fields.duration("dependency-check-interval", Duration::from_millis(100)..=Duration::from_secs(3600));
     let mut facts = Facts::default();
     let clusters = clusters(&fields, options.port_offset, &mut facts);
     let triad = triad(&fields, &facts);
@@ -53,6 +55,7 @@ pub(super) fn decode(
         triad,
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
+        dependency_check_interval,
         clusters,
     })
 }

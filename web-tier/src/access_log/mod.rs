@@ -101,11 +101,10 @@ impl Recording {
         }
     }
 
-    /// It has ended, one way or the other.
+    /// It has ended, one way or the other: it is written to the log that there is now.
     pub(crate) fn finish(&self, log: Option<&AccessLog>, client: &str) {
-        if let Some(log) = log
-            && let Some(record) = self.0.take()
-        {
+        // Taken in any case: a log that was taken away leaves nothing behind.
+        if let (Some(record), Some(log)) = (self.0.take(), log) {
             log.write(client, &record);
         }
     }

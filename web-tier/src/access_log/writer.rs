@@ -51,6 +51,7 @@ impl LogPipe {
 /// The handle of a running writer. It ends, and closes the file, when this and every [`LogPipe`] of it are dropped.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
+    path: PathBuf,
     pipe: LogPipe,
     reopen: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
@@ -66,20 +67,35 @@ impl LogWriter {
         let (losses, reopen) = (Arc::new(Losses::default()), Arc::new(AtomicBool::new(false)));
         let (end, ended) = oneshot::channel();
         let (opened, is_open) = sync_channel(1);
-        let (thread_losses, thread_reopen) = (losses.clone(), reopen.clone());
+        let (thread_losses, thread_reopen, thread_path) = (losses.clone(), reopen.clone(), path.clone());
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            match open(&path) {
+            match open(&thread_path) {
                 Ok(file) => {
                     let _ = opened.send(Ok(()));
                     let sink = Sink::new(file, thread_losses);
-                    run(sink, &received, &thread_reopen, &path);
+                    run(sink, &received, &thread_reopen, &thread_path);
                 }
                 Err(cause) => drop(opened.send(Err(cause))),
             }
             let _ = end.send(());
         })?;
         is_open.recv_timeout(OPEN_TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        Ok(Self { pipe: LogPipe { format, batches, losses }, reopen, ended })
+        Ok(Self { path, pipe: LogPipe { format, batches, losses }, reopen, ended })
+    }
+
+    /// The file's name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the lines of workers to come look.
+    pub(crate) fn format(&self) -> AccessLogFormat {
+        self.pipe.format
+    }
+
+    /// Changes that.
+    pub(crate) fn set_format(&mut self, format: AccessLogFormat) {
+        self.pipe.format = format;
     }
 
     /// The way of one more worker.
@@ -99,7 +115,7 @@ impl LogWriter {
         self.pipe.losses.lines()
     }
 
-    /// Waits until all lines are written. The workers must have ended.
+    /// Waits until all lines are written and the file is closed. The workers must have let go of it.
     pub(crate) async fn finish(self) {
         drop(self.pipe);
         let _ = self.ended.await;

@@ -20,9 +20,9 @@ fn port_0_gives_all_workers_one_real_port() {
     let bound = bind(&with_port(0, 3), &me()).unwrap();
     let port = bound.addresses()[0].port();
     assert_ne!(port, 0);
-    assert_eq!(bound.workers.len(), 3);
-    for worker in &bound.workers {
-        assert_eq!(worker[0].local_addr().unwrap().port(), port);
+    assert_eq!((bound.workers, bound.listeners[0].sockets.len()), (3, 3));
+    for socket in &bound.listeners[0].sockets {
+        assert_eq!(socket.local_addr().unwrap().port(), port);
     }
 }
 
@@ -50,13 +50,32 @@ fn a_port_is_free_again_after_a_stop() {
     assert_eq!(bind(&with_port(port, 2), &me()).unwrap().addresses()[0].port(), port);
 }
 
+/// A reload that makes a listener wider, or narrower.
+#[test]
+fn an_address_can_be_bound_beside_one_of_our_own_that_includes_it() {
+    let address = |text: &str, port: u16| SocketAddr::new(text.parse().unwrap(), port);
+    for (old, new) in [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")] {
+        let before = bind_listener(address(old, 0), 2, false).unwrap();
+        let port = before.at.port();
+        let error = bind_listener(address(new, port), 2, false).unwrap_err();
+        assert!(matches!(error, BindError::InUse(_)), "{old} {new}: {error}");
+        let beside = bind_listener(address(new, port), 2, true).unwrap();
+        let to = address("127.0.0.1", port);
+        let _client = TcpStream::connect(to).unwrap();
+        drop(before);
+        let _later: Vec<_> = (0..8).map(|_| TcpStream::connect(to).unwrap()).collect();
+        assert!(beside.sockets.iter().any(|it| it.accept().is_ok()), "{old} {new}");
+        assert!(bind_listener(to, 1, false).is_err(), "{old} {new}: nobody else gets in");
+    }
+}
+
 #[test]
 fn the_kernel_spreads_connections_over_the_workers() {
     let bound = bind(&with_port(0, 2), &me()).unwrap();
     let _clients: Vec<_> = (0..64).map(|_| TcpStream::connect(bound.addresses()[0]).unwrap()).collect();
-    for worker in &bound.workers {
+    for socket in &bound.listeners[0].sockets {
         // Non-blocking: an error would mean that nothing waits here, of 64 connections.
-        assert!(worker[0].accept().is_ok());
+        assert!(socket.accept().is_ok());
     }
 }
 

@@ -67,8 +67,8 @@ pub(crate) struct Http1 {
     h2c: bool,
     input: Buffer,
     pub(super) output: Buffer,
-    /// How many requests there have been.
-    requests: u64,
+    /// How many requests there have been; past what fits, as many.
+    requests: u32,
     /// Of the present request.
     body: Decoder,
     /// How much of the body has come, in bytes on the connection.
@@ -129,17 +129,16 @@ impl Http1 {
     }
 
     /// Waits for a request's first bytes, holding no buffer; false when there will be none.
-    async fn wait(&mut self) -> bool {
+    fn wait(&mut self) -> impl Future<Output = bool> {
         self.input.release();
         self.output.release();
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if self.client.worker.connections.closing() {
                 return Poll::Ready(false);
             }
             let filled = self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers);
             filled.map(|count| count.is_ok_and(|count| count > 0))
         })
-        .await
     }
 
     /// Whether the client's first bytes are the preface of HTTP/2 (RFC 9113 §3.4); `None` while they could become it.
@@ -230,13 +229,13 @@ impl Http1 {
     /// Whether the connection may serve another request after this one.
     fn may_go_on(&self) -> bool {
         let worker = &self.client.worker;
-        !worker.connections.closing() && self.requests < worker.routes().keepalive_max
+        !self.client.ends_soon() && u64::from(self.requests) < worker.routes().keepalive_max
     }
 
     fn begin(&mut self, length: Length) {
         self.body = Decoder::new(length);
         self.received = 0;
-        self.requests += 1;
+        self.requests = self.requests.saturating_add(1);
         self.chunked = length == Length::Chunked;
         self.client.progress.asked(self.client.worker.now(), length != Length::Empty);
     }

@@ -84,7 +84,7 @@ impl Drop for Open {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry<'_>, mut stream: S)
+pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry, mut stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -96,7 +96,7 @@ where
 }
 
 /// Serves its requests, and says the last word.
-async fn serve_frames<S>(client: &Rc<Client>, entry: &Entry<'_>, stream: Calm<'_, S>) -> Ended<End>
+async fn serve_frames<S>(client: &Rc<Client>, entry: &Entry, stream: Calm<'_, S>) -> Ended<End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -153,7 +153,7 @@ where
         let worker = &client.worker;
         let asked = poll_fn(|cx| {
             let enough = requests >= worker.routes().keepalive_max || points.are_worn();
-            poll_request(cx, connection, worker, &streams, &points, (enough, &mut closing))
+            poll_request(cx, connection, client, &streams, &points, (enough, &mut closing))
         });
         match asked.await {
             _ if points.are_spent() => {
@@ -210,12 +210,12 @@ fn builder(worker: &Worker) -> Builder {
 
 type Accepted = Option<Result<(Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
-/// The next request. Tells the client to ask no more here when the worker stops, or the connection has had `enough`; what it has
-/// asked before it knew is served. None is served when the client's points are spent.
+/// The next request. Tells the client to ask no more here when the connection is to end, or has had `enough`; what it has asked before
+/// it knew is served. None is served when the client's points are spent.
 fn poll_request<S>(
     cx: &mut Context<'_>,
     connection: &mut Connection<Calm<'_, S>, Bytes>,
-    worker: &Worker,
+    client: &Client,
     streams: &Streams,
     points: &Points,
     (enough, closing): (bool, &mut bool),
@@ -223,7 +223,7 @@ fn poll_request<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if (enough || worker.connections.closing()) && !*closing {
+    if (enough || client.ends_soon()) && !*closing {
         *closing = true;
         connection.graceful_shutdown();
     }

@@ -127,7 +127,11 @@ mod tests {
     fn pool(sticky: ForeignSticky, hosts: &[&str]) -> ForeignPool {
         let backends = hosts.iter().map(|host| Backend { host: (*host).to_owned(), port: 80, weight: 100 });
         let config = HttpProxy { backends: backends.collect(), sticky, ..HttpProxy::default() };
-        ForeignPool::new(&config, &ClusterKey::new(&Secret::from(&b"a key for tests only"[..])))
+        ForeignPool::new(
+            &config,
+            &ClusterKey::new(&Secret::from(&b"a key for tests only"[..])),
+            &mut super::super::Left(Vec::new()),
+        )
     }
 
     fn cookies(line: &str) -> Fields {

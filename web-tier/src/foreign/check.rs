@@ -1,6 +1,6 @@
 //! Asks a backend how it is: a GET that it has to answer with 2xx or 3xx in time.
 
-use super::{ForeignBackend, ForeignServers, addresses::Addresses, dial::connect};
+use super::{ForeignBackend, News, addresses::Addresses, dial::connect};
 use crate::{
     balance::health::Health,
     http1::{HeadError, HeadLimits, ResponseHead},
@@ -78,7 +78,7 @@ enum CheckError {
 }
 
 /// Checks a backend again and again, until it is dropped.
-pub(super) async fn repeat(servers: &ForeignServers, backend: &ForeignBackend, check: &HealthCheck) {
+pub(super) async fn repeat(news: &News, backend: &ForeignBackend, check: &HealthCheck) {
     let Some(checks) = &backend.checks else { return };
     sleep(FIRST_WITHIN.min(check.interval).mul_f64(rand::random())).await;
     loop {
@@ -90,7 +90,7 @@ pub(super) async fn repeat(servers: &ForeignServers, backend: &ForeignBackend, c
             Err(cause) => (None, Err(cause.to_string().into_boxed_str())),
         };
         if note(backend, checks, took, result) {
-            servers.tell();
+            news.send_replace(());
         }
         if let Some(stream) = answered {
             drain(stream).await;

@@ -7,10 +7,12 @@ mod affinity;
 mod check;
 mod dial;
 mod report;
+mod watch;
 
 pub(crate) use affinity::Belongs;
 pub(crate) use dial::dial;
 pub use report::{BackendHealth, LastCheck};
+pub(crate) use watch::ForeignWatch;
 
 use crate::{balance, breaks::SeenBreaks};
 use addresses::Addresses;
@@ -18,7 +20,7 @@ use affinity::Stickiness;
 use check::Checks;
 use common::{
     cluster_port::ClusterKey,
-    config::{self, Action, Cluster, HttpProxy},
+    config::{self, Action, Cluster, HealthCheck, HttpProxy},
     id::ServerId,
 };
 use std::{
@@ -28,17 +30,19 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch::{Receiver, Sender};
 
 /// How long the share of a backend rises after checks have found it up: as for servers of ours that do not say otherwise.
 const WARMUP_TIME: Duration = Duration::from_secs(60);
+
+/// Tells workers that something has changed that they should take over. All configurations of a process have the same.
+type News = Sender<()>;
 
 /// The backends of all `http-proxy` rules of this server.
 #[derive(Debug)]
 pub(crate) struct ForeignServers {
     pools: Vec<Arc<ForeignPool>>,
-    /// Something has changed that workers should take over.
-    news: watch::Sender<()>,
+    news: News,
 }
 
 /// The backends of one rule, or of several that say the same.
@@ -66,18 +70,26 @@ pub(crate) struct ForeignBackend {
 }
 
 impl ForeignServers {
-    /// Those of a cluster's rules. What the configuration `before` has alike is taken over with all that is known of it.
+    /// Those of a cluster's rules. What the configuration `before` has alike is taken over with all that is known of it: whole
+    /// rules, and of rules that have changed the backends that are checked as they were.
     pub(crate) fn new(cluster: &Cluster, key: &ClusterKey, before: Option<&Self>) -> Self {
+        let rules =
+            cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| match &rule.action {
+                Action::HttpProxy(config) => Some(config),
+                _ => None,
+            });
+        let rules: Vec<_> = rules.collect();
+        let known = before.map_or(&[][..], |before| &before.pools);
+        let goes = |pool: &&Arc<ForeignPool>| !rules.iter().any(|rule| **rule == pool.config);
+        let mut left = Left::of(known.iter().filter(goes));
         let mut pools: Vec<Arc<ForeignPool>> = Vec::new();
-        for rule in cluster.hosts.iter().flat_map(|host| &host.dispatch) {
-            let Action::HttpProxy(config) = &rule.action else { continue };
-            if find(&pools, config).is_some() {
-                continue;
+        for config in &rules {
+            if find(&pools, config).is_none() {
+                let same = find(known, config).cloned();
+                pools.push(same.unwrap_or_else(|| Arc::new(ForeignPool::new(config, key, &mut left))));
             }
-            let known = before.and_then(|before| find(&before.pools, config)).cloned();
-            pools.push(known.unwrap_or_else(|| Arc::new(ForeignPool::new(config, key))));
         }
-        Self { pools, news: before.map_or_else(|| watch::Sender::new(()), |before| before.news.clone()) }
+        Self { pools, news: before.map_or_else(|| Sender::new(()), |before| before.news.clone()) }
     }
 
     /// Those of a rule.
@@ -86,28 +98,8 @@ impl ForeignServers {
     }
 
     /// Hears when workers should look at [`ForeignBackend::state`] again.
-    pub(crate) fn news(&self) -> watch::Receiver<()> {
+    pub(crate) fn news(&self) -> Receiver<()> {
         self.news.subscribe()
-    }
-
-    /// Looks names up and checks backends until it is dropped. To be run once for the process, in a local runtime.
-    pub(crate) async fn watch(self: Arc<Self>) {
-        let mut tasks = JoinSet::new();
-        for pool in &self.pools {
-            for backend in &pool.backends {
-                if !backend.addresses.is_fixed() {
-                    let (servers, backend) = (self.clone(), backend.clone());
-                    tasks.spawn_local(async move {
-                        backend.addresses.follow(|| servers.tell_moved(&backend)).await;
-                    });
-                }
-                if let Some(check) = &pool.config.health_check {
-                    let (servers, backend, check) = (self.clone(), backend.clone(), check.clone());
-                    tasks.spawn_local(async move { check::repeat(&servers, &backend, &check).await });
-                }
-            }
-        }
-        while tasks.join_next().await.is_some() {}
     }
 
     /// How the backends are, in the order of the file.
@@ -115,25 +107,39 @@ impl ForeignServers {
         let pools = self.pools.iter().enumerate();
         pools.flat_map(|(rule, pool)| pool.backends.iter().map(move |it| it.report(rule))).collect()
     }
-
-    fn tell_moved(&self, backend: &ForeignBackend) {
-        backend.moved.fetch_add(1, Ordering::Relaxed);
-        self.tell();
-    }
-
-    fn tell(&self) {
-        self.news.send_replace(());
-    }
 }
 
 fn find<'a>(pools: &'a [Arc<ForeignPool>], rule: &HttpProxy) -> Option<&'a Arc<ForeignPool>> {
     pools.iter().find(|pool| pool.config == *rule)
 }
 
+/// The backends of rules that have gone, or changed.
+struct Left(Vec<(config::Backend, Option<HealthCheck>, Arc<ForeignBackend>)>);
+
+impl Left {
+    fn of<'a>(pools: impl Iterator<Item = &'a Arc<ForeignPool>>) -> Self {
+        let backends = pools.flat_map(|pool| {
+            let known = pool.config.backends.iter().zip(&pool.backends);
+            known.map(|(it, state)| (it.clone(), pool.config.health_check.clone(), state.clone()))
+        });
+        Self(backends.collect())
+    }
+
+    /// What is known of a backend, if one there was is just this. Only one rule gets it.
+    fn take(&mut self, backend: &config::Backend, rule: &HttpProxy) -> Option<Arc<ForeignBackend>> {
+        let is_it = |(it, check, _): &(config::Backend, Option<HealthCheck>, _)| {
+            (&it.host, it.port, check) == (&backend.host, backend.port, &rule.health_check)
+        };
+        let place = self.0.iter().position(is_it)?;
+        Some(self.0.swap_remove(place).2)
+    }
+}
+
 impl ForeignPool {
-    fn new(config: &HttpProxy, key: &ClusterKey) -> Self {
-        let backends: Vec<_> =
-            config.backends.iter().map(|it| Arc::new(ForeignBackend::new(it, config))).collect();
+    fn new(config: &HttpProxy, key: &ClusterKey, left: &mut Left) -> Self {
+        let mut backend =
+            |it| left.take(it, config).unwrap_or_else(|| Arc::new(ForeignBackend::new(it, config)));
+        let backends: Vec<_> = config.backends.iter().map(&mut backend).collect();
         let stickiness = Stickiness::new(&config.sticky, key, backends.iter().map(|it| &it.id));
         Self { config: config.clone(), backends, stickiness }
     }

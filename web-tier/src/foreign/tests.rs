@@ -42,8 +42,50 @@ fn a_new_configuration_keeps_what_is_known_of_rules_that_stay() {
     assert_eq!(after.pool(&stays).unwrap().backends[0].state(), BackendState { up: false, moved: 0 });
     assert!(after.pool(&goes).is_none());
     let news = before.news();
-    after.tell();
+    after.news.send_replace(());
     assert!(news.has_changed().unwrap(), "workers that listen to the old one hear the new one");
+}
+
+#[test]
+fn of_a_rule_that_has_changed_the_backends_that_stay_keep_what_is_known_of_them() {
+    let check = |path: &str| Some(HealthCheck { path: path.to_owned(), ..HealthCheck::default() });
+    let former = rule(&["10.0.0.1", "10.0.0.2"], check("/a"));
+    let before = servers(&[&former], None);
+    let known = &before.pools[0].backends;
+    let mut grown = rule(&["10.0.0.3", "10.0.0.2"], check("/a"));
+    grown.backends[1].weight = 1;
+    let after = servers(&[&grown], Some(&before));
+    assert!(Arc::ptr_eq(&after.pools[0].backends[1], &known[1]));
+    assert!(!known.iter().any(|it| Arc::ptr_eq(it, &after.pools[0].backends[0])));
+    let (checked, elsewhere) = (rule(&["10.0.0.1"], check("/b")), rule(&["10.0.0.1"], check("/a")));
+    let after = servers(&[&checked, &elsewhere, &former], Some(&before));
+    assert!(Arc::ptr_eq(&after.pools[2], &before.pools[0]), "the rule is there still");
+    assert!(!Arc::ptr_eq(&after.pools[1].backends[0], &known[0]), "a backend belongs to one rule");
+    let after = servers(&[&checked, &elsewhere], Some(&before));
+    assert!(!Arc::ptr_eq(&after.pools[0].backends[0], &known[0]), "it is checked in another way now");
+    assert!(Arc::ptr_eq(&after.pools[1].backends[0], &known[0]));
+}
+
+#[tokio::test]
+async fn backends_that_stay_are_looked_after_without_a_break() {
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let named = |hosts: &[&str]| rule(hosts, Some(HealthCheck::default()));
+            let before = servers(&[&named(&["one.invalid", "two.invalid"])], None);
+            let mut watch = ForeignWatch::default();
+            watch.go_by(&before);
+            let tasks = |watch: &ForeignWatch| watch.tasks();
+            assert_eq!(tasks(&watch).len(), 4, "a name and a check each");
+            let first = tasks(&watch);
+            let after = servers(&[&named(&["two.invalid", "three.invalid"])], Some(&before));
+            watch.go_by(&after);
+            let second = tasks(&watch);
+            assert_eq!((second.len(), second.iter().filter(|it| first.contains(it)).count()), (4, 2));
+            watch.go_by(&servers(&[], Some(&after)));
+            assert!(tasks(&watch).is_empty());
+        })
+        .await;
 }
 
 #[test]
@@ -77,7 +119,7 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
         reused
     };
     assert!(reused().await);
-    servers.tell_moved(backend);
+    backend.moved.fetch_add(1, Ordering::Relaxed);
     assert!(!reused().await, "it is to an address that the name does not have any more");
     assert!(reused().await);
     backend.up.store(false, Ordering::Relaxed);

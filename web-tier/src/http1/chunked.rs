@@ -3,7 +3,7 @@
 use super::{fields::Fields, framing::Length, head};
 
 /// Chunk extensions of one body, in bytes; nobody uses them, and they are not passed on.
-const EXTENSIONS_MAX: usize = 4096;
+const EXTENSIONS_MAX: u32 = 4096;
 
 /// A trailer section, in bytes.
 const TRAILERS_MAX: usize = 8192;
@@ -40,12 +40,19 @@ enum State {
     Trailers,
 }
 
+/// A trailer section as it came.
+#[derive(Debug, Default)]
+struct Trailers {
+    bytes: Vec<u8>,
+}
+
 /// Reads a body.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     state: State,
-    extensions: usize,
-    trailers: Vec<u8>,
+    extensions: u32,
+    /// In a box, as hardly any body has some and every connection has this.
+    trailers: Option<Box<Trailers>>,
 }
 
 impl Decoder {
@@ -57,7 +64,7 @@ impl Decoder {
             Length::Chunked => State::Size(0, 0),
             Length::UntilClose => State::UntilClose,
         };
-        Self { state, extensions: 0, trailers: Vec::new() }
+        Self { state, extensions: 0, trailers: None }
     }
 
     /// Whether the body has been read to its end.
@@ -126,7 +133,7 @@ impl Decoder {
     }
 
     fn extension_byte(&mut self, size: u64, byte: u8) -> Result<State, ChunkError> {
-        self.extensions += 1;
+        self.extensions = self.extensions.saturating_add(1);
         match byte {
             b'\r' => Ok(State::SizeLf(size)),
             b'\t' | b' '..=b'~' if self.extensions <= EXTENSIONS_MAX => Ok(State::Extension(size)),
@@ -135,17 +142,18 @@ impl Decoder {
     }
 
     fn trailer_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
-        if self.trailers.len() == TRAILERS_MAX {
+        let trailers = &mut self.trailers.get_or_insert_default().bytes;
+        if trailers.len() == TRAILERS_MAX {
             return Err(ChunkError::Trailer);
         }
-        self.trailers.push(byte);
-        let ended = self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n");
+        trailers.push(byte);
+        let ended = trailers == b"\r\n" || trailers.ends_with(b"\r\n\r\n");
         // A bare LF is found as soon as it comes, not when the limit is reached.
-        if byte == b'\n' && !self.trailers.ends_with(b"\r\n") {
+        if byte == b'\n' && !trailers.ends_with(b"\r\n") {
             return Err(ChunkError::Trailer);
         }
         if ended {
-            head::parse_trailers(&self.trailers, |_, _| {})?;
+            head::parse_trailers(trailers, |_, _| {})?;
             return Ok(State::Done);
         }
         Ok(State::Trailers)
@@ -153,11 +161,9 @@ impl Decoder {
 
     /// The trailers that may be passed on.
     pub(crate) fn trailers(&self) -> Option<Fields> {
-        if self.trailers.len() <= 2 {
-            return None;
-        }
+        let trailers = self.trailers.as_ref().filter(|trailers| trailers.bytes.len() > 2)?;
         let mut fields = Fields::default();
-        head::parse_trailers(&self.trailers, |name, value| fields.push_trailer(name, value)).ok()?;
+        head::parse_trailers(&trailers.bytes, |name, value| fields.push_trailer(name, value)).ok()?;
         Some(fields)
     }
 }

@@ -1,13 +1,10 @@
-//! The files of certificates and keys: read with bounds, errors that know the place in the configuration, and whether a file
-//! changed.
+//! The files of certificates and keys: read with bounds, errors that know the place in the configuration.
 
 use common::config::{FilePath, Problem};
 use std::{
     fmt,
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
-    path::Path,
 };
 
 /// The largest file that is read, in bytes: a whole system's bundle of authorities has some 200 KiB.
@@ -91,35 +88,5 @@ pub(super) fn read(file: &FilePath) -> Result<Vec<u8>, FileFault> {
             Err(FileFault::new(file, "there is no such file"))
         }
         Err(cause) => Err(FileFault::new(file, format!("can't read it: {cause}"))),
-    }
-}
-
-/// What tells that a file is another one than before. A file that is replaced by `mv` has a new inode, one that is written in
-/// place a new time or size; a symbolic link (certbot, Kubernetes) is followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds since the Unix epoch.
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    /// The stamp of a file; `None` when there is none, or it can't be seen.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let of = fs::metadata(path).ok()?;
-        Some(Self {
-            device: of.dev(),
-            inode: of.ino(),
-            size: of.size(),
-            modified: (of.mtime(), of.mtime_nsec()),
-        })
-    }
-
-    /// Whether the file was written so short before `now` (seconds since the Unix epoch) that it may be written again without
-    /// a change of this: file systems count time in ticks.
-    pub(super) fn is_fresh(&self, now: i64) -> bool {
-        self.modified.0 >= now - 1
     }
 }

@@ -3,11 +3,14 @@
 use super::{
     certificate::{Certificate, Hash, chain, end, hash},
     certificates::Certificates,
-    file::{FileFault, Stamp, TlsError},
+    file::{FileFault, TlsError},
     tickets::{Context, TicketKeys, Ticketer},
 };
 use arc_swap::ArcSwap;
-use common::config::{ClientAuth, FilePath, ListenerTls, TlsVersion};
+use common::{
+    config::{ClientAuth, FilePath, ListenerTls, TlsVersion},
+    file_watch::{FileWatch, Look},
+};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
@@ -15,6 +18,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -47,23 +51,9 @@ pub(crate) struct Current {
 /// The files as they were seen.
 #[derive(Debug)]
 struct Seen {
-    /// When they were last read.
-    read: Vec<Option<Stamp>>,
-    /// At the last look.
-    last: Vec<Option<Stamp>>,
-    /// Whether one of them was written just before it was read: the stamps may not tell that it is written again.
-    fresh: bool,
+    files: FileWatch,
     /// The error that was told last.
     told: Option<String>,
-}
-
-impl Seen {
-    /// The files are about to be read: a change while they are is found at the next look.
-    fn reading(config: &ListenerTls) -> Self {
-        let (read, now) = (stamps(config), unix_now());
-        let fresh = read.iter().flatten().any(|stamp| stamp.is_fresh(now));
-        Self { last: read.clone(), read, fresh, told: None }
-    }
 }
 
 /// What a reload came to.
@@ -81,7 +71,7 @@ impl TlsListener {
     /// # Errors
     /// Everything that is wrong with the files.
     pub(crate) fn load(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Self, TlsError> {
-        let seen = Seen::reading(config);
+        let seen = Seen { files: FileWatch::reading(files(config)), told: None };
         let current = read(config, keys, h2)?;
         Ok(Self(Arc::new(Shared {
             config: config.clone(),
@@ -90,6 +80,11 @@ impl TlsListener {
             current: ArcSwap::from_pointee(current),
             seen: Mutex::new(seen),
         })))
+    }
+
+    /// Whether this is the same listener's.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// What the next handshake is made with. Cheap, and without a lock.
@@ -113,13 +108,11 @@ impl TlsListener {
     /// As [`reload`](Self::reload); told once for each change of the files.
     pub(crate) fn look(&self) -> Option<Result<Changed, TlsError>> {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamps(&self.0.config);
-        let settled = now == seen.last;
-        seen.last = now;
-        let changed = seen.last != seen.read;
-        if !settled || !changed && !seen.fresh {
-            return None;
-        }
+        let changed = match seen.files.look() {
+            Look::Still => return None,
+            Look::Changed => true,
+            Look::Unsure => false,
+        };
         let told = seen.told.take().filter(|_| !changed);
         let result = self.read_again(&mut seen);
         let is_news = match &result {
@@ -131,7 +124,8 @@ impl TlsListener {
     }
 
     fn read_again(&self, seen: &mut Seen) -> Result<Changed, TlsError> {
-        *seen = Seen::reading(&self.0.config);
+        seen.told = None;
+        seen.files.reading_again();
         let new = read(&self.0.config, &self.0.keys, self.0.h2)
             .inspect_err(|cause| seen.told = Some(cause.to_string()))?;
         if new.content == self.current().content {
@@ -153,10 +147,10 @@ impl TlsListener {
     }
 }
 
-/// The files' stamps, in the order of the configuration.
-fn stamps(config: &ListenerTls) -> Vec<Option<Stamp>> {
+/// All files that it names, in the order of the configuration.
+fn files(config: &ListenerTls) -> Vec<PathBuf> {
     let pairs = config.certificates.iter().flat_map(|it| [&it.cert, &it.key]);
-    pairs.chain(&config.client_ca).map(|file| Stamp::of(&file.path)).collect()
+    pairs.chain(&config.client_ca).map(|file| file.path.clone()).collect()
 }
 
 /// Seconds since the Unix epoch, for validity.

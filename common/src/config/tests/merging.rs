@@ -141,3 +141,25 @@ fn an_import_may_be_named_by_a_variable() {
     ]);
     assert_eq!(files.load("a.yaml", &options()).unwrap().config.heartbeat_interval, Duration::from_secs(1));
 }
+
+#[test]
+fn every_file_that_was_read_is_named_missing_ones_too() {
+    let files = Files::new(&[
+        (
+            "a.yaml",
+            "import: [b.yaml, parts/c.yaml]\nclusters: [{id: c, import: b.yaml, servers: [{id: a, address: 127.0.0.1}]}]",
+        ),
+        ("b.yaml", "{}"),
+        ("parts/c.yaml", "heartbeat-interval: 1s"),
+    ]);
+    let expected = ["a.yaml", "b.yaml", "parts/c.yaml"].map(|name| files.path(name));
+    let sorted = |read: &[PathBuf]| {
+        let mut read = read.to_vec();
+        read.sort();
+        read
+    };
+    assert_eq!(sorted(&files.load("a.yaml", &options()).unwrap().files), expected);
+    fs::remove_file(files.path("parts/c.yaml")).unwrap();
+    let errors = load(&files.path("a.yaml"), &options()).unwrap_err();
+    assert_eq!(sorted(errors.files()), expected);
+}

@@ -14,6 +14,7 @@ fn the_smallest_file_has_every_default() {
     let config = loaded.config;
     assert_eq!(config.data_dir, Path::new("/var/lib/copal"));
     assert_eq!(config.heartbeat_interval, Duration::from_secs(10));
+    assert_eq!(config.dependency_check_interval, None);
     assert_eq!(config.triad, [ServerId::from("a")]);
     assert!(config.cluster_key.bytes().is_empty());
     let (cluster, server) = config.server(&"a".into()).unwrap();
@@ -34,6 +35,14 @@ fn the_smallest_file_has_every_default() {
         (server.shutdown_wait_max, 15),
     ];
     assert!(times.iter().all(|(time, seconds)| *time == Duration::from_secs(*seconds)), "{times:?}");
+}
+
+#[test]
+fn a_file_may_be_looked_at_now_and_then() {
+    let looked_at =
+        |line: &str| load_text(&format!("{line}\n{SMALLEST}")).unwrap().config.dependency_check_interval;
+    assert_eq!(looked_at("dependency-check-interval: 2s"), Some(Duration::from_secs(2)));
+    assert_eq!(looked_at("heartbeat-interval: 2s"), None);
 }
 
 #[test]
