@@ -5,7 +5,7 @@ use crate::{
     body::{Request, Response, empty},
     error::RequestError,
     process::Processes,
-    proxy::{HUB_AGE, REQUEST, SESSION_ID, end_to_end},
+    proxy::{HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end},
     session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
     upgrade::{AppSide, announce, has_token, wanted},
@@ -49,7 +49,12 @@ impl ProcessApp {
         let backend = self.processes.pick()?;
         let wanted = wanted(&request);
         let headers = request.headers_mut();
-        let guard = Visit::begin(&self.sessions, headers, is_secure(headers));
+        let in_url = headers.remove(SESSION_URL);
+        let named = match &in_url {
+            Some(named) => self.sessions.named_in_url(headers, named).await,
+            None => None,
+        };
+        let guard = Visit::begin(&self.sessions, headers, named, is_secure(headers));
         let (trailers, chunked) =
             (has_token(headers, &header::TE, "trailers"), headers.contains_key(header::TRANSFER_ENCODING));
         end_to_end(headers);
@@ -65,6 +70,11 @@ impl ProcessApp {
         }
         headers.insert(SESSION_ID, name(guard.session_id()));
         headers.insert(REQUEST, name(&guard.handle()));
+        if in_url.is_some() && !guard.came_by_cookie() {
+            let link = format!(";jsessionid={}", guard.session_id());
+            headers
+                .insert(SESSION_LINK, HeaderValue::try_from(link).expect("session ids are valid in headers"));
+        }
         guard.visit().assure().await.map_err(RequestError::CutOff)?;
         let mut response = backend.send(request).await?;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;

@@ -9,7 +9,7 @@ mod target;
 
 pub(crate) use answer::Pause;
 pub(crate) use backend::Backend;
-pub(crate) use headers::{HUB_AGE, REQUEST, SESSION_ID, end_to_end};
+pub(crate) use headers::{HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end};
 pub(crate) use target::Target;
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ const RANDOM: usize = 22;
 /// The longest id that is accepted from a cookie.
 const MAX: usize = 128;
 
+/// The header of a forwarded request whose rule has `session-url: true`: the id that the URL named, taken out of its path, or nothing.
+/// Believed only on the cluster port; a client's own is dropped by the web-tier.
+pub const SESSION_URL: &str = "copal-session-url";
+
 /// A session id: the first character is the home server's index in the cluster (mod 64), the second the index divided by
 /// 64, the rest random.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -52,7 +52,10 @@ impl SessionLayer {
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         match (text("x-copal-request"), text("x-session-id")) {
-            (Some(request), Some(session)) => Session::new(self.store.clone(), Call { request, session }),
+            (Some(request), Some(session)) => {
+                let in_links = headers.contains_key("x-session-url");
+                Session::with_links(self.store.clone(), Call { request, session }, in_links)
+            }
             // A health check, say.
             _ => Session::new(Store::Nowhere, Call { request: String::new(), session: String::new() }),
         }

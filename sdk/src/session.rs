@@ -27,6 +27,8 @@ pub struct Session {
 #[derive(Debug)]
 struct Inner {
     store: Store,
+    /// Links are to carry it: the user has sent no cookie.
+    in_links: bool,
     state: Mutex<State>,
 }
 
@@ -55,6 +57,11 @@ struct State {
 
 impl Session {
     pub(crate) fn new(store: Store, call: Call) -> Self {
+        Self::with_links(store, call, false)
+    }
+
+    /// `in_links`: the user takes no cookies, perhaps, and URLs may name sessions.
+    pub(crate) fn with_links(store: Store, call: Call, in_links: bool) -> Self {
         let state = State {
             call,
             loaded: None,
@@ -63,7 +70,7 @@ impl Session {
             renamed: false,
             over: false,
         };
-        Self { inner: Arc::new(Inner { store, state: Mutex::new(state) }) }
+        Self { inner: Arc::new(Inner { store, in_links, state: Mutex::new(state) }) }
     }
 
     /// An attribute, read as JSON; `None` when there is none.
@@ -174,6 +181,19 @@ impl Session {
         Ok(())
     }
 
+    /// A link to a page of this app, a path perhaps with a query, as it is to stand in an answer: with the session's id in it if the
+    /// user has sent no cookie and the rule of the web-tier has `session-url: true`. What leads elsewhere (`https:`, `//host`) is left
+    /// alone: the id is a secret. After [`change_id`](Self::change_id) it has the new id.
+    pub async fn link(&self, path: &str) -> String {
+        let end = path.find(['?', '#']).unwrap_or(path.len());
+        let leads_elsewhere = path.starts_with("//") || path[..end].contains([':', '\\']);
+        if !self.inner.in_links || leads_elsewhere {
+            return path.to_owned();
+        }
+        let state = self.inner.state.lock().await;
+        format!("{};jsessionid={}{}", &path[..end], state.call.session, &path[end..])
+    }
+
     /// The handler has returned: sends the changes. The session's id, if it is a local one that the browser has to be given.
     pub(crate) async fn finish(&self) -> Result<Option<String>, SessionError> {
         let mut state = self.inner.state.lock().await;
@@ -235,6 +255,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn links_carry_the_session_where_cookies_do_not() {
+        let session = |in_links| {
+            let call = Call { request: String::new(), session: "aaX".to_owned() };
+            Session::with_links(Store::Nowhere, call, in_links)
+        };
+        for (path, link) in [
+            ("count", "count;jsessionid=aaX"),
+            ("/a/b?c=d;e#f", "/a/b;jsessionid=aaX?c=d;e#f"),
+            ("./", "./;jsessionid=aaX"),
+            ("", ";jsessionid=aaX"),
+            ("#top", ";jsessionid=aaX#top"),
+            ("https://elsewhere/x", "https://elsewhere/x"),
+            ("//elsewhere/x", "//elsewhere/x"),
+            ("/\\elsewhere", "/\\elsewhere"),
+            ("mailto:a@b", "mailto:a@b"),
+        ] {
+            assert_eq!(session(true).link(path).await, link);
+            assert_eq!(session(false).link(path).await, path);
+        }
+    }
 
     #[tokio::test]
     async fn what_could_not_be_sent_is_still_a_change() {

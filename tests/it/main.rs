@@ -14,6 +14,7 @@ mod layers;
 mod readme;
 mod reload;
 mod session;
+mod session_url;
 mod start;
 mod streams;
 mod tidy;

@@ -90,6 +90,8 @@ pub(crate) struct Progress {
     server_silence: Cell<u32>,
     /// The request's body is wanted, and has not been read to its end.
     uploading: Cell<bool>,
+    /// The client has said its last, and may have gone away.
+    ended: Cell<bool>,
 }
 
 impl Progress {
@@ -102,6 +104,7 @@ impl Progress {
             write_waits: Cell::new(false),
             server_silence: Cell::new(FOR_EVER),
             uploading: Cell::new(false),
+            ended: Cell::new(false),
         }
     }
 
@@ -169,6 +172,11 @@ impl Progress {
         self.uploading.set(false);
     }
 
+    /// The client has said its last: nothing but an error when it is written to would tell that it has gone away.
+    pub(crate) fn client_ended(&self) {
+        self.ended.set(true);
+    }
+
     /// The connection is a tunnel now: it ends when neither side has said anything for as long as the server may be silent.
     pub(crate) fn tunnelling(&self, now: Instant) {
         self.read_waits.set(false);
@@ -210,6 +218,10 @@ impl Progress {
             _ if self.write_waits.get() => (limits.socket, Verdict::ClientStuck),
             Phase::Asked if self.client_is_to_send() => (limits.socket, Verdict::Late),
             Phase::Answering if self.client_is_to_send() => (limits.socket, Verdict::ClientStuck),
+            // Who may be gone is not given as long as a server may take.
+            Phase::Asked | Phase::Answering if self.ended.get() && limits.socket < silence => {
+                (limits.socket, Verdict::ClientStuck)
+            }
             Phase::Asked => (silence, Verdict::ServerSilent),
             Phase::Answering => (silence, Verdict::AnswerStuck),
         };

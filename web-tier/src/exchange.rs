@@ -51,6 +51,9 @@ pub(crate) trait ClientSide {
     /// Ready when the client has gone away. To be asked while nothing is read of its body; what comes meanwhile is kept, within
     /// bounds.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether the client will send no more, as [`poll_gone`](Self::poll_gone) has found: it has gone away, or only waits.
+    fn has_ended(&self) -> bool;
 }
 
 /// A request on its way to a server.

@@ -32,6 +32,7 @@ mod proxy_protocol;
 mod request_id;
 mod routes;
 mod rules;
+mod session_url;
 mod shelf;
 mod sticky;
 mod stream;

@@ -179,23 +179,33 @@ impl ServerPool {
         }
     }
 
-    /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one.
-    pub(crate) async fn take(self: &Rc<Self>, fresh: bool) -> Result<Pooled, TakeError> {
+    /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one. `queued` is true while it waits for
+    /// others to give one back.
+    pub(crate) async fn take(self: &Rc<Self>, fresh: bool, queued: &Cell<bool>) -> Result<Pooled, TakeError> {
         // Boxed where it waits: the state of a connect would make every request's future larger.
         let Some(place) = self.places.try_take() else {
-            return Box::pin(self.take_slowly(None, fresh)).await;
+            return Box::pin(self.take_slowly(None, fresh, queued)).await;
         };
         match self.idle_socket(fresh) {
             Some(guard) => Ok(self.pooled(guard, true, place)),
-            None => Box::pin(self.take_slowly(Some(place), fresh)).await,
+            None => Box::pin(self.take_slowly(Some(place), fresh, queued)).await,
         }
     }
 
-    async fn take_slowly(self: &Rc<Self>, place: Option<Place>, fresh: bool) -> Result<Pooled, TakeError> {
+    async fn take_slowly(
+        self: &Rc<Self>,
+        place: Option<Place>,
+        fresh: bool,
+        queued: &Cell<bool>,
+    ) -> Result<Pooled, TakeError> {
         let place = match place {
             Some(place) => place,
-            None => self.wait().await?,
+            None => {
+                queued.set(true);
+                self.wait().await?
+            }
         };
+        queued.set(false);
         if let Some(guard) = self.idle_socket(fresh) {
             return Ok(self.pooled(guard, true, place));
         }

@@ -15,6 +15,7 @@ use crate::{
     request_id,
     routes::Routes,
     rules::{Decision, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
+    session_url::InUrl,
     shelf::Shelved,
     trace_context::TraceParent,
     trusted::client_of,
@@ -26,6 +27,7 @@ use common::{
 };
 use http::{Method, StatusCode};
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -62,12 +64,20 @@ pub(crate) async fn answer<S: ClientSide>(
         return Ok(Reply::Local(Local::refusal(client, cause)));
     }
     let routes = client.worker.routes();
-    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, head);
+    let in_url = if routes.session_urls { InUrl::of(head) } else { Ok(None) };
+    let in_url = match in_url {
+        Ok(in_url) => in_url,
+        Err(cause) => return Ok(Reply::Local(Local::refusal(client, cause))),
+    };
+    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, head, in_url.as_ref());
+    if let Some(in_url) = in_url.as_ref().filter(|_| !keeps_session(&decision)) {
+        head.set_path(&in_url.path);
+    }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let reply = match decision {
         _ if let Err(cause) = rewritten => Err(cause.into()),
         Decision::Proxy(target) => {
-            let way = Way::to(&routes, target);
+            let way = Way::to(&routes, target, in_url.as_ref());
             forward(client, &way, head, &edits, side).await.map(Reply::Server)
         }
         Decision::HttpProxy(target) => {
@@ -93,8 +103,21 @@ pub(crate) async fn answer<S: ClientSide>(
     Ok(reply)
 }
 
+/// Whether a path that names a session is forwarded as it came: to servers of which no rule says that they want it otherwise.
+fn keeps_session(decision: &Decision<'_>) -> bool {
+    match decision {
+        Decision::Proxy(target) => !target.session_url,
+        decision => matches!(decision, Decision::HttpProxy(_)),
+    }
+}
+
 /// What the rules of the request's host decide.
-fn evaluate<'a>(client: &Client, routes: &'a Routes, head: &RequestHead) -> Outcome<'a> {
+fn evaluate<'a>(
+    client: &Client,
+    routes: &'a Routes,
+    head: &RequestHead,
+    in_url: Option<&InUrl>,
+) -> Outcome<'a> {
     let remote = if client.trusted {
         let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
         client_of(&routes.trusted, client.address, lines)
@@ -103,7 +126,7 @@ fn evaluate<'a>(client: &Client, routes: &'a Routes, head: &RequestHead) -> Outc
     };
     routes.hosts.evaluate(&RequestView {
         method: head.method.as_str(),
-        path: &decoded(head.path()),
+        path: &decoded(in_url.map_or(head.path(), |it| &it.path)),
         query: head.query(),
         host: host(head),
         headers: &head.fields,
@@ -137,19 +160,21 @@ struct Way<'a> {
     upstream: &'a Rc<Upstream>,
     strategy: Strategy,
     sticky: bool,
-    session_url: bool,
+    /// What the URL says of a session, where that counts.
+    session_url: Option<&'a str>,
 }
 
 impl<'a> Way<'a> {
-    fn to(routes: &'a Routes, target: &Target) -> Self {
+    fn to(routes: &'a Routes, target: &Target, in_url: Option<&'a InUrl>) -> Self {
         let upstream = &routes.upstreams[target.upstream];
-        let Target { strategy, sticky, session_url, .. } = *target;
+        let Target { strategy, sticky, .. } = *target;
+        let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
         Self { upstream, strategy, sticky, session_url }
     }
 
     fn to_foreign(routes: &'a Routes, target: &ForeignTarget) -> Self {
         let upstream = &routes.foreign[target.place];
-        Self { upstream, strategy: target.strategy, sticky: true, session_url: false }
+        Self { upstream, strategy: target.strategy, sticky: true, session_url: None }
     }
 }
 
@@ -163,12 +188,12 @@ async fn forward<S: ClientSide>(
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
     let secure = is_secure(client, head);
-    let mut tries = Tries::new(prepare(client, upstream, head, edits), head);
+    let mut tries = Tries::new(prepare(client, way, head, edits), head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
-        let path = way.session_url.then(|| head.path());
-        let belongs = upstream.belongs(&head.fields, path, way.sticky);
+        let in_url = way.session_url.filter(|session| !session.is_empty());
+        let belongs = upstream.belongs(&head.fields, in_url, way.sticky);
         let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
@@ -214,7 +239,7 @@ fn host(head: &RequestHead) -> &str {
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// The request as servers are to see it, each try alike.
-fn prepare(client: &Client, upstream: &Upstream, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Outgoing {
+fn prepare(client: &Client, way: &Way<'_>, head: &mut RequestHead, edits: &[&HeaderEdit]) -> Outgoing {
     let worker = &client.worker;
     let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
@@ -236,8 +261,9 @@ fn prepare(client: &Client, upstream: &Upstream, head: &mut RequestHead, edits: 
         host,
         request_id,
         trace: theirs.is_none().then_some(&trace),
+        session_url: way.session_url,
         // Of no concern to servers that are not ours.
-        hub_age: worker.hub_age.get().filter(|_| upstream.foreign_pool().is_none()),
+        hub_age: worker.hub_age.get().filter(|_| way.upstream.foreign_pool().is_none()),
         tls: client.tls.as_deref(),
     };
     let mut bytes = worker.buffers.take();
@@ -309,11 +335,13 @@ async fn attempt<S: ClientSide>(
     server.heed_breaks();
     // In a block: what is pinned outside of one is held to the end.
     let socket = {
-        let mut taking = pin!(server.pool.take(tries.fresh));
+        let queued = Cell::new(false);
+        let mut taking = pin!(server.pool.take(tries.fresh, &queued));
         poll_fn(|cx| match taking.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
-            // It may wait in the queue of the pool: who is gone is not sent to a server when his turn comes.
-            Poll::Pending if side.poll_gone(cx).is_ready() => {
+            // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and
+            // where requests queue it is the others who would pay for the doubt.
+            Poll::Pending if side.poll_gone(cx).is_ready() || (queued.get() && side.has_ended()) => {
                 Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
             }
             Poll::Pending => match client.hopeless(&lease) {

@@ -8,7 +8,10 @@ use crate::{
     upstream::{Upstream, Upstreams},
     worker::Setup,
 };
-use common::cidr::CidrSet;
+use common::{
+    cidr::CidrSet,
+    config::{Action, Rule},
+};
 use std::{rc::Rc, time::Duration};
 
 /// One configuration, as one worker has it.
@@ -25,6 +28,8 @@ pub(crate) struct Routes {
     pub(crate) body_max: u64,
     /// `keepalive-max`.
     pub(crate) keepalive_max: u64,
+    /// A rule has `session-url`.
+    pub(crate) session_urls: bool,
     /// Whose word on a client's address is believed.
     pub(crate) trusted: CidrSet,
 }
@@ -56,6 +61,7 @@ impl Routes {
             },
             body_max: requests.body.map_or(u64::MAX, u64::from),
             keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
+            session_urls: cluster.hosts.iter().flat_map(|host| &host.dispatch).any(takes_session_urls),
             trusted: cluster.trusted_proxies.iter().copied().collect(),
         }
     }
@@ -74,4 +80,8 @@ impl Routes {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Rc<Upstream>> {
         self.upstreams.iter().chain(&self.foreign)
     }
+}
+
+fn takes_session_urls(rule: &Rule) -> bool {
+    matches!(&rule.action, Action::LoadBalance(action) if action.session_url)
 }

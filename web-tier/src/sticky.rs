@@ -7,13 +7,6 @@ pub(crate) fn session<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.all(Name::Cookie).find_map(|line| value(line, name.as_bytes()))
 }
 
-/// The session that a path names by its parameter `;jsessionid=`, as servlets write it where a browser takes no cookies.
-pub(crate) fn session_in_path(path: &str) -> Option<&str> {
-    let (_, rest) = path.split_once(";jsessionid=")?;
-    let end = rest.find([';', '/']).unwrap_or(rest.len());
-    Some(&rest[..end]).filter(|id| !id.is_empty())
-}
-
 /// Works on bytes: a cookie of another app that is not UTF-8 must not hide the session beside it.
 fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a str> {
     line.split(|byte| *byte == b';').find_map(|pair| {
@@ -65,22 +58,6 @@ mod tests {
     fn a_cookie_that_is_not_ascii_hides_no_other() {
         assert_eq!(of(&["x=\u{fc}; JSESSIONID=aaX"]).as_deref(), Some("aaX"));
         assert_eq!(of(&["JSESSIONID=\u{fc}", "JSESSIONID=aaX"]).as_deref(), Some("aaX"));
-    }
-
-    #[test]
-    fn a_path_may_name_the_session() {
-        for (path, id) in [
-            ("/a;jsessionid=aaX", Some("aaX")),
-            ("/a;jsessionid=aaX;v=1/b", Some("aaX")),
-            ("/a;v=1;jsessionid=aaX/b;jsessionid=other", Some("aaX")),
-            ("/a;jsessionid=", None),
-            ("/a;jsessionid=/b", None),
-            ("/a;JSESSIONID=aaX", None),
-            ("/jsessionid=aaX", None),
-            ("/a%3Bjsessionid=aaX", None),
-        ] {
-            assert_eq!(session_in_path(path), id, "{path}");
-        }
     }
 
     proptest! {

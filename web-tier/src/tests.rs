@@ -10,6 +10,7 @@ mod desync;
 mod disabled;
 mod foreign;
 mod gone;
+mod half_closed;
 mod headers;
 mod hostile;
 mod http2;

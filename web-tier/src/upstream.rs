@@ -163,11 +163,15 @@ impl Upstream {
 
     /// Where a request with these fields belongs; nowhere in a cluster whose rule is not `sticky`. In a cluster its `path` may
     /// say it where no cookie does.
-    pub(crate) fn belongs<'a>(&self, fields: &'a Fields, path: Option<&'a str>, sticky: bool) -> Belongs<'a> {
+    pub(crate) fn belongs<'a>(
+        &self,
+        fields: &'a Fields,
+        in_url: Option<&'a str>,
+        sticky: bool,
+    ) -> Belongs<'a> {
         match &self.whose {
             Whose::Cluster { session_cookie, .. } if sticky => {
-                let in_path = || path.and_then(sticky::session_in_path);
-                let session = sticky::session(fields, session_cookie).or_else(in_path);
+                let session = sticky::session(fields, session_cookie).or(in_url);
                 Belongs::of(session.map_or(Affinity::None, Affinity::Session))
             }
             Whose::Cluster { .. } => Belongs::of(Affinity::None),

@@ -1,14 +1,21 @@
 //! Which headers cross the app-tier, and which are its own.
 
 use crate::error::NOT_PROCESSED;
-use common::hub_age;
+use common::{hub_age, session_id};
 use http::{HeaderMap, HeaderName, header};
 
 /// Names the request's session to the app; a client's own is dropped.
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 
+/// What the app is to append to the paths of its links, if its user has sent no cookie and the rule takes sessions in URLs; a client's
+/// own is dropped.
+pub(crate) const SESSION_LINK: HeaderName = HeaderName::from_static("x-session-url");
+
 /// Names the request in flight to the app API; a client's own is dropped.
 pub(crate) const REQUEST: HeaderName = HeaderName::from_static("x-copal-request");
+
+/// Says what the URL names for a session, where a rule wants to know.
+pub(crate) const SESSION_URL: HeaderName = HeaderName::from_static(session_id::SESSION_URL);
 
 /// Says when a tier last heard from the hub.
 pub(crate) const HUB_AGE: HeaderName = HeaderName::from_static(hub_age::HUB_AGE);
@@ -45,6 +52,8 @@ pub(crate) fn end_to_end(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(NOT_PROCESSED);
+    headers.remove(SESSION_URL);
+    headers.remove(SESSION_LINK);
     headers.remove(HUB_AGE);
 }
 

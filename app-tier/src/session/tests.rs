@@ -6,6 +6,7 @@ mod fake;
 mod lifecycle;
 mod loss;
 mod renewal;
+mod url;
 mod witness;
 
 use super::{SessionError, Sessions, SessionsConfig, link::Link, visit::VisitGuard};
@@ -96,7 +97,17 @@ impl Server {
             let text = hub_age::format(age);
             headers.insert(hub_age::HUB_AGE, HeaderValue::from_bytes(text.as_bytes()).unwrap());
         }
-        Visit::begin(&self.sessions, &headers, false)
+        Visit::begin(&self.sessions, &headers, None, false)
+    }
+
+    /// A request whose URL names a session.
+    pub(super) async fn begin_with_url(&self, user: &User, named: &str) -> VisitGuard {
+        let mut headers = HeaderMap::new();
+        if let Some(cookie) = &user.cookie {
+            headers.insert(header::COOKIE, HeaderValue::try_from(format!("S={cookie}")).unwrap());
+        }
+        let named = self.sessions.named_in_url(&headers, &HeaderValue::try_from(named).unwrap()).await;
+        Visit::begin(&self.sessions, &headers, named, false)
     }
 
     /// A whole request that counts, as the demo app does.

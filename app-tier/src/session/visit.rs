@@ -12,7 +12,7 @@ use common::{
     hub_age::{self, HUB_AGE},
     session_id::SessionId,
 };
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering, fence},
@@ -25,7 +25,9 @@ pub(crate) struct Visit {
     /// What the app was told: `X-Session-Id`.
     presented: SessionId,
     /// What the browser sent.
-    cookie: Option<SessionId>,
+    brought: Option<SessionId>,
+    /// In a cookie, not in the URL.
+    by_cookie: bool,
     /// The request came over TLS.
     secure: bool,
     /// What its web-tier has heard of the hub.
@@ -66,18 +68,24 @@ pub(crate) struct VisitGuard {
 pub(crate) type Loaded = (bool, u64, Attributes);
 
 impl Visit {
-    /// Begins a request with these headers. Asks nobody.
-    pub(crate) fn begin(sessions: &Arc<Sessions>, headers: &HeaderMap, secure: bool) -> VisitGuard {
+    /// Begins a request with these headers, and the session that its URL names. Asks nobody.
+    pub(crate) fn begin(
+        sessions: &Arc<Sessions>,
+        headers: &HeaderMap,
+        named: Option<SessionId>,
+        secure: bool,
+    ) -> VisitGuard {
         let cookie = cookie::read(headers, &sessions.config.cookie_name);
-        let id = cookie.clone().unwrap_or_else(|| sessions.fresh_id());
-        if let Some(entry) = cookie.as_ref().and_then(|id| sessions.held_entry(id)) {
+        let by_cookie = cookie.is_some();
+        let brought = cookie.or(named);
+        let id = brought.clone().unwrap_or_else(|| sessions.fresh_id());
+        if let Some(entry) = brought.as_ref().and_then(|id| sessions.held_entry(id)) {
             sessions.touch(&entry);
         }
-        let age = headers.get(HUB_AGE).and_then(|age| hub_age::parse(age.as_bytes()));
-        let witness = sessions.link.witness(age);
+        let witness = sessions.witness(headers);
         let state = State {
             id: id.clone(),
-            fresh: cookie.is_none(),
+            fresh: brought.is_none(),
             entry: None,
             generation: None,
             changed: None,
@@ -88,7 +96,8 @@ impl Visit {
         let visit = Arc::new(Self {
             sessions: sessions.clone(),
             presented: id,
-            cookie,
+            brought,
+            by_cookie,
             secure,
             witness,
             over: AtomicBool::new(false),
@@ -113,7 +122,7 @@ impl Visit {
     /// The session can't be served here.
     pub(crate) async fn assure(&self) -> Result<(), SessionError> {
         let sessions = &self.sessions;
-        let Some(id) = self.cookie.as_ref().filter(|_| sessions.hub.is_some()) else { return Ok(()) };
+        let Some(id) = self.brought.as_ref().filter(|_| sessions.hub.is_some()) else { return Ok(()) };
         if !sessions.link.is_outlived(self.witness) {
             return Ok(());
         }
@@ -173,6 +182,11 @@ impl VisitGuard {
         self.visit.presented.as_str()
     }
 
+    /// Whether the browser has sent a cookie, so that links need not carry the session.
+    pub(crate) fn came_by_cookie(&self) -> bool {
+        self.visit.by_cookie
+    }
+
     /// `X-Copal-Request`: names the request in calls of the app.
     pub(crate) fn handle(&self) -> String {
         format!("{:016x}", self.handle)
@@ -193,6 +207,35 @@ impl Drop for VisitGuard {
 }
 
 impl Sessions {
+    /// The session that a URL names, unless a cookie does, or there is no such session: anybody can send a user a link, so an id in a
+    /// URL never becomes a session's, and the app must not put one into its links under which nothing would be kept. While the hub
+    /// can't be asked nobody knows; then it is for the app's calls to say so.
+    pub(crate) async fn named_in_url(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        named: &HeaderValue,
+    ) -> Option<SessionId> {
+        if cookie::read(headers, &self.config.cookie_name).is_some() {
+            return None;
+        }
+        let id = SessionId::parse(named.to_str().ok()?)?;
+        let Ok(entry) = self.entry(&id) else { return Some(id) };
+        let opened = self.open(&entry, self.witness(headers)).await;
+        let exists = {
+            let state = entry.state();
+            state.replica.exists() && !state.removed
+        };
+        self.forget_nothing(&entry);
+        let unknown = opened.is_ok() || opened.is_err_and(|cause| cause.is_stale());
+        (exists || !unknown).then_some(id)
+    }
+
+    /// What a request's web-tier has heard of the hub.
+    fn witness(&self, headers: &HeaderMap) -> Witness {
+        let age = headers.get(HUB_AGE).and_then(|age| hub_age::parse(age.as_bytes()));
+        self.link.witness(age)
+    }
+
     /// The request in flight with this handle.
     pub(crate) fn visit(&self, handle: &str) -> Option<Arc<Visit>> {
         let handle = u64::from_str_radix(handle, 16).ok()?;

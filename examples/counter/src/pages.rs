@@ -16,16 +16,17 @@ pub(crate) struct Server(pub(crate) Arc<str>);
 const SLOW_MAX: Duration = Duration::from_secs(60);
 
 /// Who answered, and links.
-pub(crate) async fn home(State(server): State<Server>) -> Html<String> {
+pub(crate) async fn home(State(server): State<Server>, session: Session) -> Html<String> {
     let server = escape(&server.0);
+    let (count, forget) = (session.link("count").await, session.link("forget").await);
     page(&format!(
         "<h1>Copal</h1>\n<p>Answered by <b>{server}</b>.</p>\n\
          <ul>\n\
-         <li><a href=\"count\">count</a>: counts in your session. Reload it, kill the server that answers, reload it again.</li>\n\
+         <li><a href=\"{count}\">count</a>: counts in your session. Reload it, kill the server that answers, reload it again.</li>\n\
          <li><a href=\"slow?ms=1000\">slow</a>: answers after a second.</li>\n\
          <li><a href=\"bytes?n=1000000\">bytes</a>: a million bytes.</li>\n\
          </ul>\n\
-         <form method=\"post\" action=\"forget\"><button>Forget my session</button></form>"
+         <form method=\"post\" action=\"{forget}\"><button>Forget my session</button></form>"
     ))
 }
 
@@ -40,8 +41,9 @@ pub(crate) async fn count(
     let uncached = [(header::CACHE_CONTROL, "no-store"), (header::VARY, "accept")];
     if prefers_html(&headers) {
         let server = escape(&server.0);
+        let (again, home) = (session.link("count").await, session.link("./").await);
         let html = page(&format!(
-            "<h1>{count}</h1>\n<p>on <b>{server}</b></p>\n<p><a href=\"count\">again</a> · <a href=\".\">home</a></p>"
+            "<h1>{count}</h1>\n<p>on <b>{server}</b></p>\n<p><a href=\"{again}\">again</a> · <a href=\"{home}\">home</a></p>"
         ));
         return Ok((uncached, html).into_response());
     }

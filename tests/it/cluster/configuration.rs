@@ -18,6 +18,8 @@ pub(crate) struct Configuration {
     pub(crate) session: Vec<String>,
     /// Lines of `server-default`.
     pub(crate) server: Vec<String>,
+    /// The web-tier's rule, `load-balance`.
+    pub(crate) rule: String,
     /// Lines of the web-tier.
     pub(crate) web_tier: Vec<String>,
     /// The app's command; the demo's app unless it is changed.
@@ -34,6 +36,7 @@ impl Configuration {
             heartbeat_interval: "1s".into(),
             session: Vec::new(),
             server: vec!["shutdown-wait-max: 5s".into()],
+            rule: "{cluster: app-tier}".into(),
             web_tier: Vec::new(),
             command: vec![copal().to_string_lossy().into_owned(), "demo-app".into()],
             app: vec!["health: {path: /healthz, interval: 1s, start-timeout: 30s}".into()],
@@ -101,7 +104,8 @@ impl Configuration {
             yaml,
             "  - id: web-tier\n    servers:\n      - id: web-a\n        address: {ip}\n        port: {port}\n        \
              http: [{{address: {ip}, port: 8080}}]\n    workers: 2\n    hosts:\n      - id: \"\"\n        dispatch:\n          \
-             - load-balance: {{cluster: app-tier}}\n"
+             - load-balance: {}\n",
+            self.rule
         )
         .unwrap();
         for line in &self.web_tier {

@@ -103,7 +103,7 @@ impl Record {
     pub(crate) fn head(&mut self, head: &RequestHead) {
         self.method = head.method.clone();
         self.version = Some(head.version);
-        self.target.extend_from_slice(head.target.as_bytes());
+        put_masked(&mut self.target, head.target.as_bytes());
         for field in head.fields.iter() {
             match field.known {
                 Name::Host if self.host.is_empty() => self.host.extend_from_slice(field.value),
@@ -111,7 +111,8 @@ impl Record {
                     set(&mut self.user_agent, field.value);
                 }
                 Name::Other if field.name.eq_ignore_ascii_case(b"referer") => {
-                    set(&mut self.referer, field.value);
+                    self.referer.clear();
+                    put_masked(&mut self.referer, field.value);
                 }
                 _ => {}
             }
@@ -122,7 +123,8 @@ impl Record {
     pub(crate) fn unread(&mut self, input: &[u8]) {
         let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
         let line = &input[..end.min(UNREAD_MAX)];
-        set(&mut self.target, line.strip_suffix(b"\r").unwrap_or(line));
+        self.target.clear();
+        put_masked(&mut self.target, line.strip_suffix(b"\r").unwrap_or(line));
     }
 
     /// The ids that it goes under.
@@ -164,7 +166,48 @@ impl Record {
     }
 }
 
+/// Appends a target or address without the session ids in it: who has a session's id has the session.
+fn put_masked(out: &mut Vec<u8>, mut text: &[u8]) {
+    const NAME: &[u8] = b"jsessionid=";
+    let begins = |text: &[u8]| {
+        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'=').map(|(place, _)| place + 1);
+        ends.into_iter().find(|end| {
+            end.checked_sub(NAME.len()).is_some_and(|start| text[start..*end].eq_ignore_ascii_case(NAME))
+        })
+    };
+    while let Some(start) = begins(text) {
+        let (before, rest) = text.split_at(start);
+        out.extend_from_slice(before);
+        out.extend_from_slice(b"***");
+        let is_end = |byte: &u8| b";/?#& \"".contains(byte);
+        text = &rest[rest.iter().position(is_end).unwrap_or(rest.len())..];
+    }
+    out.extend_from_slice(text);
+}
+
 fn set(text: &mut Vec<u8>, value: &[u8]) {
     text.clear();
     text.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ids_are_not_written_down() {
+        for (text, masked) in [
+            ("/cart?id=7&x=", "/cart?id=7&x="),
+            ("/cart;jsessionid=aaSecret?id=7", "/cart;jsessionid=***?id=7"),
+            ("/a;JSessionId=aaX.node!1/b;jsessionid=;c", "/a;JSessionId=***/b;jsessionid=***;c"),
+            ("http://h/a%3Bjsessionid=aaX#top", "http://h/a%3Bjsessionid=***#top"),
+            ("GET /a;jsessionid=aaX HTTP/1.1", "GET /a;jsessionid=*** HTTP/1.1"),
+            ("jsessionid=", "jsessionid=***"),
+            ("sessionid=1", "sessionid=1"),
+        ] {
+            let mut out = Vec::new();
+            put_masked(&mut out, text.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), masked, "{text}");
+        }
+    }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Http1 {
     to_head: bool,
     /// An interim answer is in `output`.
     informing: bool,
+    /// The client has sent its last byte.
+    ended: bool,
 }
 
 impl Http1 {
@@ -96,6 +98,7 @@ impl Http1 {
             version: Version::Http11,
             to_head: false,
             informing: false,
+            ended: false,
         }
     }
 
@@ -488,14 +491,23 @@ impl ClientSide for Http1 {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Pipelined requests are read ahead, and a body whose request still waits, but not without bound.
-        while self.input.len() < SIZE / 2 {
+        while self.input.len() < SIZE / 2 && !self.ended {
             match self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(count)) if count > 0 => {}
+                // It may only have said its last (`shutdown`, `nc -N`), and wait for the answer. Over TLS nobody does that.
+                Poll::Ready(Ok(_)) if matches!(self.stream, ClientStream::Plain(_)) => {
+                    self.ended = true;
+                    self.client.progress.client_ended();
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
             }
         }
         Poll::Pending
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
     }
 }
 

@@ -2,6 +2,7 @@
 //! HTTP/1.1. Behind the proxy all of it is HTTP/1.1.
 
 mod calm;
+mod frames;
 mod message;
 mod stream;
 mod websocket;
@@ -9,12 +10,12 @@ mod websocket;
 use super::{Client, Ended, Entry, timed};
 use crate::{buffer::Buffer, worker::Worker};
 use bytes::Bytes;
-use calm::{Calm, Points};
+use calm::{Calm, FAULTS_MAX, Points};
 use h2::{
     Reason,
     server::{Builder, Connection, SendResponse},
 };
-use http::Request;
+use http::{Request, StatusCode};
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -39,9 +40,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is held back of one answer until the client takes it.
 const SEND_BUFFER_MAX: usize = 64 * 1024;
 
-/// Streams that a client reset before anyone looked at them, and those that it made us reset: beyond it the connection ends
-/// with ENHANCE_YOUR_CALM ("rapid reset", "made you reset").
-const RESETS_MAX: usize = 32;
+/// Streams that a client reset before anyone looked at them, and those that are remembered for a second after we reset them, for
+/// what the client had sent before it knew. Beyond the first the connection ends with ENHANCE_YOUR_CALM ("rapid reset").
+const RESETS_MAX: usize = STREAMS_MAX as usize;
 
 /// Requests that one connection may have under way, those counted that the client has reset and that are still to notice. Beyond
 /// it they are refused, which a client may take as an invitation to ask again.
@@ -147,8 +148,14 @@ where
     client.progress.answered(client.worker.now());
     let streams = Rc::new(Streams::default());
     let mut closing = false;
+    let mut requests = 0;
     loop {
-        match poll_fn(|cx| poll_request(cx, connection, client, &streams, &points, &mut closing)).await {
+        let worker = &client.worker;
+        let asked = poll_fn(|cx| {
+            let enough = requests >= worker.routes().keepalive_max || points.are_worn();
+            poll_request(cx, connection, client, &streams, &points, (enough, &mut closing))
+        });
+        match asked.await {
             _ if points.are_spent() => {
                 tracing::debug!("a client's HTTP/2 connection asks for too much");
                 return End::Spent;
@@ -157,6 +164,7 @@ where
                 respond.send_reset(Reason::REFUSED_STREAM);
             }
             Some(Ok((request, respond))) => {
+                requests += 1;
                 let open = Open::new(&streams, client);
                 spawn_local(serve_stream(client.stream(), request, respond, open));
             }
@@ -195,26 +203,27 @@ fn builder(worker: &Worker) -> Builder {
         .max_send_buffer_size(SEND_BUFFER_MAX)
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_local_error_reset_streams(Some(RESETS_MAX))
+        .max_local_error_reset_streams(Some(FAULTS_MAX))
         .enable_connect_protocol();
     builder
 }
 
 type Accepted = Option<Result<(Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
-/// The next request; tells the client to stop asking when the connection is to end. None is served when the client's points are spent.
+/// The next request. Tells the client to ask no more here when the connection is to end, or has had `enough`; what it has asked before
+/// it knew is served. None is served when the client's points are spent.
 fn poll_request<S>(
     cx: &mut Context<'_>,
     connection: &mut Connection<Calm<'_, S>, Bytes>,
     client: &Client,
     streams: &Streams,
     points: &Points,
-    closing: &mut bool,
+    (enough, closing): (bool, &mut bool),
 ) -> Poll<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if client.ends_soon() && !*closing {
+    if (enough || client.ends_soon()) && !*closing {
         *closing = true;
         connection.graceful_shutdown();
     }
@@ -227,10 +236,22 @@ where
 async fn serve_stream(
     client: Rc<Client>,
     request: Request<h2::RecvStream>,
-    respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Bytes>,
     _open: Open,
 ) {
     let entry = Entry::stream(&client.worker);
-    let running = pin!(stream::serve(&client, request, respond));
-    timed(&client, &entry, running).await;
+    let ended = {
+        let running = pin!(stream::serve(&client, request, &mut respond));
+        let ended = timed(&client, &entry, running).await;
+        if ended == Ended::Late {
+            // While its line is not written.
+            client.worker.counters.answered(StatusCode::REQUEST_TIMEOUT);
+            client.log.note(|record| record.answered(StatusCode::REQUEST_TIMEOUT));
+        }
+        ended
+    };
+    if ended == Ended::Late {
+        // The rest of the body is not wanted: `h2` resets the stream behind the answer, with NO_ERROR (RFC 9113 §8.1).
+        let _ = respond.send_response(message::late(&client.worker.date.get()), true);
+    }
 }

@@ -96,3 +96,29 @@ fn the_timer_is_never_set_past_the_shortest_time_out() {
     progress.forwarded(t, Duration::from_secs(600));
     assert_eq!(verdict(&progress, t), Verdict::Wait(after(t, 10)));
 }
+
+#[test]
+fn a_client_that_has_said_its_last_is_not_waited_for_as_long_as_a_server_may_take() {
+    let t = Instant::now();
+    let silence = Duration::from_secs(600);
+    for begun in [false, true] {
+        let progress = Progress::new(t);
+        progress.asked(t, false);
+        progress.forwarded(t, silence);
+        if begun {
+            progress.answering(t);
+        }
+        assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
+        progress.client_ended();
+        progress.server_moved(after(t, 60));
+        assert!(matches!(verdict(&progress, after(t, 124)), Verdict::Wait(_)));
+        assert_eq!(verdict(&progress, after(t, 125)), Verdict::ClientStuck);
+        // A server that has to be faster is the one that is late.
+        progress.forwarded(after(t, 125), Duration::from_secs(5));
+        let late = if begun { Verdict::AnswerStuck } else { Verdict::ServerSilent };
+        assert_eq!(verdict(&progress, after(t, 130)), late);
+        progress.tunnelling(after(t, 130));
+        progress.forwarded(after(t, 130), silence);
+        assert!(matches!(verdict(&progress, after(t, 200)), Verdict::Wait(_)), "a tunnel has two sides");
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
     upstream::Upstream,
 };
 use common::config::{Backend, HealthCheck, Rule, Strategy};
-use std::{rc::Rc, time::Instant};
+use std::{cell::Cell, rc::Rc, time::Instant};
 use tokio::net::TcpListener;
 
 fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
@@ -110,10 +110,10 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     let lease =
         || upstream.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default()).is_some();
     assert!(lease());
-    upstream.server(0).pool.take(false).await.unwrap().give_back();
+    upstream.server(0).pool.take(false, &Cell::new(false)).await.unwrap().give_back();
     let reused = async || {
         upstream.foreign_changed();
-        let socket = upstream.server(0).pool.take(false).await.unwrap();
+        let socket = upstream.server(0).pool.take(false, &Cell::new(false)).await.unwrap();
         let reused = socket.reused();
         socket.give_back();
         reused

@@ -9,6 +9,7 @@ use crate::{
 use common::{
     config::{HeaderEdit, HeaderEditKind},
     hub_age::{AgeText, HUB_AGE},
+    session_id::SESSION_URL,
 };
 
 /// What the proxy knows of a request's client.
@@ -22,6 +23,8 @@ pub(crate) struct Via<'a> {
     pub(crate) host: Option<&'a [u8]>,
     /// `X-Request-Id`.
     pub(crate) request_id: &'a [u8],
+    /// `copal-session-url`, if the rule takes sessions in URLs.
+    pub(crate) session_url: Option<&'a str>,
     /// `copal-hub-age`.
     pub(crate) hub_age: Option<AgeText>,
     /// The client's TLS.
@@ -75,6 +78,9 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     }
     if let Some(age) = &via.hub_age {
         put_field(out, HUB_AGE.as_bytes(), age.as_bytes());
+    }
+    if let Some(session) = via.session_url {
+        put_field(out, SESSION_URL.as_bytes(), session.as_bytes());
     }
     for (name, value) in via.tls.iter().flat_map(|tls| tls.client_fields()) {
         put_field(out, name.as_bytes(), value.as_bytes());

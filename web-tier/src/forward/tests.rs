@@ -41,6 +41,7 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
         &mut out,
         &mut head,
         &Via {
+            session_url: None,
             address: b"192.0.2.7",
             scheme: b"http",
             host: None,

@@ -3,14 +3,13 @@
 
 mod path;
 
-pub(crate) use path::decoded;
+pub(crate) use path::{Path, decoded, normalise};
 
 use crate::{
     error::ProxyError,
     http1::{Name, RequestHead, Target, Version},
 };
 use http::Method;
-use path::{Path, normalise};
 use std::net::Ipv6Addr;
 
 /// Brings a request into its normal form: a target with a normalised path (or `*`), and one valid `Host`.

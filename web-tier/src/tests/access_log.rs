@@ -156,7 +156,7 @@ async fn clients_that_go_away() {
         while !words.is_empty() && !start.ends_with(b"half") {
             start.push(client.0.read_u8().await.unwrap());
         }
-        drop(client);
+        client.reset();
         assert!(was_asked.recv().await.unwrap().is_some(), "the server's socket is closed");
         let lines = logged.lines().await;
         let (status, bytes) = if words.is_empty() { (499, 0) } else { (200, 4) };
@@ -213,6 +213,23 @@ async fn what_a_time_out_cuts() {
     client.rest().await;
     let lines = logged.lines().await;
     assert_eq!((&lines[0]["end"], &lines[0]["bytes"]), (&"cut".into(), &4.into()), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn an_upload_over_http_2_that_stalls() {
+    let logged = Logged::start_with([echo("a")], |config| {
+        config.clusters[1].servers[0].http[0].h2c = true;
+        config.clusters[1].servers[0].socket_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = super::http2::client(&logged.cluster).await;
+    let request = http::Request::post("http://shop.example/up;jsessionid=aaX").body(()).unwrap();
+    let (response, mut send) = client.send_request(request, false).unwrap();
+    send.send_data("half".into(), false).unwrap();
+    assert_eq!(timeout(PATIENCE, response).await.unwrap().unwrap().status(), 408);
+    let lines = logged.lines().await;
+    assert_eq!((&lines[0]["status"], &lines[0]["end"]), (&408.into(), &"cut".into()), "{}", lines[0]);
+    assert_eq!(lines[0]["target"], "/up;jsessionid=***");
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ async fn when_the_client_goes_its_request_to_the_server_ends() {
     let mut client = cluster.client().await;
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     was_asked.recv().await.unwrap();
-    drop(client);
+    client.reset();
     assert_eq!(has_ended.recv().await, Some(true));
 }
 

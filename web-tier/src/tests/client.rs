@@ -37,6 +37,11 @@ impl Client {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }
 
+    /// Goes away at once.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Sends a request with `Host` and reads its answer.
     pub(crate) async fn ask(&mut self, line: &str, headers: &str) -> Answer {
         self.send(&format!("{line} HTTP/1.1\r\nHost: shop.example\r\n{headers}\r\n")).await;

@@ -179,7 +179,7 @@ async fn requests_that_do_not_wait_for_answers_are_answered_in_order() {
 }
 
 /// As many connections as this process may open, up to `wanted`: both ends of each are in it.
-fn affordable(wanted: usize) -> usize {
+pub(super) fn affordable(wanted: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     let limit = match rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {

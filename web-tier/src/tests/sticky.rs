@@ -1,7 +1,10 @@
 //! Sessions: home, backup, and home again.
 
 use super::{backend::echo, cluster::Cluster};
-use common::{config::Action, rendezvous};
+use common::{
+    config::{Action, Rule, SendError},
+    rendezvous,
+};
 use proto::hub::v1::MemberState;
 use std::sync::atomic::Ordering;
 
@@ -123,5 +126,40 @@ async fn a_session_in_the_path_is_served_at_home_where_the_rule_says_so() {
         "a cookie comes first"
     );
     assert_eq!(served(true, "/cart?x=;jsessionid=baX", "").await, turns);
+    assert_eq!(served(true, "/cart;jsessionid=", "").await, turns);
     assert_eq!(served(false, "/cart;jsessionid=baX", "").await, turns);
+}
+
+/// What rules decide on is what the app gets: `/admin;jsessionid=x/users` is no way around a rule about `/admin/`.
+#[tokio::test]
+async fn a_session_in_the_path_is_seen_neither_by_rules_nor_by_apps() {
+    let cluster = Cluster::start_with([echo("a")], |config| {
+        let dispatch = &mut config.clusters[1].hosts[0].dispatch;
+        let Action::LoadBalance(rule) = &mut dispatch[0].action else { panic!("the rule balances") };
+        rule.session_url = true;
+        let regexp = Some(regex::Regex::new("^/admin(/|$)").unwrap());
+        let action = Action::Error(SendError { code: 403, message: None });
+        dispatch.insert(0, Rule { regexp, condition: None, action });
+    })
+    .await;
+    for path in [
+        "/admin/users",
+        "/admin;jsessionid=x/users",
+        "/admin;jsessionid=x",
+        "/;jsessionid=x/admin/users",
+        "/.;jsessionid=x/admin",
+    ] {
+        assert_eq!(cluster.ask(&format!("GET {path}"), "").await.status, 403, "{path}");
+    }
+    for (path, target, said) in [
+        ("/cart;jsessionid=aaX?a=b;jsessionid=c", "/cart?a=b;jsessionid=c", "aaX"),
+        ("/a/;jsessionid=aaX;v=1/b", "/a/;v=1/b", "aaX"),
+        ("/cart", "/cart", ""),
+    ] {
+        let seen = cluster.ask(&format!("GET {path}"), "copal-session-url: forged\r\n").await.body;
+        assert!(seen.contains(&format!("GET {target}\n")), "{path}: {seen}");
+        let lines: Vec<_> = seen.lines().filter(|it| it.starts_with("copal-session-url:")).collect();
+        assert_eq!(lines.iter().map(|it| it[18..].trim()).collect::<Vec<_>>(), [said], "{seen}");
+    }
+    assert_eq!(cluster.ask("GET /a/..;jsessionid=x/..;jsessionid=x/b", "").await.status, 400);
 }

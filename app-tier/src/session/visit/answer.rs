@@ -42,7 +42,7 @@ impl Visit {
         let (name, config) = (&self.sessions.config.cookie_name, self.sessions.cookie());
         let cookie = if state.renamed {
             cookie::set(name, &state.id, config, self.secure)
-        } else if state.ended && self.cookie.is_some() {
+        } else if state.ended && self.by_cookie {
             cookie::clear(name, config, self.secure)
         } else {
             None
@@ -91,7 +91,7 @@ impl Visit {
         // first of a session under an id that the browser brought: the hub may not take it.
         let doubtful = {
             let held = entry.state();
-            held.stale || (held.replica.version() == 0 && self.cookie.as_ref() == Some(&entry.id))
+            held.stale || (held.replica.version() == 0 && self.brought.as_ref() == Some(&entry.id))
         };
         if sessions.config.session.save_mode == SaveMode::BeforeResponse || doubtful || outlived() {
             match sessions.save(entry, changed, generation, self.witness).await {

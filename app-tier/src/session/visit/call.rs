@@ -124,7 +124,7 @@ impl Visit {
         }
         drop(held);
         self.sessions.weigh(&entry);
-        state.renamed |= self.cookie.as_ref() != Some(&entry.id);
+        state.renamed |= self.brought.as_ref() != Some(&entry.id);
         Ok(())
     }
 
@@ -206,8 +206,9 @@ impl Visit {
         if *state.generation.get_or_insert(generation) != generation {
             return Err(SessionError::Stale);
         }
-        let reusable =
-            self.sessions.config.session.reuse_session_id && entry.id.as_str().len() >= REUSABLE_MIN;
+        let reusable = self.by_cookie
+            && self.sessions.config.session.reuse_session_id
+            && entry.id.as_str().len() >= REUSABLE_MIN;
         if !exists && !reusable && !state.fresh {
             self.sessions.forget(&entry);
             let fresh = self.sessions.fresh_id();

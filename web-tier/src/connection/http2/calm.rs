@@ -1,8 +1,10 @@
 //! What a client of HTTP/2 may cost beside its requests. Frames that ask for nothing cost more to handle than to send; `h2`
 //! bounds some of them (headers, streams reset before they are looked at, empty data), this bounds the rest: each costs points,
-//! and points come back with time and with what is sent to the client, as a client that is served a lot has a lot to say about
-//! it. Who has none left is to get a GOAWAY with ENHANCE_YOUR_CALM.
+//! and so does each stream that we have to reset. Points come back with time, with what is sent to the client, as a client that
+//! is served a lot has a lot to say about it, and with each answer: a request that is answered makes up for one that is reset,
+//! however long the connection lives. Who has none left is to get a GOAWAY with ENHANCE_YOUR_CALM.
 
+use super::frames::{ACK_OR_END_STREAM, DATA, Frames, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
 use crate::connection::Client;
 use std::{
     cell::Cell,
@@ -23,9 +25,16 @@ const POINTS_PER_SECOND: u64 = 64;
 /// Bytes sent to the client that bring a point.
 const BYTES_PER_POINT: u64 = 32;
 
-/// The length of the preface, and of a frame's header (RFC 9113 §3.4, §4.1).
-const PREFACE: usize = 24;
-const HEADER: usize = 9;
+/// What a stream costs that is reset, by either side: a request was made for nothing ("rapid reset", "made you reset"). As many
+/// as a client can have under way may be reset at once, with points to spare. An answer's head brings as much.
+const RESET: u64 = 24;
+
+/// Streams that the client made `h2` reset, over the connection's life: beyond it `h2` ends the connection. This bounds what a
+/// flood leaves in memory before the resets are sent, which is when they cost points.
+pub(super) const FAULTS_MAX: usize = 1024;
+
+/// Frames without data that `h2` takes over a connection's life (its `MAX_RECV_EMPTY_DATA_FRAMES`).
+const EMPTY_MAX: usize = 100;
 
 /// The points of one connection.
 #[derive(Debug)]
@@ -35,6 +44,10 @@ pub(super) struct Points {
     odd: Cell<u64>,
     since: Cell<Instant>,
     spent: Cell<bool>,
+    /// Streams that we have reset.
+    resets: Cell<usize>,
+    /// Frames of the client with no data in them, nor an end.
+    empty: Cell<usize>,
 }
 
 impl Points {
@@ -44,6 +57,8 @@ impl Points {
             odd: Cell::new(0),
             since: Cell::new(now),
             spent: Cell::new(false),
+            resets: Cell::new(0),
+            empty: Cell::new(0),
         }
     }
 
@@ -52,14 +67,22 @@ impl Points {
         self.spent.get()
     }
 
+    /// Whether something comes near its bound that `h2` counts over a connection's whole life.
+    pub(super) fn are_worn(&self) -> bool {
+        self.resets.get() >= FAULTS_MAX / 2 || self.empty.get() >= EMPTY_MAX / 2
+    }
+
     fn earn(&self, points: u64) {
         self.left.set(self.left.get().saturating_add(points).min(POINTS_MAX));
     }
 
-    fn sent(&self, bytes: usize) {
+    /// Bytes were sent, with the beginning of these frames among them.
+    fn sent(&self, bytes: usize, answers: u64, resets: usize, now: Instant) {
         let bytes = self.odd.get() + bytes as u64;
         self.odd.set(bytes % BYTES_PER_POINT);
-        self.earn(bytes / BYTES_PER_POINT);
+        self.earn(bytes / BYTES_PER_POINT + answers * RESET);
+        self.resets.set(self.resets.get() + resets);
+        self.spend(resets as u64 * RESET, now);
     }
 
     fn spend(&self, points: u64, now: Instant) {
@@ -79,56 +102,18 @@ impl Points {
     }
 }
 
-/// Finds the frames among a client's bytes.
-#[derive(Debug)]
-struct Frames {
-    header: [u8; HEADER],
-    /// How much of a header there is.
-    have: usize,
-    /// What is left of a payload, or of the preface.
-    rest: usize,
-}
-
-impl Frames {
-    fn new() -> Self {
-        Self { header: [0; HEADER], have: 0, rest: PREFACE }
-    }
-
-    /// What the frames cost whose headers end in `bytes`.
-    fn cost(&mut self, mut bytes: &[u8]) -> u64 {
-        let mut points = 0;
-        while !bytes.is_empty() {
-            let payload = self.rest.min(bytes.len());
-            self.rest -= payload;
-            bytes = &bytes[payload..];
-            let count = (HEADER - self.have).min(bytes.len());
-            self.header[self.have..self.have + count].copy_from_slice(&bytes[..count]);
-            self.have += count;
-            bytes = &bytes[count..];
-            if self.have == HEADER {
-                let [a, b, c, kind, flags, ..] = self.header;
-                self.rest = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                self.have = 0;
-                points += price(kind, flags, self.rest);
-            }
-        }
-        points
-    }
-}
-
 /// What a frame costs. Requests and their bodies are free: they have bounds of their own.
 fn price(kind: u8, flags: u8, length: usize) -> u64 {
-    const ACK_OR_END_STREAM: u8 = 1;
     match (kind, flags & ACK_OR_END_STREAM != 0) {
         // DATA that is neither data nor an end.
-        (0, false) if length == 0 => 4,
+        (DATA, false) if length == 0 => 4,
         // Other DATA, HEADERS, and our SETTINGS acknowledged.
-        (0 | 1, _) | (4, true) => 0,
-        // RST_STREAM: a request was made for nothing; 128 at once are all that a client can have. And the answer to a PING that
-        // we never sent, as `h2` writes a line to the log.
-        (3, _) | (6, true) => 32,
-        // WINDOW_UPDATE: some clients send two for each frame of data.
-        (8, _) => 1,
+        (DATA | HEADERS, _) | (SETTINGS, true) => 0,
+        (RST_STREAM, _) => RESET,
+        // The answer to a PING that we never sent, mostly: `h2` writes a line to the log.
+        (PING, true) => 32,
+        // Some clients send two for each frame of data.
+        (WINDOW_UPDATE, _) => 1,
         // PRIORITY, SETTINGS, PING, GOAWAY, CONTINUATION, and what nobody knows.
         _ => 4,
     }
@@ -140,14 +125,15 @@ pub(super) struct Calm<'a, S> {
     stream: &'a mut S,
     client: &'a Client,
     points: Rc<Points>,
-    frames: Frames,
+    received: Frames,
+    sent: Frames,
 }
 
 impl<'a, S> Calm<'a, S> {
     /// Of a connection that begins with the preface.
     pub(super) fn new(stream: &'a mut S, client: &'a Client) -> Self {
         let points = Rc::new(Points::new(client.worker.now()));
-        Self { stream, client, points, frames: Frames::new() }
+        Self { stream, client, points, received: Frames::of_client(), sent: Frames::of_server() }
     }
 
     /// The account.
@@ -156,14 +142,19 @@ impl<'a, S> Calm<'a, S> {
     }
 
     /// Notes what became of an attempt to send: a client that takes nothing is not waited for.
-    fn wrote<T>(&self, written: &Poll<T>, bytes: usize) {
-        match written {
-            Poll::Pending => self.client.progress.write_waits(),
-            Poll::Ready(_) => {
-                self.client.progress.wrote(self.client.worker.now());
-                self.points.sent(bytes);
-            }
+    fn wrote<T>(&mut self, written: &Poll<T>, bytes: &[u8]) {
+        if written.is_pending() {
+            return self.client.progress.write_waits();
         }
+        let now = self.client.worker.now();
+        self.client.progress.wrote(now);
+        let (mut answers, mut resets) = (0, 0);
+        self.sent.each(bytes, |kind, _, _| match kind {
+            HEADERS => answers += 1,
+            RST_STREAM => resets += 1,
+            _ => {}
+        });
+        self.points.sent(bytes.len(), answers, resets, now);
     }
 }
 
@@ -179,7 +170,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Calm<'_, S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *self.stream).poll_read(cx, buffer))?;
-        let cost = self.frames.cost(&buffer.filled()[before..]);
+        let me = &mut *self;
+        let (mut cost, mut empty) = (0, 0);
+        let bytes = &buffer.filled()[before..];
+        me.received.each(bytes, |kind, flags, length| {
+            cost += price(kind, flags, length);
+            empty += usize::from((kind, flags & ACK_OR_END_STREAM, length) == (DATA, 0, 0));
+        });
+        self.points.empty.set(self.points.empty.get() + empty);
         self.points.spend(cost, self.client.worker.now());
         if self.points.are_spent() {
             buffer.set_filled(before);
@@ -193,7 +191,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Calm<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
         let count = if let Poll::Ready(Ok(count)) = written { count } else { 0 };
-        self.wrote(&written, count);
+        self.wrote(&written, &bytes[..count]);
         written
     }
 
@@ -211,44 +209,14 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
-    }
-
-    #[test]
-    fn frames_are_found_however_they_are_cut() {
-        let text = [
-            vec![b'P'; PREFACE],
-            frame(4, 0, &[0; 6]),
-            frame(4, 1, &[]),
-            frame(1, 5, &[9; 300]),
-            frame(0, 0, &[]),
-            frame(0, 1, &[]),
-            frame(0, 0, &[3; 70_000]),
-            frame(3, 0, &[0; 4]),
-            frame(6, 0, &[0; 8]),
-            frame(6, 1, &[0; 8]),
-            frame(8, 0, &[0; 4]),
-            frame(0x3a, 0, &[]),
-        ]
-        .concat();
-        for size in [1, 2, 9, 23, 24, 25, 1000, text.len()] {
-            let mut frames = Frames::new();
-            let cost: u64 = text.chunks(size).map(|piece| frames.cost(piece)).sum();
-            assert_eq!(cost, 4 + 4 + 32 + 4 + 32 + 1 + 4, "in pieces of {size}");
-            assert_eq!((frames.have, frames.rest), (0, 0));
-        }
-    }
-
     #[test]
     fn points_come_back_with_time_and_with_what_is_sent() {
         let start = Instant::now();
         let points = Points::new(start);
         points.spend(POINTS_MAX, start);
         assert!(!points.are_spent());
-        points.sent(31);
-        points.sent(33);
+        points.sent(31, 0, 0, start);
+        points.sent(33, 0, 0, start);
         points.spend(2, start);
         assert!(!points.are_spent(), "64 bytes are two points");
         let later = start + Duration::from_millis(500);
@@ -262,8 +230,33 @@ mod tests {
     fn no_more_than_the_most_is_saved_up() {
         let start = Instant::now();
         let points = Points::new(start);
-        points.sent(1_000_000_000);
+        points.sent(1_000_000_000, 9, 0, start);
         points.spend(POINTS_MAX + 1, start + Duration::from_secs(1_000_000));
         assert!(points.are_spent());
+    }
+
+    #[test]
+    fn as_many_requests_as_may_be_under_way_can_be_reset_at_once_and_not_twice_as_many() {
+        let start = Instant::now();
+        let points = Points::new(start);
+        let streams = super::super::STREAMS_MAX as usize;
+        points.spend(1000, start);
+        points.sent(13 * streams, 0, streams, start);
+        assert!(!points.are_spent());
+        points.sent(13 * streams, 0, streams, start);
+        assert!(points.are_spent());
+    }
+
+    #[test]
+    fn an_answer_makes_up_for_a_reset_and_a_life_of_them_wears_out() {
+        let start = Instant::now();
+        let points = Points::new(start);
+        for number in 0..100_000 {
+            assert_eq!(points.are_worn(), number >= FAULTS_MAX / 2, "{number}");
+            points.sent(20, 1, 0, start);
+            points.spend(price(RST_STREAM, 0, 4), start);
+            points.sent(20, 1, 1, start);
+        }
+        assert!(!points.are_spent());
     }
 }

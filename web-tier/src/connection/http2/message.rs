@@ -6,7 +6,7 @@ use crate::{
     http1::{Fields, HeadLimits, Length, Name, RequestHead, ResponseHead, Version},
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, COOKIE, DATE, VIA},
 };
 
@@ -107,6 +107,16 @@ pub(super) fn local_response(head: &mut ResponseHead, length: Length, date: &[u8
     if !head.status.is_informational() && !fields.contains_key(DATE) {
         fields.extend(HeaderValue::from_bytes(date).ok().map(|date| (DATE, date)));
     }
+    response
+}
+
+/// Says that the rest of a request did not come in time.
+pub(super) fn late(date: &[u8]) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_LENGTH, 0.into());
+    fields.extend(HeaderValue::from_bytes(date).ok().map(|date| (DATE, date)));
     response
 }
 

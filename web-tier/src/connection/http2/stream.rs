@@ -24,7 +24,7 @@ use std::{
 pub(super) struct Stream<'a> {
     client: &'a Client,
     recv: RecvStream,
-    respond: SendResponse<Bytes>,
+    respond: &'a mut SendResponse<Bytes>,
     /// The body goes to the server in chunks.
     chunked: bool,
     /// What `Content-Length` says.
@@ -35,8 +35,8 @@ pub(super) struct Stream<'a> {
     done: bool,
 }
 
-/// Answers a request.
-pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+/// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
+pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond: &mut SendResponse<Bytes>) {
     let worker = &client.worker;
     let active = Active::new(client);
     let mut head = worker.request_heads.take(Box::default);
@@ -85,7 +85,7 @@ impl<'a> Stream<'a> {
         self.client
     }
 
-    pub(super) fn into_halves(self) -> (RecvStream, SendResponse<Bytes>) {
+    pub(super) fn into_halves(self) -> (RecvStream, &'a mut SendResponse<Bytes>) {
         (self.recv, self.respond)
     }
 
@@ -128,7 +128,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Gives an answer of the web tier's own.
-    pub(super) async fn give(mut self, to_head: bool, local: Local, active: &Active<'_>) {
+    pub(super) async fn give(self, to_head: bool, local: Local, active: &Active<'_>) {
         let client = self.client;
         let Local { mut head, mut body, .. } = local;
         let length = head.length(to_head);
@@ -233,6 +233,10 @@ impl ClientSide for Stream<'_> {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.respond.poll_reset(cx).map(|_| ())
+    }
+
+    fn has_ended(&self) -> bool {
+        false
     }
 }
 

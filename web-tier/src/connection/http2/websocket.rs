@@ -52,7 +52,7 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     let response = message::response(&mut head, Length::UntilClose, &client.worker.date.get());
     active.answered(StatusCode::OK);
     drop(head);
-    let (recv, mut respond) = stream.into_halves();
+    let (recv, respond) = stream.into_halves();
     let Ok(send) = respond.send_response(response, false) else {
         return active.ended(End::ClientGone);
     };

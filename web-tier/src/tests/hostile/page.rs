@@ -16,6 +16,29 @@ is *reset* or answered does no harm to the connection's other streams, and a *GO
 clients that cost more than they ask for (`connection/http2/calm.rs` has the prices).
 ";
 
+const TAIL: &str = "
+## HTTP/2: what ends a stream, and what a connection
+
+RFC 9113 §8.1.1 wants a malformed request to be an error of its *stream*. It is, but for a field's name or value that no field may
+have (control characters, capitals in a name, an empty name) and for a few pseudo-fields, marked GOAWAY above: the `h2` library finds
+those while it decompresses the block (HPACK), and ends the connection. It has no setting for this. §5.4.1 allows it: \"An endpoint can
+end a connection at any time. In particular, an endpoint MAY choose to treat a stream error as a connection error.\" It is safe: no byte
+of such a request reaches a server, and no request after it on the same bytes is served. What it costs is the connection's other
+requests, which end with it: those beyond the number that the GOAWAY names may be sent again on another connection. No browser and no
+HTTP library lets an application write such a field; a proxy in front that passes them on from its own clients would let one client
+end the requests of others, and has to be mended there.
+
+A stream that is reset, by the client or because of the client, costs it 24 points of 4096; 64 come back in a second, one with 32 bytes
+that are sent to it, and 24 with each answer. So a client, or a proxy for many, may have one request reset for each that is answered, for
+as long as it likes, and 128 at once. Who has no points left gets GOAWAY with ENHANCE_YOUR_CALM. What `h2` counts over the whole
+life of a connection (1024 streams that the client made it reset, 100 frames without data) never ends an honest one: at half of it, and
+after `keepalive-max` requests, the client is told by GOAWAY with NO_ERROR to go on with another connection, and what it has asked is
+answered.
+
+An upload that stalls for `socket-timeout` before its answer has begun gets 408, and then RST_STREAM with NO_ERROR; one whose answer has
+begun is reset with CANCEL. The connection goes on.
+";
+
 fn rows() -> Vec<Row> {
     [
         framing::rows(),
@@ -103,6 +126,7 @@ fn the_page_is_as_the_tables() {
                 writeln!(page, "| `{}` | {} |", case.text.replace('|', "\\|"), answer_in_frames(&case.want));
         }
     }
+    page.push_str(TAIL);
     expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-input.md")]
         .assert_eq(&page);
 }

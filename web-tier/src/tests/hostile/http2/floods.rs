@@ -5,15 +5,21 @@ use super::{
     frames::data,
     served,
     wire::{
-        ACK, CANCEL, CONTINUATION, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING,
-        PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get, headers, read_frame, request,
-        string,
+        ACK, CANCEL, CONTINUATION, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, NO_ERROR,
+        PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get, headers,
+        read_frame, request, string,
     },
 };
-use crate::tests::backend::raw;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use crate::tests::{
+    backend::{OnConnection, raw},
+    hostile::recorder::Recorder,
+};
+use std::{
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -110,7 +116,7 @@ fn honest() -> Row {
         frame(SETTINGS, 0, 0, b"").repeat(20),
         frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 7]).repeat(100),
     ];
-    let resets = streams(20).skip(1).flat_map(|it| [get(it, "/sentinel"), cancel(it)].concat());
+    let resets = streams(101).skip(1).flat_map(|it| [get(it, "/sentinel"), cancel(it)].concat());
     let resets = [get(1, "/"), resets.collect()].concat();
     let cases = vec![
         Case::new(
@@ -118,7 +124,7 @@ fn honest() -> Row {
             busy.concat(),
             served(&[], &[]),
         ),
-        Case::new("19 requests reset", resets, served(&[], &[])),
+        Case::new("100 requests reset", resets, served(&[], &[])),
     ];
     Row { title: "HTTP/2: what a busy client may do", cases }
 }
@@ -143,16 +149,120 @@ async fn a_busy_client_is_served() {
     check(honest()).await;
 }
 
-#[tokio::test]
-async fn requests_that_are_reset_after_they_were_looked_at_end_the_connection_too() {
+/// A server that says nothing, and counts what it is asked.
+fn silent() -> (OnConnection, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let silent = raw(move |_, mut stream| {
-        count.fetch_add(1, Ordering::SeqCst);
+    let server = raw(move |head, mut stream| {
+        let asks = head.contains("sentinel");
+        count.fetch_add(usize::from(!asks), Ordering::SeqCst);
         async move {
+            if asks {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
             let _ = stream.read_u8().await;
         }
     });
+    (server, asked)
+}
+
+/// A request that is reset, as it has a field of a connection.
+fn malformed(stream: u32) -> Vec<u8> {
+    headers(stream, true, &block(&[&request("GET", "/")[..], &[("connection", "close")]].concat()))
+}
+
+/// A client that is a proxy, and passes on what its own clients do: of 64 requests 16 are malformed, and 8 reset at once.
+#[tokio::test]
+async fn a_client_is_served_however_many_of_its_requests_are_reset_in_a_long_life() {
+    const ROUNDS: u32 = 150;
+    let (_recorder, server) = Recorder::start();
+    let cluster = cluster(server, |_| {}).await;
+    let (mut stream, mut next, mut connections) = (connect(&cluster, &[]).await, 0, 1);
+    let (mut answered, mut reset) = (0, 0);
+    for round in 0..ROUNDS {
+        let asked = |number: u32| match number % 8 {
+            0 | 1 => malformed(2 * number + 1),
+            2 => [get(2 * number + 1, "/"), cancel(2 * number + 1)].concat(),
+            _ => get(2 * number + 1, "/"),
+        };
+        stream.write_all(&(next..next + 64).flat_map(asked).collect::<Vec<_>>()).await.unwrap();
+        next += 64;
+        let mut leaves = false;
+        while (answered, reset) != (40 * (round + 1), 16 * (round + 1)) {
+            let frame = read_frame(&mut stream).await.expect("the connection goes on");
+            match (frame.kind, frame.stream / 2 % 8) {
+                (GOAWAY, _) => {
+                    assert_eq!(frame.code(), NO_ERROR, "in round {round}");
+                    leaves = true;
+                }
+                (HEADERS, 3..) => answered += 1,
+                (RST_STREAM, 0 | 1) => reset += 1,
+                (RST_STREAM, _) => panic!("stream {} is reset in round {round}", frame.stream),
+                _ => {}
+            }
+        }
+        if leaves {
+            (stream, next, connections) = (connect(&cluster, &[]).await, 0, connections + 1);
+        }
+    }
+    assert!((2..=8).contains(&connections), "{connections} connections for {reset} resets");
+}
+
+#[tokio::test]
+async fn after_keepalive_max_requests_a_client_is_sent_elsewhere_and_what_it_has_asked_is_answered() {
+    let (_recorder, server) = Recorder::start();
+    let cluster = cluster(server, |config| {
+        config.clusters[1].servers[0].request_limits.keepalive = NonZeroU64::new(3);
+    })
+    .await;
+    let mut stream = connect(&cluster, &[]).await;
+    stream.write_all(&streams(5).flat_map(|it| get(it, "/")).collect::<Vec<_>>()).await.unwrap();
+    let (mut answered, mut codes) = (0, Vec::new());
+    while answered < 5 || codes.is_empty() {
+        let frame = read_frame(&mut stream).await.expect("the connection goes on");
+        match frame.kind {
+            HEADERS => answered += 1,
+            GOAWAY => codes.push(frame.code()),
+            _ => {}
+        }
+    }
+    assert_eq!(codes, [NO_ERROR]);
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_bounded_with_what_was_reset_and_is_still_to_notice() {
+    const MOST: u32 = 128;
+    let (server, asked) = silent();
+    let cluster = cluster(server, |_| {}).await;
+    let mut stream = connect(&cluster, &[]).await;
+    let numbers = |from: u32, count: u32| (from..from + count).map(|place| 2 * place + 1);
+    let gets = |from, count| numbers(from, count).flat_map(|it| get(it, "/")).collect::<Vec<_>>();
+    let cancels = |from, count| numbers(from, count).flat_map(cancel).collect::<Vec<_>>();
+    stream.write_all(&gets(0, MOST)).await.unwrap();
+    while asked.load(Ordering::SeqCst) < MOST as usize {
+        tokio::task::yield_now().await;
+    }
+    // All at once, so that the streams can't notice in between.
+    let more = [cancels(0, MOST), gets(MOST, MOST), cancels(MOST, 20), gets(2 * MOST, 20)];
+    stream.write_all(&more.concat()).await.unwrap();
+    let mut refused = Vec::new();
+    while refused.len() < 20 {
+        let frame = read_frame(&mut stream).await.expect("the connection goes on");
+        assert_ne!(frame.kind, GOAWAY);
+        if frame.kind == RST_STREAM {
+            assert_eq!(frame.code(), REFUSED_STREAM);
+            refused.push(frame.stream);
+        }
+    }
+    assert_eq!(refused, numbers(2 * MOST, 20).collect::<Vec<_>>());
+    // There is room again, and what was refused may be asked again.
+    stream.write_all(&get(1001, "/sentinel")).await.unwrap();
+    while !matches!(read_frame(&mut stream).await, Some(it) if it.kind == HEADERS && it.stream == 1001) {}
+}
+
+#[tokio::test]
+async fn requests_that_are_reset_after_they_were_looked_at_end_the_connection_too() {
+    let (silent, asked) = silent();
     let cluster = cluster(silent, |_| {}).await;
     let (mut from, mut to) = connect(&cluster, &[]).await.into_split();
     let mut code = None;

@@ -203,8 +203,9 @@ impl Heard {
         self.of(RST_STREAM, stream).map(Frame::code)
     }
 
+    /// The last one: the first may only have asked to go elsewhere.
     fn goaway(&self) -> Option<u32> {
-        self.of(GOAWAY, 0).map(Frame::code)
+        self.0.iter().rfind(|it| it.kind == GOAWAY).map(Frame::code)
     }
 
     /// Whether the stream has ended on the server's side.

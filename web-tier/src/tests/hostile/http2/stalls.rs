@@ -4,13 +4,14 @@ use super::{
     cluster, connect,
     frames::data,
     wire::{
-        CANCEL, GOAWAY, HEADERS, NO_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get, headers,
-        read_frame, request,
+        CANCEL, END_STREAM, GOAWAY, HEADERS, NO_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
+        get, headers, read_frame, request,
     },
 };
 use crate::tests::{
     backend::{OnConnection, raw},
     hostile::{recorder::Recorder, sentinel},
+    slow::affordable,
 };
 use common::config::{Config, Server};
 use std::time::Duration;
@@ -28,17 +29,19 @@ fn web(config: &mut Config) -> &mut Server {
     &mut config.clusters[1].servers[0]
 }
 
-/// A server that answers without end, and says when it can't any more.
-fn endless() -> (OnConnection, mpsc::UnboundedReceiver<()>) {
+/// A server that answers without end, and says when it can't any more, with the bytes that it could send.
+fn endless() -> (OnConnection, mpsc::UnboundedReceiver<usize>) {
     let (ended, has_ended) = mpsc::unbounded_channel();
     let server = raw(move |_, mut stream| {
         let ended = ended.clone();
         async move {
             let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let mut bytes = 0;
             while sent.is_ok() {
                 sent = stream.write_all(&[b'x'; 65536]).await;
+                bytes += 65536;
             }
-            let _ = ended.send(());
+            let _ = ended.send(bytes);
         }
     });
     (server, has_ended)
@@ -61,7 +64,9 @@ async fn an_answer_whose_window_stays_shut_is_cut_off_and_its_server_hears_of_it
         }
     };
     assert_eq!((statuses, code), (vec![200], CANCEL));
-    timeout(PATIENCE, ended.recv()).await.unwrap().unwrap();
+    // It has not been taken into memory: this much the kernel may hold of it.
+    let bytes = timeout(PATIENCE, ended.recv()).await.unwrap().unwrap();
+    assert!(bytes < 16 << 20, "{bytes} bytes were read of an answer that nobody took");
 }
 
 #[tokio::test]
@@ -99,21 +104,84 @@ async fn a_client_that_reads_nothing_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_ends_its_stream_and_never_looks_whole() {
+async fn a_body_that_stops_is_a_408_and_never_looks_whole() {
     let (recorder, server) = Recorder::start();
     let cluster = cluster(server, |config| web(config).socket_timeout = SHORT).await;
     for more in [&[][..], &[("content-length", "10")][..]] {
         let mut stream = connect(&cluster, &[]).await;
         let fields = [&request("POST", "/")[..], more].concat();
         stream.write_all(&[headers(1, false, &block(&fields)), data(1, 0, b"half")].concat()).await.unwrap();
-        loop {
+        let mut heard = Vec::new();
+        while heard.len() < 2 {
             let frame = read_frame(&mut stream).await.expect("the connection goes on");
-            if frame.kind == RST_STREAM {
-                break;
+            match frame.kind {
+                HEADERS => heard.push((u32::from(frame.status()), frame.flags & END_STREAM)),
+                RST_STREAM => heard.push((frame.code(), 0)),
+                _ => {}
             }
         }
+        assert_eq!(heard, [(408, END_STREAM), (NO_ERROR, 0)], "the answer, then no more of the body");
         recorder.no_request().unwrap();
+        // The connection goes on.
+        stream.write_all(&get(3, "/")).await.unwrap();
+        while !matches!(read_frame(&mut stream).await, Some(it) if it.kind == HEADERS && it.stream == 3) {}
+        recorder.forget();
         sentinel(&cluster).await.unwrap();
+        recorder.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stops_after_its_answer_has_begun_is_cut_off() {
+    let early = raw(|_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    let cluster = cluster(early, |config| web(config).socket_timeout = SHORT).await;
+    let mut stream = connect(&cluster, &[]).await;
+    let head = headers(1, false, &block(&request("POST", "/")));
+    stream.write_all(&[head, data(1, 0, b"half")].concat()).await.unwrap();
+    let mut statuses = Vec::new();
+    let code = loop {
+        let frame = read_frame(&mut stream).await.expect("the connection goes on");
+        match frame.kind {
+            HEADERS => statuses.push(frame.status()),
+            RST_STREAM => break frame.code(),
+            _ => {}
+        }
+    };
+    assert_eq!((statuses, code), (vec![200], CANCEL), "it is never ended as if it were complete");
+}
+
+#[tokio::test]
+async fn thousands_of_idle_connections_leave_room_for_others() {
+    let (_recorder, server) = Recorder::start();
+    let cluster = cluster(server, |config| web(config).keepalive_timeout = PATIENCE * 3).await;
+    let count = affordable(2000);
+    let mut idle = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut stream = connect(&cluster, &[]).await;
+        // Some have asked before, some never do.
+        if number % 10 == 0 {
+            stream.write_all(&get(1, "/")).await.unwrap();
+            while !matches!(read_frame(&mut stream).await, Some(it) if it.kind == HEADERS) {}
+        }
+        idle.push(stream);
+    }
+    for _ in 0..20 {
+        sentinel(&cluster).await.unwrap();
+    }
+    while cluster.web.totals().connections_open < count as u64 {
+        tokio::task::yield_now().await;
+    }
+    for stream in idle.iter_mut().step_by(97) {
+        stream.write_all(&get(11, "/")).await.unwrap();
+        while !matches!(read_frame(stream).await, Some(it) if it.kind == HEADERS && it.stream == 11) {}
+    }
+    drop(idle);
+    while cluster.web.totals().connections_open > 0 {
+        tokio::task::yield_now().await;
     }
 }
 
