@@ -1,4 +1,4 @@
-//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, networks, clock, backoff and
+//! What every tier of Copal shares: the configuration file, ids, password hashes, the cluster port's handshake, networks, clock, backoff and
 //! telemetry.
 
 pub mod backoff;
@@ -8,6 +8,7 @@ pub mod cluster_port;
 pub mod config;
 pub mod hub_age;
 pub mod id;
+pub mod password;
 pub mod rendezvous;
 pub mod session_id;
 pub mod telemetry;

@@ -7,6 +7,7 @@ use crate::{
     counters::{Counters, Totals},
     foreign::{BackendHealth, ForeignServers},
     listener::Listener,
+    picture::Picture,
     tls::{Changed, TicketKeys, TlsError},
     worker::{self, Plan, Setup},
 };
@@ -86,6 +87,7 @@ pub struct WebTier {
     me: ServerId,
     key: ClusterKey,
     plans: watch::Sender<Plan>,
+    picture: Picture,
     reloaded: watch::Sender<u64>,
 }
 
@@ -116,6 +118,7 @@ impl WebTier {
         let served = served.map(|it| Listener::load(it, &keys)).collect::<Result<Vec<_>, _>>()?;
         let (plans, followed) = watch::channel(plan.clone());
         let reloaded = watch::Sender::new(0);
+        let picture = Picture::new(count);
         let mut workers = Vec::with_capacity(count);
         for (number, listeners) in bound.workers.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
@@ -127,6 +130,7 @@ impl WebTier {
                 listeners: served.iter().cloned().zip(listeners).collect(),
                 key: key.clone(),
                 members: members.clone(),
+                picture: picture.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
@@ -138,7 +142,7 @@ impl WebTier {
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, reloaded })
+        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, picture, reloaded })
     }
 
     /// The addresses that it listens on.
@@ -158,6 +162,11 @@ impl WebTier {
                 Err(cause) => tracing::error!(%cause, "the certificates are refused: the old ones stay"),
             }
         }
+    }
+
+    /// Which members the workers go by.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
     }
 
     /// How the backends of `http-proxy` rules are, in the order of the file.

@@ -11,6 +11,7 @@ use crate::{
     foreign::ForeignServers,
     http1::{RequestHead, ResponseHead},
     listener::Listener,
+    picture::Picture,
     request_id::RequestIds,
     routes::Routes,
     shelf::Shelf,
@@ -64,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<(Listener, TcpListener)>,
     pub(crate) key: ClusterKey,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
+    /// Where it says which members it goes by.
+    pub(crate) picture: Picture,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
@@ -180,7 +183,7 @@ pub(crate) fn run(setup: Setup, ready: &SyncSender<io::Result<()>>) -> u64 {
 async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Result<u64> {
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
-    spawn_local(follow_members(worker.clone(), setup.members.clone()));
+    spawn_local(follow_members(worker.clone(), setup.members.clone(), setup.picture.clone(), setup.number));
     spawn_local(follow_foreign(worker.clone(), setup.plan.foreign.news()));
     let mut accepting = Vec::new();
     let secured: Vec<_> = setup.listeners.iter().filter_map(|(listener, _)| listener.tls.clone()).collect();
@@ -239,7 +242,12 @@ async fn follow_plans(worker: Rc<Worker>, mut setup: Setup) {
     }
 }
 
-async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec<Member>>>) {
+async fn follow_members(
+    worker: Rc<Worker>,
+    mut members: watch::Receiver<Arc<Vec<Member>>>,
+    picture: Picture,
+    number: usize,
+) {
     loop {
         let seen = members.borrow_and_update().clone();
         let mut gone = false;
@@ -250,6 +258,7 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
             // Requests that wait for the server look for themselves: a list of them would cost each request.
             worker.connections.wake();
         }
+        picture.note(number, seen);
         if members.changed().await.is_err() {
             return;
         }

@@ -117,6 +117,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         triad: Vec::new(),
         data_dir: "data".into(),
         heartbeat_interval: Duration::from_secs(10),
+        admin_users: Vec::new(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }
 }
