@@ -45,7 +45,14 @@ impl Inner {
             keep_the_last(server, &before)?;
         }
         let (was, word) = (server.admin, servers::admin(admin));
-        tracing::info!(user = user.name, server = id, was, admin = word, force, "an administrator sets a server");
+        tracing::info!(
+            user = user.name,
+            server = id,
+            was,
+            admin = word,
+            force,
+            "an administrator sets a server"
+        );
         let member = self.hub.set_admin(&ServerId::from(id), admin, HUB_WAIT).await?;
         let web_tiers = web_tiers::ask(config, (&self.me, &self.key), &members, &member).await;
         for it in web_tiers.iter().filter(|it| it.state == WebTierState::Unconfirmed) {

@@ -52,7 +52,11 @@ mod tests {
     #[test]
     fn tools_and_pages_of_the_same_origin_may() {
         assert!(allowed(&[("host", "h")]));
-        assert!(allowed(&[("host", "h:8080"), ("origin", "http://H:8080"), ("sec-fetch-site", "same-origin")]));
+        assert!(allowed(&[
+            ("host", "h:8080"),
+            ("origin", "http://H:8080"),
+            ("sec-fetch-site", "same-origin")
+        ]));
         assert!(allowed(&[("host", "h"), ("origin", "https://h:443"), ("sec-fetch-site", "none")]));
         assert!(allowed(&[("host", "[::1]:80"), ("origin", "http://[::1]")]));
         assert!(allowed(&[("host", "inner"), ("x-forwarded-host", "h"), ("origin", "https://h")]));

@@ -27,7 +27,9 @@ pub(crate) enum Refusal {
     Crowded,
     #[error("{0}: a page of another site may not administrate")]
     CrossSite(String),
-    #[error("the user `{user}` may not do that: it needs `operate` among its `roles` in the configuration file")]
+    #[error(
+        "the user `{user}` may not do that: it needs `operate` among its `roles` in the configuration file"
+    )]
     Role { user: String },
     #[error("there is nothing at this path")]
     NotFound,
@@ -59,7 +61,9 @@ impl Refusal {
             Self::NoUsers | Self::CrossSite(_) | Self::Role { .. } => StatusCode::FORBIDDEN,
             Self::NotFound | Self::UnknownServer { .. } => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NeverStarted(_) | Self::Last { .. } | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
+            Self::NeverStarted(_) | Self::Last { .. } | Self::Hub(HubError::Refused(_)) => {
+                StatusCode::CONFLICT
+            }
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Crowded | Self::Hub(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -71,7 +75,8 @@ impl Refusal {
         let headers = response.headers_mut();
         match self {
             Self::SignIn(_) | Self::Wrong => {
-                let challenge = HeaderValue::from_static("Basic realm=\"Copal administration\", charset=\"UTF-8\"");
+                let challenge =
+                    HeaderValue::from_static("Basic realm=\"Copal administration\", charset=\"UTF-8\"");
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
             }
             Self::Method(allowed) => {
@@ -125,6 +130,9 @@ mod tests {
         let refusal = Refusal::Slowed(Duration::from_millis(1001));
         assert!(refusal.to_string().ends_with("in 2 s"));
         let response = refusal.response();
-        assert_eq!((response.status().as_u16(), &response.headers()[header::RETRY_AFTER]), (429, &"2".parse().unwrap()));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[header::RETRY_AFTER]),
+            (429, &"2".parse().unwrap())
+        );
     }
 }

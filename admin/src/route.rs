@@ -73,7 +73,13 @@ mod tests {
         assert_eq!(route("POST", "", "/api/servers/a/enable?force=false"), "a Enabled false");
         assert_eq!(route("POST", "/admin", "/admin/api/servers"), "this path takes GET, HEAD alone");
         assert_eq!(route("GET", "/admin", "/admin/api/servers/app-b/disable"), "this path takes POST alone");
-        for nowhere in ["/", "/admin/api", "/admin/api/servers/app-b", "/admin/api/servers/app-b/kill", "/admin//api/servers"] {
+        for nowhere in [
+            "/",
+            "/admin/api",
+            "/admin/api/servers/app-b",
+            "/admin/api/servers/app-b/kill",
+            "/admin//api/servers",
+        ] {
             assert_eq!(route("GET", "/admin", nowhere), "there is nothing at this path", "{nowhere}");
         }
     }

@@ -68,7 +68,8 @@ async fn without_users_nobody_may_and_the_answer_says_what_to_do() {
 #[tokio::test]
 async fn strangers_are_asked_to_sign_in_and_learn_nothing_else() {
     let admin = admin(&users()).await;
-    for line in ["GET /admin", "GET /admin/api/servers", "POST /admin/api/servers/a/disable", "GET /admin/x"] {
+    for line in ["GET /admin", "GET /admin/api/servers", "POST /admin/api/servers/a/disable", "GET /admin/x"]
+    {
         assert_eq!(ask(&admin, line, "", &[]).await.0, 401, "{line}");
         assert_eq!(ask(&admin, line, "nobody", &[]).await.0, 401, "{line}");
     }

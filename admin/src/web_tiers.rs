@@ -56,7 +56,8 @@ pub(crate) async fn ask(
     let web_tiers = config.servers().map(|(_, server)| server).filter(|server| !server.http.is_empty());
     let asked = web_tiers.map(|server| async move {
         let member = members.iter().find(|it| it.id == server.id.as_str());
-        let lives = member.is_some_and(|it| !matches!(it.state(), MemberState::Down | MemberState::Unspecified));
+        let lives =
+            member.is_some_and(|it| !matches!(it.state(), MemberState::Down | MemberState::Unspecified));
         let wait = if lives { WAIT } else { WAIT_FOR_DOWN };
         let (state, why) = match ask_one(server, me, key, changed, wait).await {
             Ok(()) => (WebTierState::Informed, None),

@@ -77,7 +77,9 @@ impl PasswordHash {
         let ["", algorithm, version, parameters, salt, hash] = parts[..] else {
             // bcrypt, scrypt and the like, and hashes without a version, have other parts.
             return Err(match parts[..] {
-                ["", algorithm, _, ..] if is_name(algorithm) => PasswordHashError::Other(algorithm.to_owned()),
+                ["", algorithm, _, ..] if is_name(algorithm) => {
+                    PasswordHashError::Other(algorithm.to_owned())
+                }
                 _ => PasswordHashError::NoHash,
             });
         };
@@ -109,7 +111,8 @@ impl PasswordHash {
         let computed = self.compute(password);
         computed.is_some_and(|computed| {
             // All bytes, wherever the first difference is.
-            let differences = computed.iter().zip(&self.hash).fold(0, |sum, (one, other)| sum | (one ^ other));
+            let differences =
+                computed.iter().zip(&self.hash).fold(0, |sum, (one, other)| sum | (one ^ other));
             computed.len() == self.hash.len() && differences == 0
         })
     }
@@ -154,11 +157,7 @@ fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, PasswordHashError> 
     Base64Unpadded::decode_vec(text).map_err(|_| PasswordHashError::Base64(what))
 }
 
-fn within(
-    name: &'static str,
-    found: u64,
-    bounds: &RangeInclusive<u32>,
-) -> Result<u32, PasswordHashError> {
+fn within(name: &'static str, found: u64, bounds: &RangeInclusive<u32>) -> Result<u32, PasswordHashError> {
     let fits = u32::try_from(found).ok().filter(|it| bounds.contains(it));
     let (from, to) = (u64::from(*bounds.start()), u64::from(*bounds.end()));
     fits.ok_or(PasswordHashError::Parameter { name, found, from, to })
@@ -194,14 +193,18 @@ mod tests {
     #[test]
     fn errors_say_what_was_expected_and_never_repeat_a_password() {
         let fault = |text: &str| PasswordHash::parse(text).unwrap_err().to_string();
-        for text in ["hunter2", "", "$", "a$b$c$d$e$f", "$hunter 2$x$y$z$a", "$argon2id$v=19$hunter2$AAAA$AAAA"] {
+        for text in
+            ["hunter2", "", "$", "a$b$c$d$e$f", "$hunter 2$x$y$z$a", "$argon2id$v=19$hunter2$AAAA$AAAA"]
+        {
             let fault = fault(text);
             assert!(fault.contains("no Argon2id hash") && !fault.contains("hunter"), "{fault}");
         }
         assert!(fault("$2b$12$abcdefghijklmnopqrstuv").contains("2b"));
         assert!(fault(&REFERENCE.replace("argon2id", "argon2i")).contains("this hash is argon2i, v=19"));
         assert!(fault(&REFERENCE.replace("v=19", "v=16")).contains("this hash is argon2id, v=16"));
-        assert!(fault(&REFERENCE.replace("m=65536", "m=99999999")).contains("99999999: expected 8 to 1048576"));
+        assert!(
+            fault(&REFERENCE.replace("m=65536", "m=99999999")).contains("99999999: expected 8 to 1048576")
+        );
         assert!(fault(&REFERENCE.replace("t=2", "t=0")).contains("passes (t) is 0"));
         assert!(fault(&REFERENCE.replace("m=65536,t=2,p=1", "m=8,t=2,p=2")).contains("expected 16 to"));
         assert!(fault(&REFERENCE.replace("c29tZXNhbHQ", "c29")).contains("salt"));

@@ -114,7 +114,10 @@ async fn send(
     let exchanged = exchanged.await.map_err(|_| anyhow!("no answer within {ANSWER_TIMEOUT:?}"));
     let (head, body) =
         exchanged.and_then(|it| it).with_context(|| format!("{} gave no whole answer", target.url()))?;
-    let json = head.headers.get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    let json = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
     let text = String::from_utf8_lossy(&body).into_owned();
     if head.status == StatusCode::OK && json {
         return Ok(Answer(text));

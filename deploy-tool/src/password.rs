@@ -21,14 +21,19 @@ const USER: &str = "admin";
 ///
 /// # Errors
 /// The password that was given is none.
-pub(crate) fn generate(connection: &ConnectionArguments, arguments: &PasswordArguments) -> anyhow::Result<bool> {
+pub(crate) fn generate(
+    connection: &ConnectionArguments,
+    arguments: &PasswordArguments,
+) -> anyhow::Result<bool> {
     let password = if arguments.stdin { given(std::io::stdin().lock())? } else { made(rand::random()) };
     let user = connection.user.as_deref().unwrap_or(USER);
     let hash = PasswordHash::new(password.as_bytes(), rand::random());
     if !arguments.stdin {
         tell(&format!("user {user}, password {password}"));
     }
-    tell("the next line goes below `admin:` and `users:` in the configuration file of every server; then kill -HUP them:");
+    tell(
+        "the next line goes below `admin:` and `users:` in the configuration file of every server; then kill -HUP them:",
+    );
     say(&line(user, &hash, arguments));
     Ok(true)
 }
@@ -45,7 +50,10 @@ fn given(mut input: impl BufRead) -> anyhow::Result<String> {
     input.read_line(&mut line)?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() || password.len() > PASSWORD_MAX {
-        bail!("the first line of standard input has {} bytes: expected a password of 1 to {PASSWORD_MAX}", password.len());
+        bail!(
+            "the first line of standard input has {} bytes: expected a password of 1 to {PASSWORD_MAX}",
+            password.len()
+        );
     }
     Ok(password.to_owned())
 }

@@ -74,7 +74,10 @@ pub(crate) async fn status(target: &Target, json: bool) -> anyhow::Result<bool> 
     table::lines(&rows).iter().for_each(|line| say(line));
     for it in &list.servers {
         if !it.in_file {
-            tell(&format!("note: the hub knows {}, and the file of the server that answered does not", it.id));
+            tell(&format!(
+                "note: the hub knows {}, and the file of the server that answered does not",
+                it.id
+            ));
         } else if it.same_file == Some(false) && it.state != "down" {
             tell(&format!("note: {} was started with a file that has other servers", it.id));
         }
@@ -107,7 +110,9 @@ pub(crate) async fn set(
     arguments: &ServerArguments,
     json: bool,
 ) -> anyhow::Result<bool> {
-    let usable = |id: &String| !id.is_empty() && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it));
+    let usable = |id: &String| {
+        !id.is_empty() && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+    };
     if let Some(id) = arguments.ids.iter().find(|id| !usable(id)) {
         bail!("{id:?} is no server's id: they are made of A-Z a-z 0-9 . _ -");
     }

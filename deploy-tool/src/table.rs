@@ -24,7 +24,8 @@ mod tests {
     #[test]
     fn columns_stand_below_each_other() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = [row(["SERVER", "STATE", "SINCE"]), row(["a", "up\u{1b}[31m", ""]), row(["größer", "x", "now"])];
+        let rows =
+            [row(["SERVER", "STATE", "SINCE"]), row(["a", "up\u{1b}[31m", ""]), row(["größer", "x", "now"])];
         let expected = ["SERVER  STATE   SINCE", "a       up[31m", "größer  x       now"];
         assert_eq!(lines(&rows), expected);
         assert_eq!(lines(&[]), Vec::<String>::new());

@@ -35,7 +35,8 @@ impl Target {
     /// # Errors
     /// Something is missing or malformed; the text says how to give it.
     pub(crate) fn of(arguments: &ConnectionArguments) -> anyhow::Result<Self> {
-        let target = Self::read(arguments, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let target =
+            Self::read(arguments, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         if !target.tls && !is_loopback(&target.host) {
             tell(&format!(
                 "warning: {} is not https: whoever is on the way can read the password",
@@ -150,7 +151,16 @@ mod tests {
         assert_eq!(url("HTTPS://www.example.com:443/a/b/"), "https://www.example.com/a/b");
         let six = read("http://[::1]:8080/x").unwrap();
         assert_eq!((six.host.as_str(), six.port, six.url().as_str()), ("::1", 8080, "http://[::1]:8080/x"));
-        for bad in ["", "127.0.0.1:8080", "ftp://h/", "http://u:p@h/", "http://h/?a=b", "http://h:99999/", "http://h:/", "/admin"] {
+        for bad in [
+            "",
+            "127.0.0.1:8080",
+            "ftp://h/",
+            "http://u:p@h/",
+            "http://h/?a=b",
+            "http://h:99999/",
+            "http://h:/",
+            "/admin",
+        ] {
             let error = format!("{:#}", read(bad).unwrap_err());
             assert!(error.contains("expected a URL"), "{bad}: {error}");
         }
@@ -166,7 +176,9 @@ mod tests {
         assert!(fault(&[]).contains("COPAL_URL"));
         assert!(fault(&["COPAL_URL"]).contains("COPAL_USER"));
         let given = ConnectionArguments { user: Some("ops".into()), ..Default::default() };
-        let read = |has: &'static [&str]| Target::read(&given, |name| has.contains(&name).then(|| "http://h".into()));
+        let read = |has: &'static [&str]| {
+            Target::read(&given, |name| has.contains(&name).then(|| "http://h".into()))
+        };
         assert!(read(&["COPAL_URL", "COPAL_USER"]).unwrap_err().to_string().contains("COPAL_PASSWORD"));
         let target = read(&["COPAL_URL", "COPAL_USER", "COPAL_PASSWORD"]).unwrap();
         assert_eq!((target.user.as_str(), target.password.as_str()), ("ops", "http://h"));

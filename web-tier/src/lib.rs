@@ -45,8 +45,8 @@ mod worker;
 pub use bind::{BindError, Bound, bind};
 pub use counters::{Totals, handshake_failures};
 pub use foreign::{BackendHealth, LastCheck};
-pub use service::balancer;
 pub use picture::Picture;
+pub use service::balancer;
 pub use tier::{WebTier, WebTierConfig, WebTierError};
 pub use tls::{TlsError, check_tls};
 

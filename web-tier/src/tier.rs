@@ -142,7 +142,18 @@ impl WebTier {
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, ended });
         }
-        Ok(Self { workers, addresses, listeners: served, stop, access_log, me, key, plans, picture, reloaded })
+        Ok(Self {
+            workers,
+            addresses,
+            listeners: served,
+            stop,
+            access_log,
+            me,
+            key,
+            plans,
+            picture,
+            reloaded,
+        })
     }
 
     /// The addresses that it listens on.

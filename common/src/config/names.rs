@@ -25,7 +25,10 @@ pub(super) fn user(text: &str) -> Result<(), String> {
     if (1..=ID_MAX).contains(&text.len()) && characters {
         return Ok(());
     }
-    Err(format!("expected a name of 1 to {ID_MAX} characters of A-Z a-z 0-9 . _ - @ +, found {}", quoted(text)))
+    Err(format!(
+        "expected a name of 1 to {ID_MAX} characters of A-Z a-z 0-9 . _ - @ +, found {}",
+        quoted(text)
+    ))
 }
 
 /// Where a server is reached, or a listener listens.

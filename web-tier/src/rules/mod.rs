@@ -16,7 +16,8 @@ pub(crate) use view::{HeaderSource, RequestView};
 use crate::upstream::Upstreams;
 use common::{
     config::{
-        self, Action, Cluster, Condition, Content, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError, Strategy,
+        self, Action, Cluster, Condition, Content, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError,
+        Strategy,
     },
     id::ClusterId,
 };
