@@ -97,13 +97,13 @@ fn parse(url: &str) -> anyhow::Result<(bool, String, u16, String)> {
     if uri.query().is_some() || url.contains('#') {
         bail!("{expected}, without a query, found {url:?}");
     }
-    let port = match authority.port() {
-        Some(port) => port.as_u16(),
-        None if authority.as_str().ends_with(':') || authority.host().is_empty() => {
-            bail!("{expected}, found {url:?}")
-        }
-        None if tls => 443,
-        None => 80,
+    let written = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let port = match (written, authority.port_u16()) {
+        ("", _) => Some(if tls { 443 } else { 80 }),
+        (_, port) => port,
+    };
+    let Some(port) = port.filter(|_| !authority.host().is_empty()) else {
+        bail!("{expected}, found {url:?}");
     };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let path = match uri.path().trim_end_matches('/') {

@@ -117,7 +117,9 @@ impl RunningServer {
             self.membership.insert(self.hub.join(self.member.clone(), self.config.heartbeat_interval));
         // A web tier that has not heard of the members would send requests to one that is disabled.
         let mut members = self.members.clone();
-        let known = async { tokio::join!(membership.registered(), members.wait_for(|all| !all.is_empty())) };
+        // What `wait_for` gives is a lock, which must not outlive it.
+        let heard = async { members.wait_for(|all| !all.is_empty()).await.is_ok() };
+        let known = async { tokio::join!(membership.registered(), heard) };
         if tokio::time::timeout(HUB_READY_MAX, known).await.is_err() {
             tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
         }

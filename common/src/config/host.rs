@@ -99,13 +99,18 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
 
 /// A folder, or the administration; never both.
 fn content(fields: &Fields<'_>) -> Content {
-    if fields.boolean("admin") == Some(true) {
+    let admin = fields.get("admin").map(|node| fields.context.boolean(node));
+    if admin == Some(Some(true)) {
         if let Some(entry) = fields.entry("root-directory") {
             let message = "`admin: true` and `root-directory` exclude each other: a web-app is either the administration or a folder";
             fields.context.error(entry.key_span, message);
         }
         return Content::Admin;
     }
-    fields.required("root-directory", "name the folder of an app or of static files, or say `admin: true`");
+    // What is neither true nor false has been told.
+    if admin != Some(None) {
+        let hint = "name the folder of an app or of static files, or say `admin: true`";
+        fields.required("root-directory", hint);
+    }
     Content::Folder(fields.path("root-directory").unwrap_or_default())
 }
