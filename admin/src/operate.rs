@@ -12,6 +12,7 @@ use common::{
 };
 use proto::hub::v1::MemberAdmin;
 use serde::Serialize;
+use triad_client::HubError;
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -53,7 +54,7 @@ impl Inner {
             force,
             "an administrator sets a server"
         );
-        let member = self.hub.set_admin(&ServerId::from(id), admin, HUB_WAIT).await?;
+        let member = self.hub.set_admin(&ServerId::from(id), admin, HUB_WAIT).await.map_err(unsure)?;
         let web_tiers = web_tiers::ask(config, (&self.me, &self.key), &members, &member).await;
         for it in web_tiers.iter().filter(|it| it.state == WebTierState::Unconfirmed) {
             tracing::warn!(web_tier = it.id, server = id, why = it.why, "a web-tier may not go by it yet");
@@ -67,6 +68,14 @@ fn find<'a>(servers: &'a [ServerRecord], id: &str) -> Result<&'a ServerRecord, R
     let known = || servers.iter().map(|it| it.id.clone()).collect();
     let found = servers.iter().find(|it| it.id == id);
     found.ok_or_else(|| Refusal::UnknownServer { id: id.to_owned(), known: known() })
+}
+
+/// A write that was not answered may be on the hub's disks.
+fn unsure(cause: HubError) -> Refusal {
+    match cause {
+        HubError::Unavailable { .. } => Refusal::Unsure(cause),
+        HubError::Overloaded(_) | HubError::Refused(_) => Refusal::Hub(cause),
+    }
 }
 
 /// # Errors

@@ -46,6 +46,8 @@ pub(crate) enum Refusal {
     Last { id: String, cluster: String },
     #[error("{0}")]
     Hub(#[from] HubError),
+    #[error("{0}; it may have been done all the same, and will be seen when the hub answers again")]
+    Unsure(HubError),
 }
 
 /// As JSON.
@@ -65,7 +67,7 @@ impl Refusal {
                 StatusCode::CONFLICT
             }
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Crowded | Self::Hub(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crowded | Self::Hub(_) | Self::Unsure(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -85,7 +87,9 @@ impl Refusal {
             Self::Slowed(wait) => {
                 headers.insert(header::RETRY_AFTER, seconds(wait).into());
             }
-            Self::Crowded | Self::Hub(HubError::Unavailable { .. } | HubError::Overloaded(_)) => {
+            Self::Crowded
+            | Self::Unsure(_)
+            | Self::Hub(HubError::Unavailable { .. } | HubError::Overloaded(_)) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -102,6 +102,11 @@ async fn send(
         .header(header::ACCEPT, "application/json")
         .header(header::AUTHORIZATION, format!("Basic {credentials}"))
         .body(Empty::<Bytes>::new())?;
+    let unsure = if request.method() == Method::GET {
+        ""
+    } else {
+        ": it may have been done all the same, `status` tells"
+    };
     let exchanged = timeout(ANSWER_TIMEOUT, async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the sender.
@@ -112,8 +117,9 @@ async fn send(
         anyhow::Ok((head, body.to_bytes()))
     });
     let exchanged = exchanged.await.map_err(|_| anyhow!("no answer within {ANSWER_TIMEOUT:?}"));
-    let (head, body) =
-        exchanged.and_then(|it| it).with_context(|| format!("{} gave no whole answer", target.url()))?;
+    let (head, body) = exchanged
+        .and_then(|it| it)
+        .with_context(|| format!("{} gave no whole answer{unsure}", target.url()))?;
     let json = head
         .headers
         .get(header::CONTENT_TYPE)

@@ -8,6 +8,8 @@ mod password;
 mod servers;
 mod table;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use clap::{Parser, error::ErrorKind};
 use cli::{Cli, ServerCommand, Verb};

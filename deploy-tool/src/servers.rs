@@ -131,7 +131,7 @@ pub(crate) async fn set(
                 good &= confirmed(&done);
             }
             Err(error) => {
-                complain(&error.context(format!("{id} is as it was")));
+                complain(&error.context(id.clone()));
                 good = false;
             }
         }

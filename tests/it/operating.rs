@@ -185,7 +185,7 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     assert!(tool_as(&url, "eve", "password", "status").await.succeeds().contains("app-a"));
     tool_as(&url, "eve", "password", "server disable app-b")
         .await
-        .fails_with(1, &["`operate`", "app-b is as it was"]);
+        .fails_with(1, &["`operate`", "error: app-b:"]);
     tool_as("http://127.0.0.1:1", "ops", "password", "status")
         .await
         .fails_with(1, &["can't connect", "127.0.0.1:1"]);
