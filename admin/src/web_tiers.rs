@@ -46,6 +46,16 @@ pub(crate) enum WebTierState {
     Down,
 }
 
+/// Why it is not known whether a web-tier goes by it.
+#[derive(Debug, thiserror::Error)]
+enum Silent {
+    /// It lives, whatever the hub says.
+    #[error("it has not heard of it within {0:?}: is it cut off from the hub?")]
+    Unaware(Duration),
+    #[error("{0}")]
+    Unreachable(String),
+}
+
 /// Asks all web-tiers of the file at once about the change that `changed` shows, one of `members`.
 pub(crate) async fn ask(
     config: &Config,
@@ -61,8 +71,8 @@ pub(crate) async fn ask(
         let wait = if lives { WAIT } else { WAIT_FOR_DOWN };
         let (state, why) = match ask_one(server, me, key, changed, wait).await {
             Ok(()) => (WebTierState::Informed, None),
-            Err(_) if !lives => (WebTierState::Down, None),
-            Err(why) => (WebTierState::Unconfirmed, Some(why)),
+            Err(Silent::Unreachable(_)) if !lives => (WebTierState::Down, None),
+            Err(why) => (WebTierState::Unconfirmed, Some(why.to_string())),
         };
         WebTierRecord { id: server.id.to_string(), state, why }
     });
@@ -75,7 +85,7 @@ async fn ask_one(
     key: &ClusterKey,
     changed: &Member,
     wait: Duration,
-) -> Result<(), String> {
+) -> Result<(), Silent> {
     let mut client = BalancerClient::new(channel(me, key, &server.id, &server.cluster_address()));
     let asked = HeedAdmin {
         id: changed.id.clone(),
@@ -85,8 +95,8 @@ async fn ask_one(
     };
     match timeout(wait + WAY, client.heed(asked)).await {
         Ok(Ok(answer)) if answer.get_ref().heeded => Ok(()),
-        Ok(Ok(_)) => Err(format!("it has not heard of it within {wait:?}: is it cut off from the hub?")),
-        Ok(Err(status)) => Err(format!("it can't be asked: {}", status.message())),
-        Err(_) => Err(format!("no answer within {:?}", wait + WAY)),
+        Ok(Ok(_)) => Err(Silent::Unaware(wait)),
+        Ok(Err(status)) => Err(Silent::Unreachable(format!("it can't be asked: {}", status.message()))),
+        Err(_) => Err(Silent::Unreachable(format!("no answer within {:?}", wait + WAY))),
     }
 }
