@@ -2,7 +2,7 @@
 
 use crate::{
     client::User,
-    cluster::{Cluster, PATIENCE, deploy_tool},
+    cluster::{Cluster, Configuration, PATIENCE, deploy_tool},
 };
 use rustix::process::Signal;
 use std::{process::Stdio, sync::Arc, sync::atomic::AtomicBool, sync::atomic::Ordering, time::Duration};
@@ -14,15 +14,20 @@ const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4
 /// Three app servers and two web-tier servers, with users.
 async fn start(more: &[&str]) -> Cluster {
     Cluster::start_with(3, |configuration| {
-        configuration.webs = 2;
         configuration.server.extend(more.iter().map(|line| (*line).to_owned()));
-        configuration.admin = vec![
-            "users:".to_owned(),
-            format!("  - {{name: ops, password: \"{HASH}\", roles: [operate]}}"),
-            format!("  - {{name: eve, password: \"{HASH}\", roles: [view]}}"),
-        ];
+        administered(configuration);
     })
     .await
+}
+
+/// With two web-tier servers and two users.
+fn administered(configuration: &mut Configuration) {
+    configuration.webs = 2;
+    configuration.admin = vec![
+        "users:".to_owned(),
+        format!("  - {{name: ops, password: \"{HASH}\", roles: [operate]}}"),
+        format!("  - {{name: eve, password: \"{HASH}\", roles: [view]}}"),
+    ];
 }
 
 /// What `deploy-tool` said.
@@ -240,6 +245,28 @@ async fn a_web_tier_that_can_not_say_so_is_named() {
     };
     let note = timeout(PATIENCE, gone).await.expect("the hub finds that it is down");
     assert!(note.contains("note: web-b is down"), "{note}");
+}
+
+#[tokio::test]
+async fn a_web_tier_that_serves_cut_off_from_the_hub_is_named_until_it_knows() {
+    let Some(cluster) = Cluster::start_in_network(4, administered).await else { return };
+    let hub = ["app-a", "app-b", "app-c"];
+    cluster.network().part("web-b", &hub);
+    // As soon as the link is dead, and when the hub has found out, too.
+    for admin in ["disable", "disable-soft"] {
+        let said = tool(&cluster, &format!("server {admin} app-d")).await;
+        said.fails_with(1, &["warning", "web-b may not go by it yet", "is it cut off from the hub?"]);
+        assert!(said.stdout.contains("web-a goes by it"), "{said:?}");
+        let cookie = format!("JSESSIONID=daUserNumber{:012}", admin.len());
+        let mut user = User::new(cluster.web_of(1)).with_cookie(cookie);
+        assert_eq!(user.count().await.1, "app-d", "it goes by the picture that it has");
+        let finds_out = async { while !tool(&cluster, "status").await.stdout.contains(" down ") {} };
+        timeout(PATIENCE, finds_out).await.expect("the hub finds out");
+    }
+    cluster.network().join("web-b", &hub);
+    let told = async { while tool(&cluster, "server disable app-d").await.code != Some(0) {} };
+    timeout(PATIENCE, told).await.expect("it hears of it when it is back");
+    assert!(!visited(&cluster, 8).await.iter().any(|it| it == "app-d"));
 }
 
 #[tokio::test]
