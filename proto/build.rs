@@ -2,12 +2,13 @@
 
 use std::{error::Error, path::Path};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/raft.proto",
     "copal/hub/v1/session.proto",
     "copal/hub/v1/watch.proto",
+    "copal/web/v1/balancer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,10 +5,10 @@ use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use std::error::Error;
 
 /// Why a body broke: the peer sees an aborted connection, never a short complete body.
-pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
+pub type BodyError = Box<dyn Error + Send + Sync>;
 
 /// A streamed request or response body.
-pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
 /// A request as the apps see it.
 pub(crate) type Request = http::Request<Body>;

@@ -9,6 +9,7 @@ mod body;
 mod error;
 mod health;
 mod hosts;
+mod in_process;
 mod io;
 mod process;
 mod process_app;
@@ -21,7 +22,9 @@ mod tier;
 mod upgrade;
 mod upload;
 
+pub use body::{Body, BodyError};
 pub use error::{AppTierError, NOT_PROCESSED, NotReady};
+pub use in_process::InProcessService;
 pub use session::SessionStats;
 pub use tier::{AppTier, AppTierConfig};
 

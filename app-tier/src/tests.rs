@@ -49,6 +49,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
     let config = load(&conf, &LoadOptions::default()).unwrap_or_else(|errors| panic!("{errors}")).config;
     let tier = AppTier::start(
         AppTierConfig {
+            admin: None,
             config: Arc::new(config),
             me: "app-a".into(),
             data_dir: data.clone(),

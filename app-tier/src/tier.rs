@@ -5,6 +5,7 @@ use crate::{
     app_api::AppApi,
     error::AppTierError,
     hosts::Hosts,
+    in_process::InProcessService,
     process::{Launch, PidFile, Processes, RunDir},
     process_app::ProcessApp,
     serve::Front,
@@ -15,7 +16,7 @@ use crate::{
 use common::{
     clock::Clock,
     cluster_port::Peer,
-    config::{Cluster, Config, Host, Server, WebApp},
+    config::{Cluster, Config, Content, Host, Server, WebApp},
     id::ServerId,
 };
 use futures_util::future::join_all;
@@ -43,6 +44,8 @@ pub struct AppTierConfig {
     pub data_dir: PathBuf,
     /// Where sessions are saved; without one they live in memory alone.
     pub hub: Option<Hub>,
+    /// What answers at web-apps with `admin: true`; without it they are left out.
+    pub admin: Option<InProcessService>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -91,7 +94,7 @@ impl AppTier {
         // Every file has been read without an error: now processes may start.
         let hosts: Vec<_> = hosts
             .into_iter()
-            .map(|(host, plans)| (host, plans.into_iter().map(|plan| starting.deploy(plan)).collect()))
+            .map(|(host, plans)| (host, plans.into_iter().filter_map(|plan| starting.deploy(plan)).collect()))
             .collect();
         let end = CancellationToken::new();
         let api = AppApi::new(
@@ -224,11 +227,17 @@ struct Starting<'a> {
     apps: Vec<(String, Arc<ProcessApp>)>,
 }
 
-/// A web-app whose files have been read.
+/// A web-app, as far as it can be known before anything is started.
 struct Plan {
     name: String,
-    key: String,
     web_app: WebApp,
+    /// `None`: the administration.
+    folder: Option<Folder>,
+}
+
+/// A web-app's folder, its files read.
+struct Folder {
+    key: String,
     root: PathBuf,
     statics: Option<PathBuf>,
     spec: Spec,
@@ -249,48 +258,70 @@ impl<'a> Starting<'a> {
     fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
         let host_name = if host.id.is_empty() { "default" } else { &host.id };
         let name = format!("{host_name}{}", if web_app.id.is_empty() { "/" } else { &web_app.id });
-        let folder = |path: &Path| {
+        let canonical = |path: &Path| {
             path.canonicalize().map_err(|cause| AppTierError::Root {
                 app: name.clone(),
                 root: path.to_owned(),
                 cause,
             })
         };
-        let root = folder(&web_app.root_directory)?;
-        let spec = spec::load(&name, &root)?;
-        let statics = spec.static_dir.as_ref().map(|dir| folder(dir)).transpose()?;
-        // The same on every server of the cluster, and after every restart.
-        let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
-        Ok(Plan { name, key, web_app: web_app.clone(), root, statics, spec })
-    }
-
-    fn deploy(&mut self, plan: Plan) -> Arc<Deployed> {
-        let path = plan.web_app.id.clone();
-        let name = plan.name.clone();
-        let statics = plan.statics.clone().map(StaticFiles::new);
-        let app: Arc<dyn App> = match statics {
-            statics if !plan.spec.command.is_empty() => self.process(plan, statics),
-            Some(statics) => Arc::new(statics),
-            None => Arc::new(StaticFiles::new(plan.root)),
+        let folder = match &web_app.content {
+            Content::Admin => None,
+            Content::Folder(root) => {
+                let root = canonical(root)?;
+                let spec = spec::load(&name, &root)?;
+                let statics = spec.static_dir.as_ref().map(|dir| canonical(dir)).transpose()?;
+                // The same on every server of the cluster, and after every restart.
+                let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
+                Some(Folder { key, root, statics, spec })
+            }
         };
-        Arc::new(Deployed { name, path, app })
+        Ok(Plan { name, web_app: web_app.clone(), folder })
     }
 
-    fn process(&mut self, plan: Plan, statics: Option<StaticFiles>) -> Arc<ProcessApp> {
+    fn deploy(&mut self, plan: Plan) -> Option<Arc<Deployed>> {
+        let Plan { name, web_app, folder } = plan;
+        let app: Arc<dyn App> = match folder {
+            None => match self.config.admin.clone() {
+                Some(admin) => Arc::new(admin),
+                None => return None,
+            },
+            Some(folder) => {
+                let statics = folder.statics.clone().map(StaticFiles::new);
+                match statics {
+                    statics if !folder.spec.command.is_empty() => {
+                        self.process(&name, &web_app, folder, statics)
+                    }
+                    Some(statics) => Arc::new(statics),
+                    None => Arc::new(StaticFiles::new(folder.root)),
+                }
+            }
+        };
+        Some(Arc::new(Deployed { name, path: web_app.id, app }))
+    }
+
+    fn process(
+        &mut self,
+        name: &str,
+        web_app: &WebApp,
+        folder: Folder,
+        statics: Option<StaticFiles>,
+    ) -> Arc<ProcessApp> {
+        let Folder { key, root, spec, .. } = folder;
         let sessions = SessionsConfig {
-            app: plan.key,
+            app: key,
             me: self.config.me.clone(),
             index: self.server.index,
             cookie_name: self.cluster.session_cookie.clone(),
-            session: plan.web_app.session_with(&plan.spec.session),
+            session: web_app.session_with(&spec.session),
             memory_max: MEMORY_MAX,
         };
         let hub = self.config.hub.clone().map(|hub| Arc::new(hub) as Arc<dyn SessionHub>);
         let sessions = Sessions::new(sessions, hub, self.link.clone(), self.config.clock.clone());
         let token = format!("{:032x}", rand::random::<u128>());
         let launch = Launch {
-            root: plan.root,
-            app: plan.name.clone(),
+            root,
+            app: name.to_owned(),
             socket_name: format!("app-{}", self.apps.len()),
             server: self.config.me.clone(),
             hub: self.run_dir.socket(API),
@@ -298,7 +329,7 @@ impl<'a> Starting<'a> {
             run_dir: self.run_dir.clone(),
             pids: self.pids.clone(),
         };
-        let processes = Processes::start(&plan.name, &plan.spec, &launch, self.server.balance_socket_timeout);
+        let processes = Processes::start(name, &spec, &launch, self.server.balance_socket_timeout);
         let app = Arc::new(ProcessApp { statics, processes, sessions: Arc::new(sessions) });
         self.apps.push((token, app.clone()));
         app

@@ -1,5 +1,5 @@
-//! What every tier of Copal shares: the configuration file, ids, the cluster port's handshake, networks, clock, backoff, files
-//! that change, and telemetry.
+//! What every tier of Copal shares: the configuration file, ids, password hashes, the cluster port's handshake, networks, clock,
+//! backoff, files that change, and telemetry.
 
 pub mod backoff;
 pub mod cidr;
@@ -9,6 +9,7 @@ pub mod config;
 pub mod file_watch;
 pub mod hub_age;
 pub mod id;
+pub mod password;
 pub mod rendezvous;
 pub mod session_id;
 pub mod telemetry;

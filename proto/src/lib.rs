@@ -17,3 +17,12 @@ pub mod app {
         tonic::include_proto!("copal.app.v1");
     }
 }
+
+/// What servers ask a web-tier server, package `copal.web.v1`.
+pub mod web {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("copal.web.v1");
+    }
+}

@@ -82,7 +82,18 @@ fn print_what_to_try(demo: &Demo, processes: bool) {
             "  copal demo --processes                                  # the same, with servers that you can kill",
         );
     }
+    let tool = std::env::current_exe().ok().map(|this| this.with_file_name("deploy-tool"));
+    let tool = tool.filter(|it| it.exists()).map_or("deploy-tool".to_owned(), |it| it.display().to_string());
+    let password = demo.folder.join(files::PASSWORD);
     say(&format!("  open {address}/ in a browser"));
+    say(&format!(
+        "  export COPAL_URL={address}/admin COPAL_USER={} COPAL_PASSWORD=$(cat '{}')",
+        files::USER,
+        password.display()
+    ));
+    say(&format!(
+        "  {tool} server disable app-b; {tool} status    # app-b gets no request any more, until: enable app-b"
+    ));
     say("");
     say("Ctrl-C stops.");
 }

@@ -1,5 +1,6 @@
 //! The binary `copal`: reads the file, wires the roles, obeys signals; nothing else.
 
+mod administration;
 mod check;
 mod cli;
 mod cluster_port;

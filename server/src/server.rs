@@ -1,6 +1,7 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{cluster_port, data_folder::DataFolder};
+use crate::{administration, cluster_port, data_folder::DataFolder};
+use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
 use common::{
@@ -14,6 +15,7 @@ use proto::hub::v1::{Member, MemberState};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use triad::{HubServerConfig, Triad};
 use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
@@ -37,6 +39,9 @@ pub(crate) struct RunningServer {
     shutdown_wait: Duration,
     web_tier: Option<WebTier>,
     app_tier: Option<Arc<AppTier>>,
+    admin: Admin,
+    /// Who is there, as the hub says.
+    members: watch::Receiver<Arc<Vec<Member>>>,
     triad: Option<Triad>,
     membership: Option<Membership>,
     listeners: Vec<String>,
@@ -60,19 +65,27 @@ impl RunningServer {
         let triad = start_triad(&config, &id, &key, &data).await?;
         let hub = Hub::new(HubConfig { me: id.clone(), key: key.clone(), servers: hub_addresses(&config) });
         let Watch { members, events, heard, task: watching } = hub.watch();
-        let app_tier = start_app_tier(&config, &id, &data, &hub, cluster)?;
+        let admin = Admin::new(AdminConfig {
+            config: config.clone(),
+            me: id.clone(),
+            key: key.clone(),
+            hub: hub.clone(),
+            clock: Arc::new(SystemClock),
+        });
+        administration::warn_without_users(&config);
+        let app_tier = start_app_tier(&config, &id, &data, &hub, &admin)?;
         if let Some(app_tier) = &app_tier {
             app_tier.follow(events);
         }
-        let acceptor = Acceptor::start(port, key.clone(), id.clone());
-        let routes = triad.as_ref().map(Triad::routes);
-        let cluster_port =
-            tokio::spawn(cluster_port::serve(acceptor, app_tier.clone(), routes)).abort_handle();
-
         let mut listeners: Vec<_> =
             public.addresses().iter().zip(&server.http).map(|(at, http)| line(&id, *at, http)).collect();
         listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
-        let web_tier = start_web_tier(&config, &id, public, key, members, heard)?;
+        let acceptor = Acceptor::start(port, key.clone(), id.clone());
+        let web_tier = start_web_tier(&config, &id, public, key, members.clone(), heard)?;
+        let routes = routes(triad.as_ref(), web_tier.as_ref());
+        let cluster_port =
+            tokio::spawn(cluster_port::serve(acceptor, app_tier.clone(), routes)).abort_handle();
+
         Ok(Self {
             config: config.clone(),
             member: member(&config, cluster, server),
@@ -82,6 +95,8 @@ impl RunningServer {
             id,
             web_tier,
             app_tier,
+            admin,
+            members,
             triad,
             listeners,
             cluster_port,
@@ -100,7 +115,12 @@ impl RunningServer {
         }
         let membership =
             self.membership.insert(self.hub.join(self.member.clone(), self.config.heartbeat_interval));
-        if tokio::time::timeout(HUB_READY_MAX, membership.registered()).await.is_err() {
+        // A web tier that has not heard of the members would send requests to one that is disabled.
+        let mut members = self.members.clone();
+        // What `wait_for` gives is a lock, which must not outlive it.
+        let heard = async { members.wait_for(|all| !all.is_empty()).await.is_ok() };
+        let known = async { tokio::join!(membership.registered(), heard) };
+        if tokio::time::timeout(HUB_READY_MAX, known).await.is_err() {
             tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
         }
         Ok(())
@@ -147,10 +167,13 @@ impl RunningServer {
     pub(crate) async fn reload(&mut self, config: Arc<Config>) -> anyhow::Result<Changes> {
         let (_, server) = config.server(&self.id).ok_or_else(|| unknown_server(&config, &self.id))?;
         let wait = server.shutdown_wait_max;
-        let changes = match &mut self.web_tier {
-            Some(web_tier) => web_tier.reload(config).await?,
+        let mut changes = match &mut self.web_tier {
+            Some(web_tier) => web_tier.reload(config.clone()).await?,
             None => Changes::default(),
         };
+        if self.admin.reload(config) {
+            changes.add("admin users");
+        }
         self.shutdown_wait = wait;
         Ok(changes)
     }
@@ -228,9 +251,10 @@ fn start_app_tier(
     id: &ServerId,
     data: &DataFolder,
     hub: &Hub,
-    cluster: &Cluster,
+    admin: &Admin,
 ) -> anyhow::Result<Option<Arc<AppTier>>> {
-    if cluster.hosts.iter().all(|host| host.web_apps.is_empty()) {
+    let cluster = config.server(id).map(|(cluster, _)| cluster);
+    if cluster.into_iter().flat_map(|cluster| &cluster.hosts).all(|host| host.web_apps.is_empty()) {
         return Ok(None);
     }
     let app_tier = AppTier::start(
@@ -239,11 +263,22 @@ fn start_app_tier(
             me: id.clone(),
             data_dir: data.path().to_owned(),
             hub: Some(hub.clone()),
+            admin: Some(administration::service(admin.clone())),
             clock: Arc::new(SystemClock),
         },
         CancellationToken::new(),
     )?;
     Ok(Some(Arc::new(app_tier)))
+}
+
+/// The gRPC services of the roles that this server plays.
+fn routes(triad: Option<&Triad>, web_tier: Option<&WebTier>) -> Option<Routes> {
+    let balancer = web_tier.map(|web_tier| web_tier::balancer(web_tier.picture().clone()));
+    match (triad.map(Triad::routes), balancer) {
+        (Some(hub), Some(balancer)) => Some(hub.add_service(balancer).prepare()),
+        (None, Some(balancer)) => Some(Routes::new(balancer).prepare()),
+        (hub, None) => hub,
+    }
 }
 
 /// A listener as start-up prints it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("common", &[]),
     ("proto", &["common"]),
     ("triad", &["proto", "common"]),
@@ -12,9 +12,24 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("static-files", &[]),
     ("web-tier", &["static-files", "triad-client", "proto", "common"]),
     ("app-tier", &["static-files", "triad-client", "proto", "common"]),
+    ("admin", &["triad-client", "proto", "common"]),
+    ("deploy-tool", &["proto", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
-    ("copal", &["web-tier", "app-tier", "triad", "triad-client", "proto", "common", "counter"]),
+    (
+        "copal",
+        &[
+            "web-tier",
+            "app-tier",
+            "admin",
+            "deploy-tool",
+            "triad",
+            "triad-client",
+            "proto",
+            "common",
+            "counter",
+        ],
+    ),
     ("bench", &["web-tier", "app-tier", "triad", "triad-client", "proto", "common", "sdk"]),
 ];
 

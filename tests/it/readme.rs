@@ -1,22 +1,22 @@
 //! The README's session, run as it stands: only the port and the process ids are put in.
 
 use crate::{
-    cluster::{PATIENCE, copal},
+    cluster::{PATIENCE, copal, deploy_tool},
     tell::tell,
 };
 use std::{fs, path::Path, process::Stdio};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
-/// The commands and expected outputs of the README's second console block.
-fn session() -> Vec<(String, Vec<String>)> {
+/// The commands and expected outputs of one of the README's console blocks, counted from 1.
+fn session(block: usize) -> Vec<(String, Vec<String>)> {
     let text = fs::read_to_string(README).unwrap();
-    let block = text.split("```console\n").nth(2).unwrap().split("```").next().unwrap().to_owned();
+    let block = text.split("```console\n").nth(block).unwrap().split("```").next().unwrap().to_owned();
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
     for line in block.lines() {
         match line.strip_prefix("$ ") {
@@ -24,7 +24,6 @@ fn session() -> Vec<(String, Vec<String>)> {
             None => steps.last_mut().unwrap().1.push(line.to_owned()),
         }
     }
-    assert_eq!(steps.len(), 4, "{steps:?}");
     steps
 }
 
@@ -41,21 +40,12 @@ async fn the_session_with_a_killed_server_goes_as_the_readme_says() {
     }
     let folder = tempfile::tempdir().unwrap();
     let offset = crate::demo::free_offset();
-    let mut demo = Command::new(copal())
-        .args(["demo", "--processes", "--port-offset", &offset.to_string(), "--data-dir"])
-        .arg(folder.path())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    let mut said = Vec::new();
-    while !said.last().is_some_and(|line: &String| line.contains("Ctrl-C stops.")) {
-        said.push(timeout(PATIENCE, lines.next_line()).await.expect("the demo speaks").unwrap().unwrap());
-    }
+    let (_demo, said) = demo(folder.path(), offset, &["--processes"]).await;
 
     let mut answered_by = String::new();
-    for (command, expected) in session() {
+    let steps = session(2);
+    assert_eq!(steps.len(), 4, "{steps:?}");
+    for (command, expected) in steps {
         let command = command.replace(":8080/", &format!(":{}/", 8080 + offset));
         let command = match command.strip_prefix("kill -9 ") {
             Some(_) => {
@@ -72,6 +62,70 @@ async fn the_session_with_a_killed_server_goes_as_the_readme_says() {
             answered_by = line.rsplit_once(" on ").unwrap().1.to_owned();
         }
     }
+}
+
+/// A running demo: it ends with this, and can write as long.
+struct Demo {
+    _child: Child,
+    _lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// A demo in `folder`, as the README has it, and what it has said.
+async fn demo(folder: &Path, offset: u16, more: &[&str]) -> (Demo, Vec<String>) {
+    let mut child = Command::new(copal())
+        .args(["demo", "--port-offset", &offset.to_string()])
+        .args(more)
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    while !said.last().is_some_and(|line: &String| line.contains("Ctrl-C stops.")) {
+        said.push(timeout(PATIENCE, lines.next_line()).await.expect("the demo speaks").unwrap().unwrap());
+    }
+    (Demo { _child: child, _lines: lines }, said)
+}
+
+#[tokio::test]
+async fn the_session_with_a_disabled_server_goes_as_the_readme_says() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().await.is_err() {
+        tell("skipped the_session_with_a_disabled_server: there is no curl on this machine");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let offset = crate::demo::free_offset();
+    let (_demo, said) = demo(folder.path(), offset, &[]).await;
+    assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
+    let steps = session(3);
+    assert_eq!(steps.len(), 6, "{steps:?}");
+    // In one shell, as its first commands prepare the others.
+    let tools = deploy_tool().parent().unwrap().display().to_string();
+    let mut script = format!("set -e; PATH={tools}:$PATH\n");
+    for (command, _) in &steps {
+        script.push_str(&command.replace(":8080/", &format!(":{}/", 8080 + offset)));
+        script.push_str("\necho ---\n");
+    }
+    let output = timeout(PATIENCE, shell(&script, folder.path())).await.expect("the session ends");
+    let outputs: Vec<Vec<&str>> = output.split("---\n").map(|part| part.lines().collect()).collect();
+    for ((command, expected), output) in steps.iter().zip(&outputs) {
+        assert_eq!(output.len(), expected.len(), "{command}: {output:?}");
+        for (line, expected) in output.iter().zip(expected) {
+            assert_eq!(steady(line), steady(expected), "{command}");
+        }
+    }
+}
+
+/// What of a line is the same each time.
+fn steady(line: &str) -> String {
+    if line.starts_with("count") {
+        assert!(!line.ends_with("app-b"), "{line}");
+        return count_of(line).to_owned();
+    }
+    let words = line.split_whitespace();
+    let changing = |word: &&str| word.starts_with("20") || word.starts_with("127.");
+    words.filter(|word| !changing(word)).collect::<Vec<_>>().join(" ")
 }
 
 async fn shell(command: &str, folder: &Path) -> String {

@@ -1,8 +1,7 @@
-//! A gRPC channel to one hub server, through the handshake of its cluster port.
+//! A gRPC channel to one server, through the handshake of its cluster port.
 
-use crate::HubConfig;
 use common::{
-    cluster_port::{Protocol, dial},
+    cluster_port::{ClusterKey, Protocol, dial},
     id::ServerId,
 };
 use hyper_util::rt::TokioIo;
@@ -18,10 +17,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Wide enough that a batch of sessions need not wait for window updates.
 const WINDOW: u32 = 8 << 20;
 
-/// A channel that connects when it is first used and again whenever it has been cut.
-pub(crate) fn to(config: &HubConfig, server: &ServerId, address: &str) -> Channel {
-    let (key, from, to, address) =
-        (config.key.clone(), config.me.clone(), server.clone(), address.to_owned());
+/// A channel from the server `me` to the server `to`, whose cluster port is at `address` (`host:port`). It connects when it is
+/// first used, and again whenever it has been cut.
+pub fn channel(me: &ServerId, key: &ClusterKey, to: &ServerId, address: &str) -> Channel {
+    let (key, from, to, address) = (key.clone(), me.clone(), to.clone(), address.to_owned());
     let connector = tower::service_fn(move |_: Uri| {
         let (key, from, to, address) = (key.clone(), from.clone(), to.clone(), address.clone());
         async move { dial(&address, &key, &from, &to, Protocol::Grpc, CONNECT_TIMEOUT).await.map(TokioIo::new) }

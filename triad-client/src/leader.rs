@@ -39,8 +39,10 @@ enum Verdict {
 
 impl Leader {
     pub(crate) fn new(config: HubConfig) -> Self {
-        let servers =
-            config.servers.iter().map(|(id, address)| (id.clone(), channel::to(&config, id, address)));
+        let servers = config
+            .servers
+            .iter()
+            .map(|(id, address)| (id.clone(), channel(&config.me, &config.key, id, address)));
         Self { servers: servers.collect(), me: config.me, believed: AtomicUsize::new(0) }
     }
 

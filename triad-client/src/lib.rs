@@ -10,6 +10,7 @@ mod tests;
 mod watch;
 mod writer;
 
+pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
 pub use watch::{Watch, WatchTask};

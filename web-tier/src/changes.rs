@@ -43,7 +43,7 @@ impl Changes {
     }
 
     /// Adds a thing that has changed.
-    pub(crate) fn add(&mut self, what: impl Into<String>) {
+    pub fn add(&mut self, what: impl Into<String>) {
         self.0.push(what.into());
     }
 

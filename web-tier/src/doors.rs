@@ -113,6 +113,7 @@ mod tests {
     use crate::{
         breaks::Breaks,
         foreign::ForeignServers,
+        picture::Picture,
         tests::cluster::{config, key},
         worker::{Plan, Setup},
     };
@@ -142,6 +143,7 @@ mod tests {
             doors: Vec::new(),
             key: key(),
             members: watch::channel(Arc::default()).1,
+            picture: Picture::new(1),
             heard: LastHeard::never(),
             counters: Arc::default(),
             access_log: None,

@@ -9,6 +9,7 @@ use crate::{
     counters::{Counters, Totals},
     foreign::{BackendHealth, ForeignServers},
     listeners::Listeners,
+    picture::Picture,
     tls::{Changed, TicketKeys, TlsError},
     worker::{self, Plan, Reload, Setup},
 };
@@ -99,6 +100,7 @@ pub struct WebTier {
     me: ServerId,
     key: ClusterKey,
     plan: Plan,
+    picture: Picture,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,7 @@ impl WebTier {
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
         let (listeners, doors) = Listeners::start(http, bound, keys)?;
+        let picture = Picture::new(count);
         let mut workers = Vec::with_capacity(count);
         for (number, doors) in doors.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
@@ -138,6 +141,7 @@ impl WebTier {
                 doors,
                 key: key.clone(),
                 members: members.clone(),
+                picture: picture.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
@@ -149,7 +153,7 @@ impl WebTier {
             workers.push(RunningWorker { counters, reloads, ended });
         }
         let addresses = listeners.addresses();
-        Ok(Self { workers, listeners, addresses, stop, access_log, lines_lost: 0, me, key, plan })
+        Ok(Self { workers, listeners, addresses, stop, access_log, lines_lost: 0, me, key, plan, picture })
     }
 
     /// The addresses that it listens on, in the order of the file.
@@ -169,6 +173,11 @@ impl WebTier {
                 Err(cause) => tracing::error!(%cause, "the certificates are refused: the old ones stay"),
             }
         }
+    }
+
+    /// Which members the workers go by.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
     }
 
     /// How the backends of `http-proxy` rules are, in the order of the file.

@@ -41,6 +41,8 @@ enum Whose {
         made_of: String,
         session_cookie: Box<str>,
     },
+    /// This server, through its own cluster port: no word of the hub, nor an administrator's, keeps it from itself.
+    Myself { made_of: String },
     /// Checks tell of them. What they say of Copal's own matters means nothing.
     Foreign { pool: Arc<ForeignPool>, taken_over: RefCell<Vec<BackendState>> },
 }
@@ -115,7 +117,7 @@ impl Upstream {
     /// The pool that it was made of, unless it is a cluster.
     pub(crate) fn foreign_pool(&self) -> Option<&ForeignPool> {
         match &self.whose {
-            Whose::Cluster { .. } => None,
+            Whose::Cluster { .. } | Whose::Myself { .. } => None,
             Whose::Foreign { pool, .. } => Some(pool),
         }
     }
@@ -145,6 +147,7 @@ impl Upstream {
                 Whose::Cluster { id, made_of, .. },
                 Whose::Cluster { id: other_id, made_of: other_made_of, .. },
             ) => id == other_id && made_of == other_made_of,
+            (Whose::Myself { made_of }, Whose::Myself { made_of: other }) => made_of == other,
             // Rules that have not changed keep their pool.
             (Whose::Foreign { pool, .. }, Whose::Foreign { pool: other, .. }) => Arc::ptr_eq(pool, other),
             _ => false,
@@ -174,7 +177,7 @@ impl Upstream {
                 let session = sticky::session(fields, session_cookie).or(in_url);
                 Belongs::of(session.map_or(Affinity::None, Affinity::Session))
             }
-            Whose::Cluster { .. } => Belongs::of(Affinity::None),
+            Whose::Cluster { .. } | Whose::Myself { .. } => Belongs::of(Affinity::None),
             Whose::Foreign { pool, .. } => pool.belongs(fields),
         }
     }
@@ -216,7 +219,7 @@ impl Upstream {
     /// Takes over what the hub knows. Returns whether a server is gone that may have requests. Foreign backends are no members:
     /// a member with the name of one is another server.
     pub(crate) fn members_changed(&self, members: &[Member]) -> bool {
-        if self.foreign_pool().is_some() {
+        if !matches!(self.whose, Whose::Cluster { .. }) {
             return false;
         }
         let changes = self.balance.borrow_mut().members_changed(Instant::now(), members);
@@ -334,6 +337,19 @@ impl<'a> Upstreams<'a> {
         }
         let cluster = self.config.cluster(id)?;
         self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers, self.breaks)));
+        Some(self.list.len() - 1)
+    }
+
+    /// The place of this server, which is in the cluster `id`, as an upstream of its own.
+    pub(crate) fn place_of_self(&mut self, id: &ClusterId) -> Option<usize> {
+        if let Some(place) = self.list.iter().position(|it| matches!(it.whose, Whose::Myself { .. })) {
+            return Some(place);
+        }
+        let mut cluster = self.config.cluster(id)?.clone();
+        cluster.servers.retain(|server| server.id == *self.me);
+        let mut upstream = Upstream::new(&cluster, self.me, self.key, self.workers, self.breaks);
+        upstream.whose = Whose::Myself { made_of: made_of(&cluster) };
+        self.list.push(Rc::new(upstream));
         Some(self.list.len() - 1)
     }
 

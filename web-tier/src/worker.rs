@@ -10,6 +10,7 @@ use crate::{
     doors::{DoorChange, Doors},
     foreign::{ForeignServers, ForeignWatch},
     http1::{RequestHead, ResponseHead},
+    picture::Picture,
     request_id::RequestIds,
     routes::Routes,
     shelf::Shelf,
@@ -67,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) doors: Vec<DoorChange>,
     pub(crate) key: ClusterKey,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
+    /// Where it says which members it goes by.
+    pub(crate) picture: Picture,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
@@ -216,7 +219,7 @@ pub(crate) fn run(setup: Setup, ready: &SyncSender<io::Result<()>>) -> u64 {
 async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Result<u64> {
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
-    spawn_local(follow_members(worker.clone(), setup.members.clone()));
+    spawn_local(follow_members(worker.clone(), setup.members.clone(), setup.picture.clone(), setup.number));
     spawn_local(follow_foreign(worker.clone(), setup.plan.foreign.news()));
     let mut doors = Doors::new(worker.clone());
     for door in std::mem::take(&mut setup.doors) {
@@ -321,7 +324,12 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec<Member>>>) {
+async fn follow_members(
+    worker: Rc<Worker>,
+    mut members: watch::Receiver<Arc<Vec<Member>>>,
+    picture: Picture,
+    number: usize,
+) {
     loop {
         let seen = members.borrow_and_update().clone();
         let mut gone = false;
@@ -332,6 +340,7 @@ async fn follow_members(worker: Rc<Worker>, mut members: watch::Receiver<Arc<Vec
             // Requests that wait for the server look for themselves: a list of them would cost each request.
             worker.connections.wake();
         }
+        picture.note(number, seen);
         if members.changed().await.is_err() {
             return;
         }

@@ -5,7 +5,7 @@ use super::{
     cluster::{Layers, layered},
     decode::{Context, Fields, Regexp},
     dispatch, keys,
-    model::{Host, SessionConfig, WebApp},
+    model::{Content, Host, SessionConfig, WebApp},
     names,
     node::Node,
     session,
@@ -84,17 +84,33 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
     let fields = Fields::open(context, node, &keys::WEB_APP)?;
     let id_node = fields.required("id", "give its path, \"\" for the root");
     let id = id_node.and_then(|node| context.checked(node, names::web_app));
-    let hint = "name the folder of an app or of static files";
-    fields.required("root-directory", hint);
-    let root_directory = fields.path("root-directory");
+    let content = content(&fields);
     let explicit =
         fields.get("session-config").and_then(|node| session::decode(context, node, &keys::SESSION));
     let explicit = explicit.unwrap_or_default();
     let web_app = WebApp {
         id: id?.trim_end_matches('/').to_owned(),
-        root_directory: root_directory.unwrap_or_default(),
+        content,
         session: explicit.apply(&SessionConfig::default()),
         session_explicit: explicit,
     };
     Some((web_app, fields.span("id")))
+}
+
+/// A folder, or the administration; never both.
+fn content(fields: &Fields<'_>) -> Content {
+    let admin = fields.get("admin").map(|node| fields.context.boolean(node));
+    if admin == Some(Some(true)) {
+        if let Some(entry) = fields.entry("root-directory") {
+            let message = "`admin: true` and `root-directory` exclude each other: a web-app is either the administration or a folder";
+            fields.context.error(entry.key_span, message);
+        }
+        return Content::Admin;
+    }
+    // What is neither true nor false has been told.
+    if admin != Some(None) {
+        let hint = "name the folder of an app or of static files, or say `admin: true`";
+        fields.required("root-directory", hint);
+    }
+    Content::Folder(fields.path("root-directory").unwrap_or_default())
 }

@@ -20,6 +20,7 @@ pub(super) static ROOT: Keys = Keys {
         "data-dir",
         "heartbeat-interval",
         "dependency-check-interval",
+        "admin",
         "clusters",
         "cluster-default",
         "server-default",
@@ -27,10 +28,15 @@ pub(super) static ROOT: Keys = Keys {
         "web-app-default",
         "import",
     ],
-    later: &["cluster-tls", "admin", "deploy-service", "triad-heal-after", "stage"],
+    later: &["cluster-tls", "deploy-service", "triad-heal-after", "stage"],
 };
 
 pub(super) static CLUSTER_KEY: Keys = Keys { what: "`cluster-key`", known: &["file"], later: &[] };
+
+pub(super) static ADMIN: Keys = Keys { what: "`admin`", known: &["users", "import"], later: &[] };
+
+pub(super) static ADMIN_USER: Keys =
+    Keys { what: "a user of `admin`", known: &["name", "password", "roles", "import"], later: &[] };
 
 pub(super) static CLUSTER: Keys = Keys {
     what: "a cluster",
@@ -214,8 +220,8 @@ pub(super) static SERVER_NAME: Keys =
 
 pub(super) static WEB_APP: Keys = Keys {
     what: "a web-app",
-    known: &["id", "root-directory", "session-config", "import"],
-    later: &["deploy", "admin", "versioning", "old-version-timeout", "caches"],
+    known: &["id", "root-directory", "admin", "session-config", "import"],
+    later: &["deploy", "versioning", "old-version-timeout", "caches"],
 };
 
 pub(super) static SESSION: Keys = Keys {
@@ -262,7 +268,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 27] = [
+pub(super) static ALL: [&Keys; 29] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -288,6 +294,8 @@ pub(super) static ALL: [&Keys; 27] = [
     &NAMED,
     &SERVER_NAME,
     &CLUSTER_KEY,
+    &ADMIN,
+    &ADMIN_USER,
     &APP,
     &HEALTH,
 ];

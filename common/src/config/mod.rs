@@ -4,6 +4,7 @@
 //! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `dispatch`, `session`), which takes defaults, variables
 //! and checks in. All faults are gathered and told at once.
 
+mod admin;
 mod app_yaml;
 mod check;
 mod cluster;

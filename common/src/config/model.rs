@@ -4,6 +4,7 @@ use super::{problem::Location, rule::Rule, session_overrides::SessionOverrides};
 use crate::{
     cidr::Cidr,
     id::{ClusterId, ServerId, ServerIndex},
+    password::PasswordHash,
 };
 use regex::Regex;
 use std::{
@@ -30,8 +31,32 @@ pub struct Config {
     /// `dependency-check-interval`: how often the file and those that it imports are looked at, to be read again when they have
     /// changed; `None`: never.
     pub dependency_check_interval: Option<Duration>,
+    /// `admin`, `users`: who may administrate the cluster; nobody unless given.
+    pub admin_users: Vec<AdminUser>,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
+}
+
+/// A user of `admin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminUser {
+    /// `name`, unique.
+    pub name: String,
+    /// `password`: its hash.
+    pub password: PasswordHash,
+    /// `roles`, each once.
+    pub roles: Vec<Role>,
+}
+
+/// What a user of `admin` may do. Any of them may look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Look.
+    View,
+    /// Deploy apps.
+    Deploy,
+    /// Change what runs: enable and disable servers.
+    Operate,
 }
 
 /// A secret: never printed.
@@ -262,13 +287,22 @@ pub struct Host {
 pub struct WebApp {
     /// `id`: the path prefix without a trailing slash; empty for the root.
     pub id: String,
-    /// `root-directory`: an app's folder, static unless it has an `app.yaml` with a command (design/APPS.md).
-    pub root_directory: PathBuf,
+    /// What answers there.
+    pub content: Content,
     /// `session-config`, complete.
     pub session: SessionConfig,
     /// The keys of `session-config` that the file gives; an app's own settings go beneath them
     /// ([`WebApp::session_with`]).
     pub session_explicit: SessionOverrides,
+}
+
+/// What a web-app is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// `root-directory`: an app's folder, static unless it has an `app.yaml` with a command (design/APPS.md).
+    Folder(PathBuf),
+    /// `admin`: the cluster's administration.
+    Admin,
 }
 
 /// `session-config`.

@@ -19,6 +19,18 @@ pub(super) fn id(text: &str) -> Result<(), String> {
     Err(format!("expected a name of 1 to {ID_MAX} characters of A-Z a-z 0-9 . _ -, found {}", quoted(text)))
 }
 
+/// The name of a user: it has no colon, which ends it in an `Authorization` header (RFC 7617 §2).
+pub(super) fn user(text: &str) -> Result<(), String> {
+    let characters = text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-@+".contains(&it));
+    if (1..=ID_MAX).contains(&text.len()) && characters {
+        return Ok(());
+    }
+    Err(format!(
+        "expected a name of 1 to {ID_MAX} characters of A-Z a-z 0-9 . _ - @ +, found {}",
+        quoted(text)
+    ))
+}
+
 /// Where a server is reached, or a listener listens.
 pub(super) fn address(text: &str, listen: bool) -> Result<(), String> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));

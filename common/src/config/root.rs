@@ -1,7 +1,7 @@
 //! The file's own keys: cluster key, triad, data folder, and the clusters with the defaults beneath them.
 
 use super::{
-    LoadOptions,
+    LoadOptions, admin,
     check::Facts,
     cluster::{self, Layers},
     decode::{Context, Fields},
@@ -56,6 +56,7 @@ pub(super) fn decode(
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
         dependency_check_interval,
+        admin_users: admin::decode(&fields),
         clusters,
     })
 }

@@ -100,7 +100,7 @@ mod tests {
         };
         let web_app = WebApp {
             id: String::new(),
-            root_directory: "/srv".into(),
+            content: super::super::model::Content::Folder("/srv".into()),
             session: explicit.apply(&SessionConfig::default()),
             session_explicit: explicit,
         };

@@ -1,15 +1,24 @@
 //! The demo's files: a configuration and an app's folder, written where a newcomer can read and change them.
 
 use anyhow::Context;
+use common::password::PasswordHash;
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 /// The same file that `conf/` shows.
 const CONFIGURATION: &str = include_str!("../../../conf/demo.yaml");
 
-/// Writes `demo.yaml` and `counter/app.yaml` under `folder`; gives the former's path.
+/// The file with the password of the demo's user.
+pub(super) const PASSWORD: &str = "admin-password";
+
+/// The demo's user.
+pub(super) const USER: &str = "admin";
+
+/// Writes `demo.yaml`, `counter/app.yaml` and, unless there is one, `admin-password` under `folder`; gives the first one's path.
 pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
     let app = folder.join("counter");
     fs::create_dir_all(&app).with_context(|| format!("the demo's folder {} can't be made", app.display()))?;
@@ -25,8 +34,30 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
     );
     put(&app.join("app.yaml"), &app_yaml)?;
     let file = folder.join("demo.yaml");
-    put(&file, CONFIGURATION)?;
+    let hash = PasswordHash::new(password(&folder.join(PASSWORD))?.as_bytes(), rand::random());
+    let user = format!(
+        "\nadmin:\n  # The password is in the file {PASSWORD} beside this one.\n  users:\n    \
+         - {{name: {USER}, password: \"{hash}\", roles: [deploy, operate]}}\n"
+    );
+    put(&file, &format!("{CONFIGURATION}{user}"))?;
     Ok(file)
+}
+
+/// The password of an earlier run, or a new one that only this user of the machine can read.
+fn password(file: &Path) -> anyhow::Result<String> {
+    let wrong = || format!("the demo's password file {}", file.display());
+    match fs::read_to_string(file) {
+        Ok(text) => match text.lines().next() {
+            Some(password) if !password.is_empty() => return Ok(password.to_owned()),
+            _ => anyhow::bail!("{} is empty: remove it, and a new one is made", wrong()),
+        },
+        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+        Err(cause) => return Err(cause).with_context(wrong),
+    }
+    let password = format!("{:032x}", rand::random::<u128>());
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    created.with_context(wrong)?.write_all(format!("{password}\n").as_bytes()).with_context(wrong)?;
+    Ok(password)
 }
 
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -13,6 +13,10 @@ pub(crate) struct Configuration {
     /// Where each server is; the last of these is that of all further ones.
     pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) apps: usize,
+    /// Web-tier servers.
+    pub(crate) webs: usize,
+    /// Lines of `admin`. With any, the web-tier has the administration at `/admin` and the app-tier at `/ops`.
+    pub(crate) admin: Vec<String>,
     pub(crate) heartbeat_interval: String,
     /// Lines of `session-config`.
     pub(crate) session: Vec<String>,
@@ -33,6 +37,8 @@ impl Configuration {
         Self {
             addresses: vec![ip],
             apps,
+            webs: 1,
+            admin: Vec::new(),
             heartbeat_interval: "1s".into(),
             session: Vec::new(),
             server: vec!["shutdown-wait-max: 5s".into()],
@@ -43,19 +49,27 @@ impl Configuration {
         }
     }
 
-    /// The app servers' ids, then `web-a`.
+    /// The app servers' ids, then those of the web-tier.
     pub(crate) fn servers(&self) -> Vec<String> {
-        self.app_servers().into_iter().chain(["web-a".to_owned()]).collect()
+        self.app_servers().into_iter().chain(self.web_servers()).collect()
     }
 
     pub(crate) fn app_servers(&self) -> Vec<String> {
-        (0..self.apps)
-            .map(|index| format!("app-{}", char::from(b'a' + u8::try_from(index).unwrap())))
-            .collect()
+        names("app", self.apps)
     }
 
+    pub(crate) fn web_servers(&self) -> Vec<String> {
+        names("web", self.webs)
+    }
+
+    /// `host:port` of the first web-tier server.
     pub(crate) fn web(&self) -> String {
-        format!("{}:8080", self.address(self.apps))
+        self.web_of(0)
+    }
+
+    /// The same of the one with this index.
+    pub(crate) fn web_of(&self, index: usize) -> String {
+        format!("{}:{}", self.address(self.apps + index), 8080 + index)
     }
 
     /// `host:port` of the cluster port of the app server with this index.
@@ -82,10 +96,13 @@ impl Configuration {
     }
 
     pub(crate) fn yaml(&self) -> String {
-        let mut yaml = format!(
-            "cluster-key: {KEY}\ndata-dir: data\nheartbeat-interval: {}\nserver-default:\n",
-            self.heartbeat_interval
-        );
+        let mut yaml =
+            format!("cluster-key: {KEY}\ndata-dir: data\nheartbeat-interval: {}\n", self.heartbeat_interval);
+        if !self.admin.is_empty() {
+            yaml.push_str("admin:\n");
+            self.admin.iter().for_each(|line| writeln!(yaml, "  {line}").unwrap());
+        }
+        yaml.push_str("server-default:\n");
         for line in &self.server {
             writeln!(yaml, "  {line}").unwrap();
         }
@@ -99,15 +116,28 @@ impl Configuration {
         for line in &self.session {
             writeln!(yaml, "              {line}").unwrap();
         }
-        let (ip, port) = (self.address(self.apps), 6800 + self.apps);
-        write!(
-            yaml,
-            "  - id: web-tier\n    servers:\n      - id: web-a\n        address: {ip}\n        port: {port}\n        \
-             http: [{{address: {ip}, port: 8080}}]\n    workers: 2\n    hosts:\n      - id: \"\"\n        dispatch:\n          \
-             - load-balance: {}\n",
-            self.rule
-        )
-        .unwrap();
+        let administered = !self.admin.is_empty();
+        if administered {
+            yaml.push_str("          - {id: /ops, admin: true}\n");
+        }
+        yaml.push_str("  - id: web-tier\n    servers:\n");
+        for (index, id) in self.web_servers().iter().enumerate() {
+            let (ip, port, http) = (self.address(self.apps + index), 6800 + self.apps + index, 8080 + index);
+            writeln!(
+                yaml,
+                "      - {{id: {id}, address: {ip}, port: {port}, http: [{{address: {ip}, port: {http}}}]}}"
+            )
+            .unwrap();
+        }
+        yaml.push_str("    workers: 2\n    hosts:\n      - id: \"\"\n");
+        if administered {
+            yaml.push_str("        web-apps: [{id: /admin, admin: true}]\n");
+        }
+        yaml.push_str("        dispatch:\n");
+        if administered {
+            yaml.push_str("          - dispatch: {regexp: '^/admin(/|$)'}\n");
+        }
+        writeln!(yaml, "          - load-balance: {}", self.rule).unwrap();
         for line in &self.web_tier {
             writeln!(yaml, "    {line}").unwrap();
         }
@@ -122,4 +152,9 @@ impl Configuration {
             self.app.join("\n")
         )
     }
+}
+
+/// `tier-a`, `tier-b` and so on.
+fn names(tier: &str, count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("{tier}-{}", char::from(b'a' + u8::try_from(index).unwrap()))).collect()
 }

@@ -7,7 +7,7 @@ mod process;
 
 pub(crate) use configuration::Configuration;
 pub(crate) use network::Network;
-pub(crate) use process::{Process, copal};
+pub(crate) use process::{Process, copal, deploy_tool};
 
 use crate::{client::User, tell::tell};
 use address::Address;
@@ -150,6 +150,11 @@ impl Cluster {
     /// `host:port` of the web-tier.
     pub(crate) fn web(&self) -> String {
         self.configuration.web()
+    }
+
+    /// `host:port` of the web-tier server with this index.
+    pub(crate) fn web_of(&self, index: usize) -> String {
+        self.configuration.web_of(index)
     }
 
     /// A browser without cookies.

@@ -18,6 +18,11 @@ pub(crate) fn copal() -> PathBuf {
     env!("CARGO_BIN_EXE_copal").into()
 }
 
+/// The command line for administration.
+pub(crate) fn deploy_tool() -> PathBuf {
+    env!("CARGO_BIN_EXE_deploy-tool").into()
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Process {

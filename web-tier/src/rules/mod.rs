@@ -16,7 +16,8 @@ pub(crate) use view::{HeaderSource, RequestView};
 use crate::upstream::Upstreams;
 use common::{
     config::{
-        self, Action, Cluster, Condition, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError, Strategy,
+        self, Action, Cluster, Condition, Content, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError,
+        Strategy,
     },
     id::ClusterId,
 };
@@ -113,7 +114,7 @@ impl Rules {
         foreign: &mut Foreign,
     ) -> Self {
         let rules = host.dispatch.iter().filter_map(|rule| Compiled::new(rule, upstreams, foreign)).collect();
-        let sites = Sites::new(&host.web_apps, || own(&cluster.id, upstreams));
+        let sites = Sites::new(&host.web_apps, |content| own(content, &cluster.id, upstreams));
         Self { rules, sites, seen_files: SeenFiles::default() }
     }
 
@@ -192,9 +193,13 @@ impl Rules {
 /// What a rule that names something that is not there comes to.
 const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: None };
 
-/// The way to the app tier of this server's own cluster.
-fn own(cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
-    let upstream = upstreams.place(cluster)?;
+/// The way to the app tier of this server's own cluster; to the administration on this server itself, so that whoever reaches
+/// the web tier can administrate, whatever has become of the others.
+fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
+    let upstream = match content {
+        Content::Folder(_) => upstreams.place(cluster)?,
+        Content::Admin => upstreams.place_of_self(cluster)?,
+    };
     Some(Target { upstream, strategy: Strategy::Adaptive, sticky: true, session_url: false })
 }
 

@@ -1,10 +1,10 @@
 //! The web-apps of a host that this server answers itself: those that are folders of files.
 
 use super::{HeaderSource, Target};
-use common::config::WebApp;
+use common::config::{Content, WebApp};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use static_files::{ASKED_HEADERS, Answer, Asked, FileBody, StaticFiles};
-use std::{io, rc::Rc};
+use std::{io, path::Path, rc::Rc};
 
 /// The web-apps of a host, the longest path first.
 #[derive(Debug, Default)]
@@ -34,14 +34,15 @@ pub(super) enum Found<'a> {
 }
 
 impl Sites {
-    /// Looks at each web-app's folder: one with an `app.yaml` is an app, which the app tier of the own cluster (`own`) answers.
-    pub(super) fn new(web_apps: &[WebApp], mut own: impl FnMut() -> Option<Target>) -> Self {
+    /// Looks at each web-app's folder: one with an `app.yaml` is an app, which an app tier answers: `own` knows which. So does the
+    /// administration.
+    pub(super) fn new(web_apps: &[WebApp], mut own: impl FnMut(&Content) -> Option<Target>) -> Self {
         let place = |web_app: &WebApp| {
-            let root = &web_app.root_directory;
-            let at = if root.join(static_files::APP_FILE).exists() {
-                own().map(Place::App)
-            } else {
-                Some(Place::Files(Rc::new(Site::new(web_app))))
+            let at = match &web_app.content {
+                Content::Folder(root) if !root.join(static_files::APP_FILE).exists() => {
+                    Some(Place::Files(Rc::new(Site::new(&web_app.id, root))))
+                }
+                app => own(app).map(Place::App),
             };
             WebAppPlace { prefix: web_app.id.as_str().into(), at }
         };
@@ -100,13 +101,12 @@ pub(crate) struct SiteRequest<'a> {
 }
 
 impl Site {
-    fn new(web_app: &WebApp) -> Self {
-        let root = &web_app.root_directory;
+    fn new(id: &str, root: &Path) -> Self {
         let canonical = root.canonicalize().unwrap_or_else(|cause| {
             tracing::warn!(root = %root.display(), %cause, "a web-app's folder can't be read: its files are answered 404");
-            root.clone()
+            root.to_owned()
         });
-        Self { prefix: web_app.id.as_str().into(), files: StaticFiles::new(canonical) }
+        Self { prefix: id.into(), files: StaticFiles::new(canonical) }
     }
 
     /// What a site needs of a request's headers.

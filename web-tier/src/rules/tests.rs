@@ -114,7 +114,7 @@ impl Asked {
 
 fn shown(outcome: &Outcome<'_>) -> String {
     let decision = match &outcome.decision {
-        Decision::Proxy(target) => ["one", "two", "web"][target.upstream].to_owned(),
+        Decision::Proxy(target) => ["one", "two", "web", "myself"][target.upstream].to_owned(),
         Decision::HttpProxy(target) => format!("foreign {}", target.place),
         Decision::Static(_) => "static".to_owned(),
         Decision::Redirect { status, location } => format!("{status} {location}"),

@@ -118,6 +118,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         data_dir: "data".into(),
         heartbeat_interval: Duration::from_secs(10),
         dependency_check_interval: None,
+        admin_users: Vec::new(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }
 }

@@ -23,7 +23,11 @@ fn no_key_is_both_known_and_for_later() {
 /// The fenced examples of the documentation load; one that is a part of a file is marked otherwise.
 #[test]
 fn the_documented_examples_load() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    ["configuration.md", "operating.md"].into_iter().for_each(examples_load);
+}
+
+fn examples_load(page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let text = fs::read_to_string(path).unwrap();
     let examples: Vec<&str> =
         text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

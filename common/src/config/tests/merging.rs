@@ -96,7 +96,7 @@ clusters:
     assert_eq!((server.id.as_str(), server.address.as_str(), server.port), ("app-a", "127.0.0.1", 6900));
     assert_eq!(server.http[0].address, "localhost");
     assert_eq!(cluster.hosts[0].id, "app.example.com");
-    assert_eq!(cluster.hosts[0].web_apps[0].root_directory, files.path("etc/app"));
+    assert_eq!(cluster.hosts[0].web_apps[0].content, Content::Folder(files.path("etc/app")));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn relative_paths_belong_to_the_file_they_stand_in() {
         ("apps/host.yaml", "web-apps:\n  - {id: '', root-directory: shop}\n"),
     ]);
     let config = files.load("main.yaml", &options()).unwrap().config;
-    assert_eq!(config.clusters[0].hosts[0].web_apps[0].root_directory, files.path("apps/shop"));
+    assert_eq!(config.clusters[0].hosts[0].web_apps[0].content, Content::Folder(files.path("apps/shop")));
 }
 
 #[test]

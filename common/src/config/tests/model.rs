@@ -117,7 +117,7 @@ clusters:
     assert_eq!(config.clusters[0].workers.map(std::num::NonZero::get), Some(3));
     let app = &config.clusters[0].hosts[0].web_apps[0];
     assert_eq!(app.id, "");
-    assert_eq!(app.root_directory, files.path("htdocs/shop"));
+    assert_eq!(app.content, Content::Folder(files.path("htdocs/shop")));
     let expected = SessionConfig {
         use_persistent_store: false,
         always_save_session: true,

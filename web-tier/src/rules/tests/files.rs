@@ -140,3 +140,14 @@ fn what_is_known_of_files_is_bounded() {
     assert!(!seen.exists(&sites, &"/x".repeat(4096), now));
     assert!(seen.kept() <= 1024);
 }
+
+#[test]
+fn the_administration_is_answered_by_this_server_itself() {
+    let ruled = Ruled::with_web_apps(
+        "{dispatch: {regexp: '^/admin(/|$)'}}, {load-balance: {cluster: one}}",
+        "[{id: /admin, admin: true}]",
+    );
+    assert_eq!(ruled.get("/admin"), "myself");
+    assert_eq!(ruled.get("/admin/api/servers"), "myself");
+    assert_eq!(ruled.get("/administer"), "one");
+}

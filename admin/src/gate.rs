@@ -1,0 +1,240 @@
+//! Who is it? Verifies passwords on threads that may block, few at once, and remembers the last that was right of each user, so
+//! that a page which asks every second does not cost 64 MiB each time.
+
+use crate::{basic, basic::Credentials, refusal::Refusal, throttle, throttle::Throttle};
+use common::{clock::Clock, config::AdminUser};
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, HeaderName, header};
+use sha2::Sha256;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// Passwords that are verified at once, and requests that wait for that.
+const AT_ONCE: usize = 2;
+const WAITING: usize = 32;
+
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(5);
+
+/// The client's address, by the word of the web-tier.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Lets users in.
+pub(crate) struct Gate {
+    clock: Arc<dyn Clock>,
+    /// Of this process alone: what is remembered is worth nothing elsewhere.
+    key: [u8; 32],
+    /// By user: the code of the last credentials that were right.
+    remembered: Mutex<HashMap<String, [u8; 32]>>,
+    throttle: Mutex<Throttle>,
+    turns: Semaphore,
+    queue: Semaphore,
+    failures: AtomicU64,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("failures", &self.failures).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// With a random `key`.
+    pub(crate) fn new(clock: Arc<dyn Clock>, key: [u8; 32]) -> Self {
+        Self {
+            clock,
+            key,
+            remembered: Mutex::default(),
+            throttle: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+            queue: Semaphore::new(AT_ONCE + WAITING),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    /// How often a password was wrong.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// The user that a request comes from.
+    ///
+    /// # Errors
+    /// There are no users, the request names none, its password is wrong, or too many come at once.
+    pub(crate) async fn admit<'a>(
+        &self,
+        users: &'a [AdminUser],
+        headers: &HeaderMap,
+    ) -> Result<&'a AdminUser, Refusal> {
+        let Some(stand_in) = users.first() else { return Err(Refusal::NoUsers) };
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            return Err(Refusal::SignIn("sign in with a user of `admin` in the configuration file"));
+        };
+        let credentials = basic::read(value).map_err(Refusal::SignIn)?;
+        let user = users.iter().find(|it| it.name == credentials.name);
+        if let Some(user) = user
+            && self.remembers(user, &credentials)
+        {
+            return Ok(user);
+        }
+        let address = client(headers);
+        self.lock_throttle().begin(address, self.clock.now()).map_err(Refusal::Slowed)?;
+        // For a user that there is not the same work is done: the time must not tell who there is.
+        let right = match self.verify(user.unwrap_or(stand_in), &credentials).await {
+            Ok(right) => right,
+            Err(crowded) => {
+                self.lock_throttle().succeeded(address);
+                return Err(crowded);
+            }
+        };
+        match user.filter(|_| right) {
+            Some(user) => {
+                self.lock_throttle().succeeded(address);
+                self.lock_remembered().insert(user.name.clone(), self.code(user, &credentials).into());
+                Ok(user)
+            }
+            None => {
+                let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::warn!(user = ?credentials.name, %address, failures, "a sign-in to the administration failed");
+                Err(Refusal::Wrong)
+            }
+        }
+    }
+
+    async fn verify(&self, user: &AdminUser, credentials: &Credentials) -> Result<bool, Refusal> {
+        let _place = self.queue.try_acquire().map_err(|_| Refusal::Crowded)?;
+        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Refusal::Crowded) };
+        let (hash, password) = (user.password.clone(), credentials.password.clone());
+        let verified = tokio::task::spawn_blocking(move || hash.verify(&password)).await;
+        Ok(verified.unwrap_or_default())
+    }
+
+    fn remembers(&self, user: &AdminUser, credentials: &Credentials) -> bool {
+        let Some(known) = self.lock_remembered().get(&user.name).copied() else { return false };
+        self.mac(user, credentials).verify_slice(&known).is_ok()
+    }
+
+    fn code(&self, user: &AdminUser, credentials: &Credentials) -> hmac::digest::Output<Hmac<Sha256>> {
+        self.mac(user, credentials).finalize().into_bytes()
+    }
+
+    /// Over the hash as well: a user whose password changes in the file is another one.
+    fn mac(&self, user: &AdminUser, credentials: &Credentials) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        let hash = user.password.to_string();
+        for part in [user.name.as_bytes(), hash.as_bytes(), &credentials.password] {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        mac
+    }
+
+    fn lock_remembered(&self) -> MutexGuard<'_, HashMap<String, [u8; 32]>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The client as the web-tier has it: the last address that was added.
+fn client(headers: &HeaderMap) -> IpAddr {
+    let last = headers.get_all(X_FORWARDED_FOR).iter().next_back();
+    let text = last.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = text.rsplit(',').next().unwrap_or_default().trim();
+    text.parse().unwrap_or(throttle::UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64ct::{Base64, Encoding};
+    use common::{clock::SystemClock, config::Role, password::PasswordHash};
+
+    /// Of `password`, cheap.
+    const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+    fn user(name: &str, hash: &str) -> AdminUser {
+        let password = PasswordHash::parse(hash).unwrap();
+        AdminUser { name: name.into(), password, roles: vec![Role::View] }
+    }
+
+    fn gate() -> Gate {
+        Gate::new(Arc::new(SystemClock), [7; 32])
+    }
+
+    fn headers(name: &str, password: &str) -> HeaderMap {
+        let value = format!("Basic {}", Base64::encode_string(format!("{name}:{password}").as_bytes()));
+        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[tokio::test]
+    async fn the_right_password_is_let_in_and_remembered() {
+        let (gate, users) = (gate(), [user("ops", HASH), user("other", HASH)]);
+        for _ in 0..50 {
+            assert_eq!(gate.admit(&users, &headers("ops", "password")).await.unwrap().name, "ops");
+        }
+        assert_eq!(gate.failures(), 0);
+        let remembers = |user: usize, password: &str| {
+            let name = users[user].name.clone();
+            gate.remembers(&users[user], &Credentials { name, password: password.into() })
+        };
+        assert!(remembers(0, "password") && !remembers(0, "passwore") && !remembers(1, "password"));
+    }
+
+    #[tokio::test]
+    async fn a_changed_hash_forgets_the_old_password() {
+        let gate = gate();
+        let (before, after) = ([user("ops", HASH)], [user("ops", &HASH.replace("nf65", "nf66"))]);
+        gate.admit(&before, &headers("ops", "password")).await.unwrap();
+        let refused = gate.admit(&after, &headers("ops", "password")).await;
+        assert!(matches!(refused, Err(Refusal::Wrong)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn wrong_ones_are_counted_and_slowed_and_right_ones_that_are_remembered_are_not() {
+        let (gate, users) = (gate(), [user("ops", HASH)]);
+        gate.admit(&users, &headers("ops", "password")).await.unwrap();
+        let mut slowed = false;
+        for n in 0..20 {
+            match gate.admit(&users, &headers(if n % 2 == 0 { "ops" } else { "nobody" }, "guess")).await {
+                Err(Refusal::Wrong) => assert!(!slowed),
+                Err(Refusal::Slowed(_)) => slowed = true,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(slowed);
+        assert_eq!(gate.failures(), 6);
+        gate.admit(&users, &headers("ops", "password")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_users_or_credentials_nobody_is_let_in() {
+        let (gate, users) = (gate(), [user("ops", HASH)]);
+        assert!(matches!(gate.admit(&[], &headers("ops", "password")).await, Err(Refusal::NoUsers)));
+        assert!(matches!(gate.admit(&users, &HeaderMap::new()).await, Err(Refusal::SignIn(_))));
+    }
+
+    #[test]
+    fn the_client_is_whom_the_web_tier_names() {
+        let of = |values: &[&'static str]| {
+            let fields = values.iter().map(|value| (X_FORWARDED_FOR, value.parse().unwrap()));
+            client(&fields.collect::<HeaderMap>()).to_string()
+        };
+        assert_eq!(of(&["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(of(&["6.6.6.6", "7.7.7.7, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(of(&["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(of(&["what?"]), "0.0.0.0");
+        assert_eq!(of(&[]), "0.0.0.0");
+    }
+}

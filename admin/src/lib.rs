@@ -1,0 +1,168 @@
+//! Administration over HTTP, mounted where a web-app has `admin: true`: who the servers are, and which of them take requests.
+//!
+//! A request's way: [`Admin::answer`] → from this site? (`origin`) → who is it, and may they? (`gate`, `throttle`) → `servers` to
+//! look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
+
+mod basic;
+mod gate;
+mod operate;
+mod origin;
+mod refusal;
+mod route;
+mod servers;
+#[cfg(test)]
+mod tests;
+mod throttle;
+mod timestamp;
+mod web_tiers;
+
+use bytes::Bytes;
+use common::{
+    clock::Clock,
+    cluster_port::ClusterKey,
+    config::{Config, Role},
+    id::ServerId,
+};
+use gate::Gate;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use refusal::Refusal;
+use route::Route;
+use serde::Serialize;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+use triad_client::Hub;
+
+/// How long an answer waits for the hub.
+pub(crate) const HUB_WAIT: Duration = Duration::from_secs(5);
+
+/// What the administration needs.
+#[derive(Debug)]
+pub struct AdminConfig {
+    /// The whole file.
+    pub config: Arc<Config>,
+    /// This server.
+    pub me: ServerId,
+    /// Proves to the web-tiers that this is one of the cluster.
+    pub key: ClusterKey,
+    /// Where members and what an administrator says of them are kept.
+    pub hub: Hub,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The administration, as one server answers it; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: RwLock<Arc<Config>>,
+    me: ServerId,
+    key: ClusterKey,
+    hub: Hub,
+    gate: Gate,
+}
+
+/// An answer's body: all are small.
+pub type AnswerBody = Full<Bytes>;
+
+impl Admin {
+    /// Ready to answer. Needs no network yet.
+    pub fn new(config: AdminConfig) -> Self {
+        let AdminConfig { config, me, key, hub, clock } = config;
+        let gate = Gate::new(clock, rand::random());
+        Self { inner: Arc::new(Inner { config: RwLock::new(config), me, key, hub, gate }) }
+    }
+
+    /// Goes by another configuration: its users, roles and servers. Returns whether it has other users, or other roles for them.
+    pub fn reload(&self, config: Arc<Config>) -> bool {
+        let mut present = self.inner.config.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = present.admin_users != config.admin_users;
+        *present = config;
+        changed
+    }
+
+    /// How often somebody has failed to sign in.
+    pub fn failed_sign_ins(&self) -> u64 {
+        self.inner.gate.failures()
+    }
+
+    /// The answer to a request at the web-app `prefix` (its path without a slash at the end). The request has come from a web-tier
+    /// over the cluster port: what it says of the client is believed. Its body is not looked at.
+    pub async fn answer<B>(&self, prefix: &str, request: &Request<B>) -> Response<AnswerBody> {
+        let outcome = self.inner.route(prefix, request).await;
+        outcome.unwrap_or_else(|refusal| refusal.response())
+    }
+}
+
+impl Inner {
+    fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn route<B>(&self, prefix: &str, request: &Request<B>) -> Result<Response<AnswerBody>, Refusal> {
+        let (config, headers) = (self.config(), request.headers());
+        if *request.method() != Method::GET && *request.method() != Method::HEAD {
+            origin::check(headers)?;
+        }
+        let user = self.gate.admit(&config.admin_users, headers).await?;
+        match Route::of(prefix, request)? {
+            Route::Index => Ok(text(&index(prefix))),
+            Route::Servers => {
+                let members = self.hub.members(HUB_WAIT).await?;
+                Ok(json(StatusCode::OK, &servers::List { servers: servers::list(&config, &members) }))
+            }
+            Route::SetAdmin { id, admin, force } => {
+                if !user.roles.contains(&Role::Operate) {
+                    return Err(Refusal::Role { user: user.name.clone() });
+                }
+                let done = self.set_admin(&config, user, &id, admin, force).await?;
+                Ok(json(StatusCode::OK, &done))
+            }
+        }
+    }
+}
+
+/// What there is, until the status page is.
+fn index(prefix: &str) -> String {
+    format!(
+        "Copal administration. There is no status page yet; `deploy-tool status` prints a table. The JSON API:\n\n\
+         GET  {prefix}/api/servers\n\
+         POST {prefix}/api/servers/ID/enable\n\
+         POST {prefix}/api/servers/ID/disable\n\
+         POST {prefix}/api/servers/ID/disable-soft\n"
+    )
+}
+
+fn text(text: &str) -> Response<AnswerBody> {
+    answer(StatusCode::OK, "text/plain; charset=utf-8", text.to_owned())
+}
+
+/// A JSON answer, on one line.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
+    let mut line = serde_json::to_string(value).expect("records of texts, numbers and flags");
+    line.push('\n');
+    answer(status, "application/json", line)
+}
+
+/// Every answer is for the one who asked, and nothing in it is to be run or framed.
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let fields = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,86 @@
+//! What a request asks for.
+
+use crate::refusal::Refusal;
+use http::{Method, Request};
+use proto::hub::v1::MemberAdmin;
+
+/// What there is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `GET /`.
+    Index,
+    /// `GET /api/servers`.
+    Servers,
+    /// `POST /api/servers/ID/VERB`, with `?force=true` to take the last server of a cluster away.
+    SetAdmin { id: String, admin: MemberAdmin, force: bool },
+}
+
+impl Route {
+    /// Of a request to the web-app `prefix`.
+    ///
+    /// # Errors
+    /// Nothing is there, or not for this method.
+    pub(crate) fn of<B>(prefix: &str, request: &Request<B>) -> Result<Self, Refusal> {
+        let below = request.uri().path().strip_prefix(prefix).ok_or(Refusal::NotFound)?;
+        let parts: Vec<&str> = below.trim_end_matches('/').split('/').collect();
+        let (route, method) = match parts[..] {
+            [""] => (Self::Index, Method::GET),
+            ["", "api", "servers"] => (Self::Servers, Method::GET),
+            ["", "api", "servers", id, verb] => {
+                let force = request.uri().query() == Some("force=true");
+                (Self::SetAdmin { id: id.to_owned(), admin: admin(verb)?, force }, Method::POST)
+            }
+            _ => return Err(Refusal::NotFound),
+        };
+        let asked = request.method();
+        if *asked == method || (*asked == Method::HEAD && method == Method::GET) {
+            return Ok(route);
+        }
+        Err(Refusal::Method(if method == Method::GET { "GET, HEAD" } else { "POST" }))
+    }
+}
+
+fn admin(verb: &str) -> Result<MemberAdmin, Refusal> {
+    match verb {
+        "enable" => Ok(MemberAdmin::Enabled),
+        "disable" => Ok(MemberAdmin::Disabled),
+        "disable-soft" => Ok(MemberAdmin::DisabledSoft),
+        _ => Err(Refusal::NotFound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: &str, prefix: &str, target: &str) -> String {
+        let request = Request::builder().method(method).uri(target).body(()).unwrap();
+        match Route::of(prefix, &request) {
+            Ok(Route::SetAdmin { id, admin, force }) => format!("{id} {admin:?} {force}"),
+            Ok(route) => format!("{route:?}"),
+            Err(refusal) => refusal.to_string(),
+        }
+    }
+
+    #[test]
+    fn paths_lead_where_they_say() {
+        assert_eq!(route("GET", "/admin", "/admin"), "Index");
+        assert_eq!(route("HEAD", "/admin", "/admin/"), "Index");
+        assert_eq!(route("GET", "", "/"), "Index");
+        assert_eq!(route("GET", "/a/b", "/a/b/api/servers"), "Servers");
+        assert_eq!(route("POST", "/admin", "/admin/api/servers/app-b/disable"), "app-b Disabled false");
+        assert_eq!(route("POST", "", "/api/servers/a/disable-soft?force=true"), "a DisabledSoft true");
+        assert_eq!(route("POST", "", "/api/servers/a/enable?force=false"), "a Enabled false");
+        assert_eq!(route("POST", "/admin", "/admin/api/servers"), "this path takes GET, HEAD alone");
+        assert_eq!(route("GET", "/admin", "/admin/api/servers/app-b/disable"), "this path takes POST alone");
+        for nowhere in [
+            "/",
+            "/admin/api",
+            "/admin/api/servers/app-b",
+            "/admin/api/servers/app-b/kill",
+            "/admin//api/servers",
+        ] {
+            assert_eq!(route("GET", "/admin", nowhere), "there is nothing at this path", "{nowhere}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! One HTTP request to the administration, with a time-out for each step.
+
+use crate::{ca, target::Target};
+use anyhow::{Context, anyhow, bail};
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+/// To connect and shake hands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the whole answer: longer than the server waits for the hub and for the web-tiers together.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer, in bytes.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// How much of an answer that is no JSON an error repeats, in characters.
+const TEXT_MAX: usize = 200;
+
+/// A good answer, which is JSON.
+#[derive(Debug)]
+pub(crate) struct Answer(String);
+
+impl Answer {
+    /// As it came.
+    pub(crate) fn text(&self) -> &str {
+        self.0.trim_end()
+    }
+
+    /// # Errors
+    /// It is something else: perhaps another version's.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        serde_json::from_str(&self.0).context("the answer is not what this version of deploy-tool expects")
+    }
+}
+
+/// What a refusal says.
+#[derive(Debug, Deserialize)]
+struct Told {
+    error: String,
+}
+
+/// Asks for `path`, below the administration's own.
+///
+/// # Errors
+/// It can't be reached, takes too long, or refuses: with its words.
+pub(crate) async fn ask(target: &Target, method: Method, path: &str) -> anyhow::Result<Answer> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((target.host.as_str(), target.port))).await;
+    let stream = stream
+        .map_err(|_| anyhow!("no connection within {CONNECT_TIMEOUT:?}"))
+        .and_then(|connected| connected.map_err(Into::into))
+        .with_context(|| format!("can't connect to {}", target.url()))?;
+    let _ = stream.set_nodelay(true);
+    if !target.tls {
+        return send(target, stream, method, path).await;
+    }
+    let connector = TlsConnector::from(Arc::new(tls(target)?));
+    let name = ServerName::try_from(target.host.clone())
+        .with_context(|| format!("{:?} is no name that a certificate could be for", target.host))?;
+    let shaken = timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
+    let stream = shaken
+        .map_err(|_| anyhow!("no TLS handshake within {CONNECT_TIMEOUT:?}"))
+        .and_then(|shaken| shaken.map_err(Into::into))
+        .with_context(|| format!("no TLS with {} (--ca-file names authorities to believe)", target.url()))?;
+    send(target, stream, method, path).await
+}
+
+fn tls(target: &Target) -> anyhow::Result<ClientConfig> {
+    let roots = ca::authorities(target.ca_file.as_deref())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+async fn send(
+    target: &Target,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<Answer> {
+    let credentials = Base64::encode_string(format!("{}:{}", target.user, target.password).as_bytes());
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", target.path))
+        .header(header::HOST, target.authority())
+        .header(header::USER_AGENT, concat!("deploy-tool/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "application/json")
+        .header(header::AUTHORIZATION, format!("Basic {credentials}"))
+        .body(Empty::<Bytes>::new())?;
+    let unsure = if request.method() == Method::GET {
+        ""
+    } else {
+        ": it may have been done all the same, `status` tells"
+    };
+    let exchanged = timeout(ANSWER_TIMEOUT, async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // It ends with the sender.
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|cause| anyhow!(cause))?;
+        anyhow::Ok((head, body.to_bytes()))
+    });
+    let exchanged = exchanged.await.map_err(|_| anyhow!("no answer within {ANSWER_TIMEOUT:?}"));
+    let (head, body) = exchanged
+        .and_then(|it| it)
+        .with_context(|| format!("{} gave no whole answer{unsure}", target.url()))?;
+    let json = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if head.status == StatusCode::OK && json {
+        return Ok(Answer(text));
+    }
+    if let Some(to) = head.headers.get(header::LOCATION).filter(|_| head.status.is_redirection()) {
+        bail!("{} has moved: give --url {}", target.url(), String::from_utf8_lossy(to.as_bytes()));
+    }
+    Err(refusal(target, head.status, &text, json))
+}
+
+/// What a refusal means for the user of the command line.
+fn refusal(target: &Target, status: StatusCode, text: &str, json: bool) -> anyhow::Error {
+    let told = serde_json::from_str::<Told>(text).ok().filter(|_| json);
+    match told {
+        Some(told) if status == StatusCode::UNAUTHORIZED => {
+            anyhow!("{} (user {:?}, 401)", told.error, target.user)
+        }
+        Some(told) => anyhow!("{} ({})", told.error, status.as_u16()),
+        None => {
+            let line = text.trim().lines().next().unwrap_or_default();
+            let line: String = line.chars().filter(|it| !it.is_control()).take(TEXT_MAX).collect();
+            anyhow!(
+                "{} is no administration of Copal, it answered {status} ({line:?}): is there a web-app with `admin: true`, and \
+                 do the rules lead there?",
+                target.url()
+            )
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! A table of text for people: columns as wide as their widest cell.
+
+/// Lines of cells, the first the heading. What a terminal would obey is left out of the cells.
+pub(crate) fn lines(rows: &[Vec<String>]) -> Vec<String> {
+    let clean = |cell: &String| cell.chars().filter(|it| !it.is_control()).collect::<String>();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows =
+            [row(["SERVER", "STATE", "SINCE"]), row(["a", "up\u{1b}[31m", ""]), row(["größer", "x", "now"])];
+        let expected = ["SERVER  STATE   SINCE", "a       up[31m", "größer  x       now"];
+        assert_eq!(lines(&rows), expected);
+        assert_eq!(lines(&[]), Vec::<String>::new());
+    }
+}
