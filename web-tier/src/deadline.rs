@@ -78,18 +78,27 @@ pub(crate) enum Verdict {
     AnswerStuck,
 }
 
+/// The body of the request that a connection is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// There is none, it has been read to its end, or nobody wants it.
+    Whole,
+    /// It is wanted. When the server does not take it, the proxy does not read.
+    Wanted,
+    /// The proxy waits for more of it.
+    Awaited,
+}
+
 /// What a connection remembers of its progress.
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: Cell<Phase>,
     /// When the phase began if that is [limited](Phase::is_limited), else when anything last moved.
     from: Cell<Instant>,
-    read_waits: Cell<bool>,
     write_waits: Cell<bool>,
     /// How many milliseconds the server may be silent.
     server_silence: Cell<u32>,
-    /// The request's body is wanted, and has not been read to its end.
-    uploading: Cell<bool>,
+    upload: Cell<Upload>,
     /// The client has said its last, and may have gone away.
     ended: Cell<bool>,
 }
@@ -100,10 +109,9 @@ impl Progress {
         Self {
             phase: Cell::new(Phase::Head),
             from: Cell::new(now),
-            read_waits: Cell::new(false),
             write_waits: Cell::new(false),
             server_silence: Cell::new(FOR_EVER),
-            uploading: Cell::new(false),
+            upload: Cell::new(Upload::Whole),
             ended: Cell::new(false),
         }
     }
@@ -111,7 +119,9 @@ impl Progress {
     /// The client sent bytes.
     pub(crate) fn read(&self, now: Instant) {
         self.moved(now);
-        self.read_waits.set(false);
+        if self.upload.get() == Upload::Awaited {
+            self.upload.set(Upload::Wanted);
+        }
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head, now);
         }
@@ -125,7 +135,9 @@ impl Progress {
 
     /// The proxy wants to read and there is nothing.
     pub(crate) fn read_waits(&self) {
-        self.read_waits.set(true);
+        if self.upload.get() == Upload::Wanted {
+            self.upload.set(Upload::Awaited);
+        }
     }
 
     /// The proxy wants to write and the client does not take it.
@@ -140,7 +152,7 @@ impl Progress {
 
     /// A request's head is complete, and a body follows if it is `uploading`.
     pub(crate) fn asked(&self, now: Instant, uploading: bool) {
-        self.uploading.set(uploading);
+        self.upload.set(if uploading { Upload::Wanted } else { Upload::Whole });
         self.awaits_socket();
         self.enter(Phase::Asked, now);
     }
@@ -164,12 +176,12 @@ impl Progress {
     /// The answer is complete.
     pub(crate) fn answered(&self, now: Instant) {
         self.enter(Phase::Idle, now);
-        self.uploading.set(false);
+        self.upload.set(Upload::Whole);
     }
 
     /// The request's body has been read to its end.
     pub(crate) fn uploaded(&self) {
-        self.uploading.set(false);
+        self.upload.set(Upload::Whole);
     }
 
     /// The client has said its last: nothing but an error when it is written to would tell that it has gone away.
@@ -179,7 +191,6 @@ impl Progress {
 
     /// The connection is a tunnel now: it ends when neither side has said anything for as long as the server may be silent.
     pub(crate) fn tunnelling(&self, now: Instant) {
-        self.read_waits.set(false);
         self.write_waits.set(false);
         self.enter(Phase::Tunnel, now);
     }
@@ -216,8 +227,8 @@ impl Progress {
             Phase::Head => (limits.head, Verdict::Late),
             Phase::Tunnel => (silence, Verdict::AnswerStuck),
             _ if self.write_waits.get() => (limits.socket, Verdict::ClientStuck),
-            Phase::Asked if self.client_is_to_send() => (limits.socket, Verdict::Late),
-            Phase::Answering if self.client_is_to_send() => (limits.socket, Verdict::ClientStuck),
+            Phase::Asked if self.upload.get() == Upload::Awaited => (limits.socket, Verdict::Late),
+            Phase::Answering if self.upload.get() == Upload::Awaited => (limits.socket, Verdict::ClientStuck),
             // Who may be gone is not given as long as a server may take.
             Phase::Asked | Phase::Answering if self.ended.get() && limits.socket < silence => {
                 (limits.socket, Verdict::ClientStuck)
@@ -226,16 +237,6 @@ impl Progress {
             Phase::Answering => (silence, Verdict::AnswerStuck),
         };
         (self.from.get(), limit, verdict)
-    }
-
-    /// The body is not complete and the proxy waits for more of it; when the server does not take it, the proxy does not read.
-    fn client_is_to_send(&self) -> bool {
-        self.read_waits.get() && self.is_uploading()
-    }
-
-    /// Whether the request's body is wanted and not complete.
-    fn is_uploading(&self) -> bool {
-        self.uploading.get()
     }
 }
 

@@ -151,10 +151,11 @@ impl Http1 {
     }
 
     /// Reads more of the client's first bytes.
-    async fn wait_more(&mut self) -> bool {
-        let buffers = &self.client.worker.buffers;
-        let filled = poll_fn(|cx| self.input.poll_fill(cx, &mut self.stream, buffers)).await;
-        filled.is_ok_and(|count| count > 0)
+    fn wait_more(&mut self) -> impl Future<Output = bool> {
+        poll_fn(move |cx| {
+            let filled = self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers);
+            filled.map(|count| count.is_ok_and(|count| count > 0))
+        })
     }
 
     /// The connection from its first byte, for another protocol.

@@ -2,7 +2,6 @@
 
 use super::{Client, registry::Entry};
 use crate::deadline::Verdict;
-use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -23,20 +22,18 @@ pub(super) fn timed<'a, F: Future>(
     entry: &'a Entry,
     running: Pin<&'a mut F>,
 ) -> Timed<'a, F> {
-    let timer = sleep_until((client.worker.now() + client.worker.routes().limits.shortest).into());
+    let timer = Box::pin(sleep_until((client.worker.now() + client.worker.routes().limits.shortest).into()));
     Timed { client, entry, running, timer, started: false }
 }
 
-pin_project! {
-    /// Written out rather than `async`: an idle connection holds each field once.
-    pub(super) struct Timed<'a, F> {
-        client: &'a Client,
-        entry: &'a Entry,
-        running: Pin<&'a mut F>,
-        #[pin]
-        timer: Sleep,
-        started: bool,
-    }
+/// Written out rather than `async`: an idle connection holds each field once. The timer is in a box of its own, with which the
+/// connection's task fits into 256 bytes: the allocator rounds up to powers of two, as a task is aligned to 128.
+pub(super) struct Timed<'a, F> {
+    client: &'a Client,
+    entry: &'a Entry,
+    running: Pin<&'a mut F>,
+    timer: Pin<Box<Sleep>>,
+    started: bool,
 }
 
 impl<F: Future> Future for Timed<'_, F> {
@@ -47,10 +44,10 @@ impl<F: Future> Future for Timed<'_, F> {
             self.entry.wake_by(cx.waker());
         }
         loop {
-            if let Poll::Ready(done) = self.as_mut().project().running.as_mut().poll(cx) {
+            if let Poll::Ready(done) = self.running.as_mut().poll(cx) {
                 return Poll::Ready(Ended::Done(done));
             }
-            match self.as_mut().look(cx) {
+            match self.look(cx) {
                 Look::Wait => return Poll::Pending,
                 Look::PollAgain => {}
                 Look::Stuck => return Poll::Ready(Ended::Stuck),
@@ -62,14 +59,13 @@ impl<F: Future> Future for Timed<'_, F> {
 
 impl<F> Timed<'_, F> {
     /// Looks at the clock, if the timer has fired.
-    fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Look {
-        let this = self.project();
-        let (client, mut timer) = (*this.client, this.timer);
+    fn look(&mut self, cx: &mut Context<'_>) -> Look {
+        let (client, timer) = (self.client, &mut self.timer);
         // Once it is polled the timer wakes this task; to poll it with each request would only cost.
-        if *this.started && !timer.is_elapsed() {
+        if self.started && !timer.is_elapsed() {
             return Look::Wait;
         }
-        *this.started = true;
+        self.started = true;
         while timer.as_mut().poll(cx).is_ready() {
             let (now, limits) = (client.worker.read_clock(), client.worker.routes().limits);
             match client.progress.verdict(now, &limits) {
@@ -81,7 +77,7 @@ impl<F> Timed<'_, F> {
                 Verdict::ServerSilent => {
                     client.server_silent.set(true);
                     timer.as_mut().reset((now + limits.shortest).into());
-                    *this.started = false;
+                    self.started = false;
                     return Look::PollAgain;
                 }
             }
