@@ -1,5 +1,8 @@
 //! A client's side in HTTP/1.1: one request after another is read, answered, and counted.
 
+mod end;
+mod side;
+
 use super::{
     Active, Client,
     passing::{Passed, Passing},
@@ -8,9 +11,9 @@ use crate::{
     access_log::End,
     buffer::{Buffer, SIZE},
     error::ProxyError,
-    exchange::{BodyError, ClientSide, Exchange},
+    exchange::Exchange,
     forward::{Framing, ToClient, put_response},
-    http1::{Decoder, Length, RequestHead, ResponseHead, Version, put_chunk, put_last_chunk},
+    http1::{Decoder, Length, RequestHead, ResponseHead, Version},
     local::{Local, LocalBody},
     proxy::{self, Answer, ClientGone, Reply},
     shelf::Shelved,
@@ -18,27 +21,15 @@ use crate::{
     tunnel,
 };
 use http::{Method, StatusCode};
-use socket2::SockRef;
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
-    time::Duration,
+    task::{Context, Poll},
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
-use tokio_util::io::poll_read_buf;
-
-/// Sent before a connection is closed whose request never got complete.
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long, and for how many bytes, a client is listened to after an answer that came before its request's end.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What becomes of a connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -373,159 +364,5 @@ impl Http1 {
             Poll::Ready(_) => self.client.progress.wrote(self.client.worker.now()),
         }
         written
-    }
-
-    /// Ends the connection as `after` says.
-    pub(crate) async fn end(&mut self, after: After) {
-        match after {
-            After::Next | After::Cut | After::Http2 => {}
-            After::Close => self.farewell().await,
-            After::Reset => {
-                let _ = SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
-            }
-            After::Linger => {
-                let _ = timeout(LINGER, self.linger()).await;
-            }
-        }
-    }
-
-    /// TLS says when it is over (RFC 8446 §6.1); a socket says so by closing.
-    async fn farewell(&mut self) {
-        if let ClientStream::Tls(tls) = &mut self.stream {
-            let _ = timeout(LINGER, tls.shutdown()).await;
-        }
-    }
-
-    /// Reads what a client still sends after its last answer, within bounds (nginx's `lingering_close`).
-    async fn linger(&mut self) {
-        let buffers = &self.client.worker.buffers;
-        let mut left = LINGER_BYTES;
-        self.input.consume(self.input.len());
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        while left > 0 {
-            let read = poll_fn(|cx| self.input.poll_fill(cx, &mut self.stream, buffers)).await;
-            match read {
-                Ok(count) if count > 0 => {
-                    left = left.saturating_sub(count);
-                    self.input.consume(count);
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Says that the request is late, to a client that listens.
-    pub(crate) async fn last_word(&mut self) {
-        let said = async {
-            self.stream.write_all(LATE).await?;
-            self.stream.flush().await
-        };
-        if let Ok(Ok(())) = timeout(LINGER, said).await {
-            let _ = timeout(LINGER, self.linger()).await;
-        }
-    }
-}
-
-impl ClientSide for Http1 {
-    fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
-        let worker = &self.client.worker;
-        loop {
-            if !self.input.is_empty() && !self.body.is_done() {
-                let chunked = self.chunked;
-                let put =
-                    |data: &[u8]| if chunked { put_chunk(out, data) } else { out.extend_from_slice(data) };
-                let taken = self.body.decode(self.input.bytes(), put).map_err(|_| BodyError::Broken)?;
-                self.input.consume(taken);
-                return Poll::Ready(self.body_moved(taken, out));
-            }
-            if self.body.is_done() {
-                return Poll::Ready(Ok(true));
-            }
-            let count = if let Some(plain) = self.body.plain() {
-                let before = out.len();
-                let read = poll_read_buf(Pin::new(&mut self.stream), cx, out);
-                let Poll::Ready(read) = read else {
-                    self.client.progress.read_waits();
-                    return Poll::Pending;
-                };
-                let count = read.map_err(|_| BodyError::Broken)?;
-                self.client.progress.read(worker.now());
-                if count > 0 {
-                    // What follows the body is the next request.
-                    let length = usize::try_from(plain).unwrap_or(usize::MAX).min(count);
-                    if length < count {
-                        self.input.end(&worker.buffers).extend_from_slice(&out[before + length..]);
-                        out.truncate(before + length);
-                    }
-                    self.body.skip(length as u64);
-                    return Poll::Ready(self.body_moved(length, out));
-                }
-                count
-            } else {
-                let read = self.input.poll_fill(cx, &mut self.stream, &worker.buffers);
-                let Poll::Ready(read) = read else {
-                    self.client.progress.read_waits();
-                    return Poll::Pending;
-                };
-                self.client.progress.read(worker.now());
-                read.map_err(|_| BodyError::Broken)?
-            };
-            if count == 0 {
-                return Poll::Ready(Err(BodyError::Broken));
-            }
-        }
-    }
-
-    fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>> {
-        if self.version == Version::Http10 {
-            return Poll::Ready(Ok(()));
-        }
-        if !std::mem::replace(&mut self.informing, true) {
-            self.put_head(head, Framing::None, true, false);
-        }
-        ready!(self.poll_write(cx))?;
-        self.informing = false;
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Pipelined requests are read ahead, and a body whose request still waits, but not without bound.
-        while self.input.len() < SIZE / 2 && !self.ended {
-            match self.input.poll_fill(cx, &mut self.stream, &self.client.worker.buffers) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                // It may only have said its last (`shutdown`, `nc -N`), and wait for the answer. Over TLS nobody does that.
-                Poll::Ready(Ok(_)) if matches!(self.stream, ClientStream::Plain(_)) => {
-                    self.ended = true;
-                    self.client.progress.client_ended();
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-            }
-        }
-        Poll::Pending
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-impl Http1 {
-    /// Takes note that more of the body has come; whether that was the last of it.
-    fn body_moved(&mut self, count: usize, out: &mut Vec<u8>) -> Result<bool, BodyError> {
-        self.received += count as u64;
-        if self.received > self.client.worker.routes().body_max {
-            return Err(BodyError::TooLarge);
-        }
-        let done = self.body.is_done();
-        if done {
-            self.client.progress.uploaded();
-            if self.chunked {
-                put_last_chunk(out, self.body.trailers().as_ref());
-            }
-        }
-        Ok(done)
     }
 }

@@ -1,0 +1,195 @@
+//! One try on one server: a socket, the request on its way, the answer's head or why there is none.
+
+use super::tries::Tries;
+use crate::{
+    connection::{Client, Hopeless},
+    error::ProxyError,
+    exchange::{AnswerError, BodyError, ClientSide, Exchange, SendError},
+    forward::NOT_PROCESSED,
+    http1::{Name, ResponseHead},
+    pool::TakeError,
+    shelf::Shelved,
+    upstream::{Lease, Upstream},
+};
+use http::{Method, StatusCode};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll},
+};
+
+/// Why a try failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Failure {
+    /// The request never left.
+    Unsent,
+    /// The connection broke before an answer's head: the server may have acted on the request.
+    Broken,
+    /// It was found closed, at once or without an answer, on a socket that had served before and that the server may just have
+    /// given up: this says nothing about the server.
+    Stale,
+    /// The hub says that the server's process is gone.
+    Gone,
+    /// No way to go on.
+    Final(ProxyError),
+}
+
+/// One try on one server.
+pub(super) async fn attempt<S: ClientSide>(
+    client: &Client,
+    upstream: &Upstream,
+    lease: Lease,
+    tries: &mut Tries,
+    side: &mut S,
+) -> Result<(Exchange, Shelved<Box<ResponseHead>>), Failure> {
+    let worker = &client.worker;
+    let server = upstream.server(lease.index());
+    client.log.note(|record| record.tried(&server.name));
+    client.progress.awaits_socket();
+    if !tries.safe {
+        // It can't be sent again once it has left. The runtime looks at the network first, so that a pooled socket whose
+        // server has died since is known to be closed and not taken.
+        tokio::task::yield_now().await;
+    }
+    server.heed_breaks();
+    // In a block: what is pinned outside of one is held to the end.
+    let socket = {
+        let queued = Cell::new(false);
+        let mut taking = pin!(server.pool.take(tries.fresh, &queued));
+        poll_fn(|cx| match taking.as_mut().poll(cx) {
+            Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
+            // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and
+            // where requests queue it is the others who would pay for the doubt.
+            Poll::Pending if side.poll_gone(cx).is_ready() || (queued.get() && side.has_ended()) => {
+                Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
+            }
+            Poll::Pending => match client.hopeless(&lease) {
+                Some(why) => Poll::Ready(Err(hopeless(client, &lease, why))),
+                None => Poll::Pending,
+            },
+        })
+        .await?
+    };
+    client.progress.forwarded(worker.now(), server.silence_max);
+    let mut exchange = Exchange::new(socket, lease, worker.buffers.clone());
+    let mut head = worker.response_heads.take(Box::default);
+    loop {
+        poll_fn(|cx| poll_head(cx, client, &mut exchange, tries, &mut head, side)).await?;
+        if !head.status.is_informational() {
+            break;
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if tries.upgrade {
+                break;
+            }
+            return Err(Failure::Final(ProxyError::Invalid));
+        }
+        let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
+        informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
+    }
+    if upstream.foreign_pool().is_some() {
+        // What only servers of ours may say means nothing here.
+        head.fields.remove_if(|field| field.known == Name::Internal);
+    }
+    if head.status == StatusCode::SERVICE_UNAVAILABLE && head.fields.internal(NOT_PROCESSED).is_some() {
+        exchange.lease.refused(worker.read_clock());
+    } else {
+        exchange.lease.answered(worker.read_clock(), head.status.as_u16());
+    }
+    tries.sent = tries.outgoing.is_sent();
+    Ok((exchange, head))
+}
+
+/// Sends the request on, and reads what comes back until it is a head.
+fn poll_head<S: ClientSide>(
+    cx: &mut Context<'_>,
+    client: &Client,
+    exchange: &mut Exchange,
+    tries: &mut Tries,
+    head: &mut ResponseHead,
+    side: &mut S,
+) -> Poll<Result<(), Failure>> {
+    let mut unsendable = None;
+    match exchange.poll_send(cx, &mut tries.outgoing, side) {
+        Poll::Ready(Err(SendError::Client(BodyError::Broken))) => {
+            return Poll::Ready(Err(Failure::Final(ProxyError::BodyBroken)));
+        }
+        Poll::Ready(Err(SendError::Client(BodyError::TooLarge))) => {
+            return Poll::Ready(Err(Failure::Final(ProxyError::BodyTooLarge)));
+        }
+        Poll::Ready(Err(SendError::Server(cause))) => unsendable = Some(AnswerError::Io(cause)),
+        Poll::Ready(Ok(())) | Poll::Pending => {}
+    }
+    // A server that takes no more may have answered already.
+    let cause = match (exchange.poll_head(cx, head), unsendable) {
+        (Poll::Ready(Ok(())), _) => return Poll::Ready(Ok(())),
+        (Poll::Ready(Err(cause)), _) | (Poll::Pending, Some(cause)) => cause,
+        (Poll::Pending, None) => {
+            if tries.outgoing.is_complete() && side.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)));
+            }
+            return match client.hopeless(&exchange.lease) {
+                Some(why) => Poll::Ready(Err(hopeless(client, &exchange.lease, why))),
+                None => Poll::Pending,
+            };
+        }
+    };
+    Poll::Ready(Err(not_answered(client, exchange, tries, &cause)))
+}
+
+/// Sorts out why there is no socket.
+fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
+    tracing::debug!(%cause, "no socket to a server");
+    let worker = &client.worker;
+    match cause {
+        TakeError::Connect(_) => {
+            worker.counters.upstream_failures.up();
+            lease.unreachable(worker.read_clock());
+            Failure::Unsent
+        }
+        TakeError::QueueFull | TakeError::QueueTimeout(_) => {
+            worker.counters.queue_refusals.up();
+            Failure::Final(ProxyError::Busy)
+        }
+    }
+}
+
+/// Sorts out why there is no use in waiting for a server.
+fn hopeless(client: &Client, lease: &Lease, why: Hopeless) -> Failure {
+    let worker = &client.worker;
+    worker.counters.upstream_failures.up();
+    match why {
+        Hopeless::Silent => {
+            lease.broke(worker.read_clock());
+            Failure::Final(ProxyError::Silent)
+        }
+        // No fail window of ours: the hub's word keeps requests away, and says when the server is back.
+        Hopeless::Gone => Failure::Gone,
+    }
+}
+
+/// Sorts out why there is no answer.
+fn not_answered(client: &Client, exchange: &Exchange, tries: &Tries, cause: &AnswerError) -> Failure {
+    let unsent = tries.outgoing.is_unsent();
+    let stale = exchange.reused() && (unsent || (tries.may_resend() && !cause.is_invalid()));
+    tracing::debug!(%cause, unsent, stale, "no answer from a server");
+    if stale {
+        return Failure::Stale;
+    }
+    client.worker.counters.upstream_failures.up();
+    exchange.lease.broke(client.worker.read_clock());
+    match unsent {
+        true => Failure::Unsent,
+        false if cause.is_invalid() => Failure::Final(ProxyError::Invalid),
+        false => Failure::Broken,
+    }
+}
+
+/// Lets go of an answer that the client does not get; its socket serves on where that is cheap.
+pub(super) fn discard(mut exchange: Exchange, head: &ResponseHead, method: &Method, sent: bool) {
+    exchange.begin_body(head.length(*method == Method::HEAD));
+    if sent {
+        exchange.discard(head.persists());
+    }
+}

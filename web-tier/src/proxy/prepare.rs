@@ -1,0 +1,82 @@
+//! The request as servers are to see it: who asks and how it came is this server's word, or that of a proxy that is trusted.
+
+use super::Way;
+use crate::{
+    connection::Client,
+    exchange::Outgoing,
+    forward::{Via, X_FORWARDED_FOR, put_request},
+    http1::RequestHead,
+    request_id,
+    trace_context::TraceParent,
+    trusted::client_of,
+};
+use common::config::HeaderEdit;
+
+/// How the client came to a proxy.
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// The request as servers are to see it, each try alike.
+pub(super) fn prepare(
+    client: &Client,
+    way: &Way<'_>,
+    head: &mut RequestHead,
+    edits: &[&HeaderEdit],
+) -> Outgoing {
+    let worker = &client.worker;
+    let made = worker.request_ids.next();
+    let theirs = TraceParent::of(&head.fields);
+    let trace = theirs.unwrap_or_else(|| worker.traces.begin());
+    let behind = client.trusted.then(|| Behind::of(client, head));
+    let (mut address, mut scheme, mut host) = (&*client.forwarded_for, client.scheme().as_bytes(), None);
+    let mut request_id = &made[..];
+    if let Some(behind) = &behind {
+        address = &behind.address;
+        scheme = behind.scheme.as_deref().unwrap_or(scheme);
+        host = behind.host.as_deref();
+        request_id = behind.request_id.as_deref().unwrap_or(request_id);
+        client.log.note(|record| record.behind(address));
+    }
+    client.log.note(|record| record.ids(request_id, trace.trace_id()));
+    let via = Via {
+        address: address.as_bytes(),
+        scheme,
+        host,
+        request_id,
+        trace: theirs.is_none().then_some(&trace),
+        session_url: way.session_url,
+        // Of no concern to servers that are not ours.
+        hub_age: worker.hub_age.get().filter(|_| way.upstream.foreign_pool().is_none()),
+        tls: client.tls.as_deref(),
+    };
+    let mut bytes = worker.buffers.take();
+    put_request(&mut bytes, head, &via, edits);
+    Outgoing::new(bytes, head.length)
+}
+
+/// What a proxy that is trusted has said: who its client is, and how it came.
+struct Behind {
+    address: String,
+    scheme: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    request_id: Option<Vec<u8>>,
+}
+
+impl Behind {
+    fn of(client: &Client, head: &RequestHead) -> Self {
+        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+        let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
+        Self {
+            address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
+            scheme: named(X_FORWARDED_PROTO),
+            host: named("x-forwarded-host"),
+            request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
+        }
+    }
+}
+
+/// Whether the client came over TLS: to this server, or to a proxy that is trusted to say so.
+pub(super) fn is_secure(client: &Client, head: &RequestHead) -> bool {
+    let said =
+        || head.fields.named(X_FORWARDED_PROTO).next().is_some_and(|it| it.eq_ignore_ascii_case(b"https"));
+    client.tls.is_some() || (client.trusted && said())
+}

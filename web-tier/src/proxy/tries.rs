@@ -1,0 +1,119 @@
+//! What a request may still try, and when another try is safe.
+
+use super::attempt::Failure;
+use crate::{
+    balance::{TRIES_MAX, Tried},
+    connection::Client,
+    error::ProxyError,
+    exchange::Outgoing,
+    forward::NOT_PROCESSED,
+    http1::{RequestHead, ResponseHead},
+};
+use common::hub_age::{self, HUB_AGE};
+use http::{Method, StatusCode};
+
+/// A request, and what it may still try.
+pub(super) struct Tries {
+    pub(super) outgoing: Outgoing,
+    pub(super) tried: Tried,
+    /// Tries left after the present one.
+    left: usize,
+    /// The next try is not to use an idle socket.
+    pub(super) fresh: bool,
+    /// A request that may have been seen is sent again once.
+    resent: bool,
+    /// Its method is safe (RFC 9110 §9.2.1).
+    pub(super) safe: bool,
+    /// It asks to change protocols.
+    pub(super) upgrade: bool,
+    /// All of it had left when the answer's head came.
+    pub(super) sent: bool,
+    /// What the client hears when no server is left.
+    pub(super) last_error: ProxyError,
+}
+
+impl Tries {
+    pub(super) fn new(outgoing: Outgoing, head: &RequestHead) -> Self {
+        Self {
+            outgoing,
+            tried: Tried::default(),
+            left: TRIES_MAX - 1,
+            fresh: false,
+            resent: false,
+            safe: matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
+            upgrade: head.connection.upgrade,
+            sent: false,
+            last_error: ProxyError::NoServer,
+        }
+    }
+
+    /// Gets ready for one more try, after one that brought no answer; the error when there is none.
+    pub(super) fn again_after_failure(
+        &mut self,
+        server: usize,
+        failure: Failure,
+        budget: impl FnOnce() -> bool,
+    ) -> Result<(), ProxyError> {
+        self.fresh = false;
+        let unsent = self.outgoing.is_unsent();
+        let error = if unsent { ProxyError::NoServer } else { ProxyError::Broken };
+        match failure {
+            Failure::Final(error) => return Err(error),
+            // A socket that went stale is replaced by a new one to the same server: its session lives there.
+            Failure::Stale => self.fresh = true,
+            // The balance keeps it away if it is down; if it was replaced, its successor may be asked.
+            Failure::Gone => {}
+            Failure::Unsent | Failure::Broken => self.tried.add(server),
+        }
+        if !unsent {
+            self.last_error = error;
+            if !self.resend() {
+                return Err(error);
+            }
+        }
+        self.left = self.left.checked_sub(1).ok_or(error)?;
+        // A stale socket is no sign of overload, and the try in its place goes to the same server.
+        if matches!(failure, Failure::Stale) || budget() { Ok(()) } else { Err(error) }
+    }
+
+    /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
+    pub(super) fn again_after_answer(
+        &mut self,
+        client: &Client,
+        server: usize,
+        answer: &ResponseHead,
+        budget: impl FnOnce() -> bool,
+    ) -> bool {
+        let refused = answer.status == StatusCode::SERVICE_UNAVAILABLE || is_outdated(client, answer);
+        if !refused || self.left == 0 {
+            return false;
+        }
+        let unseen = answer.fields.internal(NOT_PROCESSED).is_some();
+        let may = if unseen { self.outgoing.is_whole() } else { self.may_resend() };
+        if !may || !budget() || !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
+            return false;
+        }
+        self.tried.add(server);
+        self.left -= 1;
+        true
+    }
+
+    /// Whether the request may be sent again though a server may have seen it.
+    pub(super) fn may_resend(&self) -> bool {
+        self.safe && !self.resent && self.outgoing.is_whole()
+    }
+
+    /// Makes the request ready to be sent again, if it may be.
+    fn resend(&mut self) -> bool {
+        let may = self.may_resend() && self.outgoing.rewind();
+        self.resent |= may;
+        may
+    }
+}
+
+/// Whether the answer rests on the memory of a server that is cut off from the hub, which this one hears: another server may have
+/// answered with more already.
+pub(super) fn is_outdated(client: &Client, answer: &ResponseHead) -> bool {
+    let said = answer.fields.internal(HUB_AGE).and_then(hub_age::parse);
+    said.is_some_and(|age| client.worker.hears_more_than(age))
+}
