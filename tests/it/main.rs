@@ -11,6 +11,7 @@ mod demo;
 mod foreign;
 mod hub;
 mod layers;
+mod many;
 mod operating;
 mod readme;
 mod reload;

@@ -21,6 +21,7 @@ use crate::{
     tunnel,
 };
 use http::{Method, StatusCode};
+use memchr::memchr;
 use std::{
     future::poll_fn,
     io,
@@ -212,9 +213,12 @@ impl Http1 {
                 return Ok(false);
             }
             self.client.progress.read(worker.now());
-            // Nothing can have changed without the end of a line, or of the room.
-            fresh = self.input.bytes()[self.input.len() - count..].contains(&b'\n')
-                || self.input.len() > worker.routes().head_limits.target;
+            // Nothing can have changed without the end of a line, or of the room: to look at each byte of a long head anew would
+            // cost its square.
+            let (input, limits) = (self.input.bytes(), worker.routes().head_limits);
+            fresh = input[input.len() - count..].contains(&b'\n')
+                || input.len() >= limits.bytes
+                || (input.len() > limits.target && memchr(b'\n', input).is_none());
         }
     }
 
