@@ -87,6 +87,8 @@ enum Upload {
     Wanted,
     /// The proxy waits for more of it.
     Awaited,
+    /// The client waits for `100 Continue` (RFC 9110 §10.1.1), which is the server's to give: that it does not send is no fault of its.
+    Held,
 }
 
 /// What a connection remembers of its progress.
@@ -119,7 +121,7 @@ impl Progress {
     /// The client sent bytes.
     pub(crate) fn read(&self, now: Instant) {
         self.moved(now);
-        if self.upload.get() == Upload::Awaited {
+        if matches!(self.upload.get(), Upload::Awaited | Upload::Held) {
             self.upload.set(Upload::Wanted);
         }
         if self.phase.get() == Phase::Idle {
@@ -155,6 +157,21 @@ impl Progress {
         self.upload.set(if uploading { Upload::Wanted } else { Upload::Whole });
         self.awaits_socket();
         self.enter(Phase::Asked, now);
+    }
+
+    /// The client wants to be told to go on before it sends the body.
+    pub(crate) fn holds_back(&self) {
+        if self.upload.get() != Upload::Whole {
+            self.upload.set(Upload::Held);
+        }
+    }
+
+    /// It was told to: from `now` on it is its turn.
+    pub(crate) fn told_to_go_on(&self, now: Instant) {
+        if self.upload.get() == Upload::Held {
+            self.upload.set(Upload::Wanted);
+        }
+        self.moved(now);
     }
 
     /// It waits for a socket to a server: queue and connect have time-outs of their own.

@@ -11,7 +11,7 @@ use crate::{
     exchange::{ClientSide, Exchange, Outgoing},
     forward::X_FORWARDED_FOR,
     host::without_port,
-    http1::{Name, RequestHead, ResponseHead},
+    http1::{Length, Name, RequestHead, ResponseHead},
     local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     routes::Routes,
@@ -181,6 +181,9 @@ async fn forward<S: ClientSide>(
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
     let secure = is_secure(client, head);
+    if head.length != Length::Empty && head.fields.first(Name::Expect).is_some() {
+        client.progress.holds_back();
+    }
     let mut tries = Tries::new(prepare(client, way, head, edits), head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());

@@ -76,6 +76,22 @@ fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
 }
 
 #[test]
+fn who_waits_to_be_told_to_go_on_is_not_late() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.asked(t, true);
+    progress.holds_back();
+    progress.forwarded(t, Duration::from_secs(600));
+    progress.read_waits();
+    assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)), "the server has not said it yet");
+    assert_eq!(verdict(&progress, after(t, 600)), Verdict::ServerSilent, "it is its fault");
+    progress.told_to_go_on(after(t, 100));
+    progress.read_waits();
+    assert_eq!(verdict(&progress, after(t, 164)), Verdict::Wait(after(t, 165)));
+    assert_eq!(verdict(&progress, after(t, 165)), Verdict::Late);
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_stuck_in_any_phase() {
     let t = Instant::now();
     let progress = Progress::new(t);

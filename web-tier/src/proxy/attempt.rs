@@ -87,6 +87,9 @@ pub(super) async fn attempt<S: ClientSide>(
         }
         let informed = poll_fn(|cx| side.poll_inform(cx, &mut head)).await;
         informed.map_err(|_| Failure::Final(ProxyError::ClientGone))?;
+        if head.status == StatusCode::CONTINUE {
+            client.progress.told_to_go_on(worker.now());
+        }
     }
     if upstream.foreign_pool().is_some() {
         // What only servers of ours may say means nothing here.
