@@ -35,8 +35,8 @@ pub(crate) struct Gate {
     /// By user: the code of the last credentials that were right.
     remembered: Mutex<HashMap<String, [u8; 32]>>,
     throttle: Mutex<Throttle>,
-    turns: Semaphore,
-    queue: Semaphore,
+    turns: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
     failures: AtomicU64,
 }
 
@@ -54,8 +54,8 @@ impl Gate {
             key,
             remembered: Mutex::default(),
             throttle: Mutex::default(),
-            turns: Semaphore::new(AT_ONCE),
-            queue: Semaphore::new(AT_ONCE + WAITING),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            queue: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
             failures: AtomicU64::new(0),
         }
     }
@@ -109,13 +109,24 @@ impl Gate {
         }
     }
 
+    /// The permits go with the work, not with whoever waits for it: a client that goes away drops the future, and the hash and
+    /// its memory live on.
     async fn verify(&self, user: &AdminUser, credentials: &Credentials) -> Result<bool, Refusal> {
-        let _place = self.queue.try_acquire().map_err(|_| Refusal::Crowded)?;
-        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(Refusal::Crowded) };
         let (hash, password) = (user.password.clone(), credentials.password.clone());
-        let verified = tokio::task::spawn_blocking(move || hash.verify(&password)).await;
-        Ok(verified.unwrap_or_default())
+        self.in_turn(move || hash.verify(&password)).await
+    }
+
+    /// Runs `work` on a thread that may block, as one of [`AT_ONCE`] until it has really ended.
+    async fn in_turn(&self, work: impl FnOnce() -> bool + Send + 'static) -> Result<bool, Refusal> {
+        let place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| Refusal::Crowded)?;
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Refusal::Crowded) };
+        let permits = (place, turn);
+        let worked = tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            work()
+        });
+        Ok(worked.await.unwrap_or_default())
     }
 
     fn remembers(&self, user: &AdminUser, credentials: &Credentials) -> bool {
@@ -160,6 +171,7 @@ mod tests {
     use super::*;
     use base64ct::{Base64, Encoding};
     use common::{clock::SystemClock, config::Role, password::PasswordHash};
+    use futures_util::FutureExt;
 
     /// Of `password`, cheap.
     const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
@@ -223,6 +235,60 @@ mod tests {
         let (gate, users) = (gate(), [user("ops", HASH)]);
         assert!(matches!(gate.admit(&[], &headers("ops", "password")).await, Err(Refusal::NoUsers)));
         assert!(matches!(gate.admit(&users, &HeaderMap::new()).await, Err(Refusal::SignIn(_))));
+    }
+
+    /// A client that goes away while its password is hashed does not make room for the next one.
+    #[tokio::test]
+    async fn the_turn_ends_with_the_hash_and_not_with_the_client() {
+        let gate = gate();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let may_end = Arc::new(Mutex::new(may_end));
+        for n in 0..AT_ONCE {
+            let (started, may_end) = (started.clone(), Arc::clone(&may_end));
+            let mut asked = Box::pin(gate.in_turn(move || {
+                started.send(()).unwrap();
+                may_end.lock().unwrap().recv().is_ok()
+            }));
+            // Polled once, and so begun; then the client is gone.
+            assert!(asked.as_mut().now_or_never().is_none());
+            assert_eq!(gate.turns.available_permits(), AT_ONCE - n - 1);
+            drop(asked);
+            assert_eq!(gate.turns.available_permits(), AT_ONCE - n - 1);
+            assert_eq!(gate.queue.available_permits(), AT_ONCE + WAITING - n - 1);
+        }
+        for _ in 0..AT_ONCE {
+            has_started.recv_timeout(Duration::from_secs(10)).unwrap();
+            end.send(()).unwrap();
+        }
+        all_are_back(&gate).await;
+    }
+
+    /// The same of a whole sign-in, whose hash can't even begin as long as the only thread for it is taken.
+    #[test]
+    fn a_sign_in_that_is_dropped_midway_keeps_its_turn() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.max_blocking_threads(1).enable_time().build().unwrap().block_on(async {
+            let (end, may_end) = std::sync::mpsc::channel::<()>();
+            let taken = tokio::task::spawn_blocking(move || may_end.recv());
+            let (gate, users) = (gate(), [user("ops", HASH)]);
+            let headers = headers("ops", "password");
+            let mut asked = Box::pin(gate.admit(&users, &headers));
+            assert!(asked.as_mut().now_or_never().is_none());
+            drop(asked);
+            assert_eq!(gate.turns.available_permits(), AT_ONCE - 1);
+            end.send(()).unwrap();
+            taken.await.unwrap().unwrap();
+            all_are_back(&gate).await;
+        });
+    }
+
+    async fn all_are_back(gate: &Gate) {
+        for (semaphore, all) in [(&gate.turns, AT_ONCE), (&gate.queue, AT_ONCE + WAITING)] {
+            let permits = semaphore.acquire_many(u32::try_from(all).unwrap());
+            let permits = tokio::time::timeout(Duration::from_secs(10), permits).await.unwrap().unwrap();
+            assert_eq!(permits.num_permits(), all);
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn evaluate<'a>(
         host: host(head),
         headers: &head.fields,
         remote,
-        secure: client.tls.is_some(),
+        secure: is_secure(client, head),
         local_port: client.local_port(),
         now: client.worker.wall(),
     })

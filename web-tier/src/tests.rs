@@ -8,6 +8,7 @@ mod access_log;
 mod bodies;
 mod desync;
 mod disabled;
+mod event_streams;
 mod foreign;
 mod gone;
 mod half_closed;

@@ -20,11 +20,12 @@ pub(crate) enum Name {
     Via,
     /// Hop-by-hop, and of no use to a proxy: `Keep-Alive`, `Proxy-Connection` and their like.
     HopByHop,
-    /// What only a proxy may say of a client: `X-Forwarded-*`, `Forwarded`, `X-Real-IP`.
+    /// What only a proxy may say of a client: `X-Forwarded-*`, `Forwarded`, `X-Real-IP`; and what could be taken for
+    /// `X-Request-Id`.
     Forwarded,
     /// `X-Request-Id`.
     RequestId,
-    /// Between Copal's own servers: `Copal-*`, `X-Session-Id`.
+    /// Between Copal's own servers, and between them and applications: `Copal-*`, `X-Copal-*`, `X-Session-Id`, `X-Session-Url`.
     Internal,
     Other,
 }
@@ -40,10 +41,12 @@ impl Name {
         for (lower, byte) in lower.iter_mut().zip(name) {
             *lower = byte.to_ascii_lowercase();
         }
-        let lower = &lower[..length];
+        let lower = &mut lower[..length];
         match lower[..].first() {
             Some(b'x') => Self::of_x(lower, name.len() == length),
-            Some(b'c') if lower.starts_with(b"copal-") => Self::Internal,
+            Some(b'c') if lower.starts_with(b"copal") && matches!(lower.get(5), Some(b'-' | b'_')) => {
+                Self::Internal
+            }
             Some(b'c' | b'd' | b'e' | b'f' | b'h' | b'k' | b'p' | b't' | b'u' | b'v')
                 if name.len() == length =>
             {
@@ -95,13 +98,69 @@ impl Name {
         }
     }
 
-    fn of_x(lower: &[u8], whole: bool) -> Self {
-        match lower {
+    /// Of a name that begins with `x`. `_` counts as `-`: CGI and its kin, WSGI and PHP among them, can't tell them apart, and a
+    /// client's `X_Forwarded_For` would stand beside ours, or in its place.
+    fn of_x(lower: &mut [u8], whole: bool) -> Self {
+        // All that is known begins with two letters; most names are told apart here.
+        if !matches!(lower, [_, b'-' | b'_', b'c' | b'f' | b'r' | b's', ..]) {
+            return Self::Other;
+        }
+        let mut mixed = false;
+        for byte in lower.iter_mut().filter(|byte| **byte == b'_') {
+            (*byte, mixed) = (b'-', true);
+        }
+        match &*lower {
+            // As an id it counts under its own name alone.
+            b"x-request-id" if whole && mixed => Self::Forwarded,
             b"x-request-id" if whole => Self::RequestId,
-            b"x-session-id" if whole => Self::Internal,
+            b"x-session-id" | b"x-session-url" if whole => Self::Internal,
             b"x-real-ip" if whole => Self::Forwarded,
-            _ if lower.starts_with(b"x-forwarded-") => Self::Forwarded,
+            name if name.starts_with(b"x-forwarded-") => Self::Forwarded,
+            name if name.starts_with(b"x-copal-") => Self::Internal,
             _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_could_take_for_ours_is_ours() {
+        use Name::{ContentLength, Cookie, Forwarded, Internal, Other, RequestId};
+        for (name, known) in [
+            ("X-Forwarded-For", Forwarded),
+            ("x_forwarded_for", Forwarded),
+            ("X-FORWARDED_PROTO", Forwarded),
+            ("X_Forwarded-A-Name-That-Is-Longer-Than-All", Forwarded),
+            ("X_Real_IP", Forwarded),
+            ("X-Request-Id", RequestId),
+            ("X_Request_Id", Forwarded),
+            ("X-Request_Id", Forwarded),
+            ("X_Session_Id", Internal),
+            ("x-session-url", Internal),
+            ("X_Copal_Request", Internal),
+            ("X-Copal-A-Name-That-Is-Longer-Than-All", Internal),
+            ("Copal_Session_Url", Internal),
+            ("copal-", Internal),
+            ("Content-Length", ContentLength),
+            ("Cookie", Cookie),
+            // Near, and nobody's.
+            ("Content_Length", Other),
+            ("X", Other),
+            ("X-", Other),
+            ("X-Forwarded", Other),
+            ("X-Requested-With", Other),
+            ("X-Request-Id-2", Other),
+            ("X-Real-IP-And-A-Tail-Longer-Than-All", Other),
+            ("X-Session-Identity", Other),
+            ("XX-Forwarded-For", Other),
+            ("Copal", Other),
+            ("Copalx-A", Other),
+            ("", Other),
+        ] {
+            assert_eq!(Name::of(name.as_bytes()), known, "{name}");
         }
     }
 }

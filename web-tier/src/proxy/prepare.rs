@@ -74,9 +74,12 @@ impl Behind {
     }
 }
 
-/// Whether the client came over TLS: to this server, or to a proxy that is trusted to say so.
+/// Whether the client came over TLS. A proxy that is trusted knows of its own client; where it says nothing, and of anyone else,
+/// it is this connection that counts. Of a list the first entry is the client's, and a WebSocket's scheme may be `wss`.
 pub(super) fn is_secure(client: &Client, head: &RequestHead) -> bool {
-    let said =
-        || head.fields.named(X_FORWARDED_PROTO).next().is_some_and(|it| it.eq_ignore_ascii_case(b"https"));
-    client.tls.is_some() || (client.trusted && said())
+    let said = if client.trusted { head.fields.named(X_FORWARDED_PROTO).next() } else { None };
+    said.map_or(client.tls.is_some(), |said| {
+        let first = said.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+        first.eq_ignore_ascii_case(b"https") || first.eq_ignore_ascii_case(b"wss")
+    })
 }

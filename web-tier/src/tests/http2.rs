@@ -21,7 +21,7 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn plain(backends: impl IntoIterator<Item = OnConnection>) -> Cluster {
+pub(super) async fn plain(backends: impl IntoIterator<Item = OnConnection>) -> Cluster {
     Cluster::start_with(backends, |config| config.clusters[1].servers[0].http[0].h2c = true).await
 }
 

@@ -2,9 +2,11 @@
 
 use super::{
     backend::echo,
+    client::Client,
     cluster::{Cluster, config},
+    reload::file,
 };
-use common::config::{Config, LoadOptions, WebApp, load_str};
+use common::config::{Config, HttpListener, LoadOptions, WebApp, load_str};
 use std::{fs, path::Path};
 
 /// The hosts of a web tier whose file says so, before a cluster `app-tier`.
@@ -106,4 +108,96 @@ async fn a_host_without_a_rule_for_a_path_is_a_404() {
     .await;
     assert_eq!(cluster.ask("GET /other", "").await.status, 404);
     assert_eq!(cluster.ask("GET /only", "").await.status, 200);
+}
+
+/// Where who asks, how and by which listener decides, and `trusted-proxies` are the addresses of this machine or not.
+async fn conditional(folder: &Path, dispatch: &str, trusted: bool) -> Cluster {
+    let hosts = hosts(folder, dispatch);
+    Cluster::start_with([echo("a")], |config: &mut Config| {
+        config.clusters[1].hosts = hosts;
+        config.clusters[1].servers[0].http[0].h2c = true;
+        if trusted {
+            config.clusters[1].trusted_proxies.push("127.0.0.0/8".parse().unwrap());
+        }
+    })
+    .await
+}
+
+/// The example of docs/rules.md, behind a balancer that ends TLS: it must not go round for ever.
+#[tokio::test]
+async fn a_request_is_secure_where_a_trusted_proxy_says_so() {
+    let folder = folder();
+    let rules =
+        "{redirect: {target: 'https://$host$0', if: {secure: false}}}, {load-balance: {cluster: app-tier}}";
+    let location = "location: https://shop.example/a?q=1";
+    let cluster = conditional(folder.path(), rules, true).await;
+    let mut client = cluster.client().await;
+    for said in ["https", "HTTPS", "wss", "https, http"] {
+        let answer = client.ask("GET /a?q=1", &format!("X-Forwarded-Proto: {said}\r\n")).await;
+        assert_eq!(answer.status, 200, "{said}: {}", answer.head);
+    }
+    for headers in
+        ["X-Forwarded-Proto: http\r\n", "X-Forwarded-Proto:\r\n", "X_Forwarded_Proto: https\r\n", ""]
+    {
+        let answer = client.ask("GET /a?q=1", headers).await;
+        assert!(answer.status == 302 && answer.has(location), "{headers}: {}", answer.head);
+    }
+    let mut streams = super::http2::client(&cluster).await;
+    for (said, status) in [("https", 200), ("http", 302)] {
+        let request = super::http2::get("/a").header("x-forwarded-proto", said).body(()).unwrap();
+        let (answer, ..) = super::http2::ask(&mut streams, request, &[]).await.unwrap();
+        assert_eq!(answer.status(), status, "{said}");
+    }
+    let stranger = conditional(folder.path(), rules, false).await;
+    let answer = stranger.ask("GET /a?q=1", "X-Forwarded-Proto: https\r\n").await;
+    assert!(answer.status == 302 && answer.has(location), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn the_remote_address_is_whom_a_trusted_proxy_names() {
+    let folder = folder();
+    let rules = "{forbidden: {if: {remote-addr: 192.0.2.0/24}}}, {load-balance: {cluster: app-tier}}";
+    let (trusted, stranger) =
+        (conditional(folder.path(), rules, true).await, conditional(folder.path(), rules, false).await);
+    for (headers, behind_trusted) in [
+        ("X-Forwarded-For: 192.0.2.9\r\n", 403),
+        ("X-Forwarded-For: 198.51.100.1, 192.0.2.9\r\n", 403),
+        ("X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 192.0.2.9, 127.0.0.2\r\n", 403),
+        // What stands left of the first stranger may be a lie.
+        ("X-Forwarded-For: 192.0.2.9, 198.51.100.1\r\n", 200),
+        ("X_Forwarded_For: 192.0.2.9\r\n", 200),
+        ("", 200),
+    ] {
+        assert_eq!(trusted.ask("GET /", headers).await.status, behind_trusted, "{headers}");
+        assert_eq!(stranger.ask("GET /", headers).await.status, 200, "{headers}");
+    }
+    let rules = "{forbidden: {if: {remote-addr: 127.0.0.0/8}}}, {load-balance: {cluster: app-tier}}";
+    let cluster = conditional(folder.path(), rules, false).await;
+    assert_eq!(cluster.ask("GET /", "X-Forwarded-For: 192.0.2.9\r\n").await.status, 403, "who connected");
+}
+
+#[tokio::test]
+async fn the_local_port_is_the_listeners_own() {
+    let folder = folder();
+    let listeners = |config: &mut Config| {
+        config.clusters[1].trusted_proxies.push("127.0.0.0/8".parse().unwrap());
+        config.clusters[1].servers[0].http.push(HttpListener::plain("127.0.0.2", 0));
+    };
+    let mut cluster = Cluster::start_with([echo("a")], listeners).await;
+    let [open, closed] = cluster.web.addresses()[..] else { panic!("two listeners") };
+    // The system has chosen the ports: a rule can name one only now.
+    let rules = format!(
+        "{{forbidden: {{if: {{local-port: {}}}}}}}, {{load-balance: {{cluster: app-tier}}}}",
+        closed.port()
+    );
+    let config = file(&cluster, |config| {
+        listeners(config);
+        config.clusters[1].hosts = hosts(folder.path(), &rules);
+    });
+    assert_eq!(cluster.web.reload(config).await.unwrap().to_string(), "rules");
+    let headers = format!("X-Forwarded-Port: {}\r\n", open.port());
+    for (address, status) in [(open, 200), (closed, 403)] {
+        let answer = Client::connect(address).await.ask("GET /", &headers).await;
+        assert_eq!(answer.status, status, "{address}");
+    }
 }

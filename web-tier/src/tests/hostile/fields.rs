@@ -129,8 +129,23 @@ fn spoofed() -> Row {
         "X-Real-IP",
         "X-Request-Id",
         "X-Session-Id",
+        "X-Session-Url",
+        "X-Copal-Request",
         "Copal-Not-Processed",
         "copal-anything",
+        // To CGI, WSGI and their kin the same names.
+        "X_Forwarded_For",
+        "X-Forwarded_For",
+        "x_forwarded-for",
+        "X_FORWARDED_PROTO",
+        "X_Forwarded_Host",
+        "X_Real_IP",
+        "X-Real_IP",
+        "X_Request_Id",
+        "X_Session_Id",
+        "X_Session_Url",
+        "X_Copal_Request",
+        "Copal_Session_Url",
     ];
     let ours = &["x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: h"];
     let mut cases: Vec<Case> =

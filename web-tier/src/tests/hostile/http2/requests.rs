@@ -108,6 +108,19 @@ fn values() -> Row {
             &[("x-forwarded-for", "6.6.6.6"), ("x-session-id", "evil")],
             served(&[], &["6.6.6.6", "evil"]),
         ),
+        Case::more(
+            &[("x_forwarded_for", "6.6.6.6"), ("x_real_ip", "6.6.6.6"), ("x-forwarded_proto", "evil")],
+            served(&["x-forwarded-for: 127.0.0.1"], &["6.6.6.6", "evil"]),
+        ),
+        Case::more(
+            &[
+                ("x_request_id", "evil"),
+                ("x_session_id", "evil"),
+                ("x_copal_request", "evil"),
+                ("copal_a", "evil"),
+            ],
+            served(&[], &["evil"]),
+        ),
         Case::more(&[("expect", "the-worst")], Want::Status(417)),
     ];
     Row { title: "HTTP/2: control characters and capitals in fields", cases }
