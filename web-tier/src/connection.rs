@@ -93,11 +93,6 @@ impl Client {
         self.worker.connections.closing() || self.listener.is_retired()
     }
 
-    /// `X-Forwarded-Proto` of a client that is no proxy.
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
-
     /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
     /// that it is gone wakes every connection, so this costs no timer and no list.
     pub(crate) fn hopeless(&self, lease: &Lease) -> Option<Hopeless> {

@@ -27,11 +27,12 @@ pub(super) fn prepare(
     let theirs = TraceParent::of(&head.fields);
     let trace = theirs.unwrap_or_else(|| worker.traces.begin());
     let behind = client.trusted.then(|| Behind::of(client, head));
-    let (mut address, mut scheme, mut host) = (&*client.forwarded_for, client.scheme().as_bytes(), None);
+    // One word, whatever a proxy's was: apps compare it.
+    let scheme = if is_secure(client, head) { "https" } else { "http" };
+    let (mut address, mut host) = (&*client.forwarded_for, None);
     let mut request_id = &made[..];
     if let Some(behind) = &behind {
         address = &behind.address;
-        scheme = behind.scheme.as_deref().unwrap_or(scheme);
         host = behind.host.as_deref();
         request_id = behind.request_id.as_deref().unwrap_or(request_id);
         client.log.note(|record| record.behind(address));
@@ -39,7 +40,7 @@ pub(super) fn prepare(
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let via = Via {
         address: address.as_bytes(),
-        scheme,
+        scheme: scheme.as_bytes(),
         host,
         request_id,
         trace: theirs.is_none().then_some(&trace),
@@ -53,10 +54,9 @@ pub(super) fn prepare(
     Outgoing::new(bytes, head.length)
 }
 
-/// What a proxy that is trusted has said: who its client is, and how it came.
+/// What a proxy that is trusted has said: who its client is, and what it asked for.
 struct Behind {
     address: String,
-    scheme: Option<Vec<u8>>,
     host: Option<Vec<u8>>,
     request_id: Option<Vec<u8>>,
 }
@@ -67,7 +67,6 @@ impl Behind {
         let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
         Self {
             address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
-            scheme: named(X_FORWARDED_PROTO),
             host: named("x-forwarded-host"),
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
         }
