@@ -84,8 +84,10 @@ impl Tries {
             }
         }
         self.left = self.left.checked_sub(1).ok_or(error)?;
-        // A stale socket is no sign of overload, and the try in its place goes to the same server.
-        if matches!(failure, Failure::Stale) || budget() { Ok(()) } else { Err(error) }
+        // A stale socket is no sign of overload, and the try in its place goes to the same server. A full queue has cost its server
+        // nothing, so that a try elsewhere multiplies nothing.
+        let is_free = matches!(failure, Failure::Stale | Failure::Full { .. });
+        if is_free || budget() { Ok(()) } else { Err(error) }
     }
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
