@@ -88,7 +88,7 @@ pub(crate) struct Ticket {
 }
 
 /// A server's state.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServerState {
     weight: u32,
     /// 1 / weight.
@@ -132,6 +132,11 @@ impl ServerState {
             started_ms: 0,
             cpu_penalty: 1.0,
         }
+    }
+
+    /// The same for requests of another configuration. Those in flight end by the one that they began with, and count there.
+    pub(crate) fn successor(&self) -> Self {
+        Self { active: 0, window: self.window.successor(), ..self.clone() }
     }
 
     pub(crate) fn weight(&self) -> u32 {

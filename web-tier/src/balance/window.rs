@@ -34,7 +34,7 @@ pub(super) enum Phase {
 pub(super) struct ProbeId(NonZeroU32);
 
 /// A server's window.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Window {
     trouble: Trouble,
     /// How long the present window is; zero when there is none.
@@ -59,6 +59,11 @@ impl Window {
             last_probe: ProbeId(NonZeroU32::MIN),
             opened: 0,
         }
+    }
+
+    /// The same for other requests: those that it knows of do not tell it of their end.
+    pub(super) fn successor(&self) -> Self {
+        Self { probe: None, ..self.clone() }
     }
 
     /// Where it stands `now`.
