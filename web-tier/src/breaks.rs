@@ -47,6 +47,11 @@ impl SeenBreaks {
         Self { count, seen: Cell::new(0) }
     }
 
+    /// Goes on from what another view of the same server has taken in.
+    pub(crate) fn go_on_from(&self, other: &Self) {
+        self.seen.set(other.seen.get());
+    }
+
     /// A connection broke: told before the client is.
     pub(crate) fn tell(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);

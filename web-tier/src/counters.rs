@@ -99,7 +99,7 @@ pub struct Totals {
     pub retries: u64,
     /// Connects that failed, and connections that broke or fell silent during a request.
     pub upstream_failures: u64,
-    /// Requests refused because no socket to their server came free in time.
+    /// Requests refused because no socket to a server was free, or came free in time.
     pub queue_refusals: u64,
     /// Connections that ended before a request: failed TLS handshakes, missing or untrusted PROXY headers.
     pub connections_refused: u64,

@@ -179,6 +179,11 @@ impl ServerPool {
         }
     }
 
+    /// Whether a request that asks now need not queue.
+    pub(crate) fn has_place(&self) -> bool {
+        self.places.has_free()
+    }
+
     /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one. `queued` is true while it waits for
     /// others to give one back.
     pub(crate) async fn take(self: &Rc<Self>, fresh: bool, queued: &Cell<bool>) -> Result<Pooled, TakeError> {

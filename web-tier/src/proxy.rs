@@ -21,7 +21,7 @@ use crate::{
     trusted::client_of,
     upstream::Upstream,
 };
-use attempt::{attempt, discard};
+use attempt::{Failure, attempt, discard};
 use common::config::{HeaderEdit, Strategy};
 use prepare::{is_secure, prepare};
 use std::rc::Rc;
@@ -87,7 +87,12 @@ pub(crate) async fn answer<S: ClientSide>(
     let mut reply = match reply {
         Ok(reply) => reply,
         Err(ProxyError::ClientGone) => return Err(ClientGone),
-        Err(cause) => Reply::Local(Local::refusal(client, cause)),
+        Err(cause) => {
+            if cause == ProxyError::Busy {
+                client.worker.counters.queue_refusals.up();
+            }
+            Reply::Local(Local::refusal(client, cause))
+        }
     };
     match &mut reply {
         Reply::Server(answer) => edit_answer(&mut answer.head, &edits),
@@ -207,6 +212,7 @@ async fn forward<S: ClientSide>(
                 }
                 return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
             }
+            Err(Failure::Full { .. }) if upstream.holds(&belongs) => return Err(ProxyError::Busy),
             Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();

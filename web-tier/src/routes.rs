@@ -66,11 +66,16 @@ impl Routes {
         }
     }
 
-    /// The same with the clusters and foreign backends of `former` that have not changed: their servers' states and sockets live on.
+    /// The same with the clusters and foreign backends of `former` that have not changed, and of clusters that have with their
+    /// servers that have not: the states of these servers, and their sockets, live on.
     pub(crate) fn keeping(mut self, former: &Self) -> Self {
         for upstream in self.upstreams.iter_mut().chain(&mut self.foreign) {
             if let Some(same) = former.all().find(|it| it.is_like(upstream)) {
                 *upstream = same.clone();
+            } else if let Some(before) = former.all().find(|it| upstream.succeeds(it)) {
+                Rc::get_mut(upstream)
+                    .expect("made a moment ago, for this configuration alone")
+                    .take_over(before);
             }
         }
         self

@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod parsing;
 mod passes;
+mod queues;
 mod reload;
 mod reload_listeners;
 mod reload_logs;

@@ -12,7 +12,7 @@ use crate::{
 use common::{
     cluster_port::ClusterKey,
     config::{Cluster, Config, Server, Strategy},
-    id::{ClusterId, ServerId},
+    id::{ClusterId, ServerId, ServerIndex},
 };
 use proto::hub::v1::Member;
 use std::{
@@ -58,6 +58,8 @@ pub(crate) struct UpstreamServer {
     /// How often the hub has said that its process is gone. A request that began under another number waits in vain.
     life: Cell<u32>,
     breaks: SeenBreaks,
+    /// What of the configuration it was made of, if it is a server of ours.
+    made_of: String,
 }
 
 impl UpstreamServer {
@@ -77,6 +79,7 @@ impl Upstream {
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
             breaks: breaks.of(&server.id),
+            made_of: made_of_server(server),
         });
         let (id, session_cookie) = (cluster.id.clone(), cluster.session_cookie.as_str().into());
         Self {
@@ -100,6 +103,7 @@ impl Upstream {
             silence_max: rule.socket_timeout,
             life: Cell::new(0),
             breaks: backend.breaks(),
+            made_of: String::new(),
         };
         let upstream = Self {
             balance: RefCell::new(Balance::of(pool.balanced(), rand::random())),
@@ -154,6 +158,27 @@ impl Upstream {
         }
     }
 
+    /// Whether a former configuration had the same cluster, with other servers or settings.
+    pub(crate) fn succeeds(&self, former: &Self) -> bool {
+        match (&self.whose, &former.whose) {
+            (Whose::Cluster { id, .. }, Whose::Cluster { id: of_former, .. }) => id == of_former,
+            _ => false,
+        }
+    }
+
+    /// Takes over the sockets to those servers of a `former` configuration whose own settings are as they were, and what is
+    /// known of them: one that fails is not to be tried anew because another one was added.
+    pub(crate) fn take_over(&mut self, former: &Self) {
+        let balance = self.balance.get_mut();
+        for (index, server) in self.servers.iter_mut().enumerate() {
+            let is_same = |it: &UpstreamServer| it.name == server.name && it.made_of == server.made_of;
+            let Some(of) = former.servers.iter().position(is_same) else { continue };
+            balance.take_over(index, &former.balance.borrow(), of);
+            server.pool = former.servers[of].pool.clone();
+            server.breaks.go_on_from(&former.servers[of].breaks);
+        }
+    }
+
     /// A request begins; the retry budget grows with each.
     pub(crate) fn count_request(&self, now: Instant) {
         self.budget.borrow_mut().request(now);
@@ -180,6 +205,12 @@ impl Upstream {
             Whose::Cluster { .. } | Whose::Myself { .. } => Belongs::of(Affinity::None),
             Whose::Foreign { pool, .. } => pool.belongs(fields),
         }
+    }
+
+    /// Whether a request is not to leave its server as long as that lives, only because its sockets are all in use: the sessions
+    /// of our own servers are on the hub, those of foreign backends nowhere else.
+    pub(crate) fn holds(&self, belongs: &Belongs<'_>) -> bool {
+        self.foreign_pool().is_some() && belongs.affinity != Affinity::None
     }
 
     /// The shortest `load-balance-socket-timeout` of its servers.
@@ -239,9 +270,13 @@ impl Upstream {
 
 /// A cluster's settings as far as they matter to those who send requests there.
 fn made_of(cluster: &Cluster) -> String {
-    let servers: Vec<_> =
-        cluster.servers.iter().map(|server| Server { http: Vec::new(), ..server.clone() }).collect();
+    let servers: Vec<_> = cluster.servers.iter().map(made_of_server).collect();
     format!("{} {servers:?}", cluster.session_cookie)
+}
+
+/// The same of one server, wherever in its cluster it is.
+fn made_of_server(server: &Server) -> String {
+    format!("{:?}", Server { http: Vec::new(), index: ServerIndex(0), ..server.clone() })
 }
 
 /// A request that is in flight on a server; dropped when it has ended.
@@ -358,3 +393,6 @@ impl<'a> Upstreams<'a> {
         self.list
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,7 @@ pub struct Server {
     pub warmup_time: Duration,
     /// `load-balance-connection-max` (1024): sockets to this server from one web-tier server.
     pub connection_max: usize,
-    /// `load-balance-queue-timeout` (5 s): how long a request waits for one of them, then 503.
+    /// `load-balance-queue-timeout` (5 s): how long a request waits for one of them, then another server or 503.
     pub queue_timeout: Duration,
     /// `load-balance-weight` (100).
     pub weight: u32,

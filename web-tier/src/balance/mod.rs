@@ -129,6 +129,12 @@ impl Balance {
         }
     }
 
+    /// Takes over what `former` knows of its server `of`, which is the server `index` here.
+    pub(crate) fn take_over(&mut self, index: usize, former: &Self, of: usize) {
+        self.servers[index] = former.servers[of].successor();
+        self.latency = former.latency;
+    }
+
     /// The state of a server.
     pub(crate) fn server(&mut self, index: usize) -> &mut ServerState {
         &mut self.servers[index]

@@ -2,14 +2,15 @@
 //!
 //! Resin's rules: a failed connect makes a server bad at once; a failed read only if nothing has succeeded since the request
 //! began, for one broken request says little. The fail window is 1 s and doubles with each failure that follows it, up to
-//! `load-balance-recover-time`. After the window one request at a time probes, and a success makes all well. A server that
-//! answers 503 is busy in the same way, up to `load-balance-busy-recover-time`. One that has come back warms up.
+//! `load-balance-recover-time`. After the window one request at a time probes, and a success makes all well; others wait for its
+//! answer's head no longer than the window was. A server that answers 503 is busy in the same way, up to
+//! `load-balance-busy-recover-time`. One that has come back warms up.
 
 use super::{
     backend::Backend,
     latency::Latency,
     warmup::Warmup,
-    window::{Phase, Trouble, Window},
+    window::{Phase, ProbeId, Trouble, Window},
 };
 use proto::hub::v1::{Member, MemberAdmin, MemberState};
 use std::time::{Duration, Instant};
@@ -80,14 +81,14 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a request that has begun has to end"]
 pub(crate) struct Ticket {
-    pub(super) probe: bool,
+    pub(super) probe: Option<ProbeId>,
     successes: u64,
     troubles: u64,
     begun: Instant,
 }
 
 /// A server's state.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServerState {
     weight: u32,
     /// 1 / weight.
@@ -131,6 +132,11 @@ impl ServerState {
             started_ms: 0,
             cpu_penalty: 1.0,
         }
+    }
+
+    /// The same for requests of another configuration. Those in flight end by the one that they began with, and count there.
+    pub(crate) fn successor(&self) -> Self {
+        Self { active: 0, window: self.window.successor(), ..self.clone() }
     }
 
     pub(crate) fn weight(&self) -> u32 {
@@ -185,7 +191,7 @@ impl ServerState {
     /// A request begins. For a latency of use `now` has to be the time, not that of the last tick.
     pub(crate) fn begin(&mut self, now: Instant) -> Ticket {
         self.warmup.settle(now);
-        let probe = self.openness != Openness::Nothing && self.window.begin(now);
+        let probe = if self.openness == Openness::Nothing { None } else { self.window.begin(now) };
         self.active += 1;
         Ticket { probe, successes: self.successes, troubles: self.window.opened(), begun: now }
     }
@@ -240,8 +246,8 @@ impl ServerState {
     /// It has ended, well or not.
     pub(crate) fn end(&mut self, ticket: Ticket) {
         self.active = self.active.saturating_sub(1);
-        if ticket.probe {
-            self.window.probed();
+        if let Some(probe) = ticket.probe {
+            self.window.probed(probe);
         }
     }
 

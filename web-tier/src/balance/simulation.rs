@@ -18,6 +18,7 @@ struct Simulated {
     answered: u32,
     /// When it was probed.
     probes: Vec<Instant>,
+    /// A probe has neither an answer nor ended.
     probing: bool,
 }
 
@@ -31,8 +32,11 @@ struct World {
     budget: RetryBudget,
     strategy: Strategy,
     servers: Vec<Simulated>,
-    /// When requests in flight end: the time, the server, the request's place in `tickets`.
-    ends: BinaryHeap<Reverse<(Instant, usize, usize)>>,
+    /// How many answers of a thousand live on after their head, and how long: streams, tunnels and downloads.
+    streams: (usize, Duration),
+    /// When requests in flight have their answer's head, or end: the time, the server, the request's place in `tickets`,
+    /// whether the head has come before.
+    due: BinaryHeap<Reverse<(Instant, usize, usize, bool)>>,
     tickets: Vec<Option<Ticket>>,
     free: Vec<usize>,
     requests: u32,
@@ -64,7 +68,8 @@ impl World {
             servers: (0..SERVERS)
                 .map(|it| Simulated { millis: millis(it), ..Simulated::default() })
                 .collect(),
-            ends: BinaryHeap::new(),
+            streams: (0, Duration::ZERO),
+            due: BinaryHeap::new(),
             tickets: Vec::new(),
             free: Vec::new(),
             requests: 0,
@@ -85,20 +90,24 @@ impl World {
     }
 
     fn end_due(&mut self) {
-        while let Some(Reverse((at, index, place))) = self.ends.peek().copied()
+        while let Some(Reverse((at, index, place, has_head))) = self.due.peek().copied()
             && at <= self.now
         {
-            self.ends.pop();
-            self.free.push(place);
+            self.due.pop();
             let mut ticket = self.tickets[place].take().unwrap();
-            self.balance.answered(index, at, &mut ticket, 200);
-            self.end(index, ticket);
+            if !has_head {
+                self.balance.answered(index, at, &mut ticket, 200);
+                self.servers[index].probing &= ticket.probe.is_none();
+                let (per_mille, time) = self.streams;
+                if per_mille > 0 && self.chance.next() < per_mille {
+                    self.tickets[place] = Some(ticket);
+                    self.due.push(Reverse((at + time, index, place, true)));
+                    continue;
+                }
+            }
+            self.free.push(place);
+            self.balance.server(index).end(ticket);
         }
-    }
-
-    fn end(&mut self, index: usize, ticket: Ticket) {
-        self.servers[index].probing &= !ticket.probe;
-        self.balance.server(index).end(ticket);
     }
 
     fn request(&mut self) {
@@ -108,7 +117,7 @@ impl World {
         for _ in 0..TRIES_MAX {
             let Some(index) = self.balance.choose(self.now, None, self.strategy, tried) else { break };
             let ticket = self.balance.server(index).begin(self.now);
-            if ticket.probe {
+            if ticket.probe.is_some() {
                 assert!(!self.servers[index].probing, "seed {}: two probes of {index} at once", self.seed);
                 self.servers[index].probing = true;
                 self.servers[index].probes.push(self.now);
@@ -117,7 +126,8 @@ impl World {
                 return self.serve(index, ticket);
             }
             self.balance.server(index).connect_failed(self.now);
-            self.end(index, ticket);
+            self.servers[index].probing &= ticket.probe.is_none();
+            self.balance.server(index).end(ticket);
             tried.add(index);
             if !self.budget.try_retry(self.now) {
                 break;
@@ -138,7 +148,7 @@ impl World {
             self.tickets.len() - 1
         });
         self.tickets[place] = Some(ticket);
-        self.ends.push(Reverse((self.now + takes, index, place)));
+        self.due.push(Reverse((self.now + takes, index, place, false)));
     }
 
     fn forget_counts(&mut self) {
@@ -247,6 +257,30 @@ fn the_dead_cost_no_request_are_probed_once_a_window_and_come_back_warm() {
         let rises = shares.windows(2).all(|two| two[1] > two[0] - 0.08);
         assert!(rises && shares[0] < 0.4 && shares[7] > 0.9, "seed {seed}: {shares:.2?}");
         assert_eq!(world.lost, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn servers_whose_probe_became_a_stream_are_probed_again_when_they_fail_again() {
+    let stumbles = |index: usize| index % 5 == 3;
+    for seed in SEEDS {
+        let mut world = World::new(seed, Strategy::RoundRobin, |_| 20, Duration::ZERO);
+        // Half of all answers, those of probes too, outlive the test.
+        world.streams = (500, SECOND * 3600);
+        for _ in 0..3 {
+            world.run(4000, SECOND);
+            (0..SERVERS).filter(|it| stumbles(*it)).for_each(|it| world.servers[it].dead = true);
+            world.run(4000, SECOND / 2);
+            world.servers.iter_mut().for_each(|it| it.dead = false);
+            world.run(4000, SECOND * 2);
+            world.forget_counts();
+            world.run(4000, SECOND * 4);
+            let (least, mean, most) = world.shares(stumbles);
+            assert!(least > 0.8 && most < 1.2, "seed {seed}: {least:.2} to {most:.2}, {mean:.2} on average");
+            assert_eq!(world.lost, 0, "seed {seed}");
+        }
+        let probes = (0..SERVERS).filter(|it| stumbles(*it)).map(|it| world.servers[it].probes.len());
+        assert!(probes.sum::<usize>() > 500, "seed {seed}: each time all are probed");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const LIMITS: [u32; 16] = [1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 8, 8, 16, 32, 64, 128];
 
 /// A server's warm-up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Warmup {
     /// A sixteenth of `load-balance-warmup-time`; zero for none.
     step: Duration,

@@ -1,7 +1,10 @@
 //! The time in which a server is left alone after trouble: it doubles with each trouble that follows it, and after it one
 //! request at a time finds out.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 /// The first window.
 const FIRST: Duration = Duration::from_secs(1);
@@ -20,21 +23,27 @@ pub(super) enum Trouble {
 pub(super) enum Phase {
     /// There is none.
     Closed,
-    /// It ends then; in the past while a probe is under way.
+    /// It ends then; in the past while others wait for a probe's answer.
     Open(Trouble, Instant),
     /// It is over, and nobody has found out yet.
     Over,
 }
 
+/// A probe's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProbeId(NonZeroU32);
+
 /// A server's window.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Window {
     trouble: Trouble,
     /// How long the present window is; zero when there is none.
     length: Duration,
     until: Option<Instant>,
-    /// A probe is under way.
-    probing: bool,
+    /// The present window's probe while it has no answer, and until when others wait for one: an upload may take hours.
+    probe: Option<(ProbeId, Instant)>,
+    /// The last probe there was.
+    last_probe: ProbeId,
     /// Windows that were opened, since the start.
     opened: u64,
 }
@@ -42,14 +51,27 @@ pub(super) struct Window {
 impl Window {
     /// None.
     pub(super) fn new() -> Self {
-        Self { trouble: Trouble::Failing, length: Duration::ZERO, until: None, probing: false, opened: 0 }
+        Self {
+            trouble: Trouble::Failing,
+            length: Duration::ZERO,
+            until: None,
+            probe: None,
+            last_probe: ProbeId(NonZeroU32::MIN),
+            opened: 0,
+        }
+    }
+
+    /// The same for other requests: those that it knows of do not tell it of their end.
+    pub(super) fn successor(&self) -> Self {
+        Self { probe: None, ..self.clone() }
     }
 
     /// Where it stands `now`.
     pub(super) fn phase(&self, now: Instant) -> Phase {
+        let is_probed = self.probe.is_some_and(|(_, until)| now < until);
         match self.until {
             None => Phase::Closed,
-            Some(until) if now < until || self.probing => Phase::Open(self.trouble, until),
+            Some(until) if now < until || is_probed => Phase::Open(self.trouble, until),
             Some(_) => Phase::Over,
         }
     }
@@ -80,6 +102,7 @@ impl Window {
         self.trouble = trouble;
         self.length = next.min(max);
         self.until = Some(now + self.length);
+        self.probe = None;
         self.opened += 1;
         true
     }
@@ -87,18 +110,25 @@ impl Window {
     /// All is well again.
     pub(super) fn close(&mut self) {
         self.until = None;
+        self.probe = None;
         self.length = Duration::ZERO;
     }
 
-    /// A request begins: whether it is the probe.
-    pub(super) fn begin(&mut self, now: Instant) -> bool {
-        let probe = self.phase(now) == Phase::Over;
-        self.probing |= probe;
-        probe
+    /// A request begins: whether it is the probe. Others wait for its answer as long as the window was, then the next probes.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<ProbeId> {
+        if self.phase(now) != Phase::Over {
+            return None;
+        }
+        self.last_probe = ProbeId(self.last_probe.0.checked_add(1).unwrap_or(NonZeroU32::MIN));
+        self.probe = Some((self.last_probe, now + self.length));
+        Some(self.last_probe)
     }
 
-    /// The probe has ended, well or not.
-    pub(super) fn probed(&mut self) {
-        self.probing = false;
+    /// A probe has ended, well or not. One that is not waited for any more changes nothing: its answer may have lived on through
+    /// the windows that followed.
+    pub(super) fn probed(&mut self, ended: ProbeId) {
+        if self.probe.is_some_and(|(probe, _)| probe == ended) {
+            self.probe = None;
+        }
     }
 }

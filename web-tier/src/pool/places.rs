@@ -25,6 +25,11 @@ impl Places {
         Rc::new(Self { free: Cell::new(count), waiters: RefCell::default(), waiters_max: count })
     }
 
+    /// Whether one is free.
+    pub(crate) fn has_free(&self) -> bool {
+        self.free.get() > 0
+    }
+
     /// A place if one is free. Nobody waits then: a place that becomes free goes to the first who waits.
     pub(crate) fn try_take(self: &Rc<Self>) -> Option<Place> {
         let free = self.free.get().checked_sub(1)?;

@@ -24,6 +24,11 @@ use std::{
 pub(super) enum Failure {
     /// The request never left.
     Unsent,
+    /// It never left, for all sockets are in use: the server has not heard of it.
+    Full {
+        /// It has been in the queue for as long as it may.
+        waited: bool,
+    },
     /// The connection broke before an answer's head: the server may have acted on the request.
     Broken,
     /// It was found closed, at once or without an answer, on a socket that had served before and that the server may just have
@@ -53,6 +58,9 @@ pub(super) async fn attempt<S: ClientSide>(
         tokio::task::yield_now().await;
     }
     server.heed_breaks();
+    if tries.has_queued && !server.pool.has_place() {
+        return Err(Failure::Full { waited: false });
+    }
     // In a block: what is pinned outside of one is held to the end.
     let socket = {
         let queued = Cell::new(false);
@@ -144,17 +152,14 @@ fn poll_head<S: ClientSide>(
 /// Sorts out why there is no socket.
 fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     tracing::debug!(%cause, "no socket to a server");
-    let worker = &client.worker;
     match cause {
         TakeError::Connect(_) => {
-            worker.counters.upstream_failures.up();
-            lease.unreachable(worker.read_clock());
+            client.worker.counters.upstream_failures.up();
+            lease.unreachable(client.worker.read_clock());
             Failure::Unsent
         }
-        TakeError::QueueFull | TakeError::QueueTimeout(_) => {
-            worker.counters.queue_refusals.up();
-            Failure::Final(ProxyError::Busy)
-        }
+        TakeError::QueueFull => Failure::Full { waited: false },
+        TakeError::QueueTimeout(_) => Failure::Full { waited: true },
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Tries {
     left: usize,
     /// The next try is not to use an idle socket.
     pub(super) fresh: bool,
+    /// It has waited for a socket as long as it may: from now on it takes one that is free, or goes on.
+    pub(super) has_queued: bool,
     /// A request that may have been seen is sent again once.
     resent: bool,
     /// Its method is safe (RFC 9110 §9.2.1).
@@ -39,6 +41,7 @@ impl Tries {
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,
+            has_queued: false,
             resent: false,
             safe: matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
             upgrade: head.connection.upgrade,
@@ -56,7 +59,11 @@ impl Tries {
     ) -> Result<(), ProxyError> {
         self.fresh = false;
         let unsent = self.outgoing.is_unsent();
-        let error = if unsent { ProxyError::NoServer } else { ProxyError::Broken };
+        let error = match failure {
+            Failure::Full { .. } => ProxyError::Busy,
+            _ if unsent => ProxyError::NoServer,
+            _ => ProxyError::Broken,
+        };
         match failure {
             Failure::Final(error) => return Err(error),
             // A socket that went stale is replaced by a new one to the same server: its session lives there.
@@ -64,6 +71,11 @@ impl Tries {
             // The balance keeps it away if it is down; if it was replaced, its successor may be asked.
             Failure::Gone => {}
             Failure::Unsent | Failure::Broken => self.tried.add(server),
+            Failure::Full { waited } => {
+                self.tried.add(server);
+                self.has_queued |= waited;
+                self.last_error = error;
+            }
         }
         if !unsent {
             self.last_error = error;
@@ -72,8 +84,10 @@ impl Tries {
             }
         }
         self.left = self.left.checked_sub(1).ok_or(error)?;
-        // A stale socket is no sign of overload, and the try in its place goes to the same server.
-        if matches!(failure, Failure::Stale) || budget() { Ok(()) } else { Err(error) }
+        // A stale socket is no sign of overload, and the try in its place goes to the same server. A full queue has cost its server
+        // nothing, so that a try elsewhere multiplies nothing.
+        let is_free = matches!(failure, Failure::Stale | Failure::Full { .. });
+        if is_free || budget() { Ok(()) } else { Err(error) }
     }
 
     /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.

@@ -27,7 +27,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Backends at these ports, each in its turn.
-fn proxy(ports: &[u16]) -> HttpProxy {
+pub(super) fn proxy(ports: &[u16]) -> HttpProxy {
     let backend = |port: &u16| config::Backend { host: "127.0.0.1".to_owned(), port: *port, weight: 100 };
     HttpProxy {
         backends: ports.iter().map(backend).collect(),
@@ -36,7 +36,7 @@ fn proxy(ports: &[u16]) -> HttpProxy {
     }
 }
 
-fn put(config: &mut Config, proxy: HttpProxy) {
+pub(super) fn put(config: &mut Config, proxy: HttpProxy) {
     let rule = Rule { regexp: None, condition: None, action: Action::HttpProxy(proxy) };
     let host = config.clusters[1].hosts.remove(0);
     config.clusters[1].hosts.push(Host { dispatch: vec![rule], ..host });
@@ -247,7 +247,7 @@ async fn a_backend_that_is_down_at_the_start_is_out_after_one_check() {
 }
 
 /// The cookies that an answer sets, as a browser sends them back.
-fn cookies(answer: &Answer) -> String {
+pub(super) fn cookies(answer: &Answer) -> String {
     let set = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
     let pairs: Vec<_> = set.map(|it| it.split(';').next().unwrap()).collect();
     format!("Cookie: {}\r\n", pairs.join("; "))

@@ -49,6 +49,26 @@ async fn a_request_in_flight_hears_that_its_server_is_gone_after_a_reload_too() 
 }
 
 #[tokio::test]
+async fn a_server_that_has_not_changed_keeps_its_sockets_when_another_one_has() {
+    let mut cluster = Cluster::start([echo("a"), echo("b")]).await;
+    let mut client = cluster.client().await;
+    let config = file(&cluster, |config| config.clusters[0].servers[1].weight = 50);
+    for reload in [Some(config), None] {
+        for id in ["aaX", "baX"] {
+            assert_eq!(client.ask("GET /", &format!("Cookie: JSESSIONID={id}\r\n")).await.status, 200);
+        }
+        if let Some(config) = reload {
+            let changes = cluster.web.reload(config).await.unwrap();
+            assert_eq!(changes.to_string(), "cluster app-tier: changed app-b");
+        }
+    }
+    let connections = |index: usize| {
+        cluster.backends[index].as_ref().unwrap().connections.load(std::sync::atomic::Ordering::SeqCst)
+    };
+    assert_eq!((connections(0), connections(1)), (1, 2));
+}
+
+#[tokio::test]
 async fn a_request_that_queues_for_a_server_hears_of_its_end_after_a_reload_too() {
     let (asked, mut was_asked) = mpsc::unbounded_channel();
     let frozen = raw(move |_, mut stream| {

@@ -42,8 +42,8 @@ impl WebTier {
     /// trusted proxies. `workers` stays as it is until a restart.
     ///
     /// Requests in flight end by what they began with, and no connection is closed. Those that came by a listener that is gone,
-    /// or has other terms now, end with their present request or their next one. Clusters that have not changed keep their
-    /// servers' states and sockets. Returns when all workers go by it.
+    /// or has other terms now, end with their present request or their next one. Servers whose settings have
+    /// not changed keep their states and sockets. Returns when all workers go by it.
     ///
     /// # Errors
     /// The configuration does not have this server, a new address can't be bound, certificates are not valid, or the access log

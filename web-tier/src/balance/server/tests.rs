@@ -64,6 +64,58 @@ fn a_probe_that_ends_without_a_word_lets_the_next_one_probe() {
 }
 
 #[test]
+fn a_probe_whose_answer_lives_on_has_done_its_duty() {
+    let now = Instant::now();
+    let mut server = state();
+    server.connect_failed(now);
+    let later = after(now, 1000);
+    let mut stream = server.begin(later);
+    server.succeeded(later, &mut stream);
+    let failed = after(later, 60_000);
+    server.connect_failed(failed);
+    assert_eq!(server.standing(failed), Standing::Failing(after(failed, 1000)));
+    let later = after(failed, 1000);
+    assert_eq!(server.standing(later), Standing::Probe, "the stream is still there");
+    let probe = server.begin(later);
+    server.end(stream);
+    assert!(matches!(server.standing(later), Standing::Failing(_)), "it is another's turn");
+    server.end(probe);
+    assert_eq!(server.standing(later), Standing::Probe);
+}
+
+#[test]
+fn a_probe_without_an_answer_is_waited_for_as_long_as_the_window_was() {
+    let now = Instant::now();
+    let mut server = state();
+    server.connect_failed(now);
+    server.connect_failed(after(now, 1000));
+    let upload = server.begin(after(now, 3000));
+    assert!(matches!(server.standing(after(now, 4999)), Standing::Failing(_)));
+    let later = after(now, 5000);
+    assert_eq!(server.standing(later), Standing::Probe);
+    let mut probe = server.begin(later);
+    assert!(matches!(server.standing(later), Standing::Failing(_)), "one at a time");
+    server.end(upload);
+    assert!(matches!(server.standing(later), Standing::Failing(_)), "not its own any more");
+    server.succeeded(later, &mut probe);
+    assert_eq!(server.standing(later), Standing::Well);
+}
+
+#[test]
+fn a_new_process_owes_nothing_to_a_probe_of_the_old_one() {
+    let now = Instant::now();
+    let mut server = state();
+    assert_eq!(server.member_seen(now, Some(&member(MemberState::Active, 10))), Sockets::Keep);
+    server.connect_failed(now);
+    let later = after(now, 1000);
+    let _hangs = server.begin(later);
+    assert_eq!(server.member_seen(later, Some(&member(MemberState::Active, 11))), Sockets::Break);
+    assert_eq!(server.standing(later), Standing::Well);
+    server.connect_failed(later);
+    assert_eq!(server.standing(after(later, 1000)), Standing::Probe);
+}
+
+#[test]
 fn a_failed_read_counts_only_if_nothing_succeeded_since() {
     let now = Instant::now();
     let mut server = state();
@@ -287,7 +339,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn whatever_happens_one_request_probes_and_windows_end(steps in prop::collection::vec(step(), 0..60)) {
+    fn whatever_happens_one_request_at_a_time_probes_and_windows_end(steps in prop::collection::vec(step(), 0..60)) {
         let mut now = Instant::now();
         let mut server = state();
         let mut tickets: Vec<Ticket> = Vec::new();
@@ -295,7 +347,13 @@ proptest! {
         for step in steps {
             let count = tickets.len();
             match step {
-                Step::Begin => tickets.push(server.begin(now)),
+                Step::Begin => {
+                    let ticket = server.begin(now);
+                    let before = tickets.iter().filter(|it| it.probe.is_some() && it.troubles == ticket.troubles);
+                    let waited = before.map(|it| now - it.begun).min();
+                    prop_assert!(ticket.probe.is_none() || waited.is_none_or(|it| it >= Duration::from_secs(1)));
+                    tickets.push(ticket);
+                }
                 Step::Succeed(which) if count > 0 => server.succeeded(now, &mut tickets[which % count]),
                 Step::FailConnect => {
                     server.connect_failed(now);
@@ -319,7 +377,6 @@ proptest! {
                 }
                 _ => {}
             }
-            prop_assert!(tickets.iter().filter(|ticket| ticket.probe).count() <= 1);
             prop_assert_eq!(server.active() as usize, tickets.len());
             prop_assert!(!(disabled || unhealthy) || server.standing(now) == Standing::Away);
             prop_assert!((1..=16).contains(&server.sixteenths(now)));
@@ -327,10 +384,15 @@ proptest! {
                 prop_assert!(until <= now + Duration::from_secs(15));
             }
         }
+        // Whatever has not ended by then: a stream may live for days.
+        let end = after(now, 15_000);
+        let standing = server.standing(end);
+        prop_assert!(matches!(standing, Standing::Well | Standing::Probe | Standing::Away));
+        let probe = server.begin(end);
+        prop_assert_eq!(probe.probe.is_some(), standing == Standing::Probe);
         for ticket in tickets.drain(..) {
             server.end(ticket);
+            prop_assert!(server.standing(end) != Standing::Probe, "another one's end is not the probe's");
         }
-        let end = after(now, 15_000);
-        prop_assert!(matches!(server.standing(end), Standing::Well | Standing::Probe | Standing::Away));
     }
 }
