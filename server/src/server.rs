@@ -42,7 +42,7 @@ pub(crate) struct RunningServer {
     admin: Admin,
     /// Who is there, as the hub says.
     members: watch::Receiver<Arc<Vec<Member>>>,
-    triad: Option<Triad>,
+    triad: Option<Arc<Triad>>,
     membership: Option<Membership>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
@@ -97,7 +97,7 @@ impl RunningServer {
             app_tier,
             admin,
             members,
-            triad,
+            triad: triad.map(Arc::new),
             listeners,
             cluster_port,
             _watch: watching,
@@ -178,11 +178,15 @@ impl RunningServer {
         Ok(changes)
     }
 
-    /// Resolves when the server can't go on: its hub storage has failed.
-    pub(crate) async fn failed(&self) -> anyhow::Error {
-        match &self.triad {
-            Some(triad) => triad.failed().await.into(),
-            None => std::future::pending().await,
+    /// Resolves when the server can't go on: its hub storage has failed. What is returned holds nothing of the server, which may
+    /// be changed meanwhile.
+    pub(crate) fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let triad = self.triad.clone();
+        async move {
+            match triad {
+                Some(triad) => triad.failed().await.into(),
+                None => std::future::pending().await,
+            }
         }
     }
 
