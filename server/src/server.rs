@@ -1,6 +1,6 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, cluster_port, data_folder::DataFolder};
+use crate::{administration, cluster_port, data_folder::DataFolder, open_files};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
@@ -303,8 +303,15 @@ fn start_web_tier(
     if bound.addresses().is_empty() {
         return Ok(None);
     }
-    let config = WebTierConfig { config: config.clone(), me: id.clone(), bound, key, members, heard };
-    Ok(Some(WebTier::start(config)?))
+    Ok(Some(WebTier::start(WebTierConfig {
+        config: config.clone(),
+        me: id.clone(),
+        bound,
+        clients_max: open_files::clients_max(),
+        key,
+        members,
+        heard,
+    })?))
 }
 
 fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {

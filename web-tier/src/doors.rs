@@ -142,6 +142,7 @@ mod tests {
             me: "web-a".into(),
             workers: 1,
             number: 0,
+            clients_max: 1000,
             doors: Vec::new(),
             key: key(),
             members: watch::channel(Arc::default()).1,

@@ -148,6 +148,14 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
             lease.unreachable(worker.read_clock());
             Failure::Unsent
         }
+        // No fail window, and the idle sockets stay: they are what still works. Another server may have one.
+        TakeError::Short(cause) => {
+            worker.counters.dials_short.up();
+            if let Some(times) = worker.short.happened(worker.now()) {
+                tracing::warn!(%cause, times, "no new connections to servers: this machine is short of something");
+            }
+            Failure::Unsent
+        }
         TakeError::QueueFull | TakeError::QueueTimeout(_) => {
             worker.counters.queue_refusals.up();
             Failure::Final(ProxyError::Busy)
