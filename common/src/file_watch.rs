@@ -32,9 +32,10 @@ impl Stamp {
     }
 
     /// Whether the file was written so short before `now` (seconds since the Unix epoch) that it may be written again without
-    /// a change of this: file systems count time in ticks.
+    /// a change of this: file systems count time in ticks. A second of the future is that of a file server whose clock is ahead;
+    /// a time further on (an archive, a clock that was set back) is no trace of somebody who writes now.
     fn is_fresh(&self, now: i64) -> bool {
-        self.modified.0 >= now - 1
+        (now.saturating_sub(1)..=now.saturating_add(1)).contains(&self.modified.0)
     }
 }
 
@@ -170,6 +171,25 @@ mod tests {
         write(&path, "one", 1_000);
         watch.reading_again();
         assert_eq!(watch.look(), Look::Still);
+    }
+
+    #[test]
+    fn a_file_of_the_future_is_not_read_again_and_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let year = u64::try_from(unix_now()).unwrap() + 365 * 24 * 3600;
+        write(&path, "one", year);
+        let mut watch = FileWatch::reading(vec![path.clone()]);
+        assert_eq!((watch.look(), watch.look()), (Look::Still, Look::Still));
+        write(&path, "two", year + 1);
+        assert_eq!(
+            (watch.look(), watch.look()),
+            (Look::Still, Look::Changed),
+            "a change is found all the same"
+        );
+        let fresh = |second| Stamp { modified: (second, 0), ..Stamp::of(&path).unwrap() }.is_fresh(1_000);
+        let seconds = [998, 999, 1_000, 1_001, 1_002, i64::MAX, i64::MIN];
+        assert_eq!(seconds.map(fresh), [false, true, true, true, false, false, false]);
     }
 
     #[test]

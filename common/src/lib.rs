@@ -1,5 +1,5 @@
 //! What every tier of Copal shares: the configuration file, ids, password hashes, the cluster port's handshake, networks, clock,
-//! backoff, files that change, and telemetry.
+//! backoff, files that change, errors of our own machine, and telemetry.
 
 pub mod backoff;
 pub mod cidr;
@@ -12,4 +12,5 @@ pub mod id;
 pub mod password;
 pub mod rendezvous;
 pub mod session_id;
+pub mod shortage;
 pub mod telemetry;

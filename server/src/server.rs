@@ -1,6 +1,6 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, cluster_port, data_folder::DataFolder};
+use crate::{administration, cluster_port, data_folder::DataFolder, open_files};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
@@ -42,7 +42,7 @@ pub(crate) struct RunningServer {
     admin: Admin,
     /// Who is there, as the hub says.
     members: watch::Receiver<Arc<Vec<Member>>>,
-    triad: Option<Triad>,
+    triad: Option<Arc<Triad>>,
     membership: Option<Membership>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
@@ -97,7 +97,7 @@ impl RunningServer {
             app_tier,
             admin,
             members,
-            triad,
+            triad: triad.map(Arc::new),
             listeners,
             cluster_port,
             _watch: watching,
@@ -178,11 +178,15 @@ impl RunningServer {
         Ok(changes)
     }
 
-    /// Resolves when the server can't go on: its hub storage has failed.
-    pub(crate) async fn failed(&self) -> anyhow::Error {
-        match &self.triad {
-            Some(triad) => triad.failed().await.into(),
-            None => std::future::pending().await,
+    /// Resolves when the server can't go on: its hub storage has failed. What is returned holds nothing of the server, which may
+    /// be changed meanwhile.
+    pub(crate) fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let triad = self.triad.clone();
+        async move {
+            match triad {
+                Some(triad) => triad.failed().await.into(),
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -299,8 +303,15 @@ fn start_web_tier(
     if bound.addresses().is_empty() {
         return Ok(None);
     }
-    let config = WebTierConfig { config: config.clone(), me: id.clone(), bound, key, members, heard };
-    Ok(Some(WebTier::start(config)?))
+    Ok(Some(WebTier::start(WebTierConfig {
+        config: config.clone(),
+        me: id.clone(),
+        bound,
+        clients_max: open_files::clients_max(),
+        key,
+        members,
+        heard,
+    })?))
 }
 
 fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {

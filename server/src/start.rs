@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Context;
 use common::{config::Config, id::ServerId, telemetry};
-use std::{process::ExitCode, sync::Arc};
+use std::{convert::Infallible, process::ExitCode, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
@@ -62,6 +62,21 @@ pub(crate) fn log_filter() -> String {
     std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned())
 }
 
+/// Reloads whenever somebody says so.
+async fn reload_for_ever(
+    server: &mut RunningServer,
+    reloader: &mut Reloader,
+    hangups: &mut Hangups,
+) -> Infallible {
+    loop {
+        let why = tokio::select! {
+            () = hangups.next() => Why::Hangup,
+            why = reloader.changed() => why,
+        };
+        reloader.reload(server, why).await;
+    }
+}
+
 async fn serve(
     config: Arc<Config>,
     id: ServerId,
@@ -82,14 +97,14 @@ async fn serve(
     let ended = match ready {
         Some(Ok(())) => {
             server.listeners().iter().for_each(|line| say(line));
-            loop {
-                tokio::select! {
-                    () = stops.next() => break Ok(()),
-                    () = parent_gone.cancelled() => break Ok(()),
-                    error = server.failed() => break Err(error),
-                    () = hangups.next() => reloader.reload(&mut server, Why::Hangup).await,
-                    why = reloader.changed() => reloader.reload(&mut server, why).await,
-                }
+            let failed = server.failed();
+            tokio::select! {
+                () = stops.next() => Ok(()),
+                () = parent_gone.cancelled() => Ok(()),
+                error = failed => Err(error),
+                // A reload may take most of a minute (a file system that hangs, a resolver that is silent). A stop does not wait for
+                // it: what it has not changed yet does not matter any more.
+                never = reload_for_ever(&mut server, &mut reloader, &mut hangups) => match never {},
             }
         }
         Some(Err(error)) => Err(error),

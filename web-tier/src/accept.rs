@@ -1,6 +1,7 @@
 //! Accepts clients' connections on one listener of one worker.
 
 use crate::{connection, listener::Listener, worker::Worker};
+use common::shortage::is_shortage;
 use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -18,6 +19,13 @@ const LOG_EVERY: u64 = 100;
 /// The most connections that are taken out of a queue that ends: more than the kernel keeps in one.
 const DRAIN_MAX: usize = 1 << 16;
 
+/// How long a worker that is full waits before it looks again, and lets further idle connections end.
+const ROOM_LOOK: Duration = Duration::from_millis(10);
+
+/// The most that end at one look, and the part of those that there may be.
+const SHED_MAX: u64 = 64;
+const SHED_PART: u64 = 16;
+
 /// Accepts until `halt` is told or dropped, and gives the socket back.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
@@ -25,21 +33,35 @@ pub(crate) async fn accept(
     socket: TcpListener,
     halt: oneshot::Receiver<()>,
 ) -> TcpListener {
+    let mut held = None;
     tokio::select! {
         biased;
         _ = halt => {}
-        () = accept_on(&worker, &listener, &socket) => {}
+        () = accept_on(&worker, &listener, &socket, &mut held) => {}
+    }
+    if let Some((stream, peer)) = held {
+        serve(&worker, &listener, stream, peer);
     }
     socket
 }
 
-async fn accept_on(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: &TcpListener) {
+/// `held` is the connection that waits for room.
+async fn accept_on(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    socket: &TcpListener,
+    held: &mut Option<(TcpStream, SocketAddr)>,
+) {
     let mut failures = 0_u64;
     loop {
         match socket.accept().await {
-            Ok((stream, peer)) => {
+            Ok(accepted) => {
                 failures = 0;
-                serve(worker, listener, stream, peer);
+                *held = Some(accepted);
+                room(worker).await;
+                if let Some((stream, peer)) = held.take() {
+                    serve(worker, listener, stream, peer);
+                }
             }
             // The client left before it was accepted: nothing is wrong here.
             Err(cause) if is_of_the_client(&cause) => {}
@@ -48,10 +70,40 @@ async fn accept_on(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: &TcpLis
                     tracing::warn!(%cause, failures, "can't accept connections: retrying");
                 }
                 failures += 1;
+                if is_shortage(&cause) {
+                    worker.connections.shed(shed_at_once(worker));
+                }
                 sleep(ACCEPT_RETRY).await;
             }
         }
     }
+}
+
+/// Waits until the worker may have one more connection. Idle ones end for it; where all are in use, clients wait in the kernel's
+/// queue until one ends. (They are not told 503: that would be one more connection, and most of them get their turn.)
+async fn room(worker: &Rc<Worker>) {
+    let is_full = || worker.counters.open() >= worker.clients_max;
+    if !is_full() {
+        return;
+    }
+    worker.counters.connections_held.up();
+    if let Some(times) = worker.full.happened(worker.now()) {
+        let max = worker.clients_max;
+        tracing::warn!(
+            max,
+            times,
+            "a worker has as many connections as the limit of open files allows: idle ones end"
+        );
+    }
+    while is_full() {
+        worker.connections.shed(shed_at_once(worker));
+        sleep(ROOM_LOOK).await;
+    }
+    worker.connections.shed(0);
+}
+
+fn shed_at_once(worker: &Worker) -> u32 {
+    u32::try_from((worker.clients_max / SHED_PART).clamp(1, SHED_MAX)).unwrap_or(1)
 }
 
 fn serve(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {

@@ -109,7 +109,9 @@ pub(crate) fn serve(
     peer: SocketAddr,
 ) -> impl Future<Output = ()> {
     // In boxes, and the arguments with it: what only a handshake, HTTP/2 or the last steps need is no part of an idle connection.
-    let opening = Box::pin(begin(worker, listener, stream, peer));
+    // It counts from now on, not from when its task first runs.
+    let entry = Entry::connection(&worker);
+    let opening = Box::pin(begin(entry, worker, listener, stream, peer));
     async move {
         let Some((mut http, entry)) = opening.await else { return };
         let ended = {
@@ -123,12 +125,12 @@ pub(crate) fn serve(
 
 /// Brings a connection to its first request; one that speaks HTTP/2 is served to its end here.
 async fn begin(
+    entry: Entry,
     worker: Rc<Worker>,
     listener: Rc<Listener>,
     stream: TcpStream,
     peer: SocketAddr,
 ) -> Option<(Box<Http1>, Entry)> {
-    let entry = Entry::connection(&worker);
     let h2c = listener.terms.h2c;
     let opened = entry.unless_closing(Box::pin(open(&worker, listener, stream, peer))).await?;
     let (client, stream) = match opened {

@@ -41,6 +41,9 @@ pub(crate) struct Counters {
     pub(crate) upstream_failures: Count,
     pub(crate) queue_refusals: Count,
     pub(crate) connections_refused: Count,
+    pub(crate) connections_held: Count,
+    pub(crate) connections_shed: Count,
+    pub(crate) dials_short: Count,
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
     pub(crate) handshakes_tls12: Count,
@@ -58,6 +61,11 @@ impl Counters {
         }
     }
 
+    /// How many connections clients have.
+    pub(crate) fn open(&self) -> u64 {
+        self.connections_open.read()
+    }
+
     /// The counts now.
     pub(crate) fn totals(&self) -> Totals {
         Totals {
@@ -69,6 +77,9 @@ impl Counters {
             upstream_failures: self.upstream_failures.read(),
             queue_refusals: self.queue_refusals.read(),
             connections_refused: self.connections_refused.read(),
+            connections_held: self.connections_held.read(),
+            connections_shed: self.connections_shed.read(),
+            dials_short: self.dials_short.read(),
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
             handshakes_tls12: self.handshakes_tls12.read(),
@@ -103,6 +114,13 @@ pub struct Totals {
     pub queue_refusals: u64,
     /// Connections that ended before a request: failed TLS handshakes, missing or untrusted PROXY headers.
     pub connections_refused: u64,
+    /// Times that a connection had to wait because as many were open as there may be.
+    pub connections_held: u64,
+    /// Connections that were idle and ended to make room for others.
+    pub connections_shed: u64,
+    /// Connects to servers that failed because this machine was short of file descriptors, ports or memory. The servers are not
+    /// blamed for them.
+    pub dials_short: u64,
     /// TLS handshakes that succeeded.
     pub handshakes: u64,
     /// Those of them that resumed an earlier session.
@@ -130,6 +148,9 @@ impl Add for Totals {
             upstream_failures: self.upstream_failures + other.upstream_failures,
             queue_refusals: self.queue_refusals + other.queue_refusals,
             connections_refused: self.connections_refused + other.connections_refused,
+            connections_held: self.connections_held + other.connections_held,
+            connections_shed: self.connections_shed + other.connections_shed,
+            dials_short: self.dials_short + other.dials_short,
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
             handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,

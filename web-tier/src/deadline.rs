@@ -13,6 +13,9 @@ use std::{
 /// However short a time-out is, the timer fires no more often than this.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// A connection that nobody has asked anything by for so long ends first where there are too many.
+pub(crate) const SPARE_AFTER: Duration = Duration::from_secs(1);
+
 /// In milliseconds of silence; nobody configures 49 days.
 const FOR_EVER: u32 = u32::MAX;
 
@@ -221,6 +224,12 @@ impl Progress {
         if !self.phase.get().is_limited() {
             self.from.set(now);
         }
+    }
+
+    /// Whether it may end in favour of another one: for a while nobody has asked for anything, or not to the end. One that has just
+    /// answered may have the next request on its way.
+    pub(crate) fn is_spare(&self, now: Instant) -> bool {
+        self.phase.get().is_limited() && now.saturating_duration_since(self.from.get()) >= SPARE_AFTER
     }
 
     /// What to do at `now`.

@@ -98,11 +98,13 @@ impl Doors {
         self.open.values().filter_map(|door| door.listener.terms.tls.clone()).collect()
     }
 
-    /// Accepts no more at all.
+    /// Accepts no more at all, but for those that wait already: the kernel would reset them with the socket.
     pub(crate) async fn close(self) {
         for (_, door) in self.open {
-            door.accepting.abort();
-            let _ = door.accepting.await;
+            // The socket is dropped, as soon as nobody waits there.
+            if let Err(cause) = door.halt(&self.worker).await {
+                tracing::warn!(%cause, "connections that waited at a listener that ends are lost");
+            }
         }
     }
 }
@@ -140,6 +142,7 @@ mod tests {
             me: "web-a".into(),
             workers: 1,
             number: 0,
+            clients_max: 1000,
             doors: Vec::new(),
             key: key(),
             members: watch::channel(Arc::default()).1,
@@ -189,6 +192,26 @@ mod tests {
             let clients: Vec<_> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
             doors.make(DoorChange::Close { id: ID }).await.unwrap();
             assert!(TcpStream::connect(address).is_err());
+            answers(clients).await
+        });
+        let served = served.await;
+        assert_eq!(served, vec!["HTTP/1.1 503 Service Unavailable"; 50]);
+    }
+
+    #[tokio::test]
+    async fn clients_that_wait_when_all_doors_close_are_served() {
+        let local = LocalSet::new();
+        let served = local.run_until(async {
+            let mut doors = Doors::new(worker());
+            let (mut clients, mut closed) = (Vec::new(), Vec::new());
+            for id in [ListenerId(0), ListenerId(1)] {
+                let (socket, address) = bound();
+                doors.make(DoorChange::Open { id, terms: terms(false), socket }).await.unwrap();
+                clients.extend((0..25).map(|_| TcpStream::connect(address).unwrap()));
+                closed.push(address);
+            }
+            doors.close().await;
+            assert!(closed.into_iter().all(|address| TcpStream::connect(address).is_err()));
             answers(clients).await
         });
         let served = served.await;

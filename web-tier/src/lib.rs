@@ -33,6 +33,7 @@ mod proxy_protocol;
 mod request_id;
 mod routes;
 mod rules;
+mod seldom;
 mod service;
 mod session_url;
 mod shelf;

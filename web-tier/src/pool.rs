@@ -13,6 +13,7 @@ use common::{
     cluster_port::{self, ClusterKey, Protocol},
     config::{HttpProxy, Server},
     id::ServerId,
+    shortage::is_shortage,
 };
 use futures_util::FutureExt;
 use places::{Place, Places};
@@ -129,6 +130,9 @@ pub(crate) enum TakeError {
     /// It can't be reached.
     #[error(transparent)]
     Connect(io::Error),
+    /// This machine is out of file descriptors, ports, buffers or memory: nothing was learned of the server.
+    #[error("this machine is short of something: {0}")]
+    Short(io::Error),
 }
 
 /// A socket that bb8 has lent out.
@@ -145,6 +149,8 @@ pub(crate) struct ServerPool {
     queue_timeout: Duration,
     /// Sockets of former generations are not used again.
     generation: Cell<u64>,
+    /// There has been a socket: the address is one that can be reached from here.
+    reached: Cell<bool>,
 }
 
 impl ServerPool {
@@ -161,9 +167,9 @@ impl ServerPool {
             .retry_connection(false)
             .queue_strategy(QueueStrategy::Lifo)
             .build_unchecked(dialler);
-        let generation = Cell::new(0);
+        let (generation, reached) = (Cell::new(0), Cell::new(false));
         let (recent, places) = (Recent::default(), Places::new(share));
-        Rc::new(Self { idle, recent, max, places, queue_timeout: limits.queue_timeout, generation })
+        Rc::new(Self { idle, recent, max, places, queue_timeout: limits.queue_timeout, generation, reached })
     }
 
     /// Hands what has not been used since the last call to bb8, where it grows old. To be called a few times a second.
@@ -214,7 +220,7 @@ impl ServerPool {
         if let Some(guard) = self.idle_socket(fresh) {
             return Ok(self.pooled(guard, true, place));
         }
-        let guard = self.dial().await.map_err(TakeError::Connect)?;
+        let guard = self.dial().await.map_err(|cause| self.not_dialled(cause))?;
         Ok(self.pooled(guard, false, place))
     }
 
@@ -251,9 +257,16 @@ impl ServerPool {
         self.idle.get_owned().now_or_never()?.ok()
     }
 
+    /// Sorts out whose fault it is. Out of ports the system says what it says of an address that can't be reached from here at all.
+    fn not_dialled(&self, cause: io::Error) -> TakeError {
+        let no_port = cause.kind() == io::ErrorKind::AddrNotAvailable && self.reached.get();
+        if no_port || is_shortage(&cause) { TakeError::Short(cause) } else { TakeError::Connect(cause) }
+    }
+
     async fn dial(&self) -> io::Result<Guard> {
         let generation = self.generation.get();
         let socket = self.idle.dedicated_connection().await?;
+        self.reached.set(true);
         // A fresh one was asked for though there are idle ones, as many as there may be: one of them goes.
         if self.idle.state().connections >= self.max
             && let Some(mut idle) = self.recent.pop().or_else(|| self.older_socket())

@@ -42,6 +42,9 @@ pub struct WebTierConfig {
     pub me: ServerId,
     /// Its listeners, from [`bind`](crate::bind()).
     pub bound: Bound,
+    /// How many connections of clients there may be at once, over all workers: beyond it idle ones end, or new ones wait. The
+    /// process needs file descriptors for other things too.
+    pub clients_max: usize,
     /// Proves to the app tier's servers that this is one of the cluster.
     pub key: ClusterKey,
     /// Who is there, as the hub says: servers that it knows to be down are passed over before a request pays for it. May be
@@ -117,7 +120,7 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, key, members, heard } = config;
+        let WebTierConfig { config, me, bound, clients_max, key, members, heard } = config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
@@ -138,6 +141,7 @@ impl WebTier {
                 me: me.clone(),
                 workers: count,
                 number,
+                clients_max,
                 doors,
                 key: key.clone(),
                 members: members.clone(),

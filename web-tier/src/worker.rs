@@ -13,6 +13,7 @@ use crate::{
     picture::Picture,
     request_id::RequestIds,
     routes::Routes,
+    seldom::Seldom,
     shelf::Shelf,
     tls::{self, TlsListener},
     trace_context::Traces,
@@ -36,10 +37,14 @@ use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
+    time::sleep_until,
 };
 
 /// How far a worker's clock may lag: time-outs are seconds, and reading the time for each read and write is not free.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
+
+/// Between the end of the listeners and that of idle connections.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
 
 /// How many tasks run before the sockets are looked at again, if there are as many. A request takes four: with tokio's 61 a
 /// busy worker would make a system call every 15 requests in the middle of its work.
@@ -64,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) workers: usize,
     /// Its number, from 0.
     pub(crate) number: usize,
+    /// How many connections of clients there may be, over all workers.
+    pub(crate) clients_max: usize,
     /// The listeners that it begins with.
     pub(crate) doors: Vec<DoorChange>,
     pub(crate) key: ClusterKey,
@@ -107,6 +114,11 @@ pub(crate) struct Worker {
     former: RefCell<Vec<Weak<Upstream>>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) connections: Connections,
+    /// How many connections of clients it may have.
+    pub(crate) clients_max: u64,
+    /// What is to be said of connections that wait for room, and of connects that this machine was too short of something for.
+    pub(crate) full: Seldom,
+    pub(crate) short: Seldom,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) request_ids: RequestIds,
     pub(crate) traces: Traces,
@@ -129,6 +141,9 @@ impl Worker {
             former: RefCell::default(),
             counters: setup.counters.clone(),
             connections: Connections::default(),
+            clients_max: u64::try_from(setup.clients_max / setup.workers.max(1)).unwrap_or(u64::MAX).max(1),
+            full: Seldom::default(),
+            short: Seldom::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             request_ids: RequestIds::new(),
             traces: Traces::new(),
@@ -243,6 +258,10 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
     };
     doors.close().await;
     if let Some(deadline) = deadline {
+        if worker.connections.count() > 0 {
+            // Who was accepted a moment ago is not idle: his request is about to be read.
+            sleep_until(deadline.min(tokio::time::Instant::now() + LAST_REQUESTS)).await;
+        }
         let _ = tokio::time::timeout_at(deadline, worker.connections.finish()).await;
     }
     Ok(worker.connections.count())

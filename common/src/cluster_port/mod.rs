@@ -7,7 +7,7 @@ mod handshake;
 pub use accept::{Acceptor, Authenticated};
 pub use handshake::{ClusterKey, HandshakeError, Hello, Peer, Protocol, VERSION, accept, connect};
 
-use crate::id::ServerId;
+use crate::{id::ServerId, shortage::is_shortage};
 use std::{io, time::Duration};
 use tokio::net::TcpStream;
 
@@ -31,7 +31,11 @@ pub async fn dial(
         connect(&mut stream, key, &Hello { from: from.clone(), to: to.clone(), protocol }).await?;
         Ok(stream)
     };
-    let place = |cause: io::Error| io::Error::new(cause.kind(), format!("{to} at {address}: {cause}"));
+    let place = |cause: io::Error| match is_shortage(&cause) {
+        // Of this machine: the place says nothing, and the number would be lost.
+        true => cause,
+        false => io::Error::new(cause.kind(), format!("{to} at {address}: {cause}")),
+    };
     match tokio::time::timeout(timeout, dialled).await {
         Ok(done) => done.map_err(place),
         Err(_) => {

@@ -1,6 +1,6 @@
 //! The open connections of a worker.
 
-use crate::worker::Worker;
+use crate::{deadline::SPARE_AFTER, worker::Worker};
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -13,12 +13,19 @@ use tokio::sync::Notify;
 /// Places in a block.
 const BLOCK: usize = 256;
 
+/// How many connections are asked at a time whether they are idle.
+const LOOKED_AT: u32 = 256;
+
 /// The open connections of a worker, so that a stop can reach and await them.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     places: RefCell<Places>,
     closing: Cell<bool>,
     empty: Notify,
+    /// How many idle ones are to end, for others.
+    shed: Cell<u32>,
+    /// The place that was asked last whether it is one of them.
+    hand: Cell<u32>,
 }
 
 impl Connections {
@@ -36,6 +43,22 @@ impl Connections {
     pub(crate) fn wake(&self) {
         for waker in self.places.borrow().wakers() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Lets `count` of those end that nobody has asked anything by for a while; 0: no more. Looks at some further ones each time
+    /// that it is called, in turn, so that it costs the same however many there are.
+    pub(crate) fn shed(&self, count: u32) {
+        self.shed.set(count);
+        if count > 0 {
+            let places = self.places.borrow();
+            for _ in 0..places.used.min(LOOKED_AT) {
+                let next = self.hand.get().saturating_add(1);
+                self.hand.set(if next < places.used { next } else { 0 });
+                if let Some(waker) = places.waker(self.hand.get()) {
+                    waker.wake_by_ref();
+                }
+            }
         }
     }
 
@@ -86,6 +109,11 @@ impl Places {
         &mut self.blocks[place / BLOCK][place % BLOCK]
     }
 
+    fn waker(&self, place: u32) -> Option<&Waker> {
+        let place = place as usize;
+        self.blocks[place / BLOCK][place % BLOCK].as_ref()
+    }
+
     fn wakers(&self) -> impl Iterator<Item = &Waker> {
         self.blocks.iter().flat_map(|block| block.iter()).flatten()
     }
@@ -114,16 +142,31 @@ impl Entry {
         Self { worker: worker.clone(), place, is_stream }
     }
 
-    /// Runs `opening` to its end, unless the worker stops before.
+    /// Whether the connection is to end in favour of another one; `spare`: it may.
+    pub(super) fn is_shed(&self, spare: impl FnOnce() -> bool) -> bool {
+        let wanted = &self.worker.connections.shed;
+        let shed = wanted.get() > 0 && !self.is_stream && spare();
+        if shed {
+            wanted.set(wanted.get() - 1);
+            self.worker.counters.connections_shed.up();
+        }
+        shed
+    }
+
+    /// Runs `opening` to its end, unless the worker stops before, or it takes long and others want its place.
     pub(super) async fn unless_closing<T>(
         &self,
         mut opening: Pin<Box<impl Future<Output = T>>>,
     ) -> Option<T> {
+        let begun = self.worker.now();
+        let spare = || self.worker.now().saturating_duration_since(begun) >= SPARE_AFTER;
         poll_fn(|cx| {
             self.wake_by(cx.waker());
             match opening.as_mut().poll(cx) {
                 Poll::Ready(opened) => Poll::Ready(Some(opened)),
-                Poll::Pending if self.worker.connections.closing() => Poll::Ready(None),
+                Poll::Pending if self.worker.connections.closing() || self.is_shed(spare) => {
+                    Poll::Ready(None)
+                }
                 Poll::Pending => Poll::Pending,
             }
         })

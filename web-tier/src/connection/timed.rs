@@ -47,6 +47,10 @@ impl<F: Future> Future for Timed<'_, F> {
             if let Poll::Ready(done) = self.running.as_mut().poll(cx) {
                 return Poll::Ready(Ended::Done(done));
             }
+            let (client, entry) = (self.client, self.entry);
+            if entry.is_shed(|| client.progress.is_spare(client.worker.now())) {
+                return Poll::Ready(Ended::Stuck);
+            }
             match self.look(cx) {
                 Look::Wait => return Poll::Pending,
                 Look::PollAgain => {}

@@ -138,3 +138,21 @@ fn a_client_that_has_said_its_last_is_not_waited_for_as_long_as_a_server_may_tak
         assert!(matches!(verdict(&progress, after(t, 200)), Verdict::Wait(_)), "a tunnel has two sides");
     }
 }
+
+#[test]
+fn a_connection_is_spare_when_nobody_has_asked_for_a_second() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    let spare = |millis| progress.is_spare(t + Duration::from_millis(millis));
+    assert!(!spare(999) && spare(1_000), "its first head");
+    progress.asked(after(t, 1), false);
+    assert!(!spare(60_000), "it waits for an answer");
+    progress.answering(after(t, 2));
+    assert!(!spare(60_000));
+    progress.answered(after(t, 3));
+    assert!(!spare(3_999) && spare(4_000), "between requests");
+    progress.read(after(t, 5));
+    assert!(!spare(5_999) && spare(6_000), "a head that trickles");
+    progress.tunnelling(after(t, 7));
+    assert!(!spare(60_000));
+}

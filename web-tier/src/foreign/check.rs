@@ -5,7 +5,10 @@ use crate::{
     balance::health::Health,
     http1::{HeadError, HeadLimits, ResponseHead},
 };
-use common::config::{Backend, HealthCheck};
+use common::{
+    config::{Backend, HealthCheck},
+    shortage::is_shortage,
+};
 use std::{
     io,
     sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -86,10 +89,15 @@ pub(super) async fn repeat(news: &News, backend: &ForeignBackend, check: &Health
         let answer = ask(&backend.addresses, &checks.request, check.timeout).await;
         let took = begun.elapsed();
         let (answered, result) = match answer {
-            Ok(stream) => (Some(stream), Ok(())),
-            Err(cause) => (None, Err(cause.to_string().into_boxed_str())),
+            Ok(stream) => (Some(stream), Some(Ok(()))),
+            // Nobody was asked.
+            Err(CheckError::Connect(cause)) if is_shortage(&cause) => {
+                tracing::warn!(backend = %backend.id, %cause, "a backend can't be checked: this machine is short of something");
+                (None, None)
+            }
+            Err(cause) => (None, Some(Err(cause.to_string().into_boxed_str()))),
         };
-        if note(backend, checks, took, result) {
+        if result.is_some_and(|result| note(backend, checks, took, result)) {
             news.send_replace(());
         }
         if let Some(stream) = answered {

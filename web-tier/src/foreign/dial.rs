@@ -1,6 +1,7 @@
 //! Connects to a backend: to whichever of its addresses answers, within one time.
 
 use super::{ForeignBackend, addresses::Addresses};
+use common::shortage::is_shortage;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpStream,
@@ -33,6 +34,8 @@ pub(super) async fn connect(addresses: &Addresses, within: Duration) -> io::Resu
                 }
                 return Ok(stream);
             }
+            // Of this machine: the address is not the worse for it, and the next one would not be better off.
+            Ok(Err(cause)) if is_shortage(&cause) => return Err(cause),
             Ok(Err(cause)) => last = io::Error::new(cause.kind(), format!("{address}: {cause}")),
             Err(_) => last = late(&format!("{address}: no connection"), share),
         }

@@ -160,6 +160,14 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
         }
         TakeError::QueueFull => Failure::Full { waited: false },
         TakeError::QueueTimeout(_) => Failure::Full { waited: true },
+        // No fail window, and the idle sockets stay: they are what still works. Another server may have one.
+        TakeError::Short(cause) => {
+            client.worker.counters.dials_short.up();
+            if let Some(times) = client.worker.short.happened(client.worker.now()) {
+                tracing::warn!(%cause, times, "no new connections to servers: this machine is short of something");
+            }
+            Failure::Unsent
+        }
     }
 }
 

@@ -40,6 +40,15 @@ impl Cluster {
         backends: impl IntoIterator<Item = OnConnection>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::start_limited(backends, usize::MAX, change).await
+    }
+
+    /// The same, with so many connections of clients at most.
+    pub(crate) async fn start_limited(
+        backends: impl IntoIterator<Item = OnConnection>,
+        clients_max: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut started = Vec::new();
         for (id, on_connection) in IDS.into_iter().zip(backends) {
             started.push(Some(Backend::start(id, 0, key(), on_connection).await));
@@ -55,6 +64,7 @@ impl Cluster {
             config: Arc::new(config),
             me,
             bound,
+            clients_max,
             key: key(),
             members: watched,
             heard: heard.clone(),

@@ -1,6 +1,10 @@
 //! Stopping.
 
-use super::{backend::raw, client::Client, cluster::Cluster};
+use super::{
+    backend::{echo, raw},
+    client::Client,
+    cluster::Cluster,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
@@ -68,4 +72,21 @@ async fn dropped_it_stops_at_once() {
     let mut client = in_flight(&mut gated).await;
     drop(gated.cluster.web);
     assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn clients_whose_request_came_just_before_a_stop_are_answered() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = cluster.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        clients.push(client);
+    }
+    let stopping = tokio::spawn(cluster.web.stop(Duration::from_secs(20)));
+    for mut client in clients {
+        assert_eq!(client.answer().await.status, 200);
+        assert_eq!(client.rest().await, "");
+    }
+    assert_eq!(stopping.await.unwrap(), 0);
 }
