@@ -219,25 +219,3 @@ async fn what_can_not_be_had_is_told_and_so_is_what_needs_a_restart() {
     .await;
     assert_eq!(cluster.stop("web-a").await.code(), Some(0));
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_does_not_wait_for_a_reload_that_hangs() {
-    let mut cluster = Cluster::start(1).await;
-    let file = cluster.file();
-    fs::remove_file(&file).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
-    assert!(made.success());
-    cluster.process("web-a").signal(Signal::HUP);
-    // Opened when the server has, which reads now, and there is nothing.
-    let opening = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(file));
-    let silent = timeout(PATIENCE, opening).await.unwrap().unwrap().unwrap();
-    let begun = Instant::now();
-    cluster.process("web-a").signal(Signal::TERM);
-    assert!(cluster.process_mut("web-a").ended().await.success());
-    assert!(
-        begun.elapsed() < Duration::from_secs(15),
-        "reading is given up after 20 s, {:?}",
-        begun.elapsed()
-    );
-    drop(silent);
-}
