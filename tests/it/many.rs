@@ -18,7 +18,7 @@ fn affordable(wanted: usize) -> usize {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = maximum.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let count = limit.saturating_sub(OTHER_FILES + SLOW).min(wanted);
+    let count = limit.saturating_sub(OTHER_FILES + SLOW).min(limit / 2).min(wanted);
     if count < wanted {
         tell(&format!(
             "{count} idle connections in place of {wanted}: a process may have {limit} files open here"
