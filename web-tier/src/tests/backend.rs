@@ -20,6 +20,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 
@@ -114,6 +115,23 @@ pub(crate) fn echo(name: &'static str) -> OnConnection {
         text.push_str(&String::from_utf8_lossy(&body));
         Response::new(Full::from(text))
     })
+}
+
+/// A backend that says when it is asked, and answers `ok` for each permit that the gate is given, on a connection for each request.
+pub(crate) fn gated() -> (OnConnection, Arc<Semaphore>, mpsc::UnboundedReceiver<()>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let (asked, was_asked) = mpsc::unbounded_channel();
+    let opened = gate.clone();
+    let backend = raw(move |_, mut stream| {
+        let (gate, asked) = (opened.clone(), asked.clone());
+        async move {
+            asked.send(()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    (backend, gate, was_asked)
 }
 
 /// A backend that works on the raw connection, with the first request's head read.

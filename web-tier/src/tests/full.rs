@@ -1,17 +1,13 @@
 //! As many connections as there may be: who only holds one makes room for others, who uses one does not.
 
 use super::{
-    backend::{echo, raw},
+    backend::{echo, gated},
     client::Client,
     cluster::Cluster,
     http2,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    io::AsyncWriteExt,
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// So short that no time-out of a connection could have made room, and longer than what counts as idle.
 const SOON: Duration = Duration::from_secs(8);
@@ -62,19 +58,8 @@ async fn idle_connections_end_for_new_ones_in_both_protocols() {
 
 #[tokio::test]
 async fn a_connection_in_use_is_not_ended_and_others_wait_for_it() {
-    let gate = Arc::new(Semaphore::new(0));
-    let (asked, mut was_asked) = mpsc::unbounded_channel();
-    let opened = gate.clone();
-    let gated = raw(move |_, mut stream| {
-        let (gate, asked) = (opened.clone(), asked.clone());
-        async move {
-            asked.send(()).unwrap();
-            gate.acquire().await.unwrap().forget();
-            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
-            let _ = stream.write_all(answer).await;
-        }
-    });
-    let cluster = Cluster::start_limited([gated], 1, |_| {}).await;
+    let (backend, gate, mut was_asked) = gated();
+    let cluster = Cluster::start_limited([backend], 1, |_| {}).await;
     let (mut first, mut second) = (cluster.client().await, cluster.client().await);
     let request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     first.send(request).await;

@@ -1,7 +1,7 @@
 //! Bounds: of time, of sockets, and of what a request may be.
 
 use super::{
-    backend::{echo, raw, says},
+    backend::{echo, gated, raw, says},
     cluster::Cluster,
 };
 use common::config::{Config, RequestLimits};
@@ -31,19 +31,8 @@ fn app(config: &mut Config) -> &mut common::config::Server {
 
 #[tokio::test]
 async fn one_socket_serves_requests_in_turn_and_the_queue_ends_in_503() {
-    let gate = Arc::new(Semaphore::new(0));
-    let (asked, mut was_asked) = mpsc::unbounded_channel();
-    let opened = gate.clone();
-    let gated = raw(move |_, mut stream| {
-        let (gate, asked) = (gate.clone(), asked.clone());
-        async move {
-            asked.send(()).unwrap();
-            gate.acquire().await.unwrap().forget();
-            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
-            let _ = stream.write_all(answer).await;
-        }
-    });
-    let cluster = Cluster::start_with([gated], |config| {
+    let (backend, opened, mut was_asked) = gated();
+    let cluster = Cluster::start_with([backend], |config| {
         app(config).connection_max = 1;
         app(config).queue_timeout = SHORT;
     })

@@ -1,7 +1,7 @@
 //! Listeners that come, go, and change while connections are open.
 
 use super::{
-    backend::{echo, raw},
+    backend::{echo, gated, raw},
     client::Client,
     cluster::Cluster,
     http2,
@@ -157,17 +157,7 @@ async fn a_websocket_and_a_download_outlive_their_listener() {
 
 #[tokio::test]
 async fn a_client_of_http2_is_told_to_go_elsewhere_and_gets_its_answers() {
-    let gate = Arc::new(Semaphore::new(0));
-    let (asked, mut was_asked) = mpsc::unbounded_channel();
-    let opened = gate.clone();
-    let backend = raw(move |_, mut stream| {
-        let (gate, asked) = (opened.clone(), asked.clone());
-        async move {
-            asked.send(()).unwrap();
-            gate.acquire().await.unwrap().forget();
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-        }
-    });
+    let (backend, gate, mut was_asked) = gated();
     let h2c = |config: &mut Config| http(config)[0].h2c = true;
     let mut cluster = Cluster::start_with([backend], h2c).await;
     let (mut one, mut idle) = (http2::client(&cluster).await, http2::client(&cluster).await);

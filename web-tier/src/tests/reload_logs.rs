@@ -1,17 +1,13 @@
 //! An access log that comes, goes, and moves.
 
 use super::{
-    backend::{echo, raw},
+    backend::{echo, gated},
     cluster::Cluster,
     reload::file,
 };
 use common::config::{AccessLog, AccessLogFormat, Config};
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf};
 use tempfile::TempDir;
-use tokio::{
-    io::AsyncWriteExt,
-    sync::{Semaphore, mpsc},
-};
 
 struct Logs(TempDir);
 
@@ -90,18 +86,7 @@ async fn another_format_is_that_of_the_next_lines() {
 
 #[tokio::test]
 async fn a_request_is_in_the_log_that_there_is_when_it_ends() {
-    let gate = Arc::new(Semaphore::new(0));
-    let (asked, mut was_asked) = mpsc::unbounded_channel();
-    let opened = gate.clone();
-    let backend = raw(move |_, mut stream| {
-        let (gate, asked) = (opened.clone(), asked.clone());
-        async move {
-            asked.send(()).unwrap();
-            gate.acquire().await.unwrap().forget();
-            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
-            let _ = stream.write_all(answer).await;
-        }
-    });
+    let (backend, gate, mut was_asked) = gated();
     let (logs, mut cluster) = (Logs::new(), Cluster::start([backend]).await);
     let json = AccessLogFormat::Json;
     let mut client = cluster.client().await;

@@ -1,16 +1,16 @@
 //! Clusters that a reload has replaced while requests still use them.
 
 use super::{
-    backend::{echo, raw},
+    backend::{echo, gated, raw},
     cluster::Cluster,
     reload::file,
 };
 use common::config::Config;
 use proto::hub::v1::MemberState;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::timeout,
 };
 
@@ -105,17 +105,7 @@ async fn a_request_that_queues_for_a_server_hears_of_its_end_after_a_reload_too(
 
 #[tokio::test]
 async fn idle_sockets_of_a_cluster_that_was_replaced_are_closed_though_a_request_still_uses_it() {
-    let gate = Arc::new(Semaphore::new(0));
-    let (asked, mut was_asked) = mpsc::unbounded_channel();
-    let opened = gate.clone();
-    let slow = raw(move |_, mut stream| {
-        let (gate, asked) = (opened.clone(), asked.clone());
-        async move {
-            asked.send(()).unwrap();
-            gate.acquire().await.unwrap().forget();
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-        }
-    });
+    let (slow, gate, mut was_asked) = gated();
     let (closed, mut was_closed) = mpsc::unbounded_channel();
     let kept = raw(move |_, mut stream| {
         let closed = closed.clone();

@@ -1,13 +1,12 @@
 //! Stopping.
 
 use super::{
-    backend::{echo, raw},
+    backend::{echo, gated as gated_backend},
     client::Client,
     cluster::Cluster,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    io::AsyncWriteExt,
     net::TcpStream,
     sync::{Semaphore, mpsc},
 };
@@ -20,17 +19,7 @@ struct Gated {
 
 /// A cluster whose server answers when the gate lets it.
 async fn gated() -> Gated {
-    let gate = Arc::new(Semaphore::new(0));
-    let (asked, was_asked) = mpsc::unbounded_channel();
-    let opened = gate.clone();
-    let backend = raw(move |_, mut stream| {
-        let (gate, asked) = (opened.clone(), asked.clone());
-        async move {
-            asked.send(()).unwrap();
-            gate.acquire().await.unwrap().forget();
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-        }
-    });
+    let (backend, gate, was_asked) = gated_backend();
     Gated { cluster: Cluster::start([backend]).await, gate, was_asked }
 }
 
