@@ -2,13 +2,14 @@
 
 use std::{error::Error, path::Path};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/raft.proto",
     "copal/hub/v1/session.proto",
     "copal/hub/v1/watch.proto",
     "copal/web/v1/balancer.proto",
+    "grpc/health/v1/health.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -26,3 +26,12 @@ pub mod web {
         tonic::include_proto!("copal.web.v1");
     }
 }
+
+/// How any gRPC server is asked whether it can serve, package `grpc.health.v1`.
+pub mod health {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("grpc.health.v1");
+    }
+}

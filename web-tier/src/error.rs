@@ -32,6 +32,8 @@ pub(crate) enum ProxyError {
     Broken,
     #[error("the server's answer is not valid")]
     Invalid,
+    #[error("the server does not change protocols")]
+    NoUpgrade,
     #[error("the server did not answer in time")]
     Silent,
     #[error("the request's body broke off")]
@@ -72,7 +74,7 @@ impl ProxyError {
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRule => StatusCode::NOT_FOUND,
             Self::NoServer | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken | Self::Invalid => StatusCode::BAD_GATEWAY,
+            Self::Broken | Self::Invalid | Self::NoUpgrade => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
         }
     }

@@ -20,6 +20,7 @@ mod error;
 mod exchange;
 mod foreign;
 mod forward;
+mod h2c;
 mod host;
 mod http1;
 mod listener;

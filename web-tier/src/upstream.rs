@@ -6,12 +6,12 @@ use crate::{
     breaks::{Breaks, SeenBreaks},
     foreign::{BackendState, Belongs, ForeignBackend, ForeignPool},
     http1::Fields,
-    pool::{Dialler, ServerPool},
+    pool::{Dialler, ServerPool, SocketPool, StreamPool},
     sticky,
 };
 use common::{
     cluster_port::ClusterKey,
-    config::{Cluster, Config, Server, Strategy},
+    config::{BackendProtocol, Cluster, Config, Server, Strategy},
     id::{ClusterId, ServerId, ServerIndex},
 };
 use proto::hub::v1::Member;
@@ -52,7 +52,7 @@ enum Whose {
 pub(crate) struct UpstreamServer {
     /// Its id.
     pub(crate) name: Rc<str>,
-    pub(crate) pool: Rc<ServerPool>,
+    pub(crate) pool: ServerPool,
     /// `load-balance-socket-timeout`.
     pub(crate) silence_max: Duration,
     /// How often the hub has said that its process is gone. A request that began under another number waits in vain.
@@ -75,7 +75,7 @@ impl Upstream {
     fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             name: server.id.as_str().into(),
-            pool: ServerPool::new(server.into(), Dialler::new(server, me, key), workers),
+            pool: ServerPool::Sockets(SocketPool::new(server.into(), Dialler::new(server, me, key), workers)),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
             breaks: breaks.of(&server.id),
@@ -93,13 +93,16 @@ impl Upstream {
     /// The backends of an `http-proxy`; the limits of each are divided by `workers`.
     pub(crate) fn foreign(pool: &Arc<ForeignPool>, workers: usize) -> Self {
         let rule = &pool.config;
+        let connections = |backend: &Arc<ForeignBackend>| {
+            let dialler = Dialler::Foreign { backend: backend.clone(), timeout: rule.connect_timeout };
+            match backend.protocol {
+                BackendProtocol::Http1 => ServerPool::Sockets(SocketPool::new(rule.into(), dialler, workers)),
+                BackendProtocol::Http2 => ServerPool::Streams(StreamPool::new(rule.into(), dialler, workers)),
+            }
+        };
         let server = |backend: &Arc<ForeignBackend>| UpstreamServer {
             name: backend.name().into(),
-            pool: ServerPool::new(
-                rule.into(),
-                Dialler::Foreign { backend: backend.clone(), timeout: rule.connect_timeout },
-                workers,
-            ),
+            pool: connections(backend),
             silence_max: rule.socket_timeout,
             life: Cell::new(0),
             breaks: backend.breaks(),

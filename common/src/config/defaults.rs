@@ -5,7 +5,7 @@ use super::{
         AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode,
         SessionConfig,
     },
-    rule::{ForeignSticky, HealthCheck, HttpProxy, Strategy},
+    rule::{ForeignSticky, HealthCheck, HealthQuestion, HttpProxy, Strategy},
 };
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -128,7 +128,7 @@ impl Default for HttpProxy {
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
-            path: "/".to_owned(),
+            question: HealthQuestion::Get("/".to_owned()),
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(2),
             rise: 2,

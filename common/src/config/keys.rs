@@ -163,7 +163,7 @@ pub(super) static BACKEND: Keys =
 
 pub(super) static HEALTH_CHECK: Keys = Keys {
     what: "`health-check`",
-    known: &["path", "interval", "timeout", "rise", "fall", "import"],
+    known: &["path", "grpc-service", "interval", "timeout", "rise", "fall", "import"],
     later: &[],
 };
 

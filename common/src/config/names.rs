@@ -163,6 +163,19 @@ pub(super) fn request_target(text: &str) -> Result<(), String> {
     Err(format!("expected a path that begins with a slash, percent-encoded, found {}", quoted(text)))
 }
 
+/// The full name of a gRPC service, or nothing for a server as a whole.
+pub(super) fn grpc_service(text: &str) -> Result<(), String> {
+    let word =
+        |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if text.is_empty() || (text.len() <= 256 && text.split('.').all(word)) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected the name of a service such as shop.v1.Orders, or \"\" for the whole server, found {}",
+        quoted(text)
+    ))
+}
+
 /// A decoded path of a host, as conditions name files.
 pub(super) fn file_path(text: &str) -> Result<(), String> {
     let parts =

@@ -105,8 +105,20 @@ pub struct Backend {
     pub host: String,
     /// The port of `address` (80).
     pub port: u16,
+    /// The scheme of `address`.
+    pub protocol: BackendProtocol,
     /// `weight` (100).
     pub weight: u32,
+}
+
+/// What a backend of `http-proxy` speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackendProtocol {
+    /// `http://`: HTTP/1.1.
+    #[default]
+    Http1,
+    /// `h2c://`: HTTP/2 from the first byte (RFC 9113 §3.3), as gRPC servers do.
+    Http2,
 }
 
 impl Backend {
@@ -120,11 +132,11 @@ impl Backend {
     }
 }
 
-/// `health-check`: a GET that a backend has to answer with 2xx or 3xx.
+/// `health-check`: a backend is asked again and again how it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `path`, with a query if there is one.
-    pub path: String,
+    /// `path` or `grpc-service`.
+    pub question: HealthQuestion,
     /// `interval` (5 s): between two checks of one backend.
     pub interval: Duration,
     /// `timeout` (2 s): of one check.
@@ -133,6 +145,15 @@ pub struct HealthCheck {
     pub rise: u32,
     /// `fall` (3): bad ones in a row that take it out.
     pub fall: u32,
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthQuestion {
+    /// `path`, with a query if there is one: a GET of it is to be answered with 2xx or 3xx.
+    Get(String),
+    /// `grpc-service`, empty for the server as a whole: what `grpc.health.v1.Health/Check` says of it is to be `SERVING`.
+    Grpc(String),
 }
 
 /// How a client stays with a backend that knows nothing of us.

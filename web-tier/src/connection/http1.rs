@@ -349,9 +349,10 @@ impl Http1 {
         self.put_head(&mut head, Framing::None, true, false);
         active.answered(head.status);
         drop(head);
-        if poll_fn(|cx| self.poll_write(cx)).await.is_ok() {
+        if poll_fn(|cx| self.poll_write(cx)).await.is_ok()
+            && let Some((socket, from_server, lease)) = exchange.into_parts()
+        {
             self.client.progress.tunnelling(self.client.worker.now());
-            let (socket, from_server, lease) = exchange.into_parts();
             let input = std::mem::take(&mut self.input);
             tunnel::run(&self.client, (&mut self.stream, input), (socket, from_server), &lease).await;
             active.ended(End::Complete);

@@ -3,6 +3,7 @@
 
 mod calm;
 mod frames;
+mod grpc;
 mod message;
 mod stream;
 mod websocket;

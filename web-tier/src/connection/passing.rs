@@ -97,7 +97,7 @@ impl Passing {
             }
             Poll::Ready(Err(cause)) => {
                 tracing::debug!(%cause, "a server broke off in the middle of an answer");
-                exchange.lease.broke(http.client.worker.read_clock());
+                exchange.broke(&cause, http.client.worker.read_clock());
                 Poll::Ready(Some(Passed::Broken))
             }
             Poll::Pending if exchange.lease.is_lost() => {
@@ -116,9 +116,9 @@ impl Passing {
 
     /// The answer is complete: the socket can serve another request, even before the client has taken it all.
     fn last(&mut self, http: &mut Http1) {
-        let Some(exchange) = self.exchange.take() else { return };
+        let Some(mut exchange) = self.exchange.take() else { return };
         if self.chunked {
-            let trailers = exchange.body().trailers();
+            let trailers = exchange.take_trailers();
             put_last_chunk(http.output.end(&http.client.worker.buffers), trailers.as_ref());
         }
         exchange.finish(self.outgoing.is_sent(), self.server_persists);

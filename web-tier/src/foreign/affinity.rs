@@ -121,11 +121,16 @@ impl<'a> Belongs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::config::{Backend, HttpProxy, Secret};
+    use common::config::{Backend, BackendProtocol, HttpProxy, Secret};
     use proptest::prelude::*;
 
     fn pool(sticky: ForeignSticky, hosts: &[&str]) -> ForeignPool {
-        let backends = hosts.iter().map(|host| Backend { host: (*host).to_owned(), port: 80, weight: 100 });
+        let backends = hosts.iter().map(|host| Backend {
+            host: (*host).to_owned(),
+            port: 80,
+            protocol: BackendProtocol::Http1,
+            weight: 100,
+        });
         let config = HttpProxy { backends: backends.collect(), sticky, ..HttpProxy::default() };
         ForeignPool::new(
             &config,

@@ -1,12 +1,13 @@
-//! Asks a backend how it is: a GET that it has to answer with 2xx or 3xx in time.
+//! Asks a backend how it is, on a connection of its own: a GET that it has to answer with 2xx or 3xx in time, or what gRPC servers
+//! are asked.
+
+mod http1;
+mod http2;
 
 use super::{ForeignBackend, News, addresses::Addresses, dial::connect};
-use crate::{
-    balance::health::Health,
-    http1::{HeadError, HeadLimits, ResponseHead},
-};
+use crate::{balance::health::Health, http1::HeadError};
 use common::{
-    config::{Backend, HealthCheck},
+    config::{Backend, BackendProtocol, HealthCheck, HealthQuestion},
     shortage::is_shortage,
 };
 use std::{
@@ -15,7 +16,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -23,18 +23,21 @@ use tokio::{
 /// The first check of a backend comes within this time, the first ones of many not at once.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
 
-/// An answer's head is no longer than this, and of its body not more is read.
+/// Of an answer not more bytes are read.
 const ANSWER_MAX: usize = 64 * 1024;
-const HEAD_LIMITS: HeadLimits = HeadLimits { count: 256, bytes: ANSWER_MAX, target: 0 };
-
-/// How long an answer is read to its end. A backend that is hung up on writes it to its log as an error.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The checks of one backend.
 #[derive(Debug)]
 pub(super) struct Checks {
-    request: Box<[u8]>,
+    question: Question,
     seen: Mutex<Seen>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+enum Question {
+    Http1(http1::Question),
+    Http2(http2::Question),
 }
 
 /// What they have come to.
@@ -49,12 +52,17 @@ impl Checks {
     pub(super) fn new(check: &HealthCheck, backend: &Backend) -> Self {
         let authority = backend.authority();
         let host = authority.strip_suffix(":80").unwrap_or(&authority);
-        let request = format!(
-            "GET {} HTTP/1.1\r\nhost: {host}\r\nuser-agent: copal-health-check\r\naccept: */*\r\nconnection: close\r\n\r\n",
-            check.path
-        );
+        let question = match (&check.question, backend.protocol) {
+            (HealthQuestion::Get(path), BackendProtocol::Http1) => {
+                Question::Http1(http1::Question::new(path, host))
+            }
+            (HealthQuestion::Get(path), BackendProtocol::Http2) => {
+                Question::Http2(http2::Question::get(path, host))
+            }
+            (HealthQuestion::Grpc(service), _) => Question::Http2(http2::Question::grpc(service, host)),
+        };
         let health = Health::new(check.rise, check.fall);
-        Self { request: request.into_bytes().into(), seen: Mutex::new(Seen { health, took: Duration::ZERO }) }
+        Self { question, seen: Mutex::new(Seen { health, took: Duration::ZERO }) }
     }
 
     /// What they have come to so far.
@@ -74,8 +82,12 @@ enum CheckError {
     Ended,
     #[error("invalid answer: {0}")]
     Invalid(#[from] HeadError),
+    #[error("invalid answer: {0}")]
+    Http2(#[from] h2::Error),
     #[error("status {0}, expected 2xx or 3xx")]
     Status(u16),
+    #[error("gRPC: {0}")]
+    Grpc(String),
     #[error("no answer within {0:?}")]
     Late(Duration),
 }
@@ -86,10 +98,10 @@ pub(super) async fn repeat(news: &News, backend: &ForeignBackend, check: &Health
     sleep(FIRST_WITHIN.min(check.interval).mul_f64(rand::random())).await;
     loop {
         let begun = Instant::now();
-        let answer = ask(&backend.addresses, &checks.request, check.timeout).await;
+        let answer = ask(&backend.addresses, &checks.question, check.timeout).await;
         let took = begun.elapsed();
         let (answered, result) = match answer {
-            Ok(stream) => (Some(stream), Some(Ok(()))),
+            Ok(answered) => (Some(answered), Some(Ok(()))),
             // Nobody was asked.
             Err(CheckError::Connect(cause)) if is_shortage(&cause) => {
                 tracing::warn!(backend = %backend.id, %cause, "a backend can't be checked: this machine is short of something");
@@ -100,8 +112,8 @@ pub(super) async fn repeat(news: &News, backend: &ForeignBackend, check: &Health
         if result.is_some_and(|result| note(backend, checks, took, result)) {
             news.send_replace(());
         }
-        if let Some(stream) = answered {
-            drain(stream).await;
+        if let Some(answered) = answered {
+            answered.drain().await;
         }
         // A tenth more or less, so that the checks of many backends, and of many web tiers, do not fall into step.
         sleep_until(begun + check.interval.mul_f64(rand::random_range(0.9..1.1))).await;
@@ -127,52 +139,37 @@ fn note(backend: &ForeignBackend, checks: &Checks, took: Duration, result: Resul
     true
 }
 
-/// One check. The connection is returned, to be read to its end.
-async fn ask(addresses: &Addresses, request: &[u8], within: Duration) -> Result<TcpStream, CheckError> {
-    let asked = async {
-        let mut stream = connect(addresses, within).await.map_err(CheckError::Connect)?;
-        stream.write_all(request).await?;
-        read_head(&mut stream).await?;
-        Ok(stream)
-    };
-    timeout(within, asked).await.unwrap_or(Err(CheckError::Late(within)))
+/// What is left of a good answer.
+#[derive(Debug)]
+enum Answered {
+    /// To be read to its end: a backend that is hung up on writes it to its log as an error.
+    Http1(TcpStream),
+    Http2,
 }
 
-/// Reads up to the head of an answer that is not an interim one, and judges it.
-async fn read_head(stream: &mut TcpStream) -> Result<(), CheckError> {
-    let (mut input, mut head) = (Vec::new(), ResponseHead::default());
-    let mut start = 0;
-    loop {
-        while let Some(length) = head.parse(&input[start..], &HEAD_LIMITS)? {
-            match head.status.as_u16() {
-                200..400 => return Ok(()),
-                // A change of protocols was not asked for.
-                100 | 102..200 => start += length,
-                status => return Err(CheckError::Status(status)),
-            }
-        }
-        if input.len() >= ANSWER_MAX {
-            return Err(HeadError::TooLarge.into());
-        }
-        if stream.read_buf(&mut input).await? == 0 {
-            return Err(CheckError::Ended);
+impl Answered {
+    async fn drain(self) {
+        if let Self::Http1(stream) = self {
+            http1::drain(stream).await;
         }
     }
 }
 
-/// Reads what is left, within bounds.
-async fn drain(mut stream: TcpStream) {
-    let mut rest = [0; 4096];
-    let reading = async {
-        let mut left = ANSWER_MAX;
-        while let Ok(count @ 1..) = stream.read(&mut rest).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                return;
-            }
+/// One check.
+async fn ask(addresses: &Addresses, question: &Question, within: Duration) -> Result<Answered, CheckError> {
+    let asked = async {
+        let stream = connect(addresses, within).await.map_err(CheckError::Connect)?;
+        match question {
+            Question::Http1(question) => question.ask(stream).await.map(Answered::Http1),
+            Question::Http2(question) => question.ask(stream).await.map(|()| Answered::Http2),
         }
     };
-    let _ = timeout(DRAIN_TIMEOUT, reading).await;
+    timeout(within, asked).await.unwrap_or(Err(CheckError::Late(within)))
+}
+
+/// Judges a status.
+fn judge(status: u16) -> Result<(), CheckError> {
+    if matches!(status, 200..400) { Ok(()) } else { Err(CheckError::Status(status)) }
 }
 
 #[cfg(test)]

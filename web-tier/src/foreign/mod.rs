@@ -20,7 +20,7 @@ use affinity::Stickiness;
 use check::Checks;
 use common::{
     cluster_port::ClusterKey,
-    config::{self, Action, Cluster, HealthCheck, HttpProxy},
+    config::{self, Action, BackendProtocol, Cluster, HealthCheck, HttpProxy},
     id::ServerId,
 };
 use std::{
@@ -60,6 +60,7 @@ pub(crate) struct ForeignPool {
 pub(crate) struct ForeignBackend {
     /// `host:port`.
     id: ServerId,
+    pub(crate) protocol: BackendProtocol,
     addresses: Addresses,
     /// What the checks say.
     up: AtomicBool,
@@ -128,7 +129,8 @@ impl Left {
     /// What is known of a backend, if one there was is just this. Only one rule gets it.
     fn take(&mut self, backend: &config::Backend, rule: &HttpProxy) -> Option<Arc<ForeignBackend>> {
         let is_it = |(it, check, _): &(config::Backend, Option<HealthCheck>, _)| {
-            (&it.host, it.port, check) == (&backend.host, backend.port, &rule.health_check)
+            (&it.host, it.port, it.protocol, check)
+                == (&backend.host, backend.port, backend.protocol, &rule.health_check)
         };
         let place = self.0.iter().position(is_it)?;
         Some(self.0.swap_remove(place).2)
@@ -174,6 +176,7 @@ impl ForeignBackend {
     fn new(backend: &config::Backend, rule: &HttpProxy) -> Self {
         Self {
             id: backend.authority().into(),
+            protocol: backend.protocol,
             addresses: Addresses::new(&backend.host, backend.port),
             up: AtomicBool::new(true),
             moved: AtomicU32::new(0),

@@ -6,12 +6,17 @@ use crate::{
     tests::cluster::{cluster, host, key},
     upstream::Upstream,
 };
-use common::config::{Backend, HealthCheck, Rule, Strategy};
+use common::config::{Backend, HealthCheck, HealthQuestion, Rule, Strategy};
 use std::{cell::Cell, rc::Rc, time::Instant};
 use tokio::net::TcpListener;
 
 fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
-    let backends = hosts.iter().map(|host| Backend { host: (*host).to_owned(), port: 8080, weight: 50 });
+    let backends = hosts.iter().map(|host| Backend {
+        host: (*host).to_owned(),
+        port: 8080,
+        protocol: BackendProtocol::Http1,
+        weight: 50,
+    });
     HttpProxy { backends: backends.collect(), health_check, ..HttpProxy::default() }
 }
 
@@ -48,7 +53,9 @@ fn a_new_configuration_keeps_what_is_known_of_rules_that_stay() {
 
 #[test]
 fn of_a_rule_that_has_changed_the_backends_that_stay_keep_what_is_known_of_them() {
-    let check = |path: &str| Some(HealthCheck { path: path.to_owned(), ..HealthCheck::default() });
+    let check = |path: &str| {
+        Some(HealthCheck { question: HealthQuestion::Get(path.to_owned()), ..HealthCheck::default() })
+    };
     let former = rule(&["10.0.0.1", "10.0.0.2"], check("/a"));
     let before = servers(&[&former], None);
     let known = &before.pools[0].backends;
@@ -110,10 +117,10 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     let lease =
         || upstream.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default()).is_some();
     assert!(lease());
-    upstream.server(0).pool.take(false, &Cell::new(false)).await.unwrap().give_back();
+    upstream.server(0).pool.take(false, &Cell::new(false)).await.unwrap().socket().give_back();
     let reused = async || {
         upstream.foreign_changed();
-        let socket = upstream.server(0).pool.take(false, &Cell::new(false)).await.unwrap();
+        let socket = upstream.server(0).pool.take(false, &Cell::new(false)).await.unwrap().socket();
         let reused = socket.reused();
         socket.give_back();
         reused

@@ -86,6 +86,15 @@ impl Decoder {
         }
     }
 
+    /// How many bytes of data come next, before anything that frames them.
+    pub(crate) fn data_ahead(&self) -> u64 {
+        match self.state {
+            State::Exact(left) | State::Data(left) => left,
+            State::UntilClose => u64::MAX,
+            _ => 0,
+        }
+    }
+
     /// Counts `bytes` that were read without a look; no more than [`plain`](Self::plain) allowed.
     pub(crate) fn skip(&mut self, bytes: u64) {
         if let State::Exact(left) = &mut self.state {

@@ -1,6 +1,7 @@
 //! The header fields of a message, as one text: a proxy passes nearly all of them on, so that most of the work is one copy.
 
 use super::name::Name;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// One field.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,26 @@ impl Fields {
         let forbidden = FORBIDDEN.iter().any(|it| it.eq_ignore_ascii_case(name));
         if matches!(known, Name::Other | Name::Date) && !forbidden {
             self.push(known, name, value);
+        }
+    }
+
+    /// The trailers of a message of HTTP/2 that may be passed on; `None` if there are none of them.
+    pub(crate) fn of_trailers(map: &HeaderMap) -> Option<Self> {
+        let mut fields = Self::default();
+        for (name, value) in map {
+            fields.push_trailer(name.as_str().as_bytes(), value.as_bytes().trim_ascii());
+        }
+        (!fields.lines.is_empty()).then_some(fields)
+    }
+
+    /// Copies the fields, which were read from a connection and so are valid.
+    pub(crate) fn put_into(&self, map: &mut HeaderMap) {
+        map.reserve(self.iter().count() + 3);
+        for field in self.iter() {
+            let (name, value) = (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                map.append(name, value);
+            }
         }
     }
 

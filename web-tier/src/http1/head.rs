@@ -207,7 +207,7 @@ impl RequestHead {
     }
 
     fn take_fields(&mut self, headers: &[httparse::Header<'_>]) -> Result<(), HeadError> {
-        let (framing, connection) = take_fields(&mut self.fields, headers)?;
+        let (framing, connection) = take_fields(&mut self.fields, parsed_fields(headers))?;
         framing.check(self.version)?;
         self.length = framing.of_request();
         self.connection = connection;
@@ -274,6 +274,30 @@ impl ResponseHead {
         self.connection = Connection::default();
     }
 
+    /// Takes a head of HTTP/2 over, of which `h2` has refused what RFC 9113 §8.2 forbids. Without a `Content-Length` the body has
+    /// `length` bytes, or as many as come.
+    ///
+    /// # Errors
+    /// It says two lengths, or hides one.
+    pub(crate) fn take<'a>(
+        &mut self,
+        status: StatusCode,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        length: Option<u64>,
+    ) -> Result<(), HeadError> {
+        self.status = status;
+        self.reason.clear();
+        self.reason.push_str(status.canonical_reason().unwrap_or(""));
+        self.version = Version::Http2;
+        (self.framing, self.connection) = take_fields(&mut self.fields, fields)?;
+        self.framing.chunked = false;
+        if self.framing.content_length.is_none() {
+            self.framing.content_length = length;
+            self.framing.chunked = length.is_none();
+        }
+        Ok(())
+    }
+
     /// Reads a head from the beginning of `input`; its length in bytes, or `None` when it is not complete.
     ///
     /// # Errors
@@ -298,7 +322,7 @@ impl ResponseHead {
             .map_err(|_| HeadError::Bad("a status below 100"))?;
         self.reason.clear();
         self.reason.push_str(response.reason.unwrap_or(""));
-        let (framing, connection) = take_fields(&mut self.fields, response.headers)?;
+        let (framing, connection) = take_fields(&mut self.fields, parsed_fields(response.headers))?;
         framing.check(self.version)?;
         (self.framing, self.connection) = (framing, connection);
         Ok(Some(length))
@@ -324,26 +348,30 @@ impl ResponseHead {
     }
 }
 
+fn parsed_fields<'a>(headers: &'a [httparse::Header<'a>]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    headers.iter().map(|header| (header.name.as_bytes(), header.value))
+}
+
 /// Copies the fields, but for those of framing.
-fn take_fields(
+fn take_fields<'a>(
     fields: &mut Fields,
-    headers: &[httparse::Header<'_>],
+    headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Result<(Framing, Connection), HeadError> {
     let (mut framing, mut connection) = (Framing::default(), Connection::default());
     fields.clear();
-    for header in headers {
-        let name = Name::of(header.name.as_bytes());
+    for (written, value) in headers {
+        let name = Name::of(written);
         match name {
-            Name::ContentLength => framing.content_length(header.value)?,
-            Name::TransferEncoding => framing.transfer_encoding(header.value)?,
+            Name::ContentLength => framing.content_length(value)?,
+            Name::TransferEncoding => framing.transfer_encoding(value)?,
             Name::Connection => {
-                connection.add(header.value);
-                fields.push(name, header.name.as_bytes(), header.value);
+                connection.add(value);
+                fields.push(name, written, value);
             }
-            Name::Other if Name::resembles_framing(header.name.as_bytes()) => {
+            Name::Other if Name::resembles_framing(written) => {
                 return Err(HeadError::Bad("a header name that could be taken for one of framing"));
             }
-            _ => fields.push(name, header.name.as_bytes(), header.value),
+            _ => fields.push(name, written, value),
         }
     }
     Ok((framing, connection))

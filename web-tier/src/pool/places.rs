@@ -1,18 +1,22 @@
-//! Places for sockets: as many as there may be, handed on in the order of asking, with as many waiters at most.
+//! Places for requests at one server: as many as there may be, handed on in the order of asking, with as many waiters at most.
 
+use super::TakeError;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 /// The places of one pool.
 #[derive(Debug)]
 pub(crate) struct Places {
     free: Cell<usize>,
     waiters: RefCell<VecDeque<oneshot::Sender<Place>>>,
-    waiters_max: usize,
+    /// Of places, and the most waiters.
+    count: usize,
+    timeout: Duration,
 }
 
 /// A place; free again when dropped.
@@ -20,9 +24,14 @@ pub(crate) struct Places {
 pub(crate) struct Place(Rc<Places>);
 
 impl Places {
-    /// `count` free places, and as many waiters at most.
-    pub(crate) fn new(count: usize) -> Rc<Self> {
-        Rc::new(Self { free: Cell::new(count), waiters: RefCell::default(), waiters_max: count })
+    /// `count` free places, and as many waiters at most, each for `timeout`.
+    pub(crate) fn new(count: usize, timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { free: Cell::new(count), waiters: RefCell::default(), count, timeout })
+    }
+
+    /// How many there are, free or not.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 
     /// Whether one is free.
@@ -37,13 +46,22 @@ impl Places {
         Some(Place(self.clone()))
     }
 
-    /// The place that becomes free after everyone who waits already has had one; `None` when too many wait. The caller bounds
-    /// the time.
-    pub(crate) fn wait(&self) -> Option<impl Future<Output = Option<Place>> + use<>> {
+    /// A place once one is free; `queued` is true meanwhile.
+    pub(crate) async fn wait(&self, queued: &Cell<bool>) -> Result<Place, TakeError> {
+        queued.set(true);
+        let waiting = self.queue().ok_or(TakeError::QueueFull)?;
+        let place = timeout(self.timeout, waiting).await;
+        let place = place.ok().flatten().ok_or(TakeError::QueueTimeout(self.timeout))?;
+        queued.set(false);
+        Ok(place)
+    }
+
+    /// The place that becomes free after everyone who waits already has had one; `None` when too many wait.
+    fn queue(&self) -> Option<impl Future<Output = Option<Place>> + use<>> {
         let mut waiters = self.waiters.borrow_mut();
-        if waiters.len() >= self.waiters_max {
+        if waiters.len() >= self.count {
             waiters.retain(|waiter| !waiter.is_closed());
-            if waiters.len() >= self.waiters_max {
+            if waiters.len() >= self.count {
                 return None;
             }
         }
@@ -76,12 +94,14 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     #[test]
     fn places_go_to_waiters_in_order() {
-        let places = Places::new(2);
+        let places = Places::new(2, PATIENCE);
         let (one, two) = (places.try_take().unwrap(), places.try_take().unwrap());
         assert!(places.try_take().is_none());
-        let (mut first, mut second) = (Box::pin(places.wait().unwrap()), Box::pin(places.wait().unwrap()));
+        let (mut first, mut second) = (Box::pin(places.queue().unwrap()), Box::pin(places.queue().unwrap()));
         drop(one);
         assert!(second.as_mut().now_or_never().is_none());
         let place = first.as_mut().now_or_never().flatten().unwrap();
@@ -92,11 +112,11 @@ mod tests {
 
     #[test]
     fn a_waiter_who_gives_up_loses_no_place() {
-        let places = Places::new(1);
+        let places = Places::new(1, PATIENCE);
         let place = places.try_take().unwrap();
-        let early = places.wait().unwrap();
+        let early = places.queue().unwrap();
         drop(early);
-        let waiting = places.wait().unwrap();
+        let waiting = places.queue().unwrap();
         assert!(places.waiters.borrow().len() <= 1);
         drop(place);
         // It was sent to `waiting`, which is dropped before it looks.
@@ -106,9 +126,9 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded() {
-        let places = Places::new(1);
+        let places = Places::new(1, PATIENCE);
         let _place = places.try_take().unwrap();
-        let _waiting = places.wait().unwrap();
-        assert!(places.wait().is_none());
+        let _waiting = places.queue().unwrap();
+        assert!(places.queue().is_none());
     }
 }

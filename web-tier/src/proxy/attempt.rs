@@ -62,7 +62,7 @@ pub(super) async fn attempt<S: ClientSide>(
         return Err(Failure::Full { waited: false });
     }
     // In a block: what is pinned outside of one is held to the end.
-    let socket = {
+    let taken = {
         let queued = Cell::new(false);
         let mut taking = pin!(server.pool.take(tries.fresh, &queued));
         poll_fn(|cx| match taking.as_mut().poll(cx) {
@@ -80,7 +80,7 @@ pub(super) async fn attempt<S: ClientSide>(
         .await?
     };
     client.progress.forwarded(worker.now(), server.silence_max);
-    let mut exchange = Exchange::new(socket, lease, worker.buffers.clone());
+    let mut exchange = Exchange::new(taken, lease, worker.buffers.clone());
     let mut head = worker.response_heads.take(Box::default);
     loop {
         poll_fn(|cx| poll_head(cx, client, &mut exchange, tries, &mut head, side)).await?;
@@ -186,7 +186,18 @@ fn hopeless(client: &Client, lease: &Lease, why: Hopeless) -> Failure {
 }
 
 /// Sorts out why there is no answer.
-fn not_answered(client: &Client, exchange: &Exchange, tries: &Tries, cause: &AnswerError) -> Failure {
+fn not_answered(client: &Client, exchange: &Exchange, tries: &mut Tries, cause: &AnswerError) -> Failure {
+    if let AnswerError::Unsayable(why) = cause {
+        return Failure::Final(ProxyError::Bad(why));
+    }
+    // Nobody has looked at it: as long as all of it is here, it is as if it had never been sent.
+    if cause.is_unprocessed() && tries.outgoing.rewind() {
+        tracing::debug!(%cause, "a server has not taken a request");
+        return match cause {
+            AnswerError::Refused => Failure::Full { waited: false },
+            _ => Failure::Stale,
+        };
+    }
     let unsent = tries.outgoing.is_unsent();
     let stale = exchange.reused() && (unsent || (tries.may_resend() && !cause.is_invalid()));
     tracing::debug!(%cause, unsent, stale, "no answer from a server");
@@ -194,7 +205,7 @@ fn not_answered(client: &Client, exchange: &Exchange, tries: &Tries, cause: &Ans
         return Failure::Stale;
     }
     client.worker.counters.upstream_failures.up();
-    exchange.lease.broke(client.worker.read_clock());
+    exchange.broke(cause, client.worker.read_clock());
     match unsent {
         true => Failure::Unsent,
         false if cause.is_invalid() => Failure::Final(ProxyError::Invalid),

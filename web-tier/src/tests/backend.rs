@@ -8,7 +8,7 @@ use common::{
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -103,18 +103,47 @@ where
     })
 }
 
+/// A backend that answers HTTP/2 from the first byte.
+pub(crate) fn http2<F, R, B>(answer: F) -> OnConnection
+where
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    Arc::new(move |stream| {
+        let answer = answer.clone();
+        Box::pin(async move {
+            let service = service_fn(move |request| {
+                let answering = answer(request);
+                async move { Ok::<_, Infallible>(answering.await) }
+            });
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        })
+    })
+}
+
 /// Answers with its name, then the request line and headers, then the body.
 pub(crate) fn echo(name: &'static str) -> OnConnection {
-    http(move |request| async move {
-        let (head, body) = request.into_parts();
-        let mut text = format!("{name}\n{} {}\n", head.method, head.uri);
-        for (name, value) in &head.headers {
-            text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
-        }
-        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        text.push_str(&String::from_utf8_lossy(&body));
-        Response::new(Full::from(text))
-    })
+    http(move |request| async move { Response::new(Full::from(seen(name, request).await)) })
+}
+
+/// The same in HTTP/2.
+pub(crate) fn echo2(name: &'static str) -> OnConnection {
+    http2(move |request| async move { Response::new(Full::from(seen(name, request).await)) })
+}
+
+async fn seen(name: &str, request: Request<Incoming>) -> String {
+    let (head, body) = request.into_parts();
+    let mut text = format!("{name}\n{} {}\n", head.method, head.uri);
+    for (name, value) in &head.headers {
+        text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+    }
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    text.push_str(&String::from_utf8_lossy(&body));
+    text
 }
 
 /// A backend that says when it is asked, and answers `ok` for each permit that the gate is given, on a connection for each request.

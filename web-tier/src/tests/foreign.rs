@@ -7,7 +7,10 @@ use super::{
     http2,
 };
 use bytes::Bytes;
-use common::config::{self, Action, Config, ForeignSticky, HealthCheck, Host, HttpProxy, Rule, Strategy};
+use common::config::{
+    self, Action, BackendProtocol, Config, ForeignSticky, HealthCheck, HealthQuestion, Host, HttpProxy, Rule,
+    Strategy,
+};
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use std::{
@@ -28,7 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Backends at these ports, each in its turn.
 pub(super) fn proxy(ports: &[u16]) -> HttpProxy {
-    let backend = |port: &u16| config::Backend { host: "127.0.0.1".to_owned(), port: *port, weight: 100 };
+    let backend = |port: &u16| config::Backend {
+        host: "127.0.0.1".to_owned(),
+        port: *port,
+        protocol: BackendProtocol::Http1,
+        weight: 100,
+    };
     HttpProxy {
         backends: ports.iter().map(backend).collect(),
         strategy: Strategy::RoundRobin,
@@ -65,7 +73,7 @@ fn by(answer: &Answer) -> &str {
 }
 
 /// Asks again and again until it is so.
-async fn until(mut is_so: impl FnMut() -> bool) {
+pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
             sleep(Duration::from_millis(5)).await;
@@ -180,7 +188,13 @@ async fn a_name_that_nobody_knows_is_503_and_not_a_wait() {
 /// Checks that are over in a moment.
 fn quick() -> HealthCheck {
     let interval = Duration::from_millis(100);
-    HealthCheck { path: "/healthz".to_owned(), interval, timeout: interval, rise: 2, fall: 2 }
+    HealthCheck {
+        question: HealthQuestion::Get("/healthz".to_owned()),
+        interval,
+        timeout: interval,
+        rise: 2,
+        fall: 2,
+    }
 }
 
 /// A backend that answers checks with 200 while `well`, and everything else with its name.

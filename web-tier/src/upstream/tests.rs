@@ -31,7 +31,7 @@ async fn servers_that_have_not_changed_keep_their_sockets_and_what_is_known_of_t
     assert_eq!(standing(&next, 1, now), Standing::Well, "it may be another machine");
     assert_eq!(standing(&next, 2, now), Standing::Well, "it is new");
     let same_pool: Vec<_> =
-        former.servers.iter().zip(&next.servers).map(|(old, new)| Rc::ptr_eq(&old.pool, &new.pool)).collect();
+        former.servers.iter().zip(&next.servers).map(|(old, new)| old.pool.is(&new.pool)).collect();
     assert_eq!(same_pool, [true, false]);
 }
 
@@ -65,5 +65,5 @@ async fn a_server_that_has_moved_up_in_its_cluster_is_the_same() {
     });
     next.take_over(&former);
     assert!(matches!(standing(&next, 0, now), Standing::Failing(_)));
-    assert!(Rc::ptr_eq(&former.servers[1].pool, &next.servers[0].pool));
+    assert!(former.servers[1].pool.is(&next.servers[0].pool));
 }

@@ -7,7 +7,7 @@ use super::{
         defaults::DEFAULTS,
         keys, names,
         node::Node,
-        rule::{Backend, ForeignSticky, HealthCheck, HttpProxy},
+        rule::{Backend, BackendProtocol, ForeignSticky, HealthCheck, HealthQuestion, HttpProxy},
         units::format_duration,
     },
     STRATEGIES,
@@ -31,7 +31,9 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
     let backends = backends(fields);
     let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
     let proxy = HttpProxy {
-        health_check: fields.get("health-check").and_then(|node| health_check(fields.context, node)),
+        health_check: fields
+            .get("health-check")
+            .and_then(|node| health_check(fields.context, node, &backends)),
         sticky: sticky(fields),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         connect_timeout: time("connect-timeout", TIMEOUT, defaults.connect_timeout),
@@ -73,25 +75,32 @@ fn backends(fields: &Fields<'_>) -> Vec<Backend> {
 
 fn backend(context: Context<'_>, node: &Node) -> Option<Backend> {
     let fields = Fields::open(context, node, &keys::BACKEND)?;
-    let address = fields.required("address", "give it as http://host:port");
+    let address = fields.required("address", "give it as http://host:port, or h2c://host:port for HTTP/2");
     let address = address.and_then(|node| context.checked(node, |text| address_of(text).map(drop)));
     let weight = fields.integer("weight", 1..=10_000).unwrap_or(DEFAULTS.weight);
-    let (host, port) = address_of(&address?).ok()?;
-    Some(Backend { host, port, weight })
+    let (protocol, host, port) = address_of(&address?).ok()?;
+    Some(Backend { host, port, protocol, weight })
 }
 
-/// Host and port of `http://host:port`.
-fn address_of(text: &str) -> Result<(String, u16), String> {
-    if text.starts_with("https://") {
-        return Err(format!("{}: this version does not have https to backends yet", quoted(text)));
+/// Protocol, host and port of `http://host:port` or `h2c://host:port`.
+fn address_of(text: &str) -> Result<(BackendProtocol, String, u16), String> {
+    let schemes = [("http", BackendProtocol::Http1), ("h2c", BackendProtocol::Http2)];
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!("expected http://host:port or h2c://host:port, found {}", quoted(text)));
+    };
+    if matches!(scheme, "https" | "grpcs") {
+        return Err(format!("{}: this version does not have TLS to backends yet", quoted(text)));
     }
-    let Some(rest) = text.strip_prefix("http://") else {
-        return Err(format!("expected http://host:port, found {}", quoted(text)));
+    let Some((scheme, protocol)) = schemes.into_iter().find(|(name, _)| *name == scheme) else {
+        return Err(format!(
+            "expected http://host:port or h2c://host:port (HTTP/2, gRPC), found {}",
+            quoted(text)
+        ));
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains(['/', '?', '#']) {
         return Err(format!(
-            "expected http://host:port without a path, found {}: `forward` changes paths",
+            "expected {scheme}://host:port without a path, found {}: `forward` changes paths",
             quoted(text)
         ));
     }
@@ -99,7 +108,7 @@ fn address_of(text: &str) -> Result<(String, u16), String> {
     if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
         return Err(format!("{} means every interface: give the address of one server", quoted(text)));
     }
-    Ok((host, port.unwrap_or(80)))
+    Ok((protocol, host, port.unwrap_or(80)))
 }
 
 /// The host, its brackets taken off, and the port of `host` or `host:port`.
@@ -122,12 +131,11 @@ pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
     Ok((host.to_owned(), port))
 }
 
-fn health_check(context: Context<'_>, node: &Node) -> Option<HealthCheck> {
+fn health_check(context: Context<'_>, node: &Node, backends: &[Backend]) -> Option<HealthCheck> {
     let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
     let defaults = HealthCheck::default();
-    let path = fields.get("path").and_then(|node| context.checked(node, names::request_target));
     let check = HealthCheck {
-        path: path.unwrap_or(defaults.path),
+        question: question(&fields, backends).unwrap_or(defaults.question),
         interval: fields.duration("interval", INTERVAL).unwrap_or(defaults.interval),
         timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout),
         rise: fields.integer("rise", 1..=1000).unwrap_or(defaults.rise),
@@ -143,6 +151,23 @@ fn health_check(context: Context<'_>, node: &Node) -> Option<HealthCheck> {
         context.error(given, message);
     }
     Some(check)
+}
+
+fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion> {
+    let context = fields.context;
+    let path = fields.get("path").and_then(|node| context.checked(node, names::request_target));
+    let Some(service) = fields.get("grpc-service") else { return path.map(HealthQuestion::Get) };
+    if fields.get("path").is_some() {
+        context.error(service.span, "`path` and `grpc-service` are two questions: give one of them");
+    }
+    if let Some(other) = backends.iter().find(|it| it.protocol != BackendProtocol::Http2) {
+        let message = format!(
+            "`grpc-service` asks in HTTP/2, and the backend {} speaks HTTP/1.1: give it as h2c://{0}",
+            other.authority()
+        );
+        context.error(service.span, message);
+    }
+    context.checked(service, names::grpc_service).map(HealthQuestion::Grpc)
 }
 
 fn sticky(fields: &Fields<'_>) -> ForeignSticky {

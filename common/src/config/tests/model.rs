@@ -272,8 +272,14 @@ fn every_rule_is_read() {
     assert_eq!(errors, [(403, false), (404, false), (410, true), (503, false)]);
     assert!(matches!(action(0, 11), Action::Dispatch));
     let Action::HttpProxy(proxy) = action(0, 12) else { panic!("http-proxy") };
-    let check = HealthCheck { path: "/healthz".to_owned(), ..HealthCheck::default() };
-    let backend = |host: &str, weight| Backend { host: host.to_owned(), port: 8080, weight };
+    let check =
+        HealthCheck { question: HealthQuestion::Get("/healthz".to_owned()), ..HealthCheck::default() };
+    let backend = |host: &str, weight| Backend {
+        host: host.to_owned(),
+        port: 8080,
+        protocol: BackendProtocol::Http1,
+        weight,
+    };
     let expected = HttpProxy {
         backends: vec![backend("10.1.0.5", 200), backend("10.1.0.6", 100)],
         health_check: Some(check),

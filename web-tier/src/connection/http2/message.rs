@@ -3,10 +3,10 @@
 use crate::{
     error::ProxyError,
     forward::prepare_response,
-    http1::{Fields, HeadLimits, Length, Name, RequestHead, ResponseHead, Version},
+    http1::{HeadLimits, Length, Name, RequestHead, ResponseHead, Version},
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, COOKIE, DATE, VIA},
 };
 
@@ -95,7 +95,7 @@ pub(super) fn local_response(head: &mut ResponseHead, length: Length, date: &[u8
     let mut response = Response::new(());
     *response.status_mut() = head.status;
     let fields = response.headers_mut();
-    put(&head.fields, fields);
+    head.fields.put_into(fields);
     let length = match length {
         Length::Exact(length) => Some(length),
         Length::Empty => head.content_length(),
@@ -118,25 +118,4 @@ pub(super) fn late(date: &[u8]) -> Response<()> {
     fields.insert(CONTENT_LENGTH, 0.into());
     fields.extend(HeaderValue::from_bytes(date).ok().map(|date| (DATE, date)));
     response
-}
-
-/// Copies fields that were read from a connection, and so are valid.
-pub(super) fn put(from: &Fields, to: &mut HeaderMap) {
-    to.reserve(from.iter().count() + 3);
-    for field in from.iter() {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
-        {
-            to.append(name, value);
-        }
-    }
-}
-
-/// The trailers of a request that may be passed on.
-pub(super) fn trailers(map: &HeaderMap) -> Fields {
-    let mut fields = Fields::default();
-    for (name, value) in map {
-        fields.push_trailer(name.as_str().as_bytes(), value.as_bytes());
-    }
-    fields
 }

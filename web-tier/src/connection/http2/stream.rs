@@ -1,13 +1,13 @@
 //! One request of an HTTP/2 connection.
 
-use super::{message, websocket};
+use super::{grpc, message, websocket};
 use crate::{
     access_log::End,
     buffer::Buffer,
     connection::{Active, Client},
     error::ProxyError,
     exchange::{BodyError, ClientSide, Exchange, Outgoing, SendError},
-    http1::{Length, RequestHead, ResponseHead, put_chunk, put_last_chunk},
+    http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk},
     local::{Local, LocalBody},
     proxy::{self, Answer, ClientGone, Reply},
 };
@@ -33,6 +33,8 @@ pub(super) struct Stream<'a> {
     /// The end of a body by its length, while the stream may still bring more: a server is not to take it for the whole then.
     held: Bytes,
     done: bool,
+    /// It is a call in gRPC.
+    grpc: bool,
 }
 
 /// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
@@ -56,6 +58,7 @@ pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond
         received: 0,
         held: Bytes::new(),
         done: ends,
+        grpc: grpc::is_call(&head),
     };
     let answer = match read {
         Ok(()) if websocket => return websocket::serve(stream, &mut head, active).await,
@@ -127,9 +130,24 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// Tells a client of gRPC why its call gets no server. The log and the counters have the status that says so in HTTP.
+    fn refuse_call(self, mut local: Local, active: &Active<'_>) {
+        let date = self.client.worker.date.get();
+        let mut response = message::local_response(&mut local.head, Length::UntilClose, &date);
+        *response.status_mut() = StatusCode::OK;
+        grpc::put_refusal(&local, response.headers_mut());
+        active.answered(local.head.status);
+        self.client.progress.uploaded();
+        let sent = self.respond.send_response(response, true);
+        active.ended(if sent.is_ok() { End::Complete } else { End::ClientGone });
+    }
+
     /// Gives an answer of the web tier's own.
     pub(super) async fn give(self, to_head: bool, local: Local, active: &Active<'_>) {
         let client = self.client;
+        if self.grpc && !local.head.status.is_success() {
+            return self.refuse_call(local, active);
+        }
         let Local { mut head, mut body, .. } = local;
         let length = head.length(to_head);
         let response = message::local_response(&mut head, length, &client.worker.date.get());
@@ -195,7 +213,7 @@ impl ClientSide for Stream<'_> {
                 self.done = true;
                 self.client.progress.uploaded();
                 if self.chunked {
-                    put_last_chunk(out, trailers.as_ref().map(message::trailers).as_ref());
+                    put_last_chunk(out, trailers.as_ref().and_then(Fields::of_trailers).as_ref());
                 }
                 out.extend_from_slice(&std::mem::take(&mut self.held));
                 return Poll::Ready(Ok(true));
@@ -288,7 +306,7 @@ impl Passing {
                 }
                 Poll::Ready(Err(cause)) => {
                     tracing::debug!(%cause, "a server broke off in the middle of an answer");
-                    exchange.lease.broke(client.worker.read_clock());
+                    exchange.broke(&cause, client.worker.read_clock());
                     return Poll::Ready(Err(Reason::INTERNAL_ERROR));
                 }
                 Poll::Pending if exchange.lease.is_lost() => {
@@ -320,10 +338,10 @@ impl Passing {
 
     /// The answer is complete: the socket can serve another request.
     fn last(&mut self) {
-        let Some(exchange) = self.exchange.take() else { return };
-        if let Some(fields) = exchange.body().trailers() {
+        let Some(mut exchange) = self.exchange.take() else { return };
+        if let Some(fields) = exchange.take_trailers() {
             let mut map = HeaderMap::new();
-            message::put(&fields, &mut map);
+            fields.put_into(&mut map);
             self.trailers = Some(map).filter(|map| !map.is_empty());
         }
         exchange.finish(self.outgoing.is_sent(), self.persists);

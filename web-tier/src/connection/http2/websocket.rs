@@ -6,7 +6,9 @@ use crate::{
     access_log::End,
     buffer::Buffer,
     connection::Active,
+    error::ProxyError,
     http1::{Length, Name, RequestHead},
+    local::Local,
     proxy::{self, ClientGone, Reply},
     tunnel,
 };
@@ -42,11 +44,17 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
         Ok(Reply::Local(local)) => return stream.give(false, local, &active).await,
         Err(ClientGone) => return active.ended(End::ClientGone),
     };
-    if answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
-        return stream.pass(head, answer, &active).await;
-    }
+    let answer = match answer {
+        answer if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => answer,
+        // It took the request for one without an upgrade. To the client 2xx would mean that its WebSocket is open.
+        answer if answer.head.status.is_success() => {
+            drop(answer);
+            return stream.give(false, Local::refusal(client, ProxyError::NoUpgrade), &active).await;
+        }
+        answer => return stream.pass(head, answer, &active).await,
+    };
     let mut head = answer.head;
-    let (socket, from_server, lease) = answer.exchange.into_parts();
+    let Some((socket, from_server, lease)) = answer.exchange.into_parts() else { return };
     head.status = StatusCode::OK;
     head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"sec-websocket-accept"));
     let response = message::response(&mut head, Length::UntilClose, &client.worker.date.get());

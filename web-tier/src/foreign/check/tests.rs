@@ -2,7 +2,10 @@
 
 use super::*;
 use std::net::SocketAddr;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,10 +25,14 @@ async fn says(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<Str
     (address, task)
 }
 
+fn get() -> Question {
+    Question::Http1(http1::Question::new("/", "backend"))
+}
+
 async fn asked(answer: &'static [u8]) -> Result<(), String> {
     let (address, _task) = says(answer).await;
     let addresses = Addresses::new("127.0.0.1", address.port());
-    let asked = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", PATIENCE).await;
+    let asked = ask(&addresses, &get(), PATIENCE).await;
     asked.map(drop).map_err(|cause| cause.to_string())
 }
 
@@ -64,10 +71,10 @@ async fn nobody_there_and_nobody_who_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = Addresses::new("127.0.0.1", listener.local_addr().unwrap().port());
     let within = Duration::from_millis(50);
-    let cause = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", within).await.unwrap_err();
+    let cause = ask(&addresses, &get(), within).await.unwrap_err();
     assert_eq!(cause.to_string(), "no answer within 50ms");
     drop(listener);
-    let cause = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", PATIENCE).await.unwrap_err();
+    let cause = ask(&addresses, &get(), PATIENCE).await.unwrap_err();
     assert!(cause.to_string().starts_with("no connection: 127.0.0.1:"), "{cause}");
 }
 
@@ -80,17 +87,19 @@ async fn an_endless_head_is_not_read_for_ever() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
         while stream.write_all(b"x: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n").await.is_ok() {}
     });
-    let cause = ask(&addresses, b"GET / HTTP/1.1\r\n\r\n", PATIENCE).await.unwrap_err();
+    let cause = ask(&addresses, &get(), PATIENCE).await.unwrap_err();
     assert!(matches!(cause, CheckError::Invalid(HeadError::TooLarge)), "{cause}");
     task.await.unwrap();
 }
 
 #[test]
 fn the_request_names_the_backend_as_the_rule_does() {
-    let check = HealthCheck { path: "/healthz?deep=1".to_owned(), ..HealthCheck::default() };
+    let check =
+        HealthCheck { question: HealthQuestion::Get("/healthz?deep=1".to_owned()), ..HealthCheck::default() };
     let host = |host: &str, port| {
-        let backend = Backend { host: host.to_owned(), port, weight: 100 };
-        let request = String::from_utf8(Checks::new(&check, &backend).request.into_vec()).unwrap();
+        let backend = Backend { host: host.to_owned(), port, protocol: BackendProtocol::Http1, weight: 100 };
+        let Question::Http1(question) = Checks::new(&check, &backend).question else { panic!("HTTP/1.1") };
+        let request = String::from_utf8(question.0.into_vec()).unwrap();
         assert!(request.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nhost: "), "{request}");
         request.lines().nth(1).unwrap()["host: ".len()..].to_owned()
     };

@@ -6,10 +6,9 @@ mod frames;
 mod misdirected;
 mod requests;
 mod stalls;
-mod wire;
 
 use super::{recorder::Recorder, sentinel};
-use crate::tests::{backend::OnConnection, cluster::Cluster};
+use crate::tests::{backend::OnConnection, cluster::Cluster, wire};
 use common::config::Config;
 use std::time::Duration;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};

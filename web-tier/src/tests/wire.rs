@@ -66,7 +66,7 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// A string without Huffman's code.
 pub(crate) fn string(text: &str) -> Vec<u8> {
-    let bytes = super::super::wire(text);
+    let bytes = super::hostile::wire(text);
     let mut out = Vec::new();
     match u8::try_from(bytes.len()) {
         Ok(short) if short < 127 => out.push(short),

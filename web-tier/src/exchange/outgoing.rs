@@ -1,0 +1,109 @@
+//! A request on its way to a server: its head and body as HTTP/1.1 has them, kept as long as it could be sent again.
+
+use super::{BodyError, ClientSide};
+use crate::{
+    buffer::{Buffers, Piece, SIZE, SIZE_LARGE},
+    http1::Length,
+    shelf::Shelved,
+};
+use std::{
+    io,
+    task::{Context, Poll, ready},
+};
+
+/// A request on its way to a server.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    bytes: Shelved<Box<Piece>>,
+    sent: usize,
+    /// The body's end is in `bytes`, or was.
+    complete: bool,
+    /// What was sent first is not in `bytes` any more: it can't be sent again.
+    partial: bool,
+}
+
+/// Why a request could not be sent to its end.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    Client(BodyError),
+    Server(io::Error),
+}
+
+impl Outgoing {
+    /// A request of which `head` is ready to be sent.
+    pub(crate) fn new(head: Shelved<Box<Piece>>, length: Length) -> Self {
+        Self { bytes: head, sent: 0, complete: length == Length::Empty, partial: false }
+    }
+
+    /// Whether nothing has left.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.sent == 0 && !self.partial
+    }
+
+    /// Whether all has left.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.complete && self.sent == self.bytes.len()
+    }
+
+    /// Whether all of the body has been read from the client.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether all that has left could be sent again.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.partial
+    }
+
+    /// Whether more of the body may be read from the client. (Chunks make a buffer grow: its capacity is no bound.)
+    fn has_room(&self) -> bool {
+        self.bytes.len() < if self.partial { SIZE_LARGE / 2 } else { SIZE }
+    }
+
+    /// Makes it ready to be sent once more; whether that is possible.
+    pub(crate) fn rewind(&mut self) -> bool {
+        if !self.partial {
+            self.sent = 0;
+        }
+        !self.partial
+    }
+
+    /// Sends on by `write`, taking more of the body from the client as it comes. A first piece that is there goes with the head.
+    pub(super) fn poll_send<S: ClientSide>(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: &mut S,
+        buffers: &Buffers,
+        mut write: impl FnMut(&mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<Result<(), SendError>> {
+        loop {
+            let mut waits = false;
+            if !self.complete && self.has_room() {
+                match side.poll_body(cx, &mut self.bytes) {
+                    Poll::Ready(last) => self.complete = last.map_err(SendError::Client)?,
+                    Poll::Pending => waits = true,
+                }
+            }
+            if self.sent < self.bytes.len() {
+                match ready!(write(cx, &self.bytes[self.sent..])).map_err(SendError::Server)? {
+                    0 => return Poll::Ready(Err(SendError::Server(io::ErrorKind::WriteZero.into()))),
+                    count => self.sent += count,
+                }
+                continue;
+            }
+            if self.complete {
+                return Poll::Ready(Ok(()));
+            }
+            // More than one buffer: from here on it can't be sent again.
+            if self.partial {
+                self.bytes.clear();
+                self.sent = 0;
+            } else if !self.has_room() {
+                *self = Self { bytes: buffers.take_large(), sent: 0, complete: false, partial: true };
+            }
+            if waits {
+                return Poll::Pending;
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Sockets to one server that speaks HTTP/1.1, for one worker: bb8 keeps the idle ones (the newest is used first), `places` bounds
+//! how many there are and how long a request waits.
+//!
+//! What a busy worker has just given back it takes again without bb8 (`recent`). bb8 alone would make a request wait out a time-out
+//! when a connect fails, and serves waiters in no order. So it is only asked when it has an idle socket; else a socket is dialled
+//! here, where the error is seen, and added to it.
+
+use super::{
+    PoolLimits, TakeError,
+    dialler::Dialler,
+    places::{Place, Places},
+    recent::Recent,
+};
+use bb8::{ManageConnection, PooledConnection, QueueStrategy};
+use common::shortage::is_shortage;
+use futures_util::FutureExt;
+use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
+use tokio::net::TcpStream;
+
+/// bb8 looks for sockets that were idle for too long this often.
+const REAPER_RATE: Duration = Duration::from_secs(1);
+
+/// A socket to a server.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// It is in the middle of an exchange that will not be completed.
+    abandoned: bool,
+    /// The pool's when it was dialled.
+    generation: u64,
+}
+
+impl Socket {
+    /// Whether it can take a request: the server has neither closed it nor said anything that nobody asked for. As long as the
+    /// runtime knows of nothing to read, this is no system call.
+    fn is_open(&self) -> bool {
+        let looked = self.stream.try_read(&mut [0]);
+        !self.abandoned && looked.is_err_and(|cause| cause.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl ManageConnection for Dialler {
+    type Connection = Socket;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<Socket> {
+        Ok(Socket { stream: self.dial().await?, abandoned: false, generation: 0 })
+    }
+
+    async fn is_valid(&self, _socket: &mut Socket) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_broken(&self, socket: &mut Socket) -> bool {
+        !socket.is_open()
+    }
+}
+
+/// A socket that bb8 has lent out.
+type Guard = PooledConnection<'static, Dialler>;
+
+/// The sockets to one server.
+pub(crate) struct SocketPool {
+    idle: bb8::Pool<Dialler>,
+    /// Idle ones too, in front of bb8's.
+    recent: Recent<Guard>,
+    /// The most there may be, in use or idle.
+    max: u32,
+    places: Rc<Places>,
+    /// Sockets of former generations are not used again.
+    generation: Cell<u64>,
+    /// There has been a socket: the address is one that can be reached from here.
+    reached: Cell<bool>,
+}
+
+impl SocketPool {
+    /// Has a `workers`th of the sockets that there may be. To be called within a runtime.
+    pub(crate) fn new(limits: PoolLimits, dialler: Dialler, workers: usize) -> Rc<Self> {
+        let places = limits.places(workers);
+        let max = u32::try_from(places.count()).unwrap_or(u32::MAX);
+        let idle = bb8::Pool::builder()
+            .max_size(max)
+            .idle_timeout(limits.idle_time)
+            .reaper_rate(REAPER_RATE)
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .queue_strategy(QueueStrategy::Lifo)
+            .build_unchecked(dialler);
+        let (generation, reached) = (Cell::new(0), Cell::new(false));
+        Rc::new(Self { idle, recent: Recent::default(), max, places, generation, reached })
+    }
+
+    /// Hands what has not been used since the last call to bb8, where it grows old.
+    pub(super) fn settle(&self) {
+        drop(self.recent.take_unused());
+    }
+
+    pub(super) fn clear(&self) {
+        self.generation.set(self.generation.get() + 1);
+        for mut guard in self.recent.take_all() {
+            guard.abandoned = true;
+        }
+    }
+
+    pub(super) fn has_place(&self) -> bool {
+        self.places.has_free()
+    }
+
+    /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one. `queued` is true while it waits for
+    /// others to give one back.
+    pub(super) async fn take(self: &Rc<Self>, fresh: bool, queued: &Cell<bool>) -> Result<Pooled, TakeError> {
+        // Boxed where it waits: the state of a connect would make every request's future larger.
+        let Some(place) = self.places.try_take() else {
+            return Box::pin(self.take_slowly(None, fresh, queued)).await;
+        };
+        match self.idle_socket(fresh) {
+            Some(guard) => Ok(self.pooled(guard, true, place)),
+            None => Box::pin(self.take_slowly(Some(place), fresh, queued)).await,
+        }
+    }
+
+    async fn take_slowly(
+        self: &Rc<Self>,
+        place: Option<Place>,
+        fresh: bool,
+        queued: &Cell<bool>,
+    ) -> Result<Pooled, TakeError> {
+        let place = match place {
+            Some(place) => place,
+            None => self.places.wait(queued).await?,
+        };
+        if let Some(guard) = self.idle_socket(fresh) {
+            return Ok(self.pooled(guard, true, place));
+        }
+        let guard = self.dial().await.map_err(|cause| self.not_dialled(cause))?;
+        Ok(self.pooled(guard, false, place))
+    }
+
+    fn pooled(self: &Rc<Self>, guard: Guard, reused: bool, place: Place) -> Pooled {
+        Pooled { guard: Some(guard), reused, pool: self.clone(), _place: place }
+    }
+
+    /// The newest idle socket that is still open, unless a fresh one is asked for.
+    fn idle_socket(&self, fresh: bool) -> Option<Guard> {
+        if fresh {
+            return None;
+        }
+        loop {
+            let mut guard = self.recent.pop().or_else(|| self.older_socket())?;
+            if guard.is_open() && guard.generation == self.generation.get() {
+                return Some(guard);
+            }
+            // Closed by the server while it was idle, or of a former generation; bb8 drops it.
+            guard.abandoned = true;
+        }
+    }
+
+    fn older_socket(&self) -> Option<Guard> {
+        // Without an idle one, `get` would dial behind our back.
+        if self.idle.state().idle_connections == 0 {
+            return None;
+        }
+        self.idle.get_owned().now_or_never()?.ok()
+    }
+
+    /// Sorts out whose fault it is. Out of ports the system says what it says of an address that can't be reached from here at all.
+    fn not_dialled(&self, cause: io::Error) -> TakeError {
+        let no_port = cause.kind() == io::ErrorKind::AddrNotAvailable && self.reached.get();
+        if no_port || is_shortage(&cause) { TakeError::Short(cause) } else { TakeError::Connect(cause) }
+    }
+
+    async fn dial(&self) -> io::Result<Guard> {
+        let generation = self.generation.get();
+        let socket = self.idle.dedicated_connection().await?;
+        self.reached.set(true);
+        // A fresh one was asked for though there are idle ones, as many as there may be: one of them goes.
+        if self.idle.state().connections >= self.max
+            && let Some(mut idle) = self.recent.pop().or_else(|| self.older_socket())
+        {
+            idle.abandoned = true;
+        }
+        if self.idle.add(socket).is_err() {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "closed at once, or over the maximum",
+            ));
+        }
+        // The newest comes first, and nothing ran between.
+        let taken = self.idle.get_owned().now_or_never().and_then(Result::ok);
+        let mut guard = taken.ok_or_else(|| io::Error::other("the pool lost a socket that it was given"))?;
+        guard.generation = generation;
+        Ok(guard)
+    }
+}
+
+impl fmt::Debug for SocketPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketPool")
+            .field("idle", &self.idle.state().idle_connections)
+            .field("recent", &self.recent.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A socket that one request has. Dropped without [`give_back`](Self::give_back), it is closed.
+pub(crate) struct Pooled {
+    guard: Option<Guard>,
+    reused: bool,
+    pool: Rc<SocketPool>,
+    // After the guard: the place becomes free when the socket is back.
+    _place: Place,
+}
+
+impl Pooled {
+    /// Whether it has served a request before: then its server may have closed it a moment ago.
+    pub(crate) fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// The socket.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.guard.as_mut().expect("taken only at the end").stream
+    }
+
+    /// The exchange is complete, and nothing of it is left on the socket: the next request may have it.
+    pub(crate) fn give_back(mut self) {
+        if let Some(guard) = self.guard.take() {
+            self.pool.recent.push(guard);
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.abandoned = true;
+        }
+    }
+}
+
+impl fmt::Debug for Pooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pooled").field("reused", &self.reused).finish_non_exhaustive()
+    }
+}
