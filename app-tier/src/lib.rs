@@ -10,6 +10,7 @@ mod error;
 mod health;
 mod hosts;
 mod in_process;
+mod interim;
 mod io;
 mod process;
 mod process_app;

@@ -4,6 +4,7 @@ use crate::{
     body::{Request, Response},
     error::RequestError,
     hosts::{Hosts, host_name},
+    interim::{Interims, WithInterims},
     io::BoundedWrites,
     upgrade::{AppSide, Tunnel},
     upload::Upload,
@@ -60,9 +61,15 @@ impl Front {
         let front = self.clone();
         let switched = Arc::new(Mutex::new(None));
         let slot = switched.clone();
-        let service = service_fn(move |request| {
-            let (front, slot) = (front.clone(), slot.clone());
-            async move { Ok::<_, Infallible>(front.answer(request, &slot).await) }
+        let interims = Interims::default();
+        let stream = WithInterims::new(BoundedWrites::new(stream, self.socket_timeout), interims.clone());
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            let (front, slot, interims) = (front.clone(), slot.clone(), interims.clone());
+            async move {
+                let _open = interims.open();
+                request.extensions_mut().insert(interims);
+                Ok::<_, Infallible>(front.answer(request, &slot).await)
+            }
         });
         // hyper's timer runs from the end of the last answer to the end of the next head, so it has to allow for both.
         let idle = self.keepalive_timeout.max(self.request_header_timeout);
@@ -71,7 +78,7 @@ impl Front {
             .header_read_timeout(idle)
             .max_buf_size(BUFFER_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(BoundedWrites::new(stream, self.socket_timeout)), service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
         let mut draining = false;

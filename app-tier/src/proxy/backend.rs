@@ -4,6 +4,7 @@ use super::{answer::Answer, expectation::Expectation, progress::Progress, target
 use crate::{
     body::{Body, Request},
     error::RequestError,
+    interim::Interims,
 };
 use http::{Response, StatusCode};
 use hyper::client::conn::http1::SendRequest;
@@ -72,6 +73,7 @@ impl Backend {
     ) -> Result<Response<Answer>, RequestError> {
         let mut lease = self.lease()?;
         let expectation = Expectation::of(&mut request);
+        hear_interims(&mut request, expectation.as_ref());
         let progress = Progress::begin(&mut request);
         if let Some(mut sender) = self.take_idle() {
             match self.try_send(&mut sender, request, &progress).await? {
@@ -167,6 +169,17 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What the app says before its answer: `100` lets the body go, the others are for the client.
+fn hear_interims(request: &mut Request, expectation: Option<&Expectation>) {
+    let (go_on, interims) =
+        (expectation.map(Expectation::opener), request.extensions_mut().remove::<Interims>());
+    hyper::ext::on_informational(request, move |head| match (head.status(), &go_on, &interims) {
+        (StatusCode::CONTINUE, Some(go_on), _) => go_on(),
+        (StatusCode::CONTINUE, None, _) | (_, _, None) => {}
+        (status, _, Some(interims)) => interims.put(status, head.headers()),
+    });
 }
 
 /// An error with what caused it: hyper's own text alone says little.

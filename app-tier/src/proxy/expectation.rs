@@ -58,13 +58,13 @@ impl Expectation {
         let body = std::mem::take(request.body_mut());
         let gate: BoxFuture<'static, bool> = Box::pin(opens(receiver));
         *request.body_mut() = Held { body, gate: Some(gate) }.boxed_unsync();
-        let gate = expectation.0.clone();
-        hyper::ext::on_informational(request, move |head| {
-            if head.status() == StatusCode::CONTINUE {
-                turn(&gate, &[Gate::Shut], Gate::Open);
-            }
-        });
         Some(expectation)
+    }
+
+    /// What the app's `100 Continue` is to call.
+    pub(super) fn opener(&self) -> impl Fn() + Send + Sync + 'static {
+        let gate = self.0.clone();
+        move || turn(&gate, &[Gate::Shut], Gate::Open)
     }
 
     /// The app's answer has come. What is still held back is let go when the answer is a success, for it may need it to go on, and

@@ -1,5 +1,6 @@
 //! The app of the tests: this test binary, started by the app-tier as a process of its own.
 
+use crate::interim::{Interims, WithInterims};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -43,7 +44,16 @@ async fn app() {
 }
 
 fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
+    let interims = Interims::default();
+    let stream = WithInterims::new(stream, interims.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let open = interims.open();
+        request.extensions_mut().insert(interims.clone());
+        async move {
+            let _open = open;
+            Ok::<_, Infallible>(answer(request).await)
+        }
+    });
     tokio::spawn(async move {
         // A client that goes away is no failure.
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
@@ -54,6 +64,15 @@ fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
 async fn answer(mut request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/healthz" => plain("ok\n"),
+        "/hints" => {
+            let mut hints = HeaderMap::new();
+            hints.insert("link", HeaderValue::from_static("</a.css>"));
+            for _ in 0..2 {
+                request.extensions().get::<Interims>().unwrap().put(StatusCode::EARLY_HINTS, &hints);
+            }
+            let _ = request.into_body().collect().await;
+            plain("styled\n")
+        }
         "/count" => plain(count(&request, &env::var("COPAL_TOKEN").unwrap()).await.unwrap()),
         "/wrong-token" => plain(format!(
             "{:?}",

@@ -47,6 +47,33 @@ async fn exactly(stream: &mut DuplexStream, expected: &str) {
 const SWITCH: &str = "GET /switch HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: capitals\r\n\r\n";
 
 #[tokio::test]
+async fn interim_answers_of_an_app_come_before_its_answer_and_as_early() {
+    let tier = well().await;
+    for _ in 0..2 {
+        let mut stream = send(&tier, "POST /hints HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n").await;
+        for _ in 0..2 {
+            assert_eq!(head(&mut stream).await, "http/1.1 103 early hints\r\nlink: </a.css>\r\n\r\n");
+        }
+        // The app answers when the body is there.
+        stream.write_all(b"ok").await.unwrap();
+        let answer = head(&mut stream).await;
+        assert!(answer.starts_with("http/1.1 200 ok\r\n") && !answer.contains("link"), "{answer}");
+        exactly(&mut stream, "styled\n").await;
+    }
+    let expects = "POST /hints HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    let mut stream = send(&tier, expects).await;
+    let mut interim = [head(&mut stream).await, head(&mut stream).await, head(&mut stream).await];
+    interim.sort();
+    assert!(
+        interim[0].starts_with("http/1.1 100 ") && interim[1].starts_with("http/1.1 103 "),
+        "{interim:?}"
+    );
+    stream.write_all(b"ok").await.unwrap();
+    assert!(head(&mut stream).await.starts_with("http/1.1 200 ok\r\n"));
+    tier.tier.stop().await;
+}
+
+#[tokio::test]
 async fn an_upgraded_connection_is_a_tunnel_until_a_side_ends() {
     let tier = well().await;
     // The first bytes may come with the request.
