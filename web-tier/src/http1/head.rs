@@ -1,4 +1,4 @@
-//! Heads: `httparse` finds the lines, and what it is lenient about is refused here (bare LF, bytes beyond ASCII in a target).
+//! Heads: `httparse` finds the lines, and what it is lenient about is refused here (bare LF, control characters in a target).
 
 use super::{
     chunked::ChunkError,
@@ -8,6 +8,7 @@ use super::{
 };
 use http::{Method, StatusCode};
 use httparse::Status;
+use percent_encoding::{AsciiSet, percent_encode};
 use std::mem::MaybeUninit;
 
 /// What a head may be.
@@ -20,6 +21,9 @@ pub(crate) struct HeadLimits {
     /// Bytes of a request target.
     pub(crate) target: usize,
 }
+
+/// What is escaped in a target: nothing that is ASCII.
+const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
 /// The most fields there is room for.
 pub(crate) const FIELDS_MAX: usize = 256;
@@ -167,22 +171,35 @@ impl RequestHead {
         if target.len() > limits.target {
             return Err(HeadError::TargetTooLong);
         }
-        if target.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+        if target.bytes().any(|byte| matches!(byte, b'\0'..=b' ' | b'#' | 0x7f)) {
             return Err(HeadError::Bad("invalid byte in the request target"));
         }
         self.target.clear();
         self.authority.clear();
         self.form = Target::Origin;
         match target.as_bytes().first() {
-            Some(b'/') => self.target.push_str(target),
+            Some(b'/') => self.push_path(target),
             Some(b'*') if target.len() == 1 => {
                 self.form = Target::Asterisk;
                 self.target.push('*');
             }
             _ => self.set_absolute(target)?,
         }
+        if self.target.len() > limits.target {
+            return Err(HeadError::TargetTooLong);
+        }
         self.path_length = self.target.find('?').unwrap_or(self.target.len());
         Ok(())
+    }
+
+    /// A path with or without a query. What a client should have escaped and has sent as UTF-8 (`curl` sends what it is given) is
+    /// escaped here (RFC 3987 §3.1), so that from here on a target is ASCII.
+    fn push_path(&mut self, path: &str) {
+        if path.is_ascii() {
+            return self.target.push_str(path);
+        }
+        let escaped = percent_encode(path.as_bytes(), NOT_ASCII);
+        escaped.for_each(|piece| self.target.push_str(piece));
     }
 
     fn set_absolute(&mut self, target: &str) -> Result<(), HeadError> {
@@ -202,7 +219,7 @@ impl RequestHead {
         if !path.starts_with('/') {
             self.target.push('/');
         }
-        self.target.push_str(path);
+        self.push_path(path);
         Ok(())
     }
 

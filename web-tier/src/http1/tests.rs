@@ -38,10 +38,17 @@ fn targets() {
     assert_eq!(target("HTTP://h:1/p?q"), is(Target::Absolute, "h:1", "/p?q"));
     assert_eq!(target("https://h"), is(Target::Absolute, "h", "/"));
     assert_eq!(target("http://h?q"), is(Target::Absolute, "h", "/?q"));
-    for bad in ["h:80", "http:///p", "ftp://h/", "p", "/a#b", "/\u{e9}", "/\x7f", "*a"] {
+    for bad in ["h:80", "http:///p", "ftp://h/", "p", "/a#b", "/\x7f", "*a"] {
         assert!(matches!(target(bad), Err(HeadError::Bad(_))), "{bad}");
     }
-    assert_eq!(target(&format!("/{}", "a".repeat(16 * 1024))), Err(HeadError::TargetTooLong));
+    // UTF-8 is escaped, and counts as that.
+    assert_eq!(target("/\u{fc}?\u{1f600}=%"), is(Target::Origin, "", "/%C3%BC?%F0%9F%98%80=%"));
+    assert_eq!(target("http://h/\u{fc}"), is(Target::Absolute, "h", "/%C3%BC"));
+    for long in ["a".repeat(16 * 1024), "\u{fc}".repeat(16 * 1024 / 6 + 1)] {
+        assert_eq!(target(&format!("/{long}")), Err(HeadError::TargetTooLong));
+    }
+    let latin = b"GET /\xfc HTTP/1.1\r\n\r\n";
+    assert!(RequestHead::default().parse(latin, &LIMITS).is_err());
 }
 
 #[test]

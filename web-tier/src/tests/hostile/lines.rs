@@ -27,7 +27,7 @@ fn lines() -> Row {
         "GET /\u{1} HTTP/1.1",
         "GET /\u{7f} HTTP/1.1",
         "GET /\u{80} HTTP/1.1",
-        "GET /\u{c3}\u{a4} HTTP/1.1",
+        "GET /\u{c3}(\u{a4} HTTP/1.1",
         "GET /\r HTTP/1.1",
         "GET /\n HTTP/1.1",
         "GET / HTTP/1.1\r",
