@@ -1,7 +1,8 @@
-//! The servers behind the proxies, over plain HTTP/1.1 and behind the cluster port's handshake, from one program, so that every
-//! proxy has the same backend. It does as little as it can: what it costs is not what is measured.
+//! The servers behind the proxies, over plain HTTP/1.1, over HTTP/2 and behind the cluster port's handshake, from one program, so that
+//! every proxy has the same backend. It does as little as it can: what it costs is not what is measured.
 
 use anyhow::Context;
+use bytes::Bytes;
 use common::{
     cluster_port::{Acceptor, ClusterKey, Protocol},
     config::Secret,
@@ -21,6 +22,9 @@ pub(crate) struct Arguments {
     /// Plain HTTP/1.1 listens at this address
     #[arg(long)]
     plain: Vec<String>,
+    /// HTTP/2 without TLS listens at this address, and answers calls in gRPC
+    #[arg(long)]
+    h2c: Vec<String>,
     /// A cluster port, as ID=ADDRESS
     #[arg(long)]
     cluster: Vec<String>,
@@ -37,6 +41,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             spawn_local(async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     spawn_local(serve(stream, answers.clone()));
+                }
+            });
+        }
+        for address in &arguments.h2c {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("--h2c {address}"))?;
+            spawn_local(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    spawn_local(serve_calls(stream));
                 }
             });
         }
@@ -84,6 +96,38 @@ async fn serve_requests(mut stream: TcpStream, answers: &[(&str, Vec<u8>)]) -> i
         }
     }
     Ok(())
+}
+
+/// Answers calls with a message of 100 bytes.
+async fn serve_calls(stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let mut message = vec![0, 0, 0, 0, 100];
+    message.resize(message.len() + 100, b'x');
+    let message = Bytes::from(message);
+    let mut builder = h2::server::Builder::new();
+    builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 26);
+    let Ok(mut connection) = builder.handshake(stream).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        spawn_local(serve_call(request, respond, message.clone()));
+    }
+}
+
+async fn serve_call(
+    request: http::Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<Bytes>,
+    message: Bytes,
+) -> Result<(), h2::Error> {
+    let mut body = request.into_body();
+    while let Some(data) = body.data().await {
+        body.flow_control().release_capacity(data?.len())?;
+    }
+    let mut head = http::Response::new(());
+    head.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    let mut answer = respond.send_response(head, false)?;
+    answer.send_data(message, false)?;
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    answer.send_trailers(trailers)
 }
 
 /// A complete request.

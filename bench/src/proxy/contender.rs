@@ -51,7 +51,7 @@ pub(super) fn contenders(row: Row, copal: &Path, folder: &Path) -> anyhow::Resul
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let prefix = folder.to_string_lossy();
     let conf = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let (suffix, port) = if row.is_tls() { ("-tls", 18_094) } else { ("", 18_090) };
+    let (suffix, port) = row.setup();
     let mut contenders = vec![
         Contender {
             name: "copal",
@@ -103,12 +103,13 @@ impl Contender {
 
 /// Why this build of Copal can't take part in a row, if it can't: what it says of the configuration, checked or started.
 pub(super) fn refusal(row: Row, contenders: &[Contender], folder: &Path) -> anyhow::Result<Option<String>> {
-    let Some(copal) = contenders.iter().find(|it| it.name == "copal").filter(|_| row.is_tls()) else {
+    let (suffix, _) = row.setup();
+    let Some(copal) = contenders.iter().find(|it| it.name == "copal").filter(|_| !suffix.is_empty()) else {
         return Ok(None);
     };
     let output = Command::new(&copal.program)
         .args(["check", "--conf"])
-        .arg(folder.join("copal-tls.yaml"))
+        .arg(folder.join(format!("copal{suffix}.yaml")))
         .output()
         .with_context(|| format!("{} can't be started", copal.program.display()))?;
     if !output.status.success() {

@@ -21,6 +21,8 @@ pub(super) enum Load {
     Handshakes { resumed: bool },
     /// HTTP/2 over TLS: 4 connections with 100 streams each.
     Http2,
+    /// Calls in gRPC with messages of 100 bytes, without TLS: the same.
+    Grpc,
 }
 
 impl Load {
@@ -34,7 +36,20 @@ impl Load {
                 wrk(address, "/", seconds, &["-s", &script.to_string_lossy()])
             }
             Self::Handshakes { resumed } => handshakes(address, seconds, resumed),
-            Self::Http2 => h2load(address, seconds),
+            Self::Http2 => h2load(seconds, &format!("https://{address}/"), &[]),
+            Self::Grpc => {
+                let message = folder.join("message");
+                fs::write(&message, [&[0, 0, 0, 0, 100][..], &[b'x'; 100]].concat())?;
+                let more = [
+                    "-d",
+                    &message.to_string_lossy(),
+                    "-H",
+                    "content-type: application/grpc",
+                    "-H",
+                    "te: trailers",
+                ];
+                h2load(seconds, &format!("http://{address}/bench.Echo/Say"), &more)
+            }
         }
     }
 }
@@ -72,19 +87,21 @@ fn wrk_count(text: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-fn h2load(address: SocketAddr, seconds: u32) -> anyhow::Result<f64> {
+fn h2load(seconds: u32, url: &str, more: &[&str]) -> anyhow::Result<f64> {
     require("h2load", "nghttp2-client")?;
     let output = on_load_core("h2load")
         .args(["-t1", "-c4", "-m100", "-D", &seconds.to_string(), "-H", COOKIE])
-        .arg(format!("https://{address}/"))
+        .args(more)
+        .arg(url)
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    h2load_count(&text).with_context(|| format!("h2load at {address}: {text}"))
+    h2load_count(&text).with_context(|| format!("h2load at {url}: {text}"))
 }
 
-/// `requests: 9 total, 9 started, 9 done, 9 succeeded, 0 failed, …` over `Application protocol: h2`; none may have failed.
+/// `requests: 9 total, 9 started, 9 done, 9 succeeded, 0 failed, …` over `Application protocol: h2` (or `h2c`); none may have failed.
 fn h2load_count(text: &str) -> Option<f64> {
-    let is_h2 = text.lines().any(|line| line == "Application protocol: h2");
+    let is_h2 =
+        text.lines().any(|line| matches!(line, "Application protocol: h2" | "Application protocol: h2c"));
     let line = text.lines().find_map(|line| line.strip_prefix("requests: ")).filter(|_| is_h2)?;
     let count = |what: &str| -> Option<f64> {
         line.split(", ").find_map(|part| part.strip_suffix(what))?.trim().parse().ok()

@@ -21,6 +21,8 @@ pub(super) enum Row {
     TlsResumed,
     /// HTTP/2 over TLS, 100 streams a connection
     H2,
+    /// gRPC calls to servers that speak HTTP/2, 100 streams a connection
+    Grpc,
     /// Idle connections: memory each
     Idle,
     /// Latency at half load
@@ -40,7 +42,7 @@ pub(super) enum Measure {
 
 impl Row {
     /// All, in the order of the tables.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -48,6 +50,7 @@ impl Row {
         Self::TlsNew,
         Self::TlsResumed,
         Self::H2,
+        Self::Grpc,
         Self::Idle,
         Self::Latency,
     ];
@@ -62,6 +65,7 @@ impl Row {
             Self::TlsNew => "tls-new",
             Self::TlsResumed => "tls-resumed",
             Self::H2 => "h2",
+            Self::Grpc => "grpc",
             Self::Idle => "idle",
             Self::Latency => "latency",
         }
@@ -76,14 +80,19 @@ impl Row {
             Self::TlsNew => Measure::Cpu(Load::Handshakes { resumed: false }),
             Self::TlsResumed => Measure::Cpu(Load::Handshakes { resumed: true }),
             Self::H2 => Measure::Cpu(Load::Http2),
+            Self::Grpc => Measure::Cpu(Load::Grpc),
             Self::Idle => Measure::Memory,
             Self::Latency => Measure::Latency,
         }
     }
 
-    /// Whether clients speak TLS.
-    pub(super) fn is_tls(self) -> bool {
-        matches!(self, Self::TlsNew | Self::TlsResumed | Self::H2)
+    /// What the names of the proxies' configurations end with, and the first of their ports.
+    pub(super) fn setup(self) -> (&'static str, u16) {
+        match self {
+            Self::TlsNew | Self::TlsResumed | Self::H2 => ("-tls", 18_094),
+            Self::Grpc => ("-grpc", 18_097),
+            _ => ("", 18_090),
+        }
     }
 }
 

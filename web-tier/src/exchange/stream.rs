@@ -177,43 +177,57 @@ fn poll_write_body(
     body: &mut Decoder,
     bytes: &[u8],
 ) -> Poll<io::Result<(usize, bool)>> {
+    let mut taken = skip_frame(body, bytes)?;
+    let ahead = usize::try_from(body.data_ahead()).unwrap_or(usize::MAX).min(bytes.len() - taken);
+    if ahead == 0 {
+        if body.is_done() {
+            end(stream, body, Bytes::new())?;
+        }
+        return Poll::Ready(Ok((taken, body.is_done())));
+    }
+    if stream.capacity() == 0 {
+        stream.reserve_capacity(ahead);
+        match stream.poll_capacity(cx) {
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(cause))) => return Poll::Ready(Err(io::Error::other(cause))),
+            Poll::Ready(None) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Poll::Pending if taken > 0 => return Poll::Ready(Ok((taken, false))),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    let count = ahead.min(stream.capacity());
+    let data = &bytes[taken..taken + count];
+    taken += body.decode(data, |_| {}).map_err(io::Error::other)?;
+    taken += skip_frame(body, &bytes[taken..])?;
+    let data = Bytes::copy_from_slice(data);
+    if body.is_done() {
+        end(stream, body, data)?;
+    } else {
+        stream.send_data(data, false).map_err(io::Error::other)?;
+    }
+    Poll::Ready(Ok((taken, body.is_done())))
+}
+
+/// Takes what frames the data in HTTP/1.1: it is no data here, and waits for no window.
+fn skip_frame(body: &mut Decoder, bytes: &[u8]) -> io::Result<usize> {
     let mut taken = 0;
-    // What frames the data of HTTP/1.1 is no data here, and waits for no window.
     while body.data_ahead() == 0 && !body.is_done() && taken < bytes.len() {
         taken += body.decode(&bytes[taken..=taken], |_| {}).map_err(io::Error::other)?;
     }
-    let ahead = usize::try_from(body.data_ahead()).unwrap_or(usize::MAX).min(bytes.len() - taken);
-    if ahead > 0 {
-        if stream.capacity() == 0 {
-            stream.reserve_capacity(ahead);
-            match stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(cause))) => return Poll::Ready(Err(io::Error::other(cause))),
-                Poll::Ready(None) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                Poll::Pending if taken > 0 => return Poll::Ready(Ok((taken, false))),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        let count = ahead.min(stream.capacity());
-        let data = &bytes[taken..taken + count];
-        taken += body.decode(data, |_| {}).map_err(io::Error::other)?;
-        // The last of a body of known length ends it.
-        let ended = body.is_done();
-        stream.send_data(Bytes::copy_from_slice(data), ended).map_err(io::Error::other)?;
-        return Poll::Ready(Ok((taken, ended)));
+    Ok(taken)
+}
+
+/// Sends the last of the data, and the trailers if there are any.
+fn end(stream: &mut SendStream<Bytes>, body: &Decoder, data: Bytes) -> io::Result<()> {
+    let Some(trailers) = body.trailers() else {
+        return stream.send_data(data, true).map_err(io::Error::other);
+    };
+    if !data.is_empty() {
+        stream.send_data(data, false).map_err(io::Error::other)?;
     }
-    if body.is_done() {
-        let ended = match body.trailers() {
-            Some(trailers) => {
-                let mut map = HeaderMap::new();
-                trailers.put_into(&mut map);
-                stream.send_trailers(map)
-            }
-            None => stream.send_data(Bytes::new(), true),
-        };
-        ended.map_err(io::Error::other)?;
-    }
-    Poll::Ready(Ok((taken, body.is_done())))
+    let mut map = HeaderMap::new();
+    trailers.put_into(&mut map);
+    stream.send_trailers(map).map_err(io::Error::other)
 }
 
 /// A request of which this is the head that servers of HTTP/1.1 get, and how long its body is. What frames and routes it there is

@@ -45,7 +45,8 @@ pub(crate) struct StreamPool {
 
 /// One of them.
 struct Connection {
-    requests: SendRequest<Bytes>,
+    /// Requests are made by its clones: it is always ready, or the connection has ended.
+    requests: RefCell<SendRequest<Bytes>>,
     /// Of the server.
     authority: Authority,
     /// Requests that are under way.
@@ -100,7 +101,7 @@ impl StreamPool {
         loop {
             let connection = self.dial().await.map_err(|cause| not_dialled(&cause))?;
             // Others may have been faster; the next one is made for those who are left.
-            if connection.has_room() {
+            if connection.has_room() && connection.is_alive() {
                 return Ok(OpenStream::new(connection, place));
             }
             if !connection.used.get() {
@@ -174,7 +175,7 @@ impl Connection {
         });
         let authority = Authority::try_from(dialler.authority()).map_err(io::Error::other)?;
         Ok(Self {
-            requests,
+            requests: RefCell::new(requests),
             authority,
             open: Cell::new(0),
             used: Cell::new(false),
@@ -184,13 +185,12 @@ impl Connection {
 
     /// Whether the server still takes requests on it, as far as is known.
     fn is_alive(&self) -> bool {
-        let ready = self.requests.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        let ready = self.requests.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()));
         !matches!(ready, Poll::Ready(Err(_)))
     }
 
     fn has_room(&self) -> bool {
-        let allowed = self.requests.current_max_send_streams().min(STREAMS_MAX);
-        self.open.get() < allowed && self.is_alive()
+        self.open.get() < self.requests.borrow().current_max_send_streams().min(STREAMS_MAX)
     }
 }
 
@@ -231,7 +231,7 @@ impl OpenStream {
         request: Request<()>,
         ends: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        self.connection.requests.clone().send_request(request, ends)
+        self.connection.requests.borrow().clone().send_request(request, ends)
     }
 }
 
