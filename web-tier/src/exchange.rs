@@ -22,6 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 use stream::StreamExchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) use stream::request_of as request_in_http2;
 use tokio::{task::spawn_local, time::timeout};
 
 /// What an answer that nobody wants may cost before its socket is closed instead.

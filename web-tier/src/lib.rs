@@ -57,5 +57,7 @@ pub use service::balancer;
 pub use tier::{WebTier, WebTierConfig, WebTierError};
 pub use tls::{TlsError, check_tls};
 
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 #[cfg(test)]
 mod tests;

@@ -167,7 +167,8 @@ where
             Some(Ok((request, respond))) => {
                 requests += 1;
                 let open = Open::new(&streams, client);
-                spawn_local(serve_stream(client.stream(), request, respond, open));
+                // In a box: the runtime moves what it has of a task several times, at its beginning and at its end.
+                spawn_local(Box::pin(serve_stream(client.stream(), request, respond, open)));
             }
             Some(Err(cause)) => {
                 tracing::debug!(%cause, "a client's HTTP/2 connection broke");

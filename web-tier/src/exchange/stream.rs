@@ -14,7 +14,7 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     uri::{Authority, Scheme},
 };
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use std::{
     io,
     pin::Pin,
@@ -233,22 +233,18 @@ fn end(stream: &mut SendStream<Bytes>, body: &Decoder, data: Bytes) -> io::Resul
 /// A request of which this is the head that servers of HTTP/1.1 get, and how long its body is. What frames and routes it there is
 /// said otherwise here (RFC 9113 §8.2.2, §8.3.1); an upgrade can't be asked for. Without a `Host`, as HTTP/1.0 allows, it is for
 /// `server`.
-fn request_of(head: &[u8], server: &Authority) -> Result<(Request<()>, Length), &'static str> {
-    let text = &head[..head.len() - 4];
-    let first = memmem::find(text, b"\r\n").unwrap_or(text.len());
-    let mut words = text[..first].split(|byte| *byte == b' ');
+pub(crate) fn request_of(head: &[u8], server: &Authority) -> Result<(Request<()>, Length), &'static str> {
+    let mut rest = head;
+    let mut words = next_line(&mut rest).split(|byte| *byte == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method).map_err(|_| "invalid method")?;
     let (mut length, mut authority) = (Length::Empty, None);
     let fields = request.headers_mut();
-    let mut rest = text.get(first + 2..).unwrap_or_default();
-    while !rest.is_empty() {
-        let end = memmem::find(rest, b"\r\n").unwrap_or(rest.len());
-        let line = &rest[..end];
-        rest = rest.get(end + 2..).unwrap_or_default();
-        let Some(colon) = memmem::find(line, b": ") else { continue };
-        let (name, value) = (&line[..colon], &line[colon + 2..]);
+    loop {
+        let line = next_line(&mut rest);
+        let Some(colon) = memchr(b':', line) else { break };
+        let (name, value) = (&line[..colon], line.get(colon + 2..).unwrap_or_default());
         let name = HeaderName::from_bytes(name).map_err(|_| "invalid header name")?;
         match name {
             HOST if value.is_empty() => {}
@@ -273,6 +269,14 @@ fn request_of(head: &[u8], server: &Authority) -> Result<(Request<()>, Length), 
     uri.path_and_query = Some(h2c::target(target).ok_or("this request target has no place in HTTP/2")?);
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| "this request target has no place in HTTP/2")?;
     Ok((request, length))
+}
+
+/// Takes a line off, which ends with CRLF; a head of ours has no CR elsewhere.
+fn next_line<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let end = memchr(b'\r', rest).unwrap_or(rest.len());
+    let line = &rest[..end];
+    *rest = rest.get(end + 2..).unwrap_or_default();
+    line
 }
 
 /// Reads an answer's head; without a length it has as many bytes as `ends` says, or as many as come.

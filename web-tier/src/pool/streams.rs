@@ -95,16 +95,13 @@ impl StreamPool {
             Some(place) => place,
             None => self.places.wait(queued).await?,
         };
-        if let Some(connection) = self.with_room() {
-            return Ok(OpenStream::new(connection, place));
-        }
         loop {
-            let connection = self.dial().await.map_err(|cause| not_dialled(&cause))?;
-            // Others may have been faster; the next one is made for those who are left.
-            if connection.has_room() && connection.is_alive() {
+            if let Some(connection) = self.with_room() {
                 return Ok(OpenStream::new(connection, place));
             }
-            if !connection.used.get() {
+            // Others who wait for it may be faster: then the next one is made for those who are left.
+            let connection = self.dial().await.map_err(|cause| not_dialled(&cause))?;
+            if !(connection.used.get() || (connection.has_room() && connection.is_alive())) {
                 let cause =
                     io::Error::new(io::ErrorKind::ConnectionAborted, "a new connection takes no requests");
                 return Err(TakeError::Connect(cause));

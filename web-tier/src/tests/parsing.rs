@@ -1,8 +1,7 @@
 //! What must hold of the parsers of HTTP/1.1 whatever they are given: tried with mutations of messages that are valid. The fuzz
 //! targets in `web-tier/fuzz` try the same properties with a fuzzer's inputs.
 
-mod properties;
-
+use crate::properties;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 const REQUESTS: &[&str] = &[
@@ -118,6 +117,11 @@ proptest! {
     }
 
     #[test]
+    fn ways(which in any::<Index>(), mutations in mutations()) {
+        properties::way(&mutated(REQUESTS[which.index(REQUESTS.len())], &mutations));
+    }
+
+    #[test]
     fn responses(which in any::<Index>(), mutations in mutations()) {
         properties::response(&mutated(RESPONSES[which.index(RESPONSES.len())], &mutations));
     }
@@ -144,6 +148,7 @@ proptest! {
 fn the_messages_that_are_changed_are_valid() {
     for message in REQUESTS {
         assert!(properties::request(&super::hostile::wire(message)), "{message:?}");
+        assert!(properties::way(&super::hostile::wire(message)), "{message:?}");
     }
     for message in RESPONSES {
         assert!(properties::response(&super::hostile::wire(message)), "{message:?}");

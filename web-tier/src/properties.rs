@@ -1,15 +1,26 @@
-//! Properties of the parsers. Each panics if it does not hold, and says whether the input was taken for a message.
+//! What must hold of any bytes that come from a network: tried by tests with mutations of valid messages, and by the fuzz targets in
+//! `web-tier/fuzz`. Each panics if it does not hold, and says whether the input was taken for a message.
 
-use crate::http1::{
-    ChunkError, Decoder, Fields, HeadError, HeadLimits, Length, RequestHead, ResponseHead, put_chunk,
-    put_last_chunk,
+use crate::{
+    exchange::request_in_http2,
+    forward::{Via, put_request},
+    http1::{
+        ChunkError, Decoder, Fields, HeadError, HeadLimits, Length, Name, RequestHead, ResponseHead,
+        put_chunk, put_last_chunk,
+    },
+    normalise::normalise_request,
+    session_url::InUrl,
+};
+use http::{
+    Method,
+    uri::{Authority, PathAndQuery},
 };
 
 /// Small, so that mutations reach them.
 pub(crate) const LIMITS: HeadLimits = HeadLimits { count: 8, bytes: 400, target: 100 };
 
 /// Of a request's head.
-pub(crate) fn request(bytes: &[u8]) -> bool {
+pub fn request(bytes: &[u8]) -> bool {
     let mut head = RequestHead::default();
     let read = head.parse(bytes, &LIMITS);
     prefixes(bytes, read, |start| RequestHead::default().parse(start, &LIMITS));
@@ -28,8 +39,62 @@ pub(crate) fn request(bytes: &[u8]) -> bool {
     true
 }
 
+/// Of a request's way from a client to a server: what a server gets is what was decided upon, in HTTP/1.1 and in HTTP/2, and nothing
+/// that one of the two could read otherwise.
+pub fn way(bytes: &[u8]) -> bool {
+    let mut head = RequestHead::default();
+    let Ok(Some(_)) = head.parse(bytes, &LIMITS) else { return false };
+    if normalise_request(&mut head).is_err() {
+        return false;
+    }
+    let (path, query) = (head.path().to_owned(), head.query().map(str::to_owned));
+    if let Ok(Some(in_url)) = InUrl::of(&head) {
+        assert!(in_url.path.starts_with('/') && !in_url.path.contains(";jsessionid="), "{in_url:?}");
+    }
+    let mut sent = Vec::new();
+    let via = Via {
+        address: b"192.0.2.7",
+        scheme: b"https",
+        host: None,
+        request_id: b"id",
+        session_url: None,
+        hub_age: None,
+        tls: None,
+        trace: None,
+    };
+    put_request(&mut sent, &mut head, &via, &[]);
+    let shown = || sent.escape_ascii().to_string();
+    let mut seen = RequestHead::default();
+    let limits = HeadLimits { count: 64, bytes: 4096, target: 4096 };
+    assert_eq!(seen.parse(&sent, &limits), Ok(Some(sent.len())), "{}", shown());
+    assert_eq!((&seen.method, seen.path(), seen.query()), (&head.method, &*path, query.as_deref()));
+    assert_eq!(seen.length, head.length, "{}", shown());
+    normalise_request(&mut seen).expect("a server gets a valid request");
+    assert_eq!(seen.path(), path, "a server normalises it no further");
+    assert!(!matches!(head.method, Method::CONNECT | Method::TRACE));
+    let one = |name: &str| assert_eq!(seen.fields.named(name).count(), 1, "{name} in {}", shown());
+    ["host", "via", "x-forwarded-for", "x-forwarded-proto", "x-request-id"].into_iter().for_each(one);
+    assert_eq!(seen.fields.named("x-forwarded-for").next(), Some(&b"192.0.2.7"[..]));
+    assert!(seen.fields.all(Name::Internal).next().is_none(), "{}", shown());
+
+    let server = Authority::from_static("server:80");
+    // A host that only HTTP/1.1 allows, or none.
+    let Ok((request, length)) = request_in_http2(&sent, &server) else { return true };
+    assert_eq!((request.method(), length), (&head.method, head.length), "{}", shown());
+    let host = head.fields.first(Name::Host).filter(|host| !host.is_empty());
+    let authority = request.uri().authority().expect("it has one").as_str();
+    assert_eq!(authority.as_bytes(), host.unwrap_or(b"server:80"));
+    if head.target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/?=&%".contains(&byte)) {
+        assert_eq!(request.uri().path_and_query().map(PathAndQuery::as_str), Some(&*head.target));
+    }
+    for name in ["host", "connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"] {
+        assert!(!request.headers().contains_key(name), "{name} in {request:?}");
+    }
+    true
+}
+
 /// Of an answer's head.
-pub(crate) fn response(bytes: &[u8]) -> bool {
+pub fn response(bytes: &[u8]) -> bool {
     let mut head = ResponseHead::default();
     let read = head.parse(bytes, &LIMITS);
     prefixes(bytes, read, |start| ResponseHead::default().parse(start, &LIMITS));
@@ -111,7 +176,7 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Decoded {
 }
 
 /// Of a chunked body, cut into pieces of these sizes, over and over.
-pub(crate) fn chunks(bytes: &[u8], sizes: &[usize]) -> bool {
+pub fn chunks(bytes: &[u8], sizes: &[usize]) -> bool {
     let mut whole = decode(std::iter::once(bytes));
     let mut rest = bytes;
     let mut sizes = sizes.iter().cycle();
@@ -130,7 +195,7 @@ pub(crate) fn chunks(bytes: &[u8], sizes: &[usize]) -> bool {
 }
 
 /// Chunks that we write are read as what they were made of.
-pub(crate) fn written(parts: &[Vec<u8>]) {
+pub fn written(parts: &[Vec<u8>]) {
     let mut text = Vec::new();
     for part in parts {
         put_chunk(&mut text, part);
