@@ -239,6 +239,7 @@ async fn trailers_pass_both_ways_and_an_answer_of_headers_alone_ends_there() {
     let mut client = http2_client(&cluster).await;
     let (head, text, trailers) = ask(&mut client, get("/").body(()).unwrap(), &[]).await.unwrap();
     assert!(head.headers()["grpc-status"] == "5" && text.is_empty() && trailers.is_empty(), "{head:?}");
+    assert!(!head.headers().contains_key("content-length"), "{head:?}");
     // In HTTP/1 its end is said otherwise.
     let answer = cluster.ask("GET /", "").await;
     assert!(answer.status == 200 && answer.has("content-length: 0"), "{}", answer.head);

@@ -290,6 +290,10 @@ fn every_rule_is_read() {
         ..HttpProxy::default()
     };
     assert_eq!(*proxy, expected);
+    let Action::HttpProxy(grpc) = action(0, 13) else { panic!("http-proxy") };
+    assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && it.port == 50_051));
+    let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
+    assert_eq!(asked, Some(HealthQuestion::Grpc("shop.v1.Orders".to_owned())));
     assert!(matches!(&hosts[1].dispatch[1].condition, Some(Condition::And(both)) if both.len() == 2));
 }
 

@@ -98,7 +98,8 @@ pub(super) fn local_response(head: &mut ResponseHead, length: Length, date: &[u8
     head.fields.put_into(fields);
     let length = match length {
         Length::Exact(length) => Some(length),
-        Length::Empty => head.content_length(),
+        // Where a server of HTTP/2 has ended its answer with the head, no length says so but for clients of HTTP/1.
+        Length::Empty => head.content_length().filter(|length| *length > 0 || head.version != Version::Http2),
         Length::Chunked | Length::UntilClose => None,
     };
     if let Some(length) = length {
