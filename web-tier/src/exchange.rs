@@ -125,11 +125,11 @@ impl From<h2::Error> for AnswerError {
 #[derive(Debug)]
 enum Link {
     Socket(SocketExchange),
-    // In a box: most are sockets.
-    Stream(Box<StreamExchange>),
+    Stream(StreamExchange),
 }
 
-/// A request and its answer. Dropped before [`finish`](Self::finish), it closes the socket, or resets the stream.
+/// A request and its answer. Dropped before [`finish`](Self::finish), it closes the socket, or resets the stream. It is handed on many
+/// times, and so lives in a box.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     link: Link,
@@ -140,12 +140,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(taken: Taken, lease: Lease, buffers: Rc<Buffers>) -> Self {
+    pub(crate) fn new(taken: Taken, lease: Lease, buffers: Rc<Buffers>) -> Box<Self> {
         let link = match taken {
             Taken::Socket(socket) => Link::Socket(SocketExchange::new(socket)),
-            Taken::Stream(stream) => Link::Stream(Box::new(StreamExchange::new(stream))),
+            Taken::Stream(stream) => Link::Stream(StreamExchange::new(stream)),
         };
-        Self { link, lease, buffers, interim: 0 }
+        Box::new(Self { link, lease, buffers, interim: 0 })
     }
 
     /// Whether the connection has served before.
@@ -230,7 +230,7 @@ impl Exchange {
     }
 
     /// All of the body has come: the connection can serve again, if both sides are done with it.
-    pub(crate) fn finish(self, sent: bool, persists: bool) {
+    pub(crate) fn finish(self: Box<Self>, sent: bool, persists: bool) {
         match self.link {
             Link::Socket(link) => link.finish(sent, persists),
             // Of a request that has not been sent to its end, the rest is not wanted: the stream is reset.
@@ -239,7 +239,7 @@ impl Exchange {
     }
 
     /// Reads an answer that nobody wants to its end, so that its socket can serve another request; within bounds.
-    pub(crate) fn discard(mut self, persists: bool) {
+    pub(crate) fn discard(mut self: Box<Self>, persists: bool) {
         // A stream is reset: its connection serves on in any case.
         if matches!(self.link, Link::Stream(_)) {
             return;
@@ -264,7 +264,7 @@ impl Exchange {
     }
 
     /// The parts, for a tunnel: the socket, what has come already, and the lease. A stream has none, as it never gets a `101`.
-    pub(crate) fn into_parts(self) -> Option<(Pooled, Buffer, Lease)> {
+    pub(crate) fn into_parts(self: Box<Self>) -> Option<(Pooled, Buffer, Lease)> {
         let Link::Socket(link) = self.link else { return None };
         let (socket, came) = link.into_parts();
         Some((socket, came, self.lease))

@@ -25,7 +25,8 @@ pub(crate) struct Local {
 #[derive(Debug)]
 pub(crate) enum LocalBody {
     Bytes(Bytes),
-    File(FileStream),
+    // In a box: every answer would be as large.
+    File(Box<FileStream>),
 }
 
 impl LocalBody {
@@ -90,7 +91,7 @@ impl Local {
             }
             FileBody::Stream(file) => {
                 let length = file.left();
-                (LocalBody::File(file), length)
+                (LocalBody::File(Box::new(file)), length)
             }
         };
         // To HEAD, and with 304, the length is what GET would bring.

@@ -31,7 +31,7 @@ use tries::{Tries, is_outdated};
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: Shelved<Box<ResponseHead>>,
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Box<Exchange>,
     /// The request, of which a part may still have to be sent.
     pub(crate) outgoing: Outgoing,
 }
@@ -77,7 +77,8 @@ pub(crate) async fn answer<S: ClientSide>(
             let way = Way::to_foreign(&routes, target);
             forward(client, &way, head, &edits, side).await.map(Reply::Server)
         }
-        Decision::Static(site) => Ok(Reply::Local(file(client, head, site).await)),
+        // In a box, as every request would be as large.
+        Decision::Static(site) => Ok(Reply::Local(Box::pin(file(client, head, site)).await)),
         Decision::Redirect { status, location } => {
             Ok(Reply::Local(Local::redirect(client, status, &location)))
         }

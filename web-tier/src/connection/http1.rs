@@ -343,7 +343,7 @@ impl Http1 {
     async fn switch(
         &mut self,
         mut head: Shelved<Box<ResponseHead>>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         active: Active<'_>,
     ) -> After {
         self.put_head(&mut head, Framing::None, true, false);

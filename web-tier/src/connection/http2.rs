@@ -25,6 +25,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
+use stream::Asked;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::spawn_local,
@@ -167,8 +168,10 @@ where
             Some(Ok((request, respond))) => {
                 requests += 1;
                 let open = Open::new(&streams, client);
+                let client = client.stream();
+                let asked = Asked::read(&client, request);
                 // In a box: the runtime moves what it has of a task several times, at its beginning and at its end.
-                spawn_local(Box::pin(serve_stream(client.stream(), request, respond, open)));
+                spawn_local(Box::pin(serve_stream(client, asked, respond, open)));
             }
             Some(Err(cause)) => {
                 tracing::debug!(%cause, "a client's HTTP/2 connection broke");
@@ -235,15 +238,10 @@ where
 }
 
 /// Serves a stream under its time-outs: like a connection of its own, with the client's address and the worker's limits.
-async fn serve_stream(
-    client: Rc<Client>,
-    request: Request<h2::RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    _open: Open,
-) {
+async fn serve_stream(client: Rc<Client>, asked: Asked, mut respond: SendResponse<Bytes>, _open: Open) {
     let entry = Entry::stream(&client.worker);
     let ended = {
-        let running = pin!(stream::serve(&client, request, &mut respond));
+        let running = pin!(stream::serve(&client, asked, &mut respond));
         let ended = timed(&client, &entry, running).await;
         if ended == Ended::Late {
             // While its line is not written.

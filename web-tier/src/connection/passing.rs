@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub(super) struct Passing {
     /// Until the last of the answer has come.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     outgoing: Outgoing,
     chunked: bool,
     server_persists: bool,
@@ -35,7 +35,7 @@ pub(super) enum Passed {
 
 impl Passing {
     pub(super) fn new(
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         outgoing: Outgoing,
         framing: Framing,
         server_persists: bool,

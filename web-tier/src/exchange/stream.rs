@@ -254,7 +254,9 @@ pub(crate) fn request_of(head: &[u8], server: &Authority) -> Result<(Request<()>
             TRANSFER_ENCODING => length = Length::Chunked,
             CONNECTION | UPGRADE => {}
             _ => {
-                let value = HeaderValue::from_bytes(value).map_err(|_| "invalid header value")?;
+                let mut value = HeaderValue::from_bytes(value).map_err(|_| "invalid header value")?;
+                // Of each request another one: what is remembered of it takes the room of what comes again.
+                value.set_sensitive(matches!(name.as_str(), "x-request-id" | "traceparent"));
                 if name == CONTENT_LENGTH {
                     let said = value.to_str().ok().and_then(|text| text.parse().ok());
                     length = said.filter(|said| *said > 0).map_or(Length::Empty, Length::Exact);

@@ -47,7 +47,7 @@ pub(super) async fn attempt<S: ClientSide>(
     lease: Lease,
     tries: &mut Tries,
     side: &mut S,
-) -> Result<(Exchange, Shelved<Box<ResponseHead>>), Failure> {
+) -> Result<(Box<Exchange>, Shelved<Box<ResponseHead>>), Failure> {
     let worker = &client.worker;
     let server = upstream.server(lease.index());
     client.log.note(|record| record.tried(&server.name));
@@ -214,7 +214,7 @@ fn not_answered(client: &Client, exchange: &Exchange, tries: &mut Tries, cause: 
 }
 
 /// Lets go of an answer that the client does not get; its socket serves on where that is cheap.
-pub(super) fn discard(mut exchange: Exchange, head: &ResponseHead, method: &Method, sent: bool) {
+pub(super) fn discard(mut exchange: Box<Exchange>, head: &ResponseHead, method: &Method, sent: bool) {
     exchange.begin_body(head.length(*method == Method::HEAD));
     if sent {
         exchange.discard(head.persists());

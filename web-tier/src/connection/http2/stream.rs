@@ -10,6 +10,7 @@ use crate::{
     http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk},
     local::{Local, LocalBody},
     proxy::{self, Answer, ClientGone, Reply},
+    shelf::Shelved,
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
@@ -37,33 +38,53 @@ pub(super) struct Stream<'a> {
     grpc: bool,
 }
 
-/// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
-pub(super) async fn serve(client: &Client, request: Request<RecvStream>, respond: &mut SendResponse<Bytes>) {
-    let worker = &client.worker;
-    let active = Active::new(client);
-    let mut head = worker.request_heads.take(Box::default);
-    let ends = request.body().is_end_stream();
-    let read = message::read(&request, ends, &worker.routes().head_limits, &mut head);
-    match &read {
-        Ok(()) => active.asks(&head),
-        Err(_) => active.unread(request.uri().path().as_bytes()),
+/// A request, as it was read.
+pub(super) struct Asked {
+    head: Shelved<Box<RequestHead>>,
+    /// Why it can't be answered, and its path.
+    unreadable: Option<(ProxyError, Box<str>)>,
+    websocket: bool,
+    /// Its body.
+    recv: RecvStream,
+}
+
+impl Asked {
+    /// Reads a request before its task begins, which would else carry it along.
+    pub(super) fn read(client: &Client, request: Request<RecvStream>) -> Self {
+        let worker = &client.worker;
+        let mut head = worker.request_heads.take(Box::default);
+        let ends = request.body().is_end_stream();
+        let read = message::read(&request, ends, &worker.routes().head_limits, &mut head);
+        let unreadable = read.err().map(|cause| (cause, request.uri().path().into()));
+        let websocket = websocket::is_asked_for(&request);
+        Self { head, unreadable, websocket, recv: request.into_body() }
     }
-    let websocket = websocket::is_asked_for(&request);
+}
+
+/// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
+pub(super) async fn serve(client: &Client, asked: Asked, respond: &mut SendResponse<Bytes>) {
+    let Asked { mut head, unreadable, websocket, recv } = asked;
+    let active = Active::new(client);
+    match &unreadable {
+        None => active.asks(&head),
+        Some((_, path)) => active.unread(path.as_bytes()),
+    }
     let mut stream = Stream {
         client,
-        recv: request.into_body(),
+        done: recv.is_end_stream(),
+        recv,
         respond,
         chunked: false,
         length: None,
         received: 0,
         held: Bytes::new(),
-        done: ends,
         grpc: grpc::is_call(&head),
     };
-    let answer = match read {
-        Ok(()) if websocket => return websocket::serve(stream, &mut head, active).await,
-        Ok(()) => stream.answer(&mut head).await,
-        Err(cause) => Ok(Reply::Local(Local::refusal(client, cause))),
+    let answer = match unreadable {
+        // In a box: few are one, and all would be as large.
+        None if websocket => return Box::pin(websocket::serve(stream, &mut head, active)).await,
+        None => stream.answer(&mut head).await,
+        Some((cause, _)) => Ok(Reply::Local(Local::refusal(client, cause))),
     };
     match answer {
         Ok(Reply::Server(answer)) => stream.pass(&head, answer, &active).await,
@@ -260,7 +281,7 @@ impl ClientSide for Stream<'_> {
 
 /// An answer's body on its way to the client.
 struct Passing {
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     outgoing: Outgoing,
     persists: bool,
     /// The server takes no more of the request.
