@@ -12,8 +12,8 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Interim answers to one request; a web-tier takes more for a fault.
-const COUNT_MAX: usize = 16;
+/// Interim answers to one request. A web-tier takes more than 16 for a fault, and `100 Continue` may be one of them.
+const COUNT_MAX: usize = 15;
 
 /// What may wait to be written, in bytes.
 const WAITING_MAX: usize = 64 * 1024;

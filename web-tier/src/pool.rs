@@ -9,6 +9,7 @@ mod streams;
 
 use common::config::{HttpProxy, Server};
 pub(crate) use dialler::Dialler;
+pub(crate) use places::Place;
 use places::Places;
 pub(crate) use sockets::{Pooled, SocketPool};
 use std::{cell::Cell, io, rc::Rc, time::Duration};
@@ -102,20 +103,43 @@ impl ServerPool {
         }
     }
 
-    /// Whether a request that asks now need not queue.
-    pub(crate) fn has_place(&self) -> bool {
+    fn places(&self) -> &Rc<Places> {
         match self {
-            Self::Sockets(pool) => pool.has_place(),
-            Self::Streams(pool) => pool.has_place(),
+            Self::Sockets(pool) => pool.places(),
+            Self::Streams(pool) => pool.places(),
         }
     }
 
-    /// A way to the server for one request; on a connection that is new if `fresh`, or known to be alive. `queued` is true while
-    /// the request waits for others to end.
-    pub(crate) async fn take(&self, fresh: bool, queued: &Cell<bool>) -> Result<Taken, TakeError> {
+    /// Whether a request that asks now need not queue.
+    pub(crate) fn has_place(&self) -> bool {
+        self.places().has_free()
+    }
+
+    /// A way to the server for one request, if there is one at once: on a connection that has served before, and not if a `fresh` one
+    /// is asked for. Else the place among the requests that it has by now, if any.
+    pub(crate) fn try_take(&self, fresh: bool) -> Result<Taken, Option<Place>> {
+        let place = self.places().try_take().ok_or(None)?;
         match self {
-            Self::Sockets(pool) => pool.take(fresh, queued).await.map(Taken::Socket),
-            Self::Streams(pool) => Box::pin(pool.take(queued)).await.map(Taken::Stream),
+            Self::Sockets(pool) => pool.try_take(place, fresh).map(Taken::Socket).map_err(Some),
+            Self::Streams(pool) => pool.try_take(place).map(Taken::Stream).map_err(Some),
+        }
+    }
+
+    /// The same for a request that can wait, for a place if it has none, and for a connection. `queued` is true while it waits for
+    /// others to end.
+    pub(crate) async fn take(
+        &self,
+        place: Option<Place>,
+        fresh: bool,
+        queued: &Cell<bool>,
+    ) -> Result<Taken, TakeError> {
+        let place = match place.or_else(|| self.places().try_take()) {
+            Some(place) => place,
+            None => self.places().wait(queued).await?,
+        };
+        match self {
+            Self::Sockets(pool) => pool.take(place, fresh).await.map(Taken::Socket),
+            Self::Streams(pool) => pool.take(place).await.map(Taken::Stream),
         }
     }
 }

@@ -102,38 +102,27 @@ impl SocketPool {
         }
     }
 
-    pub(super) fn has_place(&self) -> bool {
-        self.places.has_free()
+    pub(super) fn places(&self) -> &Rc<Places> {
+        &self.places
     }
 
-    /// A socket for one request: the newest idle one, or (`fresh`: in any case) a new one. `queued` is true while it waits for
-    /// others to give one back.
-    pub(super) async fn take(self: &Rc<Self>, fresh: bool, queued: &Cell<bool>) -> Result<Pooled, TakeError> {
-        // Boxed where it waits: the state of a connect would make every request's future larger.
-        let Some(place) = self.places.try_take() else {
-            return Box::pin(self.take_slowly(None, fresh, queued)).await;
-        };
+    /// The newest idle socket, unless a fresh one is asked for; else the place is handed back.
+    pub(super) fn try_take(self: &Rc<Self>, place: Place, fresh: bool) -> Result<Pooled, Place> {
         match self.idle_socket(fresh) {
             Some(guard) => Ok(self.pooled(guard, true, place)),
-            None => Box::pin(self.take_slowly(Some(place), fresh, queued)).await,
+            None => Err(place),
         }
     }
 
-    async fn take_slowly(
-        self: &Rc<Self>,
-        place: Option<Place>,
-        fresh: bool,
-        queued: &Cell<bool>,
-    ) -> Result<Pooled, TakeError> {
-        let place = match place {
-            Some(place) => place,
-            None => self.places.wait(queued).await?,
-        };
-        if let Some(guard) = self.idle_socket(fresh) {
-            return Ok(self.pooled(guard, true, place));
+    /// The newest idle socket, or (`fresh`: in any case) a new one.
+    pub(super) async fn take(self: &Rc<Self>, place: Place, fresh: bool) -> Result<Pooled, TakeError> {
+        match self.try_take(place, fresh) {
+            Ok(pooled) => Ok(pooled),
+            Err(place) => {
+                let guard = self.dial().await.map_err(|cause| self.not_dialled(cause))?;
+                Ok(self.pooled(guard, false, place))
+            }
         }
-        let guard = self.dial().await.map_err(|cause| self.not_dialled(cause))?;
-        Ok(self.pooled(guard, false, place))
     }
 
     fn pooled(self: &Rc<Self>, guard: Guard, reused: bool, place: Place) -> Pooled {

@@ -85,20 +85,25 @@ impl StreamPool {
         self.dials.set(self.dials.get() + 1);
     }
 
-    pub(super) fn has_place(&self) -> bool {
-        self.places.has_free()
+    pub(super) fn places(&self) -> &Rc<Places> {
+        &self.places
+    }
+
+    /// A stream of a connection that is there; else the place is handed back.
+    pub(super) fn try_take(&self, place: Place) -> Result<OpenStream, Place> {
+        match self.with_room() {
+            Some(connection) => Ok(OpenStream::new(connection, place)),
+            None => Err(place),
+        }
     }
 
     /// A stream for one request.
-    pub(super) async fn take(self: &Rc<Self>, queued: &Cell<bool>) -> Result<OpenStream, TakeError> {
-        let place = match self.places.try_take() {
-            Some(place) => place,
-            None => self.places.wait(queued).await?,
-        };
+    pub(super) async fn take(self: &Rc<Self>, mut place: Place) -> Result<OpenStream, TakeError> {
         loop {
-            if let Some(connection) = self.with_room() {
-                return Ok(OpenStream::new(connection, place));
-            }
+            place = match self.try_take(place) {
+                Ok(stream) => return Ok(stream),
+                Err(place) => place,
+            };
             // Others who wait for it may be faster: then the next one is made for those who are left.
             let connection = self.dial().await.map_err(|cause| not_dialled(&cause))?;
             if !(connection.used.get() || (connection.has_room() && connection.is_alive())) {

@@ -7,7 +7,7 @@ use crate::{
     exchange::{AnswerError, BodyError, ClientSide, Exchange, SendError},
     forward::NOT_PROCESSED,
     http1::{Name, ResponseHead},
-    pool::TakeError,
+    pool::{Place, ServerPool, TakeError, Taken},
     shelf::Shelved,
     upstream::{Lease, Upstream},
 };
@@ -61,23 +61,10 @@ pub(super) async fn attempt<S: ClientSide>(
     if tries.has_queued && !server.pool.has_place() {
         return Err(Failure::Full { waited: false });
     }
-    // In a block: what is pinned outside of one is held to the end.
-    let taken = {
-        let queued = Cell::new(false);
-        let mut taking = pin!(server.pool.take(tries.fresh, &queued));
-        poll_fn(|cx| match taking.as_mut().poll(cx) {
-            Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, &lease, &cause))),
-            // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and
-            // where requests queue it is the others who would pay for the doubt.
-            Poll::Pending if side.poll_gone(cx).is_ready() || (queued.get() && side.has_ended()) => {
-                Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
-            }
-            Poll::Pending => match client.hopeless(&lease) {
-                Some(why) => Poll::Ready(Err(hopeless(client, &lease, why))),
-                None => Poll::Pending,
-            },
-        })
-        .await?
+    let taken = match server.pool.try_take(tries.fresh) {
+        Ok(taken) => taken,
+        // In a box: the state of a connect would make every request as large.
+        Err(place) => Box::pin(take(client, &lease, &server.pool, place, tries.fresh, side)).await?,
     };
     client.progress.forwarded(worker.now(), server.silence_max);
     let mut exchange = Exchange::new(taken, lease, worker.buffers.clone());
@@ -110,6 +97,32 @@ pub(super) async fn attempt<S: ClientSide>(
     }
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
+}
+
+/// Waits for a way to a server.
+async fn take<S: ClientSide>(
+    client: &Client,
+    lease: &Lease,
+    pool: &ServerPool,
+    place: Option<Place>,
+    fresh: bool,
+    side: &mut S,
+) -> Result<Taken, Failure> {
+    let queued = Cell::new(false);
+    let mut taking = pin!(pool.take(place, fresh, &queued));
+    poll_fn(|cx| match taking.as_mut().poll(cx) {
+        Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, lease, &cause))),
+        // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and where
+        // requests queue it is the others who would pay for the doubt.
+        Poll::Pending if side.poll_gone(cx).is_ready() || (queued.get() && side.has_ended()) => {
+            Poll::Ready(Err(Failure::Final(ProxyError::ClientGone)))
+        }
+        Poll::Pending => match client.hopeless(lease) {
+            Some(why) => Poll::Ready(Err(hopeless(client, lease, why))),
+            None => Poll::Pending,
+        },
+    })
+    .await
 }
 
 /// Sends the request on, and reads what comes back until it is a head.

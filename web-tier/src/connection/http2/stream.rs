@@ -44,8 +44,10 @@ pub(super) struct Asked {
     /// Why it can't be answered, and its path.
     unreadable: Option<(ProxyError, Box<str>)>,
     websocket: bool,
-    /// Its body.
+    grpc: bool,
+    /// Its body, and whether there is none.
     recv: RecvStream,
+    ends: bool,
 }
 
 impl Asked {
@@ -57,13 +59,14 @@ impl Asked {
         let read = message::read(&request, ends, &worker.routes().head_limits, &mut head);
         let unreadable = read.err().map(|cause| (cause, request.uri().path().into()));
         let websocket = websocket::is_asked_for(&request);
-        Self { head, unreadable, websocket, recv: request.into_body() }
+        let grpc = unreadable.is_none() && grpc::is_call(&head);
+        Self { head, unreadable, websocket, grpc, recv: request.into_body(), ends }
     }
 }
 
 /// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
 pub(super) async fn serve(client: &Client, asked: Asked, respond: &mut SendResponse<Bytes>) {
-    let Asked { mut head, unreadable, websocket, recv } = asked;
+    let Asked { mut head, unreadable, websocket, grpc, recv, ends } = asked;
     let active = Active::new(client);
     match &unreadable {
         None => active.asks(&head),
@@ -71,14 +74,14 @@ pub(super) async fn serve(client: &Client, asked: Asked, respond: &mut SendRespo
     }
     let mut stream = Stream {
         client,
-        done: recv.is_end_stream(),
         recv,
         respond,
         chunked: false,
         length: None,
         received: 0,
         held: Bytes::new(),
-        grpc: grpc::is_call(&head),
+        done: ends,
+        grpc,
     };
     let answer = match unreadable {
         // In a box: few are one, and all would be as large.
