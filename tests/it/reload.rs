@@ -178,10 +178,11 @@ async fn a_file_that_changes_is_read_again_without_a_signal_and_its_imports_too(
     answers("/closed", 403).await;
     fs::write(&limits, "{}").unwrap();
     answers(&long, 404).await;
+    // It is told once it is in force, which a client may see before.
+    until("it is told", async || log(&cluster).matches("reloaded: limits and time-outs").count() == 2).await;
     let said = log(&cluster);
     assert_eq!(said.matches("not reloaded").count(), 1, "{said}");
     assert!(said.contains("limits.yaml:1:27") && said.contains("found `many`"), "{said}");
-    assert_eq!(said.matches("reloaded: limits and time-outs").count(), 2, "{said}");
     assert_eq!(said.matches("reloaded: rules").count(), 1, "{said}");
     assert_eq!(cluster.stop("web-a").await.code(), Some(0));
 }

@@ -36,3 +36,4 @@ mod sticky;
 mod stop;
 mod upgrades;
 mod wire;
+mod wire_server;

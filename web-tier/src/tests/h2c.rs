@@ -7,9 +7,10 @@ use super::{
     foreign::{proxy, put},
     http2::{ask, client as http2_client, get},
     wire::{
-        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE,
-        PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, headers, read_frame,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, PUSH_PROMISE, REFUSED_STREAM,
+        RST_STREAM, WINDOW_UPDATE, block, frame, headers,
     },
+    wire_server::{scripts, serves, wire},
 };
 use bytes::Bytes;
 use common::config::{BackendProtocol, HttpProxy, Strategy};
@@ -17,14 +18,12 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame as BodyFrame;
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::mpsc,
     time::timeout,
 };
@@ -52,83 +51,6 @@ async fn backend(on_connection: OnConnection) -> (Backend, Cluster) {
     let backend = Backend::plain(0, on_connection).await;
     let cluster = before(h2c(&[backend.port])).await;
     (backend, cluster)
-}
-
-/// A server's side of a connection, in frames by hand.
-struct Wire(TcpStream);
-
-impl Wire {
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
-    /// An answer of two bytes.
-    async fn ok(&mut self, stream: u32) {
-        let head = headers(stream, false, &block(&[(":status", "200"), ("content-length", "2")]));
-        self.send(&[head, frame(DATA, END_STREAM, stream, b"ok")].concat()).await;
-    }
-
-    /// What is next said of a request; `None` at the end.
-    async fn next(&mut self) -> Option<Frame> {
-        loop {
-            let came = read_frame(&mut self.0).await?;
-            match came.kind {
-                SETTINGS if came.flags & ACK == 0 => self.send(&frame(SETTINGS, ACK, 0, b"")).await,
-                PING if came.flags & ACK == 0 => self.send(&frame(PING, ACK, 0, &came.payload)).await,
-                SETTINGS | PING | WINDOW_UPDATE => {}
-                _ => return Some(came),
-            }
-        }
-    }
-
-    /// The next request's stream, its body read.
-    async fn request(&mut self) -> u32 {
-        loop {
-            let came = self.next().await.expect("a request");
-            if matches!(came.kind, HEADERS | DATA) && came.flags & END_STREAM != 0 {
-                return came.stream;
-            }
-        }
-    }
-}
-
-/// A backend that says these settings first, and then what `then` does.
-fn wire<F, R>(settings: &'static [u8], then: F) -> OnConnection
-where
-    F: Fn(Wire) -> R + Send + Sync + 'static,
-    R: Future<Output = ()> + Send + 'static,
-{
-    let then = Arc::new(then);
-    Arc::new(move |mut stream| {
-        let then = then.clone();
-        Box::pin(async move {
-            let mut preface = [0; 24];
-            stream.read_exact(&mut preface).await.unwrap();
-            assert_eq!(preface, PREFACE);
-            stream.write_all(&frame(SETTINGS, 0, 0, settings)).await.unwrap();
-            then(Wire(stream)).await;
-        })
-    })
-}
-
-/// A backend whose connections do one after the other what is listed.
-fn scripts(scripts: impl IntoIterator<Item = OnConnection>) -> OnConnection {
-    let scripts = Mutex::new(scripts.into_iter().collect::<VecDeque<_>>());
-    Arc::new(move |stream| {
-        let next = scripts.lock().unwrap().pop_front().expect("no more connections than were expected");
-        next(stream)
-    })
-}
-
-/// Serves requests until the connection ends.
-fn serves() -> OnConnection {
-    wire(b"", |mut wire| async move {
-        while let Some(came) = wire.next().await {
-            if came.flags & END_STREAM != 0 && matches!(came.kind, HEADERS | DATA) {
-                wire.ok(came.stream).await;
-            }
-        }
-    })
 }
 
 fn lines(answer: &Answer) -> Vec<&str> {
