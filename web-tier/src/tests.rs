@@ -14,6 +14,7 @@ mod full;
 mod gone;
 mod grpc;
 mod h2c;
+mod h2c_faults;
 mod half_closed;
 mod headers;
 mod hostile;

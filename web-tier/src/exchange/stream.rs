@@ -89,7 +89,13 @@ impl StreamExchange {
         };
         self.to_head = *request.method() == Method::HEAD;
         let empty = body == Length::Empty;
-        let (answer, stream) = self.open.send(request, empty).map_err(io::Error::other)?;
+        let sent = self.open.send(request, empty).inspect_err(|cause| {
+            // Not the connection: fields that a rule has set, and that only HTTP/1.1 has.
+            if !(cause.is_io() || cause.is_go_away() || cause.is_reset()) {
+                self.answer = Receiving::Unsayable("these headers have no place in HTTP/2");
+            }
+        });
+        let (answer, stream) = sent.map_err(io::Error::other)?;
         self.answer = Receiving::Head(answer);
         self.request = if empty { Sending::Sent } else { Sending::Body(stream, Decoder::new(body)) };
         Ok(length)

@@ -213,6 +213,16 @@ pub(crate) fn put_chunk(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether trailers are as few and short as a body in chunks may have them: whoever reads them has the same bounds.
+pub(crate) fn trailers_fit(trailers: &Fields) -> bool {
+    let (mut count, mut bytes) = (0, 2);
+    for field in trailers.iter() {
+        count += 1;
+        bytes += field.name.len() + field.value.len() + ": \r\n".len();
+    }
+    count <= head::TRAILERS_COUNT_MAX && bytes <= TRAILERS_MAX
+}
+
 /// Appends the last chunk, with trailers.
 pub(crate) fn put_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");

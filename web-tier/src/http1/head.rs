@@ -28,6 +28,9 @@ const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 /// The most fields there is room for.
 pub(crate) const FIELDS_MAX: usize = 256;
 
+/// The most trailers of a message.
+pub(super) const TRAILERS_COUNT_MAX: usize = 64;
+
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadError {
@@ -419,8 +422,7 @@ fn target_so_far(input: &[u8]) -> usize {
 
 /// Reads a complete trailer section.
 pub(crate) fn parse_trailers(section: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<(), ChunkError> {
-    const COUNT_MAX: usize = 64;
-    let mut room = [httparse::EMPTY_HEADER; COUNT_MAX];
+    let mut room = [httparse::EMPTY_HEADER; TRAILERS_COUNT_MAX];
     match httparse::parse_headers(section, &mut room) {
         Ok(Status::Complete((length, headers))) if length == section.len() => {
             headers.iter().for_each(|header| field(header.name.as_bytes(), header.value));

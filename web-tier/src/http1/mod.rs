@@ -8,7 +8,7 @@ mod framing;
 mod head;
 mod name;
 
-pub(crate) use chunked::{ChunkError, Decoder, put_chunk, put_last_chunk};
+pub(crate) use chunked::{ChunkError, Decoder, put_chunk, put_last_chunk, trailers_fit};
 pub(crate) use fields::Fields;
 pub(crate) use framing::Length;
 pub(crate) use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Target, Version};

@@ -7,7 +7,7 @@ use crate::{
     connection::{Active, Client},
     error::ProxyError,
     exchange::{BodyError, ClientSide, Exchange, Outgoing, SendError},
-    http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk},
+    http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk, trailers_fit},
     local::{Local, LocalBody},
     proxy::{self, Answer, ClientGone, Reply},
     shelf::Shelved,
@@ -234,10 +234,14 @@ impl ClientSide for Stream<'_> {
             };
             let Some(data) = data else {
                 let trailers = ready!(self.recv.poll_trailers(cx)).map_err(|_| BodyError::Broken)?;
+                let trailers = trailers.as_ref().and_then(Fields::of_trailers);
+                if trailers.as_ref().is_some_and(|it| !trailers_fit(it)) {
+                    return Poll::Ready(Err(BodyError::Broken));
+                }
                 self.done = true;
                 self.client.progress.uploaded();
                 if self.chunked {
-                    put_last_chunk(out, trailers.as_ref().and_then(Fields::of_trailers).as_ref());
+                    put_last_chunk(out, trailers.as_ref());
                 }
                 out.extend_from_slice(&std::mem::take(&mut self.held));
                 return Poll::Ready(Ok(true));
