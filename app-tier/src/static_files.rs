@@ -40,7 +40,7 @@ fn is_read(method: &Method) -> bool {
 }
 
 impl StaticFiles {
-    /// The files below `root`, which has to be canonical.
+    /// The files below `root`, which is followed anew at each request if it is a link.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self(static_files::StaticFiles::new(root))
     }

@@ -258,19 +258,17 @@ impl<'a> Starting<'a> {
     fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
         let host_name = if host.id.is_empty() { "default" } else { &host.id };
         let name = format!("{host_name}{}", if web_app.id.is_empty() { "/" } else { &web_app.id });
-        let canonical = |path: &Path| {
-            path.canonicalize().map_err(|cause| AppTierError::Root {
-                app: name.clone(),
-                root: path.to_owned(),
-                cause,
-            })
+        // It has to be there now; but a link in it stays one, so that files and restarted processes follow it to another release.
+        let existing = |path: &Path| {
+            let absolute = path.canonicalize().and_then(|_| std::path::absolute(path));
+            absolute.map_err(|cause| AppTierError::Root { app: name.clone(), root: path.to_owned(), cause })
         };
         let folder = match &web_app.content {
             Content::Admin => None,
             Content::Folder(root) => {
-                let root = canonical(root)?;
+                let root = existing(root)?;
                 let spec = spec::load(&name, &root)?;
-                let statics = spec.static_dir.as_ref().map(|dir| canonical(dir)).transpose()?;
+                let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
                 // The same on every server of the cluster, and after every restart.
                 let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
                 Some(Folder { key, root, statics, spec })

@@ -33,7 +33,7 @@ pub const ASKED_HEADERS: [HeaderName; 7] = [
 /// The files below a folder.
 #[derive(Debug, Clone)]
 pub struct StaticFiles {
-    /// Canonical.
+    /// May be a link, and lead elsewhere tomorrow.
     root: PathBuf,
 }
 
@@ -64,7 +64,8 @@ pub struct Answer {
 }
 
 impl StaticFiles {
-    /// The files below `root`, which has to be canonical: of another one nothing is served.
+    /// The files below `root`. If that is a link, or lies below one, it is followed at each request: whoever switches it to another
+    /// release serves that one from then on.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }

@@ -3,6 +3,7 @@
 use crate::{APP_FILE, encoding::Encoding, media_type::media_type};
 use http::{HeaderMap, HeaderValue, header};
 use std::{
+    borrow::Cow,
     fs::{self, File, Metadata},
     io,
     os::unix::fs::MetadataExt,
@@ -27,7 +28,7 @@ pub(crate) struct Representation {
     /// Strong: another content has another one.
     pub(crate) etag: String,
     pub(crate) modified: Option<SystemTime>,
-    media_type: &'static str,
+    media_type: Cow<'static, str>,
     encoding: Option<Encoding>,
     /// There are other encodings of it.
     varies: bool,
@@ -39,6 +40,9 @@ pub(crate) struct Representation {
 /// The disk's; what does not exist or may not be read is `None`.
 pub(crate) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result<Option<Found>> {
     let Some((relative, folder)) = relative(path) else { return Ok(None) };
+    // Once for the whole request, which stays within one release.
+    let Some(root) = canonical(root)? else { return Ok(None) };
+    let root = root.as_path();
     let Some(mut place) = inside(root, &root.join(relative))? else { return Ok(None) };
     if fs::metadata(&place)?.is_dir() {
         let Some(index) = inside(root, &place.join("index.html"))? else { return Ok(None) };
@@ -59,6 +63,8 @@ pub(crate) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result
 pub(crate) fn exists(root: &Path, path: &str) -> bool {
     let look = || -> io::Result<bool> {
         let Some((relative, folder)) = relative(path) else { return Ok(false) };
+        let Some(root) = canonical(root)? else { return Ok(false) };
+        let root = root.as_path();
         let Some(place) = inside(root, &root.join(relative))? else { return Ok(false) };
         if place == root.join(APP_FILE) {
             return Ok(false);
@@ -94,8 +100,13 @@ fn relative(path: &str) -> Option<(PathBuf, bool)> {
 
 /// The path with every link followed, if it exists and is still inside.
 fn inside(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(canonical(path)?.filter(|place| place.starts_with(root)))
+}
+
+/// The path with every link followed, if it exists and may be read.
+fn canonical(path: &Path) -> io::Result<Option<PathBuf>> {
     match path.canonicalize() {
-        Ok(place) => Ok(place.starts_with(root).then_some(place)),
+        Ok(place) => Ok(Some(place)),
         Err(cause) if is_absence(&cause) => Ok(None),
         Err(cause) => Err(cause),
     }
@@ -144,12 +155,14 @@ impl Representation {
     fn new(
         file: File,
         metadata: &Metadata,
-        media_type: &'static str,
+        media_type: Cow<'static, str>,
         encoding: Option<Encoding>,
         varies: bool,
     ) -> Self {
-        let (length, inode) = (metadata.len(), metadata.ino());
-        let etag = format!("\"{:x}.{:x}-{length:x}-{inode:x}\"", metadata.mtime(), metadata.mtime_nsec());
+        // Of what every server has of the same file, if it was copied with its time: no inode.
+        let length = metadata.len();
+        let suffix = encoding.map_or("", |it| it.suffix());
+        let etag = format!("\"{:x}.{:x}-{length:x}{suffix}\"", metadata.mtime(), metadata.mtime_nsec());
         // A time before 1970 can't be written as a date.
         let modified = metadata.modified().ok().filter(|time| *time >= SystemTime::UNIX_EPOCH);
         Self { file, length, etag, modified, media_type, encoding, varies }
@@ -157,7 +170,9 @@ impl Representation {
 
     /// The headers that any answer on it has.
     pub(crate) fn describe(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        if let Ok(media_type) = HeaderValue::from_str(&self.media_type) {
+            headers.insert(header::CONTENT_TYPE, media_type);
+        }
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Ok(etag) = HeaderValue::from_str(&self.etag) {
             headers.insert(header::ETAG, etag);
