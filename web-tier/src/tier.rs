@@ -16,7 +16,7 @@ use crate::{
 use common::{
     clock::SystemClock,
     cluster_port::ClusterKey,
-    config::{Cluster, Config},
+    config::{Cluster, Config, limit_below_workers_text, limits_below_workers},
     hub_age::LastHeard,
     id::ServerId,
 };
@@ -125,6 +125,9 @@ impl WebTier {
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
         let count = bound.workers;
+        for limit in limits_below_workers(&config, cluster, count) {
+            tracing::warn!("{}", limit_below_workers_text(&limit, count));
+        }
         let breaks = Arc::new(Breaks::new(&config));
         let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
         let plan = Plan { config: config.clone(), breaks, foreign };

@@ -136,6 +136,11 @@ impl Facts {
         }
     }
 
+    /// Where the cluster `id` stands.
+    pub(super) fn cluster_span(&self, id: &str) -> Option<Span> {
+        self.known_clusters.get(id).map(|at| self.clusters[*at].span)
+    }
+
     /// The servers of the file, in order.
     pub(super) fn server_ids(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(String::as_str)
@@ -249,8 +254,11 @@ fn few(names: &[&str]) -> String {
     }
 }
 
+/// Whether both can't be listened on. `::` is IPv6 alone, so that a file can list `0.0.0.0` beside it; a name may be of either.
 fn collide(one: &str, other: &str) -> bool {
-    one == other || is_wildcard(one) || is_wildcard(other)
+    let is_ipv4 = |address: &str| address.parse::<IpAddr>().ok().map(|ip| ip.is_ipv4());
+    let families_differ = matches!((is_ipv4(one), is_ipv4(other)), (Some(one), Some(other)) if one != other);
+    one == other || ((is_wildcard(one) || is_wildcard(other)) && !families_differ)
 }
 
 fn is_wildcard(address: &str) -> bool {

@@ -117,7 +117,8 @@ impl Default for HttpProxy {
             strategy: Strategy::Adaptive,
             connect_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(30),
-            idle_time: Duration::from_secs(10),
+            // Below the 5 s of Node, uvicorn and Apache: who closes first must be us.
+            idle_time: Duration::from_secs(4),
             recover_time: Duration::from_secs(15),
             connection_max: DEFAULTS.connection_max,
             queue_timeout: DEFAULTS.queue_timeout,

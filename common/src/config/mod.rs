@@ -9,6 +9,7 @@ mod app_yaml;
 mod check;
 mod cluster;
 mod condition;
+mod connection_limits;
 mod cron;
 mod decode;
 mod defaults;
@@ -38,6 +39,7 @@ mod tests;
 
 pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
 pub use condition::{Condition, FileExists, Named, ServerName};
+pub use connection_limits::{limit_below_workers_text, limits_below_workers};
 pub use cron::Cron;
 pub use model::*;
 pub use network::{Network, NetworkError};

@@ -4,6 +4,7 @@ use super::{
     LoadOptions, admin,
     check::Facts,
     cluster::{self, Layers},
+    connection_limits::{limit_below_workers_text, limits_below_workers},
     decode::{Context, Fields},
     defaults::DEFAULTS,
     keys,
@@ -49,7 +50,7 @@ pub(super) fn decode(
         let place = fields.entry("triad").or(fields.entry("clusters"));
         context.report.warning(place.map_or(root.span, |entry| entry.key_span), TWO_HUB_SERVERS);
     }
-    Some(Config {
+    let config = Config {
         file: file.to_owned(),
         cluster_key: secret,
         triad,
@@ -58,7 +59,21 @@ pub(super) fn decode(
         dependency_check_interval,
         admin_users: admin::decode(&fields),
         clusters,
-    })
+    };
+    check_connection_limits(context, &config, &facts);
+    Some(config)
+}
+
+/// Of clusters that say how many workers they have: with `auto` the machine decides, and the web-tier's start has a look.
+fn check_connection_limits(context: Context<'_>, config: &Config, facts: &Facts) {
+    for cluster in &config.clusters {
+        let (Some(workers), Some(span)) = (cluster.workers, facts.cluster_span(cluster.id.as_str())) else {
+            continue;
+        };
+        for limit in limits_below_workers(config, cluster, workers.get()) {
+            context.error(span, limit_below_workers_text(&limit, workers.get()));
+        }
+    }
 }
 
 fn data_dir(fields: &Fields<'_>, options: &LoadOptions) -> std::path::PathBuf {

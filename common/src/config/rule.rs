@@ -88,7 +88,7 @@ pub struct HttpProxy {
     pub connect_timeout: Duration,
     /// `socket-timeout` (30 s): a wait for a backend in which nothing moves.
     pub socket_timeout: Duration,
-    /// `idle-time` (10 s): how long an idle socket is kept.
+    /// `idle-time` (4 s): how long an idle socket is kept.
     pub idle_time: Duration,
     /// `recover-time` (15 s): the longest time a failed backend is left alone.
     pub recover_time: Duration,

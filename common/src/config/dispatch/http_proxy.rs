@@ -134,10 +134,11 @@ pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
 fn health_check(context: Context<'_>, node: &Node, backends: &[Backend]) -> Option<HealthCheck> {
     let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
     let defaults = HealthCheck::default();
+    let interval = fields.duration("interval", INTERVAL).unwrap_or(defaults.interval);
     let check = HealthCheck {
         question: question(&fields, backends).unwrap_or(defaults.question),
-        interval: fields.duration("interval", INTERVAL).unwrap_or(defaults.interval),
-        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout),
+        interval,
+        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout.min(interval)),
         rise: fields.integer("rise", 1..=1000).unwrap_or(defaults.rise),
         fall: fields.integer("fall", 1..=1000).unwrap_or(defaults.fall),
     };

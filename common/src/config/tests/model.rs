@@ -37,6 +37,39 @@ fn the_smallest_file_has_every_default() {
     assert!(times.iter().all(|(time, seconds)| *time == Duration::from_secs(*seconds)), "{times:?}");
 }
 
+/// One given key must not make the default of another wrong.
+#[test]
+fn defaults_give_way_to_what_is_given_beside_them() {
+    let text = "clusters:
+- id: c
+  servers:
+  - {id: a, address: 127.0.0.1, http: [{port: 80}, {port: 80, address: '::'}], keepalive-timeout: 4s, header-max: {bytes: 8K}}
+  hosts:
+  - id: ''
+    dispatch:
+    - http-proxy: {backends: [{address: 'http://10.0.0.1'}], health-check: {interval: 1s}}
+";
+    let config = load_text(text).unwrap().config;
+    let (cluster, server) = config.server(&"a".into()).unwrap();
+    assert_eq!(server.balance_idle_time, Duration::from_secs(2));
+    assert_eq!((server.request_limits.header_bytes, server.request_limits.uri), (8192, 8192));
+    assert_eq!(server.http.len(), 2, "IPv4 and IPv6 on one port");
+    let Action::HttpProxy(rule) = &cluster.hosts[0].dispatch[0].action else { panic!("another rule") };
+    let check = rule.health_check.as_ref().unwrap();
+    assert_eq!((check.timeout, check.interval), (Duration::from_secs(1), Duration::from_secs(1)));
+    assert!(rule.idle_time < Duration::from_secs(5), "Node, uvicorn and Apache close after 5 s");
+}
+
+#[test]
+fn one_family_on_one_port_is_listened_on_once() {
+    let refused = |other: &str| {
+        let http = format!("[{{port: 80, address: '::'}}, {{port: 80, address: '{other}'}}]");
+        load_text(&format!("clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: {http}}}], hosts: [{{id: '', dispatch: [{{not-found: {{}}}}]}}]}}]")).is_err()
+    };
+    assert!(refused("::") && refused("::1") && refused("2001:db8::1") && refused("www.example.com"));
+    assert!(!refused("0.0.0.0") && !refused("127.0.0.1") && !refused("192.0.2.1"));
+}
+
 #[test]
 fn a_file_may_be_looked_at_now_and_then() {
     let looked_at =
