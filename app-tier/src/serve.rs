@@ -9,7 +9,7 @@ use crate::{
     upgrade::{AppSide, Tunnel},
     upload::Upload,
 };
-use common::config::Server;
+use common::config::{Config, Server};
 use http::{Method, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -17,17 +17,24 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-/// Memory that a connection's unread and unwritten bytes may take, each.
-const BUFFER_MAX: usize = 64 * 1024;
+/// Memory that a connection's unread and unwritten bytes may take, each; more if `header-max` allows a larger head.
+const BUFFER_MIN: usize = 64 * 1024;
 
-/// Header fields of a request.
-const HEADERS_MAX: usize = 128;
+/// What a web-tier adds to the fields of a request: bytes and fields.
+const ADDED_BYTES: usize = 16 * 1024;
+const ADDED_FIELDS: usize = 32;
+
+/// Header fields of a request: as many as any `header-max` of a web-tier allows, which is the one that counts, and those that it adds.
+const FIELDS_MAX: usize = 256 + ADDED_FIELDS;
 
 /// Serves connections with the apps of a cluster.
 #[derive(Debug)]
@@ -37,6 +44,8 @@ pub(crate) struct Front {
     pub(crate) keepalive_timeout: Duration,
     pub(crate) request_header_timeout: Duration,
     pub(crate) socket_timeout: Duration,
+    /// See [`buffer_max`].
+    buffer_max: AtomicUsize,
     /// Cancelled: answers what is in flight, then closes.
     pub(crate) drain: CancellationToken,
     /// Cancelled: closes at once.
@@ -45,15 +54,21 @@ pub(crate) struct Front {
 
 impl Front {
     /// With the time-outs of `server`.
-    pub(crate) fn new(hosts: Hosts, server: &Server, drain: CancellationToken) -> Self {
+    pub(crate) fn new(hosts: Hosts, config: &Config, server: &Server, drain: CancellationToken) -> Self {
         Self {
             hosts,
             keepalive_timeout: server.keepalive_timeout,
             request_header_timeout: server.request_header_timeout,
             socket_timeout: server.socket_timeout,
+            buffer_max: buffer_max(config).into(),
             drain,
             abort: CancellationToken::new(),
         }
+    }
+
+    /// Goes by the limits of another configuration, from the next connection on.
+    pub(crate) fn reload(&self, config: &Config) {
+        self.buffer_max.store(buffer_max(config), Ordering::Relaxed);
     }
 
     /// Serves one connection until it ends.
@@ -76,8 +91,8 @@ impl Front {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(idle)
-            .max_buf_size(BUFFER_MAX)
-            .max_headers(HEADERS_MAX)
+            .max_buf_size(self.buffer_max.load(Ordering::Relaxed))
+            .max_headers(FIELDS_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
@@ -145,6 +160,13 @@ impl Front {
         }
         answered
     }
+}
+
+/// Room for the largest head that a web-tier of the file lets pass: what `header-max` says there is said once, for all tiers.
+fn buffer_max(config: &Config) -> usize {
+    let servers = config.clusters.iter().flat_map(|cluster| &cluster.servers);
+    let head = servers.map(|server| server.request_limits.header_bytes).max().unwrap_or_default();
+    BUFFER_MIN.max(usize::try_from(head).unwrap_or(usize::MAX).saturating_add(ADDED_BYTES))
 }
 
 /// A path, percent-decoded once, as it is matched with web-apps and files.

@@ -103,7 +103,7 @@ impl AppTier {
         api.serve(starting.run_dir.socket(API), end.clone())?;
         let apps: Vec<_> = starting.apps.into_iter().map(|(_, app)| app).collect();
         tokio::spawn(sweep(apps.clone(), end.clone()));
-        let front = Arc::new(Front::new(Hosts::new(hosts), server, shutdown));
+        let front = Arc::new(Front::new(Hosts::new(hosts), &config.config, server, shutdown));
         let (link, run_dir) = (starting.link, starting.run_dir);
         let shutdown_wait_max = server.shutdown_wait_max;
         let inner = Inner {
@@ -147,6 +147,11 @@ impl AppTier {
             app.processes.ready(&self.inner.me, timeout.saturating_sub(began.elapsed())).await?;
         }
         Ok(())
+    }
+
+    /// Goes by the limits of requests (`header-max`) of another configuration, from the next connection on.
+    pub fn reload(&self, config: &Config) {
+        self.inner.front.reload(config);
     }
 
     /// Serves one authenticated connection until it ends or the app-tier stops.

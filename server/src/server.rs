@@ -171,6 +171,9 @@ impl RunningServer {
             Some(web_tier) => web_tier.reload(config.clone()).await?,
             None => Changes::default(),
         };
+        if let Some(app_tier) = &self.app_tier {
+            app_tier.reload(&config);
+        }
         if self.admin.reload(config) {
             changes.add("admin users");
         }

@@ -131,6 +131,12 @@ impl Backend {
         RequestError::AppFailed { app: self.app.clone(), cause: cause.to_owned() }
     }
 
+    /// Whether an idle connection can take a request now.
+    #[cfg(test)]
+    pub(crate) fn has_ready(&self) -> bool {
+        self.idle.lock().unwrap().iter().any(|it| it.sender.is_ready())
+    }
+
     fn lease(self: &Arc<Self>) -> Result<Lease, RequestError> {
         let lease = Lease { backend: self.clone(), sender: None };
         if self.in_flight.fetch_add(1, Ordering::Relaxed) < IN_FLIGHT_MAX {
