@@ -2,6 +2,7 @@
 
 mod clocks;
 mod deaths;
+mod deposed;
 mod faults;
 mod founding;
 mod harness;

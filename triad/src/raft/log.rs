@@ -110,6 +110,11 @@ impl Log {
         self.lock().last().is_none()
     }
 
+    /// Whether it can't be written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.borrow().is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Index> {
         // The index is whole between its methods, so a panic elsewhere doesn't spoil it.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)

@@ -215,15 +215,17 @@ impl Node {
         led && position.applied.is_some() && self.standing.is_member()
     }
 
-    /// Where this server stands.
+    /// Where this server stands. One whose Raft or log has ended knows no leader, least of all itself: the library's last word
+    /// stays as it was.
     pub(crate) fn position(&self) -> Position {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let runs = metrics.running_state.is_ok() && !self.log.has_failed();
         Position {
-            leader: metrics.current_leader,
-            is_leader: metrics.state == ServerState::Leader,
+            leader: metrics.current_leader.filter(|_| runs),
+            is_leader: runs && metrics.state == ServerState::Leader,
             term: metrics.current_term,
-            state: metrics.state,
+            state: if runs { metrics.state } else { ServerState::Shutdown },
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(|it| it.index),
             applied: metrics.last_applied.as_ref().map(|it| it.index),
@@ -258,14 +260,12 @@ impl Node {
 
     /// This server's part.
     pub(crate) fn role(&self) -> HubRole {
-        let running = self.raft.metrics().borrow_watched().running_state.is_ok();
         match self.position().state {
-            _ if !running => HubRole::Stopped,
+            ServerState::Shutdown => HubRole::Stopped,
             ServerState::Leader => HubRole::Leader,
             _ if !self.standing.is_member() => HubRole::Joining,
             ServerState::Follower | ServerState::Learner => HubRole::Follower,
             ServerState::Candidate => HubRole::Candidate,
-            ServerState::Shutdown => HubRole::Stopped,
         }
     }
 
