@@ -11,4 +11,5 @@ mod linearizable;
 mod members;
 mod network;
 mod upgrade;
+mod wiped;
 mod writes;

@@ -110,6 +110,12 @@ impl Log {
         self.lock().last().is_none()
     }
 
+    /// The vote that is on disk, and the last entry, which may be on its way there.
+    pub(super) fn position(&self) -> (Option<Vote>, Option<LogId>) {
+        let index = self.lock();
+        (index.vote, index.last())
+    }
+
     /// Whether it can't be written any more.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.borrow().is_some()
