@@ -2,6 +2,7 @@
 //! writes; whatever waits shares one sync. docs/decisions/0003-hub-storage.md says why it is our own.
 
 mod index;
+mod mark;
 mod recover;
 #[cfg(test)]
 mod tests;

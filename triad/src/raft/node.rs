@@ -325,10 +325,11 @@ impl Node {
         }
     }
 
-    /// Takes a snapshot when enough was written, and purges what the last one covers but for a tail.
+    /// Takes a snapshot when enough was written or the last one is damaged, and purges what the last one covers but for a tail.
     pub(crate) async fn tidy(&self) {
         let (bytes, entries) = self.view.unsaved();
-        if bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES {
+        let much = bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES;
+        if much || self.snapshots.is_damaged() {
             let _or_stopped = self.raft.trigger().snapshot().await;
         }
         let covered = self.raft.metrics().borrow_watched().snapshot.as_ref().map_or(0, |it| it.index);

@@ -185,10 +185,14 @@ impl wire::raft_server::Raft for RaftService {
         }
         if receiving.length() != start.length {
             let text = format!("a snapshot of {} bytes ended after {}", start.length, receiving.length());
+            tracing::warn!(text, "the snapshot that the hub's leader has sent is not whole");
             return Err(Status::data_loss(text));
         }
         let check = move || {
-            let content = receiving.check().map_err(|it| Status::data_loss(it.to_string()))?;
+            let content = receiving.check().map_err(|cause| {
+                tracing::error!(%cause, "the snapshot that the hub's leader has sent can't be read: this server waits for another");
+                Status::data_loss(cause.to_string())
+            })?;
             receiving.finish(Some(content)).map_err(disk)
         };
         let file = tokio::task::spawn_blocking(check).await.map_err(|it| stopped(&it))??;

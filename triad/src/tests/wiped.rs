@@ -2,9 +2,9 @@
 
 use super::{
     faults::{assert_version, write_versions},
-    harness::{TestHub, save, until},
+    harness::{SimDisks, TestHub, save, until},
 };
-use crate::{HubRole, command};
+use crate::{HubRole, command, disk::Disk};
 use proto::hub::v1::SessionWrite;
 
 /// A hub of three that has written five versions since `old`, which led before and has been cut off, still takes itself for the
@@ -82,4 +82,33 @@ async fn a_wiped_server_follows_nobody_before_all_others_have_answered() {
     let version = hub.load("s").await.unwrap().version;
     write_versions(&hub, "t", 0, 3).await;
     assert!(version == 5 || version == 6, "the write was not refused for good: {version}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_with_a_damaged_snapshot_makes_another_and_the_wiped_server_catches_up() {
+    let mut hub = TestHub::new(3);
+    hub.simulate_disks();
+    hub.start_all().await;
+    for n in 0..20 {
+        write_versions(&hub, &format!("s{n}"), 0, 2).await;
+    }
+    let leader = hub.leader().await;
+    hub.triad(leader).hub.node().snapshot_and_purge().await;
+    let snapshots = &hub.sims[leader].snapshots;
+    let names = snapshots.list().unwrap();
+    assert_eq!(names.len(), 1, "{names:?}");
+    snapshots.edit(&names[0], |bytes| bytes[100] ^= 1);
+    let wiped = (leader + 1) % 3;
+    hub.kill(wiped).await;
+    hub.sims[wiped] = SimDisks::default();
+    hub.start(wiped).await;
+    hub.ready(wiped).await;
+    let last = hub.triad(hub.leader().await).status().applied;
+    until("the wiped server has applied all", || hub.triad(wiped).status().applied >= last).await;
+    assert_eq!(hub.triad(wiped).status().sessions, 20);
+    // Nor is it in the way of the leader's next start.
+    hub.kill(leader).await;
+    hub.start(leader).await;
+    hub.ready(leader).await;
+    assert_version(&hub, "s7", 2).await;
 }
