@@ -5,6 +5,7 @@ mod cpu;
 mod leader;
 mod membership;
 mod pulse;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -4,9 +4,10 @@ use super::*;
 use common::{cluster_port::Acceptor, config::Secret, hub_age::LastHeard};
 use prost::Message;
 use proto::hub::v1::{
-    Alive, Event, HeartbeatNoted, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad,
-    MemberLoads, MemberStateSet, RegisterMember, Registered, SaveSession, SessionMoved, SessionOutcome,
-    SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions, event,
+    Alive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList,
+    MemberLoad, MemberLoads, MemberStateSet, RegisterMember, Registered, SaveSession, SessionMoved,
+    SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions,
+    event,
     members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
@@ -43,6 +44,8 @@ struct FakeServer {
     /// The loads of all heartbeats.
     heartbeats: Mutex<Vec<Option<u32>>>,
     beaten: Notify,
+    /// How often it was asked whether it leads.
+    asked: AtomicUsize,
 }
 
 impl FakeServer {
@@ -141,6 +144,12 @@ impl Members for FakeServer {
         self.check()?;
         Ok(Response::new(MemberList::default()))
     }
+
+    async fn lead(&self, _: Request<AskLead>) -> Result<Response<Leads>, Status> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.check()?;
+        Ok(Response::new(Leads {}))
+    }
 }
 
 fn id(write: Write) -> String {
@@ -193,6 +202,49 @@ async fn a_follower_names_the_leader_and_is_not_asked_again() {
     assert_eq!(hub.write(touch("s2"), DEADLINE).await.unwrap(), Outcome::Version(2));
     assert_eq!(hub.load(key("s3"), DEADLINE).await.unwrap(), None);
     assert_eq!(*leader.written.lock().unwrap(), ["s1", "s2"]);
+}
+
+#[tokio::test]
+async fn a_server_that_names_itself_and_refuses_is_passed_over() {
+    let ending = Arc::new(FakeServer { redirect: Some("a"), ..FakeServer::default() });
+    let hub = hub(vec![("a", ending), ("b", Arc::default())]).await;
+    assert_eq!(hub.write(touch("s1"), DEADLINE).await.unwrap(), Outcome::Version(1));
+}
+
+/// Less than a call is given that is not answered, so that nothing but another leader's word helps.
+const IMPATIENT: Duration = Duration::from_secs(4);
+
+#[tokio::test]
+async fn a_silent_leader_is_left_when_another_one_leads() {
+    let silent = Arc::new(FakeServer { gate: Some(Notify::new()), ..FakeServer::default() });
+    let (follower, next) = (FakeServer { redirect: Some("a"), ..FakeServer::default() }, Arc::default());
+    let hub = hub(vec![("a", silent.clone()), ("b", Arc::new(follower)), ("c", Arc::clone(&next))]).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 1..4 {
+        let hub = hub.clone();
+        writes.spawn(async move { (n, hub.write(touch(&format!("s{n}")), IMPATIENT).await.unwrap()) });
+    }
+    for (n, outcome) in writes.join_all().await {
+        assert_eq!(outcome, Outcome::Version(n));
+    }
+    let mut written = next.written.lock().unwrap().clone();
+    written.extend(silent.written.lock().unwrap().clone());
+    written.sort();
+    assert_eq!(written, ["s1", "s2", "s3"]);
+}
+
+#[tokio::test]
+async fn a_slow_leader_is_waited_for_while_nobody_else_leads() {
+    let slow = Arc::new(FakeServer { gate: Some(Notify::new()), ..FakeServer::default() });
+    let follower = Arc::new(FakeServer { redirect: Some("a"), ..FakeServer::default() });
+    let hub = hub(vec![("a", slow.clone()), ("b", follower.clone())]).await;
+    let writing = tokio::spawn(async move { hub.write(touch("s1"), DEADLINE).await });
+    while follower.asked.load(Ordering::SeqCst) < 3 {
+        tokio::time::sleep(MILLISECOND).await;
+    }
+    slow.gate.as_ref().unwrap().notify_one();
+    assert_eq!(writing.await.unwrap().unwrap(), Outcome::Version(1));
+    assert_eq!(slow.calls.load(Ordering::SeqCst), 1, "it was asked again");
 }
 
 #[tokio::test]

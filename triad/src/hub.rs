@@ -34,6 +34,8 @@ const LOADS: Duration = Duration::from_secs(1);
 /// A leader that no majority has confirmed for so long, counted from when the question was sent, keeps silent. With the time
 /// that a watcher believes a word (300 ms) it stays below the shortest wait before an election: no word outlives the leader.
 pub(crate) const CONFIRMED: Duration = Duration::from_millis(300);
+/// A leader that no majority has confirmed for so long may have a successor by now: what only a leader remembers is not told to it.
+const LATELY: Duration = Duration::from_secs(1);
 /// How often the other hub servers are asked for their clocks; it keeps the connections for votes open, too.
 const CLOCKS: Duration = Duration::from_secs(1);
 /// Deadlines looked at in one batch.
@@ -113,6 +115,16 @@ impl Hub {
             return Ok(());
         }
         Err(Refusal::NotLeader(position.leader).status(&self.servers))
+    }
+
+    /// Refuses where another server leads, or may lead: where no majority has confirmed this one lately.
+    pub(crate) fn must_be_confirmed(&self) -> Result<(), Status> {
+        self.must_lead()?;
+        if self.node.is_confirmed(LATELY) {
+            return Ok(());
+        }
+        let text = format!("no majority has confirmed this leader within {LATELY:?}");
+        Err(Refusal::Unconfirmed(text).status(&self.servers))
     }
 
     /// Replicates commands. Of a kind that is new to the log only when all hub servers know it.

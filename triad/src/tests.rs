@@ -2,6 +2,7 @@
 
 mod clocks;
 mod deaths;
+mod deposed;
 mod faults;
 mod founding;
 mod harness;
@@ -10,4 +11,5 @@ mod linearizable;
 mod members;
 mod network;
 mod upgrade;
+mod wiped;
 mod writes;

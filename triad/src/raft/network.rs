@@ -181,6 +181,16 @@ impl Network {
     }
 }
 
+/// What another server could not make sense of may be damaged here, on disk.
+async fn doubt(to: u64, file: SnapshotFile, status: &Status) {
+    tracing::warn!(
+        to,
+        cause = status.message(),
+        "a hub server could not read the snapshot that this one sent"
+    );
+    let _or_stopping = tokio::task::spawn_blocking(move || file.examine()).await;
+}
+
 async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
@@ -310,10 +320,20 @@ impl RaftNetworkV2<Types> for Network {
             membership: Some(codec::put_stored(&snapshot.meta.last_membership)),
             length: snapshot.snapshot.length,
         };
+        let (to, file) = (self.target, snapshot.snapshot.clone());
         let pieces = pieces(start, snapshot.snapshot);
         let mut client = self.client(|it| &it.snapshot)?;
+        let sent = async {
+            let answered = client.install_snapshot(pieces).await;
+            if let Err(status) = &answered
+                && status.code() == Code::DataLoss
+            {
+                doubt(to, file, status).await;
+            }
+            answered
+        };
         let reply = tokio::select! {
-            reply = within(option.hard_ttl(), client.install_snapshot(pieces)) => reply?,
+            reply = within(option.hard_ttl(), sent) => reply?,
             closed = cancel => return Err(closed.into()),
         };
         let vote = codec::some_vote(reply.vote.as_ref()).map_err(|it| odd(&it))?;

@@ -215,15 +215,17 @@ impl Node {
         led && position.applied.is_some() && self.standing.is_member()
     }
 
-    /// Where this server stands.
+    /// Where this server stands. One whose Raft or log has ended knows no leader, least of all itself: the library's last word
+    /// stays as it was.
     pub(crate) fn position(&self) -> Position {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let runs = metrics.running_state.is_ok() && !self.log.has_failed();
         Position {
-            leader: metrics.current_leader,
-            is_leader: metrics.state == ServerState::Leader,
+            leader: metrics.current_leader.filter(|_| runs),
+            is_leader: runs && metrics.state == ServerState::Leader,
             term: metrics.current_term,
-            state: metrics.state,
+            state: if runs { metrics.state } else { ServerState::Shutdown },
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(|it| it.index),
             applied: metrics.last_applied.as_ref().map(|it| it.index),
@@ -258,14 +260,12 @@ impl Node {
 
     /// This server's part.
     pub(crate) fn role(&self) -> HubRole {
-        let running = self.raft.metrics().borrow_watched().running_state.is_ok();
         match self.position().state {
-            _ if !running => HubRole::Stopped,
+            ServerState::Shutdown => HubRole::Stopped,
             ServerState::Leader => HubRole::Leader,
             _ if !self.standing.is_member() => HubRole::Joining,
             ServerState::Follower | ServerState::Learner => HubRole::Follower,
             ServerState::Candidate => HubRole::Candidate,
-            ServerState::Shutdown => HubRole::Stopped,
         }
     }
 
@@ -325,10 +325,11 @@ impl Node {
         }
     }
 
-    /// Takes a snapshot when enough was written, and purges what the last one covers but for a tail.
+    /// Takes a snapshot when enough was written or the last one is damaged, and purges what the last one covers but for a tail.
     pub(crate) async fn tidy(&self) {
         let (bytes, entries) = self.view.unsaved();
-        if bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES {
+        let much = bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES;
+        if much || self.snapshots.is_damaged() {
             let _or_stopped = self.raft.trigger().snapshot().await;
         }
         let covered = self.raft.metrics().borrow_watched().snapshot.as_ref().map_or(0, |it| it.index);

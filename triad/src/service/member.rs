@@ -3,9 +3,9 @@
 use super::input;
 use crate::{Caller, hub::Hub};
 use proto::hub::v1::{
-    Command, HeartbeatNoted, ListMembers, Member, MemberAdmin, MemberAdminSet, MemberHeartbeat, MemberList,
-    MemberState, MemberStateSet, RegisterMember, Registered, SetMemberAdmin, SetMemberState, command,
-    members_server::Members,
+    AskLead, Command, HeartbeatNoted, Leads, ListMembers, Member, MemberAdmin, MemberAdminSet,
+    MemberHeartbeat, MemberList, MemberState, MemberStateSet, RegisterMember, Registered, SetMemberAdmin,
+    SetMemberState, command, members_server::Members,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -53,7 +53,7 @@ impl Members for MemberService {
     }
 
     async fn heartbeat(&self, request: Request<MemberHeartbeat>) -> Result<Response<HeartbeatNoted>, Status> {
-        self.0.must_lead()?;
+        self.0.must_be_confirmed()?;
         let heartbeat = request.into_inner();
         input::server("id", &heartbeat.id)?;
         let known = {
@@ -72,7 +72,7 @@ impl Members for MemberService {
     }
 
     async fn set_state(&self, request: Request<SetMemberState>) -> Result<Response<MemberStateSet>, Status> {
-        self.0.must_lead()?;
+        self.0.must_be_confirmed()?;
         let caller = request.extensions().get::<Caller>().cloned();
         let set = request.into_inner();
         input::server("id", &set.id)?;
@@ -109,5 +109,10 @@ impl Members for MemberService {
     async fn list(&self, _request: Request<ListMembers>) -> Result<Response<MemberList>, Status> {
         self.0.confirm_read().await?;
         Ok(Response::new(MemberList { members: self.members() }))
+    }
+
+    async fn lead(&self, _request: Request<AskLead>) -> Result<Response<Leads>, Status> {
+        self.0.must_be_confirmed()?;
+        Ok(Response::new(Leads {}))
     }
 }

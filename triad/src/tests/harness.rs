@@ -61,7 +61,7 @@ pub(super) struct TestHub {
 pub(super) struct SimDisks {
     root: SimDisk,
     pub(super) log: SimDisk,
-    snapshots: SimDisk,
+    pub(super) snapshots: SimDisk,
 }
 
 impl SimDisks {

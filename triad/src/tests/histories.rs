@@ -2,7 +2,7 @@
 //! linearizable. docs/hub.md says how to run it for longer.
 
 use super::{
-    harness::{LIMIT, TestHub, save, session_key, until},
+    harness::{LIMIT, SimDisks, TestHub, save, session_key, until},
     linearizable::{Operation, check},
 };
 use proto::hub::v1::{
@@ -269,10 +269,12 @@ enum Fault {
     LeaderPaused,
     HandOver,
     SlowNetwork,
+    /// While the leader is paused the others go on; then one of them dies and the other loses its disk.
+    StaleMeetsWiped,
 }
 use Fault::{
     AllLosePower, FollowerMissesALot, HandOver, LeaderCut, LeaderDeaf, LeaderHeld, LeaderLosesPower,
-    LeaderMute, LeaderPaused, SlowNetwork,
+    LeaderMute, LeaderPaused, SlowNetwork, StaleMeetsWiped,
 };
 
 const ALL: [Fault; 10] = [
@@ -291,7 +293,8 @@ const ALL: [Fault; 10] = [
 async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
     let leader = hub.leader().await;
     let other = (leader + rng.random_range(1..3)) % 3;
-    let lasts = matches!(fault, LeaderCut | LeaderHeld | LeaderDeaf | LeaderMute | LeaderPaused);
+    let lasts =
+        matches!(fault, LeaderCut | LeaderHeld | LeaderDeaf | LeaderMute | LeaderPaused | StaleMeetsWiped);
     let length = if lasts { FAULT } else { SHORT }.mul_f64(rng.random_range(0.8..1.0));
     match fault {
         LeaderLosesPower => {
@@ -318,12 +321,26 @@ async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
         LeaderPaused => hub.pause(leader, length),
         HandOver => hub.triad(leader).hub.node().transfer(other as u64).await,
         SlowNetwork => hub.network.change(|it| it.delay = Duration::from_millis(30)),
+        StaleMeetsWiped => stale_meets_wiped(hub, leader, other, length).await,
     }
     tokio::time::sleep(length).await;
     hub.network.change(|it| *it = super::network::Links::default());
     // Some writes of whoever leads now, before the next fault.
     let settled = rng.random_range(150..300);
     tokio::time::sleep(Duration::from_millis(settled)).await;
+}
+
+async fn stale_meets_wiped(hub: &mut TestHub, stale: usize, wiped: usize, length: Duration) {
+    let third = 3 - stale - wiped;
+    hub.pause(stale, length);
+    tokio::time::sleep(length * 4 / 5).await;
+    hub.crash(third, 0).await;
+    hub.crash(wiped, 0).await;
+    hub.sims[wiped] = SimDisks::default();
+    hub.start(wiped).await;
+    tokio::time::sleep(length).await;
+    hub.start(third).await;
+    hub.ready(wiped).await;
 }
 
 /// Runs clients beside `faults`, then checks what they saw and that all servers have the same.
@@ -408,6 +425,11 @@ async fn histories_are_linearizable_when_servers_fail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_when_the_network_fails() {
     round(&mut hub().await, 2, &[SlowNetwork, LeaderHeld, LeaderMute]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_are_linearizable_when_a_stale_leader_meets_a_server_without_data() {
+    round(&mut hub().await, 3, &[StaleMeetsWiped]).await;
 }
 
 /// The first seed lets all lose power with writes under way: a leader that came back in its old term once answered reads without them.
