@@ -199,6 +199,7 @@ async fn forward<S: ClientSide>(
         let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
+        tries.bound = belongs.affinity.is_bound();
         match attempt(client, upstream, lease, &mut tries, side).await {
             Ok((exchange, answer)) if tries.again_after_answer(client, server, &answer, budget) => {
                 discard(exchange, &answer, &head.method, tries.sent);
@@ -213,7 +214,7 @@ async fn forward<S: ClientSide>(
                 }
                 return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
             }
-            Err(Failure::Full { .. }) if upstream.holds(&belongs) => return Err(ProxyError::Busy),
+            Err(Failure::Full { .. }) if tries.bound => return Err(ProxyError::Busy),
             Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();

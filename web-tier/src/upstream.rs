@@ -210,12 +210,6 @@ impl Upstream {
         }
     }
 
-    /// Whether a request is not to leave its server as long as that lives, only because its sockets are all in use: the sessions
-    /// of our own servers are on the hub, those of foreign backends nowhere else.
-    pub(crate) fn holds(&self, belongs: &Belongs<'_>) -> bool {
-        self.foreign_pool().is_some() && belongs.affinity != Affinity::None
-    }
-
     /// The shortest `load-balance-socket-timeout` of its servers.
     pub(crate) fn shortest_silence(&self) -> Duration {
         self.servers.iter().map(|server| server.silence_max).min().unwrap_or(Duration::MAX)
