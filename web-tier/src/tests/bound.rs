@@ -4,10 +4,10 @@ use super::{
     backend::{Backend, OnConnection, http, raw},
     client::Answer,
     cluster::Cluster,
-    foreign::{cookies, proxy, put},
+    foreign::{cookies, inserted, proxy, put},
 };
 use bytes::Bytes;
-use common::config::{ForeignSticky, HttpProxy};
+use common::config::{Action, HttpProxy, StickyCookie};
 use http::Response;
 use http_body_util::Full;
 use std::sync::{
@@ -37,13 +37,13 @@ fn name(answer: &Answer) -> &str {
     answer.body.split(' ').next().unwrap()
 }
 
-fn stickiness() -> [ForeignSticky; 2] {
-    [ForeignSticky::InsertCookie("SRV".to_owned()), ForeignSticky::SessionCookie("SID".to_owned())]
+fn stickiness() -> [StickyCookie; 2] {
+    [inserted("SRV"), StickyCookie::Session("SID".to_owned())]
 }
 
-async fn before(sticky: ForeignSticky, backends: &[&Backend]) -> Cluster {
+async fn before(cookie: StickyCookie, backends: &[&Backend]) -> Cluster {
     let ports: Vec<_> = backends.iter().map(|it| it.port).collect();
-    let rule = HttpProxy { sticky, ..proxy(&ports) };
+    let rule = HttpProxy { cookie, ..proxy(&ports) };
     Cluster::start_with([], |config| put(config, rule)).await
 }
 
@@ -79,7 +79,7 @@ async fn who_has_no_session_yet_gets_an_answer_from_whoever_can_give_one() {
         answer.body(Full::<Bytes>::from("busy")).unwrap()
     });
     let (one, two) = (Backend::plain(0, busy).await, Backend::plain(0, app("two")).await);
-    let cluster = before(ForeignSticky::InsertCookie("SRV".to_owned()), &[&one, &two]).await;
+    let cluster = before(inserted("SRV"), &[&one, &two]).await;
     let first = cluster.ask("GET /", "").await;
     assert_eq!((first.status, name(&first), cluster.web.totals().retries), (200, "two", 1));
 }
@@ -88,7 +88,7 @@ async fn who_has_no_session_yet_gets_an_answer_from_whoever_can_give_one() {
 #[tokio::test]
 async fn a_session_without_a_token_stays_too() {
     let (one, two) = (Backend::plain(0, app("one")).await, Backend::plain(0, app("two")).await);
-    let cluster = before(ForeignSticky::SessionCookie("SID".to_owned()), &[&one, &two]).await;
+    let cluster = before(StickyCookie::Session("SID".to_owned()), &[&one, &two]).await;
     for value in ["a", "b", "c", "d"] {
         let old = format!("Cookie: SID={value}\r\n");
         let home = name(&cluster.ask("GET /", &old).await).to_owned();
@@ -125,4 +125,87 @@ async fn a_connection_that_breaks_moves_nobody() {
         one.kill().await;
         assert_eq!(name(&cluster.ask("GET /", &cookies(&first)).await), "two");
     }
+}
+
+/// Apps of the app tier with sessions of their own: the web tier keeps their users where they are, in the same way.
+async fn in_a_cluster(cookie: StickyCookie, backends: [OnConnection; 3]) -> Cluster {
+    Cluster::start_with(backends, |config| {
+        let Action::LoadBalance(rule) = &mut config.clusters[1].hosts[0].dispatch[0].action else {
+            panic!("the rule balances")
+        };
+        rule.cookie = cookie;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn apps_of_a_cluster_keep_users_whose_sessions_they_have_themselves() {
+    for cookie in stickiness() {
+        let cluster = in_a_cluster(cookie, [app("a"), app("b"), app("c")]).await;
+        let mut firsts = Vec::new();
+        for _ in 0..3 {
+            firsts.push(cluster.ask("GET /", "").await);
+        }
+        assert_eq!(firsts.iter().map(name).collect::<Vec<_>>(), ["a", "b", "c"]);
+        for round in 0..3 {
+            for first in &firsts {
+                let next = cluster.ask("GET /", &cookies(first)).await;
+                assert_eq!((name(&next), next.head.contains("set-cookie")), (name(first), false), "{round}");
+                let busy = cluster.ask("GET /busy", &cookies(first)).await;
+                assert_eq!((busy.status, name(&busy)), (503, name(first)));
+            }
+        }
+        assert_eq!(cluster.web.totals().retries, 0);
+    }
+}
+
+/// Tomcat's cookie has the name of the cluster's own, and its ids begin with letters that name servers too.
+#[tokio::test]
+async fn a_session_cookie_of_an_app_is_not_taken_for_an_id_of_the_cluster() {
+    let tomcat = |name: &'static str| {
+        http(move |request| {
+            let mut answer = Response::new(Full::<Bytes>::from(name));
+            if !request.headers().contains_key("cookie") {
+                // By its form at home on the first server.
+                let session = "JSESSIONID=aa3456789012345678901234; Path=/; HttpOnly";
+                answer.headers_mut().append("set-cookie", session.parse().unwrap());
+            }
+            async move { answer }
+        })
+    };
+    let cookie = StickyCookie::Session("JSESSIONID".to_owned());
+    let cluster = in_a_cluster(cookie, [tomcat("a"), tomcat("b"), tomcat("c")]).await;
+    for expected in ["a", "b", "c"] {
+        let first = cluster.ask("GET /", "").await;
+        assert_eq!(first.body, expected);
+        for _ in 0..3 {
+            assert_eq!(cluster.ask("GET /", &cookies(&first)).await.body, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_not_looked_at_a_request_or_is_down_gives_its_users_up() {
+    let idle = "HTTP/1.1 503 Service Unavailable\r\ncopal-not-processed: 1\r\ncontent-length: 0\r\n\r\n";
+    let mut cluster = in_a_cluster(inserted("SRV"), [app("a"), super::backend::says(idle), app("c")]).await;
+    let first = cluster.ask("GET /", "").await;
+    assert_eq!(name(&first), "a");
+    // A process that has ended has no sessions any more.
+    let starting = cluster.ask("GET /", "").await;
+    assert_eq!(name(&starting), "c");
+    cluster.kill(0).await;
+    let moved = cluster.ask("GET /", &cookies(&first)).await;
+    assert_eq!(name(&moved), "c");
+    let token = cookies(&moved).replace("Cookie: ", "");
+    assert!(cookies(&starting).ends_with(&token), "it belongs to its new one from now on: {token}");
+}
+
+/// Sessions on the hub are found where there is no token yet, and go home.
+#[tokio::test]
+async fn a_session_on_the_hub_counts_where_no_token_does() {
+    let cluster = in_a_cluster(inserted("SRV"), [app("a"), app("b"), app("c")]).await;
+    let first = cluster.ask("GET /", "Cookie: JSESSIONID=baX\r\n").await;
+    assert_eq!(name(&first), "b");
+    let both = cookies(&first).replace("\r\n", "; JSESSIONID=caX\r\n");
+    assert_eq!(name(&cluster.ask("GET /", &both).await), "b");
 }
