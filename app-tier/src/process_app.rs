@@ -50,11 +50,13 @@ impl ProcessApp {
         let wanted = wanted(&request);
         let headers = request.headers_mut();
         let in_url = headers.remove(SESSION_URL);
+        let cookie = self.sessions.named_in_cookie(headers).await;
         let named = match &in_url {
-            Some(named) => self.sessions.named_in_url(headers, named).await,
-            None => None,
+            // A cookie wins over the URL.
+            Some(named) if cookie.is_none() => self.sessions.named_in_url(headers, named).await,
+            _ => None,
         };
-        let guard = Visit::begin(&self.sessions, headers, named, is_secure(headers));
+        let guard = Visit::begin(&self.sessions, headers, cookie, named, is_secure(headers));
         let (trailers, chunked) =
             (has_token(headers, &header::TE, "trailers"), headers.contains_key(header::TRANSFER_ENCODING));
         end_to_end(headers);

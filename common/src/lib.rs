@@ -1,4 +1,4 @@
-//! What every tier of Copal shares: the configuration file, ids, password hashes, the cluster port's handshake, networks, clock,
+//! What every tier of Copal shares: the configuration file, ids, cookies, password hashes, the cluster port's handshake, networks, clock,
 //! backoff, files that change, errors of our own machine, and telemetry.
 
 pub mod backoff;
@@ -6,6 +6,7 @@ pub mod cidr;
 pub mod clock;
 pub mod cluster_port;
 pub mod config;
+pub mod cookie;
 pub mod file_watch;
 pub mod hub_age;
 pub mod id;

@@ -6,18 +6,20 @@ mod prepare;
 mod tries;
 
 use crate::{
+    balance::Affinity,
     connection::Client,
     error::ProxyError,
     exchange::{ClientSide, Exchange, Outgoing},
     forward::X_FORWARDED_FOR,
     host::without_port,
-    http1::{Length, Name, RequestHead, ResponseHead},
+    http1::{Fields, Length, Name, RequestHead, ResponseHead},
     local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     routes::Routes,
     rules::{Decision, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
     session_url::InUrl,
     shelf::Shelved,
+    sticky::{Belongs, Stickiness},
     trusted::client_of,
     upstream::Upstream,
 };
@@ -158,22 +160,36 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
 struct Way<'a> {
     upstream: &'a Rc<Upstream>,
     strategy: Strategy,
+    /// Sessions on the hub bring requests to their servers.
     sticky: bool,
+    /// What brings requests to servers that have sessions of their own.
+    stickiness: &'a Stickiness,
     /// What the URL says of a session, where that counts.
     session_url: Option<&'a str>,
 }
 
 impl<'a> Way<'a> {
-    fn to(routes: &'a Routes, target: &Target, in_url: Option<&'a InUrl>) -> Self {
+    fn to(routes: &'a Routes, target: &'a Target, in_url: Option<&'a InUrl>) -> Self {
         let upstream = &routes.upstreams[target.upstream];
-        let Target { strategy, sticky, .. } = *target;
+        let &Target { strategy, sticky, ref stickiness, .. } = target;
         let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
-        Self { upstream, strategy, sticky, session_url }
+        Self { upstream, strategy, sticky, stickiness, session_url }
     }
 
     fn to_foreign(routes: &'a Routes, target: &ForeignTarget) -> Self {
         let upstream = &routes.foreign[target.place];
-        Self { upstream, strategy: target.strategy, sticky: true, session_url: None }
+        let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
+        Self { upstream, strategy: target.strategy, sticky: false, stickiness, session_url: None }
+    }
+
+    /// Where a request with these fields belongs. A session in a server's own memory is there alone, so it comes before one on the hub.
+    fn belongs<'b>(&'b self, fields: &'b Fields) -> Belongs<'b> {
+        let belongs = self.stickiness.belongs(fields);
+        if belongs.affinity != Affinity::None || !self.sticky {
+            return belongs;
+        }
+        let in_url = self.session_url.filter(|session| !session.is_empty());
+        Belongs::of(self.upstream.session(fields, in_url))
     }
 }
 
@@ -194,11 +210,11 @@ async fn forward<S: ClientSide>(
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
-        let in_url = way.session_url.filter(|session| !session.is_empty());
-        let belongs = upstream.belongs(&head.fields, in_url, way.sticky);
+        let belongs = way.belongs(&head.fields);
         let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
+        tries.bound = belongs.affinity.is_bound();
         match attempt(client, upstream, lease, &mut tries, side).await {
             Ok((exchange, answer)) if tries.again_after_answer(client, server, &answer, budget) => {
                 discard(exchange, &answer, &head.method, tries.sent);
@@ -208,12 +224,10 @@ async fn forward<S: ClientSide>(
                 return Err(ProxyError::NoServer);
             }
             Ok((exchange, mut answer)) => {
-                if let Some(pool) = upstream.foreign_pool() {
-                    pool.put_cookies(belongs.token(), server, &mut answer.fields, secure);
-                }
+                way.stickiness.put_cookies(belongs.token(), server, &mut answer.fields, secure);
                 return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
             }
-            Err(Failure::Full { .. }) if upstream.holds(&belongs) => return Err(ProxyError::Busy),
+            Err(Failure::Full { .. }) if tries.bound => return Err(ProxyError::Busy),
             Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 
 mod access_log;
 mod bodies;
+mod bound;
 mod desync;
 mod disabled;
 mod event_streams;

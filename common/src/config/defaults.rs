@@ -5,7 +5,7 @@ use super::{
         AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode,
         SessionConfig,
     },
-    rule::{ForeignSticky, HealthCheck, HealthQuestion, HttpProxy, Strategy},
+    rule::{HealthCheck, HealthQuestion, HttpProxy, StickyCookie, Strategy},
 };
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -113,7 +113,7 @@ impl Default for HttpProxy {
         Self {
             backends: Vec::new(),
             health_check: None,
-            sticky: ForeignSticky::None,
+            cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,
             connect_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(30),

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod http_proxy;
+mod sticky;
 
 use super::{
     check::Facts,
@@ -10,7 +11,9 @@ use super::{
     names,
     node::{Entry, Node},
     rewrite::RewriteTarget,
-    rule::{Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, Strategy},
+    rule::{
+        Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, StickyCookie, Strategy,
+    },
 };
 use crate::id::ClusterId;
 
@@ -119,11 +122,31 @@ fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
         let message = "`session-url` has no effect without `sticky-sessions`: leave one of them out";
         fields.context.error(fields.span("session-url"), message);
     }
+    let cookie = sticky::decode(fields);
+    if cookie != StickyCookie::None {
+        check_own_sessions(fields, sticky_sessions, session_url);
+    }
     LoadBalance {
         cluster: ClusterId::from(cluster.unwrap_or_default()),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(Strategy::Adaptive),
         sticky_sessions,
         session_url,
+        cookie,
+    }
+}
+
+/// What goes with a cookie for apps that have sessions of their own.
+fn check_own_sessions(fields: &Fields<'_>, sticky_sessions: bool, session_url: bool) {
+    let key = if fields.get("insert-cookie").is_some() { "insert-cookie" } else { "session-cookie" };
+    if !sticky_sessions {
+        let message = format!("`{key}` has no effect without `sticky-sessions`: leave one of them out");
+        fields.context.error(fields.span(key), message);
+    }
+    if session_url {
+        let message = format!(
+            "`session-url` is for sessions on the hub, `{key}` for apps that have their own in memory: leave one of them out"
+        );
+        fields.context.error(fields.span("session-url"), message);
     }
 }
 

@@ -133,8 +133,18 @@ pub(super) static RULE: Keys = Keys {
 
 pub(super) static LOAD_BALANCE: Keys = Keys {
     what: "`load-balance`",
-    known: &["regexp", "if", "cluster", "strategy", "sticky-sessions", "session-url", "import"],
-    later: &["session-cookie"],
+    known: &[
+        "regexp",
+        "if",
+        "cluster",
+        "strategy",
+        "sticky-sessions",
+        "session-url",
+        "session-cookie",
+        "insert-cookie",
+        "import",
+    ],
+    later: &[],
 };
 
 pub(super) static HTTP_PROXY: Keys = Keys {
@@ -155,6 +165,12 @@ pub(super) static HTTP_PROXY: Keys = Keys {
         "queue-timeout",
         "import",
     ],
+    later: &[],
+};
+
+pub(super) static INSERT_COOKIE: Keys = Keys {
+    what: "`insert-cookie`",
+    known: &["name", "path", "domain", "secure", "http-only", "same-site", "max-age", "import"],
     later: &[],
 };
 
@@ -268,7 +284,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 29] = [
+pub(super) static ALL: [&Keys; 30] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -284,6 +300,7 @@ pub(super) static ALL: [&Keys; 29] = [
     &TLS,
     &CERTIFICATE,
     &HTTP_PROXY,
+    &INSERT_COOKIE,
     &BACKEND,
     &HEALTH_CHECK,
     &REWRITE,
@@ -300,7 +317,7 @@ pub(super) static ALL: [&Keys; 29] = [
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 24;
+const CLUSTER_FILE: usize = 25;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

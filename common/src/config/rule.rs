@@ -1,6 +1,6 @@
 //! Rewrite rules as the file has them: what a request must be like, and what then happens to it.
 
-use super::{condition::Condition, rewrite::RewriteTarget};
+use super::{condition::Condition, model::CookieConfig, rewrite::RewriteTarget};
 use crate::id::ClusterId;
 use regex::Regex;
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub struct LoadBalance {
     pub sticky_sessions: bool,
     /// `session-url` (false): by `;jsessionid=` in the path too, where there is no cookie.
     pub session_url: bool,
+    /// `session-cookie` or `insert-cookie`: for apps that have sessions of their own in memory.
+    pub cookie: StickyCookie,
 }
 
 /// `strategy`: how a server is chosen for a request without a session.
@@ -81,7 +83,7 @@ pub struct HttpProxy {
     /// `health-check`: without one a backend is judged by the requests that it gets.
     pub health_check: Option<HealthCheck>,
     /// `session-cookie` or `insert-cookie`.
-    pub sticky: ForeignSticky,
+    pub cookie: StickyCookie,
     /// `strategy`.
     pub strategy: Strategy,
     /// `connect-timeout` (5 s).
@@ -156,15 +158,21 @@ pub enum HealthQuestion {
     Grpc(String),
 }
 
-/// How a client stays with a backend that knows nothing of us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ForeignSticky {
-    /// It does not.
+/// How a client stays with a server that has its session in its own memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StickyCookie {
+    /// By no cookie.
+    #[default]
     None,
-    /// `session-cookie`: by the backend's own cookie of this name.
-    SessionCookie(String),
-    /// `insert-cookie`: by a cookie of this name that the web-tier adds.
-    InsertCookie(String),
+    /// `session-cookie`: by the server's own cookie of this name.
+    Session(String),
+    /// `insert-cookie`: by a cookie that the web-tier adds.
+    Inserted {
+        /// Its name.
+        name: String,
+        /// Where it is sent, and for how long.
+        attributes: CookieConfig,
+    },
 }
 
 /// `redirect` and `moved-permanently`.

@@ -20,7 +20,7 @@ const TAG: usize = 7;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The tokens of one pool of backends.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StickyTokens {
     tokens: Vec<[u8; LENGTH]>,
     /// The backends' indices in the order of their tokens.

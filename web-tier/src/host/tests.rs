@@ -4,7 +4,7 @@ use super::*;
 use crate::rules::Decision;
 use crate::tests::cluster::{cluster, config, host};
 use common::{
-    config::{Action, LoadBalance, Rule, Strategy},
+    config::{Action, LoadBalance, Rule, StickyCookie, Strategy},
     id::ServerId,
 };
 use std::{net::Ipv4Addr, time::SystemTime};
@@ -21,6 +21,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
             strategy,
             sticky_sessions,
             session_url,
+            cookie: StickyCookie::None,
         }),
     }
 }

@@ -179,7 +179,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
             if let Some(times) = client.worker.short.happened(client.worker.now()) {
                 tracing::warn!(%cause, times, "no new connections to servers: this machine is short of something");
             }
-            Failure::Unsent
+            Failure::Full { waited: false }
         }
     }
 }

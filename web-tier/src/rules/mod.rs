@@ -13,11 +13,10 @@ pub(crate) use decision::{Decision, Outcome, Rewritten};
 pub(crate) use site::{Site, SiteRequest};
 pub(crate) use view::{HeaderSource, RequestView};
 
-use crate::upstream::Upstreams;
+use crate::{sticky::Stickiness, upstream::Upstreams};
 use common::{
     config::{
-        self, Action, Cluster, Condition, Content, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError,
-        Strategy,
+        self, Action, Cluster, Condition, Content, HeaderEdit, RewriteTarget, Rule, SendError, Strategy,
     },
     id::ClusterId,
 };
@@ -33,12 +32,15 @@ const FORWARDS_MAX: usize = 10;
 const CIRCLE: &str = "the rules forward this request in a circle";
 
 /// Where a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The cluster's place in the worker's list.
     pub(crate) upstream: usize,
     pub(crate) strategy: Strategy,
+    /// A session on the hub brings its requests to its home.
     pub(crate) sticky: bool,
+    /// For apps that have sessions of their own.
+    pub(crate) stickiness: Stickiness,
     /// `;jsessionid=` in the path names a session too.
     pub(crate) session_url: bool,
 }
@@ -49,7 +51,6 @@ pub(crate) struct ForeignTarget {
     /// The place of the rule's backends in [`Foreign::list`].
     pub(crate) place: usize,
     pub(crate) strategy: Strategy,
-    pub(crate) sticky: ForeignSticky,
 }
 
 /// Collects the backends of `http-proxy` rules while the rules are read; rules that say the same share them.
@@ -200,7 +201,13 @@ fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) ->
         Content::Folder(_) => upstreams.place(cluster)?,
         Content::Admin => upstreams.place_of_self(cluster)?,
     };
-    Some(Target { upstream, strategy: Strategy::Adaptive, sticky: true, session_url: false })
+    Some(Target {
+        upstream,
+        strategy: Strategy::Adaptive,
+        sticky: true,
+        stickiness: Stickiness::None,
+        session_url: false,
+    })
 }
 
 impl Compiled {
@@ -210,13 +217,12 @@ impl Compiled {
                 upstream: upstreams.place(&action.cluster)?,
                 strategy: action.strategy,
                 sticky: action.sticky_sessions,
+                stickiness: upstreams.stickiness(&action.cluster, &action.cookie),
                 session_url: action.session_url,
             }),
-            Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
-                place: foreign.place(proxy),
-                strategy: proxy.strategy,
-                sticky: proxy.sticky.clone(),
-            }),
+            Action::HttpProxy(proxy) => {
+                Act::HttpProxy(ForeignTarget { place: foreign.place(proxy), strategy: proxy.strategy })
+            }
             Action::Dispatch => Act::Dispatch,
             Action::Forward(target) => Act::Forward(target.clone()),
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),

@@ -7,7 +7,7 @@ mod rewriting;
 use super::*;
 use crate::{breaks::Breaks, host::Hosts, tests::cluster};
 use common::{
-    config::{HeaderEditKind, LoadOptions, load_str},
+    config::{HeaderEditKind, LoadOptions, StickyCookie, load_str},
     id::ServerId,
 };
 use http::HeaderMap;
@@ -170,7 +170,8 @@ fn foreign_backends_are_listed_and_shared_by_rules_that_say_the_same() {
     let asked = Asked::get("/a");
     let outcome = ruled.hosts.evaluate(&asked.view());
     let Decision::HttpProxy(target) = outcome.decision else { panic!("{outcome:?}") };
-    assert_eq!(target.sticky, ForeignSticky::InsertCookie("SRV".to_owned()));
+    let StickyCookie::Inserted { name, .. } = &ruled.hosts.foreign()[target.place].cookie else { panic!() };
+    assert_eq!(name, "SRV");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use common::{
     cluster_port::ClusterKey,
     config::{
         Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, RequestLimits, Rule,
-        Secret, Server, Strategy,
+        Secret, Server, StickyCookie, Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -118,6 +118,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         strategy: Strategy::RoundRobin,
         sticky_sessions: true,
         session_url: false,
+        cookie: StickyCookie::None,
     };
     let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };

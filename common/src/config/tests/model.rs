@@ -316,7 +316,7 @@ fn every_rule_is_read() {
     let expected = HttpProxy {
         backends: vec![backend("10.1.0.5", 200), backend("10.1.0.6", 100)],
         health_check: Some(check),
-        sticky: ForeignSticky::SessionCookie("PHPSESSID".to_owned()),
+        cookie: StickyCookie::Session("PHPSESSID".to_owned()),
         strategy: Strategy::LeastConnection,
         connect_timeout: Duration::from_secs(2),
         socket_timeout: Duration::from_secs(60),
@@ -328,6 +328,35 @@ fn every_rule_is_read() {
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
     assert_eq!(asked, Some(HealthQuestion::Grpc("shop.v1.Orders".to_owned())));
     assert!(matches!(&hosts[1].dispatch[1].condition, Some(Condition::And(both)) if both.len() == 2));
+}
+
+#[test]
+fn a_sticky_cookie_is_a_name_or_a_name_with_attributes() {
+    let cookie = |rule: &str| {
+        let text = format!(
+            "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: [{{port: 8080}}]}}], \
+             hosts: [{{id: '', dispatch: [{{load-balance: {{cluster: c, {rule}}}}}]}}]}}]"
+        );
+        let config = load_text(&text).unwrap().config;
+        match &config.clusters[0].hosts[0].dispatch[0].action {
+            Action::LoadBalance(rule) => rule.cookie.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let inserted = |attributes| StickyCookie::Inserted { name: "SRV".to_owned(), attributes };
+    assert_eq!(cookie("strategy: adaptive"), StickyCookie::None);
+    assert_eq!(cookie("session-cookie: SID"), StickyCookie::Session("SID".to_owned()));
+    assert_eq!(cookie("insert-cookie: SRV"), inserted(CookieConfig::default()));
+    let attributes = "path: /a, domain: a.b, secure: true, http-only: false, same-site: none, max-age: 1h";
+    let expected = CookieConfig {
+        path: "/a".to_owned(),
+        domain: Some("a.b".to_owned()),
+        secure: CookieSecure::Always,
+        http_only: false,
+        same_site: SameSite::None,
+        max_age: Some(Duration::from_secs(3600)),
+    };
+    assert_eq!(cookie(&format!("insert-cookie: {{name: SRV, {attributes}}}")), inserted(expected));
 }
 
 #[test]
