@@ -121,6 +121,14 @@ pub(crate) enum RequestError {
     /// request.
     #[error("session, on a server that is cut off from the hub: {0}")]
     CutOff(SessionError),
+    /// As `cause`, and the session has got another id within the request: the browser has to hear of it all the same.
+    #[error("{cause} (the answer brings the session's new id)")]
+    Moved {
+        /// `Set-Cookie`.
+        cookie: HeaderValue,
+        /// What went wrong after that.
+        cause: Box<RequestError>,
+    },
     /// A file could not be read.
     #[error("reading a file: {0}")]
     File(#[from] io::Error),
@@ -139,11 +147,17 @@ impl RequestError {
             Self::AppFailed { .. } => StatusCode::BAD_GATEWAY,
             Self::AppTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Moved { cause, .. } => cause.status(),
         }
     }
 
     /// The answer: the status alone, for details are for the log and not for strangers.
     pub(crate) fn response(&self) -> Response {
+        if let Self::Moved { cookie, cause } = self {
+            let mut response = cause.response();
+            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+            return response;
+        }
         let status = self.status();
         let mut response = Response::new(full(format!("{status}\n")));
         *response.status_mut() = status;

@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 use prost::Message;
-use proto::hub::v1::{Batch, Command, SessionWrite, command};
+use proto::hub::v1::{Batch, Command, SessionWrite, command, session_write::Write};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,7 @@ pub(crate) fn encode(time_ms: u64, least: u32, commands: Vec<Command>) -> Bytes 
 /// The version that brought a kind of command.
 fn since(command: &Command) -> u32 {
     match &command.command {
+        Some(command::Command::Session(SessionWrite { write: Some(Write::Rename(_)) })) => 3,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
             command::Command::Session(_)
@@ -97,7 +98,7 @@ pub(crate) fn session(write: SessionWrite) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::hub::v1::{ExpireSessions, SetMemberAdmin};
+    use proto::hub::v1::{ExpireSessions, RenameSession, SetMemberAdmin};
 
     fn expire() -> Command {
         Command { command: Some(command::Command::ExpireSessions(ExpireSessions { limit: 3 })) }
@@ -114,6 +115,8 @@ mod tests {
         let admin = command::Command::SetMemberAdmin(SetMemberAdmin::default());
         let admin = Command { command: Some(admin) };
         assert_eq!(decode(encode(17, 1, vec![expire(), admin])).unwrap().version, 2);
+        let rename = session(SessionWrite { write: Some(Write::Rename(RenameSession::default())) });
+        assert_eq!(decode(encode(17, 1, vec![rename, expire()])).unwrap().version, 3);
         assert_eq!(decode(encode(17, 1, vec![])).unwrap().version, 1);
         assert_eq!(
             decode(encode(17, 2, vec![])).unwrap(),

@@ -52,7 +52,7 @@ async fn reply(stream: &mut TcpStream, text: &str) -> String {
     head
 }
 
-async fn body(response: http::Response<answer::Answer>) -> Result<Vec<u8>, String> {
+async fn body(response: http::Response<Answer>) -> Result<Vec<u8>, String> {
     let collected = tokio::time::timeout(LIMIT, response.into_body().collect()).await.unwrap();
     collected.map(|body| body.to_bytes().to_vec()).map_err(|cause| cause.to_string())
 }

@@ -6,6 +6,7 @@ mod counting;
 mod fake;
 mod lifecycle;
 mod loss;
+mod renaming;
 mod renewal;
 mod url;
 mod witness;

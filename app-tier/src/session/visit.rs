@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod ending;
+mod renaming;
 
 pub(crate) use answer::Finished;
 
@@ -51,6 +52,8 @@ struct State {
     changed: Option<u64>,
     /// The session got its id in this request.
     renamed: bool,
+    /// It had another one before, which names nothing any more: the browser must hear of the new one, whatever the answer is.
+    moved: bool,
     /// This request ended the session that it came with.
     ended: bool,
     /// A call failed: the answer that the app gives can't be right.
@@ -90,6 +93,7 @@ impl Visit {
             generation: None,
             changed: None,
             renamed: false,
+            moved: false,
             ended: false,
             failed: None,
         };
@@ -167,7 +171,13 @@ impl State {
         self.id = id;
         self.entry = entry;
         self.changed = None;
-        self.renamed = false;
+        (self.renamed, self.moved) = (false, false);
+    }
+
+    /// From now on it is saved under a fresh id.
+    fn go_on_as(&mut self, anew: Arc<Entry>) {
+        self.move_to(anew.id.clone(), Some(anew));
+        (self.renamed, self.moved) = (true, true);
     }
 }
 

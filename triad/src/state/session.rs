@@ -1,5 +1,7 @@
 //! Sessions: saves on a base version, touch, claim, removal and expiry. The rules are those of `session.proto`.
 
+mod rename;
+
 use super::{Change, tombstone::Tombstones};
 use bytes::Bytes;
 use imbl::{HashMap, OrdSet};
@@ -91,6 +93,11 @@ impl Session {
         self.timeout_ms = save.timeout_ms;
     }
 
+    /// The version that a save made, if it is one of those that are remembered.
+    fn saved(&self, save_id: u64) -> Option<u64> {
+        self.saves.iter().find(|it| it.save_id == save_id).map(|it| it.version)
+    }
+
     fn remember(&mut self, owner: &str, save_id: u64) {
         let before = self.saves.iter().position(|it| *it.owner == *owner);
         if let Some(at) = before.or((self.saves.len() >= OWNERS_KEPT).then_some(0)) {
@@ -146,6 +153,7 @@ impl Sessions {
             Some(Write::Touch(touch)) => self.touch(&touch.key.unwrap_or_default(), now_ms, changes),
             Some(Write::Remove(remove)) => self.remove(&remove.key.unwrap_or_default(), now_ms, changes),
             Some(Write::Claim(claim)) => self.claim(claim, now_ms, changes),
+            Some(Write::Rename(rename)) => self.rename(rename, now_ms, changes),
             // Refused when the batch was decoded.
             None => Outcome::Missing(Missing {}),
         };
@@ -162,8 +170,8 @@ impl Sessions {
             }
             return Outcome::Version(self.create(key, save, now_ms));
         };
-        if let Some(saved) = session.saves.iter().find(|it| it.save_id == save.save_id) {
-            return Outcome::Version(saved.version);
+        if let Some(version) = session.saved(save.save_id) {
+            return Outcome::Version(version);
         }
         if save.base_version != session.version {
             return Outcome::Conflict(session.record(wire));

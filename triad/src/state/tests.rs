@@ -1,11 +1,14 @@
 //! The state's rules, and that two servers with the same log have the same state.
 
+mod renames;
+
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proto::hub::v1::{
-    ClaimSession, Command, ExpireSessions, MemberState, RemoveSession, SaveSession, SessionWrite,
-    SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome, session_write::Write,
+    ClaimSession, Command, ExpireSessions, MemberState, RemoveSession, RenameSession, SaveSession,
+    SessionWrite, SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome,
+    session_write::Write,
 };
 
 fn key(id: &str) -> SessionKey {
@@ -210,7 +213,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|(id, base, save_id, owner, timeout)| save(&id, base, save_id, &owner, timeout)),
         1 => id.clone().prop_map(|id| Write::Touch(TouchSession { key: Some(key(&id)) })),
         1 => id.clone().prop_map(|id| Write::Remove(RemoveSession { key: Some(key(&id)) })),
-        1 => (id, owner.clone()).prop_map(|(id, owner)| Write::Claim(ClaimSession { key: Some(key(&id)), owner })),
+        1 => (id.clone(), owner.clone()).prop_map(|(id, owner)| Write::Claim(ClaimSession { key: Some(key(&id)), owner })),
+        1 => (id.clone(), id, 0u64..4, 0u64..12, owner.clone()).prop_map(|(from, to, base, save_id, owner)| {
+            Write::Rename(RenameSession { owner, ..renames::rename(&from, &to, base, save_id) })
+        }),
     ];
     prop_oneof![
         8 => write.prop_map(session),

@@ -1,4 +1,4 @@
-//! Histories of sessions that several clients save, load, claim and remove at once while servers and network fail: each must be
+//! Histories of sessions that several clients save, load, claim, rename and remove at once while servers and network fail: each must be
 //! linearizable. docs/hub.md says how to run it for longer.
 
 use super::{
@@ -6,7 +6,7 @@ use super::{
     linearizable::{Operation, check},
 };
 use proto::hub::v1::{
-    ClaimSession, LoadSession, RemoveSession, SessionRecord, SessionWrite, WriteSessions,
+    ClaimSession, LoadSession, RemoveSession, RenameSession, SessionRecord, SessionWrite, WriteSessions,
     session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
@@ -36,10 +36,27 @@ const SHORT: Duration = Duration::from_millis(500);
 /// What a client asks of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Input {
-    Save { owner: usize, base: u64, id: u64 },
+    Save {
+        owner: usize,
+        base: u64,
+        id: u64,
+    },
     Load,
     Claim,
     Remove,
+    /// To an id of which nobody else hears.
+    Rename {
+        owner: usize,
+        base: u64,
+        id: u64,
+    },
+}
+
+impl Input {
+    /// Whether it may have changed something though nobody was told.
+    fn changes(&self) -> bool {
+        matches!(self, Self::Save { .. } | Self::Remove | Self::Rename { .. })
+    }
 }
 
 /// What it is answered.
@@ -60,6 +77,8 @@ struct Model {
     saved: Option<u64>,
     /// It is not created again.
     removed: bool,
+    /// The rename that ended it, and the version that it made.
+    renamed: Option<(u64, u64)>,
     /// Owner, save and version of each owner's last save, the oldest first.
     saves: Vec<(usize, u64, u64)>,
 }
@@ -77,8 +96,23 @@ impl Model {
                 next.saved.take().map_or(Output::Missing, |_| Output::Version(0))
             }
             Input::Save { owner, base, id } => next.save(owner, base, id),
+            Input::Rename { base, id, .. } => next.rename(base, id),
         };
         (next, output)
+    }
+
+    fn rename(&mut self, base: u64, id: u64) -> Output {
+        if let Some((_, version)) = self.renamed.filter(|it| it.0 == id) {
+            return Output::Version(version);
+        }
+        let Some(saved) = self.saved else { return Output::Missing };
+        if base != self.version {
+            return Output::Conflict(self.version, saved);
+        }
+        self.renamed = Some((id, self.version + 1));
+        (self.saved, self.removed) = (None, true);
+        self.saves.clear();
+        Output::Version(self.version + 1)
     }
 
     fn save(&mut self, owner: usize, base: u64, id: u64) -> Output {
@@ -152,7 +186,9 @@ impl Client {
             let place = self.rng.random_range(0..SESSIONS);
             let (removed, session) = self.book.session(place);
             let input = if self.me < CLIENTS { self.choose(&session) } else { Input::Load };
+            let ends = matches!(input, Input::Rename { .. });
             match self.ask(&session, input).await {
+                Some(Output::Version(_)) if ends => self.book.removed.lock().unwrap()[place] = removed + 1,
                 Some(
                     Output::Version(version @ 1..) | Output::Found(version, _) | Output::Conflict(version, _),
                 ) => {
@@ -171,14 +207,15 @@ impl Client {
     }
 
     fn choose(&mut self, session: &str) -> Input {
-        match self.rng.random_range(0..100) {
-            0..45 => {
-                self.saves += 1;
-                let id = (self.owner as u64) << 32 | self.saves;
-                Input::Save { owner: self.owner, base: self.seen.get(session).copied().unwrap_or(0), id }
-            }
+        let (owner, base) = (self.owner, self.seen.get(session).copied().unwrap_or(0));
+        let choice = self.rng.random_range(0..100);
+        self.saves += 1;
+        let id = (self.owner as u64) << 32 | self.saves;
+        match choice {
+            0..45 => Input::Save { owner, base, id },
             45..90 => Input::Load,
-            90..99 => Input::Claim,
+            90..98 => Input::Claim,
+            98 => Input::Rename { owner, base, id },
             _ => Input::Remove,
         }
     }
@@ -193,8 +230,7 @@ impl Client {
             let server = self.servers[self.at].clone();
             let answer = tokio::time::timeout(TRY, call(server, session, input, self.owner)).await;
             if let Ok(Ok(output)) = answer {
-                let changes = matches!(input, Input::Save { .. } | Input::Remove);
-                if tried > 0 && changes {
+                if tried > 0 && input.changes() {
                     self.book.add(session, write(first, None));
                 }
                 self.book.add(session, write(called, Some((self.book.now(), output))));
@@ -206,7 +242,7 @@ impl Client {
             self.at = (self.at + 1) % self.servers.len();
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
-        if matches!(input, Input::Save { .. } | Input::Remove) {
+        if input.changes() {
             self.book.add(session, write(first, None));
         }
         self.owner += CLIENTS + READERS;
@@ -232,6 +268,14 @@ async fn call(
         }
         Input::Claim => Write::Claim(ClaimSession { key, owner: format!("app-{owner}") }),
         Input::Remove => Write::Remove(RemoveSession { key }),
+        Input::Rename { owner, base, id } => Write::Rename(RenameSession {
+            key,
+            to: format!("{session}-renamed-{id}"),
+            base_version: base,
+            save_id: id,
+            owner: format!("app-{owner}"),
+            timeout_ms: 0,
+        }),
     };
     let write = WriteSessions { writes: vec![SessionWrite { write: Some(write) }] };
     let outcomes = server.write(write).await?.into_inner().outcomes;

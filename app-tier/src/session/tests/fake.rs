@@ -3,7 +3,8 @@
 use crate::session::SessionHub;
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{
-    Missing, SaveSession, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write,
+    Missing, RenameSession, SaveSession, SessionKey, SessionRecord, session_outcome::Outcome,
+    session_write::Write,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -26,6 +27,8 @@ struct State {
     down: bool,
     lost_answers: u32,
     refuses: bool,
+    /// It does not know renames.
+    old: bool,
     slow: Option<String>,
     moved: Vec<(String, String)>,
     loads: u32,
@@ -51,8 +54,18 @@ impl FakeHub {
         self.state().refuses = refuses;
     }
 
+    /// One of its servers is not upgraded yet.
+    pub(crate) fn set_old(&self, old: bool) {
+        self.state().old = old;
+    }
+
     pub(crate) fn record(&self, id: &str) -> Option<SessionRecord> {
         self.state().sessions.get(id).cloned()
+    }
+
+    /// The ids of all sessions.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.state().sessions.keys().cloned().collect()
     }
 
     pub(crate) fn value(&self, id: &str, name: &str) -> Option<u64> {
@@ -103,11 +116,15 @@ impl SessionHub for FakeHub {
                 }
                 _ => false,
             };
-            if stalled || self.state().down {
+            if stalled {
                 tokio::time::sleep(deadline).await;
                 return Err(unavailable(deadline));
             }
-            if self.state().refuses {
+            if self.state().down {
+                tokio::time::sleep(deadline).await;
+                return Err(unavailable(deadline));
+            }
+            if self.state().refuses || (self.state().old && matches!(write, Write::Rename(_))) {
                 return Err(HubError::Refused("too large".to_owned()));
             }
             let outcome = self.state().apply(write);
@@ -163,7 +180,28 @@ impl State {
                 }
                 Outcome::Claimed(record)
             }
+            Write::Rename(rename) => self.rename(rename),
         }
+    }
+
+    fn rename(&mut self, rename: RenameSession) -> Outcome {
+        let from = rename.key.unwrap();
+        let mark = (rename.to.clone(), rename.owner.clone());
+        if let Some((_, version)) = self.saved.get(&mark).filter(|it| it.0 == rename.save_id) {
+            return Outcome::Version(*version);
+        }
+        let Some(found) = self.sessions.get(&from.id).cloned() else { return Outcome::Missing(Missing {}) };
+        if found.version != rename.base_version {
+            return Outcome::Conflict(found);
+        }
+        self.remove(&from.id);
+        self.tombstones.insert(from.id);
+        let version = found.version + 1;
+        self.saved.insert(mark, (rename.save_id, version));
+        let key = Some(SessionKey { app: from.app, id: rename.to.clone() });
+        let record = SessionRecord { key, version, save_id: rename.save_id, owner: rename.owner, ..found };
+        self.sessions.insert(rename.to, record);
+        Outcome::Version(version)
     }
 
     /// Tells the owner; false when there is none.

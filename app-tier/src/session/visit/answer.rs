@@ -50,6 +50,14 @@ impl Visit {
         Ok(Finished { cookie, alone: alone.then(|| self.sessions.link.age()) })
     }
 
+    /// The cookie that has to go with whatever is answered in place of the app's answer: the session has moved to another id, and
+    /// under the one that the browser has there is nothing any more.
+    pub(crate) fn moved_cookie(&self) -> Option<HeaderValue> {
+        // A call that is still at work has not moved it yet, and its outcome is nobody's.
+        let state = self.state.try_lock().ok().filter(|state| state.moved)?;
+        cookie::set(&self.sessions.config.cookie_name, &state.id, self.sessions.cookie(), self.secure)
+    }
+
     /// Returns what the answer rests on.
     async fn settle(&self, state: &mut State, entry: &Arc<Entry>) -> Result<Source, SessionError> {
         let sessions = &self.sessions;
@@ -126,8 +134,7 @@ impl Visit {
         generation: u64,
     ) -> Result<Source, SessionError> {
         let anew = self.renew(entry, generation).await?.ok_or(SessionError::Stale)?;
-        state.move_to(anew.id.clone(), Some(anew));
-        state.renamed = true;
+        state.go_on_as(anew);
         self.sessions.forget_nothing(entry);
         Ok(Source::Hub)
     }

@@ -3,7 +3,6 @@
 use super::{Loaded, State, Visit};
 use crate::session::{SessionError, entry::Entry, replica::Attributes};
 use bytes::Bytes;
-use common::session_id::SessionId;
 use std::{
     collections::HashMap,
     ops::{Deref, DerefMut},
@@ -25,7 +24,7 @@ const REUSABLE_MIN: usize = 24;
 
 /// A call at work.
 #[derive(Debug)]
-struct Call<'a> {
+pub(super) struct Call<'a> {
     // Dropped first: the lock is free when the end of the call is looked at.
     state: MutexGuard<'a, State>,
     #[expect(dead_code, reason = "for its drop")]
@@ -139,7 +138,7 @@ impl Visit {
                 Some(entry) => entry.clone(),
                 None => self.sessions.entry(&state.id)?,
             };
-            let removed = self.remove(&entry, None).await;
+            let removed = self.remove(&entry).await;
             state.note(removed)?;
         }
         let fresh = self.sessions.fresh_id();
@@ -148,28 +147,8 @@ impl Visit {
         Ok(())
     }
 
-    /// Moves the session to a new id; the answer gives the browser the new cookie.
-    ///
-    /// # Errors
-    /// See [`SessionError`].
-    pub(crate) async fn change_id(&self, session_id: &str) -> Result<SessionId, SessionError> {
-        let mut state = self.call(session_id).await?;
-        let fresh = self.sessions.fresh_id();
-        let opened = self.opened(&mut state, false).await;
-        let entry = state.note(opened)?.filter(|entry| entry.state().replica.exists());
-        let Some(entry) = entry else {
-            state.move_to(fresh.clone(), None);
-            return Ok(fresh);
-        };
-        let moved = self.remove(&entry, Some(&fresh)).await;
-        let moved = state.note(moved)?;
-        state.move_to(fresh.clone(), moved);
-        state.renamed = true;
-        Ok(fresh)
-    }
-
     /// Begins a call of the app.
-    async fn call(&self, session_id: &str) -> Result<Call<'_>, SessionError> {
+    pub(super) async fn call(&self, session_id: &str) -> Result<Call<'_>, SessionError> {
         let late = Late(self);
         let state = self.state.lock().await;
         if session_id != self.presented.as_str() && session_id != state.id.as_str() {
@@ -183,7 +162,11 @@ impl Visit {
 
     /// The session's entry, current and as this request saw it before. `None`: there is no session; with `make`, there is one
     /// to be made.
-    async fn opened(&self, state: &mut State, make: bool) -> Result<Option<Arc<Entry>>, SessionError> {
+    pub(super) async fn opened(
+        &self,
+        state: &mut State,
+        make: bool,
+    ) -> Result<Option<Arc<Entry>>, SessionError> {
         if state.fresh && state.entry.is_none() {
             if !make {
                 return Ok(None);
