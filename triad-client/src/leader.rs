@@ -42,7 +42,7 @@ impl Leader {
         let servers = config
             .servers
             .iter()
-            .map(|(id, address)| (id.clone(), channel(&config.me, &config.key, id, address)));
+            .map(|(id, address)| (id.clone(), channel(&config.me, &config.credentials, id, address)));
         Self { servers: servers.collect(), me: config.me, believed: AtomicUsize::new(0) }
     }
 

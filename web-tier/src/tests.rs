@@ -8,6 +8,7 @@ mod access_log;
 mod bodies;
 mod desync;
 mod disabled;
+mod encrypted;
 mod event_streams;
 mod foreign;
 mod full;

@@ -9,8 +9,8 @@ use crate::{
     pool::{Dialler, ServerPool, SocketPool, StreamPool},
     sticky,
 };
+use cluster_port::Credentials;
 use common::{
-    cluster_port::ClusterKey,
     config::{BackendProtocol, Cluster, Config, Server, Strategy},
     id::{ClusterId, ServerId, ServerIndex},
 };
@@ -72,10 +72,20 @@ impl UpstreamServer {
 }
 
 impl Upstream {
-    fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
+    fn new(
+        cluster: &Cluster,
+        me: &ServerId,
+        credentials: &Credentials,
+        workers: usize,
+        breaks: &Breaks,
+    ) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             name: server.id.as_str().into(),
-            pool: ServerPool::Sockets(SocketPool::new(server.into(), Dialler::new(server, me, key), workers)),
+            pool: ServerPool::Sockets(SocketPool::new(
+                server.into(),
+                Dialler::new(server, me, credentials),
+                workers,
+            )),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
             breaks: breaks.of(&server.id),
@@ -349,7 +359,7 @@ impl Drop for Lease {
 pub(crate) struct Upstreams<'a> {
     config: &'a Config,
     me: &'a ServerId,
-    key: &'a ClusterKey,
+    credentials: &'a Credentials,
     workers: usize,
     breaks: &'a Breaks,
     list: Vec<Rc<Upstream>>,
@@ -360,11 +370,11 @@ impl<'a> Upstreams<'a> {
     pub(crate) fn new(
         config: &'a Config,
         me: &'a ServerId,
-        key: &'a ClusterKey,
+        credentials: &'a Credentials,
         workers: usize,
         breaks: &'a Breaks,
     ) -> Self {
-        Self { config, me, key, workers, breaks, list: Vec::new() }
+        Self { config, me, credentials, workers, breaks, list: Vec::new() }
     }
 
     /// The place of a cluster in the list; `None` when the file has no such cluster.
@@ -374,7 +384,7 @@ impl<'a> Upstreams<'a> {
             return Some(place);
         }
         let cluster = self.config.cluster(id)?;
-        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers, self.breaks)));
+        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.credentials, self.workers, self.breaks)));
         Some(self.list.len() - 1)
     }
 
@@ -385,7 +395,7 @@ impl<'a> Upstreams<'a> {
         }
         let mut cluster = self.config.cluster(id)?.clone();
         cluster.servers.retain(|server| server.id == *self.me);
-        let mut upstream = Upstream::new(&cluster, self.me, self.key, self.workers, self.breaks);
+        let mut upstream = Upstream::new(&cluster, self.me, self.credentials, self.workers, self.breaks);
         upstream.whose = Whose::Myself { made_of: made_of(&cluster) };
         self.list.push(Rc::new(upstream));
         Some(self.list.len() - 1)

@@ -11,7 +11,8 @@ use crate::{
     http1::{Fields, Name},
     sticky,
 };
-use common::{cluster_port::ClusterKey, config::ForeignSticky, id::ServerId};
+use cluster_port::ClusterKey;
+use common::{config::ForeignSticky, id::ServerId};
 
 /// What the clients of one pool stay by.
 #[derive(Debug)]

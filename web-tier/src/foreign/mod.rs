@@ -18,8 +18,8 @@ use crate::{balance, breaks::SeenBreaks};
 use addresses::Addresses;
 use affinity::Stickiness;
 use check::Checks;
+use cluster_port::ClusterKey;
 use common::{
-    cluster_port::ClusterKey,
     config::{self, Action, BackendProtocol, Cluster, HealthCheck, HttpProxy},
     id::ServerId,
 };
