@@ -13,9 +13,9 @@ use crate::{
     spec::{self, Spec},
     static_files::StaticFiles,
 };
+use cluster_port::Peer;
 use common::{
     clock::Clock,
-    cluster_port::Peer,
     config::{Cluster, Config, Content, Host, Server, WebApp},
     id::ServerId,
 };

@@ -1,10 +1,9 @@
-//! What every tier of Copal shares: the configuration file, ids, cookies, password hashes, the cluster port's handshake, networks, clock,
-//! backoff, files that change, errors of our own machine, and telemetry.
+//! What every tier of Copal shares: the configuration file, ids, cookies, password hashes, networks, clock, backoff, files
+//! that change, the files of certificates, errors of our own machine, and telemetry.
 
 pub mod backoff;
 pub mod cidr;
 pub mod clock;
-pub mod cluster_port;
 pub mod config;
 pub mod cookie;
 pub mod file_watch;
@@ -15,3 +14,4 @@ pub mod rendezvous;
 pub mod session_id;
 pub mod shortage;
 pub mod telemetry;
+pub mod tls_files;

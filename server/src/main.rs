@@ -3,10 +3,10 @@
 mod administration;
 mod check;
 mod cli;
-mod cluster_port;
 mod data_folder;
 mod demo;
 mod open_files;
+mod port;
 mod reload;
 mod server;
 mod signals;

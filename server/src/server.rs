@@ -1,12 +1,12 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, cluster_port, data_folder::DataFolder, open_files};
+use crate::{administration, data_folder::DataFolder, open_files, port};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
+use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
-    cluster_port::{Acceptor, ClusterKey},
     config::{Cluster, Config, HttpListener, Server},
     hub_age::LastHeard,
     id::ServerId,
@@ -43,9 +43,13 @@ pub(crate) struct RunningServer {
     /// Who is there, as the hub says.
     members: watch::Receiver<Arc<Vec<Member>>>,
     triad: Option<Arc<Triad>>,
+    credentials: Credentials,
+    /// Who may come in at the cluster port.
+    roster: watch::Sender<Arc<Roster>>,
     membership: Option<Membership>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
+    files: AbortHandle,
     _watch: WatchTask,
     _data: DataFolder,
 }
@@ -58,17 +62,18 @@ impl RunningServer {
     pub(crate) async fn start(config: Arc<Config>, id: ServerId) -> anyhow::Result<Self> {
         let (cluster, server) = config.server(&id).ok_or_else(|| unknown_server(&config, &id))?;
         let data = DataFolder::take(&config.data_dir.join(id.as_str()))?;
-        let port = bind(server).await?;
+        let listener = bind(server).await?;
         let public = web_tier::bind(&config, &id)?;
-        let key = ClusterKey::new(&config.cluster_key);
+        let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
 
-        let triad = start_triad(&config, &id, &key, &data).await?;
-        let hub = Hub::new(HubConfig { me: id.clone(), key: key.clone(), servers: hub_addresses(&config) });
+        let triad = start_triad(&config, &id, &credentials, &data).await?;
+        let servers = hub_addresses(&config);
+        let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
         let Watch { members, events, heard, task: watching } = hub.watch();
         let admin = Admin::new(AdminConfig {
             config: config.clone(),
             me: id.clone(),
-            key: key.clone(),
+            credentials: credentials.clone(),
             hub: hub.clone(),
             clock: Arc::new(SystemClock),
         });
@@ -80,11 +85,15 @@ impl RunningServer {
         let mut listeners: Vec<_> =
             public.addresses().iter().zip(&server.http).map(|(at, http)| line(&id, *at, http)).collect();
         listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
-        let acceptor = Acceptor::start(port, key.clone(), id.clone());
-        let web_tier = start_web_tier(&config, &id, public, key, members.clone(), heard)?;
+        let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
+        let address = server.cluster_address();
+        let own = Port { me: id.clone(), address, credentials: credentials.clone(), roster: current.clone() };
+        let acceptor = Acceptor::start(listener, own);
+        let web_tier = start_web_tier(&config, &id, public, credentials.clone(), members.clone(), heard)?;
         let routes = routes(triad.as_ref(), web_tier.as_ref());
-        let cluster_port =
-            tokio::spawn(cluster_port::serve(acceptor, app_tier.clone(), routes)).abort_handle();
+        let serving = port::serve(acceptor, current, app_tier.clone(), routes);
+        let cluster_port = tokio::spawn(serving).abort_handle();
+        let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
 
         Ok(Self {
             config: config.clone(),
@@ -98,8 +107,11 @@ impl RunningServer {
             admin,
             members,
             triad: triad.map(Arc::new),
+            credentials,
+            roster,
             listeners,
             cluster_port,
+            files,
             _watch: watching,
             _data: data,
         })
@@ -158,6 +170,14 @@ impl RunningServer {
         if let Some(web_tier) = &self.web_tier {
             web_tier.reload_certificates();
         }
+        let credentials = self.credentials.clone();
+        tokio::task::spawn_blocking(move || match credentials.reread() {
+            Ok(Reread::Same) => {}
+            Ok(Reread::New) => {
+                tracing::info!("new files of cluster-tls: new connections between servers get them");
+            }
+            Err(cause) => tracing::warn!(%cause, "the files of cluster-tls are refused: the old ones stay"),
+        });
     }
 
     /// Goes by another configuration, as far as that needs no restart.
@@ -174,8 +194,13 @@ impl RunningServer {
         if let Some(app_tier) = &self.app_tier {
             app_tier.reload(&config);
         }
+        let roster = Arc::new(Roster::of(&config));
         if self.admin.reload(config) {
             changes.add("admin users");
+        }
+        if *roster != **self.roster.borrow() {
+            self.roster.send_replace(roster);
+            changes.add("who may do what on the cluster port");
         }
         self.shutdown_wait = wait;
         Ok(changes)
@@ -223,6 +248,7 @@ impl RunningServer {
             triad.stop().await;
         }
         self.cluster_port.abort();
+        self.files.abort();
     }
 }
 
@@ -236,7 +262,7 @@ async fn bind(server: &Server) -> anyhow::Result<TcpListener> {
 async fn start_triad(
     config: &Config,
     id: &ServerId,
-    key: &ClusterKey,
+    credentials: &Credentials,
     data: &DataFolder,
 ) -> anyhow::Result<Option<Triad>> {
     if !config.triad.contains(id) {
@@ -245,7 +271,7 @@ async fn start_triad(
     let triad = Triad::start(HubServerConfig {
         me: id.clone(),
         servers: hub_addresses(config),
-        key: key.clone(),
+        credentials: credentials.clone(),
         data_dir: data.path().to_owned(),
         heartbeat_interval: config.heartbeat_interval,
         clock: Arc::new(SystemClock),
@@ -299,7 +325,7 @@ fn start_web_tier(
     config: &Arc<Config>,
     id: &ServerId,
     bound: Bound,
-    key: ClusterKey,
+    credentials: Credentials,
     members: watch::Receiver<Arc<Vec<Member>>>,
     heard: LastHeard,
 ) -> anyhow::Result<Option<WebTier>> {
@@ -311,7 +337,7 @@ fn start_web_tier(
         me: id.clone(),
         bound,
         clients_max: open_files::clients_max(),
-        key,
+        credentials,
         members,
         heard,
     })?))

@@ -8,6 +8,7 @@ mod tell;
 
 mod cluster_port;
 mod demo;
+mod encryption;
 mod foreign;
 mod hub;
 mod layers;

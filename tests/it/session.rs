@@ -149,7 +149,15 @@ async fn a_server_is_killed_between_requests_and_every_count_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_killed_during_requests_and_only_those_in_flight_notice() {
-    let mut cluster = Cluster::start(3).await;
+    killed_during_requests(Cluster::start(3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_killed_during_requests_over_encrypted_connections() {
+    killed_during_requests(Cluster::start_with(3, |it| it.encryption = Some("true")).await).await;
+}
+
+async fn killed_during_requests(mut cluster: Cluster) {
     let mut counters = twenty(&cluster);
     everyone_at_home(&mut counters).await;
 

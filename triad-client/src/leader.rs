@@ -43,7 +43,7 @@ impl Leader {
         let servers = config
             .servers
             .iter()
-            .map(|(id, address)| (id.clone(), channel(&config.me, &config.key, id, address)));
+            .map(|(id, address)| (id.clone(), channel(&config.me, &config.credentials, id, address)));
         let (believed, succession) = (AtomicUsize::new(0), Succession::new());
         Self { servers: servers.collect(), me: config.me, believed, succession }
     }

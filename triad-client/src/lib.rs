@@ -16,7 +16,8 @@ pub use membership::Membership;
 pub use pulse::Pulse;
 pub use watch::{Watch, WatchTask};
 
-use common::{cluster_port::ClusterKey, id::ServerId};
+use cluster_port::Credentials;
+use common::id::ServerId;
 use leader::{Leader, TRY_TIMEOUT};
 use proto::hub::v1::{
     ListMembers, LoadSession, Member, MemberAdmin, SessionKey, SessionRecord, SetMemberAdmin,
@@ -33,8 +34,8 @@ pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 pub struct HubConfig {
     /// The calling server.
     pub me: ServerId,
-    /// The cluster key.
-    pub key: ClusterKey,
+    /// What it shows the hub's servers.
+    pub credentials: Credentials,
     /// The hub's servers and their `host:port`, in the file's order.
     pub servers: Vec<(ServerId, String)>,
 }

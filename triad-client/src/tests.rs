@@ -1,7 +1,11 @@
 //! The client against a hub that does as the test says: redirects, batches, refusals, silence, watches.
 
 use super::*;
-use common::{cluster_port::Acceptor, config::Secret, hub_age::LastHeard};
+use cluster_port::{Acceptor, ClusterKey, Port, Rights, Roster};
+use common::{
+    config::{ClusterEncryption, Secret},
+    hub_age::LastHeard,
+};
 use prost::Message;
 use proto::hub::v1::{
     Alive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList,
@@ -172,14 +176,23 @@ async fn hub(servers: Vec<(&'static str, Arc<FakeServer>)>) -> Hub {
     Hub::new(serve(servers).await)
 }
 
+/// What loopback addresses need.
+fn no_key() -> Credentials {
+    Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::BeyondLoopback)
+}
+
 /// Serves each server on a cluster port of its own; how to reach them.
 async fn serve(servers: Vec<(&'static str, Arc<FakeServer>)>) -> HubConfig {
-    let cluster_key = ClusterKey::new(&Secret::from(&b"a key of sixteen"[..]));
+    let key = ClusterKey::new(&Secret::from(&b"a key of sixteen"[..]));
+    let credentials = Credentials::new(key, ClusterEncryption::BeyondLoopback);
+    let roster: Roster = [("test".into(), Rights::ALL)].into_iter().collect();
     let mut addresses = Vec::new();
     for (id, server) in servers {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.push((ServerId::from(id), listener.local_addr().unwrap().to_string()));
-        let mut acceptor = Acceptor::start(listener, cluster_key.clone(), id.into());
+        let (address, credentials) = (addresses[addresses.len() - 1].1.clone(), credentials.clone());
+        let port = Port { me: id.into(), address, credentials, roster: roster.clone().fixed() };
+        let mut acceptor = Acceptor::start(listener, port);
         let routes = Routes::new(SessionsServer::from_arc(server.clone()))
             .add_service(WatchServer::from_arc(server.clone()))
             .add_service(MembersServer::from_arc(server))
@@ -190,7 +203,7 @@ async fn serve(servers: Vec<(&'static str, Arc<FakeServer>)>) -> HubConfig {
             }
         });
     }
-    HubConfig { me: "test".into(), key: cluster_key, servers: addresses }
+    HubConfig { me: "test".into(), credentials, servers: addresses }
 }
 
 #[tokio::test]
@@ -331,11 +344,8 @@ async fn a_full_call_stays_below_what_the_hub_takes() {
 #[tokio::test]
 async fn nobody_there_is_an_error_that_says_what_was_tried() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    let hub = Hub::new(HubConfig {
-        me: "test".into(),
-        key: ClusterKey::new(&Secret::default()),
-        servers: vec![("a".into(), dead)],
-    });
+    let hub =
+        Hub::new(HubConfig { me: "test".into(), credentials: no_key(), servers: vec![("a".into(), dead)] });
     let deadline = Duration::from_millis(100);
     let save = SaveSession { key: Some(key("s1")), set: HashMap::new(), ..SaveSession::default() };
     let refused = hub.write(Write::Save(save), deadline).await.unwrap_err();
@@ -364,11 +374,8 @@ async fn a_watch_goes_on_where_it_was_cut() {
 async fn a_reader_that_is_behind_gets_a_snapshot() {
     let (members, _) = tokio::sync::watch::channel(Arc::default());
     let (events, mut read) = mpsc::channel(2);
-    let leader = Arc::new(Leader::new(HubConfig {
-        me: "test".into(),
-        key: ClusterKey::new(&Secret::default()),
-        servers: Vec::new(),
-    }));
+    let leader =
+        Arc::new(Leader::new(HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() }));
     let heard = LastHeard::never();
     let mut follower = watch::Follower::new(leader, members, events, heard.clone());
     let alive = |revision| Event { revision, event: Some(event::Event::Alive(Alive {})) };
@@ -410,8 +417,7 @@ async fn heartbeats_carry_the_load_from_the_second_on() {
 async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     let (members, watched) = tokio::sync::watch::channel(Arc::default());
     let (events, _read) = mpsc::channel(20);
-    let config =
-        HubConfig { me: "test".into(), key: ClusterKey::new(&Secret::default()), servers: Vec::new() };
+    let config = HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() };
     let leader = Arc::new(Leader::new(config));
     let mut follower = watch::Follower::new(leader, members, events, LastHeard::never());
     let mut hear = |event| {

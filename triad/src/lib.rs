@@ -10,6 +10,7 @@ mod proposer;
 mod raft;
 mod reader;
 mod refusal;
+mod rights;
 mod serve;
 mod service;
 mod state;
@@ -20,7 +21,8 @@ mod versions;
 
 pub use serve::{Caller, serve_grpc};
 
-use common::{clock::Clock, cluster_port::ClusterKey, id::ServerId};
+use cluster_port::Credentials;
+use common::{clock::Clock, id::ServerId};
 use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
@@ -45,8 +47,8 @@ pub struct HubServerConfig {
     pub me: ServerId,
     /// The hub's servers and the `host:port` of their cluster ports, in the configuration's order; this one among them.
     pub servers: Vec<(ServerId, String)>,
-    /// The cluster key.
-    pub key: ClusterKey,
+    /// What it shows the others.
+    pub credentials: Credentials,
     /// This server's data folder, there and locked; `hub` is made in it.
     pub data_dir: PathBuf,
     /// Members that miss three of these are down.

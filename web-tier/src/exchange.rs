@@ -171,12 +171,8 @@ impl Exchange {
         side: &mut S,
     ) -> Poll<Result<(), SendError>> {
         match &mut self.link {
-            Link::Socket(link) => {
-                outgoing.poll_send(cx, side, &self.buffers, |cx, bytes| link.poll_write(cx, bytes))
-            }
-            Link::Stream(link) => {
-                outgoing.poll_send(cx, side, &self.buffers, |cx, bytes| link.poll_write(cx, bytes))
-            }
+            Link::Socket(link) => outgoing.poll_send(cx, side, &self.buffers, link),
+            Link::Stream(link) => outgoing.poll_send(cx, side, &self.buffers, link),
         }
     }
 

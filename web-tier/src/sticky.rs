@@ -9,7 +9,8 @@ use crate::{
     },
     http1::{Fields, Name},
 };
-use common::{cluster_port::ClusterKey, config::StickyCookie, cookie, id::ServerId};
+use cluster_port::ClusterKey;
+use common::{config::StickyCookie, cookie, id::ServerId};
 
 /// What the clients of a rule stay by.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod bodies;
 mod bound;
 mod desync;
 mod disabled;
+mod encrypted;
 mod event_streams;
 mod foreign;
 mod full;

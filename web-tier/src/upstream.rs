@@ -9,8 +9,8 @@ use crate::{
     pool::{Dialler, ServerPool, SocketPool, StreamPool},
     sticky::{self, Stickiness},
 };
+use cluster_port::Credentials;
 use common::{
-    cluster_port::ClusterKey,
     config::{BackendProtocol, Cluster, Config, Server, StickyCookie, Strategy},
     id::{ClusterId, ServerId, ServerIndex},
     session_id,
@@ -73,10 +73,20 @@ impl UpstreamServer {
 }
 
 impl Upstream {
-    fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
+    fn new(
+        cluster: &Cluster,
+        me: &ServerId,
+        credentials: &Credentials,
+        workers: usize,
+        breaks: &Breaks,
+    ) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             name: server.id.as_str().into(),
-            pool: ServerPool::Sockets(SocketPool::new(server.into(), Dialler::new(server, me, key), workers)),
+            pool: ServerPool::Sockets(SocketPool::new(
+                server.into(),
+                Dialler::new(server, me, credentials),
+                workers,
+            )),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
             breaks: breaks.of(&server.id),
@@ -343,7 +353,7 @@ impl Drop for Lease {
 pub(crate) struct Upstreams<'a> {
     config: &'a Config,
     me: &'a ServerId,
-    key: &'a ClusterKey,
+    credentials: &'a Credentials,
     workers: usize,
     breaks: &'a Breaks,
     list: Vec<Rc<Upstream>>,
@@ -354,11 +364,11 @@ impl<'a> Upstreams<'a> {
     pub(crate) fn new(
         config: &'a Config,
         me: &'a ServerId,
-        key: &'a ClusterKey,
+        credentials: &'a Credentials,
         workers: usize,
         breaks: &'a Breaks,
     ) -> Self {
-        Self { config, me, key, workers, breaks, list: Vec::new() }
+        Self { config, me, credentials, workers, breaks, list: Vec::new() }
     }
 
     /// The place of a cluster in the list; `None` when the file has no such cluster.
@@ -368,14 +378,14 @@ impl<'a> Upstreams<'a> {
             return Some(place);
         }
         let cluster = self.config.cluster(id)?;
-        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers, self.breaks)));
+        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.credentials, self.workers, self.breaks)));
         Some(self.list.len() - 1)
     }
 
     /// What clients of a rule stay by that sends them to the cluster `id`.
     pub(crate) fn stickiness(&self, id: &ClusterId, cookie: &StickyCookie) -> Stickiness {
         let servers = self.config.cluster(id).into_iter().flat_map(|cluster| &cluster.servers);
-        Stickiness::new(cookie, self.key, servers.map(|server| &server.id))
+        Stickiness::new(cookie, self.credentials.key(), servers.map(|server| &server.id))
     }
 
     /// The place of this server, which is in the cluster `id`, as an upstream of its own.
@@ -385,7 +395,7 @@ impl<'a> Upstreams<'a> {
         }
         let mut cluster = self.config.cluster(id)?.clone();
         cluster.servers.retain(|server| server.id == *self.me);
-        let mut upstream = Upstream::new(&cluster, self.me, self.key, self.workers, self.breaks);
+        let mut upstream = Upstream::new(&cluster, self.me, self.credentials, self.workers, self.breaks);
         upstream.whose = Whose::Myself { made_of: made_of(&cluster) };
         self.list.push(Rc::new(upstream));
         Some(self.list.len() - 1)

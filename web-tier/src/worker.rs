@@ -19,8 +19,8 @@ use crate::{
     trace_context::Traces,
     upstream::Upstream,
 };
+use cluster_port::Credentials;
 use common::{
-    cluster_port::ClusterKey,
     config::Config,
     hub_age::{self, AgeText, LastHeard},
     id::ServerId,
@@ -73,7 +73,7 @@ pub(crate) struct Setup {
     pub(crate) clients_max: usize,
     /// The listeners that it begins with.
     pub(crate) doors: Vec<DoorChange>,
-    pub(crate) key: ClusterKey,
+    pub(crate) credentials: Credentials,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     /// Where it says which members it goes by.
     pub(crate) picture: Picture,

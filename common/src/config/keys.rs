@@ -16,6 +16,9 @@ pub(super) static ROOT: Keys = Keys {
     what: "the file",
     known: &[
         "cluster-key",
+        "cluster-key-also",
+        "cluster-encryption",
+        "cluster-tls",
         "triad",
         "data-dir",
         "heartbeat-interval",
@@ -28,10 +31,13 @@ pub(super) static ROOT: Keys = Keys {
         "web-app-default",
         "import",
     ],
-    later: &["cluster-tls", "deploy-service", "triad-heal-after", "stage"],
+    later: &["deploy-service", "triad-heal-after", "stage"],
 };
 
 pub(super) static CLUSTER_KEY: Keys = Keys { what: "`cluster-key`", known: &["file"], later: &[] };
+
+pub(super) static CLUSTER_TLS: Keys =
+    Keys { what: "`cluster-tls`", known: &["ca", "cert", "key", "import"], later: &[] };
 
 pub(super) static ADMIN: Keys = Keys { what: "`admin`", known: &["users", "import"], later: &[] };
 
@@ -284,7 +290,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 30] = [
+pub(super) static ALL: [&Keys; 31] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -311,6 +317,7 @@ pub(super) static ALL: [&Keys; 30] = [
     &NAMED,
     &SERVER_NAME,
     &CLUSTER_KEY,
+    &CLUSTER_TLS,
     &ADMIN,
     &ADMIN_USER,
     &APP,

@@ -14,6 +14,8 @@ mod cron;
 mod decode;
 mod defaults;
 mod dispatch;
+mod encryption;
+mod guess;
 mod host;
 mod import;
 mod keys;
@@ -41,6 +43,8 @@ pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
 pub use condition::{Condition, FileExists, Named, ServerName};
 pub use connection_limits::{limit_below_workers_text, limits_below_workers};
 pub use cron::Cron;
+pub use encryption::{ClusterEncryption, ClusterTls, Encryption};
+pub use guess::{Guessable, guessable};
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
@@ -69,6 +73,9 @@ pub struct LoadOptions {
     pub data_dir: Option<PathBuf>,
     /// `--port-offset`, added to every port of the file.
     pub port_offset: u16,
+    /// Refuse a cluster key that can be guessed. Otherwise it is warned of: a server that an upgrade has made wiser starts all the
+    /// same.
+    pub refuse_guessable_key: bool,
 }
 
 impl LoadOptions {
@@ -88,6 +95,7 @@ impl fmt::Debug for LoadOptions {
             .field("environment", &self.environment.len())
             .field("data_dir", &self.data_dir)
             .field("port_offset", &self.port_offset)
+            .field("refuse_guessable_key", &self.refuse_guessable_key)
             .finish()
     }
 }

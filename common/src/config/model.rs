@@ -1,6 +1,11 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
-use super::{problem::Location, rule::Rule, session_overrides::SessionOverrides};
+use super::{
+    encryption::{ClusterEncryption, ClusterTls},
+    problem::Location,
+    rule::Rule,
+    session_overrides::SessionOverrides,
+};
 use crate::{
     cidr::Cidr,
     id::{ClusterId, ServerId, ServerIndex},
@@ -22,6 +27,12 @@ pub struct Config {
     pub file: PathBuf,
     /// `cluster-key`; without one every address is loopback.
     pub cluster_key: Secret,
+    /// `cluster-key-also`: a key that is taken as well, while the key is changed; empty when there is none.
+    pub cluster_key_also: Secret,
+    /// `cluster-encryption`: which connections between servers are encrypted (those to addresses that are not loopback).
+    pub cluster_encryption: ClusterEncryption,
+    /// `cluster-tls`: the servers' certificates, for who has a PKI.
+    pub cluster_tls: Option<ClusterTls>,
     /// `triad`, or the file's first three servers (fewer when there are fewer): the hub's members, in order.
     pub triad: Vec<ServerId>,
     /// `data-dir`: each server keeps its data in a folder of it that bears the server's id.

@@ -7,6 +7,8 @@ use super::{
     connection_limits::{limit_below_workers_text, limits_below_workers},
     decode::{Context, Fields},
     defaults::DEFAULTS,
+    encryption,
+    guess::guessable,
     keys,
     model::{Config, Secret},
     node::{Node, Value},
@@ -17,6 +19,9 @@ use std::{path::Path, time::Duration};
 
 /// The fewest bytes of a cluster key.
 const KEY_MIN: usize = 16;
+
+/// Makes a good one.
+const MAKE_KEY: &str = "openssl rand -base64 32";
 
 /// The largest file with a cluster key, in bytes.
 const KEY_FILE_MAX: u64 = 64 << 10;
@@ -36,7 +41,9 @@ pub(super) fn decode(
 ) -> Option<Config> {
     let fields = Fields::open(context, root, &keys::ROOT)?;
     let cluster_key = fields.get("cluster-key").filter(|node| !node.is_null());
-    let secret = cluster_key.and_then(|node| secret(context, node)).unwrap_or_default();
+    let also = fields.get("cluster-key-also").filter(|node| !node.is_null());
+    let [secret, secret_also] =
+        [cluster_key, also].map(|node| node.and_then(|node| secret(context, node)).unwrap_or_default());
     let heartbeat_interval = fields
         .duration("heartbeat-interval", Duration::from_millis(100)..=Duration::from_secs(600))
         .unwrap_or(DEFAULTS.heartbeat_interval);
@@ -46,6 +53,16 @@ pub(super) fn decode(
     let clusters = clusters(&fields, options.port_offset, &mut facts);
     let triad = triad(&fields, &facts);
     facts.check(context, cluster_key.is_some());
+    for (node, secret) in [(cluster_key, &secret), (also, &secret_also)] {
+        if let Some(node) = node.filter(|_| facts.is_open()) {
+            check_guessable(context, node, secret, options.refuse_guessable_key);
+        }
+    }
+    let cluster_encryption = encryption::encryption(&fields);
+    let cluster_tls = encryption::tls(&fields, cluster_encryption);
+    if fields.get("cluster-tls").is_some_and(|node| !node.is_null()) {
+        facts.check_certificate_names(context, fields.span("cluster-tls"));
+    }
     if triad.len() == 2 {
         let place = fields.entry("triad").or(fields.entry("clusters"));
         context.report.warning(place.map_or(root.span, |entry| entry.key_span), TWO_HUB_SERVERS);
@@ -53,6 +70,9 @@ pub(super) fn decode(
     let config = Config {
         file: file.to_owned(),
         cluster_key: secret,
+        cluster_key_also: secret_also,
+        cluster_encryption,
+        cluster_tls,
         triad,
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
@@ -135,6 +155,17 @@ fn secret(context: Context<'_>, node: &Node) -> Option<Secret> {
         return None;
     }
     Some(Secret::from(trimmed))
+}
+
+/// Whoever listens in, or sits in between once, can try a key out at home for as long as he likes.
+fn check_guessable(context: Context<'_>, node: &Node, secret: &Secret, refuse: bool) {
+    let Some(why) = guessable(secret).filter(|_| !secret.bytes().is_empty()) else { return };
+    let message = format!("the cluster key can be guessed: {why}; make one with `{MAKE_KEY}`");
+    if refuse {
+        context.error(node.span, message);
+    } else {
+        context.report.warning(node.span, message);
+    }
 }
 
 /// `triad`, or the first three servers of the file.

@@ -168,7 +168,7 @@ impl Cluster {
         User::new(self.web()).with_cookie(format!("JSESSIONID={home}aUserNumber{name:012}"))
     }
 
-    /// A handle on the hub, as `web-a` has one.
+    /// A handle on the hub, as `app-a` has one.
     pub(crate) fn hub(&self) -> triad_client::Hub {
         self.configuration.hub()
     }

@@ -2,10 +2,8 @@
 
 use super::{Types, Vote, codec, silence::Silence, snapshots::SnapshotFile};
 use crate::MESSAGE_MAX;
-use common::{
-    cluster_port::{ClusterKey, Protocol, dial},
-    id::ServerId,
-};
+use cluster_port::{Credentials, Protocol, dial};
+use common::id::ServerId;
 use futures_util::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use openraft::{
@@ -61,9 +59,9 @@ struct Peer {
 impl Peers {
     /// Channels that connect when they are first used. The one for urgent calls is used once a second (the clocks), and
     /// tried while it is idle: a vote must not wait for a connection.
-    pub(crate) fn new(me: &ServerId, servers: &[(ServerId, String)], key: &ClusterKey) -> Self {
+    pub(crate) fn new(me: &ServerId, servers: &[(ServerId, String)], credentials: &Credentials) -> Self {
         let channel = |to: &ServerId, address: &str, idle: bool| {
-            channel(me.clone(), to.clone(), address.to_owned(), key.clone(), idle)
+            channel(me.clone(), to.clone(), address.to_owned(), credentials.clone(), idle)
         };
         let peers = servers.iter().map(|(to, address)| Peer {
             append: channel(to, address, false),
@@ -118,10 +116,10 @@ impl Peers {
     }
 }
 
-fn channel(me: ServerId, to: ServerId, address: String, key: ClusterKey, idle: bool) -> Channel {
+fn channel(me: ServerId, to: ServerId, address: String, credentials: Credentials, idle: bool) -> Channel {
     let connect = move |_| {
-        let (me, to, address, key) = (me.clone(), to.clone(), address.clone(), key.clone());
-        async move { dial(&address, &key, &me, &to, Protocol::Grpc, CONNECT).await.map(TokioIo::new) }
+        let (me, to, address, credentials) = (me.clone(), to.clone(), address.clone(), credentials.clone());
+        async move { dial(&address, &credentials, &me, &to, Protocol::Grpc, CONNECT).await.map(TokioIo::new) }
     };
     Endpoint::from_static("http://hub")
         .initial_stream_window_size(8 << 20)

@@ -127,7 +127,7 @@ impl Node {
         });
         let (log, standing, snapshots) = opened.await.map_err(|it| TriadError::Storage(it.to_string()))??;
         let view = View::default();
-        let peers = Peers::new(&config.me, &config.servers, &config.key);
+        let peers = Peers::new(&config.me, &config.servers, &config.credentials);
         let machine = Machine::new(view.clone(), feed, snapshots.clone());
         let raft_config = settings::raft().validate().map_err(|it| TriadError::Raft(it.to_string()))?;
         let raft = Raft::build(me, Arc::new(raft_config), peers.clone(), log.clone(), machine)

@@ -1,5 +1,6 @@
 //! What requests may hold. A refusal names the field, its value and what was expected.
 
+use crate::Caller;
 use prost::Message;
 use proto::hub::v1::{RenameSession, SessionKey, SessionWrite, session_write::Write};
 use tonic::Status;
@@ -35,6 +36,16 @@ fn name(field: &str, value: &str, max: usize) -> Result<(), Status> {
 /// A server's id.
 pub(super) fn server(field: &str, value: &str) -> Result<(), Status> {
     name(field, value, SERVER_MAX)
+}
+
+/// A server speaks of itself alone: the name in a request is the one that its connection has proved.
+pub(super) fn own(field: &str, value: &str, caller: Option<&Caller>) -> Result<(), Status> {
+    if caller.is_some_and(|Caller(caller)| caller.as_str() == value) {
+        return Ok(());
+    }
+    let caller = caller.map_or("nobody", |Caller(caller)| caller.as_str());
+    let found = shown(value);
+    Err(Status::permission_denied(format!("{field} is {found}: expected the caller's own id, {caller}")))
 }
 
 /// A session's key.

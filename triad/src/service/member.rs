@@ -40,9 +40,11 @@ impl MemberService {
 #[tonic::async_trait]
 impl Members for MemberService {
     async fn register(&self, request: Request<RegisterMember>) -> Result<Response<Registered>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let member = request.into_inner().member;
         let member = member.ok_or_else(|| Status::invalid_argument("member is missing"))?;
         input::server("member.id", &member.id)?;
+        input::own("member.id", &member.id, caller.as_ref())?;
         input::server("member.cluster", &member.cluster)?;
         input::server("member.address", &member.address)?;
         // Heard from now: a registration that is under way must not be followed by "down".
@@ -54,8 +56,10 @@ impl Members for MemberService {
 
     async fn heartbeat(&self, request: Request<MemberHeartbeat>) -> Result<Response<HeartbeatNoted>, Status> {
         self.0.must_be_confirmed()?;
+        let caller = request.extensions().get::<Caller>().cloned();
         let heartbeat = request.into_inner();
         input::server("id", &heartbeat.id)?;
+        input::own("id", &heartbeat.id, caller.as_ref())?;
         let known = {
             let applied = self.0.node().view().read();
             let member = applied.state.members().get(&heartbeat.id);
@@ -80,7 +84,9 @@ impl Members for MemberService {
             let text = format!("state is {}: expected active, standby, draining or down", set.state);
             return Err(Status::invalid_argument(text));
         }
-        if set.state() == MemberState::Down && !self.0.believes_down(caller.as_ref(), &set) {
+        if set.state() != MemberState::Down {
+            input::own("id", &set.id, caller.as_ref())?;
+        } else if !self.0.believes_down(caller.as_ref(), &set) {
             return Ok(Response::new(MemberStateSet {}));
         }
         let set = Command { command: Some(command::Command::SetMemberState(set)) };

@@ -2,10 +2,10 @@
 
 use super::network::{CLIENT, Network};
 use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
+use cluster_port::{Acceptor, ClusterKey, Credentials, Port, Protocol, Rights, Roster, dial};
 use common::{
     clock::{Clock, SystemClock},
-    cluster_port::{Acceptor, ClusterKey, Protocol, dial},
-    config::Secret,
+    config::{ClusterEncryption, Secret},
     id::ServerId,
 };
 use hyper_util::rt::TokioIo;
@@ -74,8 +74,16 @@ impl SimDisks {
     }
 }
 
-pub(super) fn key() -> ClusterKey {
-    ClusterKey::new(&Secret::from(&b"a key of the tests"[..]))
+pub(super) fn credentials() -> Credentials {
+    let key = ClusterKey::new(&Secret::from(&b"a key of the tests"[..]));
+    Credentials::new(key, ClusterEncryption::BeyondLoopback)
+}
+
+/// Everybody that tests speak of.
+fn roster() -> Roster {
+    let apps = (0..100).map(|number| format!("app-{number}"));
+    let others = [CLIENT, "web-a"].map(str::to_owned);
+    apps.chain(others).map(|id| (id.into(), Rights::ALL)).collect()
 }
 
 impl TestHub {
@@ -147,7 +155,7 @@ impl TestHub {
         let config = HubServerConfig {
             me: self.names[at].0.clone(),
             servers: self.names.clone(),
-            key: key(),
+            credentials: credentials(),
             data_dir,
             heartbeat_interval: self.heartbeat_interval,
             clock: self.clock_of(at),
@@ -200,7 +208,13 @@ impl TestHub {
         let stopped = stop.clone();
         handle.spawn(async move {
             let port = tokio::net::TcpListener::from_std(port).unwrap();
-            let mut acceptor = Acceptor::start(port, key(), me.clone());
+            let own = Port {
+                me: me.clone(),
+                address: port.local_addr().unwrap().to_string(),
+                credentials: credentials(),
+                roster: roster().fixed(),
+            };
+            let mut acceptor = Acceptor::start(port, own);
             loop {
                 let connection = tokio::select! {
                     Some(connection) = acceptor.next() => connection,
@@ -300,7 +314,7 @@ impl TestHub {
         let connect = move |_| {
             let (me, to, address) = (me.clone(), to.clone(), address.clone());
             async move {
-                dial(&address, &key(), &me, &to, Protocol::Grpc, Duration::from_secs(1))
+                dial(&address, &credentials(), &me, &to, Protocol::Grpc, Duration::from_secs(1))
                     .await
                     .map(TokioIo::new)
             }

@@ -4,7 +4,8 @@
 //! It says nothing of the backend's name, nobody without the key can aim at a backend of his choice, and one that is gone
 //! from the file has no token: its cookies count as none. It names no user and proves nothing else: a stolen one is of no use.
 
-use common::{cluster_port::ClusterKey, id::ServerId};
+use cluster_port::ClusterKey;
+use common::id::ServerId;
 use std::hint::black_box;
 
 /// What the key's code is for. The version is in it: another make of tokens has another purpose.

@@ -15,8 +15,8 @@ pub(crate) use watch::ForeignWatch;
 use crate::{balance, breaks::SeenBreaks, sticky::Stickiness};
 use addresses::Addresses;
 use check::Checks;
+use cluster_port::ClusterKey;
 use common::{
-    cluster_port::ClusterKey,
     config::{self, Action, BackendProtocol, Cluster, HealthCheck, HttpProxy},
     id::ServerId,
 };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     balance::{Affinity, Tried},
-    tests::cluster::{cluster, host, key},
+    tests::cluster::{cluster, host, plain},
     upstream::Upstream,
 };
 use common::config::{Backend, HealthCheck, HealthQuestion, Rule, Strategy};
@@ -24,7 +24,7 @@ fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServ
     let action = |rule: &&HttpProxy| Action::HttpProxy((*rule).clone());
     let rules = rules.iter().map(|it| Rule { regexp: None, condition: None, action: action(it) });
     let host = config::Host { dispatch: rules.collect(), ..host("") };
-    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), &key(), before)
+    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), plain().key(), before)
 }
 
 #[test]

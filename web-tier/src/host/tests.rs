@@ -31,9 +31,9 @@ fn routes(hosts: Vec<config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String
     let mut config = config(&[]);
     config.clusters.extend(["one", "two"].map(|id| cluster(id, Vec::new(), Vec::new())));
     config.clusters[1].hosts = hosts;
-    let (me, key) = (ServerId::from("web-a"), crate::tests::cluster::key());
+    let (me, credentials) = (ServerId::from("web-a"), crate::tests::cluster::plain());
     let breaks = crate::breaks::Breaks::new(&config);
-    let mut upstreams = Upstreams::new(&config, &me, &key, 1, &breaks);
+    let mut upstreams = Upstreams::new(&config, &me, &credentials, 1, &breaks);
     let hosts = Hosts::new(&config.clusters[1], &mut upstreams);
     let places = [("one", upstreams.place(&"one".into())), ("two", upstreams.place(&"two".into()))];
     let name =

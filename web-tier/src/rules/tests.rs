@@ -44,8 +44,8 @@ impl Ruled {
         // Rules need no server, and a pool would need a runtime.
         config.clusters.iter_mut().for_each(|cluster| cluster.servers.clear());
         let breaks = Breaks::new(&config);
-        let (me, key) = (ServerId::from("web-a"), cluster::key());
-        let mut upstreams = Upstreams::new(&config, &me, &key, 1, &breaks);
+        let (me, credentials) = (ServerId::from("web-a"), cluster::plain());
+        let mut upstreams = Upstreams::new(&config, &me, &credentials, 1, &breaks);
         for id in ["one", "two", "web"] {
             upstreams.place(&id.into()).unwrap();
         }
