@@ -1,5 +1,5 @@
 //! What every tier of Copal shares: the configuration file, ids, password hashes, the cluster port's handshake, networks, clock,
-//! backoff, files that change, errors of our own machine, and telemetry.
+//! backoff, files that change, what our own machine has and lacks, and telemetry.
 
 pub mod backoff;
 pub mod cidr;
@@ -9,6 +9,8 @@ pub mod config;
 pub mod file_watch;
 pub mod hub_age;
 pub mod id;
+pub mod log_limit;
+pub mod machine_memory;
 pub mod password;
 pub mod rendezvous;
 pub mod session_id;

@@ -168,6 +168,10 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
         ("cluster-key", old.cluster_key != new.cluster_key),
         ("data-dir", old.data_dir != new.data_dir),
         ("heartbeat-interval", old.heartbeat_interval != new.heartbeat_interval),
+        (
+            "session-memory-max, app-session-memory-max and session-first-timeout",
+            old.triad.contains(me) && old.session_memory != new.session_memory,
+        ),
         ("address and port", old_me.cluster_address() != new_me.cluster_address()),
         ("servers and triad, as the hub and the apps know them", topology_hash(old) != topology_hash(new)),
         ("web-apps", apps(old_cluster) != apps(new_cluster)),
@@ -208,6 +212,10 @@ clusters:
         assert_eq!(restarts("web-a", "workers: 2", "workers: 3"), ["workers"]);
         assert_eq!(restarts("app-a", "workers: 2", "workers: 3"), none, "it is not this server's");
         assert_eq!(restarts("app-a", "data-dir: data", "data-dir: other"), ["data-dir"]);
+        assert_eq!(
+            restarts("app-a", "data-dir: data", "data-dir: data\nsession-memory-max: 1G"),
+            ["session-memory-max, app-session-memory-max and session-first-timeout"]
+        );
         assert_eq!(restarts("app-a", "root-directory: app", "root-directory: shop"), ["web-apps"]);
         assert_eq!(
             restarts("app-a", "address: 127.0.0.1}", "address: 127.0.0.1, http: [{port: 81}]}"),

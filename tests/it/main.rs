@@ -13,6 +13,7 @@ mod hub;
 mod layers;
 mod many;
 mod operating;
+mod private;
 mod readme;
 mod reload;
 mod session;

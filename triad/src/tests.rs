@@ -8,6 +8,7 @@ mod harness;
 mod histories;
 mod linearizable;
 mod members;
+mod memory;
 mod network;
 mod upgrade;
 mod writes;

@@ -5,6 +5,7 @@ mod counting;
 mod fake;
 mod lifecycle;
 mod loss;
+mod memory;
 mod renewal;
 mod url;
 mod witness;

@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod ending;
+mod without;
 
 pub(crate) use answer::Finished;
 
@@ -53,6 +54,8 @@ struct State {
     renamed: bool,
     /// This request ended the session that it came with.
     ended: bool,
+    /// The entry is this request's alone: memory has no place for another session.
+    homeless: bool,
     /// A call failed: the answer that the app gives can't be right.
     failed: Option<SessionError>,
 }
@@ -91,6 +94,7 @@ impl Visit {
             changed: None,
             renamed: false,
             ended: false,
+            homeless: false,
             failed: None,
         };
         let visit = Arc::new(Self {
@@ -143,7 +147,7 @@ impl Visit {
         }
         // Who has the lock will come here.
         let Ok(state) = self.state.try_lock() else { return };
-        if let Some(entry) = &state.entry {
+        if let Some(entry) = state.entry.as_ref().filter(|_| !state.homeless) {
             self.sessions.save_in_background(entry);
         }
     }
@@ -168,6 +172,7 @@ impl State {
         self.entry = entry;
         self.changed = None;
         self.renamed = false;
+        self.homeless = false;
     }
 }
 

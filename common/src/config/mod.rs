@@ -26,6 +26,7 @@ mod rewrite;
 mod root;
 mod rule;
 mod session;
+mod session_memory;
 mod session_overrides;
 mod source;
 mod topology;

@@ -31,10 +31,25 @@ pub struct Config {
     /// `dependency-check-interval`: how often the file and those that it imports are looked at, to be read again when they have
     /// changed; `None`: never.
     pub dependency_check_interval: Option<Duration>,
+    /// How much memory of the hub's servers sessions may take.
+    pub session_memory: SessionMemory,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
+}
+
+/// How much memory of the hub's servers sessions may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionMemory {
+    /// `session-memory-max`: bytes of all sessions, beyond which no new one is made; `None`: a quarter of the memory that the server
+    /// may use. The least of the hub's servers counts.
+    pub max: Option<u64>,
+    /// `app-session-memory-max`: bytes of one app's; `None`: three quarters of that.
+    pub app_max: Option<u64>,
+    /// `session-first-timeout` (2 min): when half of it is taken, sessions that were not used again for so long after they were made are
+    /// ended; zero = never.
+    pub first_timeout: Duration,
 }
 
 /// A user of `admin`.

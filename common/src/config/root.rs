@@ -9,6 +9,7 @@ use super::{
     keys,
     model::{Config, Secret},
     node::{Node, Value},
+    session_memory,
     source::{self, ReadError},
 };
 use crate::id::ServerId;
@@ -56,6 +57,7 @@ pub(super) fn decode(
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
         dependency_check_interval,
+        session_memory: session_memory::decode(&fields),
         admin_users: admin::decode(&fields),
         clusters,
     })

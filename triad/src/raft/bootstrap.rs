@@ -172,6 +172,7 @@ impl Standing {
             founders: identity.founders.clone(),
             unix_ms: 0,
             commands: self.reads.load(Ordering::Relaxed),
+            session_memory_max: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use common::{
     cluster_port::ClusterKey,
     config::{
         Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, RequestLimits, Rule,
-        Secret, Server, Strategy,
+        Secret, Server, SessionMemory, Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -128,6 +128,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         data_dir: "data".into(),
         heartbeat_interval: Duration::from_secs(10),
         dependency_check_interval: None,
+        session_memory: SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) },
         admin_users: Vec::new(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }

@@ -20,6 +20,9 @@ const NAME_MAX: usize = 1024;
 /// Largest session: all names and values.
 const SESSION_MAX: usize = 32 * 1024 * 1024;
 
+/// Largest session of a request for which memory has no place: it ends with the request.
+const HOMELESS_MAX: usize = 64 * 1024;
+
 /// Ids shorter than ours could be guessed: they are honoured for routing, but no session is made under them.
 const REUSABLE_MIN: usize = 24;
 
@@ -106,6 +109,9 @@ impl Visit {
         let Some(entry) = self.opened(state, true).await? else { return Err(SessionError::Stale) };
         let mut held = entry.state();
         let grown = held.replica.size_after(&set, &removed);
+        if state.homeless && grown > HOMELESS_MAX {
+            return Err(SessionError::NoRoom);
+        }
         if grown > SESSION_MAX {
             return Err(SessionError::TooLarge {
                 what: "the session".to_owned(),
@@ -163,6 +169,10 @@ impl Visit {
         };
         let moved = self.remove(&entry, Some(&fresh)).await;
         let moved = state.note(moved)?;
+        if let Some(moved) = moved.as_ref().filter(|_| self.brought.is_some()) {
+            // It is not new, whatever its id.
+            self.sessions.touch(moved);
+        }
         state.move_to(fresh.clone(), moved);
         state.renamed = true;
         Ok(fresh)
@@ -194,6 +204,9 @@ impl Visit {
             Some(entry) => entry.clone(),
             None => self.sessions.entry(&state.id)?,
         };
+        if state.homeless {
+            return Ok(Some(entry));
+        }
         self.sessions.open(&entry, self.witness).await?;
         state.entry = Some(entry.clone());
         let (exists, generation) = {
@@ -220,7 +233,10 @@ impl Visit {
 
     /// An entry for a session that nobody can have yet.
     fn made(&self, state: &mut State) -> Result<Arc<Entry>, SessionError> {
-        let entry = self.sessions.entry(&state.id)?;
+        let entry = match self.sessions.entry(&state.id) {
+            Err(SessionError::Full { .. }) => self.homeless(state),
+            placed => placed?,
+        };
         {
             let mut held = entry.state();
             let heard = held.heard(&self.sessions.link);
