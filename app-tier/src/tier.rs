@@ -16,7 +16,7 @@ use crate::{
 use common::{
     clock::Clock,
     cluster_port::Peer,
-    config::{Cluster, Config, Content, Host, Server, WebApp},
+    config::{Cluster, Config, Content, Host, Server, ServersOwn, WebApp},
     id::ServerId,
 };
 use futures_util::future::join_all;
@@ -223,6 +223,8 @@ struct Starting<'a> {
     run_dir: Arc<RunDir>,
     pids: Arc<PidFile>,
     link: Arc<Link>,
+    /// What of the environment apps don't get.
+    servers_own: ServersOwn,
     /// With their tokens.
     apps: Vec<(String, Arc<ProcessApp>)>,
 }
@@ -252,7 +254,8 @@ impl<'a> Starting<'a> {
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
         let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
-        Ok(Self { config, cluster, server, run_dir, pids, link, apps: Vec::new() })
+        let servers_own = ServersOwn::new(&config.config);
+        Ok(Self { config, cluster, server, run_dir, pids, link, servers_own, apps: Vec::new() })
     }
 
     fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
@@ -269,7 +272,7 @@ impl<'a> Starting<'a> {
             Content::Admin => None,
             Content::Folder(root) => {
                 let root = canonical(root)?;
-                let spec = spec::load(&name, &root)?;
+                let spec = spec::load(&name, &root, &self.servers_own)?;
                 let statics = spec.static_dir.as_ref().map(|dir| canonical(dir)).transpose()?;
                 // The same on every server of the cluster, and after every restart.
                 let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
@@ -326,6 +329,7 @@ impl<'a> Starting<'a> {
             server: self.config.me.clone(),
             hub: self.run_dir.socket(API),
             token: token.clone(),
+            servers_own: self.servers_own.clone(),
             run_dir: self.run_dir.clone(),
             pids: self.pids.clone(),
         };

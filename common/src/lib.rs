@@ -12,6 +12,7 @@ pub mod id;
 pub mod log_limit;
 pub mod machine_memory;
 pub mod password;
+pub mod private;
 pub mod rendezvous;
 pub mod session_id;
 pub mod shortage;

@@ -1,7 +1,34 @@
-//! What strangers on the internet can't use up.
+//! What is closed to others on the machine, and what strangers on the internet can't use up.
 
 use crate::cluster::{Cluster, PATIENCE};
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+/// The paths below `path`, itself too, that others than their owner may use.
+fn open_to_others(path: &Path, found: &mut Vec<String>) {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        found.push(format!("{} {mode:o}", path.display()));
+    }
+    // Nobody else can enter the folder of the sockets.
+    if metadata.is_dir() && !path.ends_with("run") {
+        for entry in fs::read_dir(path).unwrap() {
+            open_to_others(&entry.unwrap().path(), found);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_data_of_a_running_cluster_is_its_users_alone() {
+    let cluster = Cluster::start(3).await;
+    let mut user = cluster.user();
+    assert_eq!(user.count().await.0, 1);
+    for id in ["app-a", "app-b", "app-c", "web-a"] {
+        let mut found = Vec::new();
+        open_to_others(&cluster.folder().join("data").join(id), &mut found);
+        assert!(found.is_empty(), "{found:?}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn visitors_without_a_cookie_are_served_when_the_hub_is_full_and_users_keep_their_sessions() {

@@ -8,6 +8,7 @@ use crate::{
 };
 use regex::Regex;
 use std::{
+    collections::BTreeSet,
     fmt,
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
@@ -22,6 +23,8 @@ pub struct Config {
     pub file: PathBuf,
     /// `cluster-key`; without one every address is loopback.
     pub cluster_key: Secret,
+    /// Variables of the environment that secrets of the file come from: see `ServersOwn`.
+    pub secret_variables: Arc<BTreeSet<String>>,
     /// `triad`, or the file's first three servers (fewer when there are fewer): the hub's members, in order.
     pub triad: Vec<ServerId>,
     /// `data-dir`: each server keeps its data in a folder of it that bears the server's id.

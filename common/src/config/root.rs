@@ -9,11 +9,11 @@ use super::{
     keys,
     model::{Config, Secret},
     node::{Node, Value},
-    session_memory,
+    servers_own, session_memory,
     source::{self, ReadError},
 };
 use crate::id::ServerId;
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// The fewest bytes of a cluster key.
 const KEY_MIN: usize = 16;
@@ -53,6 +53,7 @@ pub(super) fn decode(
     Some(Config {
         file: file.to_owned(),
         cluster_key: secret,
+        secret_variables: Arc::new(servers_own::secret_variables(root)),
         triad,
         data_dir: data_dir(&fields, options),
         heartbeat_interval,

@@ -124,6 +124,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     Config {
         file: "cluster.yaml".into(),
         cluster_key: Secret::default(),
+        secret_variables: Arc::default(),
         triad: Vec::new(),
         data_dir: "data".into(),
         heartbeat_interval: Duration::from_secs(10),
