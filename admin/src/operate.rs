@@ -74,7 +74,7 @@ fn find<'a>(servers: &'a [ServerRecord], id: &str) -> Result<&'a ServerRecord, R
 fn unsure(cause: HubError) -> Refusal {
     match cause {
         HubError::Unavailable { .. } => Refusal::Unsure(cause),
-        HubError::Overloaded(_) | HubError::Refused(_) => Refusal::Hub(cause),
+        HubError::Overloaded(_) | HubError::NoRoom | HubError::Refused(_) => Refusal::Hub(cause),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 use cluster_port::Peer;
 use common::{
     clock::Clock,
-    config::{Cluster, Config, Content, Host, Server, WebApp},
+    config::{Cluster, Config, Content, Host, Server, ServersOwn, WebApp},
     id::ServerId,
 };
 use futures_util::future::join_all;
@@ -228,6 +228,8 @@ struct Starting<'a> {
     run_dir: Arc<RunDir>,
     pids: Arc<PidFile>,
     link: Arc<Link>,
+    /// What of the environment apps don't get.
+    servers_own: ServersOwn,
     /// With their tokens.
     apps: Vec<(String, Arc<ProcessApp>)>,
 }
@@ -257,7 +259,8 @@ impl<'a> Starting<'a> {
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
         let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
-        Ok(Self { config, cluster, server, run_dir, pids, link, apps: Vec::new() })
+        let servers_own = ServersOwn::new(&config.config);
+        Ok(Self { config, cluster, server, run_dir, pids, link, servers_own, apps: Vec::new() })
     }
 
     fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
@@ -272,7 +275,7 @@ impl<'a> Starting<'a> {
             Content::Admin => None,
             Content::Folder(root) => {
                 let root = existing(root)?;
-                let spec = spec::load(&name, &root)?;
+                let spec = spec::load(&name, &root, &self.servers_own)?;
                 let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
                 // The same on every server of the cluster, and after every restart.
                 let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
@@ -329,6 +332,7 @@ impl<'a> Starting<'a> {
             server: self.config.me.clone(),
             hub: self.run_dir.socket(API),
             token: token.clone(),
+            servers_own: self.servers_own.clone(),
             run_dir: self.run_dir.clone(),
             pids: self.pids.clone(),
         };

@@ -1,5 +1,5 @@
 //! What every tier of Copal shares: the configuration file, ids, cookies, password hashes, networks, clock, backoff, files
-//! that change, the files of certificates, errors of our own machine, and telemetry.
+//! that change, the files of certificates, what our own machine has and lacks, and telemetry.
 
 pub mod backoff;
 pub mod cidr;
@@ -9,7 +9,10 @@ pub mod cookie;
 pub mod file_watch;
 pub mod hub_age;
 pub mod id;
+pub mod log_limit;
+pub mod machine_memory;
 pub mod password;
+pub mod private;
 pub mod rendezvous;
 pub mod session_id;
 pub mod shortage;

@@ -171,6 +171,10 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
         ("cluster-tls", cluster_tls(old, me) != cluster_tls(new, me)),
         ("data-dir", old.data_dir != new.data_dir),
         ("heartbeat-interval", old.heartbeat_interval != new.heartbeat_interval),
+        (
+            "session-memory-max, app-session-memory-max and session-first-timeout",
+            old.triad.contains(me) && old.session_memory != new.session_memory,
+        ),
         ("address and port", old_me.cluster_address() != new_me.cluster_address()),
         ("servers and triad, as the hub and the apps know them", topology_hash(old) != topology_hash(new)),
         ("web-apps", apps(old_cluster) != apps(new_cluster)),
@@ -225,6 +229,10 @@ clusters:
         assert_eq!(
             restarts("app-a", "data-dir: data", "data-dir: data\ncluster-tls: {ca: a, cert: b, key: c}"),
             ["cluster-tls"]
+        );
+        assert_eq!(
+            restarts("app-a", "data-dir: data", "data-dir: data\nsession-memory-max: 1G"),
+            ["session-memory-max, app-session-memory-max and session-first-timeout"]
         );
         assert_eq!(restarts("app-a", "root-directory: app", "root-directory: shop"), ["web-apps"]);
         assert_eq!(

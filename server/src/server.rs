@@ -10,13 +10,14 @@ use common::{
     config::{Cluster, Config, HttpListener, Server},
     hub_age::LastHeard,
     id::ServerId,
+    machine_memory::machine_memory,
 };
 use proto::hub::v1::{Member, MemberState};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use triad::{HubServerConfig, Triad};
+use triad::{HubServerConfig, SessionLimits, Triad};
 use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
@@ -274,9 +275,31 @@ async fn start_triad(
         credentials: credentials.clone(),
         data_dir: data.path().to_owned(),
         heartbeat_interval: config.heartbeat_interval,
+        session_limits: session_limits(config, id),
         clock: Arc::new(SystemClock),
     });
     Ok(Some(triad.await?))
+}
+
+/// What sessions take when the system does not say how much memory there is.
+const SESSION_MEMORY: u64 = 1 << 30;
+
+/// As the file says, or a quarter of what this process may use: the server has other work, a snapshot takes some more, and beside it
+/// there may be apps.
+fn session_limits(config: &Config, id: &ServerId) -> SessionLimits {
+    let memory = config.session_memory;
+    let machine = machine_memory();
+    let max = memory.max.unwrap_or_else(|| machine.map_or(SESSION_MEMORY, |machine| machine / 4));
+    if let Some(machine) = machine.filter(|machine| max > machine / 2) {
+        tracing::warn!(
+            server = %id,
+            max,
+            machine,
+            "session-memory-max is more than half of the memory that this server may use: the hub may run out of it"
+        );
+    }
+    tracing::info!(server = %id, max, "bytes that the hub's sessions may take here (session-memory-max)");
+    SessionLimits { max, app_max: memory.app_max, first_timeout: memory.first_timeout }
 }
 
 fn start_app_tier(

@@ -14,6 +14,7 @@ mod hub;
 mod layers;
 mod many;
 mod operating;
+mod private;
 mod readme;
 mod reload;
 mod session;

@@ -54,6 +54,9 @@ pub enum HubError {
     /// The hub's or this client's queue is full: nothing was written.
     #[error("the hub is overloaded: {0}")]
     Overloaded(String),
+    /// The hub has no memory for another session, or for a larger one: nothing was written.
+    #[error("the hub has no memory for it (session-memory-max)")]
+    NoRoom,
     /// The hub refused the request: sending it again is of no use.
     #[error("the hub refused the request: {0}")]
     Refused(String),

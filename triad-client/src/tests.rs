@@ -9,7 +9,7 @@ use common::{
 use prost::Message;
 use proto::hub::v1::{
     Alive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList,
-    MemberLoad, MemberLoads, MemberStateSet, RegisterMember, Registered, SaveSession, SessionMoved,
+    MemberLoad, MemberLoads, MemberStateSet, NoRoom, RegisterMember, Registered, SaveSession, SessionMoved,
     SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions,
     event,
     members_server::{Members, MembersServer},
@@ -38,6 +38,8 @@ struct FakeServer {
     redirect: Option<&'static str>,
     /// Refuses a call with a write to this session.
     refuses: Option<&'static str>,
+    /// Has no memory for this session.
+    full: Option<&'static str>,
     /// The first call waits for this, so that others gather behind it.
     gate: Option<Notify>,
     calls: AtomicUsize,
@@ -77,8 +79,10 @@ impl Sessions for FakeServer {
         }
         self.written.lock().unwrap().extend(ids.clone());
         // The version that is answered tells which write it is for.
-        let outcome =
-            |id: String| SessionOutcome { outcome: Some(Outcome::Version(id[1..].parse().unwrap())) };
+        let outcome = |id: String| match self.full {
+            Some(full) if full == id => SessionOutcome { outcome: Some(Outcome::NoRoom(NoRoom {})) },
+            _ => SessionOutcome { outcome: Some(Outcome::Version(id[1..].parse().unwrap())) },
+        };
         Ok(Response::new(SessionOutcomes { outcomes: ids.into_iter().map(outcome).collect() }))
     }
 
@@ -310,6 +314,17 @@ async fn a_write_that_is_refused_harms_no_other() {
             Err(other) => panic!("{n}: {other}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_session_that_the_hub_has_no_memory_for_is_told_apart() {
+    let server = FakeServer { gate: Some(Notify::new()), full: Some("s3"), ..FakeServer::default() };
+    let server = Arc::new(server);
+    server.gate.as_ref().unwrap().notify_one();
+    let hub = hub(vec![("a", server)]).await;
+    let refused = hub.write(touch("s3"), DEADLINE).await;
+    assert!(matches!(refused, Err(HubError::NoRoom)), "{refused:?}");
+    assert_eq!(hub.write(touch("s4"), DEADLINE).await.unwrap(), Outcome::Version(4));
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use crate::{
     Caller, HubServerConfig,
-    command::{VERSION, version},
+    admission::Admission,
+    command::{EXPIRE_UNUSED, VERSION, version},
     feed::Feed,
     heartbeats::Heartbeats,
     probe::{self, Probes},
@@ -16,7 +17,7 @@ use crate::{
 };
 use common::{clock::Clock, id::ServerId};
 use futures_util::future::join_all;
-use proto::hub::v1::{Command, ExpireSessions, MemberState, SetMemberState, command};
+use proto::hub::v1::{Command, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -57,6 +58,7 @@ pub(crate) struct Hub {
     clock: Arc<dyn Clock>,
     time: Arc<HubTime>,
     versions: Versions,
+    admission: Admission,
 }
 
 impl Hub {
@@ -75,6 +77,7 @@ impl Hub {
             clock: config.clock.clone(),
             time,
             versions,
+            admission: Admission::new(config.session_limits, config.servers.len()),
         }
     }
 
@@ -88,6 +91,10 @@ impl Hub {
 
     pub(crate) fn heartbeats(&self) -> &Heartbeats {
         &self.heartbeats
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(crate) fn probes(&self) -> &Arc<Probes> {
@@ -241,12 +248,13 @@ impl Hub {
         }
     }
 
-    /// Asks the other hub servers for their clocks and for the commands that they read.
+    /// Asks the other hub servers for their clocks, the commands that they read and the memory that they have.
     async fn ask_all(&self, within: Duration) {
         let others = (0..self.servers.len() as u64).filter(|it| *it != self.node.me());
         let asked = others.map(|node| async move {
             if let Some(answer) = self.node.ask(node, within).await {
                 self.versions.note(node, answer.commands);
+                self.admission.note(node, answer.session_memory_max);
                 if answer.unix_ms > 0 {
                     self.time.note(node, answer.unix_ms);
                 }
@@ -284,6 +292,11 @@ impl Hub {
             self.try_propose(overdue.into_iter().map(down).collect()).await;
         }
         self.mark_version().await;
+        self.expire().await;
+        self.expire_unused().await;
+    }
+
+    async fn expire(&self) {
         for _ in 0..EXPIRE_ROUNDS {
             let (due, state_ms) = {
                 let applied = self.node.view().read();
@@ -296,6 +309,32 @@ impl Hub {
             let expire = command::Command::ExpireSessions(ExpireSessions { limit: EXPIRE_LIMIT });
             if !self.try_propose(vec![Command { command: Some(expire) }]).await {
                 break;
+            }
+        }
+    }
+
+    /// When memory is scarce, ends sessions that nobody has used since they were made, those of the app that takes the most first.
+    async fn expire_unused(&self) {
+        for _ in 0..EXPIRE_ROUNDS {
+            let (commands, taken, state_ms) = {
+                let applied = self.node.view().read();
+                (applied.state.commands(), applied.state.memory().bytes(), applied.state.time_ms())
+            };
+            let Some(first) = self.admission.first_timeout(taken).filter(|_| commands >= EXPIRE_UNUSED)
+            else {
+                return;
+            };
+            let now_ms = self.time.now_ms(self.node.position().term, state_ms);
+            let unused_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
+            let app = {
+                let applied = self.node.view().read();
+                applied.state.largest_unused(now_ms, unused_ms).map(str::to_owned)
+            };
+            let Some(app) = app else { return };
+            let expire = ExpireUnused { app, unused_ms, limit: EXPIRE_LIMIT };
+            let expire = command::Command::ExpireUnused(expire);
+            if !self.try_propose(vec![Command { command: Some(expire) }]).await {
+                return;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The hub: a replicated state machine over Raft and its gRPC services. docs/hub.md says what it promises.
 
+mod admission;
 mod command;
 mod disk;
 mod feed;
@@ -19,6 +20,7 @@ mod tests;
 mod time;
 mod versions;
 
+pub use admission::SessionLimits;
 pub use serve::{Caller, serve_grpc};
 
 use cluster_port::Credentials;
@@ -53,6 +55,8 @@ pub struct HubServerConfig {
     pub data_dir: PathBuf,
     /// Members that miss three of these are down.
     pub heartbeat_interval: Duration,
+    /// How much of this server's memory sessions may take.
+    pub session_limits: SessionLimits,
     /// Where time comes from. The hub's own goes by the median of its servers' clocks.
     pub clock: Arc<dyn Clock>,
 }
@@ -103,6 +107,10 @@ pub struct HubStatus {
     pub applied: Option<u64>,
     /// Sessions in the state.
     pub sessions: usize,
+    /// Bytes that they take in memory.
+    pub session_bytes: u64,
+    /// New sessions that this server has refused as leader since its start, for want of memory.
+    pub refused_sessions: u64,
     /// The cluster's members, by id.
     pub members: Vec<Member>,
     /// On the leader: how long ago a majority confirmed it.
@@ -194,9 +202,10 @@ impl Triad {
     /// Where this server stands.
     pub fn status(&self) -> HubStatus {
         let position = self.hub.node().position();
-        let (sessions, members) = {
+        let (sessions, session_bytes, members) = {
             let applied = self.hub.node().view().read();
-            (applied.state.session_count(), applied.state.members().iter().cloned().collect())
+            let state = &applied.state;
+            (state.session_count(), state.memory().bytes(), state.members().iter().cloned().collect())
         };
         HubStatus {
             me: self.me.clone(),
@@ -207,6 +216,8 @@ impl Triad {
             committed: position.committed,
             applied: position.applied,
             sessions,
+            session_bytes,
+            refused_sessions: self.hub.admission().refused(),
             members,
             quorum_ack: position.quorum_ack,
         }

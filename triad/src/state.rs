@@ -2,6 +2,7 @@
 //! differs between servers. It lives on persistent maps, so that a clone costs nothing and is a consistent snapshot.
 
 pub(crate) mod member;
+pub(crate) mod memory;
 pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tombstone;
 pub(crate) use snapshot::{Restore, RestoreError};
 
 use member::Members;
+use memory::Memory;
 use proto::hub::v1::{Batch, Member, SessionKey, SessionOutcome, command};
 use session::{Session, Sessions};
 use std::sync::Arc;
@@ -69,6 +71,10 @@ impl State {
                     self.sessions.expire(expire.limit, now_ms, &mut changes);
                     Reply::Done
                 }
+                Some(command::Command::ExpireUnused(expire)) => {
+                    self.sessions.expire_unused(&expire, now_ms, &mut changes);
+                    Reply::Done
+                }
                 Some(command::Command::RegisterMember(member)) => {
                     self.members.register(member, now_ms, &mut changes);
                     Reply::Done
@@ -91,6 +97,16 @@ impl State {
     /// A session that has not expired.
     pub(crate) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.sessions.get(key, self.time_ms)
+    }
+
+    /// Of the apps with sessions that were made more than `unused_ms` before `now_ms` and never used again, the one that takes the most.
+    pub(crate) fn largest_unused(&self, now_ms: u64, unused_ms: u64) -> Option<&str> {
+        self.sessions.memory().largest_unused(now_ms.saturating_sub(unused_ms))
+    }
+
+    /// What the sessions take.
+    pub(crate) fn memory(&self) -> &Memory {
+        self.sessions.memory()
     }
 
     /// The newest version of commands in the log: all servers had said that they read it.

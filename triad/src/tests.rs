@@ -9,6 +9,7 @@ mod harness;
 mod histories;
 mod linearizable;
 mod members;
+mod memory;
 mod network;
 mod upgrade;
 mod wiped;

@@ -77,10 +77,11 @@ impl Sessions {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();
+                self.touch(entry);
                 Ok(Source::Hub)
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
-            Ok(Err(cause @ HubError::Overloaded(_))) => {
+            Ok(Err(cause @ (HubError::Overloaded(_) | HubError::NoRoom))) => {
                 self.open_unverified(entry, witness, &cause.to_string())
             }
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
@@ -134,13 +135,18 @@ impl Sessions {
         };
         let deadline = self.config.session.save_timeout;
         let mut record = hub.load(self.key(&entry.id), deadline).await?;
-        if record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str()) {
+        let others = record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str());
+        if others {
             record = self.claim(hub, entry, deadline).await?;
         }
         let mut state = entry.state();
         self.loaded(&mut state, record);
         state.verified(heard);
         state.used = self.clock.now();
+        if others {
+            // A claim is a use.
+            (state.touched, state.returned) = (state.used, true);
+        }
         Ok(())
     }
 
@@ -156,7 +162,7 @@ impl Sessions {
         match hub.write(Write::Claim(claim), deadline).await? {
             Outcome::Claimed(record) => Ok(Some(record)),
             Outcome::Missing(_) => Ok(None),
-            other @ (Outcome::Version(_) | Outcome::Conflict(_)) => {
+            other @ (Outcome::Version(_) | Outcome::Conflict(_) | Outcome::NoRoom(_)) => {
                 Err(HubError::Refused(format!("a claim was answered with {other:?}")))
             }
         }
@@ -215,7 +221,8 @@ impl Sessions {
         u64::try_from((timeout + touch_interval(timeout)).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A request uses the session: tells the hub once in a while, so that it does not expire there.
+    /// A request uses the session: tells the hub once in a while, so that it does not expire there, and at once when it is the first
+    /// after the one that made it, or this server does not know.
     pub(super) fn touch(self: &Arc<Self>, entry: &Arc<Entry>) {
         let now = self.clock.now();
         let timeout = self.config.session.session_timeout;
@@ -225,13 +232,13 @@ impl Sessions {
             if timeout.is_zero() || idle <= timeout {
                 state.used = now;
             }
-            let due = now.saturating_duration_since(state.touched) >= touch_interval(timeout);
-            let useful =
-                state.known && state.replica.exists() && !state.replica.is_local() && !timeout.is_zero();
+            let idle = now.saturating_duration_since(state.touched);
+            let due = !state.returned || (!timeout.is_zero() && idle >= touch_interval(timeout));
+            let useful = state.known && state.replica.exists() && !state.replica.is_local();
             if !(due && useful && self.hub.is_some() && !self.link.is_lost()) {
                 return;
             }
-            state.touched = now;
+            (state.touched, state.returned) = (now, true);
         }
         let (sessions, entry) = (self.clone(), entry.clone());
         tokio::spawn(async move { sessions.touch_hub(&entry).await });
@@ -244,7 +251,10 @@ impl Sessions {
             Ok(Outcome::Missing(_)) => entry.state().stale = true,
             Ok(_) => {}
             // The next touch is soon enough.
-            Err(cause) => tracing::debug!(%cause, "a session could not be touched"),
+            Err(cause) => {
+                entry.state().returned = false;
+                tracing::debug!(%cause, "a session could not be touched");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod counting;
 mod fake;
 mod lifecycle;
 mod loss;
+mod memory;
 mod renaming;
 mod renewal;
 mod url;

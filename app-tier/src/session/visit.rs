@@ -4,6 +4,7 @@ mod answer;
 mod call;
 mod ending;
 mod renaming;
+mod without;
 
 pub(crate) use answer::Finished;
 
@@ -56,6 +57,8 @@ struct State {
     moved: bool,
     /// This request ended the session that it came with.
     ended: bool,
+    /// The entry is this request's alone: memory has no place for another session.
+    homeless: bool,
     /// A call failed: the answer that the app gives can't be right.
     failed: Option<SessionError>,
 }
@@ -95,6 +98,7 @@ impl Visit {
             renamed: false,
             moved: false,
             ended: false,
+            homeless: false,
             failed: None,
         };
         let visit = Arc::new(Self {
@@ -147,7 +151,7 @@ impl Visit {
         }
         // Who has the lock will come here.
         let Ok(state) = self.state.try_lock() else { return };
-        if let Some(entry) = &state.entry {
+        if let Some(entry) = state.entry.as_ref().filter(|_| !state.homeless) {
             self.sessions.save_in_background(entry);
         }
     }
@@ -171,7 +175,7 @@ impl State {
         self.id = id;
         self.entry = entry;
         self.changed = None;
-        (self.renamed, self.moved) = (false, false);
+        (self.renamed, self.moved, self.homeless) = (false, false, false);
     }
 
     /// From now on it is saved under a fresh id.

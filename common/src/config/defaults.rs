@@ -14,6 +14,7 @@ use std::{num::NonZeroUsize, time::Duration};
 pub(super) struct Defaults {
     pub(super) data_dir: &'static str,
     pub(super) heartbeat_interval: Duration,
+    pub(super) session_first_timeout: Duration,
     pub(super) session_cookie: &'static str,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) access_log_format: AccessLogFormat,
@@ -42,6 +43,7 @@ pub(super) struct Defaults {
 pub(super) const DEFAULTS: Defaults = Defaults {
     data_dir: "/var/lib/copal",
     heartbeat_interval: Duration::from_secs(10),
+    session_first_timeout: Duration::from_secs(120),
     session_cookie: "JSESSIONID",
     workers: None,
     access_log_format: AccessLogFormat::Combined,

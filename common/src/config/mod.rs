@@ -28,7 +28,9 @@ mod problem;
 mod rewrite;
 mod root;
 mod rule;
+mod servers_own;
 mod session;
+mod session_memory;
 mod session_overrides;
 mod source;
 mod topology;
@@ -50,6 +52,7 @@ pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
 pub use rewrite::{Origin, Piece, RewriteTarget};
 pub use rule::*;
+pub use servers_own::ServersOwn;
 pub use session_overrides::{CookieOverrides, SessionOverrides};
 pub use topology::topology_hash;
 pub use units::{UnitError, format_duration, parse_duration, parse_size};
@@ -69,6 +72,8 @@ use variables::Place;
 pub struct LoadOptions {
     /// The environment for `${VAR}`.
     pub environment: HashMap<String, String>,
+    /// Of it, what an `app.yaml` can't have.
+    pub servers_own: ServersOwn,
     /// `--data-dir`, instead of the file's.
     pub data_dir: Option<PathBuf>,
     /// `--port-offset`, added to every port of the file.

@@ -13,6 +13,7 @@ use crate::{
 };
 use regex::Regex;
 use std::{
+    collections::BTreeSet,
     fmt,
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
@@ -33,6 +34,8 @@ pub struct Config {
     pub cluster_encryption: ClusterEncryption,
     /// `cluster-tls`: the servers' certificates, for who has a PKI.
     pub cluster_tls: Option<ClusterTls>,
+    /// Variables of the environment that secrets of the file come from: see `ServersOwn`.
+    pub secret_variables: Arc<BTreeSet<String>>,
     /// `triad`, or the file's first three servers (fewer when there are fewer): the hub's members, in order.
     pub triad: Vec<ServerId>,
     /// `data-dir`: each server keeps its data in a folder of it that bears the server's id.
@@ -42,10 +45,25 @@ pub struct Config {
     /// `dependency-check-interval`: how often the file and those that it imports are looked at, to be read again when they have
     /// changed; `None`: never.
     pub dependency_check_interval: Option<Duration>,
+    /// How much memory of the hub's servers sessions may take.
+    pub session_memory: SessionMemory,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
+}
+
+/// How much memory of the hub's servers sessions may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionMemory {
+    /// `session-memory-max`: bytes of all sessions, beyond which no new one is made; `None`: a quarter of the memory that the server
+    /// may use. The least of the hub's servers counts.
+    pub max: Option<u64>,
+    /// `app-session-memory-max`: bytes of one app's; `None`: three quarters of that.
+    pub app_max: Option<u64>,
+    /// `session-first-timeout` (2 min): when half of it is taken, sessions that were not used again for so long after they were made are
+    /// ended; zero = never.
+    pub first_timeout: Duration,
 }
 
 /// A user of `admin`.

@@ -12,10 +12,11 @@ use super::{
     keys,
     model::{Config, Secret},
     node::{Node, Value},
+    servers_own, session_memory,
     source::{self, ReadError},
 };
 use crate::id::ServerId;
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// The fewest bytes of a cluster key.
 const KEY_MIN: usize = 16;
@@ -73,10 +74,12 @@ pub(super) fn decode(
         cluster_key_also: secret_also,
         cluster_encryption,
         cluster_tls,
+        secret_variables: Arc::new(servers_own::secret_variables(root)),
         triad,
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
         dependency_check_interval,
+        session_memory: session_memory::decode(&fields),
         admin_users: admin::decode(&fields),
         clusters,
     };

@@ -74,6 +74,8 @@ pub(crate) struct Node {
     standing: Arc<Standing>,
     peers: Peers,
     clock: Arc<dyn Clock>,
+    /// Bytes that sessions may take here.
+    session_memory_max: u64,
     servers: u64,
     me: u64,
     stop: CancellationToken,
@@ -157,6 +159,7 @@ impl Node {
             standing,
             peers,
             clock,
+            session_memory_max: config.session_limits.max,
             servers,
             me,
             stop,
@@ -168,7 +171,8 @@ impl Node {
     /// What the other hub servers call.
     pub(crate) fn service(&self) -> RaftService {
         let (raft, snapshots) = (self.raft.clone(), self.snapshots.clone());
-        RaftService::new(raft, snapshots, self.standing.clone(), self.clock.clone(), self.view.clone())
+        let (standing, clock, view) = (self.standing.clone(), self.clock.clone(), self.view.clone());
+        RaftService::new(raft, snapshots, standing, clock, view, self.session_memory_max)
     }
 
     /// This server's place in the hub.

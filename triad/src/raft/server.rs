@@ -37,6 +37,8 @@ pub(crate) struct RaftService {
     standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
     view: View,
+    /// Bytes that sessions may take here.
+    session_memory_max: u64,
 }
 
 impl RaftService {
@@ -46,8 +48,9 @@ impl RaftService {
         standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
         view: View,
+        session_memory_max: u64,
     ) -> Self {
-        Self { raft, snapshots, standing, clock, view }
+        Self { raft, snapshots, standing, clock, view, session_memory_max }
     }
 
     fn refuse_without_data(&self) -> Result<(), Status> {
@@ -236,7 +239,8 @@ impl wire::raft_server::Raft for RaftService {
     async fn hello(&self, request: Request<wire::HubHello>) -> Result<Response<wire::HubHelloReply>, Status> {
         tracing::trace!(node = request.get_ref().node, "a hub server asks who is there and what time it is");
         let reply = bootstrap::answer(&self.raft, &self.standing, request.get_ref()).await;
-        Ok(Response::new(wire::HubHelloReply { unix_ms: self.clock.unix_ms(), ..reply }))
+        let (unix_ms, session_memory_max) = (self.clock.unix_ms(), self.session_memory_max);
+        Ok(Response::new(wire::HubHelloReply { unix_ms, session_memory_max, ..reply }))
     }
 }
 

@@ -1,13 +1,14 @@
 //! The state's rules, and that two servers with the same log have the same state.
 
+mod memory;
 mod renames;
 
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proto::hub::v1::{
-    ClaimSession, Command, ExpireSessions, MemberState, RemoveSession, RenameSession, SaveSession,
-    SessionWrite, SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome,
+    ClaimSession, Command, ExpireSessions, ExpireUnused, MemberState, RemoveSession, RenameSession,
+    SaveSession, SessionWrite, SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome,
     session_write::Write,
 };
 
@@ -223,6 +224,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         2 => (0u32..4).prop_map(|limit| Command {
             command: Some(command::Command::ExpireSessions(ExpireSessions { limit })),
         }),
+        1 => (0u64..90, 0u32..4).prop_map(|(unused_ms, limit)| Command {
+            command: Some(command::Command::ExpireUnused(ExpireUnused { app: "shop".into(), unused_ms, limit })),
+        }),
         1 => (owner.clone(), 0u64..3).prop_map(|(id, started_ms)| Command {
             command: Some(command::Command::RegisterMember(Member { id, started_ms, ..Member::default() })),
         }),
@@ -258,6 +262,9 @@ proptest! {
             let batch = batch(time_ms, commands);
             prop_assert_eq!(one.apply(batch.clone()), other.apply(batch));
             prop_assert_eq!(&one, &other);
+            // What is counted as things change is what is there.
+            let counted_anew = through_a_snapshot(&one, chunk);
+            prop_assert_eq!(one.memory(), counted_anew.memory());
         }
         for member in one.members().iter() {
             prop_assert!(member.state() != MemberState::Unspecified);

@@ -1,7 +1,9 @@
 //! A hub of in-process servers, each behind a real cluster port on loopback; servers can be killed, wiped and started again.
 
 use super::network::{CLIENT, Network};
-use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
+use crate::{
+    HubServerConfig, SessionLimits, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc,
+};
 use cluster_port::{Acceptor, ClusterKey, Credentials, Port, Protocol, Rights, Roster, dial};
 use common::{
     clock::{Clock, SystemClock},
@@ -47,6 +49,8 @@ pub(super) struct TestHub {
     /// A server whose clock is another one.
     pub(super) odd_clock: Option<(usize, Arc<dyn Clock>)>,
     pub(super) heartbeat_interval: Duration,
+    /// Of each server.
+    pub(super) session_limits: Vec<SessionLimits>,
     pub(super) network: Network,
     /// Disks that stand in for the folders of the servers.
     pub(super) sims: Vec<SimDisks>,
@@ -55,6 +59,10 @@ pub(super) struct TestHub {
     /// A server that says it reads only the oldest commands.
     pub(super) old: Option<usize>,
 }
+
+/// Memory enough for any test.
+pub(super) const ROOMY: SessionLimits =
+    SessionLimits { max: 1 << 40, app_max: None, first_timeout: Duration::from_secs(120) };
 
 /// A server's simulated disks.
 #[derive(Debug, Clone, Default)]
@@ -106,6 +114,7 @@ impl TestHub {
             clock,
             odd_clock: None,
             heartbeat_interval,
+            session_limits: vec![ROOMY; count],
             network,
             sims: Vec::new(),
             threads: false,
@@ -158,6 +167,7 @@ impl TestHub {
             credentials: credentials(),
             data_dir,
             heartbeat_interval: self.heartbeat_interval,
+            session_limits: self.session_limits[at],
             clock: self.clock_of(at),
         };
         let sims = self.sims.get(at).cloned();

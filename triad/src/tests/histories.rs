@@ -287,6 +287,7 @@ async fn call(
             found(&it);
             Output::Conflict(it.version, it.save_id)
         }
+        Outcome::NoRoom(_) => panic!("there is memory for {session}"),
     })
 }
 

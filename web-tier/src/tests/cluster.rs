@@ -9,7 +9,7 @@ use cluster_port::{ClusterKey, Credentials};
 use common::{
     config::{
         Action, Cluster as ClusterConfig, ClusterEncryption, Config, Host, HttpListener, LoadBalance,
-        RequestLimits, Rule, Secret, Server, StickyCookie, Strategy,
+        RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie, Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -134,10 +134,12 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         cluster_key_also: Secret::default(),
         cluster_encryption: ClusterEncryption::default(),
         cluster_tls: None,
+        secret_variables: Arc::default(),
         triad: Vec::new(),
         data_dir: "data".into(),
         heartbeat_interval: Duration::from_secs(10),
         dependency_check_interval: None,
+        session_memory: SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) },
         admin_users: Vec::new(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }

@@ -1,6 +1,7 @@
 //! A hub in memory with the outcomes of the real one.
 
 use crate::session::SessionHub;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{
     Missing, RenameSession, SaveSession, SessionKey, SessionRecord, session_outcome::Outcome,
@@ -29,10 +30,13 @@ struct State {
     refuses: bool,
     /// It does not know renames.
     old: bool,
+    /// There is memory for so many sessions, and none for larger ones.
+    room: Option<usize>,
     slow: Option<String>,
     moved: Vec<(String, String)>,
     loads: u32,
     saves: u32,
+    touches: u32,
 }
 
 impl FakeHub {
@@ -57,6 +61,15 @@ impl FakeHub {
     /// One of its servers is not upgraded yet.
     pub(crate) fn set_old(&self, old: bool) {
         self.state().old = old;
+    }
+
+    /// From now on there is memory for `sessions`, and for no larger ones than are there.
+    pub(crate) fn set_room(&self, sessions: Option<usize>) {
+        self.state().room = sessions;
+    }
+
+    pub(crate) fn touches(&self) -> u32 {
+        self.state().touches
     }
 
     pub(crate) fn record(&self, id: &str) -> Option<SessionRecord> {
@@ -127,8 +140,14 @@ impl SessionHub for FakeHub {
             if self.state().refuses || (self.state().old && matches!(write, Write::Rename(_))) {
                 return Err(HubError::Refused("too large".to_owned()));
             }
+            if let Write::Save(save) = &write
+                && !self.state().has_room(save)
+            {
+                return Err(HubError::NoRoom);
+            }
+            let touch = matches!(write, Write::Touch(_));
             let outcome = self.state().apply(write);
-            let lost = {
+            let lost = !touch && {
                 let mut state = self.state();
                 let lost = state.lost_answers > 0;
                 state.lost_answers = state.lost_answers.saturating_sub(1);
@@ -157,10 +176,21 @@ impl SessionHub for FakeHub {
 }
 
 impl State {
+    fn has_room(&self, save: &SaveSession) -> bool {
+        let Some(room) = self.room else { return true };
+        match self.sessions.get(&save.key.as_ref().unwrap().id) {
+            None => save.base_version > 0 || self.sessions.len() < room,
+            Some(record) => {
+                let before = |name: &String| record.attributes.get(name).map_or(0, Bytes::len);
+                save.set.iter().all(|(name, value)| value.len() <= before(name))
+            }
+        }
+    }
+
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
             Write::Save(save) => self.save(save),
-            Write::Touch(touch) => match self.sessions.get(&touch.key.unwrap().id) {
+            Write::Touch(touch) => match self.touched().sessions.get(&touch.key.unwrap().id) {
                 Some(record) => Outcome::Version(record.version),
                 None => Outcome::Missing(Missing {}),
             },
@@ -202,6 +232,11 @@ impl State {
         let record = SessionRecord { key, version, save_id: rename.save_id, owner: rename.owner, ..found };
         self.sessions.insert(rename.to, record);
         Outcome::Version(version)
+    }
+
+    fn touched(&mut self) -> &mut Self {
+        self.touches += 1;
+        self
     }
 
     /// Tells the owner; false when there is none.

@@ -61,6 +61,10 @@ impl Visit {
     /// Returns what the answer rests on.
     async fn settle(&self, state: &mut State, entry: &Arc<Entry>) -> Result<Source, SessionError> {
         let sessions = &self.sessions;
+        if state.homeless {
+            self.leave(state);
+            return Ok(Source::Hub);
+        }
         if sessions.hub.is_none() {
             return Ok(Source::Hub);
         }
@@ -112,6 +116,11 @@ impl Visit {
                     return Ok(Source::Memory);
                 }
                 Err(SessionError::Stale) => return self.begin_anew(state, entry, generation).await,
+                Err(SessionError::NoRoom) if !entry.state().replica.exists() => {
+                    self.leave(state);
+                    sessions.forget_nothing(entry);
+                    return Ok(Source::Hub);
+                }
                 Err(failed) => return Err(failed),
             }
             entry.state().replica.answered(changed);
@@ -133,7 +142,13 @@ impl Visit {
         entry: &Arc<Entry>,
         generation: u64,
     ) -> Result<Source, SessionError> {
-        let anew = self.renew(entry, generation).await?.ok_or(SessionError::Stale)?;
+        let anew = match self.renew(entry, generation).await {
+            Err(SessionError::NoRoom) => {
+                self.leave(state);
+                return Ok(Source::Hub);
+            }
+            renewed => renewed?.ok_or(SessionError::Stale)?,
+        };
         state.go_on_as(anew);
         self.sessions.forget_nothing(entry);
         Ok(Source::Hub)

@@ -19,6 +19,9 @@ const NAME_MAX: usize = 1024;
 /// Largest session: all names and values.
 const SESSION_MAX: usize = 32 * 1024 * 1024;
 
+/// Largest session of a request for which memory has no place: it ends with the request.
+const HOMELESS_MAX: usize = 64 * 1024;
+
 /// Ids shorter than ours could be guessed: they are honoured for routing, but no session is made under them.
 const REUSABLE_MIN: usize = 24;
 
@@ -105,6 +108,9 @@ impl Visit {
         let Some(entry) = self.opened(state, true).await? else { return Err(SessionError::Stale) };
         let mut held = entry.state();
         let grown = held.replica.size_after(&set, &removed);
+        if state.homeless && grown > HOMELESS_MAX {
+            return Err(SessionError::NoRoom);
+        }
         if grown > SESSION_MAX {
             return Err(SessionError::TooLarge {
                 what: "the session".to_owned(),
@@ -177,6 +183,9 @@ impl Visit {
             Some(entry) => entry.clone(),
             None => self.sessions.entry(&state.id)?,
         };
+        if state.homeless {
+            return Ok(Some(entry));
+        }
         self.sessions.open(&entry, self.witness).await?;
         state.entry = Some(entry.clone());
         let (exists, generation) = {
@@ -203,7 +212,10 @@ impl Visit {
 
     /// An entry for a session that nobody can have yet.
     fn made(&self, state: &mut State) -> Result<Arc<Entry>, SessionError> {
-        let entry = self.sessions.entry(&state.id)?;
+        let entry = match self.sessions.entry(&state.id) {
+            Err(SessionError::Full { .. }) => self.homeless(state),
+            placed => placed?,
+        };
         {
             let mut held = entry.state();
             let heard = held.heard(&self.sessions.link);

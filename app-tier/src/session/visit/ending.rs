@@ -113,6 +113,7 @@ pub(super) async fn done_within<T>(
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
+        Ok(Err(HubError::NoRoom)) => Err(SessionError::NoRoom),
         Ok(Err(cause)) => Err(SessionError::HubLost(cause.to_string())),
         Err(_) => Err(SessionError::HubLost(format!("no answer within {limit:?}"))),
     }

@@ -134,8 +134,8 @@ impl Visit {
                 held.replica.missing();
                 held.verified(heard);
             }
-            Outcome::Claimed(_) => {
-                return Err(HubError::Refused("a rename was answered as a claim".to_owned()));
+            Outcome::Claimed(_) | Outcome::NoRoom(_) => {
+                return Err(HubError::Refused("a rename was answered as another write".to_owned()));
             }
         }
         Ok(None)
@@ -168,7 +168,7 @@ impl Visit {
                 held.verified(heard);
                 return Ok(None);
             }
-            other @ (Outcome::Version(_) | Outcome::Conflict(_)) => {
+            other @ (Outcome::Version(_) | Outcome::Conflict(_) | Outcome::NoRoom(_)) => {
                 return Err(HubError::Refused(format!("a claim was answered with {other:?}")));
             }
         };

@@ -15,6 +15,8 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(config.data_dir, Path::new("/var/lib/copal"));
     assert_eq!(config.heartbeat_interval, Duration::from_secs(10));
     assert_eq!(config.dependency_check_interval, None);
+    let memory = SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) };
+    assert_eq!(config.session_memory, memory);
     assert_eq!(config.triad, [ServerId::from("a")]);
     assert!(config.cluster_key.bytes().is_empty());
     let (cluster, server) = config.server(&"a".into()).unwrap();
@@ -68,6 +70,15 @@ fn one_family_on_one_port_is_listened_on_once() {
     };
     assert!(refused("::") && refused("::1") && refused("2001:db8::1") && refused("www.example.com"));
     assert!(!refused("0.0.0.0") && !refused("127.0.0.1") && !refused("192.0.2.1"));
+}
+
+#[test]
+fn the_memory_of_sessions_may_be_bounded() {
+    let text = "session-memory-max: 2G\napp-session-memory-max: 512M\nsession-first-timeout: 0";
+    let memory = load_text(&format!("{text}\n{SMALLEST}")).unwrap().config.session_memory;
+    let expected =
+        SessionMemory { max: Some(2 << 30), app_max: Some(512 << 20), first_timeout: Duration::ZERO };
+    assert_eq!(memory, expected);
 }
 
 #[test]

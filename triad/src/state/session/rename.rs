@@ -42,7 +42,7 @@ impl Sessions {
         session.apply(save, now_ms);
         let version = session.version;
         Self::index(&mut self.deadlines, &mut session, &to);
-        self.sessions.insert(to, Arc::new(session));
+        self.put(to, session);
         Outcome::Version(version)
     }
 }
