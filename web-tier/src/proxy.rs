@@ -16,7 +16,7 @@ use crate::{
     local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     routes::Routes,
-    rules::{Decision, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
+    rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
     session_url::InUrl,
     shelf::Shelved,
     sticky::{Belongs, Stickiness},
@@ -24,7 +24,7 @@ use crate::{
     upstream::Upstream,
 };
 use attempt::{Failure, attempt, discard};
-use common::config::{HeaderEdit, Strategy};
+use common::config::Strategy;
 use prepare::{is_secure, prepare};
 use std::rc::Rc;
 use tries::{Tries, is_outdated};
@@ -55,11 +55,12 @@ pub(crate) async fn answer<S: ClientSide>(
     head: &mut RequestHead,
     side: &mut S,
 ) -> Result<Reply, ClientGone> {
-    if let Err(cause) = normalise_request(head).and_then(|()| check_certificate(client, head)) {
+    let routes = client.worker.routes();
+    let merges = |host: &str| routes.hosts.merges_slashes(host);
+    if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
         return Ok(Reply::Local(Local::refusal(client, cause)));
     }
-    let routes = client.worker.routes();
-    let in_url = if routes.session_urls { InUrl::of(head) } else { Ok(None) };
+    let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
     let in_url = match in_url {
         Ok(in_url) => in_url,
         Err(cause) => return Ok(Reply::Local(Local::refusal(client, cause))),
@@ -127,9 +128,9 @@ fn evaluate<'a>(
     };
     routes.hosts.evaluate(&RequestView {
         method: head.method.as_str(),
-        path: &decoded(in_url.map_or(head.path(), |it| &it.path)),
+        path: in_url.map_or(head.path(), |it| &it.path),
         query: head.query(),
-        host: host(head),
+        host: head.host(),
         headers: &head.fields,
         remote,
         secure: is_secure(client, head),
@@ -198,7 +199,7 @@ async fn forward<S: ClientSide>(
     client: &Client,
     way: &Way<'_>,
     head: &mut RequestHead,
-    edits: &[&HeaderEdit],
+    edits: &[Edit<'_>],
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
@@ -237,10 +238,5 @@ async fn forward<S: ClientSide>(
 /// A client that was shown the certificate of one host does not speak to another on the same connection.
 fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
     let Some(tls) = &client.tls else { return Ok(()) };
-    if tls.is_misdirected(without_port(host(head))) { Err(ProxyError::Misdirected) } else { Ok(()) }
-}
-
-/// `Host`, as sent.
-fn host(head: &RequestHead) -> &str {
-    head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
+    if tls.is_misdirected(without_port(head.host())) { Err(ProxyError::Misdirected) } else { Ok(()) }
 }

@@ -42,7 +42,7 @@ pub use cron::Cron;
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
-pub use rewrite::{Origin, Piece, RewriteTarget};
+pub use rewrite::{Origin, Piece, RewriteTarget, Variable};
 pub use rule::*;
 pub use session_overrides::{CookieOverrides, SessionOverrides};
 pub use topology::topology_hash;

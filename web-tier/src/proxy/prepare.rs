@@ -7,10 +7,10 @@ use crate::{
     forward::{Via, X_FORWARDED_FOR, put_request},
     http1::RequestHead,
     request_id,
+    rules::Edit,
     trace_context::TraceParent,
     trusted::client_of,
 };
-use common::config::HeaderEdit;
 
 /// How the client came to a proxy.
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -20,7 +20,7 @@ pub(super) fn prepare(
     client: &Client,
     way: &Way<'_>,
     head: &mut RequestHead,
-    edits: &[&HeaderEdit],
+    edits: &[Edit<'_>],
 ) -> Outgoing {
     let worker = &client.worker;
     let made = worker.request_ids.next();
