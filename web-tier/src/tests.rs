@@ -36,6 +36,7 @@ mod slow;
 mod spared;
 mod sticky;
 mod stop;
+mod trust;
 mod upgrades;
 mod wire;
 mod wire_server;

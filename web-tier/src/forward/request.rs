@@ -34,9 +34,6 @@ pub(crate) struct Via<'a> {
     pub(crate) trace: Option<&'a TraceParent>,
 }
 
-/// Who the client is, and whom it was forwarded by.
-pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
 pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>, edits: &[Edit<'_>]) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
@@ -134,7 +131,8 @@ fn edit_request(head: &mut RequestHead, edits: &[Edit<'_>]) {
         if name == b"host" && edit.value.is_empty() {
             continue;
         }
-        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+        // A server may read the client's `X_User` for the `X-User` that the rule vouches for.
+        head.fields.remove_if(|field| Name::is_alike(field.name, name));
         if !edit.value.is_empty() {
             head.fields.push(Name::of(name), name, edit.value.as_bytes());
         }

@@ -202,6 +202,19 @@ async fn the_local_port_is_the_listeners_own() {
     }
 }
 
+/// CGI and its kin make one variable of `X-User` and `X_User`: whoever takes the one away has to take the other too.
+#[tokio::test]
+async fn a_header_that_a_rule_vouches_for_comes_under_no_other_name() {
+    let folder = folder();
+    let rules = "{set-request-header: {name: X-User, value: ''}}, {set-request-header: {name: X-Role, value: guest}}, {load-balance: {cluster: app-tier}}";
+    let cluster = cluster(folder.path(), rules).await;
+    let forged = "X-User: evil\r\nX_User: evil\r\nx.user: evil\r\nX~USER: evil\r\nX_Role: evil\r\nX-Role: evil\r\nX-Users: kept\r\n";
+    let seen = cluster.ask("GET /", forged).await.body;
+    assert!(!seen.contains("evil") && seen.contains("\nx-users: kept\n"), "{seen}");
+    let roles: Vec<_> = seen.lines().filter(|line| line.starts_with('x') && line.contains("role")).collect();
+    assert_eq!(roles, ["x-role: guest"]);
+}
+
 #[tokio::test]
 async fn a_rule_holds_however_its_path_is_written() {
     let folder = folder();
