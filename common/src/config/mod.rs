@@ -25,6 +25,7 @@ mod problem;
 mod rewrite;
 mod root;
 mod rule;
+mod secrecy;
 mod session;
 mod session_overrides;
 mod source;
