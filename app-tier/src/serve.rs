@@ -16,6 +16,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use std::{
+    borrow::Cow,
     convert::Infallible,
     sync::{
         Arc, Mutex,
@@ -149,7 +150,8 @@ impl Front {
             return Err(RequestError::MethodNotAllowed);
         }
         let (parts, body) = request.into_parts();
-        let path = decode(parts.uri.path())?;
+        decode(parts.uri.path())?;
+        let path = decode(&without_parameters(parts.uri.path()))?;
         let deployed = self.hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
         let method = parts.method.clone();
         let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;
@@ -167,6 +169,15 @@ fn buffer_max(config: &Config) -> usize {
     let servers = config.clusters.iter().flat_map(|cluster| &cluster.servers);
     let head = servers.map(|server| server.request_limits.header_bytes).max().unwrap_or_default();
     BUFFER_MIN.max(usize::try_from(head).unwrap_or(usize::MAX).saturating_add(ADDED_BYTES))
+}
+
+/// A path without the parameters of its segments (RFC 3986 §3.3): `/shop;jsessionid=1` is for the app at `/shop`, as it is to a web-tier.
+fn without_parameters(path: &str) -> Cow<'_, str> {
+    if !path.contains(';') {
+        return Cow::Borrowed(path);
+    }
+    let names: Vec<_> = path.split('/').map(|it| it.split(';').next().unwrap_or_default()).collect();
+    Cow::Owned(names.join("/"))
 }
 
 /// A path, percent-decoded once, as it is matched with web-apps and files.
@@ -189,4 +200,22 @@ pub(crate) fn decode(path: &str) -> Result<String, RequestError> {
         return Err(RequestError::BadTarget("NUL in the path"));
     }
     Ok(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_no_part_of_a_name() {
+        for (path, names) in [
+            ("/shop", "/shop"),
+            ("/shop;jsessionid=1", "/shop"),
+            ("/shop;a=1;b/cart;c/", "/shop/cart/"),
+            ("/;jsessionid=1", "/"),
+            ("/shop%3Ba", "/shop%3Ba"),
+        ] {
+            assert_eq!(without_parameters(path), names, "{path}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::{
     proxy_protocol::{self, Source},
     stream::ClientStream,
     tls::{self, TlsConnection},
+    trusted::Peer,
     upstream::Lease,
     worker::Worker,
 };
@@ -21,12 +22,7 @@ use http::StatusCode;
 use http1::{After, Http1};
 pub(crate) use registry::Connections;
 use registry::Entry;
-use std::{
-    cell::Cell,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    rc::Rc,
-};
+use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc};
 use timed::{Ended, timed};
 use tokio::net::TcpStream;
 
@@ -43,12 +39,7 @@ pub(crate) enum Hopeless {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
-    /// Who connected, or whom a PROXY header names.
-    pub(crate) address: IpAddr,
-    /// `X-Forwarded-For`: the address, written once.
-    pub(crate) forwarded_for: Rc<str>,
-    /// The client is one of the `trusted-proxies`.
-    pub(crate) trusted: bool,
+    pub(crate) peer: Rc<Peer>,
     pub(crate) tls: Option<Rc<TlsConnection>>,
     /// By which it came.
     listener: Rc<Listener>,
@@ -59,26 +50,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, address: IpAddr, listener: Rc<Listener>) -> Self {
+    fn new(worker: Rc<Worker>, peer: Peer, listener: Rc<Listener>) -> Self {
         let progress = Progress::new(worker.read_clock());
-        let address = address.to_canonical();
-        let trusted = worker.routes().trusted.contains(address);
-        let forwarded_for = address.to_string().into();
         let (log, server_silent) = (Recording::default(), Cell::new(false));
-        Self { worker, address, forwarded_for, trusted, tls: None, listener, progress, log, server_silent }
+        Self { worker, peer: Rc::new(peer), tls: None, listener, progress, log, server_silent }
     }
 
     /// A stream of this connection, with time-outs of its own.
     fn stream(&self) -> Rc<Self> {
         Rc::new(Self {
             worker: self.worker.clone(),
-            forwarded_for: self.forwarded_for.clone(),
+            peer: self.peer.clone(),
             tls: self.tls.clone(),
             listener: self.listener.clone(),
             progress: Progress::new(self.worker.now()),
             log: Recording::default(),
             server_silent: Cell::new(false),
-            ..*self
         })
     }
 
@@ -176,16 +163,16 @@ async fn open(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Client, ClientStream), OpenError> {
-    let mut address = peer.ip();
+    let mut from = Peer::new(peer.ip(), None);
     let routes = worker.routes();
     if listener.terms.proxy_protocol {
         let source =
-            proxy_protocol::read_header(&mut stream, address, &routes.trusted, routes.limits.head).await?;
-        if let Source::Client { from, .. } = source {
-            address = from.ip();
+            proxy_protocol::read_header(&mut stream, peer.ip(), &routes.trusted, routes.limits.head).await?;
+        if let Source::Client { from: client, .. } = source {
+            from = Peer::new(client.ip(), Some(peer.ip()));
         }
     }
-    let mut client = Client::new(worker.clone(), address, listener.clone());
+    let mut client = Client::new(worker.clone(), from, listener.clone());
     let Some(tls) = &listener.terms.tls else { return Ok((client, ClientStream::Plain(stream))) };
     let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;
     let (stream, connection) = accepted.inspect_err(|cause| {
@@ -238,9 +225,9 @@ impl<'a> Active<'a> {
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        let Client { worker, forwarded_for, log, .. } = self.0;
+        let Client { worker, peer, log, .. } = self.0;
         worker.counters.requests_active.down();
-        log.finish(worker.access_log.borrow().as_ref(), forwarded_for);
+        log.finish(worker.access_log.borrow().as_ref(), &peer.text);
     }
 }
 

@@ -4,10 +4,11 @@ use crate::{
     connection::Client,
     error::ProxyError,
     http1::{Name, ResponseHead},
+    rules::Edit,
     shelf::Shelved,
 };
 use bytes::Bytes;
-use common::config::{HeaderEdit, HeaderEditKind};
+use common::config::HeaderEditKind;
 use http::StatusCode;
 use static_files::{Answer as FileAnswer, FileBody, FileStream};
 use std::io;
@@ -109,10 +110,10 @@ impl Local {
 }
 
 /// Changes an answer's head as the rules on the way to it say.
-pub(crate) fn edit_answer(head: &mut ResponseHead, edits: &[&HeaderEdit]) {
+pub(crate) fn edit_answer(head: &mut ResponseHead, edits: &[Edit<'_>]) {
     for edit in edits {
-        let name = edit.name.as_bytes();
-        match edit.kind {
+        let name = edit.name().as_bytes();
+        match edit.kind() {
             HeaderEditKind::SetOnRequest => continue,
             HeaderEditKind::SetOnAnswer => {
                 head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));

@@ -10,22 +10,21 @@ use crate::{
     connection::Client,
     error::ProxyError,
     exchange::{ClientSide, Exchange, Outgoing},
-    forward::X_FORWARDED_FOR,
     host::without_port,
     http1::{Fields, Length, Name, RequestHead, ResponseHead},
     local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     routes::Routes,
-    rules::{Decision, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
+    rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
     session_url::InUrl,
     shelf::Shelved,
     sticky::{Belongs, Stickiness},
-    trusted::client_of,
+    trusted::Asker,
     upstream::Upstream,
 };
 use attempt::{Failure, attempt, discard};
-use common::config::{HeaderEdit, Strategy};
-use prepare::{is_secure, prepare};
+use common::config::Strategy;
+use prepare::prepare;
 use std::rc::Rc;
 use tries::{Tries, is_outdated};
 
@@ -55,16 +54,18 @@ pub(crate) async fn answer<S: ClientSide>(
     head: &mut RequestHead,
     side: &mut S,
 ) -> Result<Reply, ClientGone> {
-    if let Err(cause) = normalise_request(head).and_then(|()| check_certificate(client, head)) {
+    let routes = client.worker.routes();
+    let merges = |host: &str| routes.hosts.merges_slashes(host);
+    if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
         return Ok(Reply::Local(Local::refusal(client, cause)));
     }
-    let routes = client.worker.routes();
-    let in_url = if routes.session_urls { InUrl::of(head) } else { Ok(None) };
+    let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
     let in_url = match in_url {
         Ok(in_url) => in_url,
         Err(cause) => return Ok(Reply::Local(Local::refusal(client, cause))),
     };
-    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, head, in_url.as_ref());
+    let asker = Asker::of(&routes.trusted, &client.peer, &head.fields, client.tls.is_some());
+    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, &asker, head, in_url.as_ref());
     if let Some(in_url) = in_url.as_ref().filter(|_| !keeps_session(&decision)) {
         head.set_path(&in_url.path);
     }
@@ -73,11 +74,11 @@ pub(crate) async fn answer<S: ClientSide>(
         _ if let Err(cause) = rewritten => Err(cause.into()),
         Decision::Proxy(target) => {
             let way = Way::to(&routes, target, in_url.as_ref());
-            forward(client, &way, head, &edits, side).await.map(Reply::Server)
+            forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
         }
         Decision::HttpProxy(target) => {
             let way = Way::to_foreign(&routes, target);
-            forward(client, &way, head, &edits, side).await.map(Reply::Server)
+            forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
         }
         // In a box, as every request would be as large.
         Decision::Static(site) => Ok(Reply::Local(Box::pin(file(client, head, site)).await)),
@@ -116,23 +117,18 @@ fn keeps_session(decision: &Decision<'_>) -> bool {
 fn evaluate<'a>(
     client: &Client,
     routes: &'a Routes,
+    asker: &Asker<'_>,
     head: &RequestHead,
     in_url: Option<&InUrl>,
 ) -> Outcome<'a> {
-    let remote = if client.trusted {
-        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
-        client_of(&routes.trusted, client.address, lines)
-    } else {
-        client.address
-    };
     routes.hosts.evaluate(&RequestView {
         method: head.method.as_str(),
-        path: &decoded(in_url.map_or(head.path(), |it| &it.path)),
+        path: in_url.map_or(head.path(), |it| &it.path),
         query: head.query(),
-        host: host(head),
+        host: head.host(),
         headers: &head.fields,
-        remote,
-        secure: is_secure(client, head),
+        remote: asker.address,
+        secure: asker.secure,
         local_port: client.local_port(),
         now: client.worker.wall(),
     })
@@ -196,17 +192,17 @@ impl<'a> Way<'a> {
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward<S: ClientSide>(
     client: &Client,
+    asker: &Asker<'_>,
     way: &Way<'_>,
     head: &mut RequestHead,
-    edits: &[&HeaderEdit],
+    edits: &[Edit<'_>],
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
-    let secure = is_secure(client, head);
     if head.length != Length::Empty && head.fields.first(Name::Expect).is_some() {
         client.progress.holds_back();
     }
-    let mut tries = Tries::new(prepare(client, way, head, edits), head);
+    let mut tries = Tries::new(prepare(client, asker, way, head, edits), head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
@@ -224,7 +220,7 @@ async fn forward<S: ClientSide>(
                 return Err(ProxyError::NoServer);
             }
             Ok((exchange, mut answer)) => {
-                way.stickiness.put_cookies(belongs.token(), server, &mut answer.fields, secure);
+                way.stickiness.put_cookies(belongs.token(), server, &mut answer.fields, asker.secure);
                 return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
             }
             Err(Failure::Full { .. }) if tries.bound => return Err(ProxyError::Busy),
@@ -237,10 +233,5 @@ async fn forward<S: ClientSide>(
 /// A client that was shown the certificate of one host does not speak to another on the same connection.
 fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
     let Some(tls) = &client.tls else { return Ok(()) };
-    if tls.is_misdirected(without_port(host(head))) { Err(ProxyError::Misdirected) } else { Ok(()) }
-}
-
-/// `Host`, as sent.
-fn host(head: &RequestHead) -> &str {
-    head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
+    if tls.is_misdirected(without_port(head.host())) { Err(ProxyError::Misdirected) } else { Ok(()) }
 }

@@ -37,6 +37,7 @@ mod slow;
 mod spared;
 mod sticky;
 mod stop;
+mod trust;
 mod upgrades;
 mod wire;
 mod wire_server;

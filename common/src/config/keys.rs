@@ -117,7 +117,7 @@ pub(super) static CERTIFICATE: Keys =
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
-    known: &["id", "aliases", "regexp", "web-apps", "dispatch", "web-app-default", "import"],
+    known: &["id", "aliases", "regexp", "merge-slashes", "web-apps", "dispatch", "web-app-default", "import"],
     later: &[],
 };
 

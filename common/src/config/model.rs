@@ -305,6 +305,8 @@ pub struct Host {
     pub aliases: Vec<String>,
     /// `regexp`: searched in the host name.
     pub regexp: Option<Regex>,
+    /// `merge-slashes` (true): several slashes in a row are one.
+    pub merge_slashes: bool,
     /// `web-apps`: the longest `id` that is a prefix of the path wins.
     pub web_apps: Vec<WebApp>,
     /// `dispatch`: rewrite rules; the first that matches is taken.

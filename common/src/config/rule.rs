@@ -1,6 +1,10 @@
 //! Rewrite rules as the file has them: what a request must be like, and what then happens to it.
 
-use super::{condition::Condition, model::CookieConfig, rewrite::RewriteTarget};
+use super::{
+    condition::Condition,
+    model::CookieConfig,
+    rewrite::{Piece, RewriteTarget},
+};
 use crate::id::ClusterId;
 use regex::Regex;
 use std::time::Duration;
@@ -200,8 +204,19 @@ pub struct HeaderEdit {
     pub kind: HeaderEditKind,
     /// A valid name, in lower case.
     pub name: String,
-    /// A valid value; empty only where that means to take the header away.
-    pub value: String,
+    /// A valid value, variables filled in; empty where that means to take the header away.
+    pub value: Vec<Piece>,
+}
+
+impl HeaderEdit {
+    /// The value, if it is the same for every request.
+    pub fn fixed(&self) -> Option<&str> {
+        match &self.value[..] {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// What happens to a header.

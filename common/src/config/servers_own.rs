@@ -4,7 +4,7 @@
 use super::{
     Config, Secret,
     node::{Node, Value},
-    source::is_secret,
+    secrecy::is_secret,
     variables,
 };
 use std::{collections::BTreeSet, fmt, sync::Arc};

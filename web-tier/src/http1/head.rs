@@ -244,6 +244,11 @@ impl RequestHead {
         self.target.get(self.path_length + 1..)
     }
 
+    /// `Host`, as sent; empty where there is none, or it is no text.
+    pub(crate) fn host(&self) -> &str {
+        self.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
+    }
+
     /// Puts another path in place.
     pub(crate) fn set_path(&mut self, path: &str) {
         self.target.replace_range(..self.path_length, path);

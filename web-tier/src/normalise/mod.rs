@@ -2,8 +2,10 @@
 //! the forwarded request use the same, normalised form, so that nobody can be routed by one path and served by another.
 
 mod path;
+mod reading;
 
-pub(crate) use path::{Path, decoded, normalise};
+pub(crate) use path::{Path, decoded, has_dots, normalise, unescape};
+pub(crate) use reading::{Source, other_readings, read};
 
 use crate::{
     error::ProxyError,
@@ -12,15 +14,19 @@ use crate::{
 use http::Method;
 use std::net::Ipv6Addr;
 
-/// Brings a request into its normal form: a target with a normalised path (or `*`), and one valid `Host`.
+/// Brings a request into its normal form: a target with a normalised path (or `*`), and one valid `Host`. `merges` says whether the
+/// paths of a host have their slashes merged.
 ///
 /// # Errors
 /// The answer that a request deserves that is not valid, or hides something.
-pub(crate) fn normalise_request(head: &mut RequestHead) -> Result<(), ProxyError> {
+pub(crate) fn normalise_request(
+    head: &mut RequestHead,
+    merges: impl FnOnce(&str) -> bool,
+) -> Result<(), ProxyError> {
     check_method(&head.method)?;
     check_expectation(head)?;
     settle_host(head)?;
-    settle_target(head)
+    settle_target(head, merges)
 }
 
 fn check_method(method: &Method) -> Result<(), ProxyError> {
@@ -109,7 +115,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Normalises the path; what is forwarded has the origin form.
-fn settle_target(head: &mut RequestHead) -> Result<(), ProxyError> {
+fn settle_target(head: &mut RequestHead, merges: impl FnOnce(&str) -> bool) -> Result<(), ProxyError> {
     if head.form == Target::Asterisk {
         return if head.method == Method::OPTIONS {
             Ok(())
@@ -117,7 +123,8 @@ fn settle_target(head: &mut RequestHead) -> Result<(), ProxyError> {
             Err(ProxyError::Bad("the request target * is for OPTIONS"))
         };
     }
-    match normalise(head.path()).map_err(|cause| ProxyError::Bad(cause.text()))? {
+    let merges = merges(head.host());
+    match normalise(head.path(), merges).map_err(|cause| ProxyError::Bad(cause.text()))? {
         Path::Same => Ok(()),
         Path::Other(path) => {
             head.set_path(&path);

@@ -9,9 +9,9 @@ fn inserted(name: &str) -> StickyCookie {
     StickyCookie::Inserted { name: name.to_owned(), attributes: CookieConfig::default() }
 }
 
-fn pool(cookie: StickyCookie, servers: &[&str]) -> Stickiness {
+fn pool(cookie: &StickyCookie, servers: &[&str]) -> Stickiness {
     let ids: Vec<_> = servers.iter().map(|it| ServerId::from(*it)).collect();
-    Stickiness::new(&cookie, &ClusterKey::new(&Secret::from(&b"a key for tests only"[..])), &ids)
+    Stickiness::new(cookie, &ClusterKey::new(&Secret::from(&b"a key for tests only"[..])), &ids)
 }
 
 fn cookies(line: &str) -> Fields {
@@ -33,7 +33,7 @@ fn answered(pool: &Stickiness, token: Option<usize>, index: usize, sets: &[&str]
 
 #[test]
 fn an_inserted_cookie_brings_a_client_back_on_any_web_tier() {
-    let make = || pool(inserted("SRV"), &["10.0.0.1", "10.0.0.2"]);
+    let make = || pool(&inserted("SRV"), &["10.0.0.1", "10.0.0.2"]);
     let (one, two) = (make(), make());
     let sets = answered(&one, None, 1, &["a=1"]);
     assert_eq!((sets.len(), &*sets[0]), (2, "a=1"));
@@ -50,8 +50,8 @@ fn an_inserted_cookie_brings_a_client_back_on_any_web_tier() {
 #[test]
 fn a_token_of_a_backend_that_is_gone_names_nobody_and_others_keep_theirs() {
     let sticky = || inserted("SRV");
-    let before = pool(sticky(), &["10.0.0.1", "10.0.0.2"]);
-    let after = pool(sticky(), &["10.0.0.3", "10.0.0.2"]);
+    let before = pool(&sticky(), &["10.0.0.1", "10.0.0.2"]);
+    let after = pool(&sticky(), &["10.0.0.3", "10.0.0.2"]);
     let pair = |index| answered(&before, None, index, &[])[0].split(';').next().unwrap().to_owned();
     assert_eq!(after.belongs(&cookies(&pair(0))).affinity, Affinity::None);
     assert_eq!(after.belongs(&cookies(&pair(1))).token(), Some(1));
@@ -60,7 +60,7 @@ fn a_token_of_a_backend_that_is_gone_names_nobody_and_others_keep_theirs() {
 
 #[test]
 fn a_backends_own_cookie_has_a_companion() {
-    let pool = pool(StickyCookie::Session("PHPSESSID".to_owned()), &["10.0.0.1", "10.0.0.2"]);
+    let pool = pool(&StickyCookie::Session("PHPSESSID".to_owned()), &["10.0.0.1", "10.0.0.2"]);
     let sets = answered(&pool, None, 1, &["theme=dark", "PHPSESSID=abc; Path=/shop; Secure"]);
     assert_eq!(sets.len(), 3);
     let token = sets[2].strip_prefix("PHPSESSID.srv=").unwrap();
@@ -79,14 +79,14 @@ fn a_backends_own_cookie_has_a_companion() {
 
 #[test]
 fn without_stickiness_cookies_mean_nothing() {
-    let pool = pool(StickyCookie::None, &["10.0.0.1"]);
+    let pool = pool(&StickyCookie::None, &["10.0.0.1"]);
     assert_eq!(pool.belongs(&cookies("a=b; SRV=x")).affinity, Affinity::None);
     assert_eq!(answered(&pool, None, 0, &["a=b"]), ["a=b"]);
 }
 
 #[test]
 fn an_inserted_cookie_is_secure_where_the_client_came_over_tls() {
-    let pool = pool(inserted("SRV"), &["10.0.0.1"]);
+    let pool = pool(&inserted("SRV"), &["10.0.0.1"]);
     let mut answer = Fields::default();
     pool.put_cookies(None, 0, &mut answer, true);
     assert!(set(&answer)[0].ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax"));
@@ -101,8 +101,8 @@ fn pair(pool: &Stickiness, index: usize, sets: &[&str]) -> String {
 #[test]
 fn of_several_values_the_one_that_names_a_server_counts() {
     let servers = ["10.0.0.1", "10.0.0.2"];
-    let inserted = pool(inserted("SRV"), &servers);
-    let session = pool(StickyCookie::Session("SID".to_owned()), &servers);
+    let inserted = pool(&inserted("SRV"), &servers);
+    let session = pool(&StickyCookie::Session("SID".to_owned()), &servers);
     let (valid, token) = (pair(&inserted, 1, &[]), pair(&session, 1, &["SID=abc"]));
     assert!(token.starts_with("SID.srv="), "{token}");
     for stale in ["AAAAAAAAAAAAAAAAAAAA", "app-1", "\"\""] {
@@ -133,7 +133,7 @@ fn an_inserted_cookie_has_the_attributes_of_the_file() {
     };
     let file = |attributes: &CookieConfig| {
         let cookie = StickyCookie::Inserted { name: "S".to_owned(), attributes: attributes.clone() };
-        pool(cookie, &["a"])
+        pool(&cookie, &["a"])
     };
     let pool = file(&attributes);
     let mut answer = Fields::default();
@@ -153,7 +153,7 @@ proptest! {
         line in "[ -~]{0,60}", value in "[!-+--:<-~]{1,24}", forged: bool, index in 0_usize..3,
     ) {
         for sticky in [inserted("S"), StickyCookie::Session("S".to_owned())] {
-            let pool = pool(sticky, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+            let pool = pool(&sticky, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
             let token = match &pool {
                 Stickiness::None => unreachable!(),
                 Stickiness::Session { tokens, .. } | Stickiness::Inserted { tokens, .. } => tokens.token(index).to_owned(),

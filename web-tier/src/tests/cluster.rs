@@ -158,7 +158,14 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
 }
 
 pub(crate) fn host(id: &str) -> Host {
-    Host { id: id.to_owned(), aliases: Vec::new(), regexp: None, web_apps: Vec::new(), dispatch: Vec::new() }
+    Host {
+        id: id.to_owned(),
+        aliases: Vec::new(),
+        regexp: None,
+        merge_slashes: true,
+        web_apps: Vec::new(),
+        dispatch: Vec::new(),
+    }
 }
 
 pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
