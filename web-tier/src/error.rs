@@ -1,7 +1,7 @@
 //! What can go wrong with a request, and the one place that turns it into an answer. The text says what the client can know:
 //! never a server's name or an inner address.
 
-use crate::http1::HeadError;
+use crate::{exchange::BodyError, http1::HeadError};
 use http::StatusCode;
 
 /// Why a request gets an answer of the proxy's own.
@@ -56,6 +56,15 @@ impl From<HeadError> for ProxyError {
             HeadError::Version => Self::Version,
             HeadError::TargetTooLong => Self::UriTooLong,
             HeadError::TooLarge => Self::HeadTooLarge,
+        }
+    }
+}
+
+impl From<BodyError> for ProxyError {
+    fn from(cause: BodyError) -> Self {
+        match cause {
+            BodyError::Broken => Self::BodyBroken,
+            BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
 }

@@ -6,9 +6,10 @@ mod prepare;
 mod tries;
 
 use crate::{
+    buffer::{Piece, SIZE},
     connection::Client,
     error::ProxyError,
-    exchange::{ClientSide, Exchange, Outgoing},
+    exchange::{BodyError, ClientSide, Exchange, Outgoing},
     forward::X_FORWARDED_FOR,
     host::without_port,
     http1::{Length, Name, RequestHead, ResponseHead},
@@ -20,11 +21,12 @@ use crate::{
     shelf::Shelved,
     trusted::client_of,
     upstream::Upstream,
+    worker::Worker,
 };
 use attempt::{Failure, attempt, discard};
 use common::config::{HeaderEdit, Strategy};
 use prepare::{is_secure, prepare};
-use std::rc::Rc;
+use std::{future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
 
 /// An answer's head, and the exchange that brings its body.
@@ -49,7 +51,7 @@ pub(crate) struct ClientGone;
 
 /// Answers a request: by a server, or by what the rules say of it.
 pub(crate) async fn answer<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
     head: &mut RequestHead,
     side: &mut S,
 ) -> Result<Reply, ClientGone> {
@@ -179,7 +181,7 @@ impl<'a> Way<'a> {
 
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
     way: &Way<'_>,
     head: &mut RequestHead,
     edits: &[&HeaderEdit],
@@ -187,10 +189,20 @@ async fn forward<S: ClientSide>(
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
     let secure = is_secure(client, head);
-    if head.length != Length::Empty && head.fields.first(Name::Expect).is_some() {
-        client.progress.holds_back();
+    let body = match head.length {
+        Length::Empty => None,
+        _ if head.fields.first(Name::Expect).is_some() => {
+            client.progress.holds_back();
+            None
+        }
+        Length::Exact(length) if length <= SIZE as u64 => Some(gather(worker, side).await?),
+        _ => None,
+    };
+    let (mut outgoing, owner) = prepare(client, way, head, edits);
+    if let Some(body) = body {
+        outgoing.put_body(&body);
     }
-    let mut tries = Tries::new(prepare(client, way, head, edits), head);
+    let mut tries = Tries::new(outgoing, owner, head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
@@ -218,6 +230,14 @@ async fn forward<S: ClientSide>(
         }
         worker.counters.retries.up();
     }
+}
+
+/// Reads a short body to its end before a server is chosen: as long as it takes, it holds no socket. One without a known length is not
+/// waited for, as its client may wait for the answer.
+async fn gather<S: ClientSide>(worker: &Worker, side: &mut S) -> Result<Shelved<Box<Piece>>, BodyError> {
+    let mut body = worker.buffers.take();
+    while !poll_fn(|cx| side.poll_body(cx, &mut body)).await? {}
+    Ok(body)
 }
 
 /// A client that was shown the certificate of one host does not speak to another on the same connection.

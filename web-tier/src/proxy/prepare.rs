@@ -6,22 +6,24 @@ use crate::{
     exchange::Outgoing,
     forward::{Via, X_FORWARDED_FOR, put_request},
     http1::RequestHead,
+    pool::Owner,
     request_id,
     trace_context::TraceParent,
     trusted::client_of,
 };
 use common::config::HeaderEdit;
+use std::net::IpAddr;
 
 /// How the client came to a proxy.
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// The request as servers are to see it, each try alike.
+/// The request as servers are to see it, each try alike, and whose it is.
 pub(super) fn prepare(
     client: &Client,
     way: &Way<'_>,
     head: &mut RequestHead,
     edits: &[&HeaderEdit],
-) -> Outgoing {
+) -> (Outgoing, Owner) {
     let worker = &client.worker;
     let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
@@ -29,10 +31,11 @@ pub(super) fn prepare(
     let behind = client.trusted.then(|| Behind::of(client, head));
     // One word, whatever a proxy's was: apps compare it.
     let scheme = if is_secure(client, head) { "https" } else { "http" };
-    let (mut address, mut host) = (&*client.forwarded_for, None);
+    let (mut address, mut host, mut owner) = (&*client.forwarded_for, None, client.address);
     let mut request_id = &made[..];
     if let Some(behind) = &behind {
-        address = &behind.address;
+        address = &behind.forwarded_for;
+        owner = behind.address;
         host = behind.host.as_deref();
         request_id = behind.request_id.as_deref().unwrap_or(request_id);
         client.log.note(|record| record.behind(address));
@@ -51,12 +54,13 @@ pub(super) fn prepare(
     };
     let mut bytes = worker.buffers.take();
     put_request(&mut bytes, head, &via, edits);
-    Outgoing::new(bytes, head.length)
+    (Outgoing::new(bytes, head.length), owner.into())
 }
 
 /// What a proxy that is trusted has said: who its client is, and what it asked for.
 struct Behind {
-    address: String,
+    address: IpAddr,
+    forwarded_for: String,
     host: Option<Vec<u8>>,
     request_id: Option<Vec<u8>>,
 }
@@ -65,8 +69,10 @@ impl Behind {
     fn of(client: &Client, head: &RequestHead) -> Self {
         let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
         let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
+        let address = client_of(&client.worker.routes().trusted, client.address, lines);
         Self {
-            address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
+            address,
+            forwarded_for: address.to_string(),
             host: named("x-forwarded-host"),
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
         }
