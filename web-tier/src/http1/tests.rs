@@ -189,10 +189,34 @@ fn chunks_that_are_refused() {
     ] {
         assert!(decode(Length::Chunked, &[bad.as_bytes()]).is_err(), "{bad:?}");
     }
+    for bad in ["3;\r\n", "3;a=\r\n", "3;bad[=x\r\n", "3;a=\"b\r\n", "3 ;a\r\n", "3;a \r\n", "3;\u{7f}\r\n"] {
+        assert!(decode(Length::Chunked, &[bad.as_bytes()]).is_err(), "{bad:?}");
+    }
     let extension = format!("3;{}\r\n", "a".repeat(5000));
     assert_eq!(decode(Length::Chunked, &[extension.as_bytes()]), Err(ChunkError::Extension));
     let trailers = format!("0\r\nA: {}\r\n\r\n", "a".repeat(9000));
     assert_eq!(decode(Length::Chunked, &[trailers.as_bytes()]), Err(ChunkError::Trailer));
+}
+
+#[test]
+fn an_answers_chunks_may_be_padded() {
+    let read = |text: &str| {
+        let mut data = Vec::new();
+        let mut decoder = Decoder::of_answer(Length::Chunked);
+        // A byte at a time: the state has all that counts.
+        for byte in text.as_bytes().chunks(1) {
+            decoder.decode(byte, |more| data.extend_from_slice(more))?;
+        }
+        Ok((String::from_utf8(data).unwrap(), decoder.is_done()))
+    };
+    for size in ["2   ", "2 ;a=b", "2\t", "2 \t;a", "2;", "2 ;", "2;bad[=x", "02 "] {
+        let text = format!("{size}\r\nok\r\n0  \r\n\r\n");
+        assert_eq!(read(&text), Ok(("ok".to_owned(), true)), "{size:?}");
+    }
+    for bad in ["2 2\r\nok\r\n", " 2\r\nok\r\n", "2 \nok\r\n", "2 x\r\nok", "2;\0\r\nok\r\n", "2 +\r\nok"] {
+        assert!(read(bad).is_err(), "{bad:?}");
+    }
+    assert_eq!(read(&format!("2{}\r\n", " ".repeat(5000))), Err(ChunkError::Extension));
 }
 
 #[test]

@@ -35,6 +35,16 @@ async fn chunks_and_their_end_pass() {
 }
 
 #[tokio::test]
+async fn padded_chunks_pass_without_their_padding() {
+    for size in ["2   ", "2 ;a=b", "2\t;a", "2;"] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{size}\r\nok\r\n0  \r\n\r\n");
+        let text = whole(answer.leak(), GET).await;
+        assert!(text.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"), "{size:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_ends_with_its_connection_is_chunked_for_the_client() {
     let text = whole("HTTP/1.1 200 OK\r\n\r\nuntil the end", GET).await;
     assert!(text.contains("until the end") && text.ends_with("0\r\n\r\n"), "{text}");

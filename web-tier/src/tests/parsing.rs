@@ -28,6 +28,7 @@ const CHUNKS: &[&str] = &[
     "0\r\nX-Trailer: 1\r\nY: 2\r\n\r\n",
     "3;q=\"a b\"\r\nabc\r\n0;last\r\n\r\nGET / HTTP/1.1\r\n\r\n",
     "FFFFFFFFFFFFFFFF\r\nabc",
+    "3 ; q = \"\\\"\"\r\nabc\r\n0  \r\n\r\n",
 ];
 
 /// Pieces that readers of HTTP have quarrelled about.
