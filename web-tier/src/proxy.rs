@@ -10,7 +10,7 @@ use crate::{
     connection::Client,
     error::ProxyError,
     exchange::{BodyError, ClientSide, Exchange, Outgoing},
-    forward::X_FORWARDED_FOR,
+    forward::{X_FORWARDED_FOR, may_go_on},
     host::without_port,
     http1::{Length, Name, RequestHead, ResponseHead},
     local::{Local, edit_answer},
@@ -71,6 +71,9 @@ pub(crate) async fn answer<S: ClientSide>(
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let reply = match decision {
         _ if let Err(cause) = rewritten => Err(cause.into()),
+        Decision::Proxy(_) | Decision::HttpProxy(_) if !may_go_on(head) => {
+            Ok(Reply::Local(Local::capabilities(client)))
+        }
         Decision::Proxy(target) => {
             let way = Way::to(&routes, target, in_url.as_ref());
             forward(client, &way, head, &edits, side).await.map(Reply::Server)

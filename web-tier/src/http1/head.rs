@@ -5,6 +5,7 @@ use super::{
     fields::Fields,
     framing::{Framing, Length},
     name::Name,
+    version::{Version, minor_version},
 };
 use http::{Method, StatusCode};
 use httparse::Status;
@@ -28,6 +29,9 @@ const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 /// The most fields there is room for.
 pub(crate) const FIELDS_MAX: usize = 256;
 
+/// The longest method: twice as long as any of the IANA's registry, and more.
+pub(crate) const METHOD_MAX: usize = 64;
+
 /// The most trailers of a message.
 pub(super) const TRAILERS_COUNT_MAX: usize = 64;
 
@@ -36,8 +40,10 @@ pub(super) const TRAILERS_COUNT_MAX: usize = 64;
 pub(crate) enum HeadError {
     #[error("{0}")]
     Bad(&'static str),
-    #[error("an HTTP version other than 1.0 and 1.1")]
+    #[error("an HTTP version other than 1")]
     Version,
+    #[error("the method is longer than any")]
+    MethodTooLong,
     #[error("the request target is too long")]
     TargetTooLong,
     #[error("the header section is too large")]
@@ -55,22 +61,6 @@ impl From<httparse::Error> for HeadError {
             httparse::Error::TooManyHeaders => Self::TooLarge,
             httparse::Error::Version => Self::Version,
         }
-    }
-}
-
-/// The version of a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Version {
-    Http10,
-    #[default]
-    Http11,
-    /// Its fields came in frames.
-    Http2,
-}
-
-impl Version {
-    fn of(minor: Option<u8>) -> Self {
-        if minor == Some(0) { Self::Http10 } else { Self::Http11 }
     }
 }
 
@@ -151,22 +141,44 @@ impl RequestHead {
         if input.starts_with(b"\r\n") || input.first() == Some(&b'\n') {
             return Err(HeadError::Bad("empty lines before the request"));
         }
+        let length = self.parse_lines(input, limits)?;
+        Ok(length.map(|length| skipped + length))
+    }
+
+    fn parse_lines(&mut self, input: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         let mut room = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(input, &mut room[..limits.count.min(FIELDS_MAX)]);
+        if parsed == Err(httparse::Error::Version) {
+            return self.parse_later_version(input, limits);
+        }
         let Status::Complete(length) = parsed? else {
-            return incomplete(input, limits, target_so_far(input)).map(|()| None);
+            return incomplete_request(input, limits).map(|()| None);
         };
         check_line_ends(&input[..length])?;
+        let method = request.method.unwrap_or("");
+        if method.len() > METHOD_MAX {
+            return Err(HeadError::MethodTooLong);
+        }
         if length > limits.bytes {
             return Err(HeadError::TooLarge);
         }
         self.version = Version::of(request.version);
-        self.method = Method::from_bytes(request.method.unwrap_or("").as_bytes())
-            .map_err(|_| HeadError::Bad("invalid method"))?;
+        self.method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Bad("invalid method"))?;
         self.set_target(request.path.unwrap_or(""), limits)?;
         self.take_fields(request.headers)?;
-        Ok(Some(skipped + length))
+        Ok(Some(length))
+    }
+
+    /// One of a later version 1.x is read as what we know of it, 1.1 (RFC 9110 §2.5). `httparse` does not, so it gets a copy that
+    /// says so: hardly anybody sends one.
+    fn parse_later_version(&mut self, input: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+        let Some(minor) = minor_version(input)? else {
+            return incomplete_request(input, limits).map(|()| None);
+        };
+        let mut known = input.to_vec();
+        known[minor] = b'1';
+        self.parse_lines(&known, limits)
     }
 
     /// Reads a request target.
@@ -401,6 +413,14 @@ fn take_fields<'a>(
 fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
     let bare = memchr::memchr_iter(b'\n', head).any(|place| place == 0 || head[place - 1] != b'\r');
     if bare { Err(HeadError::Bad("a line ends with LF alone")) } else { Ok(()) }
+}
+
+/// Whether a request's head may go on.
+fn incomplete_request(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+    if memchr::memchr(b' ', input).unwrap_or(input.len()) > METHOD_MAX {
+        return Err(HeadError::MethodTooLong);
+    }
+    incomplete(input, limits, target_so_far(input))
 }
 
 /// Whether a head may go on, of which so many bytes of a target have come; an answer has none.

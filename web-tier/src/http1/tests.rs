@@ -87,9 +87,20 @@ fn what_is_refused() {
     ] {
         assert!(matches!(request(bad), Err(HeadError::Bad(_))), "{bad:?}: {:?}", request(bad));
     }
-    for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "http/1.1", "HTTP/1.10", "HTTP/01.1"] {
+    for version in ["HTTP/2.0", "HTTP/0.9"] {
+        assert_eq!(
+            request(&format!("GET / {version}\r\n\r\n")).unwrap_err(),
+            HeadError::Version,
+            "{version}"
+        );
+    }
+    for version in ["http/1.1", "HTTP/1.10", "HTTP/01.1", "th HTTP/1.1", "HTTP/1", "FOO/1.1", "HTTP/1.2\n"] {
         let refused = request(&format!("GET / {version}\r\n\r\n"));
-        assert!(matches!(refused, Err(HeadError::Version | HeadError::Bad(_))), "{version}: {refused:?}");
+        assert!(matches!(refused, Err(HeadError::Bad(_))), "{version}: {refused:?}");
+    }
+    for method in ["A".repeat(METHOD_MAX + 1), "A".repeat(100_000)] {
+        assert_eq!(request(&method).unwrap_err(), HeadError::MethodTooLong);
+        assert_eq!(request(&format!("{method} / HTTP/1.1\r\n\r\n")).unwrap_err(), HeadError::MethodTooLong);
     }
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
     assert_eq!(request(&many).unwrap_err(), HeadError::TooLarge);
@@ -98,6 +109,16 @@ fn what_is_refused() {
     assert_eq!(request(&format!("GET /{}", "a".repeat(16 * 1024))).unwrap_err(), HeadError::TargetTooLong);
     // A head that can't become valid is refused before it is complete.
     assert!(request("GET / HTTP/1.1\nHost").is_err());
+}
+
+#[test]
+fn a_later_version_is_read_as_1_1() {
+    let text = "POST /a?b HTTP/1.9\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (head, length) = request(&format!("{text}0\r\n\r\n")).unwrap().unwrap();
+    assert_eq!((length, head.version, head.length), (text.len(), Version::Http11, Length::Chunked));
+    assert_eq!((head.target.as_str(), head.persists()), ("/a?b", true));
+    assert!(request("GET / HTTP/1.2\r\nHost: h\r\n").unwrap().is_none());
+    assert!(request("A".repeat(METHOD_MAX).as_str()).unwrap().is_none());
 }
 
 #[test]

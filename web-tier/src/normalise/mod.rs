@@ -7,7 +7,7 @@ pub(crate) use path::{Path, decoded, normalise};
 
 use crate::{
     error::ProxyError,
-    http1::{Name, RequestHead, Target, Version},
+    http1::{METHOD_MAX, Name, RequestHead, Target, Version},
 };
 use http::Method;
 use std::net::Ipv6Addr;
@@ -26,6 +26,7 @@ pub(crate) fn normalise_request(head: &mut RequestHead) -> Result<(), ProxyError
 fn check_method(method: &Method) -> Result<(), ProxyError> {
     match *method {
         Method::CONNECT | Method::TRACE => Err(ProxyError::Method),
+        _ if method.as_str().len() > METHOD_MAX => Err(ProxyError::MethodTooLong),
         _ => Ok(()),
     }
 }
