@@ -123,6 +123,8 @@ pub(crate) struct RequestHead {
     pub(crate) path_length: usize,
     /// Of an absolute form.
     pub(crate) authority: String,
+    /// The port that its scheme stands for.
+    pub(crate) default_port: u16,
     /// Without `Content-Length` and `Transfer-Encoding`: the length says it.
     pub(crate) fields: Fields,
     pub(crate) length: Length,
@@ -191,6 +193,7 @@ impl RequestHead {
         }
         self.target.clear();
         self.authority.clear();
+        self.default_port = 0;
         self.form = Target::Origin;
         match target.as_bytes().first() {
             Some(b'/') => self.push_path(target),
@@ -223,13 +226,15 @@ impl RequestHead {
             self.target.push('/');
             return Ok(());
         }
-        let rest = after_scheme(target).ok_or(HeadError::Bad("the request target does not begin with /"))?;
+        let (rest, default_port) =
+            after_scheme(target).ok_or(HeadError::Bad("the request target does not begin with /"))?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.is_empty() {
             return Err(HeadError::Bad("the request target has no host"));
         }
         self.form = Target::Absolute;
+        self.default_port = default_port;
         self.authority.push_str(authority);
         if !path.starts_with('/') {
             self.target.push('/');
@@ -274,13 +279,14 @@ impl RequestHead {
     }
 }
 
-/// What follows `http://` or `https://`.
-fn after_scheme(target: &str) -> Option<&str> {
+/// What follows `http://` or `https://`, and the port that this stands for.
+fn after_scheme(target: &str) -> Option<(&str, u16)> {
     let prefix = |scheme: &str| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    prefix("http://").or_else(|| prefix("https://"))
+    let http = prefix("http://").map(|rest| (rest, 80));
+    http.or_else(|| prefix("https://").map(|rest| (rest, 443)))
 }
 
 /// The head of an answer.
