@@ -267,13 +267,13 @@ impl RequestHead {
         self.path_length = path.len();
     }
 
-    /// Whether the client's connection may serve another request. After a body that came with `GET` or `HEAD` it may not, nor
-    /// may the server's: there are servers that take such a body for the next request.
+    /// Whether the client's connection may serve another request.
     pub(crate) fn persists(&self) -> bool {
-        self.connection.persists(self.version) && !self.has_odd_body()
+        self.connection.persists(self.version)
     }
 
-    /// Whether it has a body, and a method that gives it no meaning (RFC 9110 §9.3.1).
+    /// Whether it has a body, and a method that gives it no meaning (RFC 9110 §9.3.1). Where it ends is certain here, but there are
+    /// servers that take it for the next request: their connection does not serve another one.
     pub(crate) fn has_odd_body(&self) -> bool {
         self.length != Length::Empty && matches!(self.method, Method::GET | Method::HEAD)
     }
