@@ -149,3 +149,25 @@ async fn streams_of_one_connection_have_one_clients_share() {
     assert_eq!(status(&mut stream).await, 408);
     assert_eq!(cluster.web.totals().places_taken_back, 1);
 }
+
+#[tokio::test]
+async fn who_takes_nothing_of_his_answers_gives_a_socket_back() {
+    let server = raw(|head, mut stream| async move {
+        // More than is read of an answer that nobody takes.
+        let length = if head.starts_with("GET /big ") { 8 << 20 } else { 2 };
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let _ = stream.write_all(&[head.as_bytes(), &vec![b'x'; length]].concat()).await;
+    });
+    let cluster = cluster(server, 2).await;
+    let mut stream = TcpStream::connect(cluster.address()).await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE of 0.
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])].concat()).await.unwrap();
+    let fields = [&request("GET", "/big")[..], &[("x-forwarded-for", "192.0.2.1")]].concat();
+    for number in [1, 3] {
+        stream.write_all(&headers(number, true, &block(&fields))).await.unwrap();
+        assert_eq!(status(&mut stream).await, 200);
+    }
+    let answer = cluster.ask("GET /other", "X-Forwarded-For: 192.0.2.2\r\n").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "xx"));
+    assert_eq!(cluster.web.totals().places_taken_back, 1);
+}
