@@ -8,9 +8,10 @@ mod timed;
 
 use crate::{
     access_log::{End, Recording},
-    deadline::Progress,
+    deadline::{Progress, Verdict},
     http1::RequestHead,
     listener::Listener,
+    pool::Holder,
     proxy_protocol::{self, Source},
     stream::ClientStream,
     tls::{self, TlsConnection},
@@ -22,7 +23,13 @@ use http::StatusCode;
 use http1::{After, Http1};
 pub(crate) use registry::Connections;
 use registry::Entry;
-use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc};
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 use timed::{Ended, timed};
 use tokio::net::TcpStream;
 
@@ -47,13 +54,19 @@ pub(crate) struct Client {
     /// What the access log is to say of the present request.
     pub(crate) log: Recording,
     server_silent: Cell<bool>,
+    /// Its place among the worker's connections and streams.
+    entry: Cell<u32>,
+    /// Others wait for what the server has given to the present request.
+    in_the_way: Cell<bool>,
 }
 
 impl Client {
     fn new(worker: Rc<Worker>, peer: Peer, listener: Rc<Listener>) -> Self {
         let progress = Progress::new(worker.read_clock());
         let (log, server_silent) = (Recording::default(), Cell::new(false));
-        Self { worker, peer: Rc::new(peer), tls: None, listener, progress, log, server_silent }
+        let (entry, in_the_way) = (Cell::new(0), Cell::new(false));
+        let peer = Rc::new(peer);
+        Self { worker, peer, tls: None, listener, progress, log, server_silent, entry, in_the_way }
     }
 
     /// A stream of this connection, with time-outs of its own.
@@ -66,6 +79,8 @@ impl Client {
             progress: Progress::new(self.worker.now()),
             log: Recording::default(),
             server_silent: Cell::new(false),
+            entry: Cell::new(0),
+            in_the_way: Cell::new(false),
         })
     }
 
@@ -80,11 +95,46 @@ impl Client {
         self.worker.connections.closing() || self.listener.is_retired()
     }
 
+    /// It has sent so many bytes of its body.
+    fn body_came(&self, bytes: usize) {
+        self.progress.body_came(self.worker.now(), bytes, || self.worker.routes().limits.rate_min);
+    }
+
+    /// It has taken so many bytes of its answer.
+    fn took(&self, bytes: usize) {
+        self.progress.took(self.worker.now(), bytes, || self.worker.routes().limits.rate_min);
+    }
+
+    /// What it hears if its request is to make room for others, and it is still waited for.
+    fn makes_room(&self) -> Option<Verdict> {
+        let (worker, progress) = (&self.worker, &self.progress);
+        if !self.in_the_way.take() || progress.kept_waiting(worker.now()).is_none() {
+            return None;
+        }
+        worker.counters.places_taken_back.up();
+        if let Some(times) = worker.slow.happened(worker.now()) {
+            let client = &self.peer.text;
+            tracing::warn!(%client, times, "a slow request has ended: others waited for a socket to its server");
+        }
+        Some(progress.given_up())
+    }
+
     /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
     /// that it is gone wakes every connection, so this costs no timer and no list.
     pub(crate) fn hopeless(&self, lease: &Lease) -> Option<Hopeless> {
         let silent = self.server_silent.take();
         if lease.is_lost() { Some(Hopeless::Gone) } else { silent.then_some(Hopeless::Silent) }
+    }
+}
+
+impl Holder for Client {
+    fn kept_waiting(&self, now: Instant) -> Option<Duration> {
+        self.progress.kept_waiting(now)
+    }
+
+    fn make_room(&self) {
+        self.in_the_way.set(true);
+        self.worker.connections.wake_one(self.entry.get());
     }
 }
 

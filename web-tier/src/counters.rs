@@ -43,6 +43,7 @@ pub(crate) struct Counters {
     pub(crate) connections_refused: Count,
     pub(crate) connections_held: Count,
     pub(crate) connections_shed: Count,
+    pub(crate) places_taken_back: Count,
     pub(crate) dials_short: Count,
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
@@ -79,6 +80,7 @@ impl Counters {
             connections_refused: self.connections_refused.read(),
             connections_held: self.connections_held.read(),
             connections_shed: self.connections_shed.read(),
+            places_taken_back: self.places_taken_back.read(),
             dials_short: self.dials_short.read(),
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
@@ -118,6 +120,8 @@ pub struct Totals {
     pub connections_held: u64,
     /// Connections that were idle and ended to make room for others.
     pub connections_shed: u64,
+    /// Requests whose clients kept a server waiting, and that ended to make room for those of others.
+    pub places_taken_back: u64,
     /// Connects to servers that failed because this machine was short of file descriptors, ports or memory. The servers are not
     /// blamed for them.
     pub dials_short: u64,
@@ -150,6 +154,7 @@ impl Add for Totals {
             connections_refused: self.connections_refused + other.connections_refused,
             connections_held: self.connections_held + other.connections_held,
             connections_shed: self.connections_shed + other.connections_shed,
+            places_taken_back: self.places_taken_back + other.places_taken_back,
             dials_short: self.dials_short + other.dials_short,
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,

@@ -1,7 +1,7 @@
 //! What can go wrong with a request, and the one place that turns it into an answer. The text says what the client can know:
 //! never a server's name or an inner address.
 
-use crate::http1::HeadError;
+use crate::{exchange::BodyError, http1::HeadError};
 use http::StatusCode;
 
 /// Why a request gets an answer of the proxy's own.
@@ -16,6 +16,8 @@ pub(crate) enum ProxyError {
     HeadTooLarge,
     #[error("only HTTP/1.0, 1.1 and 2 are spoken here")]
     Version,
+    #[error("the method is not known here")]
+    MethodTooLong,
     #[error("this host is not the one that the certificate was shown for")]
     Misdirected,
     #[error("the method is not allowed here")]
@@ -47,15 +49,25 @@ pub(crate) enum ProxyError {
 
 /// What a 503 tells the client to wait, in seconds: the shortest fail window.
 const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
-const ALLOW: (&str, &str) = ("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+pub(crate) const ALLOW: (&str, &str) = ("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 impl From<HeadError> for ProxyError {
     fn from(cause: HeadError) -> Self {
         match cause {
             HeadError::Bad(why) => Self::Bad(why),
             HeadError::Version => Self::Version,
+            HeadError::MethodTooLong => Self::MethodTooLong,
             HeadError::TargetTooLong => Self::UriTooLong,
             HeadError::TooLarge => Self::HeadTooLarge,
+        }
+    }
+}
+
+impl From<BodyError> for ProxyError {
+    fn from(cause: BodyError) -> Self {
+        match cause {
+            BodyError::Broken => Self::BodyBroken,
+            BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
 }
@@ -69,6 +81,8 @@ impl ProxyError {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            // RFC 9112 §3.
+            Self::MethodTooLong => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
@@ -82,7 +96,8 @@ impl ProxyError {
     /// After a request that was not understood, or whose body is not known to have ended, nothing that follows on the
     /// connection can be trusted to be a request.
     pub(crate) fn ends_connection(self) -> bool {
-        self == Self::Version || (self.status().is_client_error() && self != Self::NoRule)
+        let unread = matches!(self, Self::Version | Self::MethodTooLong);
+        unread || (self.status().is_client_error() && self != Self::NoRule)
     }
 
     /// The fields of the answer that depend on the error, and its text.

@@ -148,6 +148,11 @@ impl Exchange {
         Box::new(Self { link, lease, buffers, interim: 0 })
     }
 
+    /// Whether it shares its connection with others.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.link, Link::Stream(_))
+    }
+
     /// Whether the connection has served before.
     pub(crate) fn reused(&self) -> bool {
         match &self.link {

@@ -2,7 +2,7 @@
 
 use crate::{
     connection::Client,
-    error::ProxyError,
+    error::{ALLOW, ProxyError},
     http1::{Name, ResponseHead},
     rules::Edit,
     shelf::Shelved,
@@ -63,6 +63,13 @@ impl Local {
             local.head.fields.push(Name::Other, name.as_bytes(), value.as_bytes());
         }
         local.ends_connection = cause.ends_connection();
+        local
+    }
+
+    /// The answer to an OPTIONS that is to go no further.
+    pub(crate) fn capabilities(client: &Client) -> Self {
+        let mut local = Self::new(client, StatusCode::OK, LocalBody::Bytes(Bytes::new()), 0);
+        local.head.fields.push(Name::Other, ALLOW.0.as_bytes(), ALLOW.1.as_bytes());
         local
     }
 

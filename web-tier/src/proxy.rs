@@ -7,9 +7,11 @@ mod tries;
 
 use crate::{
     balance::Affinity,
+    buffer::{Piece, SIZE},
     connection::Client,
     error::ProxyError,
-    exchange::{ClientSide, Exchange, Outgoing},
+    exchange::{BodyError, ClientSide, Exchange, Outgoing},
+    forward::may_go_on,
     host::without_port,
     http1::{Fields, Length, Name, RequestHead, ResponseHead},
     local::{Local, edit_answer},
@@ -21,11 +23,12 @@ use crate::{
     sticky::{Belongs, Stickiness},
     trusted::Asker,
     upstream::Upstream,
+    worker::Worker,
 };
 use attempt::{Failure, attempt, discard};
 use common::config::Strategy;
 use prepare::prepare;
-use std::rc::Rc;
+use std::{future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
 
 /// An answer's head, and the exchange that brings its body.
@@ -50,7 +53,7 @@ pub(crate) struct ClientGone;
 
 /// Answers a request: by a server, or by what the rules say of it.
 pub(crate) async fn answer<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
     head: &mut RequestHead,
     side: &mut S,
 ) -> Result<Reply, ClientGone> {
@@ -72,6 +75,9 @@ pub(crate) async fn answer<S: ClientSide>(
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let reply = match decision {
         _ if let Err(cause) = rewritten => Err(cause.into()),
+        Decision::Proxy(_) | Decision::HttpProxy(_) if !may_go_on(head) => {
+            Ok(Reply::Local(Local::capabilities(client)))
+        }
         Decision::Proxy(target) => {
             let way = Way::to(&routes, target, in_url.as_ref());
             forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
@@ -191,7 +197,7 @@ impl<'a> Way<'a> {
 
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
     asker: &Asker<'_>,
     way: &Way<'_>,
     head: &mut RequestHead,
@@ -199,10 +205,20 @@ async fn forward<S: ClientSide>(
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
-    if head.length != Length::Empty && head.fields.first(Name::Expect).is_some() {
-        client.progress.holds_back();
+    let body = match head.length {
+        Length::Empty => None,
+        _ if head.fields.first(Name::Expect).is_some() => {
+            client.progress.holds_back();
+            None
+        }
+        Length::Exact(length) if length <= SIZE as u64 => Some(gather(worker, side).await?),
+        _ => None,
+    };
+    let mut outgoing = prepare(client, asker, way, head, edits);
+    if let Some(body) = body {
+        outgoing.put_body(&body);
     }
-    let mut tries = Tries::new(prepare(client, asker, way, head, edits), head);
+    let mut tries = Tries::new(outgoing, asker.address.into(), head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
@@ -228,6 +244,14 @@ async fn forward<S: ClientSide>(
         }
         worker.counters.retries.up();
     }
+}
+
+/// Reads a short body to its end before a server is chosen: as long as it takes, it holds no socket. One without a known length is not
+/// waited for, as its client may wait for the answer.
+async fn gather<S: ClientSide>(worker: &Worker, side: &mut S) -> Result<Shelved<Box<Piece>>, BodyError> {
+    let mut body = worker.buffers.take();
+    while !poll_fn(|cx| side.poll_body(cx, &mut body)).await? {}
+    Ok(body)
 }
 
 /// A client that was shown the certificate of one host does not speak to another on the same connection.

@@ -32,6 +32,7 @@ mod reload_logs;
 mod reload_upstreams;
 mod retries;
 mod rules;
+mod shares;
 mod short;
 mod slow;
 mod spared;

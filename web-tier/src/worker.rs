@@ -116,9 +116,11 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     /// How many connections of clients it may have.
     pub(crate) clients_max: u64,
-    /// What is to be said of connections that wait for room, and of connects that this machine was too short of something for.
+    /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
+    /// slow requests that made room for others.
     pub(crate) full: Seldom,
     pub(crate) short: Seldom,
+    pub(crate) slow: Seldom,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) request_ids: RequestIds,
     pub(crate) traces: Traces,
@@ -144,6 +146,7 @@ impl Worker {
             clients_max: u64::try_from(setup.clients_max / setup.workers.max(1)).unwrap_or(u64::MAX).max(1),
             full: Seldom::default(),
             short: Seldom::default(),
+            slow: Seldom::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             request_ids: RequestIds::new(),
             traces: Traces::new(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::id::{ClusterId, ServerId, ServerIndex};
 use std::{
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     ops::RangeInclusive,
     time::Duration,
 };
@@ -249,6 +249,7 @@ fn request_limits(fields: &Fields<'_>) -> RequestLimits {
         header_bytes,
         uri: fields.size("uri-max", 64..=1024 * 1024).unwrap_or(defaults.uri.min(header_bytes)),
         body: fields.size("body-max", 0..=u64::MAX).map_or(defaults.body, NonZeroU64::new),
+        rate_min: fields.size("request-rate-min", 0..=1 << 30).map_or(defaults.rate_min, NonZeroU32::new),
         keepalive: fields
             .integer("keepalive-max", 0..=1_000_000_000_000)
             .map_or(defaults.keepalive, NonZeroU64::new),

@@ -7,7 +7,10 @@ use super::{
     },
     rule::{HealthCheck, HealthQuestion, HttpProxy, StickyCookie, Strategy},
 };
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 /// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub(super) const DEFAULTS: Defaults = Defaults {
         header_bytes: 32 * 1024,
         uri: 16 * 1024,
         body: None,
+        // That of ASP.NET: a tenth of what the slowest mobile network brings.
+        rate_min: NonZeroU32::new(240),
         keepalive: None,
     },
     shutdown_wait_max: Duration::from_secs(15),

@@ -91,6 +91,7 @@ pub(super) static SERVER: Keys = Keys {
         "header-max",
         "uri-max",
         "body-max",
+        "request-rate-min",
         "shutdown-wait-max",
         "import",
     ],

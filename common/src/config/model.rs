@@ -15,7 +15,7 @@ use regex::Regex;
 use std::{
     collections::BTreeSet,
     fmt,
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -217,6 +217,9 @@ pub struct RequestLimits {
     pub uri: usize,
     /// `body-max` (none): bytes of a body; beyond it 413.
     pub body: Option<NonZeroU64>,
+    /// `request-rate-min` (240): bytes a second at which a client sends a body, or takes an answer, at least; one that is
+    /// `socket-timeout` behind gets 408.
+    pub rate_min: Option<NonZeroU32>,
     /// `keepalive-max` (none): requests that one connection serves.
     pub keepalive: Option<NonZeroU64>,
 }

@@ -363,10 +363,14 @@ impl Http1 {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.output.len();
         let written = self.output.poll_drain(cx, &mut self.stream);
-        self.client.log.note(|record| record.sent(before - self.output.len()));
-        match &written {
-            Poll::Pending => self.client.progress.write_waits(),
-            Poll::Ready(_) => self.client.progress.wrote(self.client.worker.now()),
+        let sent = before - self.output.len();
+        self.client.log.note(|record| record.sent(sent));
+        // Of what there is a slow client takes a part at a time.
+        if sent > 0 || written.is_ready() {
+            self.client.took(sent);
+        }
+        if written.is_pending() {
+            self.client.progress.write_waits();
         }
         written
     }

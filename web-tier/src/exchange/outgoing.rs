@@ -46,6 +46,12 @@ impl Outgoing {
         Self { bytes: head, sent: 0, flushed: false, complete: length == Length::Empty, partial: false }
     }
 
+    /// Puts the whole of the body behind the head.
+    pub(crate) fn put_body(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+        self.complete = true;
+    }
+
     /// Whether nothing has left.
     pub(crate) fn is_unsent(&self) -> bool {
         self.sent == 0 && !self.partial

@@ -116,7 +116,7 @@ impl SocketExchange {
 
     /// The head was the answer's: a body of this length follows.
     pub(super) fn begin_body(&mut self, length: Length) {
-        self.incoming.body = Decoder::new(length);
+        self.incoming.body = Decoder::of_answer(length);
     }
 
     /// Puts more of the body into `out`, in chunks if `chunked`; whether that was the last of it. `out` is empty, or holds the

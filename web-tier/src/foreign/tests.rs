@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     balance::{Affinity, Tried},
+    pool::Asker,
     tests::cluster::{cluster, host, plain},
     upstream::Upstream,
 };
@@ -117,10 +118,23 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     let lease =
         || upstream.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default()).is_some();
     assert!(lease());
-    upstream.server(0).pool.take(None, false, &Cell::new(false)).await.unwrap().socket().give_back();
+    upstream
+        .server(0)
+        .pool
+        .take(None, false, &Asker::anybody(), &Cell::new(false))
+        .await
+        .unwrap()
+        .socket()
+        .give_back();
     let reused = async || {
         upstream.foreign_changed();
-        let socket = upstream.server(0).pool.take(None, false, &Cell::new(false)).await.unwrap().socket();
+        let socket = upstream
+            .server(0)
+            .pool
+            .take(None, false, &Asker::anybody(), &Cell::new(false))
+            .await
+            .unwrap()
+            .socket();
         let reused = socket.reused();
         socket.give_back();
         reused

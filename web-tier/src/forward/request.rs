@@ -83,8 +83,14 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     for (name, value) in via.tls.iter().flat_map(|tls| tls.client_fields()) {
         put_field(out, name.as_bytes(), value.as_bytes());
     }
+    // What is for this connection alone is named (RFC 9110 §7.6.1), `TE` too (§10.1.4).
+    match (&upgrade, trailers) {
+        (Some(_), true) => out.extend_from_slice(b"connection: upgrade, te\r\n"),
+        (Some(_), false) => out.extend_from_slice(b"connection: upgrade\r\n"),
+        (None, true) => out.extend_from_slice(b"connection: te\r\n"),
+        (None, false) => {}
+    }
     if let Some(protocol) = upgrade {
-        out.extend_from_slice(b"connection: upgrade\r\n");
         put_field(out, b"upgrade", &protocol);
     }
     out.extend_from_slice(b"\r\n");

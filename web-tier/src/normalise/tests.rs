@@ -55,6 +55,10 @@ fn methods_that_are_not_for_a_proxy_like_this_are_refused() {
     assert_eq!(refused("CONNECT", "h:80", &[HOST_H]), NotAllowed);
     assert_eq!(refused("TRACE", "/", &[HOST_H]), NotAllowed);
     assert_eq!(settled("PURGE", "/", &[HOST_H]), ok("/"));
+    // As HTTP/2 may bring it.
+    let mut long = request("GET / HTTP/1.1", &[HOST_H]).unwrap();
+    long.method = Method::from_bytes(&[b'A'; METHOD_MAX + 1]).unwrap();
+    assert_eq!(normalise_request(&mut long, |_| true), Err(ProxyError::MethodTooLong));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::{
     exchange::Outgoing,
     forward::NOT_PROCESSED,
     http1::{RequestHead, ResponseHead},
+    pool::Owner,
 };
 use common::hub_age::{self, HUB_AGE};
 use http::{Method, StatusCode};
@@ -15,6 +16,8 @@ use http::{Method, StatusCode};
 /// A request, and what it may still try.
 pub(super) struct Tries {
     pub(super) outgoing: Outgoing,
+    /// Whose share of a server's places it counts to.
+    pub(super) owner: Owner,
     pub(super) tried: Tried,
     /// Tries left after the present one.
     left: usize,
@@ -37,9 +40,10 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    pub(super) fn new(outgoing: Outgoing, head: &RequestHead) -> Self {
+    pub(super) fn new(outgoing: Outgoing, owner: Owner, head: &RequestHead) -> Self {
         Self {
             outgoing,
+            owner,
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,

@@ -36,6 +36,7 @@ fn the_smallest_file_has_every_default() {
         (server.request_header_timeout, 10),
         (server.shutdown_wait_max, 15),
     ];
+    assert_eq!(server.request_limits.rate_min.map(u32::from), Some(240));
     assert!(times.iter().all(|(time, seconds)| *time == Duration::from_secs(*seconds)), "{times:?}");
 }
 

@@ -4,10 +4,12 @@ use crate::{
     error::ProxyError,
     forward::prepare_response,
     http1::{HeadLimits, Length, Name, RequestHead, ResponseHead, Version},
+    normalise::same_authority,
 };
 use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, COOKIE, DATE, VIA},
+    uri::Scheme,
 };
 
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
@@ -36,7 +38,8 @@ pub(super) fn read<B>(
     if let Some(authority) = request.uri().authority() {
         let host = authority.as_str();
         let others = request.headers().get_all(http::header::HOST);
-        if others.iter().any(|other| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
+        let port = if request.uri().scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        if others.iter().any(|other| !same_authority(other.as_bytes(), host.as_bytes(), port)) {
             return Err(ProxyError::Bad("the Host is not the one of :authority"));
         }
         head.fields.push(Name::Host, b"host", host.as_bytes());

@@ -18,12 +18,13 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use std::{
     future::poll_fn,
     io,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
 /// The client's side of a stream.
 pub(super) struct Stream<'a> {
-    client: &'a Client,
+    client: &'a Rc<Client>,
     recv: RecvStream,
     respond: &'a mut SendResponse<Bytes>,
     /// The body goes to the server in chunks.
@@ -65,7 +66,7 @@ impl Asked {
 }
 
 /// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
-pub(super) async fn serve(client: &Client, asked: Asked, respond: &mut SendResponse<Bytes>) {
+pub(super) async fn serve(client: &Rc<Client>, asked: Asked, respond: &mut SendResponse<Bytes>) {
     let Asked { mut head, unreadable, websocket, grpc, recv, ends } = asked;
     let active = Active::new(client);
     match &unreadable {
@@ -108,7 +109,7 @@ impl<'a> Stream<'a> {
     }
 
     /// For a tunnel: whose stream it is, and its two halves.
-    pub(super) fn client(&self) -> &'a Client {
+    pub(super) fn client(&self) -> &'a Rc<Client> {
         self.client
     }
 
@@ -214,8 +215,8 @@ async fn give_body(
             if !allowed.await {
                 return Err(Reason::CANCEL);
             }
-            client.progress.wrote(client.worker.now());
             let count = piece.len().min(send.capacity());
+            client.took(count);
             send.send_data(piece.split_to(count), false).map_err(|_| Reason::CANCEL)?;
         }
     }
@@ -229,7 +230,7 @@ impl ClientSide for Stream<'_> {
         }
         loop {
             let Poll::Ready(data) = self.recv.poll_data(cx) else {
-                self.client.progress.read_waits();
+                self.client.progress.read_waits(self.client.worker.now());
                 return Poll::Pending;
             };
             let Some(data) = data else {
@@ -247,7 +248,7 @@ impl ClientSide for Stream<'_> {
                 return Poll::Ready(Ok(true));
             };
             let data = data.map_err(|_| BodyError::Broken)?;
-            self.client.progress.read(self.client.worker.now());
+            self.client.body_came(data.len());
             self.received += data.len() as u64;
             if self.received > self.client.worker.routes().body_max {
                 return Poll::Ready(Err(BodyError::TooLarge));
@@ -318,7 +319,7 @@ impl Passing {
                 let before = self.data.len();
                 ready!(self.poll_data(cx))?;
                 client.log.note(|record| record.sent(before - self.data.len()));
-                client.progress.wrote(client.worker.now());
+                client.took(before - self.data.len());
                 if self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none() {
                     return Poll::Ready(Ok(()));
                 }

@@ -135,6 +135,8 @@ fn hosts() -> Row {
         Case::fields(&[method, scheme, path, ("host", "h"), ("host", "h")], Want::Status(400)),
         Case::fields(&[method, scheme, path, ("host", "h"), ("host", "evil")], Want::Status(400)),
         Case::fields(&[method, scheme, authority, path, ("host", "h")], served(&["host: h"], &[])),
+        Case::fields(&[method, scheme, authority, path, ("host", "H:80")], served(&["host: h"], &[":80"])),
+        Case::fields(&[method, scheme, authority, path, ("host", "h:443")], Want::Status(400)),
         Case::fields(&[method, scheme, authority, path, ("host", "evil")], Want::Status(400)),
         Case::fields(&[method, scheme, authority, path, ("host", "h"), ("host", "evil")], Want::Status(400)),
         Case::fields(&with("h@evil"), Want::Status(400)),

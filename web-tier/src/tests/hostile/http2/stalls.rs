@@ -72,7 +72,11 @@ async fn an_answer_whose_window_stays_shut_is_cut_off_and_its_server_hears_of_it
 #[tokio::test]
 async fn a_window_that_opens_by_a_byte_at_a_time_does_not_cut_off_what_moves() {
     let (server, _ended) = endless();
-    let cluster = cluster(server, |config| web(config).socket_timeout = SHORT * 4).await;
+    let cluster = cluster(server, |config| {
+        web(config).socket_timeout = SHORT * 4;
+        web(config).request_limits.rate_min = None;
+    })
+    .await;
     let mut stream = connect(&cluster, &[0, 4, 0, 0, 0, 0]).await;
     stream.write_all(&get(1, "/")).await.unwrap();
     let mut taken = 0;
