@@ -4,7 +4,7 @@ mod request;
 mod response;
 
 pub(crate) use request::{Via, X_FORWARDED_FOR, put_request};
-pub(crate) use response::{Framing, NOT_PROCESSED, ToClient, prepare_response, put_response};
+pub(crate) use response::{Framing, NOT_PROCESSED, SHORT, ToClient, prepare_response, put_response};
 
 use crate::http1::{Fields, Name};
 
