@@ -44,6 +44,7 @@ pub(crate) struct Counters {
     pub(crate) connections_held: Count,
     pub(crate) connections_shed: Count,
     pub(crate) dials_short: Count,
+    pub(crate) answers_shed: Count,
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
     pub(crate) handshakes_tls12: Count,
@@ -80,6 +81,7 @@ impl Counters {
             connections_held: self.connections_held.read(),
             connections_shed: self.connections_shed.read(),
             dials_short: self.dials_short.read(),
+            answers_shed: self.answers_shed.read(),
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
             handshakes_tls12: self.handshakes_tls12.read(),
@@ -121,6 +123,8 @@ pub struct Totals {
     /// Connects to servers that failed because this machine was short of file descriptors, ports or memory. The servers are not
     /// blamed for them.
     pub dials_short: u64,
+    /// Answers of servers that clients of HTTP/2 did not take, and that ended because there were too many of them.
+    pub answers_shed: u64,
     /// TLS handshakes that succeeded.
     pub handshakes: u64,
     /// Those of them that resumed an earlier session.
@@ -151,6 +155,7 @@ impl Add for Totals {
             connections_held: self.connections_held + other.connections_held,
             connections_shed: self.connections_shed + other.connections_shed,
             dials_short: self.dials_short + other.dials_short,
+            answers_shed: self.answers_shed + other.answers_shed,
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
             handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,

@@ -36,5 +36,6 @@ mod spared;
 mod sticky;
 mod stop;
 mod upgrades;
+mod windows;
 mod wire;
 mod wire_server;
