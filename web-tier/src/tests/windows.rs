@@ -3,7 +3,7 @@
 use super::{
     backend::{echo, gated},
     cluster::Cluster,
-    http2::{ask, client},
+    http2::{ask, client, get},
     rules::hosts,
     wire::{self, DATA, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame, read_frame},
 };
@@ -140,4 +140,53 @@ async fn downloads_that_stand_still_hold_few_descriptors_and_go_on_whole() {
     while open_below(&root) > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_is_told_to_go_on() {
+    let backend = super::backend::raw(|head, mut stream| async move {
+        assert!(head.contains("\r\nexpect: 100-continue\r\n"), "{head}");
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+        let mut body = [0; 5];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut body).await.unwrap();
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{}", String::from_utf8_lossy(&body));
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let cluster = super::http2::plain([backend]).await;
+    goes_on(&cluster).await;
+}
+
+#[tokio::test]
+async fn so_is_one_before_a_server_of_http_2() {
+    let backend: super::backend::OnConnection = std::sync::Arc::new(|stream| {
+        Box::pin(async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                tokio::spawn(async move {
+                    assert_eq!(request.headers()["expect"], "100-continue");
+                    let go_on = http::Response::builder().status(100).body(()).unwrap();
+                    respond.send_informational(go_on).unwrap();
+                    let body = request.into_body().data().await.unwrap().unwrap();
+                    let mut send = respond.send_response(http::Response::new(()), false).unwrap();
+                    send.send_data(body, true).unwrap();
+                });
+            }
+        })
+    });
+    let (_backend, cluster) = super::h2c::backend(backend).await;
+    goes_on(&cluster).await;
+}
+
+/// Sends its body when it is told to, and not before.
+async fn goes_on(cluster: &Cluster) {
+    let mut client = client(cluster).await;
+    let request = get("/").method("POST").header("expect", "100-continue").header("content-length", 5);
+    let (mut answer, mut send) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    let going_on = timeout(PATIENCE, poll_fn(|cx| answer.poll_informational(cx))).await;
+    let head = going_on.expect("an interim answer in time").unwrap().unwrap();
+    assert_eq!((head.status().as_u16(), head.headers().contains_key("date")), (100, false));
+    send.send_data(Bytes::from("hello"), true).unwrap();
+    let (head, mut body) = timeout(PATIENCE, answer).await.unwrap().unwrap().into_parts();
+    assert_eq!((head.status.as_u16(), body.data().await.unwrap().unwrap()), (200, Bytes::from("hello")));
 }

@@ -267,12 +267,9 @@ impl ClientSide for Stream<'_> {
     }
 
     fn poll_inform(&mut self, _: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>> {
-        // A client of HTTP/2 waits for no 100: its window is its leave to send.
-        if head.status != StatusCode::CONTINUE {
-            let response = message::response(head, Length::Empty, b"");
-            self.respond.send_informational(response).map_err(io::Error::other)?;
-        }
-        Poll::Ready(Ok(()))
+        // `100 Continue` too: a window is leave to send, but who has said `Expect: 100-continue` may wait (RFC 9110 §10.1.1).
+        let response = message::response(head, Length::Empty, b"");
+        Poll::Ready(self.respond.send_informational(response).map_err(io::Error::other))
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
