@@ -1,5 +1,6 @@
 //! An app's processes on this server: started, watched, restarted, stopped.
 
+mod checks;
 mod launch;
 mod output;
 mod pid_file;

@@ -2,6 +2,7 @@
 
 mod app;
 mod connections;
+mod short;
 
 use crate::{AppTier, AppTierConfig, AppTierError};
 use bytes::Bytes;

@@ -5,6 +5,7 @@ mod body;
 mod conditional;
 mod encoding;
 mod media_type;
+mod open_files;
 mod range;
 mod resource;
 
@@ -129,7 +130,7 @@ async fn answer(asked: &Asked<'_>, found: Representation) -> io::Result<Answer> 
         Some((first, length)) => {
             headers.insert(header::CONTENT_LENGTH, length.into());
             if !asked.head {
-                body = FileBody::open(found.file, first, length).await?;
+                body = FileBody::of(found, first, length).await?;
             }
         }
         None => {

@@ -1,6 +1,11 @@
 //! From a path to an open file inside the root, in its best encoding.
 
-use crate::{APP_FILE, encoding::Encoding, media_type::media_type};
+use crate::{
+    APP_FILE,
+    encoding::Encoding,
+    media_type::media_type,
+    open_files::{Identity, OpenFiles},
+};
 use http::{HeaderMap, HeaderValue, header};
 use std::{
     borrow::Cow,
@@ -24,6 +29,9 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Representation {
     pub(crate) file: File,
+    pub(crate) identity: Identity,
+    /// Where it was found, every link followed.
+    pub(crate) path: PathBuf,
     pub(crate) length: u64,
     /// Strong: another content has another one.
     pub(crate) etag: String,
@@ -128,33 +136,35 @@ fn represent(root: &Path, place: &Path, accepted: &[Encoding]) -> io::Result<Opt
         let Some(variant) = inside(root, Path::new(&name))? else { continue };
         varies = true;
         if accepted.contains(&encoding)
-            && let Some((file, metadata)) = open(&variant)?
+            && let Some(opened) = open(OpenFiles::of_process(), &variant)?
         {
-            return Ok(Some(Representation::new(file, &metadata, media_type, Some(encoding), true)));
+            return Ok(Some(Representation::new(opened, &variant, media_type, Some(encoding), true)));
         }
     }
-    let opened = open(place)?;
-    Ok(opened.map(|(file, metadata)| Representation::new(file, &metadata, media_type, None, varies)))
+    let opened = open(OpenFiles::of_process(), place)?;
+    Ok(opened.map(|opened| Representation::new(opened, place, media_type, None, varies)))
 }
 
-/// Opens a regular file: another kind, a pipe say, could block for ever.
-fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    if !fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(cause) if is_absence(&cause) => return Ok(None),
-        Err(cause) => return Err(cause),
+/// Opens a regular file: another kind, a pipe say, could block for ever. Blocks as long as the disk takes.
+///
+/// # Errors
+/// The disk's; what does not exist or may not be read is `None`.
+pub(crate) fn open(files: &OpenFiles, path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let look = || {
+        if !fs::metadata(path)?.is_file() {
+            return Ok(None);
+        }
+        let file = files.open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Some((file, metadata)))
     };
-    let metadata = file.metadata()?;
-    Ok(Some((file, metadata)))
+    look().or_else(|cause| if is_absence(&cause) { Ok(None) } else { Err(cause) })
 }
 
 impl Representation {
     fn new(
-        file: File,
-        metadata: &Metadata,
+        (file, metadata): (File, Metadata),
+        place: &Path,
         media_type: Cow<'static, str>,
         encoding: Option<Encoding>,
         varies: bool,
@@ -165,7 +175,8 @@ impl Representation {
         let etag = format!("\"{:x}.{:x}-{length:x}{suffix}\"", metadata.mtime(), metadata.mtime_nsec());
         // A time before 1970 can't be written as a date.
         let modified = metadata.modified().ok().filter(|time| *time >= SystemTime::UNIX_EPOCH);
-        Self { file, length, etag, modified, media_type, encoding, varies }
+        let (identity, path) = (Identity::from(&metadata), place.to_owned());
+        Self { file, identity, path, length, etag, modified, media_type, encoding, varies }
     }
 
     /// The headers that any answer on it has.

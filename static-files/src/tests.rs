@@ -42,8 +42,9 @@ async fn bytes(body: FileBody) -> io::Result<Vec<u8>> {
         FileBody::Whole(bytes) => Ok(bytes.to_vec()),
         FileBody::Stream(mut stream) => {
             let (mut all, length) = (Vec::new(), stream.left());
-            while let Some(piece) = stream.next().await? {
-                assert!(!piece.is_empty() && piece.len() <= PIECE);
+            for max in [1, 1000, PIECE, usize::MAX].into_iter().cycle() {
+                let Some(piece) = stream.next(max).await? else { break };
+                assert!(!piece.is_empty() && piece.len() <= PIECE.min(max));
                 all.extend_from_slice(&piece);
             }
             assert_eq!(all.len() as u64, length);

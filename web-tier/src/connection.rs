@@ -21,6 +21,7 @@ use crate::{
 };
 use http::StatusCode;
 use http1::{After, Http1};
+pub(crate) use http2::BodyRoom;
 pub(crate) use registry::Connections;
 use registry::Entry;
 use std::{

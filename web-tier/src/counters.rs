@@ -45,6 +45,7 @@ pub(crate) struct Counters {
     pub(crate) connections_shed: Count,
     pub(crate) places_taken_back: Count,
     pub(crate) dials_short: Count,
+    pub(crate) answers_shed: Count,
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
     pub(crate) handshakes_tls12: Count,
@@ -82,6 +83,7 @@ impl Counters {
             connections_shed: self.connections_shed.read(),
             places_taken_back: self.places_taken_back.read(),
             dials_short: self.dials_short.read(),
+            answers_shed: self.answers_shed.read(),
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
             handshakes_tls12: self.handshakes_tls12.read(),
@@ -125,6 +127,8 @@ pub struct Totals {
     /// Connects to servers that failed because this machine was short of file descriptors, ports or memory. The servers are not
     /// blamed for them.
     pub dials_short: u64,
+    /// Answers of servers that clients of HTTP/2 did not take, and that ended because there were too many of them.
+    pub answers_shed: u64,
     /// TLS handshakes that succeeded.
     pub handshakes: u64,
     /// Those of them that resumed an earlier session.
@@ -156,6 +160,7 @@ impl Add for Totals {
             connections_shed: self.connections_shed + other.connections_shed,
             places_taken_back: self.places_taken_back + other.places_taken_back,
             dials_short: self.dials_short + other.dials_short,
+            answers_shed: self.answers_shed + other.answers_shed,
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
             handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,

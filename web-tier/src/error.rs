@@ -30,6 +30,8 @@ pub(crate) enum ProxyError {
     NoServer,
     #[error("all connections to the servers are in use")]
     Busy,
+    #[error("this server is short of resources")]
+    Short,
     #[error("the server broke off before it answered")]
     Broken,
     #[error("the server's answer is not valid")]
@@ -87,7 +89,7 @@ impl ProxyError {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoServer | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoServer | Self::Busy | Self::Short => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Invalid | Self::NoUpgrade => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -103,7 +105,7 @@ impl ProxyError {
     /// The fields of the answer that depend on the error, and its text.
     pub(crate) fn words(self) -> (Option<(&'static str, &'static str)>, String) {
         let fields = match self {
-            Self::NoServer | Self::Busy => Some(RETRY_AFTER),
+            Self::NoServer | Self::Busy | Self::Short => Some(RETRY_AFTER),
             Self::Method => Some(ALLOW),
             _ => None,
         };

@@ -31,12 +31,20 @@ pub(crate) enum LocalBody {
 }
 
 impl LocalBody {
-    /// The next piece, `None` at the end.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+    /// Whether nothing is to come any more.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(file) => file.left() == 0,
+        }
+    }
+
+    /// The next piece, `None` at the end. Of a file `max` bytes are read at most.
+    pub(crate) async fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
         match self {
             Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
             Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
-            Self::File(file) => file.next().await,
+            Self::File(file) => file.next(max).await,
         }
     }
 }

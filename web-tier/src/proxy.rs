@@ -26,7 +26,7 @@ use crate::{
     worker::Worker,
 };
 use attempt::{Failure, attempt, discard};
-use common::config::Strategy;
+use common::{config::Strategy, shortage::is_shortage};
 use prepare::prepare;
 use std::{future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
@@ -151,6 +151,12 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
     };
     match site.answer(&request).await {
         Ok(answer) => Local::file(client, answer),
+        Err(cause) if is_shortage(&cause) => {
+            if let Some(times) = client.worker.short.happened(client.worker.now()) {
+                tracing::warn!(%cause, times, "a file can't be read: this machine is short of something");
+            }
+            Local::refusal(client, ProxyError::Short)
+        }
         Err(cause) => {
             tracing::warn!(path = head.path(), %cause, "a file can't be read");
             Local::error_page(client, 500, None)

@@ -40,5 +40,6 @@ mod sticky;
 mod stop;
 mod trust;
 mod upgrades;
+mod windows;
 mod wire;
 mod wire_server;

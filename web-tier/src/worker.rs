@@ -5,7 +5,7 @@ use crate::{
     access_log::{AccessLog, LogPipe},
     breaks::Breaks,
     buffer::Buffers,
-    connection::Connections,
+    connection::{BodyRoom, Connections},
     counters::Counters,
     doors::{DoorChange, Doors},
     foreign::{ForeignServers, ForeignWatch},
@@ -15,6 +15,7 @@ use crate::{
     routes::Routes,
     seldom::Seldom,
     shelf::Shelf,
+    stalled::StalledAnswers,
     tls::{self, TlsListener},
     trace_context::Traces,
     upstream::Upstream,
@@ -116,6 +117,9 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     /// How many connections of clients it may have.
     pub(crate) clients_max: u64,
+    /// What clients of HTTP/2 do not take, and what they may send ahead.
+    pub(crate) stalled: Rc<StalledAnswers>,
+    pub(crate) body_room: Rc<BodyRoom>,
     /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
     /// slow requests that made room for others.
     pub(crate) full: Seldom,
@@ -138,12 +142,15 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(setup: &Setup) -> Self {
+        let clients_max = (setup.clients_max / setup.workers.max(1)).max(1);
         Self {
             routes: RefCell::new(Rc::new(Routes::new(setup))),
             former: RefCell::default(),
             counters: setup.counters.clone(),
             connections: Connections::default(),
-            clients_max: u64::try_from(setup.clients_max / setup.workers.max(1)).unwrap_or(u64::MAX).max(1),
+            clients_max: u64::try_from(clients_max).unwrap_or(u64::MAX),
+            stalled: StalledAnswers::new(clients_max),
+            body_room: Rc::default(),
             full: Seldom::default(),
             short: Seldom::default(),
             slow: Seldom::default(),

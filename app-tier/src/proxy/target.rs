@@ -1,6 +1,7 @@
 //! Where a process listens, and new connections to it.
 
 use crate::body::Body;
+use common::shortage::is_shortage;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
@@ -65,6 +66,13 @@ impl Target {
             }
         };
         within(connected).await
+    }
+
+    /// Whether no connection was made for want of something here: nothing was learned of the process then. It listens on this
+    /// machine, so that an address that is not available means that the ports are used up.
+    pub(crate) fn is_short(&self, cause: &io::Error) -> bool {
+        is_shortage(cause)
+            || (matches!(self, Self::Tcp(_)) && cause.kind() == io::ErrorKind::AddrNotAvailable)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
 };
 use http::{Method, StatusCode};
 use memchr::memchr;
+use static_files::PIECE;
 use std::{
     future::poll_fn,
     io,
@@ -326,7 +327,7 @@ impl Http1 {
     }
 
     async fn give_body(&mut self, body: &mut LocalBody) -> io::Result<()> {
-        while let Some(piece) = body.next().await? {
+        while let Some(piece) = body.next(PIECE).await? {
             self.client.progress.server_moved(self.client.worker.now());
             for part in piece.chunks(SIZE) {
                 // A small body leaves with its head.

@@ -5,7 +5,7 @@ use crate::{
     connection::{Client, Hopeless},
     error::ProxyError,
     exchange::{AnswerError, ClientSide, Exchange, SendError},
-    forward::NOT_PROCESSED,
+    forward::{NOT_PROCESSED, SHORT},
     http1::{Name, ResponseHead},
     pool::{Asker, Place, ServerPool, TakeError, Taken},
     shelf::Shelved,
@@ -97,10 +97,15 @@ pub(super) async fn attempt<S: ClientSide>(
         // What only servers of ours may say means nothing here.
         head.fields.remove_if(|field| field.known == Name::Internal);
     }
-    if head.status == StatusCode::SERVICE_UNAVAILABLE && head.fields.internal(NOT_PROCESSED).is_some() {
-        exchange.lease.refused(worker.read_clock());
-    } else {
-        exchange.lease.answered(worker.read_clock(), head.status.as_u16());
+    let refused = match head.status {
+        StatusCode::SERVICE_UNAVAILABLE => head.fields.internal(NOT_PROCESSED),
+        _ => None,
+    };
+    match refused {
+        // No fail window, as where this machine is short itself: what the server has open still works.
+        Some(SHORT) => {}
+        Some(_) => exchange.lease.refused(worker.read_clock()),
+        None => exchange.lease.answered(worker.read_clock(), head.status.as_u16()),
     }
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))

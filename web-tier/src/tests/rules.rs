@@ -10,7 +10,7 @@ use common::config::{Config, HttpListener, LoadOptions, WebApp, load_str};
 use std::{fs, path::Path};
 
 /// The hosts of a web tier whose file says so, before a cluster `app-tier`.
-fn hosts(folder: &Path, dispatch: &str) -> Vec<common::config::Host> {
+pub(super) fn hosts(folder: &Path, dispatch: &str) -> Vec<common::config::Host> {
     let text = format!(
         "clusters:\n  - id: app-tier\n    servers: [{{id: app-a, address: 127.0.0.1}}]\n    hosts: [{{id: '', web-apps: [{{id: '', root-directory: {root}}}]}}]\n  \
          - id: web-tier\n    servers: [{{id: web-a, address: 127.0.0.1, port: 6801}}]\n    hosts:\n      - id: ''\n        \
