@@ -5,8 +5,14 @@ use crate::{process::Process, say};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use cluster_port::{ClusterKey, Credentials};
-use common::config::{ClusterEncryption, Secret};
-use proto::hub::v1::{SaveSession, SessionKey, TouchSession, session_outcome::Outcome, session_write::Write};
+use common::{
+    config::{ClusterEncryption, Secret},
+    id::ServerId,
+};
+use proto::hub::v1::{
+    SaveSession, SessionKey, SessionWrite, TouchSession, WriteSessions, session_outcome::Outcome,
+    session_write::Write, sessions_client::SessionsClient,
+};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -17,10 +23,16 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use triad_client::{Hub, HubConfig, HubError};
+use triad_client::{Hub, HubConfig};
 
 /// No single call may take longer.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// An unoptimised build takes a while to read a gigabyte back.
+const START: Duration = Duration::from_secs(180);
+
+/// Visitors whose sessions are saved by one call, as an app server does when so many wait.
+const BATCH: u64 = 1000;
 
 /// As an app server says it: half an hour and a tenth.
 const TIMEOUT_MS: u64 = 33 * 60 * 1000;
@@ -45,8 +57,8 @@ pub(crate) struct Arguments {
     /// Servers of the hub: 1 or 3
     #[arg(long, default_value_t = 3)]
     servers: usize,
-    /// Visitors at the same time
-    #[arg(long, default_value_t = 512)]
+    /// Calls at the same time, each for a thousand visitors who wait
+    #[arg(long, default_value_t = 3)]
     in_flight: usize,
     /// Data is kept under this folder
     #[arg(long, default_value = ".")]
@@ -98,7 +110,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     ));
     processes.clear();
     processes.extend(start(arguments, folder.path())?);
-    hub.leader(3 * DEADLINE).await.context("the hub elects a leader again")?;
+    hub.leader(START).await.context("the hub elects a leader again")?;
     for (user, version) in (0..).zip(&versions) {
         let found = hub.load(session_key(&format!("user-{user}")), DEADLINE).await?.map(|it| it.version);
         ensure!(found == Some(*version), "user {user} has version {found:?} after the crash, had {version}");
@@ -114,7 +126,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
 fn start(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Process>> {
     let peers = std::path::absolute(arguments.peers.join("hub.yaml"))?;
     let file = folder.join("copal.yaml");
-    let ids: Vec<&str> = ["hub-a", "hub-b", "hub-c"].into_iter().take(arguments.servers).collect();
+    let ids: Vec<String> = servers(arguments).map(|(id, _)| id.to_string()).collect();
     let text = format!(
         "session-memory-max: {}\napp-session-memory-max: {}\ntriad: [{}]\nimport: {}\n",
         arguments.memory,
@@ -125,19 +137,23 @@ fn start(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Process>> {
     std::fs::write(&file, text)?;
     let (file, data) = (file.to_string_lossy().into_owned(), folder.to_string_lossy().into_owned());
     let started = ids.into_iter().map(|id| {
-        let words = ["start", "--conf", &file, "--server", id, "--data-dir", &data];
+        let words = ["start", "--conf", &file, "--server", &id, "--data-dir", &data];
         Process::start(&arguments.copal, &words, None, &folder.join(format!("{id}.log")))
     });
     started.collect()
 }
 
+/// The hub's servers and where they are, as in `peers/hub.yaml`.
+fn servers(arguments: &Arguments) -> impl Iterator<Item = (ServerId, String)> {
+    let all = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
+    all.into_iter().take(arguments.servers).map(|(id, port)| (id.into(), format!("127.0.0.1:{port}")))
+}
+
 fn client(arguments: &Arguments) -> Hub {
-    let servers = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
-    let servers = servers.iter().take(arguments.servers);
     Hub::new(HubConfig {
         me: "bench".into(),
         credentials: Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::default()),
-        servers: servers.map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
+        servers: servers(arguments).collect(),
     })
 }
 
@@ -149,8 +165,8 @@ fn key(id: &str) -> Option<SessionKey> {
     Some(session_key(id))
 }
 
-async fn write(hub: &Hub, id: &str, base_version: u64, value: &str) -> Result<Outcome, HubError> {
-    let save = SaveSession {
+fn saving(id: &str, base_version: u64, value: &str) -> Write {
+    Write::Save(SaveSession {
         key: key(id),
         base_version,
         save_id: rand::random(),
@@ -158,12 +174,11 @@ async fn write(hub: &Hub, id: &str, base_version: u64, value: &str) -> Result<Ou
         removed: Vec::new(),
         owner: "bench".into(),
         timeout_ms: TIMEOUT_MS,
-    };
-    hub.write(Write::Save(save), DEADLINE).await
+    })
 }
 
 async fn save(hub: &Hub, id: &str, base_version: u64, value: &str) -> anyhow::Result<u64> {
-    match write(hub, id, base_version, value).await? {
+    match hub.write(saving(id, base_version, value), DEADLINE).await? {
         Outcome::Version(version) => Ok(version),
         other => anyhow::bail!("{id}: {other:?}"),
     }
@@ -171,27 +186,41 @@ async fn save(hub: &Hub, id: &str, base_version: u64, value: &str) -> anyhow::Re
 
 /// All visitors.
 async fn come(hub: &Hub, arguments: &Arguments, visits: &Arc<Visits>) -> anyhow::Result<()> {
-    let mut visitors = JoinSet::new();
+    let leader = hub.leader(DEADLINE).await?;
+    let address = servers(arguments).find(|(id, _)| *id == leader).map(|(_, address)| address);
+    let address = address.context("the leader is one of the servers")?;
+    let leader =
+        triad_client::channel(&"bench".into(), &ClusterKey::new(&Secret::default()), &leader, &address);
+    let mut calls = JoinSet::new();
     let count = arguments.visitors;
     for _ in 0..arguments.in_flight {
-        let (hub, visits) = (hub.clone(), visits.clone());
-        visitors.spawn(async move {
+        let (mut leader, visits) = (SessionsClient::new(leader.clone()), visits.clone());
+        calls.spawn(async move {
             loop {
-                let n = visits.next.fetch_add(1, Ordering::Relaxed);
-                if n >= count {
+                let from = visits.next.fetch_add(BATCH, Ordering::Relaxed);
+                if from >= count {
                     return;
                 }
-                let counter = match write(&hub, &format!("{n}"), 0, &["once"; 25].concat()).await {
-                    Ok(Outcome::Version(_)) => &visits.made,
-                    Err(HubError::NoRoom) => &visits.refused,
-                    _ => &visits.failed,
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
+                let to = count.min(from + BATCH);
+                let value = ["once"; 25].concat();
+                let writes =
+                    (from..to).map(|n| SessionWrite { write: Some(saving(&n.to_string(), 0, &value)) });
+                let answer = leader.write(WriteSessions { writes: writes.collect() }).await;
+                let outcomes = answer.map(|it| it.into_inner().outcomes).unwrap_or_default();
+                visits.failed.fetch_add(to - from - outcomes.len() as u64, Ordering::Relaxed);
+                for outcome in outcomes {
+                    let counter = match outcome.outcome {
+                        Some(Outcome::Version(_)) => &visits.made,
+                        Some(Outcome::NoRoom(_)) => &visits.refused,
+                        _ => &visits.failed,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
             }
         });
     }
-    while let Some(visitor) = visitors.join_next().await {
-        visitor?;
+    while let Some(call) = calls.join_next().await {
+        call?;
     }
     Ok(())
 }
