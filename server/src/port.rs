@@ -81,7 +81,7 @@ mod tests {
             let peer = Peer { id: "web-a".into(), protocol: Protocol::Http1, rights: web };
             while_in_force(current, peer, async move {
                 let _held = held;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             });
             file.send_replace(roster(&[("web-a", web), ("web-b", web)]));
             tokio::task::yield_now().await;

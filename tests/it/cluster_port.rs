@@ -102,7 +102,7 @@ async fn only_hub_servers_vote() {
     let (address, own) = (cluster.configuration.cluster_port(0), cluster.configuration.credentials());
     let channel = |from: &str| triad_client::channel(&from.into(), &own, &"app-a".into(), &address);
     let hello = HubHello::default();
-    let refused = RaftClient::new(channel("web-a")).hello(hello.clone()).await.unwrap_err();
+    let refused = RaftClient::new(channel("web-a")).hello(hello).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     let vote = RaftVoteRequest::default();
     let refused = RaftClient::new(channel("web-a")).vote(vote).await.unwrap_err();

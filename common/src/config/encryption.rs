@@ -37,11 +37,10 @@ impl ClusterEncryption {
     /// The rule for a server's `address` of the file, with a port (`host:port`, `[::1]:port`) or without.
     pub fn of(self, address: &str) -> Encryption {
         match self {
-            Self::Always => Encryption::Encrypted,
             Self::Never => Encryption::Plain,
             Self::Optional => Encryption::Either,
             Self::BeyondLoopback if is_loopback(host(address)) => Encryption::Plain,
-            Self::BeyondLoopback => Encryption::Encrypted,
+            Self::Always | Self::BeyondLoopback => Encryption::Encrypted,
         }
     }
 }

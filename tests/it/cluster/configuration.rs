@@ -25,6 +25,8 @@ pub(crate) struct Configuration {
     pub(crate) heartbeat_interval: String,
     /// `cluster-encryption`: what the file says, if anything.
     pub(crate) encryption: Option<&'static str>,
+    /// Further lines of the file itself.
+    pub(crate) lines: Vec<String>,
     /// Lines of `session-config`.
     pub(crate) session: Vec<String>,
     /// Lines of `server-default`.
@@ -48,6 +50,7 @@ impl Configuration {
             admin: Vec::new(),
             heartbeat_interval: "1s".into(),
             encryption: None,
+            lines: Vec::new(),
             session: Vec::new(),
             server: vec!["shutdown-wait-max: 5s".into()],
             rule: "{cluster: app-tier}".into(),
@@ -115,6 +118,9 @@ impl Configuration {
             format!("cluster-key: {KEY}\ndata-dir: data\nheartbeat-interval: {}\n", self.heartbeat_interval);
         if let Some(encryption) = self.encryption {
             writeln!(yaml, "cluster-encryption: {encryption}").unwrap();
+        }
+        for line in &self.lines {
+            writeln!(yaml, "{line}").unwrap();
         }
         if !self.admin.is_empty() {
             yaml.push_str("admin:\n");
