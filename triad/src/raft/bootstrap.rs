@@ -14,6 +14,7 @@ use super::{
     log::{Log, LogAge},
     network::Peers,
     promised::Promised,
+    settings::LEASE,
 };
 use crate::{
     command,
@@ -98,6 +99,8 @@ pub(crate) struct Standing {
     /// On a server that has lost its data: what it may have promised before, once that is known.
     promised: OnceLock<Promised>,
     start: Instant,
+    /// Its process before this one may have acknowledged a leader's word until just before `start`.
+    led_before: bool,
     /// When a leader was last heard from, in milliseconds after `start`, plus one; 0 for never. What is on disk of a leader
     /// may be long gone.
     heard_ms: AtomicU64,
@@ -139,7 +142,8 @@ impl Standing {
         };
         let (identity, start, heard_ms) = (Mutex::new(identity), Instant::now(), AtomicU64::new(0));
         let reads = AtomicU32::new(command::VERSION);
-        Ok(Self { disk, identity, promised: OnceLock::new(), start, heard_ms, reads })
+        let (promised, led_before) = (OnceLock::new(), log == LogAge::Used && servers.len() > 1);
+        Ok(Self { disk, identity, promised, start, led_before, heard_ms, reads })
     }
 
     /// Whether this server's memory of its votes and of the log is whole.
@@ -160,7 +164,7 @@ impl Standing {
         self.may_vote() || self.promised.get().is_some_and(|it| it.allows(leader))
     }
 
-    /// A leader's entries or heartbeat were accepted.
+    /// A leader's entries or heartbeat were answered.
     pub(super) fn hear_leader(&self) {
         self.heard_ms.store(self.elapsed_ms() + 1, Ordering::Relaxed);
     }
@@ -169,6 +173,17 @@ impl Standing {
     pub(super) fn has_heard_leader(&self, limit: Duration) -> bool {
         let heard_ms = self.heard_ms.load(Ordering::Relaxed);
         heard_ms > 0 && u128::from(self.elapsed_ms().saturating_sub(heard_ms - 1)) < limit.as_millis()
+    }
+
+    /// Whether a leader's word that this server has acknowledged may still be believed: until then it helps no other to lead,
+    /// itself included.
+    pub(super) fn is_bound(&self) -> bool {
+        self.has_heard_leader(LEASE) || !self.bound_since_start().is_zero()
+    }
+
+    /// What is left of the time for which the process before this one may have bound it.
+    fn bound_since_start(&self) -> Duration {
+        if self.led_before { LEASE.saturating_sub(self.start.elapsed()) } else { Duration::ZERO }
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -283,6 +298,10 @@ pub(crate) async fn join(
             () = tokio::time::sleep(ASK_INTERVAL) => {}
             () = stop.cancelled() => return Ok(()),
         }
+    }
+    tokio::select! {
+        () = tokio::time::sleep(standing.bound_since_start()) => {}
+        () = stop.cancelled() => return Ok(()),
     }
     raft.runtime_config().elect(true);
     found(&raft, &log, &peers, &standing, &stop).await;

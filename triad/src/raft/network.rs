@@ -312,6 +312,9 @@ impl RaftNetworkV2<Types> for Network {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        if snapshot.snapshot.is_damaged() {
+            return Err(odd(&"this server's snapshot is damaged: a new one is being made").into());
+        }
         let start = wire::SnapshotStart {
             vote: Some(codec::put_vote(&vote)),
             last: snapshot.meta.last_log_id.as_ref().map(codec::put_log_id),

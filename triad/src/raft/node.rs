@@ -28,6 +28,8 @@ use openraft::{
     raft::ClientWriteResult,
 };
 use proto::hub::v1::{DialMember, HubHelloReply};
+#[cfg(test)]
+use proto::hub::v1::{RaftVoteRequest, raft_server::Raft as _};
 use std::{
     path::Path,
     sync::{
@@ -135,7 +137,8 @@ impl Node {
         let raft = Raft::build(me, Arc::new(raft_config), peers.clone(), log.clone(), machine)
             .await
             .map_err(|it| TriadError::Raft(it.to_string()))?;
-        raft.runtime_config().elect(standing.is_member());
+        // Joining allows it.
+        raft.runtime_config().elect(false);
         raft.run();
         let servers = peers.count();
         let joining =
@@ -452,6 +455,24 @@ impl Node {
     #[cfg(test)]
     pub(crate) fn pretend_to_read(&self, version: u32) {
         self.standing.reads.store(version, Ordering::Relaxed);
+    }
+
+    /// Asks this server for a vote as another one does, with a log that is as new as its own. True when it is granted.
+    #[cfg(test)]
+    pub(crate) async fn grants(&self, candidate: u64) -> bool {
+        let known = self.raft.with_raft_state(|it| it.log_ids.last().copied()).await.unwrap();
+        let vote = super::Vote::new(self.position().term + 1, candidate);
+        let (vote, last) =
+            (Some(super::codec::put_vote(&vote)), known.as_ref().map(super::codec::put_log_id));
+        let asked = RaftVoteRequest { vote, last, leadership_transfer: false, pre: true };
+        let answer = self.service().vote(tonic::Request::new(asked)).await;
+        answer.is_ok_and(|it| it.into_inner().granted)
+    }
+
+    /// Whether it follows a leader that it has just heard, so that nobody else may lead.
+    #[cfg(test)]
+    pub(crate) fn is_bound(&self) -> bool {
+        self.standing.is_bound()
     }
 
     /// Ends the log's writer, and nothing else, without a word.

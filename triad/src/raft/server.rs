@@ -5,13 +5,14 @@ use super::{
     bootstrap::{self, Standing},
     codec::{self, CodecError},
     machine::View,
+    settings,
     snapshots::Snapshots,
 };
 use crate::probe;
 use common::clock::Clock;
 use futures_util::{Stream, StreamExt};
 use openraft::{
-    raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
+    raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest},
     storage::Snapshot,
 };
 use proto::hub::v1::{self as wire, snapshot_piece::Piece};
@@ -122,7 +123,8 @@ impl wire::raft_server::Raft for RaftService {
         let replies = self.raft.stream_append(requests);
         let replies = replies.map(move |reply| match reply {
             Ok(reply) => {
-                if reply.is_ok() {
+                // A conflict of logs is a leader's word as well, and it counts the answer.
+                if !matches!(reply, Err(StreamAppendError::HigherVote(_))) {
                     standing.hear_leader();
                 }
                 Ok(codec::put_append_reply(&reply))
@@ -139,6 +141,11 @@ impl wire::raft_server::Raft for RaftService {
     ) -> Result<Response<wire::RaftVoteReply>, Status> {
         self.refuse_without_data()?;
         let request = request.into_inner();
+        if !request.leadership_transfer && self.standing.is_bound() {
+            let text =
+                format!("this server has heard the hub's leader within {:?}, or may have", settings::LEASE);
+            return Err(Status::failed_precondition(text));
+        }
         let vote = VoteRequest {
             vote: codec::some_vote(request.vote.as_ref()).map_err(|it| invalid(&it))?,
             last_log_id: request.last.as_ref().map(codec::log_id),

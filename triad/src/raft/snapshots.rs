@@ -114,6 +114,11 @@ impl SnapshotFile {
         }
     }
 
+    /// Whether [`SnapshotFile::examine`] has found it damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// Reads and checks the whole file once more; says in the log what is wrong with it, and remembers it for
     /// [`Snapshots::is_damaged`].
     pub(crate) fn examine(&self) {
@@ -183,7 +188,7 @@ impl Snapshots {
     /// Whether the newest snapshot was found damaged: another one has to take its place.
     pub(crate) fn is_damaged(&self) -> bool {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().is_some_and(|(_, file)| file.damaged.load(Ordering::Relaxed))
+        current.as_ref().is_some_and(|(_, file)| file.is_damaged())
     }
 
     /// Writes a snapshot of `state` and makes it the newest.

@@ -40,6 +40,43 @@ async fn a_leader_whose_disk_is_full_leads_no_more_and_names_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_just_heard_the_leader_helps_no_other_to_lead() {
+    let mut hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 3).await;
+    let leader = hub.leader().await;
+    let (voter, candidate) = ((leader + 1) % 3, (leader + 2) % 3);
+    let last = hub.triad(leader).status().last_log;
+    until("the voter has all", || hub.triad(voter).status().last_log == last).await;
+    for at in [leader, candidate] {
+        hub.kill(at).await;
+    }
+    // Nobody is left whom the voter could hear anew.
+    let node = hub.triad(voter).hub.node().clone();
+    let granted = async { while !node.grants(candidate as u64).await {} };
+    tokio::time::timeout(LIMIT, granted).await.expect("a vote");
+    assert!(!node.is_bound(), "a vote was granted while the leader's word was believed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_just_started_may_have_heard_the_leader_before() {
+    let mut hub = TestHub::started(3).await;
+    write_versions(&hub, "s", 0, 3).await;
+    for at in 0..3 {
+        hub.kill(at).await;
+    }
+    hub.start(0).await;
+    let node = hub.triad(0).hub.node().clone();
+    let granted = async { while !node.grants(1).await {} };
+    tokio::time::timeout(LIMIT, granted).await.expect("a vote");
+    assert!(!node.is_bound(), "a vote was granted while the former leader's word was believed");
+    // Nor does it ask for votes sooner.
+    hub.start(1).await;
+    let leader = hub.leader().await;
+    assert!(!hub.triad(leader).hub.node().is_bound());
+    assert_version(&hub, "s", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_nobody_confirms_takes_no_word_that_its_successor_would_miss() {
     let hub = TestHub::started(3).await;
     hub.register("app-9", 5).await;
