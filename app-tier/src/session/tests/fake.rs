@@ -11,11 +11,16 @@ use std::{
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
+use tokio::sync::Notify;
 use triad_client::HubError;
 
 /// The hub.
 #[derive(Debug, Default)]
-pub(crate) struct FakeHub(Mutex<State>);
+pub(crate) struct FakeHub {
+    state: Mutex<State>,
+    /// Told when it is up again.
+    up: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -33,11 +38,27 @@ struct State {
     moved: Vec<(String, String)>,
     loads: u32,
     saves: u32,
+    touches: u32,
 }
 
 impl FakeHub {
     pub(crate) fn set_down(&self, down: bool) {
         self.state().down = down;
+        self.up.notify_waiters();
+    }
+
+    /// As the real hub's client does: it tries on until it is answered, or the time is over.
+    async fn reach(&self, deadline: Duration) -> Result<(), HubError> {
+        let answered = async {
+            loop {
+                let up = self.up.notified();
+                if !self.state().down {
+                    return;
+                }
+                up.await;
+            }
+        };
+        tokio::time::timeout(deadline, answered).await.map_err(|_| unavailable(deadline))
     }
 
     /// The next write is done, but its answer is lost.
@@ -82,6 +103,10 @@ impl FakeHub {
         self.state().loads
     }
 
+    pub(crate) fn touches(&self) -> u32 {
+        self.state().touches
+    }
+
     pub(crate) fn saves(&self) -> u32 {
         self.state().saves
     }
@@ -97,7 +122,7 @@ impl FakeHub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 }
 
@@ -120,10 +145,7 @@ impl SessionHub for FakeHub {
                 tokio::time::sleep(deadline).await;
                 return Err(unavailable(deadline));
             }
-            if self.state().down {
-                tokio::time::sleep(deadline).await;
-                return Err(unavailable(deadline));
-            }
+            self.reach(deadline).await?;
             if self.state().refuses || (self.state().old && matches!(write, Write::Rename(_))) {
                 return Err(HubError::Refused("too large".to_owned()));
             }
@@ -145,10 +167,7 @@ impl SessionHub for FakeHub {
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, HubError>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            if self.state().down {
-                tokio::time::sleep(deadline).await;
-                return Err(unavailable(deadline));
-            }
+            self.reach(deadline).await?;
             let mut state = self.state();
             state.loads += 1;
             Ok(state.sessions.get(&key.id).cloned())
@@ -160,10 +179,11 @@ impl State {
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
             Write::Save(save) => self.save(save),
-            Write::Touch(touch) => match self.sessions.get(&touch.key.unwrap().id) {
-                Some(record) => Outcome::Version(record.version),
-                None => Outcome::Missing(Missing {}),
-            },
+            Write::Touch(touch) => {
+                self.touches += 1;
+                let found = self.sessions.get(&touch.key.unwrap().id);
+                found.map_or(Outcome::Missing(Missing {}), |record| Outcome::Version(record.version))
+            }
             Write::Remove(remove) => {
                 let id = remove.key.unwrap().id;
                 self.tombstones.insert(id.clone());
