@@ -18,5 +18,6 @@ mod reload;
 mod session;
 mod session_url;
 mod start;
+mod stopping;
 mod streams;
 mod tidy;
