@@ -141,6 +141,17 @@ impl Processes {
         Ok(())
     }
 
+    /// Waits until every process has been healthy.
+    pub(crate) async fn recovered(&self) {
+        for instance in &self.instances {
+            let mut state = instance.state.clone();
+            // An error means that they were stopped for good.
+            if state.wait_for(|state| matches!(state, State::Ready(_))).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Ends the processes: SIGTERM, after the app's `stop-timeout` SIGKILL; returns when they are gone.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();

@@ -11,8 +11,10 @@ mod hub;
 mod link;
 mod open;
 mod replica;
+mod returned;
 mod save;
 mod store;
+mod touch;
 mod visit;
 
 pub(crate) use hub::SessionHub;

@@ -103,6 +103,7 @@ impl AppTier {
         api.serve(starting.run_dir.socket(API), end.clone())?;
         let apps: Vec<_> = starting.apps.into_iter().map(|(_, app)| app).collect();
         tokio::spawn(sweep(apps.clone(), end.clone()));
+        tokio::spawn(hear_returns(starting.link.clone(), apps.clone(), end.clone()));
         let front = Arc::new(Front::new(Hosts::new(hosts), &config.config, server, shutdown));
         let (link, run_dir) = (starting.link, starting.run_dir);
         let shutdown_wait_max = server.shutdown_wait_max;
@@ -132,9 +133,21 @@ impl AppTier {
         });
     }
 
+    /// Saves what is unsaved, beside the requests that go on: what is saved early needs no hub later.
+    pub async fn save(&self) {
+        join_all(self.inner.apps.iter().map(|app| app.sessions.save_all(last_saves_limit(app)))).await;
+    }
+
     /// The sessions of each process app, in numbers.
     pub fn sessions(&self) -> Vec<SessionStats> {
         self.inner.apps.iter().map(|app| app.sessions.stats()).collect()
+    }
+
+    /// Waits until every app process is healthy, however long that takes and however often it fails.
+    pub async fn recovered(&self) {
+        for app in &self.inner.apps {
+            app.processes.recovered().await;
+        }
     }
 
     /// Waits until every app process is healthy.
@@ -196,8 +209,12 @@ impl Inner {
     }
 }
 
+fn last_saves_limit(app: &ProcessApp) -> Duration {
+    app.sessions.save_timeout().max(LAST_SAVES_MIN)
+}
+
 async fn last_saves(app: &Arc<ProcessApp>) {
-    let limit = app.sessions.save_timeout().max(LAST_SAVES_MIN);
+    let limit = last_saves_limit(app);
     let unsaved = app.sessions.save_all(limit).await;
     if unsaved > 0 {
         tracing::error!(
@@ -206,6 +223,13 @@ async fn last_saves(app: &Arc<ProcessApp>) {
             ?limit,
             "stopping with sessions that the hub does not have: their last changes are lost"
         );
+    }
+}
+
+/// Whenever the hub is back after a loss.
+async fn hear_returns(link: Arc<Link>, apps: Vec<Arc<ProcessApp>>, end: CancellationToken) {
+    while end.run_until_cancelled(link.returned()).await.is_some() {
+        join_all(apps.iter().map(|app| app.sessions.hub_has_returned())).await;
     }
 }
 

@@ -152,7 +152,7 @@ fn servers(arguments: &Arguments) -> impl Iterator<Item = (ServerId, String)> {
 fn client(arguments: &Arguments) -> Hub {
     Hub::new(HubConfig {
         me: "bench".into(),
-        credentials: Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::default()),
+        credentials: credentials(),
         servers: servers(arguments).collect(),
     })
 }
@@ -189,8 +189,7 @@ async fn come(hub: &Hub, arguments: &Arguments, visits: &Arc<Visits>) -> anyhow:
     let leader = hub.leader(DEADLINE).await?;
     let address = servers(arguments).find(|(id, _)| *id == leader).map(|(_, address)| address);
     let address = address.context("the leader is one of the servers")?;
-    let leader =
-        triad_client::channel(&"bench".into(), &ClusterKey::new(&Secret::default()), &leader, &address);
+    let leader = triad_client::channel(&"bench".into(), &credentials(), &leader, &address);
     let mut calls = JoinSet::new();
     let count = arguments.visitors;
     for _ in 0..arguments.in_flight {
@@ -252,4 +251,8 @@ async fn go_on(hub: Hub, mut versions: Vec<u64>, visits: Arc<Visits>) -> anyhow:
 fn resident(processes: &[Process]) -> anyhow::Result<String> {
     let each = processes.iter().map(|it| Ok(format!("{:.0} MiB", it.resident_bytes()? / f64::from(1 << 20))));
     Ok(each.collect::<anyhow::Result<Vec<_>>>()?.join(", "))
+}
+
+fn credentials() -> Credentials {
+    Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::default())
 }

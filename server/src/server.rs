@@ -13,8 +13,12 @@ use common::{
     machine_memory::machine_memory,
 };
 use proto::hub::v1::{Member, MemberState};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
@@ -29,6 +33,12 @@ const HUB_READY_MAX: Duration = Duration::from_secs(10);
 
 /// A graceful stop tells the hub, but does not wait for one that is gone.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// A hub server that stops waits so much longer than for its own requests until others that stop have saved.
+const OTHERS_SAVE_MAX: Duration = Duration::from_secs(10);
+
+/// How often it looks whether there still is a hub to wait with.
+const OTHERS_LOOK: Duration = Duration::from_millis(200);
 
 /// A running server.
 #[derive(Debug)]
@@ -48,6 +58,12 @@ pub(crate) struct RunningServer {
     /// Who may come in at the cluster port.
     roster: watch::Sender<Arc<Roster>>,
     membership: Option<Membership>,
+    /// The same, when its apps failed at the start and were healthy later.
+    late_membership: Arc<Mutex<Option<Membership>>>,
+    /// Waits for that.
+    joining: Option<AbortHandle>,
+    /// Why there are no apps, where the hub's part does not need them.
+    no_apps: Option<anyhow::Error>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
     files: AbortHandle,
@@ -79,7 +95,11 @@ impl RunningServer {
             clock: Arc::new(SystemClock),
         });
         administration::warn_without_users(&config);
-        let app_tier = start_app_tier(&config, &id, &data, &hub, &admin)?;
+        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, &hub, &admin) {
+            Ok(app_tier) => (app_tier, None),
+            Err(cause) if triad.is_some() => (None, Some(cause)),
+            Err(cause) => return Err(cause),
+        };
         if let Some(app_tier) = &app_tier {
             app_tier.follow(events);
         }
@@ -101,6 +121,9 @@ impl RunningServer {
             member: member(&config, cluster, server),
             hub,
             membership: None,
+            late_membership: Arc::default(),
+            joining: None,
+            no_apps,
             shutdown_wait: server.shutdown_wait_max,
             id,
             web_tier,
@@ -123,6 +146,9 @@ impl RunningServer {
     /// # Errors
     /// An app that does not get healthy, with what it said.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        if let Some(cause) = self.no_apps.take() {
+            return Err(cause);
+        }
         if let Some(app_tier) = &self.app_tier {
             app_tier.ready(APPS_READY_MAX).await?;
         }
@@ -137,6 +163,24 @@ impl RunningServer {
             tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
         }
         Ok(())
+    }
+
+    /// Whether it is a part of the hub, which others need whatever its own apps do.
+    pub(crate) fn is_hub(&self) -> bool {
+        self.triad.is_some()
+    }
+
+    /// [`RunningServer::ready`] has failed: joins the members once every app is healthy. Until then requests go to other servers.
+    pub(crate) fn join_when_apps_recover(&mut self) {
+        let Some(app_tier) = self.app_tier.clone() else { return };
+        let (hub, member, interval) = (self.hub.clone(), self.member.clone(), self.config.heartbeat_interval);
+        let (membership, server) = (self.late_membership.clone(), self.id.clone());
+        let joining = tokio::spawn(async move {
+            app_tier.recovered().await;
+            tracing::info!(%server, "all apps are healthy: requests may come");
+            *lock(&membership) = Some(hub.join(member, interval));
+        });
+        self.joining = Some(joining.abort_handle());
     }
 
     /// One line a listener, as start-up prints them.
@@ -221,7 +265,14 @@ impl RunningServer {
 
     /// First half of a graceful stop: no new requests, those in flight end, sessions are saved. The hub goes on.
     pub(crate) async fn drain(&mut self) {
-        let mut membership = self.membership.take();
+        if let Some(joining) = self.joining.take() {
+            joining.abort();
+        }
+        // Beside the requests that still run: servers that stop at the same time may take the hub with them before those have ended.
+        if let Some(app_tier) = self.app_tier.clone() {
+            tokio::spawn(async move { app_tier.save().await });
+        }
+        let mut membership = self.membership.take().or_else(|| lock(&self.late_membership).take());
         if let Some(member) = &membership
             && let Err(cause) = member.stand_by(LEAVE_MAX).await
         {
@@ -245,12 +296,34 @@ impl RunningServer {
 
     /// Second half: a hub leader hands over, storage is closed.
     pub(crate) async fn stop(self) {
-        if let Some(triad) = self.triad {
+        if let Some(triad) = &self.triad {
+            self.outlast_others(triad).await;
             triad.stop().await;
         }
         self.cluster_port.abort();
         self.files.abort();
     }
+
+    /// Servers that were told to stop at the same time have sessions to save: the hub goes on until they have left, for a while.
+    async fn outlast_others(&self, triad: &Triad) {
+        let stops = |it: &Member| it.id != self.id.as_str() && it.state() == MemberState::Standby;
+        let end = Instant::now() + self.shutdown_wait + OTHERS_SAVE_MAX;
+        let mut members = self.members.clone();
+        while members.borrow_and_update().iter().any(stops) && Instant::now() < end {
+            // Without a majority there is nothing that they could wait for.
+            if !triad.ready(Duration::ZERO).await {
+                return;
+            }
+            // Past the limit it is looked at again; an error means that nobody follows the members any more.
+            if let Ok(Err(_)) = tokio::time::timeout(OTHERS_LOOK, members.changed()).await {
+                return;
+            }
+        }
+    }
+}
+
+fn lock(membership: &Mutex<Option<Membership>>) -> std::sync::MutexGuard<'_, Option<Membership>> {
+    membership.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn bind(server: &Server) -> anyhow::Result<TcpListener> {

@@ -16,6 +16,10 @@ use common::{
 use std::{convert::Infallible, process::ExitCode, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
+/// What a hub server says of apps that fail at its start.
+const NOT_JOINED: &str = "this server's part of the hub goes on, requests go to other servers: an app that fails is started again and again, \
+                          and once all are healthy requests come; a folder or file that is wrong needs a restart once it is mended";
+
 pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
     let mut reloader = Reloader::new(&arguments.file);
     let config = match read(&arguments.file) {
@@ -121,6 +125,14 @@ async fn serve(
         ready = server.ready() => Some(ready),
         () = stops.next() => None,
         () = parent_gone.cancelled() => None,
+    };
+    let ready = match ready {
+        Some(Err(error)) if server.is_hub() => {
+            complain(&error.context(NOT_JOINED));
+            server.join_when_apps_recover();
+            Some(Ok(()))
+        }
+        ready => ready,
     };
     let ended = match ready {
         Some(Ok(())) => {

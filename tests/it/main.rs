@@ -20,5 +20,6 @@ mod reload;
 mod session;
 mod session_url;
 mod start;
+mod stopping;
 mod streams;
 mod tidy;

@@ -230,6 +230,31 @@ async fn two_of_three_hub_servers_down_and_counting_goes_on_from_memory() {
     assert_eq!((counter.last, counter.twice), (7, 0), "{counter:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_home_server_that_comes_back_with_the_hub_shows_what_others_have_answered_without_it() {
+    let mut cluster = Cluster::start_with(4, |it| it.session.push("save-timeout: 1500ms".into())).await;
+    let mut counters: Vec<Counter> = (0..8).map(|n| Counter::new(&cluster, 0, n, Method::GET)).collect();
+    everyone_at_home(&mut counters).await;
+    cluster.kill("app-a").await;
+    for counter in &mut counters {
+        counter.count().await;
+    }
+    // These are in the memory of servers that live on when there is no majority.
+    counters.retain(|counter| counter.server != "app-b");
+    assert!(!counters.is_empty());
+    cluster.kill("app-b").await;
+    for counter in &mut counters {
+        counter.may_fail = true;
+        for _ in 0..3 {
+            counter.count().await;
+        }
+    }
+    cluster.launch("app-a");
+    cluster.launch("app-b");
+    let all = counters.iter_mut().map(|counter| everyone_at_home(std::slice::from_mut(counter)));
+    futures_util::future::join_all(all).await;
+}
+
 /// The name under which the hub keeps the sessions of the test cluster's app.
 fn app_key() -> String {
     "app-tier||".into()

@@ -125,14 +125,15 @@ async fn a_second_process_on_the_same_data_folder_is_refused() {
 
 #[test]
 fn an_app_that_never_gets_healthy_says_what_it_said() {
-    let cluster = Cluster::prepare(1, |it| {
+    // The fourth server has no part in the hub, so that nobody needs it without its app.
+    let cluster = Cluster::prepare(4, |it| {
         it.command = ["sh", "-c", "echo no database at db.example; sleep 600"].map(str::to_owned).to_vec();
         it.app = vec!["health: {path: /healthz, interval: 100ms, start-timeout: 1s}".into()];
     });
-    let (status, said) = start(&cluster, "app-a", &[]);
+    let (status, said) = start(&cluster, "app-d", &[]);
     assert_eq!(status, Some(1));
     for expected in
-        ["app default/ on server app-a", "not healthy", "expected GET /healthz", "no database at db.example"]
+        ["app default/ on server app-d", "not healthy", "expected GET /healthz", "no database at db.example"]
     {
         assert!(said.contains(expected), "{expected} is not in:\n{said}");
     }

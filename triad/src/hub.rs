@@ -2,6 +2,7 @@
 
 use crate::{
     Caller, HubServerConfig,
+    absence::Absence,
     admission::Admission,
     command::{EXPIRE_UNUSED, VERSION, version},
     feed::Feed,
@@ -11,7 +12,7 @@ use crate::{
     raft::{node::Node, silence::Deafness},
     reader::Reader,
     refusal::Refusal,
-    state::Reply,
+    state::{MARK_MS, Reply},
     time::HubTime,
     versions::{Lacking, Versions},
 };
@@ -19,7 +20,7 @@ use common::{clock::Clock, id::ServerId};
 use futures_util::future::join_all;
 use proto::hub::v1::{Command, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command};
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::time::MissedTickBehavior;
@@ -59,6 +60,7 @@ pub(crate) struct Hub {
     time: Arc<HubTime>,
     versions: Versions,
     admission: Admission,
+    absence: Mutex<Absence>,
 }
 
 impl Hub {
@@ -78,6 +80,7 @@ impl Hub {
             time,
             versions,
             admission: Admission::new(config.session_limits, config.servers.len()),
+            absence: Mutex::default(),
         }
     }
 
@@ -162,6 +165,23 @@ impl Hub {
         self.reader.confirm().await.map_err(|it| it.status(&self.servers))
     }
 
+    /// The same for what others may answer from memory while there is no hub: after an absence they have told of it as well.
+    pub(crate) async fn confirm_session_read(&self) -> Result<(), Status> {
+        self.confirm_read().await?;
+        let settling = self.settling();
+        if settling.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(settling).await;
+        self.confirm_read().await
+    }
+
+    fn settling(&self) -> Duration {
+        let (there, leads) = (self.node.is_ready(), self.node.position().is_leader);
+        let empty = self.node.view().read().state.session_count() == 0;
+        self.absence.lock().unwrap_or_else(PoisonError::into_inner).look(self.now(), there, leads, empty)
+    }
+
     /// Whether a member's "down" is to be believed: its own, or that of enough hub servers.
     pub(crate) fn believes_down(&self, caller: Option<&Caller>, set: &SetMemberState) -> bool {
         let Some(Caller(caller)) = caller else { return false };
@@ -187,6 +207,7 @@ impl Hub {
                 () = self.node.changed_role(TICK) => {}
                 () = stop.cancelled() => break,
             }
+            self.settling();
             let position = self.node.position();
             if position.leader.is_some() && known != Some((position.leader, position.term)) {
                 known = Some((position.leader, position.term));
@@ -292,17 +313,15 @@ impl Hub {
             self.try_propose(overdue.into_iter().map(down).collect()).await;
         }
         self.mark_version().await;
+        self.mark_time().await;
         self.expire().await;
         self.expire_unused().await;
     }
 
     async fn expire(&self) {
         for _ in 0..EXPIRE_ROUNDS {
-            let (due, state_ms) = {
-                let applied = self.node.view().read();
-                (applied.state.next_deadline_ms(), applied.state.time_ms())
-            };
-            let now_ms = self.time.now_ms(self.node.position().term, state_ms);
+            let now_ms = self.now_ms();
+            let due = self.node.view().read().state.next_deadline_ms();
             if due.is_none_or(|at_ms| at_ms > now_ms) {
                 break;
             }
@@ -316,15 +335,15 @@ impl Hub {
     /// When memory is scarce, ends sessions that nobody has used since they were made, those of the app that takes the most first.
     async fn expire_unused(&self) {
         for _ in 0..EXPIRE_ROUNDS {
-            let (commands, taken, state_ms) = {
+            let (commands, taken) = {
                 let applied = self.node.view().read();
-                (applied.state.commands(), applied.state.memory().bytes(), applied.state.time_ms())
+                (applied.state.commands(), applied.state.memory().bytes())
             };
             let Some(first) = self.admission.first_timeout(taken).filter(|_| commands >= EXPIRE_UNUSED)
             else {
                 return;
             };
-            let now_ms = self.time.now_ms(self.node.position().term, state_ms);
+            let now_ms = self.now_ms();
             let unused_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
             let app = {
                 let applied = self.node.view().read();
@@ -348,6 +367,23 @@ impl Hub {
                 tracing::info!(version = VERSION, "all hub servers read the newest kinds of commands");
             }
         }
+    }
+
+    /// Says in the log that the hub is there, if nothing else has: whoever leads next knows how long nobody did.
+    async fn mark_time(&self) {
+        let unmarked_ms = {
+            let now_ms = self.now_ms();
+            self.node.view().read().state.unmarked_ms(now_ms)
+        };
+        if unmarked_ms.is_some_and(|ms| ms >= MARK_MS) {
+            self.try_propose(Vec::new()).await;
+        }
+    }
+
+    /// The hub's time, in the term in which this server leads.
+    fn now_ms(&self) -> u64 {
+        let state_ms = self.node.view().read().state.time_ms();
+        self.time.now_ms(self.node.position().term, state_ms)
     }
 
     /// Replicates what can as well be done at the next tick; waits not longer than a tick.

@@ -1,5 +1,6 @@
 //! The hub: a replicated state machine over Raft and its gRPC services. docs/hub.md says what it promises.
 
+mod absence;
 mod admission;
 mod command;
 mod disk;

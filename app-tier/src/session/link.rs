@@ -7,10 +7,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 use triad_client::Pulse;
 
 /// The hub counts as lost for this long after a call that it did not answer; one request then tries again.
 const LOST: Duration = Duration::from_secs(5);
+
+/// After a silence of this length the hub may have been away, and others may have answered from their memory: every copy is asked for
+/// again, though no event was missed.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What one request's web-tier has said counts for others for this long: not longer, for a request that waited in a buffer says
 /// that the hub was heard later than it was.
@@ -45,6 +50,8 @@ pub(crate) struct Link {
     /// There are other servers to serve the sessions.
     others: bool,
     state: Mutex<State>,
+    /// Told when the hub is heard of after it was lost.
+    returned: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +73,7 @@ impl Link {
     /// a session better than this server's memory, whatever a web-tier hears.
     pub(crate) fn new(clock: Arc<dyn Clock>, others: bool) -> Self {
         let began = clock.now();
-        Self { clock, began, others, state: Mutex::default() }
+        Self { clock, began, others, state: Mutex::default(), returned: Notify::new() }
     }
 
     /// Notes an event. Call it after what the event says has been done: an `Alive` vouches for all that came before it.
@@ -76,8 +83,14 @@ impl Link {
         match event {
             event::Event::Snapshot(_) => state.epoch += 1,
             event::Event::Alive(_) => {
+                let before = state.pulse.sent();
                 if state.pulse.beat(now) {
-                    state.found();
+                    if before.is_some_and(|sent| now.saturating_duration_since(sent) > SILENCE) {
+                        state.epoch += 1;
+                    }
+                    if state.found() {
+                        self.returned.notify_one();
+                    }
                 }
             }
             event::Event::Resumed(_)
@@ -165,7 +178,14 @@ impl Link {
         let now = self.clock.now();
         let mut state = self.state();
         state.answered = Some(now);
-        state.found();
+        if state.found() {
+            self.returned.notify_one();
+        }
+    }
+
+    /// Resolves when the hub is heard of after it was lost: once for each time, for one who waits.
+    pub(crate) async fn returned(&self) {
+        self.returned.notified().await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -174,10 +194,10 @@ impl Link {
 }
 
 impl State {
-    /// The hub is there.
-    fn found(&mut self) {
-        self.lost_until = None;
+    /// The hub is there. Returns whether it was lost.
+    fn found(&mut self) -> bool {
         self.cut_off = false;
+        self.lost_until.take().is_some()
     }
 
     /// When the last word came. A server that has just started has sessions in memory before its first event: what it knows is

@@ -9,14 +9,16 @@ use super::{
     store::{Sessions, count},
 };
 use common::config::OnHubLoss;
-use proto::hub::v1::{
-    ClaimSession, SessionRecord, TouchSession, session_outcome::Outcome, session_write::Write,
-};
+use proto::hub::v1::{ClaimSession, SessionRecord, session_outcome::Outcome, session_write::Write};
 use std::{sync::Arc, time::Duration};
 use triad_client::HubError;
 
-/// A session in use is touched on the hub at most this often.
-const TOUCH_MIN: Duration = Duration::from_secs(1);
+/// A leader says that it is alive for 300 ms after a majority has answered it last, and is believed for another 300 ms; and what a
+/// busy machine takes.
+const LAST_WORDS: Duration = Duration::from_millis(700);
+
+/// How often it is looked whether they are over.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a session that is served rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +87,12 @@ impl Sessions {
                 self.open_unverified(entry, witness, &cause.to_string())
             }
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
+                self.last_words_are_over().await;
                 self.link.unanswered(outlived);
                 self.open_unverified(entry, witness, &cause.to_string())
             }
             Err(_) => {
+                self.last_words_are_over().await;
                 self.link.unanswered(outlived);
                 self.open_unverified(entry, witness, &format!("no answer within {limit:?}"))
             }
@@ -107,8 +111,8 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated, or a
-    /// web-tier hears the hub and it may have said so. An answer on such a copy would later overwrite what another server has
+    /// The hub can't be asked: what is in memory is all there is, and is served if the hub is gone; but not if it has said that this is
+    /// outdated, or a web-tier hears it and it may have said so. An answer on such a copy would later overwrite what another server has
     /// answered since.
     fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<Source, SessionError> {
         let timeout = self.config.session.session_timeout;
@@ -116,11 +120,28 @@ impl Sessions {
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
-        let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
-        if state.known && !state.stale && !outlived && serve && !expired {
+        if state.known && !state.stale && !outlived && self.serves_alone() && !expired {
             Ok(Source::Memory)
         } else {
             Err(SessionError::HubLost(why.to_owned()))
+        }
+    }
+
+    /// Whether this server may answer with what the hub does not have, or may have otherwise: only while there is no hub. One that
+    /// lives and is slow has the last word.
+    pub(super) fn serves_alone(&self) -> bool {
+        self.config.session.on_hub_loss == OnHubLoss::Serve && self.link.current().is_none()
+    }
+
+    /// A call has not been answered in time. If signs of life came up to now the leader may have sent them before it lost its majority:
+    /// waits until nobody can take them for the present, or until new ones show that the hub lives.
+    pub(super) async fn last_words_are_over(&self) {
+        if self.config.session.on_hub_loss == OnHubLoss::Fail {
+            return;
+        }
+        let end = tokio::time::Instant::now() + LAST_WORDS;
+        while self.link.current().is_some() && tokio::time::Instant::now() < end {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -210,55 +231,4 @@ impl Sessions {
             }
         }
     }
-
-    /// How long the hub keeps a session of which it hears nothing: `session-timeout` and the time that may lie between a use and
-    /// the next touch, so that no session expires early.
-    pub(super) fn hub_timeout_ms(&self) -> u64 {
-        let timeout = self.config.session.session_timeout;
-        if timeout.is_zero() {
-            return 0;
-        }
-        u64::try_from((timeout + touch_interval(timeout)).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// A request uses the session: tells the hub once in a while, so that it does not expire there, and at once when it is the first
-    /// after the one that made it, or this server does not know.
-    pub(super) fn touch(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let now = self.clock.now();
-        let timeout = self.config.session.session_timeout;
-        {
-            let mut state = entry.state();
-            let idle = now.saturating_duration_since(state.used);
-            if timeout.is_zero() || idle <= timeout {
-                state.used = now;
-            }
-            let idle = now.saturating_duration_since(state.touched);
-            let due = !state.returned || (!timeout.is_zero() && idle >= touch_interval(timeout));
-            let useful = state.known && state.replica.exists() && !state.replica.is_local();
-            if !(due && useful && self.hub.is_some() && !self.link.is_lost()) {
-                return;
-            }
-            (state.touched, state.returned) = (now, true);
-        }
-        let (sessions, entry) = (self.clone(), entry.clone());
-        tokio::spawn(async move { sessions.touch_hub(&entry).await });
-    }
-
-    async fn touch_hub(&self, entry: &Entry) {
-        let Some(hub) = &self.hub else { return };
-        let touch = TouchSession { key: Some(self.key(&entry.id)) };
-        match hub.write(Write::Touch(touch), self.config.session.save_timeout).await {
-            Ok(Outcome::Missing(_)) => entry.state().stale = true,
-            Ok(_) => {}
-            // The next touch is soon enough.
-            Err(cause) => {
-                entry.state().returned = false;
-                tracing::debug!(%cause, "a session could not be touched");
-            }
-        }
-    }
-}
-
-fn touch_interval(timeout: Duration) -> Duration {
-    (timeout / 10).max(TOUCH_MIN)
 }

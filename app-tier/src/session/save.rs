@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use triad_client::HubError;
 
 /// Waits between tries to save while the hub does not answer.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// The hub's answer to what it will never take is not asked for more often than this.
 const REFUSED: Duration = Duration::from_secs(30);
@@ -67,10 +67,18 @@ impl Sessions {
                 outcome.await;
             }
         };
-        tokio::time::timeout(limit, saved).await.unwrap_or_else(|_| {
-            self.link.unanswered(outlived);
-            Err(SessionError::HubLost(format!("no answer within {limit:?}")))
-        })
+        let given_up = async {
+            tokio::time::sleep(limit).await;
+            self.last_words_are_over().await;
+        };
+        tokio::select! {
+            biased;
+            done = saved => done,
+            () = given_up => {
+                self.link.unanswered(outlived);
+                Err(SessionError::HubLost(format!("no answer within {limit:?}")))
+            }
+        }
     }
 
     /// What became of the changes up to `sequence`; `None` while they are on their way.

@@ -156,7 +156,7 @@ impl Sessions {
 
     /// In numbers.
     pub(crate) fn stats(&self) -> SessionStats {
-        let entries: Vec<_> = self.held().entries().cloned().collect();
+        let entries = self.entries();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SessionStats {
             app: self.config.app.clone(),
@@ -286,8 +286,12 @@ impl Sessions {
 
     /// Entries whose changes the hub does not have.
     pub(super) fn unsaved(&self) -> Vec<Arc<Entry>> {
-        let entries: Vec<_> = self.held().entries().cloned().collect();
-        entries.into_iter().filter(|entry| entry.state().replica.is_dirty()).collect()
+        self.entries().into_iter().filter(|entry| entry.state().replica.is_dirty()).collect()
+    }
+
+    /// All entries, in no order.
+    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.held().entries().cloned().collect()
     }
 
     /// The requests in flight, by handle.

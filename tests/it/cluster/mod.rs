@@ -139,6 +139,13 @@ impl Cluster {
         process.stop().await
     }
 
+    /// Waits for the end of one that was told to stop.
+    pub(crate) async fn ended(&mut self, id: &str) -> std::process::ExitStatus {
+        let status = self.process_mut(id).ended().await;
+        self.processes.remove(id);
+        status
+    }
+
     pub(crate) fn process(&self, id: &str) -> &Process {
         self.processes.get(id).unwrap_or_else(|| panic!("{id} does not run"))
     }

@@ -199,6 +199,7 @@ impl Snapshots {
             last: meta.last_log_id.as_ref().map(codec::put_log_id),
             membership: Some(codec::put_stored(&meta.last_membership)),
             time_ms: state.time_ms(),
+            away_ms: state.away_ms(),
         };
         let mut hash = Sha256::new();
         let mut buffer = BytesMut::new();
@@ -364,7 +365,7 @@ fn head(payload: Bytes) -> Result<Result<(SnapshotMeta, Restore), SnapshotError>
         last_log_id: head.last.as_ref().map(codec::log_id),
         last_membership: codec::stored(head.membership).map_err(|it| it.to_string())?,
     };
-    Ok(Ok((meta, Restore::new(head.time_ms, head.version))))
+    Ok(Ok((meta, Restore::new(head.time_ms, head.version, head.away_ms))))
 }
 
 #[cfg(test)]

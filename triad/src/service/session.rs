@@ -42,7 +42,7 @@ impl Sessions for SessionService {
     async fn load(&self, request: Request<LoadSession>) -> Result<Response<LoadedSession>, Status> {
         let key = request.into_inner().key;
         input::key("key", key.as_ref())?;
-        self.0.confirm_read().await?;
+        self.0.confirm_session_read().await?;
         let key = key.unwrap_or_default();
         let session = self.0.node().view().read().state.session(&key);
         Ok(Response::new(LoadedSession { session: session.map(|it| it.record(key)) }))

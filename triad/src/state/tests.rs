@@ -1,5 +1,6 @@
 //! The state's rules, and that two servers with the same log have the same state.
 
+mod absence;
 mod memory;
 mod renames;
 
@@ -240,7 +241,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 fn through_a_snapshot(state: &State, chunk: usize) -> State {
-    let mut restore = Restore::new(state.time_ms(), state.commands());
+    let mut restore = Restore::new(state.time_ms(), state.commands(), state.away_ms());
     state.export(chunk, |items| restore.add(Bytes::copy_from_slice(items))).unwrap();
     restore.finish()
 }
@@ -259,7 +260,7 @@ proptest! {
             if place == restart {
                 other = through_a_snapshot(&other, chunk);
             }
-            let batch = batch(time_ms, commands);
+            let batch = Batch { version: if place < 3 { 1 } else { 3 }, ..batch(time_ms, commands) };
             prop_assert_eq!(one.apply(batch.clone()), other.apply(batch));
             prop_assert_eq!(&one, &other);
             // What is counted as things change is what is there.

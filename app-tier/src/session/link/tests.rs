@@ -2,6 +2,7 @@
 
 use super::*;
 use common::clock::ManualClock;
+use futures_util::FutureExt;
 use proto::hub::v1::{Alive, SessionMoved, Snapshot};
 
 fn link() -> (Arc<ManualClock>, Link) {
@@ -51,7 +52,11 @@ fn after_a_stop_the_buffered_alives_do_not_count() {
         assert_eq!(alive(&link), None);
     }
     clock.advance(STEP);
-    assert_eq!(alive(&link), Some(0), "this one came live");
+    assert_eq!(
+        alive(&link),
+        Some(1),
+        "this one came live; what others did while there was no hub is to be asked for"
+    );
 }
 
 #[test]
@@ -97,6 +102,28 @@ fn a_lost_hub_is_tried_again_or_heard_again() {
     clock.advance(STEP);
     alive(&link);
     assert!(!link.is_lost());
+}
+
+#[test]
+fn a_return_is_told_once_and_only_after_a_loss() {
+    let (clock, link) = link();
+    let returned = || link.returned().now_or_never().is_some();
+    link.answered();
+    alive(&link);
+    clock.advance(STEP);
+    alive(&link);
+    assert!(!returned(), "it was never lost");
+    clock.advance(LOST);
+    link.unanswered(false);
+    assert!(!returned());
+    link.answered();
+    assert!(returned() && !returned());
+    clock.advance(LOST);
+    link.unanswered(false);
+    alive(&link);
+    clock.advance(STEP);
+    alive(&link);
+    assert!(returned() && !returned());
 }
 
 #[test]

@@ -12,11 +12,16 @@ use std::{
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
+use tokio::sync::Notify;
 use triad_client::HubError;
 
 /// The hub.
 #[derive(Debug, Default)]
-pub(crate) struct FakeHub(Mutex<State>);
+pub(crate) struct FakeHub {
+    state: Mutex<State>,
+    /// Told when it is up again.
+    up: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -42,6 +47,21 @@ struct State {
 impl FakeHub {
     pub(crate) fn set_down(&self, down: bool) {
         self.state().down = down;
+        self.up.notify_waiters();
+    }
+
+    /// As the real hub's client does: it tries on until it is answered, or the time is over.
+    async fn reach(&self, deadline: Duration) -> Result<(), HubError> {
+        let answered = async {
+            loop {
+                let up = self.up.notified();
+                if !self.state().down {
+                    return;
+                }
+                up.await;
+            }
+        };
+        tokio::time::timeout(deadline, answered).await.map_err(|_| unavailable(deadline))
     }
 
     /// The next write is done, but its answer is lost.
@@ -110,7 +130,7 @@ impl FakeHub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 }
 
@@ -133,10 +153,7 @@ impl SessionHub for FakeHub {
                 tokio::time::sleep(deadline).await;
                 return Err(unavailable(deadline));
             }
-            if self.state().down {
-                tokio::time::sleep(deadline).await;
-                return Err(unavailable(deadline));
-            }
+            self.reach(deadline).await?;
             if self.state().refuses || (self.state().old && matches!(write, Write::Rename(_))) {
                 return Err(HubError::Refused("too large".to_owned()));
             }
@@ -164,10 +181,7 @@ impl SessionHub for FakeHub {
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, HubError>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            if self.state().down {
-                tokio::time::sleep(deadline).await;
-                return Err(unavailable(deadline));
-            }
+            self.reach(deadline).await?;
             let mut state = self.state();
             state.loads += 1;
             Ok(state.sessions.get(&key.id).cloned())

@@ -2,7 +2,7 @@
 
 use super::{State, Visit};
 use crate::session::{SessionError, cookie, entry::Entry, open::Source, store::count};
-use common::config::{OnHubLoss, SaveMode};
+use common::config::SaveMode;
 use http::HeaderValue;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -108,9 +108,7 @@ impl Visit {
         if sessions.config.session.save_mode == SaveMode::BeforeResponse || doubtful || outlived() {
             match sessions.save(entry, changed, generation, self.witness).await {
                 Ok(()) => {}
-                Err(SessionError::HubLost(why))
-                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve && !outlived() =>
-                {
+                Err(SessionError::HubLost(why)) if sessions.serves_alone() && !outlived() => {
                     answered_unsaved(entry, changed, generation, why)?;
                     count(&sessions.counters.unsaved_answers);
                     return Ok(Source::Memory);
