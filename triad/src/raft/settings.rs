@@ -3,15 +3,15 @@
 use openraft::{Config, SnapshotPolicy};
 use std::time::Duration;
 
-/// Followers wait 660 to 720 ms without a word from the leader (a lease of the maximum, then an election time-out) before they
+/// Followers wait 710 to 780 ms without a word from the leader (a lease of the maximum, then an election time-out) before they
 /// ask for votes, so that writes pause for well below a second when a leader dies, and a machine that is busy for half a second
 /// elects nobody. It is more than [`LEASE`].
 ///
 /// The minimum is also how long a vote may take, the voter's sync behind what it is just writing included: on a slow disk,
 /// a shorter one elects nobody at all.
 const HEARTBEAT_MS: u64 = 100;
-const ELECTION_MIN_MS: u64 = 300;
-const ELECTION_MAX_MS: u64 = 360;
+const ELECTION_MIN_MS: u64 = 320;
+const ELECTION_MAX_MS: u64 = 390;
 
 /// Who has acknowledged a leader's word helps no other to lead for so long: watchers take that leader's word for the present for up
 /// to 600 ms after it was acknowledged. The library's own lease of a voter is shorter, the maximum above: with it a server that was

@@ -352,6 +352,8 @@ async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
             for at in 0..3 {
                 hub.start(at).await;
             }
+            // Who has just started elects nobody for a while.
+            hub.leader().await;
         }
         FollowerMissesALot => {
             hub.kill(other).await;
