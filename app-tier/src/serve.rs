@@ -168,7 +168,7 @@ impl Front {
 fn buffer_max(config: &Config) -> usize {
     let servers = config.clusters.iter().flat_map(|cluster| &cluster.servers);
     let head = servers.map(|server| server.request_limits.header_bytes).max().unwrap_or_default();
-    BUFFER_MIN.max(usize::try_from(head).unwrap_or(usize::MAX).saturating_add(ADDED_BYTES))
+    BUFFER_MIN.max(head.saturating_add(ADDED_BYTES))
 }
 
 /// A path without the parameters of its segments (RFC 3986 §3.3): `/shop;jsessionid=1` is for the app at `/shop`, as it is to a web-tier.

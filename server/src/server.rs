@@ -103,9 +103,7 @@ impl RunningServer {
         if let Some(app_tier) = &app_tier {
             app_tier.follow(events);
         }
-        let mut listeners: Vec<_> =
-            public.addresses().iter().zip(&server.http).map(|(at, http)| line(&id, *at, http)).collect();
-        listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
+        let listeners = lines(&id, server, &public);
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let address = server.cluster_address();
         let own = Port { me: id.clone(), address, credentials: credentials.clone(), roster: current.clone() };
@@ -408,6 +406,12 @@ fn routes(triad: Option<&Triad>, web_tier: Option<&WebTier>) -> Option<Routes> {
         (None, Some(balancer)) => Some(Routes::new(balancer).prepare()),
         (hub, None) => hub,
     }
+}
+
+/// What start-up prints of the listeners, the cluster port last.
+fn lines(id: &ServerId, server: &Server, public: &Bound) -> Vec<String> {
+    let http = public.addresses().iter().zip(&server.http).map(|(at, http)| line(id, *at, http));
+    http.chain([format!("{id}  cluster port {}", server.cluster_address())]).collect()
 }
 
 /// A listener as start-up prints it.

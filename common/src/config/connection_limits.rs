@@ -3,7 +3,7 @@
 
 use super::{
     model::{Cluster, Config},
-    rule::Action,
+    rule::{Action, Backend},
 };
 
 /// What is limited to fewer connections than there are `workers`, in words, each once.
@@ -12,7 +12,7 @@ pub fn limits_below_workers(config: &Config, web_tier: &Cluster, workers: usize)
     for rule in web_tier.hosts.iter().flat_map(|host| &host.dispatch) {
         match &rule.action {
             Action::HttpProxy(rule) if rule.connection_max < workers => {
-                let backend = rule.backends.first().map(|it| it.authority()).unwrap_or_default();
+                let backend = rule.backends.first().map(Backend::authority).unwrap_or_default();
                 found.push(format!("`connection-max: {}` of `http-proxy` to {backend}", rule.connection_max));
             }
             Action::LoadBalance(rule) => {
