@@ -150,8 +150,11 @@ impl Front {
             return Err(RequestError::MethodNotAllowed);
         }
         let (parts, body) = request.into_parts();
-        decode(parts.uri.path())?;
-        let path = decode(&without_parameters(parts.uri.path()))?;
+        // `OPTIONS *` is for the server as a whole (RFC 9110 §9.3.7), so for the app at its root.
+        let whole = parts.method == Method::OPTIONS && parts.uri.path() == "*";
+        let target = if whole { "/" } else { parts.uri.path() };
+        decode(target)?;
+        let path = decode(&without_parameters(target))?;
         let deployed = self.hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
         let method = parts.method.clone();
         let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;

@@ -91,13 +91,8 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             response.headers_mut().insert("copal-not-processed", "1".parse().unwrap());
             response
         }
-        "/many-fields" => {
-            let mut response = plain(format!("{} fields\n", request.headers().len()));
-            for number in 0..240 {
-                response.headers_mut().append("set-cookie", format!("c{number}={number}").parse().unwrap());
-            }
-            response
-        }
+        "/many-fields" => many_fields(request.headers().len()),
+        "*" => plain(format!("{} for all\n", request.method())),
         "/echo" => {
             let body = request.into_body().map_err(|cause| panic!("{cause}"));
             Response::new(body.boxed_unsync())
@@ -108,16 +103,7 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             response
         }
-        "/trailers" => {
-            let collected = request.into_body().collect().await.unwrap();
-            let sum = collected.trailers().map_or(HeaderValue::from_static("none"), |it| it["x-sum"].clone());
-            let mut trailers = HeaderMap::new();
-            trailers.insert("x-sum", sum);
-            let frames = [Ok(Frame::data(collected.to_bytes())), Ok(Frame::trailers(trailers))];
-            let mut response = Response::new(StreamBody::new(stream::iter(frames)).boxed_unsync());
-            response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
-            response
-        }
+        "/trailers" => trailers(request).await,
         "/half" => {
             let mut response = Response::new(half());
             response.headers_mut().insert("content-length", 200_000.into());
@@ -131,6 +117,27 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         }
         _ => std::process::exit(1),
     }
+}
+
+/// Answers with as many fields as a web-tier takes.
+fn many_fields(got: usize) -> Response<Body> {
+    let mut response = plain(format!("{got} fields\n"));
+    for number in 0..240 {
+        response.headers_mut().append("set-cookie", format!("c{number}={number}").parse().unwrap());
+    }
+    response
+}
+
+/// Gives the request's body and trailer back.
+async fn trailers(request: Request<Incoming>) -> Response<Body> {
+    let collected = request.into_body().collect().await.unwrap();
+    let sum = collected.trailers().map_or(HeaderValue::from_static("none"), |it| it["x-sum"].clone());
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", sum);
+    let frames = [Ok(Frame::data(collected.to_bytes())), Ok(Frame::trailers(trailers))];
+    let mut response = Response::new(StreamBody::new(stream::iter(frames)).boxed_unsync());
+    response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
+    response
 }
 
 /// Becomes an echo in capitals, which says farewell when its client has ended.

@@ -199,3 +199,16 @@ async fn as_many_fields_as_any_web_tier_lets_pass_reach_the_app_and_come_back() 
     }
     tier.tier.stop().await;
 }
+
+#[tokio::test]
+async fn options_for_the_whole_server_are_for_the_app_at_its_root() {
+    let tier = well().await;
+    let mut stream = send(&tier, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = head(&mut stream).await;
+    assert!(answer.starts_with("http/1.1 200 ok\r\n"), "{answer}");
+    exactly(&mut stream, "OPTIONS for all\n").await;
+    let mut stream = send(&tier, "GET * HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = head(&mut stream).await;
+    assert!(answer.starts_with("http/1.1 400 "), "{answer}");
+    tier.tier.stop().await;
+}

@@ -23,8 +23,8 @@ pub(crate) struct HeadLimits {
     pub(crate) target: usize,
 }
 
-/// What is escaped in a target: nothing that is ASCII.
-const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
+/// What is escaped in a target beside what is not ASCII: what no URI has (RFC 3986 appendix A), browsers escape, and servers refuse.
+const NOT_OF_A_URI: &AsciiSet = &AsciiSet::EMPTY.add(b'"').add(b'<').add(b'>').add(b'`');
 
 /// The most fields there is room for.
 pub(crate) const FIELDS_MAX: usize = 256;
@@ -210,13 +210,16 @@ impl RequestHead {
         Ok(())
     }
 
-    /// A path with or without a query. What a client should have escaped and has sent as UTF-8 (`curl` sends what it is given) is
-    /// escaped here (RFC 3987 §3.1), so that from here on a target is ASCII.
+    /// A path with or without a query. What a client should have escaped and has sent as it is, UTF-8 or `<` (`curl` sends what it is
+    /// given), is escaped here (RFC 3987 §3.1), so that from here on a target is one that every server takes.
     fn push_path(&mut self, path: &str) {
-        if path.is_ascii() {
+        let odd = path
+            .bytes()
+            .fold(false, |odd, it| odd | !it.is_ascii() | matches!(it, b'"' | b'<' | b'>' | b'`'));
+        if !odd {
             return self.target.push_str(path);
         }
-        let escaped = percent_encode(path.as_bytes(), NOT_ASCII);
+        let escaped = percent_encode(path.as_bytes(), NOT_OF_A_URI);
         escaped.for_each(|piece| self.target.push_str(piece));
     }
 

@@ -43,6 +43,7 @@ fn targets() {
     }
     // UTF-8 is escaped, and counts as that.
     assert_eq!(target("/\u{fc}?\u{1f600}=%"), is(Target::Origin, "", "/%C3%BC?%F0%9F%98%80=%"));
+    assert_eq!(target("/?q=<b>\"`"), is(Target::Origin, "", "/?q=%3Cb%3E%22%60"));
     assert_eq!(target("http://h/\u{fc}"), is(Target::Absolute, "h", "/%C3%BC"));
     for long in ["a".repeat(16 * 1024), "\u{fc}".repeat(16 * 1024 / 6 + 1)] {
         assert_eq!(target(&format!("/{long}")), Err(HeadError::TargetTooLong));

@@ -287,8 +287,9 @@ fn every_rule_is_read() {
     let hosts = &config.clusters[0].hosts;
     let action = |host: usize, rule: usize| &hosts[host].dispatch[rule].action;
     assert!(
-        matches!(action(0, 1), Action::Forward(target) if target.path == [Piece::Text("/closed.html".to_owned())])
+        matches!(action(0, 2), Action::Forward(target) if target.path == [Piece::Text("/index.html".to_owned())])
     );
+    assert!(matches!(action(0, 1), Action::Error(error) if error.code == 503));
     let Some(Condition::And(all)) = &hosts[0].dispatch[1].condition else {
         panic!("several keys are all meant")
     };
@@ -297,26 +298,26 @@ fn every_rule_is_read() {
     assert!(matches!(&**not, Condition::Or(either) if either.len() == 2));
     assert!(matches!(&all[3], Condition::Header(named) if named.name == "accept" && named.regexp.is_some()));
     let edits = [
-        (2, HeaderEditKind::SetOnAnswer, "x-content-type-options", "nosniff"),
-        (3, HeaderEditKind::AddToAnswer, "cache-control", "public, max-age=86400"),
-        (4, HeaderEditKind::SetOnRequest, "host", "legacy.example.com"),
+        (3, HeaderEditKind::SetOnAnswer, "x-content-type-options", "nosniff"),
+        (4, HeaderEditKind::AddToAnswer, "cache-control", "public, max-age=86400"),
+        (5, HeaderEditKind::SetOnRequest, "host", "legacy.example.com"),
     ];
     for (at, kind, name, value) in edits {
         let Action::Header(edit) = action(0, at) else { panic!("{at} changes a header") };
         assert_eq!((edit.kind, edit.name.as_str(), edit.fixed()), (kind, name, Some(value)));
     }
-    for (at, status) in [(5, 302), (6, 301)] {
+    for (at, status) in [(6, 302), (7, 301)] {
         assert!(matches!(action(0, at), Action::Redirect(redirect) if redirect.status == status), "{at}");
     }
-    let errors: Vec<_> = (7..11)
+    let errors: Vec<_> = (8..12)
         .map(|at| match action(0, at) {
             Action::Error(error) => (error.code, error.message.is_some()),
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(errors, [(403, false), (404, false), (410, true), (503, false)]);
-    assert!(matches!(action(0, 11), Action::Dispatch));
-    let Action::HttpProxy(proxy) = action(0, 12) else { panic!("http-proxy") };
+    assert!(matches!(action(0, 12), Action::Dispatch));
+    let Action::HttpProxy(proxy) = action(0, 13) else { panic!("http-proxy") };
     let check =
         HealthCheck { question: HealthQuestion::Get("/healthz".to_owned()), ..HealthCheck::default() };
     let backend = |host: &str, weight| Backend {
@@ -335,7 +336,7 @@ fn every_rule_is_read() {
         ..HttpProxy::default()
     };
     assert_eq!(*proxy, expected);
-    let Action::HttpProxy(grpc) = action(0, 13) else { panic!("http-proxy") };
+    let Action::HttpProxy(grpc) = action(0, 14) else { panic!("http-proxy") };
     assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && it.port == 50_051));
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
     assert_eq!(asked, Some(HealthQuestion::Grpc("shop.v1.Orders".to_owned())));
