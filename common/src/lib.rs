@@ -14,3 +14,4 @@ pub mod rendezvous;
 pub mod session_id;
 pub mod shortage;
 pub mod telemetry;
+pub mod witness;

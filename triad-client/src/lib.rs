@@ -13,7 +13,7 @@ mod writer;
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
-pub use watch::{Watch, WatchTask};
+pub use watch::{Heard, Watch, WatchTask};
 
 use common::{cluster_port::ClusterKey, id::ServerId};
 use leader::{Leader, TRY_TIMEOUT};

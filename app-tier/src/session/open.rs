@@ -4,7 +4,7 @@ use super::{
     SessionError,
     entry::{Entry, State},
     hub::SessionHub,
-    link::Witness,
+    link::{Alone, Witness},
     replica::Resolution,
     store::{Sessions, count},
 };
@@ -28,7 +28,8 @@ pub(super) enum Source {
 }
 
 impl Sessions {
-    /// Makes the entry current. Waits for the hub, up to `save-timeout`, only if it has to be asked.
+    /// Makes the entry current. Waits for the hub only if it has to be asked: up to `save-timeout`, or until this server may go on
+    /// alone.
     ///
     /// # Errors
     /// [`SessionError::HubLost`], [`SessionError::Stale`] when the session ended meanwhile.
@@ -41,7 +42,7 @@ impl Sessions {
             self.open_local(entry);
             return Ok(Source::Hub);
         };
-        let dirty = {
+        {
             let state = entry.state();
             if state.removed {
                 return Err(SessionError::Stale);
@@ -49,47 +50,63 @@ impl Sessions {
             if state.is_verified(&self.link) {
                 return Ok(Source::Hub);
             }
-            state.replica.is_dirty().then(|| state.replica.sequence())
-        };
-        if !self.link.may_wait(witness) {
-            return self.open_unverified(entry, witness, "it did not answer a moment ago");
         }
-        // What has unsaved changes is verified by saving them.
-        if let Some(sequence) = dirty {
-            match self.save_within(entry, sequence, u64::MAX, witness, true).await {
-                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, witness, &why),
-                Err(other) => return Err(other),
-                Ok(()) => {}
+        let mut why = "it did not answer a moment ago".to_owned();
+        if self.link.may_wait(witness) {
+            match self.ask(hub.as_ref(), entry, witness, self.config.session.save_timeout).await {
+                Err(SessionError::HubLost(cause)) => why = cause,
+                done => return done.map(|()| Source::Hub),
             }
         }
-        self.open_from(hub.as_ref(), entry, witness).await
+        if let Some(left) = self.undecided(witness).filter(|_| entry.state().is_last_known(&self.link)) {
+            match self.ask(hub.as_ref(), entry, witness, left).await {
+                Err(SessionError::HubLost(cause)) => why = cause,
+                done => return done.map(|()| Source::Hub),
+            }
+        }
+        self.open_unverified(entry, witness, why)
     }
 
-    async fn open_from(
+    /// How long to go on waiting for the hub before this server may go on alone; `None`: it may already, or may not at all.
+    pub(super) fn undecided(&self, witness: Witness) -> Option<Duration> {
+        match self.link.alone(witness) {
+            Alone::NotYet(left) if self.config.session.on_hub_loss == OnHubLoss::Serve => Some(left),
+            _ => None,
+        }
+    }
+
+    /// Has the hub say what it has, and take what it lacks, within `limit`.
+    async fn ask(
         self: &Arc<Self>,
         hub: &dyn SessionHub,
         entry: &Arc<Entry>,
         witness: Witness,
-    ) -> Result<Source, SessionError> {
-        let limit = self.config.session.save_timeout;
+        limit: Duration,
+    ) -> Result<(), SessionError> {
+        // What has unsaved changes is verified by saving them.
+        let dirty = {
+            let state = entry.state();
+            state.replica.is_dirty().then(|| state.replica.sequence())
+        };
+        if let Some(sequence) = dirty {
+            self.save_within(entry, sequence, u64::MAX, witness, Some(limit)).await?;
+        }
         let outlived = self.link.is_outlived(witness);
-        match tokio::time::timeout(limit, self.load(hub, entry)).await {
+        match tokio::time::timeout(limit, self.load(hub, entry, limit)).await {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();
-                Ok(Source::Hub)
+                Ok(())
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
-            Ok(Err(cause @ HubError::Overloaded(_))) => {
-                self.open_unverified(entry, witness, &cause.to_string())
-            }
+            Ok(Err(cause @ HubError::Overloaded(_))) => Err(SessionError::HubLost(cause.to_string())),
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
                 self.link.unanswered(outlived);
-                self.open_unverified(entry, witness, &cause.to_string())
+                Err(SessionError::HubLost(cause.to_string()))
             }
             Err(_) => {
                 self.link.unanswered(outlived);
-                self.open_unverified(entry, witness, &format!("no answer within {limit:?}"))
+                Err(SessionError::HubLost(format!("no answer within {limit:?}")))
             }
         }
     }
@@ -106,24 +123,24 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is, and is served unless the hub has said that it is outdated, or a
-    /// web-tier hears the hub and it may have said so. An answer on such a copy would later overwrite what another server has
-    /// answered since.
-    fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<Source, SessionError> {
+    /// The hub can't be asked: what is in memory is all there is. It is served if nothing that the hub has said up to its last sign of
+    /// life makes it outdated, and the hub is gone for all, as far as anybody can know. An answer on another copy would later
+    /// overwrite what another server has answered since.
+    fn open_unverified(&self, entry: &Entry, witness: Witness, why: String) -> Result<Source, SessionError> {
         let timeout = self.config.session.session_timeout;
-        let outlived = self.link.is_outlived(witness);
+        let is_alone = self.link.alone(witness) == Alone::Yes;
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
         let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
-        if state.known && !state.stale && !outlived && serve && !expired {
+        if serve && is_alone && state.is_last_known(&self.link) && !expired {
             Ok(Source::Memory)
         } else {
-            Err(SessionError::HubLost(why.to_owned()))
+            Err(SessionError::HubLost(why))
         }
     }
 
-    async fn load(&self, hub: &dyn SessionHub, entry: &Entry) -> Result<(), HubError> {
+    async fn load(&self, hub: &dyn SessionHub, entry: &Entry, deadline: Duration) -> Result<(), HubError> {
         let _gate = entry.gate.lock().await;
         let heard = {
             let state = entry.state();
@@ -132,7 +149,6 @@ impl Sessions {
             }
             state.heard(&self.link)
         };
-        let deadline = self.config.session.save_timeout;
         let mut record = hub.load(self.key(&entry.id), deadline).await?;
         if record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str()) {
             record = self.claim(hub, entry, deadline).await?;

@@ -1,5 +1,6 @@
 //! The library's settings, and why they are what they are.
 
+use common::witness::TIMES;
 use openraft::{Config, SnapshotPolicy};
 
 /// Followers wait 775 to 850 ms without a word from the leader (a lease of the maximum, then an election time-out) before they
@@ -11,6 +12,12 @@ use openraft::{Config, SnapshotPolicy};
 const HEARTBEAT_MS: u64 = 100;
 const ELECTION_MIN_MS: u64 = 350;
 const ELECTION_MAX_MS: u64 = 425;
+
+/// Nobody else is elected within this after a majority has acknowledged a leader: a follower waits for a lease of the maximum, then
+/// for a time-out of at least the minimum. What watchers believe goes by it: see [`Times::are_safe`](common::witness::Times).
+const SOONEST_MS: u64 = ELECTION_MAX_MS + ELECTION_MIN_MS;
+const _: () =
+    assert!(TIMES.election.as_millis() <= SOONEST_MS as u128, "signs of life would outlive their leader");
 
 /// A snapshot travels and is installed within this.
 const SNAPSHOT_MS: u64 = 10 * 60 * 1000;

@@ -128,10 +128,12 @@ impl SessionHub for FakeHub {
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, HubError>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            if self.state().down {
-                tokio::time::sleep(deadline).await;
-                return Err(unavailable(deadline));
-            }
+            let back = async {
+                while self.state().down {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(deadline, back).await.map_err(|_| unavailable(deadline))?;
             let mut state = self.state();
             state.loads += 1;
             Ok(state.sessions.get(&key.id).cloned())

@@ -139,6 +139,7 @@ async fn memory_is_bounded_and_what_was_evicted_is_loaded_again() {
 async fn unsaved_sessions_are_never_evicted() {
     let (hub, a, _) = pair(&config(|it| it.session_max = 4));
     hub.set_down(true);
+    a.is_cut_off();
     let mut users = vec![User::default(); 40];
     let mut answered = Vec::new();
     for user in &mut users {
@@ -284,6 +285,7 @@ async fn memory_is_bounded_in_bytes() {
     }
     // What the hub lacks stays, and is not added to without end.
     hub.set_down(true);
+    a.is_cut_off();
     let mut answered = 0;
     for user in &mut vec![User::default(); 20] {
         match fill(&a, user, MEMORY / 8).await {

@@ -57,6 +57,7 @@ async fn what_was_answered_without_the_hub_is_not_undone_by_a_fresh_id() {
     let (hub, a, b) = pair(&session_config());
     let mut user = User::default();
     hub.set_down(true);
+    a.is_cut_off();
     a.count(&mut user).await.unwrap();
     hub.set_down(false);
     // A logout on another server, before a has saved anything.
