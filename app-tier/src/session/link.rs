@@ -232,4 +232,6 @@ impl State {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
