@@ -28,7 +28,7 @@ pub(super) enum Alone {
     Yes,
     /// Nobody can know yet: in this time, if nothing is heard.
     NotYet(Duration),
-    /// The hub lives.
+    /// The hub lives, and this server is cut off.
     No,
 }
 
@@ -221,11 +221,12 @@ impl State {
     }
 
     fn alone(&self, now: Instant, witness: Witness) -> Alone {
-        if self.is_current(now) || self.is_outlived(now, witness) {
+        if self.is_outlived(now, witness) {
             return Alone::No;
         }
+        // The hub that was heard a moment ago may be slow with one call, or may have died just now.
         match self.times.decisive.saturating_sub(self.age(now)) {
-            left if self.others && !left.is_zero() => Alone::NotYet(left),
+            left if !left.is_zero() && (self.others || self.is_current(now)) => Alone::NotYet(left),
             _ => Alone::Yes,
         }
     }

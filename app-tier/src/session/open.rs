@@ -8,7 +8,7 @@ use super::{
     replica::Resolution,
     store::{Sessions, count},
 };
-use common::config::OnHubLoss;
+use common::{config::OnHubLoss, witness::TIMES};
 use proto::hub::v1::{
     ClaimSession, SessionRecord, TouchSession, session_outcome::Outcome, session_write::Write,
 };
@@ -17,6 +17,9 @@ use triad_client::HubError;
 
 /// A session in use is touched on the hub at most this often.
 const TOUCH_MIN: Duration = Duration::from_secs(1);
+
+/// A request that waits until this server may go on alone waits again, if it has heard the hub once more meanwhile.
+pub(super) const ROUNDS: std::ops::Range<usize> = 0..2;
 
 /// What a session that is served rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +61,10 @@ impl Sessions {
                 done => return done.map(|()| Source::Hub),
             }
         }
-        if let Some(left) = self.undecided(witness).filter(|_| entry.state().is_last_known(&self.link)) {
-            match self.ask(hub.as_ref(), entry, witness, left).await {
+        for round in ROUNDS {
+            let left = self.undecided(witness, round).filter(|_| entry.state().is_last_known(&self.link));
+            let Some(left) = left else { break };
+            match self.unless_outlived(witness, self.ask(hub.as_ref(), entry, witness, left)).await {
                 Err(SessionError::HubLost(cause)) => why = cause,
                 done => return done.map(|()| Source::Hub),
             }
@@ -67,11 +72,30 @@ impl Sessions {
         self.open_unverified(entry, witness, why)
     }
 
-    /// How long to go on waiting for the hub before this server may go on alone; `None`: it may already, or may not at all.
-    pub(super) fn undecided(&self, witness: Witness) -> Option<Duration> {
+    /// How long to go on waiting for the hub before this server may go on alone; `None`: it may already, or may not at all. The hub
+    /// may have been heard once more while a request waited: then there is another round. One that is heard still is only slow.
+    pub(super) fn undecided(&self, witness: Witness, round: usize) -> Option<Duration> {
+        let serves = self.config.session.on_hub_loss == OnHubLoss::Serve;
         match self.link.alone(witness) {
-            Alone::NotYet(left) if self.config.session.on_hub_loss == OnHubLoss::Serve => Some(left),
+            Alone::NotYet(left) if serves && (round == 0 || self.link.current().is_none()) => Some(left),
             _ => None,
+        }
+    }
+
+    /// Does that, but not for longer than until a web-tier that hears the hub has said so: then there is nothing to wait for here.
+    pub(super) async fn unless_outlived(
+        &self,
+        witness: Witness,
+        work: impl Future<Output = Result<(), SessionError>>,
+    ) -> Result<(), SessionError> {
+        let outlived = async {
+            while !self.link.is_outlived(witness) {
+                tokio::time::sleep(TIMES.ask).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = outlived => Err(SessionError::HubLost("a web-tier hears it, this server does not".to_owned())),
         }
     }
 

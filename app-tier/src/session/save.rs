@@ -6,6 +6,7 @@ use super::{
     entry::{Buried, Entry, Heard, State},
     hub::SessionHub,
     link::Witness,
+    open::ROUNDS,
     replica::Save,
     store::{Sessions, count},
 };
@@ -35,13 +36,16 @@ impl Sessions {
         witness: Witness,
     ) -> Result<(), SessionError> {
         let limit = self.link.may_wait(witness).then_some(self.config.session.save_timeout);
-        let saved = self.save_within(entry, sequence, generation, witness, limit).await;
-        match (&saved, self.undecided(witness)) {
-            (Err(SessionError::HubLost(_)), left @ Some(_)) => {
-                self.save_within(entry, sequence, generation, witness, left).await
-            }
-            _ => saved,
+        let mut saved = self.save_within(entry, sequence, generation, witness, limit).await;
+        for round in ROUNDS {
+            let (Err(SessionError::HubLost(_)), left @ Some(_)) = (&saved, self.undecided(witness, round))
+            else {
+                break;
+            };
+            let again = self.save_within(entry, sequence, generation, witness, left);
+            saved = self.unless_outlived(witness, again).await;
         }
+        saved
     }
 
     /// [`Sessions::save`], within `limit`; without one it only starts a saver and takes what is settled already.

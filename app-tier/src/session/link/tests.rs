@@ -165,7 +165,7 @@ fn without_other_servers_nobody_knows_better() {
     let link = Link::new(clock.clone(), false);
     assert_eq!((link.alone(NOBODY), link.age()), (Alone::Yes, None), "at once");
     alive(&link);
-    assert_eq!(link.alone(NOBODY), Alone::No, "the hub lives, and shall have it");
+    assert_eq!(link.alone(NOBODY), Alone::NotYet(TIMES.decisive), "the hub lives, and shall have it");
     clock.advance(ms(60_000));
     assert!(!link.is_outlived(link.witness(Some(ms(0)))));
     assert_eq!(link.alone(NOBODY), Alone::Yes);
@@ -203,7 +203,7 @@ fn when_a_web_tier_hears_the_hub_all_may_wait_until_one_has_tried_in_vain() {
 #[test]
 fn nobody_goes_on_alone_before_a_web_tier_could_have_found_the_hub_again() {
     let (clock, link) = silent_for(ms(0));
-    assert_eq!(link.alone(NOBODY), Alone::No, "the hub is heard");
+    assert_eq!(link.alone(NOBODY), Alone::NotYet(TIMES.decisive), "the hub is heard");
     clock.advance(CURRENT + ms(1));
     let (passed, witness) = (CURRENT + ms(1), link.witness(Some(ms(200))));
     assert_eq!(link.alone(witness), Alone::NotYet(TIMES.decisive - passed));
@@ -217,5 +217,5 @@ fn nobody_goes_on_alone_before_a_web_tier_could_have_found_the_hub_again() {
     clock.advance(TIMES.fresh + ms(1));
     assert_eq!(link.alone(NOBODY), Alone::Yes);
     alive(&link);
-    assert_eq!(link.alone(NOBODY), Alone::No);
+    assert_eq!(link.alone(NOBODY), Alone::NotYet(TIMES.decisive));
 }
