@@ -1,8 +1,9 @@
-//! Who is it? Verifies passwords on threads that may block, few at once, and remembers the last that was right of each user, so
-//! that a page which asks every second does not cost 64 MiB each time.
+//! Who is it? An address that has guessed too often waits, whatever it brings. Passwords are verified on threads that may block,
+//! few at once; the last that was right of each user is remembered, so that a page which asks every second does not cost 64 MiB
+//! each time.
 
 use crate::{basic, basic::Credentials, refusal::Refusal, throttle, throttle::Throttle};
-use common::{clock::Clock, config::AdminUser};
+use common::{clock::Clock, config::AdminUser, password::PasswordHash};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, header};
 use sha2::Sha256;
@@ -13,13 +14,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
 
-/// Passwords that are verified at once, and requests that wait for that.
+/// Passwords that are verified at once.
 const AT_ONCE: usize = 2;
-const WAITING: usize = 32;
+
+/// Sign-ins of one user that are verified or wait for that; all names that are no user's count as one user. Whoever guesses at one
+/// user from many addresses keeps no other one out.
+const PLACES: usize = 8;
 
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
@@ -36,8 +40,10 @@ pub(crate) struct Gate {
     remembered: Mutex<HashMap<String, [u8; 32]>>,
     throttle: Mutex<Throttle>,
     turns: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    /// The places of each user; of all others under no name.
+    places: Mutex<HashMap<Option<String>, Arc<Semaphore>>>,
     failures: AtomicU64,
+    slowed: AtomicU64,
 }
 
 impl std::fmt::Debug for Gate {
@@ -55,8 +61,9 @@ impl Gate {
             remembered: Mutex::default(),
             throttle: Mutex::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            queue: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
+            places: Mutex::default(),
             failures: AtomicU64::new(0),
+            slowed: AtomicU64::new(0),
         }
     }
 
@@ -74,21 +81,24 @@ impl Gate {
         users: &'a [AdminUser],
         headers: &HeaderMap,
     ) -> Result<&'a AdminUser, Refusal> {
-        let Some(stand_in) = users.first() else { return Err(Refusal::NoUsers) };
+        if users.is_empty() {
+            return Err(Refusal::NoUsers);
+        }
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Err(Refusal::SignIn("sign in with a user of `admin` in the configuration file"));
         };
         let credentials = basic::read(value).map_err(Refusal::SignIn)?;
+        let address = client(headers);
+        // Before anything depends on the password: a slowed address must not learn which one would be right.
+        self.let_try(|throttle, now| throttle.ask(address, now))?;
         let user = users.iter().find(|it| it.name == credentials.name);
         if let Some(user) = user
             && self.remembers(user, &credentials)
         {
             return Ok(user);
         }
-        let address = client(headers);
-        self.lock_throttle().begin(address, self.clock.now()).map_err(Refusal::Slowed)?;
-        // For a user that there is not the same work is done: the time must not tell who there is.
-        let right = match self.verify(user.unwrap_or(stand_in), &credentials).await {
+        self.let_try(|throttle, now| throttle.begin(address, now))?;
+        let right = match self.verify(users, user, &credentials).await {
             Ok(right) => right,
             Err(crowded) => {
                 self.lock_throttle().succeeded(address);
@@ -103,22 +113,62 @@ impl Gate {
             }
             None => {
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                tracing::warn!(user = ?credentials.name, %address, failures, "a sign-in to the administration failed");
+                let slowed = self.slowed.load(Ordering::Relaxed);
+                tracing::warn!(
+                    user = ?credentials.name, %address, failures, slowed,
+                    "a sign-in to the administration failed"
+                );
                 Err(Refusal::Wrong)
             }
         }
     }
 
-    /// The permits go with the work, not with whoever waits for it: a client that goes away drops the future, and the hash and
-    /// its memory live on.
-    async fn verify(&self, user: &AdminUser, credentials: &Credentials) -> Result<bool, Refusal> {
-        let (hash, password) = (user.password.clone(), credentials.password.clone());
-        self.in_turn(move || hash.verify(&password)).await
+    /// Asks the throttle, and counts those that have to wait.
+    fn let_try(
+        &self,
+        ask: impl FnOnce(&mut Throttle, Instant) -> Result<(), Duration>,
+    ) -> Result<(), Refusal> {
+        ask(&mut self.lock_throttle(), self.clock.now()).map_err(|wait| {
+            self.slowed.fetch_add(1, Ordering::Relaxed);
+            Refusal::Slowed(wait)
+        })
     }
 
-    /// Runs `work` on a thread that may block, as one of [`AT_ONCE`] until it has really ended.
-    async fn in_turn(&self, work: impl FnOnce() -> bool + Send + 'static) -> Result<bool, Refusal> {
-        let place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| Refusal::Crowded)?;
+    /// Whether the password is `user`'s. The time tells neither who there is nor whose hash costs what: for each cost that a hash of
+    /// the file has, one is computed.
+    async fn verify(
+        &self,
+        users: &[AdminUser],
+        user: Option<&AdminUser>,
+        credentials: &Credentials,
+    ) -> Result<bool, Refusal> {
+        let hashes = one_of_each_cost(users, user);
+        let (own, password) = (user.map(|it| it.password.clone()), credentials.password.clone());
+        let places = self.places_of(users, user.map(|it| it.name.as_str()));
+        let work = move || {
+            hashes
+                .iter()
+                .fold(false, |right, hash| right | (hash.verify(&password) & (Some(hash) == own.as_ref())))
+        };
+        self.in_turn(places, work).await
+    }
+
+    fn places_of(&self, users: &[AdminUser], name: Option<&str>) -> Arc<Semaphore> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        // Users come and go with the file.
+        places.retain(|of, _| of.as_ref().is_none_or(|of| users.iter().any(|it| it.name == *of)));
+        Arc::clone(places.entry(name.map(str::to_owned)).or_insert_with(|| Arc::new(Semaphore::new(PLACES))))
+    }
+
+    /// Runs `work` on a thread that may block, as one of [`AT_ONCE`] and of its user's [`PLACES`] until it has really ended: the
+    /// permits go with the work, not with whoever waits for it. A client that goes away drops the future, and the hash and its
+    /// memory live on.
+    async fn in_turn(
+        &self,
+        places: Arc<Semaphore>,
+        work: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<bool, Refusal> {
+        let place = places.try_acquire_owned().map_err(|_| Refusal::Crowded)?;
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refusal::Crowded) };
         let permits = (place, turn);
@@ -158,6 +208,17 @@ impl Gate {
     }
 }
 
+/// A hash of each cost that there is among the users': `user`'s own for its cost.
+fn one_of_each_cost(users: &[AdminUser], user: Option<&AdminUser>) -> Vec<PasswordHash> {
+    let mut hashes: Vec<PasswordHash> = Vec::new();
+    for user in user.into_iter().chain(users) {
+        if hashes.iter().all(|it| it.cost() != user.password.cost()) {
+            hashes.push(user.password.clone());
+        }
+    }
+    hashes
+}
+
 /// The client as the web-tier has it: the last address that was added.
 fn client(headers: &HeaderMap) -> IpAddr {
     let last = headers.get_all(X_FORWARDED_FOR).iter().next_back();
@@ -170,8 +231,9 @@ fn client(headers: &HeaderMap) -> IpAddr {
 mod tests {
     use super::*;
     use base64ct::{Base64, Encoding};
-    use common::{clock::SystemClock, config::Role, password::PasswordHash};
+    use common::{clock::SystemClock, config::Role};
     use futures_util::FutureExt;
+    use http::HeaderValue;
 
     /// Of `password`, cheap.
     const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
@@ -213,21 +275,85 @@ mod tests {
         assert!(matches!(refused, Err(Refusal::Wrong)), "{refused:?}");
     }
 
+    fn from(address: &'static str, headers: HeaderMap) -> HeaderMap {
+        let mut headers = headers;
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static(address));
+        headers
+    }
+
+    /// Whether the guess is right or not, remembered or not: who has to wait gets the same word, and so learns nothing.
     #[tokio::test]
-    async fn wrong_ones_are_counted_and_slowed_and_right_ones_that_are_remembered_are_not() {
+    async fn a_slowed_address_hears_the_same_of_right_and_wrong_passwords_and_others_are_let_in() {
         let (gate, users) = (gate(), [user("ops", HASH)]);
+        gate.admit(&users, &from("192.0.2.1", headers("ops", "password"))).await.unwrap();
+        let guess = |name: &str, password: &str| from("192.0.2.66", headers(name, password));
+        for n in 0..6 {
+            let refused =
+                gate.admit(&users, &guess(if n % 2 == 0 { "ops" } else { "nobody" }, "guess")).await;
+            assert!(matches!(refused, Err(Refusal::Wrong)), "{refused:?}");
+        }
+        for (name, password) in [("ops", "password"), ("ops", "guess"), ("nobody", "password")] {
+            let refused = gate.admit(&users, &guess(name, password)).await;
+            assert!(matches!(refused, Err(Refusal::Slowed(_))), "{name} {password}: {refused:?}");
+        }
+        assert_eq!((gate.failures(), gate.slowed.load(Ordering::Relaxed)), (6, 3));
+        gate.admit(&users, &from("192.0.2.1", headers("ops", "password"))).await.unwrap();
+    }
+
+    /// Two users whose hashes cost differently: whoever is named, each cost is paid once.
+    #[test]
+    fn the_same_work_is_done_for_every_name() {
+        let users = [user("ops", HASH), user("dev", HASH), user("slow", &HASH.replace("t=2", "t=4"))];
+        let costs = |name: &str| {
+            let named = users.iter().find(|it| it.name == name);
+            let mut hashes = one_of_each_cost(&users, named);
+            assert!(named.is_none_or(|it| hashes.contains(&it.password)));
+            hashes.sort_by_key(PasswordHash::cost);
+            hashes.iter().map(PasswordHash::cost).collect::<Vec<_>>()
+        };
+        assert_eq!(costs("nobody").len(), 2);
+        assert!(["ops", "dev", "slow"].iter().all(|name| costs(name) == costs("nobody")));
+    }
+
+    #[tokio::test]
+    async fn a_password_of_another_user_is_wrong() {
+        let gate = gate();
+        let users = [user("ops", HASH), user("dev", &HASH.replace("nf65", "nf66").replace("t=2", "t=3"))];
+        for name in ["dev", "nobody"] {
+            let refused = gate.admit(&users, &headers(name, "password")).await;
+            assert!(matches!(refused, Err(Refusal::Wrong)), "{name}: {refused:?}");
+        }
         gate.admit(&users, &headers("ops", "password")).await.unwrap();
-        let mut slowed = false;
-        for n in 0..20 {
-            match gate.admit(&users, &headers(if n % 2 == 0 { "ops" } else { "nobody" }, "guess")).await {
-                Err(Refusal::Wrong) => assert!(!slowed),
-                Err(Refusal::Slowed(_)) => slowed = true,
-                other => panic!("{other:?}"),
+    }
+
+    /// Guesses at one user, or at names that are none's, from as many addresses as one likes.
+    #[tokio::test]
+    async fn who_fills_the_queue_of_one_user_keeps_no_other_out() {
+        let (gate, users) = (gate(), [user("ops", HASH), user("dev", HASH)]);
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let may_end = Arc::new(Mutex::new(may_end));
+        let mut asked = Vec::new();
+        for name in [Some("ops"), None] {
+            for _ in 0..PLACES {
+                let may_end = Arc::clone(&may_end);
+                let work = move || may_end.lock().unwrap().recv().is_ok();
+                asked.push(Box::pin(gate.in_turn(gate.places_of(&users, name), work)));
             }
         }
-        assert!(slowed);
-        assert_eq!(gate.failures(), 6);
-        gate.admit(&users, &headers("ops", "password")).await.unwrap();
+        assert!(asked.iter_mut().all(|it| it.as_mut().now_or_never().is_none()));
+        for name in ["ops", "nobody"] {
+            let refused = gate.admit(&users, &headers(name, "password")).await;
+            assert!(matches!(refused, Err(Refusal::Crowded)), "{name}: {refused:?}");
+        }
+        let dev = headers("dev", "password");
+        let mut dev = Box::pin(gate.admit(&users, &dev));
+        assert!(dev.as_mut().now_or_never().is_none(), "it waits for its turn");
+        for _ in 0..asked.len() {
+            end.send(()).unwrap();
+        }
+        let (let_in, all) = tokio::join!(dev, futures_util::future::join_all(asked));
+        assert_eq!(let_in.unwrap().name, "dev");
+        assert!(all.iter().all(Result::is_ok));
     }
 
     #[tokio::test]
@@ -240,13 +366,14 @@ mod tests {
     /// A client that goes away while its password is hashed does not make room for the next one.
     #[tokio::test]
     async fn the_turn_ends_with_the_hash_and_not_with_the_client() {
-        let gate = gate();
+        let (gate, users) = (gate(), [user("ops", HASH)]);
         let (started, has_started) = std::sync::mpsc::channel();
         let (end, may_end) = std::sync::mpsc::channel::<()>();
         let may_end = Arc::new(Mutex::new(may_end));
         for n in 0..AT_ONCE {
             let (started, may_end) = (started.clone(), Arc::clone(&may_end));
-            let mut asked = Box::pin(gate.in_turn(move || {
+            let places = gate.places_of(&users, Some("ops"));
+            let mut asked = Box::pin(gate.in_turn(places, move || {
                 started.send(()).unwrap();
                 may_end.lock().unwrap().recv().is_ok()
             }));
@@ -255,13 +382,13 @@ mod tests {
             assert_eq!(gate.turns.available_permits(), AT_ONCE - n - 1);
             drop(asked);
             assert_eq!(gate.turns.available_permits(), AT_ONCE - n - 1);
-            assert_eq!(gate.queue.available_permits(), AT_ONCE + WAITING - n - 1);
+            assert_eq!(gate.places_of(&users, Some("ops")).available_permits(), PLACES - n - 1);
         }
         for _ in 0..AT_ONCE {
             has_started.recv_timeout(Duration::from_secs(10)).unwrap();
             end.send(()).unwrap();
         }
-        all_are_back(&gate).await;
+        all_are_back(&gate, &users).await;
     }
 
     /// The same of a whole sign-in, whose hash can't even begin as long as the only thread for it is taken.
@@ -279,12 +406,13 @@ mod tests {
             assert_eq!(gate.turns.available_permits(), AT_ONCE - 1);
             end.send(()).unwrap();
             taken.await.unwrap().unwrap();
-            all_are_back(&gate).await;
+            all_are_back(&gate, &users).await;
         });
     }
 
-    async fn all_are_back(gate: &Gate) {
-        for (semaphore, all) in [(&gate.turns, AT_ONCE), (&gate.queue, AT_ONCE + WAITING)] {
+    async fn all_are_back(gate: &Gate, users: &[AdminUser]) {
+        let places = gate.places_of(users, Some("ops"));
+        for (semaphore, all) in [(&gate.turns, AT_ONCE), (&places, PLACES)] {
             let permits = semaphore.acquire_many(u32::try_from(all).unwrap());
             let permits = tokio::time::timeout(Duration::from_secs(10), permits).await.unwrap().unwrap();
             assert_eq!(permits.num_permits(), all);

@@ -17,9 +17,9 @@ mod timestamp;
 mod web_tiers;
 
 use bytes::Bytes;
+use cluster_port::Credentials;
 use common::{
     clock::Clock,
-    cluster_port::ClusterKey,
     config::{Config, Role},
     id::ServerId,
 };
@@ -46,7 +46,7 @@ pub struct AdminConfig {
     /// This server.
     pub me: ServerId,
     /// Proves to the web-tiers that this is one of the cluster.
-    pub key: ClusterKey,
+    pub credentials: Credentials,
     /// Where members and what an administrator says of them are kept.
     pub hub: Hub,
     /// The time.
@@ -63,7 +63,7 @@ pub struct Admin {
 struct Inner {
     config: RwLock<Arc<Config>>,
     me: ServerId,
-    key: ClusterKey,
+    credentials: Credentials,
     hub: Hub,
     gate: Gate,
 }
@@ -74,9 +74,9 @@ pub type AnswerBody = Full<Bytes>;
 impl Admin {
     /// Ready to answer. Needs no network yet.
     pub fn new(config: AdminConfig) -> Self {
-        let AdminConfig { config, me, key, hub, clock } = config;
+        let AdminConfig { config, me, credentials, hub, clock } = config;
         let gate = Gate::new(clock, rand::random());
-        Self { inner: Arc::new(Inner { config: RwLock::new(config), me, key, hub, gate }) }
+        Self { inner: Arc::new(Inner { config: RwLock::new(config), me, credentials, hub, gate }) }
     }
 
     /// Goes by another configuration: its users, roles and servers. Returns whether it has other users, or other roles for them.

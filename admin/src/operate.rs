@@ -55,7 +55,7 @@ impl Inner {
             "an administrator sets a server"
         );
         let member = self.hub.set_admin(&ServerId::from(id), admin, HUB_WAIT).await.map_err(unsure)?;
-        let web_tiers = web_tiers::ask(config, (&self.me, &self.key), &members, &member).await;
+        let web_tiers = web_tiers::ask(config, (&self.me, &self.credentials), &members, &member).await;
         for it in web_tiers.iter().filter(|it| it.state == WebTierState::Unconfirmed) {
             tracing::warn!(web_tier = it.id, server = id, why = it.why, "a web-tier may not go by it yet");
         }
@@ -74,7 +74,7 @@ fn find<'a>(servers: &'a [ServerRecord], id: &str) -> Result<&'a ServerRecord, R
 fn unsure(cause: HubError) -> Refusal {
     match cause {
         HubError::Unavailable { .. } => Refusal::Unsure(cause),
-        HubError::Overloaded(_) | HubError::Refused(_) => Refusal::Hub(cause),
+        HubError::Overloaded(_) | HubError::NoRoom | HubError::Refused(_) => Refusal::Hub(cause),
     }
 }
 

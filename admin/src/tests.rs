@@ -2,9 +2,10 @@
 
 use super::*;
 use base64ct::{Base64, Encoding};
+use cluster_port::ClusterKey;
 use common::{
     clock::SystemClock,
-    config::{LoadOptions, Secret, load_str},
+    config::{ClusterEncryption, LoadOptions, Secret, load_str},
 };
 use http_body_util::BodyExt;
 use std::path::Path;
@@ -31,10 +32,11 @@ fn users() -> String {
 /// Its hub is a port that nobody listens on.
 async fn admin(users: &str) -> Admin {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let (me, key) = (ServerId::from("a"), ClusterKey::new(&Secret::default()));
+    let me = ServerId::from("a");
+    let credentials = Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::default());
     let servers = vec![(me.clone(), nobody.to_string())];
-    let hub = Hub::new(HubConfig { me: me.clone(), key: key.clone(), servers });
-    Admin::new(AdminConfig { config: config(users), me, key, hub, clock: Arc::new(SystemClock) })
+    let hub = Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers });
+    Admin::new(AdminConfig { config: config(users), me, credentials, hub, clock: Arc::new(SystemClock) })
 }
 
 /// Status and body.

@@ -31,27 +31,35 @@ struct Failures {
 }
 
 impl Throttle {
+    /// Whether this address may try; begins nothing.
+    ///
+    /// # Errors
+    /// How long it has to wait first.
+    pub(crate) fn ask(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let Some(failures) = self.known(group(address), now) else { return Ok(()) };
+        let left = wait(failures.count).saturating_sub(now.saturating_duration_since(failures.last));
+        if left.is_zero() { Ok(()) } else { Err(left) }
+    }
+
     /// A try begins. It counts as a failure until [`Throttle::succeeded`] is told, so that many at once are no way around.
     ///
     /// # Errors
     /// How long this address has to wait first.
     pub(crate) fn begin(&mut self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        self.ask(address, now)?;
         let address = group(address);
-        if let Some(failures) = self.0.get(&address)
-            && now.saturating_duration_since(failures.last) < FORGET
-        {
-            let left = wait(failures.count).saturating_sub(now.saturating_duration_since(failures.last));
-            if !left.is_zero() {
-                return Err(left);
-            }
-        } else {
+        let count = self.known(address, now).map_or(0, |it| it.count);
+        if !self.0.contains_key(&address) {
             self.make_room(now);
-            self.0.insert(address, Failures { count: 0, last: now });
         }
-        if let Some(failures) = self.0.get_mut(&address) {
-            *failures = Failures { count: failures.count.saturating_add(1), last: now };
-        }
+        self.0.insert(address, Failures { count: count.saturating_add(1), last: now });
         Ok(())
+    }
+
+    /// What is not forgotten of an address (a whole [`group`]).
+    fn known(&self, address: IpAddr, now: Instant) -> Option<Failures> {
+        let recent = |it: &&Failures| now.saturating_duration_since(it.last) < FORGET;
+        self.0.get(&address).filter(recent).copied()
     }
 
     /// A try that has begun was none: its failure is taken back, older ones stay.

@@ -1,8 +1,8 @@
 //! Asks every web-tier whether it goes by what an administrator has said of a member, so that a command that has succeeded is in
 //! force everywhere.
 
+use cluster_port::Credentials;
 use common::{
-    cluster_port::ClusterKey,
     config::{Config, Server},
     id::ServerId,
 };
@@ -59,7 +59,7 @@ enum Silent {
 /// Asks all web-tiers of the file at once about the change that `changed` shows, one of `members`.
 pub(crate) async fn ask(
     config: &Config,
-    (me, key): (&ServerId, &ClusterKey),
+    (me, credentials): (&ServerId, &Credentials),
     members: &[Member],
     changed: &Member,
 ) -> Vec<WebTierRecord> {
@@ -69,7 +69,7 @@ pub(crate) async fn ask(
         let lives =
             member.is_some_and(|it| !matches!(it.state(), MemberState::Down | MemberState::Unspecified));
         let wait = if lives { WAIT } else { WAIT_FOR_DOWN };
-        let (state, why) = match ask_one(server, me, key, changed, wait).await {
+        let (state, why) = match ask_one(server, me, credentials, changed, wait).await {
             Ok(()) => (WebTierState::Informed, None),
             Err(Silent::Unreachable(_)) if !lives => (WebTierState::Down, None),
             Err(why) => (WebTierState::Unconfirmed, Some(why.to_string())),
@@ -82,11 +82,11 @@ pub(crate) async fn ask(
 async fn ask_one(
     server: &Server,
     me: &ServerId,
-    key: &ClusterKey,
+    credentials: &Credentials,
     changed: &Member,
     wait: Duration,
 ) -> Result<(), Silent> {
-    let mut client = BalancerClient::new(channel(me, key, &server.id, &server.cluster_address()));
+    let mut client = BalancerClient::new(channel(me, credentials, &server.id, &server.cluster_address()));
     let asked = HeedAdmin {
         id: changed.id.clone(),
         admin: changed.admin,

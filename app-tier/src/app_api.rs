@@ -122,7 +122,9 @@ impl From<SessionError> for Status {
         match error {
             SessionError::Stale => Self::aborted(text),
             SessionError::HubLost(_) => Self::unavailable(text),
-            SessionError::Refused(_) | SessionError::Full { .. } => Self::resource_exhausted(text),
+            SessionError::Refused(_) | SessionError::NoRoom | SessionError::Full { .. } => {
+                Self::resource_exhausted(text)
+            }
             SessionError::TooLarge { .. } => Self::invalid_argument(text),
             SessionError::NotThisRequest => Self::permission_denied(text),
         }

@@ -5,13 +5,17 @@ use crate::{
     body::{Response, full},
     session::SessionError,
 };
-use common::id::ServerId;
+use common::{id::ServerId, shortage::is_shortage};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::{io, path::PathBuf, time::Duration};
 
 /// On an answer of the app-tier itself: no app has seen the request, so a web-tier may send it, whatever its method, to
 /// another server. Believed only on a cluster connection; removed from what apps answer.
 pub const NOT_PROCESSED: HeaderName = HeaderName::from_static("copal-not-processed");
+
+/// The values of [`NOT_PROCESSED`]: the server can't serve requests now; it is well and only short of something.
+const UNABLE: HeaderValue = HeaderValue::from_static("1");
+const SHORT: HeaderValue = HeaderValue::from_static("short");
 
 /// Why the app-tier of a server did not start, or is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,9 @@ pub(crate) enum RequestError {
         /// Why.
         why: String,
     },
+    /// This server is short of file descriptors, ports, buffers or memory, and could not ask the app: nothing is wrong with that.
+    #[error("this server is short of something: {0}")]
+    Short(io::Error),
     /// The app broke the connection before its answer's head.
     #[error("app {app} gave no answer: {cause}")]
     AppFailed {
@@ -121,9 +128,24 @@ pub(crate) enum RequestError {
     /// request.
     #[error("session, on a server that is cut off from the hub: {0}")]
     CutOff(SessionError),
+    /// As `cause`, and the session has got another id within the request: the browser has to hear of it all the same.
+    #[error("{cause} (the answer brings the session's new id)")]
+    Moved {
+        /// `Set-Cookie`.
+        cookie: HeaderValue,
+        /// What went wrong after that.
+        cause: Box<RequestError>,
+    },
     /// A file could not be read.
     #[error("reading a file: {0}")]
-    File(#[from] io::Error),
+    File(io::Error),
+}
+
+/// Of reading a file.
+impl From<io::Error> for RequestError {
+    fn from(cause: io::Error) -> Self {
+        if is_shortage(&cause) { Self::Short(cause) } else { Self::File(cause) }
+    }
 }
 
 impl RequestError {
@@ -133,17 +155,23 @@ impl RequestError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadTarget(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::AppUnavailable { .. } | Self::Session(_) | Self::CutOff(_) => {
+            Self::AppUnavailable { .. } | Self::Short(_) | Self::Session(_) | Self::CutOff(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::AppFailed { .. } => StatusCode::BAD_GATEWAY,
             Self::AppTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Moved { cause, .. } => cause.status(),
         }
     }
 
     /// The answer: the status alone, for details are for the log and not for strangers.
     pub(crate) fn response(&self) -> Response {
+        if let Self::Moved { cookie, cause } = self {
+            let mut response = cause.response();
+            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+            return response;
+        }
         let status = self.status();
         let mut response = Response::new(full(format!("{status}\n")));
         *response.status_mut() = status;
@@ -154,9 +182,10 @@ impl RequestError {
             Self::MethodNotAllowed => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
-            Self::AppUnavailable { .. } | Self::CutOff(_) => {
+            Self::AppUnavailable { .. } | Self::Short(_) | Self::CutOff(_) => {
+                let why = if matches!(self, Self::Short(_)) { SHORT } else { UNABLE };
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                headers.insert(NOT_PROCESSED, HeaderValue::from_static("1"));
+                headers.insert(NOT_PROCESSED, why);
             }
             Self::Session(cause) => {
                 let seconds = if cause.is_stale() { "0" } else { "1" };

@@ -1,5 +1,6 @@
 //! An app's processes on this server: started, watched, restarted, stopped.
 
+mod checks;
 mod launch;
 mod output;
 mod pid_file;
@@ -138,6 +139,17 @@ impl Processes {
             })));
         }
         Ok(())
+    }
+
+    /// Waits until every process has been healthy.
+    pub(crate) async fn recovered(&self) {
+        for instance in &self.instances {
+            let mut state = instance.state.clone();
+            // An error means that they were stopped for good.
+            if state.wait_for(|state| matches!(state, State::Ready(_))).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Ends the processes: SIGTERM, after the app's `stop-timeout` SIGKILL; returns when they are gone.

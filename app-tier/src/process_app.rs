@@ -5,7 +5,7 @@ use crate::{
     body::{Request, Response, empty},
     error::RequestError,
     process::Processes,
-    proxy::{HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end},
+    proxy::{Answer, Backend, HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end},
     session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
     upgrade::{AppSide, announce, has_token, wanted},
@@ -50,11 +50,13 @@ impl ProcessApp {
         let wanted = wanted(&request);
         let headers = request.headers_mut();
         let in_url = headers.remove(SESSION_URL);
+        let cookie = self.sessions.named_in_cookie(headers).await;
         let named = match &in_url {
-            Some(named) => self.sessions.named_in_url(headers, named).await,
-            None => None,
+            // A cookie wins over the URL.
+            Some(named) if cookie.is_none() => self.sessions.named_in_url(headers, named).await,
+            _ => None,
         };
-        let guard = Visit::begin(&self.sessions, headers, named, is_secure(headers));
+        let guard = Visit::begin(&self.sessions, headers, cookie, named, is_secure(headers));
         let (trailers, chunked) =
             (has_token(headers, &header::TE, "trailers"), headers.contains_key(header::TRANSFER_ENCODING));
         end_to_end(headers);
@@ -75,19 +77,12 @@ impl ProcessApp {
             headers
                 .insert(SESSION_LINK, HeaderValue::try_from(link).expect("session ids are valid in headers"));
         }
-        guard.visit().assure().await.map_err(RequestError::CutOff)?;
-        let mut response = backend.send(request).await?;
-        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let protocol = response.headers().get(header::UPGRADE).cloned();
-        end_to_end(response.headers_mut());
-        let Finished { cookie, alone } = guard.visit().finish().await?;
-        if let Some(cookie) = cookie {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
-        if let Some(age) = alone {
-            response.headers_mut().insert(HUB_AGE, name(hub_age::format(age).as_str()));
-        }
-        if switched {
+        let asked = ask(guard.visit(), &backend, request).await;
+        let (mut response, protocol) = asked.map_err(|cause| match guard.visit().moved_cookie() {
+            Some(cookie) => RequestError::Moved { cookie, cause: Box::new(cause) },
+            None => cause,
+        })?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // An app must not switch unasked, nor to what it does not name.
             let Some(protocol) = protocol.filter(|_| wanted.is_some()) else {
                 return Err(backend.failed("it switched protocols unasked"));
@@ -102,6 +97,26 @@ impl ProcessApp {
         response.body_mut().on_end(Box::new(guard));
         Ok(response.map(BodyExt::boxed_unsync))
     }
+}
+
+/// The app's answer with what its head says of the session, and the protocol that it names for an upgrade.
+async fn ask(
+    visit: &Visit,
+    backend: &Arc<Backend>,
+    request: Request,
+) -> Result<(http::Response<Answer>, Option<HeaderValue>), RequestError> {
+    visit.assure().await.map_err(RequestError::CutOff)?;
+    let mut response = backend.send(request).await?;
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    end_to_end(response.headers_mut());
+    let Finished { cookie, alone } = visit.finish().await?;
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    if let Some(age) = alone {
+        response.headers_mut().insert(HUB_AGE, name(hub_age::format(age).as_str()));
+    }
+    Ok((response, protocol))
 }
 
 /// By the web-tier's word: on this connection it is believed.

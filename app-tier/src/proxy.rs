@@ -7,7 +7,7 @@ mod headers;
 mod progress;
 mod target;
 
-pub(crate) use answer::Pause;
+pub(crate) use answer::{Answer, Pause};
 pub(crate) use backend::Backend;
 pub(crate) use headers::{HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end};
 pub(crate) use target::Target;

@@ -9,25 +9,33 @@ use crate::{
     upgrade::{AppSide, Tunnel},
     upload::Upload,
 };
-use common::config::Server;
+use common::config::{Config, Server};
 use http::{Method, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use std::{
+    borrow::Cow,
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-/// Memory that a connection's unread and unwritten bytes may take, each.
-const BUFFER_MAX: usize = 64 * 1024;
+/// Memory that a connection's unread and unwritten bytes may take, each; more if `header-max` allows a larger head.
+const BUFFER_MIN: usize = 64 * 1024;
 
-/// Header fields of a request.
-const HEADERS_MAX: usize = 128;
+/// What a web-tier adds to the fields of a request: bytes and fields.
+const ADDED_BYTES: usize = 16 * 1024;
+const ADDED_FIELDS: usize = 32;
+
+/// Header fields of a request: as many as any `header-max` of a web-tier allows, which is the one that counts, and those that it adds.
+const FIELDS_MAX: usize = 256 + ADDED_FIELDS;
 
 /// Serves connections with the apps of a cluster.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub(crate) struct Front {
     pub(crate) keepalive_timeout: Duration,
     pub(crate) request_header_timeout: Duration,
     pub(crate) socket_timeout: Duration,
+    /// See [`buffer_max`].
+    buffer_max: AtomicUsize,
     /// Cancelled: answers what is in flight, then closes.
     pub(crate) drain: CancellationToken,
     /// Cancelled: closes at once.
@@ -45,15 +55,21 @@ pub(crate) struct Front {
 
 impl Front {
     /// With the time-outs of `server`.
-    pub(crate) fn new(hosts: Hosts, server: &Server, drain: CancellationToken) -> Self {
+    pub(crate) fn new(hosts: Hosts, config: &Config, server: &Server, drain: CancellationToken) -> Self {
         Self {
             hosts,
             keepalive_timeout: server.keepalive_timeout,
             request_header_timeout: server.request_header_timeout,
             socket_timeout: server.socket_timeout,
+            buffer_max: buffer_max(config).into(),
             drain,
             abort: CancellationToken::new(),
         }
+    }
+
+    /// Goes by the limits of another configuration, from the next connection on.
+    pub(crate) fn reload(&self, config: &Config) {
+        self.buffer_max.store(buffer_max(config), Ordering::Relaxed);
     }
 
     /// Serves one connection until it ends.
@@ -76,8 +92,8 @@ impl Front {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(idle)
-            .max_buf_size(BUFFER_MAX)
-            .max_headers(HEADERS_MAX)
+            .max_buf_size(self.buffer_max.load(Ordering::Relaxed))
+            .max_headers(FIELDS_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
@@ -134,7 +150,8 @@ impl Front {
             return Err(RequestError::MethodNotAllowed);
         }
         let (parts, body) = request.into_parts();
-        let path = decode(parts.uri.path())?;
+        decode(parts.uri.path())?;
+        let path = decode(&without_parameters(parts.uri.path()))?;
         let deployed = self.hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
         let method = parts.method.clone();
         let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;
@@ -145,6 +162,22 @@ impl Front {
         }
         answered
     }
+}
+
+/// Room for the largest head that a web-tier of the file lets pass: what `header-max` says there is said once, for all tiers.
+fn buffer_max(config: &Config) -> usize {
+    let servers = config.clusters.iter().flat_map(|cluster| &cluster.servers);
+    let head = servers.map(|server| server.request_limits.header_bytes).max().unwrap_or_default();
+    BUFFER_MIN.max(head.saturating_add(ADDED_BYTES))
+}
+
+/// A path without the parameters of its segments (RFC 3986 §3.3): `/shop;jsessionid=1` is for the app at `/shop`, as it is to a web-tier.
+fn without_parameters(path: &str) -> Cow<'_, str> {
+    if !path.contains(';') {
+        return Cow::Borrowed(path);
+    }
+    let names: Vec<_> = path.split('/').map(|it| it.split(';').next().unwrap_or_default()).collect();
+    Cow::Owned(names.join("/"))
 }
 
 /// A path, percent-decoded once, as it is matched with web-apps and files.
@@ -167,4 +200,22 @@ pub(crate) fn decode(path: &str) -> Result<String, RequestError> {
         return Err(RequestError::BadTarget("NUL in the path"));
     }
     Ok(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_no_part_of_a_name() {
+        for (path, names) in [
+            ("/shop", "/shop"),
+            ("/shop;jsessionid=1", "/shop"),
+            ("/shop;a=1;b/cart;c/", "/shop/cart/"),
+            ("/;jsessionid=1", "/"),
+            ("/shop%3Ba", "/shop%3Ba"),
+        ] {
+            assert_eq!(without_parameters(path), names, "{path}");
+        }
+    }
 }

@@ -11,8 +11,10 @@ mod hub;
 mod link;
 mod open;
 mod replica;
+mod returned;
 mod save;
 mod store;
+mod touch;
 mod visit;
 
 pub(crate) use hub::SessionHub;
@@ -36,6 +38,9 @@ pub(crate) enum SessionError {
     /// The hub will not have this session.
     #[error("the hub refused the session: {0}")]
     Refused(String),
+    /// The hub, or this server, has no memory for it. A visitor whose session would be new is served without one.
+    #[error("there is no memory for this session (session-memory-max of the hub, session-max here)")]
+    NoRoom,
     /// Memory is full of sessions that have changes that the hub does not have yet, or are in use.
     #[error(
         "no room for another session: {held} are held (session-max {max}) with {bytes} bytes (at most {max_bytes}), and those have \

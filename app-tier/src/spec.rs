@@ -1,7 +1,7 @@
 //! What an app's folder says of it: its `app.yaml`, or static files without one.
 
 use crate::error::AppTierError;
-use common::config::{Health, Listen, LoadOptions, SessionOverrides, load_app_yaml};
+use common::config::{Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -54,12 +54,13 @@ impl Default for Spec {
 ///
 /// # Errors
 /// [`AppTierError::AppYaml`] with every error of the file.
-pub(crate) fn load(app: &str, root: &Path) -> Result<Spec, AppTierError> {
+pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<Spec, AppTierError> {
     let file = root.join(FILE);
     if !file.exists() {
         return Ok(Spec { static_dir: Some(root.to_owned()), ..Spec::default() });
     }
-    let read = load_app_yaml(&file, &LoadOptions::from_environment());
+    let options = LoadOptions { servers_own: servers_own.clone(), ..LoadOptions::from_environment() };
+    let read = load_app_yaml(&file, &options);
     let yaml =
         read.map_err(|errors| AppTierError::AppYaml { app: app.to_owned(), text: errors.to_string() })?;
     Ok(Spec {

@@ -12,7 +12,7 @@ use futures_util::{future::BoxFuture, stream};
 use http::{Method, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use static_files::{Answer, Asked, FileBody, FileStream};
+use static_files::{Answer, Asked, FileBody, FileStream, PIECE};
 use std::path::PathBuf;
 
 /// The files below a folder.
@@ -40,7 +40,7 @@ fn is_read(method: &Method) -> bool {
 }
 
 impl StaticFiles {
-    /// The files below `root`, which has to be canonical.
+    /// The files below `root`, which is followed anew at each request if it is a link.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self(static_files::StaticFiles::new(root))
     }
@@ -82,7 +82,7 @@ fn streamed(stream: FileStream) -> Body {
 }
 
 async fn piece(mut stream: FileStream) -> Result<Option<(Frame<Bytes>, FileStream)>, BodyError> {
-    Ok(stream.next().await?.map(|bytes| (Frame::data(bytes), stream)))
+    Ok(stream.next(PIECE).await?.map(|bytes| (Frame::data(bytes), stream)))
 }
 
 #[cfg(test)]

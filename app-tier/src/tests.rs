@@ -2,12 +2,13 @@
 
 mod app;
 mod connections;
+mod short;
 
 use crate::{AppTier, AppTierConfig, AppTierError};
 use bytes::Bytes;
+use cluster_port::{Peer, Protocol, Rights};
 use common::{
     clock::SystemClock,
-    cluster_port::{Peer, Protocol},
     config::{LoadOptions, load},
 };
 use http::{Request, Response, header, request::Builder};
@@ -66,7 +67,7 @@ impl Tier {
     fn connection(&self) -> tokio::io::DuplexStream {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let tier = self.tier.clone();
-        let peer = Peer { id: "web-a".into(), protocol: Protocol::Http1 };
+        let peer = Peer { id: "web-a".into(), protocol: Protocol::Http1, rights: Rights::ALL };
         tokio::spawn(async move { tier.serve(far, peer).await });
         near
     }

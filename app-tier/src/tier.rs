@@ -13,10 +13,10 @@ use crate::{
     spec::{self, Spec},
     static_files::StaticFiles,
 };
+use cluster_port::Peer;
 use common::{
     clock::Clock,
-    cluster_port::Peer,
-    config::{Cluster, Config, Content, Host, Server, WebApp},
+    config::{Cluster, Config, Content, Host, Server, ServersOwn, WebApp},
     id::ServerId,
 };
 use futures_util::future::join_all;
@@ -103,7 +103,8 @@ impl AppTier {
         api.serve(starting.run_dir.socket(API), end.clone())?;
         let apps: Vec<_> = starting.apps.into_iter().map(|(_, app)| app).collect();
         tokio::spawn(sweep(apps.clone(), end.clone()));
-        let front = Arc::new(Front::new(Hosts::new(hosts), server, shutdown));
+        tokio::spawn(hear_returns(starting.link.clone(), apps.clone(), end.clone()));
+        let front = Arc::new(Front::new(Hosts::new(hosts), &config.config, server, shutdown));
         let (link, run_dir) = (starting.link, starting.run_dir);
         let shutdown_wait_max = server.shutdown_wait_max;
         let inner = Inner {
@@ -132,9 +133,21 @@ impl AppTier {
         });
     }
 
+    /// Saves what is unsaved, beside the requests that go on: what is saved early needs no hub later.
+    pub async fn save(&self) {
+        join_all(self.inner.apps.iter().map(|app| app.sessions.save_all(last_saves_limit(app)))).await;
+    }
+
     /// The sessions of each process app, in numbers.
     pub fn sessions(&self) -> Vec<SessionStats> {
         self.inner.apps.iter().map(|app| app.sessions.stats()).collect()
+    }
+
+    /// Waits until every app process is healthy, however long that takes and however often it fails.
+    pub async fn recovered(&self) {
+        for app in &self.inner.apps {
+            app.processes.recovered().await;
+        }
     }
 
     /// Waits until every app process is healthy.
@@ -147,6 +160,11 @@ impl AppTier {
             app.processes.ready(&self.inner.me, timeout.saturating_sub(began.elapsed())).await?;
         }
         Ok(())
+    }
+
+    /// Goes by the limits of requests (`header-max`) of another configuration, from the next connection on.
+    pub fn reload(&self, config: &Config) {
+        self.inner.front.reload(config);
     }
 
     /// Serves one authenticated connection until it ends or the app-tier stops.
@@ -191,8 +209,12 @@ impl Inner {
     }
 }
 
+fn last_saves_limit(app: &ProcessApp) -> Duration {
+    app.sessions.save_timeout().max(LAST_SAVES_MIN)
+}
+
 async fn last_saves(app: &Arc<ProcessApp>) {
-    let limit = app.sessions.save_timeout().max(LAST_SAVES_MIN);
+    let limit = last_saves_limit(app);
     let unsaved = app.sessions.save_all(limit).await;
     if unsaved > 0 {
         tracing::error!(
@@ -201,6 +223,13 @@ async fn last_saves(app: &Arc<ProcessApp>) {
             ?limit,
             "stopping with sessions that the hub does not have: their last changes are lost"
         );
+    }
+}
+
+/// Whenever the hub is back after a loss.
+async fn hear_returns(link: Arc<Link>, apps: Vec<Arc<ProcessApp>>, end: CancellationToken) {
+    while end.run_until_cancelled(link.returned()).await.is_some() {
+        join_all(apps.iter().map(|app| app.sessions.hub_has_returned())).await;
     }
 }
 
@@ -223,6 +252,8 @@ struct Starting<'a> {
     run_dir: Arc<RunDir>,
     pids: Arc<PidFile>,
     link: Arc<Link>,
+    /// What of the environment apps don't get.
+    servers_own: ServersOwn,
     /// With their tokens.
     apps: Vec<(String, Arc<ProcessApp>)>,
 }
@@ -252,25 +283,24 @@ impl<'a> Starting<'a> {
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
         let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
-        Ok(Self { config, cluster, server, run_dir, pids, link, apps: Vec::new() })
+        let servers_own = ServersOwn::new(&config.config);
+        Ok(Self { config, cluster, server, run_dir, pids, link, servers_own, apps: Vec::new() })
     }
 
     fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
         let host_name = if host.id.is_empty() { "default" } else { &host.id };
         let name = format!("{host_name}{}", if web_app.id.is_empty() { "/" } else { &web_app.id });
-        let canonical = |path: &Path| {
-            path.canonicalize().map_err(|cause| AppTierError::Root {
-                app: name.clone(),
-                root: path.to_owned(),
-                cause,
-            })
+        // It has to be there now; but a link in it stays one, so that files and restarted processes follow it to another release.
+        let existing = |path: &Path| {
+            let absolute = path.canonicalize().and_then(|_| std::path::absolute(path));
+            absolute.map_err(|cause| AppTierError::Root { app: name.clone(), root: path.to_owned(), cause })
         };
         let folder = match &web_app.content {
             Content::Admin => None,
             Content::Folder(root) => {
-                let root = canonical(root)?;
-                let spec = spec::load(&name, &root)?;
-                let statics = spec.static_dir.as_ref().map(|dir| canonical(dir)).transpose()?;
+                let root = existing(root)?;
+                let spec = spec::load(&name, &root, &self.servers_own)?;
+                let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
                 // The same on every server of the cluster, and after every restart.
                 let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
                 Some(Folder { key, root, statics, spec })
@@ -326,6 +356,7 @@ impl<'a> Starting<'a> {
             server: self.config.me.clone(),
             hub: self.run_dir.socket(API),
             token: token.clone(),
+            servers_own: self.servers_own.clone(),
             run_dir: self.run_dir.clone(),
             pids: self.pids.clone(),
         };

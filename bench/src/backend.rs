@@ -3,13 +3,11 @@
 
 use anyhow::Context;
 use bytes::Bytes;
-use common::{
-    cluster_port::{Acceptor, ClusterKey, Protocol},
-    config::Secret,
-};
+use cluster_port::{Acceptor, ClusterKey, Credentials, Port, Protocol, Rights, Roster};
+use common::config::{ClusterEncryption, Secret};
 use std::{io, rc::Rc};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{LocalSet, spawn_local},
 };
@@ -40,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let answers = answers.clone();
             spawn_local(async move {
                 while let Ok((stream, _)) = listener.accept().await {
+                    let _ = stream.set_nodelay(true);
                     spawn_local(serve(stream, answers.clone()));
                 }
             });
@@ -57,7 +56,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 anyhow::bail!("--cluster {server}: expected ID=ADDRESS");
             };
             let listener = TcpListener::bind(address).await.with_context(|| format!("--cluster {server}"))?;
-            let mut acceptor = Acceptor::start(listener, ClusterKey::new(&Secret::default()), id.into());
+            let roster: Roster = [("web-a".into(), Rights::ALL)].into_iter().collect();
+            let port = Port {
+                me: id.into(),
+                address: address.to_owned(),
+                // Whether connections are encrypted is for the proxy's configuration to say.
+                credentials: Credentials::new(
+                    ClusterKey::new(&Secret::default()),
+                    ClusterEncryption::Optional,
+                ),
+                roster: roster.fixed(),
+            };
+            let mut acceptor = Acceptor::start(listener, port);
             let answers = answers.clone();
             spawn_local(async move {
                 while let Some(accepted) = acceptor.next().await {
@@ -79,18 +89,21 @@ fn answer(size: usize) -> Vec<u8> {
     text
 }
 
-async fn serve(stream: TcpStream, answers: Rc<[(&str, Vec<u8>)]>) {
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, answers: Rc<[(&str, Vec<u8>)]>) {
     // A proxy that gives up is none of the backend's business.
     let _ = serve_requests(stream, &answers).await;
 }
 
-async fn serve_requests(mut stream: TcpStream, answers: &[(&str, Vec<u8>)]) -> io::Result<()> {
+async fn serve_requests(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answers: &[(&str, Vec<u8>)],
+) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(16 * 1024);
     while stream.read_buf(&mut bytes).await? > 0 {
         while let Some(request) = Request::read(&bytes)? {
             let (_, answer) = answers.iter().find(|(path, _)| *path == request.path).unwrap_or(&answers[0]);
             stream.write_all(answer).await?;
+            stream.flush().await?;
             let length = request.length;
             bytes.drain(..length);
         }

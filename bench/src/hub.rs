@@ -4,7 +4,8 @@
 use crate::{etcd::Etcd, median, process::Process, say};
 use anyhow::Context;
 use bytes::Bytes;
-use common::{cluster_port::ClusterKey, config::Secret};
+use cluster_port::{ClusterKey, Credentials};
+use common::config::{ClusterEncryption, Secret};
 use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
 use std::{
     collections::HashMap,
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
     /// Writes in flight
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
     in_flight: Vec<usize>,
-    /// Measures this alone: `copal` or `etcd`
+    /// Measures this alone: `copal`, `copal-encrypted` or `etcd`
     #[arg(long)]
     only: Option<String>,
     /// Data is kept under this folder, which decides which disk is synced
@@ -84,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     say("| store | in flight | writes/s | p50 | p99 |");
     say("|---|---|---|---|---|");
     for in_flight in &arguments.in_flight {
-        for name in ["copal", "etcd"] {
+        for name in ["copal", "copal-encrypted", "etcd"] {
             if arguments.only.as_ref().is_some_and(|only| only != name) {
                 continue;
             }
@@ -103,10 +104,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 async fn measure(arguments: &Arguments, name: &str, in_flight: usize) -> anyhow::Result<Figures> {
     let folder = tempfile::tempdir_in(&arguments.folder)?;
-    let (contender, _processes) = if name == "copal" {
-        start_copal(arguments, folder.path()).await?
-    } else {
-        start_etcd(folder.path()).await?
+    let (contender, _processes) = match name {
+        "copal" => start_copal(arguments, folder.path(), ClusterEncryption::BeyondLoopback).await?,
+        "copal-encrypted" => start_copal(arguments, folder.path(), ClusterEncryption::Always).await?,
+        _ => start_etcd(folder.path()).await?,
     };
     let contender = Arc::new(contender);
     load(&contender, in_flight, Duration::from_secs(1), "warm").await?;
@@ -147,8 +148,13 @@ async fn load(
     Ok((waits.len() as f64 / elapsed.as_secs_f64(), at(50), at(99)))
 }
 
-async fn start_copal(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> {
-    let file = arguments.peers.join("hub.yaml");
+async fn start_copal(
+    arguments: &Arguments,
+    folder: &Path,
+    encryption: ClusterEncryption,
+) -> anyhow::Result<(Contender, Vec<Process>)> {
+    let encrypted = encryption == ClusterEncryption::Always;
+    let file = arguments.peers.join(if encrypted { "hub-encrypted.yaml" } else { "hub.yaml" });
     let (file, data) = (file.to_string_lossy().into_owned(), folder.to_string_lossy().into_owned());
     let servers = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
     let mut processes = Vec::new();
@@ -158,7 +164,7 @@ async fn start_copal(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Co
     }
     let hub = Hub::new(HubConfig {
         me: "bench".into(),
-        key: ClusterKey::new(&Secret::default()),
+        credentials: Credentials::new(ClusterKey::new(&Secret::default()), encryption),
         servers: servers.iter().map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
     });
     hub.leader(DEADLINE).await.context("the hub elects a leader")?;

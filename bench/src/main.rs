@@ -7,6 +7,7 @@ mod idle;
 mod open_loop;
 mod process;
 mod proxy;
+mod visitors;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,8 @@ enum What {
     Proxy(proxy::Arguments),
     /// Acknowledged session saves beside etcd
     Hub(hub::Arguments),
+    /// Visitors who come once, more than the hub has memory for
+    Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
     Backend(backend::Arguments),
     /// Holds idle connections (started by `proxy`)
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Proxy(arguments) => proxy::run(&arguments),
         What::Hub(arguments) => hub::run(&arguments),
+        What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),
         What::OpenLoop(arguments) => open_loop::run(&arguments),

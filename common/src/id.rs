@@ -2,6 +2,16 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+/// The longest id of a server or cluster, in bytes.
+pub const ID_MAX: usize = 64;
+
+/// Whether a text may be the id of a server or cluster: 1 to [`ID_MAX`] of `A-Z a-z 0-9 . _ -`, not dots alone, as those are no folders
+/// of `data-dir`. Ids are parts of paths, metrics, logs and handshakes.
+pub fn is_id(text: &str) -> bool {
+    let characters = text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it));
+    (1..=ID_MAX).contains(&text.len()) && characters && !text.bytes().all(|it| it == b'.')
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -117,6 +117,11 @@ impl PasswordHash {
         })
     }
 
+    /// What a verification costs: memory in KiB, passes, lanes and the hash's bytes. Two hashes of the same cost take the same time.
+    pub fn cost(&self) -> (u32, u32, u32, usize) {
+        (self.memory_kib, self.passes, self.lanes, self.hash.len())
+    }
+
     fn compute(&self, password: &[u8]) -> Option<Vec<u8>> {
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(self.hash.len())).ok()?;
         let mut out = vec![0; self.hash.len()];

@@ -43,6 +43,11 @@ impl SessionId {
         (fits && value.bytes().all(|byte| place(byte).is_some())).then(|| Self(value.into()))
     }
 
+    /// Whether it could be one of [`SessionId::generate`]: apps of other makes, and other sites of a domain, give the cookie other values.
+    pub fn is_like_ours(&self) -> bool {
+        self.0.len() == PREFIX + RANDOM
+    }
+
     /// The home server's index in a cluster of `servers` servers. A hand-made cookie such as `bXXX` whose full prefix names no
     /// server goes by its first character alone, as in Resin; `None` when that names no server either.
     pub fn home(&self, servers: usize) -> Option<ServerIndex> {
@@ -61,6 +66,19 @@ pub fn home(id: &str, servers: usize) -> Option<ServerIndex> {
     let first = places.next()??;
     let full = first + 64 * places.next().flatten().unwrap_or(0);
     [full, first].into_iter().find(|index| usize::from(*index) < servers).map(ServerIndex)
+}
+
+/// Whether a raw cookie value could be an id that a cluster of `servers` servers has made: its form, and a home that there is.
+pub fn is_like_ours(id: &str, servers: usize) -> bool {
+    id.len() == PREFIX + RANDOM
+        && id.bytes().all(|byte| place(byte).is_some())
+        && full_home(id).is_some_and(|index| usize::from(index) < servers)
+}
+
+/// The server that the whole prefix names.
+fn full_home(id: &str) -> Option<u16> {
+    let mut places = id.bytes().map(place);
+    Some(places.next()?? + 64 * places.next()??)
 }
 
 fn place(byte: u8) -> Option<u16> {

@@ -1,8 +1,11 @@
 //! Logs: one line an event on standard error or in a file, written by a thread of its own so that no request waits for a disk.
 
-use std::{fs::OpenOptions, io, path::Path};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+/// Log lines name users' addresses: not for everyone's eyes.
+const MODE: u32 = 0o640;
 
 /// Keeps the log writer's thread alive; dropped at the very end, it writes out what is left.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub struct LogGuard(#[expect(dead_code, reason = "held for its Drop")] WorkerGua
 pub fn start(file: Option<&Path>, filter: &str) -> io::Result<LogGuard> {
     let (writer, guard): (NonBlocking, WorkerGuard) = match file {
         Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            let file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
             tracing_appender::non_blocking(file)
         }
         None => tracing_appender::non_blocking(io::stderr()),

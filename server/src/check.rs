@@ -2,6 +2,7 @@
 //! 0 or 2.
 
 use crate::cli::{CheckArguments, FileArguments};
+use cluster_port::Credentials;
 use common::{
     config::{Config, ConfigErrors, LoadOptions, Loaded, Problem, load},
     id::ServerId,
@@ -14,7 +15,7 @@ pub(crate) const BAD_CONFIGURATION: u8 = 2;
 
 pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
     let certificates = |loaded: Loaded| read_certificates(loaded.config, arguments.server.as_deref());
-    match read(&arguments.file).and_then(certificates) {
+    match read_as(&arguments.file, true).and_then(certificates) {
         Ok(config) => {
             let servers = config.servers().count();
             let hub = config.triad.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -29,24 +30,35 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
     }
 }
 
-/// Loads the file.
+/// Loads the file, as a server does.
 pub(crate) fn load_file(arguments: &FileArguments) -> Result<Loaded, ConfigErrors> {
+    load_as(arguments, false)
+}
+
+/// `strict`: a cluster key that can be guessed is an error, and not only warned of.
+fn load_as(arguments: &FileArguments, strict: bool) -> Result<Loaded, ConfigErrors> {
     let options = LoadOptions {
         data_dir: arguments.data_dir.clone(),
         port_offset: arguments.port_offset,
+        refuse_guessable_key: strict,
         ..LoadOptions::from_environment()
     };
     load(&arguments.conf, &options)
 }
 
-/// Loads the file; its errors and warnings go to standard error.
+/// Loads the file, as a server does; its errors and warnings go to standard error.
 pub(crate) fn read(arguments: &FileArguments) -> Result<Loaded, ExitCode> {
-    let loaded = load_file(arguments).map_err(|errors| tell_errors(&errors))?;
+    read_as(arguments, false)
+}
+
+fn read_as(arguments: &FileArguments, strict: bool) -> Result<Loaded, ExitCode> {
+    let loaded = load_as(arguments, strict).map_err(|errors| tell_errors(&errors))?;
     tell_warnings(&loaded.warnings);
     Ok(loaded)
 }
 
-/// Reads what the `tls` of the listeners names, of all servers or of the one that is asked for.
+/// Reads what the `tls` of the listeners names, of all servers or of the one that is asked for; of that one also what `cluster-tls`
+/// names, for each server has files of its own there.
 fn read_certificates(config: Config, only: Option<&str>) -> Result<Config, ExitCode> {
     let only = only.map(ServerId::from);
     if let Some(id) = only.as_ref().filter(|id| config.server(id).is_none()) {
@@ -55,6 +67,9 @@ fn read_certificates(config: Config, only: Option<&str>) -> Result<Config, ExitC
     }
     let warnings = check_tls(&config, only.as_ref()).map_err(|errors| tell_errors(&errors))?;
     tell_warnings(&warnings);
+    if let Some(Err(cause)) = only.map(|id| Credentials::load(&config, &id)) {
+        ConfigErrors::part(cause.problems()).map_err(|errors| tell_errors(&errors))?;
+    }
     Ok(config)
 }
 

@@ -1,6 +1,7 @@
-//! A server's data folder: made, tested for writing and locked, so that two processes never share one.
+//! A server's data folder: made, kept from others, tested for writing and locked, so that two processes never share one.
 
 use anyhow::{Context, bail};
+use common::private;
 use std::{
     fs::{File, TryLockError},
     io::Write,
@@ -18,9 +19,9 @@ impl DataFolder {
     /// Takes `folder`, and makes it first when there is none.
     pub(crate) fn take(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
-        std::fs::create_dir_all(folder).with_context(|| format!("data folder {shown} can't be made"))?;
+        private::make_folder(folder).with_context(|| format!("data folder {shown} can't be made"))?;
         let path = folder.join("lock");
-        let mut lock = File::options()
+        let mut lock = private::options()
             .create(true)
             .write(true)
             .truncate(false)
@@ -39,6 +40,14 @@ impl DataFolder {
                 return Err(cause).with_context(|| format!("data folder {shown} can't be locked"));
             }
         }
+        let mended = private::mend(folder).context("data folder")?;
+        if mended > 0 {
+            tracing::warn!(
+                folder = %shown,
+                mended,
+                "others could read or change the data folder or files in it: they are this server's user's alone from now on"
+            );
+        }
         lock.set_len(0)
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .with_context(|| format!("data folder {shown} is not writable"))?;
@@ -47,5 +56,32 @@ impl DataFolder {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_folder_is_private_and_one_that_was_not_is_made_so() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data/app-a");
+        drop(DataFolder::take(&folder).unwrap());
+        assert_eq!((mode(&folder), mode(&folder.join("lock"))), (0o700, 0o600));
+        // As an older version has left it.
+        fs::create_dir_all(folder.join("hub/log")).unwrap();
+        let log = folder.join("hub/log/0000000001.log");
+        fs::write(&log, "sessions").unwrap();
+        for (path, open) in [(&folder, 0o755), (&folder.join("hub/log"), 0o755), (&log, 0o644)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(open)).unwrap();
+        }
+        drop(DataFolder::take(&folder).unwrap());
+        assert_eq!((mode(&folder), mode(&folder.join("hub/log")), mode(&log)), (0o700, 0o700, 0o600));
     }
 }

@@ -3,15 +3,17 @@
 mod administration;
 mod check;
 mod cli;
-mod cluster_port;
 mod data_folder;
 mod demo;
+mod memory_guard;
 mod open_files;
+mod port;
 mod reload;
 mod server;
 mod signals;
 mod start;
 
+use check::complain;
 use clap::Parser;
 use cli::{Cli, Command};
 use std::process::ExitCode;
@@ -20,6 +22,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Err(cause) = memory_guard::close() {
+        complain(&anyhow::anyhow!("this process's memory can't be kept from others: {cause}"));
+        return ExitCode::FAILURE;
+    }
     open_files::raise_limit();
     match Cli::parse().command {
         Command::Start(arguments) => start::run(&arguments),

@@ -166,13 +166,27 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
         ("workers", web && old_cluster.workers != new_cluster.workers),
         ("http (this server had no listener)", !web && !new_me.http.is_empty()),
         ("cluster-key", old.cluster_key != new.cluster_key),
+        ("cluster-key-also", old.cluster_key_also != new.cluster_key_also),
+        ("cluster-encryption", old.cluster_encryption != new.cluster_encryption),
+        ("cluster-tls", cluster_tls(old, me) != cluster_tls(new, me)),
         ("data-dir", old.data_dir != new.data_dir),
         ("heartbeat-interval", old.heartbeat_interval != new.heartbeat_interval),
+        (
+            "session-memory-max, app-session-memory-max and session-first-timeout",
+            old.triad.contains(me) && old.session_memory != new.session_memory,
+        ),
         ("address and port", old_me.cluster_address() != new_me.cluster_address()),
         ("servers and triad, as the hub and the apps know them", topology_hash(old) != topology_hash(new)),
         ("web-apps", apps(old_cluster) != apps(new_cluster)),
     ];
     checks.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what).collect()
+}
+
+/// The names of the files of `cluster-tls`; what they hold is read again without a restart.
+fn cluster_tls<'a>(config: &'a Config, me: &ServerId) -> Option<(&'a PathBuf, PathBuf, PathBuf)> {
+    let tls = config.cluster_tls.as_ref()?;
+    let own = tls.of(me);
+    Some((&tls.ca.path, own.cert.path, own.key.path))
 }
 
 #[cfg(test)]
@@ -208,6 +222,18 @@ clusters:
         assert_eq!(restarts("web-a", "workers: 2", "workers: 3"), ["workers"]);
         assert_eq!(restarts("app-a", "workers: 2", "workers: 3"), none, "it is not this server's");
         assert_eq!(restarts("app-a", "data-dir: data", "data-dir: other"), ["data-dir"]);
+        assert_eq!(
+            restarts("app-a", "data-dir: data", "data-dir: data\ncluster-encryption: true"),
+            ["cluster-encryption"]
+        );
+        assert_eq!(
+            restarts("app-a", "data-dir: data", "data-dir: data\ncluster-tls: {ca: a, cert: b, key: c}"),
+            ["cluster-tls"]
+        );
+        assert_eq!(
+            restarts("app-a", "data-dir: data", "data-dir: data\nsession-memory-max: 1G"),
+            ["session-memory-max, app-session-memory-max and session-first-timeout"]
+        );
         assert_eq!(restarts("app-a", "root-directory: app", "root-directory: shop"), ["web-apps"]);
         assert_eq!(
             restarts("app-a", "address: 127.0.0.1}", "address: 127.0.0.1, http: [{port: 81}]}"),

@@ -1,22 +1,27 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, cluster_port, data_folder::DataFolder, open_files};
+use crate::{administration, data_folder::DataFolder, open_files, port};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig};
+use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
-    cluster_port::{Acceptor, ClusterKey},
     config::{Cluster, Config, HttpListener, Server},
     hub_age::LastHeard,
     id::ServerId,
+    machine_memory::machine_memory,
 };
 use proto::hub::v1::{Member, MemberState};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use triad::{HubServerConfig, Triad};
+use triad::{HubServerConfig, SessionLimits, Triad};
 use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
@@ -28,6 +33,12 @@ const HUB_READY_MAX: Duration = Duration::from_secs(10);
 
 /// A graceful stop tells the hub, but does not wait for one that is gone.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// A hub server that stops waits so much longer than for its own requests until others that stop have saved.
+const OTHERS_SAVE_MAX: Duration = Duration::from_secs(10);
+
+/// How often it looks whether there still is a hub to wait with.
+const OTHERS_LOOK: Duration = Duration::from_millis(200);
 
 /// A running server.
 #[derive(Debug)]
@@ -43,9 +54,19 @@ pub(crate) struct RunningServer {
     /// Who is there, as the hub says.
     members: watch::Receiver<Arc<Vec<Member>>>,
     triad: Option<Arc<Triad>>,
+    credentials: Credentials,
+    /// Who may come in at the cluster port.
+    roster: watch::Sender<Arc<Roster>>,
     membership: Option<Membership>,
+    /// The same, when its apps failed at the start and were healthy later.
+    late_membership: Arc<Mutex<Option<Membership>>>,
+    /// Waits for that.
+    joining: Option<AbortHandle>,
+    /// Why there are no apps, where the hub's part does not need them.
+    no_apps: Option<anyhow::Error>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
+    files: AbortHandle,
     _watch: WatchTask,
     _data: DataFolder,
 }
@@ -58,39 +79,49 @@ impl RunningServer {
     pub(crate) async fn start(config: Arc<Config>, id: ServerId) -> anyhow::Result<Self> {
         let (cluster, server) = config.server(&id).ok_or_else(|| unknown_server(&config, &id))?;
         let data = DataFolder::take(&config.data_dir.join(id.as_str()))?;
-        let port = bind(server).await?;
+        let listener = bind(server).await?;
         let public = web_tier::bind(&config, &id)?;
-        let key = ClusterKey::new(&config.cluster_key);
+        let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
 
-        let triad = start_triad(&config, &id, &key, &data).await?;
-        let hub = Hub::new(HubConfig { me: id.clone(), key: key.clone(), servers: hub_addresses(&config) });
+        let triad = start_triad(&config, &id, &credentials, &data).await?;
+        let servers = hub_addresses(&config);
+        let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
         let Watch { members, events, heard, task: watching } = hub.watch();
         let admin = Admin::new(AdminConfig {
             config: config.clone(),
             me: id.clone(),
-            key: key.clone(),
+            credentials: credentials.clone(),
             hub: hub.clone(),
             clock: Arc::new(SystemClock),
         });
         administration::warn_without_users(&config);
-        let app_tier = start_app_tier(&config, &id, &data, &hub, &admin)?;
+        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, &hub, &admin) {
+            Ok(app_tier) => (app_tier, None),
+            Err(cause) if triad.is_some() => (None, Some(cause)),
+            Err(cause) => return Err(cause),
+        };
         if let Some(app_tier) = &app_tier {
             app_tier.follow(events);
         }
-        let mut listeners: Vec<_> =
-            public.addresses().iter().zip(&server.http).map(|(at, http)| line(&id, *at, http)).collect();
-        listeners.push(format!("{id}  cluster port {}", server.cluster_address()));
-        let acceptor = Acceptor::start(port, key.clone(), id.clone());
-        let web_tier = start_web_tier(&config, &id, public, key, members.clone(), heard)?;
+        let listeners = lines(&id, server, &public);
+        let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
+        let address = server.cluster_address();
+        let own = Port { me: id.clone(), address, credentials: credentials.clone(), roster: current.clone() };
+        let acceptor = Acceptor::start(listener, own);
+        let web_tier = start_web_tier(&config, &id, public, credentials.clone(), members.clone(), heard)?;
         let routes = routes(triad.as_ref(), web_tier.as_ref());
-        let cluster_port =
-            tokio::spawn(cluster_port::serve(acceptor, app_tier.clone(), routes)).abort_handle();
+        let serving = port::serve(acceptor, current, app_tier.clone(), routes);
+        let cluster_port = tokio::spawn(serving).abort_handle();
+        let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
 
         Ok(Self {
             config: config.clone(),
             member: member(&config, cluster, server),
             hub,
             membership: None,
+            late_membership: Arc::default(),
+            joining: None,
+            no_apps,
             shutdown_wait: server.shutdown_wait_max,
             id,
             web_tier,
@@ -98,8 +129,11 @@ impl RunningServer {
             admin,
             members,
             triad: triad.map(Arc::new),
+            credentials,
+            roster,
             listeners,
             cluster_port,
+            files,
             _watch: watching,
             _data: data,
         })
@@ -110,6 +144,9 @@ impl RunningServer {
     /// # Errors
     /// An app that does not get healthy, with what it said.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        if let Some(cause) = self.no_apps.take() {
+            return Err(cause);
+        }
         if let Some(app_tier) = &self.app_tier {
             app_tier.ready(APPS_READY_MAX).await?;
         }
@@ -124,6 +161,24 @@ impl RunningServer {
             tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
         }
         Ok(())
+    }
+
+    /// Whether it is a part of the hub, which others need whatever its own apps do.
+    pub(crate) fn is_hub(&self) -> bool {
+        self.triad.is_some()
+    }
+
+    /// [`RunningServer::ready`] has failed: joins the members once every app is healthy. Until then requests go to other servers.
+    pub(crate) fn join_when_apps_recover(&mut self) {
+        let Some(app_tier) = self.app_tier.clone() else { return };
+        let (hub, member, interval) = (self.hub.clone(), self.member.clone(), self.config.heartbeat_interval);
+        let (membership, server) = (self.late_membership.clone(), self.id.clone());
+        let joining = tokio::spawn(async move {
+            app_tier.recovered().await;
+            tracing::info!(%server, "all apps are healthy: requests may come");
+            *lock(&membership) = Some(hub.join(member, interval));
+        });
+        self.joining = Some(joining.abort_handle());
     }
 
     /// One line a listener, as start-up prints them.
@@ -158,6 +213,14 @@ impl RunningServer {
         if let Some(web_tier) = &self.web_tier {
             web_tier.reload_certificates();
         }
+        let credentials = self.credentials.clone();
+        tokio::task::spawn_blocking(move || match credentials.reread() {
+            Ok(Reread::Same) => {}
+            Ok(Reread::New) => {
+                tracing::info!("new files of cluster-tls: new connections between servers get them");
+            }
+            Err(cause) => tracing::warn!(%cause, "the files of cluster-tls are refused: the old ones stay"),
+        });
     }
 
     /// Goes by another configuration, as far as that needs no restart.
@@ -171,8 +234,16 @@ impl RunningServer {
             Some(web_tier) => web_tier.reload(config.clone()).await?,
             None => Changes::default(),
         };
+        if let Some(app_tier) = &self.app_tier {
+            app_tier.reload(&config);
+        }
+        let roster = Arc::new(Roster::of(&config));
         if self.admin.reload(config) {
             changes.add("admin users");
+        }
+        if *roster != **self.roster.borrow() {
+            self.roster.send_replace(roster);
+            changes.add("who may do what on the cluster port");
         }
         self.shutdown_wait = wait;
         Ok(changes)
@@ -192,7 +263,14 @@ impl RunningServer {
 
     /// First half of a graceful stop: no new requests, those in flight end, sessions are saved. The hub goes on.
     pub(crate) async fn drain(&mut self) {
-        let mut membership = self.membership.take();
+        if let Some(joining) = self.joining.take() {
+            joining.abort();
+        }
+        // Beside the requests that still run: servers that stop at the same time may take the hub with them before those have ended.
+        if let Some(app_tier) = self.app_tier.clone() {
+            tokio::spawn(async move { app_tier.save().await });
+        }
+        let mut membership = self.membership.take().or_else(|| lock(&self.late_membership).take());
         if let Some(member) = &membership
             && let Err(cause) = member.stand_by(LEAVE_MAX).await
         {
@@ -216,11 +294,34 @@ impl RunningServer {
 
     /// Second half: a hub leader hands over, storage is closed.
     pub(crate) async fn stop(self) {
-        if let Some(triad) = self.triad {
+        if let Some(triad) = &self.triad {
+            self.outlast_others(triad).await;
             triad.stop().await;
         }
         self.cluster_port.abort();
+        self.files.abort();
     }
+
+    /// Servers that were told to stop at the same time have sessions to save: the hub goes on until they have left, for a while.
+    async fn outlast_others(&self, triad: &Triad) {
+        let stops = |it: &Member| it.id != self.id.as_str() && it.state() == MemberState::Standby;
+        let end = Instant::now() + self.shutdown_wait + OTHERS_SAVE_MAX;
+        let mut members = self.members.clone();
+        while members.borrow_and_update().iter().any(stops) && Instant::now() < end {
+            // Without a majority there is nothing that they could wait for.
+            if !triad.ready(Duration::ZERO).await {
+                return;
+            }
+            // Past the limit it is looked at again; an error means that nobody follows the members any more.
+            if let Ok(Err(_)) = tokio::time::timeout(OTHERS_LOOK, members.changed()).await {
+                return;
+            }
+        }
+    }
+}
+
+fn lock(membership: &Mutex<Option<Membership>>) -> std::sync::MutexGuard<'_, Option<Membership>> {
+    membership.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn bind(server: &Server) -> anyhow::Result<TcpListener> {
@@ -233,7 +334,7 @@ async fn bind(server: &Server) -> anyhow::Result<TcpListener> {
 async fn start_triad(
     config: &Config,
     id: &ServerId,
-    key: &ClusterKey,
+    credentials: &Credentials,
     data: &DataFolder,
 ) -> anyhow::Result<Option<Triad>> {
     if !config.triad.contains(id) {
@@ -242,12 +343,34 @@ async fn start_triad(
     let triad = Triad::start(HubServerConfig {
         me: id.clone(),
         servers: hub_addresses(config),
-        key: key.clone(),
+        credentials: credentials.clone(),
         data_dir: data.path().to_owned(),
         heartbeat_interval: config.heartbeat_interval,
+        session_limits: session_limits(config, id),
         clock: Arc::new(SystemClock),
     });
     Ok(Some(triad.await?))
+}
+
+/// What sessions take when the system does not say how much memory there is.
+const SESSION_MEMORY: u64 = 1 << 30;
+
+/// As the file says, or a quarter of what this process may use: the server has other work, a snapshot takes some more, and beside it
+/// there may be apps.
+fn session_limits(config: &Config, id: &ServerId) -> SessionLimits {
+    let memory = config.session_memory;
+    let machine = machine_memory();
+    let max = memory.max.unwrap_or_else(|| machine.map_or(SESSION_MEMORY, |machine| machine / 4));
+    if let Some(machine) = machine.filter(|machine| max > machine / 2) {
+        tracing::warn!(
+            server = %id,
+            max,
+            machine,
+            "session-memory-max is more than half of the memory that this server may use: the hub may run out of it"
+        );
+    }
+    tracing::info!(server = %id, max, "bytes that the hub's sessions may take here (session-memory-max)");
+    SessionLimits { max, app_max: memory.app_max, first_timeout: memory.first_timeout }
 }
 
 fn start_app_tier(
@@ -285,6 +408,12 @@ fn routes(triad: Option<&Triad>, web_tier: Option<&WebTier>) -> Option<Routes> {
     }
 }
 
+/// What start-up prints of the listeners, the cluster port last.
+fn lines(id: &ServerId, server: &Server, public: &Bound) -> Vec<String> {
+    let http = public.addresses().iter().zip(&server.http).map(|(at, http)| line(id, *at, http));
+    http.chain([format!("{id}  cluster port {}", server.cluster_address())]).collect()
+}
+
 /// A listener as start-up prints it.
 fn line(id: &ServerId, at: SocketAddr, http: &HttpListener) -> String {
     let scheme = if http.tls.is_some() { "https" } else { "http" };
@@ -296,7 +425,7 @@ fn start_web_tier(
     config: &Arc<Config>,
     id: &ServerId,
     bound: Bound,
-    key: ClusterKey,
+    credentials: Credentials,
     members: watch::Receiver<Arc<Vec<Member>>>,
     heard: LastHeard,
 ) -> anyhow::Result<Option<WebTier>> {
@@ -308,7 +437,7 @@ fn start_web_tier(
         me: id.clone(),
         bound,
         clients_max: open_files::clients_max(),
-        key,
+        credentials,
         members,
         heard,
     })?))

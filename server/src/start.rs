@@ -8,9 +8,17 @@ use crate::{
     signals::{Hangups, Stops, stop_with_stdin},
 };
 use anyhow::Context;
-use common::{config::Config, id::ServerId, telemetry};
+use common::{
+    config::{ClusterEncryption, Config, Encryption, guessable},
+    id::ServerId,
+    telemetry,
+};
 use std::{convert::Infallible, process::ExitCode, sync::Arc};
 use tokio_util::sync::CancellationToken;
+
+/// What a hub server says of apps that fail at its start.
+const NOT_JOINED: &str = "this server's part of the hub goes on, requests go to other servers: an app that fails is started again and again, \
+                          and once all are healthy requests come; a folder or file that is wrong needs a restart once it is mended";
 
 pub(crate) fn run(arguments: &StartArguments) -> ExitCode {
     let mut reloader = Reloader::new(&arguments.file);
@@ -43,6 +51,7 @@ fn started(
 ) -> anyhow::Result<()> {
     let _logs = telemetry::start(arguments.log_file.as_deref(), &log_filter())
         .with_context(|| format!("log file {:?} can't be opened", arguments.log_file))?;
+    warn_of_the_port(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         let mut stops = Stops::listen()?;
@@ -55,6 +64,29 @@ fn started(
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done
+}
+
+/// What weakens the cluster port is said loudly, and where operators look; it takes no running cluster down.
+fn warn_of_the_port(config: &Config) {
+    let beyond = |address: &str| ClusterEncryption::BeyondLoopback.of(address) != Encryption::Plain;
+    if !config.servers().any(|(_, server)| beyond(&server.address)) {
+        return;
+    }
+    if let Some(why) = guessable(&config.cluster_key) {
+        tracing::error!(
+            "the cluster key can be guessed: {why}. Whoever listens in can find it and take the cluster over. Make one with \
+             `openssl rand -base64 32`; docs/operating.md says how to change it"
+        );
+    }
+    match config.cluster_encryption {
+        ClusterEncryption::Never => tracing::warn!(
+            "cluster-encryption: false: whoever listens in reads what servers say to each other"
+        ),
+        ClusterEncryption::Optional => tracing::warn!(
+            "cluster-encryption: optional: connections without encryption are taken too. When all servers have it, make it true"
+        ),
+        ClusterEncryption::BeyondLoopback | ClusterEncryption::Always => {}
+    }
 }
 
 /// `RUST_LOG`, or what an operator wants to see.
@@ -93,6 +125,14 @@ async fn serve(
         ready = server.ready() => Some(ready),
         () = stops.next() => None,
         () = parent_gone.cancelled() => None,
+    };
+    let ready = match ready {
+        Some(Err(error)) if server.is_hub() => {
+            complain(&error.context(NOT_JOINED));
+            server.join_when_apps_recover();
+            Some(Ok(()))
+        }
+        ready => ready,
     };
     let ended = match ready {
         Some(Ok(())) => {

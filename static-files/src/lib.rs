@@ -5,6 +5,7 @@ mod body;
 mod conditional;
 mod encoding;
 mod media_type;
+mod open_files;
 mod range;
 mod resource;
 
@@ -33,7 +34,7 @@ pub const ASKED_HEADERS: [HeaderName; 7] = [
 /// The files below a folder.
 #[derive(Debug, Clone)]
 pub struct StaticFiles {
-    /// Canonical.
+    /// May be a link, and lead elsewhere tomorrow.
     root: PathBuf,
 }
 
@@ -64,7 +65,8 @@ pub struct Answer {
 }
 
 impl StaticFiles {
-    /// The files below `root`, which has to be canonical: of another one nothing is served.
+    /// The files below `root`. If that is a link, or lies below one, it is followed at each request: whoever switches it to another
+    /// release serves that one from then on.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
@@ -128,7 +130,7 @@ async fn answer(asked: &Asked<'_>, found: Representation) -> io::Result<Answer> 
         Some((first, length)) => {
             headers.insert(header::CONTENT_LENGTH, length.into());
             if !asked.head {
-                body = FileBody::open(found.file, first, length).await?;
+                body = FileBody::of(found, first, length).await?;
             }
         }
         None => {

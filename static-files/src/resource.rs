@@ -1,8 +1,14 @@
 //! From a path to an open file inside the root, in its best encoding.
 
-use crate::{APP_FILE, encoding::Encoding, media_type::media_type};
+use crate::{
+    APP_FILE,
+    encoding::Encoding,
+    media_type::media_type,
+    open_files::{Identity, OpenFiles},
+};
 use http::{HeaderMap, HeaderValue, header};
 use std::{
+    borrow::Cow,
     fs::{self, File, Metadata},
     io,
     os::unix::fs::MetadataExt,
@@ -23,11 +29,14 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Representation {
     pub(crate) file: File,
+    pub(crate) identity: Identity,
+    /// Where it was found, every link followed.
+    pub(crate) path: PathBuf,
     pub(crate) length: u64,
     /// Strong: another content has another one.
     pub(crate) etag: String,
     pub(crate) modified: Option<SystemTime>,
-    media_type: &'static str,
+    media_type: Cow<'static, str>,
     encoding: Option<Encoding>,
     /// There are other encodings of it.
     varies: bool,
@@ -39,6 +48,9 @@ pub(crate) struct Representation {
 /// The disk's; what does not exist or may not be read is `None`.
 pub(crate) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result<Option<Found>> {
     let Some((relative, folder)) = relative(path) else { return Ok(None) };
+    // Once for the whole request, which stays within one release.
+    let Some(root) = canonical(root)? else { return Ok(None) };
+    let root = root.as_path();
     let Some(mut place) = inside(root, &root.join(relative))? else { return Ok(None) };
     if fs::metadata(&place)?.is_dir() {
         let Some(index) = inside(root, &place.join("index.html"))? else { return Ok(None) };
@@ -59,6 +71,8 @@ pub(crate) fn find(root: &Path, path: &str, accepted: &[Encoding]) -> io::Result
 pub(crate) fn exists(root: &Path, path: &str) -> bool {
     let look = || -> io::Result<bool> {
         let Some((relative, folder)) = relative(path) else { return Ok(false) };
+        let Some(root) = canonical(root)? else { return Ok(false) };
+        let root = root.as_path();
         let Some(place) = inside(root, &root.join(relative))? else { return Ok(false) };
         if place == root.join(APP_FILE) {
             return Ok(false);
@@ -94,8 +108,13 @@ fn relative(path: &str) -> Option<(PathBuf, bool)> {
 
 /// The path with every link followed, if it exists and is still inside.
 fn inside(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(canonical(path)?.filter(|place| place.starts_with(root)))
+}
+
+/// The path with every link followed, if it exists and may be read.
+fn canonical(path: &Path) -> io::Result<Option<PathBuf>> {
     match path.canonicalize() {
-        Ok(place) => Ok(place.starts_with(root).then_some(place)),
+        Ok(place) => Ok(Some(place)),
         Err(cause) if is_absence(&cause) => Ok(None),
         Err(cause) => Err(cause),
     }
@@ -117,47 +136,54 @@ fn represent(root: &Path, place: &Path, accepted: &[Encoding]) -> io::Result<Opt
         let Some(variant) = inside(root, Path::new(&name))? else { continue };
         varies = true;
         if accepted.contains(&encoding)
-            && let Some((file, metadata)) = open(&variant)?
+            && let Some(opened) = open(OpenFiles::of_process(), &variant)?
         {
-            return Ok(Some(Representation::new(file, &metadata, media_type, Some(encoding), true)));
+            return Ok(Some(Representation::new(opened, &variant, media_type, Some(encoding), true)));
         }
     }
-    let opened = open(place)?;
-    Ok(opened.map(|(file, metadata)| Representation::new(file, &metadata, media_type, None, varies)))
+    let opened = open(OpenFiles::of_process(), place)?;
+    Ok(opened.map(|opened| Representation::new(opened, place, media_type, None, varies)))
 }
 
-/// Opens a regular file: another kind, a pipe say, could block for ever.
-fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    if !fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(cause) if is_absence(&cause) => return Ok(None),
-        Err(cause) => return Err(cause),
+/// Opens a regular file: another kind, a pipe say, could block for ever. Blocks as long as the disk takes.
+///
+/// # Errors
+/// The disk's; what does not exist or may not be read is `None`.
+pub(crate) fn open(files: &OpenFiles, path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let look = || {
+        if !fs::metadata(path)?.is_file() {
+            return Ok(None);
+        }
+        let file = files.open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Some((file, metadata)))
     };
-    let metadata = file.metadata()?;
-    Ok(Some((file, metadata)))
+    look().or_else(|cause| if is_absence(&cause) { Ok(None) } else { Err(cause) })
 }
 
 impl Representation {
     fn new(
-        file: File,
-        metadata: &Metadata,
-        media_type: &'static str,
+        (file, metadata): (File, Metadata),
+        place: &Path,
+        media_type: Cow<'static, str>,
         encoding: Option<Encoding>,
         varies: bool,
     ) -> Self {
-        let (length, inode) = (metadata.len(), metadata.ino());
-        let etag = format!("\"{:x}.{:x}-{length:x}-{inode:x}\"", metadata.mtime(), metadata.mtime_nsec());
+        // Of what every server has of the same file, if it was copied with its time: no inode.
+        let length = metadata.len();
+        let suffix = encoding.map_or("", |it| it.suffix());
+        let etag = format!("\"{:x}.{:x}-{length:x}{suffix}\"", metadata.mtime(), metadata.mtime_nsec());
         // A time before 1970 can't be written as a date.
         let modified = metadata.modified().ok().filter(|time| *time >= SystemTime::UNIX_EPOCH);
-        Self { file, length, etag, modified, media_type, encoding, varies }
+        let (identity, path) = (Identity::from(&metadata), place.to_owned());
+        Self { file, identity, path, length, etag, modified, media_type, encoding, varies }
     }
 
     /// The headers that any answer on it has.
     pub(crate) fn describe(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        if let Ok(media_type) = HeaderValue::from_str(&self.media_type) {
+            headers.insert(header::CONTENT_TYPE, media_type);
+        }
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Ok(etag) = HeaderValue::from_str(&self.etag) {
             headers.insert(header::ETAG, etag);

@@ -1,7 +1,7 @@
 //! A folder, asked as a tier asks it. The app-tier's tests ask over HTTP.
 
 use super::*;
-use std::fs;
+use std::fs::{self, File};
 
 struct Site {
     files: StaticFiles,
@@ -24,7 +24,7 @@ fn site() -> Site {
     fs::write(root.join("big.bin"), vec![7; 3 * PIECE]).unwrap();
     fs::write(dir.path().join("outside.txt"), "secret").unwrap();
     std::os::unix::fs::symlink("../outside.txt", root.join("leak.txt")).unwrap();
-    Site { files: StaticFiles::new(root.canonicalize().unwrap()), dir }
+    Site { files: StaticFiles::new(root), dir }
 }
 
 impl Site {
@@ -42,8 +42,9 @@ async fn bytes(body: FileBody) -> io::Result<Vec<u8>> {
         FileBody::Whole(bytes) => Ok(bytes.to_vec()),
         FileBody::Stream(mut stream) => {
             let (mut all, length) = (Vec::new(), stream.left());
-            while let Some(piece) = stream.next().await? {
-                assert!(!piece.is_empty() && piece.len() <= PIECE);
+            for max in [1, 1000, PIECE, usize::MAX].into_iter().cycle() {
+                let Some(piece) = stream.next(max).await? else { break };
+                assert!(!piece.is_empty() && piece.len() <= PIECE.min(max));
                 all.extend_from_slice(&piece);
             }
             assert_eq!(all.len() as u64, length);
@@ -136,4 +137,43 @@ async fn a_file_that_shrinks_breaks_off_with_an_error() {
     let path = site.dir.path().join("root/big.bin");
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(PIECE as u64).unwrap();
     assert_eq!(bytes(answer.body).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// As deployments do it: `ln -sfn release-2 current`.
+#[tokio::test]
+async fn a_root_that_is_a_link_is_followed_at_each_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let current = dir.path().join("current");
+    let files = StaticFiles::new(current.clone());
+    let site = Site { files, dir };
+    assert!(site.ask("/a.txt", &[]).await.is_none(), "there is no release yet");
+    for release in ["release-1", "release-2"] {
+        let folder = site.dir.path().join(release);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("a.txt"), release).unwrap();
+        std::os::unix::fs::symlink(&folder, site.dir.path().join("next")).unwrap();
+        fs::rename(site.dir.path().join("next"), &current).unwrap();
+        let answer = site.ask("/a.txt", &[]).await.unwrap();
+        assert_eq!(bytes(answer.body).await.unwrap(), release.as_bytes());
+        assert!(site.files.exists("/a.txt"));
+    }
+}
+
+/// Behind a balancer a client's validator of one server has to fit the others, and each encoding has its own (RFC 9110 §8.8.3).
+#[tokio::test]
+async fn copies_on_two_servers_have_one_etag_and_encodings_differ() {
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let etags = async || {
+        let site = site();
+        for name in ["root/a.txt", "root/a.txt.gz"] {
+            fs::write(site.dir.path().join(name), "hello").unwrap();
+            File::options().write(true).open(site.dir.path().join(name)).unwrap().set_modified(time).unwrap();
+        }
+        let (plain, packed) =
+            (site.ask("/a.txt", &[]).await, site.ask("/a.txt", &[(header::ACCEPT_ENCODING, "gzip")]).await);
+        [plain, packed].map(|it| it.unwrap().headers[header::ETAG].clone())
+    };
+    let [plain, packed] = etags().await;
+    assert_ne!(plain, packed);
+    assert_eq!(etags().await, [plain, packed]);
 }

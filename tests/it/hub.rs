@@ -6,6 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
+use rustix::process::Signal;
 use std::{
     collections::HashMap,
     io::Write as _,
@@ -68,6 +69,17 @@ async fn progress(saved: &AtomicU64, more: u64) {
     timeout(PATIENCE, waiting).await.expect("saves go on");
 }
 
+/// Waits until a server's log has `text`.
+async fn says(cluster: &Cluster, id: &str, text: &str) {
+    let log = cluster.folder().join(format!("{id}.log"));
+    let waiting = async {
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains(text) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, waiting).await.is_ok(), "{id} does not say {text:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_is_killed_under_load_and_no_acknowledged_write_is_lost() {
     let mut cluster = Cluster::start(3).await;
@@ -108,13 +120,44 @@ async fn a_follower_whose_data_was_deleted_catches_up() {
     cluster.kill(follower).await;
     std::fs::remove_dir_all(cluster.folder().join("data").join(follower).join("hub")).unwrap();
     cluster.start_one(follower).await;
-    // With the other follower gone, a write needs the one that lost its data: it has caught up when one is acknowledged.
+    // It needs both others until it has everything.
+    says(&cluster, follower, "it votes again").await;
+    // With the other follower gone, a write needs the one that lost its data.
     cluster.kill(other).await;
     hub.write(save("aaAfter", 0, "1".into()), PATIENCE).await.unwrap();
     for n in 0..50 {
         let record = hub.load(key(&format!("aaSession{n}")), PATIENCE).await.unwrap();
         assert_eq!(record.unwrap().version, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_leader_and_a_server_without_data_forget_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let hub = cluster.hub();
+    let (stop, saved): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+    let task = tokio::spawn(saving(hub.clone(), "aaPaused".into(), stop.clone(), saved.clone()));
+    progress(&saved, 50).await;
+    let old = hub.leader(PATIENCE).await.unwrap().to_string();
+    cluster.process(&old).signal(Signal::STOP);
+    progress(&saved, 200).await;
+    stop.store(true, Ordering::Relaxed);
+    let (id, version, longest) = task.await.unwrap();
+    tell(&format!("a paused leader held a write up for {longest:?} at most"));
+    let others: Vec<String> =
+        cluster.configuration.app_servers().into_iter().filter(|id| *id != old).collect();
+    cluster.kill_all(&others).await;
+    let [wiped, away] = &others[..] else { panic!("{others:?}") };
+    std::fs::remove_dir_all(cluster.folder().join("data").join(wiped).join("hub")).unwrap();
+    cluster.process(&old).signal(Signal::CONT);
+    cluster.launch(wiped);
+    says(&cluster, wiped, "acknowledges nothing before all others").await;
+    // The old leader has a majority, and none that counts.
+    let refused = hub.write(save("aaOther", 0, "1".into()), Duration::from_secs(3)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    cluster.launch(away);
+    let found = hub.load(key(&id), PATIENCE).await.unwrap().unwrap();
+    assert_eq!((found.version, &found.attributes["count"][..]), (version, version.to_string().as_bytes()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,21 +4,23 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("common", &[]),
+    ("cluster-port", &["common"]),
     ("proto", &["common"]),
-    ("triad", &["proto", "common"]),
-    ("triad-client", &["proto", "common"]),
+    ("triad", &["cluster-port", "proto", "common"]),
+    ("triad-client", &["cluster-port", "proto", "common"]),
     ("static-files", &[]),
-    ("web-tier", &["static-files", "triad-client", "proto", "common"]),
-    ("app-tier", &["static-files", "triad-client", "proto", "common"]),
-    ("admin", &["triad-client", "proto", "common"]),
+    ("web-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
+    ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
+    ("admin", &["cluster-port", "triad-client", "proto", "common"]),
     ("deploy-tool", &["proto", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
     (
         "copal",
         &[
+            "cluster-port",
             "web-tier",
             "app-tier",
             "admin",
@@ -30,7 +32,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "counter",
         ],
     ),
-    ("bench", &["web-tier", "app-tier", "triad", "triad-client", "proto", "common", "sdk"]),
+    ("bench", &["cluster-port", "web-tier", "app-tier", "triad", "triad-client", "proto", "common", "sdk"]),
 ];
 
 #[test]

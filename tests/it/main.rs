@@ -8,15 +8,18 @@ mod tell;
 
 mod cluster_port;
 mod demo;
+mod encryption;
 mod foreign;
 mod hub;
 mod layers;
 mod many;
 mod operating;
+mod private;
 mod readme;
 mod reload;
 mod session;
 mod session_url;
 mod start;
+mod stopping;
 mod streams;
 mod tidy;

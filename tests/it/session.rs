@@ -149,7 +149,15 @@ async fn a_server_is_killed_between_requests_and_every_count_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_killed_during_requests_and_only_those_in_flight_notice() {
-    let mut cluster = Cluster::start(3).await;
+    killed_during_requests(Cluster::start(3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_killed_during_requests_over_encrypted_connections() {
+    killed_during_requests(Cluster::start_with(3, |it| it.encryption = Some("true")).await).await;
+}
+
+async fn killed_during_requests(mut cluster: Cluster) {
     let mut counters = twenty(&cluster);
     everyone_at_home(&mut counters).await;
 
@@ -220,6 +228,31 @@ async fn two_of_three_hub_servers_down_and_counting_goes_on_from_memory() {
     cluster.kill("app-d").await;
     counter.count().await;
     assert_eq!((counter.last, counter.twice), (7, 0), "{counter:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_home_server_that_comes_back_with_the_hub_shows_what_others_have_answered_without_it() {
+    let mut cluster = Cluster::start_with(4, |it| it.session.push("save-timeout: 1500ms".into())).await;
+    let mut counters: Vec<Counter> = (0..8).map(|n| Counter::new(&cluster, 0, n, Method::GET)).collect();
+    everyone_at_home(&mut counters).await;
+    cluster.kill("app-a").await;
+    for counter in &mut counters {
+        counter.count().await;
+    }
+    // These are in the memory of servers that live on when there is no majority.
+    counters.retain(|counter| counter.server != "app-b");
+    assert!(!counters.is_empty());
+    cluster.kill("app-b").await;
+    for counter in &mut counters {
+        counter.may_fail = true;
+        for _ in 0..3 {
+            counter.count().await;
+        }
+    }
+    cluster.launch("app-a");
+    cluster.launch("app-b");
+    let all = counters.iter_mut().map(|counter| everyone_at_home(std::slice::from_mut(counter)));
+    futures_util::future::join_all(all).await;
 }
 
 /// The name under which the hub keeps the sessions of the test cluster's app.

@@ -125,15 +125,38 @@ async fn a_second_process_on_the_same_data_folder_is_refused() {
 
 #[test]
 fn an_app_that_never_gets_healthy_says_what_it_said() {
-    let cluster = Cluster::prepare(1, |it| {
+    // The fourth server has no part in the hub, so that nobody needs it without its app.
+    let cluster = Cluster::prepare(4, |it| {
         it.command = ["sh", "-c", "echo no database at db.example; sleep 600"].map(str::to_owned).to_vec();
         it.app = vec!["health: {path: /healthz, interval: 100ms, start-timeout: 1s}".into()];
     });
-    let (status, said) = start(&cluster, "app-a", &[]);
+    let (status, said) = start(&cluster, "app-d", &[]);
     assert_eq!(status, Some(1));
     for expected in
-        ["app default/ on server app-a", "not healthy", "expected GET /healthz", "no database at db.example"]
+        ["app default/ on server app-d", "not healthy", "expected GET /healthz", "no database at db.example"]
     {
         assert!(said.contains(expected), "{expected} is not in:\n{said}");
     }
+}
+
+/// An upgrade that has learned to judge keys takes nothing down; whoever checks a file is told.
+#[test]
+fn a_cluster_key_that_can_be_guessed_is_refused_by_check_and_keeps_no_server_down() {
+    let cluster = Cluster::prepare(1, |_| {});
+    let text = cluster.configuration.yaml();
+    let key = text.lines().next().unwrap();
+    let text = text.replace(key, "cluster-key: a phrase that one remembers").replace(
+        "  - id: web-tier\n    servers:\n",
+        "  - id: web-tier\n    servers:\n      - {id: web-z, address: 192.0.2.1}\n",
+    );
+    std::fs::write(cluster.file(), text).unwrap();
+    let output = run(&["check", "--conf", cluster.file().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("can be guessed") && said.contains("openssl rand -base64 32"), "{said}");
+    // It comes as far as its port, which somebody else has.
+    let _port = std::net::TcpListener::bind(cluster.configuration.cluster_port(0)).unwrap();
+    let (status, said) = start(&cluster, "app-a", &[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("the cluster key can be guessed") && said.contains("in use"), "{said}");
 }

@@ -97,8 +97,10 @@ async fn a_client_that_does_not_read_holds_no_memory_and_one_that_goes_away_harm
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_in_the_middle_of_a_body_breaks_it_visibly() {
-    for path in [format!("/bytes?n={SIZE}"), format!("/bytes?n={SIZE}&chunked=1")] {
-        let mut cluster = Cluster::start(1).await;
+    let ways = [(None, ""), (None, "&chunked=1"), (Some("true"), ""), (Some("true"), "&chunked=1")];
+    for (encryption, chunked) in ways {
+        let path = format!("/bytes?n={SIZE}{chunked}");
+        let mut cluster = Cluster::start_with(1, |it| it.encryption = encryption).await;
         let web = cluster.web();
         let mut connection = connect(&web).await;
         let request = Request::get(&path).header(HOST, &web).body(Full::<Bytes>::default()).unwrap();

@@ -1,9 +1,7 @@
 //! A gRPC channel to one server, through the handshake of its cluster port.
 
-use common::{
-    cluster_port::{ClusterKey, Protocol, dial},
-    id::ServerId,
-};
+use cluster_port::{Credentials, Protocol, dial};
+use common::id::ServerId;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -19,11 +17,14 @@ const WINDOW: u32 = 8 << 20;
 
 /// A channel from the server `me` to the server `to`, whose cluster port is at `address` (`host:port`). It connects when it is
 /// first used, and again whenever it has been cut.
-pub fn channel(me: &ServerId, key: &ClusterKey, to: &ServerId, address: &str) -> Channel {
-    let (key, from, to, address) = (key.clone(), me.clone(), to.clone(), address.to_owned());
+pub fn channel(me: &ServerId, credentials: &Credentials, to: &ServerId, address: &str) -> Channel {
+    let (credentials, from, to, address) = (credentials.clone(), me.clone(), to.clone(), address.to_owned());
     let connector = tower::service_fn(move |_: Uri| {
-        let (key, from, to, address) = (key.clone(), from.clone(), to.clone(), address.clone());
-        async move { dial(&address, &key, &from, &to, Protocol::Grpc, CONNECT_TIMEOUT).await.map(TokioIo::new) }
+        let (credentials, from, to, address) =
+            (credentials.clone(), from.clone(), to.clone(), address.clone());
+        async move {
+            dial(&address, &credentials, &from, &to, Protocol::Grpc, CONNECT_TIMEOUT).await.map(TokioIo::new)
+        }
     });
     Endpoint::from_static("http://hub.copal")
         .initial_stream_window_size(WINDOW)

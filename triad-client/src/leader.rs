@@ -1,6 +1,6 @@
 //! Who leads the hub: remembered, corrected by what the servers answer, searched for in turn when nobody knows.
 
-use crate::{HubConfig, HubError, channel};
+use crate::{HubConfig, HubError, channel, succession::Succession};
 use common::{backoff::Backoff, id::ServerId};
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -12,9 +12,9 @@ use tonic::{Code, Response, Status, transport::Channel};
 /// One try of a small call may take this long; another server may have taken over meanwhile.
 pub(crate) const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Waits between tries while an election is under way.
+/// Waits between tries while an election is under way: what is left of it when it is over delays every write.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
-const MAX_WAIT: Duration = Duration::from_millis(200);
+const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// The metadata in which a follower names the leader.
 const LEADER_METADATA: &str = "copal-leader";
@@ -25,6 +25,7 @@ pub(crate) struct Leader {
     servers: Vec<(ServerId, Channel)>,
     me: ServerId,
     believed: AtomicUsize,
+    succession: Succession,
 }
 
 /// What a failed try means for the next one.
@@ -42,8 +43,9 @@ impl Leader {
         let servers = config
             .servers
             .iter()
-            .map(|(id, address)| (id.clone(), channel(&config.me, &config.key, id, address)));
-        Self { servers: servers.collect(), me: config.me, believed: AtomicUsize::new(0) }
+            .map(|(id, address)| (id.clone(), channel(&config.me, &config.credentials, id, address)));
+        let (believed, succession) = (AtomicUsize::new(0), Succession::new());
+        Self { servers: servers.collect(), me: config.me, believed, succession }
     }
 
     /// The calling server.
@@ -67,7 +69,8 @@ impl Leader {
         self.believed.store(place, Ordering::Relaxed);
     }
 
-    /// Calls the leader until it answers or `deadline` is over; a try is given `patience`. `call` may run several times.
+    /// Calls the leader until it answers or `deadline` is over; a try is given `patience`, or ends when another server leads
+    /// meanwhile. `call` may run several times.
     pub(crate) async fn call<T, F>(
         &self,
         deadline: Duration,
@@ -89,7 +92,15 @@ impl Leader {
             if left.is_zero() {
                 return Err(HubError::Unavailable { deadline, last });
             }
-            let tried = tokio::time::timeout(left.min(patience), call(channel)).await;
+            let tried = tokio::select! {
+                tried = tokio::time::timeout(left.min(patience), call(channel)) => tried,
+                to = self.succession.after(place, &self.servers) => {
+                    tracing::debug!(%server, "the hub's leader is silent and another leads");
+                    last = format!("{server} is silent and another leads");
+                    self.believe(place, to);
+                    continue;
+                }
+            };
             let status = match tried {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => status,
@@ -127,7 +138,9 @@ impl Leader {
             Code::FailedPrecondition => {
                 let named = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
                 let place = named.and_then(|id| self.servers.iter().position(|(it, _)| it.as_str() == id));
-                place.map_or(Verdict::Elsewhere(said), Verdict::Redirected)
+                // One that refuses and names itself is at its end, or just beginning to lead.
+                let other = place.filter(|&it| self.servers[it].0 != *server);
+                other.map_or(Verdict::Elsewhere(said), Verdict::Redirected)
             }
             Code::ResourceExhausted => Verdict::Final(HubError::Overloaded(said)),
             Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange | Code::PermissionDenied => {

@@ -5,6 +5,7 @@ mod cpu;
 mod leader;
 mod membership;
 mod pulse;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -15,7 +16,8 @@ pub use membership::Membership;
 pub use pulse::Pulse;
 pub use watch::{Heard, Watch, WatchTask};
 
-use common::{cluster_port::ClusterKey, id::ServerId};
+use cluster_port::Credentials;
+use common::id::ServerId;
 use leader::{Leader, TRY_TIMEOUT};
 use proto::hub::v1::{
     ListMembers, LoadSession, Member, MemberAdmin, SessionKey, SessionRecord, SetMemberAdmin,
@@ -32,8 +34,8 @@ pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 pub struct HubConfig {
     /// The calling server.
     pub me: ServerId,
-    /// The cluster key.
-    pub key: ClusterKey,
+    /// What it shows the hub's servers.
+    pub credentials: Credentials,
     /// The hub's servers and their `host:port`, in the file's order.
     pub servers: Vec<(ServerId, String)>,
 }
@@ -52,6 +54,9 @@ pub enum HubError {
     /// The hub's or this client's queue is full: nothing was written.
     #[error("the hub is overloaded: {0}")]
     Overloaded(String),
+    /// The hub has no memory for another session, or for a larger one: nothing was written.
+    #[error("the hub has no memory for it (session-memory-max)")]
+    NoRoom,
     /// The hub refused the request: sending it again is of no use.
     #[error("the hub refused the request: {0}")]
     Refused(String),

@@ -1,13 +1,17 @@
 //! The client against a hub that does as the test says: redirects, batches, refusals, silence, watches.
 
 use super::*;
-use common::{cluster_port::Acceptor, config::Secret, hub_age::LastHeard};
+use cluster_port::{Acceptor, ClusterKey, Port, Rights, Roster};
+use common::{
+    config::{ClusterEncryption, Secret},
+    hub_age::LastHeard,
+};
 use prost::Message;
 use proto::hub::v1::{
-    Alive, AliveAsked, AskAlive, Event, HeartbeatNoted, LoadedSession, MemberAdminSet, MemberHeartbeat,
-    MemberList, MemberLoad, MemberLoads, MemberStateSet, RegisterMember, Registered, SaveSession,
-    SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents,
-    WriteSessions, event,
+    Alive, AliveAsked, AskAlive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet,
+    MemberHeartbeat, MemberList, MemberLoad, MemberLoads, MemberStateSet, NoRoom, RegisterMember, Registered,
+    SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession,
+    WatchEvents, WriteSessions, event,
     members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
@@ -40,6 +44,8 @@ struct FakeServer {
     redirect: Option<&'static str>,
     /// Refuses a call with a write to this session.
     refuses: Option<&'static str>,
+    /// Has no memory for this session.
+    full: Option<&'static str>,
     /// The first call waits for this, so that others gather behind it.
     gate: Option<Notify>,
     calls: AtomicUsize,
@@ -56,6 +62,8 @@ struct FakeServer {
     /// The loads of all heartbeats.
     heartbeats: Mutex<Vec<Option<u32>>>,
     beaten: Notify,
+    /// How often it was asked whether it leads.
+    asked: AtomicUsize,
 }
 
 impl FakeServer {
@@ -86,8 +94,10 @@ impl Sessions for FakeServer {
         }
         self.written.lock().unwrap().extend(ids.clone());
         // The version that is answered tells which write it is for.
-        let outcome =
-            |id: String| SessionOutcome { outcome: Some(Outcome::Version(id[1..].parse().unwrap())) };
+        let outcome = |id: String| match self.full {
+            Some(full) if full == id => SessionOutcome { outcome: Some(Outcome::NoRoom(NoRoom {})) },
+            _ => SessionOutcome { outcome: Some(Outcome::Version(id[1..].parse().unwrap())) },
+        };
         Ok(Response::new(SessionOutcomes { outcomes: ids.into_iter().map(outcome).collect() }))
     }
 
@@ -180,6 +190,12 @@ impl Members for FakeServer {
         self.check()?;
         Ok(Response::new(MemberList::default()))
     }
+
+    async fn lead(&self, _: Request<AskLead>) -> Result<Response<Leads>, Status> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.check()?;
+        Ok(Response::new(Leads {}))
+    }
 }
 
 fn id(write: Write) -> String {
@@ -202,14 +218,23 @@ async fn hub(servers: Vec<(&'static str, Arc<FakeServer>)>) -> Hub {
     Hub::new(serve(servers).await)
 }
 
+/// What loopback addresses need.
+fn no_key() -> Credentials {
+    Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::BeyondLoopback)
+}
+
 /// Serves each server on a cluster port of its own; how to reach them.
 async fn serve(servers: Vec<(&'static str, Arc<FakeServer>)>) -> HubConfig {
-    let cluster_key = ClusterKey::new(&Secret::from(&b"a key of sixteen"[..]));
+    let key = ClusterKey::new(&Secret::from(&b"a key of sixteen"[..]));
+    let credentials = Credentials::new(key, ClusterEncryption::BeyondLoopback);
+    let roster: Roster = [("test".into(), Rights::ALL)].into_iter().collect();
     let mut addresses = Vec::new();
     for (id, server) in servers {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.push((ServerId::from(id), listener.local_addr().unwrap().to_string()));
-        let mut acceptor = Acceptor::start(listener, cluster_key.clone(), id.into());
+        let (address, credentials) = (addresses[addresses.len() - 1].1.clone(), credentials.clone());
+        let port = Port { me: id.into(), address, credentials, roster: roster.clone().fixed() };
+        let mut acceptor = Acceptor::start(listener, port);
         let routes = Routes::new(SessionsServer::from_arc(server.clone()))
             .add_service(WatchServer::from_arc(server.clone()))
             .add_service(MembersServer::from_arc(server))
@@ -220,7 +245,7 @@ async fn serve(servers: Vec<(&'static str, Arc<FakeServer>)>) -> HubConfig {
             }
         });
     }
-    HubConfig { me: "test".into(), key: cluster_key, servers: addresses }
+    HubConfig { me: "test".into(), credentials, servers: addresses }
 }
 
 #[tokio::test]
@@ -232,6 +257,49 @@ async fn a_follower_names_the_leader_and_is_not_asked_again() {
     assert_eq!(hub.write(touch("s2"), DEADLINE).await.unwrap(), Outcome::Version(2));
     assert_eq!(hub.load(key("s3"), DEADLINE).await.unwrap(), None);
     assert_eq!(*leader.written.lock().unwrap(), ["s1", "s2"]);
+}
+
+#[tokio::test]
+async fn a_server_that_names_itself_and_refuses_is_passed_over() {
+    let ending = Arc::new(FakeServer { redirect: Some("a"), ..FakeServer::default() });
+    let hub = hub(vec![("a", ending), ("b", Arc::default())]).await;
+    assert_eq!(hub.write(touch("s1"), DEADLINE).await.unwrap(), Outcome::Version(1));
+}
+
+/// Less than a call is given that is not answered, so that nothing but another leader's word helps.
+const IMPATIENT: Duration = Duration::from_secs(4);
+
+#[tokio::test]
+async fn a_silent_leader_is_left_when_another_one_leads() {
+    let silent = Arc::new(FakeServer { gate: Some(Notify::new()), ..FakeServer::default() });
+    let (follower, next) = (FakeServer { redirect: Some("a"), ..FakeServer::default() }, Arc::default());
+    let hub = hub(vec![("a", silent.clone()), ("b", Arc::new(follower)), ("c", Arc::clone(&next))]).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 1..4 {
+        let hub = hub.clone();
+        writes.spawn(async move { (n, hub.write(touch(&format!("s{n}")), IMPATIENT).await.unwrap()) });
+    }
+    for (n, outcome) in writes.join_all().await {
+        assert_eq!(outcome, Outcome::Version(n));
+    }
+    let mut written = next.written.lock().unwrap().clone();
+    written.extend(silent.written.lock().unwrap().clone());
+    written.sort();
+    assert_eq!(written, ["s1", "s2", "s3"]);
+}
+
+#[tokio::test]
+async fn a_slow_leader_is_waited_for_while_nobody_else_leads() {
+    let slow = Arc::new(FakeServer { gate: Some(Notify::new()), ..FakeServer::default() });
+    let follower = Arc::new(FakeServer { redirect: Some("a"), ..FakeServer::default() });
+    let hub = hub(vec![("a", slow.clone()), ("b", follower.clone())]).await;
+    let writing = tokio::spawn(async move { hub.write(touch("s1"), DEADLINE).await });
+    while follower.asked.load(Ordering::SeqCst) < 3 {
+        tokio::time::sleep(MILLISECOND).await;
+    }
+    slow.gate.as_ref().unwrap().notify_one();
+    assert_eq!(writing.await.unwrap().unwrap(), Outcome::Version(1));
+    assert_eq!(slow.calls.load(Ordering::SeqCst), 1, "it was asked again");
 }
 
 #[tokio::test]
@@ -287,6 +355,17 @@ async fn a_write_that_is_refused_harms_no_other() {
 }
 
 #[tokio::test]
+async fn a_session_that_the_hub_has_no_memory_for_is_told_apart() {
+    let server = FakeServer { gate: Some(Notify::new()), full: Some("s3"), ..FakeServer::default() };
+    let server = Arc::new(server);
+    server.gate.as_ref().unwrap().notify_one();
+    let hub = hub(vec![("a", server)]).await;
+    let refused = hub.write(touch("s3"), DEADLINE).await;
+    assert!(matches!(refused, Err(HubError::NoRoom)), "{refused:?}");
+    assert_eq!(hub.write(touch("s4"), DEADLINE).await.unwrap(), Outcome::Version(4));
+}
+
+#[tokio::test]
 async fn a_full_call_stays_below_what_the_hub_takes() {
     /// What the hub refuses a call beyond.
     const HUB_MAX: usize = 4 << 20;
@@ -318,11 +397,8 @@ async fn a_full_call_stays_below_what_the_hub_takes() {
 #[tokio::test]
 async fn nobody_there_is_an_error_that_says_what_was_tried() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    let hub = Hub::new(HubConfig {
-        me: "test".into(),
-        key: ClusterKey::new(&Secret::default()),
-        servers: vec![("a".into(), dead)],
-    });
+    let hub =
+        Hub::new(HubConfig { me: "test".into(), credentials: no_key(), servers: vec![("a".into(), dead)] });
     let deadline = Duration::from_millis(100);
     let save = SaveSession { key: Some(key("s1")), set: HashMap::new(), ..SaveSession::default() };
     let refused = hub.write(Write::Save(save), deadline).await.unwrap_err();
@@ -380,11 +456,8 @@ async fn a_leader_that_gives_no_sign_of_life_is_left_though_it_goes_on_talking()
 async fn a_reader_that_is_behind_gets_a_snapshot() {
     let (members, _) = tokio::sync::watch::channel(Arc::default());
     let (events, mut read) = mpsc::channel(2);
-    let leader = Arc::new(Leader::new(HubConfig {
-        me: "test".into(),
-        key: ClusterKey::new(&Secret::default()),
-        servers: Vec::new(),
-    }));
+    let leader =
+        Arc::new(Leader::new(HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() }));
     let heard = LastHeard::never();
     let mut follower = watch::Follower::new(leader, members, events, heard.clone());
     let alive = |revision, number| Event { revision, event: Some(event::Event::Alive(Alive { number })) };
@@ -431,8 +504,7 @@ async fn heartbeats_carry_the_load_from_the_second_on() {
 async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     let (members, watched) = tokio::sync::watch::channel(Arc::default());
     let (events, _read) = mpsc::channel(20);
-    let config =
-        HubConfig { me: "test".into(), key: ClusterKey::new(&Secret::default()), servers: Vec::new() };
+    let config = HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() };
     let leader = Arc::new(Leader::new(config));
     let mut follower = watch::Follower::new(leader, members, events, LastHeard::never());
     let mut hear = |event| {

@@ -4,7 +4,7 @@
 use crate::{HubError, MESSAGE_MAX, leader::Leader};
 use prost::Message;
 use proto::hub::v1::{
-    SessionWrite, WriteSessions, session_outcome::Outcome, session_write::Write,
+    SessionOutcome, SessionWrite, WriteSessions, session_outcome::Outcome, session_write::Write,
     sessions_client::SessionsClient,
 };
 use std::{sync::Arc, time::Duration};
@@ -180,7 +180,14 @@ async fn call(leader: &Leader, batch: &Batch) -> Result<Vec<Result<Outcome, HubE
         let (answered, asked) = (outcomes.len(), batch.writes.len());
         return Err(HubError::Refused(format!("{answered} outcomes for {asked} writes")));
     }
-    Ok(outcomes.into_iter().map(|it| it.outcome.ok_or_else(unknown_outcome)).collect())
+    Ok(outcomes.into_iter().map(outcome).collect())
+}
+
+fn outcome(answered: SessionOutcome) -> Result<Outcome, HubError> {
+    match answered.outcome {
+        Some(Outcome::NoRoom(_)) => Err(HubError::NoRoom),
+        other => other.ok_or_else(unknown_outcome),
+    }
 }
 
 fn unknown_outcome() -> HubError {

@@ -5,10 +5,13 @@
 
 use bytes::Bytes;
 use prost::Message;
-use proto::hub::v1::{Batch, Command, SessionWrite, command};
+use proto::hub::v1::{Batch, Command, SessionWrite, command, session_write::Write};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 4;
+
+/// The version that brought [`proto::hub::v1::ExpireUnused`].
+pub(crate) const EXPIRE_UNUSED: u32 = 4;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub(crate) fn encode(time_ms: u64, least: u32, commands: Vec<Command>) -> Bytes 
 /// The version that brought a kind of command.
 fn since(command: &Command) -> u32 {
     match &command.command {
+        Some(command::Command::Session(SessionWrite { write: Some(Write::Rename(_)) })) => 3,
+        Some(command::Command::ExpireUnused(_)) => EXPIRE_UNUSED,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
             command::Command::Session(_)
@@ -83,7 +88,8 @@ fn known(command: &Command) -> bool {
             command::Command::ExpireSessions(_)
             | command::Command::RegisterMember(_)
             | command::Command::SetMemberState(_)
-            | command::Command::SetMemberAdmin(_),
+            | command::Command::SetMemberAdmin(_)
+            | command::Command::ExpireUnused(_),
         ) => true,
         None => false,
     }
@@ -97,7 +103,7 @@ pub(crate) fn session(write: SessionWrite) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::hub::v1::{ExpireSessions, SetMemberAdmin};
+    use proto::hub::v1::{ExpireSessions, ExpireUnused, RenameSession, SetMemberAdmin};
 
     fn expire() -> Command {
         Command { command: Some(command::Command::ExpireSessions(ExpireSessions { limit: 3 })) }
@@ -113,7 +119,12 @@ mod tests {
     fn a_batch_bears_the_version_of_its_newest_kind_of_command() {
         let admin = command::Command::SetMemberAdmin(SetMemberAdmin::default());
         let admin = Command { command: Some(admin) };
-        assert_eq!(decode(encode(17, 1, vec![expire(), admin])).unwrap().version, 2);
+        assert_eq!(decode(encode(17, 1, vec![expire(), admin.clone()])).unwrap().version, 2);
+        let rename = session(SessionWrite { write: Some(Write::Rename(RenameSession::default())) });
+        assert_eq!(decode(encode(17, 1, vec![rename, expire()])).unwrap().version, 3);
+        let unused = command::Command::ExpireUnused(ExpireUnused::default());
+        let unused = Command { command: Some(unused) };
+        assert_eq!(decode(encode(17, 1, vec![unused, admin])).unwrap().version, EXPIRE_UNUSED);
         assert_eq!(decode(encode(17, 1, vec![])).unwrap().version, 1);
         assert_eq!(
             decode(encode(17, 2, vec![])).unwrap(),

@@ -2,7 +2,9 @@
 
 use crate::{
     Caller, HubServerConfig,
-    command::{VERSION, version},
+    absence::Absence,
+    admission::Admission,
+    command::{EXPIRE_UNUSED, VERSION, version},
     feed::Feed,
     heartbeats::Heartbeats,
     probe::{self, Probes},
@@ -10,16 +12,16 @@ use crate::{
     raft::{node::Node, silence::Deafness},
     reader::Reader,
     refusal::Refusal,
-    state::Reply,
+    state::{MARK_MS, Reply},
     time::HubTime,
     versions::{Lacking, Versions},
 };
 use common::{clock::Clock, id::ServerId, witness::TIMES};
 use futures_util::future::join_all;
-use proto::hub::v1::{Command, ExpireSessions, MemberState, SetMemberState, command};
+use proto::hub::v1::{Command, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -34,9 +36,8 @@ const TICK: Duration = Duration::from_millis(200);
 const ALIVE: Duration = Duration::from_millis(100);
 /// How often the leader tells its watchers of its members' CPU loads, if there is news.
 const LOADS: Duration = Duration::from_secs(1);
-/// A leader that no majority has confirmed for so long answers no heartbeat: the next leader is to get it. Longer than for signs of
-/// life, for nobody believes anything because of it.
-const ATTENDED: Duration = Duration::from_secs(1);
+/// A leader that no majority has confirmed for so long may have a successor by now: what only a leader remembers is not told to it.
+const LATELY: Duration = Duration::from_secs(1);
 /// How often the other hub servers are asked for their clocks; it keeps the connections for votes open, too.
 const CLOCKS: Duration = Duration::from_secs(1);
 /// Deadlines looked at in one batch.
@@ -58,6 +59,8 @@ pub(crate) struct Hub {
     clock: Arc<dyn Clock>,
     time: Arc<HubTime>,
     versions: Versions,
+    admission: Admission,
+    absence: Mutex<Absence>,
     /// It hands over, and gives no sign of life any more: whoever leads next may do so within milliseconds.
     retires: AtomicBool,
 }
@@ -78,6 +81,8 @@ impl Hub {
             clock: config.clock.clone(),
             time,
             versions,
+            admission: Admission::new(config.session_limits, config.servers.len()),
+            absence: Mutex::default(),
             retires: AtomicBool::new(false),
         }
     }
@@ -92,6 +97,10 @@ impl Hub {
 
     pub(crate) fn heartbeats(&self) -> &Heartbeats {
         &self.heartbeats
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(crate) fn probes(&self) -> &Arc<Probes> {
@@ -127,14 +136,14 @@ impl Hub {
         !self.retires.load(Ordering::SeqCst) && self.node.is_confirmed(TIMES.confirmed)
     }
 
-    /// Refuses where no majority is known to be with this server, so that the caller looks for another leader.
-    pub(crate) fn must_be_attended(&self) -> Result<(), Status> {
+    /// Refuses where another server leads, or may lead: where no majority has confirmed this one lately.
+    pub(crate) fn must_be_confirmed(&self) -> Result<(), Status> {
         self.must_lead()?;
-        if self.node.is_confirmed(ATTENDED) {
+        if self.node.is_confirmed(LATELY) {
             return Ok(());
         }
-        let why = format!("no majority of the hub has answered within {ATTENDED:?}");
-        Err(Refusal::Unconfirmed(why).status(&self.servers))
+        let text = format!("no majority has confirmed this leader within {LATELY:?}");
+        Err(Refusal::Unconfirmed(text).status(&self.servers))
     }
 
     /// From now on this server gives no sign of life and has no watchers: it is about to hand over.
@@ -179,6 +188,23 @@ impl Hub {
         self.reader.confirm().await.map_err(|it| it.status(&self.servers))
     }
 
+    /// The same for what others may answer from memory while there is no hub: after an absence they have told of it as well.
+    pub(crate) async fn confirm_session_read(&self) -> Result<(), Status> {
+        self.confirm_read().await?;
+        let settling = self.settling();
+        if settling.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(settling).await;
+        self.confirm_read().await
+    }
+
+    fn settling(&self) -> Duration {
+        let (there, leads) = (self.node.is_ready(), self.node.position().is_leader);
+        let empty = self.node.view().read().state.session_count() == 0;
+        self.absence.lock().unwrap_or_else(PoisonError::into_inner).look(self.now(), there, leads, empty)
+    }
+
     /// Whether a member's "down" is to be believed: its own, or that of enough hub servers.
     pub(crate) fn believes_down(&self, caller: Option<&Caller>, set: &SetMemberState) -> bool {
         let Some(Caller(caller)) = caller else { return false };
@@ -204,6 +230,7 @@ impl Hub {
                 () = self.node.changed_role(TICK) => {}
                 () = stop.cancelled() => break,
             }
+            self.settling();
             let position = self.node.position();
             if position.leader.is_some() && known != Some((position.leader, position.term)) {
                 known = Some((position.leader, position.term));
@@ -265,12 +292,13 @@ impl Hub {
         }
     }
 
-    /// Asks the other hub servers for their clocks and for the commands that they read.
+    /// Asks the other hub servers for their clocks, the commands that they read and the memory that they have.
     async fn ask_all(&self, within: Duration) {
         let others = (0..self.servers.len() as u64).filter(|it| *it != self.node.me());
         let asked = others.map(|node| async move {
             if let Some(answer) = self.node.ask(node, within).await {
                 self.versions.note(node, answer.commands);
+                self.admission.note(node, answer.session_memory_max);
                 if answer.unix_ms > 0 {
                     self.time.note(node, answer.unix_ms);
                 }
@@ -308,18 +336,47 @@ impl Hub {
             self.try_propose(overdue.into_iter().map(down).collect()).await;
         }
         self.mark_version().await;
+        self.mark_time().await;
+        self.expire().await;
+        self.expire_unused().await;
+    }
+
+    async fn expire(&self) {
         for _ in 0..EXPIRE_ROUNDS {
-            let (due, state_ms) = {
-                let applied = self.node.view().read();
-                (applied.state.next_deadline_ms(), applied.state.time_ms())
-            };
-            let now_ms = self.time.now_ms(self.node.position().term, state_ms);
+            let now_ms = self.now_ms();
+            let due = self.node.view().read().state.next_deadline_ms();
             if due.is_none_or(|at_ms| at_ms > now_ms) {
                 break;
             }
             let expire = command::Command::ExpireSessions(ExpireSessions { limit: EXPIRE_LIMIT });
             if !self.try_propose(vec![Command { command: Some(expire) }]).await {
                 break;
+            }
+        }
+    }
+
+    /// When memory is scarce, ends sessions that nobody has used since they were made, those of the app that takes the most first.
+    async fn expire_unused(&self) {
+        for _ in 0..EXPIRE_ROUNDS {
+            let (commands, taken) = {
+                let applied = self.node.view().read();
+                (applied.state.commands(), applied.state.memory().bytes())
+            };
+            let Some(first) = self.admission.first_timeout(taken).filter(|_| commands >= EXPIRE_UNUSED)
+            else {
+                return;
+            };
+            let now_ms = self.now_ms();
+            let unused_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
+            let app = {
+                let applied = self.node.view().read();
+                applied.state.largest_unused(now_ms, unused_ms).map(str::to_owned)
+            };
+            let Some(app) = app else { return };
+            let expire = ExpireUnused { app, unused_ms, limit: EXPIRE_LIMIT };
+            let expire = command::Command::ExpireUnused(expire);
+            if !self.try_propose(vec![Command { command: Some(expire) }]).await {
+                return;
             }
         }
     }
@@ -333,6 +390,23 @@ impl Hub {
                 tracing::info!(version = VERSION, "all hub servers read the newest kinds of commands");
             }
         }
+    }
+
+    /// Says in the log that the hub is there, if nothing else has: whoever leads next knows how long nobody did.
+    async fn mark_time(&self) {
+        let unmarked_ms = {
+            let now_ms = self.now_ms();
+            self.node.view().read().state.unmarked_ms(now_ms)
+        };
+        if unmarked_ms.is_some_and(|ms| ms >= MARK_MS) {
+            self.try_propose(Vec::new()).await;
+        }
+    }
+
+    /// The hub's time, in the term in which this server leads.
+    fn now_ms(&self) -> u64 {
+        let state_ms = self.node.view().read().state.time_ms();
+        self.time.now_ms(self.node.position().term, state_ms)
     }
 
     /// Replicates what can as well be done at the next tick; waits not longer than a tick.

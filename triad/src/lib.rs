@@ -1,5 +1,7 @@
 //! The hub: a replicated state machine over Raft and its gRPC services. docs/hub.md says what it promises.
 
+mod absence;
+mod admission;
 mod command;
 mod disk;
 mod feed;
@@ -10,6 +12,7 @@ mod proposer;
 mod raft;
 mod reader;
 mod refusal;
+mod rights;
 mod serve;
 mod service;
 mod state;
@@ -18,9 +21,11 @@ mod tests;
 mod time;
 mod versions;
 
+pub use admission::SessionLimits;
 pub use serve::{Caller, serve_grpc};
 
-use common::{clock::Clock, cluster_port::ClusterKey, id::ServerId};
+use cluster_port::Credentials;
+use common::{clock::Clock, id::ServerId};
 use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
@@ -45,12 +50,14 @@ pub struct HubServerConfig {
     pub me: ServerId,
     /// The hub's servers and the `host:port` of their cluster ports, in the configuration's order; this one among them.
     pub servers: Vec<(ServerId, String)>,
-    /// The cluster key.
-    pub key: ClusterKey,
+    /// What it shows the others.
+    pub credentials: Credentials,
     /// This server's data folder, there and locked; `hub` is made in it.
     pub data_dir: PathBuf,
     /// Members that miss three of these are down.
     pub heartbeat_interval: Duration,
+    /// How much of this server's memory sessions may take.
+    pub session_limits: SessionLimits,
     /// Where time comes from. The hub's own goes by the median of its servers' clocks.
     pub clock: Arc<dyn Clock>,
 }
@@ -101,6 +108,10 @@ pub struct HubStatus {
     pub applied: Option<u64>,
     /// Sessions in the state.
     pub sessions: usize,
+    /// Bytes that they take in memory.
+    pub session_bytes: u64,
+    /// New sessions that this server has refused as leader since its start, for want of memory.
+    pub refused_sessions: u64,
     /// The cluster's members, by id.
     pub members: Vec<Member>,
     /// On the leader: how long ago a majority confirmed it.
@@ -193,9 +204,10 @@ impl Triad {
     /// Where this server stands.
     pub fn status(&self) -> HubStatus {
         let position = self.hub.node().position();
-        let (sessions, members) = {
+        let (sessions, session_bytes, members) = {
             let applied = self.hub.node().view().read();
-            (applied.state.session_count(), applied.state.members().iter().cloned().collect())
+            let state = &applied.state;
+            (state.session_count(), state.memory().bytes(), state.members().iter().cloned().collect())
         };
         HubStatus {
             me: self.me.clone(),
@@ -206,6 +218,8 @@ impl Triad {
             committed: position.committed,
             applied: position.applied,
             sessions,
+            session_bytes,
+            refused_sessions: self.hub.admission().refused(),
             members,
             quorum_ack: position.quorum_ack,
         }

@@ -7,6 +7,7 @@ pub(crate) mod log;
 pub(crate) mod machine;
 mod network;
 pub(crate) mod node;
+mod promised;
 mod server;
 mod settings;
 pub(crate) mod silence;

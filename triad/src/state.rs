@@ -2,6 +2,7 @@
 //! differs between servers. It lives on persistent maps, so that a clone costs nothing and is a consistent snapshot.
 
 pub(crate) mod member;
+pub(crate) mod memory;
 pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
@@ -11,9 +12,22 @@ mod tombstone;
 pub(crate) use snapshot::{Restore, RestoreError};
 
 use member::Members;
+use memory::Memory;
 use proto::hub::v1::{Batch, Member, SessionKey, SessionOutcome, command};
 use session::{Session, Sessions};
 use std::sync::Arc;
+
+/// From this version of commands on the log tells how long the hub was away: all servers apply it alike.
+const TELLS_AWAY: u32 = 3;
+
+/// A leader that a majority follows writes something at least this often while there are sessions.
+pub(crate) const MARK_MS: u64 = 2_000;
+
+/// A longer pause in the log is a time without a hub. An election in between is none.
+const AWAY_MS: u64 = 5_000;
+
+/// After such a pause sessions are that much younger: the app servers have this long to say which of them were used meanwhile.
+const GRACE_MS: u64 = 10_000;
 
 /// Everything the hub knows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +36,8 @@ pub(crate) struct State {
     time_ms: u64,
     /// The newest version of commands in the log: all servers read it. 0 before the first batch.
     commands: u32,
+    /// How much of the time sessions do not age by: what passed while there was no hub, and a grace for each such pause.
+    away_ms: u64,
     sessions: Sessions,
     members: Members,
 }
@@ -54,19 +70,23 @@ pub(crate) enum Change {
 impl State {
     /// Applies a batch: one reply a command, and what changed.
     pub(crate) fn apply(&mut self, batch: Batch) -> (Vec<Reply>, Vec<Change>) {
-        self.time_ms = self.time_ms.max(batch.time_ms);
+        self.pass(batch.time_ms);
         self.commands = self.commands.max(batch.version);
-        let now_ms = self.time_ms;
+        let (now_ms, session_ms) = (self.time_ms, self.session_ms());
         let mut changes = Vec::new();
         let replies = batch
             .commands
             .into_iter()
             .map(|command| match command.command {
                 Some(command::Command::Session(write)) => {
-                    Reply::Session(self.sessions.write(write, now_ms, &mut changes))
+                    Reply::Session(self.sessions.write(write, session_ms, &mut changes))
                 }
                 Some(command::Command::ExpireSessions(expire)) => {
-                    self.sessions.expire(expire.limit, now_ms, &mut changes);
+                    self.sessions.expire(expire.limit, session_ms, &mut changes);
+                    Reply::Done
+                }
+                Some(command::Command::ExpireUnused(expire)) => {
+                    self.sessions.expire_unused(&expire, session_ms, &mut changes);
                     Reply::Done
                 }
                 Some(command::Command::RegisterMember(member)) => {
@@ -90,7 +110,38 @@ impl State {
 
     /// A session that has not expired.
     pub(crate) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.sessions.get(key, self.time_ms)
+        self.sessions.get(key, self.session_ms())
+    }
+
+    /// Time without a hub is nobody's idleness: users could not be told of, or not be served.
+    fn pass(&mut self, now_ms: u64) {
+        let passed_ms = now_ms.saturating_sub(self.time_ms);
+        if self.commands >= TELLS_AWAY && self.time_ms > 0 && passed_ms > AWAY_MS {
+            self.away_ms = self.away_ms.saturating_add(passed_ms + GRACE_MS);
+        }
+        self.time_ms = self.time_ms.max(now_ms);
+    }
+
+    /// The time by which sessions age.
+    fn session_ms(&self) -> u64 {
+        self.time_ms.saturating_sub(self.away_ms)
+    }
+
+    /// How long it is, at `now_ms`, that the log has told of the hub; `None` while nothing depends on it.
+    pub(crate) fn unmarked_ms(&self, now_ms: u64) -> Option<u64> {
+        let matters = self.commands >= TELLS_AWAY && self.sessions.len() > 0;
+        matters.then(|| now_ms.saturating_sub(self.time_ms))
+    }
+
+    /// Of the apps with sessions that were made more than `unused_ms` before `now_ms` and never used again, the one that takes the most.
+    pub(crate) fn largest_unused(&self, now_ms: u64, unused_ms: u64) -> Option<&str> {
+        let session_ms = now_ms.saturating_sub(self.away_ms);
+        self.sessions.memory().largest_unused(session_ms.saturating_sub(unused_ms))
+    }
+
+    /// What the sessions take.
+    pub(crate) fn memory(&self) -> &Memory {
+        self.sessions.memory()
     }
 
     /// The newest version of commands in the log: all servers had said that they read it.
@@ -110,6 +161,6 @@ impl State {
 
     /// The earliest time at which a session may be due, if any has a deadline.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        self.sessions.next_deadline_ms()
+        self.sessions.next_deadline_ms().map(|at_ms| at_ms.saturating_add(self.away_ms))
     }
 }

@@ -2,12 +2,15 @@
 
 mod clocks;
 mod deaths;
+mod deposed;
 mod faults;
 mod founding;
 mod harness;
 mod histories;
 mod linearizable;
 mod members;
+mod memory;
 mod network;
 mod upgrade;
+mod wiped;
 mod writes;

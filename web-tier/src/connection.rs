@@ -8,24 +8,28 @@ mod timed;
 
 use crate::{
     access_log::{End, Recording},
-    deadline::Progress,
+    deadline::{Progress, Verdict},
     http1::RequestHead,
     listener::Listener,
+    pool::Holder,
     proxy_protocol::{self, Source},
     stream::ClientStream,
     tls::{self, TlsConnection},
+    trusted::Peer,
     upstream::Lease,
     worker::Worker,
 };
 use http::StatusCode;
 use http1::{After, Http1};
+pub(crate) use http2::BodyRoom;
 pub(crate) use registry::Connections;
 use registry::Entry;
 use std::{
     cell::Cell,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
+    time::{Duration, Instant},
 };
 use timed::{Ended, timed};
 use tokio::net::TcpStream;
@@ -43,12 +47,7 @@ pub(crate) enum Hopeless {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
-    /// Who connected, or whom a PROXY header names.
-    pub(crate) address: IpAddr,
-    /// `X-Forwarded-For`: the address, written once.
-    pub(crate) forwarded_for: Rc<str>,
-    /// The client is one of the `trusted-proxies`.
-    pub(crate) trusted: bool,
+    pub(crate) peer: Rc<Peer>,
     pub(crate) tls: Option<Rc<TlsConnection>>,
     /// By which it came.
     listener: Rc<Listener>,
@@ -56,29 +55,33 @@ pub(crate) struct Client {
     /// What the access log is to say of the present request.
     pub(crate) log: Recording,
     server_silent: Cell<bool>,
+    /// Its place among the worker's connections and streams.
+    entry: Cell<u32>,
+    /// Others wait for what the server has given to the present request.
+    in_the_way: Cell<bool>,
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, address: IpAddr, listener: Rc<Listener>) -> Self {
+    fn new(worker: Rc<Worker>, peer: Peer, listener: Rc<Listener>) -> Self {
         let progress = Progress::new(worker.read_clock());
-        let address = address.to_canonical();
-        let trusted = worker.routes().trusted.contains(address);
-        let forwarded_for = address.to_string().into();
         let (log, server_silent) = (Recording::default(), Cell::new(false));
-        Self { worker, address, forwarded_for, trusted, tls: None, listener, progress, log, server_silent }
+        let (entry, in_the_way) = (Cell::new(0), Cell::new(false));
+        let peer = Rc::new(peer);
+        Self { worker, peer, tls: None, listener, progress, log, server_silent, entry, in_the_way }
     }
 
     /// A stream of this connection, with time-outs of its own.
     fn stream(&self) -> Rc<Self> {
         Rc::new(Self {
             worker: self.worker.clone(),
-            forwarded_for: self.forwarded_for.clone(),
+            peer: self.peer.clone(),
             tls: self.tls.clone(),
             listener: self.listener.clone(),
             progress: Progress::new(self.worker.now()),
             log: Recording::default(),
             server_silent: Cell::new(false),
-            ..*self
+            entry: Cell::new(0),
+            in_the_way: Cell::new(false),
         })
     }
 
@@ -93,11 +96,46 @@ impl Client {
         self.worker.connections.closing() || self.listener.is_retired()
     }
 
+    /// It has sent so many bytes of its body.
+    fn body_came(&self, bytes: usize) {
+        self.progress.body_came(self.worker.now(), bytes, || self.worker.routes().limits.rate_min);
+    }
+
+    /// It has taken so many bytes of its answer.
+    fn took(&self, bytes: usize) {
+        self.progress.took(self.worker.now(), bytes, || self.worker.routes().limits.rate_min);
+    }
+
+    /// What it hears if its request is to make room for others, and it is still waited for.
+    fn makes_room(&self) -> Option<Verdict> {
+        let (worker, progress) = (&self.worker, &self.progress);
+        if !self.in_the_way.take() || progress.kept_waiting(worker.now()).is_none() {
+            return None;
+        }
+        worker.counters.places_taken_back.up();
+        if let Some(times) = worker.slow.happened(worker.now()) {
+            let client = &self.peer.text;
+            tracing::warn!(%client, times, "a slow request has ended: others waited for a socket to its server");
+        }
+        Some(progress.given_up())
+    }
+
     /// Whether there is no hope for an answer. The connection's timer finds out that the server is silent, and the hub's word
     /// that it is gone wakes every connection, so this costs no timer and no list.
     pub(crate) fn hopeless(&self, lease: &Lease) -> Option<Hopeless> {
         let silent = self.server_silent.take();
         if lease.is_lost() { Some(Hopeless::Gone) } else { silent.then_some(Hopeless::Silent) }
+    }
+}
+
+impl Holder for Client {
+    fn kept_waiting(&self, now: Instant) -> Option<Duration> {
+        self.progress.kept_waiting(now)
+    }
+
+    fn make_room(&self) {
+        self.in_the_way.set(true);
+        self.worker.connections.wake_one(self.entry.get());
     }
 }
 
@@ -176,16 +214,16 @@ async fn open(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Client, ClientStream), OpenError> {
-    let mut address = peer.ip();
+    let mut from = Peer::new(peer.ip(), None);
     let routes = worker.routes();
     if listener.terms.proxy_protocol {
         let source =
-            proxy_protocol::read_header(&mut stream, address, &routes.trusted, routes.limits.head).await?;
-        if let Source::Client { from, .. } = source {
-            address = from.ip();
+            proxy_protocol::read_header(&mut stream, peer.ip(), &routes.trusted, routes.limits.head).await?;
+        if let Source::Client { from: client, .. } = source {
+            from = Peer::new(client.ip(), Some(peer.ip()));
         }
     }
-    let mut client = Client::new(worker.clone(), address, listener.clone());
+    let mut client = Client::new(worker.clone(), from, listener.clone());
     let Some(tls) = &listener.terms.tls else { return Ok((client, ClientStream::Plain(stream))) };
     let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;
     let (stream, connection) = accepted.inspect_err(|cause| {
@@ -238,9 +276,9 @@ impl<'a> Active<'a> {
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        let Client { worker, forwarded_for, log, .. } = self.0;
+        let Client { worker, peer, log, .. } = self.0;
         worker.counters.requests_active.down();
-        log.finish(worker.access_log.borrow().as_ref(), forwarded_for);
+        log.finish(worker.access_log.borrow().as_ref(), &peer.text);
     }
 }
 

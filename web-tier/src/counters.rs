@@ -43,7 +43,9 @@ pub(crate) struct Counters {
     pub(crate) connections_refused: Count,
     pub(crate) connections_held: Count,
     pub(crate) connections_shed: Count,
+    pub(crate) places_taken_back: Count,
     pub(crate) dials_short: Count,
+    pub(crate) answers_shed: Count,
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
     pub(crate) handshakes_tls12: Count,
@@ -79,7 +81,9 @@ impl Counters {
             connections_refused: self.connections_refused.read(),
             connections_held: self.connections_held.read(),
             connections_shed: self.connections_shed.read(),
+            places_taken_back: self.places_taken_back.read(),
             dials_short: self.dials_short.read(),
+            answers_shed: self.answers_shed.read(),
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
             handshakes_tls12: self.handshakes_tls12.read(),
@@ -118,9 +122,13 @@ pub struct Totals {
     pub connections_held: u64,
     /// Connections that were idle and ended to make room for others.
     pub connections_shed: u64,
+    /// Requests whose clients kept a server waiting, and that ended to make room for those of others.
+    pub places_taken_back: u64,
     /// Connects to servers that failed because this machine was short of file descriptors, ports or memory. The servers are not
     /// blamed for them.
     pub dials_short: u64,
+    /// Answers of servers that clients of HTTP/2 did not take, and that ended because there were too many of them.
+    pub answers_shed: u64,
     /// TLS handshakes that succeeded.
     pub handshakes: u64,
     /// Those of them that resumed an earlier session.
@@ -150,7 +158,9 @@ impl Add for Totals {
             connections_refused: self.connections_refused + other.connections_refused,
             connections_held: self.connections_held + other.connections_held,
             connections_shed: self.connections_shed + other.connections_shed,
+            places_taken_back: self.places_taken_back + other.places_taken_back,
             dials_short: self.dials_short + other.dials_short,
+            answers_shed: self.answers_shed + other.answers_shed,
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
             handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,

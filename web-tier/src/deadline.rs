@@ -3,10 +3,15 @@
 //!
 //! The timer is never set further than the shortest time-out, so that a phase that begins meanwhile is still looked at before
 //! its own deadline.
+//!
+//! A client that moves a byte now and then is never silent, and would hold a server's socket for ever. So the time that it is waited
+//! for is added up, and what it sends and takes is worth time at `request-rate-min`: it may be `socket-timeout` behind, and no
+//! further (Apache's `mod_reqtimeout` and ASP.NET's `MinRequestBodyDataRate` do the same).
 
 use common::config::Server;
 use std::{
     cell::Cell,
+    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
@@ -28,6 +33,8 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
     /// `socket-timeout`: the client takes nothing of the answer, or sends nothing of its body.
     pub(crate) socket: Duration,
+    /// `request-rate-min`, in bytes a second; 0: any.
+    pub(crate) rate_min: u32,
     /// The shortest time-out there is, those of silent servers included: how far the timer may be set.
     pub(crate) shortest: Duration,
 }
@@ -38,7 +45,8 @@ impl Limits {
         let (keepalive, head, socket) =
             (server.keepalive_timeout, server.request_header_timeout, server.socket_timeout);
         let shortest = keepalive.min(head).min(socket).min(silence).max(SHORTEST);
-        Self { keepalive, head, socket, shortest }
+        let rate_min = server.request_limits.rate_min.map_or(0, u32::from);
+        Self { keepalive, head, socket, rate_min, shortest }
     }
 }
 
@@ -106,6 +114,10 @@ pub(crate) struct Progress {
     upload: Cell<Upload>,
     /// The client has said its last, and may have gone away.
     ended: Cell<bool>,
+    /// The rest of the body has a [least rate](Limits::rate_min).
+    rated: Cell<bool>,
+    /// How many milliseconds the client was waited for beyond what it sent or took is worth.
+    behind: Cell<u32>,
 }
 
 impl Progress {
@@ -118,6 +130,8 @@ impl Progress {
             server_silence: Cell::new(FOR_EVER),
             upload: Cell::new(Upload::Whole),
             ended: Cell::new(false),
+            rated: Cell::new(true),
+            behind: Cell::new(0),
         }
     }
 
@@ -132,16 +146,43 @@ impl Progress {
         }
     }
 
+    /// The client sent bytes of its body.
+    pub(crate) fn body_came(&self, now: Instant, bytes: usize, rate_min: impl FnOnce() -> u32) {
+        if self.phase.get() == Phase::Asked && self.rated.get() {
+            self.settle(now, self.upload.get() == Upload::Awaited, bytes, rate_min);
+        }
+        self.read(now);
+    }
+
+    /// The client took bytes of its answer.
+    pub(crate) fn took(&self, now: Instant, bytes: usize, rate_min: impl FnOnce() -> u32) {
+        self.settle(now, self.write_waits.get(), bytes, rate_min);
+        self.wrote(now);
+    }
+
+    /// Adds the time since the last movement, if the client was waited for, and takes off what `bytes` are worth.
+    fn settle(&self, now: Instant, waited: bool, bytes: usize, rate_min: impl FnOnce() -> u32) {
+        let waited = if waited { millis(now.saturating_duration_since(self.from.get())) } else { 0 };
+        let behind = u64::from(self.behind.get()) + u64::from(waited);
+        if behind == 0 {
+            return;
+        }
+        let Some(rate) = NonZeroU32::new(rate_min()) else { return };
+        let worth = (bytes as u64).saturating_mul(1000) / u64::from(rate.get());
+        self.behind.set(u32::try_from(behind.saturating_sub(worth)).unwrap_or(u32::MAX));
+    }
+
     /// The client took bytes.
     pub(crate) fn wrote(&self, now: Instant) {
         self.moved(now);
         self.write_waits.set(false);
     }
 
-    /// The proxy wants to read and there is nothing.
-    pub(crate) fn read_waits(&self) {
+    /// The proxy wants to read and there is nothing: from `now` on it is the client's turn.
+    pub(crate) fn read_waits(&self, now: Instant) {
         if self.upload.get() == Upload::Wanted {
             self.upload.set(Upload::Awaited);
+            self.moved(now);
         }
     }
 
@@ -158,6 +199,8 @@ impl Progress {
     /// A request's head is complete, and a body follows if it is `uploading`.
     pub(crate) fn asked(&self, now: Instant, uploading: bool) {
         self.upload.set(if uploading { Upload::Wanted } else { Upload::Whole });
+        self.rated.set(true);
+        self.behind.set(0);
         self.awaits_socket();
         self.enter(Phase::Asked, now);
     }
@@ -184,12 +227,18 @@ impl Progress {
 
     /// It goes to a server that may be silent for this long.
     pub(crate) fn forwarded(&self, now: Instant, silence: Duration) {
-        self.server_silence.set(u32::try_from(silence.as_millis()).unwrap_or(FOR_EVER));
+        self.server_silence.set(millis(silence));
         self.moved(now);
     }
 
-    /// The answer's head is there.
+    /// It shares its connection to the server with others: the client of a stream may say something now and then, in gRPC for one.
+    pub(crate) fn streams(&self) {
+        self.rated.set(false);
+    }
+
+    /// The answer's head is there. What is sent from now on may be one side of a conversation: it has no rate.
     pub(crate) fn answering(&self, now: Instant) {
+        self.behind.set(0);
         self.enter(Phase::Answering, now);
     }
 
@@ -232,6 +281,27 @@ impl Progress {
         self.phase.get().is_limited() && now.saturating_duration_since(self.from.get()) >= SPARE_AFTER
     }
 
+    /// How long the client has been waited for at `now`, beyond what it sent or took is worth; `None` if it is not its turn.
+    pub(crate) fn kept_waiting(&self, now: Instant) -> Option<Duration> {
+        let sends =
+            self.phase.get() == Phase::Asked && self.upload.get() == Upload::Awaited && self.rated.get();
+        let takes = matches!(self.phase.get(), Phase::Asked | Phase::Answering) && self.write_waits.get();
+        let waits = sends || takes;
+        waits.then(|| self.time_behind() + now.saturating_duration_since(self.from.get()))
+    }
+
+    /// What a client is to hear whose request makes room for others.
+    pub(crate) fn given_up(&self) -> Verdict {
+        match self.phase.get() {
+            Phase::Asked if !self.write_waits.get() => Verdict::Late,
+            _ => Verdict::ClientStuck,
+        }
+    }
+
+    fn time_behind(&self) -> Duration {
+        Duration::from_millis(self.behind.get().into())
+    }
+
     /// What to do at `now`.
     pub(crate) fn verdict(&self, now: Instant, limits: &Limits) -> Verdict {
         let (from, limit, verdict) = self.deadline(limits);
@@ -248,12 +318,14 @@ impl Progress {
             FOR_EVER => Duration::MAX,
             millis => Duration::from_millis(millis.into()),
         };
+        // What is left of it to a client that is behind.
+        let left = limits.socket.saturating_sub(self.time_behind());
         let (limit, verdict) = match self.phase.get() {
             Phase::Idle => (limits.keepalive, Verdict::Idle),
             Phase::Head => (limits.head, Verdict::Late),
             Phase::Tunnel => (silence, Verdict::AnswerStuck),
-            _ if self.write_waits.get() => (limits.socket, Verdict::ClientStuck),
-            Phase::Asked if self.upload.get() == Upload::Awaited => (limits.socket, Verdict::Late),
+            _ if self.write_waits.get() => (left, Verdict::ClientStuck),
+            Phase::Asked if self.upload.get() == Upload::Awaited => (left, Verdict::Late),
             Phase::Answering if self.upload.get() == Upload::Awaited => (limits.socket, Verdict::ClientStuck),
             // Who may be gone is not given as long as a server may take.
             Phase::Asked | Phase::Answering if self.ended.get() && limits.socket < silence => {
@@ -264,6 +336,10 @@ impl Progress {
         };
         (self.from.get(), limit, verdict)
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ mod tests {
         breaks::Breaks,
         foreign::ForeignServers,
         picture::Picture,
-        tests::cluster::{config, key},
+        tests::cluster::{config, plain},
         worker::{Plan, Setup},
     };
     use common::hub_age::LastHeard;
@@ -135,7 +135,7 @@ mod tests {
 
     fn worker() -> Rc<Worker> {
         let config = Arc::new(config(&[]));
-        let foreign = Arc::new(ForeignServers::new(&config.clusters[1], &key(), None));
+        let foreign = Arc::new(ForeignServers::new(&config.clusters[1], plain().key(), None));
         let plan = Plan { breaks: Arc::new(Breaks::new(&config)), foreign, config };
         Rc::new(Worker::new(&Setup {
             plan,
@@ -144,7 +144,7 @@ mod tests {
             number: 0,
             clients_max: 1000,
             doors: Vec::new(),
-            key: key(),
+            credentials: plain(),
             members: watch::channel(Arc::default()).1,
             picture: Picture::new(1),
             heard: LastHeard::never(),

@@ -1,7 +1,7 @@
 //! What can go wrong with a request, and the one place that turns it into an answer. The text says what the client can know:
 //! never a server's name or an inner address.
 
-use crate::http1::HeadError;
+use crate::{exchange::BodyError, http1::HeadError};
 use http::StatusCode;
 
 /// Why a request gets an answer of the proxy's own.
@@ -16,6 +16,8 @@ pub(crate) enum ProxyError {
     HeadTooLarge,
     #[error("only HTTP/1.0, 1.1 and 2 are spoken here")]
     Version,
+    #[error("the method is not known here")]
+    MethodTooLong,
     #[error("this host is not the one that the certificate was shown for")]
     Misdirected,
     #[error("the method is not allowed here")]
@@ -28,6 +30,8 @@ pub(crate) enum ProxyError {
     NoServer,
     #[error("all connections to the servers are in use")]
     Busy,
+    #[error("this server is short of resources")]
+    Short,
     #[error("the server broke off before it answered")]
     Broken,
     #[error("the server's answer is not valid")]
@@ -47,15 +51,25 @@ pub(crate) enum ProxyError {
 
 /// What a 503 tells the client to wait, in seconds: the shortest fail window.
 const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
-const ALLOW: (&str, &str) = ("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+pub(crate) const ALLOW: (&str, &str) = ("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 impl From<HeadError> for ProxyError {
     fn from(cause: HeadError) -> Self {
         match cause {
             HeadError::Bad(why) => Self::Bad(why),
             HeadError::Version => Self::Version,
+            HeadError::MethodTooLong => Self::MethodTooLong,
             HeadError::TargetTooLong => Self::UriTooLong,
             HeadError::TooLarge => Self::HeadTooLarge,
+        }
+    }
+}
+
+impl From<BodyError> for ProxyError {
+    fn from(cause: BodyError) -> Self {
+        match cause {
+            BodyError::Broken => Self::BodyBroken,
+            BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
 }
@@ -69,11 +83,13 @@ impl ProxyError {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            // RFC 9112 §3.
+            Self::MethodTooLong => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoServer | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoServer | Self::Busy | Self::Short => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Invalid | Self::NoUpgrade => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -82,13 +98,14 @@ impl ProxyError {
     /// After a request that was not understood, or whose body is not known to have ended, nothing that follows on the
     /// connection can be trusted to be a request.
     pub(crate) fn ends_connection(self) -> bool {
-        self == Self::Version || (self.status().is_client_error() && self != Self::NoRule)
+        let unread = matches!(self, Self::Version | Self::MethodTooLong);
+        unread || (self.status().is_client_error() && self != Self::NoRule)
     }
 
     /// The fields of the answer that depend on the error, and its text.
     pub(crate) fn words(self) -> (Option<(&'static str, &'static str)>, String) {
         let fields = match self {
-            Self::NoServer | Self::Busy => Some(RETRY_AFTER),
+            Self::NoServer | Self::Busy | Self::Short => Some(RETRY_AFTER),
             Self::Method => Some(ALLOW),
             _ => None,
         };

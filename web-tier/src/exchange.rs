@@ -148,6 +148,11 @@ impl Exchange {
         Box::new(Self { link, lease, buffers, interim: 0 })
     }
 
+    /// Whether it shares its connection with others.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.link, Link::Stream(_))
+    }
+
     /// Whether the connection has served before.
     pub(crate) fn reused(&self) -> bool {
         match &self.link {
@@ -171,12 +176,8 @@ impl Exchange {
         side: &mut S,
     ) -> Poll<Result<(), SendError>> {
         match &mut self.link {
-            Link::Socket(link) => {
-                outgoing.poll_send(cx, side, &self.buffers, |cx, bytes| link.poll_write(cx, bytes))
-            }
-            Link::Stream(link) => {
-                outgoing.poll_send(cx, side, &self.buffers, |cx, bytes| link.poll_write(cx, bytes))
-            }
+            Link::Socket(link) => outgoing.poll_send(cx, side, &self.buffers, link),
+            Link::Stream(link) => outgoing.poll_send(cx, side, &self.buffers, link),
         }
     }
 

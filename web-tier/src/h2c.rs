@@ -8,7 +8,7 @@ use h2::{
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::{future::poll_fn, io, pin::Pin, task::Poll};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Requests on one connection, if its server allows as many.
 pub(crate) const STREAMS_MAX: usize = 128;
@@ -40,9 +40,9 @@ pub(crate) fn target(text: &[u8]) -> Option<PathAndQuery> {
 ///
 /// # Errors
 /// The connection broke, or what came is not HTTP/2.
-pub(crate) async fn begin(
-    stream: TcpStream,
-) -> io::Result<(SendRequest<Bytes>, Connection<TcpStream, Bytes>)> {
+pub(crate) async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+) -> io::Result<(SendRequest<Bytes>, Connection<S, Bytes>)> {
     let mut builder = Builder::new();
     builder
         .enable_push(false)

@@ -17,6 +17,8 @@ pub(crate) struct Hosts {
     patterns: Vec<(Regex, usize)>,
     default: Option<usize>,
     foreign: Foreign,
+    /// A host has `merge-slashes: false`.
+    keeps_slashes: bool,
 }
 
 impl Hosts {
@@ -28,6 +30,7 @@ impl Hosts {
             patterns: Vec::new(),
             default: None,
             foreign: Foreign::default(),
+            keeps_slashes: cluster.hosts.iter().any(|host| !host.merge_slashes),
         };
         for (place, host) in cluster.hosts.iter().enumerate() {
             hosts.rules.push(Rules::new(host, cluster, upstreams, &mut hosts.foreign));
@@ -50,8 +53,16 @@ impl Hosts {
 
     /// What happens to a request, by the rules of its host. A name comes before a pattern, a pattern before the default host.
     pub(crate) fn evaluate<'a>(&'a self, view: &RequestView<'_>) -> Outcome<'a> {
-        let rules = self.place(view.host).and_then(|place| self.rules.get(place));
-        rules.map_or_else(Outcome::default, |rules| rules.evaluate(view))
+        self.rules_of(view.host).map_or_else(Outcome::default, |rules| rules.evaluate(view))
+    }
+
+    /// Whether the paths of a host have their slashes merged. `host` is the header's value.
+    pub(crate) fn merges_slashes(&self, host: &str) -> bool {
+        !self.keeps_slashes || self.rules_of(host).is_none_or(Rules::merges_slashes)
+    }
+
+    fn rules_of(&self, host: &str) -> Option<&Rules> {
+        self.place(host).and_then(|place| self.rules.get(place))
     }
 
     fn place(&self, host: &str) -> Option<usize> {

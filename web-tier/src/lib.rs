@@ -38,6 +38,7 @@ mod seldom;
 mod service;
 mod session_url;
 mod shelf;
+mod stalled;
 mod sticky;
 mod stream;
 mod tier;

@@ -2,12 +2,13 @@
 
 use crate::{
     connection::Client,
-    error::ProxyError,
+    error::{ALLOW, ProxyError},
     http1::{Name, ResponseHead},
+    rules::Edit,
     shelf::Shelved,
 };
 use bytes::Bytes;
-use common::config::{HeaderEdit, HeaderEditKind};
+use common::config::HeaderEditKind;
 use http::StatusCode;
 use static_files::{Answer as FileAnswer, FileBody, FileStream};
 use std::io;
@@ -30,12 +31,20 @@ pub(crate) enum LocalBody {
 }
 
 impl LocalBody {
-    /// The next piece, `None` at the end.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+    /// Whether nothing is to come any more.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(file) => file.left() == 0,
+        }
+    }
+
+    /// The next piece, `None` at the end. Of a file `max` bytes are read at most.
+    pub(crate) async fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
         match self {
             Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
             Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
-            Self::File(file) => file.next().await,
+            Self::File(file) => file.next(max).await,
         }
     }
 }
@@ -62,6 +71,13 @@ impl Local {
             local.head.fields.push(Name::Other, name.as_bytes(), value.as_bytes());
         }
         local.ends_connection = cause.ends_connection();
+        local
+    }
+
+    /// The answer to an OPTIONS that is to go no further.
+    pub(crate) fn capabilities(client: &Client) -> Self {
+        let mut local = Self::new(client, StatusCode::OK, LocalBody::Bytes(Bytes::new()), 0);
+        local.head.fields.push(Name::Other, ALLOW.0.as_bytes(), ALLOW.1.as_bytes());
         local
     }
 
@@ -109,10 +125,10 @@ impl Local {
 }
 
 /// Changes an answer's head as the rules on the way to it say.
-pub(crate) fn edit_answer(head: &mut ResponseHead, edits: &[&HeaderEdit]) {
+pub(crate) fn edit_answer(head: &mut ResponseHead, edits: &[Edit<'_>]) {
     for edit in edits {
-        let name = edit.name.as_bytes();
-        match edit.kind {
+        let name = edit.name().as_bytes();
+        match edit.kind() {
             HeaderEditKind::SetOnRequest => continue,
             HeaderEditKind::SetOnAnswer => {
                 head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));

@@ -1,14 +1,19 @@
 //! Connections to one server, for one worker: `sockets` where the server speaks HTTP/1.1, one request at a time on each; `streams`
-//! where it speaks HTTP/2, many on each. A queue of ours bounds how many requests are with the server, and how long one waits.
+//! where it speaks HTTP/2, many on each. A queue of ours bounds how many requests are with the server, and how long one waits; while
+//! some wait, no client holds more than its share by being slow.
 
 mod dialler;
+mod owner;
 mod places;
+mod queue;
 mod recent;
+mod share;
 mod sockets;
 mod streams;
 
 use common::config::{HttpProxy, Server};
 pub(crate) use dialler::Dialler;
+pub(crate) use owner::{Asker, Holder, Owner};
 pub(crate) use places::Place;
 use places::Places;
 pub(crate) use sockets::{Pooled, SocketPool};
@@ -56,7 +61,7 @@ impl From<&HttpProxy> for PoolLimits {
 /// Why there is no socket for a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeError {
-    /// As many requests wait already as there may be sockets.
+    /// As many requests wait already as there may be sockets, none of them of a client that has more of them than this one.
     #[error("the queue for a socket is full")]
     QueueFull,
     /// `load-balance-queue-timeout` is over.
@@ -89,6 +94,7 @@ pub(crate) enum Taken {
 impl ServerPool {
     /// Lets go of connections that are not used any more. To be called a few times a second.
     pub(crate) fn settle(&self) {
+        self.places().settle();
         match self {
             Self::Sockets(pool) => pool.settle(),
             Self::Streams(pool) => pool.settle(),
@@ -117,8 +123,8 @@ impl ServerPool {
 
     /// A way to the server for one request, if there is one at once: on a connection that has served before, and not if a `fresh` one
     /// is asked for. Else the place among the requests that it has by now, if any.
-    pub(crate) fn try_take(&self, fresh: bool) -> Result<Taken, Option<Place>> {
-        let place = self.places().try_take().ok_or(None)?;
+    pub(crate) fn try_take(&self, fresh: bool, asker: &Asker) -> Result<Taken, Option<Place>> {
+        let place = self.places().try_take(asker).ok_or(None)?;
         match self {
             Self::Sockets(pool) => pool.try_take(place, fresh).map(Taken::Socket).map_err(Some),
             Self::Streams(pool) => pool.try_take(place).map(Taken::Stream).map_err(Some),
@@ -131,11 +137,12 @@ impl ServerPool {
         &self,
         place: Option<Place>,
         fresh: bool,
+        asker: &Asker,
         queued: &Cell<bool>,
     ) -> Result<Taken, TakeError> {
-        let place = match place.or_else(|| self.places().try_take()) {
+        let place = match place.or_else(|| self.places().try_take(asker)) {
             Some(place) => place,
-            None => self.places().wait(queued).await?,
+            None => self.places().wait(asker, queued).await?,
         };
         match self {
             Self::Sockets(pool) => pool.take(place, fresh).await.map(Taken::Socket),

@@ -6,25 +6,29 @@ mod prepare;
 mod tries;
 
 use crate::{
+    balance::Affinity,
+    buffer::{Piece, SIZE},
     connection::Client,
     error::ProxyError,
-    exchange::{ClientSide, Exchange, Outgoing},
-    forward::X_FORWARDED_FOR,
+    exchange::{BodyError, ClientSide, Exchange, Outgoing},
+    forward::may_go_on,
     host::without_port,
-    http1::{Length, Name, RequestHead, ResponseHead},
+    http1::{Fields, Length, Name, RequestHead, ResponseHead},
     local::{Local, edit_answer},
     normalise::{decoded, normalise_request},
     routes::Routes,
-    rules::{Decision, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
+    rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
     session_url::InUrl,
     shelf::Shelved,
-    trusted::client_of,
+    sticky::{Belongs, Stickiness},
+    trusted::Asker,
     upstream::Upstream,
+    worker::Worker,
 };
 use attempt::{Failure, attempt, discard};
-use common::config::{HeaderEdit, Strategy};
-use prepare::{is_secure, prepare};
-use std::rc::Rc;
+use common::{config::Strategy, shortage::is_shortage};
+use prepare::prepare;
+use std::{future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
 
 /// An answer's head, and the exchange that brings its body.
@@ -49,33 +53,38 @@ pub(crate) struct ClientGone;
 
 /// Answers a request: by a server, or by what the rules say of it.
 pub(crate) async fn answer<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
     head: &mut RequestHead,
     side: &mut S,
 ) -> Result<Reply, ClientGone> {
-    if let Err(cause) = normalise_request(head).and_then(|()| check_certificate(client, head)) {
+    let routes = client.worker.routes();
+    let merges = |host: &str| routes.hosts.merges_slashes(host);
+    if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
         return Ok(Reply::Local(Local::refusal(client, cause)));
     }
-    let routes = client.worker.routes();
-    let in_url = if routes.session_urls { InUrl::of(head) } else { Ok(None) };
+    let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
     let in_url = match in_url {
         Ok(in_url) => in_url,
         Err(cause) => return Ok(Reply::Local(Local::refusal(client, cause))),
     };
-    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, head, in_url.as_ref());
+    let asker = Asker::of(&routes.trusted, &client.peer, &head.fields, client.tls.is_some());
+    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, &asker, head, in_url.as_ref());
     if let Some(in_url) = in_url.as_ref().filter(|_| !keeps_session(&decision)) {
         head.set_path(&in_url.path);
     }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let reply = match decision {
         _ if let Err(cause) = rewritten => Err(cause.into()),
+        Decision::Proxy(_) | Decision::HttpProxy(_) if !may_go_on(head) => {
+            Ok(Reply::Local(Local::capabilities(client)))
+        }
         Decision::Proxy(target) => {
             let way = Way::to(&routes, target, in_url.as_ref());
-            forward(client, &way, head, &edits, side).await.map(Reply::Server)
+            forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
         }
         Decision::HttpProxy(target) => {
             let way = Way::to_foreign(&routes, target);
-            forward(client, &way, head, &edits, side).await.map(Reply::Server)
+            forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
         }
         // In a box, as every request would be as large.
         Decision::Static(site) => Ok(Reply::Local(Box::pin(file(client, head, site)).await)),
@@ -114,23 +123,18 @@ fn keeps_session(decision: &Decision<'_>) -> bool {
 fn evaluate<'a>(
     client: &Client,
     routes: &'a Routes,
+    asker: &Asker<'_>,
     head: &RequestHead,
     in_url: Option<&InUrl>,
 ) -> Outcome<'a> {
-    let remote = if client.trusted {
-        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
-        client_of(&routes.trusted, client.address, lines)
-    } else {
-        client.address
-    };
     routes.hosts.evaluate(&RequestView {
         method: head.method.as_str(),
-        path: &decoded(in_url.map_or(head.path(), |it| &it.path)),
+        path: in_url.map_or(head.path(), |it| &it.path),
         query: head.query(),
-        host: host(head),
+        host: head.host(),
         headers: &head.fields,
-        remote,
-        secure: is_secure(client, head),
+        remote: asker.address,
+        secure: asker.secure,
         local_port: client.local_port(),
         now: client.worker.wall(),
     })
@@ -147,6 +151,12 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
     };
     match site.answer(&request).await {
         Ok(answer) => Local::file(client, answer),
+        Err(cause) if is_shortage(&cause) => {
+            if let Some(times) = client.worker.short.happened(client.worker.now()) {
+                tracing::warn!(%cause, times, "a file can't be read: this machine is short of something");
+            }
+            Local::refusal(client, ProxyError::Short)
+        }
         Err(cause) => {
             tracing::warn!(path = head.path(), %cause, "a file can't be read");
             Local::error_page(client, 500, None)
@@ -158,47 +168,71 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
 struct Way<'a> {
     upstream: &'a Rc<Upstream>,
     strategy: Strategy,
+    /// Sessions on the hub bring requests to their servers.
     sticky: bool,
+    /// What brings requests to servers that have sessions of their own.
+    stickiness: &'a Stickiness,
     /// What the URL says of a session, where that counts.
     session_url: Option<&'a str>,
 }
 
 impl<'a> Way<'a> {
-    fn to(routes: &'a Routes, target: &Target, in_url: Option<&'a InUrl>) -> Self {
+    fn to(routes: &'a Routes, target: &'a Target, in_url: Option<&'a InUrl>) -> Self {
         let upstream = &routes.upstreams[target.upstream];
-        let Target { strategy, sticky, .. } = *target;
+        let &Target { strategy, sticky, ref stickiness, .. } = target;
         let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
-        Self { upstream, strategy, sticky, session_url }
+        Self { upstream, strategy, sticky, stickiness, session_url }
     }
 
     fn to_foreign(routes: &'a Routes, target: &ForeignTarget) -> Self {
         let upstream = &routes.foreign[target.place];
-        Self { upstream, strategy: target.strategy, sticky: true, session_url: None }
+        let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
+        Self { upstream, strategy: target.strategy, sticky: false, stickiness, session_url: None }
+    }
+
+    /// Where a request with these fields belongs. A session in a server's own memory is there alone, so it comes before one on the hub.
+    fn belongs<'b>(&'b self, fields: &'b Fields) -> Belongs<'b> {
+        let belongs = self.stickiness.belongs(fields);
+        if belongs.affinity != Affinity::None || !self.sticky {
+            return belongs;
+        }
+        let in_url = self.session_url.filter(|session| !session.is_empty());
+        Belongs::of(self.upstream.session(fields, in_url))
     }
 }
 
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
+    asker: &Asker<'_>,
     way: &Way<'_>,
     head: &mut RequestHead,
-    edits: &[&HeaderEdit],
+    edits: &[Edit<'_>],
     side: &mut S,
 ) -> Result<Answer, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
-    let secure = is_secure(client, head);
-    if head.length != Length::Empty && head.fields.first(Name::Expect).is_some() {
-        client.progress.holds_back();
+    let body = match head.length {
+        Length::Empty => None,
+        _ if head.fields.first(Name::Expect).is_some() => {
+            client.progress.holds_back();
+            None
+        }
+        Length::Exact(length) if length <= SIZE as u64 => Some(gather(worker, side).await?),
+        _ => None,
+    };
+    let mut outgoing = prepare(client, asker, way, head, edits);
+    if let Some(body) = body {
+        outgoing.put_body(&body);
     }
-    let mut tries = Tries::new(prepare(client, way, head, edits), head);
+    let mut tries = Tries::new(outgoing, asker.address.into(), head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
-        let in_url = way.session_url.filter(|session| !session.is_empty());
-        let belongs = upstream.belongs(&head.fields, in_url, way.sticky);
+        let belongs = way.belongs(&head.fields);
         let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
+        tries.bound = belongs.affinity.is_bound();
         match attempt(client, upstream, lease, &mut tries, side).await {
             Ok((exchange, answer)) if tries.again_after_answer(client, server, &answer, budget) => {
                 discard(exchange, &answer, &head.method, tries.sent);
@@ -208,25 +242,26 @@ async fn forward<S: ClientSide>(
                 return Err(ProxyError::NoServer);
             }
             Ok((exchange, mut answer)) => {
-                if let Some(pool) = upstream.foreign_pool() {
-                    pool.put_cookies(belongs.token(), server, &mut answer.fields, secure);
-                }
+                way.stickiness.put_cookies(belongs.token(), server, &mut answer.fields, asker.secure);
                 return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
             }
-            Err(Failure::Full { .. }) if upstream.holds(&belongs) => return Err(ProxyError::Busy),
+            Err(Failure::Full { .. }) if tries.bound => return Err(ProxyError::Busy),
             Err(failure) => tries.again_after_failure(server, failure, budget)?,
         }
         worker.counters.retries.up();
     }
 }
 
+/// Reads a short body to its end before a server is chosen: as long as it takes, it holds no socket. One without a known length is not
+/// waited for, as its client may wait for the answer.
+async fn gather<S: ClientSide>(worker: &Worker, side: &mut S) -> Result<Shelved<Box<Piece>>, BodyError> {
+    let mut body = worker.buffers.take();
+    while !poll_fn(|cx| side.poll_body(cx, &mut body)).await? {}
+    Ok(body)
+}
+
 /// A client that was shown the certificate of one host does not speak to another on the same connection.
 fn check_certificate(client: &Client, head: &RequestHead) -> Result<(), ProxyError> {
     let Some(tls) = &client.tls else { return Ok(()) };
-    if tls.is_misdirected(without_port(host(head))) { Err(ProxyError::Misdirected) } else { Ok(()) }
-}
-
-/// `Host`, as sent.
-fn host(head: &RequestHead) -> &str {
-    head.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
+    if tls.is_misdirected(without_port(head.host())) { Err(ProxyError::Misdirected) } else { Ok(()) }
 }

@@ -38,7 +38,8 @@ impl Routes {
     /// Those of a worker.
     pub(crate) fn new(setup: &Setup) -> Self {
         let config = &setup.plan.config;
-        let mut upstreams = Upstreams::new(config, &setup.me, &setup.key, setup.workers, &setup.plan.breaks);
+        let mut upstreams =
+            Upstreams::new(config, &setup.me, &setup.credentials, setup.workers, &setup.plan.breaks);
         let (cluster, server) = config.server(&setup.me).expect("checked by WebTier::start");
         let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams);

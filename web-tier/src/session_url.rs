@@ -20,16 +20,21 @@ pub(crate) struct InUrl {
 }
 
 impl InUrl {
-    /// What the path of a normalised request names; the first if it names several, all of which go.
+    /// What the path of a normalised request names; the first if it names several, all of which go. `merges` as in
+    /// [`normalise_request`](crate::normalise::normalise_request).
     ///
     /// # Errors
     /// Without them the path is not valid.
-    pub(crate) fn of(head: &RequestHead) -> Result<Option<Self>, ProxyError> {
+    pub(crate) fn of(
+        head: &RequestHead,
+        merges: impl FnOnce(&str) -> bool,
+    ) -> Result<Option<Self>, ProxyError> {
         let Some((path, session)) = split(head.path()) else { return Ok(None) };
-        let path = match normalise(&path).map_err(|cause| ProxyError::Bad(cause.text()))? {
-            Path::Same => path,
-            Path::Other(normal) => normal,
-        };
+        let path =
+            match normalise(&path, merges(head.host())).map_err(|cause| ProxyError::Bad(cause.text()))? {
+                Path::Same => path,
+                Path::Other(normal) => normal,
+            };
         Ok(Some(Self { path, session }))
     }
 }
@@ -56,7 +61,7 @@ mod tests {
     fn of(target: &str) -> Result<Option<(String, String)>, ProxyError> {
         let mut head = RequestHead::default();
         head.set_target(target, &HeadLimits { count: 9, bytes: 9999, target: 9999 }).unwrap();
-        InUrl::of(&head).map(|found| found.map(|it| (it.path, it.session)))
+        InUrl::of(&head, |_| true).map(|found| found.map(|it| (it.path, it.session)))
     }
 
     #[test]
@@ -90,7 +95,7 @@ mod tests {
             if let Ok(Some((left, session))) = of(&path) {
                 prop_assert!(left.starts_with('/') && !left.contains(PARAMETER), "{}", left);
                 prop_assert!(!session.contains(['/', ';']));
-                prop_assert!(normalise(&left).is_ok_and(|it| it == Path::Same), "{}", left);
+                prop_assert!(normalise(&left, true).is_ok_and(|it| it == Path::Same), "{}", left);
             }
         }
     }

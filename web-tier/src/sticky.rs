@@ -1,71 +1,119 @@
-//! The session of a request: the value of the cluster's session cookie, without an allocation.
+//! How a client stays with a server that has its session in its own memory: the cookies of a request say where it belongs, and those
+//! of an answer where the next one will. docs/balancing.md tells why it is done this way.
 
-use crate::http1::{Fields, Name};
+use crate::{
+    balance::{
+        Affinity,
+        sticky_cookie::{InsertedCookie, companion_name, put_companion},
+        sticky_token::StickyTokens,
+    },
+    http1::{Fields, Name},
+};
+use cluster_port::ClusterKey;
+use common::{config::StickyCookie, cookie, id::ServerId};
 
-/// The value of the cookie `name`, the first one if there are several (RFC 6265 §4.2); `None` when there is none, or it is empty.
-pub(crate) fn session<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
-    fields.all(Name::Cookie).find_map(|line| value(line, name.as_bytes()))
+/// What the clients of a rule stay by.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stickiness {
+    /// Nothing.
+    None,
+    /// `session-cookie`: the servers' own cookie, and the web tier's beside it.
+    Session { name: Box<str>, companion: Box<str>, tokens: StickyTokens },
+    /// `insert-cookie`: a cookie of the web tier.
+    Inserted { cookie: InsertedCookie, tokens: StickyTokens },
 }
 
-/// Works on bytes: a cookie of another app that is not UTF-8 must not hide the session beside it.
-fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a str> {
-    line.split(|byte| *byte == b';').find_map(|pair| {
-        let value =
-            pair.trim_ascii().strip_prefix(name)?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
-        let value = value.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(value);
-        str::from_utf8(value).ok().filter(|value| !value.is_empty() && value.is_ascii())
-    })
+/// Where a request belongs, by its cookies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Belongs<'a> {
+    pub(crate) affinity: Affinity<'a>,
+    /// The server that its token names.
+    token: Option<usize>,
+}
+
+/// The values of the cookie `name` in all `Cookie` fields, bounded.
+pub(crate) fn values<'a>(fields: &'a Fields, name: &'a str) -> impl Iterator<Item = &'a str> {
+    fields.all(Name::Cookie).flat_map(|field| cookie::values(field, name)).take(cookie::VALUES_MAX)
+}
+
+impl Stickiness {
+    /// The tokens depend on the cookie's name, the servers and the cluster key alone: all web tiers have the same.
+    pub(crate) fn new<'a>(
+        cookie: &StickyCookie,
+        key: &ClusterKey,
+        ids: impl IntoIterator<Item = &'a ServerId>,
+    ) -> Self {
+        match cookie {
+            StickyCookie::None => Self::None,
+            StickyCookie::Session(name) => Self::Session {
+                companion: companion_name(name).into(),
+                tokens: StickyTokens::new(key, name, ids),
+                name: name.as_str().into(),
+            },
+            StickyCookie::Inserted { name, attributes } => Self::Inserted {
+                tokens: StickyTokens::new(key, name, ids),
+                cookie: InsertedCookie::new(name, attributes),
+            },
+        }
+    }
+
+    /// Where a request with these fields belongs. Of several values of a cookie the first that names a server counts: others are left
+    /// from former settings, or from another site of the same domain.
+    pub(crate) fn belongs<'a>(&'a self, fields: &'a Fields) -> Belongs<'a> {
+        let anywhere = Belongs::of(Affinity::None);
+        match self {
+            Self::None => anywhere,
+            Self::Session { name, companion, tokens } => {
+                let Some(key) = values(fields, name).next() else { return anywhere };
+                let token = values(fields, companion).find_map(|it| tokens.find(it));
+                let affinity = token.map_or(Affinity::Key(key), |index| Affinity::Server { index, key });
+                Belongs { affinity, token }
+            }
+            Self::Inserted { cookie, tokens } => {
+                // One that names nobody is none: a server that is gone leaves its clients to the strategy.
+                let found = values(fields, cookie.name()).find_map(|it| Some((it, tokens.find(it)?)));
+                let Some((key, index)) = found else { return anywhere };
+                Belongs { affinity: Affinity::Server { index, key }, token: Some(index) }
+            }
+        }
+    }
+
+    /// Adds the cookies to an answer that bring the client back to the server that gave it. `token` is what the request said
+    /// ([`Belongs::token`]), `secure` whether the client came over TLS.
+    pub(crate) fn put_cookies(&self, token: Option<usize>, index: usize, answer: &mut Fields, secure: bool) {
+        match self {
+            Self::None => {}
+            Self::Session { name, tokens, .. } => {
+                let mut companions = Vec::new();
+                for value in answer.named("set-cookie") {
+                    let mut companion = Vec::new();
+                    if put_companion(&mut companion, value, name, tokens.token(index)) {
+                        companions.push(companion);
+                    }
+                }
+                companions.iter().for_each(|it| answer.push(Name::Other, b"set-cookie", it));
+            }
+            Self::Inserted { cookie, tokens } => {
+                if token != Some(index) || cookie.expires() {
+                    let value = cookie.value(tokens.token(index), secure);
+                    answer.push(Name::Other, b"set-cookie", &value);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Belongs<'a> {
+    /// Without a token.
+    pub(crate) fn of(affinity: Affinity<'a>) -> Self {
+        Self { affinity, token: None }
+    }
+
+    /// The server that the request's token names.
+    pub(crate) fn token(&self) -> Option<usize> {
+        self.token
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn of(lines: &[&str]) -> Option<String> {
-        let mut headers = Fields::default();
-        for line in lines {
-            headers.push(Name::Cookie, b"cookie", line.as_bytes());
-        }
-        session(&headers, "JSESSIONID").map(str::to_owned)
-    }
-
-    #[test]
-    fn finds_the_cookie_among_others() {
-        assert_eq!(of(&["JSESSIONID=aaX"]).as_deref(), Some("aaX"));
-        assert_eq!(of(&["a=b; JSESSIONID=baX; c=d"]).as_deref(), Some("baX"));
-        assert_eq!(of(&["a=b", "JSESSIONID=caX"]).as_deref(), Some("caX"));
-        assert_eq!(of(&["a=b;JSESSIONID=\"caX\""]).as_deref(), Some("caX"));
-        assert_eq!(of(&["JSESSIONID=first; JSESSIONID=second"]).as_deref(), Some("first"));
-    }
-
-    #[test]
-    fn other_cookies_are_not_mistaken_for_it() {
-        for line in [
-            "",
-            "XJSESSIONID=a",
-            "JSESSIONIDX=a",
-            "jsessionid=a",
-            "JSESSIONID",
-            "JSESSIONID=",
-            "a=JSESSIONID=b",
-        ] {
-            assert_eq!(of(&[line]), None, "{line:?}");
-        }
-    }
-
-    #[test]
-    fn a_cookie_that_is_not_ascii_hides_no_other() {
-        assert_eq!(of(&["x=\u{fc}; JSESSIONID=aaX"]).as_deref(), Some("aaX"));
-        assert_eq!(of(&["JSESSIONID=\u{fc}", "JSESSIONID=aaX"]).as_deref(), Some("aaX"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_line_is_read(line in "[ -~]{0,80}", id in "[a-zA-Z0-9_-]{1,40}") {
-            value(line.as_bytes(), b"JSESSIONID");
-            let around = format!("x=1; JSESSIONID={id}; {line}");
-            prop_assert_eq!(value(around.as_bytes(), b"JSESSIONID"), Some(id.as_str()));
-        }
-    }
-}
+mod tests;

@@ -13,10 +13,10 @@ use crate::{
     tls::{Changed, TicketKeys, TlsError},
     worker::{self, Plan, Reload, Setup},
 };
+use cluster_port::Credentials;
 use common::{
     clock::SystemClock,
-    cluster_port::ClusterKey,
-    config::{Cluster, Config},
+    config::{Cluster, Config, limit_below_workers_text, limits_below_workers},
     hub_age::LastHeard,
     id::ServerId,
 };
@@ -46,7 +46,7 @@ pub struct WebTierConfig {
     /// process needs file descriptors for other things too.
     pub clients_max: usize,
     /// Proves to the app tier's servers that this is one of the cluster.
-    pub key: ClusterKey,
+    pub credentials: Credentials,
     /// Who is there, as the hub says: servers that it knows to be down are passed over before a request pays for it. May be
     /// empty for as long as the hub is not known.
     pub members: watch::Receiver<Arc<Vec<Member>>>,
@@ -101,7 +101,7 @@ pub struct WebTier {
     /// By access logs that have been replaced.
     lines_lost: u64,
     me: ServerId,
-    key: ClusterKey,
+    credentials: Credentials,
     plan: Plan,
     picture: Picture,
 }
@@ -120,13 +120,16 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, clients_max, key, members, heard } = config;
+        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard } = config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
         let count = bound.workers;
+        for limit in limits_below_workers(&config, cluster, count) {
+            tracing::warn!("{}", limit_below_workers_text(&limit, count));
+        }
         let breaks = Arc::new(Breaks::new(&config));
-        let foreign = Arc::new(ForeignServers::new(cluster, &key, None));
+        let foreign = Arc::new(ForeignServers::new(cluster, credentials.key(), None));
         let plan = Plan { config: config.clone(), breaks, foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
@@ -143,7 +146,7 @@ impl WebTier {
                 number,
                 clients_max,
                 doors,
-                key: key.clone(),
+                credentials: credentials.clone(),
                 members: members.clone(),
                 picture: picture.clone(),
                 heard: heard.clone(),
@@ -157,7 +160,18 @@ impl WebTier {
             workers.push(RunningWorker { counters, reloads, ended });
         }
         let addresses = listeners.addresses();
-        Ok(Self { workers, listeners, addresses, stop, access_log, lines_lost: 0, me, key, plan, picture })
+        Ok(Self {
+            workers,
+            listeners,
+            addresses,
+            stop,
+            access_log,
+            lines_lost: 0,
+            me,
+            credentials,
+            plan,
+            picture,
+        })
     }
 
     /// The addresses that it listens on, in the order of the file.

@@ -1,7 +1,79 @@
-//! Whose word on a client's address is believed: `trusted-proxies`, and the client's address by `X-Forwarded-For`.
+//! Whose word on a client is believed: `trusted-proxies`, and the client's address by `X-Forwarded-For`. They are asked for each request,
+//! so that a proxy that a reload has taken off the list is not believed any more on connections that it had before.
 
+use crate::http1::Fields;
 use common::cidr::CidrSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
+
+/// Who a client was, by a proxy that is trusted.
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// How the client came to a proxy.
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// Who has opened a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Who connected, or whom a PROXY header names.
+    address: IpAddr,
+    /// The same, written once.
+    pub(crate) text: Box<str>,
+    /// Who sent the PROXY header.
+    proxy: Option<IpAddr>,
+}
+
+impl Peer {
+    /// `proxy`: who says so, in a PROXY header.
+    pub(crate) fn new(address: IpAddr, proxy: Option<IpAddr>) -> Self {
+        let address = address.to_canonical();
+        Self { address, text: address.to_string().into(), proxy }
+    }
+}
+
+/// Who asks, as far as it is believed.
+#[derive(Debug)]
+pub(crate) struct Asker<'a> {
+    /// It is one of the `trusted-proxies`: its word on its client counts.
+    pub(crate) trusted: bool,
+    /// The client.
+    pub(crate) address: IpAddr,
+    /// The same as text.
+    pub(crate) text: Cow<'a, str>,
+    /// The client came over TLS.
+    pub(crate) secure: bool,
+}
+
+impl<'a> Asker<'a> {
+    /// By the fields of a request on a connection of `peer`, over `tls` or not.
+    pub(crate) fn of(trusted: &CidrSet, peer: &'a Peer, fields: &Fields, tls: bool) -> Self {
+        // Who is not believed any more has named nobody.
+        let doubted = peer.proxy.map(|proxy| proxy.to_canonical()).filter(|proxy| !trusted.contains(*proxy));
+        let at = doubted.unwrap_or(peer.address);
+        let believed = trusted.contains(at);
+        let address = if believed {
+            let lines: Vec<_> = fields.named(X_FORWARDED_FOR).collect();
+            client_of(trusted, at, lines)
+        } else {
+            at
+        };
+        let is_peers = address == peer.address;
+        let text = if is_peers { Cow::Borrowed(&*peer.text) } else { address.to_string().into() };
+        Self { trusted: believed, address, text, secure: is_secure(believed, fields, tls) }
+    }
+}
+
+/// Whether the client came over TLS. A proxy that is trusted knows of its own client; where it says nothing, and of anyone else,
+/// it is this connection that counts. Of a list the first entry is the client's, and a WebSocket's scheme may be `wss`.
+fn is_secure(trusted: bool, fields: &Fields, tls: bool) -> bool {
+    let said = if trusted { fields.named(X_FORWARDED_PROTO).next() } else { None };
+    said.map_or(tls, |said| {
+        let first = said.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+        first.eq_ignore_ascii_case(b"https") || first.eq_ignore_ascii_case(b"wss")
+    })
+}
 
 /// The client behind trusted proxies.
 ///
@@ -12,7 +84,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 ///
 /// An entry is an IP address, with or without a port, an IPv6 address with or without brackets. An IPv4 address that is mapped
 /// into IPv6 is given as what it is. Allocates nothing.
-pub(crate) fn client_of<'a, I>(trusted: &CidrSet, peer: IpAddr, lines: I) -> IpAddr
+fn client_of<'a, I>(trusted: &CidrSet, peer: IpAddr, lines: I) -> IpAddr
 where
     I: IntoIterator<Item = &'a [u8]>,
     I::IntoIter: DoubleEndedIterator,

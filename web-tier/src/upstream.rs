@@ -4,15 +4,16 @@
 use crate::{
     balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
     breaks::{Breaks, SeenBreaks},
-    foreign::{BackendState, Belongs, ForeignBackend, ForeignPool},
+    foreign::{BackendState, ForeignBackend, ForeignPool},
     http1::Fields,
     pool::{Dialler, ServerPool, SocketPool, StreamPool},
-    sticky,
+    sticky::{self, Stickiness},
 };
+use cluster_port::Credentials;
 use common::{
-    cluster_port::ClusterKey,
-    config::{BackendProtocol, Cluster, Config, Server, Strategy},
+    config::{BackendProtocol, Cluster, Config, Server, StickyCookie, Strategy},
     id::{ClusterId, ServerId, ServerIndex},
+    session_id,
 };
 use proto::hub::v1::Member;
 use std::{
@@ -72,10 +73,20 @@ impl UpstreamServer {
 }
 
 impl Upstream {
-    fn new(cluster: &Cluster, me: &ServerId, key: &ClusterKey, workers: usize, breaks: &Breaks) -> Self {
+    fn new(
+        cluster: &Cluster,
+        me: &ServerId,
+        credentials: &Credentials,
+        workers: usize,
+        breaks: &Breaks,
+    ) -> Self {
         let servers = cluster.servers.iter().map(|server| UpstreamServer {
             name: server.id.as_str().into(),
-            pool: ServerPool::Sockets(SocketPool::new(server.into(), Dialler::new(server, me, key), workers)),
+            pool: ServerPool::Sockets(SocketPool::new(
+                server.into(),
+                Dialler::new(server, me, credentials),
+                workers,
+            )),
             silence_max: server.balance_socket_timeout,
             life: Cell::new(0),
             breaks: breaks.of(&server.id),
@@ -192,28 +203,21 @@ impl Upstream {
         self.budget.borrow_mut().try_retry(now)
     }
 
-    /// Where a request with these fields belongs; nowhere in a cluster whose rule is not `sticky`. In a cluster its `path` may
-    /// say it where no cookie does.
-    pub(crate) fn belongs<'a>(
-        &self,
-        fields: &'a Fields,
-        in_url: Option<&'a str>,
-        sticky: bool,
-    ) -> Belongs<'a> {
-        match &self.whose {
-            Whose::Cluster { session_cookie, .. } if sticky => {
-                let session = sticky::session(fields, session_cookie).or(in_url);
-                Belongs::of(session.map_or(Affinity::None, Affinity::Session))
+    /// The session on the hub that a request with these fields belongs to. The cluster's cookie says it, or the URL where there is no
+    /// such cookie. Of several values the one counts that looks like an id of this cluster, else one that names a server.
+    pub(crate) fn session<'a>(&'a self, fields: &'a Fields, in_url: Option<&'a str>) -> Affinity<'a> {
+        let Whose::Cluster { session_cookie, .. } = &self.whose else { return Affinity::None };
+        let servers = self.servers.len();
+        let mut other = None;
+        for value in sticky::values(fields, session_cookie) {
+            if session_id::is_like_ours(value, servers) {
+                return Affinity::Session(value);
             }
-            Whose::Cluster { .. } | Whose::Myself { .. } => Belongs::of(Affinity::None),
-            Whose::Foreign { pool, .. } => pool.belongs(fields),
+            if other.is_none_or(|it| session_id::home(it, servers).is_none()) {
+                other = Some(value);
+            }
         }
-    }
-
-    /// Whether a request is not to leave its server as long as that lives, only because its sockets are all in use: the sessions
-    /// of our own servers are on the hub, those of foreign backends nowhere else.
-    pub(crate) fn holds(&self, belongs: &Belongs<'_>) -> bool {
-        self.foreign_pool().is_some() && belongs.affinity != Affinity::None
+        other.or(in_url).map_or(Affinity::None, Affinity::Session)
     }
 
     /// The shortest `load-balance-socket-timeout` of its servers.
@@ -349,7 +353,7 @@ impl Drop for Lease {
 pub(crate) struct Upstreams<'a> {
     config: &'a Config,
     me: &'a ServerId,
-    key: &'a ClusterKey,
+    credentials: &'a Credentials,
     workers: usize,
     breaks: &'a Breaks,
     list: Vec<Rc<Upstream>>,
@@ -360,11 +364,11 @@ impl<'a> Upstreams<'a> {
     pub(crate) fn new(
         config: &'a Config,
         me: &'a ServerId,
-        key: &'a ClusterKey,
+        credentials: &'a Credentials,
         workers: usize,
         breaks: &'a Breaks,
     ) -> Self {
-        Self { config, me, key, workers, breaks, list: Vec::new() }
+        Self { config, me, credentials, workers, breaks, list: Vec::new() }
     }
 
     /// The place of a cluster in the list; `None` when the file has no such cluster.
@@ -374,8 +378,14 @@ impl<'a> Upstreams<'a> {
             return Some(place);
         }
         let cluster = self.config.cluster(id)?;
-        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.key, self.workers, self.breaks)));
+        self.list.push(Rc::new(Upstream::new(cluster, self.me, self.credentials, self.workers, self.breaks)));
         Some(self.list.len() - 1)
+    }
+
+    /// What clients of a rule stay by that sends them to the cluster `id`.
+    pub(crate) fn stickiness(&self, id: &ClusterId, cookie: &StickyCookie) -> Stickiness {
+        let servers = self.config.cluster(id).into_iter().flat_map(|cluster| &cluster.servers);
+        Stickiness::new(cookie, self.credentials.key(), servers.map(|server| &server.id))
     }
 
     /// The place of this server, which is in the cluster `id`, as an upstream of its own.
@@ -385,7 +395,7 @@ impl<'a> Upstreams<'a> {
         }
         let mut cluster = self.config.cluster(id)?.clone();
         cluster.servers.retain(|server| server.id == *self.me);
-        let mut upstream = Upstream::new(&cluster, self.me, self.key, self.workers, self.breaks);
+        let mut upstream = Upstream::new(&cluster, self.me, self.credentials, self.workers, self.breaks);
         upstream.whose = Whose::Myself { made_of: made_of(&cluster) };
         self.list.push(Rc::new(upstream));
         Some(self.list.len() - 1)

@@ -5,7 +5,7 @@ use crate::{
     access_log::{AccessLog, LogPipe},
     breaks::Breaks,
     buffer::Buffers,
-    connection::Connections,
+    connection::{BodyRoom, Connections},
     counters::Counters,
     doors::{DoorChange, Doors},
     foreign::{ForeignServers, ForeignWatch},
@@ -15,12 +15,13 @@ use crate::{
     routes::Routes,
     seldom::Seldom,
     shelf::Shelf,
+    stalled::StalledAnswers,
     tls::{self, TlsListener},
     trace_context::Traces,
     upstream::Upstream,
 };
+use cluster_port::Credentials;
 use common::{
-    cluster_port::ClusterKey,
     config::Config,
     hub_age::{self, AgeText, LastHeard},
     id::ServerId,
@@ -74,7 +75,7 @@ pub(crate) struct Setup {
     pub(crate) clients_max: usize,
     /// The listeners that it begins with.
     pub(crate) doors: Vec<DoorChange>,
-    pub(crate) key: ClusterKey,
+    pub(crate) credentials: Credentials,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     /// Where it says which members it goes by.
     pub(crate) picture: Picture,
@@ -117,9 +118,14 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     /// How many connections of clients it may have.
     pub(crate) clients_max: u64,
-    /// What is to be said of connections that wait for room, and of connects that this machine was too short of something for.
+    /// What clients of HTTP/2 do not take, and what they may send ahead.
+    pub(crate) stalled: Rc<StalledAnswers>,
+    pub(crate) body_room: Rc<BodyRoom>,
+    /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
+    /// slow requests that made room for others.
     pub(crate) full: Seldom,
     pub(crate) short: Seldom,
+    pub(crate) slow: Seldom,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) request_ids: RequestIds,
     pub(crate) traces: Traces,
@@ -137,14 +143,18 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(setup: &Setup) -> Self {
+        let clients_max = (setup.clients_max / setup.workers.max(1)).max(1);
         Self {
             routes: RefCell::new(Rc::new(Routes::new(setup))),
             former: RefCell::default(),
             counters: setup.counters.clone(),
             connections: Connections::default(),
-            clients_max: u64::try_from(setup.clients_max / setup.workers.max(1)).unwrap_or(u64::MAX).max(1),
+            clients_max: u64::try_from(clients_max).unwrap_or(u64::MAX),
+            stalled: StalledAnswers::new(clients_max),
+            body_room: Rc::default(),
             full: Seldom::default(),
             short: Seldom::default(),
+            slow: Seldom::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             request_ids: RequestIds::new(),
             traces: Traces::new(),

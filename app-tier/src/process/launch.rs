@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{proxy::Target, spec::Spec};
 use common::{
-    config::{Listen, fill_placeholders},
+    config::{Listen, ServersOwn, fill_placeholders},
     id::ServerId,
 };
 use rustix::process::Signal;
@@ -36,6 +36,8 @@ pub(crate) struct Launch {
     pub(crate) hub: PathBuf,
     /// `COPAL_TOKEN`.
     pub(crate) token: String,
+    /// What of this server's environment the process does not get.
+    pub(crate) servers_own: ServersOwn,
     /// Where sockets of apps are.
     pub(crate) run_dir: Arc<RunDir>,
     /// Where processes are recorded.
@@ -55,11 +57,10 @@ impl Launch {
         let mut command = Command::new(self.program(&fill(program)));
         command.args(arguments.iter().map(|argument| fill(argument)));
         command.current_dir(&self.root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The cluster key may be in a variable of this server; an app has no business with it.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"COPAL_"))
-        {
-            command.env_remove(name);
+        for (name, value) in std::env::vars_os() {
+            if self.servers_own.has(name.as_encoded_bytes(), value.as_encoded_bytes()) {
+                command.env_remove(name);
+            }
         }
         command.env(variable, &place).env("COPAL_HUB", &self.hub).env("COPAL_TOKEN", &self.token);
         command.env("COPAL_APP", &self.app).env("COPAL_SERVER", self.server.as_str());
@@ -133,5 +134,48 @@ impl Drop for Running {
     fn drop(&mut self) {
         kill_group(self.pid, Signal::KILL);
         self.pids.remove(self.pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::config::{LoadOptions, load_str};
+
+    #[tokio::test]
+    async fn an_app_gets_the_environment_without_what_is_the_servers_own() {
+        // A variable of this test that no other name's value contains by chance, and one that has it in it.
+        let (name, key) = ("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"));
+        let data = tempfile::tempdir().unwrap();
+        let text = format!(
+            "cluster-key: '${{{name}:-{key}}}'\nclusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1}}]}}]"
+        );
+        let options = LoadOptions::from_environment();
+        let config = load_str(&text, Path::new("copal.yaml"), &options).unwrap().config;
+        let launch = Launch {
+            root: data.path().to_owned(),
+            app: "default/".to_owned(),
+            socket_name: "app-0".to_owned(),
+            server: "a".into(),
+            hub: data.path().join("api"),
+            token: "the token".to_owned(),
+            servers_own: ServersOwn::new(&config),
+            run_dir: Arc::new(RunDir::make(data.path()).unwrap()),
+            pids: Arc::new(PidFile::open(data.path()).unwrap()),
+        };
+        let command = ["sh", "-c", "env > environment"].map(str::to_owned).to_vec();
+        let env = vec![("OWN".to_owned(), "of app.yaml".to_owned())];
+        let spec = Spec { command, env, ..Spec::default() };
+        let mut running = launch.start(0, &spec, &Arc::new(Output::new("app"))).unwrap();
+        assert!(running.ended().await.unwrap().success());
+        let environment = std::fs::read_to_string(data.path().join("environment")).unwrap();
+        assert!(!environment.contains(&format!("{name}=")), "{environment}");
+        let inherited =
+            environment.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("COPAL_"));
+        assert!(inherited.clone().all(|line| !line.contains(key)), "{environment}");
+        assert!(inherited.clone().any(|line| line.starts_with("PATH=")), "{environment}");
+        for expected in ["COPAL_TOKEN=the token", "COPAL_APP=default/", "COPAL_SERVER=a", "OWN=of app.yaml"] {
+            assert!(environment.lines().any(|line| line == expected), "{expected}: {environment}");
+        }
     }
 }

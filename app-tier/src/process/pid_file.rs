@@ -2,6 +2,7 @@
 //! them before it starts new ones.
 
 use crate::error::AppTierError;
+use common::private;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     collections::BTreeMap,
@@ -78,7 +79,7 @@ impl PidFile {
     fn write(&self, running: &BTreeMap<i32, u64>) -> io::Result<()> {
         let text: String = running.iter().map(|(pid, started)| format!("{pid} {started}\n")).collect();
         let new = self.path.with_extension("pids.new");
-        fs::write(&new, text)?;
+        private::write(&new, text.as_bytes())?;
         fs::rename(new, &self.path)
     }
 }

@@ -1,6 +1,7 @@
 //! A private folder for Unix sockets whose path is short: the system takes no socket path above 107 bytes.
 
 use crate::error::AppTierError;
+use common::private;
 use std::{
     fs::{self, DirBuilder},
     io,
@@ -46,9 +47,12 @@ impl RunDir {
         }
         let _ = fs::remove_dir_all(data_dir.join("run"));
         // Fails when it exists: nobody can prepare the folder for us.
-        DirBuilder::new().mode(0o700).create(&path).map_err(|cause| failed("making folder", &path, cause))?;
+        DirBuilder::new()
+            .mode(private::FOLDER)
+            .create(&path)
+            .map_err(|cause| failed("making folder", &path, cause))?;
         let text = path.as_os_str().as_encoded_bytes();
-        fs::write(&record, text).map_err(|cause| failed("writing", &record, cause))?;
+        private::write(&record, text).map_err(|cause| failed("writing", &record, cause))?;
         Ok(Self { path, record })
     }
 

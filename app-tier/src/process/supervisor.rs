@@ -2,29 +2,34 @@
 
 use super::{
     HOPELESS, State,
+    checks::{Checks, News},
     launch::{Launch, Running},
     output::Output,
 };
-use crate::{health, proxy::Backend, spec::Spec};
-use common::backoff::Backoff;
+use crate::{
+    health::{self, CheckError},
+    proxy::Backend,
+    spec::Spec,
+};
+use common::{backoff::Backoff, shortage::is_shortage};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 /// The wait before the first restart, and the longest.
 const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
+/// The wait before another start where this server was short of something: the app is not to blame.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
 /// A process that was healthy this long starts the backoff over.
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// Time between checks of a process that is starting.
 const START_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Checks that fail one after the other before a process takes no more requests.
-const FALL: u32 = 3;
 
 /// A check takes at most this long.
 const CHECK_MAX: Duration = Duration::from_secs(5);
@@ -46,12 +51,18 @@ enum End {
     /// It was told to.
     Stopped,
     /// By itself, or it was no longer healthy.
-    Failed {
-        why: String,
-        settled: bool,
-        /// Another start would end the same way: the longest wait.
-        hopeless: bool,
-    },
+    Failed { why: String, settled: bool, fault: Fault },
+}
+
+/// What a failure says of the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing: this server is short of something.
+    None,
+    /// Another start may help.
+    One,
+    /// Another start would end the same way: the longest wait.
+    Hopeless,
 }
 
 impl Supervisor {
@@ -63,13 +74,17 @@ impl Supervisor {
             self.state.send_replace(State::Starting { failures });
             match self.life(failures).await {
                 End::Stopped => break,
-                End::Failed { why, settled, hopeless } => {
+                End::Failed { why, settled, fault } => {
                     if settled {
                         backoff.reset();
                         failures = 0;
                     }
-                    failures += if hopeless { HOPELESS } else { 1 };
-                    let wait = if hopeless { RESTART.1 } else { backoff.wait(rand::random()) };
+                    let (count, wait) = match fault {
+                        Fault::None => (0, SHORT_WAIT),
+                        Fault::One => (1, backoff.wait(rand::random())),
+                        Fault::Hopeless => (HOPELESS, RESTART.1),
+                    };
+                    failures += count;
                     tracing::warn!(app = %self.app, process = self.number, %why, ?wait, "app down: starting it again");
                     self.state.send_replace(State::Down { why, failures });
                     let stopped = timeout(wait, self.stop.cancelled()).await;
@@ -90,17 +105,18 @@ impl Supervisor {
             Err(cause) => {
                 let program = self.spec.command.first().map_or("", String::as_str);
                 let why = format!("{program:?} can't be started: {cause}");
-                return End::Failed { why, settled: false, hopeless: false };
+                let fault = if is_shortage(&cause) { Fault::None } else { Fault::One };
+                return End::Failed { why, settled: false, fault };
             }
         };
         let backend = Arc::new(Backend::new(&self.app, process.target.clone(), self.answer_timeout));
-        let mut hopeless = false;
+        let mut fault = Fault::One;
         let lived = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             ended = process.ended() => Some(match ended {
                 Ok(status) if status.success() && self.is_starting() => {
-                    hopeless = true;
+                    fault = Fault::Hopeless;
                     "it ended with exit status 0 before it was healthy: the app must stay in the foreground".to_owned()
                 }
                 Ok(status) => format!("it ended with {status} after {:.1?}", began.elapsed()),
@@ -117,7 +133,7 @@ impl Supervisor {
         let settled = began.elapsed() >= SETTLED;
         self.state.send_replace(State::Down { why: why.clone(), failures: failures + 1 });
         self.end(process).await;
-        End::Failed { why, settled, hopeless }
+        End::Failed { why, settled, fault }
     }
 
     fn is_starting(&self) -> bool {
@@ -131,45 +147,58 @@ impl Supervisor {
 
     /// Waits until the process is healthy, opens it to requests, and checks it on and on; returns why it has to be restarted.
     async fn serve(&self, backend: &Arc<Backend>, failures: u32) -> String {
-        let health = &self.spec.health;
-        let limit = health.interval.clamp(Duration::from_millis(100), CHECK_MAX);
-        let mut last = String::new();
-        let healthy = async {
-            while let Err(why) = health::check(backend.target(), health.path.as_deref(), limit).await {
-                last = why;
-                tokio::time::sleep(START_INTERVAL).await;
-            }
-        };
-        if timeout(health.start_timeout, healthy).await.is_err() {
-            return format!("it was not healthy within {:?}: {last}", health.start_timeout);
+        if let Err(why) = self.healthy(backend).await {
+            return why;
         }
         tracing::info!(app = %self.app, process = self.number, target = %backend.target(), "app healthy");
         self.state.send_replace(State::Ready(backend.clone()));
-        let mut failed = 0_u32;
-        let mut since = Instant::now();
+        let mut checks = Checks::new(self.spec.health.start_timeout, Instant::now());
         loop {
-            tokio::time::sleep(health.interval).await;
-            match health::check(backend.target(), health.path.as_deref(), limit).await {
-                Ok(()) => {
-                    if failed >= FALL {
-                        tracing::info!(app = %self.app, process = self.number, "app healthy again");
-                        self.state.send_replace(State::Ready(backend.clone()));
-                    }
-                    failed = 0;
-                    since = Instant::now();
+            tokio::time::sleep(self.spec.health.interval).await;
+            match checks.heard(self.check(backend).await, Instant::now()) {
+                News::None => {}
+                News::Short(cause) => self.says_short(&cause),
+                News::Healthy => {
+                    tracing::info!(app = %self.app, process = self.number, "app healthy again");
+                    self.state.send_replace(State::Ready(backend.clone()));
                 }
-                Err(why) => {
-                    failed += 1;
-                    if failed == FALL {
-                        let why = format!("{FALL} health checks failed: {why}");
-                        tracing::warn!(app = %self.app, process = self.number, %why, "app unhealthy");
-                        self.state.send_replace(State::Down { why, failures });
-                    }
-                    if failed > FALL && since.elapsed() > health.start_timeout {
-                        return format!("unhealthy for {:.0?}: {why}", since.elapsed());
-                    }
+                News::Unhealthy(why) => {
+                    tracing::warn!(app = %self.app, process = self.number, %why, "app unhealthy");
+                    self.state.send_replace(State::Down { why, failures });
                 }
+                News::Hopeless(why) => return why,
             }
         }
+    }
+
+    /// Waits until the process is healthy; the error says that it has not been in time. The time in which it can't be asked does not
+    /// count.
+    async fn healthy(&self, backend: &Backend) -> Result<(), String> {
+        let limit = self.spec.health.start_timeout;
+        let (mut until, mut last, mut short) = (Instant::now() + limit, String::new(), false);
+        loop {
+            match timeout_at(until, self.check(backend)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(CheckError::Short(cause))) => {
+                    if !std::mem::replace(&mut short, true) {
+                        self.says_short(&cause);
+                    }
+                    until = Instant::now() + limit;
+                }
+                Ok(Err(CheckError::Failed(why))) => (last, short) = (why, false),
+                Err(_) => return Err(format!("it was not healthy within {limit:?}: {last}")),
+            }
+            tokio::time::sleep(START_INTERVAL).await;
+        }
+    }
+
+    async fn check(&self, backend: &Backend) -> Result<(), CheckError> {
+        let health = &self.spec.health;
+        let limit = health.interval.clamp(Duration::from_millis(100), CHECK_MAX);
+        health::check(backend.target(), health.path.as_deref(), limit).await
+    }
+
+    fn says_short(&self, cause: &std::io::Error) {
+        tracing::warn!(app = %self.app, process = self.number, %cause, "app not checked: this server is short of something");
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 use http::{Response, StatusCode};
 use hyper::client::conn::http1::SendRequest;
 use std::{
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -65,7 +66,7 @@ impl Backend {
     /// replaced by a new one, once.
     ///
     /// # Errors
-    /// [`RequestError::AppUnavailable`] when the process has not seen the request; [`RequestError::AppFailed`] and
+    /// [`RequestError::AppUnavailable`] and [`RequestError::Short`] when the process has not seen the request; [`RequestError::AppFailed`] and
     /// [`RequestError::AppTimeout`] when it may have.
     pub(crate) async fn send(
         self: &Arc<Self>,
@@ -81,14 +82,24 @@ impl Backend {
                 Err(unsent) => request = unsent,
             }
         }
-        let unavailable = |why: String| RequestError::AppUnavailable { app: self.app.clone(), why };
-        let mut sender =
-            self.target.connect().await.map_err(|cause| unavailable(format!("{}: {cause}", self.target)))?;
+        let mut sender = self.target.connect().await.map_err(|cause| self.not_reached(cause))?;
         lease.sender = None;
         match self.try_send(&mut sender, request, &progress).await? {
             Ok(response) => Ok(self.answer(response, lease, sender, expectation)),
-            Err(_unsent) => Err(unavailable(format!("{} closed a new connection", self.target))),
+            Err(_unsent) => Err(self.unavailable(format!("{} closed a new connection", self.target))),
         }
+    }
+
+    /// Sorts out whose fault it is.
+    fn not_reached(&self, cause: io::Error) -> RequestError {
+        match self.target.is_short(&cause) {
+            true => RequestError::Short(cause),
+            false => self.unavailable(format!("{}: {cause}", self.target)),
+        }
+    }
+
+    fn unavailable(&self, why: String) -> RequestError {
+        RequestError::AppUnavailable { app: self.app.clone(), why }
     }
 
     /// The answer, or the request when it did not leave.
@@ -131,13 +142,18 @@ impl Backend {
         RequestError::AppFailed { app: self.app.clone(), cause: cause.to_owned() }
     }
 
+    /// Whether an idle connection can take a request now.
+    #[cfg(test)]
+    pub(crate) fn has_ready(&self) -> bool {
+        self.idle.lock().unwrap().iter().any(|it| it.sender.is_ready())
+    }
+
     fn lease(self: &Arc<Self>) -> Result<Lease, RequestError> {
         let lease = Lease { backend: self.clone(), sender: None };
         if self.in_flight.fetch_add(1, Ordering::Relaxed) < IN_FLIGHT_MAX {
             Ok(lease)
         } else {
-            let why = format!("{IN_FLIGHT_MAX} requests are in flight");
-            Err(RequestError::AppUnavailable { app: self.app.clone(), why })
+            Err(self.unavailable(format!("{IN_FLIGHT_MAX} requests are in flight")))
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where a process listens, and new connections to it.
 
 use crate::body::Body;
+use common::shortage::is_shortage;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
@@ -11,6 +12,10 @@ use tokio::{
 
 /// A process on this machine accepts at once, or its queue is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An app's answer may have as many fields, and a head of as many bytes, as a web-tier takes of any server.
+const FIELDS_MAX: usize = 250;
+const HEAD_MAX: usize = 64 * 1024;
 
 /// Where a process listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +67,13 @@ impl Target {
         };
         within(connected).await
     }
+
+    /// Whether no connection was made for want of something here: nothing was learned of the process then. It listens on this
+    /// machine, so that an address that is not available means that the ports are used up.
+    pub(crate) fn is_short(&self, cause: &io::Error) -> bool {
+        is_shortage(cause)
+            || (matches!(self, Self::Tcp(_)) && cause.kind() == io::ErrorKind::AddrNotAvailable)
+    }
 }
 
 async fn within<T>(connected: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -73,7 +85,8 @@ async fn within<T>(connected: impl Future<Output = io::Result<T>>) -> io::Result
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> io::Result<SendRequest<Body>> {
-    let shaken = Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(stream)).await;
+    let shaken =
+        Builder::new().max_buf_size(HEAD_MAX).max_headers(FIELDS_MAX).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = shaken.map_err(io::Error::other)?;
     tokio::spawn(async move {
         if let Err(cause) = connection.with_upgrades().await {

@@ -1,94 +1,79 @@
 //! The session cookie: read from requests, set and cleared in answers (RFC 6265bis §4.1, §5.6).
 
-use common::{
-    config::{CookieConfig, CookieSecure, SameSite},
-    session_id::SessionId,
-};
+use common::{config::CookieConfig, cookie, session_id::SessionId};
 use http::{HeaderMap, HeaderValue, header};
-use std::fmt::Write;
+use std::time::Duration;
 
-/// The first value of the cookie `name`, over all `Cookie` fields, that is a session id.
-pub(super) fn read(headers: &HeaderMap, name: &str) -> Option<SessionId> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(|field| field.split(';'))
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| key.trim() == name)
-        .find_map(|(_, value)| {
-            let value = value.trim();
-            let unquoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-            SessionId::parse(unquoted)
-        })
+/// So many session ids of one request are looked up. A user has more than one if another site of the domain, or an app at a shorter path,
+/// has a cookie of the same name.
+pub(super) const IDS_MAX: usize = 4;
+
+/// The different session ids among the values of the cookie `name`, over all `Cookie` fields: those first that look like ours, and of
+/// the others as many as there is room for. Their order says nothing (RFC 6265 §4.2.2).
+pub(super) fn read(headers: &HeaderMap, name: &str) -> Vec<SessionId> {
+    let fields = headers.get_all(header::COOKIE).iter();
+    let values = fields.flat_map(|field| cookie::values(field.as_bytes(), name)).take(cookie::VALUES_MAX);
+    let mut ids: Vec<SessionId> = Vec::new();
+    for id in values.filter_map(SessionId::parse) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids.sort_by_key(|id| !id.is_like_ours());
+    ids.truncate(IDS_MAX);
+    ids
 }
 
 /// `Set-Cookie` that gives the browser this session. `secure`: the request came over TLS.
 pub(super) fn set(name: &str, id: &SessionId, config: &CookieConfig, secure: bool) -> Option<HeaderValue> {
-    let max_age = config.max_age.map(|age| age.as_secs());
-    write(name, id.as_str(), max_age, config, secure)
+    write(name, id.as_str(), config, secure)
 }
 
 /// `Set-Cookie` that takes it away.
 pub(super) fn clear(name: &str, config: &CookieConfig, secure: bool) -> Option<HeaderValue> {
-    write(name, "", Some(0), config, secure)
+    write(name, "", &CookieConfig { max_age: Some(Duration::ZERO), ..config.clone() }, secure)
 }
 
-fn write(
-    name: &str,
-    value: &str,
-    max_age: Option<u64>,
-    config: &CookieConfig,
-    secure: bool,
-) -> Option<HeaderValue> {
-    let mut text = format!("{name}={value}; Path={}", config.path);
-    if let Some(domain) = &config.domain {
-        let _ = write!(text, "; Domain={domain}");
-    }
-    if let Some(seconds) = max_age {
-        let _ = write!(text, "; Max-Age={seconds}");
-    }
-    let secure = match config.secure {
-        CookieSecure::Auto => secure,
-        CookieSecure::Always => true,
-        CookieSecure::Never => false,
-    };
-    if secure {
-        text.push_str("; Secure");
-    }
-    if config.http_only {
-        text.push_str("; HttpOnly");
-    }
-    text.push_str(match config.same_site {
-        SameSite::Lax => "; SameSite=Lax",
-        SameSite::Strict => "; SameSite=Strict",
-        SameSite::None => "; SameSite=None",
-    });
+fn write(name: &str, value: &str, config: &CookieConfig, secure: bool) -> Option<HeaderValue> {
     // The configuration's checks keep control characters out of name, path and domain.
-    HeaderValue::try_from(text).ok()
+    HeaderValue::try_from(format!("{name}={value}{}", cookie::attributes(config, secure))).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::app::tests::session_config;
+    use common::config::{CookieSecure, SameSite};
     use proptest::prelude::*;
-    use std::time::Duration;
 
-    fn found(fields: &[&str]) -> Option<String> {
+    fn found(fields: &[&[u8]]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for field in fields {
-            headers.append(header::COOKIE, field.parse().unwrap());
+            headers.append(header::COOKIE, HeaderValue::from_bytes(field).unwrap());
         }
-        read(&headers, "JSESSIONID").map(|id| id.as_str().to_owned())
+        read(&headers, "JSESSIONID").iter().map(|id| id.as_str().to_owned()).collect()
     }
 
     #[test]
-    fn takes_the_first_valid_value_of_all_fields() {
-        assert_eq!(found(&["a=b; JSESSIONID=abc"]).unwrap(), "abc");
-        assert_eq!(found(&["JSESSIONID=not valid!; JSESSIONID=abc"]).unwrap(), "abc");
-        assert_eq!(found(&["x=1", "JSESSIONID=\"abc\"; JSESSIONID=def"]).unwrap(), "abc");
-        assert_eq!(found(&["jsessionid=abc; XJSESSIONID=def; JSESSIONID="]), None);
+    fn takes_every_valid_value_of_all_fields_once() {
+        assert_eq!(found(&[b"a=b; JSESSIONID=abc"]), ["abc"]);
+        assert_eq!(found(&[b"JSESSIONID=not valid!; JSESSIONID=abc"]), ["abc"]);
+        assert_eq!(
+            found(&[b"x=1", b"JSESSIONID=\"abc\"; JSESSIONID=def", b"JSESSIONID=abc"]),
+            ["abc", "def"]
+        );
+        assert_eq!(found(&[b"jsessionid=abc; XJSESSIONID=def; JSESSIONID="]), [""; 0]);
+        assert_eq!(found(&[b"theme=\xfc; JSESSIONID=abc"]), ["abc"], "another app's is not text");
+    }
+
+    #[test]
+    fn those_that_look_like_ours_come_first_and_there_are_not_many() {
+        let ours = "aa3456789012345678901234";
+        let many: Vec<_> = (0..9).map(|n| format!("JSESSIONID=other{n}")).collect();
+        let line = format!("{}; JSESSIONID={ours}", many.join("; "));
+        assert_eq!(found(&[line.as_bytes()]), [ours, "other0", "other1", "other2"]);
+        let flood = "JSESSIONID=x; ".repeat(cookie::VALUES_MAX) + "JSESSIONID=beyond";
+        assert_eq!(found(&[flood.as_bytes()]), ["x"]);
     }
 
     #[test]
@@ -111,9 +96,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_field_is_read_or_refused(field in "[ -~]{0,80}") {
-            found(&[&field]);
+            found(&[field.as_bytes()]);
             let with = format!("{}; JSESSIONID=abc", field.replace("JSESSIONID", ""));
-            prop_assert_eq!(found(&[&with]).unwrap(), "abc");
+            prop_assert_eq!(found(&[with.as_bytes()]), ["abc"]);
         }
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct State {
     /// When a request last used it, and when the hub last heard of that.
     pub(super) used: Instant,
     pub(super) touched: Instant,
+    /// The hub has heard that it was used again after the request that made it. Memory is taken first from those that were not.
+    pub(super) returned: bool,
 }
 
 impl Entry {
@@ -89,6 +91,7 @@ impl Entry {
             refused: None,
             used: now,
             touched: now,
+            returned: false,
         };
         let (gate, outcome, wanted) = (tokio::sync::Mutex::default(), Notify::new(), Notify::new());
         Self { id, gate, outcome, wanted, state: Mutex::new(state) }

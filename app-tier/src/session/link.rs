@@ -10,9 +10,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// The hub counts as lost for this long after a call that it did not answer; one request then tries again.
 const LOST: Duration = Duration::from_secs(5);
+
+/// After a silence of this length the hub may have been away, and others may have answered from their memory: every copy is asked for
+/// again, though no event was missed.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a request's web-tier had heard of the hub when it sent the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -37,6 +42,8 @@ pub(super) enum Alone {
 pub(crate) struct Link {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Told when the hub is heard of after it was lost.
+    returned: Notify,
 }
 
 /// What is known of the hub. Pure.
@@ -65,13 +72,15 @@ impl Link {
     /// a session better than this server's memory, whatever a web-tier hears.
     pub(crate) fn new(clock: Arc<dyn Clock>, others: bool) -> Self {
         let state = Mutex::new(State::new(&TIMES, clock.now(), others));
-        Self { clock, state }
+        Self { clock, state, returned: Notify::new() }
     }
 
     /// Notes an event; `sent` says when, at the earliest, if it is a sign of life. Call it after what the event says has been done:
     /// a sign of life vouches for all that came before it.
     pub(crate) fn heard(&self, event: &event::Event, sent: Option<Instant>) {
-        self.state().heard(event, sent);
+        if self.state().heard(event, sent) {
+            self.returned.notify_one();
+        }
     }
 
     /// Notes what a request's web-tier says: that it has heard from the hub `age` ago.
@@ -149,7 +158,14 @@ impl Link {
         let now = self.clock.now();
         let mut state = self.state();
         state.answered = Some(now);
-        state.found();
+        if state.found() {
+            self.returned.notify_one();
+        }
+    }
+
+    /// Resolves when the hub is heard of after it was lost: once for each time, for one who waits.
+    pub(crate) async fn returned(&self) {
+        self.returned.notified().await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,20 +188,23 @@ impl State {
         }
     }
 
-    fn heard(&mut self, event: &event::Event, sent: Option<Instant>) {
+    /// Returns whether the hub was lost and is there again.
+    fn heard(&mut self, event: &event::Event, sent: Option<Instant>) -> bool {
         if matches!(event, event::Event::Snapshot(_)) {
             self.epoch += 1;
         }
-        if let Some(sent) = sent {
-            self.alive = self.alive.max(Some(sent));
-            self.found();
+        let Some(sent) = sent else { return false };
+        if self.alive.is_some_and(|before| sent.saturating_duration_since(before) > SILENCE) {
+            self.epoch += 1;
         }
+        self.alive = self.alive.max(Some(sent));
+        self.found()
     }
 
-    /// The hub is there.
-    fn found(&mut self) {
-        self.lost_until = None;
+    /// The hub is there. Returns whether it was lost.
+    fn found(&mut self) -> bool {
         self.cut_off = false;
+        self.lost_until.take().is_some()
     }
 
     /// Whether the hub's events reach this server now.

@@ -9,14 +9,9 @@ use super::{
     store::{Sessions, count},
 };
 use common::{config::OnHubLoss, witness::TIMES};
-use proto::hub::v1::{
-    ClaimSession, SessionRecord, TouchSession, session_outcome::Outcome, session_write::Write,
-};
+use proto::hub::v1::{ClaimSession, SessionRecord, session_outcome::Outcome, session_write::Write};
 use std::{sync::Arc, time::Duration};
 use triad_client::HubError;
-
-/// A session in use is touched on the hub at most this often.
-const TOUCH_MIN: Duration = Duration::from_secs(1);
 
 /// A request that waits until this server may go on alone waits again, if it has heard the hub once more meanwhile.
 pub(super) const ROUNDS: std::ops::Range<usize> = 0..2;
@@ -120,10 +115,13 @@ impl Sessions {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();
+                self.touch(entry);
                 Ok(())
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
-            Ok(Err(cause @ HubError::Overloaded(_))) => Err(SessionError::HubLost(cause.to_string())),
+            Ok(Err(cause @ (HubError::Overloaded(_) | HubError::NoRoom))) => {
+                Err(SessionError::HubLost(cause.to_string()))
+            }
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
                 self.link.unanswered(outlived);
                 Err(SessionError::HubLost(cause.to_string()))
@@ -174,13 +172,18 @@ impl Sessions {
             state.heard(&self.link)
         };
         let mut record = hub.load(self.key(&entry.id), deadline).await?;
-        if record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str()) {
+        let others = record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str());
+        if others {
             record = self.claim(hub, entry, deadline).await?;
         }
         let mut state = entry.state();
         self.loaded(&mut state, record);
         state.verified(heard);
         state.used = self.clock.now();
+        if others {
+            // A claim is a use.
+            (state.touched, state.returned) = (state.used, true);
+        }
         Ok(())
     }
 
@@ -196,7 +199,7 @@ impl Sessions {
         match hub.write(Write::Claim(claim), deadline).await? {
             Outcome::Claimed(record) => Ok(Some(record)),
             Outcome::Missing(_) => Ok(None),
-            other @ (Outcome::Version(_) | Outcome::Conflict(_)) => {
+            other @ (Outcome::Version(_) | Outcome::Conflict(_) | Outcome::NoRoom(_)) => {
                 Err(HubError::Refused(format!("a claim was answered with {other:?}")))
             }
         }
@@ -244,51 +247,4 @@ impl Sessions {
             }
         }
     }
-
-    /// How long the hub keeps a session of which it hears nothing: `session-timeout` and the time that may lie between a use and
-    /// the next touch, so that no session expires early.
-    pub(super) fn hub_timeout_ms(&self) -> u64 {
-        let timeout = self.config.session.session_timeout;
-        if timeout.is_zero() {
-            return 0;
-        }
-        u64::try_from((timeout + touch_interval(timeout)).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// A request uses the session: tells the hub once in a while, so that it does not expire there.
-    pub(super) fn touch(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let now = self.clock.now();
-        let timeout = self.config.session.session_timeout;
-        {
-            let mut state = entry.state();
-            let idle = now.saturating_duration_since(state.used);
-            if timeout.is_zero() || idle <= timeout {
-                state.used = now;
-            }
-            let due = now.saturating_duration_since(state.touched) >= touch_interval(timeout);
-            let useful =
-                state.known && state.replica.exists() && !state.replica.is_local() && !timeout.is_zero();
-            if !(due && useful && self.hub.is_some() && !self.link.is_lost()) {
-                return;
-            }
-            state.touched = now;
-        }
-        let (sessions, entry) = (self.clone(), entry.clone());
-        tokio::spawn(async move { sessions.touch_hub(&entry).await });
-    }
-
-    async fn touch_hub(&self, entry: &Entry) {
-        let Some(hub) = &self.hub else { return };
-        let touch = TouchSession { key: Some(self.key(&entry.id)) };
-        match hub.write(Write::Touch(touch), self.config.session.save_timeout).await {
-            Ok(Outcome::Missing(_)) => entry.state().stale = true,
-            Ok(_) => {}
-            // The next touch is soon enough.
-            Err(cause) => tracing::debug!(%cause, "a session could not be touched"),
-        }
-    }
-}
-
-fn touch_interval(timeout: Duration) -> Duration {
-    (timeout / 10).max(TOUCH_MIN)
 }

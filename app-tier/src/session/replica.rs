@@ -318,8 +318,13 @@ impl Replica {
     }
 
     /// A new session on the hub with these attributes, after its first save.
-    pub(super) fn created(attributes: Attributes, save_id: u64) -> Self {
-        Self { exists: true, version: 1, save_id, base: attributes, ..Self::default() }
+    pub(super) fn created(attributes: Attributes, version: u64, save_id: u64) -> Self {
+        Self { exists: true, version, save_id, base: attributes, ..Self::default() }
+    }
+
+    /// What the hub had of it goes on there under another id, as `version`; what was changed since is still to be saved.
+    pub(super) fn renamed(&mut self, version: u64, save_id: u64) {
+        (self.version, self.save_id) = (version, save_id);
     }
 }
 

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use triad_client::HubError;
 
 /// Waits between tries to save while the hub does not answer.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// The hub's answer to what it will never take is not asked for more often than this.
 const REFUSED: Duration = Duration::from_secs(30);
@@ -120,6 +120,7 @@ impl Sessions {
                 let _gate = entry.gate.lock().await;
                 let Some((save, heard)) = self.next_save(entry) else {
                     entry.outcome.notify_waiters();
+                    self.forget_nothing(entry);
                     return;
                 };
                 let (since, creates) = (save.heard, save.base_version == 0);
@@ -132,8 +133,8 @@ impl Sessions {
             match tried {
                 Ok(()) => backoff.reset(),
                 // Most often nothing is left to save then, and the next turn ends.
-                Err(HubError::Refused(_)) if !entry.state().replica.is_dirty() => {}
-                Err(HubError::Refused(_)) => wait(entry, REFUSED).await,
+                Err(HubError::Refused(_) | HubError::NoRoom) if !entry.state().replica.is_dirty() => {}
+                Err(HubError::Refused(_) | HubError::NoRoom) => wait(entry, REFUSED).await,
                 Err(HubError::Unavailable { .. }) => wait(entry, backoff.wait(rand::random())).await,
                 Err(HubError::Overloaded(_)) => tokio::time::sleep(backoff.wait(rand::random())).await,
             }
@@ -194,13 +195,14 @@ impl Sessions {
                 }
                 state.verified(now);
             }
-            Ok(Outcome::Claimed(_)) => {
-                return Err(HubError::Refused("a save was answered as a claim".to_owned()));
+            Ok(other @ (Outcome::Claimed(_) | Outcome::NoRoom(_))) => {
+                return Err(HubError::Refused(format!("a save was answered with {other:?}")));
             }
             Err(cause) => {
                 match &cause {
                     HubError::Unavailable { .. } => self.link.unanswered(false),
                     HubError::Overloaded(_) => {}
+                    HubError::NoRoom => self.no_room(&mut state, creates),
                     HubError::Refused(why) => {
                         tracing::error!(app = self.app(), %why, "the hub refuses a session's changes");
                         state.refused = Some(SessionError::Refused(why.clone()));

@@ -5,6 +5,7 @@ use common::{
     clock::Clock,
     config::{CookieConfig, SessionConfig},
     id::{ServerId, ServerIndex},
+    log_limit::LogLimit,
     session_id::SessionId,
 };
 use proto::hub::v1::SessionKey;
@@ -14,10 +15,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// The memory that the sessions of one app take on a server, in bytes of names and values.
 pub(crate) const MEMORY_MAX: usize = 1024 * 1024 * 1024;
+
+/// Visitors without a session are logged this often.
+const WITHOUT_TOLD: Duration = Duration::from_secs(10);
 
 /// What a session store needs.
 #[derive(Debug, Clone)]
@@ -45,6 +50,8 @@ pub(crate) struct Sessions {
     pub(super) link: Arc<Link>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Counters,
+    /// Of visitors without a session.
+    pub(super) without_log: LogLimit,
     held: Mutex<Held>,
     visits: Mutex<HashMap<u64, Arc<Visit>>>,
 }
@@ -58,6 +65,7 @@ pub(super) struct Counters {
     pub(super) superseded: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) unsaved_answers: AtomicU64,
+    pub(super) without: AtomicU64,
 }
 
 /// The sessions of one app on this server, in numbers.
@@ -83,6 +91,8 @@ pub struct SessionStats {
     pub lost: u64,
     /// Answers that left before their changes were on the hub, because it could not be reached (`on-hub-loss: serve`).
     pub unsaved_answers: u64,
+    /// Visitors who got no session, because neither the hub nor this server had memory for another.
+    pub without_session: u64,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -99,7 +109,8 @@ impl Sessions {
     ) -> Self {
         let hub = hub.filter(|_| config.session.use_persistent_store);
         let (counters, held, visits) = (Counters::default(), Mutex::default(), Mutex::default());
-        Self { config, hub, link, clock, counters, held, visits }
+        let without_log = LogLimit::new(WITHOUT_TOLD);
+        Self { config, hub, link, clock, counters, without_log, held, visits }
     }
 
     /// The app's name on the hub.
@@ -108,7 +119,7 @@ impl Sessions {
     }
 
     /// How long an answer waits for the hub.
-    pub(crate) fn save_timeout(&self) -> std::time::Duration {
+    pub(crate) fn save_timeout(&self) -> Duration {
         self.config.session.save_timeout
     }
 
@@ -123,12 +134,9 @@ impl Sessions {
         }
     }
 
-    /// Forgets what nobody has used for `session-timeout`; the hub forgets by itself.
+    /// Forgets what nobody has used for `session-timeout`, and what came to nothing; the hub forgets by itself.
     pub(crate) fn sweep(&self) {
         let timeout = self.config.session.session_timeout;
-        if timeout.is_zero() {
-            return;
-        }
         let now = self.clock.now();
         let mut held = self.held();
         let idle: Vec<SessionId> = held
@@ -136,7 +144,8 @@ impl Sessions {
             .filter(|entry| Arc::strong_count(entry) == 1)
             .filter(|entry| {
                 let state = entry.state();
-                now.saturating_duration_since(state.used) > timeout && !state.replica.is_dirty()
+                let idle = !timeout.is_zero() && now.saturating_duration_since(state.used) > timeout;
+                (idle || !state.replica.exists()) && !state.replica.is_dirty()
             })
             .map(|entry| entry.id.clone())
             .collect();
@@ -147,7 +156,7 @@ impl Sessions {
 
     /// In numbers.
     pub(crate) fn stats(&self) -> SessionStats {
-        let entries: Vec<_> = self.held().entries().cloned().collect();
+        let entries = self.entries();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SessionStats {
             app: self.config.app.clone(),
@@ -160,6 +169,7 @@ impl Sessions {
             superseded: read(&self.counters.superseded),
             lost: read(&self.counters.lost),
             unsaved_answers: read(&self.counters.unsaved_answers),
+            without_session: read(&self.counters.without),
         }
     }
 
@@ -276,8 +286,12 @@ impl Sessions {
 
     /// Entries whose changes the hub does not have.
     pub(super) fn unsaved(&self) -> Vec<Arc<Entry>> {
-        let entries: Vec<_> = self.held().entries().cloned().collect();
-        entries.into_iter().filter(|entry| entry.state().replica.is_dirty()).collect()
+        self.entries().into_iter().filter(|entry| entry.state().replica.is_dirty()).collect()
+    }
+
+    /// All entries, in no order.
+    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.held().entries().cloned().collect()
     }
 
     /// The requests in flight, by handle.

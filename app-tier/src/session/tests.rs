@@ -1,15 +1,18 @@
 //! The session store against a hub in memory: one that can be down, lose answers and be written by others.
 
 mod conflicts;
+mod cookies;
 mod counting;
 mod fake;
 mod lifecycle;
 mod loss;
+mod memory;
+mod renaming;
 mod renewal;
 mod url;
 mod witness;
 
-use super::{SessionError, Sessions, SessionsConfig, link::Link, visit::VisitGuard};
+use super::{SessionError, Sessions, SessionsConfig, cookie, link::Link, visit::VisitGuard};
 use crate::{app::tests::session_config, session::Visit};
 use bytes::Bytes;
 use common::{
@@ -94,7 +97,18 @@ impl Server {
             let text = hub_age::format(age);
             headers.insert(hub_age::HUB_AGE, HeaderValue::from_bytes(text.as_bytes()).unwrap());
         }
-        Visit::begin(&self.sessions, &headers, None, false)
+        let cookie = cookie::read(&headers, "S").into_iter().next();
+        Visit::begin(&self.sessions, &headers, cookie, None, false)
+    }
+
+    /// A request with this `Cookie`, as [`crate::process_app`] begins it.
+    pub(super) async fn begin_with_cookies(&self, fields: &[&str]) -> VisitGuard {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(header::COOKIE, HeaderValue::try_from(*field).unwrap());
+        }
+        let cookie = self.sessions.named_in_cookie(&headers).await;
+        Visit::begin(&self.sessions, &headers, cookie, None, false)
     }
 
     /// A request whose URL names a session.
@@ -103,8 +117,12 @@ impl Server {
         if let Some(cookie) = &user.cookie {
             headers.insert(header::COOKIE, HeaderValue::try_from(format!("S={cookie}")).unwrap());
         }
-        let named = self.sessions.named_in_url(&headers, &HeaderValue::try_from(named).unwrap()).await;
-        Visit::begin(&self.sessions, &headers, named, false)
+        let cookie = self.sessions.named_in_cookie(&headers).await;
+        let named = match &cookie {
+            None => self.sessions.named_in_url(&headers, &HeaderValue::try_from(named).unwrap()).await,
+            Some(_) => None,
+        };
+        Visit::begin(&self.sessions, &headers, cookie, named, false)
     }
 
     /// A whole request that counts, as the demo app does.

@@ -3,6 +3,8 @@
 mod answer;
 mod call;
 mod ending;
+mod renaming;
+mod without;
 
 pub(crate) use answer::Finished;
 
@@ -51,8 +53,12 @@ struct State {
     changed: Option<u64>,
     /// The session got its id in this request.
     renamed: bool,
+    /// It had another one before, which names nothing any more: the browser must hear of the new one, whatever the answer is.
+    moved: bool,
     /// This request ended the session that it came with.
     ended: bool,
+    /// The entry is this request's alone: memory has no place for another session.
+    homeless: bool,
     /// A call failed: the answer that the app gives can't be right.
     failed: Option<SessionError>,
 }
@@ -68,14 +74,14 @@ pub(crate) struct VisitGuard {
 pub(crate) type Loaded = (bool, u64, Attributes);
 
 impl Visit {
-    /// Begins a request with these headers, and the session that its URL names. Asks nobody.
+    /// Begins a request with these headers, the session that its cookie names, and the one that its URL names. Asks nobody.
     pub(crate) fn begin(
         sessions: &Arc<Sessions>,
         headers: &HeaderMap,
+        cookie: Option<SessionId>,
         named: Option<SessionId>,
         secure: bool,
     ) -> VisitGuard {
-        let cookie = cookie::read(headers, &sessions.config.cookie_name);
         let by_cookie = cookie.is_some();
         let brought = cookie.or(named);
         let id = brought.clone().unwrap_or_else(|| sessions.fresh_id());
@@ -90,7 +96,9 @@ impl Visit {
             generation: None,
             changed: None,
             renamed: false,
+            moved: false,
             ended: false,
+            homeless: false,
             failed: None,
         };
         let visit = Arc::new(Self {
@@ -143,7 +151,7 @@ impl Visit {
         }
         // Who has the lock will come here.
         let Ok(state) = self.state.try_lock() else { return };
-        if let Some(entry) = &state.entry {
+        if let Some(entry) = state.entry.as_ref().filter(|_| !state.homeless) {
             self.sessions.save_in_background(entry);
         }
     }
@@ -167,7 +175,13 @@ impl State {
         self.id = id;
         self.entry = entry;
         self.changed = None;
-        self.renamed = false;
+        (self.renamed, self.moved, self.homeless) = (false, false, false);
+    }
+
+    /// From now on it is saved under a fresh id.
+    fn go_on_as(&mut self, anew: Arc<Entry>) {
+        self.move_to(anew.id.clone(), Some(anew));
+        (self.renamed, self.moved) = (true, true);
     }
 }
 
@@ -207,7 +221,26 @@ impl Drop for VisitGuard {
 }
 
 impl Sessions {
-    /// The session that a URL names, unless a cookie does, or there is no such session: anybody can send a user a link, so an id in a
+    /// The session that a cookie names. Where it has several values, from other paths or domains, it is the one of which there is a session:
+    /// in memory, else on the hub, which is asked a bounded number of times. Where there is none it is the first, as nobody knows better.
+    pub(crate) async fn named_in_cookie(self: &Arc<Self>, headers: &HeaderMap) -> Option<SessionId> {
+        let mut ids = cookie::read(headers, &self.config.cookie_name);
+        if ids.len() > 1 {
+            // Sorting is stable: among those in memory, too, ours come first.
+            ids.sort_by_cached_key(|id| {
+                !self.held_entry(id).is_some_and(|entry| entry.state().replica.exists())
+            });
+            let witness = self.witness(headers);
+            for place in 0..ids.len() {
+                if self.is_session(&ids[place], witness).await == Some(true) {
+                    return Some(ids.swap_remove(place));
+                }
+            }
+        }
+        ids.into_iter().next()
+    }
+
+    /// The session that a URL names, unless there is no such session: anybody can send a user a link, so an id in a
     /// URL never becomes a session's, and the app must not put one into its links under which nothing would be kept. While the hub
     /// can't be asked nobody knows; then it is for the app's calls to say so.
     pub(crate) async fn named_in_url(
@@ -215,19 +248,22 @@ impl Sessions {
         headers: &HeaderMap,
         named: &HeaderValue,
     ) -> Option<SessionId> {
-        if cookie::read(headers, &self.config.cookie_name).is_some() {
-            return None;
-        }
         let id = SessionId::parse(named.to_str().ok()?)?;
-        let Ok(entry) = self.entry(&id) else { return Some(id) };
-        let opened = self.open(&entry, self.witness(headers)).await;
+        let exists = self.is_session(&id, self.witness(headers)).await;
+        exists.unwrap_or(true).then_some(id)
+    }
+
+    /// Whether there is a session of this id; `None` while nobody can say.
+    async fn is_session(self: &Arc<Self>, id: &SessionId, witness: Witness) -> Option<bool> {
+        let entry = self.entry(id).ok()?;
+        let opened = self.open(&entry, witness).await;
         let exists = {
             let state = entry.state();
             state.replica.exists() && !state.removed
         };
         self.forget_nothing(&entry);
-        let unknown = opened.is_ok() || opened.is_err_and(|cause| cause.is_stale());
-        (exists || !unknown).then_some(id)
+        let known = opened.is_ok() || opened.is_err_and(|cause| cause.is_stale());
+        (exists || known).then_some(exists)
     }
 
     /// What a request's web-tier has heard of the hub.

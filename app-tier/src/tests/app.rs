@@ -56,7 +56,11 @@ fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     });
     tokio::spawn(async move {
         // A client that goes away is no failure.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+        let _ = http1::Builder::new()
+            .max_headers(300)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
     });
 }
 
@@ -85,6 +89,13 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
                 .map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
             let mut response = plain(lines.collect::<String>());
             response.headers_mut().insert("copal-not-processed", "1".parse().unwrap());
+            response
+        }
+        "/many-fields" => {
+            let mut response = plain(format!("{} fields\n", request.headers().len()));
+            for number in 0..240 {
+                response.headers_mut().append("set-cookie", format!("c{number}={number}").parse().unwrap());
+            }
             response
         }
         "/echo" => {

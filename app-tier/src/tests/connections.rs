@@ -185,3 +185,17 @@ async fn trailers_pass_both_ways() {
     }
     tier.tier.stop().await;
 }
+
+/// `header-max` is the web-tier's word: what it lets pass the app gets, and its answer comes back whole.
+#[tokio::test]
+async fn as_many_fields_as_any_web_tier_lets_pass_reach_the_app_and_come_back() {
+    let tier = well().await;
+    for (count, length) in [(250, 5), (10, 3000)] {
+        let fields: String = (0..count).map(|n| format!("X-{n}: {}\r\n", "v".repeat(length))).collect();
+        let mut stream = send(&tier, &format!("GET /many-fields HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).await;
+        let answer = head(&mut stream).await;
+        assert!(answer.starts_with("http/1.1 200 ok\r\n"), "{answer}");
+        assert_eq!(answer.matches("set-cookie: c").count(), 240);
+    }
+    tier.tier.stop().await;
+}

@@ -51,20 +51,14 @@ pub(super) fn contenders(row: Row, copal: &Path, folder: &Path) -> anyhow::Resul
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let prefix = folder.to_string_lossy();
     let conf = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let start =
+        |file: &str| words(&["start", "--server", "web-a", "--data-dir", &conf("data"), "--conf", file]);
     let (suffix, port) = row.setup();
     let mut contenders = vec![
         Contender {
             name: "copal",
-            program: copal,
-            arguments: words(&[
-                "start",
-                "--server",
-                "web-a",
-                "--data-dir",
-                &conf("data"),
-                "--conf",
-                &conf(&format!("copal{suffix}.yaml")),
-            ]),
+            program: copal.clone(),
+            arguments: start(&conf(&format!("copal{suffix}.yaml"))),
             address: address(port),
         },
         Contender {
@@ -80,6 +74,15 @@ pub(super) fn contenders(row: Row, copal: &Path, folder: &Path) -> anyhow::Resul
             address: address(port + 2),
         },
     ];
+    if !row.setup().0.is_empty() {
+        return Ok(contenders);
+    }
+    contenders.push(Contender {
+        name: "copal-encrypted",
+        program: copal,
+        arguments: start(&conf("copal-encrypted.yaml")),
+        address: address(18_100),
+    });
     if matches!(row, Row::Small | Row::Medium | Row::Large | Row::Post) {
         contenders.push(Contender {
             name: "haproxy-tcp",

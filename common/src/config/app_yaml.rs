@@ -65,7 +65,7 @@ pub struct Health {
 }
 
 /// Reads and checks the `app.yaml` at `path`; of the options only the environment counts. Variables other than `${PORT}`
-/// and `${SOCKET}` are replaced; those that begin with `COPAL_` are refused, the server's key is not the app's.
+/// and `${SOCKET}` are replaced; those that are the server's own are refused.
 ///
 /// # Errors
 /// Everything that is wrong with the file, all at once.
@@ -74,7 +74,7 @@ pub fn load_app_yaml(path: &Path, options: &LoadOptions) -> Result<AppYaml, Conf
     let tree = importer.parse(path, None);
     let Importer { sources, report, .. } = importer;
     let app = tree.and_then(|tree| {
-        let place = Place { app: true, ..Place::default() };
+        let place = Place { app: Some(&options.servers_own), ..Place::default() };
         decode(Context::new(&report, &sources, &options.environment, place), &tree)
     });
     Ok(report.finish(&sources, app)?.0)

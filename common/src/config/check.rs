@@ -1,7 +1,7 @@
 //! What must hold between the parts of a file: names that are unique or exist, sockets that don't collide, clusters that
 //! can answer, addresses that need a key.
 
-use super::{decode::Context, keys::nearest, model::Host, source::Span};
+use super::{decode::Context, keys::nearest, model::Host, names::is_host_name, source::Span};
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -136,6 +136,11 @@ impl Facts {
         }
     }
 
+    /// Where the cluster `id` stands.
+    pub(super) fn cluster_span(&self, id: &str) -> Option<Span> {
+        self.known_clusters.get(id).map(|at| self.clusters[*at].span)
+    }
+
     /// The servers of the file, in order.
     pub(super) fn server_ids(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(String::as_str)
@@ -144,6 +149,31 @@ impl Facts {
     /// What is said of a server that the file does not have.
     pub(super) fn no_such_server(&self, id: &str) -> String {
         missing("server", id, self.server_ids())
+    }
+
+    /// Whether an address can be reached from other machines.
+    pub(super) fn is_open(&self) -> bool {
+        !self.open_addresses.is_empty()
+    }
+
+    /// Tells of ids that no certificate can bear: it names hosts (RFC 5280 §4.2.1.6), which are compared without case.
+    pub(super) fn check_certificate_names(&self, context: Context<'_>, span: Span) {
+        let mut seen: HashMap<String, &str> = HashMap::new();
+        for id in &self.servers {
+            if let Some(other) = seen.insert(id.to_lowercase(), id) {
+                let message = format!(
+                    "the servers `{other}` and `{id}` have the same name in certificates, which know no case"
+                );
+                context.error(span, message);
+            }
+            if !is_host_name(id) && id.parse::<IpAddr>().is_err() {
+                let message = format!(
+                    "no certificate bears the name of the server `{id}`: with `cluster-tls` an id is a host name, labels of 1 to \
+                     63 characters that neither begin nor end with `-`, with dots between"
+                );
+                context.error(span, message);
+            }
+        }
     }
 
     /// Checks what needs the whole file.
@@ -249,8 +279,11 @@ fn few(names: &[&str]) -> String {
     }
 }
 
+/// Whether both can't be listened on. `::` is IPv6 alone, so that a file can list `0.0.0.0` beside it; a name may be of either.
 fn collide(one: &str, other: &str) -> bool {
-    one == other || is_wildcard(one) || is_wildcard(other)
+    let is_ipv4 = |address: &str| address.parse::<IpAddr>().ok().map(|ip| ip.is_ipv4());
+    let families_differ = matches!((is_ipv4(one), is_ipv4(other)), (Some(one), Some(other)) if one != other);
+    one == other || ((is_wildcard(one) || is_wildcard(other)) && !families_differ)
 }
 
 fn is_wildcard(address: &str) -> bool {
@@ -258,7 +291,7 @@ fn is_wildcard(address: &str) -> bool {
 }
 
 /// Whether an address stays on its machine, whoever resolves it.
-fn is_loopback(address: &str) -> bool {
+pub(super) fn is_loopback(address: &str) -> bool {
     address.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

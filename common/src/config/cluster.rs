@@ -13,7 +13,7 @@ use super::{
 };
 use crate::id::{ClusterId, ServerId, ServerIndex};
 use std::{
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     ops::RangeInclusive,
     time::Duration,
 };
@@ -200,6 +200,7 @@ fn server(
         },
     );
     let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
+    let keepalive_timeout = time("keepalive-timeout", TIMEOUT, DEFAULTS.keepalive_timeout);
     let server = Server {
         id: ServerId::from(id.as_str()),
         index,
@@ -208,7 +209,11 @@ fn server(
         http: http.into_iter().map(|(listener, _)| listener).collect(),
         connect_timeout: time("load-balance-connect-timeout", TIMEOUT, DEFAULTS.connect_timeout),
         balance_socket_timeout: time("load-balance-socket-timeout", TIMEOUT, DEFAULTS.balance_socket_timeout),
-        balance_idle_time: time("load-balance-idle-time", TIMEOUT, DEFAULTS.balance_idle_time),
+        balance_idle_time: time(
+            "load-balance-idle-time",
+            TIMEOUT,
+            DEFAULTS.balance_idle_time.min(keepalive_timeout / 2),
+        ),
         recover_time: time("load-balance-recover-time", TIMEOUT, DEFAULTS.recover_time),
         busy_recover_time: time("load-balance-busy-recover-time", TIMEOUT, DEFAULTS.busy_recover_time),
         warmup_time: time("load-balance-warmup-time", WAIT, DEFAULTS.warmup_time),
@@ -217,7 +222,7 @@ fn server(
             .unwrap_or(DEFAULTS.connection_max),
         queue_timeout: time("load-balance-queue-timeout", WAIT, DEFAULTS.queue_timeout),
         weight: fields.integer("load-balance-weight", 1..=10_000).unwrap_or(DEFAULTS.weight),
-        keepalive_timeout: time("keepalive-timeout", TIMEOUT, DEFAULTS.keepalive_timeout),
+        keepalive_timeout,
         socket_timeout: time("socket-timeout", TIMEOUT, DEFAULTS.socket_timeout),
         request_header_timeout: time("request-header-timeout", TIMEOUT, DEFAULTS.request_header_timeout),
         request_limits: request_limits(&fields),
@@ -232,17 +237,19 @@ fn request_limits(fields: &Fields<'_>) -> RequestLimits {
     let defaults = DEFAULTS.request_limits;
     let header = fields.get("header-max");
     let header = header.and_then(|node| Fields::open(fields.context, node, &keys::HEADER_MAX));
+    let header_bytes = header
+        .as_ref()
+        .and_then(|header| header.size("bytes", HEADER_BYTES))
+        .unwrap_or(defaults.header_bytes);
     let limits = RequestLimits {
         header_count: header
             .as_ref()
             .and_then(|header| header.integer("count", 1..=256))
             .unwrap_or(defaults.header_count),
-        header_bytes: header
-            .as_ref()
-            .and_then(|header| header.size("bytes", HEADER_BYTES))
-            .unwrap_or(defaults.header_bytes),
-        uri: fields.size("uri-max", 64..=1024 * 1024).unwrap_or(defaults.uri),
+        header_bytes,
+        uri: fields.size("uri-max", 64..=1024 * 1024).unwrap_or(defaults.uri.min(header_bytes)),
         body: fields.size("body-max", 0..=u64::MAX).map_or(defaults.body, NonZeroU64::new),
+        rate_min: fields.size("request-rate-min", 0..=1 << 30).map_or(defaults.rate_min, NonZeroU32::new),
         keepalive: fields
             .integer("keepalive-max", 0..=1_000_000_000_000)
             .map_or(defaults.keepalive, NonZeroU64::new),

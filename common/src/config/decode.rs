@@ -5,7 +5,8 @@ use super::{
     model::FilePath,
     node::{Entry, Node, Value},
     problem::{Location, Report},
-    source::{Sources, Span, is_secret},
+    secrecy::{holds_secret, is_secret},
+    source::{Sources, Span},
     units::{format_duration, parse_duration, parse_size},
     variables::{Place, Variables, resolve},
 };
@@ -16,6 +17,9 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// What an error repeats in the place of a secret.
+const HIDDEN: &str = "a value that is not shown";
 
 /// The longest value that an error repeats, in characters.
 const VALUE_SHOWN: usize = 60;
@@ -75,6 +79,7 @@ impl<'a> Context<'a> {
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
             Value::Scalar { .. } if node.is_null() => "nothing".to_owned(),
+            Value::Scalar { text, .. } if holds_secret(text) => HIDDEN.to_owned(),
             Value::Scalar { text, .. } => quoted(text),
         };
         self.error(node.span, format!("expected {expected}, found {found}"));
@@ -96,12 +101,13 @@ impl<'a> Context<'a> {
     }
 
     /// Tells that the value `text` of `node` won't do. What came from a variable that bears a secret's name is not
-    /// repeated, only the variable is.
+    /// repeated, only the variable is; nor is a text that holds one, such as a URL with a password.
     fn refuse(self, node: &Node, text: &str, message: &str) {
         let message = match &node.value {
             Value::Scalar { text: raw, .. } if raw.contains("${") && is_secret(raw) && !text.is_empty() => {
                 message.replace(&quoted(text), &quoted(raw)).replace(text, raw)
             }
+            _ if holds_secret(text) => hidden(message, text),
             _ => message.to_owned(),
         };
         self.error(node.span, message);
@@ -253,6 +259,15 @@ impl<'a> Context<'a> {
 /// A regular expression as read: `None` matches everything.
 #[derive(Debug)]
 pub(super) struct Regexp(pub(super) Option<Regex>);
+
+/// A message about `text` that does not repeat it, nor a part of it.
+fn hidden(message: &str, text: &str) -> String {
+    let message = message.replace(&quoted(text), HIDDEN);
+    match message.split_once(", found `") {
+        Some((expected, _)) => format!("{expected}, found {HIDDEN}"),
+        None => message,
+    }
+}
 
 /// A value as an error repeats it.
 pub(super) fn quoted(text: &str) -> String {

@@ -5,15 +5,19 @@ use super::{
         AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode,
         SessionConfig,
     },
-    rule::{ForeignSticky, HealthCheck, HealthQuestion, HttpProxy, Strategy},
+    rule::{HealthCheck, HealthQuestion, HttpProxy, StickyCookie, Strategy},
 };
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 /// The defaults of the file's own, a cluster's and a server's keys; sessions' are [`SessionConfig::default`].
 #[derive(Debug)]
 pub(super) struct Defaults {
     pub(super) data_dir: &'static str,
     pub(super) heartbeat_interval: Duration,
+    pub(super) session_first_timeout: Duration,
     pub(super) session_cookie: &'static str,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) access_log_format: AccessLogFormat,
@@ -42,6 +46,7 @@ pub(super) struct Defaults {
 pub(super) const DEFAULTS: Defaults = Defaults {
     data_dir: "/var/lib/copal",
     heartbeat_interval: Duration::from_secs(10),
+    session_first_timeout: Duration::from_secs(120),
     session_cookie: "JSESSIONID",
     workers: None,
     access_log_format: AccessLogFormat::Combined,
@@ -64,6 +69,8 @@ pub(super) const DEFAULTS: Defaults = Defaults {
         header_bytes: 32 * 1024,
         uri: 16 * 1024,
         body: None,
+        // That of ASP.NET: a tenth of what the slowest mobile network brings.
+        rate_min: NonZeroU32::new(240),
         keepalive: None,
     },
     shutdown_wait_max: Duration::from_secs(15),
@@ -113,11 +120,12 @@ impl Default for HttpProxy {
         Self {
             backends: Vec::new(),
             health_check: None,
-            sticky: ForeignSticky::None,
+            cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,
             connect_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(30),
-            idle_time: Duration::from_secs(10),
+            // Below the 5 s of Node, uvicorn and Apache: who closes first must be us.
+            idle_time: Duration::from_secs(4),
             recover_time: Duration::from_secs(15),
             connection_max: DEFAULTS.connection_max,
             queue_timeout: DEFAULTS.queue_timeout,

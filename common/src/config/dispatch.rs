@@ -2,6 +2,7 @@
 
 mod conditions;
 mod http_proxy;
+mod sticky;
 
 use super::{
     check::Facts,
@@ -9,8 +10,10 @@ use super::{
     keys::{self, Keys},
     names,
     node::{Entry, Node},
-    rewrite::RewriteTarget,
-    rule::{Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, Strategy},
+    rewrite::{self, Piece, RewriteTarget, Variable},
+    rule::{
+        Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, StickyCookie, Strategy,
+    },
 };
 use crate::id::ClusterId;
 
@@ -86,9 +89,9 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
         "forbidden" => Some(Action::Error(SendError { code: 403, message: None })),
         "not-found" => Some(Action::Error(SendError { code: 404, message: None })),
         "send-error" => send_error(&fields),
-        "set-header" => header(&fields, HeaderEditKind::SetOnAnswer),
-        "add-header" => header(&fields, HeaderEditKind::AddToAnswer),
-        _ => header(&fields, HeaderEditKind::SetOnRequest),
+        "set-header" => header(&fields, HeaderEditKind::SetOnAnswer, regexp.as_ref()),
+        "add-header" => header(&fields, HeaderEditKind::AddToAnswer, regexp.as_ref()),
+        _ => header(&fields, HeaderEditKind::SetOnRequest, regexp.as_ref()),
     };
     // A rule whose expression or condition is wrong must not be taken for one that takes everything.
     Some(Rule { regexp: regexp?.0, condition: condition?, action: action? })
@@ -119,11 +122,31 @@ fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
         let message = "`session-url` has no effect without `sticky-sessions`: leave one of them out";
         fields.context.error(fields.span("session-url"), message);
     }
+    let cookie = sticky::decode(fields);
+    if cookie != StickyCookie::None {
+        check_own_sessions(fields, sticky_sessions, session_url);
+    }
     LoadBalance {
         cluster: ClusterId::from(cluster.unwrap_or_default()),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(Strategy::Adaptive),
         sticky_sessions,
         session_url,
+        cookie,
+    }
+}
+
+/// What goes with a cookie for apps that have sessions of their own.
+fn check_own_sessions(fields: &Fields<'_>, sticky_sessions: bool, session_url: bool) {
+    let key = if fields.get("insert-cookie").is_some() { "insert-cookie" } else { "session-cookie" };
+    if !sticky_sessions {
+        let message = format!("`{key}` has no effect without `sticky-sessions`: leave one of them out");
+        fields.context.error(fields.span(key), message);
+    }
+    if session_url {
+        let message = format!(
+            "`session-url` is for sessions on the hub, `{key}` for apps that have their own in memory: leave one of them out"
+        );
+        fields.context.error(fields.span("session-url"), message);
     }
 }
 
@@ -145,14 +168,24 @@ fn forward(fields: &Fields<'_>, regexp: Option<&Regexp>) -> Option<Action> {
 /// The target, checked against the expression; `regexp` is `None` when that is wrong itself.
 fn target(fields: &Fields<'_>, regexp: Option<&Regexp>) -> Option<RewriteTarget> {
     let node = fields.required("target", "give the path or URL that takes the place of what matched")?;
-    let (groups, anchored) = match regexp {
-        None => (100, false),
-        Some(Regexp(None)) => (1, true),
-        Some(Regexp(Some(regexp))) => (regexp.captures_len(), regexp.as_str().starts_with('^')),
+    let groups = groups(regexp);
+    let anchored = match regexp {
+        None => false,
+        Some(Regexp(None)) => true,
+        Some(Regexp(Some(regexp))) => regexp.as_str().starts_with('^'),
     };
     let parse = |text: &str| RewriteTarget::parse(text, groups, anchored);
     let text = fields.context.checked(node, |text| parse(text).map(drop))?;
     parse(&text).ok()
+}
+
+/// The groups that a rule's values may name: `$0` is always there.
+fn groups(regexp: Option<&Regexp>) -> usize {
+    match regexp {
+        None => 100,
+        Some(Regexp(None)) => 1,
+        Some(Regexp(Some(regexp))) => regexp.captures_len(),
+    }
 }
 
 fn send_error(fields: &Fields<'_>) -> Option<Action> {
@@ -162,24 +195,27 @@ fn send_error(fields: &Fields<'_>) -> Option<Action> {
     Some(Action::Error(SendError { code: code?, message: message.flatten() }))
 }
 
-fn header(fields: &Fields<'_>, kind: HeaderEditKind) -> Option<Action> {
+fn header(fields: &Fields<'_>, kind: HeaderEditKind, regexp: Option<&Regexp>) -> Option<Action> {
     let context = fields.context;
+    let groups = groups(regexp);
     let name = fields.required("name", "name the header");
     let name = name.and_then(|node| context.checked(node, |text| changeable(text, kind)));
     let is_host = name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("host"));
     let value = fields.required("value", "give the header's value");
     let value = value.and_then(|node| {
         context.checked(node, |text| {
-            names::header_value(text)?;
+            let pieces = rewrite::header_value(text, groups)?;
             if kind == HeaderEditKind::AddToAnswer && text.is_empty() {
                 return Err(
                     "expected a value, found nothing: an empty `set-header` takes a header away".to_owned()
                 );
             }
-            if is_host { http_proxy::authority(text).map(drop) } else { Ok(()) }
+            let is_own = pieces == [Piece::Variable(Variable::Host)];
+            if is_host && !is_own { http_proxy::authority(text).map(drop) } else { Ok(()) }
         })
     });
-    Some(Action::Header(HeaderEdit { kind, name: name?.to_ascii_lowercase(), value: value? }))
+    let value = rewrite::header_value(&value?, groups).ok()?;
+    Some(Action::Header(HeaderEdit { kind, name: name?.to_ascii_lowercase(), value }))
 }
 
 fn changeable(text: &str, kind: HeaderEditKind) -> Result<(), String> {

@@ -44,7 +44,14 @@ pub(super) fn decode(
         let message = "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404";
         context.report.warning(node.span, message);
     }
-    Some(Host { id: id.unwrap_or_default(), aliases, regexp: regexp.and_then(|it| it.0), web_apps, dispatch })
+    Some(Host {
+        id: id.unwrap_or_default(),
+        aliases,
+        regexp: regexp.and_then(|it| it.0),
+        merge_slashes: fields.boolean("merge-slashes").unwrap_or(true),
+        web_apps,
+        dispatch,
+    })
 }
 
 /// A host's name; one that has only a `regexp` goes by its text.

@@ -16,10 +16,16 @@ pub(super) static ROOT: Keys = Keys {
     what: "the file",
     known: &[
         "cluster-key",
+        "cluster-key-also",
+        "cluster-encryption",
+        "cluster-tls",
         "triad",
         "data-dir",
         "heartbeat-interval",
         "dependency-check-interval",
+        "session-memory-max",
+        "app-session-memory-max",
+        "session-first-timeout",
         "admin",
         "clusters",
         "cluster-default",
@@ -28,10 +34,13 @@ pub(super) static ROOT: Keys = Keys {
         "web-app-default",
         "import",
     ],
-    later: &["cluster-tls", "deploy-service", "triad-heal-after", "stage"],
+    later: &["deploy-service", "triad-heal-after", "stage"],
 };
 
 pub(super) static CLUSTER_KEY: Keys = Keys { what: "`cluster-key`", known: &["file"], later: &[] };
+
+pub(super) static CLUSTER_TLS: Keys =
+    Keys { what: "`cluster-tls`", known: &["ca", "cert", "key", "import"], later: &[] };
 
 pub(super) static ADMIN: Keys = Keys { what: "`admin`", known: &["users", "import"], later: &[] };
 
@@ -82,6 +91,7 @@ pub(super) static SERVER: Keys = Keys {
         "header-max",
         "uri-max",
         "body-max",
+        "request-rate-min",
         "shutdown-wait-max",
         "import",
     ],
@@ -108,7 +118,7 @@ pub(super) static CERTIFICATE: Keys =
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
-    known: &["id", "aliases", "regexp", "web-apps", "dispatch", "web-app-default", "import"],
+    known: &["id", "aliases", "regexp", "merge-slashes", "web-apps", "dispatch", "web-app-default", "import"],
     later: &[],
 };
 
@@ -133,8 +143,18 @@ pub(super) static RULE: Keys = Keys {
 
 pub(super) static LOAD_BALANCE: Keys = Keys {
     what: "`load-balance`",
-    known: &["regexp", "if", "cluster", "strategy", "sticky-sessions", "session-url", "import"],
-    later: &["session-cookie"],
+    known: &[
+        "regexp",
+        "if",
+        "cluster",
+        "strategy",
+        "sticky-sessions",
+        "session-url",
+        "session-cookie",
+        "insert-cookie",
+        "import",
+    ],
+    later: &[],
 };
 
 pub(super) static HTTP_PROXY: Keys = Keys {
@@ -155,6 +175,12 @@ pub(super) static HTTP_PROXY: Keys = Keys {
         "queue-timeout",
         "import",
     ],
+    later: &[],
+};
+
+pub(super) static INSERT_COOKIE: Keys = Keys {
+    what: "`insert-cookie`",
+    known: &["name", "path", "domain", "secure", "http-only", "same-site", "max-age", "import"],
     later: &[],
 };
 
@@ -268,7 +294,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 29] = [
+pub(super) static ALL: [&Keys; 31] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -284,6 +310,7 @@ pub(super) static ALL: [&Keys; 29] = [
     &TLS,
     &CERTIFICATE,
     &HTTP_PROXY,
+    &INSERT_COOKIE,
     &BACKEND,
     &HEALTH_CHECK,
     &REWRITE,
@@ -294,13 +321,14 @@ pub(super) static ALL: [&Keys; 29] = [
     &NAMED,
     &SERVER_NAME,
     &CLUSTER_KEY,
+    &CLUSTER_TLS,
     &ADMIN,
     &ADMIN_USER,
     &APP,
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 24;
+const CLUSTER_FILE: usize = 25;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

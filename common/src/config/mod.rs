@@ -9,10 +9,13 @@ mod app_yaml;
 mod check;
 mod cluster;
 mod condition;
+mod connection_limits;
 mod cron;
 mod decode;
 mod defaults;
 mod dispatch;
+mod encryption;
+mod guess;
 mod host;
 mod import;
 mod keys;
@@ -25,7 +28,10 @@ mod problem;
 mod rewrite;
 mod root;
 mod rule;
+mod secrecy;
+mod servers_own;
 mod session;
+mod session_memory;
 mod session_overrides;
 mod source;
 mod topology;
@@ -38,12 +44,16 @@ mod tests;
 
 pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
 pub use condition::{Condition, FileExists, Named, ServerName};
+pub use connection_limits::{limit_below_workers_text, limits_below_workers};
 pub use cron::Cron;
+pub use encryption::{ClusterEncryption, ClusterTls, Encryption};
+pub use guess::{Guessable, guessable};
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
-pub use rewrite::{Origin, Piece, RewriteTarget};
+pub use rewrite::{Origin, Piece, RewriteTarget, Variable};
 pub use rule::*;
+pub use servers_own::ServersOwn;
 pub use session_overrides::{CookieOverrides, SessionOverrides};
 pub use topology::topology_hash;
 pub use units::{UnitError, format_duration, parse_duration, parse_size};
@@ -63,10 +73,15 @@ use variables::Place;
 pub struct LoadOptions {
     /// The environment for `${VAR}`.
     pub environment: HashMap<String, String>,
+    /// Of it, what an `app.yaml` can't have.
+    pub servers_own: ServersOwn,
     /// `--data-dir`, instead of the file's.
     pub data_dir: Option<PathBuf>,
     /// `--port-offset`, added to every port of the file.
     pub port_offset: u16,
+    /// Refuse a cluster key that can be guessed. Otherwise it is warned of: a server that an upgrade has made wiser starts all the
+    /// same.
+    pub refuse_guessable_key: bool,
 }
 
 impl LoadOptions {
@@ -86,6 +101,7 @@ impl fmt::Debug for LoadOptions {
             .field("environment", &self.environment.len())
             .field("data_dir", &self.data_dir)
             .field("port_offset", &self.port_offset)
+            .field("refuse_guessable_key", &self.refuse_guessable_key)
             .finish()
     }
 }

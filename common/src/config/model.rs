@@ -1,6 +1,11 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
-use super::{problem::Location, rule::Rule, session_overrides::SessionOverrides};
+use super::{
+    encryption::{ClusterEncryption, ClusterTls},
+    problem::Location,
+    rule::Rule,
+    session_overrides::SessionOverrides,
+};
 use crate::{
     cidr::Cidr,
     id::{ClusterId, ServerId, ServerIndex},
@@ -8,8 +13,9 @@ use crate::{
 };
 use regex::Regex;
 use std::{
+    collections::BTreeSet,
     fmt,
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -22,6 +28,14 @@ pub struct Config {
     pub file: PathBuf,
     /// `cluster-key`; without one every address is loopback.
     pub cluster_key: Secret,
+    /// `cluster-key-also`: a key that is taken as well, while the key is changed; empty when there is none.
+    pub cluster_key_also: Secret,
+    /// `cluster-encryption`: which connections between servers are encrypted (those to addresses that are not loopback).
+    pub cluster_encryption: ClusterEncryption,
+    /// `cluster-tls`: the servers' certificates, for who has a PKI.
+    pub cluster_tls: Option<ClusterTls>,
+    /// Variables of the environment that secrets of the file come from: see `ServersOwn`.
+    pub secret_variables: Arc<BTreeSet<String>>,
     /// `triad`, or the file's first three servers (fewer when there are fewer): the hub's members, in order.
     pub triad: Vec<ServerId>,
     /// `data-dir`: each server keeps its data in a folder of it that bears the server's id.
@@ -31,10 +45,25 @@ pub struct Config {
     /// `dependency-check-interval`: how often the file and those that it imports are looked at, to be read again when they have
     /// changed; `None`: never.
     pub dependency_check_interval: Option<Duration>,
+    /// How much memory of the hub's servers sessions may take.
+    pub session_memory: SessionMemory,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
+}
+
+/// How much memory of the hub's servers sessions may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionMemory {
+    /// `session-memory-max`: bytes of all sessions, beyond which no new one is made; `None`: a quarter of the memory that the server
+    /// may use. The least of the hub's servers counts.
+    pub max: Option<u64>,
+    /// `app-session-memory-max`: bytes of one app's; `None`: three quarters of that.
+    pub app_max: Option<u64>,
+    /// `session-first-timeout` (2 min): when half of it is taken, sessions that were not used again for so long after they were made are
+    /// ended; zero = never.
+    pub first_timeout: Duration,
 }
 
 /// A user of `admin`.
@@ -188,6 +217,9 @@ pub struct RequestLimits {
     pub uri: usize,
     /// `body-max` (none): bytes of a body; beyond it 413.
     pub body: Option<NonZeroU64>,
+    /// `request-rate-min` (240): bytes a second at which a client sends a body, or takes an answer, at least; one that is
+    /// `socket-timeout` behind gets 408.
+    pub rate_min: Option<NonZeroU32>,
     /// `keepalive-max` (none): requests that one connection serves.
     pub keepalive: Option<NonZeroU64>,
 }
@@ -276,6 +308,8 @@ pub struct Host {
     pub aliases: Vec<String>,
     /// `regexp`: searched in the host name.
     pub regexp: Option<Regex>,
+    /// `merge-slashes` (true): several slashes in a row are one.
+    pub merge_slashes: bool,
     /// `web-apps`: the longest `id` that is a prefix of the path wins.
     pub web_apps: Vec<WebApp>,
     /// `dispatch`: rewrite rules; the first that matches is taken.

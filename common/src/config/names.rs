@@ -1,19 +1,15 @@
 //! What ids, addresses, host names and cookie names may look like; each check says what was expected.
 
 use super::decode::quoted;
+use crate::id::{ID_MAX, is_id};
 use std::net::{IpAddr, Ipv6Addr};
-
-/// The longest id of a server or cluster.
-const ID_MAX: usize = 64;
 
 /// The longest host name (RFC 1035 §2.3.4).
 const HOST_MAX: usize = 253;
 
 /// The id of a server or cluster: it is part of paths, metrics and the handshake.
 pub(super) fn id(text: &str) -> Result<(), String> {
-    let characters = text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it));
-    // `.` and `..` are no folders of data-dir.
-    if (1..=ID_MAX).contains(&text.len()) && characters && !text.bytes().all(|it| it == b'.') {
+    if is_id(text) {
         return Ok(());
     }
     Err(format!("expected a name of 1 to {ID_MAX} characters of A-Z a-z 0-9 . _ -, found {}", quoted(text)))

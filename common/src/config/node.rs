@@ -1,6 +1,9 @@
 //! The tree that a file is: values that know their places, and how two trees merge.
 
-use super::source::{Span, is_secret};
+use super::{
+    secrecy::{holds_secret, is_secret},
+    source::Span,
+};
 use std::collections::HashMap;
 
 /// A value and its place. A block mapping's place is its first key, so that an error can point at something.
@@ -90,11 +93,17 @@ pub(super) fn secrets(node: &Node) -> Vec<Span> {
         match &node.value {
             Value::Scalar { text, .. } => {
                 let reference = text.starts_with("${") && text.ends_with('}') && !text.contains(":-");
-                if secret && !reference {
+                if (secret || holds_secret(text)) && !reference {
                     found.push(node.span);
                 }
             }
-            Value::List(items) => items.iter().for_each(|item| walk(item, secret, found)),
+            Value::List(items) => {
+                let mut follows = false;
+                for item in items {
+                    walk(item, secret || follows, found);
+                    follows = names_secret(item);
+                }
+            }
             Value::Map(entries) => entries.iter().for_each(|entry| {
                 // `cluster-key: {file: path}` names no secret.
                 let inner = is_secret(&entry.key) && !matches!(entry.value.value, Value::Map(_));
@@ -105,4 +114,10 @@ pub(super) fn secrets(node: &Node) -> Vec<Span> {
     let mut found = Vec::new();
     walk(node, false, &mut found);
     found
+}
+
+/// Whether an argument of a command says that the next one is a secret: `--password`, `-token`.
+fn names_secret(argument: &Node) -> bool {
+    let Value::Scalar { text, .. } = &argument.value else { return false };
+    text.starts_with('-') && !text.contains('=') && is_secret(text)
 }

@@ -1,5 +1,6 @@
 //! The `target` of `redirect`, `moved-permanently` and `forward`: a path, or a whole URL, with places for what the expression
-//! found. It is taken apart once, when the file is read; nothing that a client sends can add a scheme, a host or a line to it.
+//! found and for what the request asked for; header values have the same places. They are taken apart once, when the file is read;
+//! nothing that a client sends can add a scheme, a host or a line to them.
 
 use super::{decode::quoted, names};
 use std::net::Ipv6Addr;
@@ -13,8 +14,10 @@ pub struct RewriteTarget {
     pub path: Vec<Piece>,
     /// The target's own query.
     pub query: Vec<Piece>,
-    /// Whether the request's query goes on behind the target's own: not when the target ends with `?`.
+    /// Whether the request's query goes on behind the target's own: not when the target ends with `?`, or says where it goes.
     pub keep_query: bool,
+    /// Whether what stands before and behind the match stays: not when the target has the whole path in it.
+    pub keep_rest: bool,
     /// What stands behind `#`.
     pub fragment: Option<String>,
 }
@@ -22,8 +25,8 @@ pub struct RewriteTarget {
 /// The beginning of a whole URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// `http` or `https`.
-    pub scheme: &'static str,
+    /// `http` or `https`; `None`: `$scheme`, the request's own.
+    pub scheme: Option<&'static str>,
     /// `None`: `$host`, the request's own.
     pub host: Option<String>,
     /// The port, unless it is the scheme's.
@@ -37,9 +40,36 @@ pub enum Piece {
     Text(String),
     /// `$n`: what the group n found, `$0` what the whole expression did.
     Group(usize),
-    /// `$host`: the request's host without a port.
-    Host,
+    /// `$host` and its like.
+    Variable(Variable),
 }
+
+/// What a target or a header value can have of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// `$host`: its host, in lower case and without a port.
+    Host,
+    /// `$path`: its path, percent-encoded, as earlier `forward` rules have left it.
+    Path,
+    /// `$query`: its query, without `?`, in the same way.
+    Query,
+    /// `$remote-addr`: the client's address, behind trusted proxies as they name it.
+    RemoteAddr,
+    /// `$request-uri`: path and query as the client has asked for them, whatever `forward` rules have made of them.
+    RequestUri,
+    /// `$scheme`: `http` or `https`.
+    Scheme,
+}
+
+/// How they are written.
+const VARIABLES: [(&str, Variable); 6] = [
+    ("host", Variable::Host),
+    ("path", Variable::Path),
+    ("query", Variable::Query),
+    ("remote-addr", Variable::RemoteAddr),
+    ("request-uri", Variable::RequestUri),
+    ("scheme", Variable::Scheme),
+];
 
 impl RewriteTarget {
     /// Reads a target for an expression with `groups` groups (1 without an expression: `$0` is there). `anchored`: the
@@ -54,7 +84,8 @@ impl RewriteTarget {
             check_text(fragment, "/?")?;
         }
         let (origin, path) = origin(rest)?;
-        let path = pieces(path, groups, "/")?;
+        let path = pieces(path, groups, |text| check_text(text, "/"))?;
+        check_path(&path, query.is_some())?;
         if let (None, Some(Piece::Text(first)), true) = (&origin, path.first(), anchored)
             && !first.starts_with('/')
         {
@@ -66,22 +97,52 @@ impl RewriteTarget {
         if origin.is_none() && rest.starts_with("//") {
             return Err(format!("{} is a URL without its scheme: write http:// or https://", quoted(text)));
         }
+        let own_query = pieces(query.unwrap_or_default(), groups, |text| check_text(text, "/?"))?;
+        let whole = |variable| has(&path, variable) || has(&own_query, variable);
         Ok(Self {
+            keep_query: query != Some("") && !whole(Variable::Query) && !whole(Variable::RequestUri),
+            keep_rest: !whole(Variable::Path) && !whole(Variable::RequestUri),
             origin,
             path,
-            query: pieces(query.unwrap_or_default(), groups, "/?")?,
-            keep_query: query != Some(""),
+            query: own_query,
             fragment: fragment.map(str::to_owned),
         })
     }
+}
+
+/// Reads the value of a header for an expression with `groups` groups, as [`RewriteTarget::parse`] does.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn header_value(text: &str, groups: usize) -> Result<Vec<Piece>, String> {
+    names::header_value(text)?;
+    pieces(text, groups, |_| Ok(()))
+}
+
+fn has(pieces: &[Piece], variable: Variable) -> bool {
+    pieces.contains(&Piece::Variable(variable))
+}
+
+/// A query has its place, behind the `?`.
+fn check_path(path: &[Piece], has_query: bool) -> Result<(), String> {
+    if has(path, Variable::Query) {
+        return Err("`$query` belongs behind a `?`".to_owned());
+    }
+    let uri = Piece::Variable(Variable::RequestUri);
+    let ends = path.iter().position(|piece| *piece == uri).is_none_or(|at| at + 1 == path.len());
+    if ends && !(has_query && path.contains(&uri)) {
+        return Ok(());
+    }
+    Err("`$request-uri` has the query in it, so nothing can follow it: take `$path`".to_owned())
 }
 
 /// A URL's beginning, which holds no group, and the rest.
 fn origin(text: &str) -> Result<(Option<Origin>, &str), String> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok((None, text)) };
     let scheme = match scheme {
-        "http" => "http",
-        "https" => "https",
+        "http" => Some("http"),
+        "https" => Some("https"),
+        "$scheme" => None,
         // `://` further on is a part of a path.
         other if other.contains(['/', '$']) => return Ok((None, text)),
         other => {
@@ -99,6 +160,7 @@ fn origin(text: &str) -> Result<(Option<Origin>, &str), String> {
         (true, "") => None,
         (false, host) if is_host(host) => Some(host.to_owned()),
         _ => {
+            let scheme = scheme.unwrap_or("$scheme");
             return Err(format!(
                 "expected a host name or $host behind {scheme}://, found {}",
                 quoted(&format!("{}{authority}", if requested { "$host" } else { "" }))
@@ -125,9 +187,13 @@ fn is_host(text: &str) -> bool {
     bracketed.map_or_else(|| names::is_host_name(text), |ip| ip.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Text, `$n`, `$host` and `$$`. A group's number is read as long as there is such a group, as Java's expressions do: with
+/// Text that passes `check`, `$n`, variables and `$$`. A group's number is read as long as there is such a group, as Java's expressions do: with
 /// one group, `$10` is `$1` and a zero.
-fn pieces(text: &str, groups: usize, allowed: &str) -> Result<Vec<Piece>, String> {
+fn pieces(
+    text: &str,
+    groups: usize,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -138,13 +204,13 @@ fn pieces(text: &str, groups: usize, allowed: &str) -> Result<Vec<Piece>, String
             literal.push('$');
             rest = after;
             continue;
-        } else if is_word(after, "host") {
-            (Piece::Host, 4)
+        } else if let Some((word, variable)) = VARIABLES.into_iter().find(|(word, _)| is_word(after, word)) {
+            (Piece::Variable(variable), word.len())
         } else {
             group(after, groups)?
         };
         if !literal.is_empty() {
-            check_text(&literal, allowed)?;
+            check(&literal)?;
             pieces.push(Piece::Text(std::mem::take(&mut literal)));
         }
         pieces.push(piece);
@@ -152,7 +218,7 @@ fn pieces(text: &str, groups: usize, allowed: &str) -> Result<Vec<Piece>, String
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        check_text(&literal, allowed)?;
+        check(&literal)?;
         pieces.push(Piece::Text(literal));
     }
     Ok(pieces)
@@ -166,10 +232,13 @@ fn is_word(text: &str, word: &str) -> bool {
 fn group(after: &str, groups: usize) -> Result<(Piece, usize), String> {
     let digits = after.bytes().take_while(u8::is_ascii_digit).count();
     if digits == 0 {
-        let shown: String = after.chars().take_while(|it| it.is_alphanumeric()).take(20).collect();
+        let name = |it: &char| it.is_alphanumeric() || matches!(it, '-' | '_');
+        let shown: String = after.chars().take_while(name).take(20).collect();
+        let variables: Vec<_> = VARIABLES.iter().map(|(word, _)| format!("${word}")).collect();
         return Err(format!(
-            "expected $0 to ${}, $host, or $$ for the character itself, found {}",
+            "expected $0 to ${}, {}, or $$ for the character itself, found {}",
             groups - 1,
+            variables.join(", "),
             quoted(&format!("${shown}"))
         ));
     }
@@ -181,7 +250,7 @@ fn group(after: &str, groups: usize) -> Result<(Piece, usize), String> {
             1 => "one group".to_owned(),
             more => format!("{more} groups"),
         };
-        format!("the target uses ${}, and the regexp has {has}", &after[..digits])
+        format!("the value uses ${}, and the regexp has {has}", &after[..digits])
     })?;
     Ok((Piece::Group(number), length))
 }

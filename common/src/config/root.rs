@@ -4,18 +4,25 @@ use super::{
     LoadOptions, admin,
     check::Facts,
     cluster::{self, Layers},
+    connection_limits::{limit_below_workers_text, limits_below_workers},
     decode::{Context, Fields},
     defaults::DEFAULTS,
+    encryption,
+    guess::guessable,
     keys,
     model::{Config, Secret},
     node::{Node, Value},
+    servers_own, session_memory,
     source::{self, ReadError},
 };
 use crate::id::ServerId;
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// The fewest bytes of a cluster key.
 const KEY_MIN: usize = 16;
+
+/// Makes a good one.
+const MAKE_KEY: &str = "openssl rand -base64 32";
 
 /// The largest file with a cluster key, in bytes.
 const KEY_FILE_MAX: u64 = 64 << 10;
@@ -35,7 +42,9 @@ pub(super) fn decode(
 ) -> Option<Config> {
     let fields = Fields::open(context, root, &keys::ROOT)?;
     let cluster_key = fields.get("cluster-key").filter(|node| !node.is_null());
-    let secret = cluster_key.and_then(|node| secret(context, node)).unwrap_or_default();
+    let also = fields.get("cluster-key-also").filter(|node| !node.is_null());
+    let [secret, secret_also] =
+        [cluster_key, also].map(|node| node.and_then(|node| secret(context, node)).unwrap_or_default());
     let heartbeat_interval = fields
         .duration("heartbeat-interval", Duration::from_millis(100)..=Duration::from_secs(600))
         .unwrap_or(DEFAULTS.heartbeat_interval);
@@ -45,20 +54,49 @@ pub(super) fn decode(
     let clusters = clusters(&fields, options.port_offset, &mut facts);
     let triad = triad(&fields, &facts);
     facts.check(context, cluster_key.is_some());
+    for (node, secret) in [(cluster_key, &secret), (also, &secret_also)] {
+        if let Some(node) = node.filter(|_| facts.is_open()) {
+            check_guessable(context, node, secret, options.refuse_guessable_key);
+        }
+    }
+    let cluster_encryption = encryption::encryption(&fields);
+    let cluster_tls = encryption::tls(&fields, cluster_encryption);
+    if fields.get("cluster-tls").is_some_and(|node| !node.is_null()) {
+        facts.check_certificate_names(context, fields.span("cluster-tls"));
+    }
     if triad.len() == 2 {
         let place = fields.entry("triad").or(fields.entry("clusters"));
         context.report.warning(place.map_or(root.span, |entry| entry.key_span), TWO_HUB_SERVERS);
     }
-    Some(Config {
+    let config = Config {
         file: file.to_owned(),
         cluster_key: secret,
+        cluster_key_also: secret_also,
+        cluster_encryption,
+        cluster_tls,
+        secret_variables: Arc::new(servers_own::secret_variables(root)),
         triad,
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
         dependency_check_interval,
+        session_memory: session_memory::decode(&fields),
         admin_users: admin::decode(&fields),
         clusters,
-    })
+    };
+    check_connection_limits(context, &config, &facts);
+    Some(config)
+}
+
+/// Of clusters that say how many workers they have: with `auto` the machine decides, and the web-tier's start has a look.
+fn check_connection_limits(context: Context<'_>, config: &Config, facts: &Facts) {
+    for cluster in &config.clusters {
+        let (Some(workers), Some(span)) = (cluster.workers, facts.cluster_span(cluster.id.as_str())) else {
+            continue;
+        };
+        for limit in limits_below_workers(config, cluster, workers.get()) {
+            context.error(span, limit_below_workers_text(&limit, workers.get()));
+        }
+    }
 }
 
 fn data_dir(fields: &Fields<'_>, options: &LoadOptions) -> std::path::PathBuf {
@@ -120,6 +158,17 @@ fn secret(context: Context<'_>, node: &Node) -> Option<Secret> {
         return None;
     }
     Some(Secret::from(trimmed))
+}
+
+/// Whoever listens in, or sits in between once, can try a key out at home for as long as he likes.
+fn check_guessable(context: Context<'_>, node: &Node, secret: &Secret, refuse: bool) {
+    let Some(why) = guessable(secret).filter(|_| !secret.bytes().is_empty()) else { return };
+    let message = format!("the cluster key can be guessed: {why}; make one with `{MAKE_KEY}`");
+    if refuse {
+        context.error(node.span, message);
+    } else {
+        context.report.warning(node.span, message);
+    }
 }
 
 /// `triad`, or the first three servers of the file.

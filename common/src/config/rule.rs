@@ -1,6 +1,10 @@
 //! Rewrite rules as the file has them: what a request must be like, and what then happens to it.
 
-use super::{condition::Condition, rewrite::RewriteTarget};
+use super::{
+    condition::Condition,
+    model::CookieConfig,
+    rewrite::{Piece, RewriteTarget},
+};
 use crate::id::ClusterId;
 use regex::Regex;
 use std::time::Duration;
@@ -60,6 +64,8 @@ pub struct LoadBalance {
     pub sticky_sessions: bool,
     /// `session-url` (false): by `;jsessionid=` in the path too, where there is no cookie.
     pub session_url: bool,
+    /// `session-cookie` or `insert-cookie`: for apps that have sessions of their own in memory.
+    pub cookie: StickyCookie,
 }
 
 /// `strategy`: how a server is chosen for a request without a session.
@@ -81,14 +87,14 @@ pub struct HttpProxy {
     /// `health-check`: without one a backend is judged by the requests that it gets.
     pub health_check: Option<HealthCheck>,
     /// `session-cookie` or `insert-cookie`.
-    pub sticky: ForeignSticky,
+    pub cookie: StickyCookie,
     /// `strategy`.
     pub strategy: Strategy,
     /// `connect-timeout` (5 s).
     pub connect_timeout: Duration,
     /// `socket-timeout` (30 s): a wait for a backend in which nothing moves.
     pub socket_timeout: Duration,
-    /// `idle-time` (10 s): how long an idle socket is kept.
+    /// `idle-time` (4 s): how long an idle socket is kept.
     pub idle_time: Duration,
     /// `recover-time` (15 s): the longest time a failed backend is left alone.
     pub recover_time: Duration,
@@ -156,15 +162,21 @@ pub enum HealthQuestion {
     Grpc(String),
 }
 
-/// How a client stays with a backend that knows nothing of us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ForeignSticky {
-    /// It does not.
+/// How a client stays with a server that has its session in its own memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StickyCookie {
+    /// By no cookie.
+    #[default]
     None,
-    /// `session-cookie`: by the backend's own cookie of this name.
-    SessionCookie(String),
-    /// `insert-cookie`: by a cookie of this name that the web-tier adds.
-    InsertCookie(String),
+    /// `session-cookie`: by the server's own cookie of this name.
+    Session(String),
+    /// `insert-cookie`: by a cookie that the web-tier adds.
+    Inserted {
+        /// Its name.
+        name: String,
+        /// Where it is sent, and for how long.
+        attributes: CookieConfig,
+    },
 }
 
 /// `redirect` and `moved-permanently`.
@@ -192,8 +204,19 @@ pub struct HeaderEdit {
     pub kind: HeaderEditKind,
     /// A valid name, in lower case.
     pub name: String,
-    /// A valid value; empty only where that means to take the header away.
-    pub value: String,
+    /// A valid value, variables filled in; empty where that means to take the header away.
+    pub value: Vec<Piece>,
+}
+
+impl HeaderEdit {
+    /// The value, if it is the same for every request.
+    pub fn fixed(&self) -> Option<&str> {
+        match &self.value[..] {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// What happens to a header.

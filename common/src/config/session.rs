@@ -40,7 +40,12 @@ pub(super) fn decode(context: Context<'_>, node: &Node, keys: &'static Keys) -> 
 }
 
 fn cookie(context: Context<'_>, node: &Node) -> Option<CookieOverrides> {
-    let fields = Fields::open(context, node, &keys::COOKIE)?;
+    Fields::open(context, node, &keys::COOKIE).map(|fields| cookie_attributes(&fields))
+}
+
+/// The attributes of a cookie that are there.
+pub(super) fn cookie_attributes(fields: &Fields<'_>) -> CookieOverrides {
+    let context = fields.context;
     let secure =
         [("auto", CookieSecure::Auto), ("true", CookieSecure::Always), ("false", CookieSecure::Never)];
     let same_site = [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
@@ -58,5 +63,5 @@ fn cookie(context: Context<'_>, node: &Node) -> Option<CookieOverrides> {
             "browsers refuse a cookie with `same-site: none` that is not secure: the session would be lost";
         context.error(fields.span("same-site"), message);
     }
-    Some(overrides)
+    overrides
 }

@@ -61,7 +61,8 @@ impl SessionOverrides {
 }
 
 impl CookieOverrides {
-    fn apply(&self, base: &CookieConfig) -> CookieConfig {
+    /// `base` with the given keys replaced.
+    pub fn apply(&self, base: &CookieConfig) -> CookieConfig {
         CookieConfig {
             path: self.path.clone().unwrap_or_else(|| base.path.clone()),
             domain: self.domain.clone().unwrap_or_else(|| base.domain.clone()),

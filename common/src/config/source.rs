@@ -1,6 +1,7 @@
 //! The files that a configuration came from: reads them with bounds, and knows the text of each line for the snippets of
 //! errors, secrets masked.
 
+use super::secrecy::mentions_secret;
 use std::{
     fs::File,
     io::{self, Read},
@@ -15,9 +16,6 @@ const LINE_MAX: usize = 120;
 
 /// How many of them stand before a fault far out in a long line.
 const BEFORE: usize = 40;
-
-/// Words that make a key's value a secret, in lower case.
-const SECRET_WORDS: [&str; 4] = ["cluster-key", "password", "secret", "token"];
 
 /// A place in a file; places sort in reading order, imported files after the file that imports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,16 +202,12 @@ impl Source {
     /// From where a line of a file whose structure is unknown may hold a secret: whatever follows a word such as
     /// `password`, there or on the line before.
     fn guess(&self, number: usize, line: &str) -> Option<usize> {
-        let named = |line: &str| {
-            let lower = line.to_lowercase();
-            SECRET_WORDS.iter().any(|word| lower.contains(word))
-        };
-        if named(line) {
+        if mentions_secret(line) {
             return Some(line.chars().position(|it| it == ':').map_or(0, |colon| colon + 1));
         }
         let before = &self.lines[..number.saturating_sub(1).min(self.lines.len())];
         let last = before.iter().rev().find(|line| !line.trim().is_empty());
-        last.is_some_and(|last| named(last)).then_some(0)
+        last.is_some_and(|last| mentions_secret(last)).then_some(0)
     }
 }
 
@@ -221,13 +215,6 @@ impl Source {
 fn mask(line: &str, from: usize, to: usize) -> String {
     let hidden = |(at, it): (usize, char)| if (from..to).contains(&at) { '*' } else { it };
     line.chars().enumerate().map(hidden).collect()
-}
-
-/// Whether the value of a key is kept out of error texts. A misspelt `cluster-key` holds a secret too.
-pub(super) fn is_secret(key: &str) -> bool {
-    let key = key.to_lowercase().replace('_', "-");
-    SECRET_WORDS.iter().any(|word| key.contains(word))
-        || strsim::damerau_levenshtein(&key, "cluster-key") <= 2
 }
 
 /// The lines of a text, broken where YAML breaks them: `\n`, `\r\n`, `\r`.

@@ -6,6 +6,7 @@ mod docs;
 mod listener;
 mod merging;
 mod model;
+mod port;
 
 use super::*;
 use std::fs;
@@ -15,7 +16,7 @@ const CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf");
 /// Options with the variables that the examples use.
 fn options() -> LoadOptions {
     let environment =
-        HashMap::from([("COPAL_CLUSTER_KEY", "0123456789abcdef0123456789abcdef"), ("HOME", "/home/me")]);
+        HashMap::from([("COPAL_CLUSTER_KEY", "Qx7vN2kZt9wLb4RfYs8HcJ3mPd6gVeUa"), ("HOME", "/home/me")]);
     let environment =
         environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     LoadOptions { environment, ..LoadOptions::default() }
@@ -117,10 +118,10 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn the_environment_is_not_printed() {
-    assert!(!format!("{:?}", options()).contains("0123456789abcdef"));
+    assert!(!format!("{:?}", options()).contains("Qx7vN2kZ"));
     let loaded = load(&Path::new(CONF).join("one-web-two-apps.yaml"), &options()).unwrap();
-    assert_eq!(loaded.config.cluster_key.bytes(), b"0123456789abcdef0123456789abcdef");
-    assert!(!format!("{loaded:?}").contains("0123456789abcdef"));
+    assert_eq!(loaded.config.cluster_key.bytes(), b"Qx7vN2kZt9wLb4RfYs8HcJ3mPd6gVeUa");
+    assert!(!format!("{loaded:?}").contains("Qx7vN2kZ"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `${VAR}`, `${VAR:-default}`, `${__DIR__}`, `${server.id}`, `${cluster.id}` in scalars; `$${` is a plain `${`.
 
+use super::ServersOwn;
 use std::{collections::HashMap, path::Path};
 
 /// How deep defaults may hold variables.
@@ -23,8 +24,8 @@ pub(super) struct Place<'a> {
     pub(super) server: Option<&'a str>,
     /// The cluster, inside one.
     pub(super) cluster: Option<&'a str>,
-    /// An app's file: `${PORT}` and `${SOCKET}` are kept for the app's start, `COPAL_…` is out of reach.
-    pub(super) app: bool,
+    /// An app's file: `${PORT}` and `${SOCKET}` are kept for the app's start, these are out of reach.
+    pub(super) app: Option<&'a ServersOwn>,
 }
 
 /// Why a text has no value.
@@ -60,7 +61,7 @@ fn expand(text: &str, variables: &Variables<'_>, depth: usize) -> Result<String,
         if let Some(before) = before.strip_suffix('$') {
             out.push_str(before);
             // An app's text is filled in once more, by `fill_placeholders`, which takes the escape off.
-            out.push_str(if variables.place.app { "$${" } else { "${" });
+            out.push_str(if variables.place.app.is_some() { "$${" } else { "${" });
             rest = body;
             continue;
         }
@@ -79,6 +80,15 @@ fn expand(text: &str, variables: &Variables<'_>, depth: usize) -> Result<String,
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The names of the variables in a text, those in defaults too.
+pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("${").filter(move |(at, _)| !text[..*at].ends_with('$')).map(move |(at, _)| {
+        let name = &text[at + 2..];
+        let end = name.find(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+        &name[..end.unwrap_or(name.len())]
+    })
 }
 
 /// The byte of the `}` that ends a variable, those of variables inside it passed over.
@@ -104,18 +114,19 @@ fn value(name: &str, variables: &Variables<'_>) -> Result<Option<String>, Unreso
         "__DIR__" => return Ok(Some(variables.directory.to_string_lossy().into_owned())),
         "server.id" => return inside(place.server, "server.id", "server"),
         "cluster.id" => return inside(place.cluster, "cluster.id", "cluster"),
-        "PORT" | "SOCKET" if place.app => return Ok(Some(format!("${{{name}}}"))),
+        "PORT" | "SOCKET" if place.app.is_some() => return Ok(Some(format!("${{{name}}}"))),
         _ => {}
     }
     let starts = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
     if !starts || !name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_') {
         return Err(Unresolved::NoName(name.to_owned()));
     }
-    if place.app && name.starts_with("COPAL_") {
+    let value = variables.environment.get(name).filter(|value| !value.is_empty());
+    let Some(servers_own) = place.app else { return Ok(value.cloned()) };
+    if servers_own.has(name.as_bytes(), value.map_or(&[], |value| value.as_bytes())) {
         return Err(Unresolved::Reserved(name.to_owned()));
     }
-    let value = variables.environment.get(name).filter(|value| !value.is_empty());
-    Ok(value.map(|value| if place.app { value.replace("${", "$${") } else { value.clone() }))
+    Ok(value.map(|value| value.replace("${", "$${")))
 }
 
 fn inside(id: Option<&str>, name: &'static str, what: &'static str) -> Result<Option<String>, Unresolved> {
@@ -151,14 +162,15 @@ mod tests {
 
     #[test]
     fn places() {
-        let place = Place { server: Some("app-a"), cluster: Some("app-tier"), app: false };
+        let place = Place { server: Some("app-a"), cluster: Some("app-tier"), app: None };
         assert_eq!(read("${cluster.id}/${server.id}", place).unwrap(), "app-tier/app-a");
         assert_eq!(plain("${server.id}").unwrap_err(), "`${server.id}` has a value only inside a server");
     }
 
     #[test]
     fn an_app_keeps_what_its_start_fills_in() {
-        let place = Place { app: true, ..Place::default() };
+        let servers_own = ServersOwn::default();
+        let place = Place { app: Some(&servers_own), ..Place::default() };
         assert_eq!(
             read("${PORT} ${SOCKET} ${A} $${PORT} ${B}", place).unwrap(),
             "${PORT} ${SOCKET} 1 $${PORT} $${A}"

@@ -1,11 +1,10 @@
 //! The demo's files: a configuration and an app's folder, written where a newcomer can read and change them.
 
 use anyhow::Context;
-use common::password::PasswordHash;
+use common::{password::PasswordHash, private};
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +20,8 @@ pub(super) const USER: &str = "admin";
 /// Writes `demo.yaml`, `counter/app.yaml` and, unless there is one, `admin-password` under `folder`; gives the first one's path.
 pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
     let app = folder.join("counter");
-    fs::create_dir_all(&app).with_context(|| format!("the demo's folder {} can't be made", app.display()))?;
+    private::make_folder(&app)
+        .with_context(|| format!("the demo's folder {} can't be made", app.display()))?;
     let this = std::env::current_exe().context("where this binary is can't be found out")?;
     // JSON's strings are YAML's double-quoted scalars, whatever the path has in it.
     let command = format!("{:?}", this.to_string_lossy());
@@ -48,18 +48,21 @@ fn password(file: &Path) -> anyhow::Result<String> {
     let wrong = || format!("the demo's password file {}", file.display());
     match fs::read_to_string(file) {
         Ok(text) => match text.lines().next() {
-            Some(password) if !password.is_empty() => return Ok(password.to_owned()),
+            Some(password) if !password.is_empty() => {
+                private::mend(file).with_context(wrong)?;
+                return Ok(password.to_owned());
+            }
             _ => anyhow::bail!("{} is empty: remove it, and a new one is made", wrong()),
         },
         Err(cause) if cause.kind() == ErrorKind::NotFound => {}
         Err(cause) => return Err(cause).with_context(wrong),
     }
     let password = format!("{:032x}", rand::random::<u128>());
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let created = private::options().write(true).create_new(true).open(file);
     created.with_context(wrong)?.write_all(format!("{password}\n").as_bytes()).with_context(wrong)?;
     Ok(password)
 }
 
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| format!("{} can't be written", path.display()))
+    private::write(path, text.as_bytes()).with_context(|| format!("{} can't be written", path.display()))
 }

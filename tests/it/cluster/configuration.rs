@@ -1,11 +1,16 @@
 //! A test cluster's files.
 
 use super::process::copal;
-use common::{cluster_port::ClusterKey, config::Secret, id::ServerId};
+use cluster_port::{ClusterKey, Credentials};
+use common::{
+    config::{ClusterEncryption, Secret},
+    id::ServerId,
+};
 use std::{fmt::Write, net::Ipv4Addr};
 use triad_client::{Hub, HubConfig};
 
-const KEY: &str = "the key of a test cluster";
+/// One that `copal check` takes.
+const KEY: &str = "m3Zb0sV7yQkT9xLw2RfHc8NdJgUe5aPi";
 
 /// What the files say; fields are for tests to change before the start.
 #[derive(Debug, Clone)]
@@ -18,6 +23,10 @@ pub(crate) struct Configuration {
     /// Lines of `admin`. With any, the web-tier has the administration at `/admin` and the app-tier at `/ops`.
     pub(crate) admin: Vec<String>,
     pub(crate) heartbeat_interval: String,
+    /// `cluster-encryption`: what the file says, if anything.
+    pub(crate) encryption: Option<&'static str>,
+    /// Further lines of the file itself.
+    pub(crate) lines: Vec<String>,
     /// Lines of `session-config`.
     pub(crate) session: Vec<String>,
     /// Lines of `server-default`.
@@ -40,6 +49,8 @@ impl Configuration {
             webs: 1,
             admin: Vec::new(),
             heartbeat_interval: "1s".into(),
+            encryption: None,
+            lines: Vec::new(),
             session: Vec::new(),
             server: vec!["shutdown-wait-max: 5s".into()],
             rule: "{cluster: app-tier}".into(),
@@ -81,16 +92,23 @@ impl Configuration {
         self.addresses[index.min(self.addresses.len() - 1)]
     }
 
-    pub(crate) fn key() -> ClusterKey {
-        ClusterKey::new(&Secret::from(KEY.as_bytes()))
+    /// What every server of the file shows.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let encryption = match self.encryption {
+            None => ClusterEncryption::BeyondLoopback,
+            Some("true") => ClusterEncryption::Always,
+            Some("false") => ClusterEncryption::Never,
+            Some(_) => ClusterEncryption::Optional,
+        };
+        Credentials::new(ClusterKey::new(&Secret::from(KEY.as_bytes())), encryption)
     }
 
     /// The hub is the first three servers, the web-tier among them when there are fewer app servers.
     pub(crate) fn hub(&self) -> Hub {
         let servers = self.servers().into_iter().enumerate().take(3);
         Hub::new(HubConfig {
-            me: ServerId::from("test"),
-            key: Self::key(),
+            me: ServerId::from("app-a"),
+            credentials: self.credentials(),
             servers: servers.map(|(index, id)| (id.into(), self.cluster_port(index))).collect(),
         })
     }
@@ -98,6 +116,12 @@ impl Configuration {
     pub(crate) fn yaml(&self) -> String {
         let mut yaml =
             format!("cluster-key: {KEY}\ndata-dir: data\nheartbeat-interval: {}\n", self.heartbeat_interval);
+        if let Some(encryption) = self.encryption {
+            writeln!(yaml, "cluster-encryption: {encryption}").unwrap();
+        }
+        for line in &self.lines {
+            writeln!(yaml, "{line}").unwrap();
+        }
         if !self.admin.is_empty() {
             yaml.push_str("admin:\n");
             self.admin.iter().for_each(|line| writeln!(yaml, "  {line}").unwrap());

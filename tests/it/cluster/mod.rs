@@ -139,6 +139,13 @@ impl Cluster {
         process.stop().await
     }
 
+    /// Waits for the end of one that was told to stop.
+    pub(crate) async fn ended(&mut self, id: &str) -> std::process::ExitStatus {
+        let status = self.process_mut(id).ended().await;
+        self.processes.remove(id);
+        status
+    }
+
     pub(crate) fn process(&self, id: &str) -> &Process {
         self.processes.get(id).unwrap_or_else(|| panic!("{id} does not run"))
     }
@@ -168,7 +175,7 @@ impl Cluster {
         User::new(self.web()).with_cookie(format!("JSESSIONID={home}aUserNumber{name:012}"))
     }
 
-    /// A handle on the hub, as `web-a` has one.
+    /// A handle on the hub, as `app-a` has one.
     pub(crate) fn hub(&self) -> triad_client::Hub {
         self.configuration.hub()
     }

@@ -1,6 +1,7 @@
 //! The file system.
 
 use super::{Disk, DiskFile};
+use common::private;
 use std::{
     fs, io,
     os::unix::fs::FileExt,
@@ -16,7 +17,7 @@ impl Folder {
     /// Makes the folder, durably, unless it is there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
-            fs::create_dir_all(path).map_err(|cause| place(path, "make the folder", &cause))?;
+            private::make_folder(path).map_err(|cause| place(path, "make the folder", &cause))?;
             if let Some(parent) = path.parent() {
                 sync_folder(parent)?;
             }
@@ -26,7 +27,7 @@ impl Folder {
 
     fn file(&self, name: &str, make: bool) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.0.join(name);
-        let opened = fs::File::options().read(true).write(true).create(make).truncate(make).open(&path);
+        let opened = private::options().read(true).write(true).create(make).truncate(make).open(&path);
         match opened {
             Ok(file) => Ok(Arc::new(OpenFile { file, path })),
             Err(cause) => Err(place(&path, if make { "create" } else { "open" }, &cause)),

@@ -87,6 +87,15 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(Inner { durable: names.clone(), names, ..Inner::default() })))
     }
 
+    /// Another disk with the same files, all of them synced.
+    pub(crate) fn copy(&self) -> Self {
+        let inner = self.0.lock().unwrap();
+        let copied =
+            |it: &Arc<Mutex<Content>>| Arc::new(Mutex::new(Content::of(it.lock().unwrap().data.clone())));
+        let names: Names = inner.names.iter().map(|(name, it)| (name.clone(), copied(it))).collect();
+        Self(Arc::new(Mutex::new(Inner { durable: names.clone(), names, ..Inner::default() })))
+    }
+
     /// Changes a file's bytes behind everyone's back.
     pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         let inner = self.0.lock().unwrap();

@@ -1,18 +1,20 @@
 //! How a hub is founded, and how a server whose data was deleted comes back without endangering what was acknowledged.
 //!
-//! A server without data does not vote: it may have voted, and acknowledged, before it lost its data. It asks the others.
+//! A server without data acknowledges nothing: it may have voted, and acknowledged, before it lost its data. It asks the others.
 //! - All of them are without data too: the first server of the list founds the hub, and writes down who was there by the
 //!   random *incarnation* that each drew with its empty folder. Those, and no others, may vote at once, and make the first
 //!   entry when the first server does not.
-//! - Otherwise it takes in what the leader sends, and votes again when it has an entry of the leader's own term and all that
-//!   was committed until then.
+//! - Otherwise it waits until all of them have told what it may have [`Promised`]. Then it takes in what a leader sends that is
+//!   not older than that, and votes again when it has everything.
 //!
 //! docs/decisions/0004-hub-founding.md has the reasons.
 
 use super::{
-    Entry, LogId, Raft, Vote,
+    Entry, LogId, Raft, Vote, codec,
     log::{Log, LogAge},
     network::Peers,
+    promised::Promised,
+    settings::LEASE,
 };
 use crate::{
     command,
@@ -21,7 +23,6 @@ use crate::{
 use futures_util::future::join_all;
 use openraft::{
     EntryPayload, Membership,
-    async_runtime::WatchReceiver,
     impls::leader_id_adv::LeaderId,
     raft::{AppendEntriesRequest, AppendEntriesResponse},
 };
@@ -31,7 +32,7 @@ use std::{
     collections::BTreeSet,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -45,6 +46,9 @@ const FILE: &str = "identity";
 /// How often a server without data asks.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a server without data waits for is said again after this.
+const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A founder waits so long for each one before it in the list to make the first entry.
 const FOUND_WAIT: Duration = Duration::from_secs(1);
@@ -92,7 +96,11 @@ pub(crate) enum IdentityError {
 pub(crate) struct Standing {
     disk: Arc<dyn Disk>,
     identity: Mutex<HubIdentity>,
+    /// On a server that has lost its data: what it may have promised before, once that is known.
+    promised: OnceLock<Promised>,
     start: Instant,
+    /// Its process before this one may have acknowledged a leader's word until just before `start`.
+    led_before: bool,
     /// When a leader was last heard from, in milliseconds after `start`, plus one; 0 for never. What is on disk of a leader
     /// may be long gone.
     heard_ms: AtomicU64,
@@ -134,7 +142,8 @@ impl Standing {
         };
         let (identity, start, heard_ms) = (Mutex::new(identity), Instant::now(), AtomicU64::new(0));
         let reads = AtomicU32::new(command::VERSION);
-        Ok(Self { disk, identity, start, heard_ms, reads })
+        let (promised, led_before) = (OnceLock::new(), log == LogAge::Used && servers.len() > 1);
+        Ok(Self { disk, identity, promised, start, led_before, heard_ms, reads })
     }
 
     /// Whether this server's memory of its votes and of the log is whole.
@@ -149,7 +158,13 @@ impl Standing {
         identity.member || identity.servers.len() == 2
     }
 
-    /// A leader's entries or heartbeat were accepted.
+    /// Whether this server may acknowledge what comes from a leader with this vote. One without data only once it knows what it
+    /// may have promised, and only to a leader that is not older than that; in a hub of two the other server knows it all.
+    pub(super) fn may_follow(&self, leader: &Vote) -> bool {
+        self.may_vote() || self.promised.get().is_some_and(|it| it.allows(leader))
+    }
+
+    /// A leader's entries or heartbeat were answered.
     pub(super) fn hear_leader(&self) {
         self.heard_ms.store(self.elapsed_ms() + 1, Ordering::Relaxed);
     }
@@ -158,6 +173,17 @@ impl Standing {
     pub(super) fn has_heard_leader(&self, limit: Duration) -> bool {
         let heard_ms = self.heard_ms.load(Ordering::Relaxed);
         heard_ms > 0 && u128::from(self.elapsed_ms().saturating_sub(heard_ms - 1)) < limit.as_millis()
+    }
+
+    /// Whether a leader's word that this server has acknowledged may still be believed: until then it helps no other to lead,
+    /// itself included.
+    pub(super) fn is_bound(&self) -> bool {
+        self.has_heard_leader(LEASE) || !self.bound_since_start().is_zero()
+    }
+
+    /// What is left of the time for which the process before this one may have bound it.
+    fn bound_since_start(&self) -> Duration {
+        if self.led_before { LEASE.saturating_sub(self.start.elapsed()) } else { Duration::ZERO }
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -170,15 +196,36 @@ impl Standing {
             incarnation: identity.incarnation,
             member: identity.member,
             founders: identity.founders.clone(),
-            unix_ms: 0,
             commands: self.reads.load(Ordering::Relaxed),
+            ..HubHelloReply::default()
         }
     }
 
     /// How this server introduces itself.
     pub(super) fn greeting(&self) -> HubHello {
         let identity = self.lock();
-        HubHello { node: identity.node, incarnation: identity.incarnation }
+        HubHello { node: identity.node, incarnation: identity.incarnation, recall: !identity.member }
+    }
+
+    /// Learns what this server may have promised, once.
+    fn recall(&self, answers: &[Option<HubHelloReply>]) {
+        let me = self.lock().node;
+        let others = (0..).zip(answers).filter(|(node, _)| *node != me).map(|(_, it)| it.as_ref());
+        if self.promised.get().is_none()
+            && let Some(promised) = Promised::from_all(others)
+            && self.promised.set(promised).is_ok()
+        {
+            tracing::info!(?promised, "the other hub servers have told what this one may have promised");
+        }
+    }
+
+    /// The servers whose answers are missing.
+    fn unheard(&self, answers: &[Option<HubHelloReply>]) -> Vec<String> {
+        let whole = |it: &HubHelloReply| it.member && it.vote.is_some();
+        let identity = self.lock();
+        let servers =
+            (0..).zip(&identity.servers).zip(answers).filter(|((node, _), _)| *node != identity.node);
+        servers.filter(|(_, it)| !it.as_ref().is_some_and(whole)).map(|((_, name), _)| name.clone()).collect()
     }
 
     fn become_member(&self, founders: Vec<u64>) -> io::Result<()> {
@@ -227,34 +274,56 @@ pub(crate) async fn join(
     standing: Arc<Standing>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let mut told = false;
+    let mut told: Option<Instant> = None;
     while !standing.is_member() {
         let answers = ask_all(&peers, &standing).await;
         if let Some(founders) = verdict(&standing, &answers) {
             standing.become_member(founders)?;
             break;
         }
-        if is_up_to_date(&raft) {
+        standing.recall(&answers);
+        if has_caught_up(&log, &standing) {
             log.barrier().await?;
             let founders = answers.iter().flatten().find(|it| it.member).map(|it| it.founders.clone());
             standing.become_member(founders.unwrap_or_default())?;
             tracing::info!("this hub server has caught up with the leader: it votes again");
             break;
         }
-        if !told && answers.iter().flatten().any(|it| it.member) {
-            told = true;
-            tracing::warn!(
-                "this hub server has no data and the hub has: it takes all of it in before it votes"
-            );
+        if answers.iter().flatten().any(|it| it.member) && told.is_none_or(|it| it.elapsed() >= TELL_INTERVAL)
+        {
+            told = Some(Instant::now());
+            tell(&standing, &answers);
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_INTERVAL) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
+    tokio::select! {
+        () = tokio::time::sleep(standing.bound_since_start()) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
     raft.runtime_config().elect(true);
     found(&raft, &log, &peers, &standing, &stop).await;
     Ok(())
+}
+
+fn tell(standing: &Standing, answers: &[Option<HubHelloReply>]) {
+    if standing.promised.get().is_some() {
+        tracing::warn!("this hub server has no data and the hub has: it takes all of it in before it votes");
+    } else {
+        let waits_for = standing.unheard(answers).join(", ");
+        tracing::warn!(
+            waits_for,
+            "this hub server has no data and the hub has: it acknowledges nothing before all others have told what it may have promised"
+        );
+    }
+}
+
+/// Whether what this server has, on disk or on its way there, is all that it may have promised to remember.
+fn has_caught_up(log: &Log, standing: &Standing) -> bool {
+    let (vote, last) = log.position();
+    standing.promised.get().is_some_and(|it| it.is_kept_by(vote, last))
 }
 
 async fn ask_all(peers: &Peers, standing: &Standing) -> Vec<Option<HubHelloReply>> {
@@ -333,13 +402,21 @@ async fn write_first_entry(raft: &Raft, servers: BTreeSet<u64>) -> Result<(), St
     }
 }
 
-/// Whether this server has all that was committed when the present leader committed an entry of its own: by then the
-/// leader knew of everything that was ever acknowledged.
-fn is_up_to_date(raft: &Raft) -> bool {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let (Some(cluster), Some(local)) = (&metrics.cluster_committed, &metrics.local_committed) else {
-        return false;
-    };
-    metrics.vote.committed && cluster.leader_id == metrics.vote.leader_id && local >= cluster
+/// What this server says to another one that asks who is there. To one that has lost its data also what it knows of votes and
+/// entries, in the order of events that Raft itself sees: metrics may be behind what was already sent.
+pub(super) async fn answer(raft: &Raft, standing: &Standing, asked: &HubHello) -> HubHelloReply {
+    let reply = standing.hello();
+    if !(asked.recall && reply.member) {
+        return reply;
+    }
+    let known = raft.with_raft_state(|it| (*it.vote_ref(), it.log_ids.last().copied()));
+    match timeout(ASK_TIMEOUT / 2, known).await {
+        Ok(Ok((vote, last))) => HubHelloReply {
+            vote: Some(codec::put_vote(&vote)),
+            last: last.as_ref().map(codec::put_log_id),
+            ..reply
+        },
+        // Raft does not run here: its memory can't be told.
+        Ok(Err(_)) | Err(_) => reply,
+    }
 }

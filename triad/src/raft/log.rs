@@ -2,6 +2,7 @@
 //! writes; whatever waits shares one sync. docs/decisions/0003-hub-storage.md says why it is our own.
 
 mod index;
+mod mark;
 mod recover;
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,17 @@ impl Log {
     /// Whether it has no entry, and never had one.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().last().is_none()
+    }
+
+    /// The vote that is on disk, and the last entry, which may be on its way there.
+    pub(super) fn position(&self) -> (Option<Vote>, Option<LogId>) {
+        let index = self.lock();
+        (index.vote, index.last())
+    }
+
+    /// Whether it can't be written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.borrow().is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {

@@ -2,10 +2,8 @@
 
 use super::{Types, Vote, codec, silence::Silence, snapshots::SnapshotFile};
 use crate::MESSAGE_MAX;
-use common::{
-    cluster_port::{ClusterKey, Protocol, dial},
-    id::ServerId,
-};
+use cluster_port::{Credentials, Protocol, dial};
+use common::id::ServerId;
 use futures_util::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use openraft::{
@@ -61,9 +59,9 @@ struct Peer {
 impl Peers {
     /// Channels that connect when they are first used. The one for urgent calls is used once a second (the clocks), and
     /// tried while it is idle: a vote must not wait for a connection.
-    pub(crate) fn new(me: &ServerId, servers: &[(ServerId, String)], key: &ClusterKey) -> Self {
+    pub(crate) fn new(me: &ServerId, servers: &[(ServerId, String)], credentials: &Credentials) -> Self {
         let channel = |to: &ServerId, address: &str, idle: bool| {
-            channel(me.clone(), to.clone(), address.to_owned(), key.clone(), idle)
+            channel(me.clone(), to.clone(), address.to_owned(), credentials.clone(), idle)
         };
         let peers = servers.iter().map(|(to, address)| Peer {
             append: channel(to, address, false),
@@ -118,10 +116,10 @@ impl Peers {
     }
 }
 
-fn channel(me: ServerId, to: ServerId, address: String, key: ClusterKey, idle: bool) -> Channel {
+fn channel(me: ServerId, to: ServerId, address: String, credentials: Credentials, idle: bool) -> Channel {
     let connect = move |_| {
-        let (me, to, address, key) = (me.clone(), to.clone(), address.clone(), key.clone());
-        async move { dial(&address, &key, &me, &to, Protocol::Grpc, CONNECT).await.map(TokioIo::new) }
+        let (me, to, address, credentials) = (me.clone(), to.clone(), address.clone(), credentials.clone());
+        async move { dial(&address, &credentials, &me, &to, Protocol::Grpc, CONNECT).await.map(TokioIo::new) }
     };
     Endpoint::from_static("http://hub")
         .initial_stream_window_size(8 << 20)
@@ -179,6 +177,16 @@ impl Network {
         let vote = codec::some_vote(reply.vote.as_ref()).map_err(|it| odd(&it))?;
         Ok(VoteResponse::new(vote, reply.last.as_ref().map(codec::log_id), reply.granted))
     }
+}
+
+/// What another server could not make sense of may be damaged here, on disk.
+async fn doubt(to: u64, file: SnapshotFile, status: &Status) {
+    tracing::warn!(
+        to,
+        cause = status.message(),
+        "a hub server could not read the snapshot that this one sent"
+    );
+    let _or_stopping = tokio::task::spawn_blocking(move || file.examine()).await;
 }
 
 async fn within<T>(
@@ -304,16 +312,29 @@ impl RaftNetworkV2<Types> for Network {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        if snapshot.snapshot.is_damaged() {
+            return Err(odd(&"this server's snapshot is damaged: a new one is being made").into());
+        }
         let start = wire::SnapshotStart {
             vote: Some(codec::put_vote(&vote)),
             last: snapshot.meta.last_log_id.as_ref().map(codec::put_log_id),
             membership: Some(codec::put_stored(&snapshot.meta.last_membership)),
             length: snapshot.snapshot.length,
         };
+        let (to, file) = (self.target, snapshot.snapshot.clone());
         let pieces = pieces(start, snapshot.snapshot);
         let mut client = self.client(|it| &it.snapshot)?;
+        let sent = async {
+            let answered = client.install_snapshot(pieces).await;
+            if let Err(status) = &answered
+                && status.code() == Code::DataLoss
+            {
+                doubt(to, file, status).await;
+            }
+            answered
+        };
         let reply = tokio::select! {
-            reply = within(option.hard_ttl(), client.install_snapshot(pieces)) => reply?,
+            reply = within(option.hard_ttl(), sent) => reply?,
             closed = cancel => return Err(closed.into()),
         };
         let vote = codec::some_vote(reply.vote.as_ref()).map_err(|it| odd(&it))?;

@@ -28,6 +28,8 @@ use openraft::{
     raft::ClientWriteResult,
 };
 use proto::hub::v1::{DialMember, HubHelloReply};
+#[cfg(test)]
+use proto::hub::v1::{RaftVoteRequest, raft_server::Raft as _};
 use std::{
     path::Path,
     sync::{
@@ -74,6 +76,8 @@ pub(crate) struct Node {
     standing: Arc<Standing>,
     peers: Peers,
     clock: Arc<dyn Clock>,
+    /// Bytes that sessions may take here.
+    session_memory_max: u64,
     servers: u64,
     me: u64,
     stop: CancellationToken,
@@ -127,13 +131,14 @@ impl Node {
         });
         let (log, standing, snapshots) = opened.await.map_err(|it| TriadError::Storage(it.to_string()))??;
         let view = View::default();
-        let peers = Peers::new(&config.me, &config.servers, &config.key);
+        let peers = Peers::new(&config.me, &config.servers, &config.credentials);
         let machine = Machine::new(view.clone(), feed, snapshots.clone());
         let raft_config = settings::raft().validate().map_err(|it| TriadError::Raft(it.to_string()))?;
         let raft = Raft::build(me, Arc::new(raft_config), peers.clone(), log.clone(), machine)
             .await
             .map_err(|it| TriadError::Raft(it.to_string()))?;
-        raft.runtime_config().elect(standing.is_member());
+        // Joining allows it.
+        raft.runtime_config().elect(false);
         raft.run();
         let servers = peers.count();
         let joining =
@@ -157,6 +162,7 @@ impl Node {
             standing,
             peers,
             clock,
+            session_memory_max: config.session_limits.max,
             servers,
             me,
             stop,
@@ -168,7 +174,8 @@ impl Node {
     /// What the other hub servers call.
     pub(crate) fn service(&self) -> RaftService {
         let (raft, snapshots) = (self.raft.clone(), self.snapshots.clone());
-        RaftService::new(raft, snapshots, self.standing.clone(), self.clock.clone(), self.view.clone())
+        let (standing, clock, view) = (self.standing.clone(), self.clock.clone(), self.view.clone());
+        RaftService::new(raft, snapshots, standing, clock, view, self.session_memory_max)
     }
 
     /// This server's place in the hub.
@@ -215,15 +222,17 @@ impl Node {
         led && position.applied.is_some() && self.standing.is_member()
     }
 
-    /// Where this server stands.
+    /// Where this server stands. One whose Raft or log has ended knows no leader, least of all itself: the library's last word
+    /// stays as it was.
     pub(crate) fn position(&self) -> Position {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let runs = metrics.running_state.is_ok() && !self.log.has_failed();
         Position {
-            leader: metrics.current_leader,
-            is_leader: metrics.state == ServerState::Leader,
+            leader: metrics.current_leader.filter(|_| runs),
+            is_leader: runs && metrics.state == ServerState::Leader,
             term: metrics.current_term,
-            state: metrics.state,
+            state: if runs { metrics.state } else { ServerState::Shutdown },
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(|it| it.index),
             applied: metrics.last_applied.as_ref().map(|it| it.index),
@@ -258,14 +267,12 @@ impl Node {
 
     /// This server's part.
     pub(crate) fn role(&self) -> HubRole {
-        let running = self.raft.metrics().borrow_watched().running_state.is_ok();
         match self.position().state {
-            _ if !running => HubRole::Stopped,
+            ServerState::Shutdown => HubRole::Stopped,
             ServerState::Leader => HubRole::Leader,
             _ if !self.standing.is_member() => HubRole::Joining,
             ServerState::Follower | ServerState::Learner => HubRole::Follower,
             ServerState::Candidate => HubRole::Candidate,
-            ServerState::Shutdown => HubRole::Stopped,
         }
     }
 
@@ -325,10 +332,11 @@ impl Node {
         }
     }
 
-    /// Takes a snapshot when enough was written, and purges what the last one covers but for a tail.
+    /// Takes a snapshot when enough was written or the last one is damaged, and purges what the last one covers but for a tail.
     pub(crate) async fn tidy(&self) {
         let (bytes, entries) = self.view.unsaved();
-        if bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES {
+        let much = bytes > SNAPSHOT_BYTES.max(self.snapshots.current_bytes()) || entries > SNAPSHOT_ENTRIES;
+        if much || self.snapshots.is_damaged() {
             let _or_stopped = self.raft.trigger().snapshot().await;
         }
         let covered = self.raft.metrics().borrow_watched().snapshot.as_ref().map_or(0, |it| it.index);
@@ -447,6 +455,24 @@ impl Node {
     #[cfg(test)]
     pub(crate) fn pretend_to_read(&self, version: u32) {
         self.standing.reads.store(version, Ordering::Relaxed);
+    }
+
+    /// Asks this server for a vote as another one does, with a log that is as new as its own. True when it is granted.
+    #[cfg(test)]
+    pub(crate) async fn grants(&self, candidate: u64) -> bool {
+        let known = self.raft.with_raft_state(|it| it.log_ids.last().copied()).await.unwrap();
+        let vote = super::Vote::new(self.position().term + 1, candidate);
+        let (vote, last) =
+            (Some(super::codec::put_vote(&vote)), known.as_ref().map(super::codec::put_log_id));
+        let asked = RaftVoteRequest { vote, last, leadership_transfer: false, pre: true };
+        let answer = self.service().vote(tonic::Request::new(asked)).await;
+        answer.is_ok_and(|it| it.into_inner().granted)
+    }
+
+    /// Whether it follows a leader that it has just heard, so that nobody else may lead.
+    #[cfg(test)]
+    pub(crate) fn is_bound(&self) -> bool {
+        self.standing.is_bound()
     }
 
     /// Ends the log's writer, and nothing else, without a word.

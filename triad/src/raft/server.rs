@@ -1,21 +1,26 @@
 //! What the other hub servers call: `raft.proto`'s service, handed to the library.
 
 use super::{
-    Raft, SnapshotMeta, Types,
-    bootstrap::Standing,
+    Raft, SnapshotMeta, Types, Vote,
+    bootstrap::{self, Standing},
     codec::{self, CodecError},
     machine::View,
+    settings,
     snapshots::Snapshots,
 };
 use crate::probe;
 use common::clock::Clock;
 use futures_util::{Stream, StreamExt};
 use openraft::{
-    raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
+    raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest},
     storage::Snapshot,
 };
 use proto::hub::v1::{self as wire, snapshot_piece::Piece};
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -33,6 +38,8 @@ pub(crate) struct RaftService {
     standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
     view: View,
+    /// Bytes that sessions may take here.
+    session_memory_max: u64,
 }
 
 impl RaftService {
@@ -42,8 +49,9 @@ impl RaftService {
         standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
         view: View,
+        session_memory_max: u64,
     ) -> Self {
-        Self { raft, snapshots, standing, clock, view }
+        Self { raft, snapshots, standing, clock, view, session_memory_max }
     }
 
     fn refuse_without_data(&self) -> Result<(), Status> {
@@ -54,6 +62,15 @@ impl RaftService {
             "this server has lost its data: it does not vote until a leader has brought it up to date",
         ))
     }
+}
+
+/// Refuses what this server must not acknowledge: see [`Standing::may_follow`].
+fn refuse_to_follow(standing: &Standing, leader: &Vote) -> Result<(), Status> {
+    if standing.may_follow(leader) {
+        return Ok(());
+    }
+    let text = format!("this server has lost its data: it does not know yet that it may follow {leader}");
+    Err(Status::failed_precondition(text))
 }
 
 fn invalid(cause: &CodecError) -> Status {
@@ -70,19 +87,25 @@ async fn answer<T>(call: impl Future<Output = T>) -> Result<T, Status> {
         .map_err(|_| Status::deadline_exceeded(format!("Raft did not answer within {ANSWER:?}")))
 }
 
-/// The requests of a stream up to its end or first error.
+/// Why a stream of requests was ended here.
+type Refused = Arc<OnceLock<Status>>;
+
+/// The requests of a stream up to its end or first error, or the first one that this server refuses.
 fn requests(
     stream: Streaming<wire::AppendEntries>,
+    standing: Arc<Standing>,
+    refused: Refused,
 ) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send {
-    let decode = |request: Result<wire::AppendEntries, Status>| async {
-        match request.map(codec::append) {
-            Ok(Ok(request)) => Some(request),
-            Ok(Err(cause)) => {
+    let decode = move |request: Result<wire::AppendEntries, Status>| {
+        let request = request.and_then(|it| {
+            let request = codec::append(it).map_err(|cause| {
                 tracing::error!(%cause, "an append from another hub server makes no sense");
-                None
-            }
-            Err(_broken) => None,
-        }
+                invalid(&cause)
+            })?;
+            refuse_to_follow(&standing, &request.vote).map(|()| request)
+        });
+        // If the stream itself broke, nobody hears of it.
+        std::future::ready(request.map_err(|status| refused.set(status)).ok())
     };
     stream.then(decode).take_while(|it| std::future::ready(it.is_some())).filter_map(std::future::ready)
 }
@@ -95,18 +118,21 @@ impl wire::raft_server::Raft for RaftService {
         &self,
         request: Request<Streaming<wire::AppendEntries>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let replies = self.raft.stream_append(requests(request.into_inner()));
-        let standing = self.standing.clone();
+        let (standing, refused) = (self.standing.clone(), Refused::default());
+        let requests = requests(request.into_inner(), standing.clone(), refused.clone());
+        let replies = self.raft.stream_append(requests);
         let replies = replies.map(move |reply| match reply {
             Ok(reply) => {
-                if reply.is_ok() {
+                // A conflict of logs is a leader's word as well, and it counts the answer.
+                if !matches!(reply, Err(StreamAppendError::HigherVote(_))) {
                     standing.hear_leader();
                 }
                 Ok(codec::put_append_reply(&reply))
             }
             Err(fatal) => Err(stopped(&fatal)),
         });
-        Ok(Response::new(Box::pin(replies)))
+        let end = futures_util::stream::once(async move { refused.get().cloned().map(Err) });
+        Ok(Response::new(Box::pin(replies.chain(end.filter_map(std::future::ready)))))
     }
 
     async fn vote(
@@ -115,6 +141,11 @@ impl wire::raft_server::Raft for RaftService {
     ) -> Result<Response<wire::RaftVoteReply>, Status> {
         self.refuse_without_data()?;
         let request = request.into_inner();
+        if !request.leadership_transfer && self.standing.is_bound() {
+            let text =
+                format!("this server has heard the hub's leader within {:?}, or may have", settings::LEASE);
+            return Err(Status::failed_precondition(text));
+        }
         let vote = VoteRequest {
             vote: codec::some_vote(request.vote.as_ref()).map_err(|it| invalid(&it))?,
             last_log_id: request.last.as_ref().map(codec::log_id),
@@ -142,6 +173,7 @@ impl wire::raft_server::Raft for RaftService {
             return Err(Status::invalid_argument("a snapshot must begin with its start"));
         };
         let vote = codec::some_vote(start.vote.as_ref()).map_err(|it| invalid(&it))?;
+        refuse_to_follow(&self.standing, &vote)?;
         let expected = SnapshotMeta {
             last_log_id: start.last.as_ref().map(codec::log_id),
             last_membership: codec::stored(start.membership).map_err(|it| invalid(&it))?,
@@ -163,10 +195,14 @@ impl wire::raft_server::Raft for RaftService {
         }
         if receiving.length() != start.length {
             let text = format!("a snapshot of {} bytes ended after {}", start.length, receiving.length());
+            tracing::warn!(text, "the snapshot that the hub's leader has sent is not whole");
             return Err(Status::data_loss(text));
         }
         let check = move || {
-            let content = receiving.check().map_err(|it| Status::data_loss(it.to_string()))?;
+            let content = receiving.check().map_err(|cause| {
+                tracing::error!(%cause, "the snapshot that the hub's leader has sent can't be read: this server waits for another");
+                Status::data_loss(cause.to_string())
+            })?;
             receiving.finish(Some(content)).map_err(disk)
         };
         let file = tokio::task::spawn_blocking(check).await.map_err(|it| stopped(&it))??;
@@ -209,8 +245,9 @@ impl wire::raft_server::Raft for RaftService {
 
     async fn hello(&self, request: Request<wire::HubHello>) -> Result<Response<wire::HubHelloReply>, Status> {
         tracing::trace!(node = request.get_ref().node, "a hub server asks who is there and what time it is");
-        let unix_ms = self.clock.unix_ms();
-        Ok(Response::new(wire::HubHelloReply { unix_ms, ..self.standing.hello() }))
+        let reply = bootstrap::answer(&self.raft, &self.standing, request.get_ref()).await;
+        let (unix_ms, session_memory_max) = (self.clock.unix_ms(), self.session_memory_max);
+        Ok(Response::new(wire::HubHelloReply { unix_ms, session_memory_max, ..reply }))
     }
 }
 

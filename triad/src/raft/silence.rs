@@ -16,7 +16,7 @@ const HEARD: Duration = Duration::from_millis(500);
 /// so that this changes nothing in ordinary failures.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// It is silent for so long: followers wait up to 850 ms before they ask for votes, and the first election may fail.
+/// It is silent for so long: followers wait up to 780 ms before they ask for votes, and the first election may fail.
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// Then it speaks for so long, in case a majority is back that has nobody else, and so on.

@@ -33,6 +33,16 @@ pub(crate) enum SnapshotError {
     /// The disk.
     #[error("a snapshot of the hub: {0}")]
     Io(#[from] io::Error),
+    /// A file that was here at the start is of no use.
+    #[error(
+        "hub/snapshots/{file}: {cause}. Replace the disk if it fails; delete this server's hub folder so that it fetches everything from the other hub servers"
+    )]
+    File {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        cause: Box<SnapshotError>,
+    },
     /// A record is damaged.
     #[error("a snapshot of the hub is damaged at offset {offset}: {cause}")]
     Damaged {
@@ -49,6 +59,18 @@ pub(crate) enum SnapshotError {
     Items(#[from] RestoreError),
 }
 
+impl SnapshotError {
+    /// Names the file that is damaged.
+    fn in_file(self, name: &str) -> Self {
+        match self {
+            Self::Damaged { .. } | Self::Items(_) => {
+                Self::File { file: name.to_owned(), cause: Box::new(self) }
+            }
+            other => other,
+        }
+    }
+}
+
 /// A snapshot's file and, where it was just read, its content.
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotFile {
@@ -61,6 +83,8 @@ pub(crate) struct SnapshotFile {
     content: Option<(SnapshotMeta, State)>,
     /// While it is not kept.
     temporary: Option<Arc<Temporary>>,
+    /// It was found damaged on disk. Clones share it.
+    damaged: Arc<AtomicBool>,
 }
 
 /// Removes a snapshot's file when the last who may want it is gone, unless it was kept meanwhile.
@@ -87,6 +111,23 @@ impl SnapshotFile {
         match self.content.take() {
             Some(content) => Ok(content),
             None => read(&*self.file, self.length),
+        }
+    }
+
+    /// Whether [`SnapshotFile::examine`] has found it damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Reads and checks the whole file once more; says in the log what is wrong with it, and remembers it for
+    /// [`Snapshots::is_damaged`].
+    pub(crate) fn examine(&self) {
+        if let Err(cause) = read(&*self.file, self.length) {
+            tracing::error!(
+                file = self.name, %cause,
+                "a snapshot of this server is damaged on disk: a new one is made from the state in memory. Check the disk"
+            );
+            self.damaged.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -119,9 +160,10 @@ impl Snapshots {
             Some((_, name)) => {
                 let file = disk.open(&name)?;
                 let length = file.length()?;
-                let (meta, state) = read(&*file, length)?;
+                let (meta, state) = read(&*file, length).map_err(|it| it.in_file(&name))?;
                 let content = Some((meta.clone(), state));
-                let file = SnapshotFile { name, file, length, content, temporary: None };
+                let file =
+                    SnapshotFile { name, file, length, content, temporary: None, damaged: Arc::default() };
                 Some((meta, file))
             }
         };
@@ -143,6 +185,12 @@ impl Snapshots {
         current.as_ref().map_or(0, |(_, file)| file.length)
     }
 
+    /// Whether the newest snapshot was found damaged: another one has to take its place.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().is_some_and(|(_, file)| file.is_damaged())
+    }
+
     /// Writes a snapshot of `state` and makes it the newest.
     pub(crate) fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
         let mut receiving = self.receive("building")?;
@@ -151,6 +199,7 @@ impl Snapshots {
             last: meta.last_log_id.as_ref().map(codec::put_log_id),
             membership: Some(codec::put_stored(&meta.last_membership)),
             time_ms: state.time_ms(),
+            away_ms: state.away_ms(),
         };
         let mut hash = Sha256::new();
         let mut buffer = BytesMut::new();
@@ -177,7 +226,8 @@ impl Snapshots {
         let temporary =
             Temporary { disk: self.disk.clone(), name: name.clone(), kept: AtomicBool::new(false) };
         let temporary = Some(Arc::new(temporary));
-        Ok(Receiving { file: SnapshotFile { name, file, length: 0, content: None, temporary } })
+        let damaged = Arc::default();
+        Ok(Receiving { file: SnapshotFile { name, file, length: 0, content: None, temporary, damaged } })
     }
 
     /// Makes a finished file the newest snapshot, durably, and removes the one before. An older one than the newest is not
@@ -315,7 +365,7 @@ fn head(payload: Bytes) -> Result<Result<(SnapshotMeta, Restore), SnapshotError>
         last_log_id: head.last.as_ref().map(codec::log_id),
         last_membership: codec::stored(head.membership).map_err(|it| it.to_string())?,
     };
-    Ok(Ok((meta, Restore::new(head.time_ms, head.version))))
+    Ok(Ok((meta, Restore::new(head.time_ms, head.version, head.away_ms))))
 }
 
 #[cfg(test)]
@@ -396,6 +446,26 @@ mod tests {
             short.edit(&name, |bytes| bytes.truncate(length - cut));
             assert!(Snapshots::open(Arc::new(short)).is_err(), "cut by {cut}");
         }
+    }
+
+    #[test]
+    fn one_that_is_damaged_while_it_is_in_use_gives_way_to_another_of_the_same_entry() {
+        let disk = SimDisk::default();
+        let snapshots = Snapshots::open(Arc::new(disk.clone())).unwrap();
+        snapshots.write(&meta(3), &filled(3)).unwrap();
+        let (_, file) = snapshots.current().unwrap();
+        file.examine();
+        assert!(!snapshots.is_damaged());
+        let name = name_of(meta(3).last_log_id.as_ref());
+        disk.edit(&name, |bytes| bytes[60] ^= 4);
+        file.examine();
+        assert!(snapshots.is_damaged());
+        let refused = Snapshots::open(Arc::new(disk.clone())).unwrap_err().to_string();
+        assert!(refused.contains(&name) && refused.contains("at offset"), "{refused}");
+        snapshots.write(&meta(3), &filled(3)).unwrap();
+        assert!(!snapshots.is_damaged());
+        assert_eq!(snapshots.current().unwrap().1.read().unwrap(), (meta(3), filled(3)));
+        assert_eq!(disk.list().unwrap(), [name]);
     }
 
     fn read_whole_length(disk: &SimDisk, name: &str) -> usize {

@@ -1,7 +1,8 @@
 //! What requests may hold. A refusal names the field, its value and what was expected.
 
+use crate::Caller;
 use prost::Message;
-use proto::hub::v1::{SessionKey, SessionWrite, session_write::Write};
+use proto::hub::v1::{RenameSession, SessionKey, SessionWrite, session_write::Write};
 use tonic::Status;
 
 const ID_MAX: usize = 128;
@@ -35,6 +36,16 @@ fn name(field: &str, value: &str, max: usize) -> Result<(), Status> {
 /// A server's id.
 pub(super) fn server(field: &str, value: &str) -> Result<(), Status> {
     name(field, value, SERVER_MAX)
+}
+
+/// A server speaks of itself alone: the name in a request is the one that its connection has proved.
+pub(super) fn own(field: &str, value: &str, caller: Option<&Caller>) -> Result<(), Status> {
+    if caller.is_some_and(|Caller(caller)| caller.as_str() == value) {
+        return Ok(());
+    }
+    let caller = caller.map_or("nobody", |Caller(caller)| caller.as_str());
+    let found = shown(value);
+    Err(Status::permission_denied(format!("{field} is {found}: expected the caller's own id, {caller}")))
 }
 
 /// A session's key.
@@ -75,13 +86,7 @@ fn write(place: usize, write: &SessionWrite) -> Result<(), Status> {
         Some(Write::Save(save)) => {
             key(&field("save.key"), save.key.as_ref())?;
             server(&field("save.owner"), &save.owner)?;
-            if save.timeout_ms > TIMEOUT_MAX_MS {
-                let (name, found) = (field("save.timeout_ms"), save.timeout_ms);
-                return Err(Status::invalid_argument(format!(
-                    "{name} is {found}: expected at most {TIMEOUT_MAX_MS}"
-                )));
-            }
-            Ok(())
+            timeout(&field("save.timeout_ms"), save.timeout_ms)
         }
         Some(Write::Touch(touch)) => key(&field("touch.key"), touch.key.as_ref()),
         Some(Write::Remove(remove)) => key(&field("remove.key"), remove.key.as_ref()),
@@ -89,11 +94,34 @@ fn write(place: usize, write: &SessionWrite) -> Result<(), Status> {
             key(&field("claim.key"), claim.key.as_ref())?;
             server(&field("claim.owner"), &claim.owner)
         }
+        Some(Write::Rename(it)) => rename(&field("rename"), it),
         None => Err(Status::invalid_argument(format!(
-            "{}: expected save, touch, remove or claim",
+            "{}: expected save, touch, remove, claim or rename",
             field("write")
         ))),
     }
+}
+
+fn rename(field: &str, rename: &RenameSession) -> Result<(), Status> {
+    key(&format!("{field}.key"), rename.key.as_ref())?;
+    name(&format!("{field}.to"), &rename.to, ID_MAX)?;
+    if rename.key.as_ref().is_some_and(|key| key.id == rename.to) {
+        let found = shown(&rename.to);
+        return Err(Status::invalid_argument(format!(
+            "{field}.to is {found}: expected another id than key.id"
+        )));
+    }
+    server(&format!("{field}.owner"), &rename.owner)?;
+    timeout(&format!("{field}.timeout_ms"), rename.timeout_ms)
+}
+
+fn timeout(field: &str, found: u64) -> Result<(), Status> {
+    if found > TIMEOUT_MAX_MS {
+        return Err(Status::invalid_argument(format!(
+            "{field} is {found}: expected at most {TIMEOUT_MAX_MS}"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -128,6 +156,23 @@ mod tests {
         let keyless = SessionWrite { write: Some(Write::Save(SaveSession::default())) };
         assert!(refused(&[keyless]).contains("writes[0].save.key is missing"));
         assert!(refused(&vec![touch("shop", "a"); 4097]).contains("4097"));
+        let rename = |to: &str, timeout_ms| {
+            let key = Some(SessionKey { app: "shop".into(), id: "a".into() });
+            let rename = RenameSession {
+                key,
+                to: to.into(),
+                owner: "b".into(),
+                timeout_ms,
+                ..RenameSession::default()
+            };
+            [SessionWrite { write: Some(Write::Rename(rename)) }]
+        };
+        assert!(writes(&rename("b", 0)).is_ok());
+        assert!(refused(&rename("", 0)).contains("writes[0].rename.to is \"\""));
+        assert!(refused(&rename("a", 0)).contains("writes[0].rename.to is \"a\": expected another id"));
+        assert!(
+            refused(&rename("b", u64::MAX)).contains("writes[0].rename.timeout_ms is 18446744073709551615")
+        );
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use super::input;
 use crate::{Caller, hub::Hub};
 use proto::hub::v1::{
-    Command, HeartbeatNoted, ListMembers, Member, MemberAdmin, MemberAdminSet, MemberHeartbeat, MemberList,
-    MemberState, MemberStateSet, RegisterMember, Registered, SetMemberAdmin, SetMemberState, command,
-    members_server::Members,
+    AskLead, Command, HeartbeatNoted, Leads, ListMembers, Member, MemberAdmin, MemberAdminSet,
+    MemberHeartbeat, MemberList, MemberState, MemberStateSet, RegisterMember, Registered, SetMemberAdmin,
+    SetMemberState, command, members_server::Members,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -40,9 +40,11 @@ impl MemberService {
 #[tonic::async_trait]
 impl Members for MemberService {
     async fn register(&self, request: Request<RegisterMember>) -> Result<Response<Registered>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let member = request.into_inner().member;
         let member = member.ok_or_else(|| Status::invalid_argument("member is missing"))?;
         input::server("member.id", &member.id)?;
+        input::own("member.id", &member.id, caller.as_ref())?;
         input::server("member.cluster", &member.cluster)?;
         input::server("member.address", &member.address)?;
         // Heard from now: a registration that is under way must not be followed by "down".
@@ -54,9 +56,11 @@ impl Members for MemberService {
 
     async fn heartbeat(&self, request: Request<MemberHeartbeat>) -> Result<Response<HeartbeatNoted>, Status> {
         // The word of a leader that was deposed without knowing it would keep its members from the one that counts them.
-        self.0.must_be_attended()?;
+        self.0.must_be_confirmed()?;
+        let caller = request.extensions().get::<Caller>().cloned();
         let heartbeat = request.into_inner();
         input::server("id", &heartbeat.id)?;
+        input::own("id", &heartbeat.id, caller.as_ref())?;
         let known = {
             let applied = self.0.node().view().read();
             let member = applied.state.members().get(&heartbeat.id);
@@ -73,7 +77,7 @@ impl Members for MemberService {
     }
 
     async fn set_state(&self, request: Request<SetMemberState>) -> Result<Response<MemberStateSet>, Status> {
-        self.0.must_lead()?;
+        self.0.must_be_confirmed()?;
         let caller = request.extensions().get::<Caller>().cloned();
         let set = request.into_inner();
         input::server("id", &set.id)?;
@@ -81,7 +85,9 @@ impl Members for MemberService {
             let text = format!("state is {}: expected active, standby, draining or down", set.state);
             return Err(Status::invalid_argument(text));
         }
-        if set.state() == MemberState::Down && !self.0.believes_down(caller.as_ref(), &set) {
+        if set.state() != MemberState::Down {
+            input::own("id", &set.id, caller.as_ref())?;
+        } else if !self.0.believes_down(caller.as_ref(), &set) {
             return Ok(Response::new(MemberStateSet {}));
         }
         let set = Command { command: Some(command::Command::SetMemberState(set)) };
@@ -110,5 +116,10 @@ impl Members for MemberService {
     async fn list(&self, _request: Request<ListMembers>) -> Result<Response<MemberList>, Status> {
         self.0.confirm_read().await?;
         Ok(Response::new(MemberList { members: self.members() }))
+    }
+
+    async fn lead(&self, _request: Request<AskLead>) -> Result<Response<Leads>, Status> {
+        self.0.must_be_confirmed()?;
+        Ok(Response::new(Leads {}))
     }
 }

@@ -1,7 +1,7 @@
 //! `watch.proto`'s service.
 
 use super::input;
-use crate::{hub::Hub, probe};
+use crate::{Caller, hub::Hub, probe};
 use proto::hub::v1::{AliveAsked, AskAlive, Event, WatchEvents, watch_server::Watch};
 use std::{
     pin::Pin,
@@ -24,8 +24,10 @@ impl Watch for WatchService {
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
     async fn events(&self, request: Request<WatchEvents>) -> Result<Response<Self::EventsStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let watch = request.into_inner();
         input::server("server", &watch.server)?;
+        input::own("server", &watch.server, caller.as_ref())?;
         // The state of a leader that a majority has confirmed: what it has not, no watcher could have seen.
         self.0.confirm_read().await?;
         if self.0.feed().watchers() >= WATCHERS {

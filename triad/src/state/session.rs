@@ -1,11 +1,17 @@
 //! Sessions: saves on a base version, touch, claim, removal and expiry. The rules are those of `session.proto`.
 
-use super::{Change, tombstone::Tombstones};
+mod rename;
+
+use super::{
+    Change,
+    memory::{self, Memory},
+    tombstone::Tombstones,
+};
 use bytes::Bytes;
 use imbl::{HashMap, OrdSet};
 use proto::hub::v1::{
-    ClaimSession, Missing, SaveMark, SaveSession, SessionKey, SessionOutcome, SessionRecord, SessionWrite,
-    SnapshotSession, SnapshotTombstone, session_outcome::Outcome, session_write::Write,
+    ClaimSession, ExpireUnused, Missing, SaveMark, SaveSession, SessionKey, SessionOutcome, SessionRecord,
+    SessionWrite, SnapshotSession, SnapshotTombstone, session_outcome::Outcome, session_write::Write,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,6 +30,16 @@ impl Key {
         joined.push('\0');
         joined.push_str(&key.id);
         Self(joined.into())
+    }
+
+    /// The app's name.
+    pub(super) fn app(&self) -> &str {
+        self.0.split_once('\0').map_or("", |(app, _)| app)
+    }
+
+    /// Bytes of both names.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn parts(&self) -> SessionKey {
@@ -56,6 +72,8 @@ impl Saved {
 pub(crate) struct Session {
     version: u64,
     attributes: BTreeMap<Box<str>, Bytes>,
+    /// What they take in memory, without the map's own part.
+    attribute_bytes: u64,
     owner: String,
     created_ms: u64,
     accessed_ms: u64,
@@ -78,9 +96,15 @@ impl Session {
 
     fn apply(&mut self, save: SaveSession, now_ms: u64) {
         for name in &save.removed {
-            self.attributes.remove(name.as_str());
+            if let Some(value) = self.attributes.remove(name.as_str()) {
+                self.attribute_bytes -= memory::of_attribute(name, &value);
+            }
         }
         for (name, value) in save.set {
+            self.attribute_bytes += memory::of_attribute(&name, &value);
+            if let Some(before) = self.attributes.get(name.as_str()) {
+                self.attribute_bytes -= memory::of_attribute(&name, before);
+            }
             // A copy, so that a value that stays does not keep a whole log entry in memory.
             self.attributes.insert(name.into_boxed_str(), Bytes::copy_from_slice(&value));
         }
@@ -89,6 +113,38 @@ impl Session {
         self.owner = save.owner;
         self.accessed_ms = now_ms;
         self.timeout_ms = save.timeout_ms;
+    }
+
+    /// The version that a save made, if it is one of those that are remembered.
+    fn saved(&self, save_id: u64) -> Option<u64> {
+        self.saves.iter().find(|it| it.save_id == save_id).map(|it| it.version)
+    }
+
+    /// Whether nobody has used it since the request that made it, as far as the hub has heard.
+    pub(super) fn is_unused(&self) -> bool {
+        self.accessed_ms == self.created_ms
+    }
+
+    /// When it was made.
+    pub(super) fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+
+    /// Bytes that it takes in memory under `key`, with its places in the maps.
+    pub(super) fn memory(&self, key: &Key) -> u64 {
+        let owners = self.saves.iter().map(|save| save.owner.len()).chain([self.owner.len()]);
+        memory::of_session(key.len(), self.attributes.len(), self.saves.len(), owners.sum())
+            + self.attribute_bytes
+    }
+
+    /// Whether a save makes its attributes larger.
+    pub(crate) fn would_grow(&self, save: &SaveSession) -> bool {
+        let before =
+            |name: &str| self.attributes.get(name).map_or(0, |value| memory::of_attribute(name, value));
+        let taken: u64 = save.removed.iter().map(|name| before(name)).sum();
+        let given = save.set.iter().map(|(name, value)| memory::of_attribute(name, value));
+        let replaced: u64 = save.set.keys().map(|name| before(name)).sum();
+        given.sum::<u64>() > taken + replaced
     }
 
     fn remember(&mut self, owner: &str, save_id: u64) {
@@ -124,12 +180,14 @@ pub(super) struct Sessions {
     sessions: HashMap<Key, Arc<Session>>,
     deadlines: OrdSet<(u64, Key)>,
     tombstones: Tombstones,
+    memory: Memory,
 }
 
 impl PartialEq for Sessions {
     fn eq(&self, other: &Self) -> bool {
         self.sessions == other.sessions
             && self.tombstones == other.tombstones
+            && self.memory == other.memory
             && self.deadlines.iter().eq(other.deadlines.iter())
     }
 }
@@ -146,6 +204,7 @@ impl Sessions {
             Some(Write::Touch(touch)) => self.touch(&touch.key.unwrap_or_default(), now_ms, changes),
             Some(Write::Remove(remove)) => self.remove(&remove.key.unwrap_or_default(), now_ms, changes),
             Some(Write::Claim(claim)) => self.claim(claim, now_ms, changes),
+            Some(Write::Rename(rename)) => self.rename(rename, now_ms, changes),
             // Refused when the batch was decoded.
             None => Outcome::Missing(Missing {}),
         };
@@ -162,8 +221,8 @@ impl Sessions {
             }
             return Outcome::Version(self.create(key, save, now_ms));
         };
-        if let Some(saved) = session.saves.iter().find(|it| it.save_id == save.save_id) {
-            return Outcome::Version(saved.version);
+        if let Some(version) = session.saved(save.save_id) {
+            return Outcome::Version(version);
         }
         if save.base_version != session.version {
             return Outcome::Conflict(session.record(wire));
@@ -173,7 +232,9 @@ impl Sessions {
             let former = session.owner.clone();
             changes.push(Change::SessionMoved { former, key: wire, owner: save.owner.clone() });
         }
+        let before = memory::Share::of(session, &key);
         session.apply(save, now_ms);
+        self.memory.change(&key, before, memory::Share::of(session, &key));
         let version = session.version;
         Self::index(&mut self.deadlines, session, &key);
         Outcome::Version(version)
@@ -184,6 +245,7 @@ impl Sessions {
         let mut session = Session {
             version: self.tombstones.take(&key),
             attributes: BTreeMap::new(),
+            attribute_bytes: 0,
             owner: String::new(),
             created_ms: now_ms,
             accessed_ms: now_ms,
@@ -194,8 +256,13 @@ impl Sessions {
         session.apply(save, now_ms);
         let version = session.version;
         Self::index(&mut self.deadlines, &mut session, &key);
-        self.sessions.insert(key, Arc::new(session));
+        self.put(key, session);
         version
+    }
+
+    fn put(&mut self, key: Key, session: Session) {
+        self.memory.add(&key, memory::Share::of(&session, &key));
+        self.sessions.insert(key, Arc::new(session));
     }
 
     fn touch(&mut self, wire: &SessionKey, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
@@ -203,7 +270,9 @@ impl Sessions {
         self.drop_expired(&key, now_ms, changes);
         let Some(session) = self.sessions.get_mut(&key) else { return Outcome::Missing(Missing {}) };
         let session = Arc::make_mut(session);
+        let before = memory::Share::of(session, &key);
         session.accessed_ms = now_ms;
+        self.memory.change(&key, before, memory::Share::of(session, &key));
         Outcome::Version(session.version)
     }
 
@@ -224,6 +293,7 @@ impl Sessions {
         self.drop_expired(&key, now_ms, changes);
         let Some(session) = self.sessions.get_mut(&key) else { return Outcome::Missing(Missing {}) };
         let session = Arc::make_mut(session);
+        let before = memory::Share::of(session, &key);
         session.accessed_ms = now_ms;
         if session.owner != claim.owner {
             let former = std::mem::replace(&mut session.owner, claim.owner);
@@ -232,6 +302,7 @@ impl Sessions {
                 changes.push(Change::SessionMoved { former, key: wire.clone(), owner });
             }
         }
+        self.memory.change(&key, before, memory::Share::of(session, &key));
         Outcome::Claimed(session.record(wire))
     }
 
@@ -257,6 +328,18 @@ impl Sessions {
         }
     }
 
+    /// Ends sessions of an app that were never used again, the oldest first.
+    pub(super) fn expire_unused(&mut self, expire: &ExpireUnused, now_ms: u64, changes: &mut Vec<Change>) {
+        let before_ms = now_ms.saturating_sub(expire.unused_ms);
+        for _ in 0..expire.limit {
+            let oldest = self.memory.oldest_unused(&expire.app).cloned();
+            let Some((_, key)) = oldest.filter(|(made_ms, _)| *made_ms < before_ms) else {
+                return;
+            };
+            self.take(&key, now_ms, false, changes);
+        }
+    }
+
     fn drop_expired(&mut self, key: &Key, now_ms: u64, changes: &mut Vec<Change>) {
         if self.sessions.get(key).is_some_and(|it| it.is_expired(now_ms)) {
             self.take(key, now_ms, false, changes);
@@ -266,6 +349,7 @@ impl Sessions {
     /// Ends a session, by a removal or because its time is over, and tells its owner; false when there is none.
     fn take(&mut self, key: &Key, now_ms: u64, removal: bool, changes: &mut Vec<Change>) -> bool {
         let Some(session) = self.sessions.remove(key) else { return false };
+        self.memory.remove(key, memory::Share::of(&session, key));
         self.tombstones.put(key.clone(), session.version, now_ms, removal);
         if session.indexed_ms > 0 {
             self.deadlines.remove(&(session.indexed_ms, key.clone()));
@@ -292,6 +376,10 @@ impl Sessions {
 
     pub(super) fn get(&self, key: &SessionKey, now_ms: u64) -> Option<Arc<Session>> {
         self.sessions.get(&Key::new(key)).filter(|it| !it.is_expired(now_ms)).cloned()
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     pub(super) fn len(&self) -> usize {
@@ -329,9 +417,11 @@ impl Sessions {
             self.deadlines.insert((item.indexed_ms, key.clone()));
         }
         let copied = |(name, value): (String, Bytes)| (name.into_boxed_str(), Bytes::copy_from_slice(&value));
+        let attributes: BTreeMap<_, _> = record.attributes.into_iter().map(copied).collect();
         let session = Session {
             version: record.version,
-            attributes: record.attributes.into_iter().map(copied).collect(),
+            attribute_bytes: attributes.iter().map(|(name, value)| memory::of_attribute(name, value)).sum(),
+            attributes,
             owner: record.owner,
             created_ms: record.created_ms,
             accessed_ms: record.accessed_ms,
@@ -339,6 +429,6 @@ impl Sessions {
             saves: item.saves.into_iter().map(Saved::from_mark).collect(),
             indexed_ms: item.indexed_ms,
         };
-        self.sessions.insert(key, Arc::new(session));
+        self.put(key, session);
     }
 }

@@ -22,6 +22,11 @@ impl State {
         self.time_ms
     }
 
+    /// How much of it sessions did not age by.
+    pub(crate) fn away_ms(&self) -> u64 {
+        self.away_ms
+    }
+
     /// Hands out the whole state as length-delimited items in chunks of about `chunk` bytes.
     pub(crate) fn export<E>(
         &self,
@@ -50,9 +55,9 @@ impl State {
 pub(crate) struct Restore(State);
 
 impl Restore {
-    /// An empty state at `time_ms` that has seen commands up to the version `commands`.
-    pub(crate) fn new(time_ms: u64, commands: u32) -> Self {
-        Self(State { time_ms, commands, ..State::default() })
+    /// An empty state at `time_ms` that has seen commands up to the version `commands`; sessions do not age by `away_ms` of it.
+    pub(crate) fn new(time_ms: u64, commands: u32, away_ms: u64) -> Self {
+        Self(State { time_ms, commands, away_ms, ..State::default() })
     }
 
     /// Adds a chunk's items.

@@ -1,11 +1,16 @@
 //! The state's rules, and that two servers with the same log have the same state.
 
+mod absence;
+mod memory;
+mod renames;
+
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proto::hub::v1::{
-    ClaimSession, Command, ExpireSessions, MemberState, RemoveSession, SaveSession, SessionWrite,
-    SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome, session_write::Write,
+    ClaimSession, Command, ExpireSessions, ExpireUnused, MemberState, RemoveSession, RenameSession,
+    SaveSession, SessionWrite, SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome,
+    session_write::Write,
 };
 
 fn key(id: &str) -> SessionKey {
@@ -210,12 +215,18 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|(id, base, save_id, owner, timeout)| save(&id, base, save_id, &owner, timeout)),
         1 => id.clone().prop_map(|id| Write::Touch(TouchSession { key: Some(key(&id)) })),
         1 => id.clone().prop_map(|id| Write::Remove(RemoveSession { key: Some(key(&id)) })),
-        1 => (id, owner.clone()).prop_map(|(id, owner)| Write::Claim(ClaimSession { key: Some(key(&id)), owner })),
+        1 => (id.clone(), owner.clone()).prop_map(|(id, owner)| Write::Claim(ClaimSession { key: Some(key(&id)), owner })),
+        1 => (id.clone(), id, 0u64..4, 0u64..12, owner.clone()).prop_map(|(from, to, base, save_id, owner)| {
+            Write::Rename(RenameSession { owner, ..renames::rename(&from, &to, base, save_id) })
+        }),
     ];
     prop_oneof![
         8 => write.prop_map(session),
         2 => (0u32..4).prop_map(|limit| Command {
             command: Some(command::Command::ExpireSessions(ExpireSessions { limit })),
+        }),
+        1 => (0u64..90, 0u32..4).prop_map(|(unused_ms, limit)| Command {
+            command: Some(command::Command::ExpireUnused(ExpireUnused { app: "shop".into(), unused_ms, limit })),
         }),
         1 => (owner.clone(), 0u64..3).prop_map(|(id, started_ms)| Command {
             command: Some(command::Command::RegisterMember(Member { id, started_ms, ..Member::default() })),
@@ -230,7 +241,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 fn through_a_snapshot(state: &State, chunk: usize) -> State {
-    let mut restore = Restore::new(state.time_ms(), state.commands());
+    let mut restore = Restore::new(state.time_ms(), state.commands(), state.away_ms());
     state.export(chunk, |items| restore.add(Bytes::copy_from_slice(items))).unwrap();
     restore.finish()
 }
@@ -249,9 +260,12 @@ proptest! {
             if place == restart {
                 other = through_a_snapshot(&other, chunk);
             }
-            let batch = batch(time_ms, commands);
+            let batch = Batch { version: if place < 3 { 1 } else { 3 }, ..batch(time_ms, commands) };
             prop_assert_eq!(one.apply(batch.clone()), other.apply(batch));
             prop_assert_eq!(&one, &other);
+            // What is counted as things change is what is there.
+            let counted_anew = through_a_snapshot(&one, chunk);
+            prop_assert_eq!(one.memory(), counted_anew.memory());
         }
         for member in one.members().iter() {
             prop_assert!(member.state() != MemberState::Unspecified);

@@ -1,11 +1,13 @@
 //! A hub of in-process servers, each behind a real cluster port on loopback; servers can be killed, wiped and started again.
 
 use super::network::{CLIENT, Network};
-use crate::{HubServerConfig, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc};
+use crate::{
+    HubServerConfig, SessionLimits, Triad, TriadError, disk::sim::SimDisk, raft::node::Disks, serve_grpc,
+};
+use cluster_port::{Acceptor, ClusterKey, Credentials, Port, Protocol, Rights, Roster, dial};
 use common::{
     clock::{Clock, SystemClock},
-    cluster_port::{Acceptor, ClusterKey, Protocol, dial},
-    config::Secret,
+    config::{ClusterEncryption, Secret},
     id::ServerId,
 };
 use hyper_util::rt::TokioIo;
@@ -47,6 +49,8 @@ pub(super) struct TestHub {
     /// A server whose clock is another one.
     pub(super) odd_clock: Option<(usize, Arc<dyn Clock>)>,
     pub(super) heartbeat_interval: Duration,
+    /// Of each server.
+    pub(super) session_limits: Vec<SessionLimits>,
     pub(super) network: Network,
     /// Disks that stand in for the folders of the servers.
     pub(super) sims: Vec<SimDisks>,
@@ -56,12 +60,16 @@ pub(super) struct TestHub {
     pub(super) old: Option<usize>,
 }
 
+/// Memory enough for any test.
+pub(super) const ROOMY: SessionLimits =
+    SessionLimits { max: 1 << 40, app_max: None, first_timeout: Duration::from_secs(120) };
+
 /// A server's simulated disks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SimDisks {
     root: SimDisk,
     pub(super) log: SimDisk,
-    snapshots: SimDisk,
+    pub(super) snapshots: SimDisk,
 }
 
 impl SimDisks {
@@ -74,8 +82,16 @@ impl SimDisks {
     }
 }
 
-pub(super) fn key() -> ClusterKey {
-    ClusterKey::new(&Secret::from(&b"a key of the tests"[..]))
+pub(super) fn credentials() -> Credentials {
+    let key = ClusterKey::new(&Secret::from(&b"a key of the tests"[..]));
+    Credentials::new(key, ClusterEncryption::BeyondLoopback)
+}
+
+/// Everybody that tests speak of.
+fn roster() -> Roster {
+    let apps = (0..100).map(|number| format!("app-{number}"));
+    let others = [CLIENT, "web-a"].map(str::to_owned);
+    apps.chain(others).map(|id| (id.into(), Rights::ALL)).collect()
 }
 
 impl TestHub {
@@ -98,6 +114,7 @@ impl TestHub {
             clock,
             odd_clock: None,
             heartbeat_interval,
+            session_limits: vec![ROOMY; count],
             network,
             sims: Vec::new(),
             threads: false,
@@ -147,9 +164,10 @@ impl TestHub {
         let config = HubServerConfig {
             me: self.names[at].0.clone(),
             servers: self.names.clone(),
-            key: key(),
+            credentials: credentials(),
             data_dir,
             heartbeat_interval: self.heartbeat_interval,
+            session_limits: self.session_limits[at],
             clock: self.clock_of(at),
         };
         let sims = self.sims.get(at).cloned();
@@ -200,7 +218,13 @@ impl TestHub {
         let stopped = stop.clone();
         handle.spawn(async move {
             let port = tokio::net::TcpListener::from_std(port).unwrap();
-            let mut acceptor = Acceptor::start(port, key(), me.clone());
+            let own = Port {
+                me: me.clone(),
+                address: port.local_addr().unwrap().to_string(),
+                credentials: credentials(),
+                roster: roster().fixed(),
+            };
+            let mut acceptor = Acceptor::start(port, own);
             loop {
                 let connection = tokio::select! {
                     Some(connection) = acceptor.next() => connection,
@@ -300,7 +324,7 @@ impl TestHub {
         let connect = move |_| {
             let (me, to, address) = (me.clone(), to.clone(), address.clone());
             async move {
-                dial(&address, &key(), &me, &to, Protocol::Grpc, Duration::from_secs(1))
+                dial(&address, &credentials(), &me, &to, Protocol::Grpc, Duration::from_secs(1))
                     .await
                     .map(TokioIo::new)
             }

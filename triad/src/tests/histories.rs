@@ -1,12 +1,12 @@
-//! Histories of sessions that several clients save, load, claim and remove at once while servers and network fail: each must be
+//! Histories of sessions that several clients save, load, claim, rename and remove at once while servers and network fail: each must be
 //! linearizable. docs/hub.md says how to run it for longer.
 
 use super::{
-    harness::{LIMIT, TestHub, save, session_key, until},
+    harness::{LIMIT, SimDisks, TestHub, save, session_key, until},
     linearizable::{Operation, check},
 };
 use proto::hub::v1::{
-    ClaimSession, LoadSession, RemoveSession, SessionRecord, SessionWrite, WriteSessions,
+    ClaimSession, LoadSession, RemoveSession, RenameSession, SessionRecord, SessionWrite, WriteSessions,
     session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
@@ -36,10 +36,27 @@ const SHORT: Duration = Duration::from_millis(500);
 /// What a client asks of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Input {
-    Save { owner: usize, base: u64, id: u64 },
+    Save {
+        owner: usize,
+        base: u64,
+        id: u64,
+    },
     Load,
     Claim,
     Remove,
+    /// To an id of which nobody else hears.
+    Rename {
+        owner: usize,
+        base: u64,
+        id: u64,
+    },
+}
+
+impl Input {
+    /// Whether it may have changed something though nobody was told.
+    fn changes(&self) -> bool {
+        matches!(self, Self::Save { .. } | Self::Remove | Self::Rename { .. })
+    }
 }
 
 /// What it is answered.
@@ -60,6 +77,8 @@ struct Model {
     saved: Option<u64>,
     /// It is not created again.
     removed: bool,
+    /// The rename that ended it, and the version that it made.
+    renamed: Option<(u64, u64)>,
     /// Owner, save and version of each owner's last save, the oldest first.
     saves: Vec<(usize, u64, u64)>,
 }
@@ -77,8 +96,23 @@ impl Model {
                 next.saved.take().map_or(Output::Missing, |_| Output::Version(0))
             }
             Input::Save { owner, base, id } => next.save(owner, base, id),
+            Input::Rename { base, id, .. } => next.rename(base, id),
         };
         (next, output)
+    }
+
+    fn rename(&mut self, base: u64, id: u64) -> Output {
+        if let Some((_, version)) = self.renamed.filter(|it| it.0 == id) {
+            return Output::Version(version);
+        }
+        let Some(saved) = self.saved else { return Output::Missing };
+        if base != self.version {
+            return Output::Conflict(self.version, saved);
+        }
+        self.renamed = Some((id, self.version + 1));
+        (self.saved, self.removed) = (None, true);
+        self.saves.clear();
+        Output::Version(self.version + 1)
     }
 
     fn save(&mut self, owner: usize, base: u64, id: u64) -> Output {
@@ -152,7 +186,9 @@ impl Client {
             let place = self.rng.random_range(0..SESSIONS);
             let (removed, session) = self.book.session(place);
             let input = if self.me < CLIENTS { self.choose(&session) } else { Input::Load };
+            let ends = matches!(input, Input::Rename { .. });
             match self.ask(&session, input).await {
+                Some(Output::Version(_)) if ends => self.book.removed.lock().unwrap()[place] = removed + 1,
                 Some(
                     Output::Version(version @ 1..) | Output::Found(version, _) | Output::Conflict(version, _),
                 ) => {
@@ -171,14 +207,15 @@ impl Client {
     }
 
     fn choose(&mut self, session: &str) -> Input {
-        match self.rng.random_range(0..100) {
-            0..45 => {
-                self.saves += 1;
-                let id = (self.owner as u64) << 32 | self.saves;
-                Input::Save { owner: self.owner, base: self.seen.get(session).copied().unwrap_or(0), id }
-            }
+        let (owner, base) = (self.owner, self.seen.get(session).copied().unwrap_or(0));
+        let choice = self.rng.random_range(0..100);
+        self.saves += 1;
+        let id = (self.owner as u64) << 32 | self.saves;
+        match choice {
+            0..45 => Input::Save { owner, base, id },
             45..90 => Input::Load,
-            90..99 => Input::Claim,
+            90..98 => Input::Claim,
+            98 => Input::Rename { owner, base, id },
             _ => Input::Remove,
         }
     }
@@ -193,8 +230,7 @@ impl Client {
             let server = self.servers[self.at].clone();
             let answer = tokio::time::timeout(TRY, call(server, session, input, self.owner)).await;
             if let Ok(Ok(output)) = answer {
-                let changes = matches!(input, Input::Save { .. } | Input::Remove);
-                if tried > 0 && changes {
+                if tried > 0 && input.changes() {
                     self.book.add(session, write(first, None));
                 }
                 self.book.add(session, write(called, Some((self.book.now(), output))));
@@ -206,7 +242,7 @@ impl Client {
             self.at = (self.at + 1) % self.servers.len();
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
-        if matches!(input, Input::Save { .. } | Input::Remove) {
+        if input.changes() {
             self.book.add(session, write(first, None));
         }
         self.owner += CLIENTS + READERS;
@@ -232,6 +268,14 @@ async fn call(
         }
         Input::Claim => Write::Claim(ClaimSession { key, owner: format!("app-{owner}") }),
         Input::Remove => Write::Remove(RemoveSession { key }),
+        Input::Rename { owner, base, id } => Write::Rename(RenameSession {
+            key,
+            to: format!("{session}-renamed-{id}"),
+            base_version: base,
+            save_id: id,
+            owner: format!("app-{owner}"),
+            timeout_ms: 0,
+        }),
     };
     let write = WriteSessions { writes: vec![SessionWrite { write: Some(write) }] };
     let outcomes = server.write(write).await?.into_inner().outcomes;
@@ -243,6 +287,7 @@ async fn call(
             found(&it);
             Output::Conflict(it.version, it.save_id)
         }
+        Outcome::NoRoom(_) => panic!("there is memory for {session}"),
     })
 }
 
@@ -269,10 +314,12 @@ enum Fault {
     LeaderPaused,
     HandOver,
     SlowNetwork,
+    /// While the leader is paused the others go on; then one of them dies and the other loses its disk.
+    StaleMeetsWiped,
 }
 use Fault::{
     AllLosePower, FollowerMissesALot, HandOver, LeaderCut, LeaderDeaf, LeaderHeld, LeaderLosesPower,
-    LeaderMute, LeaderPaused, SlowNetwork,
+    LeaderMute, LeaderPaused, SlowNetwork, StaleMeetsWiped,
 };
 
 const ALL: [Fault; 10] = [
@@ -291,7 +338,8 @@ const ALL: [Fault; 10] = [
 async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
     let leader = hub.leader().await;
     let other = (leader + rng.random_range(1..3)) % 3;
-    let lasts = matches!(fault, LeaderCut | LeaderHeld | LeaderDeaf | LeaderMute | LeaderPaused);
+    let lasts =
+        matches!(fault, LeaderCut | LeaderHeld | LeaderDeaf | LeaderMute | LeaderPaused | StaleMeetsWiped);
     let length = if lasts { FAULT } else { SHORT }.mul_f64(rng.random_range(0.8..1.0));
     match fault {
         LeaderLosesPower => {
@@ -304,6 +352,8 @@ async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
             for at in 0..3 {
                 hub.start(at).await;
             }
+            // Who has just started elects nobody for a while.
+            hub.leader().await;
         }
         FollowerMissesALot => {
             hub.kill(other).await;
@@ -318,12 +368,26 @@ async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
         LeaderPaused => hub.pause(leader, length),
         HandOver => hub.triad(leader).hub.node().transfer(other as u64).await,
         SlowNetwork => hub.network.change(|it| it.delay = Duration::from_millis(30)),
+        StaleMeetsWiped => stale_meets_wiped(hub, leader, other, length).await,
     }
     tokio::time::sleep(length).await;
     hub.network.change(|it| *it = super::network::Links::default());
     // Some writes of whoever leads now, before the next fault.
     let settled = rng.random_range(150..300);
     tokio::time::sleep(Duration::from_millis(settled)).await;
+}
+
+async fn stale_meets_wiped(hub: &mut TestHub, stale: usize, wiped: usize, length: Duration) {
+    let third = 3 - stale - wiped;
+    hub.pause(stale, length);
+    tokio::time::sleep(length * 4 / 5).await;
+    hub.crash(third, 0).await;
+    hub.crash(wiped, 0).await;
+    hub.sims[wiped] = SimDisks::default();
+    hub.start(wiped).await;
+    tokio::time::sleep(length).await;
+    hub.start(third).await;
+    hub.ready(wiped).await;
 }
 
 /// Runs clients beside `faults`, then checks what they saw and that all servers have the same.
@@ -408,6 +472,11 @@ async fn histories_are_linearizable_when_servers_fail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_linearizable_when_the_network_fails() {
     round(&mut hub().await, 2, &[SlowNetwork, LeaderHeld, LeaderMute]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_are_linearizable_when_a_stale_leader_meets_a_server_without_data() {
+    round(&mut hub().await, 3, &[StaleMeetsWiped]).await;
 }
 
 /// The first seed lets all lose power with writes under way: a leader that came back in its old term once answered reads without them.

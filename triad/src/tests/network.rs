@@ -1,11 +1,11 @@
 //! What is between the servers of a test's hub, and between them and its clients: connections can be cut, held in one direction
 //! or both, and slowed down.
 
+use cluster_port::Stream;
 use common::id::ServerId;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
-    net::TcpStream,
     sync::watch,
 };
 
@@ -56,8 +56,8 @@ impl Network {
     }
 
     /// Carries the bytes of a connection that `from` has made to `to`, until either side ends it.
-    pub(super) async fn relay(&self, stream: TcpStream, near: DuplexStream, from: &ServerId, to: &ServerId) {
-        let (read, write) = stream.into_split();
+    pub(super) async fn relay(&self, stream: Stream, near: DuplexStream, from: &ServerId, to: &ServerId) {
+        let (read, write) = tokio::io::split(stream);
         let (near_read, near_write) = tokio::io::split(near);
         tokio::select! {
             () = self.carry(read, near_write, from, to) => {}

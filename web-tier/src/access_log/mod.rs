@@ -15,7 +15,7 @@ use crate::shelf::{Shelf, Shelved};
 use stamp::Stamp;
 use std::{
     cell::{Cell, RefCell},
-    mem,
+    fmt, mem,
     time::{Instant, SystemTime},
 };
 
@@ -82,8 +82,8 @@ impl Drop for AccessLog {
 }
 
 /// The record of the request that a connection, or a stream of one, is about. Without an access log nothing ever happens here.
-#[derive(Debug, Default)]
-pub(crate) struct Recording(RefCell<Option<Shelved<Box<Record>>>>);
+#[derive(Default)]
+pub(crate) struct Recording(Cell<Option<Shelved<Box<Record>>>>);
 
 impl Recording {
     /// A request was read.
@@ -91,13 +91,14 @@ impl Recording {
         let Some(log) = log else { return };
         let mut record = log.records.take(Box::default);
         record.begin(Instant::now());
-        *self.0.borrow_mut() = Some(record);
+        self.0.set(Some(record));
     }
 
     /// Adds to what is known of it.
     pub(crate) fn note(&self, add: impl FnOnce(&mut Record)) {
-        if let Some(record) = &mut *self.0.borrow_mut() {
-            add(record);
+        if let Some(mut record) = self.0.take() {
+            add(&mut record);
+            self.0.set(Some(record));
         }
     }
 
@@ -107,6 +108,12 @@ impl Recording {
         if let (Some(record), Some(log)) = (self.0.take(), log) {
             log.write(client, &record);
         }
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").finish_non_exhaustive()
     }
 }
 

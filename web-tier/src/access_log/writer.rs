@@ -3,9 +3,9 @@
 use super::losses::Losses;
 use common::config::AccessLogFormat;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -25,6 +25,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Lines hold addresses of people: not for everyone's eyes.
 const MODE: u32 = 0o640;
+
+/// Of folders that are made for it.
+const FOLDER_MODE: u32 = 0o750;
 
 /// Whole lines of one worker. An empty one only wakes the writer.
 #[derive(Debug, Default)]
@@ -124,7 +127,7 @@ impl LogWriter {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     }
     OpenOptions::new().create(true).append(true).mode(MODE).open(path)
 }

@@ -67,15 +67,22 @@ pub(crate) enum Affinity<'a> {
     None,
     /// To a session of ours: its id names its home.
     Session(&'a str),
-    /// To this server, by a sticky token; `key` is what all web-tiers choose its backup by.
+    /// To this server, by a sticky token: its session lives there alone. `key` is what all web-tiers choose its backup by.
     Server {
         /// The server.
         index: usize,
         /// The request's session cookie, or the token itself.
         key: &'a str,
     },
-    /// To whichever server all web-tiers choose for this key.
+    /// To whichever server all web-tiers choose for this key, where its session lives alone.
     Key(&'a str),
+}
+
+impl Affinity<'_> {
+    /// Whether its session lives on its server alone: elsewhere the user would begin a new one. (Sessions of ours are on the hub.)
+    pub(crate) fn is_bound(self) -> bool {
+        matches!(self, Self::Server { .. } | Self::Key(_))
+    }
 }
 
 /// The servers of one cluster, as one worker sees them.
@@ -178,7 +185,7 @@ impl Balance {
         tried: Tried,
     ) -> Option<usize> {
         let (home, key) = self.home(affinity);
-        if let Some(home) = home.filter(|home| self.takes_own(now, *home, tried)) {
+        if let Some(home) = home.filter(|home| self.takes_own(now, *home, tried, affinity.is_bound())) {
             return Some(home);
         }
         let chosen = match key {
@@ -196,15 +203,24 @@ impl Balance {
                 None => (None, None),
             },
             Affinity::Server { index, key } => (Some(index).filter(|it| *it < self.servers.len()), Some(key)),
-            Affinity::Key(key) => (None, Some(key)),
+            Affinity::Key(key) => {
+                let all = self.ids.iter().enumerate();
+                (rendezvous::choose(key, all.map(|(index, id)| (id.as_str(), index))), Some(key))
+            }
         }
     }
 
-    /// Whether a server can take a request of one of its own sessions: a draining one still does.
-    fn takes_own(&self, now: Instant, index: usize, tried: Tried) -> bool {
-        let standing = self.servers[index].standing(now);
+    /// Whether a server can take a request of one of its own sessions: a draining one still does. One that is `bound` to it leaves it
+    /// only if it can't be reached, or is not to be: an app that answers 503, or breaks a connection, ends nobody's session.
+    fn takes_own(&self, now: Instant, index: usize, tried: Tried, bound: bool) -> bool {
+        let server = &self.servers[index];
         !tried.has(index)
-            && matches!(standing, Standing::Well | Standing::Probe | Standing::Busy { own_sessions: true })
+            && match server.standing(now) {
+                Standing::Well | Standing::Probe => true,
+                Standing::Busy { own_sessions } => own_sessions || bound,
+                Standing::Failing(_) => bound && !server.is_unreachable(),
+                Standing::Away => false,
+            }
     }
 
     /// Whether a server can take a request that could go elsewhere, if it is well.

@@ -96,6 +96,8 @@ pub(crate) struct ServerState {
     recover_time: Duration,
     busy_recover_time: Duration,
     window: Window,
+    /// The present fail window was opened by a connection that could not be made, not by one that broke.
+    unreachable: bool,
     warmup: Warmup,
     latency: Latency,
     /// Answers' heads, since the start.
@@ -121,6 +123,7 @@ impl ServerState {
             recover_time: backend.recover_time,
             busy_recover_time: backend.busy_recover_time,
             window: Window::new(),
+            unreachable: false,
             warmup: Warmup::new(backend.warmup_time),
             latency: Latency::of_server(),
             successes: 0,
@@ -165,6 +168,11 @@ impl ServerState {
             Phase::Open(Trouble::Failing, until) => Standing::Failing(until),
             Phase::Open(Trouble::Busy, _) => Standing::Busy { own_sessions: !self.window.is_long() },
         }
+    }
+
+    /// In its fail window: whether it can't be reached. Else it may have broken over one request, and serve others.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable
     }
 
     /// The part of its share that it gets while it warms up, in sixteenths.
@@ -231,6 +239,11 @@ impl ServerState {
     /// It could not connect. The failures of one window, met by many requests at once, count as one: whether this is the first
     /// is returned.
     pub(crate) fn connect_failed(&mut self, now: Instant) -> bool {
+        self.unreachable = true;
+        self.failed(now)
+    }
+
+    fn failed(&mut self, now: Instant) -> bool {
         let first = self.window.open(Trouble::Failing, now, self.recover_time);
         if first {
             self.warmup.set_back(now);
@@ -240,7 +253,9 @@ impl ServerState {
 
     /// Its connection broke, or stayed silent for too long. Returns whether that opens a fail window.
     pub(crate) fn read_failed(&mut self, now: Instant, ticket: &Ticket) -> bool {
-        self.successes == ticket.successes && self.connect_failed(now)
+        let opens = self.successes == ticket.successes && self.failed(now);
+        self.unreachable &= !opens;
+        opens
     }
 
     /// It has ended, well or not.

@@ -1,6 +1,8 @@
 //! The cookies that carry a sticky token to the browser (RFC 6265): one of the web tier's own, or a companion of the
 //! backend's.
 
+use common::{config::CookieConfig, cookie};
+
 /// What a companion's name adds to the name of the backend's cookie.
 const COMPANION: &str = ".srv";
 
@@ -12,12 +14,40 @@ pub(crate) fn companion_name(cookie: &str) -> String {
     format!("{cookie}{COMPANION}")
 }
 
-/// Appends the value of a `Set-Cookie` for `insert-cookie: name`.
-pub(crate) fn put_inserted(out: &mut Vec<u8>, name: &str, token: &str, secure: bool) {
-    put_pair(out, name.as_bytes(), token);
-    out.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
-    if secure {
-        out.extend_from_slice(b"; Secure");
+/// The cookie of `insert-cookie`: all but its value is written once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InsertedCookie {
+    name: Box<str>,
+    /// Its attributes, for clients without TLS and with it.
+    attributes: [Box<str>; 2],
+    expires: bool,
+}
+
+impl InsertedCookie {
+    /// As the file has it.
+    pub(crate) fn new(name: &str, config: &CookieConfig) -> Self {
+        Self {
+            name: name.into(),
+            attributes: [false, true].map(|secure| cookie::attributes(config, secure).into()),
+            expires: config.max_age.is_some(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it ends by itself: then each answer sets it anew, so that its age counts from the last use.
+    pub(crate) fn expires(&self) -> bool {
+        self.expires
+    }
+
+    /// The value of a `Set-Cookie`. `secure`: the client came over TLS.
+    pub(crate) fn value(&self, token: &str, secure: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_pair(&mut out, self.name.as_bytes(), token);
+        out.extend_from_slice(self.attributes[usize::from(secure)].as_bytes());
+        out
     }
 }
 
@@ -63,11 +93,9 @@ mod tests {
 
     #[test]
     fn an_inserted_cookie_is_for_the_whole_site_and_not_for_scripts() {
-        let mut out = Vec::new();
-        put_inserted(&mut out, "SRV", "TOKEN", false);
-        assert_eq!(out, b"SRV=TOKEN; Path=/; HttpOnly; SameSite=Lax");
-        put_inserted(&mut out, "", "", true);
-        assert!(out.ends_with(b"; Secure"));
+        let cookie = InsertedCookie::new("SRV", &CookieConfig::default());
+        assert_eq!(cookie.value("TOKEN", false), b"SRV=TOKEN; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(cookie.value("TOKEN", true), b"SRV=TOKEN; Path=/; Secure; HttpOnly; SameSite=Lax");
     }
 
     #[test]

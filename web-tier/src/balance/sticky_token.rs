@@ -4,7 +4,8 @@
 //! It says nothing of the backend's name, nobody without the key can aim at a backend of his choice, and one that is gone
 //! from the file has no token: its cookies count as none. It names no user and proves nothing else: a stolen one is of no use.
 
-use common::{cluster_port::ClusterKey, id::ServerId};
+use cluster_port::ClusterKey;
+use common::id::ServerId;
 use std::hint::black_box;
 
 /// What the key's code is for. The version is in it: another make of tokens has another purpose.
@@ -20,7 +21,7 @@ const TAG: usize = 7;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The tokens of one pool of backends.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StickyTokens {
     tokens: Vec<[u8; LENGTH]>,
     /// The backends' indices in the order of their tokens.

@@ -273,6 +273,39 @@ fn a_cookie_finds_its_backend_and_every_web_tier_the_same_backup() {
     assert!(choose(&mut three(), Affinity::None, Tried::default()).is_some());
 }
 
+#[test]
+fn who_is_bound_to_a_server_leaves_it_only_if_it_can_not_be_reached() {
+    let began = Instant::now();
+    let key = |index| (0..).map(|n| format!("k{n}")).find(|key| at(key) == Some(index)).unwrap();
+    fn at(key: &str) -> Option<usize> {
+        three().choose_for(Instant::now(), Affinity::Key(key), Strategy::RoundRobin, Tried::default())
+    }
+    let of_one = key(1);
+    for affinity in [Affinity::Server { index: 1, key: "user" }, Affinity::Key(&of_one)] {
+        let mut balance = three();
+        let chosen = |balance: &mut Balance, now, tried| {
+            balance.choose_for(now, affinity, Strategy::RoundRobin, tried)
+        };
+        // It says nothing but 503, for a minute.
+        for second in 0..60 {
+            let now = began + Duration::from_secs(second);
+            answer(&mut balance, 1, now, 0, 503);
+            assert_eq!(chosen(&mut balance, now, Tried::default()), Some(1), "{second}");
+        }
+        assert_ne!(chosen(&mut balance, began, tried(&[1])), Some(1));
+        let mut balance = three();
+        let ticket = balance.server(1).begin(began);
+        assert!(balance.server(1).read_failed(began, &ticket), "its connections break");
+        assert_eq!(chosen(&mut balance, began, Tried::default()), Some(1));
+        balance.server(1).connect_failed(began);
+        assert_ne!(chosen(&mut balance, began, Tried::default()), Some(1), "nobody listens");
+        let later = began + Duration::from_secs(1);
+        assert_eq!(chosen(&mut balance, later, Tried::default()), Some(1), "its window is over");
+        let _ = balance.server(1).health_changed(later, false);
+        assert_ne!(chosen(&mut balance, later, Tried::default()), Some(1), "checks say that it is down");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_the_servers_are_like_the_choice_is_the_best_there_is(

@@ -22,6 +22,7 @@ use crate::{
 };
 use http::{Method, StatusCode};
 use memchr::memchr;
+use static_files::PIECE;
 use std::{
     future::poll_fn,
     io,
@@ -326,7 +327,7 @@ impl Http1 {
     }
 
     async fn give_body(&mut self, body: &mut LocalBody) -> io::Result<()> {
-        while let Some(piece) = body.next().await? {
+        while let Some(piece) = body.next(PIECE).await? {
             self.client.progress.server_moved(self.client.worker.now());
             for part in piece.chunks(SIZE) {
                 // A small body leaves with its head.
@@ -363,10 +364,14 @@ impl Http1 {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.output.len();
         let written = self.output.poll_drain(cx, &mut self.stream);
-        self.client.log.note(|record| record.sent(before - self.output.len()));
-        match &written {
-            Poll::Pending => self.client.progress.write_waits(),
-            Poll::Ready(_) => self.client.progress.wrote(self.client.worker.now()),
+        let sent = before - self.output.len();
+        self.client.log.note(|record| record.sent(sent));
+        // Of what there is a slow client takes a part at a time.
+        if sent > 0 || written.is_ready() {
+            self.client.took(sent);
+        }
+        if written.is_pending() {
+            self.client.progress.write_waits();
         }
         written
     }

@@ -1,12 +1,15 @@
 //! A client's connection in HTTP/2 (RFC 9113): `h2` reads its frames, each stream is a task that lives as a request does in
 //! HTTP/1.1. Behind the proxy all of it is HTTP/1.1.
 
+mod blocks;
 mod calm;
 mod frames;
 mod grpc;
 mod message;
+mod passing;
 mod stream;
 mod websocket;
+mod windows;
 
 use super::{Client, Ended, Entry, timed};
 use crate::{buffer::Buffer, worker::Worker};
@@ -25,19 +28,17 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use stream::Asked;
+use stream::{Asked, Malformed};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::spawn_local,
     time::timeout,
 };
+pub(crate) use windows::BodyRoom;
+use windows::Window;
 
 /// Requests that one connection may have under way.
 const STREAMS_MAX: u32 = 128;
-
-/// What a client may send ahead of one body, and of all bodies of a connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// What is held back of one answer until the client takes it.
 const SEND_BUFFER_MAX: usize = 64 * 1024;
@@ -54,31 +55,65 @@ const TASKS_MAX: usize = 2 * STREAMS_MAX as usize;
 const FAREWELL: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many streams a connection has.
-#[derive(Default)]
+/// The streams of a connection.
 struct Streams {
+    /// How many there are.
     open: Cell<usize>,
+    window: Window,
     /// The connection's task, which is told when the last one ends.
     waker: Cell<Option<Waker>>,
 }
 
+impl Streams {
+    fn new(worker: &Worker) -> Rc<Self> {
+        Rc::new(Self {
+            open: Cell::default(),
+            window: Window::new(&worker.body_room),
+            waker: Cell::default(),
+        })
+    }
+}
+
 /// One of the streams.
-struct Open(Rc<Streams>, Rc<Client>);
+struct Open {
+    streams: Rc<Streams>,
+    points: Rc<Points>,
+    client: Rc<Client>,
+    /// It came with a body.
+    uploads: bool,
+}
 
 impl Open {
-    fn new(streams: &Rc<Streams>, client: &Rc<Client>) -> Self {
+    fn new(streams: &Rc<Streams>, points: &Rc<Points>, client: &Rc<Client>, uploads: bool) -> Self {
         streams.open.set(streams.open.get() + 1);
+        if uploads {
+            streams.window.begin();
+        }
         client.progress.asked(client.worker.now(), false);
-        Self(streams.clone(), client.clone())
+        Self { streams: streams.clone(), points: points.clone(), client: client.clone(), uploads }
+    }
+
+    /// Whether its last header block is malformed (RFC 9113 §8.1.1) in a way that `h2` does not see.
+    fn is_malformed(&self, stream: h2::StreamId) -> bool {
+        self.points.take_malformed(stream.as_u32())
+    }
+
+    /// The number of its connection: no other one has the same at a time.
+    fn connection(&self) -> usize {
+        Rc::as_ptr(&self.streams).addr()
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        if self.0.open.get() == 0 {
-            self.1.progress.answered(self.1.worker.now());
-            if let Some(waker) = self.0.waker.take() {
+        let Self { streams, client, uploads, .. } = self;
+        if *uploads {
+            streams.window.end();
+        }
+        streams.open.set(streams.open.get() - 1);
+        if streams.open.get() == 0 {
+            client.progress.answered(client.worker.now());
+            if let Some(waker) = streams.waker.take() {
                 waker.wake();
             }
         }
@@ -111,7 +146,7 @@ where
         match ended {
             Ended::Done(End::Whole) => return ended,
             Ended::Done(End::Broken) => {}
-            Ended::Done(End::Spent) => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
+            Ended::Done(End::Over(reason)) => connection.abrupt_shutdown(reason),
             // Nobody asks for anything: the client is told, and what is under way is nothing.
             Ended::Stuck | Ended::Late => connection.graceful_shutdown(),
         }
@@ -127,8 +162,8 @@ enum End {
     Whole,
     /// A side broke the rules or went away.
     Broken,
-    /// The client asked for more than it may.
-    Spent,
+    /// The client asked for more than it may, or for what nobody may.
+    Over(Reason),
 }
 
 async fn run<'a, S>(
@@ -148,7 +183,7 @@ where
         }
     };
     client.progress.answered(client.worker.now());
-    let streams = Rc::new(Streams::default());
+    let streams = Streams::new(&client.worker);
     let mut closing = false;
     let mut requests = 0;
     loop {
@@ -158,20 +193,25 @@ where
             poll_request(cx, connection, client, &streams, &points, (enough, &mut closing))
         });
         match asked.await {
-            _ if points.are_spent() => {
-                tracing::debug!("a client's HTTP/2 connection asks for too much");
-                return End::Spent;
+            _ if let Some(reason) = points.over() => {
+                tracing::debug!(%reason, "a client's HTTP/2 connection asks for too much, or for what nobody may");
+                return End::Over(reason);
             }
             Some(Ok((_, mut respond))) if streams.open.get() >= TASKS_MAX => {
                 respond.send_reset(Reason::REFUSED_STREAM);
             }
-            Some(Ok((request, respond))) => {
+            Some(Ok((request, mut respond))) => {
                 requests += 1;
-                let open = Open::new(&streams, client);
+                let open = Open::new(&streams, &points, client, !request.body().is_end_stream());
                 let client = client.stream();
-                let asked = Asked::read(&client, request);
-                // In a box: the runtime moves what it has of a task several times, at its beginning and at its end.
-                spawn_local(Box::pin(serve_stream(client, asked, respond, open)));
+                match Asked::read(&client, request, open.is_malformed(respond.stream_id())) {
+                    // In a box: the runtime moves what it has of a task several times, at its beginning and at its end.
+                    Ok(asked) => drop(spawn_local(Box::pin(serve_stream(client, asked, respond, open)))),
+                    Err(Malformed(why)) => {
+                        tracing::debug!(why, "a request of HTTP/2 is malformed");
+                        respond.send_reset(Reason::PROTOCOL_ERROR);
+                    }
+                }
             }
             Some(Err(cause)) => {
                 tracing::debug!(%cause, "a client's HTTP/2 connection broke");
@@ -202,8 +242,8 @@ fn builder(worker: &Worker) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS_MAX)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(windows::STREAM)
+        .initial_connection_window_size(windows::CONNECTION)
         .max_header_list_size(u32::try_from(worker.routes().head_limits.bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_MAX)
         .max_concurrent_reset_streams(RESETS_MAX)
@@ -216,7 +256,7 @@ fn builder(worker: &Worker) -> Builder {
 type Accepted = Option<Result<(Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
 /// The next request. Tells the client to ask no more here when the connection is to end, or has had `enough`; what it has asked before
-/// it knew is served. None is served when the client's points are spent.
+/// it knew is served. None is served when it is over with the client's points. The connection's window follows its bodies.
 fn poll_request<S>(
     cx: &mut Context<'_>,
     connection: &mut Connection<Calm<'_, S>, Bytes>,
@@ -233,15 +273,18 @@ where
         connection.graceful_shutdown();
     }
     streams.waker.set(Some(cx.waker().clone()));
+    if let Some(size) = streams.window.change(points.data()) {
+        connection.set_target_window_size(size);
+    }
     let accepted = connection.poll_accept(cx);
-    if points.are_spent() { Poll::Ready(None) } else { accepted }
+    if points.over().is_some() { Poll::Ready(None) } else { accepted }
 }
 
 /// Serves a stream under its time-outs: like a connection of its own, with the client's address and the worker's limits.
-async fn serve_stream(client: Rc<Client>, asked: Asked, mut respond: SendResponse<Bytes>, _open: Open) {
+async fn serve_stream(client: Rc<Client>, asked: Asked, mut respond: SendResponse<Bytes>, open: Open) {
     let entry = Entry::stream(&client.worker);
     let ended = {
-        let running = pin!(stream::serve(&client, asked, &mut respond));
+        let running = pin!(stream::serve(&client, asked, &mut respond, &open));
         let ended = timed(&client, &entry, running).await;
         if ended == Ended::Late {
             // While its line is not written.

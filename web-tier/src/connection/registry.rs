@@ -46,6 +46,13 @@ impl Connections {
         }
     }
 
+    /// Makes one of them, or a stream of one, look at what has changed.
+    pub(super) fn wake_one(&self, place: u32) {
+        if let Some(waker) = self.places.borrow().waker(place) {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Lets `count` of those end that nobody has asked anything by for a while; 0: no more. Looks at some further ones each time
     /// that it is called, in turn, so that it costs the same however many there are.
     pub(crate) fn shed(&self, count: u32) {
@@ -111,7 +118,7 @@ impl Places {
 
     fn waker(&self, place: u32) -> Option<&Waker> {
         let place = place as usize;
-        self.blocks[place / BLOCK][place % BLOCK].as_ref()
+        self.blocks.get(place / BLOCK)?[place % BLOCK].as_ref()
     }
 
     fn wakers(&self) -> impl Iterator<Item = &Waker> {
@@ -171,6 +178,11 @@ impl Entry {
             }
         })
         .await
+    }
+
+    /// Its number.
+    pub(super) fn place(&self) -> u32 {
+        self.place
     }
 
     /// Says how the connection's task is woken.

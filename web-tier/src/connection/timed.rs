@@ -42,6 +42,7 @@ impl<F: Future> Future for Timed<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.started {
             self.entry.wake_by(cx.waker());
+            self.client.entry.set(self.entry.place());
         }
         loop {
             if let Poll::Ready(done) = self.running.as_mut().poll(cx) {
@@ -50,6 +51,11 @@ impl<F: Future> Future for Timed<'_, F> {
             let (client, entry) = (self.client, self.entry);
             if entry.is_shed(|| client.progress.is_spare(client.worker.now())) {
                 return Poll::Ready(Ended::Stuck);
+            }
+            match client.makes_room() {
+                Some(Verdict::Late) => return Poll::Ready(Ended::Late),
+                Some(_) => return Poll::Ready(Ended::Stuck),
+                None => {}
             }
             match self.look(cx) {
                 Look::Wait => return Poll::Pending,

@@ -6,6 +6,7 @@ const LIMITS: Limits = Limits {
     keepalive: Duration::from_secs(15),
     head: Duration::from_secs(10),
     socket: Duration::from_secs(65),
+    rate_min: 240,
     shortest: Duration::from_secs(10),
 };
 
@@ -65,14 +66,18 @@ fn a_stuck_upload_is_the_clients_only_while_the_proxy_reads() {
     progress.forwarded(t, Duration::from_secs(600));
     // The server takes nothing, so the proxy does not read.
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
-    progress.read_waits();
-    assert_eq!(verdict(&progress, after(t, 65)), Verdict::Late);
-    progress.read(after(t, 60));
-    progress.read_waits();
-    assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
+    progress.read_waits(after(t, 60));
+    assert!(
+        matches!(verdict(&progress, after(t, 124)), Verdict::Wait(_)),
+        "its turn begins when the server's ends"
+    );
+    assert_eq!(verdict(&progress, after(t, 125)), Verdict::Late);
+    progress.read(after(t, 120));
+    progress.read_waits(after(t, 120));
+    assert!(matches!(verdict(&progress, after(t, 125)), Verdict::Wait(_)));
     // At the end of the body it is the server's turn.
     progress.uploaded();
-    assert_eq!(verdict(&progress, after(t, 660)), Verdict::ServerSilent);
+    assert_eq!(verdict(&progress, after(t, 720)), Verdict::ServerSilent);
 }
 
 #[test]
@@ -82,11 +87,11 @@ fn who_waits_to_be_told_to_go_on_is_not_late() {
     progress.asked(t, true);
     progress.holds_back();
     progress.forwarded(t, Duration::from_secs(600));
-    progress.read_waits();
+    progress.read_waits(t);
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)), "the server has not said it yet");
     assert_eq!(verdict(&progress, after(t, 600)), Verdict::ServerSilent, "it is its fault");
     progress.told_to_go_on(after(t, 100));
-    progress.read_waits();
+    progress.read_waits(after(t, 100));
     assert_eq!(verdict(&progress, after(t, 164)), Verdict::Wait(after(t, 165)));
     assert_eq!(verdict(&progress, after(t, 165)), Verdict::Late);
 }
@@ -102,6 +107,91 @@ fn a_client_that_takes_nothing_is_stuck_in_any_phase() {
     assert_eq!(verdict(&progress, after(t, 65)), Verdict::ClientStuck);
     progress.wrote(after(t, 64));
     assert!(matches!(verdict(&progress, after(t, 65)), Verdict::Wait(_)));
+}
+
+/// A body of which `bytes` come every `millis`, for so many seconds; when it is late, if it is.
+fn uploads(
+    progress: &Progress,
+    start: Instant,
+    (bytes, millis): (usize, u64),
+    seconds: u64,
+) -> Option<Instant> {
+    for step in 1..=seconds * 1000 / millis {
+        let now = start + Duration::from_millis(step * millis);
+        if verdict(progress, now) == Verdict::Late {
+            return Some(now);
+        }
+        progress.body_came(now, bytes, || LIMITS.rate_min);
+        progress.read_waits(now);
+    }
+    None
+}
+
+fn asked(t: Instant) -> Progress {
+    let progress = Progress::new(t);
+    progress.asked(t, true);
+    progress.forwarded(t, Duration::from_secs(600));
+    progress.read_waits(t);
+    progress
+}
+
+#[test]
+fn a_body_has_a_least_rate() {
+    let t = Instant::now();
+    // A byte is worth 4 ms.
+    let late = uploads(&asked(t), t, (1, 1500), 3600).expect("it is late");
+    assert!(late > after(t, 64) && late < after(t, 68), "{:?}", late - t);
+    assert_eq!(uploads(&asked(t), t, (100, 1000), 100), None, "it may be behind for a while");
+    assert!(uploads(&asked(t), t, (100, 1000), 200).is_some());
+    assert_eq!(uploads(&asked(t), t, (250, 1000), 3600), None);
+    // What came fast makes up for what does not, but is worth no more than that.
+    let progress = asked(t);
+    assert_eq!(uploads(&progress, t, (15_000, 60_000), 600), None, "pauses of a minute");
+    assert!(uploads(&progress, after(t, 600), (1, 1000), 100).is_some());
+}
+
+#[test]
+fn the_time_of_the_server_and_of_conversations_is_not_the_clients() {
+    let t = Instant::now();
+    let progress = asked(t);
+    progress.streams();
+    assert_eq!(uploads(&progress, t, (1, 30_000), 3600), None, "on a stream");
+    let progress = asked(t);
+    progress.answering(t);
+    assert_eq!(uploads(&progress, t, (1, 30_000), 3600), None, "while the server answers");
+    assert_eq!(progress.kept_waiting(after(t, 3600)), None);
+    let progress = Progress::new(t);
+    progress.asked(t, true);
+    // The proxy does not read, as the server does not take it.
+    for step in 1..100 {
+        progress.body_came(after(t, step * 10), 1, || LIMITS.rate_min);
+    }
+    assert_eq!((progress.time_behind(), progress.kept_waiting(after(t, 2000))), (Duration::ZERO, None));
+}
+
+#[test]
+fn an_answer_has_the_same_rate() {
+    let t = Instant::now();
+    let progress = Progress::new(t);
+    progress.asked(t, false);
+    progress.answering(t);
+    let takes = |from: Instant, bytes: usize, seconds: u64| {
+        (1..=seconds).map(|second| after(from, second)).find(|now| {
+            progress.write_waits();
+            let stuck = verdict(&progress, *now) == Verdict::ClientStuck;
+            progress.took(*now, bytes, || LIMITS.rate_min);
+            stuck
+        })
+    };
+    assert_eq!(takes(t, 250, 600), None);
+    assert!(takes(after(t, 600), 1, 70).is_some());
+    progress.write_waits();
+    assert!(progress.kept_waiting(after(t, 671)) > Some(LIMITS.socket));
+    // The next request is another one.
+    progress.answered(after(t, 671));
+    progress.asked(after(t, 671), true);
+    progress.read_waits(after(t, 671));
+    assert_eq!(progress.kept_waiting(after(t, 672)), Some(Duration::from_secs(1)));
 }
 
 #[test]

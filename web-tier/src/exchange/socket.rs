@@ -1,17 +1,18 @@
 //! A request and its answer in HTTP/1.1: they have a socket for themselves.
 
-use super::{ANSWER_LIMITS, AnswerError, put};
+use super::{ANSWER_LIMITS, AnswerError, outgoing::Sink, put};
 use crate::{
     buffer::{Buffer, Buffers},
     http1::{Decoder, Fields, Length, ResponseHead},
     pool::Pooled,
 };
+use cluster_port::Stream;
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
 /// From this size on the piece of a body that came with its head is not copied.
 const IN_PLACE_MIN: usize = 1024;
@@ -45,7 +46,7 @@ impl Incoming {
     fn poll_plain(
         &mut self,
         cx: &mut Context<'_>,
-        socket: &mut TcpStream,
+        socket: &mut Stream,
         plain: u64,
         out: &mut Buffer,
         buffers: &Buffers,
@@ -60,6 +61,16 @@ impl Incoming {
         }
         self.body.skip(count as u64);
         Poll::Ready(Ok(count))
+    }
+}
+
+impl Sink for SocketExchange {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.socket.stream()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.socket.stream()).poll_flush(cx)
     }
 }
 
@@ -78,11 +89,6 @@ impl SocketExchange {
     /// Whether the socket has served before.
     pub(super) fn reused(&self) -> bool {
         self.socket.reused()
-    }
-
-    /// Sends bytes of the request.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.socket.stream()).poll_write(cx, bytes)
     }
 
     /// Reads the head of an answer, interim ones too; an interim one is to be passed on before the next call.
@@ -110,7 +116,7 @@ impl SocketExchange {
 
     /// The head was the answer's: a body of this length follows.
     pub(super) fn begin_body(&mut self, length: Length) {
-        self.incoming.body = Decoder::new(length);
+        self.incoming.body = Decoder::of_answer(length);
     }
 
     /// Puts more of the body into `out`, in chunks if `chunked`; whether that was the last of it. `out` is empty, or holds the

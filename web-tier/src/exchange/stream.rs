@@ -1,6 +1,6 @@
 //! A request and its answer in HTTP/2 (RFC 9113 §8): a stream of a connection that others share.
 
-use super::{ANSWER_LIMITS, AnswerError, put};
+use super::{ANSWER_LIMITS, AnswerError, outgoing::Sink, put};
 use crate::{
     buffer::{Buffer, Buffers},
     h2c,
@@ -52,19 +52,9 @@ enum Receiving {
     Complete,
 }
 
-impl StreamExchange {
-    pub(super) fn new(open: OpenStream) -> Self {
-        let (request, answer) = (Sending::Unsent, Receiving::Nothing);
-        Self { open, request, answer, to_head: false, trailers: None }
-    }
-
-    /// Whether the connection has served before.
-    pub(super) fn reused(&self) -> bool {
-        self.open.reused()
-    }
-
-    /// Sends bytes of the request, of which the first ones are its whole head.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+impl Sink for StreamExchange {
+    /// The first bytes are the whole head.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.request {
             Sending::Unsent => Poll::Ready(self.send_head(bytes)),
             Sending::Body(stream, body) => {
@@ -76,6 +66,23 @@ impl StreamExchange {
             }
             Sending::Sent => Poll::Ready(Err(io::Error::other("more than the request"))),
         }
+    }
+
+    /// The connection sees to that.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl StreamExchange {
+    pub(super) fn new(open: OpenStream) -> Self {
+        let (request, answer) = (Sending::Unsent, Receiving::Nothing);
+        Self { open, request, answer, to_head: false, trailers: None }
+    }
+
+    /// Whether the connection has served before.
+    pub(super) fn reused(&self) -> bool {
+        self.open.reused()
     }
 
     fn send_head(&mut self, bytes: &[u8]) -> io::Result<usize> {

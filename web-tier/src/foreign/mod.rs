@@ -3,23 +3,20 @@
 //! over what it needs when something has changed.
 
 mod addresses;
-mod affinity;
 mod check;
 mod dial;
 mod report;
 mod watch;
 
-pub(crate) use affinity::Belongs;
 pub(crate) use dial::dial;
 pub use report::{BackendHealth, LastCheck};
 pub(crate) use watch::ForeignWatch;
 
-use crate::{balance, breaks::SeenBreaks};
+use crate::{balance, breaks::SeenBreaks, sticky::Stickiness};
 use addresses::Addresses;
-use affinity::Stickiness;
 use check::Checks;
+use cluster_port::ClusterKey;
 use common::{
-    cluster_port::ClusterKey,
     config::{self, Action, BackendProtocol, Cluster, HealthCheck, HttpProxy},
     id::ServerId,
 };
@@ -52,7 +49,8 @@ pub(crate) struct ForeignPool {
     pub(crate) config: HttpProxy,
     /// In the order of the rule.
     pub(crate) backends: Vec<Arc<ForeignBackend>>,
-    stickiness: Stickiness,
+    /// What clients stay by.
+    pub(crate) stickiness: Stickiness,
 }
 
 /// A server that is not ours.
@@ -142,7 +140,7 @@ impl ForeignPool {
         let mut backend =
             |it| left.take(it, config).unwrap_or_else(|| Arc::new(ForeignBackend::new(it, config)));
         let backends: Vec<_> = config.backends.iter().map(&mut backend).collect();
-        let stickiness = Stickiness::new(&config.sticky, key, backends.iter().map(|it| &it.id));
+        let stickiness = Stickiness::new(&config.cookie, key, backends.iter().map(|it| &it.id));
         Self { config: config.clone(), backends, stickiness }
     }
 

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     balance::{Affinity, Tried},
-    tests::cluster::{cluster, host, key},
+    pool::Asker,
+    tests::cluster::{cluster, host, plain},
     upstream::Upstream,
 };
 use common::config::{Backend, HealthCheck, HealthQuestion, Rule, Strategy};
@@ -24,7 +25,7 @@ fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServ
     let action = |rule: &&HttpProxy| Action::HttpProxy((*rule).clone());
     let rules = rules.iter().map(|it| Rule { regexp: None, condition: None, action: action(it) });
     let host = config::Host { dispatch: rules.collect(), ..host("") };
-    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), &key(), before)
+    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), plain().key(), before)
 }
 
 #[test]
@@ -117,10 +118,23 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     let lease =
         || upstream.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default()).is_some();
     assert!(lease());
-    upstream.server(0).pool.take(None, false, &Cell::new(false)).await.unwrap().socket().give_back();
+    upstream
+        .server(0)
+        .pool
+        .take(None, false, &Asker::anybody(), &Cell::new(false))
+        .await
+        .unwrap()
+        .socket()
+        .give_back();
     let reused = async || {
         upstream.foreign_changed();
-        let socket = upstream.server(0).pool.take(None, false, &Cell::new(false)).await.unwrap().socket();
+        let socket = upstream
+            .server(0)
+            .pool
+            .take(None, false, &Asker::anybody(), &Cell::new(false))
+            .await
+            .unwrap()
+            .socket();
         let reused = socket.reused();
         socket.give_back();
         reused

@@ -1,10 +1,12 @@
 //! What changes in a message on its way: fields that are for one connection go, those of a proxy come.
 
+mod max_forwards;
 mod request;
 mod response;
 
-pub(crate) use request::{Via, X_FORWARDED_FOR, put_request};
-pub(crate) use response::{Framing, NOT_PROCESSED, ToClient, prepare_response, put_response};
+pub(crate) use max_forwards::may_go_on;
+pub(crate) use request::{Via, put_request};
+pub(crate) use response::{Framing, NOT_PROCESSED, SHORT, ToClient, prepare_response, put_response};
 
 use crate::http1::{Fields, Name};
 

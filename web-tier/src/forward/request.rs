@@ -3,11 +3,12 @@
 use super::{is_nominated, nominations, put_field, put_number};
 use crate::{
     http1::{Length, Name, RequestHead, Version},
+    rules::Edit,
     tls::{TlsConnection, is_client_certificate_field},
     trace_context::TraceParent,
 };
 use common::{
-    config::{HeaderEdit, HeaderEditKind},
+    config::HeaderEditKind,
     hub_age::{AgeText, HUB_AGE},
     session_id::SESSION_URL,
 };
@@ -33,11 +34,8 @@ pub(crate) struct Via<'a> {
     pub(crate) trace: Option<&'a TraceParent>,
 }
 
-/// Who the client is, and whom it was forwarded by.
-pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
-pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>, edits: &[&HeaderEdit]) {
+pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'_>, edits: &[Edit<'_>]) {
     let trailers = head.fields.all(Name::Te).any(asks_for_trailers);
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
     // A 101 is only taken for an answer to what was asked.
@@ -85,8 +83,14 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     for (name, value) in via.tls.iter().flat_map(|tls| tls.client_fields()) {
         put_field(out, name.as_bytes(), value.as_bytes());
     }
+    // What is for this connection alone is named (RFC 9110 §7.6.1), `TE` too (§10.1.4).
+    match (&upgrade, trailers) {
+        (Some(_), true) => out.extend_from_slice(b"connection: upgrade, te\r\n"),
+        (Some(_), false) => out.extend_from_slice(b"connection: upgrade\r\n"),
+        (None, true) => out.extend_from_slice(b"connection: te\r\n"),
+        (None, false) => {}
+    }
     if let Some(protocol) = upgrade {
-        out.extend_from_slice(b"connection: upgrade\r\n");
         put_field(out, b"upgrade", &protocol);
     }
     out.extend_from_slice(b"\r\n");
@@ -126,10 +130,15 @@ fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
 }
 
 /// Changes the request as the rules on its way say. The client's own `Host` is still told, in `X-Forwarded-Host`.
-fn edit_request(head: &mut RequestHead, edits: &[&HeaderEdit]) {
-    for edit in edits.iter().filter(|edit| edit.kind == HeaderEditKind::SetOnRequest) {
-        let name = edit.name.as_bytes();
-        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+fn edit_request(head: &mut RequestHead, edits: &[Edit<'_>]) {
+    for edit in edits.iter().filter(|edit| edit.kind() == HeaderEditKind::SetOnRequest) {
+        let name = edit.name().as_bytes();
+        // Every request has a `Host`, if an empty one.
+        if name == b"host" && edit.value.is_empty() {
+            continue;
+        }
+        // A server may read the client's `X_User` for the `X-User` that the rule vouches for.
+        head.fields.remove_if(|field| Name::is_alike(field.name, name));
         if !edit.value.is_empty() {
             head.fields.push(Name::of(name), name, edit.value.as_bytes());
         }

@@ -6,6 +6,9 @@ use crate::http1::{Name, ResponseHead};
 /// Set by an app-tier on a 503 when the app has not seen the request: it can be sent to another server.
 pub(crate) const NOT_PROCESSED: &str = "copal-not-processed";
 
+/// Its value when the app tier's machine is short of something: neither the server nor its app is to blame.
+pub(crate) const SHORT: &[u8] = b"short";
+
 /// How the client learns where the answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {

@@ -139,7 +139,9 @@ fn what_a_client_says_of_itself_is_dropped() {
 fn trailers_are_still_asked_for_and_via_is_added_to() {
     let lines = [("host", "h"), ("te", "gzip, Trailers"), ("via", "1.1 other")];
     let headers = sent_on("GET / HTTP/1.0", &lines);
-    assert_eq!(headers.one("te"), "trailers");
+    assert_eq!((headers.one("te"), headers.one("connection")), ("trailers", "te"));
+    let lines = [("host", "h"), ("te", "trailers"), ("connection", "te, upgrade"), ("upgrade", "websocket")];
+    assert_eq!(get(&lines).one("connection"), "upgrade, te");
     assert_eq!(headers.all("via"), ["1.1 other", "1.0 copal"]);
 }
 

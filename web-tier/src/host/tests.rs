@@ -4,7 +4,7 @@ use super::*;
 use crate::rules::Decision;
 use crate::tests::cluster::{cluster, config, host};
 use common::{
-    config::{Action, LoadBalance, Rule, Strategy},
+    config::{Action, LoadBalance, Rule, StickyCookie, Strategy},
     id::ServerId,
 };
 use std::{net::Ipv4Addr, time::SystemTime};
@@ -21,6 +21,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
             strategy,
             sticky_sessions,
             session_url,
+            cookie: StickyCookie::None,
         }),
     }
 }
@@ -30,9 +31,9 @@ fn routes(hosts: Vec<config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String
     let mut config = config(&[]);
     config.clusters.extend(["one", "two"].map(|id| cluster(id, Vec::new(), Vec::new())));
     config.clusters[1].hosts = hosts;
-    let (me, key) = (ServerId::from("web-a"), crate::tests::cluster::key());
+    let (me, credentials) = (ServerId::from("web-a"), crate::tests::cluster::plain());
     let breaks = crate::breaks::Breaks::new(&config);
-    let mut upstreams = Upstreams::new(&config, &me, &key, 1, &breaks);
+    let mut upstreams = Upstreams::new(&config, &me, &credentials, 1, &breaks);
     let hosts = Hosts::new(&config.clusters[1], &mut upstreams);
     let places = [("one", upstreams.place(&"one".into())), ("two", upstreams.place(&"two".into()))];
     let name =

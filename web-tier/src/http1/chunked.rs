@@ -32,7 +32,9 @@ enum State {
     UntilClose,
     /// Before a digit of a chunk's size; the digits so far.
     Size(u64, u8),
-    Extension(u64),
+    /// Behind white space after it.
+    Padded(u64),
+    Extension(u64, Extension),
     SizeLf(u64),
     Data(u64),
     DataCr,
@@ -46,17 +48,37 @@ struct Trailers {
     bytes: Vec<u8>,
 }
 
+/// Where in the extensions of a chunk the next byte stands (RFC 9112 §7.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    /// Behind `;`.
+    Start,
+    Name,
+    NamePadded,
+    /// Behind `=`.
+    Equals,
+    Value,
+    Quoted,
+    /// Behind `\` in quotes.
+    Escaped,
+    /// Behind the quotes.
+    Closed,
+    ValuePadded,
+}
+
 /// Reads a body.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     state: State,
+    /// It is of an answer: what servers are known to write, and nobody takes for something else, is let pass.
+    lenient: bool,
     extensions: u32,
     /// In a box, as hardly any body has some and every connection has this.
     trailers: Option<Box<Trailers>>,
 }
 
 impl Decoder {
-    /// Of a body of this length.
+    /// Of a request's body of this length.
     pub(crate) fn new(length: Length) -> Self {
         let state = match length {
             Length::Empty => State::Done,
@@ -64,7 +86,13 @@ impl Decoder {
             Length::Chunked => State::Size(0, 0),
             Length::UntilClose => State::UntilClose,
         };
-        Self { state, extensions: 0, trailers: None }
+        Self { state, lenient: false, extensions: 0, trailers: None }
+    }
+
+    /// Of an answer's. White space behind a chunk's size (RFC 9112 §7.1.1 has it before a `;` as "bad" white space, which a
+    /// recipient must parse; some servers pad each size) and extensions of any form are let pass.
+    pub(crate) fn of_answer(length: Length) -> Self {
+        Self { lenient: true, ..Self::new(length) }
     }
 
     /// Whether the body has been read to its end.
@@ -124,8 +152,9 @@ impl Decoder {
                     data(rest);
                     State::UntilClose
                 }
-                State::Size(size, digits) => size_byte(size, digits, byte)?,
-                State::Extension(size) => self.extension_byte(size, byte)?,
+                State::Size(size, digits) => self.size_byte(size, digits, byte)?,
+                State::Padded(size) => self.behind_size(size, byte)?,
+                State::Extension(size, place) => self.extension_byte(size, place, byte)?,
                 State::SizeLf(size) => match (byte, size) {
                     (b'\n', 0) => State::Trailers,
                     (b'\n', size) => State::Data(size),
@@ -141,13 +170,42 @@ impl Decoder {
         Ok(input.len() - rest.len())
     }
 
-    fn extension_byte(&mut self, size: u64, byte: u8) -> Result<State, ChunkError> {
-        self.extensions = self.extensions.saturating_add(1);
+    /// Hexadecimal digits, 16 at most.
+    fn size_byte(&mut self, size: u64, digits: u8, byte: u8) -> Result<State, ChunkError> {
+        match char::from(byte).to_digit(16) {
+            // 2^63 and more: longer than any body, and negative where someone has signed numbers.
+            Some(_) if digits == 16 || size >> 59 != 0 => Err(ChunkError::Overflow),
+            Some(digit) => Ok(State::Size(size << 4 | u64::from(digit), digits + 1)),
+            None if digits == 0 => Err(ChunkError::Size),
+            None => self.behind_size(size, byte),
+        }
+    }
+
+    fn behind_size(&mut self, size: u64, byte: u8) -> Result<State, ChunkError> {
         match byte {
             b'\r' => Ok(State::SizeLf(size)),
-            b'\t' | b' '..=b'~' if self.extensions <= EXTENSIONS_MAX => Ok(State::Extension(size)),
-            _ => Err(ChunkError::Extension),
+            b';' => Ok(State::Extension(size, Extension::Start)),
+            b' ' | b'\t' if self.lenient => {
+                self.count_extension()?;
+                Ok(State::Padded(size))
+            }
+            _ => Err(ChunkError::Size),
         }
+    }
+
+    fn extension_byte(&mut self, size: u64, place: Extension, byte: u8) -> Result<State, ChunkError> {
+        let next = match byte {
+            b'\r' if self.lenient || place.may_be_last() => return Ok(State::SizeLf(size)),
+            b'\t' | b' '..=b'~' | 0x80.. if self.lenient => Some(place),
+            _ => place.next(byte),
+        };
+        self.count_extension()?;
+        next.map(|place| State::Extension(size, place)).ok_or(ChunkError::Extension)
+    }
+
+    fn count_extension(&mut self) -> Result<(), ChunkError> {
+        self.extensions += 1;
+        if self.extensions > EXTENSIONS_MAX { Err(ChunkError::Extension) } else { Ok(()) }
     }
 
     fn trailer_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
@@ -189,17 +247,34 @@ impl State {
     }
 }
 
-/// Hexadecimal digits, 16 at most.
-fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, ChunkError> {
-    match char::from(byte).to_digit(16) {
-        // 2^63 and more: longer than any body, and negative where someone has signed numbers.
-        Some(_) if digits == 16 || size >> 59 != 0 => Err(ChunkError::Overflow),
-        Some(digit) => Ok(State::Size(size << 4 | u64::from(digit), digits + 1)),
-        None if digits == 0 => Err(ChunkError::Size),
-        None if byte == b'\r' => Ok(State::SizeLf(size)),
-        None if byte == b';' => Ok(State::Extension(size)),
-        None => Err(ChunkError::Size),
+impl Extension {
+    /// Behind one byte more; `None`: it has no place there. White space around `=` and `;` has.
+    fn next(self, byte: u8) -> Option<Self> {
+        use Extension::{Closed, Equals, Escaped, Name, NamePadded, Quoted, Start, Value, ValuePadded};
+        match (self, byte) {
+            (Start | NamePadded | Equals | ValuePadded, b' ' | b'\t') => Some(self),
+            (Name, b' ' | b'\t') => Some(NamePadded),
+            (Value | Closed, b' ' | b'\t') => Some(ValuePadded),
+            (Name | NamePadded | Value | Closed | ValuePadded, b';') => Some(Start),
+            (Name | NamePadded, b'=') => Some(Equals),
+            (Quoted, b'"') => Some(Closed),
+            (Quoted, b'\\') => Some(Escaped),
+            (Equals, b'"') | (Quoted | Escaped, b'\t' | b' '..=b'~' | 0x80..) => Some(Quoted),
+            (Start | Name, byte) if is_token_byte(byte) => Some(Name),
+            (Equals | Value, byte) if is_token_byte(byte) => Some(Value),
+            _ => None,
+        }
     }
+
+    /// Whether a line may end here.
+    fn may_be_last(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::Closed)
+    }
+}
+
+/// Of a token (RFC 9110 §5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Appends a chunk; nothing for no data, as an empty chunk would be the last.

@@ -1,6 +1,6 @@
 //! Where a message's body ends (RFC 9112 §6.3), decided once, with every doubt an error.
 
-use super::head::{HeadError, Version};
+use super::{head::HeadError, version::Version};
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use super::{
     fields::Fields,
     framing::{Framing, Length},
     name::Name,
+    version::{Version, minor_version},
 };
 use http::{Method, StatusCode};
 use httparse::Status;
@@ -28,6 +29,9 @@ const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 /// The most fields there is room for.
 pub(crate) const FIELDS_MAX: usize = 256;
 
+/// The longest method: twice as long as any of the IANA's registry, and more.
+pub(crate) const METHOD_MAX: usize = 64;
+
 /// The most trailers of a message.
 pub(super) const TRAILERS_COUNT_MAX: usize = 64;
 
@@ -36,8 +40,10 @@ pub(super) const TRAILERS_COUNT_MAX: usize = 64;
 pub(crate) enum HeadError {
     #[error("{0}")]
     Bad(&'static str),
-    #[error("an HTTP version other than 1.0 and 1.1")]
+    #[error("an HTTP version other than 1")]
     Version,
+    #[error("the method is longer than any")]
+    MethodTooLong,
     #[error("the request target is too long")]
     TargetTooLong,
     #[error("the header section is too large")]
@@ -55,22 +61,6 @@ impl From<httparse::Error> for HeadError {
             httparse::Error::TooManyHeaders => Self::TooLarge,
             httparse::Error::Version => Self::Version,
         }
-    }
-}
-
-/// The version of a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Version {
-    Http10,
-    #[default]
-    Http11,
-    /// Its fields came in frames.
-    Http2,
-}
-
-impl Version {
-    fn of(minor: Option<u8>) -> Self {
-        if minor == Some(0) { Self::Http10 } else { Self::Http11 }
     }
 }
 
@@ -133,6 +123,8 @@ pub(crate) struct RequestHead {
     pub(crate) path_length: usize,
     /// Of an absolute form.
     pub(crate) authority: String,
+    /// The port that its scheme stands for.
+    pub(crate) default_port: u16,
     /// Without `Content-Length` and `Transfer-Encoding`: the length says it.
     pub(crate) fields: Fields,
     pub(crate) length: Length,
@@ -151,22 +143,44 @@ impl RequestHead {
         if input.starts_with(b"\r\n") || input.first() == Some(&b'\n') {
             return Err(HeadError::Bad("empty lines before the request"));
         }
+        let length = self.parse_lines(input, limits)?;
+        Ok(length.map(|length| skipped + length))
+    }
+
+    fn parse_lines(&mut self, input: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         let mut room = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(input, &mut room[..limits.count.min(FIELDS_MAX)]);
+        if parsed == Err(httparse::Error::Version) {
+            return self.parse_later_version(input, limits);
+        }
         let Status::Complete(length) = parsed? else {
-            return incomplete(input, limits, target_so_far(input)).map(|()| None);
+            return incomplete_request(input, limits).map(|()| None);
         };
         check_line_ends(&input[..length])?;
+        let method = request.method.unwrap_or("");
+        if method.len() > METHOD_MAX {
+            return Err(HeadError::MethodTooLong);
+        }
         if length > limits.bytes {
             return Err(HeadError::TooLarge);
         }
         self.version = Version::of(request.version);
-        self.method = Method::from_bytes(request.method.unwrap_or("").as_bytes())
-            .map_err(|_| HeadError::Bad("invalid method"))?;
+        self.method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Bad("invalid method"))?;
         self.set_target(request.path.unwrap_or(""), limits)?;
         self.take_fields(request.headers)?;
-        Ok(Some(skipped + length))
+        Ok(Some(length))
+    }
+
+    /// One of a later version 1.x is read as what we know of it, 1.1 (RFC 9110 §2.5). `httparse` does not, so it gets a copy that
+    /// says so: hardly anybody sends one.
+    fn parse_later_version(&mut self, input: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+        let Some(minor) = minor_version(input)? else {
+            return incomplete_request(input, limits).map(|()| None);
+        };
+        let mut known = input.to_vec();
+        known[minor] = b'1';
+        self.parse_lines(&known, limits)
     }
 
     /// Reads a request target.
@@ -179,6 +193,7 @@ impl RequestHead {
         }
         self.target.clear();
         self.authority.clear();
+        self.default_port = 0;
         self.form = Target::Origin;
         match target.as_bytes().first() {
             Some(b'/') => self.push_path(target),
@@ -211,13 +226,15 @@ impl RequestHead {
             self.target.push('/');
             return Ok(());
         }
-        let rest = after_scheme(target).ok_or(HeadError::Bad("the request target does not begin with /"))?;
+        let (rest, default_port) =
+            after_scheme(target).ok_or(HeadError::Bad("the request target does not begin with /"))?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.is_empty() {
             return Err(HeadError::Bad("the request target has no host"));
         }
         self.form = Target::Absolute;
+        self.default_port = default_port;
         self.authority.push_str(authority);
         if !path.starts_with('/') {
             self.target.push('/');
@@ -244,31 +261,37 @@ impl RequestHead {
         self.target.get(self.path_length + 1..)
     }
 
+    /// `Host`, as sent; empty where there is none, or it is no text.
+    pub(crate) fn host(&self) -> &str {
+        self.fields.first(Name::Host).and_then(|host| str::from_utf8(host).ok()).unwrap_or("")
+    }
+
     /// Puts another path in place.
     pub(crate) fn set_path(&mut self, path: &str) {
         self.target.replace_range(..self.path_length, path);
         self.path_length = path.len();
     }
 
-    /// Whether the client's connection may serve another request. After a body that came with `GET` or `HEAD` it may not, nor
-    /// may the server's: there are servers that take such a body for the next request.
+    /// Whether the client's connection may serve another request.
     pub(crate) fn persists(&self) -> bool {
-        self.connection.persists(self.version) && !self.has_odd_body()
+        self.connection.persists(self.version)
     }
 
-    /// Whether it has a body, and a method that gives it no meaning (RFC 9110 §9.3.1).
+    /// Whether it has a body, and a method that gives it no meaning (RFC 9110 §9.3.1). Where it ends is certain here, but there are
+    /// servers that take it for the next request: their connection does not serve another one.
     pub(crate) fn has_odd_body(&self) -> bool {
         self.length != Length::Empty && matches!(self.method, Method::GET | Method::HEAD)
     }
 }
 
-/// What follows `http://` or `https://`.
-fn after_scheme(target: &str) -> Option<&str> {
+/// What follows `http://` or `https://`, and the port that this stands for.
+fn after_scheme(target: &str) -> Option<(&str, u16)> {
     let prefix = |scheme: &str| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    prefix("http://").or_else(|| prefix("https://"))
+    let http = prefix("http://").map(|rest| (rest, 80));
+    http.or_else(|| prefix("https://").map(|rest| (rest, 443)))
 }
 
 /// The head of an answer.
@@ -401,6 +424,14 @@ fn take_fields<'a>(
 fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
     let bare = memchr::memchr_iter(b'\n', head).any(|place| place == 0 || head[place - 1] != b'\r');
     if bare { Err(HeadError::Bad("a line ends with LF alone")) } else { Ok(()) }
+}
+
+/// Whether a request's head may go on.
+fn incomplete_request(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+    if memchr::memchr(b' ', input).unwrap_or(input.len()) > METHOD_MAX {
+        return Err(HeadError::MethodTooLong);
+    }
+    incomplete(input, limits, target_so_far(input))
 }
 
 /// Whether a head may go on, of which so many bytes of a target have come; an answer has none.

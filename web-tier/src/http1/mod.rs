@@ -7,12 +7,14 @@ mod fields;
 mod framing;
 mod head;
 mod name;
+mod version;
 
 pub(crate) use chunked::{ChunkError, Decoder, put_chunk, put_last_chunk, trailers_fit};
 pub(crate) use fields::Fields;
 pub(crate) use framing::Length;
-pub(crate) use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Target, Version};
+pub(crate) use head::{HeadError, HeadLimits, METHOD_MAX, RequestHead, ResponseHead, Target};
 pub(crate) use name::Name;
+pub(crate) use version::Version;
 
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ impl Name {
         let lower = &mut lower[..length];
         match lower[..].first() {
             Some(b'x') => Self::of_x(lower, name.len() == length),
-            Some(b'c') if lower.starts_with(b"copal") && matches!(lower.get(5), Some(b'-' | b'_')) => {
+            Some(b'c') if lower.starts_with(b"copal") && lower.get(5).is_some_and(is_separator) => {
                 Self::Internal
             }
             Some(b'c' | b'd' | b'e' | b'f' | b'h' | b'k' | b'p' | b't' | b'u' | b'v')
@@ -56,20 +56,28 @@ impl Name {
         }
     }
 
-    /// Whether a name that is not one of framing could be taken for it by a server that drops or mixes up `-` and `_` (CGI and
-    /// its kin do).
+    /// Whether a name that is not one of framing could be taken for it by a server that drops or mixes up what is no letter or digit (CGI
+    /// and its kin do).
     pub(crate) fn resembles_framing(name: &[u8]) -> bool {
         let plain = |names: &[u8]| {
-            let mut letters = name.iter().filter(|byte| !matches!(byte, b'-' | b'_'));
+            let mut letters = name.iter().filter(|byte| !is_separator(byte));
             names.iter().all(|expected| letters.next().is_some_and(|it| it.eq_ignore_ascii_case(expected)))
                 && letters.next().is_none()
         };
         match name.first() {
-            Some(b'c' | b'C' | b'-' | b'_' | b't' | b'T') => {
-                plain(b"contentlength") || plain(b"transferencoding")
-            }
+            Some(b'c' | b'C' | b't' | b'T') => plain(b"contentlength") || plain(b"transferencoding"),
+            Some(first) if is_separator(first) => plain(b"contentlength") || plain(b"transferencoding"),
             _ => false,
         }
+    }
+
+    /// Whether a server could take one name for the other. CGI and its kin, WSGI and PHP among them, make variables of names: in one case, and
+    /// of `-`, in some servers of all that is no letter or digit, a `_`.
+    pub(crate) fn is_alike(one: &[u8], other: &[u8]) -> bool {
+        let alike = |(one, other): (&u8, &u8)| {
+            one.eq_ignore_ascii_case(other) || (is_separator(one) && is_separator(other))
+        };
+        one.len() == other.len() && one.iter().zip(other).all(alike)
     }
 
     fn of_lower(lower: &[u8]) -> Self {
@@ -98,15 +106,15 @@ impl Name {
         }
     }
 
-    /// Of a name that begins with `x`. `_` counts as `-`: CGI and its kin, WSGI and PHP among them, can't tell them apart, and a
-    /// client's `X_Forwarded_For` would stand beside ours, or in its place.
+    /// Of a name that begins with `x`, and is not to be taken for another ([`Name::is_alike`]): a client's `X_Forwarded_For` would stand
+    /// beside ours, or in its place.
     fn of_x(lower: &mut [u8], whole: bool) -> Self {
         // All that is known begins with two letters; most names are told apart here.
-        if !matches!(lower, [_, b'-' | b'_', b'c' | b'f' | b'r' | b's', ..]) {
+        if !matches!(lower, [_, second, b'c' | b'f' | b'r' | b's', ..] if is_separator(second)) {
             return Self::Other;
         }
         let mut mixed = false;
-        for byte in lower.iter_mut().filter(|byte| **byte == b'_') {
+        for byte in lower.iter_mut().filter(|byte| **byte != b'-' && is_separator(byte)) {
             (*byte, mixed) = (b'-', true);
         }
         match &*lower {
@@ -122,6 +130,11 @@ impl Name {
     }
 }
 
+/// What is no letter or digit of a name.
+fn is_separator(byte: &u8) -> bool {
+    !byte.is_ascii_alphanumeric()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +148,10 @@ mod tests {
             ("X-FORWARDED_PROTO", Forwarded),
             ("X_Forwarded-A-Name-That-Is-Longer-Than-All", Forwarded),
             ("X_Real_IP", Forwarded),
+            ("X.Forwarded.For", Forwarded),
+            ("x~real!ip", Forwarded),
+            ("X.Session.Id", Internal),
+            ("copal.hub.age", Internal),
             ("X-Request-Id", RequestId),
             ("X_Request_Id", Forwarded),
             ("X-Request_Id", Forwarded),
@@ -161,6 +178,32 @@ mod tests {
             ("", Other),
         ] {
             assert_eq!(Name::of(name.as_bytes()), known, "{name}");
+        }
+    }
+    #[test]
+    fn names_of_framing_are_known_however_they_are_disguised() {
+        for name in [
+            "Content_Length",
+            "content.length",
+            "Transfer!Encoding",
+            "_Content-Length",
+            "~transfer-encoding",
+            "ContentLength",
+        ] {
+            assert!(Name::resembles_framing(name.as_bytes()), "{name}");
+        }
+        for name in ["Content-Type", "Content-Length-2", "Transfer", "X-Content-Length", ""] {
+            assert!(!Name::resembles_framing(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_become_the_same_variable_are_alike() {
+        for name in ["X-User", "x-user", "X_User", "X_USER", "x.user", "X~User"] {
+            assert!(Name::is_alike(name.as_bytes(), b"x-user"), "{name}");
+        }
+        for name in ["X-Use", "X-Users", "XX-User", "X-User-", "XaUser", ""] {
+            assert!(!Name::is_alike(name.as_bytes(), b"x-user"), "{name}");
         }
     }
 }

@@ -87,9 +87,20 @@ fn what_is_refused() {
     ] {
         assert!(matches!(request(bad), Err(HeadError::Bad(_))), "{bad:?}: {:?}", request(bad));
     }
-    for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "http/1.1", "HTTP/1.10", "HTTP/01.1"] {
+    for version in ["HTTP/2.0", "HTTP/0.9"] {
+        assert_eq!(
+            request(&format!("GET / {version}\r\n\r\n")).unwrap_err(),
+            HeadError::Version,
+            "{version}"
+        );
+    }
+    for version in ["http/1.1", "HTTP/1.10", "HTTP/01.1", "th HTTP/1.1", "HTTP/1", "FOO/1.1", "HTTP/1.2\n"] {
         let refused = request(&format!("GET / {version}\r\n\r\n"));
-        assert!(matches!(refused, Err(HeadError::Version | HeadError::Bad(_))), "{version}: {refused:?}");
+        assert!(matches!(refused, Err(HeadError::Bad(_))), "{version}: {refused:?}");
+    }
+    for method in ["A".repeat(METHOD_MAX + 1), "A".repeat(100_000)] {
+        assert_eq!(request(&method).unwrap_err(), HeadError::MethodTooLong);
+        assert_eq!(request(&format!("{method} / HTTP/1.1\r\n\r\n")).unwrap_err(), HeadError::MethodTooLong);
     }
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
     assert_eq!(request(&many).unwrap_err(), HeadError::TooLarge);
@@ -98,6 +109,16 @@ fn what_is_refused() {
     assert_eq!(request(&format!("GET /{}", "a".repeat(16 * 1024))).unwrap_err(), HeadError::TargetTooLong);
     // A head that can't become valid is refused before it is complete.
     assert!(request("GET / HTTP/1.1\nHost").is_err());
+}
+
+#[test]
+fn a_later_version_is_read_as_1_1() {
+    let text = "POST /a?b HTTP/1.9\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (head, length) = request(&format!("{text}0\r\n\r\n")).unwrap().unwrap();
+    assert_eq!((length, head.version, head.length), (text.len(), Version::Http11, Length::Chunked));
+    assert_eq!((head.target.as_str(), head.persists()), ("/a?b", true));
+    assert!(request("GET / HTTP/1.2\r\nHost: h\r\n").unwrap().is_none());
+    assert!(request("A".repeat(METHOD_MAX).as_str()).unwrap().is_none());
 }
 
 #[test]
@@ -189,10 +210,34 @@ fn chunks_that_are_refused() {
     ] {
         assert!(decode(Length::Chunked, &[bad.as_bytes()]).is_err(), "{bad:?}");
     }
+    for bad in ["3;\r\n", "3;a=\r\n", "3;bad[=x\r\n", "3;a=\"b\r\n", "3 ;a\r\n", "3;a \r\n", "3;\u{7f}\r\n"] {
+        assert!(decode(Length::Chunked, &[bad.as_bytes()]).is_err(), "{bad:?}");
+    }
     let extension = format!("3;{}\r\n", "a".repeat(5000));
     assert_eq!(decode(Length::Chunked, &[extension.as_bytes()]), Err(ChunkError::Extension));
     let trailers = format!("0\r\nA: {}\r\n\r\n", "a".repeat(9000));
     assert_eq!(decode(Length::Chunked, &[trailers.as_bytes()]), Err(ChunkError::Trailer));
+}
+
+#[test]
+fn an_answers_chunks_may_be_padded() {
+    let read = |text: &str| {
+        let mut data = Vec::new();
+        let mut decoder = Decoder::of_answer(Length::Chunked);
+        // A byte at a time: the state has all that counts.
+        for byte in text.as_bytes().chunks(1) {
+            decoder.decode(byte, |more| data.extend_from_slice(more))?;
+        }
+        Ok((String::from_utf8(data).unwrap(), decoder.is_done()))
+    };
+    for size in ["2   ", "2 ;a=b", "2\t", "2 \t;a", "2;", "2 ;", "2;bad[=x", "02 "] {
+        let text = format!("{size}\r\nok\r\n0  \r\n\r\n");
+        assert_eq!(read(&text), Ok(("ok".to_owned(), true)), "{size:?}");
+    }
+    for bad in ["2 2\r\nok\r\n", " 2\r\nok\r\n", "2 \nok\r\n", "2 x\r\nok", "2;\0\r\nok\r\n", "2 +\r\nok"] {
+        assert!(read(bad).is_err(), "{bad:?}");
+    }
+    assert_eq!(read(&format!("2{}\r\n", " ".repeat(5000))), Err(ChunkError::Extension));
 }
 
 #[test]

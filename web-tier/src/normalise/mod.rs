@@ -1,31 +1,40 @@
 //! Normalise or refuse: what a request's method, target and `Host` must be before anything is decided by them. The route and
 //! the forwarded request use the same, normalised form, so that nobody can be routed by one path and served by another.
 
+mod authority;
 mod path;
+mod reading;
 
-pub(crate) use path::{Path, decoded, normalise};
+pub(crate) use authority::same_authority;
+pub(crate) use path::{Path, decoded, has_dots, normalise, unescape};
+pub(crate) use reading::{Source, other_readings, read};
 
 use crate::{
     error::ProxyError,
-    http1::{Name, RequestHead, Target, Version},
+    http1::{METHOD_MAX, Name, RequestHead, Target, Version},
 };
+use authority::is_host;
 use http::Method;
-use std::net::Ipv6Addr;
 
-/// Brings a request into its normal form: a target with a normalised path (or `*`), and one valid `Host`.
+/// Brings a request into its normal form: a target with a normalised path (or `*`), and one valid `Host`. `merges` says whether the
+/// paths of a host have their slashes merged.
 ///
 /// # Errors
 /// The answer that a request deserves that is not valid, or hides something.
-pub(crate) fn normalise_request(head: &mut RequestHead) -> Result<(), ProxyError> {
+pub(crate) fn normalise_request(
+    head: &mut RequestHead,
+    merges: impl FnOnce(&str) -> bool,
+) -> Result<(), ProxyError> {
     check_method(&head.method)?;
     check_expectation(head)?;
     settle_host(head)?;
-    settle_target(head)
+    settle_target(head, merges)
 }
 
 fn check_method(method: &Method) -> Result<(), ProxyError> {
     match *method {
         Method::CONNECT | Method::TRACE => Err(ProxyError::Method),
+        _ if method.as_str().len() > METHOD_MAX => Err(ProxyError::MethodTooLong),
         _ => Ok(()),
     }
 }
@@ -65,51 +74,15 @@ fn settle_host(head: &mut RequestHead) -> Result<(), ProxyError> {
         return Err(ProxyError::Bad("invalid Host"));
     }
     match authority {
-        Some(authority) if !authority.eq_ignore_ascii_case(host) => {
+        Some(authority) if !same_authority(authority, host, head.default_port) => {
             Err(ProxyError::Bad("the Host is not the one of the request target"))
         }
         _ => Ok(()),
     }
 }
 
-/// RFC 3986 §3.2.2 with a port: a name (unreserved, sub-delims, percent-escapes), or an IPv6 address in brackets. No `@`: a user
-/// name has no place there. Empty is what HTTP/1.0 may leave out.
-fn is_host(host: &[u8]) -> bool {
-    let Ok(host) = str::from_utf8(host) else { return false };
-    let (is_name, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(Some((address, rest))) if address.parse::<Ipv6Addr>().is_ok() => (true, rest),
-        Some(_) => return false,
-        None => {
-            let end = host.find(':').unwrap_or(host.len());
-            (is_name(&host[..end]), &host[end..])
-        }
-    };
-    let is_port = match port.strip_prefix(':') {
-        Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),
-        None => port.is_empty(),
-    };
-    is_name && is_port
-}
-
-fn is_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    while let Some(byte) = bytes.next() {
-        let valid = match byte {
-            b'%' => {
-                let mut digit = || bytes.next().is_some_and(|it| it.is_ascii_hexdigit());
-                digit() && digit()
-            }
-            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
-        };
-        if !valid {
-            return false;
-        }
-    }
-    true
-}
-
 /// Normalises the path; what is forwarded has the origin form.
-fn settle_target(head: &mut RequestHead) -> Result<(), ProxyError> {
+fn settle_target(head: &mut RequestHead, merges: impl FnOnce(&str) -> bool) -> Result<(), ProxyError> {
     if head.form == Target::Asterisk {
         return if head.method == Method::OPTIONS {
             Ok(())
@@ -117,7 +90,8 @@ fn settle_target(head: &mut RequestHead) -> Result<(), ProxyError> {
             Err(ProxyError::Bad("the request target * is for OPTIONS"))
         };
     }
-    match normalise(head.path()).map_err(|cause| ProxyError::Bad(cause.text()))? {
+    let merges = merges(head.host());
+    match normalise(head.path(), merges).map_err(|cause| ProxyError::Bad(cause.text()))? {
         Path::Same => Ok(()),
         Path::Other(path) => {
             head.set_path(&path);

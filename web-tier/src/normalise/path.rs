@@ -1,4 +1,5 @@
-//! Paths: RFC 3986 §6.2.2 (escapes, dot segments), with empty segments merged and backslashes read as slashes, as browsers do.
+//! Paths: RFC 3986 §6.2.2 (escapes, dot segments), with backslashes read as slashes, as browsers do, and empty segments left out but
+//! where a host wants them.
 
 use std::borrow::Cow;
 
@@ -20,7 +21,7 @@ pub(crate) enum PathError {
     Nul,
     /// `..` above the root.
     AboveRoot,
-    /// `..` next to an escaped separator or a `;`: an app that decodes late, or strips parameters, would climb with it.
+    /// `..` next to an escaped separator or a `;`, escaped or not: an app that decodes late, or strips parameters, would climb with it.
     HiddenDots,
 }
 
@@ -36,14 +37,21 @@ impl PathError {
     }
 }
 
-/// The normal form of a path that begins with `/`. One that has it already costs one pass and no allocation.
-pub(crate) fn normalise(path: &str) -> Result<Path, PathError> {
+/// The normal form of a path that begins with `/`; `merges`: empty segments are left out. One that has it already costs one pass and no
+/// allocation.
+pub(crate) fn normalise(path: &str, merges: bool) -> Result<Path, PathError> {
     if !is_suspect(path) {
         return Ok(Path::Same);
     }
     let unescaped = unescape(path)?;
-    let merged = resolve(&unescaped)?;
-    Ok(if merged == path { Path::Same } else { Path::Other(merged) })
+    let resolved = resolve(&unescaped, merges)?;
+    Ok(if resolved == path { Path::Same } else { Path::Other(resolved) })
+}
+
+/// Whether a path that a rule has made has a `.` or `..` segment, or hides one that leads upwards.
+pub(crate) fn has_dots(path: &str) -> bool {
+    let name = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    path.split('/').any(|segment| name(segment) || hides_dots(segment))
 }
 
 /// A normalised path with its escapes decoded, as rules see it. Bytes that are not UTF-8 become U+FFFD.
@@ -79,7 +87,7 @@ fn is_suspect(path: &str) -> bool {
 }
 
 /// Escapes of unreserved characters decoded, others in upper case; backslashes turned.
-fn unescape(path: &str) -> Result<String, PathError> {
+pub(crate) fn unescape(path: &str) -> Result<String, PathError> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(character) = rest.chars().next() {
@@ -107,7 +115,7 @@ fn unescape(path: &str) -> Result<String, PathError> {
 }
 
 /// The byte of the escape that `rest` begins with.
-fn escape(rest: &[u8]) -> Option<u8> {
+pub(super) fn escape(rest: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = rest else { return None };
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
@@ -117,14 +125,15 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// RFC 3986 §5.2.4, and empty segments left out.
-fn resolve(path: &str) -> Result<String, PathError> {
+/// RFC 3986 §5.2.4, with empty segments left out if it `merges`.
+fn resolve(path: &str, merges: bool) -> Result<String, PathError> {
     let mut out = String::with_capacity(path.len());
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match segment {
-            "" | "." => {}
+            "." => {}
+            "" if merges || last => {}
             ".." => {
                 let parent = out.rfind('/').ok_or(PathError::AboveRoot)?;
                 out.truncate(parent);
@@ -150,7 +159,7 @@ fn hides_dots(segment: &str) -> bool {
     if !segment.contains("..") {
         return false;
     }
-    let name = |part: &str| part.split(';').next() == Some("..");
+    let name = |part: &str| part.split(';').next().and_then(|it| it.split("%3B").next()) == Some("..");
     segment.split("%2F").flat_map(|part| part.split("%5C")).any(name)
 }
 

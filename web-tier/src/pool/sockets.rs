@@ -12,17 +12,17 @@ use super::{
     recent::Recent,
 };
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
+use cluster_port::Stream;
 use common::shortage::is_shortage;
 use futures_util::FutureExt;
 use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
-use tokio::net::TcpStream;
 
 /// bb8 looks for sockets that were idle for too long this often.
 const REAPER_RATE: Duration = Duration::from_secs(1);
 
 /// A socket to a server.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     /// It is in the middle of an exchange that will not be completed.
     abandoned: bool,
     /// The pool's when it was dialled.
@@ -30,11 +30,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Whether it can take a request: the server has neither closed it nor said anything that nobody asked for. As long as the
-    /// runtime knows of nothing to read, this is no system call.
+    /// Whether it can take a request: the server has neither closed it nor said anything that nobody asked for.
     fn is_open(&self) -> bool {
-        let looked = self.stream.try_read(&mut [0]);
-        !self.abandoned && looked.is_err_and(|cause| cause.kind() == io::ErrorKind::WouldBlock)
+        !self.abandoned && self.stream.is_quiet()
     }
 }
 
@@ -207,7 +205,7 @@ impl Pooled {
     }
 
     /// The socket.
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.guard.as_mut().expect("taken only at the end").stream
     }
 

@@ -4,10 +4,10 @@ use super::tries::Tries;
 use crate::{
     connection::{Client, Hopeless},
     error::ProxyError,
-    exchange::{AnswerError, BodyError, ClientSide, Exchange, SendError},
-    forward::NOT_PROCESSED,
+    exchange::{AnswerError, ClientSide, Exchange, SendError},
+    forward::{NOT_PROCESSED, SHORT},
     http1::{Name, ResponseHead},
-    pool::{Place, ServerPool, TakeError, Taken},
+    pool::{Asker, Place, ServerPool, TakeError, Taken},
     shelf::Shelved,
     upstream::{Lease, Upstream},
 };
@@ -16,6 +16,7 @@ use std::{
     cell::Cell,
     future::poll_fn,
     pin::pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -42,7 +43,7 @@ pub(super) enum Failure {
 
 /// One try on one server.
 pub(super) async fn attempt<S: ClientSide>(
-    client: &Client,
+    client: &Rc<Client>,
     upstream: &Upstream,
     lease: Lease,
     tries: &mut Tries,
@@ -61,13 +62,19 @@ pub(super) async fn attempt<S: ClientSide>(
     if tries.has_queued && !server.pool.has_place() {
         return Err(Failure::Full { waited: false });
     }
-    let taken = match server.pool.try_take(tries.fresh) {
+    let asker = Asker { owner: tries.owner, holder: client.clone() };
+    let taken = match server.pool.try_take(tries.fresh, &asker) {
         Ok(taken) => taken,
         // In a box: the state of a connect would make every request as large.
-        Err(place) => Box::pin(take(client, &lease, &server.pool, place, tries.fresh, side)).await?,
+        Err(place) => {
+            Box::pin(take(client, &lease, &server.pool, (place, tries.fresh, &asker), side)).await?
+        }
     };
     client.progress.forwarded(worker.now(), server.silence_max);
     let mut exchange = Exchange::new(taken, lease, worker.buffers.clone());
+    if exchange.is_stream() {
+        client.progress.streams();
+    }
     let mut head = worker.response_heads.take(Box::default);
     loop {
         poll_fn(|cx| poll_head(cx, client, &mut exchange, tries, &mut head, side)).await?;
@@ -90,10 +97,15 @@ pub(super) async fn attempt<S: ClientSide>(
         // What only servers of ours may say means nothing here.
         head.fields.remove_if(|field| field.known == Name::Internal);
     }
-    if head.status == StatusCode::SERVICE_UNAVAILABLE && head.fields.internal(NOT_PROCESSED).is_some() {
-        exchange.lease.refused(worker.read_clock());
-    } else {
-        exchange.lease.answered(worker.read_clock(), head.status.as_u16());
+    let refused = match head.status {
+        StatusCode::SERVICE_UNAVAILABLE => head.fields.internal(NOT_PROCESSED),
+        _ => None,
+    };
+    match refused {
+        // No fail window, as where this machine is short itself: what the server has open still works.
+        Some(SHORT) => {}
+        Some(_) => exchange.lease.refused(worker.read_clock()),
+        None => exchange.lease.answered(worker.read_clock(), head.status.as_u16()),
     }
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
@@ -104,12 +116,11 @@ async fn take<S: ClientSide>(
     client: &Client,
     lease: &Lease,
     pool: &ServerPool,
-    place: Option<Place>,
-    fresh: bool,
+    (place, fresh, asker): (Option<Place>, bool, &Asker),
     side: &mut S,
 ) -> Result<Taken, Failure> {
     let queued = Cell::new(false);
-    let mut taking = pin!(pool.take(place, fresh, &queued));
+    let mut taking = pin!(pool.take(place, fresh, asker, &queued));
     poll_fn(|cx| match taking.as_mut().poll(cx) {
         Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, lease, &cause))),
         // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and where
@@ -136,12 +147,7 @@ fn poll_head<S: ClientSide>(
 ) -> Poll<Result<(), Failure>> {
     let mut unsendable = None;
     match exchange.poll_send(cx, &mut tries.outgoing, side) {
-        Poll::Ready(Err(SendError::Client(BodyError::Broken))) => {
-            return Poll::Ready(Err(Failure::Final(ProxyError::BodyBroken)));
-        }
-        Poll::Ready(Err(SendError::Client(BodyError::TooLarge))) => {
-            return Poll::Ready(Err(Failure::Final(ProxyError::BodyTooLarge)));
-        }
+        Poll::Ready(Err(SendError::Client(cause))) => return Poll::Ready(Err(Failure::Final(cause.into()))),
         Poll::Ready(Err(SendError::Server(cause))) => unsendable = Some(AnswerError::Io(cause)),
         Poll::Ready(Ok(())) | Poll::Pending => {}
     }
@@ -179,7 +185,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
             if let Some(times) = client.worker.short.happened(client.worker.now()) {
                 tracing::warn!(%cause, times, "no new connections to servers: this machine is short of something");
             }
-            Failure::Unsent
+            Failure::Full { waited: false }
         }
     }
 }

@@ -4,42 +4,41 @@ use super::Way;
 use crate::{
     connection::Client,
     exchange::Outgoing,
-    forward::{Via, X_FORWARDED_FOR, put_request},
+    forward::{Via, put_request},
     http1::RequestHead,
     request_id,
+    rules::Edit,
     trace_context::TraceParent,
-    trusted::client_of,
+    trusted::Asker,
 };
-use common::config::HeaderEdit;
-
-/// How the client came to a proxy.
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+use std::borrow::Cow;
 
 /// The request as servers are to see it, each try alike.
 pub(super) fn prepare(
     client: &Client,
+    asker: &Asker<'_>,
     way: &Way<'_>,
     head: &mut RequestHead,
-    edits: &[&HeaderEdit],
+    edits: &[Edit<'_>],
 ) -> Outgoing {
     let worker = &client.worker;
     let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
     let trace = theirs.unwrap_or_else(|| worker.traces.begin());
-    let behind = client.trusted.then(|| Behind::of(client, head));
+    let behind = asker.trusted.then(|| Behind::of(head));
     // One word, whatever a proxy's was: apps compare it.
-    let scheme = if is_secure(client, head) { "https" } else { "http" };
-    let (mut address, mut host) = (&*client.forwarded_for, None);
-    let mut request_id = &made[..];
+    let scheme = if asker.secure { "https" } else { "http" };
+    let (mut host, mut request_id) = (None, &made[..]);
     if let Some(behind) = &behind {
-        address = &behind.address;
         host = behind.host.as_deref();
         request_id = behind.request_id.as_deref().unwrap_or(request_id);
-        client.log.note(|record| record.behind(address));
+    }
+    if matches!(asker.text, Cow::Owned(_)) {
+        client.log.note(|record| record.behind(&asker.text));
     }
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let via = Via {
-        address: address.as_bytes(),
+        address: asker.text.as_bytes(),
         scheme: scheme.as_bytes(),
         host,
         request_id,
@@ -54,31 +53,18 @@ pub(super) fn prepare(
     Outgoing::new(bytes, head.length)
 }
 
-/// What a proxy that is trusted has said: who its client is, and what it asked for.
+/// What a proxy that is trusted has said of a request: what its client asked for.
 struct Behind {
-    address: String,
     host: Option<Vec<u8>>,
     request_id: Option<Vec<u8>>,
 }
 
 impl Behind {
-    fn of(client: &Client, head: &RequestHead) -> Self {
-        let lines: Vec<_> = head.fields.named(X_FORWARDED_FOR).collect();
+    fn of(head: &RequestHead) -> Self {
         let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
         Self {
-            address: client_of(&client.worker.routes().trusted, client.address, lines).to_string(),
             host: named("x-forwarded-host"),
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
         }
     }
-}
-
-/// Whether the client came over TLS. A proxy that is trusted knows of its own client; where it says nothing, and of anyone else,
-/// it is this connection that counts. Of a list the first entry is the client's, and a WebSocket's scheme may be `wss`.
-pub(super) fn is_secure(client: &Client, head: &RequestHead) -> bool {
-    let said = if client.trusted { head.fields.named(X_FORWARDED_PROTO).next() } else { None };
-    said.map_or(client.tls.is_some(), |said| {
-        let first = said.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
-        first.eq_ignore_ascii_case(b"https") || first.eq_ignore_ascii_case(b"wss")
-    })
 }

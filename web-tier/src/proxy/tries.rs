@@ -8,6 +8,7 @@ use crate::{
     exchange::Outgoing,
     forward::NOT_PROCESSED,
     http1::{RequestHead, ResponseHead},
+    pool::Owner,
 };
 use common::hub_age::{self, HUB_AGE};
 use http::{Method, StatusCode};
@@ -15,6 +16,8 @@ use http::{Method, StatusCode};
 /// A request, and what it may still try.
 pub(super) struct Tries {
     pub(super) outgoing: Outgoing,
+    /// Whose share of a server's places it counts to.
+    pub(super) owner: Owner,
     pub(super) tried: Tried,
     /// Tries left after the present one.
     left: usize,
@@ -26,6 +29,8 @@ pub(super) struct Tries {
     resent: bool,
     /// Its method is safe (RFC 9110 §9.2.1).
     pub(super) safe: bool,
+    /// Its session lives on its server alone: it does not leave it for another as long as that can be reached.
+    pub(super) bound: bool,
     /// It asks to change protocols.
     pub(super) upgrade: bool,
     /// All of it had left when the answer's head came.
@@ -35,15 +40,17 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    pub(super) fn new(outgoing: Outgoing, head: &RequestHead) -> Self {
+    pub(super) fn new(outgoing: Outgoing, owner: Owner, head: &RequestHead) -> Self {
         Self {
             outgoing,
+            owner,
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,
             has_queued: false,
             resent: false,
             safe: matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
+            bound: false,
             upgrade: head.connection.upgrade,
             sent: false,
             last_error: ProxyError::NoServer,
@@ -70,6 +77,8 @@ impl Tries {
             Failure::Stale => self.fresh = true,
             // The balance keeps it away if it is down; if it was replaced, its successor may be asked.
             Failure::Gone => {}
+            // Whether that is down, a new connection will tell.
+            Failure::Broken if self.bound => self.fresh = true,
             Failure::Unsent | Failure::Broken => self.tried.add(server),
             Failure::Full { waited } => {
                 self.tried.add(server);
@@ -90,7 +99,8 @@ impl Tries {
         if is_free || budget() { Ok(()) } else { Err(error) }
     }
 
-    /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe.
+    /// Gets ready for one more try, if the answer says that the server could not serve the request, and that is safe. A 503 of an app
+    /// in which the user has a session is the answer.
     pub(super) fn again_after_answer(
         &mut self,
         client: &Client,
@@ -98,11 +108,11 @@ impl Tries {
         answer: &ResponseHead,
         budget: impl FnOnce() -> bool,
     ) -> bool {
-        let refused = answer.status == StatusCode::SERVICE_UNAVAILABLE || is_outdated(client, answer);
-        if !refused || self.left == 0 {
+        let unseen = answer.fields.internal(NOT_PROCESSED).is_some();
+        let busy = answer.status == StatusCode::SERVICE_UNAVAILABLE && (unseen || !self.bound);
+        if !(busy || is_outdated(client, answer)) || self.left == 0 {
             return false;
         }
-        let unseen = answer.fields.internal(NOT_PROCESSED).is_some();
         let may = if unseen { self.outgoing.is_whole() } else { self.may_resend() };
         if !may || !budget() || !(if unseen { self.outgoing.rewind() } else { self.resend() }) {
             return false;

@@ -10,7 +10,12 @@ use std::borrow::Cow;
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub(super) view: &'a RequestView<'a>,
+    /// As rules see it, by [`read`](crate::normalise::read).
     pub(super) path: &'a str,
+    /// The same, percent-encoded.
+    pub(super) raw_path: &'a str,
+    /// Whether slashes in a row become one.
+    pub(super) merges_slashes: bool,
     pub(super) query: Option<&'a str>,
     pub(super) sites: &'a Sites,
     pub(super) seen_files: &'a SeenFiles,
@@ -33,7 +38,7 @@ pub(super) fn holds(condition: &Condition, subject: &Subject<'_>) -> bool {
         Condition::ServerName(ServerName::Matching(regexp)) => regexp.is_match(&host::name(view.host)),
         Condition::LocalPort(ports) => ports.contains(&view.local_port),
         Condition::FileExists(FileExists::Requested(expected)) => {
-            *expected == file_exists(subject.path, subject)
+            *expected == file_exists(&crate::normalise::decoded(subject.raw_path), subject)
         }
         Condition::FileExists(FileExists::At(path)) => file_exists(path, subject),
         Condition::Cron(cron) => cron.holds(view.now),

@@ -1,8 +1,8 @@
 //! What rules decide.
 
 use super::{ForeignTarget, Site, Target};
-use common::config::HeaderEdit;
-use std::rc::Rc;
+use common::config::{HeaderEdit, HeaderEditKind};
+use std::{borrow::Cow, rc::Rc};
 
 /// What happens to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,28 @@ pub(crate) enum Decision<'a> {
 pub(crate) struct Outcome<'a> {
     pub(crate) decision: Decision<'a>,
     /// In the order of the rules; for the request and for the answer, whatever gives it.
-    pub(crate) edits: Vec<&'a HeaderEdit>,
+    pub(crate) edits: Vec<Edit<'a>>,
     /// What takes the place of the request's path and query, after a `forward`.
     pub(crate) rewritten: Option<Rewritten>,
+}
+
+/// What a rule changes of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edit<'a> {
+    pub(super) rule: &'a HeaderEdit,
+    /// Empty where that means to take the header away.
+    pub(crate) value: Cow<'a, str>,
+}
+
+impl Edit<'_> {
+    pub(crate) fn kind(&self) -> HeaderEditKind {
+        self.rule.kind
+    }
+
+    /// In lower case.
+    pub(crate) fn name(&self) -> &str {
+        &self.rule.name
+    }
 }
 
 impl Default for Outcome<'_> {
@@ -44,8 +63,8 @@ pub(crate) struct Rewritten {
     pub(crate) path: String,
     /// Percent-encoded, without `?`.
     pub(crate) query: Option<String>,
-    /// `path` decoded, as rules and files see it.
-    pub(crate) decoded: String,
+    /// `path` as rules see it.
+    pub(crate) seen: String,
 }
 
 impl Rewritten {

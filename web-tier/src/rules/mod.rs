@@ -9,15 +9,18 @@ mod rewrite;
 mod site;
 mod view;
 
-pub(crate) use decision::{Decision, Outcome, Rewritten};
+pub(crate) use decision::{Decision, Edit, Outcome, Rewritten};
 pub(crate) use site::{Site, SiteRequest};
 pub(crate) use view::{HeaderSource, RequestView};
 
-use crate::upstream::Upstreams;
+use crate::{
+    normalise::{other_readings, read},
+    sticky::Stickiness,
+    upstream::Upstreams,
+};
 use common::{
     config::{
-        self, Action, Cluster, Condition, Content, ForeignSticky, HeaderEdit, RewriteTarget, Rule, SendError,
-        Strategy,
+        self, Action, Cluster, Condition, Content, HeaderEdit, RewriteTarget, Rule, SendError, Strategy,
     },
     id::ClusterId,
 };
@@ -25,6 +28,7 @@ use condition::Subject;
 use file_exists::SeenFiles;
 use regex::Regex;
 use site::{Found, Sites};
+use std::cell::OnceCell;
 
 /// How often a request may be forwarded before that is taken for a circle.
 const FORWARDS_MAX: usize = 10;
@@ -33,12 +37,15 @@ const FORWARDS_MAX: usize = 10;
 const CIRCLE: &str = "the rules forward this request in a circle";
 
 /// Where a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The cluster's place in the worker's list.
     pub(crate) upstream: usize,
     pub(crate) strategy: Strategy,
+    /// A session on the hub brings its requests to its home.
     pub(crate) sticky: bool,
+    /// For apps that have sessions of their own.
+    pub(crate) stickiness: Stickiness,
     /// `;jsessionid=` in the path names a session too.
     pub(crate) session_url: bool,
 }
@@ -49,7 +56,6 @@ pub(crate) struct ForeignTarget {
     /// The place of the rule's backends in [`Foreign::list`].
     pub(crate) place: usize,
     pub(crate) strategy: Strategy,
-    pub(crate) sticky: ForeignSticky,
 }
 
 /// Collects the backends of `http-proxy` rules while the rules are read; rules that say the same share them.
@@ -78,6 +84,7 @@ pub(crate) struct Rules {
     rules: Vec<Compiled>,
     sites: Sites,
     seen_files: SeenFiles,
+    merges_slashes: bool,
 }
 
 #[derive(Debug)]
@@ -115,18 +122,26 @@ impl Rules {
     ) -> Self {
         let rules = host.dispatch.iter().filter_map(|rule| Compiled::new(rule, upstreams, foreign)).collect();
         let sites = Sites::new(&host.web_apps, |content| own(content, &cluster.id, upstreams));
-        Self { rules, sites, seen_files: SeenFiles::default() }
+        Self { rules, sites, seen_files: SeenFiles::default(), merges_slashes: host.merge_slashes }
+    }
+
+    /// `merge-slashes`.
+    pub(crate) fn merges_slashes(&self) -> bool {
+        self.merges_slashes
     }
 
     /// What happens to a request.
     pub(crate) fn evaluate<'a>(&'a self, view: &RequestView<'_>) -> Outcome<'a> {
         let mut outcome = Outcome::default();
+        let asked = read(view.path);
         for _ in 0..=FORWARDS_MAX {
-            let (path, query) = match &outcome.rewritten {
-                Some(rewritten) => (rewritten.decoded.as_str(), rewritten.query.as_deref()),
-                None => (view.path, view.query),
+            let (path, raw_path, query) = match &outcome.rewritten {
+                Some(it) => (it.seen.as_str(), it.path.as_str(), it.query.as_deref()),
+                None => (&*asked, view.path, view.query),
             };
-            match self.pass(view, path, query, &mut outcome.edits) {
+            let (sites, seen_files, merges_slashes) = (&self.sites, &self.seen_files, self.merges_slashes);
+            let subject = Subject { view, path, raw_path, merges_slashes, query, sites, seen_files };
+            match self.pass(&subject, &mut outcome.edits) {
                 Step::Decided(decision) => {
                     outcome.decision = decision;
                     return outcome;
@@ -139,46 +154,43 @@ impl Rules {
     }
 
     /// Goes through the rules once.
-    fn pass<'a>(
-        &'a self,
-        view: &RequestView<'_>,
-        path: &str,
-        query: Option<&str>,
-        edits: &mut Vec<&'a HeaderEdit>,
-    ) -> Step<'a> {
-        let subject = Subject { view, path, query, sites: &self.sites, seen_files: &self.seen_files };
-        for rule in self.rules.iter().filter(|rule| rule.matches(path)) {
-            if rule.condition.as_ref().is_some_and(|condition| !condition::holds(condition, &subject)) {
+    fn pass<'a>(&'a self, subject: &Subject<'_>, edits: &mut Vec<Edit<'a>>) -> Step<'a> {
+        let readings = OnceCell::new();
+        for rule in self.rules.iter().filter(|rule| rule.matches(subject, &readings)) {
+            if rule.condition.as_ref().is_some_and(|condition| !condition::holds(condition, subject)) {
                 continue;
             }
+            let regexp = rule.regexp.as_ref();
             let decision = match &rule.action {
                 Act::Proxy(target) => Decision::Proxy(target),
                 Act::HttpProxy(target) => Decision::HttpProxy(target),
-                Act::Dispatch => self.own_web_app(path).unwrap_or(NOT_FOUND),
+                Act::Dispatch => self.own_web_app(subject.path).unwrap_or(NOT_FOUND),
                 Act::Error(error) => {
                     Decision::Error { status: error.code, message: error.message.as_deref() }
                 }
-                Act::Redirect(redirect) => {
-                    match rewrite::location(&redirect.target, rule.regexp.as_ref(), &subject) {
-                        Ok(location) => Decision::Redirect { status: redirect.status, location },
-                        Err(cause) => cause.decision(),
-                    }
-                }
-                Act::Forward(target) => match rewrite::forward(target, rule.regexp.as_ref(), &subject) {
+                Act::Redirect(redirect) => match rewrite::location(&redirect.target, regexp, subject) {
+                    Ok(location) => Decision::Redirect { status: redirect.status, location },
+                    Err(cause) => cause.decision(),
+                },
+                Act::Forward(target) => match rewrite::forward(target, regexp, subject) {
                     Ok(rewritten) => return Step::Forward(rewritten),
                     Err(cause) => cause.decision(),
                 },
                 Act::Header(edit) => {
                     // A rule that is passed again, after a `forward`, has had its effect.
-                    if !edits.iter().any(|it| std::ptr::eq(*it, edit)) {
-                        edits.push(edit);
+                    if edits.iter().any(|it| std::ptr::eq(it.rule, edit)) {
+                        continue;
+                    }
+                    match rewrite::header_value(edit, regexp, subject) {
+                        Ok(value) => edits.push(Edit { rule: edit, value }),
+                        Err(cause) => return Step::Decided(cause.decision()),
                     }
                     continue;
                 }
             };
             return Step::Decided(decision);
         }
-        Step::Decided(self.own_web_app(path).unwrap_or(Decision::None))
+        Step::Decided(self.own_web_app(subject.path).unwrap_or(Decision::None))
     }
 
     /// The host's own web-app for a path: served here if it is files, else by the app tier of this cluster.
@@ -200,7 +212,13 @@ fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) ->
         Content::Folder(_) => upstreams.place(cluster)?,
         Content::Admin => upstreams.place_of_self(cluster)?,
     };
-    Some(Target { upstream, strategy: Strategy::Adaptive, sticky: true, session_url: false })
+    Some(Target {
+        upstream,
+        strategy: Strategy::Adaptive,
+        sticky: true,
+        stickiness: Stickiness::None,
+        session_url: false,
+    })
 }
 
 impl Compiled {
@@ -210,13 +228,12 @@ impl Compiled {
                 upstream: upstreams.place(&action.cluster)?,
                 strategy: action.strategy,
                 sticky: action.sticky_sessions,
+                stickiness: upstreams.stickiness(&action.cluster, &action.cookie),
                 session_url: action.session_url,
             }),
-            Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
-                place: foreign.place(proxy),
-                strategy: proxy.strategy,
-                sticky: proxy.sticky.clone(),
-            }),
+            Action::HttpProxy(proxy) => {
+                Act::HttpProxy(ForeignTarget { place: foreign.place(proxy), strategy: proxy.strategy })
+            }
             Action::Dispatch => Act::Dispatch,
             Action::Forward(target) => Act::Forward(target.clone()),
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
@@ -228,8 +245,12 @@ impl Compiled {
         Some(Self { regexp, condition: rule.condition.clone(), action })
     }
 
-    fn matches(&self, path: &str) -> bool {
-        self.regexp.as_ref().is_none_or(|regexp| regexp.is_match(path))
+    /// Whether the expression is found in the path: of a rule that refuses also in what other servers may make of it.
+    fn matches(&self, subject: &Subject<'_>, readings: &OnceCell<Vec<String>>) -> bool {
+        let Some(regexp) = &self.regexp else { return true };
+        let others = || readings.get_or_init(|| other_readings(subject.raw_path));
+        regexp.is_match(subject.path)
+            || (matches!(self.action, Act::Error(_)) && others().iter().any(|it| regexp.is_match(it)))
     }
 }
 

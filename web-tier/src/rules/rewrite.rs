@@ -1,9 +1,12 @@
-//! Fills in a rule's target. What a client sent gets into it percent-encoded and behind a single slash, so that it can add
-//! neither a line, nor a host (`//evil.example`), nor a way up (`..`).
+//! Fills in a rule's target. What a client sent gets into it as it was sent, percent-encoded, and behind a single slash, so that it can add
+//! neither a line, nor a host (`//evil.example`), nor a way up (`..`); and so that `%2F` stays what it was.
 
 use super::{Decision, Rewritten, condition::Subject};
-use crate::{host, normalise::decoded};
-use common::config::{Origin, Piece, RewriteTarget};
+use crate::{
+    host,
+    normalise::{Source, has_dots, read, unescape},
+};
+use common::config::{HeaderEdit, Origin, Piece, RewriteTarget, Variable};
 use regex::{Captures, Regex};
 use std::{borrow::Cow, fmt::Write};
 
@@ -19,8 +22,6 @@ const QUERY_PLAIN: &[u8] = b"-._~/";
 /// Why a target can't be filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RewriteError {
-    #[error("the path is not UTF-8")]
-    NotText,
     #[error("the path has a dot segment after a rule has changed it")]
     Dots,
     #[error("the address that a rule makes of it is longer than 16384 bytes")]
@@ -33,7 +34,6 @@ impl RewriteError {
     /// The answer that says it.
     pub(super) fn decision(self) -> Decision<'static> {
         let (status, message) = match self {
-            Self::NotText => (400, "the path is not UTF-8"),
             Self::Dots => (400, "the path has a dot segment after a rule has changed it"),
             Self::Long => (414, "the address that a rule makes of it is longer than 16384 bytes"),
             Self::NoHost => (400, "the request names no host"),
@@ -73,12 +73,41 @@ pub(super) fn forward(
     subject: &Subject<'_>,
 ) -> Result<Rewritten, RewriteError> {
     let (path, query) = fill(target, regexp, subject)?;
-    let decoded = decoded(&path).into_owned();
-    Ok(Rewritten { path, query, decoded })
+    let seen = read(&path).into_owned();
+    Ok(Rewritten { path, query, seen })
+}
+
+/// The value of a header; what a request does not have is nothing.
+pub(super) fn header_value<'a>(
+    edit: &'a HeaderEdit,
+    regexp: Option<&Regex>,
+    subject: &Subject<'_>,
+) -> Result<Cow<'a, str>, RewriteError> {
+    if let Some(fixed) = edit.fixed() {
+        return Ok(Cow::Borrowed(fixed));
+    }
+    let filling = Filling::new(regexp, subject);
+    let mut value = String::new();
+    for piece in &edit.value {
+        match piece {
+            Piece::Text(text) => value.push_str(text),
+            Piece::Group(number) => value.push_str(filling.group(*number)),
+            Piece::Variable(Variable::Query) => value.push_str(subject.query.unwrap_or("")),
+            Piece::Variable(variable) => match variable_of(*variable, subject) {
+                Ok(text) => value.push_str(&text),
+                Err(RewriteError::NoHost) => {}
+                Err(cause) => return Err(cause),
+            },
+        }
+        if value.len() > LENGTH_MAX {
+            return Err(RewriteError::Long);
+        }
+    }
+    Ok(Cow::Owned(value.trim_ascii().to_owned()))
 }
 
 fn written(origin: &Origin, subject: &Subject<'_>) -> Result<String, RewriteError> {
-    let mut out = format!("{}://", origin.scheme);
+    let mut out = format!("{}://", origin.scheme.unwrap_or_else(|| scheme(subject)));
     match &origin.host {
         Some(host) => out.push_str(host),
         None => out.push_str(&request_host(subject)?),
@@ -102,35 +131,107 @@ fn request_host<'a>(subject: &Subject<'a>) -> Result<Cow<'a, str>, RewriteError>
     }
 }
 
+fn scheme(subject: &Subject<'_>) -> &'static str {
+    if subject.view.secure { "https" } else { "http" }
+}
+
+/// What a variable stands for, but for `$query`, which has its place.
+fn variable_of<'a>(variable: Variable, subject: &Subject<'a>) -> Result<Cow<'a, str>, RewriteError> {
+    let view = subject.view;
+    Ok(match variable {
+        Variable::Host => request_host(subject)?,
+        Variable::Path => subject.raw_path.into(),
+        Variable::Query => subject.query.unwrap_or("").into(),
+        Variable::RemoteAddr => view.remote.to_string().into(),
+        Variable::RequestUri => match view.query {
+            Some(query) => format!("{}?{query}", view.path).into(),
+            None => view.path.into(),
+        },
+        Variable::Scheme => scheme(subject).into(),
+    })
+}
+
 /// What a target's pieces are filled in with.
 struct Filling<'a, 's> {
     subject: &'a Subject<'s>,
+    source: Source<'s>,
     /// `None`: a rule without an expression, which found the whole path.
     captures: Option<Captures<'s>>,
 }
 
-impl Filling<'_, '_> {
-    fn group(&self, number: usize) -> &str {
+impl<'a, 's> Filling<'a, 's> {
+    fn new(regexp: Option<&Regex>, subject: &'a Subject<'s>) -> Self {
+        let captures = regexp.and_then(|regexp| regexp.captures(subject.path));
+        Self { subject, source: Source::of(subject.raw_path), captures }
+    }
+
+    /// What a group found, percent-encoded.
+    fn group(&self, number: usize) -> &'s str {
         match &self.captures {
-            Some(captures) => captures.get(number).map_or("", |found| found.as_str()),
-            None => self.subject.path,
+            Some(captures) => captures.get(number).map_or("", |found| self.source.slice(found.range())),
+            None => self.subject.raw_path,
         }
     }
 
-    fn pieces(&self, pieces: &[Piece], plain: &[u8], out: &mut String) -> Result<(), RewriteError> {
-        for piece in pieces {
+    fn path(&self, target: &RewriteTarget) -> Result<String, RewriteError> {
+        let seen = self.subject.path;
+        let found = self.captures.as_ref().and_then(|captures| captures.get(0));
+        let found = found.map_or(0..seen.len(), |it| it.range());
+        let mut out = String::with_capacity(seen.len() + 32);
+        // What stands before the match stays, but not before a whole URL.
+        if target.keep_rest && target.origin.is_none() {
+            put_encoded(self.source.slice(0..found.start), PATH_PLAIN, &mut out);
+        }
+        for piece in &target.path {
             match piece {
                 Piece::Text(text) => out.push_str(text),
-                Piece::Group(number) => encode(self.group(*number), plain, out)?,
-                Piece::Host => encode(&request_host(self.subject)?, plain, out)?,
+                Piece::Group(number) => put_encoded(self.group(*number), PATH_PLAIN, &mut out),
+                Piece::Variable(Variable::Path) => put_encoded(self.subject.raw_path, PATH_PLAIN, &mut out),
+                Piece::Variable(Variable::RequestUri) => {
+                    put_encoded(self.subject.view.path, PATH_PLAIN, &mut out);
+                }
+                Piece::Variable(variable) => {
+                    put(&variable_of(*variable, self.subject)?, PATH_PLAIN, &mut out);
+                }
             }
-            // Each piece is at most three times a request's path: this bounds what many of them come to.
-            if out.len() > LENGTH_MAX {
-                return Err(RewriteError::Long);
-            }
+            check_length(&out)?;
         }
-        Ok(())
+        if target.keep_rest {
+            put_encoded(self.source.slice(found.end..seen.len()), PATH_PLAIN, &mut out);
+        }
+        Ok(out)
     }
+
+    fn query(&self, target: &RewriteTarget) -> Result<String, RewriteError> {
+        let mut out = String::new();
+        for piece in &target.query {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Group(number) => put_encoded(self.group(*number), QUERY_PLAIN, &mut out),
+                Piece::Variable(Variable::Query) => put_query(self.subject.query, &mut out),
+                Piece::Variable(variable) => {
+                    put(&variable_of(*variable, self.subject)?, QUERY_PLAIN, &mut out);
+                }
+            }
+            check_length(&out)?;
+        }
+        let own = match target.path.last() {
+            Some(Piece::Variable(Variable::RequestUri)) => self.subject.view.query,
+            _ => self.subject.query.filter(|_| target.keep_query),
+        };
+        if own.is_some_and(|own| !own.is_empty()) {
+            if !out.is_empty() {
+                out.push('&');
+            }
+            put_query(own, &mut out);
+        }
+        Ok(out)
+    }
+}
+
+/// Each piece is at most three times a request's target: this bounds what many of them come to.
+fn check_length(out: &str) -> Result<(), RewriteError> {
+    if out.len() > LENGTH_MAX { Err(RewriteError::Long) } else { Ok(()) }
 }
 
 /// Path and query, percent-encoded; the path normalised.
@@ -139,63 +240,54 @@ fn fill(
     regexp: Option<&Regex>,
     subject: &Subject<'_>,
 ) -> Result<(String, Option<String>), RewriteError> {
-    let path = subject.path;
-    let captures = regexp.and_then(|regexp| regexp.captures(path));
-    let found = captures.as_ref().and_then(|captures| captures.get(0)).map_or(0..path.len(), |it| it.range());
-    let filling = Filling { subject, captures };
-    let mut out = String::with_capacity(path.len() + 32);
-    // What stands before the match stays, but not before a whole URL.
-    if target.origin.is_none() {
-        encode(&path[..found.start], PATH_PLAIN, &mut out)?;
-    }
-    filling.pieces(&target.path, PATH_PLAIN, &mut out)?;
-    encode(&path[found.end..], PATH_PLAIN, &mut out)?;
-    let path = one_slash(&out);
-    if decoded(&path).split('/').any(is_dots) {
+    let filling = Filling::new(regexp, subject);
+    let path = with_slash(&filling.path(target)?, subject.merges_slashes);
+    // Escapes are whole: the file's are checked, and the request's too.
+    let path = unescape(&path).unwrap_or(path);
+    if has_dots(&path) {
         return Err(RewriteError::Dots);
     }
-    let mut query = String::new();
-    filling.pieces(&target.query, QUERY_PLAIN, &mut query)?;
-    if let Some(own) = subject.query.filter(|own| target.keep_query && !own.is_empty()) {
-        if !query.is_empty() {
-            query.push('&');
-        }
-        query.extend(own.bytes().filter(u8::is_ascii_graphic).map(char::from));
-    }
+    let query = filling.query(target)?;
     if path.len() + query.len() >= LENGTH_MAX {
         return Err(RewriteError::Long);
     }
     Ok((path, (!query.is_empty()).then_some(query)))
 }
 
-/// `.` and `..`, with or without the parameters that some servers strip.
-fn is_dots(segment: &str) -> bool {
-    matches!(segment.split(';').next(), Some("." | ".."))
-}
-
-/// With a slash at its beginning, and no two in a row.
-fn one_slash(path: &str) -> String {
+/// With exactly one slash at its beginning, and none in a row if they are merged.
+fn with_slash(path: &str, merges: bool) -> String {
+    let path = path.trim_start_matches('/');
     let mut out = String::with_capacity(path.len() + 1);
     out.push('/');
     for it in path.chars() {
-        if it != '/' || !out.ends_with('/') {
+        if it != '/' || !merges || !out.ends_with('/') {
             out.push(it);
         }
     }
     out
 }
 
-fn encode(text: &str, plain: &[u8], out: &mut String) -> Result<(), RewriteError> {
-    // Where the client sent bytes that are no text, the path that rules see is not the one that was asked for.
-    if text.contains('\u{fffd}') {
-        return Err(RewriteError::NotText);
-    }
+/// Text that is percent-encoded already: its escapes stay, and what is not plain becomes one.
+fn put_encoded(text: &str, plain: &[u8], out: &mut String) {
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
+        put_byte(byte, byte == b'%' || plain.contains(&byte), out);
     }
-    Ok(())
+}
+
+/// Any other text.
+fn put(text: &str, plain: &[u8], out: &mut String) {
+    text.bytes().for_each(|byte| put_byte(byte, plain.contains(&byte), out));
+}
+
+/// A query is passed on as it is.
+fn put_query(query: Option<&str>, out: &mut String) {
+    out.extend(query.unwrap_or("").bytes().filter(u8::is_ascii_graphic).map(char::from));
+}
+
+fn put_byte(byte: u8, plain: bool, out: &mut String) {
+    if plain || byte.is_ascii_alphanumeric() {
+        out.push(char::from(byte));
+    } else {
+        let _ = write!(out, "%{byte:02X}");
+    }
 }

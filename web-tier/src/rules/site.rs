@@ -102,11 +102,13 @@ pub(crate) struct SiteRequest<'a> {
 
 impl Site {
     fn new(id: &str, root: &Path) -> Self {
-        let canonical = root.canonicalize().unwrap_or_else(|cause| {
-            tracing::warn!(root = %root.display(), %cause, "a web-app's folder can't be read: its files are answered 404");
-            root.to_owned()
-        });
-        Self { prefix: id.into(), files: StaticFiles::new(canonical) }
+        if let Err(cause) = root.read_dir() {
+            tracing::warn!(
+                root = %root.display(), %cause,
+                "a web-app's folder can't be read: its files are answered 404 until it can"
+            );
+        }
+        Self { prefix: id.into(), files: StaticFiles::new(root.to_owned()) }
     }
 
     /// What a site needs of a request's headers.

@@ -2,18 +2,25 @@
 
 mod conditions;
 mod files;
+mod paths;
 mod rewriting;
+mod variables;
 
 use super::*;
-use crate::{breaks::Breaks, host::Hosts, tests::cluster};
+use crate::{
+    breaks::Breaks,
+    host::Hosts,
+    http1::{HeadLimits, RequestHead},
+    normalise::{Path, normalise},
+    tests::cluster,
+};
 use common::{
-    config::{HeaderEditKind, LoadOptions, load_str},
+    config::{HeaderEditKind, LoadOptions, StickyCookie, load_str},
     id::ServerId,
 };
 use http::HeaderMap;
 use std::{
     net::IpAddr,
-    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -33,19 +40,24 @@ impl Ruled {
 
     /// The same, with `web-apps`.
     pub(super) fn with_web_apps(dispatch: &str, web_apps: &str) -> Self {
+        Self::of_host(&format!("web-apps: {web_apps}, dispatch: [{dispatch}]"))
+    }
+
+    /// A host with these keys.
+    pub(super) fn of_host(keys: &str) -> Self {
         let text = format!(
             "clusters:\n  - {{id: web, servers: [{{id: web-a, address: 127.0.0.1, http: [{{port: 8080}}]}}], \
-             hosts: [{{id: '', web-apps: {web_apps}, dispatch: [{dispatch}]}}]}}\n  \
+             hosts: [{{id: '', {keys}}}]}}\n  \
              - {{id: one, servers: [{{id: a, address: 127.0.0.1, port: 6801}}]}}\n  \
              - {{id: two, servers: [{{id: b, address: 127.0.0.1, port: 6802}}]}}\n"
         );
-        let loaded = load_str(&text, Path::new("rules.yaml"), &LoadOptions::default());
+        let loaded = load_str(&text, std::path::Path::new("rules.yaml"), &LoadOptions::default());
         let mut config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
         // Rules need no server, and a pool would need a runtime.
         config.clusters.iter_mut().for_each(|cluster| cluster.servers.clear());
         let breaks = Breaks::new(&config);
-        let (me, key) = (ServerId::from("web-a"), cluster::key());
-        let mut upstreams = Upstreams::new(&config, &me, &key, 1, &breaks);
+        let (me, credentials) = (ServerId::from("web-a"), cluster::plain());
+        let mut upstreams = Upstreams::new(&config, &me, &credentials, 1, &breaks);
         for id in ["one", "two", "web"] {
             upstreams.place(&id.into()).unwrap();
         }
@@ -62,7 +74,7 @@ impl Ruled {
     }
 }
 
-/// A request; the query is split off its path.
+/// A request; the query is split off its path, which is normalised.
 pub(super) struct Asked {
     pub(super) method: &'static str,
     pub(super) path: String,
@@ -77,19 +89,32 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn get(target: &str) -> Self {
-        let (path, query) =
-            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        Self {
+        Self::get_unless(target).unwrap_or_else(|| panic!("{target} is refused"))
+    }
+
+    /// `None`: it is refused before a rule sees it.
+    pub(super) fn get_unless(target: &str) -> Option<Self> {
+        Self::normalised(target, true)
+    }
+
+    /// On a host with this `merge-slashes`.
+    pub(super) fn normalised(target: &str, merges: bool) -> Option<Self> {
+        let mut head = RequestHead::default();
+        head.set_target(target, &HeadLimits { count: 9, bytes: 99_999, target: 99_999 }).ok()?;
+        if let Path::Other(path) = normalise(head.path(), merges).ok()? {
+            head.set_path(&path);
+        }
+        Some(Self {
             method: "GET",
-            path: path.to_owned(),
-            query: query.map(str::to_owned),
+            path: head.path().to_owned(),
+            query: head.query().map(str::to_owned),
             host: "www.Example.com:8080".to_owned(),
             headers: HeaderMap::new(),
             remote: IpAddr::from([192, 168, 0, 7]),
             secure: false,
             local_port: 8080,
             now: UNIX_EPOCH + Duration::from_secs(SUNDAY),
-        }
+        })
     }
 
     pub(super) fn header(mut self, name: &'static str, value: &[u8]) -> Self {
@@ -170,7 +195,8 @@ fn foreign_backends_are_listed_and_shared_by_rules_that_say_the_same() {
     let asked = Asked::get("/a");
     let outcome = ruled.hosts.evaluate(&asked.view());
     let Decision::HttpProxy(target) = outcome.decision else { panic!("{outcome:?}") };
-    assert_eq!(target.sticky, ForeignSticky::InsertCookie("SRV".to_owned()));
+    let StickyCookie::Inserted { name, .. } = &ruled.hosts.foreign()[target.place].cookie else { panic!() };
+    assert_eq!(name, "SRV");
 }
 
 #[test]
@@ -183,7 +209,11 @@ fn header_rules_on_the_way_are_gathered_in_order_and_once() {
     let edits = |path: &str| {
         let asked = Asked::get(path);
         let outcome = ruled.hosts.evaluate(&asked.view());
-        outcome.edits.iter().map(|it| (it.kind, it.name.clone(), it.value.clone())).collect::<Vec<_>>()
+        outcome
+            .edits
+            .iter()
+            .map(|it| (it.kind(), it.name().to_owned(), it.value.clone().into_owned()))
+            .collect::<Vec<_>>()
     };
     let edit = |kind, name: &str, value: &str| (kind, name.to_owned(), value.to_owned());
     let (a, b) =

@@ -7,7 +7,7 @@ use std::{net::IpAddr, time::SystemTime};
 #[derive(Clone, Copy)]
 pub(crate) struct RequestView<'a> {
     pub(crate) method: &'a str,
-    /// Decoded and normalised.
+    /// Normalised, percent-encoded.
     pub(crate) path: &'a str,
     /// As sent, without `?`.
     pub(crate) query: Option<&'a str>,

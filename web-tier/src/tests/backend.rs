@@ -1,10 +1,8 @@
 //! Servers of an app tier, as small as a test needs them.
 
 use bytes::Bytes;
-use common::{
-    cluster_port::{Acceptor, ClusterKey},
-    id::ServerId,
-};
+use cluster_port::{Acceptor, Port, Rights, Roster, Stream};
+use common::config::ClusterEncryption;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
@@ -25,8 +23,7 @@ use tokio::{
 };
 
 /// What a backend does with a connection.
-pub(crate) type OnConnection =
-    Arc<dyn Fn(TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(crate) type OnConnection = Arc<dyn Fn(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// A server behind a cluster port.
 pub(crate) struct Backend {
@@ -37,14 +34,21 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// Starts `id` on a port of the system's choice, or on `port`.
-    pub(crate) async fn start(id: &str, port: u16, key: ClusterKey, on_connection: OnConnection) -> Self {
+    pub(crate) async fn start(id: &str, port: u16, on_connection: OnConnection) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let id = ServerId::from(id);
+        let address = listener.local_addr().unwrap();
+        let own = Port {
+            me: id.into(),
+            address: address.to_string(),
+            // Whether connections are encrypted is for the web tier to say.
+            credentials: super::cluster::credentials(ClusterEncryption::Optional),
+            roster: [("web-a".into(), Rights::ALL)].into_iter().collect::<Roster>().fixed(),
+        };
+        let port = address.port();
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
         let accepting = tokio::spawn(async move {
-            let mut acceptor = Acceptor::start(listener, key, id);
+            let mut acceptor = Acceptor::start(listener, own);
             let mut tasks = tokio::task::JoinSet::new();
             while let Some(accepted) = acceptor.next().await {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -64,7 +68,7 @@ impl Backend {
             let mut tasks = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tasks.spawn(on_connection(stream));
+                tasks.spawn(on_connection(Stream::Plain(stream)));
             }
         });
         Self { port, connections, accepting }
@@ -166,7 +170,7 @@ pub(crate) fn gated() -> (OnConnection, Arc<Semaphore>, mpsc::UnboundedReceiver<
 /// A backend that works on the raw connection, with the first request's head read.
 pub(crate) fn raw<F, R>(answer: F) -> OnConnection
 where
-    F: Fn(String, TcpStream) -> R + Send + Sync + 'static,
+    F: Fn(String, Stream) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let answer = Arc::new(answer);

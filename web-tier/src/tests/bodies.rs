@@ -4,6 +4,7 @@ use super::{
     backend::{echo, raw, says},
     cluster::Cluster,
 };
+use std::sync::atomic::Ordering;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -32,6 +33,16 @@ async fn chunks_and_their_end_pass() {
     let text =
         whole("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n", GET).await;
     assert!(text.contains("5\r\nwhole\r\n") && text.ends_with("0\r\n\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn padded_chunks_pass_without_their_padding() {
+    for size in ["2   ", "2 ;a=b", "2\t;a", "2;"] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{size}\r\nok\r\n0  \r\n\r\n");
+        let text = whole(answer.leak(), GET).await;
+        assert!(text.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"), "{size:?}: {text}");
+    }
 }
 
 #[tokio::test]
@@ -69,15 +80,24 @@ async fn uploads_stream_with_or_without_a_length() {
     assert_eq!(client.answer().await.status, 100);
     client.send("ok").await;
     assert!(client.answer().await.body.ends_with("ok"));
-    // There are servers that would take the body of a GET for the next request.
-    let answer = client.ask("GET /", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n").await;
-    assert!(
-        answer.body.ends_with("abc") && answer.has("connection: close"),
-        "{} {}",
-        answer.head,
-        answer.body
-    );
-    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_costs_the_servers_connection_and_not_the_clients() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let connections = || cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst);
+    let mut client = cluster.client().await;
+    // There are servers that would take the body for the next request.
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+    for (count, framed) in (1..).zip(["Content-Length: 3\r\n\r\nabc", chunked]) {
+        let answer = client.ask("GET /", framed).await;
+        assert!(answer.body.ends_with("abc") && !answer.has("connection: close"), "{answer:?}");
+        assert_eq!(connections(), count);
+    }
+    for _ in 0..2 {
+        assert_eq!(client.ask("GET /", "").await.status, 200);
+    }
+    assert_eq!(connections(), 3);
 }
 
 #[tokio::test]

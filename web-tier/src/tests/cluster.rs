@@ -5,11 +5,11 @@ use super::{
     client::{Answer, Client},
 };
 use crate::{WebTier, WebTierConfig, bind};
+use cluster_port::{ClusterKey, Credentials};
 use common::{
-    cluster_port::ClusterKey,
     config::{
-        Action, Cluster as ClusterConfig, Config, Host, HttpListener, LoadBalance, RequestLimits, Rule,
-        Secret, Server, Strategy,
+        Action, Cluster as ClusterConfig, ClusterEncryption, Config, Host, HttpListener, LoadBalance,
+        RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie, Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -51,7 +51,7 @@ impl Cluster {
     ) -> Self {
         let mut started = Vec::new();
         for (id, on_connection) in IDS.into_iter().zip(backends) {
-            started.push(Some(Backend::start(id, 0, key(), on_connection).await));
+            started.push(Some(Backend::start(id, 0, on_connection).await));
         }
         let ports: Vec<_> = started.iter().flatten().map(|backend| backend.port).collect();
         let mut config = config(&ports);
@@ -60,12 +60,13 @@ impl Cluster {
         let me = ServerId::from("web-a");
         let bound = bind(&config, &me).unwrap();
         let heard = LastHeard::never();
+        let credentials = credentials(config.cluster_encryption);
         let config = WebTierConfig {
             config: Arc::new(config),
             me,
             bound,
             clients_max,
-            key: key(),
+            credentials,
             members: watched,
             heard: heard.clone(),
         };
@@ -92,7 +93,7 @@ impl Cluster {
 
     /// Starts a backend again on its port.
     pub(crate) async fn revive(&mut self, index: usize, port: u16, on_connection: OnConnection) {
-        self.backends[index] = Some(Backend::start(IDS[index], port, key(), on_connection).await);
+        self.backends[index] = Some(Backend::start(IDS[index], port, on_connection).await);
     }
 
     /// Tells the web tier of a member.
@@ -103,8 +104,13 @@ impl Cluster {
     }
 }
 
-pub(crate) fn key() -> ClusterKey {
-    ClusterKey::new(&Secret::from(&b"a key for tests only"[..]))
+pub(crate) fn credentials(encryption: ClusterEncryption) -> Credentials {
+    Credentials::new(ClusterKey::new(&Secret::from(&b"a key for tests only"[..])), encryption)
+}
+
+/// Those of servers on loopback.
+pub(crate) fn plain() -> Credentials {
+    credentials(ClusterEncryption::BeyondLoopback)
 }
 
 /// A web tier `web-a` on a port of the system's choice, and an app tier with a server on each of `ports`.
@@ -118,16 +124,22 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         strategy: Strategy::RoundRobin,
         sticky_sessions: true,
         session_url: false,
+        cookie: StickyCookie::None,
     };
     let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
         file: "cluster.yaml".into(),
         cluster_key: Secret::default(),
+        cluster_key_also: Secret::default(),
+        cluster_encryption: ClusterEncryption::default(),
+        cluster_tls: None,
+        secret_variables: Arc::default(),
         triad: Vec::new(),
         data_dir: "data".into(),
         heartbeat_interval: Duration::from_secs(10),
         dependency_check_interval: None,
+        session_memory: SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) },
         admin_users: Vec::new(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }
@@ -146,7 +158,14 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
 }
 
 pub(crate) fn host(id: &str) -> Host {
-    Host { id: id.to_owned(), aliases: Vec::new(), regexp: None, web_apps: Vec::new(), dispatch: Vec::new() }
+    Host {
+        id: id.to_owned(),
+        aliases: Vec::new(),
+        regexp: None,
+        merge_slashes: true,
+        web_apps: Vec::new(),
+        dispatch: Vec::new(),
+    }
 }
 
 pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {

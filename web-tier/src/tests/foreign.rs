@@ -8,8 +8,8 @@ use super::{
 };
 use bytes::Bytes;
 use common::config::{
-    self, Action, BackendProtocol, Config, ForeignSticky, HealthCheck, HealthQuestion, Host, HttpProxy, Rule,
-    Strategy,
+    self, Action, BackendProtocol, Config, CookieConfig, HealthCheck, HealthQuestion, Host, HttpProxy, Rule,
+    StickyCookie, Strategy,
 };
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
@@ -42,6 +42,11 @@ pub(super) fn proxy(ports: &[u16]) -> HttpProxy {
         strategy: Strategy::RoundRobin,
         ..HttpProxy::default()
     }
+}
+
+/// `insert-cookie`, with nothing said of its attributes.
+pub(super) fn inserted(name: &str) -> StickyCookie {
+    StickyCookie::Inserted { name: name.to_owned(), attributes: CookieConfig::default() }
 }
 
 pub(super) fn put(config: &mut Config, proxy: HttpProxy) {
@@ -271,7 +276,7 @@ pub(super) fn cookies(answer: &Answer) -> String {
 async fn an_inserted_cookie_keeps_a_client_at_its_backend_through_every_web_tier() {
     let backends = [plain(echo("one")).await, plain(echo("two")).await, plain(echo("three")).await];
     let ports = backends.each_ref().map(|it| it.port);
-    let rule = HttpProxy { sticky: ForeignSticky::InsertCookie("SRV".to_owned()), ..proxy(&ports) };
+    let rule = HttpProxy { cookie: inserted("SRV"), ..proxy(&ports) };
     let (left, right) = (before(rule.clone()).await, before(rule).await);
     for _ in 0..3 {
         let first = left.ask("GET /", "").await;
@@ -291,7 +296,7 @@ async fn an_inserted_cookie_keeps_a_client_at_its_backend_through_every_web_tier
 async fn a_client_of_a_dead_backend_moves_and_stays_where_it_is() {
     let (one, two) = (plain(echo("one")).await, plain(echo("two")).await);
     let rule = proxy(&[one.port, two.port]);
-    let rule = HttpProxy { sticky: ForeignSticky::InsertCookie("SRV".to_owned()), ..rule };
+    let rule = HttpProxy { cookie: inserted("SRV"), ..rule };
     let cluster = before(rule).await;
     let first = cluster.ask("GET /", "").await;
     assert_eq!(by(&first), "one");
@@ -323,7 +328,7 @@ async fn a_backends_own_cookie_gets_a_companion_that_every_web_tier_knows() {
     };
     let backends = [plain(backend("one")).await, plain(backend("two")).await, plain(backend("three")).await];
     let ports = backends.each_ref().map(|it| it.port);
-    let rule = HttpProxy { sticky: ForeignSticky::SessionCookie("PHPSESSID".to_owned()), ..proxy(&ports) };
+    let rule = HttpProxy { cookie: StickyCookie::Session("PHPSESSID".to_owned()), ..proxy(&ports) };
     let (left, right) = (before(rule.clone()).await, before(rule).await);
     for _ in 0..3 {
         let first = left.ask("GET /", "").await;
@@ -346,8 +351,8 @@ async fn a_backends_own_cookie_gets_a_companion_that_every_web_tier_knows() {
 #[tokio::test]
 async fn a_cookie_is_secure_where_the_client_came_over_tls_to_a_proxy_that_is_trusted() {
     let backend = plain(echo("one")).await;
-    let sticky = ForeignSticky::InsertCookie("SRV".to_owned());
-    let rule = HttpProxy { sticky, ..proxy(&[backend.port]) };
+    let cookie = inserted("SRV");
+    let rule = HttpProxy { cookie, ..proxy(&[backend.port]) };
     let set = async |trusts: bool| {
         let cluster = Cluster::start_with([], |config| {
             put(config, rule.clone());
@@ -358,15 +363,15 @@ async fn a_cookie_is_secure_where_the_client_came_over_tls_to_a_proxy_that_is_tr
         cluster.await.ask("GET /", "X-Forwarded-Proto: https\r\n").await.head
     };
     let (trusted, stranger) = (set(true).await, set(false).await);
-    assert!(trusted.contains("; HttpOnly; SameSite=Lax; Secure\r\n"), "{trusted}");
-    assert!(stranger.contains("; HttpOnly; SameSite=Lax\r\n"), "{stranger}");
+    assert!(trusted.contains("; Path=/; Secure; HttpOnly; SameSite=Lax\r\n"), "{trusted}");
+    assert!(stranger.contains("; Path=/; HttpOnly; SameSite=Lax\r\n"), "{stranger}");
 }
 
 #[tokio::test]
 async fn a_client_of_http2_gets_the_cookie_too() {
     let backend = plain(echo("one")).await;
-    let sticky = ForeignSticky::InsertCookie("SRV".to_owned());
-    let rule = HttpProxy { sticky, ..proxy(&[backend.port]) };
+    let cookie = inserted("SRV");
+    let rule = HttpProxy { cookie, ..proxy(&[backend.port]) };
     let cluster = Cluster::start_with([], |config| {
         put(config, rule);
         config.clusters[1].servers[0].http[0].h2c = true;

@@ -11,7 +11,7 @@ use super::{
     wire_server::{scripts, serves, wire},
 };
 use bytes::Bytes;
-use common::config::{Action, Condition, HeaderEdit, HeaderEditKind, Rule};
+use common::config::{Action, Condition, HeaderEdit, HeaderEditKind, Piece, Rule};
 use http::Request;
 use std::time::Duration;
 use tokio::{io::AsyncWriteExt, time::timeout};
@@ -117,7 +117,7 @@ async fn what_a_client_does_wrong_is_not_the_servers_fault() {
         let edit = HeaderEdit {
             kind: HeaderEditKind::SetOnRequest,
             name: "keep-alive".to_owned(),
-            value: "timeout=5".to_owned(),
+            value: vec![Piece::Text("timeout=5".to_owned())],
         };
         let condition = Condition::Method(vec!["PUT".to_owned()]);
         let rule = Rule { regexp: None, condition: Some(condition), action: Action::Header(edit) };

@@ -5,7 +5,10 @@ use super::{
     cluster::Cluster,
 };
 use common::hub_age;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 #[tokio::test]
 async fn the_server_sees_the_proxys_word_and_not_the_clients() {
@@ -103,4 +106,33 @@ async fn the_client_sees_nothing_of_the_inside() {
     for gone in ["copal-version", "keep-alive", "timeout"] {
         assert!(!answer.head.contains(gone), "{gone} in {}", answer.head);
     }
+}
+
+#[tokio::test]
+async fn trailers_are_asked_for_on_this_connection() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let seen = cluster.ask("GET /", "TE: trailers, deflate\r\nConnection: TE\r\n").await.body;
+    assert!(seen.contains("te: trailers\n") && seen.contains("connection: te\n"), "{seen}");
+    assert!(!cluster.ask("GET /", "TE: deflate\r\nConnection: TE\r\n").await.body.contains("te: "));
+}
+
+#[tokio::test]
+async fn options_go_as_far_as_they_say() {
+    let cluster = Cluster::start([echo("a")]).await;
+    let mut client = cluster.client().await;
+    for target in ["*", "/a"] {
+        let answer = client.ask(&format!("OPTIONS {target}"), "Max-Forwards: 0\r\n").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+        assert!(
+            answer.head.contains("allow: GET, HEAD, ") && !answer.head.contains("via: "),
+            "{}",
+            answer.head
+        );
+    }
+    assert_eq!(cluster.backends[0].as_ref().unwrap().connections.load(Ordering::SeqCst), 0);
+    let seen = client.ask("OPTIONS /a", "Max-Forwards: 3\r\n").await.body;
+    assert!(seen.contains("max-forwards: 2\n"), "{seen}");
+    let seen = client.ask("GET /a", "Max-Forwards: 0\r\n").await.body;
+    assert!(seen.contains("max-forwards: 0\n"), "{seen}");
+    assert_eq!(client.ask("TRACE /", "Max-Forwards: 0\r\n").await.status, 405);
 }

@@ -159,6 +159,7 @@ async fn what_a_request_may_be_is_configured() {
             header_bytes: 400,
             uri: 64,
             body: NonZeroU64::new(10),
+            rate_min: None,
             keepalive: NonZeroU64::new(2),
         };
     })

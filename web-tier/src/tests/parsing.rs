@@ -10,7 +10,8 @@ const REQUESTS: &[&str] = &[
     "\r\nPOST /form HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
     "PUT /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close, x\r\n\r\n",
-    "GET http://h/a HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
+    "GET /later HTTP/1.2\r\nHost: h\r\nTE: trailers\r\n\r\n",
+    "GET http://h:80/a HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX:\t y \t\r\n\r\n\u{81}\u{5}Hello",
 ];
 
@@ -28,6 +29,7 @@ const CHUNKS: &[&str] = &[
     "0\r\nX-Trailer: 1\r\nY: 2\r\n\r\n",
     "3;q=\"a b\"\r\nabc\r\n0;last\r\n\r\nGET / HTTP/1.1\r\n\r\n",
     "FFFFFFFFFFFFFFFF\r\nabc",
+    "3 ; q = \"\\\"\"\r\nabc\r\n0  \r\n\r\n",
 ];
 
 /// Pieces that readers of HTTP have quarrelled about.

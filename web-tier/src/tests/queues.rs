@@ -4,9 +4,9 @@ use super::{
     backend::{Backend, OnConnection, echo, http, raw},
     client::{Answer, Client},
     cluster::Cluster,
-    foreign::{cookies, proxy, put},
+    foreign::{cookies, inserted, proxy, put},
 };
-use common::config::{Config, ForeignSticky, HttpProxy, Server};
+use common::config::{Config, HttpProxy, Server};
 use http::Response;
 use http_body_util::Full;
 use std::{future::pending, time::Duration};
@@ -148,9 +148,9 @@ async fn a_foreign_backends_session_waits_for_it_and_goes_nowhere_else() {
         }
     });
     let (one, two) = (Backend::plain(0, one).await, Backend::plain(0, echo("two")).await);
-    let sticky = ForeignSticky::InsertCookie("SRV".to_owned());
+    let cookie = inserted("SRV");
     let rule = proxy(&[one.port, two.port]);
-    let rule = HttpProxy { sticky, connection_max: 1, queue_timeout: SHORT, ..rule };
+    let rule = HttpProxy { cookie, connection_max: 1, queue_timeout: SHORT, ..rule };
     let cluster = Cluster::start_with([], |config| put(config, rule)).await;
     let first = cluster.ask("GET /", "").await;
     assert_eq!(by(&first), (200, "one"));

@@ -3,7 +3,7 @@
 use super::{
     backend::{Backend, echo, raw},
     client::Client,
-    cluster::{Cluster, IDS, config, key, server},
+    cluster::{Cluster, IDS, config, server},
 };
 use common::config::{AccessLog, AccessLogFormat, Config, HttpListener, SendError};
 use std::{
@@ -84,7 +84,7 @@ async fn a_request_in_flight_ends_as_it_began_and_an_unchanged_cluster_keeps_its
 #[tokio::test]
 async fn a_server_that_joins_the_file_gets_requests() {
     let mut cluster = Cluster::start([echo("a")]).await;
-    let joined = Backend::start(IDS[1], 0, key(), echo("b")).await;
+    let joined = Backend::start(IDS[1], 0, echo("b")).await;
     let port = joined.port;
     let both = file(&cluster, |config| config.clusters[0].servers.push(server(IDS[1], 1, port)));
     assert_eq!(cluster.web.reload(both).await.unwrap().to_string(), "cluster app-tier: added app-b");

@@ -90,6 +90,22 @@ async fn a_request_that_no_app_saw_goes_to_another_server() {
 }
 
 #[tokio::test]
+async fn a_server_whose_machine_is_short_of_something_is_not_blamed() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let short = http(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let answer = Response::builder().status(503).header("copal-not-processed", "short");
+        async { answer.body(Full::default()).unwrap() }
+    });
+    let cluster = Cluster::start([short, echo("b")]).await;
+    for count in 1..=5 {
+        assert_eq!(cluster.ask("DELETE /x", AT_A).await.status, 200, "elsewhere");
+        assert_eq!(asked.load(Ordering::SeqCst), count, "its users come back to it at once");
+    }
+}
+
+#[tokio::test]
 async fn a_503_is_tried_elsewhere_once_if_that_is_safe() {
     let (other, seen) = counted_echo("b");
     let cluster = Cluster::start([says(UNAVAILABLE), other]).await;

@@ -10,7 +10,7 @@ use common::config::{Config, HttpListener, LoadOptions, WebApp, load_str};
 use std::{fs, path::Path};
 
 /// The hosts of a web tier whose file says so, before a cluster `app-tier`.
-fn hosts(folder: &Path, dispatch: &str) -> Vec<common::config::Host> {
+pub(super) fn hosts(folder: &Path, dispatch: &str) -> Vec<common::config::Host> {
     let text = format!(
         "clusters:\n  - id: app-tier\n    servers: [{{id: app-a, address: 127.0.0.1}}]\n    hosts: [{{id: '', web-apps: [{{id: '', root-directory: {root}}}]}}]\n  \
          - id: web-tier\n    servers: [{{id: web-a, address: 127.0.0.1, port: 6801}}]\n    hosts:\n      - id: ''\n        \
@@ -200,4 +200,49 @@ async fn the_local_port_is_the_listeners_own() {
         let answer = Client::connect(address).await.ask("GET /", &headers).await;
         assert_eq!(answer.status, status, "{address}");
     }
+}
+
+/// CGI and its kin make one variable of `X-User` and `X_User`: whoever takes the one away has to take the other too.
+#[tokio::test]
+async fn a_header_that_a_rule_vouches_for_comes_under_no_other_name() {
+    let folder = folder();
+    let rules = "{set-request-header: {name: X-User, value: ''}}, {set-request-header: {name: X-Role, value: guest}}, {load-balance: {cluster: app-tier}}";
+    let cluster = cluster(folder.path(), rules).await;
+    let forged = "X-User: evil\r\nX_User: evil\r\nx.user: evil\r\nX~USER: evil\r\nX_Role: evil\r\nX-Role: evil\r\nX-Users: kept\r\n";
+    let seen = cluster.ask("GET /", forged).await.body;
+    assert!(!seen.contains("evil") && seen.contains("\nx-users: kept\n"), "{seen}");
+    let roles: Vec<_> = seen.lines().filter(|line| line.starts_with('x') && line.contains("role")).collect();
+    assert_eq!(roles, ["x-role: guest"]);
+}
+
+#[tokio::test]
+async fn a_rule_holds_however_its_path_is_written() {
+    let folder = folder();
+    let rules = "{forbidden: {regexp: '^/private(/|$)'}}, {redirect: {regexp: '^/old/(.*)', target: 'https://$host/new/$1'}}, \
+                 {load-balance: {cluster: app-tier}}";
+    let cluster = cluster(folder.path(), rules).await;
+    let mut client = cluster.client().await;
+    for path in
+        ["/%2Fprivate/x", "/.%2Fprivate", "/private;a=1/x", "/%5cprivate", "//private", "/.;a/private"]
+    {
+        assert_eq!(client.ask(&format!("GET {path}"), "").await.status, 403, "{path}");
+    }
+    for path in ["/api/a%2Fb", "/a;jsessionid=0F/b", "/x/https%3A%2F%2Fh%2F", "/caf%E9"] {
+        let seen = client.ask(&format!("GET {path}?q=%2F"), "").await.body;
+        assert!(seen.starts_with(&format!("a\nGET {path}?q=%2F\n")), "{seen}");
+    }
+    let moved = client.ask("GET /old/a%2Fb%E9;c?q", "").await;
+    assert!(moved.has("location: https://shop.example/new/a%2Fb%E9;c?q"), "{}", moved.head);
+}
+
+#[tokio::test]
+async fn a_host_keeps_the_slashes_of_its_paths_if_it_is_told_to() {
+    let keeping = async |merge_slashes: bool| {
+        let change = |config: &mut Config| config.clusters[1].hosts[0].merge_slashes = merge_slashes;
+        let cluster = Cluster::start_with([echo("a")], change).await;
+        let seen = cluster.ask("GET /fetch/https://example.com//a/../b", "").await.body;
+        seen.lines().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(keeping(false).await, "GET /fetch/https://example.com//b");
+    assert_eq!(keeping(true).await, "GET /fetch/https:/example.com/b");
 }

@@ -6,7 +6,7 @@ use super::{
     cluster::Cluster,
 };
 use common::config::{Config, Server};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -95,8 +95,34 @@ async fn a_body_that_stops_is_a_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_comes_a_byte_at_a_time_is_a_408() {
+    let cluster = Cluster::start_with([echo("a")], |config| {
+        web(config).socket_timeout = SHORT;
+        web(config).request_limits.rate_min = NonZeroU32::new(10_000);
+    })
+    .await;
+    let mut clients = JoinSet::new();
+    for framing in [
+        "Content-Length: 10000\r\n\r\n",
+        "Content-Length: 1000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nfffff\r\n",
+    ] {
+        let start: &str = format!("POST / HTTP/1.1\r\nHost: h\r\n{framing}").leak();
+        clients.spawn(trickle(cluster.address(), start, b'a'));
+    }
+    for text in clients.join_all().await {
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text:?}");
+    }
+    assert!(is_served(cluster.address()).await);
+}
+
+#[tokio::test]
 async fn a_body_that_moves_is_waited_for() {
-    let cluster = Cluster::start_with([echo("a")], |config| web(config).socket_timeout = SHORT * 4).await;
+    let cluster = Cluster::start_with([echo("a")], |config| {
+        web(config).socket_timeout = SHORT * 4;
+        web(config).request_limits.rate_min = None;
+    })
+    .await;
     let mut client = cluster.client().await;
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n\r\n").await;
     let mut ticks = interval(Duration::from_millis(5));

@@ -34,6 +34,26 @@ async fn a_session_is_served_at_home() {
     }
 }
 
+/// From another path or site of the domain, in whatever order (RFC 6265 §4.2.2).
+#[tokio::test]
+async fn of_several_cookies_the_one_that_is_ours_counts() {
+    let cluster = Cluster::start(three()).await;
+    let mine = "ba3456789012345678901234";
+    for foreign in ["0F4A9C2D1E6B8A7F3C5D", "s%3Aabc", "aaX", "cB"] {
+        for cookies in [
+            format!("Cookie: JSESSIONID={foreign}; JSESSIONID={mine}\r\n"),
+            format!("Cookie: JSESSIONID={mine}; JSESSIONID={foreign}\r\n"),
+            format!("Cookie: JSESSIONID={foreign}\r\nCookie: a=b; JSESSIONID={mine}\r\n"),
+        ] {
+            let answer = cluster.ask("GET /", &cookies).await;
+            assert!(answer.body.starts_with("app-b"), "{cookies}{}", answer.body);
+        }
+    }
+    // One that names no server, before one that was made by hand.
+    let answer = cluster.ask("GET /", "Cookie: JSESSIONID=zzz; JSESSIONID=cXXX\r\n").await;
+    assert!(answer.body.starts_with("app-c"), "{}", answer.body);
+}
+
 #[tokio::test]
 async fn without_a_session_servers_take_turns() {
     let cluster = Cluster::start(three()).await;

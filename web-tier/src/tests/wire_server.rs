@@ -7,17 +7,15 @@ use super::{
         read_frame,
     },
 };
+use cluster_port::Stream;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A server's side of a connection, in frames by hand.
-pub(super) struct Wire(pub(super) TcpStream);
+pub(super) struct Wire(pub(super) Stream);
 
 impl Wire {
     pub(super) async fn send(&mut self, bytes: &[u8]) {

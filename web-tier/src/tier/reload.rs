@@ -62,7 +62,7 @@ impl WebTier {
         let others = Changes::between(&self.plan.config, &config, &self.me);
         self.plan = Plan {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
-            foreign: Arc::new(ForeignServers::new(cluster, &self.key, Some(&self.plan.foreign))),
+            foreign: Arc::new(ForeignServers::new(cluster, self.credentials.key(), Some(&self.plan.foreign))),
             config,
         };
         self.listeners = next.listeners;

@@ -1,17 +1,16 @@
 //! A certificate with its chain and private key, from its files.
 
 use super::{
-    file::{FileFault, read},
     names::Names,
     x509::{X509, date},
 };
 use aws_lc_rs::digest::{Context, SHA256};
-use common::config::{CertificateFiles, FilePath};
+use common::{
+    config::{CertificateFiles, FilePath},
+    tls_files::{FileFault, chain, private_key},
+};
 use rustls::{
-    Error, InconsistentKeys,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
+    Error, InconsistentKeys, crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey,
 };
 use std::sync::Arc;
 
@@ -126,52 +125,4 @@ fn warnings(
         }
     }
     found
-}
-
-/// Every certificate of a file, at least one, and the file's bytes.
-pub(super) fn chain(file: &FilePath) -> Result<(Vec<CertificateDer<'static>>, Vec<u8>), FileFault> {
-    let bytes = read(file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|cause| FileFault::new(file, format!("it is not valid PEM: {cause}")))?;
-    if found.is_empty() {
-        let hint = match () {
-            () if bytes.is_empty() => "it is empty",
-            () if bytes.starts_with(&[0x30]) => {
-                "it is DER; convert it with `openssl x509 -inform der -outform pem`"
-            }
-            () if contains(&bytes, "PRIVATE KEY-----") => "it holds a private key",
-            () => "expected `-----BEGIN CERTIFICATE-----`",
-        };
-        return Err(FileFault::new(file, format!("no certificate in it: {hint}")));
-    }
-    Ok((found, bytes))
-}
-
-/// The first private key of a file, and the file's bytes.
-fn private_key(file: &FilePath) -> Result<(PrivateKeyDer<'static>, Vec<u8>), FileFault> {
-    let bytes = read(file)?;
-    let encrypted =
-        contains(&bytes, "BEGIN ENCRYPTED PRIVATE KEY") || contains(&bytes, "Proc-Type: 4,ENCRYPTED");
-    let key = PrivateKeyDer::from_pem_slice(&bytes);
-    match key {
-        _ if encrypted => Err(FileFault::new(
-            file,
-            "the private key is encrypted, and there is nobody to ask for its password: decrypt it with `openssl pkey`",
-        )),
-        Ok(key) => Ok((key, bytes)),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) => {
-            let hint = match () {
-                () if bytes.is_empty() => "it is empty",
-                () if bytes.starts_with(&[0x30]) => "it is DER; convert it with `openssl pkey -inform der`",
-                () if contains(&bytes, "BEGIN CERTIFICATE-----") => "it holds a certificate",
-                () => "expected `-----BEGIN PRIVATE KEY-----`",
-            };
-            Err(FileFault::new(file, format!("no private key in it: {hint}")))
-        }
-        Err(cause) => Err(FileFault::new(file, format!("it is not valid PEM: {cause}"))),
-    }
-}
-
-fn contains(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

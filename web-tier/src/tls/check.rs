@@ -1,12 +1,10 @@
 //! `copal check` on the files of TLS: what is wrong with them, at the places in the configuration that name them.
 
-use super::{
-    file::FileFault,
-    listener::{authorities, certificates, provider},
-};
+use super::listener::{authorities, certificates, provider};
 use common::{
     config::{Config, ConfigErrors, Problem},
     id::ServerId,
+    tls_files::FileFault,
 };
 
 /// Reads the certificates, keys and authorities of every listener, or of those of the server `only`: files are on the servers

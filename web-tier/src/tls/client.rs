@@ -14,10 +14,10 @@ const OTHERS: [&[u8]; 2] = [b"client-cert", b"client-cert-chain"];
 pub(super) const VERIFY: &str = "X-SSL-Client-Verify";
 
 /// Whether a client's own field of this name would be believed to be ours: such fields are taken off every request, on every
-/// listener. `_` counts as `-`: CGI and its kin can't tell them apart.
+/// listener. What is no letter or digit counts as `-`: CGI and its kin can't tell them apart.
 pub(crate) fn is_client_certificate_field(name: &[u8]) -> bool {
     let same = |byte: &u8, expected: &u8| {
-        byte.to_ascii_lowercase() == *expected || *byte == b'_' && *expected == b'-'
+        byte.to_ascii_lowercase() == *expected || (!byte.is_ascii_alphanumeric() && *expected == b'-')
     };
     let begins = |prefix: &[u8]| {
         name.len() >= prefix.len() && name.iter().zip(prefix).all(|(it, as_in)| same(it, as_in))
@@ -76,6 +76,7 @@ mod tests {
             "X-SSL-Client-Anything",
             "Client-Cert",
             "client_cert_chain",
+            "X.SSL.Client.Verify",
         ] {
             assert!(is_client_certificate_field(name.as_bytes()), "{name}");
         }

@@ -1,15 +1,15 @@
 //! A listener's TLS: what its files hold, ready for handshakes, and exchanged as a whole when they change.
 
 use super::{
-    certificate::{Certificate, Hash, chain, end, hash},
+    certificate::{Certificate, Hash, end, hash},
     certificates::Certificates,
-    file::{FileFault, TlsError},
     tickets::{Context, TicketKeys, Ticketer},
 };
 use arc_swap::ArcSwap;
 use common::{
     config::{ClientAuth, FilePath, ListenerTls, TlsVersion},
     file_watch::{FileWatch, Look},
+    tls_files::{FileFault, TlsError, chain},
 };
 use rustls::{
     RootCertStore, ServerConfig,

@@ -9,7 +9,6 @@ mod certificate;
 mod certificates;
 mod check;
 mod client;
-mod file;
 mod listener;
 mod names;
 mod tickets;
@@ -20,7 +19,7 @@ mod x509;
 mod tests;
 
 pub use check::check_tls;
-pub use file::TlsError;
+pub use common::tls_files::TlsError;
 
 pub(crate) use accept::{Failure, HandshakeError, TlsConnection, accept};
 pub(crate) use client::is_client_certificate_field;

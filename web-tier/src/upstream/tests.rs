@@ -3,14 +3,20 @@
 use super::*;
 use crate::{
     balance::Standing,
-    tests::cluster::{config, key},
+    tests::cluster::{config, credentials},
 };
 
 /// The app tier of a file with servers on these ports.
 fn upstream(ports: &[u16], change: impl FnOnce(&mut Cluster)) -> Upstream {
     let mut config = config(ports);
     change(&mut config.clusters[0]);
-    Upstream::new(&config.clusters[0], &"web-a".into(), &key(), 1, &Breaks::new(&config))
+    Upstream::new(
+        &config.clusters[0],
+        &"web-a".into(),
+        &credentials(config.cluster_encryption),
+        1,
+        &Breaks::new(&config),
+    )
 }
 
 fn standing(upstream: &Upstream, index: usize, now: Instant) -> Standing {

@@ -2,6 +2,7 @@
 
 use super::*;
 use common::clock::ManualClock;
+use futures_util::FutureExt;
 use proto::hub::v1::{Alive, Member, MemberLoads, Resumed, SessionMoved, Snapshot};
 
 fn link() -> (Arc<ManualClock>, Link) {
@@ -75,6 +76,19 @@ fn a_snapshot_starts_a_new_epoch() {
 }
 
 #[test]
+fn after_a_silence_in_which_others_may_have_gone_on_alone_every_copy_is_asked_for_again() {
+    let (clock, link) = link();
+    assert_eq!(alive(&link), Some(0), "the first is no silence");
+    clock.advance(SILENCE);
+    assert_eq!(alive(&link), Some(0));
+    clock.advance(SILENCE + ms(1));
+    assert_eq!(alive(&link), Some(1));
+    // What was asked for before the last one comes late.
+    link.heard(&event::Event::Alive(Alive { number: 1 }), Some(clock.now().checked_sub(SILENCE).unwrap()));
+    assert_eq!(alive(&link), Some(1));
+}
+
+#[test]
 fn a_lost_hub_is_tried_again_or_heard_again() {
     let (clock, link) = link();
     link.unanswered(false);
@@ -88,6 +102,28 @@ fn a_lost_hub_is_tried_again_or_heard_again() {
     link.unanswered(false);
     alive(&link);
     assert!(!link.is_lost());
+}
+
+#[test]
+fn a_return_is_told_once_and_only_after_a_loss() {
+    let (clock, link) = link();
+    let returned = || link.returned().now_or_never().is_some();
+    link.answered();
+    alive(&link);
+    clock.advance(TIMES.ask);
+    alive(&link);
+    assert!(!returned(), "it was never lost");
+    clock.advance(LOST);
+    link.unanswered(false);
+    assert!(!returned());
+    link.answered();
+    assert!(returned() && !returned());
+    clock.advance(LOST);
+    link.unanswered(false);
+    alive(&link);
+    clock.advance(TIMES.ask);
+    alive(&link);
+    assert!(returned() && !returned());
 }
 
 #[test]

@@ -126,6 +126,8 @@ async fn run_serving(steps: Vec<Step>) {
             Step::Down => {
                 down = true;
                 hub.set_down(true);
+                a.is_cut_off();
+                b.is_cut_off();
             }
             Step::Up => {
                 down = false;

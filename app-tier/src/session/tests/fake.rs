@@ -1,20 +1,27 @@
 //! A hub in memory with the outcomes of the real one.
 
 use crate::session::SessionHub;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{
-    Missing, SaveSession, SessionKey, SessionRecord, session_outcome::Outcome, session_write::Write,
+    Missing, RenameSession, SaveSession, SessionKey, SessionRecord, session_outcome::Outcome,
+    session_write::Write,
 };
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
+use tokio::sync::Notify;
 use triad_client::HubError;
 
 /// The hub.
 #[derive(Debug, Default)]
-pub(crate) struct FakeHub(Mutex<State>);
+pub(crate) struct FakeHub {
+    state: Mutex<State>,
+    /// Told when it is up again.
+    up: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -26,15 +33,35 @@ struct State {
     down: bool,
     lost_answers: u32,
     refuses: bool,
+    /// It does not know renames.
+    old: bool,
+    /// There is memory for so many sessions, and none for larger ones.
+    room: Option<usize>,
     slow: Option<String>,
     moved: Vec<(String, String)>,
     loads: u32,
     saves: u32,
+    touches: u32,
 }
 
 impl FakeHub {
     pub(crate) fn set_down(&self, down: bool) {
         self.state().down = down;
+        self.up.notify_waiters();
+    }
+
+    /// As the real hub's client does: it tries on until it is answered, or the time is over.
+    async fn reach(&self, deadline: Duration) -> Result<(), HubError> {
+        let answered = async {
+            loop {
+                let up = self.up.notified();
+                if !self.state().down {
+                    return;
+                }
+                up.await;
+            }
+        };
+        tokio::time::timeout(deadline, answered).await.map_err(|_| unavailable(deadline))
     }
 
     /// The next write is done, but its answer is lost.
@@ -51,8 +78,27 @@ impl FakeHub {
         self.state().refuses = refuses;
     }
 
+    /// One of its servers is not upgraded yet.
+    pub(crate) fn set_old(&self, old: bool) {
+        self.state().old = old;
+    }
+
+    /// From now on there is memory for `sessions`, and for no larger ones than are there.
+    pub(crate) fn set_room(&self, sessions: Option<usize>) {
+        self.state().room = sessions;
+    }
+
+    pub(crate) fn touches(&self) -> u32 {
+        self.state().touches
+    }
+
     pub(crate) fn record(&self, id: &str) -> Option<SessionRecord> {
         self.state().sessions.get(id).cloned()
+    }
+
+    /// The ids of all sessions.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.state().sessions.keys().cloned().collect()
     }
 
     pub(crate) fn value(&self, id: &str, name: &str) -> Option<u64> {
@@ -84,7 +130,7 @@ impl FakeHub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 }
 
@@ -103,15 +149,22 @@ impl SessionHub for FakeHub {
                 }
                 _ => false,
             };
-            if stalled || self.state().down {
+            if stalled {
                 tokio::time::sleep(deadline).await;
                 return Err(unavailable(deadline));
             }
-            if self.state().refuses {
+            self.reach(deadline).await?;
+            if self.state().refuses || (self.state().old && matches!(write, Write::Rename(_))) {
                 return Err(HubError::Refused("too large".to_owned()));
             }
+            if let Write::Save(save) = &write
+                && !self.state().has_room(save)
+            {
+                return Err(HubError::NoRoom);
+            }
+            let touch = matches!(write, Write::Touch(_));
             let outcome = self.state().apply(write);
-            let lost = {
+            let lost = !touch && {
                 let mut state = self.state();
                 let lost = state.lost_answers > 0;
                 state.lost_answers = state.lost_answers.saturating_sub(1);
@@ -128,12 +181,7 @@ impl SessionHub for FakeHub {
     ) -> BoxFuture<'_, Result<Option<SessionRecord>, HubError>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            let back = async {
-                while self.state().down {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            tokio::time::timeout(deadline, back).await.map_err(|_| unavailable(deadline))?;
+            self.reach(deadline).await?;
             let mut state = self.state();
             state.loads += 1;
             Ok(state.sessions.get(&key.id).cloned())
@@ -142,10 +190,21 @@ impl SessionHub for FakeHub {
 }
 
 impl State {
+    fn has_room(&self, save: &SaveSession) -> bool {
+        let Some(room) = self.room else { return true };
+        match self.sessions.get(&save.key.as_ref().unwrap().id) {
+            None => save.base_version > 0 || self.sessions.len() < room,
+            Some(record) => {
+                let before = |name: &String| record.attributes.get(name).map_or(0, Bytes::len);
+                save.set.iter().all(|(name, value)| value.len() <= before(name))
+            }
+        }
+    }
+
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
             Write::Save(save) => self.save(save),
-            Write::Touch(touch) => match self.sessions.get(&touch.key.unwrap().id) {
+            Write::Touch(touch) => match self.touched().sessions.get(&touch.key.unwrap().id) {
                 Some(record) => Outcome::Version(record.version),
                 None => Outcome::Missing(Missing {}),
             },
@@ -165,7 +224,33 @@ impl State {
                 }
                 Outcome::Claimed(record)
             }
+            Write::Rename(rename) => self.rename(rename),
         }
+    }
+
+    fn rename(&mut self, rename: RenameSession) -> Outcome {
+        let from = rename.key.unwrap();
+        let mark = (rename.to.clone(), rename.owner.clone());
+        if let Some((_, version)) = self.saved.get(&mark).filter(|it| it.0 == rename.save_id) {
+            return Outcome::Version(*version);
+        }
+        let Some(found) = self.sessions.get(&from.id).cloned() else { return Outcome::Missing(Missing {}) };
+        if found.version != rename.base_version {
+            return Outcome::Conflict(found);
+        }
+        self.remove(&from.id);
+        self.tombstones.insert(from.id);
+        let version = found.version + 1;
+        self.saved.insert(mark, (rename.save_id, version));
+        let key = Some(SessionKey { app: from.app, id: rename.to.clone() });
+        let record = SessionRecord { key, version, save_id: rename.save_id, owner: rename.owner, ..found };
+        self.sessions.insert(rename.to, record);
+        Outcome::Version(version)
+    }
+
+    fn touched(&mut self) -> &mut Self {
+        self.touches += 1;
+        self
     }
 
     /// Tells the owner; false when there is none.

@@ -54,16 +54,18 @@ async fn requests_at_the_same_time_get_one_session() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_answered_without_the_hub_is_not_undone_by_a_fresh_id() {
-    let (hub, a, b) = pair(&session_config());
-    let mut user = User::default();
-    hub.set_down(true);
+    let (hub, a, b) = pair(&config(|it| it.reuse_session_id = true));
+    let cookie = "ba3456789012345678901234";
+    let mut user = User { cookie: Some(cookie.to_owned()), ..User::default() };
+    // What a saves does not arrive.
+    hub.stall(cookie);
     a.is_cut_off();
     a.count(&mut user).await.unwrap();
-    hub.set_down(false);
     // A logout on another server, before a has saved anything.
     let guard = b.begin(&user);
     guard.visit().invalidate(guard.session_id()).await.unwrap();
     drop(guard);
+    hub.stall("");
     assert_eq!(a.sessions.save_all(Duration::from_secs(60)).await, 0);
     assert_eq!((a.sessions.stats().lost, hub.record(user.cookie.as_deref().unwrap())), (1, None));
 }

@@ -49,9 +49,21 @@ impl Visit {
         Ok(Finished { cookie, alone })
     }
 
+    /// The cookie that has to go with whatever is answered in place of the app's answer: the session has moved to another id, and
+    /// under the one that the browser has there is nothing any more.
+    pub(crate) fn moved_cookie(&self) -> Option<HeaderValue> {
+        // A call that is still at work has not moved it yet, and its outcome is nobody's.
+        let state = self.state.try_lock().ok().filter(|state| state.moved)?;
+        cookie::set(&self.sessions.config.cookie_name, &state.id, self.sessions.cookie(), self.secure)
+    }
+
     /// Returns what the answer rests on.
     async fn settle(&self, state: &mut State, entry: &Arc<Entry>) -> Result<Source, SessionError> {
         let sessions = &self.sessions;
+        if state.homeless {
+            self.leave(state);
+            return Ok(Source::Hub);
+        }
         if sessions.hub.is_none() {
             return Ok(Source::Hub);
         }
@@ -106,6 +118,11 @@ impl Visit {
                     return Ok(Source::Memory);
                 }
                 Err(SessionError::Stale) => return self.begin_anew(state, entry, generation).await,
+                Err(SessionError::NoRoom) if !entry.state().replica.exists() => {
+                    self.leave(state);
+                    sessions.forget_nothing(entry);
+                    return Ok(Source::Hub);
+                }
                 Err(failed) => return Err(failed),
             }
             entry.state().replica.answered(changed);
@@ -127,9 +144,14 @@ impl Visit {
         entry: &Arc<Entry>,
         generation: u64,
     ) -> Result<Source, SessionError> {
-        let anew = self.renew(entry, generation).await?.ok_or(SessionError::Stale)?;
-        state.move_to(anew.id.clone(), Some(anew));
-        state.renamed = true;
+        let anew = match self.renew(entry, generation).await {
+            Err(SessionError::NoRoom) => {
+                self.leave(state);
+                return Ok(Source::Hub);
+            }
+            renewed => renewed?.ok_or(SessionError::Stale)?,
+        };
+        state.go_on_as(anew);
         self.sessions.forget_nothing(entry);
         Ok(Source::Hub)
     }

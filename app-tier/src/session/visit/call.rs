@@ -3,7 +3,6 @@
 use super::{Loaded, State, Visit};
 use crate::session::{SessionError, entry::Entry, replica::Attributes};
 use bytes::Bytes;
-use common::session_id::SessionId;
 use std::{
     collections::HashMap,
     ops::{Deref, DerefMut},
@@ -20,12 +19,15 @@ const NAME_MAX: usize = 1024;
 /// Largest session: all names and values.
 const SESSION_MAX: usize = 32 * 1024 * 1024;
 
+/// Largest session of a request for which memory has no place: it ends with the request.
+const HOMELESS_MAX: usize = 64 * 1024;
+
 /// Ids shorter than ours could be guessed: they are honoured for routing, but no session is made under them.
 const REUSABLE_MIN: usize = 24;
 
 /// A call at work.
 #[derive(Debug)]
-struct Call<'a> {
+pub(super) struct Call<'a> {
     // Dropped first: the lock is free when the end of the call is looked at.
     state: MutexGuard<'a, State>,
     #[expect(dead_code, reason = "for its drop")]
@@ -106,6 +108,9 @@ impl Visit {
         let Some(entry) = self.opened(state, true).await? else { return Err(SessionError::Stale) };
         let mut held = entry.state();
         let grown = held.replica.size_after(&set, &removed);
+        if state.homeless && grown > HOMELESS_MAX {
+            return Err(SessionError::NoRoom);
+        }
         if grown > SESSION_MAX {
             return Err(SessionError::TooLarge {
                 what: "the session".to_owned(),
@@ -139,7 +144,7 @@ impl Visit {
                 Some(entry) => entry.clone(),
                 None => self.sessions.entry(&state.id)?,
             };
-            let removed = self.remove(&entry, None).await;
+            let removed = self.remove(&entry).await;
             state.note(removed)?;
         }
         let fresh = self.sessions.fresh_id();
@@ -148,28 +153,8 @@ impl Visit {
         Ok(())
     }
 
-    /// Moves the session to a new id; the answer gives the browser the new cookie.
-    ///
-    /// # Errors
-    /// See [`SessionError`].
-    pub(crate) async fn change_id(&self, session_id: &str) -> Result<SessionId, SessionError> {
-        let mut state = self.call(session_id).await?;
-        let fresh = self.sessions.fresh_id();
-        let opened = self.opened(&mut state, false).await;
-        let entry = state.note(opened)?.filter(|entry| entry.state().replica.exists());
-        let Some(entry) = entry else {
-            state.move_to(fresh.clone(), None);
-            return Ok(fresh);
-        };
-        let moved = self.remove(&entry, Some(&fresh)).await;
-        let moved = state.note(moved)?;
-        state.move_to(fresh.clone(), moved);
-        state.renamed = true;
-        Ok(fresh)
-    }
-
     /// Begins a call of the app.
-    async fn call(&self, session_id: &str) -> Result<Call<'_>, SessionError> {
+    pub(super) async fn call(&self, session_id: &str) -> Result<Call<'_>, SessionError> {
         let late = Late(self);
         let state = self.state.lock().await;
         if session_id != self.presented.as_str() && session_id != state.id.as_str() {
@@ -183,7 +168,11 @@ impl Visit {
 
     /// The session's entry, current and as this request saw it before. `None`: there is no session; with `make`, there is one
     /// to be made.
-    async fn opened(&self, state: &mut State, make: bool) -> Result<Option<Arc<Entry>>, SessionError> {
+    pub(super) async fn opened(
+        &self,
+        state: &mut State,
+        make: bool,
+    ) -> Result<Option<Arc<Entry>>, SessionError> {
         if state.fresh && state.entry.is_none() {
             if !make {
                 return Ok(None);
@@ -194,6 +183,9 @@ impl Visit {
             Some(entry) => entry.clone(),
             None => self.sessions.entry(&state.id)?,
         };
+        if state.homeless {
+            return Ok(Some(entry));
+        }
         self.sessions.open(&entry, self.witness).await?;
         state.entry = Some(entry.clone());
         let (exists, generation) = {
@@ -220,7 +212,10 @@ impl Visit {
 
     /// An entry for a session that nobody can have yet.
     fn made(&self, state: &mut State) -> Result<Arc<Entry>, SessionError> {
-        let entry = self.sessions.entry(&state.id)?;
+        let entry = match self.sessions.entry(&state.id) {
+            Err(SessionError::Full { .. }) => self.homeless(state),
+            placed => placed?,
+        };
         {
             let mut held = entry.state();
             let heard = held.heard(&self.sessions.link);

@@ -7,10 +7,10 @@ use super::{
         defaults::DEFAULTS,
         keys, names,
         node::Node,
-        rule::{Backend, BackendProtocol, ForeignSticky, HealthCheck, HealthQuestion, HttpProxy},
+        rule::{Backend, BackendProtocol, HealthCheck, HealthQuestion, HttpProxy},
         units::format_duration,
     },
-    STRATEGIES,
+    STRATEGIES, sticky,
 };
 use std::{
     collections::HashSet,
@@ -34,7 +34,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
         health_check: fields
             .get("health-check")
             .and_then(|node| health_check(fields.context, node, &backends)),
-        sticky: sticky(fields),
+        cookie: sticky::decode(fields),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         connect_timeout: time("connect-timeout", TIMEOUT, defaults.connect_timeout),
         socket_timeout: time("socket-timeout", TIMEOUT, defaults.socket_timeout),
@@ -134,10 +134,11 @@ pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
 fn health_check(context: Context<'_>, node: &Node, backends: &[Backend]) -> Option<HealthCheck> {
     let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
     let defaults = HealthCheck::default();
+    let interval = fields.duration("interval", INTERVAL).unwrap_or(defaults.interval);
     let check = HealthCheck {
         question: question(&fields, backends).unwrap_or(defaults.question),
-        interval: fields.duration("interval", INTERVAL).unwrap_or(defaults.interval),
-        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout),
+        interval,
+        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout.min(interval)),
         rise: fields.integer("rise", 1..=1000).unwrap_or(defaults.rise),
         fall: fields.integer("fall", 1..=1000).unwrap_or(defaults.fall),
     };
@@ -168,19 +169,4 @@ fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion>
         context.error(service.span, message);
     }
     context.checked(service, names::grpc_service).map(HealthQuestion::Grpc)
-}
-
-fn sticky(fields: &Fields<'_>) -> ForeignSticky {
-    let name = |key| fields.get(key).map(|node| fields.context.checked(node, names::cookie_name));
-    match (name("session-cookie"), name("insert-cookie")) {
-        (None, None) => ForeignSticky::None,
-        (Some(name), None) => name.map_or(ForeignSticky::None, ForeignSticky::SessionCookie),
-        (None, Some(name)) => name.map_or(ForeignSticky::None, ForeignSticky::InsertCookie),
-        (Some(_), Some(_)) => {
-            let message =
-                "`session-cookie` and `insert-cookie` are two ways to the same end: give one of them";
-            fields.context.error(fields.span("insert-cookie"), message);
-            ForeignSticky::None
-        }
-    }
 }

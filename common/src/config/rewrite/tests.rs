@@ -19,7 +19,7 @@ fn text(text: &str) -> Piece {
 fn paths_hold_groups() {
     assert_eq!(parse("/new/$1").path, [text("/new/"), Piece::Group(1)]);
     assert_eq!(parse("$2/x$0y").path, [Piece::Group(2), text("/x"), Piece::Group(0), text("y")]);
-    assert_eq!(parse("/$host/$$1").path, [text("/"), Piece::Host, text("/$1")]);
+    assert_eq!(parse("/$host/$$1").path, [text("/"), Piece::Variable(Variable::Host), text("/$1")]);
     assert_eq!(parse("").path, []);
     // As many digits as there are groups for.
     assert_eq!(parse("/$12").path, [text("/"), Piece::Group(1), text("2")]);
@@ -40,13 +40,16 @@ fn a_url_has_an_origin_that_no_group_reaches() {
     let origin = |text: &str| parse(text).origin.unwrap();
     assert_eq!(
         origin("https://www.example.com/$1"),
-        Origin { scheme: "https", host: Some("www.example.com".to_owned()), port: None }
+        Origin { scheme: Some("https"), host: Some("www.example.com".to_owned()), port: None }
     );
     assert_eq!(
         origin("http://[::1]:8080"),
-        Origin { scheme: "http", host: Some("[::1]".to_owned()), port: Some(8080) }
+        Origin { scheme: Some("http"), host: Some("[::1]".to_owned()), port: Some(8080) }
     );
-    assert_eq!(origin("https://$host:8443$0"), Origin { scheme: "https", host: None, port: Some(8443) });
+    assert_eq!(
+        origin("https://$host:8443$0"),
+        Origin { scheme: Some("https"), host: None, port: Some(8443) }
+    );
     // The group is part of the path, which gets its slash when it is filled in.
     let target = parse("https://www.example.com$1");
     assert_eq!(target.path, [Piece::Group(1)]);
@@ -55,14 +58,52 @@ fn a_url_has_an_origin_that_no_group_reaches() {
 }
 
 #[test]
+fn variables_have_their_places() {
+    let variable = Piece::Variable;
+    let target = parse("$scheme://www.example.com$request-uri");
+    let origin = Origin { scheme: None, host: Some("www.example.com".to_owned()), port: None };
+    assert_eq!(target.origin, Some(origin));
+    assert_eq!(target.path, [variable(Variable::RequestUri)]);
+    assert_eq!((target.keep_query, target.keep_rest), (false, false));
+    let target = parse("/login?return=$request-uri&from=$remote-addr");
+    let query =
+        [text("return="), variable(Variable::RequestUri), text("&from="), variable(Variable::RemoteAddr)];
+    assert_eq!(target.query, query);
+    assert_eq!((target.keep_query, target.keep_rest), (false, false), "it is all in there");
+    let target = parse("/old$path?was=here&$query");
+    assert_eq!(target.path, [text("/old"), variable(Variable::Path)]);
+    assert_eq!((target.keep_query, target.keep_rest), (false, false));
+}
+
+#[test]
+fn a_header_has_groups_and_variables_too() {
+    let header = |text: &str| header_value(text, 2);
+    assert_eq!(header("a $1; b").unwrap(), [text("a "), Piece::Group(1), text("; b")]);
+    assert_eq!(header("$remote-addr").unwrap(), [Piece::Variable(Variable::RemoteAddr)]);
+    assert_eq!(header("costs 5$$").unwrap(), [text("costs 5$")]);
+    assert_eq!(header("").unwrap(), []);
+    assert_eq!(header("costs $5").unwrap_err(), "the value uses $5, and the regexp has one group");
+    assert!(header("a\r\nb").is_err() && header("$uri").is_err());
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     for (target, told) in [
-        ("/$3", "the target uses $3, and the regexp has 2 groups"),
-        ("/?q=$9", "the target uses $9, and the regexp has 2 groups"),
-        ("/$x", "expected $0 to $2, $host, or $$ for the character itself, found `$x`"),
-        ("/$hostname", "expected $0 to $2, $host, or $$ for the character itself, found `$hostname`"),
+        ("/$3", "the value uses $3, and the regexp has 2 groups"),
+        ("/?q=$9", "the value uses $9, and the regexp has 2 groups"),
+        (
+            "/$x",
+            "expected $0 to $2, $host, $path, $query, $remote-addr, $request-uri, $scheme, or $$ for the character itself, found `$x`",
+        ),
+        (
+            "/$hostname",
+            "expected $0 to $2, $host, $path, $query, $remote-addr, $request-uri, $scheme, or $$ for the character itself, found `$hostname`",
+        ),
         ("//evil.com/", "`//evil.com/` is a URL without its scheme: write http:// or https://"),
-        ("/a$", "expected $0 to $2, $host, or $$ for the character itself, found `$`"),
+        (
+            "/a$",
+            "expected $0 to $2, $host, $path, $query, $remote-addr, $request-uri, $scheme, or $$ for the character itself, found `$`",
+        ),
         (
             "new",
             "expected a path that begins with a slash, or a URL that begins with http:// or https://, found `new`",
@@ -73,6 +114,9 @@ fn what_is_wrong_is_told() {
         ("https://a b/", "expected a host name or $host behind https://, found `a b`"),
         ("https://user@x/", "expected a host name or $host behind https://, found `user@x`"),
         ("https://$host.evil/", "expected a host name or $host behind https://, found `$host.evil`"),
+        ("/$query", "`$query` belongs behind a `?`"),
+        ("/$request-uri/x", "`$request-uri` has the query in it, so nothing can follow it: take `$path`"),
+        ("$request-uri?a", "`$request-uri` has the query in it, so nothing can follow it: take `$path`"),
         ("https://x:0/", "expected a port from 1 to 65535, found `0`"),
         ("https://x:http/", "expected a port from 1 to 65535, found `http`"),
         ("/a b", "the target has ` `, which a URL can't have as it is: write it percent-encoded"),

@@ -85,6 +85,23 @@ session: {session-timeout: 5}
     assert!(app("- a").unwrap_err().contains("expected a mapping of keys to values at the top of the file"));
 }
 
+/// Whatever they are called, and wherever they stand: in the line with the fault, in a command, in a file that is no YAML.
+#[test]
+fn no_error_shows_a_secret() {
+    for line in [
+        "{command: [./app], env: {API_KEY: hush, smtpPass: hush, DATABASE_URL: 'postgres://me:hush@db/x'}, bad: 1}",
+        "{command: [./app, --token, hush, '--passwd=hush', 'API_KEY=hush'], bad: 1}",
+        "{command: [./app], env: ['API_KEY=hush'], bad: 1}",
+        "{command: [./app], env: {STRIPE_KEY: hush, bad: }}}",
+        "{command: [./app], listen: 'redis://:hush@cache'}",
+    ] {
+        let told = app(line).unwrap_err();
+        assert!(!told.contains("hush") && told.contains("***"), "{told}");
+    }
+    let unended = app("{command: [./app, --db-password, hush").unwrap_err();
+    assert!(!unended.contains("hush"), "{unended}");
+}
+
 #[test]
 fn placeholders_are_filled_in_once() {
     let fill = |text| fill_placeholders(text, &[("PORT", "8123"), ("SOCKET", "${PORT}")]);

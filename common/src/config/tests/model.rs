@@ -15,6 +15,8 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(config.data_dir, Path::new("/var/lib/copal"));
     assert_eq!(config.heartbeat_interval, Duration::from_secs(10));
     assert_eq!(config.dependency_check_interval, None);
+    let memory = SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) };
+    assert_eq!(config.session_memory, memory);
     assert_eq!(config.triad, [ServerId::from("a")]);
     assert!(config.cluster_key.bytes().is_empty());
     let (cluster, server) = config.server(&"a".into()).unwrap();
@@ -34,7 +36,50 @@ fn the_smallest_file_has_every_default() {
         (server.request_header_timeout, 10),
         (server.shutdown_wait_max, 15),
     ];
+    assert_eq!(server.request_limits.rate_min.map(u32::from), Some(240));
     assert!(times.iter().all(|(time, seconds)| *time == Duration::from_secs(*seconds)), "{times:?}");
+}
+
+/// One given key must not make the default of another wrong.
+#[test]
+fn defaults_give_way_to_what_is_given_beside_them() {
+    let text = "clusters:
+- id: c
+  servers:
+  - {id: a, address: 127.0.0.1, http: [{port: 80}, {port: 80, address: '::'}], keepalive-timeout: 4s, header-max: {bytes: 8K}}
+  hosts:
+  - id: ''
+    dispatch:
+    - http-proxy: {backends: [{address: 'http://10.0.0.1'}], health-check: {interval: 1s}}
+";
+    let config = load_text(text).unwrap().config;
+    let (cluster, server) = config.server(&"a".into()).unwrap();
+    assert_eq!(server.balance_idle_time, Duration::from_secs(2));
+    assert_eq!((server.request_limits.header_bytes, server.request_limits.uri), (8192, 8192));
+    assert_eq!(server.http.len(), 2, "IPv4 and IPv6 on one port");
+    let Action::HttpProxy(rule) = &cluster.hosts[0].dispatch[0].action else { panic!("another rule") };
+    let check = rule.health_check.as_ref().unwrap();
+    assert_eq!((check.timeout, check.interval), (Duration::from_secs(1), Duration::from_secs(1)));
+    assert!(rule.idle_time < Duration::from_secs(5), "Node, uvicorn and Apache close after 5 s");
+}
+
+#[test]
+fn one_family_on_one_port_is_listened_on_once() {
+    let refused = |other: &str| {
+        let http = format!("[{{port: 80, address: '::'}}, {{port: 80, address: '{other}'}}]");
+        load_text(&format!("clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: {http}}}], hosts: [{{id: '', dispatch: [{{not-found: {{}}}}]}}]}}]")).is_err()
+    };
+    assert!(refused("::") && refused("::1") && refused("2001:db8::1") && refused("www.example.com"));
+    assert!(!refused("0.0.0.0") && !refused("127.0.0.1") && !refused("192.0.2.1"));
+}
+
+#[test]
+fn the_memory_of_sessions_may_be_bounded() {
+    let text = "session-memory-max: 2G\napp-session-memory-max: 512M\nsession-first-timeout: 0";
+    let memory = load_text(&format!("{text}\n{SMALLEST}")).unwrap().config.session_memory;
+    let expected =
+        SessionMemory { max: Some(2 << 30), app_max: Some(512 << 20), first_timeout: Duration::ZERO };
+    assert_eq!(memory, expected);
 }
 
 #[test]
@@ -258,7 +303,7 @@ fn every_rule_is_read() {
     ];
     for (at, kind, name, value) in edits {
         let Action::Header(edit) = action(0, at) else { panic!("{at} changes a header") };
-        assert_eq!((edit.kind, edit.name.as_str(), edit.value.as_str()), (kind, name, value));
+        assert_eq!((edit.kind, edit.name.as_str(), edit.fixed()), (kind, name, Some(value)));
     }
     for (at, status) in [(5, 302), (6, 301)] {
         assert!(matches!(action(0, at), Action::Redirect(redirect) if redirect.status == status), "{at}");
@@ -283,7 +328,7 @@ fn every_rule_is_read() {
     let expected = HttpProxy {
         backends: vec![backend("10.1.0.5", 200), backend("10.1.0.6", 100)],
         health_check: Some(check),
-        sticky: ForeignSticky::SessionCookie("PHPSESSID".to_owned()),
+        cookie: StickyCookie::Session("PHPSESSID".to_owned()),
         strategy: Strategy::LeastConnection,
         connect_timeout: Duration::from_secs(2),
         socket_timeout: Duration::from_secs(60),
@@ -295,6 +340,35 @@ fn every_rule_is_read() {
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
     assert_eq!(asked, Some(HealthQuestion::Grpc("shop.v1.Orders".to_owned())));
     assert!(matches!(&hosts[1].dispatch[1].condition, Some(Condition::And(both)) if both.len() == 2));
+}
+
+#[test]
+fn a_sticky_cookie_is_a_name_or_a_name_with_attributes() {
+    let cookie = |rule: &str| {
+        let text = format!(
+            "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: [{{port: 8080}}]}}], \
+             hosts: [{{id: '', dispatch: [{{load-balance: {{cluster: c, {rule}}}}}]}}]}}]"
+        );
+        let config = load_text(&text).unwrap().config;
+        match &config.clusters[0].hosts[0].dispatch[0].action {
+            Action::LoadBalance(rule) => rule.cookie.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let inserted = |attributes| StickyCookie::Inserted { name: "SRV".to_owned(), attributes };
+    assert_eq!(cookie("strategy: adaptive"), StickyCookie::None);
+    assert_eq!(cookie("session-cookie: SID"), StickyCookie::Session("SID".to_owned()));
+    assert_eq!(cookie("insert-cookie: SRV"), inserted(CookieConfig::default()));
+    let attributes = "path: /a, domain: a.b, secure: true, http-only: false, same-site: none, max-age: 1h";
+    let expected = CookieConfig {
+        path: "/a".to_owned(),
+        domain: Some("a.b".to_owned()),
+        secure: CookieSecure::Always,
+        http_only: false,
+        same_site: SameSite::None,
+        max_age: Some(Duration::from_secs(3600)),
+    };
+    assert_eq!(cookie(&format!("insert-cookie: {{name: SRV, {attributes}}}")), inserted(expected));
 }
 
 #[test]

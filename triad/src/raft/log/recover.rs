@@ -1,9 +1,11 @@
 //! Reads the log back at the start. An unfinished last write is cut, with a log line; anything else that can't be read is
 //! damage, named by file and offset, and refused: a server that forgets what it acknowledged is worse than one that is down.
+//! So is a log that ends before what is known to have been synced.
 
 use super::{
     super::{LogId, codec, frame},
     index::{Index, Place},
+    mark::{self, Synced},
     writer::{FORMAT, GROUP_MAGIC, Segment, file_name, group_mark, kind},
 };
 use crate::disk::{Disk, read_whole};
@@ -27,6 +29,21 @@ pub(crate) enum LogError {
         file: String,
         /// Where in it.
         offset: usize,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The log ends before what was once synced.
+    #[error(
+        "the hub's log is damaged: {file} at offset {offset}: what follows was on disk, up to {synced}, and {cause}. Replace the disk if it fails; delete this server's hub folder so that it fetches everything from the other hub servers. Only if none of them has it: delete hub/log/{name} to go on without what is lost here",
+        name = mark::FILE
+    )]
+    Lost {
+        /// The segment's file.
+        file: String,
+        /// Where in it the log ends.
+        offset: u64,
+        /// The file, and the offset in it, up to which it was synced.
+        synced: String,
         /// What is wrong.
         cause: String,
     },
@@ -67,7 +84,12 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, LogError> {
     if let Some(pair) = numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
         return Err(LogError::Missing(file_name(pair[0] + 1)));
     }
-    let mut replay = Replay { index: Index::default(), last: None, segments: Vec::new() };
+    let mut replay = Replay {
+        index: Index::default(),
+        last: None,
+        segments: Vec::new(),
+        synced: Synced::read(disk)?.filter(|_| !numbers.is_empty()),
+    };
     for (place, &number) in numbers.iter().enumerate() {
         replay.segment(disk, number, place == 0, place + 1 == numbers.len())?;
     }
@@ -94,6 +116,8 @@ struct Replay {
     /// The last entry so far, seen or before the first segment.
     last: Option<LogId>,
     segments: Vec<Segment>,
+    /// How far the last process had synced it, if that is known.
+    synced: Option<Synced>,
 }
 
 impl Replay {
@@ -129,10 +153,13 @@ impl Replay {
                 Err(cause) => break Some(cause),
             }
         };
+        if let Some(cause) = &torn
+            && (!newest || group_after(&bytes, offset))
+        {
+            return Err(damaged(offset, cause.to_string()));
+        }
+        self.check_end(number, offset as u64, newest, torn.as_ref())?;
         if let Some(cause) = torn {
-            if !newest || group_after(&bytes, offset) {
-                return Err(damaged(offset, cause.to_string()));
-            }
             let lost = bytes.len() - offset;
             tracing::warn!(file = name, offset, lost, %cause, "the hub's log: cut a write that a crash left unfinished");
         }
@@ -152,6 +179,26 @@ impl Replay {
         }
         self.segments.push(Segment { number, file, length: offset as u64, greatest });
         Ok(())
+    }
+
+    /// Refuses a segment that ends before what was synced of it, and a newest one that is not the last one that was.
+    fn check_end(
+        &self,
+        number: u64,
+        end: u64,
+        newest: bool,
+        torn: Option<&frame::FrameError>,
+    ) -> Result<(), LogError> {
+        let lacks =
+            |it: &Synced| (it.segment == number && it.length > end) || (newest && it.segment > number);
+        let Some(synced) = self.synced.filter(lacks) else { return Ok(()) };
+        let cause = torn.map_or_else(|| "is not there".to_owned(), |it| format!("can't be read: {it}"));
+        Err(LogError::Lost {
+            file: file_name(number),
+            offset: end,
+            synced: format!("{} at offset {}", file_name(synced.segment), synced.length),
+            cause,
+        })
     }
 
     fn head(&mut self, record: &frame::Record, number: u64, oldest: bool) -> Result<(), HeadError> {

@@ -296,6 +296,39 @@ async fn damage_in_an_older_segment_and_a_missing_one_are_refused() {
 }
 
 #[tokio::test]
+async fn a_log_that_ends_before_what_was_synced_is_refused_by_file_and_offset() {
+    let disk = SimDisk::default();
+    filled(&disk, 20).await;
+    let names: Vec<_> = disk.list().unwrap().into_iter().filter(|it| it != mark::FILE).collect();
+    let newest = names.last().unwrap();
+    let refused = |disk: &SimDisk| match open(disk) {
+        Err(LogError::Lost { file, offset, cause, .. }) => (file, offset, cause),
+        other => panic!("{other:?}"),
+    };
+    let whole = disk.open(newest).unwrap().length().unwrap();
+    // The last group, with a flipped bit in it; the same, cut off in its middle, at its start, and with all before it.
+    let copy = || disk.copy();
+    let flipped = copy();
+    flipped.edit(newest, |bytes| *bytes.last_mut().unwrap() ^= 4);
+    let (file, offset, cause) = refused(&flipped);
+    assert!(file == *newest && offset < whole && cause.contains("checksum"), "{file} {offset} {cause}");
+    let torn = copy();
+    torn.edit(newest, |bytes| bytes.truncate(bytes.len() - 1));
+    assert_eq!(refused(&torn).1, offset, "it ends with the same record");
+    let cut = copy();
+    cut.edit(newest, |bytes| bytes.truncate(usize::try_from(offset).unwrap()));
+    assert_eq!(refused(&cut), (newest.clone(), offset, "is not there".to_owned()));
+    let shorter = copy();
+    shorter.remove(newest).unwrap();
+    assert_eq!(refused(&shorter).0, names[names.len() - 2]);
+    // An operator who has nothing better goes on with what is left.
+    let given_up = copy();
+    given_up.edit(newest, |bytes| bytes.truncate(usize::try_from(offset).unwrap()));
+    given_up.remove(mark::FILE).unwrap();
+    assert!(open(&given_up).is_ok() && open(&disk).is_ok());
+}
+
+#[tokio::test]
 async fn an_unfinished_last_write_is_cut() {
     let disk = SimDisk::default();
     filled(&disk, 3).await;

@@ -3,6 +3,7 @@
 use super::{
     super::{Entry, LogId, Types, Vote, codec, frame},
     index::{Index, Place},
+    mark::{Mark, Synced},
 };
 use crate::disk::{Disk, DiskFile};
 use bytes::BytesMut;
@@ -90,6 +91,7 @@ pub(super) struct Writer {
     index: Arc<Mutex<Index>>,
     segments: Vec<Segment>,
     failure: watch::Sender<Option<String>>,
+    mark: Mark,
     /// As written, for the next segment's head.
     vote: Option<Vote>,
     committed: Option<LogId>,
@@ -111,8 +113,21 @@ impl Writer {
             let index = index.lock().unwrap_or_else(PoisonError::into_inner);
             (index.vote, index.committed, index.purged, index.last())
         };
-        let (buffer, places) = (BytesMut::new(), Vec::new());
-        Self { disk, segment_bytes, index, segments, failure, vote, committed, purged, last, buffer, places }
+        let (mark, buffer, places) = (Mark::open(&*disk), BytesMut::new(), Vec::new());
+        Self {
+            disk,
+            segment_bytes,
+            index,
+            segments,
+            failure,
+            mark,
+            vote,
+            committed,
+            purged,
+            last,
+            buffer,
+            places,
+        }
     }
 
     /// Runs until told to stop, until nobody can ask any more, or until a write fails: after that nothing is written, for
@@ -162,6 +177,7 @@ impl Writer {
         let active = self.segments.last_mut().expect("there is always an active segment");
         active.length = end;
         active.greatest = active.greatest.max(greatest);
+        self.mark.note(Synced { segment: number, length: end });
         self.note_written();
         if group.iter().any(|it| matches!(it, Write::Purge(..))) {
             self.drop_purged()?;

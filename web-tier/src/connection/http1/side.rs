@@ -34,11 +34,11 @@ impl ClientSide for Http1 {
                 let before = out.len();
                 let read = poll_read_buf(Pin::new(&mut self.stream), cx, out);
                 let Poll::Ready(read) = read else {
-                    self.client.progress.read_waits();
+                    self.client.progress.read_waits(worker.now());
                     return Poll::Pending;
                 };
                 let count = read.map_err(|_| BodyError::Broken)?;
-                self.client.progress.read(worker.now());
+                self.client.body_came(count);
                 if count > 0 {
                     // What follows the body is the next request.
                     let length = usize::try_from(plain).unwrap_or(usize::MAX).min(count);
@@ -53,11 +53,12 @@ impl ClientSide for Http1 {
             } else {
                 let read = self.input.poll_fill(cx, &mut self.stream, &worker.buffers);
                 let Poll::Ready(read) = read else {
-                    self.client.progress.read_waits();
+                    self.client.progress.read_waits(worker.now());
                     return Poll::Pending;
                 };
-                self.client.progress.read(worker.now());
-                read.map_err(|_| BodyError::Broken)?
+                let count = read.map_err(|_| BodyError::Broken)?;
+                self.client.body_came(count);
+                count
             };
             if count == 0 {
                 return Poll::Ready(Err(BodyError::Broken));
@@ -100,7 +101,7 @@ impl ClientSide for Http1 {
 }
 
 impl Http1 {
-    /// Takes note that more of the body has come; whether that was the last of it.
+    /// Takes note that more of the body has been read; whether that was the last of it.
     fn body_moved(&mut self, count: usize, out: &mut Vec<u8>) -> Result<bool, BodyError> {
         self.received += count as u64;
         if self.received > self.client.worker.routes().body_max {

@@ -2,12 +2,20 @@
 //! bounds some of them (headers, streams reset before they are looked at, empty data), this bounds the rest: each costs points,
 //! and so does each stream that we have to reset. Points come back with time, with what is sent to the client, as a client that
 //! is served a lot has a lot to say about it, and with each answer: a request that is answered makes up for one that is reset,
-//! however long the connection lives. Who has none left is to get a GOAWAY with ENHANCE_YOUR_CALM.
+//! however long the connection lives. Who has none left is to get a GOAWAY with ENHANCE_YOUR_CALM. A frame that no client may
+//! send ends the connection too, before `h2` would wait for the rest of it.
 
-use super::frames::{ACK_OR_END_STREAM, DATA, Frames, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use super::{
+    blocks::Blocks,
+    frames::{
+        ACK_OR_END_STREAM, DATA, Found, Frame, Frames, HEADERS, PING, PUSH_PROMISE, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE,
+    },
+};
 use crate::connection::Client;
+use h2::Reason;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     pin::Pin,
     rc::Rc,
@@ -33,6 +41,9 @@ const RESET: u64 = 24;
 /// flood leaves in memory before the resets are sent, which is when they cost points.
 pub(super) const FAULTS_MAX: usize = 1024;
 
+/// Streams that are known to be malformed and are still to be reset.
+const MALFORMED_MAX: usize = 256;
+
 /// Frames without data that `h2` takes over a connection's life (its `MAX_RECV_EMPTY_DATA_FRAMES`).
 const EMPTY_MAX: usize = 100;
 
@@ -43,11 +54,16 @@ pub(super) struct Points {
     /// Bytes sent for which no point was given yet.
     odd: Cell<u64>,
     since: Cell<Instant>,
-    spent: Cell<bool>,
+    /// Why nothing is read any more.
+    over: Cell<Option<Reason>>,
+    /// Bytes of bodies that the client has sent, with their padding.
+    data: Cell<u64>,
     /// Streams that we have reset.
     resets: Cell<usize>,
     /// Frames of the client with no data in them, nor an end.
     empty: Cell<usize>,
+    /// Streams with a block that `h2` takes and must not.
+    malformed: RefCell<Vec<u32>>,
 }
 
 impl Points {
@@ -56,15 +72,44 @@ impl Points {
             left: Cell::new(POINTS_MAX),
             odd: Cell::new(0),
             since: Cell::new(now),
-            spent: Cell::new(false),
+            over: Cell::new(None),
+            data: Cell::new(0),
             resets: Cell::new(0),
             empty: Cell::new(0),
+            malformed: RefCell::default(),
         }
     }
 
-    /// Whether the client has asked for more than it may.
-    pub(super) fn are_spent(&self) -> bool {
-        self.spent.get()
+    /// Why the connection is to end, if it is: the client has asked for more than it may, or has sent what no client may send.
+    pub(super) fn over(&self) -> Option<Reason> {
+        self.over.get()
+    }
+
+    /// How many bytes of bodies the client has sent (RFC 9113 §6.9.1: with their padding).
+    pub(super) fn data(&self) -> u64 {
+        self.data.get()
+    }
+
+    /// Whether the last block of a stream is malformed. It is asked once.
+    pub(super) fn take_malformed(&self, stream: u32) -> bool {
+        let mut malformed = self.malformed.borrow_mut();
+        let place = malformed.iter().position(|it| *it == stream);
+        place.map(|place| malformed.swap_remove(place)).is_some()
+    }
+
+    /// Notes what the client has sent.
+    fn received(&self, frames: &Received, now: Instant) {
+        let mut malformed = self.malformed.borrow_mut();
+        malformed.extend_from_slice(&frames.malformed);
+        if malformed.len() > MALFORMED_MAX {
+            self.over.set(Some(Reason::ENHANCE_YOUR_CALM));
+        }
+        self.data.set(self.data.get() + frames.data);
+        self.empty.set(self.empty.get() + frames.empty);
+        self.spend(frames.cost, now);
+        if frames.forbidden {
+            self.over.set(Some(Reason::PROTOCOL_ERROR));
+        }
     }
 
     /// Whether something comes near its bound that `h2` counts over a connection's whole life.
@@ -97,16 +142,46 @@ impl Points {
         }
         match self.left.get().checked_sub(points) {
             Some(left) => self.left.set(left),
-            None => self.spent.set(true),
+            None => self.over.set(Some(Reason::ENHANCE_YOUR_CALM)),
         }
     }
 }
 
+/// Frames that a client has sent.
+#[derive(Debug, Default)]
+struct Received {
+    cost: u64,
+    data: u64,
+    /// Those of DATA with no data in them, nor an end.
+    empty: usize,
+    /// There is one that no client may send.
+    forbidden: bool,
+    /// Streams with a block that is malformed.
+    malformed: Vec<u32>,
+}
+
+impl Received {
+    fn note(&mut self, frame: Frame) {
+        self.cost += price(frame);
+        if frame.kind == DATA {
+            self.data += frame.length as u64;
+            self.empty += usize::from(frame.length == 0 && frame.flags & ACK_OR_END_STREAM == 0);
+        }
+        self.forbidden |= is_forbidden(frame);
+    }
+}
+
+/// Whether a client may never send it: a promise (RFC 9113 §8.4), or a request on a stream that is none of a client's (§5.1.1).
+/// `h2` says so when it has the frame's last CONTINUATION.
+fn is_forbidden(frame: Frame) -> bool {
+    frame.kind == PUSH_PROMISE || (frame.kind == HEADERS && frame.stream.is_multiple_of(2))
+}
+
 /// What a frame costs. Requests and their bodies are free: they have bounds of their own.
-fn price(kind: u8, flags: u8, length: usize) -> u64 {
-    match (kind, flags & ACK_OR_END_STREAM != 0) {
+fn price(frame: Frame) -> u64 {
+    match (frame.kind, frame.flags & ACK_OR_END_STREAM != 0) {
         // DATA that is neither data nor an end.
-        (DATA, false) if length == 0 => 4,
+        (DATA, false) if frame.length == 0 => 4,
         // Other DATA, HEADERS, and our SETTINGS acknowledged.
         (DATA | HEADERS, _) | (SETTINGS, true) => 0,
         (RST_STREAM, _) => RESET,
@@ -126,6 +201,7 @@ pub(super) struct Calm<'a, S> {
     client: &'a Client,
     points: Rc<Points>,
     received: Frames,
+    blocks: Blocks,
     sent: Frames,
 }
 
@@ -133,7 +209,8 @@ impl<'a, S> Calm<'a, S> {
     /// Of a connection that begins with the preface.
     pub(super) fn new(stream: &'a mut S, client: &'a Client) -> Self {
         let points = Rc::new(Points::new(client.worker.now()));
-        Self { stream, client, points, received: Frames::of_client(), sent: Frames::of_server() }
+        let (received, sent) = (Frames::of_client(), Frames::of_server());
+        Self { stream, client, points, received, blocks: Blocks::default(), sent }
     }
 
     /// The account.
@@ -149,9 +226,9 @@ impl<'a, S> Calm<'a, S> {
         let now = self.client.worker.now();
         self.client.progress.wrote(now);
         let (mut answers, mut resets) = (0, 0);
-        self.sent.each(bytes, |kind, _, _| match kind {
-            HEADERS => answers += 1,
-            RST_STREAM => resets += 1,
+        self.sent.each(bytes, |found| match found {
+            Found::Frame(Frame { kind: HEADERS, .. }) => answers += 1,
+            Found::Frame(Frame { kind: RST_STREAM, .. }) => resets += 1,
             _ => {}
         });
         self.points.sent(bytes.len(), answers, resets, now);
@@ -159,27 +236,28 @@ impl<'a, S> Calm<'a, S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Calm<'_, S> {
-    /// Once the points are spent nothing is read any more, and nobody woken: whoever polls is to ask for the points.
+    /// Once it is over nothing is read any more, and nobody woken: whoever polls is to ask for the points.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.points.are_spent() {
+        if self.points.over().is_some() {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *self.stream).poll_read(cx, buffer))?;
         let me = &mut *self;
-        let (mut cost, mut empty) = (0, 0);
-        let bytes = &buffer.filled()[before..];
-        me.received.each(bytes, |kind, flags, length| {
-            cost += price(kind, flags, length);
-            empty += usize::from((kind, flags & ACK_OR_END_STREAM, length) == (DATA, 0, 0));
+        let mut received = Received::default();
+        me.received.each(&buffer.filled()[before..], |found| match found {
+            Found::Frame(frame) => {
+                received.note(frame);
+                me.blocks.begin(frame);
+            }
+            Found::Payload(bytes) => received.malformed.extend(me.blocks.payload(bytes)),
         });
-        self.points.empty.set(self.points.empty.get() + empty);
-        self.points.spend(cost, self.client.worker.now());
-        if self.points.are_spent() {
+        me.points.received(&received, me.client.worker.now());
+        if me.points.over().is_some() {
             buffer.set_filled(before);
             return Poll::Pending;
         }
@@ -214,16 +292,16 @@ mod tests {
         let start = Instant::now();
         let points = Points::new(start);
         points.spend(POINTS_MAX, start);
-        assert!(!points.are_spent());
+        assert!(points.over().is_none());
         points.sent(31, 0, 0, start);
         points.sent(33, 0, 0, start);
         points.spend(2, start);
-        assert!(!points.are_spent(), "64 bytes are two points");
+        assert!(points.over().is_none(), "64 bytes are two points");
         let later = start + Duration::from_millis(500);
         points.spend(32, later);
-        assert!(!points.are_spent(), "half a second is 32 points");
+        assert!(points.over().is_none(), "half a second is 32 points");
         points.spend(1, later);
-        assert!(points.are_spent());
+        assert!(points.over().is_some());
     }
 
     #[test]
@@ -232,7 +310,7 @@ mod tests {
         let points = Points::new(start);
         points.sent(1_000_000_000, 9, 0, start);
         points.spend(POINTS_MAX + 1, start + Duration::from_secs(1_000_000));
-        assert!(points.are_spent());
+        assert!(points.over().is_some());
     }
 
     #[test]
@@ -242,9 +320,9 @@ mod tests {
         let streams = super::super::STREAMS_MAX as usize;
         points.spend(1000, start);
         points.sent(13 * streams, 0, streams, start);
-        assert!(!points.are_spent());
+        assert!(points.over().is_none());
         points.sent(13 * streams, 0, streams, start);
-        assert!(points.are_spent());
+        assert!(points.over().is_some());
     }
 
     #[test]
@@ -254,9 +332,9 @@ mod tests {
         for number in 0..100_000 {
             assert_eq!(points.are_worn(), number >= FAULTS_MAX / 2, "{number}");
             points.sent(20, 1, 0, start);
-            points.spend(price(RST_STREAM, 0, 4), start);
+            points.spend(price(Frame { kind: RST_STREAM, flags: 0, stream: 1, length: 4 }), start);
             points.sent(20, 1, 1, start);
         }
-        assert!(!points.are_spent());
+        assert!(points.over().is_none());
     }
 }

@@ -9,11 +9,40 @@ pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
+pub(super) const PUSH_PROMISE: u8 = 5;
 pub(super) const PING: u8 = 6;
 pub(super) const WINDOW_UPDATE: u8 = 8;
 
 /// `ACK` of `SETTINGS` and `PING`, and `END_STREAM` of `DATA` and `HEADERS`.
 pub(super) const ACK_OR_END_STREAM: u8 = 1;
+
+/// A frame, as its header says (§4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+    /// Of the payload.
+    pub(super) length: usize,
+}
+
+impl Frame {
+    fn of(header: [u8; HEADER]) -> Self {
+        let [a, b, c, kind, flags, stream @ ..] = header;
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        // The first bit means nothing.
+        Self { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), length }
+    }
+}
+
+/// What is found among the bytes.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// A frame begins.
+    Frame(Frame),
+    /// More of its payload.
+    Payload(&'a [u8]),
+}
 
 /// Finds the frames of one direction.
 #[derive(Debug)]
@@ -36,21 +65,24 @@ impl Frames {
         Self { rest: 0, ..Self::of_client() }
     }
 
-    /// Tells of the frames whose headers end in `bytes`: type, flags, and the payload's length.
-    pub(super) fn each(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u8, usize)) {
+    /// Tells of the frames whose headers end in `bytes`, and of the payloads in it.
+    pub(super) fn each<'a>(&mut self, mut bytes: &'a [u8], mut found: impl FnMut(Found<'a>)) {
         while !bytes.is_empty() {
-            let payload = self.rest.min(bytes.len());
-            self.rest -= payload;
-            bytes = &bytes[payload..];
+            let payload;
+            (payload, bytes) = bytes.split_at(self.rest.min(bytes.len()));
+            if !payload.is_empty() {
+                self.rest -= payload.len();
+                found(Found::Payload(payload));
+            }
             let count = (HEADER - self.have).min(bytes.len());
             self.header[self.have..self.have + count].copy_from_slice(&bytes[..count]);
             self.have += count;
             bytes = &bytes[count..];
             if self.have == HEADER {
-                let [a, b, c, kind, flags, ..] = self.header;
-                self.rest = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                let frame = Frame::of(self.header);
+                self.rest = frame.length;
                 self.have = 0;
-                found(kind, flags, self.rest);
+                found(Found::Frame(frame));
             }
         }
     }
@@ -62,7 +94,7 @@ mod tests {
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+        [&length[1..], &[kind, flags, 0x80, 0, 1, 2], payload].concat()
     }
 
     #[test]
@@ -76,15 +108,20 @@ mod tests {
             frame(0x3a, 0, &[]),
         ]
         .concat();
-        let all = [(4, 0, 6), (4, 1, 0), (1, 5, 300), (0, 0, 0), (0, 0, 70_000), (0x3a, 0, 0)];
+        let all = [(4, 0, 6), (4, 1, 0), (1, 5, 300), (0, 0, 0), (0, 0, 70_000), (0x3a, 0, 0)]
+            .map(|(kind, flags, length)| Frame { kind, flags, stream: 0x102, length });
         for size in [1, 2, 9, 23, 24, 25, 1000, text.len()] {
             let client = [&[b'P'; PREFACE], &text[..]].concat();
             for (mut frames, bytes) in [(Frames::of_client(), &client), (Frames::of_server(), &text)] {
-                let mut found = Vec::new();
+                let (mut found, mut payload) = (Vec::new(), Vec::new());
                 for piece in bytes.chunks(size) {
-                    frames.each(piece, |kind, flags, length| found.push((kind, flags, length)));
+                    frames.each(piece, |it| match it {
+                        Found::Frame(frame) => found.push(frame),
+                        Found::Payload(bytes) => payload.extend_from_slice(bytes),
+                    });
                 }
                 assert_eq!(found, all, "in pieces of {size}");
+                assert!(payload.ends_with(&[3; 70_000]) && payload.len() + 9 * all.len() == bytes.len());
                 assert_eq!((frames.have, frames.rest), (0, 0));
             }
         }

@@ -4,15 +4,23 @@ use crate::{
     error::ProxyError,
     forward::prepare_response,
     http1::{HeadLimits, Length, Name, RequestHead, ResponseHead, Version},
+    normalise::same_authority,
 };
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, COOKIE, DATE, VIA},
+    uri::Scheme,
 };
 
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
 
-/// Reads a request into `head`. `h2` has refused what RFC 9113 §8.2 and §8.3 forbid.
+/// Whether a field breaks RFC 9113 §8.2.1 as `h2` lets pass: white space around its value is no part of it anywhere else.
+pub(super) fn are_malformed(fields: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    fields.values().any(|value| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last()))
+}
+
+/// Reads a request into `head`. What RFC 9113 §8.2 and §8.3 forbid has been refused.
 ///
 /// # Errors
 /// The answer that the request deserves.
@@ -36,7 +44,8 @@ pub(super) fn read<B>(
     if let Some(authority) = request.uri().authority() {
         let host = authority.as_str();
         let others = request.headers().get_all(http::header::HOST);
-        if others.iter().any(|other| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
+        let port = if request.uri().scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        if others.iter().any(|other| !same_authority(other.as_bytes(), host.as_bytes(), port)) {
             return Err(ProxyError::Bad("the Host is not the one of :authority"));
         }
         head.fields.push(Name::Host, b"host", host.as_bytes());
@@ -55,8 +64,7 @@ fn read_fields<B>(request: &Request<B>, head: &mut RequestHead) -> Result<Option
     let (mut length, mut cookie) = (None, Vec::new());
     let addressed = head.fields.first(Name::Host).is_some();
     for (name, value) in request.headers() {
-        // `h2` lets spaces around a value pass (RFC 9113 §8.2.1); in HTTP/1.1 they are no part of it.
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes().trim_ascii());
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
         match Name::of(name) {
             // The one of `:authority`. Without that, more than one is found later.
             Name::Host if addressed => {}

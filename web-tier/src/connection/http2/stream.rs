@@ -1,29 +1,34 @@
 //! One request of an HTTP/2 connection.
 
-use super::{grpc, message, websocket};
+use super::{
+    Open, grpc, message,
+    passing::{Passing, give_body},
+    websocket,
+};
 use crate::{
     access_log::End,
-    buffer::Buffer,
     connection::{Active, Client},
     error::ProxyError,
-    exchange::{BodyError, ClientSide, Exchange, Outgoing, SendError},
+    exchange::{BodyError, ClientSide},
     http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk, trailers_fit},
-    local::{Local, LocalBody},
+    local::Local,
     proxy::{self, Answer, ClientGone, Reply},
     shelf::Shelved,
 };
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, Method, Request, StatusCode};
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{Method, Request, StatusCode};
 use std::{
     future::poll_fn,
     io,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
 /// The client's side of a stream.
 pub(super) struct Stream<'a> {
-    client: &'a Client,
+    client: &'a Rc<Client>,
+    open: &'a Open,
     recv: RecvStream,
     respond: &'a mut SendResponse<Bytes>,
     /// The body goes to the server in chunks.
@@ -50,9 +55,25 @@ pub(super) struct Asked {
     ends: bool,
 }
 
+/// A request that is none (RFC 9113 §8.1.1), and why.
+pub(super) struct Malformed(pub(super) &'static str);
+
 impl Asked {
-    /// Reads a request before its task begins, which would else carry it along.
-    pub(super) fn read(client: &Client, request: Request<RecvStream>) -> Self {
+    /// Reads a request before its task begins, which would else carry it along. `malformed`: its block has been found to be.
+    ///
+    /// # Errors
+    /// Its stream is to be reset with PROTOCOL_ERROR.
+    pub(super) fn read(
+        client: &Client,
+        request: Request<RecvStream>,
+        malformed: bool,
+    ) -> Result<Self, Malformed> {
+        if malformed {
+            return Err(Malformed("a fragment in :path"));
+        }
+        if message::are_malformed(request.headers()) {
+            return Err(Malformed("white space around a field's value"));
+        }
         let worker = &client.worker;
         let mut head = worker.request_heads.take(Box::default);
         let ends = request.body().is_end_stream();
@@ -60,12 +81,12 @@ impl Asked {
         let unreadable = read.err().map(|cause| (cause, request.uri().path().into()));
         let websocket = websocket::is_asked_for(&request);
         let grpc = unreadable.is_none() && grpc::is_call(&head);
-        Self { head, unreadable, websocket, grpc, recv: request.into_body(), ends }
+        Ok(Self { head, unreadable, websocket, grpc, recv: request.into_body(), ends })
     }
 }
 
 /// Answers a request. Dropped before its answer has begun, it leaves `respond` to the caller.
-pub(super) async fn serve(client: &Client, asked: Asked, respond: &mut SendResponse<Bytes>) {
+pub(super) async fn serve(client: &Rc<Client>, asked: Asked, respond: &mut SendResponse<Bytes>, open: &Open) {
     let Asked { mut head, unreadable, websocket, grpc, recv, ends } = asked;
     let active = Active::new(client);
     match &unreadable {
@@ -74,6 +95,7 @@ pub(super) async fn serve(client: &Client, asked: Asked, respond: &mut SendRespo
     }
     let mut stream = Stream {
         client,
+        open,
         recv,
         respond,
         chunked: false,
@@ -107,11 +129,17 @@ impl<'a> Stream<'a> {
         proxy::answer(self.client, head, self).await
     }
 
-    /// For a tunnel: whose stream it is, and its two halves.
-    pub(super) fn client(&self) -> &'a Client {
+    /// Whose stream it is.
+    pub(super) fn client(&self) -> &'a Rc<Client> {
         self.client
     }
 
+    /// The number of the connection that it is one of.
+    pub(super) fn connection(&self) -> usize {
+        self.open.connection()
+    }
+
+    /// Its two halves, for a tunnel.
     pub(super) fn into_halves(self) -> (RecvStream, &'a mut SendResponse<Bytes>) {
         (self.recv, self.respond)
     }
@@ -134,15 +162,7 @@ impl<'a> Stream<'a> {
             active.ended(End::Complete);
             return exchange.finish(outgoing.is_sent(), persists);
         }
-        let mut passing = Passing {
-            exchange: Some(exchange),
-            outgoing,
-            persists,
-            refused: false,
-            data: Buffer::default(),
-            trailers: None,
-            send,
-        };
+        let mut passing = Passing::new(exchange, outgoing, persists, send);
         let passed = poll_fn(|cx| passing.poll(cx, &mut self)).await;
         active.ended(match passed {
             Ok(()) => End::Complete,
@@ -150,7 +170,7 @@ impl<'a> Stream<'a> {
             Err(_) => End::ClientGone,
         });
         if let Err(reason) = passed {
-            passing.send.send_reset(reason);
+            passing.reset(reason);
         }
     }
 
@@ -195,33 +215,6 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Sends a body of our own as the client's window allows.
-async fn give_body(
-    client: &Client,
-    body: &mut LocalBody,
-    send: &mut SendStream<Bytes>,
-) -> Result<(), Reason> {
-    while let Some(mut piece) = body.next().await.map_err(|_| Reason::INTERNAL_ERROR)? {
-        client.progress.server_moved(client.worker.now());
-        client.log.note(|record| record.sent(piece.len()));
-        while !piece.is_empty() {
-            client.progress.write_waits();
-            send.reserve_capacity(piece.len());
-            let allowed = poll_fn(|cx| match send.capacity() {
-                0 => send.poll_capacity(cx).map(|it| it.is_some_and(|it| it.is_ok())),
-                _ => Poll::Ready(true),
-            });
-            if !allowed.await {
-                return Err(Reason::CANCEL);
-            }
-            client.progress.wrote(client.worker.now());
-            let count = piece.len().min(send.capacity());
-            send.send_data(piece.split_to(count), false).map_err(|_| Reason::CANCEL)?;
-        }
-    }
-    send.send_data(Bytes::new(), true).map_err(|_| Reason::CANCEL)
-}
-
 impl ClientSide for Stream<'_> {
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
         if self.done {
@@ -229,11 +222,17 @@ impl ClientSide for Stream<'_> {
         }
         loop {
             let Poll::Ready(data) = self.recv.poll_data(cx) else {
-                self.client.progress.read_waits();
+                self.client.progress.read_waits(self.client.worker.now());
                 return Poll::Pending;
             };
             let Some(data) = data else {
                 let trailers = ready!(self.recv.poll_trailers(cx)).map_err(|_| BodyError::Broken)?;
+                if trailers.as_ref().is_some_and(message::are_malformed)
+                    || self.open.is_malformed(self.respond.stream_id())
+                {
+                    self.respond.send_reset(Reason::PROTOCOL_ERROR);
+                    return Poll::Ready(Err(BodyError::Broken));
+                }
                 let trailers = trailers.as_ref().and_then(Fields::of_trailers);
                 if trailers.as_ref().is_some_and(|it| !trailers_fit(it)) {
                     return Poll::Ready(Err(BodyError::Broken));
@@ -247,7 +246,7 @@ impl ClientSide for Stream<'_> {
                 return Poll::Ready(Ok(true));
             };
             let data = data.map_err(|_| BodyError::Broken)?;
-            self.client.progress.read(self.client.worker.now());
+            self.client.body_came(data.len());
             self.received += data.len() as u64;
             if self.received > self.client.worker.routes().body_max {
                 return Poll::Ready(Err(BodyError::TooLarge));
@@ -269,12 +268,9 @@ impl ClientSide for Stream<'_> {
     }
 
     fn poll_inform(&mut self, _: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>> {
-        // A client of HTTP/2 waits for no 100: its window is its leave to send.
-        if head.status != StatusCode::CONTINUE {
-            let response = message::response(head, Length::Empty, b"");
-            self.respond.send_informational(response).map_err(io::Error::other)?;
-        }
-        Poll::Ready(Ok(()))
+        // `100 Continue` too: a window is leave to send, but who has said `Expect: 100-continue` may wait (RFC 9110 §10.1.1).
+        let response = message::response(head, Length::Empty, b"");
+        Poll::Ready(self.respond.send_informational(response).map_err(io::Error::other))
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -283,103 +279,5 @@ impl ClientSide for Stream<'_> {
 
     fn has_ended(&self) -> bool {
         false
-    }
-}
-
-/// An answer's body on its way to the client.
-struct Passing {
-    exchange: Option<Box<Exchange>>,
-    outgoing: Outgoing,
-    persists: bool,
-    /// The server takes no more of the request.
-    refused: bool,
-    data: Buffer,
-    trailers: Option<HeaderMap>,
-    send: SendStream<Bytes>,
-}
-
-impl Passing {
-    /// Goes on until both sides wait. The error is what the client's stream is reset with.
-    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream<'_>) -> Poll<Result<(), Reason>> {
-        if !self.refused
-            && !self.outgoing.is_sent()
-            && let Some(exchange) = &mut self.exchange
-        {
-            match exchange.poll_send(cx, &mut self.outgoing, stream) {
-                Poll::Ready(Err(SendError::Client(_))) => return Poll::Ready(Err(Reason::CANCEL)),
-                Poll::Ready(Err(SendError::Server(_))) => self.refused = true,
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
-        let client = stream.client;
-        loop {
-            if !self.data.is_empty() {
-                client.progress.write_waits();
-                let before = self.data.len();
-                ready!(self.poll_data(cx))?;
-                client.log.note(|record| record.sent(before - self.data.len()));
-                client.progress.wrote(client.worker.now());
-                if self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none() {
-                    return Poll::Ready(Ok(()));
-                }
-                continue;
-            }
-            let Some(exchange) = &mut self.exchange else { return Poll::Ready(self.end()) };
-            match exchange.poll_body(cx, &mut self.data, false) {
-                Poll::Ready(Ok(last)) => {
-                    client.progress.server_moved(client.worker.now());
-                    if last {
-                        self.last();
-                    }
-                }
-                Poll::Ready(Err(cause)) => {
-                    tracing::debug!(%cause, "a server broke off in the middle of an answer");
-                    exchange.broke(&cause, client.worker.read_clock());
-                    return Poll::Ready(Err(Reason::INTERNAL_ERROR));
-                }
-                Poll::Pending if exchange.lease.is_lost() => {
-                    client.worker.counters.upstream_failures.up();
-                    return Poll::Ready(Err(Reason::INTERNAL_ERROR));
-                }
-                Poll::Pending => {
-                    return self.send.poll_reset(cx).map(|reason| Err(reason.unwrap_or(Reason::CANCEL)));
-                }
-            }
-        }
-    }
-
-    /// Sends what the client's window allows.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        if self.send.capacity() == 0 {
-            self.send.reserve_capacity(self.data.len());
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(Reason::CANCEL)),
-            }
-        }
-        let count = self.data.len().min(self.send.capacity());
-        let piece = Bytes::copy_from_slice(&self.data.bytes()[..count]);
-        self.data.consume(count);
-        let last = self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none();
-        Poll::Ready(self.send.send_data(piece, last).map_err(|_| Reason::CANCEL))
-    }
-
-    /// The answer is complete: the socket can serve another request.
-    fn last(&mut self) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        if let Some(fields) = exchange.take_trailers() {
-            let mut map = HeaderMap::new();
-            fields.put_into(&mut map);
-            self.trailers = Some(map).filter(|map| !map.is_empty());
-        }
-        exchange.finish(self.outgoing.is_sent(), self.persists);
-    }
-
-    fn end(&mut self) -> Result<(), Reason> {
-        let ended = match self.trailers.take() {
-            Some(trailers) => self.send.send_trailers(trailers),
-            None => self.send.send_data(Bytes::new(), true),
-        };
-        ended.map_err(|_| Reason::CANCEL)
     }
 }

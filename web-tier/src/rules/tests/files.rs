@@ -103,10 +103,14 @@ fn a_file_that_exists_is_a_condition() {
         ("/sub/", "static"),
         ("/b.txt", "one"),
         ("/docs/b.txt", "one"),
-        ("/../docs/a.txt", "one"),
+        // Not a file's name with a parameter.
+        ("/a.txt;v=1", "one"),
+        ("/docs%2Fa.txt", "static"),
     ] {
         assert_eq!(ruled.get(path), decision, "{path}");
     }
+    let up = Asked { path: "/../docs/a.txt".to_owned(), ..Asked::get("/") };
+    assert_eq!(ruled.ask(&up), "one");
     let missing = folders.ruled("{forbidden: {if: {file-exists: false}}}, {load-balance: {cluster: one}}");
     assert_eq!((missing.get("/a.txt"), missing.get("/b.txt")), ("one".to_owned(), "403 -".to_owned()));
 }

@@ -70,7 +70,32 @@ fn extensions() -> Row {
         "5;a\r\r\nhello\r\n0\r\n\r\n".to_owned(),
         "5;\n\r\nhello\r\n0\r\n\r\n".to_owned(),
     ];
-    row("Chunk extensions over the limit, or with NUL, CR or LF in them", &bodies)
+    let odd = [
+        ";",
+        "; ",
+        ";;a",
+        ";a;",
+        ";=b",
+        ";a=",
+        ";a=;b",
+        ";a=b=c",
+        ";a b",
+        ";a=b c",
+        ";a ",
+        ";a=b ",
+        ";bad[=x",
+        ";a=[b",
+        ";a=\"b",
+        ";a=\"b\\\"",
+        ";a=\"b\"c",
+        ";\"a\"=b",
+        ";\u{e4}",
+        " ;a=b",
+        "\t;a",
+    ];
+    let odd = odd.iter().map(|it| format!("5{it}\r\nhello\r\n0\r\n\r\n"));
+    let bodies: Vec<_> = bodies.into_iter().chain(odd).collect();
+    row("Chunk extensions over the limit, with NUL, CR or LF in them, or off the grammar", &bodies)
 }
 
 fn ends() -> Row {
@@ -127,6 +152,7 @@ fn valid() -> Row {
         "000005\r\nhello\r\n000\r\n\r\n",
         "5;a=b\r\nhello\r\n0\r\n\r\n",
         "5;a=\"b c\";d\r\nhello\r\n0;e\r\n\r\n",
+        "5; x = \"a=b\\\" ;\" ; y;z=1\r\nhello\r\n0\r\n\r\n",
         "5\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n",
         "5\r\nhello\r\n0\r\nContent-Length: 7\r\nTransfer-Encoding: x\r\nHost: evil\r\n\r\n",
     ];

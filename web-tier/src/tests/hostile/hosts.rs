@@ -63,9 +63,14 @@ fn hosts() -> Row {
         ("http://a\\@b/", "Host: a\r\n"),
         ("http://a:x/", "Host: a:x\r\n"),
         ("http://[::1/", "Host: [::1\r\n"),
+        ("http://a:443/", "Host: a\r\n"),
+        ("https://a:80/", "Host: a\r\n"),
+        ("http://a%2f/", "Host: a\r\n"),
+        ("http://a%3a80/", "Host: a:80\r\n"),
+        ("http://[::1]/", "Host: [::2]\r\n"),
     ];
     cases.extend(absolute.iter().map(|(target, host)| refused(&[400], get(target, host))));
-    cases.push(refused(&[400, 505], get("http://a b/", "Host: a\r\n")));
+    cases.push(refused(&[400], get("http://a b/", "Host: a\r\n")));
     cases.extend(
         [
             ("/", "Host: H.example:8080\r\n", "host: h.example:8080"),
@@ -73,6 +78,12 @@ fn hosts() -> Row {
             ("/", "Host: 127.0.0.1\r\n", "host: 127.0.0.1"),
             ("/", "Host:h\r\n", "host: h"),
             ("http://h.example/a", "Host: H.example\r\n", "get /a http/1.1"),
+            ("http://h:80/a", "Host: h\r\n", "host: h"),
+            ("http://h/a", "Host: h:80\r\n", "host: h:80"),
+            ("http://h:/a", "Host: h\r\n", "host: h"),
+            ("https://h:443/a", "Host: h\r\n", "host: h"),
+            ("http://%68/a", "Host: H\r\n", "host: h"),
+            ("http://[0:0::1]:80/a", "Host: [::1]\r\n", "host: [::1]"),
         ]
         .map(|(target, host, sees)| served(get(target, host), &[sees], &[])),
     );

@@ -35,7 +35,7 @@ fn targets() -> Row {
         refused(&[414], get(&format!("http://h/{}", "a".repeat(17_000)))),
         // No end of the line in sight.
         refused(&[414, 431], path(1_000_000)),
-        refused(&[400, 414, 431], "a".repeat(100_000)),
+        refused(&[501], "a".repeat(100_000)),
         refused(&[400, 414, 431], format!("GET {}", "/a".repeat(100_000))),
         refused(&[400, 414, 431], format!("GET / HTTP/1.1{}", " ".repeat(100_000))),
         refused(&[400, 414, 431], "\r\n".repeat(100_000)),

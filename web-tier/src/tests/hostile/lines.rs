@@ -18,6 +18,7 @@ fn lines() -> Row {
         "GET / HTTP/1.1\t",
         " GET / HTTP/1.1",
         "\tGET / HTTP/1.1",
+        "GET /pa th HTTP/1.1",
         "GET\t/ HTTP/1.1",
         "GET /\tHTTP/1.1",
         "GET\u{b}/ HTTP/1.1",
@@ -49,9 +50,9 @@ fn lines() -> Row {
         "Host: h",
         "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}",
     ];
-    let mut cases: Vec<Case> = lines.iter().map(|it| refused(&[400, 505], with_line(it))).collect();
+    let mut cases: Vec<Case> = lines.iter().map(|it| refused(&[400], with_line(it))).collect();
     // It would be read as HTTP/1.1 in text: prior knowledge is for listeners that say so.
-    cases.push(refused(&[400, 505], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0"));
+    cases.push(refused(&[505], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0"));
     Row { title: "Request lines that are none", cases }
 }
 
@@ -79,7 +80,7 @@ fn forms() -> Row {
         "GET @h/ HTTP/1.1",
         "GET :80/ HTTP/1.1",
     ];
-    let mut cases: Vec<Case> = lines.iter().map(|it| refused(&[400, 505], with_line(it))).collect();
+    let mut cases: Vec<Case> = lines.iter().map(|it| refused(&[400], with_line(it))).collect();
     cases.push(served(with_line("OPTIONS * HTTP/1.1"), &["options * http/1.1"], &[]));
     cases.push(served(with_line("GET http://h/a?b HTTP/1.1"), &["get /a?b http/1.1", "host: h"], &[]));
     Row {
@@ -103,24 +104,27 @@ fn methods() -> Row {
         let plain = matches!(place, 0 | 4);
         refused(if plain { &[405] } else { &[400, 405] }, with_line(it))
     });
-    Row { title: "CONNECT and TRACE", cases: cases.collect() }
+    // RFC 9112 §3.
+    let long = [65, 20_000, 100_000]
+        .map(|length| refused(&[501], with_line(&format!("{} / HTTP/1.1", "A".repeat(length)))));
+    let known = served(with_line("VERSION-CONTROL / HTTP/1.1"), &["version-control / http/1.1"], &[]);
+    Row {
+        title: "CONNECT and TRACE, methods that are longer than any",
+        cases: cases.chain(long).chain([known]).collect(),
+    }
 }
 
 fn versions() -> Row {
-    let versions = [
-        "HTTP/0.9",
-        "HTTP/1.2",
-        "HTTP/1.9",
+    let others = ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9", "HTTP/0.0"];
+    let none = [
         "HTTP/1.10",
         "HTTP/1.11",
         "HTTP/1.01",
         "HTTP/01.1",
         "HTTP/11.1",
         "HTTP/10.1",
-        "HTTP/2.0",
+        "HTTP/01.01",
         "HTTP/2",
-        "HTTP/3.0",
-        "HTTP/9.9",
         "HTTP/1",
         "HTTP/1.",
         "HTTP/.1",
@@ -140,13 +144,19 @@ fn versions() -> Row {
         "HTTPS/1.1",
         "XHTTP/1.1",
         "ICY/1.1",
+        "FOO/1.1",
         "1.1",
         "HTTP/\u{b1}.1",
     ];
-    let mut cases: Vec<Case> =
-        versions.iter().map(|it| refused(&[400, 505], with_line(&format!("GET / {it}")))).collect();
-    cases.push(refused(&[400, 505], "GET /\r\n\r\n"));
-    cases.push(refused(&[400, 505], "GET /\r\n"));
+    let get = |version: &&str| with_line(&format!("GET / {version}"));
+    let mut cases: Vec<Case> = others.iter().map(|it| refused(&[505], get(it))).collect();
+    cases.extend(none.iter().map(|it| refused(&[400], get(it))));
+    cases.push(refused(&[400], "GET /\r\n\r\n"));
+    cases.push(refused(&[400], "GET /\r\n"));
+    // RFC 9110 §2.5: they are of this major version.
+    cases.extend(
+        ["HTTP/1.2", "HTTP/1.9"].iter().map(|it| served(get(it), &["get / http/1.1", "via: 1.1 copal"], &[])),
+    );
     Row { title: "HTTP/0.9, HTTP/2.0 in text, odd versions", cases }
 }
 

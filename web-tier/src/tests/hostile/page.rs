@@ -28,6 +28,11 @@ requests, which end with it: those beyond the number that the GOAWAY names may b
 HTTP library lets an application write such a field; a proxy in front that passes them on from its own clients would let one client
 end the requests of others, and has to be mended there.
 
+White space around a field's value, pseudo-fields in trailers and a fragment in `:path` are not for `h2` to find: it would drop them. They
+are found in the blocks as they come (`connection/http2/blocks.rs`), as far as that goes without HPACK's table: what refers to such a field
+that the client had put into the table before, and was reset for, is dropped as `h2` does it. No server sees any of it. A `PUSH_PROMISE`, and
+a request on a stream that is none of a client's, end the connection at their first byte, not after the last CONTINUATION.
+
 A stream that is reset, by the client or because of the client, costs it 24 points of 4096; 64 come back in a second, one with 32 bytes
 that are sent to it, and 24 with each answer. So a client, or a proxy for many, may have one request reset for each that is answered, for
 as long as it likes, and 128 at once. Who has no points left gets GOAWAY with ENHANCE_YOUR_CALM. What `h2` counts over the whole

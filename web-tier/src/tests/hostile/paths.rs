@@ -42,6 +42,8 @@ fn bad() -> Row {
         "/a/..;/b",
         "/..;a=b/c",
         "/a/%2e%2e;/b",
+        "/a/..%3B/b",
+        "/a/b%2f..%3bc/d",
         "http://h/../a",
         "http://h/%2e%2e/a",
     ];
@@ -75,6 +77,12 @@ fn normal() -> Row {
         ("/a%20b", "/a%20b"),
         ("/a%0d%0ab", "/a%0d%0ab"),
         ("/a;b=c", "/a;b=c"),
+        ("/%2Fa/b", "/%2fa/b"),
+        ("/.%2Fa", "/.%2fa"),
+        ("/a;b=c/d", "/a;b=c/d"),
+        ("/;a/b", "/;a/b"),
+        ("/a/https%3A%2F%2Fh", "/a/https%3a%2f%2fh"),
+        ("/a%E9", "/a%e9"),
     ];
     let case = |(sent, sees): (&str, &'static str)| -> Case {
         let line: &'static str = Box::leak(format!("get {sees} http/1.1").into_boxed_str());

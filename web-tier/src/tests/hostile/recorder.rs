@@ -1,11 +1,9 @@
 //! A server that remembers every byte it got, and the requests that it could make of them.
 
 use crate::tests::backend::OnConnection;
+use cluster_port::Stream;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What a server has seen, but for the sentinels of the tests.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +65,7 @@ impl Recorder {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn serve(&self, mut stream: TcpStream) {
+    async fn serve(&self, mut stream: Stream) {
         let mut bytes = Vec::new();
         let mut chunk = vec![0; 16 * 1024];
         loop {

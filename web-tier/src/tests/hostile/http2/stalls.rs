@@ -4,12 +4,13 @@ use super::{
     cluster, connect,
     frames::data,
     wire::{
-        CANCEL, END_STREAM, GOAWAY, HEADERS, NO_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
-        get, headers, read_frame, request,
+        CANCEL, DATA, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, NO_ERROR, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE, block, frame, get, headers, read_frame, request,
     },
 };
 use crate::tests::{
     backend::{OnConnection, raw},
+    cluster::Cluster,
     hostile::{recorder::Recorder, sentinel},
     slow::affordable,
 };
@@ -70,9 +71,39 @@ async fn an_answer_whose_window_stays_shut_is_cut_off_and_its_server_hears_of_it
 }
 
 #[tokio::test]
+async fn answers_that_nobody_takes_end_where_a_worker_has_too_many_and_who_has_most_pays() {
+    let (server, _ended) = endless();
+    // Four at most: a quarter of the connections of clients.
+    let cluster = Cluster::start_limited([server], 16, |config| web(config).http[0].h2c = true).await;
+    let shut = [0, 4, 0, 0, 0, 0];
+    let mut few = connect(&cluster, &shut).await;
+    few.write_all(&get(1, "/")).await.unwrap();
+    let mut many = connect(&cluster, &shut).await;
+    many.write_all(&[1, 3, 5, 7].map(|number| get(number, "/")).concat()).await.unwrap();
+    let reset = loop {
+        let frame = read_frame(&mut many).await.expect("the connection goes on");
+        if frame.kind == RST_STREAM {
+            break frame;
+        }
+    };
+    assert_eq!(reset.code(), ENHANCE_YOUR_CALM);
+    // All others go on.
+    many.write_all(&frame(WINDOW_UPDATE, 0, 8 - reset.stream, &[0, 0, 0, 1])).await.unwrap();
+    few.write_all(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).await.unwrap();
+    for stream in [&mut few, &mut many] {
+        while !matches!(read_frame(stream).await, Some(it) if it.kind == DATA && it.payload.len() == 1) {}
+    }
+    assert_eq!(cluster.web.totals().answers_shed, 1);
+}
+
+#[tokio::test]
 async fn a_window_that_opens_by_a_byte_at_a_time_does_not_cut_off_what_moves() {
     let (server, _ended) = endless();
-    let cluster = cluster(server, |config| web(config).socket_timeout = SHORT * 4).await;
+    let cluster = cluster(server, |config| {
+        web(config).socket_timeout = SHORT * 4;
+        web(config).request_limits.rate_min = None;
+    })
+    .await;
     let mut stream = connect(&cluster, &[0, 4, 0, 0, 0, 0]).await;
     stream.write_all(&get(1, "/")).await.unwrap();
     let mut taken = 0;

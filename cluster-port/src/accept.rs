@@ -1,8 +1,8 @@
-//! The accept loop of a cluster port: handshakes run beside each other, each within a second, and what failed is counted
+//! The accept loop of a cluster port: handshakes run beside each other, each within a bound, and what failed is counted
 //! and told once in a while.
 
-use super::{ClusterKey, Peer, accept};
-use crate::id::ServerId;
+use crate::{Credentials, HandshakeError, Peer, Roster, Stream};
+use common::{config::Encryption, id::ServerId};
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -14,12 +14,12 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::AbortHandle,
 };
 
-/// A stranger is closed after this long.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A stranger is closed after this long. One of ours needs three round trips, of which one or two may have to be said twice.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Handshakes under way at once; a further one ends the oldest.
 const HANDSHAKES_MAX: usize = 1024;
@@ -27,11 +27,24 @@ const HANDSHAKES_MAX: usize = 1024;
 /// At most one log line on failed handshakes in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Whose port it is, and who may come in.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// This server.
+    pub me: ServerId,
+    /// Its address as the file has it, with the port or without: it decides whether connections are encrypted.
+    pub address: String,
+    /// What it shows.
+    pub credentials: Credentials,
+    /// The servers of the file, as it is now.
+    pub roster: watch::Receiver<Arc<Roster>>,
+}
+
 /// A connection whose other side has proved the cluster key.
 #[derive(Debug)]
 pub struct Authenticated {
     /// The connection, after the handshake.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Who is there, and what it will speak.
     pub peer: Peer,
 }
@@ -45,11 +58,11 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts to accept on `listener` as server `me`; stops when dropped.
-    pub fn start(listener: TcpListener, key: ClusterKey, me: ServerId) -> Self {
+    /// Starts to accept on `listener`; stops when dropped.
+    pub fn start(listener: TcpListener, port: Port) -> Self {
         let (sender, accepted) = mpsc::channel(64);
         let refused = Arc::new(Refusals::default());
-        let accepting = tokio::spawn(accept_all(listener, key, me, sender, refused.clone())).abort_handle();
+        let accepting = tokio::spawn(accept_all(listener, port, sender, refused.clone())).abort_handle();
         Self { accepted, refused, accepting }
     }
 
@@ -72,19 +85,19 @@ impl Drop for Acceptor {
 
 async fn accept_all(
     listener: TcpListener,
-    key: ClusterKey,
-    me: ServerId,
+    port: Port,
     sender: mpsc::Sender<Authenticated>,
     refused: Arc<Refusals>,
 ) {
     let mut under_way = VecDeque::new();
+    let port = Arc::new(port);
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
                 make_room(&mut under_way, &refused);
-                let (key, me, sender, refused) = (key.clone(), me.clone(), sender.clone(), refused.clone());
+                let (port, sender, refused) = (port.clone(), sender.clone(), refused.clone());
                 let shaking = tokio::spawn(async move {
-                    if let Some(done) = shake(stream, from, &key, &me, &refused).await {
+                    if let Some(done) = shake(stream, from, &port, &refused).await {
                         let _ = sender.send(done).await;
                     }
                 });
@@ -115,17 +128,13 @@ fn make_room(under_way: &mut VecDeque<(SocketAddr, AbortHandle)>, refused: &Refu
 }
 
 async fn shake(
-    mut stream: TcpStream,
+    socket: TcpStream,
     from: SocketAddr,
-    key: &ClusterKey,
-    me: &ServerId,
+    port: &Port,
     refused: &Refusals,
 ) -> Option<Authenticated> {
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(&mut stream, key, me)).await {
-        Ok(Ok(peer)) => match stream.set_nodelay(true) {
-            Ok(()) => Some(Authenticated { stream, peer }),
-            Err(_gone) => None,
-        },
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, port.accept(socket)).await {
+        Ok(Ok((stream, peer))) => Some(Authenticated { stream, peer }),
         Ok(Err(cause)) => {
             refused.note(from, &cause);
             None
@@ -134,6 +143,19 @@ async fn shake(
             refused.note(from, &format!("no handshake within {HANDSHAKE_TIMEOUT:?}"));
             None
         }
+    }
+}
+
+impl Port {
+    /// Whether it wants connections encrypted.
+    pub fn encryption(&self) -> Encryption {
+        self.credentials.encryption(&self.address)
+    }
+
+    async fn accept(&self, socket: TcpStream) -> Result<(Stream, Peer), HandshakeError> {
+        socket.set_nodelay(true)?;
+        let roster = self.roster.borrow().clone();
+        self.credentials.accept(socket, &self.me, self.encryption(), &roster).await
     }
 }
 

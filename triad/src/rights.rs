@@ -1,0 +1,89 @@
+//! Which calls of gRPC a server may make on another's cluster port, by its roles in the file. What is not named here nobody may.
+
+use cluster_port::Rights;
+use proto::{
+    hub::v1::{members_server, raft_server, sessions_server, watch_server},
+    web::v1::balancer_server,
+};
+
+/// Whether a server with these rights may make the call at this path (`/service/method`).
+pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
+    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+        return false;
+    };
+    match service {
+        // Votes, the log, snapshots.
+        raft_server::SERVICE_NAME => rights.hub,
+        sessions_server::SERVICE_NAME => rights.apps,
+        // Every server is a member; of whom it speaks there is looked at call by call.
+        members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
+        members_server::SERVICE_NAME | watch_server::SERVICE_NAME => true,
+        balancer_server::SERVICE_NAME => rights.administers,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row a call: may the hub, an app server, a web-tier, one with the administration, one without any role make it?
+    #[test]
+    fn each_role_has_its_calls_and_no_others() {
+        let none = Rights::default();
+        let roles = [
+            Rights { hub: true, ..none },
+            Rights { apps: true, ..none },
+            Rights { listens: true, ..none },
+            Rights { administers: true, ..none },
+            none,
+        ];
+        let (yes, no) = (true, false);
+        for (path, expected) in [
+            ("/copal.hub.v1.Raft/Append", [yes, no, no, no, no]),
+            ("/copal.hub.v1.Raft/Vote", [yes, no, no, no, no]),
+            ("/copal.hub.v1.Raft/InstallSnapshot", [yes, no, no, no, no]),
+            ("/copal.hub.v1.Raft/TransferLeader", [yes, no, no, no, no]),
+            ("/copal.hub.v1.Raft/Hello", [yes, no, no, no, no]),
+            ("/copal.hub.v1.Raft/Dial", [yes, no, no, no, no]),
+            ("/copal.hub.v1.Sessions/Load", [no, yes, no, no, no]),
+            ("/copal.hub.v1.Sessions/Write", [no, yes, no, no, no]),
+            ("/copal.hub.v1.Members/SetAdmin", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Members/Register", [yes; 5]),
+            ("/copal.hub.v1.Members/Heartbeat", [yes; 5]),
+            ("/copal.hub.v1.Members/SetState", [yes; 5]),
+            ("/copal.hub.v1.Members/List", [yes; 5]),
+            ("/copal.hub.v1.Watch/Events", [yes; 5]),
+            ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
+            ("/copal.app.v1.Sessions/Load", [no; 5]),
+            ("/grpc.health.v1.Health/Check", [no; 5]),
+            ("/copal.hub.v1.Raft", [no; 5]),
+            ("copal.hub.v1.Watch/Events", [no; 5]),
+            ("//copal.hub.v1.Watch/Events", [no; 5]),
+            ("/", [no; 5]),
+            ("", [no; 5]),
+        ] {
+            assert_eq!(roles.map(|rights| may_call(rights, path)), expected, "{path}");
+        }
+    }
+
+    /// A service or method that is added has to be thought of here.
+    #[test]
+    fn every_call_of_the_cluster_port_is_somebodys() {
+        let files = ["hub/v1/raft", "hub/v1/session", "hub/v1/member", "hub/v1/watch", "web/v1/balancer"];
+        for file in files {
+            let path = format!("{}/../proto/proto/copal/{file}.proto", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let word = |line: &str| line.split([' ', '(']).nth(1).unwrap().to_owned();
+            let package = text
+                .lines()
+                .find(|line| line.starts_with("package "))
+                .map(|line| line.trim_start_matches("package ").trim_end_matches(';').to_owned());
+            let service = text.lines().find(|line| line.starts_with("service ")).map(word).unwrap();
+            for line in text.lines().map(str::trim).filter(|line| line.starts_with("rpc ")) {
+                let path = format!("/{}.{service}/{}", package.clone().unwrap(), word(line));
+                assert!(may_call(Rights::ALL, &path), "{path}");
+            }
+        }
+    }
+}
