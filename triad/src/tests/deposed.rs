@@ -79,10 +79,10 @@ async fn who_has_just_started_may_have_heard_the_leader_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_nobody_confirms_takes_no_word_that_its_successor_would_miss() {
     let hub = TestHub::started(3).await;
-    hub.register("app-9", 5).await;
+    hub.register(CLIENT, 5).await;
     let old = hub.leader().await;
-    let heartbeat = MemberHeartbeat { id: "app-9".into(), started_ms: 5, cpu_load: None };
-    let down = SetMemberState { id: "app-9".into(), started_ms: 5, state: MemberState::Down.into() };
+    let heartbeat = MemberHeartbeat { id: CLIENT.into(), started_ms: 5, cpu_load: None };
+    let down = SetMemberState { id: CLIENT.into(), started_ms: 5, state: MemberState::Down.into() };
     // The other hub servers will be cut off from it; this client will not.
     let mut members = hub.members(old, CLIENT);
     members.heartbeat(heartbeat.clone()).await.unwrap();
