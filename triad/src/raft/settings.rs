@@ -20,7 +20,8 @@ const ELECTION_MAX_MS: u64 = 390;
 pub(super) const LEASE: Duration = Duration::from_millis(650);
 
 /// Nobody asks to be elected within this after it has acknowledged a leader: a follower waits for a lease of the maximum, then for a
-/// time-out of at least the minimum. Whom it asks goes by [`LEASE`]. What watchers believe goes by it: see [`Times::are_safe`](common::witness::Times).
+/// time-out of at least the minimum. Whom it asks goes by [`LEASE`]. What watchers believe goes by both: see
+/// [`Times::are_safe`](common::witness::Times).
 const SOONEST_MS: u64 = ELECTION_MAX_MS + ELECTION_MIN_MS;
 const _: () = assert!(
     TIMES.election.as_millis() <= SOONEST_MS as u128 && TIMES.election.as_millis() <= LEASE.as_millis(),
