@@ -20,18 +20,18 @@ use common::{
     id::ServerId,
 };
 use futures_util::future::join_all;
-use proto::hub::v1::{Event, event};
+use proto::hub::v1::event;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use triad_client::Hub;
+use triad_client::{Heard, Hub};
 
 /// What an app-tier needs to start.
 #[derive(Debug, Clone)]
@@ -122,12 +122,12 @@ impl AppTier {
 
     /// Follows the hub's events (of [`Hub::watch`]) until they end: what they say decides which sessions in memory may be
     /// served without asking the hub.
-    pub fn follow(&self, mut events: mpsc::Receiver<Event>) {
+    pub fn follow(&self, mut events: mpsc::Receiver<Heard>) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
-            while let Some(Some(event)) = inner.end.run_until_cancelled(events.recv()).await {
+            while let Some(Some(Heard { event, sent })) = inner.end.run_until_cancelled(events.recv()).await {
                 if let Some(event) = event.event {
-                    inner.heard(&event);
+                    inner.heard(&event, sent);
                 }
             }
         });
@@ -197,7 +197,7 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    fn heard(&self, event: &event::Event) {
+    fn heard(&self, event: &event::Event, sent: Option<Instant>) {
         if let event::Event::SessionMoved(moved) = event
             && let Some(key) = &moved.key
         {
@@ -205,7 +205,7 @@ impl Inner {
                 app.sessions.moved(&key.id);
             }
         }
-        self.link.heard(event);
+        self.link.heard(event, sent);
     }
 }
 

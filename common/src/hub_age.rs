@@ -12,19 +12,9 @@ use std::{
 /// The header of a forwarded request: the milliseconds since the web-tier last heard from the hub, by its own clock, as decimal
 /// digits. Absent when it never has. Believed only on the cluster port; a client's own is dropped by the web-tier.
 ///
-/// The header of an answer that rests on the app server's memory alone, to a request whose web-tier heard the hub when it sent it:
-/// the same of the app server. A web-tier that still hears the hub does not give such an answer to anybody: see [`is_ahead`].
+/// The header of an answer that rests on an app server's memory alone: the same of the app server. A web-tier that still hears the
+/// hub does not give such an answer to anybody: see [`Times::is_ahead`](crate::witness::Times::is_ahead).
 pub const HUB_AGE: &str = "copal-hub-age";
-
-/// Who has heard from the hub this much later than another server proves that it is the other that is cut off. When the hub is gone
-/// for all, their last words from it lie an interval of `Alive`s apart (100 ms), the web-tier's clock ticks every 100 ms, and the
-/// request takes its time; the rest is for a busy machine.
-pub const AHEAD: Duration = Duration::from_millis(400);
-
-/// Whether one who heard from the hub `own` ago proves that another, who heard from it `other` ago, is cut off.
-pub fn is_ahead(own: Duration, other: Duration) -> bool {
-    other > own.saturating_add(AHEAD)
-}
 
 /// Digits of the largest age, `u32::MAX` milliseconds (49 days): a greater one is cut down to it.
 const DIGITS: usize = 10;
@@ -131,13 +121,6 @@ mod tests {
         assert_eq!(parse(b"0"), Some(Duration::ZERO));
         assert_eq!(parse(b"0000000012"), Some(Duration::from_millis(12)));
         assert_eq!(format(Duration::from_secs(u64::MAX)).as_bytes(), b"4294967295");
-    }
-
-    #[test]
-    fn alike_is_not_ahead() {
-        let ahead = |own, other| is_ahead(Duration::from_millis(own), Duration::from_millis(other));
-        assert!(!ahead(0, 400) && ahead(0, 401) && !ahead(5_000, 5_400) && !ahead(5_000, 0));
-        assert!(!is_ahead(Duration::MAX, Duration::MAX));
     }
 
     proptest! {

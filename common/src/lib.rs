@@ -18,3 +18,4 @@ pub mod session_id;
 pub mod shortage;
 pub mod telemetry;
 pub mod tls_files;
+pub mod witness;

@@ -374,6 +374,35 @@ async fn a_server_that_only_the_web_tier_reaches_gives_its_users_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_only_the_other_hub_servers_do_not_reach_gives_its_users_away() {
+    // So long that no heartbeat tells anybody anything.
+    let started = Cluster::start_in_network(4, |it| it.heartbeat_interval = "10s".into());
+    let Some(cluster) = started.await else { return };
+    let mut counters: Vec<_> =
+        (0..8).map(|n| Counter::new(&cluster, u8::try_from(n % 4).unwrap(), n, Method::GET)).collect();
+    everyone_at_home(&mut counters).await;
+    counters.iter_mut().for_each(|counter| counter.may_fail = true);
+    let leader = cluster.hub().leader(PATIENCE).await.unwrap();
+    let others: Vec<_> =
+        ["app-a", "app-b", "app-c"].into_iter().filter(|it| *it != leader.as_str()).collect();
+    let (stop, answers) = (Arc::default(), Arc::default());
+    let tasks = counting(counters, &stop, &answers);
+    progress(&answers, 50).await;
+    // It goes on believing that it leads, and the web-tier and all app servers reach it.
+    cluster.network().part(leader.as_str(), &others);
+    progress(&answers, 300).await;
+    stop.store(true, Ordering::Relaxed);
+    counters = tasks.join_all().await;
+    // Its users are with the others, who lack nothing that it has answered.
+    for counter in &mut counters {
+        counter.count().await;
+        assert_ne!(counter.server, leader.as_str(), "{counter:?}");
+    }
+    cluster.network().join(leader.as_str(), &others);
+    everyone_at_home(&mut counters).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_browser_that_comes_with_the_cookie_of_an_ended_session_gets_a_new_one() {
     let cluster = Cluster::start(2).await;
     let mut user = cluster.user();

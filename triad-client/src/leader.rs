@@ -59,6 +59,16 @@ impl Leader {
         self.servers.get(place).map(|(id, channel)| (place, id, channel.clone()))
     }
 
+    /// All servers, with their places.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (usize, &ServerId, Channel)> {
+        self.servers.iter().enumerate().map(|(place, (id, channel))| (place, id, channel.clone()))
+    }
+
+    /// The server at `place` has just proved that it leads.
+    pub(crate) fn found(&self, place: usize) {
+        self.believed.store(place, Ordering::Relaxed);
+    }
+
     /// Calls the leader until it answers or `deadline` is over; a try is given `patience`, or ends when another server leads
     /// meanwhile. `call` may run several times.
     pub(crate) async fn call<T, F>(
@@ -114,16 +124,6 @@ impl Leader {
             redirects = 0;
             let wait = backoff.wait(rand::random());
             tokio::time::sleep(wait.min(end.saturating_duration_since(Instant::now()))).await;
-        }
-    }
-
-    /// Learns from a failed call outside of [`Self::call`]: the next one goes elsewhere.
-    pub(crate) fn failed(&self, place: usize, status: &Status) {
-        match self.judge(&self.servers[place].0, status) {
-            Verdict::Redirected(to) => self.believe(place, to),
-            Verdict::Elsewhere(_) | Verdict::Final(_) => {
-                self.believe(place, (place + 1) % self.servers.len());
-            }
         }
     }
 

@@ -14,7 +14,7 @@ mod writer;
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
-pub use watch::{Watch, WatchTask};
+pub use watch::{Heard, Watch, WatchTask};
 
 use cluster_port::Credentials;
 use common::id::ServerId;

@@ -8,17 +8,20 @@ use common::{
 };
 use prost::Message;
 use proto::hub::v1::{
-    Alive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList,
-    MemberLoad, MemberLoads, MemberStateSet, NoRoom, RegisterMember, Registered, SaveSession, SessionMoved,
-    SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions,
-    event,
+    Alive, AliveAsked, AskAlive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet,
+    MemberHeartbeat, MemberList, MemberLoad, MemberLoads, MemberStateSet, NoRoom, RegisterMember, Registered,
+    SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession,
+    WatchEvents, WriteSessions, event,
     members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
 };
 use std::{
     collections::HashMap,
-    sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 use tokio::{
@@ -30,6 +33,9 @@ use tonic::{Request, Response, Status, service::Routes};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Where a watcher's events go.
+type Events = mpsc::Sender<Result<Event, Status>>;
 
 /// A hub server of the test's.
 #[derive(Debug, Default)]
@@ -47,6 +53,12 @@ struct FakeServer {
     largest: AtomicUsize,
     written: Mutex<Vec<String>>,
     watches: Mutex<Vec<u64>>,
+    /// A stream of events does not end, and goes on with loads all the time.
+    talks: bool,
+    /// Gives a sign of life when it is asked for one, on the last stream.
+    vouches: Option<Mutex<Option<Events>>>,
+    /// Does not lead yet.
+    waits: AtomicBool,
     /// The loads of all heartbeats.
     heartbeats: Mutex<Vec<Option<u32>>>,
     beaten: Notify,
@@ -56,6 +68,9 @@ struct FakeServer {
 
 impl FakeServer {
     fn check(&self) -> Result<(), Status> {
+        if self.waits.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("the hub has no leader at the moment"));
+        }
         let Some(leader) = self.redirect else { return Ok(()) };
         let mut status = Status::failed_precondition("not the leader");
         status.metadata_mut().insert("copal-leader", leader.parse().unwrap());
@@ -96,7 +111,16 @@ impl Sessions for FakeServer {
 impl WatchService for FakeServer {
     type EventsStream = ReceiverStream<Result<Event, Status>>;
 
-    /// Sends one event, then ends; what was asked is noted.
+    async fn ask(&self, request: Request<AskAlive>) -> Result<Response<AliveAsked>, Status> {
+        let stream = self.vouches.as_ref().and_then(|it| it.lock().unwrap().clone());
+        if let Some(stream) = stream {
+            let alive = Alive { number: request.into_inner().number };
+            let _gone = stream.send(Ok(Event { revision: 1, event: Some(event::Event::Alive(alive)) })).await;
+        }
+        Ok(Response::new(AliveAsked {}))
+    }
+
+    /// Sends one event, then ends, or goes on with what means nothing; what was asked is noted.
     async fn events(&self, request: Request<WatchEvents>) -> Result<Response<Self::EventsStream>, Status> {
         self.check()?;
         let after = request.into_inner().after_revision;
@@ -114,9 +138,23 @@ impl WatchService for FakeServer {
         };
         sender.send(Ok(Event { revision: round * 10, event: Some(first) })).await.unwrap();
         sender
-            .send(Ok(Event { revision: round * 10, event: Some(event::Event::Alive(Alive {})) }))
+            .send(Ok(Event { revision: round * 10, event: Some(event::Event::Alive(Alive { number: 0 })) }))
             .await
             .unwrap();
+        if let Some(vouches) = &self.vouches {
+            *vouches.lock().unwrap() = Some(sender.clone());
+        }
+        if self.talks {
+            tokio::spawn(async move {
+                loop {
+                    let loads = event::Event::MemberLoads(MemberLoads { loads: Vec::new() });
+                    if sender.send(Ok(Event { revision: 1, event: Some(loads) })).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(20 * MILLISECOND).await;
+                }
+            });
+        }
         Ok(Response::new(ReceiverStream::new(events)))
     }
 }
@@ -376,13 +414,42 @@ async fn a_watch_goes_on_where_it_was_cut() {
     let mut watch = hub.watch();
     let mut revisions = Vec::new();
     while revisions.len() < 6 {
-        let event = watch.events.recv().await.unwrap();
+        let event = watch.events.recv().await.unwrap().event;
         revisions.push((event.revision, matches!(event.event, Some(event::Event::Snapshot(_)))));
     }
     assert_eq!(revisions, [(10, true), (10, false), (20, false), (20, false), (30, false), (30, false)]);
     assert_eq!(server.watches.lock().unwrap()[..3], [0, 10, 20]);
     let members: Vec<_> = watch.members.borrow().iter().map(|member| member.id.clone()).collect();
     assert_eq!(members, ["app-a"]);
+}
+
+#[tokio::test]
+async fn a_leader_that_gives_no_sign_of_life_is_left_though_it_goes_on_talking() {
+    let deposed = Arc::new(FakeServer { talks: true, ..FakeServer::default() });
+    let elected = FakeServer { talks: true, vouches: Some(Mutex::default()), ..FakeServer::default() };
+    elected.waits.store(true, Ordering::SeqCst);
+    let elected = Arc::new(elected);
+    let hub = hub(vec![("a", deposed.clone()), ("b", elected.clone())]).await;
+    let mut watch = hub.watch();
+    let mut next = async || tokio::time::timeout(DEADLINE, watch.events.recv()).await.unwrap().unwrap();
+    let is_load = |it: &Heard| matches!(it.event.event, Some(event::Event::MemberLoads(_)));
+    while !is_load(&next().await) {}
+    assert_eq!(watch.heard.age(Instant::now()), None, "loads are no sign of life");
+    // It can't prove to anybody new that it leads, and would go on for ever.
+    deposed.waits.store(true, Ordering::SeqCst);
+    elected.waits.store(false, Ordering::SeqCst);
+    let asked_by_then = Instant::now();
+    let sent = loop {
+        if let Some(sent) = next().await.sent {
+            break sent;
+        }
+    };
+    assert!(sent >= asked_by_then, "of the new leader");
+    assert_eq!((deposed.watches.lock().unwrap().len(), elected.watches.lock().unwrap().len()), (1, 1));
+    assert!(watch.heard.age(Instant::now()).is_some());
+    // What is asked of the hub goes there too.
+    hub.write(touch("s1"), DEADLINE).await.unwrap();
+    assert_eq!(*elected.written.lock().unwrap(), ["s1"]);
 }
 
 #[tokio::test]
@@ -393,16 +460,21 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
         Arc::new(Leader::new(HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() }));
     let heard = LastHeard::never();
     let mut follower = watch::Follower::new(leader, members, events, heard.clone());
-    let alive = |revision| Event { revision, event: Some(event::Event::Alive(Alive {})) };
+    let alive = |revision, number| Event { revision, event: Some(event::Event::Alive(Alive { number })) };
     let start = Instant::now();
-    follower.pass_on(alive(5), start).unwrap();
-    assert_eq!(heard.age(start), None, "the first may have waited in a buffer");
-    follower.pass_on(alive(6), start + Pulse::INTERVAL).unwrap();
-    assert!(heard.age(start + 2 * Pulse::INTERVAL).is_some_and(|age| age <= Pulse::INTERVAL + MILLISECOND));
+    follower.pass_on(alive(5, 9), start).unwrap();
+    assert_eq!(heard.age(start), None, "nobody has asked that");
+    let number = follower.pulse.ask(start);
+    follower.pass_on(alive(6, number), start + MILLISECOND * 900).unwrap();
+    let age = heard.age(start + MILLISECOND * 1_000).unwrap();
+    assert!(
+        (MILLISECOND * 1_000..=MILLISECOND * 1_001).contains(&age),
+        "sent after it was asked for: {age:?}"
+    );
     assert_eq!(follower.revision, 6);
-    assert!(follower.pass_on(alive(7), start).is_err());
+    assert!(follower.pass_on(alive(7, 0), start).is_err());
     assert_eq!(follower.revision, 0, "the next watch asks for a snapshot");
-    assert_eq!(read.recv().await.unwrap().revision, 5);
+    assert_eq!(read.recv().await.unwrap().event.revision, 5);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Follows the hub's events: the members as they are, sessions that moved away; through every change of leader, without a gap
-//! that goes untold.
+//! that goes untold. Asks for signs of life, and leaves a leader that gives none.
 
 use crate::{leader::Leader, pulse::Pulse};
-use common::{backoff::Backoff, hub_age::LastHeard};
-use proto::hub::v1::{Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient};
+use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
+use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
+use proto::hub::v1::{AskAlive, Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -12,31 +13,43 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
+    time::MissedTickBehavior,
 };
-use tonic::Status;
+use tonic::{Status, Streaming, transport::Channel};
 
 /// Events that wait for their reader; one that is slower gets a `Snapshot` instead.
 const EVENTS_MAX: usize = 8192;
 
-/// The leader says something every 100 ms: one that has been silent for this long is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// A server says within this whether it leads. One that was deposed without knowing it asks in vain, and says nothing.
+const ANSWER: Duration = Duration::from_secs(2);
 
-/// Waits between tries.
+/// Waits between tries at one server.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
-const MAX_WAIT: Duration = Duration::from_millis(500);
+const MAX_WAIT: Duration = Duration::from_millis(250);
+
+/// Questions for signs of life that are under way at once, on a slow link.
+const ASKING_MAX: usize = 8;
 
 /// What [`crate::Hub::watch`] follows.
 #[derive(Debug)]
 pub struct Watch {
     /// The members as last heard; empty before the first word from the hub.
     pub members: watch::Receiver<Arc<Vec<Member>>>,
-    /// Every event in order: `Snapshot` means that events may have been missed, `Alive` comes every 100 ms while
-    /// the link to a confirmed leader is whole. Bounded: a reader that is too slow gets a `Snapshot`.
-    pub events: mpsc::Receiver<Event>,
-    /// When an `Alive` of the hub's leader that counts ([`Pulse`]) was last sent to this server: cheap to read, from any thread.
+    /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
+    pub events: mpsc::Receiver<Heard>,
+    /// When the last sign of life of the hub's leader was sent to this server, at the earliest: cheap to read, from any thread.
     pub heard: LastHeard,
     /// Following ends when it is dropped.
     pub task: WatchTask,
+}
+
+/// An event, as it has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// What the hub says.
+    pub event: Event,
+    /// When it was sent, at the earliest: of an `Alive` that is a sign of life ([`Pulse`]), and of nothing else.
+    pub sent: Option<Instant>,
 }
 
 /// The following task; ends it when dropped.
@@ -60,32 +73,40 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
 pub(crate) struct Follower {
     pub(crate) leader: Arc<Leader>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) events: mpsc::Sender<Heard>,
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
     heard: LastHeard,
-    pulse: Pulse,
+    pub(crate) pulse: Pulse,
+}
+
+/// The stream of the server that leads.
+struct Found {
+    place: usize,
+    server: ServerId,
+    client: WatchClient<Channel>,
+    events: Streaming<Event>,
 }
 
 impl Follower {
     pub(crate) fn new(
         leader: Arc<Leader>,
         members: watch::Sender<Arc<Vec<Member>>>,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<Heard>,
         heard: LastHeard,
     ) -> Self {
-        Self { leader, members, events, revision: 0, heard, pulse: Pulse::default() }
+        Self { leader, members, events, revision: 0, heard, pulse: Pulse::new(&TIMES, Instant::now()) }
     }
 
     async fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         loop {
-            let Some((place, server, channel)) = self.leader.believed() else { return };
-            let server = server.clone();
-            let before = self.revision;
-            let status = self.follow(channel).await;
+            let watch = rand::random_range(1..=u64::MAX);
+            let Some(found) = self.find(watch).await else { return };
+            self.leader.found(found.place);
+            let (server, before) = (found.server.clone(), self.revision);
+            let status = self.follow(found, watch).await;
             tracing::debug!(%server, %status, "the hub's events ended");
-            self.leader.failed(place, &status);
             if self.revision != before {
                 backoff.reset();
             }
@@ -93,32 +114,58 @@ impl Follower {
         }
     }
 
+    /// Asks all servers at once, again and again: the one that leads, and that a majority confirms, answers with its events. The
+    /// former leader may go on for long without knowing that it is none, and is not waited for. `None`: there are no servers.
+    async fn find(&self, watch: u64) -> Option<Found> {
+        let server = self.leader.me().as_str().to_owned();
+        let wanted = WatchEvents { server, after_revision: self.revision, watch };
+        let asked: Vec<_> = self
+            .leader
+            .servers()
+            .map(|(place, server, channel)| Box::pin(knock(place, server.clone(), channel, wanted.clone())))
+            .collect();
+        if asked.is_empty() {
+            return None;
+        }
+        Some(select_all(asked).await.0)
+    }
+
     /// Follows one stream to its end, and says why it ended.
-    async fn follow(&mut self, channel: tonic::transport::Channel) -> Status {
-        let request =
-            WatchEvents { server: self.leader.me().as_str().to_owned(), after_revision: self.revision };
-        let mut client = WatchClient::new(channel).max_decoding_message_size(crate::MESSAGE_MAX);
-        let mut stream = match tokio::time::timeout(SILENCE_MAX, client.events(request)).await {
-            Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) => return status,
-            Err(_) => return Status::deadline_exceeded("no answer to the watch"),
-        };
+    async fn follow(&mut self, found: Found, watch: u64) -> Status {
+        let Found { client, mut events, .. } = found;
+        let mut asking = FuturesUnordered::new();
+        let mut asks = tokio::time::interval(TIMES.ask);
+        asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.pulse.follow(Instant::now());
         loop {
-            match tokio::time::timeout(SILENCE_MAX, stream.message()).await {
-                Ok(Ok(Some(event))) => {
-                    if let Err(behind) = self.pass_on(event, Instant::now()) {
-                        return behind;
+            tokio::select! {
+                message = events.message() => match message {
+                    Ok(Some(event)) => {
+                        if let Err(behind) = self.pass_on(event, Instant::now()) {
+                            return behind;
+                        }
+                    }
+                    Ok(None) => return Status::unavailable("the server ended the watch"),
+                    Err(status) => return status,
+                },
+                _ = asks.tick() => {
+                    let now = Instant::now();
+                    if self.pulse.is_silent(now) {
+                        return Status::deadline_exceeded(format!("no sign of life for {:?}", TIMES.silence));
+                    }
+                    if asking.len() < ASKING_MAX {
+                        let number = self.pulse.ask(now);
+                        asking.push(ask(client.clone(), AskAlive { watch, number }));
                     }
                 }
-                Ok(Ok(None)) => return Status::unavailable("the server ended the watch"),
-                Ok(Err(status)) => return status,
-                Err(_) => return Status::deadline_exceeded(format!("silent for {SILENCE_MAX:?}")),
+                Some(()) = asking.next() => {}
             }
         }
     }
 
     pub(crate) fn pass_on(&mut self, event: Event, now: Instant) -> Result<(), Status> {
         let revision = event.revision;
+        let mut sent = None;
         match &event.event {
             Some(event::Event::Snapshot(snapshot)) => {
                 let mut members = snapshot.members.clone();
@@ -133,12 +180,13 @@ impl Follower {
             Some(event::Event::MemberLoads(loads)) => {
                 self.members.send_if_modified(|all| take_loads(all, &loads.loads));
             }
-            Some(event::Event::Alive(_)) if self.pulse.beat(now) => {
-                self.heard.note(self.pulse.sent().unwrap_or(now));
+            Some(event::Event::Alive(alive)) => {
+                sent = self.pulse.hear(alive.number, now);
+                sent.into_iter().for_each(|sent| self.heard.note(sent));
             }
             _ => {}
         }
-        match self.events.try_send(event) {
+        match self.events.try_send(Heard { event, sent }) {
             // Nobody reads the events of a server without sessions: its members still follow.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {
                 self.revision = self.revision.max(revision);
@@ -149,6 +197,28 @@ impl Follower {
                 Err(Status::aborted(format!("{EVENTS_MAX} events wait for their reader: starting over")))
             }
         }
+    }
+}
+
+/// Asks one server for its events until it gives them.
+async fn knock(place: usize, server: ServerId, channel: Channel, wanted: WatchEvents) -> Found {
+    let mut client = WatchClient::new(channel).max_decoding_message_size(crate::MESSAGE_MAX);
+    let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+    loop {
+        match tokio::time::timeout(ANSWER, client.events(wanted.clone())).await {
+            Ok(Ok(answer)) => return Found { place, server, client, events: answer.into_inner() },
+            Ok(Err(status)) => tracing::trace!(%server, %status, "gives no events"),
+            Err(_) => tracing::trace!(%server, "does not answer to a watch"),
+        }
+        tokio::time::sleep(backoff.wait(rand::random())).await;
+    }
+}
+
+/// The answer comes on the stream of events; that the question could not be delivered is no news either.
+async fn ask(mut client: WatchClient<Channel>, question: AskAlive) {
+    let asked = tokio::time::timeout(TIMES.silence, client.ask(question)).await;
+    if let Ok(Err(status)) = asked {
+        tracing::trace!(%status, "a question for a sign of life");
     }
 }
 

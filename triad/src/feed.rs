@@ -1,7 +1,10 @@
 //! What watchers hear: the last events by revision, so that one that comes back misses nothing, and those who listen now.
 
 use crate::state::Change;
-use proto::hub::v1::{Alive, Event, Member, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot, event};
+use proto::hub::v1::{
+    Alive, AskAlive, Event, Member, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot, WatchEvents,
+    event,
+};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -31,6 +34,8 @@ struct Inner {
 #[derive(Debug)]
 struct Watcher {
     server: String,
+    /// The stream's name in questions for signs of life; 0: it never asks, and is told unasked.
+    watch: u64,
     events: mpsc::Sender<Event>,
 }
 
@@ -66,14 +71,15 @@ impl Feed {
         *inner = Inner { floor: revision, published: revision, ..Inner::default() };
     }
 
-    /// Adds a watcher. `members` is asked for the present members and their revision when the events after
-    /// `after_revision` are not all known.
+    /// Adds a watcher. `members` is asked for the present members and their revision when the events after the revision that it asks
+    /// for are not all known.
     pub(crate) fn watch(
         &self,
-        server: &str,
-        after_revision: u64,
+        wanted: &WatchEvents,
         members: impl FnOnce() -> (u64, Vec<Member>),
     ) -> mpsc::Receiver<Event> {
+        let WatchEvents { server, after_revision, watch } = wanted;
+        let (after_revision, watch) = (*after_revision, *watch);
         let mut inner = self.lock();
         let (sender, receiver) = mpsc::channel(PENDING);
         let known = after_revision > 0 && after_revision >= inner.floor && after_revision <= inner.published;
@@ -90,28 +96,41 @@ impl Feed {
             // `missed` is bounded so that all fits.
             let _fits = sender.try_send(event);
         }
-        inner.watchers.push(Watcher { server: server.to_owned(), events: sender });
+        inner.watchers.push(Watcher { server: server.to_owned(), watch, events: sender });
         receiver
     }
 
-    /// Tells all watchers that the leader is confirmed.
+    /// A sign of life for those who never ask for one. To be called by a leader that a majority has confirmed, and so is all that
+    /// follows here.
     pub(crate) fn alive(&self) {
-        self.tell(&event::Event::Alive(Alive {}));
+        self.tell(&event::Event::Alive(Alive { number: 0 }), |it| it.watch == 0);
+    }
+
+    /// A sign of life for the watcher that has asked for one.
+    pub(crate) fn answer(&self, asked: &AskAlive) {
+        let mut inner = self.lock();
+        let asks = |it: &Watcher| it.watch == asked.watch && it.watch != 0;
+        let Some(place) = inner.watchers.iter().position(asks) else { return };
+        let alive = event::Event::Alive(Alive { number: asked.number });
+        let event = Event { revision: inner.published, event: Some(alive) };
+        if inner.watchers[place].events.try_send(event).is_err() {
+            inner.watchers.swap_remove(place);
+        }
     }
 
     /// Tells all watchers of CPU loads. They are not kept for those who come back: the next ones come soon.
     pub(crate) fn loads(&self, loads: Vec<MemberLoad>) {
         if !loads.is_empty() {
-            self.tell(&event::Event::MemberLoads(MemberLoads { loads }));
+            self.tell(&event::Event::MemberLoads(MemberLoads { loads }), |_| true);
         }
     }
 
-    fn tell(&self, event: &event::Event) {
+    fn tell(&self, event: &event::Event, is_meant: impl Fn(&Watcher) -> bool) {
         let mut inner = self.lock();
         let revision = inner.published;
         inner.watchers.retain(|watcher| {
-            let event = Event { revision, event: Some(event.clone()) };
-            watcher.events.try_send(event).is_ok()
+            let event = || Event { revision, event: Some(event.clone()) };
+            !is_meant(watcher) || watcher.events.try_send(event()).is_ok()
         });
     }
 
@@ -180,6 +199,10 @@ mod tests {
         Change::SessionMoved { former: former.into(), key, owner: "b".into() }
     }
 
+    fn after(server: &str, after_revision: u64) -> WatchEvents {
+        WatchEvents { server: server.into(), after_revision, watch: 0 }
+    }
+
     fn drain(receiver: &mut mpsc::Receiver<Event>) -> Vec<(u64, String)> {
         let mut seen = Vec::new();
         while let Ok(event) = receiver.try_recv() {
@@ -188,7 +211,7 @@ mod tests {
                 event::Event::Snapshot(it) => format!("snapshot of {}", it.members.len()),
                 event::Event::Member(it) => it.id,
                 event::Event::SessionMoved(it) => it.key.unwrap().id,
-                event::Event::Alive(_) => "alive".to_owned(),
+                event::Event::Alive(it) => format!("alive {}", it.number),
                 event::Event::MemberLoads(it) => format!("loads of {}", it.loads.len()),
             };
             seen.push((event.revision, name));
@@ -200,10 +223,10 @@ mod tests {
     fn a_new_watcher_gets_a_snapshot_then_its_own_events() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch("a", 0, || (4, vec![Member::default()]));
+        let mut a = feed.watch(&after("a", 0), || (4, vec![Member::default()]));
         feed.publish(5, vec![moved("a", "s1"), moved("b", "s2"), member("c")]);
         feed.alive();
-        let expected = [(4, "snapshot of 1"), (4, "s1"), (5, "c"), (5, "alive")];
+        let expected = [(4, "snapshot of 1"), (4, "s1"), (5, "c"), (5, "alive 0")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
     }
 
@@ -211,12 +234,30 @@ mod tests {
     fn loads_are_told_to_those_who_listen_and_not_kept() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch("a", 4, || unreachable!());
+        let mut a = feed.watch(&after("a", 4), || unreachable!());
         feed.loads(vec![]);
         feed.loads(vec![MemberLoad { id: "a".into(), cpu_load: 500 }]);
-        let mut b = feed.watch("b", 4, || unreachable!());
+        let mut b = feed.watch(&after("b", 4), || unreachable!());
         assert_eq!(drain(&mut a), [(4, "resumed".to_owned()), (4, "loads of 1".to_owned())]);
         assert_eq!(drain(&mut b), [(4, "resumed".to_owned())]);
+    }
+
+    #[test]
+    fn a_watcher_that_asks_gets_its_own_answer_and_no_other() {
+        let feed = Feed::default();
+        feed.publish(4, vec![member("a")]);
+        let mut asks = feed.watch(&WatchEvents { watch: 77, ..after("a", 4) }, || unreachable!());
+        let mut other = feed.watch(&WatchEvents { watch: 78, ..after("a", 4) }, || unreachable!());
+        let mut never = feed.watch(&after("b", 4), || unreachable!());
+        drain(&mut never);
+        feed.answer(&AskAlive { watch: 77, number: 5 });
+        feed.answer(&AskAlive { watch: 0, number: 6 });
+        feed.answer(&AskAlive { watch: 79, number: 7 });
+        assert_eq!(drain(&mut never), [], "nobody asks by this name");
+        feed.alive();
+        assert_eq!(drain(&mut asks), [(4, "resumed".to_owned()), (4, "alive 5".to_owned())]);
+        assert_eq!(drain(&mut other), [(4, "resumed".to_owned())]);
+        assert_eq!(drain(&mut never), [(4, "alive 0".to_owned())]);
     }
 
     #[test]
@@ -228,7 +269,7 @@ mod tests {
                 vec![moved(if revision % 2 == 0 { "a" } else { "b" }, &format!("s{revision}"))],
             );
         }
-        let mut a = feed.watch("a", 3, || unreachable!("the events are known"));
+        let mut a = feed.watch(&after("a", 3), || unreachable!("the events are known"));
         let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
     }
@@ -238,24 +279,24 @@ mod tests {
         let feed = Feed::default();
         feed.restart(100);
         feed.publish(101, vec![member("a")]);
-        for after in [99, 102] {
-            let mut watcher = feed.watch("a", after, || (101, Vec::new()));
-            assert_eq!(drain(&mut watcher), [(101, "snapshot of 0".to_owned())], "after {after}");
+        for revision in [99, 102] {
+            let mut watcher = feed.watch(&after("a", revision), || (101, Vec::new()));
+            assert_eq!(drain(&mut watcher), [(101, "snapshot of 0".to_owned())], "after {revision}");
         }
-        let mut watcher = feed.watch("a", 100, || unreachable!("known"));
+        let mut watcher = feed.watch(&after("a", 100), || unreachable!("known"));
         assert_eq!(drain(&mut watcher).len(), 2);
         for revision in 0..=KEPT as u64 {
             feed.publish(102 + revision, vec![member("b")]);
         }
-        let mut watcher = feed.watch("a", 101, || (7, Vec::new()));
+        let mut watcher = feed.watch(&after("a", 101), || (7, Vec::new()));
         assert_eq!(drain(&mut watcher), [(7, "snapshot of 0".to_owned())]);
     }
 
     #[test]
     fn a_slow_watcher_is_dropped_and_the_others_are_not() {
         let feed = Feed::default();
-        let _slow = feed.watch("slow", 0, || (0, Vec::new()));
-        let mut quick = feed.watch("quick", 0, || (0, Vec::new()));
+        let _slow = feed.watch(&after("slow", 0), || (0, Vec::new()));
+        let mut quick = feed.watch(&after("quick", 0), || (0, Vec::new()));
         for revision in 1..=PENDING as u64 {
             feed.publish(revision, vec![member("x")]);
             drain(&mut quick);

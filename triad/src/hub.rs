@@ -16,11 +16,14 @@ use crate::{
     time::HubTime,
     versions::{Lacking, Versions},
 };
-use common::{clock::Clock, id::ServerId};
+use common::{clock::Clock, id::ServerId, witness::TIMES};
 use futures_util::future::join_all;
 use proto::hub::v1::{Command, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::time::MissedTickBehavior;
@@ -29,13 +32,10 @@ use tonic::Status;
 
 /// How often the leader looks after its duties.
 const TICK: Duration = Duration::from_millis(200);
-/// How often the leader tells its watchers that it is confirmed.
+/// How often the leader gives a sign of life to watchers that do not ask for it.
 const ALIVE: Duration = Duration::from_millis(100);
 /// How often the leader tells its watchers of its members' CPU loads, if there is news.
 const LOADS: Duration = Duration::from_secs(1);
-/// A leader that no majority has confirmed for so long, counted from when the question was sent, keeps silent. With the time
-/// that a watcher believes a word (300 ms) it stays below the shortest wait before an election: no word outlives the leader.
-pub(crate) const CONFIRMED: Duration = Duration::from_millis(300);
 /// A leader that no majority has confirmed for so long may have a successor by now: what only a leader remembers is not told to it.
 const LATELY: Duration = Duration::from_secs(1);
 /// How often the other hub servers are asked for their clocks; it keeps the connections for votes open, too.
@@ -61,6 +61,8 @@ pub(crate) struct Hub {
     versions: Versions,
     admission: Admission,
     absence: Mutex<Absence>,
+    /// It hands over, and gives no sign of life any more: whoever leads next may do so within milliseconds.
+    retires: AtomicBool,
 }
 
 impl Hub {
@@ -81,6 +83,7 @@ impl Hub {
             versions,
             admission: Admission::new(config.session_limits, config.servers.len()),
             absence: Mutex::default(),
+            retires: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +130,12 @@ impl Hub {
         Err(Refusal::NotLeader(position.leader).status(&self.servers))
     }
 
+    /// Whether this server may give signs of life now: it leads, a majority has said so lately, and it means to go on. Whatever a
+    /// leader says without that, nobody may go by; so it says as little as possible.
+    pub(crate) fn vouches(&self) -> bool {
+        !self.retires.load(Ordering::SeqCst) && self.node.is_confirmed(TIMES.confirmed)
+    }
+
     /// Refuses where another server leads, or may lead: where no majority has confirmed this one lately.
     pub(crate) fn must_be_confirmed(&self) -> Result<(), Status> {
         self.must_lead()?;
@@ -135,6 +144,20 @@ impl Hub {
         }
         let text = format!("no majority has confirmed this leader within {LATELY:?}");
         Err(Refusal::Unconfirmed(text).status(&self.servers))
+    }
+
+    /// From now on this server gives no sign of life and has no watchers: it is about to hand over.
+    pub(crate) fn retire(&self) {
+        self.retires.store(true, Ordering::SeqCst);
+        self.feed.end();
+    }
+
+    /// Refuses what a server that hands over begins no more.
+    pub(crate) fn must_stay(&self) -> Result<(), Status> {
+        if self.retires.load(Ordering::SeqCst) {
+            return Err(Refusal::Stopped("it hands over".to_owned()).status(&self.servers));
+        }
+        Ok(())
     }
 
     /// Replicates commands. Of a kind that is new to the log only when all hub servers know it.
@@ -228,7 +251,7 @@ impl Hub {
                     looked = Some(now);
                     self.look_for_the_dead();
                 }
-                if told.is_none_or(|it| now.saturating_duration_since(it) >= LOADS) {
+                if told.is_none_or(|it| now.saturating_duration_since(it) >= LOADS) && self.vouches() {
                     told = Some(now);
                     self.feed.loads(self.heartbeats.take_loads());
                 }
@@ -251,8 +274,8 @@ impl Hub {
         }
     }
 
-    /// Tells watchers that this server leads, while a majority says so; apart from its other duties, which may wait for the
-    /// disk. A leader that no majority answers falls silent to the other hub servers as well, after a while.
+    /// Tells watchers that never ask that this server leads, while a majority says so; apart from its other duties, which may wait for
+    /// the disk. A leader that no majority answers falls silent to the other hub servers as well, after a while.
     pub(crate) async fn vouch(self: Arc<Self>, stop: CancellationToken) {
         let mut deafness = Deafness::default();
         let mut ticks = tokio::time::interval(ALIVE);
@@ -262,7 +285,7 @@ impl Hub {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            if self.node.is_confirmed(CONFIRMED) {
+            if self.vouches() {
                 self.feed.alive();
             }
             self.node.listen(&mut deafness);
@@ -298,7 +321,7 @@ impl Hub {
     }
 
     async fn lead(&self) {
-        if !self.node.is_confirmed(CONFIRMED) {
+        if !self.node.is_confirmed(TIMES.confirmed) {
             return;
         }
         let overdue = {

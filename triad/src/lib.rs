@@ -193,6 +193,7 @@ impl Triad {
 
     /// Stops: a leader hands over first (at most two seconds), then Raft ends and the log is closed.
     pub async fn stop(&self) {
+        self.hub.retire();
         if !self.hub.node().hand_over(HAND_OVER).await {
             tracing::warn!("no other hub server has taken the leadership over");
         }

@@ -25,6 +25,7 @@ use common::{
     config::Config,
     hub_age::{self, AgeText, LastHeard},
     id::ServerId,
+    witness::TIMES,
 };
 use proto::hub::v1::Member;
 use std::{
@@ -207,7 +208,7 @@ impl Worker {
 
     /// Whether an app server that heard from the hub `other` ago is cut off: this server hears it.
     pub(crate) fn hears_more_than(&self, other: Duration) -> bool {
-        self.heard.age(self.now()).is_some_and(|own| hub_age::is_ahead(own, other))
+        self.heard.age(self.now()).is_some_and(|own| TIMES.is_ahead(own, other))
     }
 
     /// Reads the clock.

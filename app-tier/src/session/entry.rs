@@ -108,6 +108,13 @@ impl State {
         self.known && !self.stale && !self.unclaimed && link.current() == Some(self.epoch)
     }
 
+    /// Whether nothing that was heard up to the hub's last sign of life says that the replica may be outdated. What the hub never got
+    /// nobody else can have changed.
+    pub(super) fn is_last_known(&self, link: &Link) -> bool {
+        let is_ours = !self.unclaimed && link.epoch() == self.epoch;
+        self.known && !self.stale && (is_ours || self.replica.is_local())
+    }
+
     /// Bytes in memory: names and values.
     pub(super) fn bytes(&self) -> usize {
         let buried = self.buried.iter().flat_map(|it| &it.attributes);

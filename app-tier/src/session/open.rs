@@ -4,21 +4,17 @@ use super::{
     SessionError,
     entry::{Entry, State},
     hub::SessionHub,
-    link::Witness,
+    link::{Alone, Witness},
     replica::Resolution,
     store::{Sessions, count},
 };
-use common::config::OnHubLoss;
+use common::{config::OnHubLoss, witness::TIMES};
 use proto::hub::v1::{ClaimSession, SessionRecord, session_outcome::Outcome, session_write::Write};
 use std::{sync::Arc, time::Duration};
 use triad_client::HubError;
 
-/// A leader says that it is alive for 300 ms after a majority has answered it last, and is believed for another 300 ms; and what a
-/// busy machine takes.
-const LAST_WORDS: Duration = Duration::from_millis(700);
-
-/// How often it is looked whether they are over.
-const LOOK: Duration = Duration::from_millis(50);
+/// A request that waits until this server may go on alone waits again, if it has heard the hub once more meanwhile.
+pub(super) const ROUNDS: std::ops::Range<usize> = 0..2;
 
 /// What a session that is served rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +26,8 @@ pub(super) enum Source {
 }
 
 impl Sessions {
-    /// Makes the entry current. Waits for the hub, up to `save-timeout`, only if it has to be asked.
+    /// Makes the entry current. Waits for the hub only if it has to be asked: up to `save-timeout`, or until this server may go on
+    /// alone.
     ///
     /// # Errors
     /// [`SessionError::HubLost`], [`SessionError::Stale`] when the session ended meanwhile.
@@ -43,7 +40,7 @@ impl Sessions {
             self.open_local(entry);
             return Ok(Source::Hub);
         };
-        let dirty = {
+        {
             let state = entry.state();
             if state.removed {
                 return Err(SessionError::Stale);
@@ -51,50 +48,87 @@ impl Sessions {
             if state.is_verified(&self.link) {
                 return Ok(Source::Hub);
             }
-            state.replica.is_dirty().then(|| state.replica.sequence())
-        };
-        if !self.link.may_wait(witness) {
-            return self.open_unverified(entry, witness, "it did not answer a moment ago");
         }
-        // What has unsaved changes is verified by saving them.
-        if let Some(sequence) = dirty {
-            match self.save_within(entry, sequence, u64::MAX, witness, true).await {
-                Err(SessionError::HubLost(why)) => return self.open_unverified(entry, witness, &why),
-                Err(other) => return Err(other),
-                Ok(()) => {}
+        let mut why = "it did not answer a moment ago".to_owned();
+        if self.link.may_wait(witness) {
+            match self.ask(hub.as_ref(), entry, witness, self.config.session.save_timeout).await {
+                Err(SessionError::HubLost(cause)) => why = cause,
+                done => return done.map(|()| Source::Hub),
             }
         }
-        self.open_from(hub.as_ref(), entry, witness).await
+        for round in ROUNDS {
+            let left = self.undecided(witness, round).filter(|_| entry.state().is_last_known(&self.link));
+            let Some(left) = left else { break };
+            match self.unless_outlived(witness, self.ask(hub.as_ref(), entry, witness, left)).await {
+                Err(SessionError::HubLost(cause)) => why = cause,
+                done => return done.map(|()| Source::Hub),
+            }
+        }
+        self.open_unverified(entry, witness, why)
     }
 
-    async fn open_from(
+    /// How long to go on waiting for the hub before this server may go on alone; `None`: it may already, or may not at all. The hub
+    /// may have been heard once more while a request waited: then there is another round. One that is heard still is only slow.
+    pub(super) fn undecided(&self, witness: Witness, round: usize) -> Option<Duration> {
+        let serves = self.config.session.on_hub_loss == OnHubLoss::Serve;
+        match self.link.alone(witness) {
+            Alone::NotYet(left) if serves && (round == 0 || self.link.current().is_none()) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// Does that, but not for longer than until a web-tier that hears the hub has said so: then there is nothing to wait for here.
+    pub(super) async fn unless_outlived(
+        &self,
+        witness: Witness,
+        work: impl Future<Output = Result<(), SessionError>>,
+    ) -> Result<(), SessionError> {
+        let outlived = async {
+            while !self.link.is_outlived(witness) {
+                tokio::time::sleep(TIMES.ask).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = outlived => Err(SessionError::HubLost("a web-tier hears it, this server does not".to_owned())),
+        }
+    }
+
+    /// Has the hub say what it has, and take what it lacks, within `limit`.
+    async fn ask(
         self: &Arc<Self>,
         hub: &dyn SessionHub,
         entry: &Arc<Entry>,
         witness: Witness,
-    ) -> Result<Source, SessionError> {
-        let limit = self.config.session.save_timeout;
+        limit: Duration,
+    ) -> Result<(), SessionError> {
+        // What has unsaved changes is verified by saving them.
+        let dirty = {
+            let state = entry.state();
+            state.replica.is_dirty().then(|| state.replica.sequence())
+        };
+        if let Some(sequence) = dirty {
+            self.save_within(entry, sequence, u64::MAX, witness, Some(limit)).await?;
+        }
         let outlived = self.link.is_outlived(witness);
-        match tokio::time::timeout(limit, self.load(hub, entry)).await {
+        match tokio::time::timeout(limit, self.load(hub, entry, limit)).await {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();
                 self.touch(entry);
-                Ok(Source::Hub)
+                Ok(())
             }
             Ok(Err(HubError::Refused(why))) => Err(SessionError::Refused(why)),
             Ok(Err(cause @ (HubError::Overloaded(_) | HubError::NoRoom))) => {
-                self.open_unverified(entry, witness, &cause.to_string())
+                Err(SessionError::HubLost(cause.to_string()))
             }
             Ok(Err(cause @ HubError::Unavailable { .. })) => {
-                self.last_words_are_over().await;
                 self.link.unanswered(outlived);
-                self.open_unverified(entry, witness, &cause.to_string())
+                Err(SessionError::HubLost(cause.to_string()))
             }
             Err(_) => {
-                self.last_words_are_over().await;
                 self.link.unanswered(outlived);
-                self.open_unverified(entry, witness, &format!("no answer within {limit:?}"))
+                Err(SessionError::HubLost(format!("no answer within {limit:?}")))
             }
         }
     }
@@ -111,41 +145,24 @@ impl Sessions {
         state.used = now;
     }
 
-    /// The hub can't be asked: what is in memory is all there is, and is served if the hub is gone; but not if it has said that this is
-    /// outdated, or a web-tier hears it and it may have said so. An answer on such a copy would later overwrite what another server has
-    /// answered since.
-    fn open_unverified(&self, entry: &Entry, witness: Witness, why: &str) -> Result<Source, SessionError> {
+    /// The hub can't be asked: what is in memory is all there is. It is served if nothing that the hub has said up to its last sign of
+    /// life makes it outdated, and the hub is gone for all, as far as anybody can know. An answer on another copy would later
+    /// overwrite what another server has answered since.
+    fn open_unverified(&self, entry: &Entry, witness: Witness, why: String) -> Result<Source, SessionError> {
         let timeout = self.config.session.session_timeout;
-        let outlived = self.link.is_outlived(witness);
+        let is_alone = self.link.alone(witness) == Alone::Yes;
         let state = entry.state();
         let idle = self.clock.now().saturating_duration_since(state.used);
         let expired = !timeout.is_zero() && idle > timeout;
-        if state.known && !state.stale && !outlived && self.serves_alone() && !expired {
+        let serve = self.config.session.on_hub_loss == OnHubLoss::Serve;
+        if serve && is_alone && state.is_last_known(&self.link) && !expired {
             Ok(Source::Memory)
         } else {
-            Err(SessionError::HubLost(why.to_owned()))
+            Err(SessionError::HubLost(why))
         }
     }
 
-    /// Whether this server may answer with what the hub does not have, or may have otherwise: only while there is no hub. One that
-    /// lives and is slow has the last word.
-    pub(super) fn serves_alone(&self) -> bool {
-        self.config.session.on_hub_loss == OnHubLoss::Serve && self.link.current().is_none()
-    }
-
-    /// A call has not been answered in time. If signs of life came up to now the leader may have sent them before it lost its majority:
-    /// waits until nobody can take them for the present, or until new ones show that the hub lives.
-    pub(super) async fn last_words_are_over(&self) {
-        if self.config.session.on_hub_loss == OnHubLoss::Fail {
-            return;
-        }
-        let end = tokio::time::Instant::now() + LAST_WORDS;
-        while self.link.current().is_some() && tokio::time::Instant::now() < end {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn load(&self, hub: &dyn SessionHub, entry: &Entry) -> Result<(), HubError> {
+    async fn load(&self, hub: &dyn SessionHub, entry: &Entry, deadline: Duration) -> Result<(), HubError> {
         let _gate = entry.gate.lock().await;
         let heard = {
             let state = entry.state();
@@ -154,7 +171,6 @@ impl Sessions {
             }
             state.heard(&self.link)
         };
-        let deadline = self.config.session.save_timeout;
         let mut record = hub.load(self.key(&entry.id), deadline).await?;
         let others = record.as_ref().is_some_and(|record| record.owner != self.config.me.as_str());
         if others {

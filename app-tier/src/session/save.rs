@@ -6,6 +6,7 @@ use super::{
     entry::{Buried, Entry, Heard, State},
     hub::SessionHub,
     link::Witness,
+    open::ROUNDS,
     replica::Save,
     store::{Sessions, count},
 };
@@ -21,7 +22,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 const REFUSED: Duration = Duration::from_secs(30);
 
 impl Sessions {
-    /// Waits until the changes up to `sequence` are on the hub, at most `save-timeout`. `generation` is when they were made.
+    /// Waits until the changes up to `sequence` are on the hub, at most `save-timeout`, or until this server may go on alone.
+    /// `generation` is when they were made.
     ///
     /// # Errors
     /// [`SessionError::Stale`]: they were dropped. [`SessionError::HubLost`]: not yet there; the saver goes on trying.
@@ -33,22 +35,30 @@ impl Sessions {
         generation: u64,
         witness: Witness,
     ) -> Result<(), SessionError> {
-        let waits = self.link.may_wait(witness);
-        self.save_within(entry, sequence, generation, witness, waits).await
+        let limit = self.link.may_wait(witness).then_some(self.config.session.save_timeout);
+        let mut saved = self.save_within(entry, sequence, generation, witness, limit).await;
+        for round in ROUNDS {
+            let (Err(SessionError::HubLost(_)), left @ Some(_)) = (&saved, self.undecided(witness, round))
+            else {
+                break;
+            };
+            let again = self.save_within(entry, sequence, generation, witness, left);
+            saved = self.unless_outlived(witness, again).await;
+        }
+        saved
     }
 
-    /// [`Sessions::save`]; with `waits` false it only starts a saver and takes what is settled already.
+    /// [`Sessions::save`], within `limit`; without one it only starts a saver and takes what is settled already.
     pub(super) async fn save_within(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         sequence: u64,
         generation: u64,
         witness: Witness,
-        waits: bool,
+        limit: Option<Duration>,
     ) -> Result<(), SessionError> {
-        let limit = self.config.session.save_timeout;
         let outlived = self.link.is_outlived(witness);
-        if waits && entry.state().saving {
+        if limit.is_some() && entry.state().saving {
             entry.wanted.notify_one();
         }
         let saved = async {
@@ -61,24 +71,17 @@ impl Sessions {
                     return done;
                 }
                 self.save_in_background(entry);
-                if !waits {
+                if limit.is_none() {
                     return Err(SessionError::HubLost("it did not answer a moment ago".to_owned()));
                 }
                 outcome.await;
             }
         };
-        let given_up = async {
-            tokio::time::sleep(limit).await;
-            self.last_words_are_over().await;
-        };
-        tokio::select! {
-            biased;
-            done = saved => done,
-            () = given_up => {
-                self.link.unanswered(outlived);
-                Err(SessionError::HubLost(format!("no answer within {limit:?}")))
-            }
-        }
+        let limit = limit.unwrap_or(self.config.session.save_timeout);
+        tokio::time::timeout(limit, saved).await.unwrap_or_else(|_| {
+            self.link.unanswered(outlived);
+            Err(SessionError::HubLost(format!("no answer within {limit:?}")))
+        })
     }
 
     /// What became of the changes up to `sequence`; `None` while they are on their way.

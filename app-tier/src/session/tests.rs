@@ -66,13 +66,10 @@ impl Server {
         server
     }
 
-    /// Two `Alive`s, as they come from a hub that is well.
+    /// A sign of life of a hub that is well.
     pub(super) fn link_is_current(&self) {
-        for _ in 0..2 {
-            self.link.heard(&event::Event::Alive(Alive {}));
-            self.clock.advance(Duration::from_millis(100));
-        }
-        self.link.heard(&event::Event::Alive(Alive {}));
+        self.clock.advance(Duration::from_millis(200));
+        self.link.heard(&event::Event::Alive(Alive { number: 1 }), Some(self.clock.now()));
     }
 
     /// Nothing is heard for a minute.
@@ -81,7 +78,7 @@ impl Server {
     }
 
     pub(super) fn snapshot(&self) {
-        self.link.heard(&event::Event::Snapshot(Snapshot::default()));
+        self.link.heard(&event::Event::Snapshot(Snapshot::default()), None);
     }
 
     /// What the hub has to tell this server.

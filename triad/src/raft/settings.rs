@@ -1,5 +1,6 @@
 //! The library's settings, and why they are what they are.
 
+use common::witness::TIMES;
 use openraft::{Config, SnapshotPolicy};
 use std::time::Duration;
 
@@ -17,6 +18,15 @@ const ELECTION_MAX_MS: u64 = 390;
 /// to 600 ms after it was acknowledged. The library's own lease of a voter is shorter, the maximum above: with it a server that was
 /// cut off from the leader alone, and has waited long ago, would lead too soon.
 pub(super) const LEASE: Duration = Duration::from_millis(650);
+
+/// Nobody asks to be elected within this after it has acknowledged a leader: a follower waits for a lease of the maximum, then for a
+/// time-out of at least the minimum. Whom it asks goes by [`LEASE`]. What watchers believe goes by both: see
+/// [`Times::are_safe`](common::witness::Times).
+const SOONEST_MS: u64 = ELECTION_MAX_MS + ELECTION_MIN_MS;
+const _: () = assert!(
+    TIMES.election.as_millis() <= SOONEST_MS as u128 && TIMES.election.as_millis() <= LEASE.as_millis(),
+    "signs of life would outlive their leader"
+);
 
 /// A snapshot travels and is installed within this.
 const SNAPSHOT_MS: u64 = 10 * 60 * 1000;

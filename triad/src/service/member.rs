@@ -55,6 +55,7 @@ impl Members for MemberService {
     }
 
     async fn heartbeat(&self, request: Request<MemberHeartbeat>) -> Result<Response<HeartbeatNoted>, Status> {
+        // The word of a leader that was deposed without knowing it would keep its members from the one that counts them.
         self.0.must_be_confirmed()?;
         let caller = request.extensions().get::<Caller>().cloned();
         let heartbeat = request.into_inner();

@@ -2,7 +2,7 @@
 
 use super::input;
 use crate::{Caller, hub::Hub, probe};
-use proto::hub::v1::{Event, WatchEvents, watch_server::Watch};
+use proto::hub::v1::{AliveAsked, AskAlive, Event, WatchEvents, watch_server::Watch};
 use std::{
     pin::Pin,
     sync::Arc,
@@ -33,14 +33,23 @@ impl Watch for WatchService {
         if self.0.feed().watchers() >= WATCHERS {
             return Err(Status::resource_exhausted(format!("{WATCHERS} servers watch already")));
         }
-        let events = self.0.feed().watch(&watch.server, watch.after_revision, || {
+        let events = self.0.feed().watch(&watch, || {
             let applied = self.0.node().view().read();
             let revision = applied.last.map_or(0, |it| it.index);
             (revision, applied.state.members().iter().cloned().collect())
         });
-        // A change of leader since the confirmation has ended all watches but this one.
+        // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;
+        self.0.must_stay()?;
         Ok(Response::new(Box::pin(Watching { hub: self.0.clone(), server: watch.server, events })))
+    }
+
+    async fn ask(&self, request: Request<AskAlive>) -> Result<Response<AliveAsked>, Status> {
+        // After the question has come: what is sent now was sent later than the question.
+        if self.0.vouches() {
+            self.0.feed().answer(request.get_ref());
+        }
+        Ok(Response::new(AliveAsked {}))
     }
 }
 

@@ -12,8 +12,8 @@ use common::{
 };
 use hyper_util::rt::TokioIo;
 use proto::hub::v1::{
-    LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents, WriteSessions,
-    members_client::MembersClient, session_outcome::Outcome, session_write::Write,
+    AskAlive, LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents,
+    WriteSessions, members_client::MembersClient, session_outcome::Outcome, session_write::Write,
     sessions_client::SessionsClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
@@ -348,8 +348,22 @@ impl TestHub {
         server: &str,
         after: u64,
     ) -> tonic::Streaming<proto::hub::v1::Event> {
-        let watch = WatchEvents { server: server.into(), after_revision: after };
-        WatchClient::new(self.channel(at, server)).events(watch).await.unwrap().into_inner()
+        let watch = WatchEvents { server: server.into(), after_revision: after, watch: 0 };
+        self.try_watch(at, watch).await.unwrap()
+    }
+
+    pub(super) async fn try_watch(
+        &self,
+        at: usize,
+        watch: WatchEvents,
+    ) -> Result<tonic::Streaming<proto::hub::v1::Event>, Status> {
+        let channel = self.channel(at, &watch.server);
+        Ok(WatchClient::new(channel).events(watch).await?.into_inner())
+    }
+
+    /// Asks for a sign of life.
+    pub(super) async fn ask(&self, at: usize, server: &str, question: AskAlive) {
+        WatchClient::new(self.channel(at, server)).ask(question).await.unwrap();
     }
 
     /// Writes through whoever leads, again and again until it is acknowledged.

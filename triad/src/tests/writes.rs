@@ -2,8 +2,8 @@
 
 use super::harness::{LIMIT, TestHub, save, session_key, value};
 use proto::hub::v1::{
-    ClaimSession, LoadSession, RemoveSession, SessionWrite, TouchSession, WriteSessions, event::Event,
-    session_outcome::Outcome, session_write::Write,
+    AskAlive, ClaimSession, LoadSession, RemoveSession, SessionWrite, TouchSession, WatchEvents,
+    WriteSessions, event::Event, session_outcome::Outcome, session_write::Write,
 };
 use std::time::{Duration, Instant};
 use tonic::Code;
@@ -100,6 +100,33 @@ async fn a_watcher_hears_of_members_and_of_its_own_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_asks_gets_the_answer_behind_all_that_happened_before() {
+    let hub = TestHub::started(3).await;
+    let leader = hub.leader().await;
+    let wanted = WatchEvents { server: "app-0".into(), after_revision: 0, watch: 9 };
+    let mut watch = hub.try_watch(leader, wanted).await.unwrap();
+    hub.register("app-1", 6).await;
+    let answered = async {
+        let mut seen = Vec::new();
+        for number in 1.. {
+            // The leader may have been too busy to be confirmed just then.
+            hub.ask(leader, "app-0", AskAlive { watch: 9, number }).await;
+            while let Ok(event) = tokio::time::timeout(Duration::from_millis(100), watch.message()).await {
+                match event.unwrap().unwrap().event.unwrap() {
+                    Event::Alive(alive) => return (seen, alive.number, number),
+                    Event::Member(member) => seen.push(member.id),
+                    _ => {}
+                }
+            }
+        }
+        unreachable!()
+    };
+    let (seen, number, asked) = tokio::time::timeout(LIMIT, answered).await.expect("an answer");
+    assert_eq!(seen, ["app-1"]);
+    assert!((1..=asked).contains(&number), "{number} of {asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_without_majority_falls_silent_before_another_can_be_elected() {
     let hub = TestHub::started(3).await;
     let leader = hub.leader().await;
@@ -110,14 +137,47 @@ async fn a_leader_without_majority_falls_silent_before_another_can_be_elected() 
     };
     assert!(heard().await && heard().await && heard().await, "alive comes by itself");
     let services = hub.triad(leader).hub.clone();
-    let mut direct = services.feed().watch("other", 0, || (1, Vec::new()));
+    let watch = WatchEvents { server: "other".into(), after_revision: 0, watch: 7 };
+    let mut direct = services.feed().watch(&watch, || (1, Vec::new()));
     hub.part(Some(leader));
     let parted = Instant::now();
     let mut last = parted;
-    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(1), direct.recv()).await {
+    let mut number = 0;
+    let mut next = async || {
+        loop {
+            // There is always something to be said: somebody asks, and members report their loads.
+            number += 1;
+            if services.vouches() {
+                services.feed().answer(&AskAlive { watch: 7, number });
+            }
+            services.heartbeats().loaded("app-0".into(), 500);
+            if let Ok(event) = tokio::time::timeout(Duration::from_millis(20), direct.recv()).await {
+                return event;
+            }
+        }
+    };
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(2500), next()).await {
         last = Instant::now();
         assert!(last - parted < Duration::from_secs(10), "it goes on speaking");
     }
     // What was on its way when it was parted counts from when it was sent.
     assert!(last - parted < Duration::from_millis(650), "the last word came after {:?}", last - parted);
+    // Nor does it keep the members' heartbeats from the one that counts them.
+    let refused = services.must_be_confirmed().unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hands_over_gives_no_sign_of_life_any_more() {
+    let hub = TestHub::started(1).await;
+    let services = hub.triad(0).hub.clone();
+    let mut watch = hub.watch(0, "app-0", 0).await;
+    assert!(services.vouches());
+    services.retire();
+    assert!(!services.vouches());
+    let end = async { while let Ok(Some(_)) = watch.message().await {} };
+    tokio::time::timeout(LIMIT, end).await.expect("its watches have ended");
+    let again = WatchEvents { server: "app-0".into(), after_revision: 0, watch: 1 };
+    let refused = hub.try_watch(0, again).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
 }

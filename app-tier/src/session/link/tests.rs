@@ -3,87 +3,89 @@
 use super::*;
 use common::clock::ManualClock;
 use futures_util::FutureExt;
-use proto::hub::v1::{Alive, SessionMoved, Snapshot};
+use proto::hub::v1::{Alive, Member, MemberLoads, Resumed, SessionMoved, Snapshot};
 
 fn link() -> (Arc<ManualClock>, Link) {
     let clock = Arc::new(ManualClock::new(0));
     (clock.clone(), Link::new(clock, true))
 }
 
+/// A sign of life, asked for just now.
 fn alive(link: &Link) -> Option<u64> {
-    link.heard(&event::Event::Alive(Alive {}));
+    link.heard(&event::Event::Alive(Alive { number: 1 }), Some(link.clock.now()));
     link.current()
 }
 
-const STEP: Duration = Pulse::INTERVAL;
-const CURRENT: Duration = Pulse::CURRENT;
-const NOBODY: Witness = Witness { at: None, hears: false };
+const CURRENT: Duration = TIMES.believed;
+const NOBODY: Witness = Witness { at: None };
 
 #[test]
-fn is_current_while_alives_come() {
+fn is_current_for_a_while_after_each_sign_of_life() {
     let (clock, link) = link();
-    assert_eq!(alive(&link), None, "the first may have waited in a buffer");
-    clock.advance(STEP);
+    assert_eq!(link.current(), None, "nothing was heard");
     assert_eq!(alive(&link), Some(0));
     clock.advance(CURRENT);
     assert_eq!(link.current(), Some(0));
-    clock.advance(Duration::from_millis(1));
+    clock.advance(ms(1));
     assert_eq!(link.current(), None);
+    assert_eq!(alive(&link), Some(0));
+}
+
+#[test]
+fn a_sign_of_life_counts_from_when_it_was_asked_for() {
+    let (clock, link) = link();
+    let asked = clock.now();
+    clock.advance(CURRENT - ms(50));
+    link.heard(&event::Event::Alive(Alive { number: 1 }), Some(asked));
+    clock.advance(ms(50));
+    assert_eq!(link.current(), Some(0));
+    clock.advance(ms(1));
+    assert_eq!(link.current(), None);
+    // What was kept in a buffer comes now.
+    link.heard(&event::Event::Alive(Alive { number: 2 }), Some(asked + ms(1)));
+    assert_eq!(link.current(), Some(0));
+    link.heard(&event::Event::Alive(Alive { number: 1 }), Some(asked));
+    assert_eq!(link.current(), Some(0), "what comes late is not news");
+}
+
+#[test]
+fn nothing_else_is_a_sign_of_life() {
+    let (clock, link) = link();
+    alive(&link);
+    clock.advance(CURRENT + ms(1));
+    for event in [
+        event::Event::Resumed(Resumed {}),
+        event::Event::Snapshot(Snapshot::default()),
+        event::Event::Member(Member::default()),
+        event::Event::MemberLoads(MemberLoads::default()),
+        event::Event::SessionMoved(SessionMoved::default()),
+        event::Event::Alive(Alive { number: 7 }),
+    ] {
+        link.heard(&event, None);
+        assert_eq!(link.current(), None, "{event:?}");
+        assert_eq!(link.age(), Some(CURRENT + ms(1)), "{event:?}");
+    }
 }
 
 #[test]
 fn a_snapshot_starts_a_new_epoch() {
-    let (clock, link) = link();
+    let (_, link) = link();
     alive(&link);
-    link.heard(&event::Event::Snapshot(Snapshot::default()));
-    clock.advance(STEP);
+    link.heard(&event::Event::Snapshot(Snapshot::default()), None);
+    assert_eq!((link.epoch(), link.current()), (1, Some(1)));
+}
+
+#[test]
+fn after_a_silence_in_which_others_may_have_gone_on_alone_every_copy_is_asked_for_again() {
+    let (clock, link) = link();
+    assert_eq!(alive(&link), Some(0), "the first is no silence");
+    clock.advance(SILENCE);
+    assert_eq!(alive(&link), Some(0));
+    clock.advance(SILENCE + ms(1));
     assert_eq!(alive(&link), Some(1));
-    assert_eq!(link.epoch(), 1);
-}
-
-#[test]
-fn after_a_stop_the_buffered_alives_do_not_count() {
-    let (clock, link) = link();
-    alive(&link);
-    clock.advance(STEP);
-    assert_eq!(alive(&link), Some(0));
-    clock.advance(Duration::from_secs(60));
-    for _ in 0..5 {
-        assert_eq!(alive(&link), None);
-    }
-    clock.advance(STEP);
-    assert_eq!(
-        alive(&link),
-        Some(1),
-        "this one came live; what others did while there was no hub is to be asked for"
-    );
-}
-
-#[test]
-fn an_alive_that_comes_late_vouches_from_when_it_may_have_been_sent() {
-    let (clock, link) = link();
-    alive(&link);
-    clock.advance(STEP);
-    assert_eq!(alive(&link), Some(0));
-    // A stall of 250 ms: two more that waited come with the first.
-    clock.advance(Duration::from_millis(250));
-    for _ in 0..3 {
-        assert_eq!(alive(&link), Some(0));
-    }
-    clock.advance(Duration::from_millis(150));
-    assert_eq!(link.current(), Some(0), "100 + 300 ms after the one that came on time");
-    clock.advance(Duration::from_millis(1));
-    assert_eq!(link.current(), None);
-    assert_eq!(alive(&link), Some(0));
-}
-
-#[test]
-fn other_events_do_not_hide_an_alive() {
-    let (clock, link) = link();
-    alive(&link);
-    clock.advance(STEP);
-    link.heard(&event::Event::SessionMoved(SessionMoved::default()));
-    assert_eq!(alive(&link), Some(0));
+    // What was asked for before the last one comes late.
+    link.heard(&event::Event::Alive(Alive { number: 1 }), Some(clock.now().checked_sub(SILENCE).unwrap()));
+    assert_eq!(alive(&link), Some(1));
 }
 
 #[test]
@@ -99,8 +101,6 @@ fn a_lost_hub_is_tried_again_or_heard_again() {
     assert!(!link.is_lost());
     link.unanswered(false);
     alive(&link);
-    clock.advance(STEP);
-    alive(&link);
     assert!(!link.is_lost());
 }
 
@@ -110,7 +110,7 @@ fn a_return_is_told_once_and_only_after_a_loss() {
     let returned = || link.returned().now_or_never().is_some();
     link.answered();
     alive(&link);
-    clock.advance(STEP);
+    clock.advance(TIMES.ask);
     alive(&link);
     assert!(!returned(), "it was never lost");
     clock.advance(LOST);
@@ -121,7 +121,7 @@ fn a_return_is_told_once_and_only_after_a_loss() {
     clock.advance(LOST);
     link.unanswered(false);
     alive(&link);
-    clock.advance(STEP);
+    clock.advance(TIMES.ask);
     alive(&link);
     assert!(returned() && !returned());
 }
@@ -129,8 +129,6 @@ fn a_return_is_told_once_and_only_after_a_loss() {
 #[test]
 fn a_slow_call_says_nothing_while_the_hub_is_heard() {
     let (clock, link) = link();
-    alive(&link);
-    clock.advance(STEP);
     alive(&link);
     link.unanswered(false);
     assert!(!link.is_lost());
@@ -146,8 +144,6 @@ fn ms(ms: u64) -> Duration {
 /// A link that was current, then heard nothing for this long.
 fn silent_for(silence: Duration) -> (Arc<ManualClock>, Link) {
     let (clock, link) = link();
-    alive(&link);
-    clock.advance(STEP);
     alive(&link);
     clock.advance(silence);
     (clock, link)
@@ -189,12 +185,10 @@ fn before_the_first_event_a_call_that_was_answered_is_a_word_from_the_hub() {
     link.answered();
     clock.advance(ms(300));
     assert!(!link.is_outlived(link.witness(Some(ms(0)))));
-    assert_eq!(link.age(), ms(300));
+    assert_eq!(link.age(), Some(ms(300)));
     clock.advance(ms(200));
     assert!(link.is_outlived(link.witness(Some(ms(0)))));
     // Events say more: from the first one on, calls count no longer.
-    alive(&link);
-    clock.advance(STEP);
     alive(&link);
     clock.advance(ms(1_000));
     link.answered();
@@ -205,8 +199,12 @@ fn before_the_first_event_a_call_that_was_answered_is_a_word_from_the_hub() {
 fn without_other_servers_nobody_knows_better() {
     let clock = Arc::new(ManualClock::new(0));
     let link = Link::new(clock.clone(), false);
+    assert_eq!((link.alone(NOBODY), link.age()), (Alone::Yes, None), "at once");
+    alive(&link);
+    assert_eq!(link.alone(NOBODY), Alone::NotYet(TIMES.decisive), "the hub lives, and shall have it");
     clock.advance(ms(60_000));
     assert!(!link.is_outlived(link.witness(Some(ms(0)))));
+    assert_eq!(link.alone(NOBODY), Alone::Yes);
 }
 
 #[test]
@@ -215,7 +213,7 @@ fn a_witness_counts_for_its_own_request_and_for_a_second_for_the_others() {
     let witness = link.witness(Some(ms(50)));
     link.witness(Some(ms(4_900)));
     assert!(link.is_outlived(NOBODY), "another web-tier that hears less does not take it back");
-    clock.advance(FRESH + ms(1));
+    clock.advance(TIMES.fresh + ms(1));
     assert!(link.is_outlived(witness));
     assert!(!link.is_outlived(NOBODY));
     assert!(!link.is_outlived(link.witness(Some(ms(6_000)))));
@@ -236,4 +234,24 @@ fn when_a_web_tier_hears_the_hub_all_may_wait_until_one_has_tried_in_vain() {
     link.answered();
     link.unanswered(false);
     assert!(link.may_wait(witness), "it was there meanwhile");
+}
+
+#[test]
+fn nobody_goes_on_alone_before_a_web_tier_could_have_found_the_hub_again() {
+    let (clock, link) = silent_for(ms(0));
+    assert_eq!(link.alone(NOBODY), Alone::NotYet(TIMES.decisive), "the hub is heard");
+    clock.advance(CURRENT + ms(1));
+    let (passed, witness) = (CURRENT + ms(1), link.witness(Some(ms(200))));
+    assert_eq!(link.alone(witness), Alone::NotYet(TIMES.decisive - passed));
+    clock.advance(TIMES.decisive - passed - ms(1));
+    assert_eq!(link.alone(witness), Alone::NotYet(ms(1)));
+    clock.advance(ms(1));
+    assert_eq!(link.alone(witness), Alone::Yes);
+    let hears = link.witness(Some(TIMES.fail_over));
+    assert_eq!(link.alone(hears), Alone::No, "a web-tier has found it");
+    assert_eq!(link.alone(NOBODY), Alone::No, "and says so for all");
+    clock.advance(TIMES.fresh + ms(1));
+    assert_eq!(link.alone(NOBODY), Alone::Yes);
+    alive(&link);
+    assert_eq!(link.alone(NOBODY), Alone::NotYet(TIMES.decisive));
 }

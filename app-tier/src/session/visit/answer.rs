@@ -1,8 +1,8 @@
 //! What an answer waits for, and carries: its changes made as safe as `save-mode` says, and the session's cookie.
 
 use super::{State, Visit};
-use crate::session::{SessionError, cookie, entry::Entry, open::Source, store::count};
-use common::config::SaveMode;
+use crate::session::{Link, SessionError, cookie, entry::Entry, link::Alone, open::Source, store::count};
+use common::config::{OnHubLoss, SaveMode};
 use http::HeaderValue;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,8 +14,8 @@ use std::{
 pub(crate) struct Finished {
     /// `Set-Cookie`.
     pub(crate) cookie: Option<HeaderValue>,
-    /// The answer rests on this server's memory alone, though its web-tier heard the hub when it sent the request: how long this
-    /// server has not. A web-tier that still hears it keeps the answer back.
+    /// The answer rests on this server's memory alone: how long it has not heard from the hub. A web-tier that hears it keeps the
+    /// answer back.
     pub(crate) alone: Option<Duration>,
 }
 
@@ -34,11 +34,10 @@ impl Visit {
             Some(entry) => self.settle(&mut state, &entry).await?,
             None => Source::Hub,
         };
-        let alone = source == Source::Memory && self.witness.hears();
-        if alone {
-            // Short after the cut the web-tier's last word is hardly newer than ours, and it could not tell that we are cut off.
-            tokio::time::sleep(self.sessions.link.until_decisive()).await;
-        }
+        let alone = match source {
+            Source::Memory => self.sessions.link.age(),
+            Source::Hub => None,
+        };
         let (name, config) = (&self.sessions.config.cookie_name, self.sessions.cookie());
         let cookie = if state.renamed {
             cookie::set(name, &state.id, config, self.secure)
@@ -47,7 +46,7 @@ impl Visit {
         } else {
             None
         };
-        Ok(Finished { cookie, alone: alone.then(|| self.sessions.link.age()) })
+        Ok(Finished { cookie, alone })
     }
 
     /// The cookie that has to go with whatever is answered in place of the app's answer: the session has moved to another id, and
@@ -98,18 +97,23 @@ impl Visit {
         generation: u64,
     ) -> Result<Source, SessionError> {
         let sessions = &self.sessions;
-        let outlived = || sessions.link.is_outlived(self.witness);
-        // In every mode, a change on a copy that has moved away meanwhile, or may have, waits for the hub's word; and so does the
+        // In every mode, a change waits for the hub's word on a copy that has moved away meanwhile, or may have, and so does the
         // first of a session under an id that the browser brought: the hub may not take it.
         let doubtful = {
             let held = entry.state();
             held.stale || (held.replica.version() == 0 && self.brought.as_ref() == Some(&entry.id))
         };
-        if sessions.config.session.save_mode == SaveMode::BeforeResponse || doubtful || outlived() {
+        if sessions.config.session.save_mode == SaveMode::BeforeResponse
+            || doubtful
+            || sessions.link.current().is_none()
+        {
             match sessions.save(entry, changed, generation, self.witness).await {
                 Ok(()) => {}
-                Err(SessionError::HubLost(why)) if sessions.serves_alone() && !outlived() => {
-                    answered_unsaved(entry, changed, generation, why)?;
+                Err(SessionError::HubLost(why))
+                    if sessions.config.session.on_hub_loss == OnHubLoss::Serve
+                        && sessions.link.alone(self.witness) == Alone::Yes =>
+                {
+                    answered_unsaved(&sessions.link, entry, changed, generation, why)?;
                     count(&sessions.counters.unsaved_answers);
                     return Ok(Source::Memory);
                 }
@@ -129,7 +133,7 @@ impl Visit {
         if sessions.config.session.save_mode == SaveMode::AfterRequest {
             sessions.save_in_background(entry);
         }
-        Ok(if sessions.link.current().is_some() { Source::Hub } else { Source::Memory })
+        Ok(Source::Hub)
     }
 
     /// The changes were dropped. If that was because the hub does not take the session's id any more, they are saved under a fresh
@@ -156,15 +160,21 @@ impl Visit {
 /// An answer leaves whose changes the hub does not have, because it can't be reached (`why`).
 ///
 /// # Errors
-/// [`SessionError::Stale`]: the changes were dropped just now. [`SessionError::HubLost`]: the hub has said that they were made on
-/// an outdated copy.
-fn answered_unsaved(entry: &Entry, changed: u64, generation: u64, why: String) -> Result<(), SessionError> {
+/// [`SessionError::Stale`]: the changes were dropped just now. [`SessionError::HubLost`]: by what the hub has said, they may have
+/// been made on an outdated copy.
+fn answered_unsaved(
+    link: &Link,
+    entry: &Entry,
+    changed: u64,
+    generation: u64,
+    why: String,
+) -> Result<(), SessionError> {
     // One lock from the look to the mark: a saver may be at work on these very changes.
     let mut held = entry.state();
     if held.removed || held.replica.has_dropped(generation) {
         return Err(SessionError::Stale);
     }
-    if held.stale {
+    if !held.is_last_known(link) {
         return Err(SessionError::HubLost(why));
     }
     held.replica.answered(changed);
