@@ -72,16 +72,17 @@ mod tests {
     fn a_new_folder_is_private_and_one_that_was_not_is_made_so() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("data/app-a");
-        drop(DataFolder::take(&folder).unwrap());
+        let _new = DataFolder::take(&folder).unwrap();
         assert_eq!((mode(&folder), mode(&folder.join("lock"))), (0o700, 0o600));
-        // As an older version has left it.
+        // As an older version has left it. (Another folder: a process that another test starts holds the lock too until it is itself.)
+        let folder = root.path().join("data/app-b");
         fs::create_dir_all(folder.join("hub/log")).unwrap();
         let log = folder.join("hub/log/0000000001.log");
         fs::write(&log, "sessions").unwrap();
         for (path, open) in [(&folder, 0o755), (&folder.join("hub/log"), 0o755), (&log, 0o644)] {
             fs::set_permissions(path, fs::Permissions::from_mode(open)).unwrap();
         }
-        drop(DataFolder::take(&folder).unwrap());
+        let _old = DataFolder::take(&folder).unwrap();
         assert_eq!((mode(&folder), mode(&folder.join("hub/log")), mode(&log)), (0o700, 0o700, 0o600));
     }
 }
