@@ -79,14 +79,14 @@ fn a_hostile_request() {
     check(
         fill,
         &expect![[r#"
-        192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "GET /\x22a\x5C HTTP/1.0" 400 0
-    "#]],
+            192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "GET /%22a\x5C HTTP/1.0" 400 0
+        "#]],
         &expect![[r#"
-        192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "GET /\x22a\x5C HTTP/1.0" 400 0 "\x5C" "\x22x\x22 - - [now]\xC3\xA9\xFF\x09z"
-    "#]],
+            192.0.2.7 - - [22/Nov/2026:23:14:50 +0000] "GET /%22a\x5C HTTP/1.0" 400 0 "\x5C" "\x22x\x22 - - [now]\xC3\xA9\xFF\x09z"
+        "#]],
         &expect![[r#"
-        {"time":"2026-11-22T23:14:50.007Z","client":"192.0.2.7","method":"GET","target":"/\"a\\","version":"1.0","status":400,"bytes":0,"duration-us":1234,"answer-us":1000,"end":"cut","tries":0,"referer":"\\","user-agent":"\"x\" - - [now]\u00E9\uFFFD\u0009z"}
-    "#]],
+            {"time":"2026-11-22T23:14:50.007Z","client":"192.0.2.7","method":"GET","target":"/%22a\\","version":"1.0","status":400,"bytes":0,"duration-us":1234,"answer-us":1000,"end":"cut","tries":0,"referer":"\\","user-agent":"\"x\" - - [now]\u00E9\uFFFD\u0009z"}
+        "#]],
     );
 }
 
