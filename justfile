@@ -13,7 +13,7 @@ test *FILTER:
     cargo test --workspace {{FILTER}}
 
 demo *ARGUMENTS:
-    cargo run --release -- demo {{ARGUMENTS}}
+    cargo run -- demo {{ARGUMENTS}}
 
 bench:
     bench/run

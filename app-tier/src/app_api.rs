@@ -3,7 +3,8 @@
 
 use crate::{
     error::AppTierError,
-    session::{SessionError, Sessions, Visit},
+    registry::Registry,
+    session::{SessionError, Visit},
 };
 use futures_util::stream;
 use proto::app::v1::{
@@ -33,14 +34,12 @@ const WINDOW: u32 = 1024 * 1024;
 
 /// The apps that may call.
 #[derive(Debug, Clone)]
-pub(crate) struct AppApi {
-    apps: Arc<[(String, Arc<Sessions>)]>,
-}
+pub(crate) struct AppApi(Arc<Registry>);
 
 impl AppApi {
-    /// For apps by their tokens.
-    pub(crate) fn new(apps: Vec<(String, Arc<Sessions>)>) -> Self {
-        Self { apps: apps.into() }
+    /// For the apps that there are, by their tokens.
+    pub(crate) fn new(apps: Arc<Registry>) -> Self {
+        Self(apps)
     }
 
     /// Serves calls on a new socket at `path` until `stop` is cancelled.
@@ -91,13 +90,10 @@ impl AppApi {
         let metadata = |name: &'static str| request.metadata().get(name).map(MetadataValue::as_encoded_bytes);
         let token = metadata("copal-token").unwrap_or_default();
         // Every token is compared, to its end: how long it takes tells nothing.
-        let app =
-            self.apps.iter().fold(
-                None,
-                |found, (known, app)| {
-                    if is_same(known.as_bytes(), token) { Some(app) } else { found }
-                },
-            );
+        let apps = self.0.running();
+        let app = apps.iter().fold(None, |found, known| {
+            if is_same(known.token.as_bytes(), token) { Some(&known.app.sessions) } else { found }
+        });
         let app =
             app.ok_or_else(|| Status::unauthenticated("copal-token is not the value of COPAL_TOKEN"))?;
         let handle = metadata("copal-request").and_then(|value| std::str::from_utf8(value).ok());

@@ -77,6 +77,7 @@ mod tests {
             regexp: regexp.map(|text| regex::Regex::new(text).unwrap()),
             merge_slashes: true,
             web_apps: Vec::new(),
+            session_default: common::config::SessionOverrides::default(),
             dispatch: Vec::new(),
         }
     }

@@ -6,15 +6,18 @@
 mod app;
 mod app_api;
 mod body;
+mod deploy;
 mod error;
 mod health;
 mod hosts;
 mod in_process;
 mod interim;
 mod io;
+mod launcher;
 mod process;
 mod process_app;
 mod proxy;
+mod registry;
 mod serve;
 mod session;
 mod spec;
@@ -24,6 +27,7 @@ mod upgrade;
 mod upload;
 
 pub use body::{Body, BodyError};
+pub use deploy::{Apps, DeployConfig, Deployments};
 pub use error::{AppTierError, NOT_PROCESSED, NotReady};
 pub use in_process::InProcessService;
 pub use session::SessionStats;

@@ -3,9 +3,10 @@
 use crate::{
     body::{Request, Response},
     error::RequestError,
-    hosts::{Hosts, host_name},
+    hosts::host_name,
     interim::{Interims, WithInterims},
     io::BoundedWrites,
+    registry::Registry,
     upgrade::{AppSide, Tunnel},
     upload::Upload,
 };
@@ -40,7 +41,7 @@ const FIELDS_MAX: usize = 256 + ADDED_FIELDS;
 /// Serves connections with the apps of a cluster.
 #[derive(Debug)]
 pub(crate) struct Front {
-    pub(crate) hosts: Hosts,
+    apps: Arc<Registry>,
     /// Time-outs of this server.
     pub(crate) keepalive_timeout: Duration,
     pub(crate) request_header_timeout: Duration,
@@ -55,9 +56,14 @@ pub(crate) struct Front {
 
 impl Front {
     /// With the time-outs of `server`.
-    pub(crate) fn new(hosts: Hosts, config: &Config, server: &Server, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        apps: Arc<Registry>,
+        config: &Config,
+        server: &Server,
+        drain: CancellationToken,
+    ) -> Self {
         Self {
-            hosts,
+            apps,
             keepalive_timeout: server.keepalive_timeout,
             request_header_timeout: server.request_header_timeout,
             socket_timeout: server.socket_timeout,
@@ -155,7 +161,9 @@ impl Front {
         let target = if whole { "/" } else { parts.uri.path() };
         decode(target)?;
         let path = decode(&without_parameters(target))?;
-        let deployed = self.hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
+        let hosts = self.apps.hosts();
+        let deployed = hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
+        drop(hosts);
         let method = parts.method.clone();
         let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;
         if let Err(cause) = &answered

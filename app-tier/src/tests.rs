@@ -50,6 +50,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
     let config = load(&conf, &LoadOptions::default()).unwrap_or_else(|errors| panic!("{errors}")).config;
     let tier = AppTier::start(
         AppTierConfig {
+            deploy: None,
             admin: None,
             config: Arc::new(config),
             me: "app-a".into(),

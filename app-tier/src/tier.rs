@@ -3,26 +3,25 @@
 use crate::{
     app::{App, Deployed},
     app_api::AppApi,
+    deploy::{DeployConfig, Deployer, Place},
     error::AppTierError,
-    hosts::Hosts,
     in_process::InProcessService,
-    process::{Launch, PidFile, Processes, RunDir},
+    launcher::Launcher,
     process_app::ProcessApp,
+    registry::{Registry, Running},
     serve::Front,
-    session::{Link, MEMORY_MAX, SessionHub, SessionStats, Sessions, SessionsConfig},
-    spec::{self, Spec},
-    static_files::StaticFiles,
+    session::{Link, SessionStats},
 };
 use cluster_port::Peer;
 use common::{
     clock::Clock,
-    config::{Cluster, Config, Content, Host, Server, ServersOwn, WebApp},
+    config::{Cluster, Config, Content, Host},
     id::ServerId,
 };
 use futures_util::future::join_all;
 use proto::hub::v1::event;
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -46,6 +45,8 @@ pub struct AppTierConfig {
     pub hub: Option<Hub>,
     /// What answers at web-apps with `admin: true`; without it they are left out.
     pub admin: Option<InProcessService>,
+    /// Where deployed apps come from; without it there are none.
+    pub deploy: Option<DeployConfig>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -60,14 +61,13 @@ pub struct AppTier {
 struct Inner {
     me: ServerId,
     front: Arc<Front>,
-    apps: Vec<Arc<ProcessApp>>,
-    link: Arc<Link>,
+    registry: Arc<Registry>,
+    launcher: Arc<Launcher>,
+    deployer: Option<Deployer>,
     connections: TaskTracker,
     shutdown_wait_max: Duration,
     /// Cancelled at the very end: the app API and the background tasks.
     end: CancellationToken,
-    /// Held for its Drop: it removes the sockets.
-    _run_dir: Arc<RunDir>,
 }
 
 /// Time between two looks for sessions that nobody uses any more.
@@ -85,37 +85,29 @@ impl AppTier {
     pub fn start(config: AppTierConfig, shutdown: CancellationToken) -> Result<Self, AppTierError> {
         let unknown = || AppTierError::UnknownServer(config.me.clone());
         let (cluster, server) = config.config.server(&config.me).ok_or_else(unknown)?;
-        let mut starting = Starting::new(&config, cluster, server)?;
-        let mut hosts = Vec::new();
-        for host in &cluster.hosts {
-            let web_apps = host.web_apps.iter().map(|web_app| starting.read(host, web_app));
-            hosts.push((host.clone(), web_apps.collect::<Result<Vec<_>, _>>()?));
-        }
-        // Every file has been read without an error: now processes may start.
-        let hosts: Vec<_> = hosts
-            .into_iter()
-            .map(|(host, plans)| (host, plans.into_iter().filter_map(|plan| starting.deploy(plan)).collect()))
-            .collect();
+        let launcher = Arc::new(Launcher::new(&config, cluster, server)?);
+        let (hosts, running) = start_web_apps(&config, cluster, &launcher)?;
+        let registry = Arc::new(Registry::new(hosts, running));
         let end = CancellationToken::new();
-        let api = AppApi::new(
-            starting.apps.iter().map(|(token, app)| (token.clone(), app.sessions.clone())).collect(),
-        );
-        api.serve(starting.run_dir.socket(API), end.clone())?;
-        let apps: Vec<_> = starting.apps.into_iter().map(|(_, app)| app).collect();
-        tokio::spawn(sweep(apps.clone(), end.clone()));
-        tokio::spawn(hear_returns(starting.link.clone(), apps.clone(), end.clone()));
-        let front = Arc::new(Front::new(Hosts::new(hosts), &config.config, server, shutdown));
-        let (link, run_dir) = (starting.link, starting.run_dir);
+        AppApi::new(registry.clone()).serve(launcher.api(), end.clone())?;
+        tokio::spawn(sweep(registry.clone(), end.clone()));
+        tokio::spawn(hear_returns(launcher.link.clone(), registry.clone(), end.clone()));
+        let front = Arc::new(Front::new(registry.clone(), &config.config, server, shutdown));
         let shutdown_wait_max = server.shutdown_wait_max;
+        let deployer = config.deploy.clone().map(|deploy| {
+            let place =
+                Place { config: config.config.clone(), cluster: cluster.clone(), data_dir: config.data_dir };
+            Deployer::start(deploy, place, launcher.clone(), registry.clone(), end.clone())
+        });
         let inner = Inner {
             me: config.me,
             front,
-            apps,
-            link,
+            registry,
+            launcher,
+            deployer,
             connections: TaskTracker::new(),
             shutdown_wait_max,
             end,
-            _run_dir: run_dir,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -135,29 +127,34 @@ impl AppTier {
 
     /// Saves what is unsaved, beside the requests that go on: what is saved early needs no hub later.
     pub async fn save(&self) {
-        join_all(self.inner.apps.iter().map(|app| app.sessions.save_all(last_saves_limit(app)))).await;
+        let running = self.inner.registry.running();
+        join_all(running.iter().map(|it| it.app.sessions.save_all(last_saves_limit(&it.app)))).await;
     }
 
     /// The sessions of each process app, in numbers.
     pub fn sessions(&self) -> Vec<SessionStats> {
-        self.inner.apps.iter().map(|app| app.sessions.stats()).collect()
+        self.inner.registry.running().iter().map(|it| it.app.sessions.stats()).collect()
     }
 
     /// Waits until every app process is healthy, however long that takes and however often it fails.
     pub async fn recovered(&self) {
-        for app in &self.inner.apps {
-            app.processes.recovered().await;
+        for it in self.inner.registry.running().iter() {
+            it.app.processes.recovered().await;
         }
     }
 
-    /// Waits until every app process is healthy.
+    /// Waits until every app process is healthy, and deployed apps are as the hub has them.
     ///
     /// # Errors
-    /// [`AppTierError::NotReady`] past `timeout`, or as soon as a process has failed to start three times on end.
+    /// [`AppTierError::NotReady`] past `timeout`, or as soon as a process of a web-app of the file has failed to start three times on
+    /// end. A deployed app that fails holds up nothing else.
     pub async fn ready(&self, timeout: Duration) -> Result<(), AppTierError> {
         let began = tokio::time::Instant::now();
-        for app in &self.inner.apps {
-            app.processes.ready(&self.inner.me, timeout.saturating_sub(began.elapsed())).await?;
+        for it in self.inner.registry.running().iter() {
+            it.app.processes.ready(&self.inner.me, timeout.saturating_sub(began.elapsed())).await?;
+        }
+        if let Some(deployer) = &self.inner.deployer {
+            deployer.caught_up(timeout.saturating_sub(began.elapsed())).await;
         }
         Ok(())
     }
@@ -182,8 +179,12 @@ impl AppTier {
             tracing::warn!(connections = inner.connections.len(), waited = ?inner.shutdown_wait_max, "closing connections whose requests did not end");
         }
         inner.front.abort.cancel();
-        let (saved, stopped) =
-            (inner.apps.iter().map(last_saves), inner.apps.iter().map(|app| app.processes.stop()));
+        if let Some(deployer) = &inner.deployer {
+            deployer.stop();
+        }
+        let running = inner.registry.running();
+        let saved = running.iter().map(|it| last_saves(&it.app));
+        let stopped = running.iter().map(|it| it.app.processes.stop());
         tokio::join!(join_all(saved), join_all(stopped));
         inner.end.cancel();
     }
@@ -201,11 +202,12 @@ impl Inner {
         if let event::Event::SessionMoved(moved) = event
             && let Some(key) = &moved.key
         {
-            for app in self.apps.iter().filter(|app| app.sessions.app() == key.app) {
-                app.sessions.moved(&key.id);
+            let running = self.registry.running();
+            for it in running.iter().filter(|it| it.app.sessions.app() == key.app) {
+                it.app.sessions.moved(&key.id);
             }
         }
-        self.link.heard(event, sent);
+        self.launcher.link.heard(event, sent);
     }
 }
 
@@ -227,142 +229,63 @@ async fn last_saves(app: &Arc<ProcessApp>) {
 }
 
 /// Whenever the hub is back after a loss.
-async fn hear_returns(link: Arc<Link>, apps: Vec<Arc<ProcessApp>>, end: CancellationToken) {
+async fn hear_returns(link: Arc<Link>, apps: Arc<Registry>, end: CancellationToken) {
     while end.run_until_cancelled(link.returned()).await.is_some() {
-        join_all(apps.iter().map(|app| app.sessions.hub_has_returned())).await;
+        join_all(apps.running().iter().map(|it| it.app.sessions.hub_has_returned())).await;
     }
 }
 
-async fn sweep(apps: Vec<Arc<ProcessApp>>, end: CancellationToken) {
+async fn sweep(apps: Arc<Registry>, end: CancellationToken) {
     while end.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
-        for app in &apps {
-            app.sessions.sweep();
+        for it in apps.running().iter() {
+            it.app.sessions.sweep();
         }
     }
 }
 
-/// The app API's socket in the folder of sockets.
-const API: &str = "api";
+/// A host of the file with its web-apps.
+type WithApps = (Host, Vec<Arc<Deployed>>);
 
-/// What deploying the apps needs and gathers.
-struct Starting<'a> {
-    config: &'a AppTierConfig,
-    cluster: &'a Cluster,
-    server: &'a Server,
-    run_dir: Arc<RunDir>,
-    pids: Arc<PidFile>,
-    link: Arc<Link>,
-    /// What of the environment apps don't get.
-    servers_own: ServersOwn,
-    /// With their tokens.
-    apps: Vec<(String, Arc<ProcessApp>)>,
-}
-
-/// A web-app, as far as it can be known before anything is started.
-struct Plan {
-    name: String,
-    web_app: WebApp,
-    /// `None`: the administration.
-    folder: Option<Folder>,
-}
-
-/// A web-app's folder, its files read.
-struct Folder {
-    key: String,
-    root: PathBuf,
-    statics: Option<PathBuf>,
-    spec: Spec,
-}
-
-impl<'a> Starting<'a> {
-    fn new(
-        config: &'a AppTierConfig,
-        cluster: &'a Cluster,
-        server: &'a Server,
-    ) -> Result<Self, AppTierError> {
-        let pids = Arc::new(PidFile::open(&config.data_dir)?);
-        let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
-        let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
-        let servers_own = ServersOwn::new(&config.config);
-        Ok(Self { config, cluster, server, run_dir, pids, link, servers_own, apps: Vec::new() })
+/// The web-apps of the file: their files are read, then, if all are right, their processes started.
+fn start_web_apps(
+    config: &AppTierConfig,
+    cluster: &Cluster,
+    launcher: &Launcher,
+) -> Result<(Vec<WithApps>, Vec<Running>), AppTierError> {
+    let mut plans = Vec::new();
+    for host in &cluster.hosts {
+        for web_app in &host.web_apps {
+            let name =
+                format!("{}{}", host.tag_name(), if web_app.id.is_empty() { "/" } else { &web_app.id });
+            let folder = match &web_app.content {
+                Content::Folder(root) => Some(launcher.read(&name, root)?),
+                Content::Admin | Content::Deploy(_) => None,
+            };
+            plans.push((host, web_app, name, folder));
+        }
     }
-
-    fn read(&self, host: &Host, web_app: &WebApp) -> Result<Plan, AppTierError> {
-        let host_name = if host.id.is_empty() { "default" } else { &host.id };
-        let name = format!("{host_name}{}", if web_app.id.is_empty() { "/" } else { &web_app.id });
-        // It has to be there now; but a link in it stays one, so that files and restarted processes follow it to another release.
-        let existing = |path: &Path| {
-            let absolute = path.canonicalize().and_then(|_| std::path::absolute(path));
-            absolute.map_err(|cause| AppTierError::Root { app: name.clone(), root: path.to_owned(), cause })
-        };
-        let folder = match &web_app.content {
-            Content::Admin => None,
-            Content::Folder(root) => {
-                let root = existing(root)?;
-                let spec = spec::load(&name, &root, &self.servers_own)?;
-                let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
-                // The same on every server of the cluster, and after every restart.
-                let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
-                Some(Folder { key, root, statics, spec })
+    let mut hosts: Vec<WithApps> = cluster.hosts.iter().map(|host| (host.clone(), Vec::new())).collect();
+    if hosts.is_empty() {
+        hosts.push((Host::default(), Vec::new()));
+    }
+    let mut running = Vec::new();
+    for (host, web_app, name, folder) in plans {
+        let app: Arc<dyn App> = match (&web_app.content, folder) {
+            (Content::Folder(_), Some(folder)) => {
+                let (key, session) =
+                    (launcher.session_key(&host.id, &web_app.id), web_app.session_with(&folder.spec.session));
+                let started = launcher.start(&name, folder, || launcher.sessions(key, session));
+                running.extend(started.running);
+                started.app
             }
-        };
-        Ok(Plan { name, web_app: web_app.clone(), folder })
-    }
-
-    fn deploy(&mut self, plan: Plan) -> Option<Arc<Deployed>> {
-        let Plan { name, web_app, folder } = plan;
-        let app: Arc<dyn App> = match folder {
-            None => match self.config.admin.clone() {
+            (Content::Admin, _) => match config.admin.clone() {
                 Some(admin) => Arc::new(admin),
-                None => return None,
+                None => continue,
             },
-            Some(folder) => {
-                let statics = folder.statics.clone().map(StaticFiles::new);
-                match statics {
-                    statics if !folder.spec.command.is_empty() => {
-                        self.process(&name, &web_app, folder, statics)
-                    }
-                    Some(statics) => Arc::new(statics),
-                    None => Arc::new(StaticFiles::new(folder.root)),
-                }
-            }
+            _ => continue,
         };
-        Some(Arc::new(Deployed { name, path: web_app.id, app }))
+        let deployed = Arc::new(Deployed { name, path: web_app.id.clone(), app });
+        hosts.iter_mut().filter(|(it, _)| it.id == host.id).for_each(|(_, apps)| apps.push(deployed.clone()));
     }
-
-    fn process(
-        &mut self,
-        name: &str,
-        web_app: &WebApp,
-        folder: Folder,
-        statics: Option<StaticFiles>,
-    ) -> Arc<ProcessApp> {
-        let Folder { key, root, spec, .. } = folder;
-        let sessions = SessionsConfig {
-            app: key,
-            me: self.config.me.clone(),
-            index: self.server.index,
-            cookie_name: self.cluster.session_cookie.clone(),
-            session: web_app.session_with(&spec.session),
-            memory_max: MEMORY_MAX,
-        };
-        let hub = self.config.hub.clone().map(|hub| Arc::new(hub) as Arc<dyn SessionHub>);
-        let sessions = Sessions::new(sessions, hub, self.link.clone(), self.config.clock.clone());
-        let token = format!("{:032x}", rand::random::<u128>());
-        let launch = Launch {
-            root,
-            app: name.to_owned(),
-            socket_name: format!("app-{}", self.apps.len()),
-            server: self.config.me.clone(),
-            hub: self.run_dir.socket(API),
-            token: token.clone(),
-            servers_own: self.servers_own.clone(),
-            run_dir: self.run_dir.clone(),
-            pids: self.pids.clone(),
-        };
-        let processes = Processes::start(name, &spec, &launch, self.server.balance_socket_timeout);
-        let app = Arc::new(ProcessApp { statics, processes, sessions: Arc::new(sessions) });
-        self.apps.push((token, app.clone()));
-        app
-    }
+    Ok((hosts, running))
 }

@@ -62,6 +62,15 @@ impl AppSide {
         Self(Arc::new(Mutex::new(Some((app, held)))))
     }
 
+    /// `held` as well is dropped when the tunnel has ended.
+    pub(crate) fn keep(&self, held: Box<dyn Any + Send>) {
+        if let Ok(mut slot) = self.0.lock()
+            && let Some((app, before)) = slot.take()
+        {
+            *slot = Some((app, Box::new((before, held))));
+        }
+    }
+
     /// The tunnel to `client`. `None`: it has been made already.
     pub(crate) fn tunnel(&self, client: OnUpgrade) -> Option<Tunnel> {
         let (app, held) = self.0.lock().ok()?.take()?;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 pub struct Rights {
     /// It is of the hub (`triad`): it may speak Raft.
     pub hub: bool,
-    /// It has web-apps other than the administration: it may load and write sessions.
+    /// It has web-apps other than the administration, or runs deployed ones: it may load and write sessions.
     pub apps: bool,
     /// It has listeners (`http`): it may forward requests, and what it says in headers is believed.
     pub listens: bool,
@@ -30,7 +30,8 @@ impl Rights {
         let web_apps = || cluster.hosts.iter().flat_map(|host| &host.web_apps);
         Self {
             hub: config.triad.contains(&server.id),
-            apps: web_apps().any(|web_app| web_app.content != Content::Admin),
+            apps: web_apps().any(|web_app| web_app.content != Content::Admin)
+                || (config.deployments.enabled && config.app_clusters().contains(&cluster.id)),
             listens: !server.http.is_empty(),
             administers: web_apps().any(|web_app| web_app.content == Content::Admin),
         }

@@ -1,6 +1,7 @@
 //! What every tier of Copal shares: the configuration file, ids, cookies, password hashes, networks, clock, backoff, files
 //! that change, the files of certificates, what our own machine has and lacks, and telemetry.
 
+pub mod app_tag;
 pub mod backoff;
 pub mod cidr;
 pub mod clock;

@@ -1,11 +1,14 @@
 //! The wire contracts of Copal, generated from the `.proto` files beside this crate.
 
+#[cfg(test)]
+mod generated;
+
 /// The hub's contracts, package `copal.hub.v1`.
 pub mod hub {
     /// Version 1.
     #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
-        tonic::include_proto!("copal.hub.v1");
+        include!("generated/copal.hub.v1.rs");
     }
 }
 
@@ -14,7 +17,7 @@ pub mod app {
     /// Version 1.
     #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
-        tonic::include_proto!("copal.app.v1");
+        include!("generated/copal.app.v1.rs");
     }
 }
 
@@ -23,7 +26,7 @@ pub mod web {
     /// Version 1.
     #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
-        tonic::include_proto!("copal.web.v1");
+        include!("generated/copal.web.v1.rs");
     }
 }
 
@@ -32,6 +35,6 @@ pub mod health {
     /// Version 1.
     #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
-        tonic::include_proto!("grpc.health.v1");
+        include!("generated/grpc.health.v1.rs");
     }
 }

@@ -86,7 +86,7 @@ impl RunningServer {
         let triad = start_triad(&config, &id, &credentials, &data).await?;
         let servers = hub_addresses(&config);
         let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
-        let Watch { members, events, heard, task: watching } = hub.watch();
+        let Watch { members, apps, events, heard, task: watching } = hub.watch();
         let admin = Admin::new(AdminConfig {
             config: config.clone(),
             me: id.clone(),

@@ -138,7 +138,7 @@ async fn shell(command: &str, folder: &Path) -> String {
 fn the_two_commands_are_the_ones_that_ci_and_the_newcomer_run() {
     let text = fs::read_to_string(README).unwrap();
     let ci = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/run")).unwrap();
-    assert!(text.contains("```sh\ncargo run --release -- demo\n```"));
+    assert!(text.contains("```sh\ncargo run -- demo\n```"));
     assert!(text.contains("```sh\ncargo test --workspace\n```"));
     assert!(ci.lines().any(|line| line.starts_with("cargo test --workspace")));
 }

@@ -22,7 +22,12 @@ fn sources() -> Vec<(String, String)> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "copal-demo" {
+            if path.is_dir()
+                && !name.starts_with('.')
+                && name != "target"
+                && name != "copal-demo"
+                && name != "generated"
+            {
                 folders.push(path);
             } else if name.ends_with(".rs") {
                 let shown = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();

@@ -1,5 +1,6 @@
 //! The hub's client: finds the leader, batches writes, retries within a deadline, joins the members, watches with resume.
 
+mod apps;
 mod channel;
 mod cpu;
 mod leader;

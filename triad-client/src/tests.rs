@@ -459,7 +459,8 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
     let leader =
         Arc::new(Leader::new(HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() }));
     let heard = LastHeard::never();
-    let mut follower = watch::Follower::new(leader, members, events, heard.clone());
+    let mut follower =
+        watch::Follower::new(leader, members, tokio::sync::watch::channel(None).0, events, heard.clone());
     let alive = |revision, number| Event { revision, event: Some(event::Event::Alive(Alive { number })) };
     let start = Instant::now();
     follower.pass_on(alive(5, 9), start).unwrap();
@@ -506,7 +507,13 @@ async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     let (events, _read) = mpsc::channel(20);
     let config = HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() };
     let leader = Arc::new(Leader::new(config));
-    let mut follower = watch::Follower::new(leader, members, events, LastHeard::never());
+    let mut follower = watch::Follower::new(
+        leader,
+        members,
+        tokio::sync::watch::channel(None).0,
+        events,
+        LastHeard::never(),
+    );
     let mut hear = |event| {
         follower.pass_on(Event { revision: 1, event: Some(event) }, Instant::now()).unwrap();
         watched.borrow().iter().map(|it| it.cpu_load).collect::<Vec<_>>()
@@ -522,7 +529,7 @@ async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     assert_eq!(hear(load("app-b", 200)), [Some(100)]);
     let changed = Member { admin: MemberAdmin::Disabled.into(), ..member(5) };
     assert_eq!(hear(event::Event::Member(changed)), [Some(100)]);
-    let snapshot = event::Event::Snapshot(Snapshot { members: vec![member(5)] });
+    let snapshot = event::Event::Snapshot(Snapshot { members: vec![member(5)], ..Snapshot::default() });
     assert_eq!(hear(snapshot), [Some(100)]);
     assert_eq!(hear(event::Event::Member(member(6))), [None], "another process");
 }

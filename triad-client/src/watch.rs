@@ -4,9 +4,11 @@
 use crate::{leader::Leader, pulse::Pulse};
 use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
-use proto::hub::v1::{AskAlive, Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient};
+use proto::hub::v1::{
+    App, AskAlive, Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient,
+};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,6 +37,8 @@ const ASKING_MAX: usize = 8;
 pub struct Watch {
     /// The members as last heard; empty before the first word from the hub.
     pub members: watch::Receiver<Arc<Vec<Member>>>,
+    /// The apps as last heard, by tag; `None` before the first word from the hub.
+    pub apps: watch::Receiver<Option<Arc<BTreeMap<String, App>>>>,
     /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Heard>,
     /// When the last sign of life of the hub's leader was sent to this server, at the earliest: cheap to read, from any thread.
@@ -64,15 +68,17 @@ impl Drop for WatchTask {
 
 pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let (members_sender, members) = watch::channel(Arc::default());
+    let (apps_sender, apps) = watch::channel(None);
     let (events_sender, events) = mpsc::channel(EVENTS_MAX);
     let heard = LastHeard::never();
-    let follower = Follower::new(leader, members_sender, events_sender, heard.clone());
-    Watch { members, events, heard, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
+    let follower = Follower::new(leader, members_sender, apps_sender, events_sender, heard.clone());
+    Watch { members, apps, events, heard, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
 }
 
 pub(crate) struct Follower {
     pub(crate) leader: Arc<Leader>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
+    pub(crate) apps: watch::Sender<Option<Arc<BTreeMap<String, App>>>>,
     pub(crate) events: mpsc::Sender<Heard>,
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
@@ -92,10 +98,11 @@ impl Follower {
     pub(crate) fn new(
         leader: Arc<Leader>,
         members: watch::Sender<Arc<Vec<Member>>>,
+        apps: watch::Sender<Option<Arc<BTreeMap<String, App>>>>,
         events: mpsc::Sender<Heard>,
         heard: LastHeard,
     ) -> Self {
-        Self { leader, members, events, revision: 0, heard, pulse: Pulse::new(&TIMES, Instant::now()) }
+        Self { leader, members, apps, events, revision: 0, heard, pulse: Pulse::new(&TIMES, Instant::now()) }
     }
 
     async fn run(mut self) {
@@ -173,10 +180,18 @@ impl Follower {
                     members.iter_mut().for_each(|member| keep_load(all, member));
                     *all = Arc::new(members);
                 });
+                let apps = snapshot.apps.iter().map(|app| (app.tag.clone(), app.clone())).collect();
+                self.apps.send_replace(Some(Arc::new(apps)));
             }
             Some(event::Event::Member(member)) => {
                 self.members.send_modify(|all| place(Arc::make_mut(all), member));
             }
+            Some(event::Event::App(app)) => self.change_apps(|apps| {
+                apps.insert(app.tag.clone(), app.clone());
+            }),
+            Some(event::Event::AppGone(gone)) => self.change_apps(|apps| {
+                apps.remove(&gone.tag);
+            }),
             Some(event::Event::MemberLoads(loads)) => {
                 self.members.send_if_modified(|all| take_loads(all, &loads.loads));
             }
@@ -197,6 +212,12 @@ impl Follower {
                 Err(Status::aborted(format!("{EVENTS_MAX} events wait for their reader: starting over")))
             }
         }
+    }
+}
+
+impl Follower {
+    fn change_apps(&self, change: impl FnOnce(&mut BTreeMap<String, App>)) {
+        self.apps.send_modify(|all| change(Arc::make_mut(all.get_or_insert_default())));
     }
 }
 

@@ -8,10 +8,13 @@ use prost::Message;
 use proto::hub::v1::{Batch, Command, SessionWrite, command, session_write::Write};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
+
+/// The version that brought deployments.
+const APPS: u32 = 5;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,13 @@ fn since(command: &Command) -> u32 {
         Some(command::Command::ExpireUnused(_)) => EXPIRE_UNUSED,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
+            command::Command::DeployApp(_)
+            | command::Command::ReportApp(_)
+            | command::Command::UndeployApp(_)
+            | command::Command::SetAppStopped(_)
+            | command::Command::ExpireRollouts(_),
+        ) => APPS,
+        Some(
             command::Command::Session(_)
             | command::Command::ExpireSessions(_)
             | command::Command::RegisterMember(_)
@@ -89,7 +99,12 @@ fn known(command: &Command) -> bool {
             | command::Command::RegisterMember(_)
             | command::Command::SetMemberState(_)
             | command::Command::SetMemberAdmin(_)
-            | command::Command::ExpireUnused(_),
+            | command::Command::ExpireUnused(_)
+            | command::Command::DeployApp(_)
+            | command::Command::ReportApp(_)
+            | command::Command::UndeployApp(_)
+            | command::Command::SetAppStopped(_)
+            | command::Command::ExpireRollouts(_),
         ) => true,
         None => false,
     }

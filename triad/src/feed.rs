@@ -2,7 +2,7 @@
 
 use crate::state::Change;
 use proto::hub::v1::{
-    Alive, AskAlive, Event, Member, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot, WatchEvents,
+    Alive, AppGone, AskAlive, Event, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot, WatchEvents,
     event,
 };
 use std::{
@@ -71,12 +71,12 @@ impl Feed {
         *inner = Inner { floor: revision, published: revision, ..Inner::default() };
     }
 
-    /// Adds a watcher. `members` is asked for the present members and their revision when the events after the revision that it asks
+    /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
     /// for are not all known.
     pub(crate) fn watch(
         &self,
         wanted: &WatchEvents,
-        members: impl FnOnce() -> (u64, Vec<Member>),
+        present: impl FnOnce() -> (u64, Snapshot),
     ) -> mpsc::Receiver<Event> {
         let WatchEvents { server, after_revision, watch } = wanted;
         let (after_revision, watch) = (*after_revision, *watch);
@@ -87,8 +87,8 @@ impl Feed {
         let first = match &missed {
             Some(_) => Event { revision: after_revision, event: Some(event::Event::Resumed(Resumed {})) },
             None => {
-                let (revision, members) = members();
-                Event { revision, event: Some(event::Event::Snapshot(Snapshot { members })) }
+                let (revision, present) = present();
+                Event { revision, event: Some(event::Event::Snapshot(present)) }
             }
         };
         let begun = std::iter::once(first).chain(missed.unwrap_or_default());
@@ -173,6 +173,8 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
     let mut events: Vec<Event> = changes
         .filter_map(|change| match change {
             Change::Member(member) => Some(event::Event::Member(member.clone())),
+            Change::App(app) => Some(event::Event::App(app.clone())),
+            Change::AppGone(tag) => Some(event::Event::AppGone(AppGone { tag: tag.clone() })),
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
             }),
@@ -188,7 +190,7 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::hub::v1::SessionKey;
+    use proto::hub::v1::{Member, SessionKey};
 
     fn member(id: &str) -> Change {
         Change::Member(Member { id: id.into(), ..Member::default() })
@@ -223,7 +225,8 @@ mod tests {
     fn a_new_watcher_gets_a_snapshot_then_its_own_events() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch(&after("a", 0), || (4, vec![Member::default()]));
+        let mut a = feed
+            .watch(&after("a", 0), || (4, Snapshot { members: vec![Member::default()], apps: Vec::new() }));
         feed.publish(5, vec![moved("a", "s1"), moved("b", "s2"), member("c")]);
         feed.alive();
         let expected = [(4, "snapshot of 1"), (4, "s1"), (5, "c"), (5, "alive 0")];
@@ -280,7 +283,7 @@ mod tests {
         feed.restart(100);
         feed.publish(101, vec![member("a")]);
         for revision in [99, 102] {
-            let mut watcher = feed.watch(&after("a", revision), || (101, Vec::new()));
+            let mut watcher = feed.watch(&after("a", revision), || (101, Snapshot::default()));
             assert_eq!(drain(&mut watcher), [(101, "snapshot of 0".to_owned())], "after {revision}");
         }
         let mut watcher = feed.watch(&after("a", 100), || unreachable!("known"));
@@ -288,7 +291,7 @@ mod tests {
         for revision in 0..=KEPT as u64 {
             feed.publish(102 + revision, vec![member("b")]);
         }
-        let mut watcher = feed.watch(&after("a", 101), || (7, Vec::new()));
+        let mut watcher = feed.watch(&after("a", 101), || (7, Snapshot::default()));
         assert_eq!(drain(&mut watcher), [(7, "snapshot of 0".to_owned())]);
     }
 

@@ -18,7 +18,9 @@ use crate::{
 };
 use common::{clock::Clock, id::ServerId, witness::TIMES};
 use futures_util::future::join_all;
-use proto::hub::v1::{Command, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command};
+use proto::hub::v1::{
+    Command, ExpireRollouts, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command,
+};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -339,6 +341,7 @@ impl Hub {
         self.mark_time().await;
         self.expire().await;
         self.expire_unused().await;
+        self.expire_rollouts().await;
     }
 
     async fn expire(&self) {
@@ -352,6 +355,16 @@ impl Hub {
             if !self.try_propose(vec![Command { command: Some(expire) }]).await {
                 break;
             }
+        }
+    }
+
+    /// Rollouts that have taken too long have failed.
+    async fn expire_rollouts(&self) {
+        let now_ms = self.now_ms();
+        let due = self.node.view().read().state.apps().next_deadline_ms();
+        if due.is_some_and(|at_ms| at_ms <= now_ms) {
+            let expire = command::Command::ExpireRollouts(ExpireRollouts {});
+            self.try_propose(vec![Command { command: Some(expire) }]).await;
         }
     }
 

@@ -29,8 +29,8 @@ use common::{clock::Clock, id::ServerId};
 use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
-    Member, members_server::MembersServer, raft_server::RaftServer, sessions_server::SessionsServer,
-    watch_server::WatchServer,
+    Member, apps_server::AppsServer, members_server::MembersServer, raft_server::RaftServer,
+    sessions_server::SessionsServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -177,8 +177,14 @@ impl Triad {
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
         let members = MembersServer::new(service::MemberService(self.hub.clone()));
+        let apps = AppsServer::new(service::AppService(self.hub.clone()));
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
-        Routes::new(raft).add_service(sessions).add_service(members).add_service(watch).prepare()
+        Routes::new(raft)
+            .add_service(sessions)
+            .add_service(members)
+            .add_service(apps)
+            .add_service(watch)
+            .prepare()
     }
 
     /// Waits until a leader is known and this server takes part; false when that did not come within `timeout`.

@@ -2,7 +2,7 @@
 
 use cluster_port::Rights;
 use proto::{
-    hub::v1::{members_server, raft_server, sessions_server, watch_server},
+    hub::v1::{apps_server, members_server, objects_server, raft_server, sessions_server, watch_server},
     web::v1::balancer_server,
 };
 
@@ -18,6 +18,14 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         members_server::SERVICE_NAME | watch_server::SERVICE_NAME => true,
+        // What a server runs it says itself; what is to run, an administrator.
+        apps_server::SERVICE_NAME if method == "Report" => rights.apps,
+        apps_server::SERVICE_NAME if method == "List" => true,
+        apps_server::SERVICE_NAME => rights.administers,
+        // Whoever runs apps fetches them; hub servers bring each other up to date.
+        objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub,
+        objects_server::SERVICE_NAME if method == "Store" => rights.administers,
+        objects_server::SERVICE_NAME => rights.administers || rights.hub,
         balancer_server::SERVICE_NAME => rights.administers,
         _ => false,
     }
@@ -53,6 +61,15 @@ mod tests {
             ("/copal.hub.v1.Members/Heartbeat", [yes; 5]),
             ("/copal.hub.v1.Members/SetState", [yes; 5]),
             ("/copal.hub.v1.Members/List", [yes; 5]),
+            ("/copal.hub.v1.Apps/Deploy", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Apps/Undeploy", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Apps/SetStopped", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Apps/Report", [no, yes, no, no, no]),
+            ("/copal.hub.v1.Apps/List", [yes; 5]),
+            ("/copal.hub.v1.Objects/Missing", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Objects/Store", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Objects/Verify", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Objects/Fetch", [yes, yes, no, no, no]),
             ("/copal.hub.v1.Watch/Events", [yes; 5]),
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
             ("/copal.app.v1.Sessions/Load", [no; 5]),
@@ -70,7 +87,15 @@ mod tests {
     /// A service or method that is added has to be thought of here.
     #[test]
     fn every_call_of_the_cluster_port_is_somebodys() {
-        let files = ["hub/v1/raft", "hub/v1/session", "hub/v1/member", "hub/v1/watch", "web/v1/balancer"];
+        let files = [
+            "hub/v1/app",
+            "hub/v1/object",
+            "hub/v1/raft",
+            "hub/v1/session",
+            "hub/v1/member",
+            "hub/v1/watch",
+            "web/v1/balancer",
+        ];
         for file in files {
             let path = format!("{}/../proto/proto/copal/{file}.proto", env!("CARGO_MANIFEST_DIR"));
             let text = std::fs::read_to_string(path).unwrap();

@@ -1,10 +1,12 @@
 //! The hub's gRPC services, one a concept: check, replicate or confirm, answer.
 
+mod app;
 mod input;
 mod member;
 mod session;
 mod watch;
 
+pub(crate) use app::AppService;
 pub(crate) use member::MemberService;
 pub(crate) use session::SessionService;
 pub(crate) use watch::WatchService;

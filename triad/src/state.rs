@@ -1,6 +1,7 @@
 //! The replicated state: a pure function of the batches in the log. No I/O, no clock, no randomness, and nothing whose order
 //! differs between servers. It lives on persistent maps, so that a clone costs nothing and is a consistent snapshot.
 
+pub(crate) mod app;
 pub(crate) mod member;
 pub(crate) mod memory;
 pub(crate) mod session;
@@ -11,9 +12,10 @@ mod tombstone;
 
 pub(crate) use snapshot::{Restore, RestoreError};
 
+use app::Apps;
 use member::Members;
 use memory::Memory;
-use proto::hub::v1::{Batch, Member, SessionKey, SessionOutcome, command};
+use proto::hub::v1::{App, AppDeployed, AppUndeployed, Batch, Member, SessionKey, SessionOutcome, command};
 use session::{Session, Sessions};
 use std::sync::Arc;
 
@@ -40,6 +42,7 @@ pub(crate) struct State {
     away_ms: u64,
     sessions: Sessions,
     members: Members,
+    apps: Apps,
 }
 
 /// What a command is answered with.
@@ -47,6 +50,12 @@ pub(crate) struct State {
 pub(crate) enum Reply {
     /// Of a session write.
     Session(SessionOutcome),
+    /// Of a deployment's begin.
+    AppDeployed(AppDeployed),
+    /// Of taking an app away.
+    AppUndeployed(AppUndeployed),
+    /// The app as it is now, if there is one.
+    App(Option<App>),
     /// Of all others.
     Done,
 }
@@ -56,6 +65,10 @@ pub(crate) enum Reply {
 pub(crate) enum Change {
     /// A member as it is now.
     Member(Member),
+    /// An app as it is now.
+    App(App),
+    /// The app of this tag is gone.
+    AppGone(String),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.
@@ -90,15 +103,31 @@ impl State {
                     Reply::Done
                 }
                 Some(command::Command::RegisterMember(member)) => {
+                    let id = member.id.clone();
                     self.members.register(member, now_ms, &mut changes);
+                    self.member_changed(&id, &mut changes);
                     Reply::Done
                 }
                 Some(command::Command::SetMemberState(set)) => {
                     self.members.set_state(&set, now_ms, &mut changes);
+                    self.member_changed(&set.id, &mut changes);
                     Reply::Done
                 }
                 Some(command::Command::SetMemberAdmin(set)) => {
                     self.members.set_admin(&set, now_ms, &mut changes);
+                    Reply::Done
+                }
+                Some(command::Command::DeployApp(deploy)) => {
+                    self.apps.deploy(deploy, &self.members, now_ms, &mut changes)
+                }
+                Some(command::Command::ReportApp(report)) => {
+                    self.apps.report(report, now_ms, &mut changes);
+                    Reply::Done
+                }
+                Some(command::Command::UndeployApp(undeploy)) => self.apps.undeploy(undeploy, &mut changes),
+                Some(command::Command::SetAppStopped(set)) => self.apps.set_stopped(&set, &mut changes),
+                Some(command::Command::ExpireRollouts(_)) => {
+                    self.apps.expire(now_ms, &mut changes);
                     Reply::Done
                 }
                 // Refused when the batch was decoded.
@@ -147,6 +176,18 @@ impl State {
     /// The newest version of commands in the log: all servers had said that they read it.
     pub(crate) fn commands(&self) -> u32 {
         self.commands
+    }
+
+    /// Rollouts wait for members.
+    fn member_changed(&mut self, id: &str, changes: &mut Vec<Change>) {
+        if let Some(member) = self.members.get(id) {
+            self.apps.member_changed(member, self.time_ms, changes);
+        }
+    }
+
+    /// The apps, by tag.
+    pub(crate) fn apps(&self) -> &Apps {
+        &self.apps
     }
 
     /// The members, by id.

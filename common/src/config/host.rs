@@ -4,11 +4,12 @@ use super::{
     check::Facts,
     cluster::{Layers, layered},
     decode::{Context, Fields, Regexp},
-    dispatch, keys,
+    deployment, dispatch, keys,
     model::{Content, Host, SessionConfig, WebApp},
     names,
-    node::Node,
+    node::{Node, Value},
     session,
+    session_overrides::SessionOverrides,
     source::Span,
 };
 use std::collections::HashSet;
@@ -39,6 +40,7 @@ pub(super) fn decode(
     let mut layers = layers.clone();
     layers.add_web_app(&fields);
     let web_apps = web_apps(&fields, &layers);
+    let session_default = session_default(context, node, &layers);
     let dispatch = dispatch::decode(&fields, !fields.items("web-apps").is_empty(), facts);
     if fields.items("web-apps").is_empty() && fields.items("dispatch").is_empty() && !context.in_default {
         let message = "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404";
@@ -50,8 +52,19 @@ pub(super) fn decode(
         regexp: regexp.and_then(|it| it.0),
         merge_slashes: fields.boolean("merge-slashes").unwrap_or(true),
         web_apps,
+        session_default,
         dispatch,
     })
+}
+
+/// What the defaults above this host say of the sessions of apps that are deployed to it.
+fn session_default(context: Context<'_>, node: &Node, layers: &Layers<'_>) -> SessionOverrides {
+    let empty = Node { value: Value::Map(Vec::new()), ..node.clone() };
+    let merged = layered(&empty, &layers.web_app);
+    // Told of already, where each of them stands.
+    let fields = Fields::open(context.alone(), &merged, &keys::WEB_APP);
+    let session = fields.as_ref().and_then(|it| it.get("session-config"));
+    session.and_then(|it| session::decode(context.alone(), it, &keys::SESSION)).unwrap_or_default()
 }
 
 /// A host's name; one that has only a `regexp` goes by its text.
@@ -104,7 +117,7 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
     Some((web_app, fields.span("id")))
 }
 
-/// A folder, or the administration; never both.
+/// A folder, a deployed app, or the administration; one alone.
 fn content(fields: &Fields<'_>) -> Content {
     let admin = fields.get("admin").map(|node| fields.context.boolean(node));
     if admin == Some(Some(true)) {
@@ -114,9 +127,16 @@ fn content(fields: &Fields<'_>) -> Content {
         }
         return Content::Admin;
     }
+    if let Some(name) = fields.get("deploy") {
+        if let Some(entry) = fields.entry("root-directory") {
+            let message = "`deploy` and `root-directory` exclude each other: a web-app is either a deployed app or a folder";
+            fields.context.error(entry.key_span, message);
+        }
+        return Content::Deploy(fields.context.checked(name, deployment::app_name).unwrap_or_default());
+    }
     // What is neither true nor false has been told.
     if admin != Some(None) {
-        let hint = "name the folder of an app or of static files, or say `admin: true`";
+        let hint = "name the folder of an app or of static files, or say `deploy: NAME` or `admin: true`";
         fields.required("root-directory", hint);
     }
     Content::Folder(fields.path("root-directory").unwrap_or_default())

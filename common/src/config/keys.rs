@@ -27,6 +27,9 @@ pub(super) static ROOT: Keys = Keys {
         "app-session-memory-max",
         "session-first-timeout",
         "admin",
+        "deploy-service",
+        "stage",
+        "keep-versions",
         "clusters",
         "cluster-default",
         "server-default",
@@ -34,7 +37,7 @@ pub(super) static ROOT: Keys = Keys {
         "web-app-default",
         "import",
     ],
-    later: &["deploy-service", "triad-heal-after", "stage"],
+    later: &["triad-heal-after"],
 };
 
 pub(super) static CLUSTER_KEY: Keys = Keys { what: "`cluster-key`", known: &["file"], later: &[] };
@@ -246,8 +249,8 @@ pub(super) static SERVER_NAME: Keys =
 
 pub(super) static WEB_APP: Keys = Keys {
     what: "a web-app",
-    known: &["id", "root-directory", "admin", "session-config", "import"],
-    later: &["deploy", "versioning", "old-version-timeout", "caches"],
+    known: &["id", "root-directory", "admin", "deploy", "session-config", "import"],
+    later: &["versioning", "old-version-timeout", "caches"],
 };
 
 pub(super) static SESSION: Keys = Keys {

@@ -1,6 +1,7 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
 use super::{
+    deployment::Deployments,
     encryption::{ClusterEncryption, ClusterTls},
     problem::Location,
     rule::Rule,
@@ -49,6 +50,8 @@ pub struct Config {
     pub session_memory: SessionMemory,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
+    /// `deploy-service` and what goes with it.
+    pub deployments: Deployments,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
 }
@@ -312,8 +315,25 @@ pub struct Host {
     pub merge_slashes: bool,
     /// `web-apps`: the longest `id` that is a prefix of the path wins.
     pub web_apps: Vec<WebApp>,
+    /// `session-config` of the defaults that hold here, for apps that are deployed to this host without a web-app of their own.
+    pub session_default: SessionOverrides,
     /// `dispatch`: rewrite rules; the first that matches is taken.
     pub dispatch: Vec<Rule>,
+}
+
+/// The default host, without anything.
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            aliases: Vec::new(),
+            regexp: None,
+            merge_slashes: true,
+            web_apps: Vec::new(),
+            session_default: SessionOverrides::default(),
+            dispatch: Vec::new(),
+        }
+    }
 }
 
 /// A web-app: an app at a path.
@@ -337,6 +357,8 @@ pub enum Content {
     Folder(PathBuf),
     /// `admin`: the cluster's administration.
     Admin,
+    /// `deploy`: the deployed app of this name.
+    Deploy(String),
 }
 
 /// `session-config`.

@@ -7,7 +7,7 @@ use super::{
     connection_limits::{limit_below_workers_text, limits_below_workers},
     decode::{Context, Fields},
     defaults::DEFAULTS,
-    encryption,
+    deployment, encryption,
     guess::guessable,
     keys,
     model::{Config, Secret},
@@ -81,6 +81,7 @@ pub(super) fn decode(
         dependency_check_interval,
         session_memory: session_memory::decode(&fields),
         admin_users: admin::decode(&fields),
+        deployments: deployment::decode(&fields),
         clusters,
     };
     check_connection_limits(context, &config, &facts);

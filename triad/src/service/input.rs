@@ -48,6 +48,33 @@ pub(super) fn own(field: &str, value: &str, caller: Option<&Caller>) -> Result<(
     Err(Status::permission_denied(format!("{field} is {found}: expected the caller's own id, {caller}")))
 }
 
+/// An app's tag: stage/webapp/host/name[-version], each part such that it may stand in a reference's name and in a path.
+pub(super) fn tag(field: &str, value: &str) -> Result<(), Status> {
+    if common::app_tag::AppTag::parse(value).is_ok() {
+        return Ok(());
+    }
+    let found = shown(value);
+    Err(Status::invalid_argument(format!(
+        "{field} is {found}: expected stage/webapp/host/name or …/name-version"
+    )))
+}
+
+/// An object's id; `or_empty`: or none.
+pub(super) fn object(field: &str, value: &[u8], or_empty: bool) -> Result<(), Status> {
+    if value.len() == 20 || (or_empty && value.is_empty()) {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{field} has {} bytes: expected 20", value.len())))
+}
+
+/// A text for people.
+pub(super) fn text(field: &str, value: &str, max: usize) -> Result<(), Status> {
+    if value.len() <= max {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{field} has {} bytes: expected at most {max}", value.len())))
+}
+
 /// A session's key.
 pub(super) fn key(field: &str, key: Option<&SessionKey>) -> Result<(), Status> {
     let key = key.ok_or_else(|| Status::invalid_argument(format!("{field} is missing")))?;

@@ -29,7 +29,7 @@ impl Sessions for SessionService {
         let replies = if refused.len() == count { Vec::new() } else { self.0.propose(kept, bytes).await? };
         let written = replies.into_iter().filter_map(|reply| match reply {
             Reply::Session(outcome) => Some(outcome),
-            Reply::Done => None,
+            _ => None,
         });
         let outcomes = with_refusals(written, refused, count);
         if outcomes.len() != count {

@@ -2,7 +2,7 @@
 
 use super::input;
 use crate::{Caller, hub::Hub, probe};
-use proto::hub::v1::{AliveAsked, AskAlive, Event, WatchEvents, watch_server::Watch};
+use proto::hub::v1::{AliveAsked, AskAlive, Event, Snapshot, WatchEvents, watch_server::Watch};
 use std::{
     pin::Pin,
     sync::Arc,
@@ -36,7 +36,9 @@ impl Watch for WatchService {
         let events = self.0.feed().watch(&watch, || {
             let applied = self.0.node().view().read();
             let revision = applied.last.map_or(0, |it| it.index);
-            (revision, applied.state.members().iter().cloned().collect())
+            let (members, apps) = (applied.state.members(), applied.state.apps());
+            let (members, apps) = (members.iter().cloned().collect(), apps.iter().cloned().collect());
+            (revision, Snapshot { members, apps })
         });
         // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;

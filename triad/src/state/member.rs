@@ -100,7 +100,7 @@ mod tests {
             .iter()
             .map(|change| match change {
                 Change::Member(it) => (it.id.as_str(), it.started_ms, it.admin(), it.admin_since_ms),
-                Change::SessionMoved { .. } => panic!("{change:?}"),
+                other => panic!("{other:?}"),
             })
             .collect();
         let expected = [

@@ -36,8 +36,9 @@ impl State {
         let sessions = self.sessions.export().map(Item::Session);
         let tombstones = self.sessions.tombstones().map(Item::Tombstone);
         let members = self.members.iter().cloned().map(Item::Member);
+        let apps = self.apps.iter().cloned().map(Item::App);
         let mut pending = Vec::with_capacity(chunk);
-        for item in members.chain(tombstones).chain(sessions) {
+        for item in members.chain(apps).chain(tombstones).chain(sessions) {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -67,6 +68,7 @@ impl Restore {
                 Some(Item::Session(session)) => self.0.sessions.restore(session),
                 Some(Item::Tombstone(tombstone)) => self.0.sessions.restore_tombstone(tombstone),
                 Some(Item::Member(member)) => self.0.members.restore(member),
+                Some(Item::App(app)) => self.0.apps.restore(app),
                 None => return Err(RestoreError::Unknown),
             }
         }

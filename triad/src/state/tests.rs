@@ -1,6 +1,7 @@
 //! The state's rules, and that two servers with the same log have the same state.
 
 mod absence;
+mod apps;
 mod memory;
 mod renames;
 

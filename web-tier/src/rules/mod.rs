@@ -209,7 +209,7 @@ const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: Non
 /// the web tier can administrate, whatever has become of the others.
 fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
     let upstream = match content {
-        Content::Folder(_) => upstreams.place(cluster)?,
+        Content::Folder(_) | Content::Deploy(_) => upstreams.place(cluster)?,
         Content::Admin => upstreams.place_of_self(cluster)?,
     };
     Some(Target {

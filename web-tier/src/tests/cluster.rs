@@ -8,8 +8,8 @@ use crate::{WebTier, WebTierConfig, bind};
 use cluster_port::{ClusterKey, Credentials};
 use common::{
     config::{
-        Action, Cluster as ClusterConfig, ClusterEncryption, Config, Host, HttpListener, LoadBalance,
-        RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie, Strategy,
+        Action, Cluster as ClusterConfig, ClusterEncryption, Config, Deployments, Host, HttpListener,
+        LoadBalance, RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie, Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -141,6 +141,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         dependency_check_interval: None,
         session_memory: SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) },
         admin_users: Vec::new(),
+        deployments: Deployments::default(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }
 }
@@ -158,14 +159,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
 }
 
 pub(crate) fn host(id: &str) -> Host {
-    Host {
-        id: id.to_owned(),
-        aliases: Vec::new(),
-        regexp: None,
-        merge_slashes: true,
-        web_apps: Vec::new(),
-        dispatch: Vec::new(),
-    }
+    Host { id: id.to_owned(), ..Host::default() }
 }
 
 pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {

@@ -1,0 +1,198 @@
+//! Deployed apps on this server: what the hub says is to run is fetched, checked out beside the old version, started, and takes
+//! the old one's place. docs/deployments.md tells the whole way.
+//!
+//! One task an app ([`actor`]); what it does next is decided by what the hub says and what it holds ([`decision`]).
+
+mod actor;
+mod decision;
+mod version;
+
+use crate::{launcher::Launcher, registry::Registry};
+use actor::Actor;
+use common::{
+    app_tag::AppTag,
+    config::{Cluster, Config, Host},
+};
+use futures_util::future::BoxFuture;
+use proto::hub::v1::{App, ReportApp};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What the hub says of its apps, by tag; `None` before its first word.
+pub type Apps = watch::Receiver<Option<Arc<BTreeMap<String, App>>>>;
+
+/// The files of versions, and who is told how far this server is.
+pub trait Deployments: fmt::Debug + Send + Sync {
+    /// Brings everything here that `commit` leads to, and verifies it.
+    fn fetch<'a>(&'a self, commit: &'a [u8]) -> BoxFuture<'a, Result<(), String>>;
+    /// Puts the files of `tree` into the folder `to`. One that is there already is verified, and mended where it differs.
+    fn check_out<'a>(&'a self, tree: &'a [u8], to: PathBuf) -> BoxFuture<'a, Result<(), String>>;
+    /// Tells the hub.
+    fn report(&self, report: ReportApp) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// What a server needs to run deployed apps.
+#[derive(Debug, Clone)]
+pub struct DeployConfig {
+    /// What is to run.
+    pub apps: Apps,
+    /// Where it comes from.
+    pub deployments: Arc<dyn Deployments>,
+    /// This server's process, as the hub knows it, in milliseconds.
+    pub started_ms: u64,
+}
+
+/// Where this server is in the file.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cluster: Cluster,
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Runs the deployed apps of one server; clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployer {
+    /// Whether all apps are as the hub had them at the first look, or have failed to be.
+    caught_up: watch::Receiver<bool>,
+    stop: CancellationToken,
+}
+
+/// What all actors share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    deployments: Arc<dyn Deployments>,
+    launcher: Arc<Launcher>,
+    registry: Arc<Registry>,
+    started_ms: u64,
+    keep_versions: usize,
+    /// `apps` in the server's data folder.
+    folder: PathBuf,
+}
+
+impl Deployer {
+    pub(crate) fn start(
+        config: DeployConfig,
+        place: Place,
+        launcher: Arc<Launcher>,
+        registry: Arc<Registry>,
+        end: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            deployments: config.deployments,
+            launcher,
+            registry,
+            started_ms: config.started_ms,
+            keep_versions: place.config.deployments.keep_versions,
+            folder: place.data_dir.join("apps"),
+        });
+        let (sender, caught_up) = watch::channel(false);
+        let stop = end.child_token();
+        let following = follow(config.apps, place, shared, sender, stop.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        Self { caught_up, stop }
+    }
+
+    /// Waits until the apps are as the hub has them, or `timeout` is over.
+    pub(crate) async fn caught_up(&self, timeout: Duration) {
+        let mut caught_up = self.caught_up.clone();
+        let waited = tokio::time::timeout(timeout, caught_up.wait_for(|it| *it)).await;
+        if waited.is_err() {
+            tracing::warn!(?timeout, "the deployed apps are not as the hub has them yet: going on without");
+        }
+    }
+
+    /// Begins nothing more.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// An app's task, as the follower knows it.
+struct Follows {
+    wanted: watch::Sender<Option<App>>,
+    settled: watch::Receiver<bool>,
+}
+
+/// Hands each app's changes to its task.
+async fn follow(
+    mut apps: Apps,
+    place: Place,
+    shared: Arc<Shared>,
+    caught_up: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let mut actors: HashMap<String, Follows> = HashMap::new();
+    let mut looked = false;
+    loop {
+        let present = apps.borrow_and_update().clone();
+        if let Some(present) = present {
+            for (tag, app) in present.iter() {
+                let Some(host) = runs_here(&place, tag, app) else { continue };
+                let follows = actors.entry(tag.clone()).or_insert_with(|| begin(&shared, tag, host, &stop));
+                follows.wanted.send_if_modified(|wanted| {
+                    let news = wanted.as_ref() != Some(app);
+                    if news {
+                        *wanted = Some(app.clone());
+                    }
+                    news
+                });
+            }
+            // Its task takes it away and ends.
+            actors.retain(|tag, follows| {
+                let stays = present.get(tag).is_some_and(|app| runs_here(&place, tag, app).is_some());
+                if !stays {
+                    follows.wanted.send_replace(None);
+                }
+                stays
+            });
+            if !std::mem::replace(&mut looked, true) {
+                let settled = actors.values().map(|it| it.settled.clone()).collect();
+                tokio::spawn(stop.clone().run_until_cancelled_owned(all(settled, caught_up.clone())));
+            }
+        }
+        if apps.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says so when all have settled.
+async fn all(settled: Vec<watch::Receiver<bool>>, caught_up: watch::Sender<bool>) {
+    for mut settled in settled {
+        // An error means that its task is gone, and with it the app.
+        let _gone = settled.wait_for(|it| *it).await.is_err();
+    }
+    caught_up.send_replace(true);
+}
+
+fn begin(shared: &Arc<Shared>, tag: &str, host: Host, stop: &CancellationToken) -> Follows {
+    let (wanted, follows) = watch::channel(None);
+    let (sender, settled) = watch::channel(false);
+    // `runs_here` has read it.
+    if let Ok(parsed) = AppTag::parse(tag) {
+        let actor = Actor::new(shared.clone(), parsed, host, sender);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(actor.run(follows)));
+    }
+    Follows { wanted, settled }
+}
+
+/// The host at which an app is served here; `None`: it is not for this server.
+fn runs_here(place: &Place, tag: &str, app: &App) -> Option<Host> {
+    let tag = AppTag::parse(tag).ok()?;
+    let here = tag.stage == place.config.deployments.stage
+        && app.clusters.iter().any(|it| it == place.cluster.id.as_str());
+    if !here {
+        return None;
+    }
+    let hosts = &place.cluster.hosts;
+    let default = || hosts.is_empty().then(Host::default);
+    hosts.iter().find(|host| host.tag_name() == tag.host).cloned().or_else(default)
+}

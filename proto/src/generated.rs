@@ -1,0 +1,45 @@
+//! What `src/generated/` has to be: made from the `.proto` files with protox, no protoc needed. It is checked in, so that who builds
+//! Copal does not build a compiler of contracts first. After a change of a `.proto` file:
+//!
+//! ```sh
+//! UPDATE_EXPECT=1 cargo test -p proto
+//! ```
+
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
+
+const FILES: [&str; 9] = [
+    "copal/app/v1/session.proto",
+    "copal/hub/v1/app.proto",
+    "copal/hub/v1/member.proto",
+    "copal/hub/v1/object.proto",
+    "copal/hub/v1/raft.proto",
+    "copal/hub/v1/session.proto",
+    "copal/hub/v1/watch.proto",
+    "copal/web/v1/balancer.proto",
+    "grpc/health/v1/health.proto",
+];
+
+#[test]
+fn the_generated_code_is_that_of_the_proto_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = tempfile::tempdir().unwrap();
+    let descriptors = protox::compile(FILES, [root.join("proto")]).unwrap();
+    // Values are shared, not copied, between the log, the state and the wire.
+    tonic_prost_build::configure().bytes(".").out_dir(made.path()).compile_fds(descriptors).unwrap();
+    let (kept, made) = (root.join("src/generated"), read(made.path()));
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::remove_dir_all(&kept).unwrap();
+        fs::create_dir(&kept).unwrap();
+        made.iter().for_each(|(name, text)| fs::write(kept.join(name), text).unwrap());
+    }
+    let kept = read(&kept);
+    assert_eq!(kept.keys().collect::<Vec<_>>(), made.keys().collect::<Vec<_>>());
+    for (name, text) in &made {
+        assert!(kept[name] == *text, "{} is of other .proto files: UPDATE_EXPECT=1 mends it", name.display());
+    }
+}
+
+fn read(folder: &Path) -> BTreeMap<OsString, String> {
+    let files = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    files.map(|it| (it.file_name(), fs::read_to_string(it.path()).unwrap())).collect()
+}
