@@ -3,6 +3,7 @@
 //! A request's way: [`Admin::answer`] → from this site? (`origin`) → who is it, and may they? (`gate`, `throttle`) → `servers` to
 //! look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
 
+mod apps;
 mod basic;
 mod gate;
 mod operate;
@@ -16,20 +17,25 @@ mod throttle;
 mod timestamp;
 mod web_tiers;
 
+pub use apps::Deployments;
+
+use apps::{change, publish, record::AppRecord, route::AppRoute};
 use bytes::Bytes;
 use cluster_port::Credentials;
 use common::{
     clock::Clock,
-    config::{Config, Role},
+    config::{AdminUser, Config, Role},
     id::ServerId,
 };
 use gate::Gate;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::Full;
 use refusal::Refusal;
 use route::Route;
 use serde::Serialize;
 use std::{
+    fmt,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -49,6 +55,8 @@ pub struct AdminConfig {
     pub credentials: Credentials,
     /// Where members and what an administrator says of them are kept.
     pub hub: Hub,
+    /// Deployments; `None` where the file has no `deploy-service`.
+    pub deployments: Option<Deployments>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -65,6 +73,8 @@ struct Inner {
     me: ServerId,
     credentials: Credentials,
     hub: Hub,
+    deployments: Option<Deployments>,
+    clock: Arc<dyn Clock>,
     gate: Gate,
 }
 
@@ -74,9 +84,10 @@ pub type AnswerBody = Full<Bytes>;
 impl Admin {
     /// Ready to answer. Needs no network yet.
     pub fn new(config: AdminConfig) -> Self {
-        let AdminConfig { config, me, credentials, hub, clock } = config;
-        let gate = Gate::new(clock, rand::random());
-        Self { inner: Arc::new(Inner { config: RwLock::new(config), me, credentials, hub, gate }) }
+        let AdminConfig { config, me, credentials, hub, deployments, clock } = config;
+        let gate = Gate::new(clock.clone(), rand::random());
+        let config = RwLock::new(config);
+        Self { inner: Arc::new(Inner { config, me, credentials, hub, deployments, clock, gate }) }
     }
 
     /// Goes by another configuration: its users, roles and servers. Returns whether it has other users, or other roles for them.
@@ -93,8 +104,12 @@ impl Admin {
     }
 
     /// The answer to a request at the web-app `prefix` (its path without a slash at the end). The request has come from a web-tier
-    /// over the cluster port: what it says of the client is believed. Its body is not looked at.
-    pub async fn answer<B>(&self, prefix: &str, request: &Request<B>) -> Response<AnswerBody> {
+    /// over the cluster port: what it says of the client is believed. Nobody's body is read before who it is is known.
+    pub async fn answer<B>(&self, prefix: &str, request: Request<B>) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let outcome = self.inner.route(prefix, request).await;
         outcome.unwrap_or_else(|refusal| refusal.response())
     }
@@ -105,13 +120,17 @@ impl Inner {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn route<B>(&self, prefix: &str, request: &Request<B>) -> Result<Response<AnswerBody>, Refusal> {
+    async fn route<B>(&self, prefix: &str, request: Request<B>) -> Result<Response<AnswerBody>, Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let (config, headers) = (self.config(), request.headers());
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             origin::check(headers)?;
         }
         let user = self.gate.admit(&config.admin_users, headers).await?;
-        match Route::of(prefix, request)? {
+        match Route::of(prefix, &request)? {
             Route::Index => Ok(text(&index(prefix))),
             Route::Servers => {
                 let members = self.hub.members(HUB_WAIT).await?;
@@ -124,6 +143,58 @@ impl Inner {
                 let done = self.set_admin(&config, user, &id, admin, force).await?;
                 Ok(json(StatusCode::OK, &done))
             }
+            Route::Apps(route) => self.apps(&config, user, route, request.into_body()).await,
+        }
+    }
+}
+
+impl Inner {
+    async fn apps<B>(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        route: AppRoute,
+        body: B,
+    ) -> Result<Response<AnswerBody>, Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.deployments()?;
+        if route.changes() && !user.roles.contains(&Role::Deploy) {
+            return Err(Refusal::DeployRole { user: user.name.clone() });
+        }
+        match route {
+            AppRoute::List => {
+                let (apps, members) = (self.hub.apps(HUB_WAIT).await?, self.hub.members(HUB_WAIT).await?);
+                let apps = apps.iter().filter_map(|app| AppRecord::of(app, &members, config)).collect();
+                Ok(json(StatusCode::OK, &apps::record::List { apps }))
+            }
+            AppRoute::Show { tag, after, wait } => self.watch_app(config, &tag, after.as_deref(), wait).await,
+            AppRoute::Deploy(tag) => {
+                let deploy = change::read(&publish::text(body).await?)?;
+                self.deploy(config, user, &tag, deploy).await
+            }
+            AppRoute::Undeploy(tag) => self.undeploy(user, &tag).await,
+            AppRoute::SetStopped(tag, stopped) => self.set_stopped(config, user, &tag, stopped).await,
+            AppRoute::Restart(tag) => {
+                let how = change::read(&publish::text(body).await?)?;
+                self.restart(config, user, &tag, &how).await
+            }
+            AppRoute::RollBack(tag) => {
+                let how = change::read(&publish::text(body).await?)?;
+                self.roll_back(config, user, &tag, &how).await
+            }
+            AppRoute::Copy(tag) => {
+                let how = change::read(&publish::text(body).await?)?;
+                self.copy(config, user, &tag, &how).await
+            }
+            AppRoute::Log(tag) => self.log(&tag).await,
+            AppRoute::Diff { tag, from, to } => self.diff(&tag, &from, &to).await,
+            AppRoute::Ls { tag, path } => self.ls(&tag, &path).await,
+            AppRoute::Cat { tag, path } => self.cat(&tag, &path).await,
+            AppRoute::Missing => self.missing(&publish::text(body).await?).await,
+            AppRoute::Store => self.store(body).await,
         }
     }
 }
@@ -135,7 +206,8 @@ fn index(prefix: &str) -> String {
          GET  {prefix}/api/servers\n\
          POST {prefix}/api/servers/ID/enable\n\
          POST {prefix}/api/servers/ID/disable\n\
-         POST {prefix}/api/servers/ID/disable-soft\n"
+         POST {prefix}/api/servers/ID/disable-soft\n\
+         GET  {prefix}/api/v1/apps (docs/deployments.md has the rest)\n"
     )
 }
 
@@ -152,7 +224,16 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Answe
 
 /// Every answer is for the one who asked, and nothing in it is to be run or framed.
 fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
-    let mut response = Response::new(Full::from(body));
+    answer_bytes(status, content_type, body.into())
+}
+
+/// The same with whatever content.
+pub(crate) fn answer_bytes(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(Full::from(body.into()));
     *response.status_mut() = status;
     let fields = [
         (header::CONTENT_TYPE, content_type),

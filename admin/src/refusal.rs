@@ -1,6 +1,7 @@
 //! Why a request is refused: the one place that maps it to a status and a text.
 
 use crate::{AnswerBody, json};
+use deployments::PublishError;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
@@ -31,6 +32,32 @@ pub(crate) enum Refusal {
         "the user `{user}` may not do that: it needs `operate` among its `roles` in the configuration file"
     )]
     Role { user: String },
+    #[error("the user `{user}` may not do that: it needs `deploy` among its `roles` in the configuration file")]
+    DeployRole { user: String },
+    #[error("deployments are off: the configuration file of this server has no `deploy-service: true`")]
+    NoDeployService,
+    #[error("{0}")]
+    Body(String),
+    #[error("{}", unknown_app(tag, known))]
+    UnknownApp { tag: String, known: Vec<String> },
+    #[error("no cluster that runs apps has the host `{host}`: the file has {}", hosts.join(", "))]
+    UnknownHost { host: String, hosts: Vec<String> },
+    #[error("{tag} would be served at {path}, where the configuration file has another web-app: choose another name, or give it a path with `web-apps: [{{id: /elsewhere, deploy: NAME}}]`")]
+    Taken { tag: String, path: String },
+    #[error("{0} has been deployed with other content: give another version, or say that it is to be replaced (--replace)")]
+    OtherContent(String),
+    #[error("another deployment of {tag} is under way, by {user}: wait for its end")]
+    Busy { tag: String, user: String },
+    #[error("another version of {tag} has been put into use meanwhile, by {user}: look at it, then deploy again")]
+    Conflict { tag: String, user: String },
+    #[error("the cluster has {0} apps, as many as there may be: undeploy one first")]
+    Full(u32),
+    #[error("no server that would run {0} is up")]
+    NoServers(String),
+    #[error("{0}")]
+    NoVersion(String),
+    #[error("{0}")]
+    Publish(#[from] PublishError),
     #[error("there is nothing at this path")]
     NotFound,
     #[error("this path takes {0} alone")]
@@ -60,14 +87,27 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::SignIn(_) | Self::Wrong => StatusCode::UNAUTHORIZED,
-            Self::NoUsers | Self::CrossSite(_) | Self::Role { .. } => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::UnknownServer { .. } => StatusCode::NOT_FOUND,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NeverStarted(_) | Self::Last { .. } | Self::Hub(HubError::Refused(_)) => {
-                StatusCode::CONFLICT
+            Self::NoUsers
+            | Self::CrossSite(_)
+            | Self::Role { .. }
+            | Self::DeployRole { .. }
+            | Self::NoDeployService => StatusCode::FORBIDDEN,
+            Self::Body(_) | Self::Publish(PublishError::Refused(_)) => StatusCode::BAD_REQUEST,
+            Self::NotFound | Self::UnknownServer { .. } | Self::UnknownApp { .. } | Self::NoVersion(_) => {
+                StatusCode::NOT_FOUND
             }
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NeverStarted(_)
+            | Self::Last { .. }
+            | Self::UnknownHost { .. }
+            | Self::Taken { .. }
+            | Self::OtherContent(_)
+            | Self::Busy { .. }
+            | Self::Conflict { .. }
+            | Self::Full(_)
+            | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Crowded | Self::Hub(_) | Self::Unsure(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crowded | Self::Hub(_) | Self::Unsure(_) | Self::NoServers(_) | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -89,6 +129,8 @@ impl Refusal {
             }
             Self::Crowded
             | Self::Unsure(_)
+            | Self::NoServers(_)
+            | Self::Publish(PublishError::NoMajority { .. })
             | Self::Hub(HubError::Unavailable { .. } | HubError::Overloaded(_)) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
@@ -101,6 +143,14 @@ impl Refusal {
 /// Whole seconds, rounded up.
 fn seconds(wait: &Duration) -> u64 {
     wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+fn unknown_app(tag: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("there is no app {tag}: nothing has been deployed yet");
+    }
+    let known = known.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!("there is no app {tag}: there are {known}")
 }
 
 fn unknown(id: &str, known: &[String]) -> String {

@@ -1,6 +1,6 @@
 //! What a request asks for.
 
-use crate::refusal::Refusal;
+use crate::{apps::route::AppRoute, refusal::Refusal};
 use http::{Method, Request};
 use proto::hub::v1::MemberAdmin;
 
@@ -13,6 +13,8 @@ pub(crate) enum Route {
     Servers,
     /// `POST /api/servers/ID/VERB`, with `?force=true` to take the last server of a cluster away.
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
+    /// Below `/api/v1`.
+    Apps(AppRoute),
 }
 
 impl Route {
@@ -25,6 +27,9 @@ impl Route {
         let parts: Vec<&str> = below.trim_end_matches('/').split('/').collect();
         let (route, method) = match parts[..] {
             [""] => (Self::Index, Method::GET),
+            ["", "api", "v1", ref rest @ ..] => {
+                return AppRoute::of(request.method(), rest, request.uri()).map(Self::Apps);
+            }
             ["", "api", "servers"] => (Self::Servers, Method::GET),
             ["", "api", "servers", id, verb] => {
                 let force = request.uri().query() == Some("force=true");

@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 /// What the hub says of its apps, by tag; `None` before its first word.
 pub type Apps = watch::Receiver<Option<Arc<BTreeMap<String, App>>>>;
 
+/// A server that starts waits so long for the hub's first word.
+const HEARD_MAX: Duration = Duration::from_secs(10);
+
 /// The files of versions, and who is told how far this server is.
 pub trait Deployments: fmt::Debug + Send + Sync {
     /// Brings everything here that `commit` leads to, and verifies it.
@@ -62,6 +65,7 @@ pub(crate) struct Place {
 pub(crate) struct Deployer {
     /// Whether all apps are as the hub had them at the first look, or have failed to be.
     caught_up: watch::Receiver<bool>,
+    apps: Apps,
     stop: CancellationToken,
 }
 
@@ -95,13 +99,20 @@ impl Deployer {
         });
         let (sender, caught_up) = watch::channel(false);
         let stop = end.child_token();
+        let apps = config.apps.clone();
         let following = follow(config.apps, place, shared, sender, stop.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(following));
-        Self { caught_up, stop }
+        Self { caught_up, apps, stop }
     }
 
-    /// Waits until the apps are as the hub has them, or `timeout` is over.
+    /// Waits until the apps are as the hub has them, or `timeout` is over; less long for a hub that says nothing.
     pub(crate) async fn caught_up(&self, timeout: Duration) {
+        let mut apps = self.apps.clone();
+        let heard = tokio::time::timeout(timeout.min(HEARD_MAX), apps.wait_for(Option::is_some)).await.is_ok();
+        if !heard {
+            tracing::warn!(waited = ?HEARD_MAX, "the hub has not said which apps are deployed: going on without them");
+            return;
+        }
         let mut caught_up = self.caught_up.clone();
         let waited = tokio::time::timeout(timeout, caught_up.wait_for(|it| *it)).await;
         if waited.is_err() {

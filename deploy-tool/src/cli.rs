@@ -1,11 +1,11 @@
 //! The command line of `deploy-tool`: raw arguments, nothing decided yet.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Administrates a cluster of Copal, through any of its servers that has a web-app with `admin: true`.
 #[derive(Debug, Parser)]
-#[command(name = "deploy-tool", version, propagate_version = true)]
+#[command(name = "deploy-tool", version)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
@@ -37,11 +37,129 @@ pub(crate) struct ConnectionArguments {
 pub(crate) enum Verb {
     /// Lists the servers: whether they are up, and whether they take requests
     Status,
+    /// Deploys an archive (tar, tar.gz, tar.zst, zip) or a folder: on all servers at once, or on none
+    Deploy(DeployArguments),
+    /// Takes an app away from all servers
+    Undeploy(AppArgument),
+    /// Lists the apps, and whether each server has the version that is in use
+    List {
+        /// Only apps whose tag matches this regular expression
+        #[arg(value_name = "REGEXP")]
+        regexp: Option<String>,
+    },
+    /// Lists the versions of an app, the newest first
+    Log(AppArgument),
+    /// Lists the files that differ between two versions of an app
+    Diff {
+        #[command(flatten)]
+        app: AppArgument,
+        /// A version's commit, or the beginning of it
+        #[arg(value_name = "COMMIT")]
+        from: String,
+        /// Another one
+        #[arg(value_name = "COMMIT")]
+        to: String,
+    },
+    /// Puts an earlier version into use again
+    Rollback {
+        #[command(flatten)]
+        app: AppArgument,
+        /// Its commit, or the beginning of it; the one before unless given
+        #[arg(value_name = "COMMIT")]
+        to: Option<String>,
+        #[command(flatten)]
+        rollout: RolloutArguments,
+    },
+    /// Puts an app's version into use under another tag: from one stage to the next
+    Copy {
+        #[command(flatten)]
+        app: AppArgument,
+        /// The tag to copy to, such as production/webapp/default/shop
+        #[arg(value_name = "TAG")]
+        to: String,
+        #[command(flatten)]
+        rollout: RolloutArguments,
+    },
+    /// Starts an app's processes anew, server by server
+    Restart {
+        #[command(flatten)]
+        app: AppArgument,
+        #[command(flatten)]
+        rollout: RolloutArguments,
+    },
+    /// Stops an app on all servers without taking it away
+    Stop(AppArgument),
+    /// Starts an app that was stopped
+    Start(AppArgument),
+    /// Lists a folder of the version of an app that is in use
+    Ls {
+        #[command(flatten)]
+        app: AppArgument,
+        /// The folder; the top unless given
+        #[arg(value_name = "PATH", default_value = "")]
+        path: String,
+    },
+    /// Prints a file of the version of an app that is in use
+    Cat {
+        #[command(flatten)]
+        app: AppArgument,
+        /// The file
+        #[arg(value_name = "PATH")]
+        path: String,
+    },
     /// Takes servers out of the balancing of every web-tier, or puts them back
     #[command(subcommand)]
     Server(ServerCommand),
     /// Makes a line for `users` in the configuration file, with a new password
     PasswordGenerate(PasswordArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppArgument {
+    /// The app: its name (shop, shop-1.2) or its whole tag (production/webapp/www.example.com/shop)
+    #[arg(value_name = "APP")]
+    pub(crate) app: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutArguments {
+    /// What is to be remembered of it
+    #[arg(short, long, value_name = "MSG")]
+    pub(crate) message: Option<String>,
+    /// All servers are ready within this, or nothing changes
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// One server after the other
+    #[arg(long)]
+    pub(crate) rolling: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployArguments {
+    /// The archive or the folder
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+    /// The app's name, ROOT for the root [or: `name` in its app.yaml, else the source's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Its version, to run beside others [or: `version` in its app.yaml, else none]
+    #[arg(long, value_name = "V")]
+    pub(crate) version: Option<String>,
+    /// The host that serves it [default: the default host]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// The stage of the servers that run it [default: production]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) stage: Option<String>,
+    /// Even if this version has been deployed with other content
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArguments,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    common::config::parse_duration(text).map_err(|cause| cause.to_string())
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,14 @@
 //! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`servers`, `password`),
 //! over HTTP (`client`). Data goes to standard output, everything else to standard error.
 
+mod apps;
 mod ca;
 mod cli;
 mod client;
+mod deploy;
 mod password;
+mod progress;
+mod rollout;
 mod servers;
 mod table;
 mod target;
@@ -12,7 +16,8 @@ mod target;
 mod tests;
 
 use clap::{Parser, error::ErrorKind};
-use cli::{Cli, ServerCommand, Verb};
+use apps::How;
+use cli::{AppArgument, Cli, ConnectionArguments, ServerCommand, Verb};
 use servers::SetAdmin;
 use std::process::ExitCode;
 use target::Target;
@@ -33,13 +38,9 @@ pub fn main() -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { USAGE.into() };
         }
     };
-    let verb = match &cli.verb {
-        Verb::PasswordGenerate(arguments) => return ended(password::generate(&cli.connection, arguments)),
-        Verb::Status => None,
-        Verb::Server(ServerCommand::Enable(it)) => Some((SetAdmin::Enable, it)),
-        Verb::Server(ServerCommand::Disable(it)) => Some((SetAdmin::Disable, it)),
-        Verb::Server(ServerCommand::DisableSoft(it)) => Some((SetAdmin::DisableSoft, it)),
-    };
+    if let Verb::PasswordGenerate(arguments) = &cli.verb {
+        return ended(password::generate(&cli.connection, arguments));
+    }
     let target = match Target::of(&cli.connection) {
         Ok(target) => target,
         Err(error) => {
@@ -47,16 +48,46 @@ pub fn main() -> ExitCode {
             return USAGE.into();
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return ended(Err(error.into())),
-    };
-    ended(runtime.block_on(async {
-        match verb {
-            None => servers::status(&target, cli.json).await,
-            Some((verb, arguments)) => servers::set(&target, verb, arguments, cli.json).await,
+    // Packs are compressed beside the sending.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => ended(runtime.block_on(run(&cli.verb, &target, cli.json))),
+        Err(error) => ended(Err(error.into())),
+    }
+}
+
+async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
+    let tag = |it: &AppArgument| apps::tag(&it.app);
+    match verb {
+        Verb::Status => servers::status(target, json).await,
+        Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
+        Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,
+        Verb::Server(ServerCommand::DisableSoft(it)) => {
+            servers::set(target, SetAdmin::DisableSoft, it, json).await
         }
-    }))
+        Verb::Deploy(arguments) => deploy::deploy(target, arguments, json).await,
+        Verb::Undeploy(app) => apps::undeploy(target, &tag(app)?, json).await,
+        Verb::List { regexp } => apps::list(target, regexp.as_deref(), json).await,
+        Verb::Log(app) => apps::log(target, &tag(app)?, json).await,
+        Verb::Diff { app, from, to } => apps::diff(target, &tag(app)?, from, to, json).await,
+        Verb::Rollback { app, to, rollout } => {
+            let how = How { to: to.clone(), ..How::of(rollout) };
+            apps::begin(target, &tag(app)?, "rollback", how, json).await
+        }
+        Verb::Copy { app, to, rollout } => {
+            let how = How { to: Some(apps::tag(to)?.to_string()), ..How::of(rollout) };
+            apps::begin(target, &tag(app)?, "copy", how, json).await
+        }
+        // Server by server, whatever is said.
+        Verb::Restart { app, rollout } => {
+            let how = How { rolling: None, ..How::of(rollout) };
+            apps::begin(target, &tag(app)?, "restart", how, json).await
+        }
+        Verb::Stop(app) => apps::set_stopped(target, &tag(app)?, true, json).await,
+        Verb::Start(app) => apps::set_stopped(target, &tag(app)?, false, json).await,
+        Verb::Ls { app, path } => apps::ls(target, &tag(app)?, path, json).await,
+        Verb::Cat { app, path } => apps::cat(target, &tag(app)?, path).await,
+        Verb::PasswordGenerate(arguments) => password::generate(&ConnectionArguments::default(), arguments),
+    }
 }
 
 /// The exit status; an error is told.

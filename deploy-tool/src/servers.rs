@@ -62,7 +62,7 @@ impl SetAdmin {
 /// # Errors
 /// They could not be had.
 pub(crate) async fn status(target: &Target, json: bool) -> anyhow::Result<bool> {
-    let answer = client::ask(target, Method::GET, "/api/servers").await?;
+    let answer = client::ask(target, Method::GET, "/api/servers", client::Body::none()).await?;
     if json {
         say(answer.text());
         return Ok(true);
@@ -120,7 +120,7 @@ pub(crate) async fn set(
     let mut good = true;
     for id in &arguments.ids {
         let path = format!("/api/servers/{id}/{}{query}", verb.verb());
-        match client::ask(target, Method::POST, &path).await {
+        match client::ask(target, Method::POST, &path, client::Body::none()).await {
             Ok(answer) => {
                 let done: Done = answer.read()?;
                 if json {

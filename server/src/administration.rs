@@ -9,10 +9,8 @@ use http_body_util::BodyExt;
 pub(crate) fn service(admin: Admin) -> InProcessService {
     InProcessService::new(move |prefix, request| {
         let admin = admin.clone();
-        // The body is let go of: nothing that is asked for has one.
-        let request = request.map(|_| ());
         async move {
-            let answer = admin.answer(&prefix, &request).await;
+            let answer = admin.answer(&prefix, request).await;
             answer.map(|body| body.map_err(|never| match never {}).boxed_unsync())
         }
     })

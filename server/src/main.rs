@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod data_folder;
 mod demo;
+mod deployed;
 mod memory_guard;
 mod open_files;
 mod port;

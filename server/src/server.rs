@@ -1,9 +1,9 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, data_folder::DataFolder, open_files, port};
+use crate::{administration, data_folder::DataFolder, deployed::Deployed, open_files, port};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
-use app_tier::{AppTier, AppTierConfig};
+use app_tier::{AppTier, AppTierConfig, DeployConfig};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
 use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
@@ -67,6 +67,8 @@ pub(crate) struct RunningServer {
     listeners: Vec<String>,
     cluster_port: AbortHandle,
     files: AbortHandle,
+    /// Keeps a hub server's repository as the hub has it.
+    _mirror: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _data: DataFolder,
 }
@@ -84,18 +86,21 @@ impl RunningServer {
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
 
         let triad = start_triad(&config, &id, &credentials, &data).await?;
+        let member = member(&config, cluster, server);
         let servers = hub_addresses(&config);
         let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
         let Watch { members, apps, events, heard, task: watching } = hub.watch();
+        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
         let admin = Admin::new(AdminConfig {
             config: config.clone(),
             me: id.clone(),
             credentials: credentials.clone(),
             hub: hub.clone(),
+            deployments: deployed.as_ref().map(Deployed::administered),
             clock: Arc::new(SystemClock),
         });
         administration::warn_without_users(&config);
-        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, &hub, &admin) {
+        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, &hub, &admin, deployed.as_ref().map(|it| it.deploy(member.started_ms))) {
             Ok(app_tier) => (app_tier, None),
             Err(cause) if triad.is_some() => (None, Some(cause)),
             Err(cause) => return Err(cause),
@@ -109,14 +114,16 @@ impl RunningServer {
         let own = Port { me: id.clone(), address, credentials: credentials.clone(), roster: current.clone() };
         let acceptor = Acceptor::start(listener, own);
         let web_tier = start_web_tier(&config, &id, public, credentials.clone(), members.clone(), heard)?;
-        let routes = routes(triad.as_ref(), web_tier.as_ref());
+        let routes = routes(triad.as_ref(), web_tier.as_ref(), deployed.as_ref());
+        let mirror = deployed.as_ref().filter(|_| triad.is_some()).map(Deployed::mirror);
         let serving = port::serve(acceptor, current, app_tier.clone(), routes);
         let cluster_port = tokio::spawn(serving).abort_handle();
         let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
 
         Ok(Self {
             config: config.clone(),
-            member: member(&config, cluster, server),
+            member,
+            _mirror: mirror,
             hub,
             membership: None,
             late_membership: Arc::default(),
@@ -379,9 +386,11 @@ fn start_app_tier(
     data: &DataFolder,
     hub: &Hub,
     admin: &Admin,
+    deploy: Option<DeployConfig>,
 ) -> anyhow::Result<Option<Arc<AppTier>>> {
-    let cluster = config.server(id).map(|(cluster, _)| cluster);
-    if cluster.into_iter().flat_map(|cluster| &cluster.hosts).all(|host| host.web_apps.is_empty()) {
+    let Some((cluster, _)) = config.server(id) else { return Ok(None) };
+    let deploy = deploy.filter(|_| config.app_clusters().contains(&cluster.id));
+    if deploy.is_none() && cluster.hosts.iter().all(|host| host.web_apps.is_empty()) {
         return Ok(None);
     }
     let app_tier = AppTier::start(
@@ -391,6 +400,7 @@ fn start_app_tier(
             data_dir: data.path().to_owned(),
             hub: Some(hub.clone()),
             admin: Some(administration::service(admin.clone())),
+            deploy,
             clock: Arc::new(SystemClock),
         },
         CancellationToken::new(),
@@ -399,9 +409,14 @@ fn start_app_tier(
 }
 
 /// The gRPC services of the roles that this server plays.
-fn routes(triad: Option<&Triad>, web_tier: Option<&WebTier>) -> Option<Routes> {
+fn routes(triad: Option<&Triad>, web_tier: Option<&WebTier>, deployed: Option<&Deployed>) -> Option<Routes> {
     let balancer = web_tier.map(|web_tier| web_tier::balancer(web_tier.picture().clone()));
-    match (triad.map(Triad::routes), balancer) {
+    // Objects are the hub's: other servers have copies.
+    let hub = triad.map(|triad| match deployed {
+        Some(deployed) => triad.routes().add_service(deployed.objects()).prepare(),
+        None => triad.routes(),
+    });
+    match (hub, balancer) {
         (Some(hub), Some(balancer)) => Some(hub.add_service(balancer).prepare()),
         (None, Some(balancer)) => Some(Routes::new(balancer).prepare()),
         (hub, None) => hub,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -13,8 +13,11 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("static-files", &[]),
     ("web-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
     ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
-    ("admin", &["cluster-port", "triad-client", "proto", "common"]),
-    ("deploy-tool", &["proto", "common"]),
+    ("archive", &[]),
+    ("repository", &[]),
+    ("deployments", &["cluster-port", "repository", "triad-client", "proto", "common"]),
+    ("admin", &["cluster-port", "deployments", "repository", "triad-client", "proto", "common"]),
+    ("deploy-tool", &["archive", "repository", "proto", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
     (
@@ -25,6 +28,8 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "app-tier",
             "admin",
             "deploy-tool",
+            "deployments",
+            "repository",
             "triad",
             "triad-client",
             "proto",

@@ -14,6 +14,7 @@ use super::{
     variables::Place,
 };
 use std::{
+    collections::HashMap,
     path::{Component, Path, PathBuf},
     time::Duration,
 };
@@ -78,6 +79,20 @@ pub fn load_app_yaml(path: &Path, options: &LoadOptions) -> Result<AppYaml, Conf
         decode(Context::new(&report, &sources, &options.environment, place), &tree)
     });
     Ok(report.finish(&sources, app)?.0)
+}
+
+/// The `name` and `version` in the text of an `app.yaml`, where they can be read: what is wrong with it is told by who runs it.
+pub fn app_names(text: &str) -> (Option<String>, Option<String>) {
+    let environment = HashMap::new();
+    let tree = Importer::new(&environment).text(Path::new("app.yaml"), text);
+    let scalar = |key: &str| {
+        let entries = tree.as_ref().and_then(Node::entries).unwrap_or_default();
+        match &entries.iter().find(|entry| entry.key == key)?.value.value {
+            Value::Scalar { text, .. } => Some(text.clone()),
+            _ => None,
+        }
+    };
+    (scalar("name"), scalar("version"))
 }
 
 /// Replaces the placeholders that [`load_app_yaml`] kept, such as `("PORT", "8123")`, and takes the escape `$${` off.

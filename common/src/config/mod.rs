@@ -43,7 +43,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use app_yaml::{AppYaml, Health, Listen, fill_placeholders, load_app_yaml};
+pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
 pub use condition::{Condition, FileExists, Named, ServerName};
 pub use connection_limits::{limit_below_workers_text, limits_below_workers};
 pub use cron::Cron;

@@ -1,0 +1,48 @@
+//! Deployed apps: what there is (`record`), what may be done with them (`change`, `publish`), and what is in their versions
+//! (`history`). docs/deployments.md has the API.
+
+pub(crate) mod change;
+pub(crate) mod history;
+pub(crate) mod publish;
+pub(crate) mod record;
+pub(crate) mod route;
+
+use crate::{HUB_WAIT, Inner, refusal::Refusal};
+use common::app_tag::AppTag;
+use deployments::HubServers;
+use proto::hub::v1::App;
+use repository::Repository;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::watch;
+
+/// What the administration of deployments needs.
+#[derive(Debug, Clone)]
+pub struct Deployments {
+    /// The hub's servers, which keep the objects.
+    pub hub_servers: HubServers,
+    /// This server's own copy of what it has been asked for.
+    pub repository: Repository,
+    /// The apps, as the hub tells of them.
+    pub apps: watch::Receiver<Option<Arc<BTreeMap<String, App>>>>,
+}
+
+impl Inner {
+    /// Deployments, where the file has them.
+    pub(crate) fn deployments(&self) -> Result<&Deployments, Refusal> {
+        self.deployments.as_ref().ok_or(Refusal::NoDeployService)
+    }
+
+    /// An app, as the hub's leader has it.
+    pub(crate) async fn app(&self, tag: &AppTag) -> Result<Option<App>, Refusal> {
+        let text = tag.to_string();
+        Ok(self.hub.apps(HUB_WAIT).await?.into_iter().find(|it| it.tag == text))
+    }
+
+    /// The same, if there is one; the refusal names those that there are.
+    pub(crate) async fn known_app(&self, tag: &AppTag) -> Result<App, Refusal> {
+        let (text, apps) = (tag.to_string(), self.hub.apps(HUB_WAIT).await?);
+        let known = || apps.iter().map(|it| it.tag.clone()).collect();
+        let found = apps.iter().find(|it| it.tag == text && !it.commit.is_empty());
+        found.cloned().ok_or_else(|| Refusal::UnknownApp { tag: text.clone(), known: known() })
+    }
+}

@@ -1,0 +1,329 @@
+//! Puts another version of an app into use, or takes it out of use.
+
+use super::record::{AppRecord, hex};
+use crate::{AnswerBody, HUB_WAIT, Inner, json, refusal::Refusal};
+use bytes::Bytes;
+use common::{
+    app_tag::AppTag,
+    config::{AdminUser, Config, Content},
+};
+use http::{Response, StatusCode};
+use proto::hub::v1::{App, DeployApp, app_deployed::Outcome};
+use repository::{Kind, NewCommit, ObjectId, PackWriter, Signature};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A rollout may take so long unless its request says otherwise, and at most.
+const TIMEOUT_S: u64 = 300;
+const TIMEOUT_MAX_S: u64 = 24 * 3600;
+
+/// The longest message, in bytes.
+const MESSAGE_MAX: usize = 4000;
+
+/// One question for changes waits at most so long.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// `PUT /api/v1/apps/TAG`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Deploy {
+    /// The tree, whose objects the hub has.
+    tree: String,
+    #[serde(default)]
+    message: String,
+    /// One server after the other.
+    #[serde(default)]
+    rolling: bool,
+    timeout_s: Option<u64>,
+    /// Of a tag with a version: even if that has other content already.
+    #[serde(default)]
+    replace: bool,
+}
+
+/// `POST /api/v1/apps/TAG/restart`, `/copy` and `/rollback`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct How {
+    /// Of a copy: the tag to copy to. Of a rollback: the commit, or the beginning of its id; the one before unless given.
+    pub(crate) to: Option<String>,
+    message: String,
+    rolling: Option<bool>,
+    timeout_s: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Begun {
+    /// False: the same content is in use already.
+    changed: bool,
+    app: AppRecord,
+}
+
+#[derive(Debug, Serialize)]
+struct Gone {
+    undeployed: bool,
+}
+
+/// What is to be in use next.
+struct Wanted {
+    tree: ObjectId,
+    message: String,
+    rolling: bool,
+    timeout_s: u64,
+    again: bool,
+}
+
+impl How {
+    fn wanted(&self, tree: ObjectId, message: String, rolling: bool) -> Wanted {
+        let message = if self.message.is_empty() { message } else { self.message.clone() };
+        let (rolling, timeout_s) = (self.rolling.unwrap_or(rolling), self.timeout_s.unwrap_or(TIMEOUT_S));
+        Wanted { tree, message, rolling, timeout_s, again: false }
+    }
+}
+
+/// Reads a JSON body; an empty one stands for nothing said.
+pub(crate) fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, Refusal> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map_err(|cause| Refusal::Body(format!("the body is not what is expected here: {cause}")))
+}
+
+impl Inner {
+    /// Begins the rollout of a tree.
+    pub(crate) async fn deploy(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        tag: &AppTag,
+        deploy: Deploy,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let tree = deploy.tree.parse::<ObjectId>();
+        let tree = tree.map_err(|_| Refusal::Body("tree: expected 40 hexadecimal digits".to_owned()))?;
+        let present = self.app(tag).await?;
+        let other = |it: &App| !it.tree.is_empty() && it.tree != tree.as_bytes()[..];
+        if tag.version.is_some() && !deploy.replace && present.as_ref().is_some_and(other) {
+            return Err(Refusal::OtherContent(tag.to_string()));
+        }
+        let Deploy { message, rolling, timeout_s, .. } = deploy;
+        let timeout_s = timeout_s.unwrap_or(TIMEOUT_S);
+        self.begin(config, user, tag, present, Wanted { tree, message, rolling, timeout_s, again: false }).await
+    }
+
+    /// Starts an app's processes anew, server by server.
+    pub(crate) async fn restart(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        tag: &AppTag,
+        how: &How,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let app = self.known_app(tag).await?;
+        let wanted = Wanted { again: true, ..how.wanted(tree_of(&app)?, "restart".to_owned(), true) };
+        self.begin(config, user, tag, Some(app), wanted).await
+    }
+
+    /// Puts an app's content into use under another tag: from one stage to the next.
+    pub(crate) async fn copy(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        tag: &AppTag,
+        how: &How,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let to = how.to.as_deref().ok_or_else(|| Refusal::Body("to is missing: expected the tag to copy to".to_owned()))?;
+        let to = AppTag::parse(to).map_err(|cause| Refusal::Body(cause.to_string()))?;
+        let app = self.known_app(tag).await?;
+        let wanted = how.wanted(tree_of(&app)?, format!("copy of {tag}"), false);
+        let present = self.app(&to).await?;
+        self.begin(config, user, &to, present, wanted).await
+    }
+
+    /// Puts the content of an earlier version into use again.
+    pub(crate) async fn roll_back(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        tag: &AppTag,
+        how: &How,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let app = self.known_app(tag).await?;
+        let (commit, info) = self.earlier(&app, how.to.as_deref()).await?;
+        let text = commit.to_string();
+        let wanted = how.wanted(info.tree, format!("rollback to {}: {}", &text[..10], info.message.trim()), false);
+        self.begin(config, user, tag, Some(app), wanted).await
+    }
+
+    async fn begin(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        tag: &AppTag,
+        present: Option<App>,
+        wanted: Wanted,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let Wanted { tree, message, rolling, timeout_s, again } = wanted;
+        if message.len() > MESSAGE_MAX {
+            return Err(Refusal::Body(format!("message has {} bytes: expected at most {MESSAGE_MAX}", message.len())));
+        }
+        if !(1..=TIMEOUT_MAX_S).contains(&timeout_s) {
+            return Err(Refusal::Body(format!("timeout-s is {timeout_s}: expected 1 to {TIMEOUT_MAX_S}")));
+        }
+        let clusters = clusters(config, tag)?;
+        let expected = present.as_ref().map(|it| it.commit.clone()).unwrap_or_default();
+        if let Some(present) = present.filter(|it| it.tree == tree.as_bytes()[..] && !again && !is_under_way(it)) {
+            return self.begun(config, present, false).await;
+        }
+        let (commit, restarts) = match ObjectId::from_bytes(&expected) {
+            Ok(current) if again => (current, true),
+            current => (self.commit(user, tree, current.ok(), &message).await?, false),
+        };
+        let verified = if restarts { Ok(()) } else { self.verified(commit, &expected).await };
+        verified?;
+        tracing::info!(user = user.name, app = %tag, %commit, rolling, "deploying");
+        let deploy = DeployApp {
+            tag: tag.to_string(),
+            expected_commit: expected,
+            commit: commit.as_bytes().to_vec().into(),
+            tree: tree.as_bytes().to_vec().into(),
+            user: user.name.clone(),
+            message,
+            timeout_ms: timeout_s * 1000,
+            rolling,
+            clusters,
+            again,
+        };
+        let wanted = deploy.commit.clone();
+        match self.hub.deploy(deploy, HUB_WAIT).await.map_err(Refusal::Unsure)? {
+            Outcome::Begun(app) => self.begun(config, app, true).await,
+            // Asked twice, for want of an answer: the first time it was heard.
+            Outcome::Busy(app) if app.rollout.as_ref().is_some_and(|it| it.commit == wanted) => {
+                self.begun(config, app, true).await
+            }
+            Outcome::Unchanged(app) => self.begun(config, app, false).await,
+            Outcome::Busy(app) => {
+                let rollout = app.rollout.unwrap_or_default();
+                Err(Refusal::Busy { tag: tag.to_string(), user: rollout.user })
+            }
+            Outcome::Conflict(app) => Err(Refusal::Conflict { tag: tag.to_string(), user: app.user }),
+            Outcome::Full(count) => Err(Refusal::Full(count)),
+            Outcome::NoServers(_) => Err(Refusal::NoServers(tag.to_string())),
+        }
+    }
+
+    /// Makes the commit of a version; on disk on a majority when it returns.
+    async fn commit(
+        &self,
+        user: &AdminUser,
+        tree: ObjectId,
+        parent: Option<ObjectId>,
+        message: &str,
+    ) -> Result<ObjectId, Refusal> {
+        let time_s = i64::try_from(self.clock.unix_ms() / 1000).unwrap_or(i64::MAX);
+        let author = Signature { name: user.name.clone(), email: format!("{}@copal", user.name), time_s };
+        let message = format!("{}\n", if message.trim().is_empty() { "deployed" } else { message.trim() });
+        let commit = NewCommit { tree, parents: parent.into_iter().collect(), author, message };
+        let (id, content) = commit.encode();
+        let packed = PackWriter::new(Vec::new(), 1).and_then(|mut pack| {
+            pack.add(Kind::Commit, content.len() as u64, &mut &content[..])?;
+            Ok(pack.finish()?.1)
+        });
+        let packed = packed.map_err(|cause| Refusal::Body(format!("the commit can't be packed: {cause}")))?;
+        let mut chunks = vec![Bytes::from(packed)];
+        self.deployments()?.hub_servers.store(async || chunks.pop().map(Ok::<_, std::io::Error>)).await?;
+        Ok(id)
+    }
+
+    async fn verified(&self, commit: ObjectId, before: &[u8]) -> Result<(), Refusal> {
+        let known: Vec<ObjectId> = ObjectId::from_bytes(before).into_iter().collect();
+        Ok(self.deployments()?.hub_servers.verify(commit, &known).await?)
+    }
+
+    async fn begun(&self, config: &Config, app: App, changed: bool) -> Result<Response<AnswerBody>, Refusal> {
+        let members = self.hub.members(HUB_WAIT).await?;
+        let record = AppRecord::of(&app, &members, config).ok_or(Refusal::NotFound)?;
+        let status = if changed { StatusCode::ACCEPTED } else { StatusCode::OK };
+        Ok(json(status, &Begun { changed, app: record }))
+    }
+
+    /// Takes an app away.
+    pub(crate) async fn undeploy(&self, user: &AdminUser, tag: &AppTag) -> Result<Response<AnswerBody>, Refusal> {
+        self.deployments()?;
+        self.known_app(tag).await?;
+        tracing::info!(user = user.name, app = %tag, "undeploying");
+        let undeployed = self.hub.undeploy(&tag.to_string(), &user.name, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        Ok(json(StatusCode::OK, &Gone { undeployed }))
+    }
+
+    /// Stops an app on all servers, or starts it.
+    pub(crate) async fn set_stopped(
+        &self,
+        config: &Config,
+        user: &AdminUser,
+        tag: &AppTag,
+        stopped: bool,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let before = self.known_app(tag).await?;
+        tracing::info!(user = user.name, app = %tag, stopped, "an administrator says");
+        let set = self.hub.set_app_stopped(&tag.to_string(), stopped, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        let app = set.ok_or(Refusal::NotFound)?;
+        self.begun(config, app, before.stopped != stopped).await
+    }
+
+    /// An app; with `after`, when it is different from that, or after `wait`.
+    pub(crate) async fn watch_app(
+        &self,
+        config: &Config,
+        tag: &AppTag,
+        after: Option<&str>,
+        wait: Duration,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let end = tokio::time::Instant::now() + wait.min(WAIT_MAX);
+        let mut apps = self.deployments()?.apps.clone();
+        let text = tag.to_string();
+        loop {
+            // From the hub's leader: this server's own picture may be behind what the client has seen through another.
+            let found = self.hub.apps(HUB_WAIT).await?.into_iter().find(|it| it.tag == text);
+            let members = self.hub.members(HUB_WAIT).await?;
+            let record = found.as_ref().and_then(|app| AppRecord::of(app, &members, config));
+            let Some(record) = record else {
+                let known = self.hub.apps(HUB_WAIT).await?.into_iter().map(|it| it.tag).collect();
+                return Err(Refusal::UnknownApp { tag: text, known });
+            };
+            if after != Some(record.etag.as_str()) {
+                return Ok(json(StatusCode::OK, &record));
+            }
+            apps.mark_unchanged();
+            if !matches!(tokio::time::timeout_at(end, apps.changed()).await, Ok(Ok(()))) {
+                return Ok(json(StatusCode::OK, &record));
+            }
+        }
+    }
+}
+
+fn is_under_way(app: &App) -> bool {
+    app.rollout.as_ref().is_some_and(|it| it.outcome() == proto::hub::v1::RolloutOutcome::UnderWay)
+}
+
+fn tree_of(app: &App) -> Result<ObjectId, Refusal> {
+    let wrong = || Refusal::Body(format!("the hub has {:?} as the tree of {}", hex(&app.tree), app.tag));
+    ObjectId::from_bytes(&app.tree).map_err(|_| wrong())
+}
+
+/// The clusters whose servers will run an app.
+fn clusters(config: &Config, tag: &AppTag) -> Result<Vec<String>, Refusal> {
+    let clusters = config.clusters_of(tag);
+    if clusters.is_empty() {
+        let hosts = config.clusters.iter().flat_map(|it| &it.hosts).map(|it| it.tag_name().to_owned()).collect();
+        return Err(Refusal::UnknownHost { host: tag.host.clone(), hosts });
+    }
+    let taken = config.clusters.iter().filter(|it| clusters.contains(&it.id)).flat_map(|it| &it.hosts).find_map(|host| {
+        let paths = host.paths_of(tag);
+        let here = |id: &String, content: &Content| {
+            *content != Content::Deploy(tag.name.clone()) && paths.contains(id)
+        };
+        (host.tag_name() == tag.host).then(|| host.web_apps.iter().find(|it| here(&it.id, &it.content)))?
+    });
+    if let Some(taken) = taken {
+        return Err(Refusal::Taken { tag: tag.to_string(), path: format!("{}/", taken.id) });
+    }
+    Ok(clusters.iter().map(|it| it.as_str().to_owned()).collect())
+}

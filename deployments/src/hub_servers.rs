@@ -1,0 +1,271 @@
+//! The hub's servers, each asked for its own objects: what is stored is safe when a majority has it on disk.
+
+use crate::{pack_pipe, service};
+use bytes::Bytes;
+use cluster_port::Credentials;
+use common::id::ServerId;
+use futures_util::future::join_all;
+use proto::hub::v1::{FetchObjects, ObjectIds, PackChunk, VerifyObject, objects_client::ObjectsClient};
+use repository::{ObjectId, Repository};
+use std::{collections::HashSet, future::Future, io, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, transport::Channel};
+
+/// A question to one server.
+const ASK: Duration = Duration::from_secs(10);
+
+/// A pack that makes no progress is given up.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// What follows a pack's last byte: verifying and syncing it.
+const SETTLE: Duration = Duration::from_secs(300);
+
+/// Ids in one question.
+const IDS: usize = 100_000;
+
+/// Chunks that wait for a slow server.
+const UNDER_WAY: usize = 16;
+
+/// Why objects are not safe, or not to be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    /// Too few servers of the hub answer.
+    #[error("{have} of {of} hub servers have it, a majority is needed: {causes}")]
+    NoMajority {
+        /// How many said yes.
+        have: usize,
+        /// How many there are.
+        of: usize,
+        /// What the others said.
+        causes: String,
+    },
+    /// What was sent is wrong: no server will take it.
+    #[error("{0}")]
+    Refused(String),
+    /// No server of the hub could hand it out.
+    #[error("no hub server hands out {id}: {causes}")]
+    Nowhere {
+        /// What was asked for.
+        id: ObjectId,
+        /// What each said.
+        causes: String,
+    },
+}
+
+/// The hub's servers as one; clones share the connections.
+#[derive(Debug, Clone)]
+pub struct HubServers {
+    servers: Arc<[(ServerId, ObjectsClient<Channel>)]>,
+}
+
+impl HubServers {
+    /// `servers` with the `host:port` of their cluster ports; connections are made when they are first used.
+    pub fn new(me: &ServerId, credentials: &Credentials, servers: &[(ServerId, String)]) -> Self {
+        let client = |(id, address): &(ServerId, String)| {
+            (id.clone(), ObjectsClient::new(triad_client::channel(me, credentials, id, address)))
+        };
+        Self { servers: servers.iter().map(client).collect() }
+    }
+
+    /// Asks all servers the same; the answers of those who have any, if they are a majority.
+    async fn ask_all<T, F>(&self, within: Duration, ask: impl Fn(ObjectsClient<Channel>) -> F) -> Result<Vec<T>, PublishError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let asked = self.servers.iter().map(|(id, client)| {
+            let asked = tokio::time::timeout(within, ask(client.clone()));
+            async move { (id, asked.await.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {within:?}"))))) }
+        });
+        let of = self.servers.len();
+        let (mut answers, mut causes) = (Vec::new(), Vec::new());
+        for (id, answer) in join_all(asked).await {
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(status) if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) => {
+                    causes.push((id, true, status));
+                }
+                Err(status) => causes.push((id, false, status)),
+            }
+        }
+        if answers.len() > of / 2 {
+            return Ok(answers);
+        }
+        if let Some((_, _, status)) = causes.iter().find(|(_, refused, _)| *refused) {
+            return Err(PublishError::Refused(status.message().to_owned()));
+        }
+        let causes: Vec<_> = causes.iter().map(|(id, _, status)| format!("{id}: {}", status.message())).collect();
+        Err(PublishError::NoMajority { have: answers.len(), of, causes: causes.join(", ") })
+    }
+
+    /// Which of these some server that answers lacks.
+    ///
+    /// # Errors
+    /// [`PublishError::NoMajority`].
+    pub async fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, PublishError> {
+        let mut missing = HashSet::new();
+        for ids in ids.chunks(IDS) {
+            let question = service::bytes(ids);
+            let answers = self.ask_all(ASK, |mut client| {
+                let question = ObjectIds { ids: question.clone() };
+                async move { Ok(client.missing(question).await?.into_inner().ids) }
+            });
+            for answer in answers.await? {
+                missing.extend(answer.chunks_exact(20).filter_map(ObjectId::from_bytes));
+            }
+        }
+        Ok(ids.iter().copied().filter(|id| missing.contains(id)).collect())
+    }
+
+    /// Stores a pack, whose bytes come as `next` hands them out; returns when it is on disk on a majority. A server that is slow or
+    /// gone holds nobody up for long.
+    ///
+    /// # Errors
+    /// [`PublishError`]; what `next` fails with breaks it off.
+    pub async fn store<E: std::fmt::Display>(
+        &self,
+        mut next: impl AsyncFnMut() -> Option<Result<Bytes, E>>,
+    ) -> Result<(), PublishError> {
+        let (mut senders, mut storing) = (Vec::new(), Vec::new());
+        for (id, client) in self.servers.iter() {
+            let (sender, chunks) = mpsc::channel::<PackChunk>(UNDER_WAY);
+            let mut client = client.clone();
+            senders.push(Some(sender));
+            storing.push((id.clone(), tokio::spawn(async move { client.store(ReceiverStream::new(chunks)).await })));
+        }
+        let mut broken = None;
+        while let Some(chunk) = next().await {
+            let data = match chunk {
+                Ok(data) => data,
+                Err(cause) => {
+                    broken = Some(PublishError::Refused(format!("the pack broke off: {cause}")));
+                    break;
+                }
+            };
+            let sent = senders.iter_mut().map(|sender| {
+                let data = data.clone();
+                async move {
+                    let Some(open) = sender else { return };
+                    let sent = tokio::time::timeout(STALLED, open.send(PackChunk { data })).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        *sender = None;
+                    }
+                }
+            });
+            join_all(sent).await;
+            if senders.iter().filter(|it| it.is_some()).count() <= self.servers.len() / 2 {
+                break;
+            }
+        }
+        drop(senders);
+        let ended = storing.into_iter().map(|(id, task)| async move {
+            let ended = tokio::time::timeout(SETTLE, task).await;
+            let stored = match ended {
+                Ok(Ok(stored)) => stored.map(drop),
+                Ok(Err(_)) => Err(Status::internal("the task has ended")),
+                Err(_) => Err(Status::deadline_exceeded(format!("not stored within {SETTLE:?}"))),
+            };
+            (id, stored)
+        });
+        let ended = join_all(ended).await;
+        if let Some(broken) = broken {
+            return Err(broken);
+        }
+        let (mut have, mut causes) = (0, Vec::new());
+        for (id, stored) in ended {
+            match stored {
+                Ok(()) => have += 1,
+                Err(status) if status.code() == Code::FailedPrecondition => {
+                    return Err(PublishError::Refused(status.message().to_owned()));
+                }
+                Err(status) => causes.push(format!("{id}: {}", status.message())),
+            }
+        }
+        let of = self.servers.len();
+        if have > of / 2 { Ok(()) } else { Err(PublishError::NoMajority { have, of, causes: causes.join(", ") }) }
+    }
+
+    /// Whether a majority has everything that `id` leads to, on disk.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn verify(&self, id: ObjectId, known: &[ObjectId]) -> Result<(), PublishError> {
+        let (id, known) = (service::bytes(&[id]), service::bytes(known));
+        let verified = self.ask_all(SETTLE, |mut client| {
+            let question = VerifyObject { id: id.clone(), known: known.clone() };
+            async move { client.verify(question).await.map(drop) }
+        });
+        verified.await.map(drop)
+    }
+
+    /// Brings everything that `id` leads to into `repository`, from the first server that has it, and verifies it.
+    ///
+    /// # Errors
+    /// [`PublishError::Nowhere`].
+    pub async fn fetch(
+        &self,
+        repository: &Repository,
+        id: ObjectId,
+        have: &[ObjectId],
+    ) -> Result<(), PublishError> {
+        if here(repository, id).await.is_ok() {
+            return Ok(());
+        }
+        let mut causes = Vec::new();
+        for (server, client) in self.servers.iter() {
+            // What is said to be here need not be whole: the second time everything is asked for.
+            for have in [have, &[]] {
+                let fetched = fetch_from(client.clone(), repository, id, have).await;
+                let fetched = match fetched {
+                    Ok(()) => here(repository, id).await,
+                    Err(cause) => Err(cause),
+                };
+                match fetched {
+                    Ok(()) => return Ok(()),
+                    Err(cause) => causes.push(format!("{server}: {cause}")),
+                }
+                if have.is_empty() {
+                    break;
+                }
+            }
+        }
+        Err(PublishError::Nowhere { id, causes: causes.join(", ") })
+    }
+}
+
+/// Whether everything that `id` leads to is here.
+async fn here(repository: &Repository, id: ObjectId) -> Result<(), String> {
+    let repository = repository.clone();
+    let verified = tokio::task::spawn_blocking(move || repository.verify(id, &[])).await;
+    verified.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())
+}
+
+async fn fetch_from(
+    mut client: ObjectsClient<Channel>,
+    repository: &Repository,
+    id: ObjectId,
+    have: &[ObjectId],
+) -> Result<(), String> {
+    let question = FetchObjects { roots: service::bytes(&[id]), have: service::bytes(have) };
+    let asked = tokio::time::timeout(ASK, client.fetch(question)).await;
+    let asked = asked.map_err(|_| format!("no answer within {ASK:?}"))?;
+    let mut chunks = asked.map_err(|status| status.message().to_owned())?.into_inner();
+    let (sender, pack) = pack_pipe::reader();
+    let repository = repository.clone();
+    let stored = tokio::task::spawn_blocking(move || repository.store_pack(pack));
+    loop {
+        let chunk = match tokio::time::timeout(STALLED, chunks.message()).await {
+            Ok(Ok(Some(chunk))) => Ok(chunk.data),
+            Ok(Ok(None)) => break,
+            Ok(Err(status)) => Err(io::Error::other(status.message().to_owned())),
+            Err(_) => Err(io::Error::other(format!("nothing came for {STALLED:?}"))),
+        };
+        let broken = chunk.is_err();
+        if sender.send(chunk).await.is_err() || broken {
+            break;
+        }
+    }
+    drop(sender);
+    let stored = stored.await.map_err(|cause| cause.to_string())?;
+    stored.map(drop).map_err(|cause| cause.to_string())
+}

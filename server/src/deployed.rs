@@ -1,0 +1,121 @@
+//! Deployments, wired: a server's repository, the hub's servers that keep the objects, and what the app tier asks of both.
+
+use anyhow::Context;
+use app_tier::{Apps, DeployConfig};
+use cluster_port::Credentials;
+use common::{config::Config, id::ServerId};
+use deployments::{HubServers, ObjectService};
+use futures_util::future::BoxFuture;
+use proto::hub::v1::{ReportApp, objects_server::ObjectsServer};
+use repository::{ObjectId, Repository};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::task::AbortOnDropHandle;
+use triad_client::Hub;
+
+/// The repository in the server's data folder.
+const REPOSITORY: &str = "repository.git";
+
+/// One report to the hub.
+const REPORT_WAIT: Duration = Duration::from_secs(5);
+
+/// What a server has of deployments.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployed {
+    repository: Repository,
+    hub_servers: HubServers,
+    hub: Hub,
+    apps: Apps,
+}
+
+impl Deployed {
+    /// Opens the repository; `None` where the file has no `deploy-service`.
+    ///
+    /// # Errors
+    /// The repository can't be opened or made.
+    pub(crate) fn open(
+        config: &Config,
+        me: &ServerId,
+        credentials: &Credentials,
+        data: &Path,
+        hub: &Hub,
+        apps: Apps,
+    ) -> anyhow::Result<Option<Self>> {
+        if !config.deployments.enabled {
+            return Ok(None);
+        }
+        let path = data.join(REPOSITORY);
+        let repository =
+            Repository::open(&path).with_context(|| format!("the repository {} can't be opened", path.display()))?;
+        let servers: Vec<_> =
+            config.hub().into_iter().map(|server| (server.id.clone(), server.cluster_address())).collect();
+        let hub_servers = HubServers::new(me, credentials, &servers);
+        Ok(Some(Self { repository, hub_servers, hub: hub.clone(), apps }))
+    }
+
+    /// For the administration.
+    pub(crate) fn administered(&self) -> admin::Deployments {
+        let Self { repository, hub_servers, apps, .. } = self.clone();
+        admin::Deployments { hub_servers, repository, apps }
+    }
+
+    /// For the app tier of the process that started at `started_ms`.
+    pub(crate) fn deploy(&self, started_ms: u64) -> DeployConfig {
+        DeployConfig { apps: self.apps.clone(), deployments: Arc::new(self.clone()), started_ms }
+    }
+
+    /// A hub server's service.
+    pub(crate) fn objects(&self) -> ObjectsServer<ObjectService> {
+        deployments::objects(self.repository.clone())
+    }
+
+    /// Keeps a hub server's repository as the hub has it.
+    pub(crate) fn mirror(&self) -> AbortOnDropHandle<()> {
+        let Self { repository, hub_servers, apps, .. } = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(deployments::mirror(repository, hub_servers, apps)))
+    }
+}
+
+impl app_tier::Deployments for Deployed {
+    fn fetch<'a>(&'a self, commit: &'a [u8]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let commit = ObjectId::from_bytes(commit).map_err(|cause| cause.to_string())?;
+            let here = self.repository.clone();
+            let references = tokio::task::spawn_blocking(move || here.references()).await;
+            let references = references.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
+            let have: Vec<_> = references.into_values().collect();
+            self.hub_servers.fetch(&self.repository, commit, &have).await.map_err(|cause| cause.to_string())
+        })
+    }
+
+    fn check_out<'a>(&'a self, tree: &'a [u8], to: PathBuf) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let tree = ObjectId::from_bytes(tree).map_err(|cause| cause.to_string())?;
+            let repository = self.repository.clone();
+            let done = tokio::task::spawn_blocking(move || check_out(&repository, tree, &to)).await;
+            done.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())
+        })
+    }
+
+    fn report(&self, report: ReportApp) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.hub.report_app(report, REPORT_WAIT).await.map_err(|cause| cause.to_string())
+        })
+    }
+}
+
+/// A folder that is there already is verified, and mended.
+fn check_out(repository: &Repository, tree: ObjectId, to: &Path) -> Result<(), repository::RepositoryError> {
+    if to.exists() {
+        let wrong = repository.verify_checkout(tree, to)?;
+        if !wrong.is_empty() {
+            tracing::warn!(folder = %to.display(), files = wrong.len(), "files of a version were changed: mending them");
+            repository.mend_checkout(tree, to, &wrong)?;
+        }
+        return Ok(());
+    }
+    repository.checkout(tree, to, None).map(drop)
+}
