@@ -4,13 +4,14 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
     ("triad", &["cluster-port", "proto", "common"]),
     ("triad-client", &["cluster-port", "proto", "common"]),
     ("static-files", &[]),
+    ("repository", &[]),
     ("web-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
     ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
     ("admin", &["cluster-port", "triad-client", "proto", "common"]),
