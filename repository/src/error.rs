@@ -59,6 +59,9 @@ pub enum RepositoryError {
     /// A reference can't be set.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// The folder is being checked out by another call.
+    #[error("{} is being checked out already", .0.display())]
+    Busy(PathBuf),
     /// A path that is not in the tree.
     #[error("there is no {0} in the tree")]
     NoPath(String),

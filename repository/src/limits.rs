@@ -13,7 +13,7 @@ pub struct Limits {
     pub delta_depth: usize,
     /// Bytes of one commit, tree or tag: these are read into memory as a whole.
     pub structure_bytes: u64,
-    /// Files and links of one checked-out tree, counted as often as they appear.
+    /// Files, links and folders of one checked-out tree, counted as often as they appear.
     pub files: u64,
     /// Bytes of one checked-out tree, counted likewise.
     pub checkout_bytes: u64,

@@ -13,7 +13,7 @@ pub use commit::{NewCommit, Signature};
 pub use tree::Mode;
 pub use tree_builder::{TreeBuilder, TreeError};
 
-pub(crate) use check::{check, check_attributes, is_attributes};
+pub(crate) use check::{check, check_attributes, is_attributes, tag_target};
 pub(crate) use commit::Commit;
 pub(crate) use hash::Hasher;
 pub(crate) use tree::{TreeEntry, entries};

@@ -89,6 +89,10 @@ impl Repository {
         self.any_copy(id, |entry| ObjectReader::new(id, entry, self))
     }
 
+    pub(crate) fn entry_reader(&self, id: ObjectId, entry: &Entry) -> io::Result<ObjectReader> {
+        ObjectReader::new(id, entry, self)
+    }
+
     /// An object's kind and its size in bytes.
     ///
     /// # Errors

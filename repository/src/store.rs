@@ -4,8 +4,9 @@ use crate::error::{At, RepositoryError};
 use crate::files::{self, TEMPORARY};
 use crate::pack::{Entry, GARBAGE, Index, Indexed, Pack, PackWriter, Received, receive, stem_of};
 use crate::references::References;
+use crate::verify::Verified;
 use crate::{Kind, Limits, ObjectId, Options, objects};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(crate) struct Inner {
     /// Held while the folder of packs and the list above change.
     publishing: Mutex<()>,
     pub(crate) references: Mutex<References>,
+    pub(crate) verified: Mutex<Verified>,
+    /// Folders that are being checked out.
+    pub(crate) checkouts: Mutex<HashSet<PathBuf>>,
 }
 
 /// What a pack brought.
@@ -70,6 +74,8 @@ impl Repository {
             packs: RwLock::new(Arc::new(packs)),
             publishing: Mutex::new(()),
             references: Mutex::new(references),
+            verified: Mutex::default(),
+            checkouts: Mutex::default(),
         })))
     }
 
@@ -99,8 +105,8 @@ impl Repository {
     pub(crate) fn copies(&self, id: &ObjectId) -> impl Iterator<Item = Entry> + use<> {
         let (packs, id) = (self.packs(), *id);
         (0..packs.len()).filter_map(move |place| {
-            let offset = packs[place].index().find(&id)?;
-            Some(Entry { pack: packs[place].clone(), offset })
+            let line = packs[place].index().find(&id)?;
+            Some(Entry { pack: packs[place].clone(), line })
         })
     }
 

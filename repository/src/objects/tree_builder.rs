@@ -30,8 +30,8 @@ pub enum TreeError {
         /// How many there may be.
         limit: usize,
     },
-    /// A link that leads out of the tree.
-    #[error("the link {path:?} leads out of the tree: it points to {target:?}")]
+    /// A link that leads out of the tree, or in circles.
+    #[error("the link {path:?} leads out of the tree or in circles: it points to {target:?}")]
     Link {
         /// The link.
         path: String,

@@ -88,8 +88,8 @@ impl Index {
         &self.bytes[end - 20..end]
     }
 
-    /// Where an object is in the pack.
-    pub(crate) fn find(&self, id: &ObjectId) -> Option<u64> {
+    /// An object's line.
+    pub(crate) fn find(&self, id: &ObjectId) -> Option<Indexed> {
         let first = usize::from(id.as_bytes()[0]);
         let begin = if first == 0 { 0 } else { be32(&self.bytes, FANOUT + (first - 1) * 4) as usize };
         let end = be32(&self.bytes, FANOUT + first * 4) as usize;
@@ -99,7 +99,7 @@ impl Index {
             match self.id_bytes(middle).cmp(id.as_bytes()) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Some(self.offset(middle)),
+                std::cmp::Ordering::Equal => return Some(self.line(middle)),
             }
         }
         None
@@ -107,11 +107,15 @@ impl Index {
 
     /// All lines, by id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Indexed> {
-        (0..self.count).map(|line| Indexed {
+        (0..self.count).map(|line| self.line(line))
+    }
+
+    pub(super) fn line(&self, line: usize) -> Indexed {
+        Indexed {
             id: ObjectId::from_bytes(self.id_bytes(line)).unwrap_or(ObjectId::NULL),
             offset: self.offset(line),
             crc: be32(&self.bytes, IDS + self.count * 20 + line * 4),
-        })
+        }
     }
 
     fn id_bytes(&self, line: usize) -> &[u8] {
@@ -155,7 +159,7 @@ mod tests {
         assert_eq!(index.iter().collect::<Vec<_>>(), objects);
         assert_eq!(index.pack(), [9; 20]);
         for it in objects {
-            assert_eq!(index.find(&it.id), Some(it.offset));
+            assert_eq!(index.find(&it.id), Some(it));
         }
         assert_eq!(index.find(&ObjectId::from([8; 20])), None);
         for at in 0..bytes.len() {

@@ -40,14 +40,15 @@ pub(crate) struct Pack {
     index: Index,
     /// It holds what nothing reaches, until that is old enough.
     garbage: bool,
-    offsets: OnceLock<Vec<u64>>,
+    /// Where entries begin, in that order, each with its line of the index.
+    places: OnceLock<Vec<(u64, usize)>>,
 }
 
 /// An object in a pack.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) pack: Arc<Pack>,
-    pub(crate) offset: u64,
+    pub(crate) line: Indexed,
 }
 
 impl PackFile {
@@ -122,7 +123,7 @@ impl Pack {
             file: PackFile { file: Arc::new(file), end },
             index,
             garbage,
-            offsets: OnceLock::new(),
+            places: OnceLock::new(),
         })
     }
 
@@ -169,28 +170,29 @@ impl Pack {
         Ok(begin[..8] == super::MAGIC && begin[8..] == count && end == self.index.pack())
     }
 
+    fn places(&self) -> &[(u64, usize)] {
+        self.places.get_or_init(|| {
+            let mut places: Vec<_> =
+                self.index.iter().enumerate().map(|(line, it)| (it.offset, line)).collect();
+            places.sort_unstable();
+            places
+        })
+    }
+
     /// Where the entry that begins there ends.
     fn end_of(&self, offset: u64) -> u64 {
-        let offsets = self.offsets.get_or_init(|| {
-            let mut offsets: Vec<u64> = self.index.iter().map(|it| it.offset).collect();
-            offsets.sort_unstable();
-            offsets
-        });
-        let next = offsets.partition_point(|it| *it <= offset);
-        offsets.get(next).copied().unwrap_or(self.file.end)
+        let next = self.places().partition_point(|(begin, _)| *begin <= offset);
+        self.places().get(next).map_or(self.file.end, |(begin, _)| *begin)
+    }
+
+    /// Which object begins there.
+    fn id_at(&self, offset: u64) -> Option<ObjectId> {
+        let place = self.places().binary_search_by_key(&offset, |(begin, _)| *begin).ok()?;
+        Some(self.index.line(self.places()[place].1).id)
     }
 
     fn find(&self) -> impl Fn(&ObjectId) -> Option<u64> + '_ {
-        |id| self.index.find(id)
-    }
-
-    /// Is an entry byte for byte what was stored?
-    pub(crate) fn crc_is_right(&self, line: &Indexed) -> io::Result<bool> {
-        let mut section =
-            Section::new(self.file.file.clone(), line.offset, self.end_of(line.offset)).buffered(32 << 10);
-        let mut crc = Crc(crc32fast::Hasher::new());
-        io::copy(&mut section, &mut crc)?;
-        Ok(crc.0.finalize() == line.crc)
+        |id| self.index.find(id).map(|it| it.offset)
     }
 }
 
@@ -213,41 +215,56 @@ impl Write for Crc {
 
 impl Entry {
     pub(crate) fn size(&self) -> io::Result<(Kind, u64)> {
-        self.pack.file.size(self.offset, &self.pack.find())
+        self.pack.file.size(self.line.offset, &self.pack.find())
     }
 
     pub(crate) fn content(&self, folder: &Path) -> io::Result<(Kind, Content)> {
-        self.pack.file.content(self.offset, &self.pack.find(), folder)
+        self.pack.file.content(self.line.offset, &self.pack.find(), folder)
     }
 
     /// A reader of a whole object; `None` for a delta.
     pub(crate) fn stream(&self) -> io::Result<Option<(Kind, u64, Inflate)>> {
-        let header = self.pack.file.header(self.offset)?;
+        let header = self.pack.file.header(self.line.offset)?;
         let EntryKind::Whole(kind) = header.kind else { return Ok(None) };
-        Ok(Some((kind, header.size, self.pack.file.inflate(self.offset, &header))))
+        Ok(Some((kind, header.size, self.pack.file.inflate(self.line.offset, &header))))
     }
 
-    /// Which object of the same pack it is a delta upon.
-    pub(crate) fn base(&self) -> io::Result<Option<u64>> {
-        let header = self.pack.file.header(self.offset)?;
-        Ok(match header.kind {
-            EntryKind::Whole(_) => None,
-            EntryKind::OffsetDelta(distance) => self.offset.checked_sub(distance),
-            EntryKind::ReferenceDelta(base) => self.pack.index.find(&base),
-        })
+    /// Which object of the same pack it is a delta upon; `None` for a whole object.
+    pub(crate) fn base(&self) -> io::Result<Option<ObjectId>> {
+        let header = self.pack.file.header(self.line.offset)?;
+        let base = match header.kind {
+            EntryKind::Whole(_) => return Ok(None),
+            EntryKind::OffsetDelta(distance) => {
+                self.line.offset.checked_sub(distance).and_then(|it| self.pack.id_at(it))
+            }
+            EntryKind::ReferenceDelta(base) => Some(base),
+        };
+        base.map(Some).ok_or_else(|| invalid("its delta is upon nothing"))
+    }
+
+    /// Is it byte for byte what was stored?
+    pub(crate) fn is_whole(&self) -> io::Result<bool> {
+        let mut crc = Crc(crc32fast::Hasher::new());
+        io::copy(&mut self.raw(0), &mut crc)?;
+        Ok(crc.0.finalize() == self.line.crc)
     }
 
     /// Copies it as it is to another pack; `base` is what it is a delta upon.
     pub(crate) fn copy<W: Write>(&self, base: Option<ObjectId>, out: &mut PackWriter<W>) -> io::Result<()> {
-        let header = self.pack.file.header(self.offset)?;
+        let header = self.pack.file.header(self.line.offset)?;
         let bytes = match (header.kind, base) {
             (EntryKind::Whole(kind), _) => EntryHeader::whole(kind, header.size),
             (_, Some(base)) => EntryHeader::reference_delta(base, header.size),
             (_, None) => return Err(invalid("its delta is upon nothing")),
         };
-        let begin = self.offset + header.len as u64;
-        let section = Section::new(self.pack.file.file.clone(), begin, self.pack.end_of(self.offset));
-        out.copy(&bytes, &mut section.buffered(32 << 10))
+        out.copy(&bytes, &mut self.raw(header.len))
+    }
+
+    /// Its bytes in the pack, without the first ones.
+    fn raw(&self, skip: usize) -> BufReader<Section<Arc<File>>> {
+        let (begin, end) = (self.line.offset, self.pack.end_of(self.line.offset));
+        Section::new(self.pack.file.file.clone(), begin + skip as u64, end)
+            .buffered(end.saturating_sub(begin))
     }
 }
 

@@ -20,6 +20,8 @@ pub struct PackWriter<W> {
 struct Checksummed<W> {
     out: W,
     hasher: Hasher,
+    /// Of the entry.
+    crc: crc32fast::Hasher,
     written: u64,
 }
 
@@ -27,6 +29,7 @@ impl<W: Write> Write for Checksummed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write_all(bytes)?;
         self.hasher.update(bytes);
+        self.crc.update(bytes);
         self.written += bytes.len() as u64;
         Ok(bytes.len())
     }
@@ -44,7 +47,7 @@ impl<W: Write> PackWriter<W> {
     /// # Errors
     /// What writing says.
     pub fn new(out: W, count: u32) -> io::Result<Self> {
-        let mut out = Checksummed { out, hasher: Hasher::new(), written: 0 };
+        let mut out = Checksummed { out, hasher: Hasher::new(), crc: crc32fast::Hasher::new(), written: 0 };
         out.write_all(&MAGIC)?;
         out.write_all(&count.to_be_bytes())?;
         Ok(Self { out, left: count, deflater: Deflater::new() })
@@ -66,10 +69,17 @@ impl<W: Write> PackWriter<W> {
         io::copy(compressed, &mut self.out).map(drop)
     }
 
+    /// Begins an entry.
     fn count(&mut self) -> io::Result<()> {
+        self.out.crc = crc32fast::Hasher::new();
         let more = "more objects than were announced";
         self.left = self.left.checked_sub(1).ok_or(io::Error::new(io::ErrorKind::InvalidInput, more))?;
         Ok(())
+    }
+
+    /// The checksum of the entry that was added last, as an index has it.
+    pub(crate) fn crc(&self) -> u32 {
+        self.out.crc.clone().finalize()
     }
 
     /// Bytes so far: where the next entry begins.

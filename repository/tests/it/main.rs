@@ -1,9 +1,11 @@
 //! The repository as a whole, beside real Git.
 
+mod checkout;
 mod git;
 mod hostile;
 mod references;
 mod stored;
+mod walk;
 
 use git::Git;
 use repository::{Kind, NewCommit, ObjectId, PackWriter, Repository, Signature, TreeBuilder, blob_id};
@@ -61,4 +63,33 @@ pub(crate) fn deploy(repository: &Repository, files: &[(&str, &[u8])], parents: 
     repository.store_pack(&pack(&missing)[..]).unwrap();
     repository.set_reference("refs/heads/main", Some(id)).unwrap();
     id
+}
+
+/// Flips a bit in the middle of an object, in every pack that has it.
+pub(crate) fn damage(repository: &Repository, id: ObjectId) {
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    for file in std::fs::read_dir(repository.path().join("objects/pack")).unwrap().flatten() {
+        let path = file.path();
+        if path.extension().unwrap() != "idx" {
+            continue;
+        }
+        let index = std::fs::read(&path).unwrap();
+        let word = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap());
+        let count = word(8 + 255 * 4) as usize;
+        let ids = 8 + 1024;
+        let Some(line) = (0..count).find(|it| &index[ids + it * 20..ids + it * 20 + 20] == id.as_bytes())
+        else {
+            continue;
+        };
+        let offset = |line: usize| u64::from(word(ids + count * 24 + line * 4));
+        let pack = path.with_extension("pack");
+        let end = std::fs::metadata(&pack).unwrap().len() - 20;
+        let next = (0..count).map(offset).filter(|it| *it > offset(line)).min().unwrap_or(end);
+        std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let pack = std::fs::OpenOptions::new().read(true).write(true).open(&pack).unwrap();
+        let middle = offset(line).midpoint(next);
+        let mut byte = [0];
+        pack.read_exact_at(&mut byte, middle).unwrap();
+        pack.write_all_at(&[byte[0] ^ 0x10], middle).unwrap();
+    }
 }
