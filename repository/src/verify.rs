@@ -1,0 +1,169 @@
+//! Is everything there that a commit leads to, and can it be checked out?
+
+use crate::error::RepositoryError;
+use crate::objects::{Mode, check_attributes, is_attributes};
+use crate::store::lock;
+use crate::trees::Child;
+use crate::{Kind, ObjectId, Repository, links};
+use std::collections::{HashMap, HashSet};
+
+/// How large a tree is with all that is below it, each file counted as often as it appears.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// Folders too: a few hundred trees can stand for any number of empty ones.
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Folders within folders.
+    depth: u32,
+    /// Bytes of the longest path.
+    path: u32,
+    pub(crate) links: bool,
+}
+
+/// Trees whose objects are all here, as they were found.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    trees: HashMap<ObjectId, Measure>,
+    /// Counts when objects were deleted.
+    generation: u64,
+}
+
+impl Verified {
+    pub(crate) fn get(&self, tree: &ObjectId) -> Option<Measure> {
+        self.trees.get(tree).copied()
+    }
+
+    /// Remembers what was found, unless objects were deleted since that generation.
+    fn remember(&mut self, generation: u64, found: HashMap<ObjectId, Measure>) {
+        if self.trees.len() + found.len() > REMEMBERED {
+            self.trees.clear();
+        }
+        if self.generation == generation {
+            self.trees.extend(found.into_iter().take(REMEMBERED));
+        }
+    }
+
+    /// Forgets all, as objects are being deleted.
+    pub(crate) fn forget(&mut self) {
+        self.trees.clear();
+        self.generation += 1;
+    }
+}
+
+/// Trees that are remembered as verified.
+const REMEMBERED: usize = 200_000;
+
+impl Repository {
+    /// Checks that every object is here which a commit, tag or tree leads to, history included, and that its own tree can be checked out:
+    /// its size, its depth, its paths, no link that leads out. What is in a tree was checked when it was stored. `known` are commits that were
+    /// verified before, and their history with them.
+    ///
+    /// # Errors
+    /// The first thing that is missing, damaged or refused.
+    pub fn verify(&self, root: ObjectId, known: &[ObjectId]) -> Result<(), RepositoryError> {
+        let mut seen: HashSet<_> = known.iter().copied().collect();
+        let mut waiting = vec![root];
+        let mut verified = HashMap::new();
+        let generation = lock(&self.0.verified).generation;
+        while let Some(id) = waiting.pop() {
+            if id != root && !seen.insert(id) {
+                continue;
+            }
+            self.must_have(id)?;
+            match self.header(id)?.0 {
+                Kind::Commit => {
+                    let info = self.commit_info(id)?;
+                    let measure = self.measure(info.tree, 0, &mut verified)?;
+                    if id == root {
+                        self.check_measure(info.tree, measure)?;
+                    }
+                    waiting.extend(info.parents);
+                }
+                Kind::Tree => {
+                    let measure = self.measure(id, 0, &mut verified)?;
+                    self.check_measure(id, measure)?;
+                }
+                Kind::Tag => waiting.push(self.tag_target(id)?.1),
+                Kind::Blob => {}
+            }
+        }
+        lock(&self.0.verified).remember(generation, verified);
+        Ok(())
+    }
+
+    /// What is only kept until it is old enough to delete does not count.
+    fn must_have(&self, id: ObjectId) -> Result<(), RepositoryError> {
+        if self.has(&id) { Ok(()) } else { Err(RepositoryError::Missing(id)) }
+    }
+
+    /// Checks that all objects of a tree are here, and counts them.
+    pub(crate) fn measure(
+        &self,
+        tree: ObjectId,
+        depth: u32,
+        verified: &mut HashMap<ObjectId, Measure>,
+    ) -> Result<Measure, RepositoryError> {
+        let remembered = verified.get(&tree).copied().or_else(|| lock(&self.0.verified).get(&tree));
+        if let Some(measure) = remembered {
+            self.check_depth(depth.saturating_add(measure.depth))?;
+            return Ok(measure);
+        }
+        self.check_depth(depth)?;
+        self.must_have(tree)?;
+        let mut all = Measure::default();
+        for child in self.children(tree)? {
+            let one = self.measure_child(&child, depth, verified)?;
+            let name = u32::try_from(child.name.len()).unwrap_or(u32::MAX);
+            let below = if one.path > 0 { one.path.saturating_add(1) } else { 0 };
+            all = Measure {
+                files: all.files.saturating_add(one.files),
+                bytes: all.bytes.saturating_add(one.bytes),
+                depth: all.depth.max(one.depth),
+                path: all.path.max(below.saturating_add(name)),
+                links: all.links || one.links,
+            };
+        }
+        verified.insert(tree, all);
+        Ok(all)
+    }
+
+    fn measure_child(
+        &self,
+        child: &Child,
+        depth: u32,
+        verified: &mut HashMap<ObjectId, Measure>,
+    ) -> Result<Measure, RepositoryError> {
+        if child.mode == Mode::Folder {
+            let below = self.measure(child.id, depth + 1, verified)?;
+            let files = below.files.saturating_add(1);
+            return Ok(Measure { files, depth: below.depth.saturating_add(1), ..below });
+        }
+        self.must_have(child.id)?;
+        let (found, bytes) = self.header(child.id)?;
+        if found != Kind::Blob {
+            return Err(RepositoryError::Kind { id: child.id, found, expected: Kind::Blob });
+        }
+        if is_attributes(child.mode, &child.name) {
+            let refused = |cause| RepositoryError::Object { id: child.id, cause };
+            check_attributes(&self.read(child.id, Kind::Blob)?).map_err(refused)?;
+        }
+        Ok(Measure { files: 1, bytes, links: child.mode == Mode::Link, ..Measure::default() })
+    }
+
+    /// Refuses what is too large to check out, and links that lead out.
+    pub(crate) fn check_measure(&self, tree: ObjectId, measure: Measure) -> Result<(), RepositoryError> {
+        let limits = self.limits();
+        let sizes = [
+            ("the number of files", measure.files, limits.files),
+            ("the bytes of all files", measure.bytes, limits.checkout_bytes),
+            ("the bytes of a path", measure.path.into(), limits.path_bytes.into()),
+        ];
+        if let Some((what, _, limit)) = sizes.into_iter().find(|(_, found, limit)| found > limit) {
+            return Err(RepositoryError::Limit { what: what.to_owned(), limit });
+        }
+        if measure.links {
+            links::check(&self.links(tree)?)?;
+        }
+        Ok(())
+    }
+}
