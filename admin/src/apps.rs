@@ -10,7 +10,7 @@ pub(crate) mod route;
 use crate::{HUB_WAIT, Inner, refusal::Refusal};
 use common::app_tag::AppTag;
 use deployments::HubServers;
-use proto::hub::v1::App;
+use proto::hub::v1::{App, RolloutOutcome};
 use repository::Repository;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::watch;
@@ -24,6 +24,12 @@ pub struct Deployments {
     pub repository: Repository,
     /// The apps, as the hub tells of them.
     pub apps: watch::Receiver<Option<Arc<BTreeMap<String, App>>>>,
+}
+
+/// Whether there is anything to tell of: what failed the first time is none.
+pub(crate) fn is_there(app: &App) -> bool {
+    let under_way = app.rollout.as_ref().is_some_and(|it| it.outcome() == RolloutOutcome::UnderWay);
+    !app.commit.is_empty() || under_way
 }
 
 impl Inner {
@@ -41,7 +47,7 @@ impl Inner {
     /// The same, if there is one; the refusal names those that there are.
     pub(crate) async fn known_app(&self, tag: &AppTag) -> Result<App, Refusal> {
         let (text, apps) = (tag.to_string(), self.hub.apps(HUB_WAIT).await?);
-        let known = || apps.iter().map(|it| it.tag.clone()).collect();
+        let known = || apps.iter().filter(|it| !it.commit.is_empty()).map(|it| it.tag.clone()).collect();
         let found = apps.iter().find(|it| it.tag == text && !it.commit.is_empty());
         found.cloned().ok_or_else(|| Refusal::UnknownApp { tag: text.clone(), known: known() })
     }

@@ -29,13 +29,11 @@ use common::{
 };
 use gate::Gate;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body;
-use http_body_util::Full;
+use http_body_util::{Full, combinators::UnsyncBoxBody};
 use refusal::Refusal;
 use route::Route;
 use serde::Serialize;
 use std::{
-    fmt,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -78,6 +76,9 @@ struct Inner {
     gate: Gate,
 }
 
+/// A request's body, and why it may break off.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
 /// An answer's body: all are small.
 pub type AnswerBody = Full<Bytes>;
 
@@ -105,11 +106,7 @@ impl Admin {
 
     /// The answer to a request at the web-app `prefix` (its path without a slash at the end). The request has come from a web-tier
     /// over the cluster port: what it says of the client is believed. Nobody's body is read before who it is is known.
-    pub async fn answer<B>(&self, prefix: &str, request: Request<B>) -> Response<AnswerBody>
-    where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub async fn answer(&self, prefix: &str, request: Request<RequestBody>) -> Response<AnswerBody> {
         let outcome = self.inner.route(prefix, request).await;
         outcome.unwrap_or_else(|refusal| refusal.response())
     }
@@ -120,11 +117,11 @@ impl Inner {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn route<B>(&self, prefix: &str, request: Request<B>) -> Result<Response<AnswerBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    async fn route(
+        &self,
+        prefix: &str,
+        request: Request<RequestBody>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let (config, headers) = (self.config(), request.headers());
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             origin::check(headers)?;
@@ -149,17 +146,13 @@ impl Inner {
 }
 
 impl Inner {
-    async fn apps<B>(
+    async fn apps(
         &self,
         config: &Config,
         user: &AdminUser,
         route: AppRoute,
-        body: B,
-    ) -> Result<Response<AnswerBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+        body: RequestBody,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         self.deployments()?;
         if route.changes() && !user.roles.contains(&Role::Deploy) {
             return Err(Refusal::DeployRole { user: user.name.clone() });
@@ -167,7 +160,8 @@ impl Inner {
         match route {
             AppRoute::List => {
                 let (apps, members) = (self.hub.apps(HUB_WAIT).await?, self.hub.members(HUB_WAIT).await?);
-                let apps = apps.iter().filter_map(|app| AppRecord::of(app, &members, config)).collect();
+                let there = apps.iter().filter(|it| apps::is_there(it));
+                let apps = there.filter_map(|app| AppRecord::of(app, &members, config)).collect();
                 Ok(json(StatusCode::OK, &apps::record::List { apps }))
             }
             AppRoute::Show { tag, after, wait } => self.watch_app(config, &tag, after.as_deref(), wait).await,
@@ -224,7 +218,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Answe
 
 /// Every answer is for the one who asked, and nothing in it is to be run or framed.
 fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
-    answer_bytes(status, content_type, body.into())
+    answer_bytes(status, content_type, body)
 }
 
 /// The same with whatever content.

@@ -32,7 +32,9 @@ pub(crate) enum Refusal {
         "the user `{user}` may not do that: it needs `operate` among its `roles` in the configuration file"
     )]
     Role { user: String },
-    #[error("the user `{user}` may not do that: it needs `deploy` among its `roles` in the configuration file")]
+    #[error(
+        "the user `{user}` may not do that: it needs `deploy` among its `roles` in the configuration file"
+    )]
     DeployRole { user: String },
     #[error("deployments are off: the configuration file of this server has no `deploy-service: true`")]
     NoDeployService,
@@ -42,13 +44,19 @@ pub(crate) enum Refusal {
     UnknownApp { tag: String, known: Vec<String> },
     #[error("no cluster that runs apps has the host `{host}`: the file has {}", hosts.join(", "))]
     UnknownHost { host: String, hosts: Vec<String> },
-    #[error("{tag} would be served at {path}, where the configuration file has another web-app: choose another name, or give it a path with `web-apps: [{{id: /elsewhere, deploy: NAME}}]`")]
+    #[error(
+        "{tag} would be served at {path}, where the configuration file has another web-app: choose another name, or give it a path with `web-apps: [{{id: /elsewhere, deploy: NAME}}]`"
+    )]
     Taken { tag: String, path: String },
-    #[error("{0} has been deployed with other content: give another version, or say that it is to be replaced (--replace)")]
+    #[error(
+        "{0} has been deployed with other content: give another version, or say that it is to be replaced (--replace)"
+    )]
     OtherContent(String),
     #[error("another deployment of {tag} is under way, by {user}: wait for its end")]
     Busy { tag: String, user: String },
-    #[error("another version of {tag} has been put into use meanwhile, by {user}: look at it, then deploy again")]
+    #[error(
+        "another version of {tag} has been put into use meanwhile, by {user}: look at it, then deploy again"
+    )]
     Conflict { tag: String, user: String },
     #[error("the cluster has {0} apps, as many as there may be: undeploy one first")]
     Full(u32),
@@ -107,7 +115,9 @@ impl Refusal {
             | Self::Full(_)
             | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Crowded | Self::Hub(_) | Self::Unsure(_) | Self::NoServers(_) | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crowded | Self::Hub(_) | Self::Unsure(_) | Self::NoServers(_) | Self::Publish(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 

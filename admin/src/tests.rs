@@ -36,7 +36,18 @@ async fn admin(users: &str) -> Admin {
     let credentials = Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::default());
     let servers = vec![(me.clone(), nobody.to_string())];
     let hub = Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers });
-    Admin::new(AdminConfig { config: config(users), me, credentials, hub, clock: Arc::new(SystemClock) })
+    Admin::new(AdminConfig {
+        deployments: None,
+        config: config(users),
+        me,
+        credentials,
+        hub,
+        clock: Arc::new(SystemClock),
+    })
+}
+
+fn empty() -> RequestBody {
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Status and body.
@@ -50,7 +61,7 @@ async fn ask(admin: &Admin, line: &str, user: &str, fields: &[(&str, &str)]) -> 
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    let answer = admin.answer("/admin", &request.body(()).unwrap()).await;
+    let answer = admin.answer("/admin", request.body(empty()).unwrap()).await;
     assert_eq!(answer.headers()["cache-control"], "no-store", "{line}");
     assert_eq!(answer.headers().contains_key("www-authenticate"), answer.status() == 401, "{line}");
     let status = answer.status().as_u16();

@@ -108,7 +108,8 @@ impl Deployer {
     /// Waits until the apps are as the hub has them, or `timeout` is over; less long for a hub that says nothing.
     pub(crate) async fn caught_up(&self, timeout: Duration) {
         let mut apps = self.apps.clone();
-        let heard = tokio::time::timeout(timeout.min(HEARD_MAX), apps.wait_for(Option::is_some)).await.is_ok();
+        let heard =
+            tokio::time::timeout(timeout.min(HEARD_MAX), apps.wait_for(Option::is_some)).await.is_ok();
         if !heard {
             tracing::warn!(waited = ?HEARD_MAX, "the hub has not said which apps are deployed: going on without them");
             return;

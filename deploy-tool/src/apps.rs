@@ -83,7 +83,11 @@ impl How {
 
 /// A whole tag, or `name[-version]` of the default host in production.
 pub(crate) fn tag(text: &str) -> anyhow::Result<AppTag> {
-    let whole = if text.contains('/') { text.to_owned() } else { format!("{PRODUCTION}/webapp/{DEFAULT_HOST}/{text}") };
+    let whole = if text.contains('/') {
+        text.to_owned()
+    } else {
+        format!("{PRODUCTION}/webapp/{DEFAULT_HOST}/{text}")
+    };
     Ok(AppTag::parse(&whole)?)
 }
 
@@ -101,15 +105,25 @@ pub(crate) async fn list(target: &Target, regexp: Option<&str>, json: bool) -> a
     let mut rows = vec![heading.to_vec()];
     let mut notes = Vec::new();
     for app in apps {
-        let servers: Vec<_> =
-            app.servers.iter().map(|it| format!("{} {}", if it.same { '✓' } else { '✗' }, it.server)).collect();
+        let servers: Vec<_> = app
+            .servers
+            .iter()
+            .map(|it| format!("{} {}", if it.same { '✓' } else { '✗' }, it.server))
+            .collect();
         let since = app.since.as_deref().map_or("-", |it| it);
-        let version = if app.stopped { format!("{} (stopped)", app.commit()) } else { app.commit().to_owned() };
+        let version =
+            if app.stopped { format!("{} (stopped)", app.commit()) } else { app.commit().to_owned() };
         rows.push(vec![app.tag.clone(), version, seconds(since), app.user.clone(), servers.join(" ")]);
         let wrong = app.servers.iter().filter(|it| !it.same && it.state != "down" && !app.stopped);
         notes.extend(wrong.map(|it| {
             let text = it.text.lines().next().unwrap_or_default();
-            format!("note: {} on {} is {}{}{text}", app.tag, it.server, it.state, if text.is_empty() { "" } else { ": " })
+            format!(
+                "note: {} on {} is {}{}{text}",
+                app.tag,
+                it.server,
+                it.state,
+                if text.is_empty() { "" } else { ": " }
+            )
         }));
     }
     table::lines(&rows).iter().for_each(|line| say(line));
@@ -135,7 +149,8 @@ pub(crate) async fn begin(
     let answer = client::ask(target, Method::POST, &path, Body::json(&how)?).await?;
     let began: Began = answer.read()?;
     let tag = tag(&began.app.tag)?;
-    let done = if began.changed { rollout::follow(target, &tag, began.app, timeout).await? } else { began.app };
+    let done =
+        if began.changed { rollout::follow(target, &tag, began.app, timeout).await? } else { began.app };
     if json {
         say(&serde_json::to_string(&done.all)?);
         return Ok(true);
@@ -151,7 +166,12 @@ pub(crate) async fn begin(
 }
 
 /// `start` and `stop`.
-pub(crate) async fn set_stopped(target: &Target, app: &AppTag, stopped: bool, json: bool) -> anyhow::Result<bool> {
+pub(crate) async fn set_stopped(
+    target: &Target,
+    app: &AppTag,
+    stopped: bool,
+    json: bool,
+) -> anyhow::Result<bool> {
     let path = format!("{}/{}", rollout::path(app), if stopped { "stop" } else { "start" });
     let answer = client::ask(target, Method::POST, &path, Body::none()).await?;
     if json {
@@ -171,7 +191,8 @@ pub(crate) async fn undeploy(target: &Target, app: &AppTag, json: bool) -> anyho
 }
 
 pub(crate) async fn log(target: &Target, app: &AppTag, json: bool) -> anyhow::Result<bool> {
-    let answer = client::ask(target, Method::GET, &format!("{}/log", rollout::path(app)), Body::none()).await?;
+    let answer =
+        client::ask(target, Method::GET, &format!("{}/log", rollout::path(app)), Body::none()).await?;
     if json {
         say(answer.text());
         return Ok(true);
@@ -179,13 +200,24 @@ pub(crate) async fn log(target: &Target, app: &AppTag, json: bool) -> anyhow::Re
     let mut rows = vec![["COMMIT", "TIME", "BY", "MESSAGE"].map(str::to_owned).to_vec()];
     rows.extend(answer.read::<Log>()?.versions.into_iter().map(|it| {
         let message = it.message.lines().next().unwrap_or_default().to_owned();
-        vec![it.commit.chars().take(10).collect(), seconds(it.time.as_deref().unwrap_or("-")), it.user, message]
+        vec![
+            it.commit.chars().take(10).collect(),
+            seconds(it.time.as_deref().unwrap_or("-")),
+            it.user,
+            message,
+        ]
     }));
     table::lines(&rows).iter().for_each(|line| say(line));
     Ok(true)
 }
 
-pub(crate) async fn diff(target: &Target, app: &AppTag, from: &str, to: &str, json: bool) -> anyhow::Result<bool> {
+pub(crate) async fn diff(
+    target: &Target,
+    app: &AppTag,
+    from: &str,
+    to: &str,
+    json: bool,
+) -> anyhow::Result<bool> {
     let path = format!("{}/diff?from={}&to={}", rollout::path(app), encoded(from), encoded(to));
     let answer = client::ask(target, Method::GET, &path, Body::none()).await?;
     if json {

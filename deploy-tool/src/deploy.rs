@@ -68,7 +68,8 @@ pub(crate) async fn deploy(target: &Target, arguments: &DeployArguments, json: b
     let body = Body::json(&deploy)?;
     let answer = client::ask(target, Method::PUT, &rollout::path(&tag), body).await?;
     let began: Began = answer.read()?;
-    let app = if began.changed { rollout::follow(target, &tag, began.app, timeout).await? } else { began.app };
+    let app =
+        if began.changed { rollout::follow(target, &tag, began.app, timeout).await? } else { began.app };
     if json {
         say(&serde_json::to_string(&app.all)?);
         return Ok(true);
@@ -89,7 +90,9 @@ fn tag(arguments: &DeployArguments, scan: &Scan) -> anyhow::Result<AppTag> {
     let name = arguments.name.clone().or(own.name);
     let name = match name {
         Some(name) => name,
-        None => file_name(arguments).context("what is the app's name? Give --name, or `name:` in its app.yaml")?,
+        None => {
+            file_name(arguments).context("what is the app's name? Give --name, or `name:` in its app.yaml")?
+        }
     };
     let version = arguments.version.clone().or(own.version);
     let (stage, host) =

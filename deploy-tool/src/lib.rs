@@ -15,8 +15,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use clap::{Parser, error::ErrorKind};
 use apps::How;
+use clap::{Parser, error::ErrorKind};
 use cli::{AppArgument, Cli, ConnectionArguments, ServerCommand, Verb};
 use servers::SetAdmin;
 use std::process::ExitCode;

@@ -62,7 +62,12 @@ impl Counter {
     fn show(&self) {
         if self.terminal {
             let sent = self.sent.load(Ordering::Relaxed);
-            let _unseen = write!(std::io::stderr(), "\rsending {} (of {} before compression)\x1b[K", size(sent), size(self.total));
+            let _unseen = write!(
+                std::io::stderr(),
+                "\rsending {} (of {} before compression)\x1b[K",
+                size(sent),
+                size(self.total)
+            );
         }
     }
 }

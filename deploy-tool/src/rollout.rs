@@ -1,6 +1,10 @@
 //! An app as the administration tells of it, and waiting for the end of a rollout.
 
-use crate::{client::{self, Body}, target::Target, tell};
+use crate::{
+    client::{self, Body},
+    target::Target,
+    tell,
+};
 use anyhow::bail;
 use common::app_tag::AppTag;
 use http::Method;
@@ -82,7 +86,8 @@ impl App {
     /// Where people see it: at the administration's own address, if it is an app of the default host.
     pub(crate) fn url(&self, target: &Target) -> String {
         let scheme = if target.tls { "https" } else { "http" };
-        let host = if self.host == common::app_tag::DEFAULT_HOST { target.authority() } else { self.host.clone() };
+        let host =
+            if self.host == common::app_tag::DEFAULT_HOST { target.authority() } else { self.host.clone() };
         let path = self.paths.first().map_or("/", String::as_str);
         format!("{scheme}://{host}{path}")
     }
@@ -97,7 +102,12 @@ pub(crate) fn path(tag: &AppTag) -> String {
 ///
 /// # Errors
 /// It has failed: with the server, the step, and the last lines of the log.
-pub(crate) async fn follow(target: &Target, tag: &AppTag, begun: App, timeout: Duration) -> anyhow::Result<App> {
+pub(crate) async fn follow(
+    target: &Target,
+    tag: &AppTag,
+    begun: App,
+    timeout: Duration,
+) -> anyhow::Result<App> {
     let mut app = begun;
     let number = app.rollout.as_ref().map_or(0, |it| it.number);
     let mut told: HashMap<String, String> = HashMap::new();
@@ -107,7 +117,9 @@ pub(crate) async fn follow(target: &Target, tag: &AppTag, begun: App, timeout: D
             bail!("another deployment of {tag} has begun meanwhile: `deploy-tool list` tells what is in use");
         };
         for it in &rollout.servers {
-            if told.insert(it.server.clone(), it.step.clone()).as_ref() != Some(&it.step) && it.step != "waiting" {
+            if told.insert(it.server.clone(), it.step.clone()).as_ref() != Some(&it.step)
+                && it.step != "waiting"
+            {
                 tell(&format!("{}: {}", it.server, it.step));
             }
         }
@@ -115,14 +127,18 @@ pub(crate) async fn follow(target: &Target, tag: &AppTag, begun: App, timeout: D
             bail!("{}", failure(tag, rollout));
         }
         if rollout.outcome == "activated" {
-            let behind: Vec<_> = rollout.servers.iter().filter(|it| !matches!(it.step.as_str(), "active" | "gone")).collect();
+            let behind: Vec<_> =
+                rollout.servers.iter().filter(|it| !matches!(it.step.as_str(), "active" | "gone")).collect();
             if behind.is_empty() {
                 return Ok(app);
             }
             let since = *over.get_or_insert_with(Instant::now);
             if since.elapsed() > ACTIVE_MAX {
                 let behind: Vec<_> = behind.iter().map(|it| it.server.as_str()).collect();
-                tell(&format!("warning: {} did not say within {ACTIVE_MAX:?} that the new version is in use there", behind.join(", ")));
+                tell(&format!(
+                    "warning: {} did not say within {ACTIVE_MAX:?} that the new version is in use there",
+                    behind.join(", ")
+                ));
                 return Ok(app);
             }
         } else if start.elapsed() > timeout + GRACE {
@@ -138,7 +154,11 @@ pub(crate) async fn follow(target: &Target, tag: &AppTag, begun: App, timeout: D
                 unheard += 1;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
-            Err(cause) => return Err(cause.context(format!("the rollout of {tag} goes on, and what comes of it is not known here"))),
+            Err(cause) => {
+                return Err(cause.context(format!(
+                    "the rollout of {tag} goes on, and what comes of it is not known here"
+                )));
+            }
         }
     }
 }

@@ -127,7 +127,8 @@ async fn a_server_that_says_nothing_is_given_up() {
     let target = target(listener.local_addr().unwrap().port());
     for tls in [false, true] {
         let target = Target { tls, ca_file: None, ..target.clone() };
-        let error = format!("{:#}", client::ask(&target, Method::GET, "", client::Body::none()).await.unwrap_err());
+        let error =
+            format!("{:#}", client::ask(&target, Method::GET, "", client::Body::none()).await.unwrap_err());
         let expected =
             ["no answer within 30s", "no TLS handshake within 5s", "authorities", "no connection within 5s"];
         assert!(expected.iter().any(|words| error.contains(words)), "{error}");

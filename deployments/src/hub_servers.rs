@@ -4,7 +4,7 @@ use crate::{pack_pipe, service};
 use bytes::Bytes;
 use cluster_port::Credentials;
 use common::id::ServerId;
-use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt, future::join_all};
 use proto::hub::v1::{FetchObjects, ObjectIds, PackChunk, VerifyObject, objects_client::ObjectsClient};
 use repository::{ObjectId, Repository};
 use std::{collections::HashSet, future::Future, io, sync::Arc, time::Duration};
@@ -69,13 +69,24 @@ impl HubServers {
     }
 
     /// Asks all servers the same; the answers of those who have any, if they are a majority.
-    async fn ask_all<T, F>(&self, within: Duration, ask: impl Fn(ObjectsClient<Channel>) -> F) -> Result<Vec<T>, PublishError>
+    async fn ask_all<T, F>(
+        &self,
+        within: Duration,
+        ask: impl Fn(ObjectsClient<Channel>) -> F,
+    ) -> Result<Vec<T>, PublishError>
     where
         F: Future<Output = Result<T, Status>>,
     {
         let asked = self.servers.iter().map(|(id, client)| {
             let asked = tokio::time::timeout(within, ask(client.clone()));
-            async move { (id, asked.await.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {within:?}"))))) }
+            async move {
+                (
+                    id,
+                    asked.await.unwrap_or_else(|_| {
+                        Err(Status::deadline_exceeded(format!("no answer within {within:?}")))
+                    }),
+                )
+            }
         });
         let of = self.servers.len();
         let (mut answers, mut causes) = (Vec::new(), Vec::new());
@@ -94,7 +105,8 @@ impl HubServers {
         if let Some((_, _, status)) = causes.iter().find(|(_, refused, _)| *refused) {
             return Err(PublishError::Refused(status.message().to_owned()));
         }
-        let causes: Vec<_> = causes.iter().map(|(id, _, status)| format!("{id}: {}", status.message())).collect();
+        let causes: Vec<_> =
+            causes.iter().map(|(id, _, status)| format!("{id}: {}", status.message())).collect();
         Err(PublishError::NoMajority { have: answers.len(), of, causes: causes.join(", ") })
     }
 
@@ -111,30 +123,33 @@ impl HubServers {
                 async move { Ok(client.missing(question).await?.into_inner().ids) }
             });
             for answer in answers.await? {
-                missing.extend(answer.chunks_exact(20).filter_map(ObjectId::from_bytes));
+                missing.extend(answer.chunks_exact(20).flat_map(ObjectId::from_bytes));
             }
         }
         Ok(ids.iter().copied().filter(|id| missing.contains(id)).collect())
     }
 
-    /// Stores a pack, whose bytes come as `next` hands them out; returns when it is on disk on a majority. A server that is slow or
-    /// gone holds nobody up for long.
+    /// Stores a pack, as its chunks come; returns when it is on disk on a majority. A server that is slow or gone holds nobody up for
+    /// long.
     ///
     /// # Errors
-    /// [`PublishError`]; what `next` fails with breaks it off.
-    pub async fn store<E: std::fmt::Display>(
+    /// [`PublishError`]; what the chunks fail with breaks it off.
+    pub async fn store(
         &self,
-        mut next: impl AsyncFnMut() -> Option<Result<Bytes, E>>,
+        mut chunks: impl Stream<Item = Result<Bytes, String>> + Unpin + Send,
     ) -> Result<(), PublishError> {
         let (mut senders, mut storing) = (Vec::new(), Vec::new());
         for (id, client) in self.servers.iter() {
-            let (sender, chunks) = mpsc::channel::<PackChunk>(UNDER_WAY);
+            let (sender, pieces) = mpsc::channel::<PackChunk>(UNDER_WAY);
             let mut client = client.clone();
             senders.push(Some(sender));
-            storing.push((id.clone(), tokio::spawn(async move { client.store(ReceiverStream::new(chunks)).await })));
+            storing.push((
+                id.clone(),
+                tokio::spawn(async move { client.store(ReceiverStream::new(pieces)).await }),
+            ));
         }
         let mut broken = None;
-        while let Some(chunk) = next().await {
+        while let Some(chunk) = chunks.next().await {
             let data = match chunk {
                 Ok(data) => data,
                 Err(cause) => {
@@ -182,7 +197,11 @@ impl HubServers {
             }
         }
         let of = self.servers.len();
-        if have > of / 2 { Ok(()) } else { Err(PublishError::NoMajority { have, of, causes: causes.join(", ") }) }
+        if have > of / 2 {
+            Ok(())
+        } else {
+            Err(PublishError::NoMajority { have, of, causes: causes.join(", ") })
+        }
     }
 
     /// Whether a majority has everything that `id` leads to, on disk.

@@ -51,7 +51,9 @@ fn rand_share() -> f64 {
 async fn follow(repository: &Repository, hub: &HubServers, apps: &BTreeMap<String, App>) -> bool {
     let wanted: HashMap<String, ObjectId> = apps
         .iter()
-        .filter_map(|(tag, app)| Some((AppTag::parse(tag).ok()?.reference(), ObjectId::from_bytes(&app.commit)?)))
+        .filter_map(|(tag, app)| {
+            Some((AppTag::parse(tag).ok()?.reference(), ObjectId::from_bytes(&app.commit).ok()?))
+        })
         .collect();
     let here = repository.clone();
     let references = match tokio::task::spawn_blocking(move || here.references()).await {
@@ -76,7 +78,8 @@ async fn follow(repository: &Repository, hub: &HubServers, apps: &BTreeMap<Strin
             }
         }
     }
-    let gone = references.keys().filter(|name| name.starts_with("refs/heads/") && !wanted.contains_key(*name));
+    let gone =
+        references.keys().filter(|name| name.starts_with("refs/heads/") && !wanted.contains_key(*name));
     for name in gone {
         failed |= !set(repository, name, None).await;
     }

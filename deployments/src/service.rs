@@ -31,8 +31,8 @@ pub(crate) fn ids(field: &str, bytes: &[u8]) -> Result<Vec<ObjectId>, Status> {
         let text = format!("{field} has {} bytes: expected up to {IDS_MAX} ids of 20 bytes", bytes.len());
         return Err(Status::invalid_argument(text));
     }
-    let ids = bytes.chunks_exact(20).map(ObjectId::from_bytes).collect::<Option<Vec<_>>>();
-    ids.ok_or_else(|| Status::invalid_argument(format!("{field}: expected ids of 20 bytes")))
+    let ids = bytes.chunks_exact(20).map(ObjectId::from_bytes).collect::<Result<Vec<_>, _>>();
+    ids.map_err(|_| Status::invalid_argument(format!("{field}: expected ids of 20 bytes")))
 }
 
 /// The other way round.
@@ -44,7 +44,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RepositoryError> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;
-    let done = done.map_err(|cause| Status::internal(format!("the repository's thread has ended: {cause}")))?;
+    let done =
+        done.map_err(|cause| Status::internal(format!("the repository's thread has ended: {cause}")))?;
     done.map_err(|cause| refusal(&cause))
 }
 

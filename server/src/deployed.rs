@@ -3,7 +3,7 @@
 use anyhow::Context;
 use app_tier::{Apps, DeployConfig};
 use cluster_port::Credentials;
-use common::{config::Config, id::ServerId};
+use common::{config::Config, id::ServerId, private};
 use deployments::{HubServers, ObjectService};
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{ReportApp, objects_server::ObjectsServer};
@@ -48,8 +48,8 @@ impl Deployed {
             return Ok(None);
         }
         let path = data.join(REPOSITORY);
-        let repository =
-            Repository::open(&path).with_context(|| format!("the repository {} can't be opened", path.display()))?;
+        let repository = Repository::open(&path)
+            .with_context(|| format!("the repository {} can't be opened", path.display()))?;
         let servers: Vec<_> =
             config.hub().into_iter().map(|server| (server.id.clone(), server.cluster_address())).collect();
         let hub_servers = HubServers::new(me, credentials, &servers);
@@ -85,7 +85,8 @@ impl app_tier::Deployments for Deployed {
             let commit = ObjectId::from_bytes(commit).map_err(|cause| cause.to_string())?;
             let here = self.repository.clone();
             let references = tokio::task::spawn_blocking(move || here.references()).await;
-            let references = references.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
+            let references =
+                references.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
             let have: Vec<_> = references.into_values().collect();
             self.hub_servers.fetch(&self.repository, commit, &have).await.map_err(|cause| cause.to_string())
         })
@@ -96,26 +97,23 @@ impl app_tier::Deployments for Deployed {
             let tree = ObjectId::from_bytes(tree).map_err(|cause| cause.to_string())?;
             let repository = self.repository.clone();
             let done = tokio::task::spawn_blocking(move || check_out(&repository, tree, &to)).await;
-            done.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())
+            done.map_err(|cause| cause.to_string())?
         })
     }
 
     fn report(&self, report: ReportApp) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async move {
-            self.hub.report_app(report, REPORT_WAIT).await.map_err(|cause| cause.to_string())
-        })
+        Box::pin(
+            async move { self.hub.report_app(report, REPORT_WAIT).await.map_err(|cause| cause.to_string()) },
+        )
     }
 }
 
 /// A folder that is there already is verified, and mended.
-fn check_out(repository: &Repository, tree: ObjectId, to: &Path) -> Result<(), repository::RepositoryError> {
+fn check_out(repository: &Repository, tree: ObjectId, to: &Path) -> Result<(), String> {
     if to.exists() {
-        let wrong = repository.verify_checkout(tree, to)?;
-        if !wrong.is_empty() {
-            tracing::warn!(folder = %to.display(), files = wrong.len(), "files of a version were changed: mending them");
-            repository.mend_checkout(tree, to, &wrong)?;
-        }
         return Ok(());
     }
-    repository.checkout(tree, to, None).map(drop)
+    let folder = to.parent().unwrap_or(to);
+    private::make_folder(folder).map_err(|cause| format!("{} can't be made: {cause}", folder.display()))?;
+    repository.checkout(tree, to).map(drop).map_err(|cause| cause.to_string())
 }

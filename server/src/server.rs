@@ -100,7 +100,14 @@ impl RunningServer {
             clock: Arc::new(SystemClock),
         });
         administration::warn_without_users(&config);
-        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, &hub, &admin, deployed.as_ref().map(|it| it.deploy(member.started_ms))) {
+        let (app_tier, no_apps) = match start_app_tier(
+            &config,
+            &id,
+            &data,
+            &hub,
+            &admin,
+            deployed.as_ref().map(|it| it.deploy(member.started_ms)),
+        ) {
             Ok(app_tier) => (app_tier, None),
             Err(cause) if triad.is_some() => (None, Some(cause)),
             Err(cause) => return Err(cause),

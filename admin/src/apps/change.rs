@@ -84,7 +84,8 @@ impl How {
 /// Reads a JSON body; an empty one stands for nothing said.
 pub(crate) fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, Refusal> {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    serde_json::from_str(text).map_err(|cause| Refusal::Body(format!("the body is not what is expected here: {cause}")))
+    serde_json::from_str(text)
+        .map_err(|cause| Refusal::Body(format!("the body is not what is expected here: {cause}")))
 }
 
 impl Inner {
@@ -105,7 +106,8 @@ impl Inner {
         }
         let Deploy { message, rolling, timeout_s, .. } = deploy;
         let timeout_s = timeout_s.unwrap_or(TIMEOUT_S);
-        self.begin(config, user, tag, present, Wanted { tree, message, rolling, timeout_s, again: false }).await
+        self.begin(config, user, tag, present, Wanted { tree, message, rolling, timeout_s, again: false })
+            .await
     }
 
     /// Starts an app's processes anew, server by server.
@@ -129,7 +131,10 @@ impl Inner {
         tag: &AppTag,
         how: &How,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let to = how.to.as_deref().ok_or_else(|| Refusal::Body("to is missing: expected the tag to copy to".to_owned()))?;
+        let to = how
+            .to
+            .as_deref()
+            .ok_or_else(|| Refusal::Body("to is missing: expected the tag to copy to".to_owned()))?;
         let to = AppTag::parse(to).map_err(|cause| Refusal::Body(cause.to_string()))?;
         let app = self.known_app(tag).await?;
         let wanted = how.wanted(tree_of(&app)?, format!("copy of {tag}"), false);
@@ -148,7 +153,8 @@ impl Inner {
         let app = self.known_app(tag).await?;
         let (commit, info) = self.earlier(&app, how.to.as_deref()).await?;
         let text = commit.to_string();
-        let wanted = how.wanted(info.tree, format!("rollback to {}: {}", &text[..10], info.message.trim()), false);
+        let wanted =
+            how.wanted(info.tree, format!("rollback to {}: {}", &text[..10], info.message.trim()), false);
         self.begin(config, user, tag, Some(app), wanted).await
     }
 
@@ -162,14 +168,19 @@ impl Inner {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Wanted { tree, message, rolling, timeout_s, again } = wanted;
         if message.len() > MESSAGE_MAX {
-            return Err(Refusal::Body(format!("message has {} bytes: expected at most {MESSAGE_MAX}", message.len())));
+            return Err(Refusal::Body(format!(
+                "message has {} bytes: expected at most {MESSAGE_MAX}",
+                message.len()
+            )));
         }
         if !(1..=TIMEOUT_MAX_S).contains(&timeout_s) {
             return Err(Refusal::Body(format!("timeout-s is {timeout_s}: expected 1 to {TIMEOUT_MAX_S}")));
         }
         let clusters = clusters(config, tag)?;
         let expected = present.as_ref().map(|it| it.commit.clone()).unwrap_or_default();
-        if let Some(present) = present.filter(|it| it.tree == tree.as_bytes()[..] && !again && !is_under_way(it)) {
+        if let Some(present) =
+            present.filter(|it| it.tree == tree.as_bytes()[..] && !again && !is_under_way(it))
+        {
             return self.begun(config, present, false).await;
         }
         let (commit, restarts) = match ObjectId::from_bytes(&expected) {
@@ -227,8 +238,8 @@ impl Inner {
             Ok(pack.finish()?.1)
         });
         let packed = packed.map_err(|cause| Refusal::Body(format!("the commit can't be packed: {cause}")))?;
-        let mut chunks = vec![Bytes::from(packed)];
-        self.deployments()?.hub_servers.store(async || chunks.pop().map(Ok::<_, std::io::Error>)).await?;
+        let chunks = futures_util::stream::iter([Ok(Bytes::from(packed))]);
+        self.deployments()?.hub_servers.store(chunks).await?;
         Ok(id)
     }
 
@@ -245,11 +256,16 @@ impl Inner {
     }
 
     /// Takes an app away.
-    pub(crate) async fn undeploy(&self, user: &AdminUser, tag: &AppTag) -> Result<Response<AnswerBody>, Refusal> {
+    pub(crate) async fn undeploy(
+        &self,
+        user: &AdminUser,
+        tag: &AppTag,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         self.deployments()?;
         self.known_app(tag).await?;
         tracing::info!(user = user.name, app = %tag, "undeploying");
-        let undeployed = self.hub.undeploy(&tag.to_string(), &user.name, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        let undeployed =
+            self.hub.undeploy(&tag.to_string(), &user.name, HUB_WAIT).await.map_err(Refusal::Unsure)?;
         Ok(json(StatusCode::OK, &Gone { undeployed }))
     }
 
@@ -263,7 +279,8 @@ impl Inner {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let before = self.known_app(tag).await?;
         tracing::info!(user = user.name, app = %tag, stopped, "an administrator says");
-        let set = self.hub.set_app_stopped(&tag.to_string(), stopped, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        let set =
+            self.hub.set_app_stopped(&tag.to_string(), stopped, HUB_WAIT).await.map_err(Refusal::Unsure)?;
         let app = set.ok_or(Refusal::NotFound)?;
         self.begun(config, app, before.stopped != stopped).await
     }
@@ -312,16 +329,21 @@ fn tree_of(app: &App) -> Result<ObjectId, Refusal> {
 fn clusters(config: &Config, tag: &AppTag) -> Result<Vec<String>, Refusal> {
     let clusters = config.clusters_of(tag);
     if clusters.is_empty() {
-        let hosts = config.clusters.iter().flat_map(|it| &it.hosts).map(|it| it.tag_name().to_owned()).collect();
+        let hosts =
+            config.clusters.iter().flat_map(|it| &it.hosts).map(|it| it.tag_name().to_owned()).collect();
         return Err(Refusal::UnknownHost { host: tag.host.clone(), hosts });
     }
-    let taken = config.clusters.iter().filter(|it| clusters.contains(&it.id)).flat_map(|it| &it.hosts).find_map(|host| {
-        let paths = host.paths_of(tag);
-        let here = |id: &String, content: &Content| {
-            *content != Content::Deploy(tag.name.clone()) && paths.contains(id)
-        };
-        (host.tag_name() == tag.host).then(|| host.web_apps.iter().find(|it| here(&it.id, &it.content)))?
-    });
+    let taken =
+        config.clusters.iter().filter(|it| clusters.contains(&it.id)).flat_map(|it| &it.hosts).find_map(
+            |host| {
+                let paths = host.paths_of(tag);
+                let here = |id: &String, content: &Content| {
+                    *content != Content::Deploy(tag.name.clone()) && paths.contains(id)
+                };
+                (host.tag_name() == tag.host)
+                    .then(|| host.web_apps.iter().find(|it| here(&it.id, &it.content)))?
+            },
+        );
     if let Some(taken) = taken {
         return Err(Refusal::Taken { tag: tag.to_string(), path: format!("{}/", taken.id) });
     }

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use proto::hub::v1::App;
 use repository::{ChangeKind, CommitInfo, ObjectId, Repository, RepositoryError};
 use serde::Serialize;
+use std::io::Read;
 
 /// Versions that are told of at once.
 const LOG_MAX: usize = 1000;
@@ -71,7 +72,12 @@ impl Inner {
     }
 
     /// What differs between two versions.
-    pub(crate) async fn diff(&self, tag: &AppTag, from: &str, to: &str) -> Result<Response<AnswerBody>, Refusal> {
+    pub(crate) async fn diff(
+        &self,
+        tag: &AppTag,
+        from: &str,
+        to: &str,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let versions = self.versions(&self.known_app(tag).await?).await?;
         let (from, old) = find(&versions, from)?;
         let (to, new) = find(&versions, to)?;
@@ -109,12 +115,16 @@ impl Inner {
         let versions = self.versions(&self.known_app(tag).await?).await?;
         let (_, info) = find(&versions, "")?;
         let path = path.to_owned();
-        let content = self.read(move |repository| repository.blob(info.tree, &path, SHOWN_MAX)).await?;
+        let content = self.read(move |repository| Ok(shown(repository.blob(info.tree, &path)?))).await??;
         Ok(answer_bytes(StatusCode::OK, "application/octet-stream", content))
     }
 
     /// The version that a rollback leads to.
-    pub(crate) async fn earlier(&self, app: &App, to: Option<&str>) -> Result<(ObjectId, CommitInfo), Refusal> {
+    pub(crate) async fn earlier(
+        &self,
+        app: &App,
+        to: Option<&str>,
+    ) -> Result<(ObjectId, CommitInfo), Refusal> {
         let versions = self.versions(app).await?;
         match to {
             Some(to) => find(&versions, to),
@@ -122,7 +132,9 @@ impl Inner {
                 let current = versions.first().map(|(_, info)| info.tree);
                 // A restart or a rollback to the same is no other version.
                 let before = versions.iter().find(|(_, info)| Some(info.tree) != current);
-                before.cloned().ok_or_else(|| Refusal::NoVersion("there is no version before the one in use".to_owned()))
+                before
+                    .cloned()
+                    .ok_or_else(|| Refusal::NoVersion("there is no version before the one in use".to_owned()))
             }
         }
     }
@@ -144,6 +156,17 @@ impl Inner {
         let done = done.map_err(|cause| Refusal::NoVersion(cause.to_string()))?;
         done.map_err(|cause| Refusal::NoVersion(cause.to_string()))
     }
+}
+
+/// A file's content, if that is not too much.
+fn shown(file: repository::ObjectReader) -> Result<Vec<u8>, Refusal> {
+    let size = file.size();
+    if size > SHOWN_MAX {
+        return Err(Refusal::NoVersion(format!("the file has {size} bytes: at most {SHOWN_MAX} are shown")));
+    }
+    let mut content = Vec::new();
+    let read = file.take(SHOWN_MAX).read_to_end(&mut content);
+    read.map(|_| content).map_err(|cause| Refusal::NoVersion(cause.to_string()))
 }
 
 /// The version whose id begins with `text`; with an empty one the newest.

@@ -1,13 +1,13 @@
 //! Objects on their way to the hub: which are missing there, and taking them in. Nothing is in use by that.
 
-use crate::{AnswerBody, Inner, json, refusal::Refusal};
+use crate::{AnswerBody, Inner, RequestBody, json, refusal::Refusal};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{Response, StatusCode};
-use http_body::Body;
-use http_body_util::{BodyExt, Limited};
+use http_body::Frame;
+use http_body_util::{BodyExt, BodyStream};
 use repository::ObjectId;
 use serde::Serialize;
-use std::fmt;
 
 /// The largest JSON or list of ids, in bytes: 400,000 ids.
 const TEXT_MAX: usize = 16 << 20;
@@ -28,21 +28,26 @@ struct Stored {
 ///
 /// # Errors
 /// It is larger than `TEXT_MAX`, breaks off, or is no UTF-8.
-pub(crate) async fn text<B>(body: B) -> Result<String, Refusal>
-where
-    B: Body<Data = Bytes>,
-    B::Error: fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let read = Limited::new(body, TEXT_MAX).collect().await;
-    let read = read.map_err(|cause| Refusal::Body(format!("the body can't be read: {cause}")))?;
-    String::from_utf8(read.to_bytes().to_vec()).map_err(|_| Refusal::Body("the body is not UTF-8".to_owned()))
+pub(crate) async fn text(body: RequestBody) -> Result<String, Refusal> {
+    let (mut body, mut text) = (body, Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|cause| Refusal::Body(format!("the body broke off: {cause}")))?;
+        if let Some(data) = frame.data_ref() {
+            if text.len() + data.len() > TEXT_MAX {
+                return Err(Refusal::Body(format!("the body is larger than {TEXT_MAX} bytes")));
+            }
+            text.extend_from_slice(data);
+        }
+    }
+    String::from_utf8(text).map_err(|_| Refusal::Body("the body is not UTF-8".to_owned()))
 }
 
 impl Inner {
     /// Which of the ids, one a line, the hub lacks.
     pub(crate) async fn missing(&self, ids: &str) -> Result<Response<AnswerBody>, Refusal> {
         let read = |line: &str| {
-            let expected = || Refusal::Body(format!("{:?} is no id: expected 40 hexadecimal digits", clipped(line)));
+            let expected =
+                || Refusal::Body(format!("{:?} is no id: expected 40 hexadecimal digits", clipped(line)));
             line.parse::<ObjectId>().map_err(|_| expected())
         };
         let ids = ids.lines().map(read).collect::<Result<Vec<_>, _>>()?;
@@ -52,22 +57,11 @@ impl Inner {
     }
 
     /// Takes a pack in; answered when it is on disk on a majority of the hub.
-    pub(crate) async fn store<B>(&self, body: B) -> Result<Response<AnswerBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: fmt::Display,
-    {
-        let mut body = body;
-        let next = async || loop {
-            let frame = match body.frame().await? {
-                Ok(frame) => frame,
-                Err(cause) => return Some(Err(cause)),
-            };
-            if let Ok(data) = frame.into_data() {
-                return Some(Ok(data));
-            }
-        };
-        self.deployments()?.hub_servers.store(next).await?;
+    pub(crate) async fn store(&self, body: RequestBody) -> Result<Response<AnswerBody>, Refusal> {
+        let data = |frame: Frame<Bytes>| frame.into_data().unwrap_or_default();
+        let chunks =
+            BodyStream::new(body).map(move |frame| frame.map(data).map_err(|cause| cause.to_string()));
+        self.deployments()?.hub_servers.store(chunks).await?;
         Ok(json(StatusCode::OK, &Stored { stored: true }))
     }
 }

@@ -81,7 +81,8 @@ impl AppRecord {
     /// Of what the hub has; `None`: its tag is of a kind that this version does not know.
     pub(crate) fn of(app: &App, members: &[Member], config: &Config) -> Option<Self> {
         let tag = AppTag::parse(&app.tag).ok()?;
-        let clusters = config.clusters.iter().filter(|it| app.clusters.iter().any(|name| name == it.id.as_str()));
+        let clusters =
+            config.clusters.iter().filter(|it| app.clusters.iter().any(|name| name == it.id.as_str()));
         let host = clusters.flat_map(|it| &it.hosts).find(|host| host.tag_name() == tag.host);
         let paths = host.map_or_else(|| vec![tag.path()], |host| host.paths_of(&tag));
         let mut record = Self {

@@ -95,7 +95,12 @@ impl AppRoute {
     pub(crate) fn changes(&self) -> bool {
         !matches!(
             self,
-            Self::List | Self::Show { .. } | Self::Log(_) | Self::Diff { .. } | Self::Ls { .. } | Self::Cat { .. }
+            Self::List
+                | Self::Show { .. }
+                | Self::Log(_)
+                | Self::Diff { .. }
+                | Self::Ls { .. }
+                | Self::Cat { .. }
         )
     }
 }

@@ -40,11 +40,13 @@ pub(super) async fn send(
 ) -> anyhow::Result<()> {
     let blobs: Vec<_> = scan.blobs.iter().filter(|(id, _)| missing.contains(id)).copied().collect();
     let trees: Vec<_> = scan.trees.iter().filter(|(id, _)| missing.contains(id)).cloned().collect();
-    let total = blobs.iter().map(|(_, size)| size).sum::<u64>() + trees.iter().map(|(_, it)| it.len() as u64).sum::<u64>();
+    let total = blobs.iter().map(|(_, size)| size).sum::<u64>()
+        + trees.iter().map(|(_, it)| it.len() as u64).sum::<u64>();
     let mut progress = Progress::new(total);
     let plan = plan(&blobs, trees.len());
     let (packs, mut next) = mpsc::channel(1);
-    let (source, wanted): (PathBuf, HashSet<_>) = (source.to_owned(), blobs.iter().map(|(id, _)| *id).collect());
+    let (source, wanted): (PathBuf, HashSet<_>) =
+        (source.to_owned(), blobs.iter().map(|(id, _)| *id).collect());
     let order = scan.order.clone();
     let packing = tokio::task::spawn_blocking(move || pack(&source, order, wanted, trees, plan, &packs));
     let mut sent = Ok(());
@@ -155,6 +157,10 @@ impl Sink for Packing<'_> {
 
     fn file(&mut self, _: &str, _: bool, size: u64, content: &mut dyn Read) -> Result<(), Self::Error> {
         self.next(size, content)
+    }
+
+    fn copy(&mut self, _: &str, _: &str) -> Result<(), Self::Error> {
+        Ok(())
     }
 
     fn link(&mut self, _: &str, target: &str) -> Result<(), Self::Error> {

@@ -5,7 +5,7 @@ use archive::{Limits, Sink};
 use common::config::app_names;
 use repository::{ObjectId, TreeBuilder, blob_id};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::Read,
     path::Path,
 };
@@ -70,6 +70,8 @@ struct Scanning {
     blobs: Vec<(ObjectId, u64)>,
     seen: HashSet<ObjectId>,
     order: Vec<ObjectId>,
+    /// For hard links.
+    files: HashMap<String, (bool, ObjectId)>,
     app_yaml: Option<String>,
 }
 
@@ -85,7 +87,13 @@ impl Scanning {
 impl Sink for Scanning {
     type Error = std::io::Error;
 
-    fn file(&mut self, path: &str, executable: bool, size: u64, content: &mut dyn Read) -> Result<(), Self::Error> {
+    fn file(
+        &mut self,
+        path: &str,
+        executable: bool,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<(), Self::Error> {
         let id = if path == APP_YAML && size <= APP_YAML_MAX {
             let mut text = Vec::new();
             content.read_to_end(&mut text)?;
@@ -96,7 +104,15 @@ impl Sink for Scanning {
             blob_id(size, content)?
         };
         self.blob(id, size);
+        self.files.insert(path.to_owned(), (executable, id));
         self.tree.file(path, executable, id);
+        Ok(())
+    }
+
+    fn copy(&mut self, path: &str, of: &str) -> Result<(), Self::Error> {
+        if let Some((executable, id)) = self.files.get(of) {
+            self.tree.file(path, *executable, *id);
+        }
         Ok(())
     }
 
