@@ -26,6 +26,7 @@ mod upload;
 pub use body::{Body, BodyError};
 pub use error::{AppTierError, NOT_PROCESSED, NotReady};
 pub use in_process::InProcessService;
+pub use process::{APP_FOLDERS, AccountError, Launcher, RightsError};
 pub use session::SessionStats;
 pub use tier::{AppTier, AppTierConfig};
 

@@ -6,7 +6,7 @@ use crate::{
     error::AppTierError,
     hosts::Hosts,
     in_process::InProcessService,
-    process::{Launch, PidFile, Processes, RunDir},
+    process::{AppFolders, Asked, Confinement, Launch, Launcher, PidFile, Processes, RunDir},
     process_app::ProcessApp,
     serve::Front,
     session::{Link, MEMORY_MAX, SessionHub, SessionStats, Sessions, SessionsConfig},
@@ -48,6 +48,8 @@ pub struct AppTierConfig {
     pub admin: Option<InProcessService>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What starts apps that have less rights than this process; without it none has, and a `user` is an error.
+    pub launcher: Option<Launcher>,
 }
 
 /// The app-tier of one server; clones are the same one.
@@ -272,6 +274,8 @@ struct Folder {
     root: PathBuf,
     statics: Option<PathBuf>,
     spec: Spec,
+    /// Of its processes, if it has a command.
+    confinement: Option<Confinement>,
 }
 
 impl<'a> Starting<'a> {
@@ -282,6 +286,7 @@ impl<'a> Starting<'a> {
     ) -> Result<Self, AppTierError> {
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
+        AppFolders::empty_tmp(&config.data_dir);
         let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
         let servers_own = ServersOwn::new(&config.config);
         Ok(Self { config, cluster, server, run_dir, pids, link, servers_own, apps: Vec::new() })
@@ -303,7 +308,13 @@ impl<'a> Starting<'a> {
                 let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
                 // The same on every server of the cluster, and after every restart.
                 let key = format!("{}|{}|{}", self.cluster.id, host.id, web_app.id);
-                Some(Folder { key, root, statics, spec })
+                let rights = &web_app.rights;
+                let asked = Asked { name: &name, key: &key, rights, spec: &spec, deployed: false };
+                let confinement = (!spec.command.is_empty()).then(|| Confinement::new(self.config, asked));
+                let confinement = confinement
+                    .transpose()
+                    .map_err(|cause| AppTierError::Rights { app: name.clone(), cause })?;
+                Some(Folder { key, root, statics, spec, confinement })
             }
         };
         Ok(Plan { name, web_app: web_app.clone(), folder })
@@ -316,14 +327,11 @@ impl<'a> Starting<'a> {
                 Some(admin) => Arc::new(admin),
                 None => return None,
             },
-            Some(folder) => {
+            Some(mut folder) => {
                 let statics = folder.statics.clone().map(StaticFiles::new);
-                match statics {
-                    statics if !folder.spec.command.is_empty() => {
-                        self.process(&name, &web_app, folder, statics)
-                    }
-                    Some(statics) => Arc::new(statics),
-                    None => Arc::new(StaticFiles::new(folder.root)),
+                match folder.confinement.take() {
+                    Some(confinement) => self.process(&name, &web_app, folder, statics, confinement),
+                    None => Arc::new(statics.unwrap_or_else(|| StaticFiles::new(folder.root))),
                 }
             }
         };
@@ -336,6 +344,7 @@ impl<'a> Starting<'a> {
         web_app: &WebApp,
         folder: Folder,
         statics: Option<StaticFiles>,
+        confinement: Confinement,
     ) -> Arc<ProcessApp> {
         let Folder { key, root, spec, .. } = folder;
         let sessions = SessionsConfig {
@@ -359,6 +368,7 @@ impl<'a> Starting<'a> {
             servers_own: self.servers_own.clone(),
             run_dir: self.run_dir.clone(),
             pids: self.pids.clone(),
+            confinement,
         };
         let processes = Processes::start(name, &spec, &launch, self.server.balance_socket_timeout);
         let app = Arc::new(ProcessApp { statics, processes, sessions: Arc::new(sessions) });

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod data_folder;
 mod demo;
+mod launch_app;
 mod memory_guard;
 mod open_files;
 mod port;
@@ -32,5 +33,6 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoApp => demo::run_app(),
+        Command::LaunchApp(arguments) => launch_app::run(&arguments),
     }
 }

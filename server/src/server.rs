@@ -1,9 +1,9 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, data_folder::DataFolder, open_files, port};
+use crate::{administration, data_folder::DataFolder, launch_app, open_files, port};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
-use app_tier::{AppTier, AppTierConfig};
+use app_tier::{AppTier, AppTierConfig, Launcher};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
@@ -392,10 +392,16 @@ fn start_app_tier(
             hub: Some(hub.clone()),
             admin: Some(administration::service(admin.clone())),
             clock: Arc::new(SystemClock),
+            launcher: Some(launcher()),
         },
         CancellationToken::new(),
     )?;
     Ok(Some(Arc::new(app_tier)))
+}
+
+/// This very program, whatever has taken its place on the disk meanwhile.
+fn launcher() -> Launcher {
+    Launcher { program: "/proc/self/exe".into(), landlock: launch_app::landlock_version() }
 }
 
 /// The gRPC services of the roles that this server plays.

@@ -1,6 +1,7 @@
 //! Virtual hosts and their web-apps.
 
 use super::{
+    app_rights,
     check::Facts,
     cluster::{Layers, layered},
     decode::{Context, Fields, Regexp},
@@ -98,6 +99,7 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
     let web_app = WebApp {
         id: id?.trim_end_matches('/').to_owned(),
         content,
+        rights: app_rights::rights(&fields),
         session: explicit.apply(&SessionConfig::default()),
         session_explicit: explicit,
     };

@@ -1,6 +1,7 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
 use super::{
+    app_rights::AppRights,
     encryption::{ClusterEncryption, ClusterTls},
     problem::Location,
     rule::Rule,
@@ -47,6 +48,10 @@ pub struct Config {
     pub dependency_check_interval: Option<Duration>,
     /// How much memory of the hub's servers sessions may take.
     pub session_memory: SessionMemory,
+    /// `app-users`: users of the system that an `app.yaml` may choose; nobody unless given.
+    pub app_users: Vec<String>,
+    /// Files that may hold secrets of this server: its own file, those that it imports, those of cluster keys.
+    pub private_files: Vec<PathBuf>,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
     /// `clusters`, in file order.
@@ -323,6 +328,8 @@ pub struct WebApp {
     pub id: String,
     /// What answers there.
     pub content: Content,
+    /// What its processes may do on the machine.
+    pub rights: AppRights,
     /// `session-config`, complete.
     pub session: SessionConfig,
     /// The keys of `session-config` that the file gives; an app's own settings go beneath them
