@@ -117,7 +117,8 @@ fn confine(arguments: &LaunchArguments) -> anyhow::Result<RestrictionStatus> {
     let hidden: Vec<PathBuf> = arguments.hide.iter().filter_map(|path| path.canonicalize().ok()).collect();
     let system = arguments.system.iter().filter_map(|path| path.canonicalize().ok());
     // What is in a hidden folder is the system's no more; what the app is given by name it gets.
-    let system = system.filter(|path| !hidden.iter().any(|hidden| path.starts_with(hidden)));
+    let system = system
+        .filter(|path| path.parent().is_some() && !hidden.iter().any(|hidden| path.starts_with(hidden)));
     let mut readable = BTreeSet::new();
     for path in system.chain(arguments.read.iter().filter_map(|path| path.canonicalize().ok())) {
         around(&path, &hidden, DEPTH_MAX, &mut readable);

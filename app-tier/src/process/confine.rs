@@ -282,7 +282,7 @@ const SYSTEM: [&str; 16] = [
 ];
 
 /// To read and to write.
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
+const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Of the system's, what an app of root's could read.
 const SYSTEM_SECRETS: [&str; 12] = [

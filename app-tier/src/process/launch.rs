@@ -229,7 +229,10 @@ pub(super) mod tests {
             environment.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("COPAL_"));
         assert!(inherited.clone().all(|line| !line.contains(key)), "{environment}");
         assert!(inherited.clone().any(|line| line.starts_with("PATH=")), "{environment}");
-        for expected in ["COPAL_TOKEN=the token", "COPAL_APP=default/", "COPAL_SERVER=a", "OWN=of app.yaml"] {
+        let own = format!("DATA={}/app-data/app", data.path().display());
+        for expected in
+            [own.as_str(), "COPAL_TOKEN=the token", "COPAL_APP=default/", "COPAL_SERVER=a", "OWN=of app.yaml"]
+        {
             assert!(environment.lines().any(|line| line == expected), "{expected}: {environment}");
         }
     }

@@ -3,7 +3,13 @@
 use super::{confine::Place, hand_over::hand_over, launch::Launch, output::Output};
 use crate::spec::Spec;
 use common::config::fill_placeholders;
-use std::{io, process::ExitStatus, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::timeout;
 
 /// What a command that was ended printed last is waited for so long: something that it left behind may hold the pipe.
@@ -33,6 +39,9 @@ pub(crate) enum Why {
     /// It ended without success.
     #[error("it ended with {0}")]
     Ended(ExitStatus),
+    /// The server hands files out with its own rights: what it is told to must be the app's.
+    #[error("`static` leads to {}, outside of the app's folder", .0.display())]
+    Outside(PathBuf),
     /// It was ended.
     #[error("it did not end within {0:?}, its `prepare-timeout`, and was killed")]
     TimedOut(Duration),
@@ -47,7 +56,8 @@ fn tail(log: &[String]) -> String {
 }
 
 /// Makes a checked-out folder ready for its app: readable for the app's user, if it has one, and prepared by the app's `prepare`, which is
-/// confined as the app is, but may write to the folder. Nothing else may have written to it.
+/// confined as the app is, but may write to the folder. Nothing else may have written to it, and its files have no other names (hard links):
+/// their owners and modes are changed.
 ///
 /// Dropped, it kills the command.
 ///
@@ -57,10 +67,18 @@ pub(crate) async fn prepare(launch: &Launch, spec: &Spec) -> Result<(), PrepareE
     let output = Arc::new(Output::new(&launch.app));
     let prepared = match give(launch, !spec.prepare.is_empty()).await {
         Ok(()) if spec.prepare.is_empty() => Ok(()),
-        Ok(()) => run(launch, spec, &output).await,
+        Ok(()) => run(launch, spec, &output).await.and_then(|()| stays_inside(&launch.root, spec)),
         Err(cause) => Err(Why::Folder(cause)),
     };
     prepared.map_err(|why| PrepareError { command: spec.prepare.clone(), why, log: output.tail() })
+}
+
+/// A command may have put a link in the place of the folder of static files.
+fn stays_inside(root: &Path, spec: &Spec) -> Result<(), Why> {
+    let Some(folder) = &spec.static_dir else { return Ok(()) };
+    // One that is not there is told of when the app is read.
+    let (Ok(root), Ok(real)) = (root.canonicalize(), folder.canonicalize()) else { return Ok(()) };
+    if real.starts_with(root) { Ok(()) } else { Err(Why::Outside(real)) }
 }
 
 async fn give(launch: &Launch, to_write: bool) -> io::Result<()> {
@@ -94,7 +112,7 @@ async fn run(launch: &Launch, spec: &Spec, output: &Arc<Output>) -> Result<(), W
 mod tests {
     use super::*;
     use crate::process::launch::tests::launch;
-    use std::{fs, path::Path};
+    use std::fs;
 
     /// Runs a script of sh in a new folder.
     async fn prepared(root: &Path, script: &str, limit: Duration) -> Result<(), PrepareError> {
@@ -147,6 +165,20 @@ mod tests {
             let opened = fs::File::options().write(true).custom_flags(0o4000).open(&pipe);
             assert!(opened.is_err(), "someone reads");
         }
+    }
+
+    #[tokio::test]
+    async fn files_are_not_served_from_elsewhere_by_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let prepared = async |script: &str| {
+            let prepare_command = ["sh", "-c", script].map(str::to_owned).to_vec();
+            let static_dir = Some(root.path().join("htdocs"));
+            let spec = Spec { prepare: prepare_command, static_dir, ..Spec::default() };
+            prepare(&launch(root.path()), &spec).await
+        };
+        prepared("mkdir dist; ln -s dist htdocs").await.unwrap();
+        let failed = prepared("rm htdocs; ln -s /etc htdocs").await.unwrap_err();
+        assert!(matches!(&failed.why, Why::Outside(path) if path == Path::new("/etc")), "{failed}");
     }
 
     #[tokio::test]
