@@ -52,7 +52,8 @@ impl AppApi {
         stop: CancellationToken,
     ) -> Result<JoinHandle<()>, AppTierError> {
         let bound = UnixListener::bind(&path).and_then(|listener| {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            // Who may enter its folder may connect; a call needs an app's token.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
             Ok(listener)
         });
         let listener =

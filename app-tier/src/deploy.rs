@@ -7,7 +7,7 @@ mod actor;
 mod decision;
 mod version;
 
-use crate::{launcher::Launcher, registry::Registry};
+use crate::{loader::Loader, registry::Registry};
 use actor::Actor;
 use common::{
     app_tag::AppTag,
@@ -73,7 +73,7 @@ pub(crate) struct Deployer {
 #[derive(Debug)]
 pub(crate) struct Shared {
     deployments: Arc<dyn Deployments>,
-    launcher: Arc<Launcher>,
+    loader: Arc<Loader>,
     registry: Arc<Registry>,
     started_ms: u64,
     keep_versions: usize,
@@ -85,13 +85,13 @@ impl Deployer {
     pub(crate) fn start(
         config: DeployConfig,
         place: Place,
-        launcher: Arc<Launcher>,
+        loader: Arc<Loader>,
         registry: Arc<Registry>,
         end: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
             deployments: config.deployments,
-            launcher,
+            loader,
             registry,
             started_ms: config.started_ms,
             keep_versions: place.config.deployments.keep_versions,

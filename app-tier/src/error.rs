@@ -3,6 +3,7 @@
 
 use crate::{
     body::{Response, full},
+    process::RightsError,
     session::SessionError,
 };
 use common::{id::ServerId, shortage::is_shortage};
@@ -40,6 +41,14 @@ pub enum AppTierError {
         app: String,
         /// Every error, with its place.
         text: String,
+    },
+    /// An app can't have the user or the folders that it is to have.
+    #[error("web-app {app}: {cause}")]
+    Rights {
+        /// `host/path` of the web-app.
+        app: String,
+        /// Why.
+        cause: RightsError,
     },
     /// A folder, file or socket of the app-tier could not be made.
     #[error("{what} {}: {cause}", path.display())]

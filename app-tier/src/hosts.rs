@@ -75,10 +75,7 @@ mod tests {
             id: id.to_owned(),
             aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
             regexp: regexp.map(|text| regex::Regex::new(text).unwrap()),
-            merge_slashes: true,
-            web_apps: Vec::new(),
-            session_default: common::config::SessionOverrides::default(),
-            dispatch: Vec::new(),
+            ..Host::default()
         }
     }
 

@@ -13,7 +13,7 @@ mod hosts;
 mod in_process;
 mod interim;
 mod io;
-mod launcher;
+mod loader;
 mod process;
 mod process_app;
 mod proxy;
@@ -30,6 +30,7 @@ pub use body::{Body, BodyError};
 pub use deploy::{Apps, DeployConfig, Deployments};
 pub use error::{AppTierError, NOT_PROCESSED, NotReady};
 pub use in_process::InProcessService;
+pub use process::{APP_FOLDERS, AccountError, Launcher, RightsError};
 pub use session::SessionStats;
 pub use tier::{AppTier, AppTierConfig};
 

@@ -1,7 +1,7 @@
 //! What an app's folder says of it: its `app.yaml`, or static files without one.
 
 use crate::error::AppTierError;
-use common::config::{Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml};
+use common::config::{AppLimits, Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -27,6 +27,16 @@ pub(crate) struct Spec {
     pub(crate) instances: usize,
     /// `stop-timeout`: from SIGTERM to SIGKILL.
     pub(crate) stop_timeout: Duration,
+    /// `user`: chosen by the app.
+    pub(crate) user: Option<String>,
+    /// `memory-max` and its like.
+    pub(crate) limits: AppLimits,
+    /// `prepare`: program and arguments; empty = nothing to prepare.
+    #[allow(dead_code, reason = "deployments do it")]
+    pub(crate) prepare: Vec<String>,
+    /// `prepare-timeout`.
+    #[allow(dead_code, reason = "deployments do it")]
+    pub(crate) prepare_timeout: Duration,
     /// `session`: beneath what the cluster's file says.
     pub(crate) session: SessionOverrides,
 }
@@ -45,6 +55,10 @@ impl Default for Spec {
             },
             instances: 1,
             stop_timeout: Duration::from_secs(15),
+            user: None,
+            limits: AppLimits::default(),
+            prepare: Vec::new(),
+            prepare_timeout: Duration::from_secs(300),
             session: SessionOverrides::default(),
         }
     }
@@ -71,6 +85,10 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         health: yaml.health,
         instances: yaml.instances,
         stop_timeout: yaml.stop_timeout,
+        user: yaml.user,
+        limits: yaml.limits,
+        prepare: yaml.prepare,
+        prepare_timeout: yaml.prepare_timeout,
         session: yaml.session,
     })
 }

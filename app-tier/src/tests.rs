@@ -57,6 +57,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
             data_dir: data.clone(),
             hub: None,
             clock: Arc::new(SystemClock),
+            launcher: None,
         },
         CancellationToken::new(),
     )?;

@@ -6,7 +6,8 @@ use crate::{
     deploy::{DeployConfig, Deployer, Place},
     error::AppTierError,
     in_process::InProcessService,
-    launcher::Launcher,
+    loader::{Folder, Loader},
+    process::Launcher,
     process_app::ProcessApp,
     registry::{Registry, Running},
     serve::Front,
@@ -49,6 +50,8 @@ pub struct AppTierConfig {
     pub deploy: Option<DeployConfig>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What starts apps that have less rights than this process; without it none has, and a `user` is an error.
+    pub launcher: Option<Launcher>,
 }
 
 /// The app-tier of one server; clones are the same one.
@@ -62,7 +65,7 @@ struct Inner {
     me: ServerId,
     front: Arc<Front>,
     registry: Arc<Registry>,
-    launcher: Arc<Launcher>,
+    loader: Arc<Loader>,
     deployer: Option<Deployer>,
     connections: TaskTracker,
     shutdown_wait_max: Duration,
@@ -85,25 +88,25 @@ impl AppTier {
     pub fn start(config: AppTierConfig, shutdown: CancellationToken) -> Result<Self, AppTierError> {
         let unknown = || AppTierError::UnknownServer(config.me.clone());
         let (cluster, server) = config.config.server(&config.me).ok_or_else(unknown)?;
-        let launcher = Arc::new(Launcher::new(&config, cluster, server)?);
-        let (hosts, running) = start_web_apps(&config, cluster, &launcher)?;
+        let loader = Arc::new(Loader::new(&config, cluster, server)?);
+        let (hosts, running) = start_web_apps(&config, cluster, &loader)?;
         let registry = Arc::new(Registry::new(hosts, running));
         let end = CancellationToken::new();
-        AppApi::new(registry.clone()).serve(launcher.api(), end.clone())?;
+        AppApi::new(registry.clone()).serve(loader.api(), end.clone())?;
         tokio::spawn(sweep(registry.clone(), end.clone()));
-        tokio::spawn(hear_returns(launcher.link.clone(), registry.clone(), end.clone()));
+        tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
         let front = Arc::new(Front::new(registry.clone(), &config.config, server, shutdown));
         let shutdown_wait_max = server.shutdown_wait_max;
         let deployer = config.deploy.clone().map(|deploy| {
             let place =
                 Place { config: config.config.clone(), cluster: cluster.clone(), data_dir: config.data_dir };
-            Deployer::start(deploy, place, launcher.clone(), registry.clone(), end.clone())
+            Deployer::start(deploy, place, loader.clone(), registry.clone(), end.clone())
         });
         let inner = Inner {
             me: config.me,
             front,
             registry,
-            launcher,
+            loader,
             deployer,
             connections: TaskTracker::new(),
             shutdown_wait_max,
@@ -207,7 +210,7 @@ impl Inner {
                 it.app.sessions.moved(&key.id);
             }
         }
-        self.launcher.link.heard(event, sent);
+        self.loader.link.heard(event, sent);
     }
 }
 
@@ -250,7 +253,7 @@ type WithApps = (Host, Vec<Arc<Deployed>>);
 fn start_web_apps(
     config: &AppTierConfig,
     cluster: &Cluster,
-    launcher: &Launcher,
+    loader: &Loader,
 ) -> Result<(Vec<WithApps>, Vec<Running>), AppTierError> {
     let mut plans = Vec::new();
     for host in &cluster.hosts {
@@ -258,7 +261,10 @@ fn start_web_apps(
             let name =
                 format!("{}{}", host.tag_name(), if web_app.id.is_empty() { "/" } else { &web_app.id });
             let folder = match &web_app.content {
-                Content::Folder(root) => Some(launcher.read(&name, root)?),
+                Content::Folder(root) => {
+                    let key = loader.key(&host.id, &web_app.id);
+                    Some(loader.read(&name, key, root, &web_app.rights, false)?)
+                }
                 Content::Admin | Content::Deploy(_) => None,
             };
             plans.push((host, web_app, name, folder));
@@ -272,9 +278,9 @@ fn start_web_apps(
     for (host, web_app, name, folder) in plans {
         let app: Arc<dyn App> = match (&web_app.content, folder) {
             (Content::Folder(_), Some(folder)) => {
-                let (key, session) =
-                    (launcher.session_key(&host.id, &web_app.id), web_app.session_with(&folder.spec.session));
-                let started = launcher.start(&name, folder, || launcher.sessions(key, session));
+                let session = web_app.session_with(&folder.spec.session);
+                let sessions = |folder: &Folder| loader.sessions(folder.key.clone(), session);
+                let started = loader.start(&name, folder, sessions);
                 running.extend(started.running);
                 started.app
             }

@@ -14,6 +14,9 @@ pub const FOLDER: u32 = 0o700;
 /// Files: nobody else may read them.
 pub const FILE: u32 = 0o600;
 
+/// Folders that others may go through to what is theirs.
+const PASSAGE: u32 = 0o711;
+
 /// Everything that others may do.
 const OTHERS: u32 = 0o077;
 
@@ -79,11 +82,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// See [`PrivateError`].
 pub fn mend(path: &Path) -> Result<usize, PrivateError> {
-    let real = path.canonicalize().map_err(|cause| PrivateError::Io { path: path.to_owned(), cause })?;
-    mend_below(&real, 0)
+    mend_but(path, &[])
 }
 
-fn mend_below(path: &Path, depth: usize) -> Result<usize, PrivateError> {
+/// [`mend`] for a folder in which some, by their names in it, hold what is others' and are left alone; others may go through the folder to
+/// these, if they could before, and see nothing of it.
+///
+/// # Errors
+/// See [`PrivateError`].
+pub fn mend_but(path: &Path, others: &[&str]) -> Result<usize, PrivateError> {
+    let real = path.canonicalize().map_err(|cause| PrivateError::Io { path: path.to_owned(), cause })?;
+    mend_below(&real, 0, others)
+}
+
+fn mend_below(path: &Path, depth: usize, others: &[&str]) -> Result<usize, PrivateError> {
     let failed = |cause| PrivateError::Io { path: path.to_owned(), cause };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -100,13 +112,17 @@ fn mend_below(path: &Path, depth: usize) -> Result<usize, PrivateError> {
     }
     let mode = found.mode() & 0o7777;
     let mut mended = 0;
-    if mode & OTHERS != 0 {
+    let is_passage = mode == PASSAGE && found.is_dir() && !others.is_empty();
+    if mode & OTHERS != 0 && !is_passage {
         fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)).map_err(failed)?;
         mended = 1;
     }
     if found.is_dir() && depth < DEPTH_MAX {
         for entry in fs::read_dir(path).map_err(failed)? {
-            mended += mend_below(&entry.map_err(failed)?.path(), depth + 1)?;
+            let entry = entry.map_err(failed)?;
+            if !others.iter().any(|other| entry.file_name() == *other) {
+                mended += mend_below(&entry.path(), depth + 1, &[])?;
+            }
         }
     }
     Ok(mended)
@@ -161,6 +177,26 @@ mod tests {
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
         symlink(&folder, root.path().join("elsewhere")).unwrap();
         assert_eq!((mend(&root.path().join("elsewhere")).unwrap(), mode(&folder)), (1, 0o700));
+    }
+
+    #[test]
+    fn what_is_others_is_left_alone_and_the_way_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data");
+        for name in ["app-data/x", "hub/app-data"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        for (name, open) in
+            [("app-data/x", 0o777), ("app-data", 0o711), ("hub/app-data", 0o711), ("hub", 0o711), ("", 0o711)]
+        {
+            fs::set_permissions(folder.join(name), Permissions::from_mode(open)).unwrap();
+        }
+        assert_eq!(mend_but(&folder, &["app-data", "run"]).unwrap(), 2);
+        let modes =
+            ["app-data/x", "app-data", "hub/app-data", "hub", ""].map(|name| mode(&folder.join(name)));
+        assert_eq!(modes, [0o777, 0o711, 0o700, 0o700, 0o711]);
+        fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!((mend_but(&folder, &["app-data"]).unwrap(), mode(&folder)), (1, 0o700));
     }
 
     #[test]

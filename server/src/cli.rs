@@ -22,6 +22,9 @@ pub(crate) enum Command {
     /// The demo's app, as the demo's app servers start it
     #[command(hide = true)]
     DemoApp,
+    /// Gives up rights and becomes an app, as servers start confined apps
+    #[command(hide = true)]
+    LaunchApp(LaunchArguments),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -75,4 +78,44 @@ pub(crate) struct DemoArguments {
     /// Is added to every port (8080 and 6800 to 6803)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port_offset: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LaunchArguments {
+    /// The app's user, by number
+    #[arg(long, requires = "gid")]
+    pub(crate) uid: Option<u32>,
+    /// Its group
+    #[arg(long, requires = "uid")]
+    pub(crate) gid: Option<u32>,
+    /// Bytes of private memory
+    #[arg(long)]
+    pub(crate) memory_max: Option<u64>,
+    /// Processes and threads of the user
+    #[arg(long)]
+    pub(crate) processes_max: Option<u64>,
+    /// Descriptors
+    #[arg(long)]
+    pub(crate) open_files_max: Option<u64>,
+    /// Of files nothing but the following, where the kernel has Landlock
+    #[arg(long)]
+    pub(crate) landlock: bool,
+    /// To read and execute, but for what is hidden
+    #[arg(long)]
+    pub(crate) system: Vec<PathBuf>,
+    /// To read and execute, wherever it is
+    #[arg(long)]
+    pub(crate) read: Vec<PathBuf>,
+    /// To read and write
+    #[arg(long)]
+    pub(crate) write: Vec<PathBuf>,
+    /// A file to read and write, but not to change otherwise
+    #[arg(long)]
+    pub(crate) device: Vec<PathBuf>,
+    /// Not to see
+    #[arg(long)]
+    pub(crate) hide: Vec<PathBuf>,
+    /// What to become
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
 }

@@ -40,7 +40,7 @@ impl DataFolder {
                 return Err(cause).with_context(|| format!("data folder {shown} can't be locked"));
             }
         }
-        let mended = private::mend(folder).context("data folder")?;
+        let mended = private::mend_but(folder, &app_tier::APP_FOLDERS).context("data folder")?;
         if mended > 0 {
             tracing::warn!(
                 folder = %shown,

@@ -6,6 +6,7 @@ mod cli;
 mod data_folder;
 mod demo;
 mod deployed;
+mod launch_app;
 mod memory_guard;
 mod open_files;
 mod port;
@@ -33,5 +34,6 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoApp => demo::run_app(),
+        Command::LaunchApp(arguments) => launch_app::run(&arguments),
     }
 }

@@ -177,6 +177,7 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
         ),
         ("address and port", old_me.cluster_address() != new_me.cluster_address()),
         ("servers and triad, as the hub and the apps know them", topology_hash(old) != topology_hash(new)),
+        ("app-users", old.app_users != new.app_users),
         ("web-apps", apps(old_cluster) != apps(new_cluster)),
     ];
     checks.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what).collect()

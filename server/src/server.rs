@@ -1,9 +1,9 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, data_folder::DataFolder, deployed::Deployed, open_files, port};
+use crate::{administration, data_folder::DataFolder, deployed::Deployed, launch_app, open_files, port};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
-use app_tier::{AppTier, AppTierConfig, DeployConfig};
+use app_tier::{AppTier, AppTierConfig, DeployConfig, Launcher};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
@@ -409,10 +409,16 @@ fn start_app_tier(
             admin: Some(administration::service(admin.clone())),
             deploy,
             clock: Arc::new(SystemClock),
+            launcher: Some(launcher()),
         },
         CancellationToken::new(),
     )?;
     Ok(Some(Arc::new(app_tier)))
+}
+
+/// This very program, whatever has taken its place on the disk meanwhile.
+fn launcher() -> Launcher {
+    Launcher { program: "/proc/self/exe".into(), landlock: launch_app::landlock_version() }
 }
 
 /// The gRPC services of the roles that this server plays.
@@ -481,6 +487,7 @@ fn member(config: &Config, cluster: &Cluster, server: &Server) -> Member {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_hash: common::config::topology_hash(config),
         since_ms: now,
+        stage: config.deployments.stage.clone(),
         ..Member::default()
     }
 }

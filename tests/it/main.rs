@@ -7,6 +7,7 @@ mod cluster;
 mod tell;
 
 mod cluster_port;
+mod confinement;
 mod demo;
 mod encryption;
 mod foreign;

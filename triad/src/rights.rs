@@ -22,8 +22,8 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         apps_server::SERVICE_NAME if method == "Report" => rights.apps,
         apps_server::SERVICE_NAME if method == "List" => true,
         apps_server::SERVICE_NAME => rights.administers,
-        // Whoever runs apps fetches them; hub servers bring each other up to date.
-        objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub,
+        // Whoever runs apps fetches them, and who shows what is in them; hub servers bring each other up to date.
+        objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub || rights.administers,
         objects_server::SERVICE_NAME if method == "Store" => rights.administers,
         objects_server::SERVICE_NAME => rights.administers || rights.hub,
         balancer_server::SERVICE_NAME => rights.administers,
@@ -69,7 +69,7 @@ mod tests {
             ("/copal.hub.v1.Objects/Missing", [yes, no, no, yes, no]),
             ("/copal.hub.v1.Objects/Store", [no, no, no, yes, no]),
             ("/copal.hub.v1.Objects/Verify", [yes, no, no, yes, no]),
-            ("/copal.hub.v1.Objects/Fetch", [yes, yes, no, no, no]),
+            ("/copal.hub.v1.Objects/Fetch", [yes, yes, no, yes, no]),
             ("/copal.hub.v1.Watch/Events", [yes; 5]),
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
             ("/copal.app.v1.Sessions/Load", [no; 5]),

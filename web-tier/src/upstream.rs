@@ -309,6 +309,9 @@ impl Lease {
     /// The answer's head has come, with this status: 503 makes the server busy, and the time that it took counts. `now` is
     /// the time, not that of the last tick.
     pub(crate) fn answered(&self, now: Instant, status: u16) {
+        // The administration on this server itself: that the hub is away, say, makes it not busy, and there is no other to go to.
+        let myself = matches!(self.upstream.whose, Whose::Myself { .. });
+        let status = if myself { 200 } else { status };
         let mut ticket = self.ticket.get();
         self.upstream.balance.borrow_mut().answered(self.index, now, &mut ticket, status);
         self.ticket.set(ticket);

@@ -1,7 +1,10 @@
 //! An app as the JSON has it.
 
 use crate::timestamp;
-use common::{app_tag::AppTag, config::Config};
+use common::{
+    app_tag::{AppTag, PRODUCTION},
+    config::Config,
+};
 use proto::hub::v1::{App, AppServerState, Member, MemberState, Rollout, RolloutOutcome, RolloutStep};
 use serde::Serialize;
 use std::{
@@ -111,7 +114,9 @@ impl AppRecord {
 }
 
 fn servers(app: &App, members: &[Member]) -> Vec<ServerRecord> {
-    let of_clusters = members.iter().filter(|it| app.clusters.contains(&it.cluster));
+    let stage = |it: &Member| if it.stage.is_empty() { PRODUCTION.to_owned() } else { it.stage.clone() };
+    let of_stage = |it: &&Member| app.tag.split('/').next() == Some(&stage(it));
+    let of_clusters = members.iter().filter(|it| app.clusters.contains(&it.cluster)).filter(of_stage);
     let record = |member: &Member| {
         let runs = app.servers.iter().find(|it| it.server == member.id && it.started_ms == member.started_ms);
         let same = runs.is_some_and(|it| it.tree == app.tree && !app.tree.is_empty());

@@ -6,13 +6,15 @@ use super::{
     version::Version,
 };
 use crate::{
-    launcher::{Launcher, Started},
+    error::AppTierError,
+    loader::{Folder, Loader, Started},
     session::Sessions,
 };
 use common::{
     app_tag::AppTag,
     backoff::Backoff,
     config::{Host, SessionConfig},
+    private,
 };
 use proto::hub::v1::{
     App, AppServer, AppServerState, ReportApp, Rollout, RolloutOutcome, RolloutReport, RolloutStep,
@@ -77,7 +79,7 @@ impl Actor {
                 continue;
             };
             let mut again = None;
-            match next(&self.holds(), &app, self.shared.launcher.me().as_str(), self.shared.started_ms) {
+            match next(&self.holds(), &app, self.shared.loader.me().as_str(), self.shared.started_ms) {
                 Next::Nothing => {
                     self.settled.send_replace(true);
                 }
@@ -221,28 +223,38 @@ impl Actor {
         let folder = self.folder().join(hex(&files.0));
         let checked_out = shared.deployments.check_out(&files.1, folder.clone()).await;
         checked_out.map_err(failed(RolloutStep::CheckingOut))?;
+        let starting = |cause: AppTierError| failed(RolloutStep::Starting)(cause.to_string());
+        let key = shared.loader.key(&self.host.id, &self.path());
+        let read = || shared.loader.read(&self.name, key.clone(), &folder, &self.host.rights_default, true);
+        let mut read_folder = read().map_err(starting)?;
+        let prepared = folder.with_extension("prepared");
+        if !prepared.exists() {
+            step(RolloutStep::Preparing).await;
+            let preparing = shared.loader.prepare(&read_folder).await;
+            preparing.map_err(|cause| failed(RolloutStep::Preparing)(cause.to_string()))?;
+            // So that a restart of this server need not prepare again.
+            private::write(&prepared, b"")
+                .map_err(|cause| failed(RolloutStep::Preparing)(cause.to_string()))?;
+            read_folder = read().map_err(starting)?;
+        }
         step(RolloutStep::Starting).await;
-        let starting = |cause: crate::error::AppTierError| failed(RolloutStep::Starting)(cause.to_string());
-        let read = shared.launcher.read(&self.name, &folder).map_err(starting)?;
-        let config = Launcher::session_config(&self.host.session_default, &read.spec.session);
-        let sessions = self.sessions(config);
-        let Started { app, running } = shared.launcher.start(&self.name, read, || sessions);
+        let config = Loader::session_config(&self.host.session_default, &read_folder.spec.session);
+        let sessions = self.sessions(config, &read_folder);
+        let Started { app, running } = shared.loader.start(&self.name, read_folder, |_| sessions);
         let version = Version::new(files, folder, app, running, shared.registry.clone());
-        let ready = version.ready(shared.launcher.me(), START_MAX).await;
+        let ready = version.ready(shared.loader.me(), START_MAX).await;
         ready.map_err(failed(RolloutStep::Starting))?;
         Ok(version)
     }
 
     /// The app's sessions in this server's memory go on from version to version.
-    fn sessions(&mut self, config: SessionConfig) -> Arc<Sessions> {
+    fn sessions(&mut self, config: SessionConfig, folder: &Folder) -> Arc<Sessions> {
         if let Some((known, sessions)) = &self.sessions
             && *known == config
         {
             return sessions.clone();
         }
-        let path = self.host.paths_of(&self.tag).swap_remove(0);
-        let key = self.shared.launcher.session_key(&self.host.id, &path);
-        let sessions = self.shared.launcher.sessions(key, config.clone());
+        let sessions = self.shared.loader.sessions(folder.key.clone(), config.clone());
         self.sessions = Some((config, sessions.clone()));
         sessions
     }
@@ -273,6 +285,11 @@ impl Actor {
         }
     }
 
+    /// Where it is served first of all.
+    fn path(&self) -> String {
+        self.host.paths_of(&self.tag).swap_remove(0)
+    }
+
     fn folder(&self) -> PathBuf {
         let AppTag { stage, host, name, version } = &self.tag;
         let version = version.iter().map(|it| format!("-{it}")).collect::<String>();
@@ -289,6 +306,7 @@ impl Actor {
         let Ok(entries) = std::fs::read_dir(&folder) else { return };
         let mut known: Vec<_> = entries
             .filter_map(Result::ok)
+            .filter(|it| it.path().is_dir())
             .filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it.path())))
             .collect();
         known.sort();
@@ -300,6 +318,7 @@ impl Actor {
         }
         tokio::task::spawn_blocking(move || {
             for path in old {
+                let _none = std::fs::remove_file(path.with_extension("prepared"));
                 if let Err(cause) = std::fs::remove_dir_all(&path) {
                     tracing::warn!(path = %path.display(), %cause, "an old version can't be removed");
                 }
@@ -342,7 +361,7 @@ impl Actor {
     fn of_mine(&self, report: Report) -> ReportApp {
         ReportApp {
             tag: self.tag.to_string(),
-            server: self.shared.launcher.me().as_str().to_owned(),
+            server: self.shared.loader.me().as_str().to_owned(),
             started_ms: self.shared.started_ms,
             report: Some(report),
         }

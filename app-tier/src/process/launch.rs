@@ -1,6 +1,7 @@
 //! Starts one process of an app: its command line, environment, folder and process group.
 
 use super::{
+    confine::{Confinement, Place},
     output::Output,
     pid_file::{PidFile, kill_group},
     run_dir::RunDir,
@@ -19,7 +20,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    task::JoinHandle,
+};
 
 /// What every process of an app is started with.
 #[derive(Debug, Clone)]
@@ -42,39 +46,58 @@ pub(crate) struct Launch {
     pub(crate) run_dir: Arc<RunDir>,
     /// Where processes are recorded.
     pub(crate) pids: Arc<PidFile>,
+    /// What its processes may do.
+    pub(crate) confinement: Confinement,
 }
 
 impl Launch {
-    /// Starts a process of the app; it is killed with its group when the [`Running`] is dropped.
+    /// Starts a process of the app, which will listen at the target; it is killed with its group when the [`Running`] is dropped.
     ///
     /// # Errors
     /// The program does not exist or can't be run; no free port.
-    pub(super) fn start(&self, number: usize, spec: &Spec, output: &Arc<Output>) -> io::Result<Running> {
-        let (variable, place, target) = self.place(number, spec.listen)?;
-        let fill = |text: &str| fill_placeholders(text, &[(variable, &place)]);
+    pub(super) fn start(
+        &self,
+        number: usize,
+        spec: &Spec,
+        output: &Arc<Output>,
+    ) -> io::Result<(Running, Target)> {
+        let Listening { variable, place, sockets, target } = self.place(number, spec.listen)?;
+        let data = self.confinement.data()?;
+        let fill = |text: &str| fill_placeholders(text, &[(variable, &place), ("DATA", data)]);
+        let words: Vec<String> = spec.command.iter().map(|word| fill(word)).collect();
+        let at = Place { root: &self.root, writes_root: false, sockets: sockets.as_deref() };
+        let mut command = self.command(&words, at)?;
+        command.env(variable, &place).env("COPAL_HUB", &self.hub).env("COPAL_TOKEN", &self.token);
+        command.envs(spec.env.iter().map(|(name, value)| (name, fill(value))));
+        Ok((self.run(command, output)?, target))
+    }
+
+    /// A command line of the app, with what every program of it gets of the environment.
+    pub(super) fn command(&self, words: &[String], at: Place<'_>) -> io::Result<Command> {
         let (program, arguments) =
-            spec.command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
-        let mut command = Command::new(self.program(&fill(program)));
-        command.args(arguments.iter().map(|argument| fill(argument)));
-        command.current_dir(&self.root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            words.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+        let mut command = self.confinement.command(&self.program(program), at);
+        command.args(arguments).current_dir(&self.root);
         for (name, value) in std::env::vars_os() {
             if self.servers_own.has(name.as_encoded_bytes(), value.as_encoded_bytes()) {
                 command.env_remove(name);
             }
         }
-        command.env(variable, &place).env("COPAL_HUB", &self.hub).env("COPAL_TOKEN", &self.token);
         command.env("COPAL_APP", &self.app).env("COPAL_SERVER", self.server.as_str());
-        command.envs(spec.env.iter().map(|(name, value)| (name, fill(value))));
+        command.envs(self.confinement.environment());
+        Ok(command)
+    }
+
+    /// Starts it in a group of its own; what it prints is logged.
+    pub(super) fn run(&self, mut command: Command, output: &Arc<Output>) -> io::Result<Running> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         self.pids.add(pid);
-        if let Some(pipe) = child.stdout.take() {
-            output.follow(pipe);
-        }
-        if let Some(pipe) = child.stderr.take() {
-            output.follow(pipe);
-        }
-        Ok(Running { child, pid, target, pids: self.pids.clone() })
+        let stdout = child.stdout.take().map(|pipe| output.follow(pipe));
+        let stderr = child.stderr.take().map(|pipe| output.follow(pipe));
+        let pipes = stdout.into_iter().chain(stderr).collect();
+        Ok(Running { child, pid, pipes, pids: self.pids.clone() })
     }
 
     /// A relative program with a slash is meant from the app's folder; a bare name is searched in `PATH`.
@@ -83,24 +106,37 @@ impl Launch {
         if program.contains('/') && path.is_relative() { self.root.join(path) } else { path.to_owned() }
     }
 
-    /// The variable that tells the process where to listen, its value, and where it will be reached.
-    fn place(&self, number: usize, listen: Listen) -> io::Result<(&'static str, String, Target)> {
+    fn place(&self, number: usize, listen: Listen) -> io::Result<Listening> {
         match listen {
             Listen::Tcp => {
                 // Free now; should another process take it first, the app ends with "address in use" and is started
                 // again on another port.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
                 let target = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-                Ok(("PORT", port.to_string(), target))
+                Ok(Listening { variable: "PORT", place: port.to_string(), sockets: None, target })
             }
             Listen::Unix => {
-                let path = self.run_dir.socket(&format!("{}-{number}", self.socket_name));
+                let sockets = self.run_dir.of_app(&self.socket_name, self.confinement.user.as_ref())?;
+                let path = sockets.join(format!("{number}.sock"));
                 let _ = std::fs::remove_file(&path);
                 let text = path.to_str().ok_or_else(|| io::Error::other("the socket's path is not UTF-8"))?;
-                Ok(("SOCKET", text.to_owned(), Target::Unix(path.clone())))
+                let (place, target) = (text.to_owned(), Target::Unix(path.clone()));
+                Ok(Listening { variable: "SOCKET", place, sockets: Some(sockets), target })
             }
         }
     }
+}
+
+/// Where a process is to listen.
+struct Listening {
+    /// What tells it.
+    variable: &'static str,
+    /// The variable's value.
+    place: String,
+    /// The folder of its socket, if it has one.
+    sockets: Option<PathBuf>,
+    /// Where it will be reached.
+    target: Target,
 }
 
 /// A running process.
@@ -108,8 +144,9 @@ impl Launch {
 pub(super) struct Running {
     child: Child,
     pid: i32,
-    /// Where it listens, once it does.
-    pub(super) target: Target,
+    /// Who copies what it prints.
+    #[allow(dead_code, reason = "`prepare` waits for them")]
+    pipes: Vec<JoinHandle<()>>,
     pids: Arc<PidFile>,
 }
 
@@ -117,6 +154,18 @@ impl Running {
     /// Waits for the process to end.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    #[allow(dead_code, reason = "`prepare` does")]
+    /// Resolves when all that it printed is in its [`Output`]: its pipes are closed, by whoever else had them too.
+    pub(super) fn printed(&mut self) -> impl Future<Output = ()> + use<> {
+        let pipes = std::mem::take(&mut self.pipes);
+        async move {
+            for pipe in pipes {
+                // A panic of a copy is in the log.
+                let _ = pipe.await;
+            }
+        }
     }
 
     /// Ends the process and its group: SIGTERM, after `timeout` SIGKILL.
@@ -138,9 +187,25 @@ impl Drop for Running {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use common::config::{LoadOptions, load_str};
+
+    /// Of an app in `root`, which is the data folder too.
+    pub(crate) fn launch(root: &Path) -> Launch {
+        Launch {
+            root: root.to_owned(),
+            app: "default/".to_owned(),
+            socket_name: "app-0".to_owned(),
+            server: "a".into(),
+            hub: root.join("api"),
+            token: "the token".to_owned(),
+            servers_own: ServersOwn::default(),
+            run_dir: Arc::new(RunDir::make(root).unwrap()),
+            pids: Arc::new(PidFile::open(root).unwrap()),
+            confinement: Confinement::off(root),
+        }
+    }
 
     #[tokio::test]
     async fn an_app_gets_the_environment_without_what_is_the_servers_own() {
@@ -152,21 +217,11 @@ mod tests {
         );
         let options = LoadOptions::from_environment();
         let config = load_str(&text, Path::new("copal.yaml"), &options).unwrap().config;
-        let launch = Launch {
-            root: data.path().to_owned(),
-            app: "default/".to_owned(),
-            socket_name: "app-0".to_owned(),
-            server: "a".into(),
-            hub: data.path().join("api"),
-            token: "the token".to_owned(),
-            servers_own: ServersOwn::new(&config),
-            run_dir: Arc::new(RunDir::make(data.path()).unwrap()),
-            pids: Arc::new(PidFile::open(data.path()).unwrap()),
-        };
+        let launch = Launch { servers_own: ServersOwn::new(&config), ..launch(data.path()) };
         let command = ["sh", "-c", "env > environment"].map(str::to_owned).to_vec();
         let env = vec![("OWN".to_owned(), "of app.yaml".to_owned())];
         let spec = Spec { command, env, ..Spec::default() };
-        let mut running = launch.start(0, &spec, &Arc::new(Output::new("app"))).unwrap();
+        let (mut running, _) = launch.start(0, &spec, &Arc::new(Output::new("app"))).unwrap();
         assert!(running.ended().await.unwrap().success());
         let environment = std::fs::read_to_string(data.path().join("environment")).unwrap();
         assert!(!environment.contains(&format!("{name}=")), "{environment}");
@@ -174,7 +229,10 @@ mod tests {
             environment.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("COPAL_"));
         assert!(inherited.clone().all(|line| !line.contains(key)), "{environment}");
         assert!(inherited.clone().any(|line| line.starts_with("PATH=")), "{environment}");
-        for expected in ["COPAL_TOKEN=the token", "COPAL_APP=default/", "COPAL_SERVER=a", "OWN=of app.yaml"] {
+        let own = format!("DATA={}/app-data/app", data.path().display());
+        for expected in
+            [own.as_str(), "COPAL_TOKEN=the token", "COPAL_APP=default/", "COPAL_SERVER=a", "OWN=of app.yaml"]
+        {
             assert!(environment.lines().any(|line| line == expected), "{expected}: {environment}");
         }
     }

@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
 };
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    task::JoinHandle,
+};
 
 /// A longer line is cut into several.
 const LINE_MAX: usize = 8 * 1024;
@@ -30,10 +33,10 @@ impl Output {
         self.tail.lock().map(|tail| tail.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Copies a pipe of the process to the log until it is closed, in a task.
-    pub(crate) fn follow(self: &Arc<Self>, pipe: impl AsyncRead + Unpin + Send + 'static) {
+    /// Copies a pipe of the process to the log until it is closed, in a task that ends then.
+    pub(crate) fn follow(self: &Arc<Self>, pipe: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<()> {
         let output = self.clone();
-        tokio::spawn(async move { output.copy(BufReader::with_capacity(LINE_MAX, pipe)).await });
+        tokio::spawn(async move { output.copy(BufReader::with_capacity(LINE_MAX, pipe)).await })
     }
 
     async fn copy(&self, mut pipe: BufReader<impl AsyncRead + Unpin>) {

@@ -1,11 +1,12 @@
 //! A private folder for Unix sockets whose path is short: the system takes no socket path above 107 bytes.
 
+use super::{account::Account, app_folders::open_passage};
 use crate::error::AppTierError;
 use common::private;
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -54,6 +55,22 @@ impl RunDir {
         let text = path.as_os_str().as_encoded_bytes();
         private::write(&record, text).map_err(|cause| failed("writing", &record, cause))?;
         Ok(Self { path, record })
+    }
+
+    /// The folder for the sockets of one app, which no other app can put its own into; `name` has at most 20 bytes. It is `user`'s, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn of_app(&self, name: &str, user: Option<&Account>) -> io::Result<PathBuf> {
+        debug_assert!(name.len() + "/00.sock".len() < NAME_MAX, "name {name:?} is too long");
+        let folder = self.path.join(name);
+        private::make_folder(&folder)?;
+        if let Some(user) = user {
+            open_passage(&self.path)?;
+            chown(&folder, Some(user.uid), Some(user.gid))?;
+        }
+        Ok(folder)
     }
 
     /// The path of a socket; `name` has at most 25 bytes.

@@ -100,8 +100,8 @@ impl Supervisor {
     /// One life of the process, from its start to its end.
     async fn life(&self, failures: u32) -> End {
         let began = Instant::now();
-        let mut process = match self.launch.start(self.number, &self.spec, &self.output) {
-            Ok(process) => process,
+        let (mut process, target) = match self.launch.start(self.number, &self.spec, &self.output) {
+            Ok(started) => started,
             Err(cause) => {
                 let program = self.spec.command.first().map_or("", String::as_str);
                 let why = format!("{program:?} can't be started: {cause}");
@@ -109,7 +109,7 @@ impl Supervisor {
                 return End::Failed { why, settled: false, fault };
             }
         };
-        let backend = Arc::new(Backend::new(&self.app, process.target.clone(), self.answer_timeout));
+        let backend = Arc::new(Backend::new(&self.app, target, self.answer_timeout));
         let mut fault = Fault::One;
         let lived = tokio::select! {
             biased;

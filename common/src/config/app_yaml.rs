@@ -2,6 +2,7 @@
 
 use super::{
     LoadOptions,
+    app_rights::{self, AppLimits},
     cluster::{TIMEOUT, WAIT},
     decode::{Context, Fields, quoted},
     defaults::DEFAULTS,
@@ -28,7 +29,7 @@ pub struct AppYaml {
     pub version: Option<String>,
     /// `static`: the folder of files that the server itself serves, absolute, inside the app's folder.
     pub static_dir: Option<PathBuf>,
-    /// `command`: the process and its arguments, with `${PORT}` and `${SOCKET}` for [`fill_placeholders`]; empty = static
+    /// `command`: the process and its arguments, with `${PORT}`, `${SOCKET}` and `${DATA}` for [`fill_placeholders`]; empty = static
     /// files only.
     pub command: Vec<String>,
     /// `listen`: where the process listens.
@@ -41,6 +42,14 @@ pub struct AppYaml {
     pub instances: usize,
     /// `stop-timeout` (15 s): from SIGTERM to SIGKILL.
     pub stop_timeout: Duration,
+    /// `user`: whose processes the app's are, if the cluster's file has it in `app-users` and names no other.
+    pub user: Option<String>,
+    /// `memory-max` and its like, beneath what the cluster's file sets.
+    pub limits: AppLimits,
+    /// `prepare`: what is run once in the folder of a new version before it is started, with placeholders as in `command`.
+    pub prepare: Vec<String>,
+    /// `prepare-timeout` (5 min): how long that may take.
+    pub prepare_timeout: Duration,
     /// `session`: the app's wishes; the cluster file's explicit keys win (`WebApp::session_with`).
     pub session: SessionOverrides,
 }
@@ -65,8 +74,8 @@ pub struct Health {
     pub start_timeout: Duration,
 }
 
-/// Reads and checks the `app.yaml` at `path`; of the options only the environment counts. Variables other than `${PORT}`
-/// and `${SOCKET}` are replaced; those that are the server's own are refused.
+/// Reads and checks the `app.yaml` at `path`; of the options only the environment counts. Variables other than `${PORT}`,
+/// `${SOCKET}` and `${DATA}` are replaced; those that are the server's own are refused.
 ///
 /// # Errors
 /// Everything that is wrong with the file, all at once.
@@ -125,7 +134,8 @@ pub fn fill_placeholders(text: &str, values: &[(&str, &str)]) -> String {
 fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
     let fields = Fields::open(context, root, &keys::APP)?;
     let named = |key| fields.get(key).and_then(|node| context.checked(node, names::id));
-    let command = command(&fields);
+    let command = words(&fields, "command", "[\"./app\", \"--port\", \"${PORT}\"]");
+    let prepare = words(&fields, "prepare", "[\"npm\", \"ci\"]");
     let static_dir = fields.get("static").and_then(|node| inner_path(context, node));
     if fields.entry("command").or(fields.entry("static")).is_none() {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
@@ -148,20 +158,22 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         health: health(&fields),
         instances: fields.integer("instances", 1..=64).unwrap_or(1),
         stop_timeout: fields.duration("stop-timeout", WAIT).unwrap_or(DEFAULTS.stop_timeout),
+        user: app_rights::user(&fields),
+        limits: app_rights::limits(&fields),
+        prepare,
+        prepare_timeout: fields.duration("prepare-timeout", TIMEOUT).unwrap_or(DEFAULTS.prepare_timeout),
         session: session.unwrap_or_default(),
     })
 }
 
-fn command(fields: &Fields<'_>) -> Vec<String> {
-    let Some(node) = fields.get("command") else { return Vec::new() };
+/// A command line as a list.
+fn words(fields: &Fields<'_>, key: &str, example: &str) -> Vec<String> {
+    let Some(node) = fields.get(key) else { return Vec::new() };
     let context = fields.context;
     let words: Vec<String> = context.items(node).iter().filter_map(|item| word(context, item)).collect();
     let empty_list = matches!(&node.value, Value::List(items) if items.is_empty()) || node.is_null();
     if empty_list || words.first().is_some_and(String::is_empty) {
-        context.error(
-            node.span,
-            "`command` is empty: expected a list such as [\"./app\", \"--port\", \"${PORT}\"]",
-        );
+        context.error(node.span, format!("`{key}` is empty: expected a list such as {example}"));
     }
     words
 }
@@ -213,7 +225,7 @@ fn env(fields: &Fields<'_>) -> Vec<(String, String)> {
             let message =
                 format!("expected a variable's name (letters, digits and _), found {}", quoted(name));
             context.error(entry.key_span, message);
-        } else if matches!(name, "PORT" | "SOCKET") || name.starts_with("COPAL_") {
+        } else if matches!(name, "PORT" | "SOCKET" | "DATA") || name.starts_with("COPAL_") {
             context.error(entry.key_span, format!("`{name}` is set by the server: an app can't set it"));
         } else if let Some(value) = word(context, &entry.value) {
             variables.push((name.to_owned(), value));

@@ -40,6 +40,7 @@ pub(super) struct Defaults {
     pub(super) health_interval: Duration,
     pub(super) start_timeout: Duration,
     pub(super) stop_timeout: Duration,
+    pub(super) prepare_timeout: Duration,
 }
 
 /// The defaults.
@@ -77,6 +78,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     health_interval: Duration::from_secs(5),
     start_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(15),
+    prepare_timeout: Duration::from_secs(300),
 };
 
 impl Default for RequestLimits {

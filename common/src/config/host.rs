@@ -1,6 +1,7 @@
 //! Virtual hosts and their web-apps.
 
 use super::{
+    app_rights::{self, AppRights},
     check::Facts,
     cluster::{Layers, layered},
     decode::{Context, Fields, Regexp},
@@ -40,7 +41,7 @@ pub(super) fn decode(
     let mut layers = layers.clone();
     layers.add_web_app(&fields);
     let web_apps = web_apps(&fields, &layers);
-    let session_default = session_default(context, node, &layers);
+    let (session_default, rights_default) = web_app_default(context, node, &layers);
     let dispatch = dispatch::decode(&fields, !fields.items("web-apps").is_empty(), facts);
     if fields.items("web-apps").is_empty() && fields.items("dispatch").is_empty() && !context.in_default {
         let message = "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404";
@@ -53,18 +54,22 @@ pub(super) fn decode(
         merge_slashes: fields.boolean("merge-slashes").unwrap_or(true),
         web_apps,
         session_default,
+        rights_default,
         dispatch,
     })
 }
 
-/// What the defaults above this host say of the sessions of apps that are deployed to it.
-fn session_default(context: Context<'_>, node: &Node, layers: &Layers<'_>) -> SessionOverrides {
+/// What the defaults above this host say of apps that are deployed to it.
+fn web_app_default(context: Context<'_>, node: &Node, layers: &Layers<'_>) -> (SessionOverrides, AppRights) {
     let empty = Node { value: Value::Map(Vec::new()), ..node.clone() };
     let merged = layered(&empty, &layers.web_app);
     // Told of already, where each of them stands.
-    let fields = Fields::open(context.alone(), &merged, &keys::WEB_APP);
-    let session = fields.as_ref().and_then(|it| it.get("session-config"));
-    session.and_then(|it| session::decode(context.alone(), it, &keys::SESSION)).unwrap_or_default()
+    let Some(fields) = Fields::open(context.alone(), &merged, &keys::WEB_APP) else {
+        return Default::default();
+    };
+    let session = fields.get("session-config");
+    let session = session.and_then(|it| session::decode(context.alone(), it, &keys::SESSION));
+    (session.unwrap_or_default(), app_rights::rights(&fields))
 }
 
 /// A host's name; one that has only a `regexp` goes by its text.
@@ -111,6 +116,7 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
     let web_app = WebApp {
         id: id?.trim_end_matches('/').to_owned(),
         content,
+        rights: app_rights::rights(&fields),
         session: explicit.apply(&SessionConfig::default()),
         session_explicit: explicit,
     };

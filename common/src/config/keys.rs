@@ -26,6 +26,7 @@ pub(super) static ROOT: Keys = Keys {
         "session-memory-max",
         "app-session-memory-max",
         "session-first-timeout",
+        "app-users",
         "admin",
         "deploy-service",
         "stage",
@@ -249,9 +250,24 @@ pub(super) static SERVER_NAME: Keys =
 
 pub(super) static WEB_APP: Keys = Keys {
     what: "a web-app",
-    known: &["id", "root-directory", "admin", "deploy", "session-config", "import"],
+    known: &[
+        "id",
+        "root-directory",
+        "admin",
+        "deploy",
+        "user",
+        "group",
+        "confine",
+        "memory-max",
+        "processes-max",
+        "open-files-max",
+        "session-config",
+        "import",
+    ],
     later: &["versioning", "old-version-timeout", "caches"],
 };
+
+pub(super) static CONFINE: Keys = Keys { what: "`confine`", known: &["read", "write", "import"], later: &[] };
 
 pub(super) static SESSION: Keys = Keys {
     what: "`session-config`",
@@ -288,6 +304,12 @@ pub(super) static APP: Keys = Keys {
         "health",
         "instances",
         "stop-timeout",
+        "user",
+        "memory-max",
+        "processes-max",
+        "open-files-max",
+        "prepare",
+        "prepare-timeout",
         "session",
     ],
     later: &["caches"],
@@ -297,7 +319,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 31] = [
+pub(super) static ALL: [&Keys; 32] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -305,6 +327,7 @@ pub(super) static ALL: [&Keys; 31] = [
     &HTTP,
     &HOST,
     &WEB_APP,
+    &CONFINE,
     &SESSION,
     &COOKIE,
     &RULE,
@@ -331,7 +354,7 @@ pub(super) static ALL: [&Keys; 31] = [
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 25;
+const CLUSTER_FILE: usize = 26;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

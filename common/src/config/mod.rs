@@ -5,6 +5,7 @@
 //! and checks in. All faults are gathered and told at once.
 
 mod admin;
+mod app_rights;
 mod app_yaml;
 mod check;
 mod cluster;
@@ -43,6 +44,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
 pub use condition::{Condition, FileExists, Named, ServerName};
 pub use connection_limits::{limit_below_workers_text, limits_below_workers};
@@ -152,7 +154,10 @@ fn finish(
         root::decode(context, &tree, path, options)
     });
     match report.finish(&sources, config) {
-        Ok((config, warnings)) => Ok(Loaded { config, warnings, files }),
+        Ok((mut config, warnings)) => {
+            config.private_files.extend(files.iter().cloned());
+            Ok(Loaded { config, warnings, files })
+        }
         Err(errors) => Err(errors.of_files(files)),
     }
 }

@@ -1,6 +1,7 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
 use super::{
+    app_rights::AppRights,
     deployment::Deployments,
     encryption::{ClusterEncryption, ClusterTls},
     problem::Location,
@@ -48,6 +49,10 @@ pub struct Config {
     pub dependency_check_interval: Option<Duration>,
     /// How much memory of the hub's servers sessions may take.
     pub session_memory: SessionMemory,
+    /// `app-users`: users of the system that an `app.yaml` may choose; nobody unless given.
+    pub app_users: Vec<String>,
+    /// Files that may hold secrets of this server: its own file, those that it imports, those of cluster keys.
+    pub private_files: Vec<PathBuf>,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
     /// `deploy-service` and what goes with it.
@@ -317,6 +322,8 @@ pub struct Host {
     pub web_apps: Vec<WebApp>,
     /// `session-config` of the defaults that hold here, for apps that are deployed to this host without a web-app of their own.
     pub session_default: SessionOverrides,
+    /// What the same defaults say of their processes' rights.
+    pub rights_default: AppRights,
     /// `dispatch`: rewrite rules; the first that matches is taken.
     pub dispatch: Vec<Rule>,
 }
@@ -331,6 +338,7 @@ impl Default for Host {
             merge_slashes: true,
             web_apps: Vec::new(),
             session_default: SessionOverrides::default(),
+            rights_default: AppRights::default(),
             dispatch: Vec::new(),
         }
     }
@@ -343,6 +351,8 @@ pub struct WebApp {
     pub id: String,
     /// What answers there.
     pub content: Content,
+    /// What its processes may do on the machine.
+    pub rights: AppRights,
     /// `session-config`, complete.
     pub session: SessionConfig,
     /// The keys of `session-config` that the file gives; an app's own settings go beneath them

@@ -1,7 +1,7 @@
 //! The file's own keys: cluster key, triad, data folder, and the clusters with the defaults beneath them.
 
 use super::{
-    LoadOptions, admin,
+    LoadOptions, admin, app_rights,
     check::Facts,
     cluster::{self, Layers},
     connection_limits::{limit_below_workers_text, limits_below_workers},
@@ -16,7 +16,11 @@ use super::{
     source::{self, ReadError},
 };
 use crate::id::ServerId;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The fewest bytes of a cluster key.
 const KEY_MIN: usize = 16;
@@ -80,6 +84,8 @@ pub(super) fn decode(
         heartbeat_interval,
         dependency_check_interval,
         session_memory: session_memory::decode(&fields),
+        app_users: app_rights::app_users(&fields),
+        private_files: key_files(&fields),
         admin_users: admin::decode(&fields),
         deployments: deployment::decode(&fields),
         clusters,
@@ -100,7 +106,7 @@ fn check_connection_limits(context: Context<'_>, config: &Config, facts: &Facts)
     }
 }
 
-fn data_dir(fields: &Fields<'_>, options: &LoadOptions) -> std::path::PathBuf {
+fn data_dir(fields: &Fields<'_>, options: &LoadOptions) -> PathBuf {
     let own = fields.path("data-dir");
     let chosen = options.data_dir.clone().or(own).unwrap_or_else(|| DEFAULTS.data_dir.into());
     std::path::absolute(&chosen).unwrap_or(chosen)
@@ -159,6 +165,16 @@ fn secret(context: Context<'_>, node: &Node) -> Option<Secret> {
         return None;
     }
     Some(Secret::from(trimmed))
+}
+
+/// The files of the cluster keys, of a file without an error.
+fn key_files(fields: &Fields<'_>) -> Vec<PathBuf> {
+    if fields.context.report.has_errors() {
+        return Vec::new();
+    }
+    let nodes = ["cluster-key", "cluster-key-also"].into_iter().filter_map(|key| fields.get(key));
+    let entries = nodes.flat_map(|node| node.entries().unwrap_or_default());
+    entries.filter(|it| it.key == "file").filter_map(|it| fields.context.path(&it.value)).collect()
 }
 
 /// Whoever listens in, or sits in between once, can try a key out at home for as long as he likes.

@@ -102,6 +102,7 @@ mod tests {
         let web_app = WebApp {
             id: String::new(),
             content: super::super::model::Content::Folder("/srv".into()),
+            rights: super::super::AppRights::default(),
             session: explicit.apply(&SessionConfig::default()),
             session_explicit: explicit,
         };

@@ -24,7 +24,7 @@ pub(super) struct Place<'a> {
     pub(super) server: Option<&'a str>,
     /// The cluster, inside one.
     pub(super) cluster: Option<&'a str>,
-    /// An app's file: `${PORT}` and `${SOCKET}` are kept for the app's start, these are out of reach.
+    /// An app's file: `${PORT}`, `${SOCKET}` and `${DATA}` are kept for the app's start, these are out of reach.
     pub(super) app: Option<&'a ServersOwn>,
 }
 
@@ -114,7 +114,7 @@ fn value(name: &str, variables: &Variables<'_>) -> Result<Option<String>, Unreso
         "__DIR__" => return Ok(Some(variables.directory.to_string_lossy().into_owned())),
         "server.id" => return inside(place.server, "server.id", "server"),
         "cluster.id" => return inside(place.cluster, "cluster.id", "cluster"),
-        "PORT" | "SOCKET" if place.app.is_some() => return Ok(Some(format!("${{{name}}}"))),
+        "PORT" | "SOCKET" | "DATA" if place.app.is_some() => return Ok(Some(format!("${{{name}}}"))),
         _ => {}
     }
     let starts = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');

@@ -928,6 +928,9 @@ pub struct Member {
     /// `MemberLoads`.
     #[prost(uint32, optional, tag = "12")]
     pub cpu_load: ::core::option::Option<u32>,
+    /// The stage whose apps it runs; empty for production.
+    #[prost(string, tag = "13")]
+    pub stage: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RegisterMember {

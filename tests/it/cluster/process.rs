@@ -98,6 +98,10 @@ impl Process {
         timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap()
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// Resident memory in bytes (`VmRSS`).
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();

@@ -2,6 +2,7 @@
 //! report and by which of them live: whoever began it may be gone meanwhile.
 
 use super::{Change, Reply, member::Members};
+use common::app_tag::PRODUCTION;
 use imbl::OrdMap;
 use proto::hub::v1::{
     App, AppDeployed, AppServer, AppUndeployed, DeployApp, Member, MemberState, NoServers, ReportApp,
@@ -56,8 +57,8 @@ impl Apps {
         } else if self.0.len() >= APPS_MAX {
             return Some(Outcome::Full(u32::try_from(self.0.len()).unwrap_or(u32::MAX)));
         }
-        let runs = |it: &Member| lives(it) && deploy.clusters.contains(&it.cluster);
-        (!members.iter().any(runs)).then_some(Outcome::NoServers(NoServers {}))
+        (!members.iter().any(|it| runs(it, &deploy.tag, &deploy.clusters)))
+            .then_some(Outcome::NoServers(NoServers {}))
     }
 
     /// Takes a server's word on itself.
@@ -181,6 +182,13 @@ fn lives(member: &Member) -> bool {
     member.state() == MemberState::Active
 }
 
+/// Whether a member that lives is to run the app: it is of one of the clusters, and of the stage that the tag begins with.
+fn runs(member: &Member, tag: &str, clusters: &[String]) -> bool {
+    let stage = if member.stage.is_empty() { PRODUCTION } else { &member.stage };
+    let of_stage = tag.split('/').next() == Some(stage);
+    lives(member) && of_stage && clusters.contains(&member.cluster)
+}
+
 fn is_awaited(server: &RolloutServer) -> bool {
     server.step() != RolloutStep::Gone
 }
@@ -192,8 +200,7 @@ fn waiting(member: &Member) -> RolloutServer {
 
 fn begin(app: &mut App, deploy: DeployApp, members: &Members, now_ms: u64) {
     let DeployApp { tag, commit, tree, user, message, timeout_ms, rolling, clusters, .. } = deploy;
-    let runs = |it: &&Member| lives(it) && clusters.contains(&it.cluster);
-    let servers = members.iter().filter(runs).map(waiting).collect();
+    let servers = members.iter().filter(|it| runs(it, &tag, &clusters)).map(waiting).collect();
     app.tag = tag;
     app.clusters = clusters;
     app.rollout = Some(Rollout {

@@ -140,6 +140,8 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         heartbeat_interval: Duration::from_secs(10),
         dependency_check_interval: None,
         session_memory: SessionMemory { max: None, app_max: None, first_timeout: Duration::from_secs(120) },
+        app_users: Vec::new(),
+        private_files: Vec::new(),
         admin_users: Vec::new(),
         deployments: Deployments::default(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],

@@ -22,6 +22,12 @@ env: {RUST_LOG: info, WHERE: "${__DIR__}", N: 3}
 health: {path: /healthz, interval: 1s, start-timeout: 5m}
 instances: 2
 stop-timeout: 0
+user: shop
+memory-max: 256M
+processes-max: 20
+open-files-max: 1000
+prepare: [npm, ci, "--cache=${DATA}"]
+prepare-timeout: 1m
 session: {session-timeout: 5m}
 "#,
     )]);
@@ -44,6 +50,10 @@ session: {session-timeout: 5m}
         },
         instances: 2,
         stop_timeout: Duration::ZERO,
+        user: Some("shop".to_owned()),
+        limits: AppLimits { memory: Some(256 << 20), processes: Some(20), open_files: Some(1000) },
+        prepare: ["npm", "ci", "--cache=${DATA}"].map(str::to_owned).into(),
+        prepare_timeout: Duration::from_secs(60),
         session: SessionOverrides {
             session_timeout: Some(Duration::from_secs(300)),
             ..SessionOverrides::default()
@@ -61,6 +71,8 @@ fn a_command_is_enough() {
         Health { path: None, interval: Duration::from_secs(5), start_timeout: Duration::from_secs(30) }
     );
     assert_eq!((app.name, app.static_dir, app.env), (None, None, Vec::new()));
+    assert_eq!((app.user, app.limits.is_empty(), app.prepare), (None, true, Vec::new()));
+    assert_eq!(app.prepare_timeout, Duration::from_secs(300));
 }
 
 #[test]
@@ -71,9 +83,13 @@ name: "my shop"
 static: ../elsewhere
 command: ./shop --port 1
 listen: http
-env: {COPAL_HUB: x, "a b": 1, KEY: "${COPAL_CLUSTER_KEY}", OTHER: "${NOT_SET}"}
+env: {COPAL_HUB: x, DATA: /d, "a b": 1, KEY: "${COPAL_CLUSTER_KEY}", OTHER: "${NOT_SET}"}
 health: {path: healthz, intervall: 5s}
 instances: 65
+user: root
+group: shop
+open-files-max: 3
+prepare: []
 caches: []
 import: other.yaml
 session: {session-timeout: 5}
@@ -108,5 +124,61 @@ fn placeholders_are_filled_in_once() {
     assert_eq!(
         fill("--port=${PORT} ${SOCKET} $${PORT} ${OTHER} $x ${"),
         "--port=8123 ${PORT} ${PORT} ${OTHER} $x ${"
+    );
+}
+
+#[test]
+fn a_web_app_has_rights_and_its_apps_may_choose_among_users() {
+    let text = "
+app-users: [shop, www-data]
+web-app-default: {processes-max: 50, confine: full}
+clusters:
+  - id: c
+    servers: [{id: a, address: 127.0.0.1}]
+    hosts:
+      - id: ''
+        web-apps:
+          - {id: '', root-directory: app, user: shop, group: '1001', memory-max: 1G, confine: {read: [models], write: [/srv/up]}}
+          - {id: /b, root-directory: b, confine: off, open-files-max: 64}
+          - {id: /c, root-directory: c}
+";
+    let files = Files::new(&[("copal.yaml", text), ("parts/key", "")]);
+    let config = files.load("copal.yaml", &options()).unwrap().config;
+    assert_eq!(config.app_users, ["shop", "www-data"]);
+    assert_eq!(config.private_files, [files.path("copal.yaml")]);
+    let rights: Vec<_> =
+        config.clusters[0].hosts[0].web_apps.iter().map(|web_app| web_app.rights.clone()).collect();
+    let limits = AppLimits { processes: Some(50), ..AppLimits::default() };
+    let expected = [
+        AppRights {
+            user: Some("shop".to_owned()),
+            group: Some("1001".to_owned()),
+            confine: Some(Confine::Full { read: vec![files.path("models")], write: vec!["/srv/up".into()] }),
+            limits: AppLimits { memory: Some(1 << 30), ..limits },
+        },
+        AppRights {
+            confine: Some(Confine::Off),
+            limits: AppLimits { open_files: Some(64), ..limits },
+            ..AppRights::default()
+        },
+        AppRights {
+            confine: Some(Confine::Full { read: Vec::new(), write: Vec::new() }),
+            limits,
+            ..AppRights::default()
+        },
+    ];
+    assert_eq!(rights, expected);
+}
+
+#[test]
+fn files_with_keys_are_known() {
+    let text = "cluster-key: {file: parts/key}\nimport: parts/more.yaml\nclusters: [{id: c, servers: [{id: a, address: 127.0.0.1}]}]\n";
+    let key = "Qx7vN2kZt9wLb4RfYs8HcJ3mPd6gVeUa";
+    let files =
+        Files::new(&[("copal.yaml", text), ("parts/key", key), ("parts/more.yaml", "data-dir: data")]);
+    let config = files.load("copal.yaml", &options()).unwrap().config;
+    assert_eq!(
+        config.private_files,
+        ["parts/key", "copal.yaml", "parts/more.yaml"].map(|name| files.path(name))
     );
 }

@@ -3,7 +3,7 @@
 use crate::{
     app::App,
     error::AppTierError,
-    process::{Launch, PidFile, Processes, RunDir},
+    process::{AppFolders, Asked, Confinement, Launch, PidFile, PrepareError, Processes, RunDir, prepare},
     process_app::ProcessApp,
     registry::Running,
     session::{Link, MEMORY_MAX, SessionHub, Sessions, SessionsConfig},
@@ -12,7 +12,7 @@ use crate::{
     tier::AppTierConfig,
 };
 use common::{
-    config::{Cluster, Server, ServersOwn, SessionConfig, SessionOverrides},
+    config::{AppRights, Cluster, Server, ServersOwn, SessionConfig, SessionOverrides},
     id::ServerId,
 };
 use std::{
@@ -28,7 +28,7 @@ const API: &str = "api";
 
 /// What all apps of a server are started with.
 #[derive(Debug)]
-pub(crate) struct Launcher {
+pub(crate) struct Loader {
     config: AppTierConfig,
     cluster: Cluster,
     server: Server,
@@ -44,9 +44,13 @@ pub(crate) struct Launcher {
 /// An app's folder, its files read: nothing runs yet.
 #[derive(Debug)]
 pub(crate) struct Folder {
+    /// The app's name on the hub: see [`Loader::key`].
+    pub(crate) key: String,
     root: PathBuf,
     statics: Option<PathBuf>,
     pub(crate) spec: Spec,
+    /// What its processes are started with, if it has any.
+    launch: Option<Launch>,
 }
 
 /// An app that runs, or is about to.
@@ -57,12 +61,13 @@ pub(crate) struct Started {
     pub(crate) running: Option<Running>,
 }
 
-impl Launcher {
+impl Loader {
     pub(crate) fn new(
         config: &AppTierConfig,
         cluster: &Cluster,
         server: &Server,
     ) -> Result<Self, AppTierError> {
+        AppFolders::empty_tmp(&config.data_dir);
         Ok(Self {
             pids: Arc::new(PidFile::open(&config.data_dir)?),
             run_dir: Arc::new(RunDir::make(&config.data_dir)?),
@@ -85,16 +90,24 @@ impl Launcher {
         &self.config.me
     }
 
-    /// The name of an app's sessions on the hub: the same on every server of the cluster, after every restart, and for every version.
-    pub(crate) fn session_key(&self, host: &str, path: &str) -> String {
+    /// The name of an app's sessions on the hub, and of its data here: the same on every server of the cluster, after every restart, and
+    /// for every version.
+    pub(crate) fn key(&self, host: &str, path: &str) -> String {
         format!("{}|{host}|{path}", self.cluster.id)
     }
 
-    /// Reads what an app's folder says of it.
+    /// Reads what an app's folder says of it; a `deployed` one is not the operator's own.
     ///
     /// # Errors
-    /// [`AppTierError::Root`], [`AppTierError::AppYaml`].
-    pub(crate) fn read(&self, name: &str, root: &Path) -> Result<Folder, AppTierError> {
+    /// [`AppTierError::Root`], [`AppTierError::AppYaml`], [`AppTierError::Rights`].
+    pub(crate) fn read(
+        &self,
+        name: &str,
+        key: String,
+        root: &Path,
+        rights: &AppRights,
+        deployed: bool,
+    ) -> Result<Folder, AppTierError> {
         // It has to be there now; but a link in it stays one, so that files and restarted processes follow it to another release.
         let existing = |path: &Path| {
             let absolute = path.canonicalize().and_then(|_| std::path::absolute(path));
@@ -107,7 +120,42 @@ impl Launcher {
         let root = existing(root)?;
         let spec = spec::load(name, &root, &self.servers_own)?;
         let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
-        Ok(Folder { root, statics, spec })
+        let launch = if spec.command.is_empty() && spec.prepare.is_empty() {
+            None
+        } else {
+            let asked = Asked { name, key: &key, rights, spec: &spec, deployed };
+            let confinement = Confinement::new(&self.config, asked);
+            let confinement =
+                confinement.map_err(|cause| AppTierError::Rights { app: name.to_owned(), cause })?;
+            Some(self.launch(name, &root, confinement))
+        };
+        Ok(Folder { key, root, statics, spec, launch })
+    }
+
+    fn launch(&self, name: &str, root: &Path, confinement: Confinement) -> Launch {
+        Launch {
+            root: root.to_owned(),
+            app: name.to_owned(),
+            socket_name: format!("app-{}", self.started.fetch_add(1, Ordering::Relaxed)),
+            server: self.config.me.clone(),
+            hub: self.api(),
+            token: format!("{:032x}", rand::random::<u128>()),
+            servers_own: self.servers_own.clone(),
+            run_dir: self.run_dir.clone(),
+            pids: self.pids.clone(),
+            confinement,
+        }
+    }
+
+    /// Makes a checked-out folder ready for its app: see [`prepare()`].
+    ///
+    /// # Errors
+    /// [`PrepareError`].
+    pub(crate) async fn prepare(&self, folder: &Folder) -> Result<(), PrepareError> {
+        match &folder.launch {
+            Some(launch) => prepare(launch, &folder.spec).await,
+            None => Ok(()),
+        }
     }
 
     /// Starts an app's processes, if it has any; returns at once.
@@ -115,28 +163,16 @@ impl Launcher {
         &self,
         name: &str,
         folder: Folder,
-        sessions: impl FnOnce() -> Arc<Sessions>,
+        sessions: impl FnOnce(&Folder) -> Arc<Sessions>,
     ) -> Started {
-        let Folder { root, statics, spec } = folder;
-        let statics = statics.map(StaticFiles::new);
-        if spec.command.is_empty() {
-            let app = Arc::new(statics.unwrap_or_else(|| StaticFiles::new(root)));
+        let statics = folder.statics.clone().map(StaticFiles::new);
+        let Some(launch) = folder.launch.as_ref().filter(|_| !folder.spec.command.is_empty()) else {
+            let app = Arc::new(statics.unwrap_or_else(|| StaticFiles::new(folder.root)));
             return Started { app, running: None };
-        }
-        let token = format!("{:032x}", rand::random::<u128>());
-        let launch = Launch {
-            root,
-            app: name.to_owned(),
-            socket_name: format!("app-{}", self.started.fetch_add(1, Ordering::Relaxed)),
-            server: self.config.me.clone(),
-            hub: self.api(),
-            token: token.clone(),
-            servers_own: self.servers_own.clone(),
-            run_dir: self.run_dir.clone(),
-            pids: self.pids.clone(),
         };
-        let processes = Processes::start(name, &spec, &launch, self.server.balance_socket_timeout);
-        let app = Arc::new(ProcessApp { statics, processes, sessions: sessions() });
+        let token = launch.token.clone();
+        let processes = Processes::start(name, &folder.spec, launch, self.server.balance_socket_timeout);
+        let app = Arc::new(ProcessApp { statics, processes, sessions: sessions(&folder) });
         Started { app: app.clone(), running: Some(Running { token, app }) }
     }
 
