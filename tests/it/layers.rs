@@ -4,7 +4,8 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
+    ("archive", &[]),
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -13,8 +14,8 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("static-files", &[]),
     ("web-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
     ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
-    ("admin", &["cluster-port", "triad-client", "proto", "common"]),
-    ("deploy-tool", &["proto", "common"]),
+    ("admin", &["archive", "cluster-port", "triad-client", "proto", "common"]),
+    ("deploy-tool", &["archive", "proto", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
     (

@@ -9,6 +9,7 @@ mod tell;
 mod cluster_port;
 mod demo;
 mod encryption;
+mod examples;
 mod foreign;
 mod hub;
 mod layers;
