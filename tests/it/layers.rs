@@ -16,7 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("archive", &[]),
     ("repository", &[]),
     ("deployments", &["cluster-port", "repository", "triad-client", "proto", "common"]),
-    ("admin", &["cluster-port", "deployments", "repository", "triad-client", "proto", "common"]),
+    ("admin", &["archive", "cluster-port", "deployments", "repository", "triad-client", "proto", "common"]),
     ("deploy-tool", &["archive", "repository", "proto", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),

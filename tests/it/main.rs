@@ -10,6 +10,7 @@ mod cluster_port;
 mod confinement;
 mod demo;
 mod encryption;
+mod examples;
 mod foreign;
 mod hub;
 mod layers;
