@@ -4,9 +4,7 @@ use crate::error::{At, RepositoryError};
 use crate::objects::Mode;
 use crate::store::lock;
 use crate::trees::{Child, text};
-use crate::verify::Measure;
 use crate::{Kind, ObjectId, Repository, files};
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -55,17 +53,6 @@ impl Repository {
             let _ = remove_folder(&beside);
         }
         written
-    }
-
-    /// Counts a tree's files and checks what could lead out of it, before anything is written.
-    fn survey(&self, tree: ObjectId) -> Result<Measure, RepositoryError> {
-        let remembered = lock(&self.0.verified).get(&tree);
-        let measure = match remembered {
-            Some(it) => it,
-            None => self.measure(tree, 0, &mut HashMap::new())?,
-        };
-        self.check_measure(tree, measure)?;
-        Ok(measure)
     }
 
     /// Writes a folder that is not there yet.

@@ -76,7 +76,7 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
-    pub(crate) fn damaged(id: ObjectId, why: impl ToString) -> Self {
+    pub(crate) fn damaged(id: ObjectId, why: &io::Error) -> Self {
         Self::Damaged { id, why: why.to_string() }
     }
 }

@@ -138,7 +138,7 @@ impl Repository {
         for entry in self.copies(&id) {
             match with(&entry) {
                 Ok(it) => return Ok(it),
-                Err(cause) => error = RepositoryError::damaged(id, cause),
+                Err(cause) => error = RepositoryError::damaged(id, &cause),
             }
         }
         Err(error)

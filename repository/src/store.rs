@@ -1,13 +1,13 @@
 //! A repository on disk: its packs, how it is opened, how packs get into it.
 
 use crate::error::{At, RepositoryError};
-use crate::files::{self, TEMPORARY};
-use crate::pack::{Entry, GARBAGE, Index, Indexed, Pack, PackWriter, Received, receive, stem_of};
+use crate::files;
+use crate::pack::{Entry, GARBAGE, Index, Indexed, Pack, PackWriter, Received, receive};
 use crate::references::References;
 use crate::verify::Verified;
 use crate::{Kind, Limits, ObjectId, Options, objects};
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,7 +24,9 @@ pub(crate) struct Inner {
     /// What is searched: the newest first, what holds garbage last. Readers keep what they took.
     packs: RwLock<Arc<Vec<Arc<Pack>>>>,
     /// Held while the folder of packs and the list above change.
-    publishing: Mutex<()>,
+    pub(crate) publishing: Mutex<()>,
+    /// Held while packs are replaced by others.
+    pub(crate) maintenance: Mutex<()>,
     pub(crate) references: Mutex<References>,
     pub(crate) verified: Mutex<Verified>,
     /// Folders that are being checked out.
@@ -40,45 +42,27 @@ pub struct Stored {
     pub bytes: u64,
 }
 
-/// Git's settings: nothing of Git's own is to change what this crate keeps.
-const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tlogAllRefUpdates = false\n\
-                      [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n";
-
 /// A lock whose holder panicked: what it guards is only changed when the disk was.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Repository {
-    /// Opens a repository with the usual limits, and makes it when it is not there.
-    ///
-    /// # Errors
-    /// See [`Self::open_with`].
-    pub fn open(path: &Path) -> Result<Self, RepositoryError> {
-        Self::open_with(path, Options::default())
-    }
-
-    /// Opens a repository, and makes it when it is not there. What an ended process left half-written is removed.
-    ///
-    /// # Errors
-    /// The disk; an index or a list of references that can't be read; loose objects, which only `git` writes.
-    pub fn open_with(path: &Path, options: Options) -> Result<Self, RepositoryError> {
-        create(path)?;
-        refuse_loose_objects(path)?;
-        remove_temporary(path)?;
-        let packs = load_packs(&path.join("objects/pack"))?;
-        let references = References::open(path)?;
-        Ok(Self(Arc::new(Inner {
+impl Inner {
+    pub(crate) fn new(path: &Path, options: Options, packs: Vec<Arc<Pack>>, references: References) -> Self {
+        Self {
             path: path.to_owned(),
             options,
             packs: RwLock::new(Arc::new(packs)),
             publishing: Mutex::new(()),
+            maintenance: Mutex::new(()),
             references: Mutex::new(references),
             verified: Mutex::default(),
             checkouts: Mutex::default(),
-        })))
+        }
     }
+}
 
+impl Repository {
     /// Its folder.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -110,12 +94,12 @@ impl Repository {
         })
     }
 
-    /// Is it here, and not among what is to be deleted?
+    /// Is it here?
     pub(crate) fn has(&self, id: &ObjectId) -> bool {
-        self.copies(id).next().is_some_and(|it| !it.pack.is_garbage())
+        self.copies(id).next().is_some()
     }
 
-    /// Those of the objects that have to be sent, in the order asked. What is only kept until it is old enough to delete counts as missing.
+    /// Those of the objects that are not here, in the order asked.
     #[must_use]
     pub fn missing(&self, ids: &[ObjectId]) -> Vec<ObjectId> {
         ids.iter().filter(|it| !self.has(it)).copied().collect()
@@ -163,20 +147,8 @@ impl Repository {
 
     /// Makes a received pack durable, then visible.
     pub(crate) fn publish(&self, received: Received) -> Result<Arc<Pack>, RepositoryError> {
-        let index = self.write_index(&received.objects, received.checksum)?;
+        let index = write_index(&self.packs_folder(), &received.objects, received.checksum)?;
         self.publish_files(received.file, index, received.checksum, false)
-    }
-
-    pub(crate) fn write_index(
-        &self,
-        objects: &[Indexed],
-        pack: ObjectId,
-    ) -> Result<NamedTempFile, RepositoryError> {
-        let index = files::temporary(&self.packs_folder(), 0o444)?;
-        let mut out = BufWriter::new(index.as_file());
-        Index::write(objects, pack, &mut out).and_then(|()| out.flush()).at("write", index.path())?;
-        drop(out);
-        Ok(index)
     }
 
     pub(crate) fn publish_files(
@@ -239,7 +211,7 @@ impl Repository {
     }
 
     /// Changes the list; whoever reads goes on with the old one. Called with the folder locked.
-    fn change_packs(&self, remove: &[Arc<Pack>], add: Option<&Arc<Pack>>) {
+    pub(crate) fn change_packs(&self, remove: &[Arc<Pack>], add: Option<&Arc<Pack>>) {
         let mut packs = self.0.packs.write().unwrap_or_else(PoisonError::into_inner);
         let kept = packs.iter().filter(|it| !remove.iter().any(|gone| Arc::ptr_eq(it, gone)));
         let mut list: Vec<_> = add.into_iter().chain(kept).cloned().collect();
@@ -257,64 +229,15 @@ fn in_memory(objects: &[(Kind, &Vec<u8>)]) -> std::io::Result<Vec<u8>> {
     Ok(writer.finish()?.1)
 }
 
-/// Makes what is not there; whatever is cut off is made by the next one.
-fn create(path: &Path) -> Result<(), RepositoryError> {
-    let head = path.join("HEAD");
-    if head.exists() {
-        return Ok(());
-    }
-    for folder in ["objects/pack", "objects/info", "refs/heads", "refs/tags"] {
-        let folder = path.join(folder);
-        fs::create_dir_all(&folder).at("make the folder", &folder)?;
-    }
-    for folder in ["objects", "refs", ""] {
-        files::sync_folder(&path.join(folder))?;
-    }
-    files::replace(&path.join("config"), CONFIG.as_bytes())?;
-    files::replace(&head, b"ref: refs/heads/main\n")?;
-    files::sync_folder(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-}
-
-fn refuse_loose_objects(path: &Path) -> Result<(), RepositoryError> {
-    let folder = path.join("objects");
-    for file in fs::read_dir(&folder).at("read", &folder)? {
-        let loose = file.at("read", &folder)?.path();
-        let is_loose = loose.file_name().is_some_and(|it| it.len() == 2);
-        if is_loose && fs::read_dir(&loose).at("read", &loose)?.next().is_some() {
-            return Err(RepositoryError::Loose(path.to_owned()));
-        }
-    }
-    Ok(())
-}
-
-fn remove_temporary(path: &Path) -> Result<(), RepositoryError> {
-    for folder in [path.to_owned(), path.join("objects/pack")] {
-        for file in fs::read_dir(&folder).at("read", &folder)? {
-            let file = file.at("read", &folder)?;
-            if file.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                files::remove(&file.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Opens all packs, the newest first. Of a pack that was not stored to its end, or not removed to its end, the rest is removed.
-fn load_packs(folder: &Path) -> Result<Vec<Arc<Pack>>, RepositoryError> {
-    let mut stems = BTreeSet::new();
-    for file in fs::read_dir(folder).at("read", folder)? {
-        stems.extend(stem_of(&file.at("read", folder)?.path()));
-    }
-    let mut packs = Vec::new();
-    for stem in stems {
-        let (pack, index) = (stem.with_extension("pack"), stem.with_extension("idx"));
-        if pack.exists() && index.exists() {
-            let changed = fs::metadata(&pack).and_then(|it| it.modified()).at("read", &pack)?;
-            packs.push((changed, Arc::new(Pack::open(stem).at("open", &index)?)));
-        } else {
-            [index, pack, stem.with_extension(GARBAGE)].iter().try_for_each(|it| files::remove(it))?;
-        }
-    }
-    packs.sort_by_key(|(changed, pack)| (pack.is_garbage(), std::cmp::Reverse(*changed)));
-    Ok(packs.into_iter().map(|(_, pack)| pack).collect())
+/// A temporary file with the index of a pack.
+pub(crate) fn write_index(
+    folder: &Path,
+    objects: &[Indexed],
+    pack: ObjectId,
+) -> Result<NamedTempFile, RepositoryError> {
+    let index = files::temporary(folder, 0o444)?;
+    let mut out = BufWriter::new(index.as_file());
+    Index::write(objects, pack, &mut out).and_then(|()| out.flush()).at("write", index.path())?;
+    drop(out);
+    Ok(index)
 }

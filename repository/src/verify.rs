@@ -5,7 +5,7 @@ use crate::objects::{Mode, check_attributes, is_attributes};
 use crate::store::lock;
 use crate::trees::Child;
 use crate::{Kind, ObjectId, Repository, links};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How large a tree is with all that is below it, each file counted as often as it appears.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,102 +56,49 @@ const REMEMBERED: usize = 200_000;
 impl Repository {
     /// Checks that every object is here which a commit, tag or tree leads to, history included, and that its own tree can be checked out:
     /// its size, its depth, its paths, no link that leads out. What is in a tree was checked when it was stored. `known` are commits that were
-    /// verified before, and their history with them.
+    /// verified before, and their history with them. What was set aside as garbage is taken back.
     ///
     /// # Errors
-    /// The first thing that is missing, damaged or refused.
+    /// The first thing that is missing, damaged or refused; the disk.
     pub fn verify(&self, root: ObjectId, known: &[ObjectId]) -> Result<(), RepositoryError> {
+        let generation = lock(&self.0.verified).generation;
+        let mut verification = Verification::new(self);
         let mut seen: HashSet<_> = known.iter().copied().collect();
         let mut waiting = vec![root];
-        let mut verified = HashMap::new();
-        let generation = lock(&self.0.verified).generation;
         while let Some(id) = waiting.pop() {
             if id != root && !seen.insert(id) {
                 continue;
             }
-            self.must_have(id)?;
+            verification.need(id)?;
             match self.header(id)?.0 {
                 Kind::Commit => {
                     let info = self.commit_info(id)?;
-                    let measure = self.measure(info.tree, 0, &mut verified)?;
+                    let measure = verification.measure(info.tree, 0)?;
                     if id == root {
                         self.check_measure(info.tree, measure)?;
                     }
                     waiting.extend(info.parents);
                 }
-                Kind::Tree => {
-                    let measure = self.measure(id, 0, &mut verified)?;
-                    self.check_measure(id, measure)?;
-                }
+                Kind::Tree => self.check_measure(id, verification.measure(id, 0)?)?,
                 Kind::Tag => waiting.push(self.tag_target(id)?.1),
                 Kind::Blob => {}
             }
         }
-        lock(&self.0.verified).remember(generation, verified);
+        let aside: Vec<_> = verification.aside.into_iter().collect();
+        self.write_pack(&aside, false)?;
+        lock(&self.0.verified).remember(generation, verification.found);
         Ok(())
     }
 
-    /// What is only kept until it is old enough to delete does not count.
-    fn must_have(&self, id: ObjectId) -> Result<(), RepositoryError> {
-        if self.has(&id) { Ok(()) } else { Err(RepositoryError::Missing(id)) }
-    }
-
-    /// Checks that all objects of a tree are here, and counts them.
-    pub(crate) fn measure(
-        &self,
-        tree: ObjectId,
-        depth: u32,
-        verified: &mut HashMap<ObjectId, Measure>,
-    ) -> Result<Measure, RepositoryError> {
-        let remembered = verified.get(&tree).copied().or_else(|| lock(&self.0.verified).get(&tree));
-        if let Some(measure) = remembered {
-            self.check_depth(depth.saturating_add(measure.depth))?;
-            return Ok(measure);
-        }
-        self.check_depth(depth)?;
-        self.must_have(tree)?;
-        let mut all = Measure::default();
-        for child in self.children(tree)? {
-            let one = self.measure_child(&child, depth, verified)?;
-            let name = u32::try_from(child.name.len()).unwrap_or(u32::MAX);
-            let below = if one.path > 0 { one.path.saturating_add(1) } else { 0 };
-            all = Measure {
-                files: all.files.saturating_add(one.files),
-                bytes: all.bytes.saturating_add(one.bytes),
-                depth: all.depth.max(one.depth),
-                path: all.path.max(below.saturating_add(name)),
-                links: all.links || one.links,
-            };
-        }
-        verified.insert(tree, all);
-        Ok(all)
-    }
-
-    fn measure_child(
-        &self,
-        child: &Child,
-        depth: u32,
-        verified: &mut HashMap<ObjectId, Measure>,
-    ) -> Result<Measure, RepositoryError> {
-        if child.mode == Mode::Folder {
-            let below = self.measure(child.id, depth + 1, verified)?;
-            let files = below.files.saturating_add(1);
-            return Ok(Measure { files, depth: below.depth.saturating_add(1), ..below });
-        }
-        self.must_have(child.id)?;
-        let (found, bytes) = self.header(child.id)?;
-        if found != Kind::Blob {
-            return Err(RepositoryError::Kind { id: child.id, found, expected: Kind::Blob });
-        }
-        if is_attributes(child.mode, &child.name) {
-            let refused = |cause| RepositoryError::Object { id: child.id, cause };
-            check_attributes(&self.read(child.id, Kind::Blob)?).map_err(refused)?;
-        }
-        Ok(Measure { files: 1, bytes, links: child.mode == Mode::Link, ..Measure::default() })
+    /// Counts a tree's files and checks what could lead out of it, before anything is written.
+    pub(crate) fn survey(&self, tree: ObjectId) -> Result<Measure, RepositoryError> {
+        let measure = Verification::new(self).measure(tree, 0)?;
+        self.check_measure(tree, measure)?;
+        Ok(measure)
     }
 
     /// Refuses what is too large to check out, and links that lead out.
-    pub(crate) fn check_measure(&self, tree: ObjectId, measure: Measure) -> Result<(), RepositoryError> {
+    fn check_measure(&self, tree: ObjectId, measure: Measure) -> Result<(), RepositoryError> {
         let limits = self.limits();
         let sizes = [
             ("the number of files", measure.files, limits.files),
@@ -165,5 +112,72 @@ impl Repository {
             links::check(&self.links(tree)?)?;
         }
         Ok(())
+    }
+}
+
+/// What was found to be here in one call.
+#[derive(Debug)]
+struct Verification<'a> {
+    repository: &'a Repository,
+    found: HashMap<ObjectId, Measure>,
+    /// Objects that are only kept until they are old enough to delete.
+    aside: BTreeSet<ObjectId>,
+}
+
+impl<'a> Verification<'a> {
+    fn new(repository: &'a Repository) -> Self {
+        Self { repository, found: HashMap::new(), aside: BTreeSet::new() }
+    }
+
+    fn need(&mut self, id: ObjectId) -> Result<(), RepositoryError> {
+        let best = self.repository.copies(&id).next().ok_or(RepositoryError::Missing(id))?;
+        if best.pack.is_garbage() {
+            self.aside.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Checks that all objects of a tree are here, and counts them.
+    fn measure(&mut self, tree: ObjectId, depth: u32) -> Result<Measure, RepositoryError> {
+        let remembered = self.found.get(&tree).copied();
+        if let Some(measure) = remembered.or_else(|| lock(&self.repository.0.verified).get(&tree)) {
+            self.repository.check_depth(depth.saturating_add(measure.depth))?;
+            return Ok(measure);
+        }
+        self.repository.check_depth(depth)?;
+        self.need(tree)?;
+        let mut all = Measure::default();
+        for child in self.repository.children(tree)? {
+            let one = self.measure_child(&child, depth)?;
+            let name = u32::try_from(child.name.len()).unwrap_or(u32::MAX);
+            let below = if one.path > 0 { one.path.saturating_add(1) } else { 0 };
+            all = Measure {
+                files: all.files.saturating_add(one.files),
+                bytes: all.bytes.saturating_add(one.bytes),
+                depth: all.depth.max(one.depth),
+                path: all.path.max(below.saturating_add(name)),
+                links: all.links || one.links,
+            };
+        }
+        self.found.insert(tree, all);
+        Ok(all)
+    }
+
+    fn measure_child(&mut self, child: &Child, depth: u32) -> Result<Measure, RepositoryError> {
+        if child.mode == Mode::Folder {
+            let below = self.measure(child.id, depth + 1)?;
+            let files = below.files.saturating_add(1);
+            return Ok(Measure { files, depth: below.depth.saturating_add(1), ..below });
+        }
+        self.need(child.id)?;
+        let (found, bytes) = self.repository.header(child.id)?;
+        if found != Kind::Blob {
+            return Err(RepositoryError::Kind { id: child.id, found, expected: Kind::Blob });
+        }
+        if is_attributes(child.mode, &child.name) {
+            let refused = |cause| RepositoryError::Object { id: child.id, cause };
+            check_attributes(&self.repository.read(child.id, Kind::Blob)?).map_err(refused)?;
+        }
+        Ok(Measure { files: 1, bytes, links: child.mode == Mode::Link, ..Measure::default() })
     }
 }

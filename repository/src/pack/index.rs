@@ -71,7 +71,7 @@ impl Index {
         let least = count.checked_mul(28).and_then(|it| it.checked_add(IDS + 40));
         if !fanout.is_sorted()
             || least.is_none_or(|it| it > bytes.len())
-            || (bytes.len() - IDS - 40 - count * 28) % 8 != 0
+            || !(bytes.len() - IDS - 40 - count * 28).is_multiple_of(8)
         {
             return Err("its tables don't fit its size");
         }
@@ -82,8 +82,13 @@ impl Index {
         self.count
     }
 
+    /// As it is on disk.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The checksum of its pack.
-    pub(crate) fn pack(&self) -> &[u8] {
+    pub(super) fn pack(&self) -> &[u8] {
         let end = self.bytes.len() - 20;
         &self.bytes[end - 20..end]
     }

@@ -59,7 +59,7 @@ impl<'a> Resolver<'a> {
                 EntryKind::Whole(_) => {}
                 // A distance beyond the pack's begin stands for no entry.
                 EntryKind::OffsetDelta(distance) => {
-                    by_offset.push((entry.offset.wrapping_sub(distance), place))
+                    by_offset.push((entry.offset.wrapping_sub(distance), place));
                 }
                 EntryKind::ReferenceDelta(base) => by_id.push((base, place)),
             }
@@ -107,7 +107,7 @@ impl<'a> Resolver<'a> {
             let deltas = self.deltas_upon(delta);
             if !deltas.is_empty() {
                 stack.push(Frame { entry: delta, content: Some(content), deltas });
-                self.forget(&mut stack);
+                forget(&mut stack);
             }
             if stack.len() > self.limits.delta_depth {
                 let (found, limit) = (stack.len() as u64, self.limits.delta_depth as u64);
@@ -135,21 +135,9 @@ impl<'a> Resolver<'a> {
         for place in from + 1..stack.len() {
             let content = self.apply(stack[place - 1].content.as_ref(), stack[place].entry)?;
             stack[place].content = Some(content);
-            self.forget(&mut stack[..=place]);
+            forget(&mut stack[..=place]);
         }
         Ok(())
-    }
-
-    /// Drops the lowest objects while too much is kept; never the top one.
-    fn forget(&self, stack: &mut [Frame]) {
-        let mut kept: u64 = stack.iter().filter_map(|it| it.content.as_ref()).map(Content::len).sum();
-        let below = stack.len() - 1;
-        for frame in &mut stack[..below] {
-            if kept <= KEPT_BYTES {
-                break;
-            }
-            kept -= frame.content.take().map_or(0, |it| it.len());
-        }
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), PackError> {
@@ -242,6 +230,18 @@ impl<'a> Resolver<'a> {
         }
         let checksum = rewrite(self.file, objects.len(), self.end).map_err(PackError::Disk)?;
         Ok((objects, checksum, self.end))
+    }
+}
+
+/// Drops the lowest objects while too much is kept; never the top one.
+fn forget(stack: &mut [Frame]) {
+    let mut kept: u64 = stack.iter().filter_map(|it| it.content.as_ref()).map(Content::len).sum();
+    let below = stack.len() - 1;
+    for frame in &mut stack[..below] {
+        if kept <= KEPT_BYTES {
+            break;
+        }
+        kept -= frame.content.take().map_or(0, |it| it.len());
     }
 }
 

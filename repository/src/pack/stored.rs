@@ -68,17 +68,13 @@ impl PackFile {
         ZlibDecoder::new(Section::new(self.file.clone(), begin, self.end).buffered(header.size))
     }
 
-    /// The deltas from there down, and the whole object that the lowest is upon.
-    fn chain(
-        &self,
-        mut offset: u64,
-        find: Find<'_>,
-    ) -> io::Result<(Vec<(u64, EntryHeader)>, u64, EntryHeader, Kind)> {
+    /// Follows deltas down to the whole object that they are upon.
+    fn chain(&self, mut offset: u64, find: Find<'_>) -> io::Result<Chain> {
         let mut deltas = Vec::new();
         loop {
             let header = self.header(offset)?;
             let base = match header.kind {
-                EntryKind::Whole(kind) => return Ok((deltas, offset, header, kind)),
+                EntryKind::Whole(kind) => return Ok(Chain { deltas, whole: (offset, header), kind }),
                 EntryKind::OffsetDelta(distance) => offset.checked_sub(distance).filter(|_| distance > 0),
                 EntryKind::ReferenceDelta(base) => find(&base),
             };
@@ -90,21 +86,33 @@ impl PackFile {
 
     /// An object's kind and size, without unpacking it.
     fn size(&self, offset: u64, find: Find<'_>) -> io::Result<(Kind, u64)> {
-        let (deltas, _, whole, kind) = self.chain(offset, find)?;
-        let Some((offset, header)) = deltas.first() else { return Ok((kind, whole.size)) };
+        let chain = self.chain(offset, find)?;
+        let Some((offset, header)) = chain.deltas.first() else {
+            return Ok((chain.kind, chain.whole.1.size));
+        };
         let (_, size) = delta::sizes(&mut self.inflate(*offset, header))?;
-        Ok((kind, size))
+        Ok((chain.kind, size))
     }
 
     /// An object, unpacked.
     pub(super) fn content(&self, offset: u64, find: Find<'_>, folder: &Path) -> io::Result<(Kind, Content)> {
-        let (deltas, offset, whole, kind) = self.chain(offset, find)?;
+        let chain = self.chain(offset, find)?;
+        let (offset, whole) = chain.whole;
         let mut content = Content::unpack(&mut self.inflate(offset, &whole), whole.size, folder)?;
-        for (offset, header) in deltas.iter().rev() {
+        for (offset, header) in chain.deltas.iter().rev() {
             content = delta::apply(&content, self.inflate(*offset, header), u64::MAX, folder)?;
         }
-        Ok((kind, content))
+        Ok((chain.kind, content))
     }
+}
+
+/// An entry with all that it is made of.
+#[derive(Debug)]
+struct Chain {
+    /// From the entry down.
+    deltas: Vec<(u64, EntryHeader)>,
+    whole: (u64, EntryHeader),
+    kind: Kind,
 }
 
 impl Pack {
@@ -142,10 +150,6 @@ impl Pack {
     /// Bytes of its file.
     pub(crate) fn bytes(&self) -> u64 {
         self.file.end + TRAILER_BYTES
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file.file
     }
 
     /// Its files: the index first, without which Git does not see the pack.

@@ -104,7 +104,7 @@ fn damage_is_found_and_nothing_is_left() {
     let id = deploy(&repository, &[("a", b"small"), ("large", &content)], &[]);
     let tree = repository.commit_info(id).unwrap().tree;
     let blob = blob_id(content.len() as u64, &content[..]).unwrap();
-    super::damage(&repository, blob);
+    damage(&repository, blob);
     let to = folder.path().join("out");
     let error = repository.checkout(tree, &to).unwrap_err().to_string();
     assert!(error.contains(&format!("object {blob} is damaged")), "{error}");

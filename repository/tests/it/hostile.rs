@@ -186,9 +186,9 @@ fn bombs_stop_at_the_limits() {
 #[test]
 fn large_deltas_go_through_files() {
     let (_folder, repository) = fresh();
-    let base: Vec<u8> = (0..6 << 20u32).flat_map(|it: u32| (it / 64).to_le_bytes()).collect();
+    let base: Vec<u8> = (0..17 << 18u32).flat_map(|it: u32| (it / 64).to_le_bytes()).collect();
     let size = base.len() as u64;
-    let part = (1 << 24) - 1;
+    let part = 9 << 20;
     let delta = copies(size, part, 2);
     let result: Vec<u8> = base[..part as usize].repeat(2);
     // And a small one upon the large result.

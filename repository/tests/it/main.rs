@@ -1,10 +1,14 @@
 //! The repository as a whole, beside real Git.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod checkout;
+mod crash;
 mod git;
 mod hostile;
 mod references;
 mod stored;
+mod upkeep;
 mod walk;
 
 use git::Git;

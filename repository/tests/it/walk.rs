@@ -1,7 +1,7 @@
 //! What commits lead to: packed, verified, listed, compared.
 
 use super::*;
-use repository::{ChangeKind, Mode, RepositoryError};
+use repository::{ChangeKind, Limits, Mode, Options, RepositoryError};
 use std::collections::BTreeSet;
 use std::io::Read;
 
@@ -137,7 +137,10 @@ fn commit_last(repository: &Repository, mut objects: Vec<Object>) -> (ObjectId, 
 
 #[test]
 fn trees_that_are_too_much() {
-    let (folder, repository) = fresh();
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { files: 5000, ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
+    let repository = Repository::open_with(&folder.path().join("repository.git"), options).unwrap();
     // Nothing in each of two folders, in each of two folders …
     let mut objects = vec![tree(&[])];
     for _ in 0..100 {
@@ -146,7 +149,7 @@ fn trees_that_are_too_much() {
     }
     let (bomb, root) = commit_last(&repository, objects);
     let error = repository.verify(bomb, &[]).unwrap_err().to_string();
-    assert!(error.contains("the number of files is over the limit of 1000000"), "{error}");
+    assert!(error.contains("the number of files is over the limit of 5000"), "{error}");
     assert!(repository.checkout(root, &folder.path().join("out")).is_err());
     let empty = ids(&[tree(&[])])[0];
     assert!(repository.diff(root, empty).unwrap_err().to_string().contains("the number of changes"));
