@@ -87,7 +87,7 @@ impl Deployer {
         place: Place,
         loader: Arc<Loader>,
         registry: Arc<Registry>,
-        end: CancellationToken,
+        end: &CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
             deployments: config.deployments,

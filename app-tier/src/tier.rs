@@ -100,7 +100,7 @@ impl AppTier {
         let deployer = config.deploy.clone().map(|deploy| {
             let place =
                 Place { config: config.config.clone(), cluster: cluster.clone(), data_dir: config.data_dir };
-            Deployer::start(deploy, place, loader.clone(), registry.clone(), end.clone())
+            Deployer::start(deploy, place, loader.clone(), registry.clone(), &end)
         });
         let inner = Inner {
             me: config.me,

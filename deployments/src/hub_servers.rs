@@ -5,12 +5,14 @@ use bytes::Bytes;
 use cluster_port::Credentials;
 use common::id::ServerId;
 use futures_util::{Stream, StreamExt, future::join_all};
-use proto::hub::v1::{FetchObjects, ObjectIds, PackChunk, VerifyObject, objects_client::ObjectsClient};
+use proto::hub::v1::{
+    FetchObjects, ObjectIds, PackChunk, PackStored, VerifyObject, objects_client::ObjectsClient,
+};
 use repository::{ObjectId, Repository};
 use std::{collections::HashSet, future::Future, io, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Response, Status, transport::Channel};
 
 /// A question to one server.
 const ASK: Duration = Duration::from_secs(10);
@@ -173,34 +175,10 @@ impl HubServers {
             }
         }
         drop(senders);
-        let ended = storing.into_iter().map(|(id, task)| async move {
-            let ended = tokio::time::timeout(SETTLE, task).await;
-            let stored = match ended {
-                Ok(Ok(stored)) => stored.map(drop),
-                Ok(Err(_)) => Err(Status::internal("the task has ended")),
-                Err(_) => Err(Status::deadline_exceeded(format!("not stored within {SETTLE:?}"))),
-            };
-            (id, stored)
-        });
-        let ended = join_all(ended).await;
-        if let Some(broken) = broken {
-            return Err(broken);
-        }
-        let (mut have, mut causes) = (0, Vec::new());
-        for (id, stored) in ended {
-            match stored {
-                Ok(()) => have += 1,
-                Err(status) if status.code() == Code::FailedPrecondition => {
-                    return Err(PublishError::Refused(status.message().to_owned()));
-                }
-                Err(status) => causes.push(format!("{id}: {}", status.message())),
-            }
-        }
-        let of = self.servers.len();
-        if have > of / 2 {
-            Ok(())
-        } else {
-            Err(PublishError::NoMajority { have, of, causes: causes.join(", ") })
+        let ended = ends(storing).await;
+        match broken {
+            Some(broken) => Err(broken),
+            None => outcome(ended, self.servers.len()),
         }
     }
 
@@ -234,7 +212,7 @@ impl HubServers {
         for (server, client) in self.servers.iter() {
             // What is said to be here need not be whole: the second time everything is asked for.
             for have in [have, &[]] {
-                let fetched = fetch_from(client.clone(), repository, id, have).await;
+                let fetched = fetch_from(client.clone(), repository, &[id], have, &[]).await;
                 let fetched = match fetched {
                     Ok(()) => here(repository, id).await,
                     Err(cause) => Err(cause),
@@ -252,6 +230,57 @@ impl HubServers {
     }
 }
 
+type Storing = Vec<(ServerId, JoinHandle<Result<Response<PackStored>, Status>>)>;
+
+/// What came of each server's storing.
+async fn ends(storing: Storing) -> Vec<(ServerId, Result<(), Status>)> {
+    let ended = storing.into_iter().map(|(id, task)| async move {
+        let stored = match tokio::time::timeout(SETTLE, task).await {
+            Ok(Ok(stored)) => stored.map(drop),
+            Ok(Err(_)) => Err(Status::internal("the task has ended")),
+            Err(_) => Err(Status::deadline_exceeded(format!("not stored within {SETTLE:?}"))),
+        };
+        (id, stored)
+    });
+    join_all(ended).await
+}
+
+/// Whether a majority has stored it. One that says what is wrong with it speaks for all.
+fn outcome(ended: Vec<(ServerId, Result<(), Status>)>, of: usize) -> Result<(), PublishError> {
+    let (mut have, mut causes) = (0, Vec::new());
+    for (id, stored) in ended {
+        match stored {
+            Ok(()) => have += 1,
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                return Err(PublishError::Refused(status.message().to_owned()));
+            }
+            Err(status) => causes.push(format!("{id}: {}", status.message())),
+        }
+    }
+    if have > of / 2 {
+        return Ok(());
+    }
+    Err(PublishError::NoMajority { have, of, causes: causes.join(", ") })
+}
+
+impl HubServers {
+    /// Replaces what is damaged in `repository` by what another server has.
+    ///
+    /// # Errors
+    /// [`PublishError::Nowhere`]: no server has good copies of all of it.
+    pub async fn heal(&self, repository: &Repository, damaged: &[ObjectId]) -> Result<(), PublishError> {
+        let mut causes = Vec::new();
+        for (server, client) in self.servers.iter() {
+            match fetch_from(client.clone(), repository, damaged, &[], damaged).await {
+                Ok(()) => return Ok(()),
+                Err(cause) => causes.push(format!("{server}: {cause}")),
+            }
+        }
+        let Some(id) = damaged.first().copied() else { return Ok(()) };
+        Err(PublishError::Nowhere { id, causes: causes.join(", ") })
+    }
+}
+
 /// Whether everything that `id` leads to is here.
 async fn here(repository: &Repository, id: ObjectId) -> Result<(), String> {
     let repository = repository.clone();
@@ -259,19 +288,25 @@ async fn here(repository: &Repository, id: ObjectId) -> Result<(), String> {
     verified.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())
 }
 
+/// Asks a server for what `roots` lead to and stores it, in place of what is `damaged` if that is not empty.
 async fn fetch_from(
     mut client: ObjectsClient<Channel>,
     repository: &Repository,
-    id: ObjectId,
+    roots: &[ObjectId],
     have: &[ObjectId],
+    damaged: &[ObjectId],
 ) -> Result<(), String> {
-    let question = FetchObjects { roots: service::bytes(&[id]), have: service::bytes(have) };
+    let question = FetchObjects { roots: service::bytes(roots), have: service::bytes(have) };
     let asked = tokio::time::timeout(ASK, client.fetch(question)).await;
     let asked = asked.map_err(|_| format!("no answer within {ASK:?}"))?;
     let mut chunks = asked.map_err(|status| status.message().to_owned())?.into_inner();
     let (sender, pack) = pack_pipe::reader();
     let repository = repository.clone();
-    let stored = tokio::task::spawn_blocking(move || repository.store_pack(pack));
+    let damaged = damaged.to_vec();
+    let stored = tokio::task::spawn_blocking(move || match damaged.is_empty() {
+        true => repository.store_pack(pack).map(drop),
+        false => repository.heal(&damaged, pack),
+    });
     loop {
         let chunk = match tokio::time::timeout(STALLED, chunks.message()).await {
             Ok(Ok(Some(chunk))) => Ok(chunk.data),
@@ -286,5 +321,5 @@ async fn fetch_from(
     }
     drop(sender);
     let stored = stored.await.map_err(|cause| cause.to_string())?;
-    stored.map(drop).map_err(|cause| cause.to_string())
+    stored.map_err(|cause| cause.to_string())
 }

@@ -6,7 +6,9 @@ mod hub_servers;
 mod mirror;
 mod pack_pipe;
 mod service;
+mod upkeep;
 
 pub use hub_servers::{HubServers, PublishError};
 pub use mirror::mirror;
 pub use service::{ObjectService, objects};
+pub use upkeep::upkeep;

@@ -27,7 +27,7 @@ pub fn objects(repository: Repository) -> ObjectsServer<ObjectService> {
 
 /// Ids, one after the other.
 pub(crate) fn ids(field: &str, bytes: &[u8]) -> Result<Vec<ObjectId>, Status> {
-    if bytes.len() % 20 != 0 || bytes.len() / 20 > IDS_MAX {
+    if !bytes.len().is_multiple_of(20) || bytes.len() / 20 > IDS_MAX {
         let text = format!("{field} has {} bytes: expected up to {IDS_MAX} ids of 20 bytes", bytes.len());
         return Err(Status::invalid_argument(text));
     }

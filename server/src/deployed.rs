@@ -77,6 +77,12 @@ impl Deployed {
         let Self { repository, hub_servers, apps, .. } = self.clone();
         AbortOnDropHandle::new(tokio::spawn(deployments::mirror(repository, hub_servers, apps)))
     }
+
+    /// Deletes what nobody needs, and finds damage.
+    pub(crate) fn upkeep(&self) -> AbortOnDropHandle<()> {
+        let Self { repository, hub_servers, apps, .. } = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(deployments::upkeep(repository, hub_servers, apps)))
+    }
 }
 
 impl app_tier::Deployments for Deployed {
@@ -111,9 +117,24 @@ impl app_tier::Deployments for Deployed {
 /// A folder that is there already is verified, and mended.
 fn check_out(repository: &Repository, tree: ObjectId, to: &Path) -> Result<(), String> {
     if to.exists() {
+        let failed = |cause: repository::RepositoryError| cause.to_string();
+        let mut wrong = repository.verify_checkout(tree, to).map_err(failed)?;
+        if to.with_extension("prepared").exists() {
+            // What the app's `prepare` has made stays.
+            wrong.retain(|path| is_of(repository, tree, path));
+        }
+        if !wrong.is_empty() {
+            tracing::warn!(folder = %to.display(), files = wrong.len(), "files of a version were changed: mending them");
+            repository.mend_checkout(tree, to, &wrong).map_err(failed)?;
+        }
         return Ok(());
     }
     let folder = to.parent().unwrap_or(to);
     private::make_folder(folder).map_err(|cause| format!("{} can't be made: {cause}", folder.display()))?;
     repository.checkout(tree, to).map(drop).map_err(|cause| cause.to_string())
+}
+
+/// Whether the tree has something at this path.
+fn is_of(repository: &Repository, tree: ObjectId, path: &Path) -> bool {
+    path.to_str().is_some_and(|path| repository.entries(tree, path).is_ok())
 }

@@ -69,6 +69,7 @@ pub(crate) struct RunningServer {
     files: AbortHandle,
     /// Keeps a hub server's repository as the hub has it.
     _mirror: Option<AbortOnDropHandle<()>>,
+    _upkeep: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _data: DataFolder,
 }
@@ -131,6 +132,7 @@ impl RunningServer {
             config: config.clone(),
             member,
             _mirror: mirror,
+            _upkeep: deployed.as_ref().map(Deployed::upkeep),
             hub,
             membership: None,
             late_membership: Arc::default(),

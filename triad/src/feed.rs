@@ -2,8 +2,8 @@
 
 use crate::state::Change;
 use proto::hub::v1::{
-    Alive, AppGone, AskAlive, Event, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot, WatchEvents,
-    event,
+    Alive, App, AppGone, AskAlive, Event, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
+    WatchEvents, event,
 };
 use std::{
     collections::VecDeque,
@@ -173,7 +173,7 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
     let mut events: Vec<Event> = changes
         .filter_map(|change| match change {
             Change::Member(member) => Some(event::Event::Member(member.clone())),
-            Change::App(app) => Some(event::Event::App(app.clone())),
+            Change::App(app) => Some(event::Event::App(App::clone(app))),
             Change::AppGone(tag) => Some(event::Event::AppGone(AppGone { tag: tag.clone() })),
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })

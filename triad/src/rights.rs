@@ -21,12 +21,11 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         // What a server runs it says itself; what is to run, an administrator.
         apps_server::SERVICE_NAME if method == "Report" => rights.apps,
         apps_server::SERVICE_NAME if method == "List" => true,
-        apps_server::SERVICE_NAME => rights.administers,
         // Whoever runs apps fetches them, and who shows what is in them; hub servers bring each other up to date.
         objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub || rights.administers,
         objects_server::SERVICE_NAME if method == "Store" => rights.administers,
         objects_server::SERVICE_NAME => rights.administers || rights.hub,
-        balancer_server::SERVICE_NAME => rights.administers,
+        apps_server::SERVICE_NAME | balancer_server::SERVICE_NAME => rights.administers,
         _ => false,
     }
 }

@@ -66,7 +66,7 @@ pub(crate) enum Change {
     /// A member as it is now.
     Member(Member),
     /// An app as it is now.
-    App(App),
+    App(Arc<App>),
     /// The app of this tag is gone.
     AppGone(String),
     /// `former`'s copy of a session is stale.

@@ -5,7 +5,9 @@ use common::{
     app_tag::{AppTag, PRODUCTION},
     config::Config,
 };
-use proto::hub::v1::{App, AppServerState, Member, MemberState, Rollout, RolloutOutcome, RolloutStep};
+use proto::hub::v1::{
+    App, AppServer, AppServerState, Member, MemberState, Rollout, RolloutOutcome, RolloutStep,
+};
 use serde::Serialize;
 use std::{
     collections::hash_map::DefaultHasher,
@@ -120,10 +122,10 @@ fn servers(app: &App, members: &[Member]) -> Vec<ServerRecord> {
     let record = |member: &Member| {
         let runs = app.servers.iter().find(|it| it.server == member.id && it.started_ms == member.started_ms);
         let same = runs.is_some_and(|it| it.tree == app.tree && !app.tree.is_empty());
-        let state = match runs.map(|it| it.state()) {
+        let state = match runs.map(AppServer::state) {
             _ if member.state() == MemberState::Down => "down",
             Some(AppServerState::Running) if same => "running",
-            Some(AppServerState::Running) | None | Some(AppServerState::Unspecified) => "behind",
+            Some(AppServerState::Running | AppServerState::Unspecified) | None => "behind",
             Some(AppServerState::Stopped) => "stopped",
             Some(AppServerState::Failed) => "failed",
         };

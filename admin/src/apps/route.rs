@@ -4,7 +4,7 @@ use crate::refusal::Refusal;
 use common::app_tag::AppTag;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// What there is.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,5 +114,5 @@ fn tag(stage: &str, host: &str, name: &str) -> Result<AppTag, Refusal> {
 fn query(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
-    percent_decode_str(value).decode_utf8().ok().map(|it| it.into_owned())
+    percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned)
 }

@@ -51,6 +51,16 @@ pub(crate) struct Actor {
     settled: watch::Sender<bool>,
 }
 
+/// What follows a step.
+enum Then {
+    /// Another look at once.
+    Again,
+    /// News.
+    Wait,
+    /// News, or the time.
+    WaitAtMost(Duration),
+}
+
 /// Why a step failed: for the log and for who deploys.
 struct Failure {
     step: RolloutStep,
@@ -68,75 +78,66 @@ impl Actor {
     pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Option<App>>) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         loop {
-            let Some(app) = wanted.borrow_and_update().clone() else {
-                // It has not been told yet, or the app is gone.
-                if self.current.is_some() || *self.settled.borrow() {
-                    return self.end();
-                }
-                if wanted.changed().await.is_err() {
-                    return self.end();
-                }
-                continue;
+            let app = wanted.borrow_and_update().clone();
+            let then = match &app {
+                Some(app) => self.go_by(app, &mut wanted, &mut backoff).await,
+                // It has been told nothing yet, or the app is gone.
+                None if self.current.is_some() || *self.settled.borrow() => return self.end(),
+                None => Then::Wait,
             };
-            let mut again = None;
-            match next(&self.holds(), &app, self.shared.loader.me().as_str(), self.shared.started_ms) {
-                Next::Nothing => {
-                    self.settled.send_replace(true);
-                }
-                Next::Prepare => {
-                    if let Some(rollout) = &app.rollout {
-                        self.roll_out(rollout, &mut wanted).await;
-                    }
-                    continue;
-                }
-                Next::Activate => {
-                    if let Some((number, version)) = self.prepared.take() {
-                        self.activate(version);
-                        self.tell_active(number).await;
-                    }
-                    continue;
-                }
-                Next::Discard => {
-                    if let Some((number, version)) = self.prepared.take() {
-                        tracing::info!(
-                            app = self.name,
-                            rollout = number,
-                            "the new version will not be used: stopping it"
-                        );
-                        version.retire();
-                    }
-                    continue;
-                }
-                Next::Stop => {
-                    self.unmount();
-                    self.tell(Report::Runs(AppServer {
-                        state: AppServerState::Stopped.into(),
-                        ..AppServer::default()
-                    }))
-                    .await;
-                    continue;
-                }
-                Next::CatchUp => match self.catch_up(&app, &mut wanted).await {
-                    Some(true) => {
-                        backoff.reset();
-                        continue;
-                    }
-                    Some(false) => {
-                        self.settled.send_replace(true);
-                        again = Some(backoff.wait(rand::random()));
-                    }
-                    None => continue,
-                },
-            }
             let changed = wanted.changed();
-            let ended = match again {
-                Some(wait) => matches!(tokio::time::timeout(wait, changed).await, Ok(Err(_))),
-                None => changed.await.is_err(),
+            let ended = match then {
+                Then::Again => false,
+                Then::Wait => changed.await.is_err(),
+                Then::WaitAtMost(time) => matches!(tokio::time::timeout(time, changed).await, Ok(Err(_))),
             };
             if ended {
                 return self.end();
             }
         }
+    }
+
+    /// One step towards what the hub wants.
+    async fn go_by(
+        &mut self,
+        app: &App,
+        wanted: &mut watch::Receiver<Option<App>>,
+        backoff: &mut Backoff,
+    ) -> Then {
+        match next(&self.holds(), app, self.shared.loader.me().as_str(), self.shared.started_ms) {
+            Next::Nothing => {
+                self.settled.send_replace(true);
+                return Then::Wait;
+            }
+            Next::Prepare => {
+                if let Some(rollout) = &app.rollout {
+                    self.roll_out(rollout, wanted).await;
+                }
+            }
+            Next::Activate => {
+                if let Some((number, version)) = self.prepared.take() {
+                    self.activate(version);
+                    self.tell_active(number).await;
+                }
+            }
+            Next::Discard => {
+                if let Some((rollout, version)) = self.prepared.take() {
+                    tracing::info!(app = self.name, rollout, "the new version will not be used: stopping it");
+                    version.retire();
+                }
+            }
+            Next::Stop => {
+                self.unmount();
+                let state = AppServerState::Stopped.into();
+                self.tell(Report::Runs(AppServer { state, ..AppServer::default() })).await;
+            }
+            Next::CatchUp => match self.catch_up(app, wanted).await {
+                Some(true) => backoff.reset(),
+                Some(false) => return Then::WaitAtMost(backoff.wait(rand::random())),
+                None => {}
+            },
+        }
+        Then::Again
     }
 
     fn holds(&self) -> Holds {

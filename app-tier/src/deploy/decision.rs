@@ -38,10 +38,9 @@ pub(crate) fn next(holds: &Holds, app: &App, server: &str, started_ms: u64) -> N
         return match rollout.filter(|it| it.number == *number).map(Rollout::outcome) {
             Some(RolloutOutcome::UnderWay) => Next::Nothing,
             Some(RolloutOutcome::Activated) => Next::Activate,
-            Some(RolloutOutcome::Failed) => Next::Discard,
             // There has been another one since.
             None if app.commit == *commit => Next::Activate,
-            None => Next::Discard,
+            Some(RolloutOutcome::Failed) | None => Next::Discard,
         };
     }
     if let Some(rollout) = under_way

@@ -145,8 +145,9 @@ impl Apps {
     }
 
     fn put(&mut self, app: App, changes: &mut Vec<Change>) -> App {
-        self.0.insert(app.tag.clone(), Arc::new(app.clone()));
-        changes.push(Change::App(app.clone()));
+        let shared = Arc::new(app.clone());
+        self.0.insert(app.tag.clone(), shared.clone());
+        changes.push(Change::App(shared));
         app
     }
 
@@ -156,6 +157,7 @@ impl Apps {
     }
 
     /// One of them.
+    #[cfg(test)]
     pub(crate) fn get(&self, tag: &str) -> Option<&App> {
         self.0.get(tag).map(|it| &**it)
     }
