@@ -31,6 +31,10 @@ const LANDLOCK: ABI = ABI::V6;
 /// The exit status of a program that can't be started, as a shell has it.
 const NOT_STARTED: u8 = 126;
 
+/// Where a process says how readily it is ended for want of memory, from -1000 to 1000, and what an app says.
+const OOM: &str = "/proc/self/oom_score_adj";
+const OOM_APP: i32 = 500;
+
 /// Folders within folders that are looked through for what is hidden in them.
 const DEPTH_MAX: usize = 8;
 
@@ -44,6 +48,7 @@ pub(crate) fn run(arguments: &LaunchArguments) -> ExitCode {
 fn launch(arguments: &LaunchArguments) -> anyhow::Result<std::convert::Infallible> {
     close_files();
     limit(arguments)?;
+    go_before_the_server();
     set_no_new_privs(true).context("no_new_privs")?;
     give_up_capabilities().context("capabilities")?;
     if arguments.landlock {
@@ -90,6 +95,15 @@ fn limit(arguments: &LaunchArguments) -> anyhow::Result<()> {
             .with_context(|| format!("the limit {resource:?} of {limit}"))?;
     }
     Ok(())
+}
+
+/// When the machine is out of memory, the kernel ends apps first (proc(5), `oom_score_adj`; everybody may raise his own).
+fn go_before_the_server() {
+    let current = fs::read_to_string(OOM).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if current.is_none_or(|current| current < OOM_APP) {
+        // Without /proc there is no way to.
+        let _ = fs::write(OOM, OOM_APP.to_string());
+    }
 }
 
 /// What the next program would get of root's or the service manager's capabilities (capabilities(7)).

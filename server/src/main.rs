@@ -24,12 +24,17 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    // What becomes an app has no secret, and what it changes of itself in /proc would be closed to it too.
+    if let Command::LaunchApp(arguments) = &command {
+        return launch_app::run(arguments);
+    }
     if let Err(cause) = memory_guard::close() {
         complain(&anyhow::anyhow!("this process's memory can't be kept from others: {cause}"));
         return ExitCode::FAILURE;
     }
     open_files::raise_limit();
-    match Cli::parse().command {
+    match command {
         Command::Start(arguments) => start::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

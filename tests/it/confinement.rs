@@ -21,13 +21,17 @@ const KEY: &str = "bV8sQ2mZ5yTx1Rk7LwEf9JgHn3Uc6Pd0";
 /// Enough for Python, and too little for the attempt.
 const MEMORY: u64 = 512 << 20;
 
-/// Whose the apps `/` and `/other` are; both only where the tests run as root.
-const USERS: [u32; 2] = [64_001, 64_002];
+/// Numbers of users that nobody else has: the system counts a user's processes wherever they are. `test` is another in each test.
+fn users(test: u32) -> Option<[u32; 2]> {
+    let first = 1_000_000_000 + std::process::id() * 8 + test * 2;
+    Some([first, first + 1])
+}
 
 /// What is asked for both apps.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    users: bool,
+    /// Whose the apps `/` and `/other` are; only where the tests run as root.
+    users: Option<[u32; 2]>,
     confine: &'static str,
 }
 
@@ -57,7 +61,7 @@ impl Intruders {
         });
         let folder = cluster.folder();
         let text = fs::read_to_string(cluster.file()).unwrap();
-        let [first, second] = USERS.map(|user| asked.lines(user));
+        let [first, second] = [0, 1].map(|app| asked.lines(app));
         let root = "            root-directory: app\n";
         assert!(text.contains(root));
         let other = format!("          - id: /other\n            root-directory: other\n{second}");
@@ -75,10 +79,10 @@ impl Intruders {
             fs::write(folder.join(app).join("intruder.py"), INTRUDER).unwrap();
         }
         fs::write(folder.join("other/secret"), "of the other app").unwrap();
-        if asked.users {
+        if let Some(users) = asked.users {
             fs::set_permissions(&folder, Permissions::from_mode(0o711)).unwrap();
             // As a check-out for a user of its own is.
-            std::os::unix::fs::chown(folder.join("other"), None, Some(USERS[1])).unwrap();
+            std::os::unix::fs::chown(folder.join("other"), None, Some(users[1])).unwrap();
             fs::set_permissions(folder.join("other"), Permissions::from_mode(0o750)).unwrap();
         }
         cluster.start_all().await;
@@ -150,6 +154,7 @@ impl Intruders {
         assert!(self.tries("read", "/etc/hosts").await.contains("localhost"));
         assert!(self.tries("read", "/proc/self/environ").await.contains("COPAL_TOKEN="));
         assert!(!self.tries("read", "/proc/self/environ").await.contains(KEY));
+        assert_eq!(self.tries("read", "/proc/self/oom_score_adj").await, "500\n");
         let home = self.environment("HOME").await;
         assert_eq!(home, self.environment("DATA").await);
         let status = self.status("").await;
@@ -158,8 +163,8 @@ impl Intruders {
         if geteuid().is_root() {
             assert_eq!([of("CapEff"), of("CapBnd")], ["0000000000000000"; 2], "{status:?}");
         }
-        if self.asked.users {
-            let user = [USERS[0]; 4].map(|id| id.to_string()).join(" ");
+        if let Some(users) = self.asked.users {
+            let user = [users[0]; 4].map(|id| id.to_string()).join(" ");
             assert_eq!([of("Uid"), of("Gid"), of("Groups")], [user.clone(), user, String::new()]);
         }
     }
@@ -169,7 +174,7 @@ impl Intruders {
         assert_eq!(self.tries("opened", 20).await, "20 opened");
         assert_eq!(self.tries("take", 2 * MEMORY).await, "MemoryError", "memory-max");
         assert_eq!(self.tries("take", MEMORY / 8).await, format!("{} taken", MEMORY / 8));
-        if self.asked.users {
+        if self.asked.users.is_some() {
             assert_eq!(self.tries("fork", 40).await, "BlockingIOError", "processes-max");
             assert_eq!(self.tries("fork", 3).await, "3 forked");
         }
@@ -182,13 +187,13 @@ impl Intruders {
 
 impl Asked {
     /// Of a web-app.
-    fn lines(self, user: u32) -> String {
+    fn lines(self, app: usize) -> String {
         let mut lines = vec![
             format!("confine: {}", self.confine),
             format!("memory-max: {MEMORY}"),
             "open-files-max: 64".to_owned(),
         ];
-        if self.users {
+        if let Some(user) = self.users.map(|users| users[app]) {
             lines.extend([format!("user: {user}"), format!("group: {user}"), "processes-max: 16".to_owned()]);
         }
         lines.iter().map(|line| format!("            {line}\n")).collect()
@@ -201,7 +206,7 @@ fn value(status: &[(String, String)], name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn confined_apps_of_the_servers_own_user_are_kept_out() {
-    let Some(mut apps) = Intruders::start(Asked { users: false, confine: "full" }).await else { return };
+    let Some(mut apps) = Intruders::start(Asked { users: None, confine: "full" }).await else { return };
     apps.are_limited().await;
     let landlock: u32 = apps.tries("landlock", "").await.parse().unwrap();
     if landlock < 6 {
@@ -217,7 +222,7 @@ async fn confined_apps_with_users_of_their_own_are_kept_out() {
     if !geteuid().is_root() {
         return tell("skipped apps with users of their own: only root can start them");
     }
-    let Some(mut apps) = Intruders::start(Asked { users: true, confine: "full" }).await else { return };
+    let Some(mut apps) = Intruders::start(Asked { users: users(0), confine: "full" }).await else { return };
     apps.can_work().await;
     apps.are_kept_out().await;
     apps.are_limited().await;
@@ -241,7 +246,7 @@ async fn users_of_their_own_keep_apps_out_by_themselves() {
     if !geteuid().is_root() {
         return tell("skipped apps with users of their own: only root can start them");
     }
-    let Some(mut apps) = Intruders::start(Asked { users: true, confine: "off" }).await else { return };
+    let Some(mut apps) = Intruders::start(Asked { users: users(1), confine: "off" }).await else { return };
     apps.can_work().await;
     apps.are_kept_out().await;
     apps.are_limited().await;

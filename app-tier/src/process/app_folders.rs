@@ -44,11 +44,16 @@ impl AppFolders {
             private::make_folder(path).map_err(|cause| RightsError::folder(path, cause))?;
             give(path, user)?;
         }
-        if user.is_some() {
-            // Whatever is above them is not this server's.
+        if let Some(user) = user {
             for path in [data_dir.parent(), Some(data_dir), folders.data.parent(), folders.tmp.parent()] {
                 let Some(path) = path else { continue };
                 open_passage(path).map_err(|cause| RightsError::folder(path, cause))?;
+            }
+            // What is above them is not this server's to open.
+            let above = data_dir.ancestors().skip(2);
+            if let Some(closed) = above.into_iter().find(|path| !lets_through(path, user)) {
+                let path = closed.to_owned();
+                return Err(RightsError::NoPassage { path, user: user.name.clone() });
             }
         }
         Ok(folders)
@@ -68,6 +73,20 @@ pub(super) fn open_passage(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, Permissions::from_mode((found.mode() & 0o7777) | PASSAGE))?;
     }
     Ok(())
+}
+
+/// Whether the user may go through a folder, by its mode.
+fn lets_through(path: &Path, user: &Account) -> bool {
+    let Ok(found) = fs::metadata(path) else { return true };
+    let is_owner = found.uid() == user.uid;
+    let shift = if is_owner {
+        6
+    } else if found.gid() == user.gid {
+        3
+    } else {
+        0
+    };
+    (found.mode() >> shift) & 1 != 0
 }
 
 /// Makes the app the owner of its folder, whose parent is ours: nobody can have put a link in its place.
@@ -126,6 +145,10 @@ mod tests {
         let data_dir = root.path().join("data/app-a");
         private::make_folder(&data_dir).unwrap();
         let user = Account { name: "4711".to_owned(), uid: 4711, gid: 4712 };
+        fs::set_permissions(root.path(), Permissions::from_mode(0o700)).unwrap();
+        let refused = AppFolders::make(&data_dir, "shop", Some(&user)).unwrap_err();
+        assert!(matches!(&refused, RightsError::NoPassage { path, .. } if path == root.path()), "{refused}");
+        fs::set_permissions(root.path(), Permissions::from_mode(0o711)).unwrap();
         let shop = AppFolders::make(&data_dir, "shop", Some(&user)).unwrap();
         for path in [&shop.data, &shop.tmp] {
             let found = fs::metadata(path).unwrap();

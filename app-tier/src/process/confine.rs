@@ -70,6 +70,14 @@ pub enum RightsError {
         /// Whose it has to be.
         me: u32,
     },
+    /// A folder on the way to the app's own is closed to its user.
+    #[error("its user {user} can't get to its data, as {} is closed to it: `chmod o+x` that, or choose another `data-dir`", path.display())]
+    NoPassage {
+        /// The folder.
+        path: PathBuf,
+        /// The user.
+        user: String,
+    },
     /// A folder of the app can't be made.
     #[error("its folder {}: {cause}", path.display())]
     Folder {
@@ -339,3 +347,6 @@ fn account(rights: &AppRights, spec: &Spec, allowed: &[String]) -> Result<Option
     }
     Ok(Some(Account::find(user, group)?))
 }
+
+#[cfg(test)]
+mod tests;
