@@ -7,7 +7,7 @@ mod actor;
 mod decision;
 mod version;
 
-use crate::{loader::Loader, registry::Registry};
+use crate::{loader::Loader, process::CHECKED_OUT, registry::Registry};
 use actor::Actor;
 use common::{
     app_tag::AppTag,
@@ -95,7 +95,7 @@ impl Deployer {
             registry,
             started_ms: config.started_ms,
             keep_versions: place.config.deployments.keep_versions,
-            folder: place.data_dir.join("apps"),
+            folder: place.data_dir.join(CHECKED_OUT),
         });
         let (sender, caught_up) = watch::channel(false);
         let stop = end.child_token();

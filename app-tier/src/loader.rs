@@ -3,7 +3,10 @@
 use crate::{
     app::App,
     error::AppTierError,
-    process::{AppFolders, Asked, Confinement, Launch, PidFile, PrepareError, Processes, RunDir, prepare},
+    process::{
+        AppFolders, Asked, Confinement, Launch, PidFile, PrepareError, Processes, RunDir, open_passage,
+        prepare,
+    },
     process_app::ProcessApp,
     registry::Running,
     session::{Link, MEMORY_MAX, SessionHub, Sessions, SessionsConfig},
@@ -119,7 +122,9 @@ impl Loader {
         };
         let root = existing(root)?;
         let spec = spec::load(name, &root, &self.servers_own)?;
-        let statics = spec.static_dir.as_ref().map(|dir| existing(dir)).transpose()?;
+        // A deployed app's `prepare` may make it.
+        let statics = spec.static_dir.clone().filter(|_| !deployed);
+        let statics = statics.as_ref().map(|dir| existing(dir)).transpose()?;
         let launch = if spec.command.is_empty() && spec.prepare.is_empty() {
             None
         } else {
@@ -152,10 +157,15 @@ impl Loader {
     /// # Errors
     /// [`PrepareError`].
     pub(crate) async fn prepare(&self, folder: &Folder) -> Result<(), PrepareError> {
-        match &folder.launch {
-            Some(launch) => prepare(launch, &folder.spec).await,
-            None => Ok(()),
+        let Some(launch) = &folder.launch else { return Ok(()) };
+        if launch.confinement.has_user() {
+            let between = folder.root.ancestors().skip(1).take_while(|it| **it != self.config.data_dir);
+            for folder in between {
+                // What can't be opened the app's start will tell of.
+                let _closed = open_passage(folder);
+            }
         }
+        prepare(launch, &folder.spec).await
     }
 
     /// Starts an app's processes, if it has any; returns at once.
@@ -165,7 +175,7 @@ impl Loader {
         folder: Folder,
         sessions: impl FnOnce(&Folder) -> Arc<Sessions>,
     ) -> Started {
-        let statics = folder.statics.clone().map(StaticFiles::new);
+        let statics = folder.statics.clone().or_else(|| folder.spec.static_dir.clone()).map(StaticFiles::new);
         let Some(launch) = folder.launch.as_ref().filter(|_| !folder.spec.command.is_empty()) else {
             let app = Arc::new(statics.unwrap_or_else(|| StaticFiles::new(folder.root)));
             return Started { app, running: None };

@@ -4,19 +4,17 @@ mod account;
 mod app_folders;
 mod checks;
 mod confine;
-#[allow(dead_code, reason = "for deployments, as `prepare` is")]
 mod hand_over;
 mod launch;
 mod output;
 mod pid_file;
-#[allow(dead_code, reason = "deployments call it between check-out and start")]
 pub(crate) mod prepare;
 mod run_dir;
 mod supervisor;
 
 pub use account::AccountError;
 pub use app_folders::APP_FOLDERS;
-pub(crate) use app_folders::AppFolders;
+pub(crate) use app_folders::{AppFolders, CHECKED_OUT, open_passage};
 pub(crate) use confine::{Asked, Confinement};
 pub use confine::{Launcher, RightsError};
 pub(crate) use launch::Launch;

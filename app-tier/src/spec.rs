@@ -32,10 +32,8 @@ pub(crate) struct Spec {
     /// `memory-max` and its like.
     pub(crate) limits: AppLimits,
     /// `prepare`: program and arguments; empty = nothing to prepare.
-    #[allow(dead_code, reason = "deployments do it")]
     pub(crate) prepare: Vec<String>,
     /// `prepare-timeout`.
-    #[allow(dead_code, reason = "deployments do it")]
     pub(crate) prepare_timeout: Duration,
     /// `session`: beneath what the cluster's file says.
     pub(crate) session: SessionOverrides,

@@ -109,14 +109,15 @@ async fn https_is_believed_by_the_given_authority_alone() {
         }
     });
     let good = Target { tls: true, ca_file: Some(ca_file), ..target(port) };
-    assert_eq!(client::ask(&good, Method::GET, "").await.unwrap().text(), "{}");
+    assert_eq!(client::ask(&good, Method::GET, "", client::Body::none()).await.unwrap().text(), "{}");
 
     let CertifiedKey { cert: other, .. } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let other_file = folder.path().join("other.pem");
     fs::write(&other_file, other.pem()).unwrap();
     for (file, words) in [(other_file, "--ca-file"), (folder.path().join("none.pem"), "can't be read")] {
         let bad = Target { ca_file: Some(file), ..good.clone() };
-        let error = format!("{:#}", client::ask(&bad, Method::GET, "").await.unwrap_err());
+        let error =
+            format!("{:#}", client::ask(&bad, Method::GET, "", client::Body::none()).await.unwrap_err());
         assert!(error.contains(words), "{error}");
     }
 }

@@ -72,16 +72,18 @@ impl Deployed {
         deployments::objects(self.repository.clone())
     }
 
-    /// Keeps a hub server's repository as the hub has it.
-    pub(crate) fn mirror(&self) -> AbortOnDropHandle<()> {
+    /// Looks after the repository; of a hub server it has what the hub has.
+    pub(crate) fn upkeep(&self, is_hub: bool) -> AbortOnDropHandle<()> {
         let Self { repository, hub_servers, apps, .. } = self.clone();
-        AbortOnDropHandle::new(tokio::spawn(deployments::mirror(repository, hub_servers, apps)))
-    }
-
-    /// Deletes what nobody needs, and finds damage.
-    pub(crate) fn upkeep(&self) -> AbortOnDropHandle<()> {
-        let Self { repository, hub_servers, apps, .. } = self.clone();
-        AbortOnDropHandle::new(tokio::spawn(deployments::upkeep(repository, hub_servers, apps)))
+        let mirror = deployments::mirror(repository.clone(), hub_servers.clone(), apps.clone());
+        let upkeep = deployments::upkeep(repository, hub_servers, apps);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            if is_hub {
+                tokio::join!(mirror, upkeep);
+            } else {
+                upkeep.await;
+            }
+        }))
     }
 }
 

@@ -67,8 +67,6 @@ pub(crate) struct RunningServer {
     listeners: Vec<String>,
     cluster_port: AbortHandle,
     files: AbortHandle,
-    /// Keeps a hub server's repository as the hub has it.
-    _mirror: Option<AbortOnDropHandle<()>>,
     _upkeep: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _data: DataFolder,
@@ -92,26 +90,14 @@ impl RunningServer {
         let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
         let Watch { members, apps, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
-        let admin = Admin::new(AdminConfig {
-            config: config.clone(),
-            me: id.clone(),
-            credentials: credentials.clone(),
-            hub: hub.clone(),
-            deployments: deployed.as_ref().map(Deployed::administered),
-            clock: Arc::new(SystemClock),
-        });
+        let admin = start_admin(&config, &id, &credentials, &hub, deployed.as_ref());
         administration::warn_without_users(&config);
-        let (app_tier, no_apps) = match start_app_tier(
-            &config,
-            &id,
-            &data,
-            &hub,
-            &admin,
-            deployed.as_ref().map(|it| it.deploy(member.started_ms)),
-        ) {
-            Ok(app_tier) => (app_tier, None),
+        let deploy = deployed.as_ref().map(|it| it.deploy(member.started_ms));
+        let started = start_app_tier(&config, &id, &data, &hub, &admin, deploy);
+        // The hub's part does not need it.
+        let (app_tier, no_apps) = match started {
             Err(cause) if triad.is_some() => (None, Some(cause)),
-            Err(cause) => return Err(cause),
+            started => (started?, None),
         };
         if let Some(app_tier) = &app_tier {
             app_tier.follow(events);
@@ -123,7 +109,6 @@ impl RunningServer {
         let acceptor = Acceptor::start(listener, own);
         let web_tier = start_web_tier(&config, &id, public, credentials.clone(), members.clone(), heard)?;
         let routes = routes(triad.as_ref(), web_tier.as_ref(), deployed.as_ref());
-        let mirror = deployed.as_ref().filter(|_| triad.is_some()).map(Deployed::mirror);
         let serving = port::serve(acceptor, current, app_tier.clone(), routes);
         let cluster_port = tokio::spawn(serving).abort_handle();
         let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
@@ -131,8 +116,7 @@ impl RunningServer {
         Ok(Self {
             config: config.clone(),
             member,
-            _mirror: mirror,
-            _upkeep: deployed.as_ref().map(Deployed::upkeep),
+            _upkeep: deployed.as_ref().map(|it| it.upkeep(triad.is_some())),
             hub,
             membership: None,
             late_membership: Arc::default(),
@@ -387,6 +371,23 @@ fn session_limits(config: &Config, id: &ServerId) -> SessionLimits {
     }
     tracing::info!(server = %id, max, "bytes that the hub's sessions may take here (session-memory-max)");
     SessionLimits { max, app_max: memory.app_max, first_timeout: memory.first_timeout }
+}
+
+fn start_admin(
+    config: &Arc<Config>,
+    id: &ServerId,
+    credentials: &Credentials,
+    hub: &Hub,
+    deployed: Option<&Deployed>,
+) -> Admin {
+    Admin::new(AdminConfig {
+        config: config.clone(),
+        me: id.clone(),
+        credentials: credentials.clone(),
+        hub: hub.clone(),
+        deployments: deployed.map(Deployed::administered),
+        clock: Arc::new(SystemClock),
+    })
 }
 
 fn start_app_tier(

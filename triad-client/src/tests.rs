@@ -133,6 +133,7 @@ impl WatchService for FakeServer {
         let first = match after {
             0 => event::Event::Snapshot(Snapshot {
                 members: vec![Member { id: "app-a".into(), ..Member::default() }],
+                ..Snapshot::default()
             }),
             _ => event::Event::SessionMoved(SessionMoved { key: None, owner: round.to_string() }),
         };

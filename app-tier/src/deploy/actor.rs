@@ -226,22 +226,24 @@ impl Actor {
         checked_out.map_err(failed(RolloutStep::CheckingOut))?;
         let starting = |cause: AppTierError| failed(RolloutStep::Starting)(cause.to_string());
         let key = shared.loader.key(&self.host.id, &self.path());
-        let read = || shared.loader.read(&self.name, key.clone(), &folder, &self.host.rights_default, true);
-        let mut read_folder = read().map_err(starting)?;
+        // Read before anything of the app runs: its `prepare` may not change what it was deployed as.
+        let read = shared
+            .loader
+            .read(&self.name, key, &folder, &self.host.rights_default, true)
+            .map_err(starting)?;
         let prepared = folder.with_extension("prepared");
         if !prepared.exists() {
             step(RolloutStep::Preparing).await;
-            let preparing = shared.loader.prepare(&read_folder).await;
+            let preparing = shared.loader.prepare(&read).await;
             preparing.map_err(|cause| failed(RolloutStep::Preparing)(cause.to_string()))?;
             // So that a restart of this server need not prepare again.
             private::write(&prepared, b"")
                 .map_err(|cause| failed(RolloutStep::Preparing)(cause.to_string()))?;
-            read_folder = read().map_err(starting)?;
         }
         step(RolloutStep::Starting).await;
-        let config = Loader::session_config(&self.host.session_default, &read_folder.spec.session);
-        let sessions = self.sessions(config, &read_folder);
-        let Started { app, running } = shared.loader.start(&self.name, read_folder, |_| sessions);
+        let config = Loader::session_config(&self.host.session_default, &read.spec.session);
+        let sessions = self.sessions(config, &read);
+        let Started { app, running } = shared.loader.start(&self.name, read, |_| sessions);
         let version = Version::new(files, folder, app, running, shared.registry.clone());
         let ready = version.ready(shared.loader.me(), START_MAX).await;
         ready.map_err(failed(RolloutStep::Starting))?;

@@ -12,7 +12,10 @@ use std::{
 };
 
 /// Folders of a server's data folder in which apps have folders that belong to users of their own.
-pub const APP_FOLDERS: [&str; 3] = [DATA, TMP, "run"];
+pub const APP_FOLDERS: [&str; 4] = [DATA, TMP, "run", CHECKED_OUT];
+
+/// The files of deployed apps, version by version.
+pub(crate) const CHECKED_OUT: &str = "apps";
 
 const DATA: &str = "app-data";
 const TMP: &str = "app-tmp";
@@ -67,7 +70,7 @@ impl AppFolders {
 }
 
 /// Lets others go through a folder of ours, without a look at what is in it.
-pub(super) fn open_passage(path: &Path) -> io::Result<()> {
+pub(crate) fn open_passage(path: &Path) -> io::Result<()> {
     let found = fs::metadata(path)?;
     if found.uid() == geteuid().as_raw() && found.mode() & PASSAGE != PASSAGE {
         fs::set_permissions(path, Permissions::from_mode((found.mode() & 0o7777) | PASSAGE))?;

@@ -238,6 +238,11 @@ impl Confinement {
     }
 
     /// `${DATA}` for a text.
+    /// Whether it runs as a user of its own.
+    pub(crate) fn has_user(&self) -> bool {
+        self.user.is_some()
+    }
+
     pub(super) fn data(&self) -> io::Result<&str> {
         self.folders.data.to_str().ok_or_else(|| io::Error::other("the data folder's path is not UTF-8"))
     }

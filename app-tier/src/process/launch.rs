@@ -145,7 +145,6 @@ pub(super) struct Running {
     child: Child,
     pid: i32,
     /// Who copies what it prints.
-    #[allow(dead_code, reason = "`prepare` waits for them")]
     pipes: Vec<JoinHandle<()>>,
     pids: Arc<PidFile>,
 }
@@ -156,7 +155,6 @@ impl Running {
         self.child.wait().await
     }
 
-    #[allow(dead_code, reason = "`prepare` does")]
     /// Resolves when all that it printed is in its [`Output`]: its pipes are closed, by whoever else had them too.
     pub(super) fn printed(&mut self) -> impl Future<Output = ()> + use<> {
         let pipes = std::mem::take(&mut self.pipes);
