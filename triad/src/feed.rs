@@ -215,6 +215,8 @@ mod tests {
                 event::Event::SessionMoved(it) => it.key.unwrap().id,
                 event::Event::Alive(it) => format!("alive {}", it.number),
                 event::Event::MemberLoads(it) => format!("loads of {}", it.loads.len()),
+                event::Event::App(it) => it.tag,
+                event::Event::AppGone(it) => format!("no {}", it.tag),
             };
             seen.push((event.revision, name));
         }
@@ -298,8 +300,8 @@ mod tests {
     #[test]
     fn a_slow_watcher_is_dropped_and_the_others_are_not() {
         let feed = Feed::default();
-        let _slow = feed.watch(&after("slow", 0), || (0, Vec::new()));
-        let mut quick = feed.watch(&after("quick", 0), || (0, Vec::new()));
+        let _slow = feed.watch(&after("slow", 0), || (0, Snapshot::default()));
+        let mut quick = feed.watch(&after("quick", 0), || (0, Snapshot::default()));
         for revision in 1..=PENDING as u64 {
             feed.publish(revision, vec![member("x")]);
             drain(&mut quick);

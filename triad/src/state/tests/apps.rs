@@ -159,7 +159,7 @@ fn past_its_time_a_rollout_has_failed_and_says_who_was_slow() {
 #[test]
 fn apps_are_bounded_and_survive_a_snapshot() {
     let mut world = World::new();
-    for n in 0..super::app::APPS_MAX {
+    for n in 0..app::APPS_MAX {
         world.deploy(DeployApp { tag: format!("{TAG}{n}"), ..of(b"1") });
     }
     assert!(matches!(world.deploy(of(b"1")), Outcome::Full(1000)));
