@@ -5,10 +5,12 @@
 
 mod actor;
 mod decision;
+mod remembered;
 mod version;
 
 use crate::{loader::Loader, process::CHECKED_OUT, registry::Registry};
 use actor::Actor;
+use remembered::Remembered;
 use common::{
     app_tag::AppTag,
     config::{Cluster, Config, Host},
@@ -111,8 +113,7 @@ impl Deployer {
         let heard =
             tokio::time::timeout(timeout.min(HEARD_MAX), apps.wait_for(Option::is_some)).await.is_ok();
         if !heard {
-            tracing::warn!(waited = ?HEARD_MAX, "the hub has not said which apps are deployed: going on without them");
-            return;
+            tracing::warn!(waited = ?HEARD_MAX, "the hub has not said which apps are deployed: going on with those that ran before");
         }
         let mut caught_up = self.caught_up.clone();
         let waited = tokio::time::timeout(timeout, caught_up.wait_for(|it| *it)).await;
@@ -143,9 +144,15 @@ async fn follow(
 ) {
     let mut actors: HashMap<String, Follows> = HashMap::new();
     let mut looked = false;
+    let mut remembered = Remembered::new(&shared.folder);
+    let heard = tokio::time::timeout(HEARD_MAX, apps.wait_for(Option::is_some)).await.is_ok();
+    let mut recalled = if heard { None } else { remembered.recall() };
     loop {
         let present = apps.borrow_and_update().clone();
-        if let Some(present) = present {
+        if let Some(present) = &present {
+            remembered.keep(present).await;
+        }
+        if let Some(present) = present.or_else(|| recalled.take()) {
             for (tag, app) in present.iter() {
                 let Some(host) = runs_here(&place, tag, app) else { continue };
                 let follows = actors.entry(tag.clone()).or_insert_with(|| begin(&shared, tag, host, &stop));

@@ -40,6 +40,7 @@ fn load_as(arguments: &FileArguments, strict: bool) -> Result<Loaded, ConfigErro
     let options = LoadOptions {
         data_dir: arguments.data_dir.clone(),
         port_offset: arguments.port_offset,
+        stage: arguments.stage.clone(),
         refuse_guessable_key: strict,
         ..LoadOptions::from_environment()
     };

@@ -1,6 +1,7 @@
 //! The command line of `copal`: raw arguments, nothing decided yet.
 
 use clap::{Args, Parser, Subcommand};
+use common::app_tag::{AppTag, DEFAULT_HOST, ROOT};
 use std::path::PathBuf;
 
 /// A two-tier HTTP load balancer and application cluster with a triple-redundant hub.
@@ -38,6 +39,14 @@ pub(crate) struct FileArguments {
     /// Is added to every port of the file
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port_offset: u16,
+    /// Runs the apps of this stage instead of the file's
+    #[arg(long, value_name = "S", value_parser = stage)]
+    pub(crate) stage: Option<String>,
+}
+
+fn stage(text: &str) -> Result<String, String> {
+    let tag = AppTag::new(text, DEFAULT_HOST, ROOT, None);
+    tag.map(|_| text.to_owned()).map_err(|cause| cause.to_string())
 }
 
 #[derive(Debug, Args)]

@@ -36,11 +36,11 @@ impl Default for Deployments {
 }
 
 /// Reads the root's keys.
-pub(super) fn decode(fields: &Fields<'_>) -> Deployments {
-    let stage = fields.get("stage").and_then(|node| fields.context.checked(node, stage));
+pub(super) fn decode(fields: &Fields<'_>, chosen: Option<&str>) -> Deployments {
+    let own = fields.get("stage").and_then(|node| fields.context.checked(node, stage));
     Deployments {
         enabled: fields.boolean("deploy-service").unwrap_or(false),
-        stage: stage.unwrap_or_else(|| PRODUCTION.to_owned()),
+        stage: chosen.map(str::to_owned).or(own).unwrap_or_else(|| PRODUCTION.to_owned()),
         keep_versions: fields.integer("keep-versions", KEPT).unwrap_or(KEEP),
     }
 }

@@ -81,6 +81,8 @@ pub struct LoadOptions {
     pub servers_own: ServersOwn,
     /// `--data-dir`, instead of the file's.
     pub data_dir: Option<PathBuf>,
+    /// `--stage`, instead of the file's.
+    pub stage: Option<String>,
     /// `--port-offset`, added to every port of the file.
     pub port_offset: u16,
     /// Refuse a cluster key that can be guessed. Otherwise it is warned of: a server that an upgrade has made wiser starts all the

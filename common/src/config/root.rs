@@ -87,7 +87,7 @@ pub(super) fn decode(
         app_users: app_rights::app_users(&fields),
         private_files: key_files(&fields),
         admin_users: admin::decode(&fields),
-        deployments: deployment::decode(&fields),
+        deployments: deployment::decode(&fields, options.stage.as_deref()),
         clusters,
     };
     check_connection_limits(context, &config, &facts);
