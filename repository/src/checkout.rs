@@ -37,7 +37,7 @@ impl Repository {
         }
         let _reserved = Reserved::new(self, to)?;
         let beside = beside(to)?;
-        remove_folder(&beside)?;
+        remove_whatever(&beside)?;
         let written = self.write_tree(tree, &beside, measure.files <= SYNCED_ONE_BY_ONE).and_then(|done| {
             if measure.files > SYNCED_ONE_BY_ONE {
                 sync_file_system(&beside)?;
@@ -50,7 +50,7 @@ impl Repository {
         });
         if written.is_err() {
             // The error that is told is the first one, and the next checkout removes what is left.
-            let _ = remove_folder(&beside);
+            let _ = remove_whatever(&beside);
         }
         written
     }
@@ -118,7 +118,13 @@ impl Repository {
         file: &mut File,
         path: &Path,
     ) -> Result<u64, RepositoryError> {
+        let mut is_empty = true;
         let copied = self.any_copy(id, |entry| {
+            let emptied = if is_empty { Ok(()) } else { file.rewind().and_then(|()| file.set_len(0)) };
+            if let Err(error) = emptied {
+                return Ok(Err(error));
+            }
+            is_empty = false;
             let mut reader = self.entry_reader(id, entry)?;
             if reader.kind() != Kind::Blob {
                 return Err(io::Error::other("it is no blob"));
@@ -132,10 +138,7 @@ impl Repository {
 
 /// An error of reading outside, one of writing inside.
 fn copy(reader: &mut impl Read, file: &mut File) -> io::Result<io::Result<()>> {
-    let mut buffer = vec![0; 64 << 10];
-    if let Err(error) = file.rewind().and_then(|()| file.set_len(0)) {
-        return Ok(Err(error));
-    }
+    let mut buffer = [0; 16 << 10];
     loop {
         let count = reader.read(&mut buffer)?;
         if count == 0 {
@@ -161,8 +164,8 @@ fn beside(to: &Path) -> Result<PathBuf, RepositoryError> {
     Ok(to.with_file_name(name))
 }
 
-/// Removes a folder, or whatever is in its place; no link is followed.
-pub(crate) fn remove_folder(path: &Path) -> Result<(), RepositoryError> {
+/// Removes a folder, or what is in its place, if anything; no link is followed.
+pub(crate) fn remove_whatever(path: &Path) -> Result<(), RepositoryError> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     let removed = if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.at("remove", path)

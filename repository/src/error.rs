@@ -76,6 +76,20 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
+    /// Is what was sent or asked for at fault, and not this server or its disk?
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Io { .. }
+                | Self::Loose(_)
+                | Self::Damaged { .. }
+                | Self::Busy(_)
+                | Self::Pack(PackError::Disk(_))
+                | Self::Reference(ReferenceError::Unreadable { .. })
+        )
+    }
+
     pub(crate) fn damaged(id: ObjectId, why: &io::Error) -> Self {
         Self::Damaged { id, why: why.to_string() }
     }

@@ -1,6 +1,6 @@
 //! Checked-out folders, compared with their trees and put right.
 
-use crate::checkout::remove_folder;
+use crate::checkout::remove_whatever;
 use crate::error::{At, RepositoryError};
 use crate::objects::{Hasher, Mode};
 use crate::trees::{Child, text};
@@ -90,7 +90,7 @@ impl Repository {
     fn mend(&self, child: Option<&Child>, path: &Path) -> Result<(), RepositoryError> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let Some(child) = child else {
-            remove_folder(path)?;
+            remove_whatever(path)?;
             return files::sync_folder(parent);
         };
         let found = fs::symlink_metadata(path);
@@ -99,12 +99,12 @@ impl Repository {
                 return fs::set_permissions(path, fs::Permissions::from_mode(0o755))
                     .at("set the mode of", path);
             }
-            remove_folder(path)?;
+            remove_whatever(path)?;
             self.write_child(child, path, true)?;
             return files::sync_folder(parent);
         }
         if found.is_ok_and(|it| it.is_dir()) {
-            remove_folder(path)?;
+            remove_whatever(path)?;
         }
         let beside = tempfile::Builder::new()
             .prefix(files::TEMPORARY)

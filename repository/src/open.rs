@@ -1,5 +1,6 @@
 //! Opening a repository: made when it is not there, and cleared of what a dead process left.
 
+use crate::checkout::remove_whatever;
 use crate::error::{At, RepositoryError};
 use crate::files::{self, TEMPORARY};
 use crate::pack::{GARBAGE, Pack, receive, stem_of};
@@ -68,12 +69,15 @@ fn refuse_loose_objects(path: &Path) -> Result<(), RepositoryError> {
     Ok(())
 }
 
+/// Removes temporary files, and what `git gc` derives from packs that may be gone when Git reads it the next time.
 fn remove_temporary(path: &Path) -> Result<(), RepositoryError> {
-    for folder in [path.to_owned(), path.join("objects/pack")] {
+    for folder in ["", "objects/pack", "objects/info"] {
+        let folder = path.join(folder);
         for file in fs::read_dir(&folder).at("read", &folder)? {
             let file = file.at("read", &folder)?;
-            if file.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                files::remove(&file.path())?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            if [TEMPORARY, "commit-graph", "multi-pack-index"].iter().any(|it| name.starts_with(it)) {
+                remove_whatever(&file.path())?;
             }
         }
     }

@@ -106,7 +106,7 @@ impl Repository {
     }
 
     /// Stores a pack: every object is hashed and checked as `git fsck --strict` does, deltas are resolved, bases that a thin pack lacks are
-    /// added. It is durable when this returns. An empty pack is fine.
+    /// added. It is durable when this returns. An empty pack is fine; each object may be in it once.
     ///
     /// # Errors
     /// [`PackError`](crate::PackError), when nothing of it was stored; the disk.

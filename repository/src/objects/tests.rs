@@ -1,6 +1,7 @@
 //! Encodings beside what real Git makes of the same.
 
 use super::*;
+use proptest::prelude::*;
 
 #[test]
 fn ids_are_gits() {
@@ -140,4 +141,20 @@ fn trees_that_git_refuses() {
         assert!(check(Kind::Tree, &content).is_err(), "{:?}", String::from_utf8_lossy(&content));
     }
     assert_eq!(check(Kind::Tree, &[entry("100644", "a.b"), entry("40000", "a")].concat()), Ok(()));
+}
+
+proptest! {
+    #[test]
+    fn any_content_is_taken_or_refused(kind in 0..4usize, begin in 0..4usize, rest: Vec<u8>) {
+        let begins = [b"".as_slice(), b"100644 a\0", b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor ", b"object 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"];
+        let kind = [Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag][kind];
+        let _ = check(kind, &[begins[begin], &rest].concat());
+    }
+
+    #[test]
+    fn whatever_is_in_a_signature_git_takes_the_commit(name: String, email: String, time_s: i64, message: String) {
+        let tree = ObjectId::from([1; 20]);
+        let commit = NewCommit { tree, parents: Vec::new(), author: Signature { name, email, time_s }, message };
+        prop_assert_eq!(check(Kind::Commit, &commit.encode().1), Ok(()));
+    }
 }

@@ -108,6 +108,8 @@ impl<W: Write> PackWriter<W> {
 #[derive(Debug)]
 pub(super) struct Deflater {
     deflate: Compress,
+    /// For what does not get smaller: pictures, archives. Ten times as quick.
+    store: Compress,
     input: Box<[u8]>,
     output: Box<[u8]>,
 }
@@ -115,7 +117,9 @@ pub(super) struct Deflater {
 impl Deflater {
     pub(super) fn new() -> Self {
         let buffer = || vec![0; BUFFER_BYTES].into_boxed_slice();
-        Self { deflate: Compress::new(Compression::fast(), true), input: buffer(), output: buffer() }
+        // The quickest level makes what is random larger by a twentieth; this one does not, and is little slower.
+        let deflate = Compress::new(Compression::new(2), true);
+        Self { deflate, store: Compress::new(Compression::none(), true), input: buffer(), output: buffer() }
     }
 
     /// Writes a whole object's header and its compressed content.
@@ -127,47 +131,68 @@ impl Deflater {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         out.write_all(&EntryHeader::whole(kind, size))?;
-        self.deflate.reset();
         // One byte more than expected would be noticed.
         let mut content = content.take(size.saturating_add(1));
+        let mut count = fill(&mut content, &mut self.input)?;
+        let shrinks = count < BUFFER_BYTES || self.shrinks()?;
+        let Self { deflate, store, input, output } = self;
+        let compress = if shrinks { deflate } else { store };
+        compress.reset();
         loop {
-            let count = read(&mut content, &mut self.input)?;
-            self.compress(count, out)?;
+            deflate_part(compress, &input[..count], output, out)?;
             if count == 0 {
                 break;
             }
+            count = fill(&mut content, input)?;
         }
-        if self.deflate.total_in() == size {
+        if compress.total_in() == size {
             return Ok(());
         }
         let why = format!("an object has another size than the {size} bytes that were announced");
         Err(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
 
-    /// Compresses so many bytes of the input; none end the entry.
-    fn compress(&mut self, count: usize, out: &mut dyn Write) -> io::Result<()> {
-        let flush = if count == 0 { FlushCompress::Finish } else { FlushCompress::None };
-        let begin = self.deflate.total_in();
-        loop {
-            let done = usize::try_from(self.deflate.total_in() - begin).unwrap_or(count);
-            let before = self.deflate.total_out();
-            let status = self.deflate.compress(&self.input[done..count], &mut self.output, flush);
-            let status = status.map_err(io::Error::other)?;
-            let made = usize::try_from(self.deflate.total_out() - before).unwrap_or(0);
-            out.write_all(&self.output[..made])?;
-            let all_in = self.deflate.total_in() - begin == count as u64;
-            if (count > 0 && all_in) || status == Status::StreamEnd {
-                return Ok(());
-            }
+    /// Tries it on the beginning of a large object.
+    fn shrinks(&mut self) -> io::Result<bool> {
+        self.deflate.reset();
+        deflate_part(&mut self.deflate, &self.input, &mut self.output, &mut io::sink())?;
+        deflate_part(&mut self.deflate, &[], &mut self.output, &mut io::sink())?;
+        Ok(self.deflate.total_out() < BUFFER_BYTES as u64 * 97 / 100)
+    }
+}
+
+/// Compresses a part; an empty one ends the entry.
+fn deflate_part(
+    compress: &mut Compress,
+    part: &[u8],
+    buffer: &mut [u8],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let flush = if part.is_empty() { FlushCompress::Finish } else { FlushCompress::None };
+    let begin = compress.total_in();
+    loop {
+        let done = usize::try_from(compress.total_in() - begin).unwrap_or(part.len());
+        let before = compress.total_out();
+        let status = compress.compress(&part[done..], buffer, flush).map_err(io::Error::other)?;
+        let made = usize::try_from(compress.total_out() - before).unwrap_or(0);
+        out.write_all(&buffer[..made])?;
+        let all_in = !part.is_empty() && compress.total_in() - begin == part.len() as u64;
+        if all_in || status == Status::StreamEnd {
+            return Ok(());
         }
     }
 }
 
-fn read(input: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match input.read(buffer) {
+/// Fills a buffer as far as the input goes.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
+    Ok(filled)
 }

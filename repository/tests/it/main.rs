@@ -1,6 +1,6 @@
 //! The repository as a whole, beside real Git.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod checkout;
 mod crash;

@@ -172,3 +172,51 @@ fn what_a_dead_process_left_is_removed() {
     Repository::open(repository.path()).unwrap();
     assert_eq!(fs::read_dir(&packs).unwrap().count(), count);
 }
+
+#[test]
+fn git_may_tidy_up_while_it_is_closed() {
+    let (_folder, repository) = fresh();
+    let old = deploy(&repository, &[("a", b"old")], &[]);
+    let one = deploy(&repository, &[("a", b"1")], &[]);
+    let two = deploy(&repository, &[("a", b"2")], &[one]);
+    let path = repository.path().to_owned();
+    drop(repository);
+    let Some(git) = Git::at(&path) else { return };
+    git.run(&["gc", "-q"]);
+    git.run(&["commit-graph", "write", "--reachable"]);
+    git.run(&["multi-pack-index", "write"]);
+    let repository = Repository::open(&path).unwrap();
+    repository.verify(two, &[]).unwrap();
+    assert!(repository.missing(&[old]).is_empty());
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    repository.delete_garbage(&[], later).unwrap();
+    assert_eq!(repository.missing(&[old, one]), [old]);
+    git.fsck();
+    drop(repository);
+    // Objects in files of their own are told of.
+    git.bytes(&["hash-object", "-w", "--stdin"], b"loose");
+    let error = Repository::open(&path).unwrap_err().to_string();
+    assert!(error.contains("repack -a -d"), "{error}");
+}
+
+#[test]
+fn a_sender_that_goes_away_leaves_nothing() {
+    struct Broken<'a>(&'a [u8]);
+    impl Read for Broken<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.is_empty() {
+                Err(std::io::ErrorKind::ConnectionReset.into())
+            } else {
+                self.0.read(buffer)
+            }
+        }
+    }
+    let (_folder, repository) = fresh();
+    let (_, objects) = commit(&[("a", &[7; 5000])], &[]);
+    let pack = pack(&objects);
+    for end in 0..pack.len() {
+        let error = repository.store_pack(Broken(&pack[..end])).unwrap_err().to_string();
+        assert!(error.contains("could not be received"), "{error}");
+    }
+    assert_eq!(fs::read_dir(repository.path().join("objects/pack")).unwrap().count(), 0);
+}

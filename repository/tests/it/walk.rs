@@ -184,7 +184,7 @@ fn kinds_and_links_that_are_not_right() {
     let (folder, repository) = fresh();
     let blob = (Kind::Blob, b"x".to_vec());
     let id = ids(std::slice::from_ref(&blob))[0];
-    let (wrong, _) = commit_last(&repository, vec![blob.clone(), tree(&[("40000", "a", id)])]);
+    let (wrong, _) = commit_last(&repository, vec![blob, tree(&[("40000", "a", id)])]);
     assert!(
         repository.verify(wrong, &[]).unwrap_err().to_string().contains("is a blob, and a tree was expected")
     );
