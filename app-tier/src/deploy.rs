@@ -10,13 +10,13 @@ mod version;
 
 use crate::{loader::Loader, process::CHECKED_OUT, registry::Registry};
 use actor::Actor;
-use remembered::Remembered;
 use common::{
     app_tag::AppTag,
     config::{Cluster, Config, Host},
 };
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{App, ReportApp};
+use remembered::Remembered;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,

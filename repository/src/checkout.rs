@@ -21,30 +21,24 @@ pub struct CheckedOut {
     pub bytes: u64,
 }
 
-/// More files than this are synced with their whole file system, at once.
-const SYNCED_ONE_BY_ONE: u64 = 32;
-
 impl Repository {
-    /// Writes a tree's files to the folder `to`, which is not there yet. They are written to a folder beside it, which is synced and
-    /// then renamed: `to` is whole whenever it is there. Files have mode 0644 or 0755, folders 0755. Every file's hash is checked.
+    /// Writes a tree's files to the folder `to`, which is not there yet. They are written to a folder beside it, which is then
+    /// renamed: `to` is whole whenever it is there, and the machine has not lost its power since. Nothing is synced, which would take most of the
+    /// time: after a start of the machine [`Self::verify_checkout`] tells what is missing. Files have mode 0644 or 0755, folders 0755. Every file's hash is checked.
     ///
     /// # Errors
     /// An object that is missing or damaged; a link that leads out; more than the limits; the disk. Nothing is left of it then.
     pub fn checkout(&self, tree: ObjectId, to: &Path) -> Result<CheckedOut, RepositoryError> {
-        let measure = self.survey(tree)?;
+        self.survey(tree)?;
         if fs::symlink_metadata(to).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("check out to", to);
         }
         let _reserved = Reserved::new(self, to)?;
         let beside = beside(to)?;
         remove_whatever(&beside)?;
-        let written = self.write_tree(tree, &beside, measure.files <= SYNCED_ONE_BY_ONE).and_then(|done| {
-            if measure.files > SYNCED_ONE_BY_ONE {
-                sync_file_system(&beside)?;
-            }
+        let written = self.write_tree(tree, &beside, false).and_then(|done| {
             self.step("checkout-written");
             fs::rename(&beside, to).at("rename the checkout to", to)?;
-            files::sync_folder(to.parent().unwrap_or(Path::new("/")))?;
             self.step("checkout-renamed");
             Ok(done)
         });
@@ -148,11 +142,6 @@ fn copy(reader: &mut impl Read, file: &mut File) -> io::Result<io::Result<()>> {
             return Ok(Err(error));
         }
     }
-}
-
-fn sync_file_system(folder: &Path) -> Result<(), RepositoryError> {
-    let folder_file = File::open(folder).at("open", folder)?;
-    rustix::fs::syncfs(&folder_file).map_err(io::Error::from).at("sync the file system of", folder)
 }
 
 /// Where a folder is made before it gets its name.
