@@ -8,11 +8,11 @@ mod decision;
 mod remembered;
 mod version;
 
-use crate::{loader::Loader, process::CHECKED_OUT, registry::Registry};
+use crate::{loader::Loader, process::CHECKED_OUT, registry::Registry, session::Sessions};
 use actor::Actor;
 use common::{
     app_tag::AppTag,
-    config::{Cluster, Config, Host},
+    config::{Cluster, Config, Host, SessionConfig},
 };
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{App, ReportApp};
@@ -21,7 +21,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     registry: Arc<Registry>,
     started_ms: u64,
     keep_versions: usize,
+    /// By the name of an app's sessions: those of its versions that run.
+    sessions: Mutex<HashMap<String, (SessionConfig, Weak<Sessions>)>>,
     /// `apps` in the server's data folder.
     folder: PathBuf,
 }
@@ -96,6 +98,7 @@ impl Deployer {
             loader,
             registry,
             started_ms: config.started_ms,
+            sessions: Mutex::default(),
             keep_versions: place.config.deployments.keep_versions,
             folder: place.data_dir.join(CHECKED_OUT),
         });

@@ -25,6 +25,7 @@ mod static_files;
 mod tier;
 mod upgrade;
 mod upload;
+mod versions;
 
 pub use body::{Body, BodyError};
 pub use deploy::{Apps, DeployConfig, Deployments};

@@ -5,12 +5,34 @@ use crate::{
     app::{App, Deployed},
     hosts::Hosts,
     process_app::ProcessApp,
+    versions::Versions,
 };
-use common::config::Host;
+use common::{
+    app_tag::compare_versions,
+    config::{Host, Versioning},
+};
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Instant,
 };
+
+/// Where a deployed app is: its host's name in tags, and a path.
+type At = (String, String);
+
+/// A deployed app at a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Mounted {
+    /// For people.
+    pub(crate) name: String,
+    /// Of several side by side.
+    pub(crate) version: Option<String>,
+    pub(crate) versioning: Versioning,
+    pub(crate) app: Arc<dyn App>,
+    /// When it came there.
+    pub(crate) since: Instant,
+}
 
 /// The apps of one server. What answers a request is looked up without waiting for a change.
 #[derive(Debug)]
@@ -19,8 +41,9 @@ pub(crate) struct Registry {
     processes: RwLock<Arc<Vec<Running>>>,
     /// The file's own web-apps, which stay.
     fixed: Vec<(Host, Vec<Arc<Deployed>>)>,
-    /// Deployed apps by host's name in tags and path.
-    mounted: Mutex<BTreeMap<(String, String), Arc<Deployed>>>,
+    /// Deployed apps, at each place one a version.
+    mounted: Mutex<BTreeMap<At, Vec<Mounted>>>,
+    session_cookie: String,
 }
 
 /// An app with processes, and the token by which they are known.
@@ -31,10 +54,15 @@ pub(crate) struct Running {
 }
 
 impl Registry {
-    /// With the apps of the file.
-    pub(crate) fn new(fixed: Vec<(Host, Vec<Arc<Deployed>>)>, running: Vec<Running>) -> Self {
+    /// With the apps of the file, and the name of the cluster's session cookie.
+    pub(crate) fn new(
+        fixed: Vec<(Host, Vec<Arc<Deployed>>)>,
+        running: Vec<Running>,
+        session_cookie: &str,
+    ) -> Self {
         let hosts = RwLock::new(Arc::new(Hosts::new(fixed.clone())));
-        Self { hosts, processes: RwLock::new(Arc::new(running)), fixed, mounted: Mutex::default() }
+        let processes = RwLock::new(Arc::new(running));
+        Self { hosts, processes, fixed, mounted: Mutex::default(), session_cookie: session_cookie.to_owned() }
     }
 
     /// The hosts with their apps, as of now.
@@ -47,13 +75,18 @@ impl Registry {
         self.processes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts an app at its paths of a host, in place of what was deployed there. Requests that are being answered stay with the app
-    /// that they have.
-    pub(crate) fn mount(&self, host: &str, paths: &[String], name: &str, app: &Arc<dyn App>) {
+    /// Puts an app at its paths of a host, in place of what was deployed there with the same version. Requests that are being answered
+    /// stay with the app that they have.
+    pub(crate) fn mount(&self, host: &str, paths: &[String], new: &Mounted) {
         let mut mounted = self.lock();
         for path in paths {
-            let at = Deployed { name: name.to_owned(), path: path.clone(), app: app.clone() };
-            mounted.insert((host.to_owned(), path.clone()), Arc::new(at));
+            let here = mounted.entry((host.to_owned(), path.clone())).or_default();
+            match here.iter_mut().find(|it| it.version == new.version) {
+                // How long users of older versions may stay goes by when this version came first.
+                Some(old) => *old = Mounted { since: old.since, ..new.clone() },
+                None => here.push(new.clone()),
+            }
+            here.sort_by(|a, b| by_version(b, a));
         }
         self.publish(&mounted);
     }
@@ -61,20 +94,44 @@ impl Registry {
     /// Takes an app away, wherever it is mounted still.
     pub(crate) fn unmount(&self, app: &Arc<dyn App>) {
         let mut mounted = self.lock();
-        mounted.retain(|_, it| !Arc::ptr_eq(&it.app, app));
+        mounted.values_mut().for_each(|here| here.retain(|it| !Arc::ptr_eq(&it.app, app)));
+        mounted.retain(|_, here| !here.is_empty());
         self.publish(&mounted);
     }
 
-    fn publish(&self, mounted: &BTreeMap<(String, String), Arc<Deployed>>) {
+    fn publish(&self, mounted: &BTreeMap<At, Vec<Mounted>>) {
         let hosts = self.fixed.iter().map(|(host, fixed)| {
             let here = mounted.iter().filter(|((name, _), _)| name == host.tag_name());
             // The file's own web-apps win: it says what is where.
             let free = here.filter(|((_, path), _)| fixed.iter().all(|it| it.path != *path));
-            let apps = fixed.iter().cloned().chain(free.map(|(_, app)| app.clone())).collect();
-            (host.clone(), apps)
+            let free = free.filter_map(|((_, path), versions)| self.deployed(path, versions));
+            (host.clone(), fixed.iter().cloned().chain(free).collect())
         });
         let hosts = Arc::new(Hosts::new(hosts));
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts;
+    }
+
+    /// What answers at a path: the highest version, and, if users may stay with older ones, whichever is theirs.
+    fn deployed(&self, path: &str, versions: &[Mounted]) -> Option<Arc<Deployed>> {
+        let (highest, older) = versions.split_first()?;
+        let name = highest.name.clone();
+        let app = match (highest.versioning.sessions_stay, older.is_empty()) {
+            (Some(stay), false) => {
+                let named = |it: &Mounted| (it.version.clone().unwrap_or_default(), it.app.clone());
+                let until = highest.since + stay;
+                let older = older.iter().map(|it| {
+                    let (version, app) = named(it);
+                    (version, app, until)
+                });
+                Arc::new(Versions {
+                    session_cookie: self.session_cookie.clone(),
+                    highest: named(highest),
+                    older: older.collect(),
+                })
+            }
+            _ => highest.app.clone(),
+        };
+        Some(Arc::new(Deployed { name, path: path.to_owned(), app }))
     }
 
     /// An app's processes may call the app API from now on.
@@ -89,7 +146,15 @@ impl Registry {
         Arc::make_mut(&mut all).retain(|it| it.token != token);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Arc<Deployed>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<At, Vec<Mounted>>> {
         self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An app without a version is below all that have one.
+fn by_version(a: &Mounted, b: &Mounted) -> Ordering {
+    match (&a.version, &b.version) {
+        (Some(a), Some(b)) => compare_versions(a, b),
+        (a, b) => a.is_some().cmp(&b.is_some()),
     }
 }

@@ -90,7 +90,7 @@ impl AppTier {
         let (cluster, server) = config.config.server(&config.me).ok_or_else(unknown)?;
         let loader = Arc::new(Loader::new(&config, cluster, server)?);
         let (hosts, running) = start_web_apps(&config, cluster, &loader)?;
-        let registry = Arc::new(Registry::new(hosts, running));
+        let registry = Arc::new(Registry::new(hosts, running, &cluster.session_cookie));
         let end = CancellationToken::new();
         AppApi::new(registry.clone()).serve(loader.api(), end.clone())?;
         tokio::spawn(sweep(registry.clone(), end.clone()));

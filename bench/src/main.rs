@@ -1,6 +1,7 @@
-//! Measurements beside the peers: `bench/run proxy` and `bench/run hub` print the tables of bench/README.md again.
+//! Measurements beside the peers: `bench/run proxy`, `bench/run hub` and `bench/run deploy` print the tables of bench/README.md again.
 
 mod backend;
+mod deploy;
 mod etcd;
 mod hub;
 mod idle;
@@ -23,6 +24,8 @@ enum What {
     Proxy(proxy::Arguments),
     /// Acknowledged session saves beside etcd
     Hub(hub::Arguments),
+    /// Deployments beside git: time, what is stored, memory
+    Deploy(deploy::Arguments),
     /// Visitors who come once, more than the hub has memory for
     Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Proxy(arguments) => proxy::run(&arguments),
         What::Hub(arguments) => hub::run(&arguments),
+        What::Deploy(arguments) => deploy::run(&arguments),
         What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),

@@ -104,6 +104,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time of the process and its children.
     pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
         let mut total = Cpu::default();

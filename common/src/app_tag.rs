@@ -1,7 +1,7 @@
 //! The name under which an app is deployed: `stage/webapp/host/name[-version]`, as in Resin. It is the name of a Git branch, too
 //! (`refs/heads/` before it), and its parts are folders' names.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 /// The stage of servers that were not told another one.
 pub const PRODUCTION: &str = "production";
@@ -110,6 +110,31 @@ impl fmt::Display for AppTag {
     }
 }
 
+/// Orders versions as people mean them: 1.10 is above 1.9, numbers above words (1.0 above 1.rc), and the longer above what it begins
+/// with (1.2.1 above 1.2), but for a word at its end (1.2-rc1 below 1.2).
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (split(a), split(b));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return Ordering::Equal,
+            (Some(Part::Word(_)), None) => return Ordering::Less,
+            (None, Some(Part::Word(_))) => return Ordering::Greater,
+            (x, y) if x == y => {}
+            (x, y) => return x.cmp(&y),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part<'a> {
+    Word(&'a str),
+    Number(u128),
+}
+
+fn split(version: &str) -> impl Iterator<Item = Part<'_>> {
+    version.split(['.', '-', '_']).map(|part| part.parse().map_or(Part::Word(part), Part::Number))
+}
+
 /// `shop-1.2` is version 1.2 of `shop`: a version begins with a digit.
 fn split_version(name: &str) -> (&str, Option<&str>) {
     let at =
@@ -149,6 +174,17 @@ mod tests {
             ("a-b", Some("1.2"), "/a-b")
         );
         assert_eq!(AppTag::parse("p/webapp/h/ROOT").unwrap().path(), "");
+    }
+
+    #[test]
+    fn versions_are_ordered_as_people_mean_them() {
+        let ordered =
+            ["1.rc", "1.0-rc1", "1.0-rc2", "1.0", "1.0.1", "1.2-beta", "1.2", "1.9", "1.10", "2", "10"];
+        for (place, a) in ordered.iter().enumerate() {
+            for (other, b) in ordered.iter().enumerate() {
+                assert_eq!(compare_versions(a, b), place.cmp(&other), "{a} {b}");
+            }
+        }
     }
 
     #[test]

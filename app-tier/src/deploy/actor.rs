@@ -8,6 +8,7 @@ use super::{
 use crate::{
     error::AppTierError,
     loader::{Folder, Loader, Started},
+    registry::Mounted,
     session::Sessions,
 };
 use common::{
@@ -20,7 +21,12 @@ use proto::hub::v1::{
     App, AppServer, AppServerState, ReportApp, Rollout, RolloutOutcome, RolloutReport, RolloutStep,
     report_app::Report,
 };
-use std::{fmt::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 
 /// A process that is started for a rollout may take so long in all; its own `start-timeout` is shorter.
@@ -46,8 +52,6 @@ pub(crate) struct Actor {
     current: Option<Version>,
     prepared: Option<(u64, Version)>,
     failed: Option<u64>,
-    /// All versions have the same, as long as they are to behave alike.
-    sessions: Option<(SessionConfig, Arc<Sessions>)>,
     settled: watch::Sender<bool>,
 }
 
@@ -71,7 +75,7 @@ impl Actor {
     pub(crate) fn new(shared: Arc<Shared>, tag: AppTag, host: Host, settled: watch::Sender<bool>) -> Self {
         let path = host.paths_of(&tag).swap_remove(0);
         let name = format!("{}{}", tag.host, if path.is_empty() { "/" } else { &path });
-        Self { shared, tag, host, name, current: None, prepared: None, failed: None, sessions: None, settled }
+        Self { shared, tag, host, name, current: None, prepared: None, failed: None, settled }
     }
 
     /// Goes by what the hub wants until it wants nothing of the app any more.
@@ -250,22 +254,30 @@ impl Actor {
         Ok(version)
     }
 
-    /// The app's sessions in this server's memory go on from version to version.
-    fn sessions(&mut self, config: SessionConfig, folder: &Folder) -> Arc<Sessions> {
-        if let Some((known, sessions)) = &self.sessions
-            && *known == config
-        {
-            return sessions.clone();
+    /// The app's sessions in this server's memory go on from version to version, as long as they are to behave alike.
+    fn sessions(&self, config: SessionConfig, folder: &Folder) -> Arc<Sessions> {
+        let mut all = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, sessions)| sessions.strong_count() > 0);
+        let known = all.get(&folder.key).filter(|(known, _)| *known == config);
+        if let Some(sessions) = known.and_then(|(_, sessions)| sessions.upgrade()) {
+            return sessions;
         }
         let sessions = self.shared.loader.sessions(folder.key.clone(), config.clone());
-        self.sessions = Some((config, sessions.clone()));
+        all.insert(folder.key.clone(), (config, Arc::downgrade(&sessions)));
         sessions
     }
 
     /// Lets a version take the requests; the one before it ends when its own have ended.
     fn activate(&mut self, version: Version) {
         let paths = self.host.paths_of(&self.tag);
-        self.shared.registry.mount(self.host.tag_name(), &paths, &self.name, &version.mounted());
+        let mounted = Mounted {
+            name: self.name.clone(),
+            version: self.tag.version.clone(),
+            versioning: self.host.versioning(&self.tag),
+            app: version.mounted(),
+            since: Instant::now(),
+        };
+        self.shared.registry.mount(self.host.tag_name(), &paths, &mounted);
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
         if let Some(old) = self.current.replace(version) {
             old.retire();

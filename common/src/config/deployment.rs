@@ -9,10 +9,13 @@ use crate::{
     app_tag::{AppTag, DEFAULT_HOST, PRODUCTION},
     id::ClusterId,
 };
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Versions of an app that a server may keep.
 const KEPT: RangeInclusive<u64> = 1..=100;
+
+/// `old-version-timeout`, unless the file says otherwise.
+const OLD_VERSION_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// So many unless the file says otherwise.
 const KEEP: usize = 3;
@@ -49,6 +52,22 @@ fn stage(text: &str) -> Result<(), String> {
     AppTag::new(text, DEFAULT_HOST, "app", None).map(drop).map_err(|cause| cause.to_string())
 }
 
+/// How several versions of an app that are deployed side by side are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Versioning {
+    /// `versioning: multiversion-routing`: users stay with the version in which their session has begun, for so long after a newer one
+    /// has come (`old-version-timeout`, 1 h). Without it the highest version is everyone's.
+    pub sessions_stay: Option<Duration>,
+}
+
+/// Reads a web-app's keys.
+pub(super) fn versioning(fields: &Fields<'_>) -> Versioning {
+    let timeout = fields.duration("old-version-timeout", Duration::ZERO..=Duration::from_secs(366 * 86_400));
+    let routing = fields.choice("versioning", &[("multiversion-routing", true), ("highest", false)]);
+    let timeout = timeout.unwrap_or(OLD_VERSION_TIMEOUT);
+    Versioning { sessions_stay: routing.unwrap_or_default().then_some(timeout) }
+}
+
 /// The name of a deployed app, as a web-app has it under `deploy`.
 pub(super) fn app_name(text: &str) -> Result<(), String> {
     AppTag::new(PRODUCTION, DEFAULT_HOST, text, None).map(drop).map_err(|cause| cause.to_string())
@@ -66,6 +85,15 @@ impl Host {
         let paths: Vec<_> =
             self.web_apps.iter().filter(|it| named(&it.content)).map(|it| it.id.clone()).collect();
         if paths.is_empty() { vec![tag.path()] } else { paths }
+    }
+}
+
+impl Host {
+    /// How the versions of an app of this host are used: as the web-app that names it says, or as the defaults above the host say.
+    pub fn versioning(&self, tag: &AppTag) -> Versioning {
+        let named = |content: &Content| matches!(content, Content::Deploy(name) if *name == tag.name);
+        let web_app = self.web_apps.iter().find(|it| named(&it.content));
+        web_app.map_or(self.versioning_default, |it| it.versioning)
     }
 }
 

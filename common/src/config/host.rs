@@ -5,7 +5,8 @@ use super::{
     check::Facts,
     cluster::{Layers, layered},
     decode::{Context, Fields, Regexp},
-    deployment, dispatch, keys,
+    deployment::{self, Versioning},
+    dispatch, keys,
     model::{Content, Host, SessionConfig, WebApp},
     names,
     node::{Node, Value},
@@ -41,7 +42,7 @@ pub(super) fn decode(
     let mut layers = layers.clone();
     layers.add_web_app(&fields);
     let web_apps = web_apps(&fields, &layers);
-    let (session_default, rights_default) = web_app_default(context, node, &layers);
+    let (session_default, rights_default, versioning_default) = web_app_default(context, node, &layers);
     let dispatch = dispatch::decode(&fields, !fields.items("web-apps").is_empty(), facts);
     if fields.items("web-apps").is_empty() && fields.items("dispatch").is_empty() && !context.in_default {
         let message = "this host has neither `web-apps` nor `dispatch`: every request to it is answered 404";
@@ -55,12 +56,17 @@ pub(super) fn decode(
         web_apps,
         session_default,
         rights_default,
+        versioning_default,
         dispatch,
     })
 }
 
 /// What the defaults above this host say of apps that are deployed to it.
-fn web_app_default(context: Context<'_>, node: &Node, layers: &Layers<'_>) -> (SessionOverrides, AppRights) {
+fn web_app_default(
+    context: Context<'_>,
+    node: &Node,
+    layers: &Layers<'_>,
+) -> (SessionOverrides, AppRights, Versioning) {
     let empty = Node { value: Value::Map(Vec::new()), ..node.clone() };
     let merged = layered(&empty, &layers.web_app);
     // Told of already, where each of them stands.
@@ -69,7 +75,7 @@ fn web_app_default(context: Context<'_>, node: &Node, layers: &Layers<'_>) -> (S
     };
     let session = fields.get("session-config");
     let session = session.and_then(|it| session::decode(context.alone(), it, &keys::SESSION));
-    (session.unwrap_or_default(), app_rights::rights(&fields))
+    (session.unwrap_or_default(), app_rights::rights(&fields), deployment::versioning(&fields))
 }
 
 /// A host's name; one that has only a `regexp` goes by its text.
@@ -116,6 +122,7 @@ pub(super) fn web_app(context: Context<'_>, node: &Node) -> Option<(WebApp, Span
     let web_app = WebApp {
         id: id?.trim_end_matches('/').to_owned(),
         content,
+        versioning: deployment::versioning(&fields),
         rights: app_rights::rights(&fields),
         session: explicit.apply(&SessionConfig::default()),
         session_explicit: explicit,

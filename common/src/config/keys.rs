@@ -255,6 +255,8 @@ pub(super) static WEB_APP: Keys = Keys {
         "root-directory",
         "admin",
         "deploy",
+        "versioning",
+        "old-version-timeout",
         "user",
         "group",
         "confine",
@@ -264,7 +266,7 @@ pub(super) static WEB_APP: Keys = Keys {
         "session-config",
         "import",
     ],
-    later: &["versioning", "old-version-timeout", "caches"],
+    later: &["caches"],
 };
 
 pub(super) static CONFINE: Keys = Keys { what: "`confine`", known: &["read", "write", "import"], later: &[] };

@@ -49,7 +49,7 @@ pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_a
 pub use condition::{Condition, FileExists, Named, ServerName};
 pub use connection_limits::{limit_below_workers_text, limits_below_workers};
 pub use cron::Cron;
-pub use deployment::Deployments;
+pub use deployment::{Deployments, Versioning};
 pub use encryption::{ClusterEncryption, ClusterTls, Encryption};
 pub use guess::{Guessable, guessable};
 pub use model::*;

@@ -2,7 +2,7 @@
 
 use super::{
     app_rights::AppRights,
-    deployment::Deployments,
+    deployment::{Deployments, Versioning},
     encryption::{ClusterEncryption, ClusterTls},
     problem::Location,
     rule::Rule,
@@ -324,6 +324,8 @@ pub struct Host {
     pub session_default: SessionOverrides,
     /// What the same defaults say of their processes' rights.
     pub rights_default: AppRights,
+    /// What the same defaults say of their versions.
+    pub versioning_default: Versioning,
     /// `dispatch`: rewrite rules; the first that matches is taken.
     pub dispatch: Vec<Rule>,
 }
@@ -339,6 +341,7 @@ impl Default for Host {
             web_apps: Vec::new(),
             session_default: SessionOverrides::default(),
             rights_default: AppRights::default(),
+            versioning_default: Versioning::default(),
             dispatch: Vec::new(),
         }
     }
@@ -351,6 +354,8 @@ pub struct WebApp {
     pub id: String,
     /// What answers there.
     pub content: Content,
+    /// Of a deployed app: how several versions of it are used.
+    pub versioning: Versioning,
     /// What its processes may do on the machine.
     pub rights: AppRights,
     /// `session-config`, complete.

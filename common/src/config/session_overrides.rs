@@ -101,6 +101,7 @@ mod tests {
         };
         let web_app = WebApp {
             id: String::new(),
+            versioning: Default::default(),
             content: super::super::model::Content::Folder("/srv".into()),
             rights: super::super::AppRights::default(),
             session: explicit.apply(&SessionConfig::default()),
