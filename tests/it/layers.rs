@@ -4,10 +4,11 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
+    ("display-more", &[]),
     ("triad", &["cluster-port", "proto", "common"]),
     ("triad-client", &["cluster-port", "proto", "common"]),
     ("static-files", &[]),
