@@ -136,7 +136,7 @@ mod tests {
             answer.keep_alive().await;
             answer.end().await;
         });
-        let expected = b"0009\x01PACK0024\x02app-a: [31mstarting\ttwo\nlines\n0008\x03no\n0005\x010000";
+        let expected = b"0009\x01PACK0023\x02app-a: [31mstarting\ttwo\nlines\n0008\x03no\n0005\x010000";
         assert_eq!(body(response).await.escape_ascii().to_string(), expected.escape_ascii().to_string());
         written.await.unwrap();
     }

@@ -183,7 +183,7 @@ mod tests {
         let command = Command { old: None, new: None, reference: "refs/heads/main".to_owned() };
         let push = Push { commands: vec![command], ..Push::default() };
         let report = push.report(&Ok(()), &Err("app-b:\nexit status 1\u{1b}[0m".to_owned()));
-        let expected = "000eunpack ok\n0035ng refs/heads/main app-b: exit status 1 [0m\n0000";
+        let expected = "000eunpack ok\n0030ng refs/heads/main app-b: exit status 1 [0m\n0000";
         assert_eq!(String::from_utf8(report).unwrap(), expected);
         let report = push.report(&Err("no".to_owned()), &Ok(()));
         assert_eq!(String::from_utf8(report).unwrap(), "000eunpack no\n0017ok refs/heads/main\n0000");
@@ -192,7 +192,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_is_read_or_refused(junk in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read(&junk);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _ = runtime.block_on(async { read(&junk) });
             let _ = Push::default().line(&junk);
             let _ = Command::read(&junk);
         }
