@@ -18,7 +18,7 @@ mod upload_pack;
 
 use crate::{AnswerBody, HUB_WAIT, Inner, RequestBody, answer_bytes, refusal::Refusal};
 use common::config::{AdminUser, Config, Role};
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use references::References;
 use route::{GitRoute, Place, Service};
 use std::sync::Arc;
@@ -118,6 +118,6 @@ impl Inner {
 
 /// Whether the client speaks version 2; with everyone else it is version 0, as version 1 is no more than that with a greeting.
 fn is_version_2(headers: &HeaderMap) -> bool {
-    let asked = headers.get(GIT_PROTOCOL).map(|it| it.as_bytes()).unwrap_or_default();
+    let asked = headers.get(GIT_PROTOCOL).map(HeaderValue::as_bytes).unwrap_or_default();
     asked.split(|it| *it == b':').any(|it| it == b"version=2")
 }

@@ -157,9 +157,10 @@ impl Inner {
         };
         let started = answer.keep_alive_during(self.start(deploy)).await;
         let (app, _) = started.map_err(|cause| match cause {
-            Refusal::Conflict { user, .. } if !user.is_empty() => {
-                format!("fetch first: {user} has put another version into use")
+            Refusal::Conflict { user, .. } if user.is_empty() => {
+                "fetch first: it is not in use any more".to_owned()
             }
+            Refusal::Conflict { user, .. } => format!("fetch first: {user} has put another version into use"),
             cause => cause.to_string(),
         })?;
         self.follow_rollout(&pushing.config, &tag, app, answer).await

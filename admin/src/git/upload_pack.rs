@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The largest request, in bytes, inflated: what it says of 100,000 commits.
 const REQUEST_MAX: u64 = 8 << 20;
 
-/// Commits that are looked at to find out whether one comes from another.
+/// Commits that are looked at for one request, to find out which come from which. Who has more history fetches more than is needed.
 const COMMITS_MAX: usize = 100_000;
 
 /// Commits of which the hub's servers are told that they are here.
@@ -79,12 +79,11 @@ impl Inner {
         let (wants, done) = (fetch.wants.clone(), fetch.done);
         let haves = fetch.haves.clone();
         let negotiated = self.read(move |repository| {
-            for want in foreign {
-                // A branch that has moved on since the client asked where it is.
-                let ours = |tip: &ObjectId| reaches(repository, *tip, &HashSet::from([want]));
-                if !tips.iter().map(ours).collect::<Result<Vec<_>, _>>()?.contains(&true) {
-                    return Err(RepositoryError::Missing(want));
-                }
+            // Asked for before the branch moved on, or no business of the client's.
+            let ours =
+                if foreign.is_empty() { HashSet::new() } else { History::new(repository).of(&tips)? };
+            if let Some(want) = foreign.into_iter().find(|it| !ours.contains(it)) {
+                return Err(RepositoryError::Missing(want));
             }
             let common = those_here(repository, &haves);
             let ready = done || all_reach(repository, &wants, &common)?;
@@ -132,28 +131,54 @@ fn all_reach(
     common: &[ObjectId],
 ) -> Result<bool, RepositoryError> {
     let common: HashSet<_> = common.iter().copied().collect();
+    if common.is_empty() {
+        return Ok(false);
+    }
+    let mut history = History::new(repository);
     for want in wants {
-        if common.is_empty() || !reaches(repository, *want, &common)? {
+        if !history.walk(&[*want], |it| common.contains(it))?.0 {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Whether a commit is one of these, or comes from one of them.
-fn reaches(repository: &Repository, from: ObjectId, to: &HashSet<ObjectId>) -> Result<bool, RepositoryError> {
-    let (mut seen, mut waiting) = (HashSet::from([from]), VecDeque::from([from]));
-    while let Some(id) = waiting.pop_front() {
-        if to.contains(&id) {
-            return Ok(true);
-        }
-        if seen.len() > COMMITS_MAX {
-            break;
-        }
-        let parents = repository.commit_info(id)?.parents;
-        waiting.extend(parents.into_iter().filter(|it| seen.insert(*it)));
+/// Walks back from commits, [`COMMITS_MAX`] in all.
+#[derive(Debug)]
+struct History<'a> {
+    repository: &'a Repository,
+    left: usize,
+}
+
+impl<'a> History<'a> {
+    fn new(repository: &'a Repository) -> Self {
+        Self { repository, left: COMMITS_MAX }
     }
-    Ok(false)
+
+    /// These commits and what came before them.
+    fn of(&mut self, from: &[ObjectId]) -> Result<HashSet<ObjectId>, RepositoryError> {
+        Ok(self.walk(from, |_| false)?.1)
+    }
+
+    /// Whether there is such a commit among these and what came before them, and all that were seen.
+    fn walk(
+        &mut self,
+        from: &[ObjectId],
+        is_it: impl Fn(&ObjectId) -> bool,
+    ) -> Result<(bool, HashSet<ObjectId>), RepositoryError> {
+        let mut seen: HashSet<_> = from.iter().copied().collect();
+        let mut waiting: VecDeque<_> = from.iter().copied().collect();
+        while let Some(id) = waiting.pop_front() {
+            if is_it(&id) {
+                return Ok((true, seen));
+            }
+            let Some(left) = self.left.checked_sub(1) else { break };
+            self.left = left;
+            let parents = self.repository.commit_info(id)?.parents;
+            waiting.extend(parents.into_iter().filter(|it| seen.insert(*it)));
+        }
+        Ok((false, seen))
+    }
 }
 
 /// Says what is known of what the client has; whether the pack follows.
