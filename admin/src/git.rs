@@ -108,7 +108,8 @@ impl Inner {
             out.extend_from_slice(pkt_line::FLUSH);
             let (offered, with_head) = match service {
                 Service::UploadPack => ("multi_ack_detailed side-band-64k ofs-delta", true),
-                Service::ReceivePack => ("report-status side-band-64k ofs-delta", false),
+                // Nothing is deleted by a push: it is offered to say what to do instead.
+                Service::ReceivePack => ("report-status delete-refs side-band-64k ofs-delta", false),
             };
             references.advertise(&format!("{offered} object-format=sha1 {AGENT}"), with_head, &mut out);
         }

@@ -228,7 +228,9 @@ async fn a_push_that_fails_moves_nothing_and_says_why() {
     work.push("shop", &["main:nowhere"])
         .await
         .fails_with(&["no server that would run nowhere/webapp/default/shop"]);
-    work.push("shop", &["--delete", "main"]).await.fails_with(&["delet"]);
+    work.push("shop", &["--delete", "main"])
+        .await
+        .fails_with(&["a push deletes nothing", "deploy-tool undeploy"]);
     work.git("shop", &["update-index", "--add", "--cacheinfo", &format!("160000,{good},module")])
         .await
         .succeeds();
@@ -260,8 +262,9 @@ async fn a_push_that_fails_moves_nothing_and_says_why() {
 async fn a_client_that_goes_away_stops_no_rollout() {
     let (cluster, work) = (start().await, Work::new());
     work.init("shop", &url(&cluster, "ops:password", "git/shop.git")).await;
-    fs::write(work.path("shop/app.yaml"), "prepare: [/bin/sleep, \"1\"]\n").unwrap();
-    let commit = work.commit("shop", "index.html", "one").await;
+    fs::write(work.path("shop/app.yaml"), "static: public\nprepare: [/bin/sleep, \"1\"]\n").unwrap();
+    fs::create_dir(work.path("shop/public")).unwrap();
+    let commit = work.commit("shop", "public/index.html", "one").await;
     let mut command = work.command(&work.path("shop"), &["push", "origin", "main"]);
     let mut push = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(push.stderr.take().unwrap()).lines();
