@@ -6,6 +6,7 @@
 mod apps;
 mod basic;
 mod gate;
+mod git;
 mod operate;
 mod origin;
 mod refusal;
@@ -28,12 +29,14 @@ use common::{
     id::ServerId,
 };
 use gate::Gate;
+use git::GitPlaces;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use refusal::Refusal;
 use route::Route;
 use serde::Serialize;
 use std::{
+    convert::Infallible,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -74,13 +77,14 @@ struct Inner {
     deployments: Option<Deployments>,
     clock: Arc<dyn Clock>,
     gate: Gate,
+    git: GitPlaces,
 }
 
 /// A request's body, and why it may break off.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// An answer's body: all are small.
-pub type AnswerBody = Full<Bytes>;
+/// An answer's body: small, or written while it is read.
+pub type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Admin {
     /// Ready to answer. Needs no network yet.
@@ -88,7 +92,8 @@ impl Admin {
         let AdminConfig { config, me, credentials, hub, deployments, clock } = config;
         let gate = Gate::new(clock.clone(), rand::random());
         let config = RwLock::new(config);
-        Self { inner: Arc::new(Inner { config, me, credentials, hub, deployments, clock, gate }) }
+        let git = GitPlaces::default();
+        Self { inner: Arc::new(Inner { config, me, credentials, hub, deployments, clock, gate, git }) }
     }
 
     /// Goes by another configuration: its users, roles and servers. Returns whether it has other users, or other roles for them.
@@ -107,8 +112,9 @@ impl Admin {
     /// The answer to a request at the web-app `prefix` (its path without a slash at the end). The request has come from a web-tier
     /// over the cluster port: what it says of the client is believed. Nobody's body is read before who it is is known.
     pub async fn answer(&self, prefix: &str, request: Request<RequestBody>) -> Response<AnswerBody> {
+        let is_git = request.uri().path().strip_prefix(prefix).is_some_and(git::route::is_git);
         let outcome = self.inner.route(prefix, request).await;
-        outcome.unwrap_or_else(|refusal| refusal.response())
+        outcome.unwrap_or_else(|refusal| if is_git { refusal.text() } else { refusal.response() })
     }
 }
 
@@ -118,7 +124,7 @@ impl Inner {
     }
 
     async fn route(
-        &self,
+        self: &Arc<Self>,
         prefix: &str,
         request: Request<RequestBody>,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -141,6 +147,7 @@ impl Inner {
                 Ok(json(StatusCode::OK, &done))
             }
             Route::Apps(route) => self.apps(&config, user, route, request.into_body()).await,
+            Route::Git(route) => self.git(&config, user, route, request).await,
         }
     }
 }
@@ -201,7 +208,8 @@ fn index(prefix: &str) -> String {
          POST {prefix}/api/servers/ID/enable\n\
          POST {prefix}/api/servers/ID/disable\n\
          POST {prefix}/api/servers/ID/disable-soft\n\
-         GET  {prefix}/api/v1/apps (docs/deployments.md has the rest)\n"
+         GET  {prefix}/api/v1/apps (docs/deployments.md has the rest)\n\n\
+         git clone {prefix}/deploy.git, git push {prefix}/git/NAME.git main (docs/git.md)\n"
     )
 }
 
@@ -227,7 +235,16 @@ pub(crate) fn answer_bytes(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<AnswerBody> {
-    let mut response = Response::new(Full::from(body.into()));
+    answer_with(status, content_type, Full::from(body.into()).boxed_unsync())
+}
+
+/// The same with a body that may take its time.
+pub(crate) fn answer_with(
+    status: StatusCode,
+    content_type: &'static str,
+    body: AnswerBody,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let fields = [
         (header::CONTENT_TYPE, content_type),

@@ -1,6 +1,6 @@
 //! Why a request is refused: the one place that maps it to a status and a text.
 
-use crate::{AnswerBody, json};
+use crate::{AnswerBody, answer_bytes, json};
 use deployments::PublishError;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -64,6 +64,16 @@ pub(crate) enum Refusal {
     NoServers(String),
     #[error("{0}")]
     NoVersion(String),
+    #[error("git's smart HTTP alone is spoken here: expected info/refs?service=git-upload-pack")]
+    NoGitService,
+    #[error("deploy.git is there to read: push to git/NAME.git, one app's own")]
+    GitReadOnly,
+    #[error("too many clones or pushes at once: try again")]
+    GitCrowded,
+    #[error("expected a body of the type {0}")]
+    ContentType(&'static str),
+    #[error("the body is encoded: expected gzip, or as it is")]
+    ContentEncoding,
     #[error("{0}")]
     Publish(#[from] PublishError),
     #[error("there is nothing at this path")]
@@ -99,6 +109,8 @@ impl Refusal {
             | Self::CrossSite(_)
             | Self::Role { .. }
             | Self::DeployRole { .. }
+            | Self::GitReadOnly
+            | Self::NoGitService
             | Self::NoDeployService => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::Publish(PublishError::Refused(_)) => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::UnknownServer { .. } | Self::UnknownApp { .. } | Self::NoVersion(_) => {
@@ -115,15 +127,27 @@ impl Refusal {
             | Self::Full(_)
             | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Crowded | Self::Hub(_) | Self::Unsure(_) | Self::NoServers(_) | Self::Publish(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::ContentType(_) | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Crowded
+            | Self::GitCrowded
+            | Self::Hub(_)
+            | Self::Unsure(_)
+            | Self::NoServers(_)
+            | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// The answer.
     pub(crate) fn response(&self) -> Response<AnswerBody> {
-        let mut response = json(self.status(), &Told { error: self.to_string() });
+        self.with_headers(json(self.status(), &Told { error: self.to_string() }))
+    }
+
+    /// The same as text: Git shows it to its user.
+    pub(crate) fn text(&self) -> Response<AnswerBody> {
+        self.with_headers(answer_bytes(self.status(), "text/plain; charset=utf-8", format!("{self}\n")))
+    }
+
+    fn with_headers(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
         let headers = response.headers_mut();
         match self {
             Self::SignIn(_) | Self::Wrong => {
@@ -138,6 +162,7 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, seconds(wait).into());
             }
             Self::Crowded
+            | Self::GitCrowded
             | Self::Unsure(_)
             | Self::NoServers(_)
             | Self::Publish(PublishError::NoMajority { .. })

@@ -1,6 +1,10 @@
 //! What a request asks for.
 
-use crate::{apps::route::AppRoute, refusal::Refusal};
+use crate::{
+    apps::route::AppRoute,
+    git::route::{self, GitRoute},
+    refusal::Refusal,
+};
 use http::{Method, Request};
 use proto::hub::v1::MemberAdmin;
 
@@ -15,6 +19,8 @@ pub(crate) enum Route {
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
     /// Below `/api/v1`.
     Apps(AppRoute),
+    /// `/deploy.git/…` and `/git/…`.
+    Git(GitRoute),
 }
 
 impl Route {
@@ -29,6 +35,9 @@ impl Route {
             [""] => (Self::Index, Method::GET),
             ["", "api", "v1", ref rest @ ..] => {
                 return AppRoute::of(request.method(), rest, request.uri()).map(Self::Apps);
+            }
+            ["", ref rest @ ..] if route::is_git(below) => {
+                return GitRoute::of(request.method(), rest, request.uri()).map(Self::Git);
             }
             ["", "api", "servers"] => (Self::Servers, Method::GET),
             ["", "api", "servers", id, verb] => {

@@ -6,7 +6,8 @@ use cluster_port::Credentials;
 use common::id::ServerId;
 use futures_util::{Stream, StreamExt, future::join_all};
 use proto::hub::v1::{
-    FetchObjects, ObjectIds, PackChunk, PackStored, VerifyObject, objects_client::ObjectsClient,
+    FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
+    objects_client::ObjectsClient,
 };
 use repository::{ObjectId, Repository};
 use std::{collections::HashSet, future::Future, io, sync::Arc, time::Duration};
@@ -53,6 +54,15 @@ pub enum PublishError {
         /// What each said.
         causes: String,
     },
+}
+
+/// A commit of which a majority has everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedCommit {
+    /// The tree of its files.
+    pub tree: ObjectId,
+    /// The first line of its message, up to 500 characters.
+    pub subject: String,
 }
 
 /// The hub's servers as one; clones share the connections.
@@ -182,17 +192,24 @@ impl HubServers {
         }
     }
 
-    /// Whether a majority has everything that `id` leads to, on disk.
+    /// Whether a majority has everything that `id` leads to, on disk. `None`: it is no commit.
     ///
     /// # Errors
     /// [`PublishError`].
-    pub async fn verify(&self, id: ObjectId, known: &[ObjectId]) -> Result<(), PublishError> {
+    pub async fn verify(
+        &self,
+        id: ObjectId,
+        known: &[ObjectId],
+    ) -> Result<Option<VerifiedCommit>, PublishError> {
         let (id, known) = (service::bytes(&[id]), service::bytes(known));
         let verified = self.ask_all(SETTLE, |mut client| {
             let question = VerifyObject { id: id.clone(), known: known.clone() };
-            async move { client.verify(question).await.map(drop) }
+            async move { Ok(client.verify(question).await?.into_inner()) }
         });
-        verified.await.map(drop)
+        let commit = |it: ObjectVerified| {
+            Some(VerifiedCommit { tree: ObjectId::from_bytes(&it.tree).ok()?, subject: it.subject })
+        };
+        Ok(verified.await?.into_iter().find_map(commit))
     }
 
     /// Brings everything that `id` leads to into `repository`, from the first server that has it, and verifies it.

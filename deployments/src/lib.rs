@@ -8,7 +8,8 @@ mod pack_pipe;
 mod service;
 mod upkeep;
 
-pub use hub_servers::{HubServers, PublishError};
+pub use hub_servers::{HubServers, PublishError, VerifiedCommit};
 pub use mirror::mirror;
+pub use pack_pipe::pack;
 pub use service::{ObjectService, objects};
 pub use upkeep::upkeep;

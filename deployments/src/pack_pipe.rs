@@ -2,6 +2,7 @@
 //! holds up the other side.
 
 use bytes::Bytes;
+use repository::{ObjectId, Repository};
 use std::io::{self, Read, Write};
 use tokio::sync::mpsc;
 
@@ -17,10 +18,26 @@ pub(crate) fn reader() -> (mpsc::Sender<io::Result<Bytes>>, impl Read + Send + '
     (sender, Chunks { chunks, rest: Bytes::new() })
 }
 
-/// A pack that is written in blocking code, and the other end, where its chunks come out.
-pub(crate) fn writer() -> (ChunkWriter, mpsc::Receiver<Bytes>) {
-    let (sender, receiver) = mpsc::channel(UNDER_WAY);
-    (ChunkWriter { sender, pending: Vec::with_capacity(CHUNK) }, receiver)
+/// A pack of what `roots` lead to and `have` does not, made on a thread of its own: its chunks as they come, of about 64 KiB. What goes
+/// wrong is the last of them, and then the pack is not whole. When nobody takes them any more, the thread ends.
+pub fn pack(
+    repository: &Repository,
+    roots: Vec<ObjectId>,
+    have: Vec<ObjectId>,
+) -> mpsc::Receiver<Result<Bytes, String>> {
+    let (sender, chunks) = mpsc::channel(UNDER_WAY);
+    let repository = repository.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut writer = ChunkWriter { sender, pending: Vec::with_capacity(CHUNK) };
+        let packed = repository.pack(&roots, &have, &mut writer).map_err(|cause| cause.to_string());
+        let packed = packed.and_then(|_| writer.flush().map_err(|cause| cause.to_string()));
+        if let Err(cause) = packed
+            && writer.sender.blocking_send(Err(cause.clone())).is_ok()
+        {
+            tracing::warn!(cause, "objects can't be handed out");
+        }
+    });
+    chunks
 }
 
 struct Chunks {
@@ -44,8 +61,8 @@ impl Read for Chunks {
 
 /// Gathers what is written into chunks.
 #[derive(Debug)]
-pub(crate) struct ChunkWriter {
-    sender: mpsc::Sender<Bytes>,
+struct ChunkWriter {
+    sender: mpsc::Sender<Result<Bytes, String>>,
     pending: Vec<u8>,
 }
 
@@ -63,6 +80,6 @@ impl Write for ChunkWriter {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.pending, Vec::with_capacity(CHUNK));
-        self.sender.blocking_send(chunk.into()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

@@ -5,8 +5,8 @@ use proto::hub::v1::{
     FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
     objects_server::{Objects, ObjectsServer},
 };
-use repository::{ObjectId, Repository, RepositoryError};
-use std::{io, io::Write, pin::Pin};
+use repository::{Kind, ObjectId, PackError, Repository, RepositoryError};
+use std::{io, pin::Pin};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -15,6 +15,9 @@ const IDS_MAX: usize = 1 << 20;
 
 /// The largest question: [`IDS_MAX`] ids.
 const MESSAGE_MAX: usize = (IDS_MAX * 20) + 1024;
+
+/// Of a commit's message, so many characters of its first line are told.
+const SUBJECT_MAX: usize = 500;
 
 /// The service over a server's repository.
 #[derive(Debug, Clone)]
@@ -50,7 +53,21 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn refusal(cause: &RepositoryError) -> Status {
-    Status::failed_precondition(cause.to_string())
+    match cause {
+        // A server that was away lacks what the others have: it does not speak for them.
+        RepositoryError::Pack(PackError::NoBase(_)) => Status::not_found(cause.to_string()),
+        _ => Status::failed_precondition(cause.to_string()),
+    }
+}
+
+/// What a verified object says of itself, if it is a commit.
+fn verified(repository: &Repository, id: ObjectId) -> Result<ObjectVerified, RepositoryError> {
+    if repository.header(id)?.0 != Kind::Commit {
+        return Ok(ObjectVerified::default());
+    }
+    let info = repository.commit_info(id)?;
+    let subject = info.message.lines().next().unwrap_or_default().chars().take(SUBJECT_MAX).collect();
+    Ok(ObjectVerified { tree: bytes(&[info.tree]), subject })
 }
 
 #[tonic::async_trait]
@@ -87,30 +104,23 @@ impl Objects for ObjectService {
         let (id, known) = (ids("id", &id)?, ids("known", &known)?);
         let [id] = id[..] else { return Err(Status::invalid_argument("id: expected one id of 20 bytes")) };
         let repository = self.0.clone();
-        blocking(move || repository.verify(id, &known)).await?;
-        Ok(Response::new(ObjectVerified {}))
+        let verified = blocking(move || {
+            repository.verify(id, &known)?;
+            verified(&repository, id)
+        });
+        Ok(Response::new(verified.await?))
     }
 
     async fn fetch(&self, request: Request<FetchObjects>) -> Result<Response<Self::FetchStream>, Status> {
         let FetchObjects { roots, have } = request.into_inner();
         let (roots, have) = (ids("roots", &roots)?, ids("have", &have)?);
-        let repository = self.0.clone();
         let (asked, here) = (roots.clone(), self.0.clone());
         let missing = blocking(move || Ok(here.missing(&asked))).await?;
         if let Some(missing) = missing.first() {
             return Err(Status::not_found(format!("{missing} is not here")));
         }
-        let (mut writer, chunks) = pack_pipe::writer();
-        // An error breaks the pack off, which whoever gets it sees.
-        tokio::task::spawn_blocking(move || {
-            let packed = repository.pack(&roots, &have, &mut writer);
-            let flushed = writer.flush();
-            if let Err(cause) = packed {
-                tracing::warn!(%cause, "objects can't be handed out");
-            }
-            flushed
-        });
-        let chunks = ReceiverStream::new(chunks).map(|data| Ok(PackChunk { data }));
+        let chunks = ReceiverStream::new(pack_pipe::pack(&self.0, roots, have));
+        let chunks = chunks.map(|it| it.map(|data| PackChunk { data }).map_err(Status::internal));
         Ok(Response::new(Box::pin(chunks)))
     }
 }

@@ -12,6 +12,7 @@ mod demo;
 mod encryption;
 mod examples;
 mod foreign;
+mod git_http;
 mod hub;
 mod layers;
 mod many;

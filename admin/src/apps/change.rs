@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A rollout may take so long unless its request says otherwise, and at most.
-const TIMEOUT_S: u64 = 300;
+pub(crate) const TIMEOUT_S: u64 = 300;
 const TIMEOUT_MAX_S: u64 = 24 * 3600;
 
 /// The longest message, in bytes.
@@ -202,21 +202,27 @@ impl Inner {
             clusters,
             again,
         };
-        let wanted = deploy.commit.clone();
+        let (app, changed) = self.start(deploy).await?;
+        self.begun(config, app, changed).await
+    }
+
+    /// Asks the hub for a rollout. The app as it is then; false when the same content is in use already.
+    pub(crate) async fn start(&self, deploy: DeployApp) -> Result<(App, bool), Refusal> {
+        let (tag, commit) = (deploy.tag.clone(), deploy.commit.clone());
         match self.hub.deploy(deploy, HUB_WAIT).await.map_err(Refusal::Unsure)? {
-            Outcome::Begun(app) => self.begun(config, app, true).await,
+            Outcome::Begun(app) => Ok((app, true)),
             // Asked twice, for want of an answer: the first time it was heard.
-            Outcome::Busy(app) if app.rollout.as_ref().is_some_and(|it| it.commit == wanted) => {
-                self.begun(config, app, true).await
+            Outcome::Busy(app) if app.rollout.as_ref().is_some_and(|it| it.commit == commit) => {
+                Ok((app, true))
             }
-            Outcome::Unchanged(app) => self.begun(config, app, false).await,
+            Outcome::Unchanged(app) => Ok((app, false)),
             Outcome::Busy(app) => {
                 let rollout = app.rollout.unwrap_or_default();
-                Err(Refusal::Busy { tag: tag.to_string(), user: rollout.user })
+                Err(Refusal::Busy { tag, user: rollout.user })
             }
-            Outcome::Conflict(app) => Err(Refusal::Conflict { tag: tag.to_string(), user: app.user }),
+            Outcome::Conflict(app) => Err(Refusal::Conflict { tag, user: app.user }),
             Outcome::Full(count) => Err(Refusal::Full(count)),
-            Outcome::NoServers(_) => Err(Refusal::NoServers(tag.to_string())),
+            Outcome::NoServers(_) => Err(Refusal::NoServers(tag)),
         }
     }
 
@@ -245,7 +251,7 @@ impl Inner {
 
     async fn verified(&self, commit: ObjectId, before: &[u8]) -> Result<(), Refusal> {
         let known: Vec<ObjectId> = ObjectId::from_bytes(before).into_iter().collect();
-        Ok(self.deployments()?.hub_servers.verify(commit, &known).await?)
+        Ok(self.deployments()?.hub_servers.verify(commit, &known).await.map(drop)?)
     }
 
     async fn begun(&self, config: &Config, app: App, changed: bool) -> Result<Response<AnswerBody>, Refusal> {
@@ -326,7 +332,7 @@ fn tree_of(app: &App) -> Result<ObjectId, Refusal> {
 }
 
 /// The clusters whose servers will run an app.
-fn clusters(config: &Config, tag: &AppTag) -> Result<Vec<String>, Refusal> {
+pub(crate) fn clusters(config: &Config, tag: &AppTag) -> Result<Vec<String>, Refusal> {
     let clusters = config.clusters_of(tag);
     if clusters.is_empty() {
         let hosts =

@@ -147,7 +147,8 @@ impl Inner {
         self.read(move |repository| repository.log(commit, LOG_MAX)).await
     }
 
-    async fn read<T: Send + 'static>(
+    /// Reads from this server's copy, on a thread that may block.
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Repository) -> Result<T, RepositoryError> + Send + 'static,
     ) -> Result<T, Refusal> {

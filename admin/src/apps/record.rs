@@ -167,7 +167,8 @@ impl RolloutRecord {
     }
 }
 
-fn step(step: RolloutStep) -> &'static str {
+/// As it is told.
+pub(crate) fn step(step: RolloutStep) -> &'static str {
     match step {
         RolloutStep::Waiting => "waiting",
         RolloutStep::Fetching => "fetching",

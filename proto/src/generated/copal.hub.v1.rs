@@ -1720,8 +1720,14 @@ pub struct VerifyObject {
     #[prost(bytes = "bytes", tag = "2")]
     pub known: ::prost::bytes::Bytes,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ObjectVerified {}
+/// Of a commit: its tree, and the first line of its message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObjectVerified {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub tree: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FetchObjects {
     #[prost(bytes = "bytes", tag = "1")]
