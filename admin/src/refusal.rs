@@ -22,6 +22,37 @@ pub(crate) enum Refusal {
     SignIn(&'static str),
     #[error("wrong user or password")]
     Wrong,
+    #[error(
+        "there is no such token: is it a whole one, and of this cluster? `deploy-tool token create` makes one"
+    )]
+    WrongToken,
+    #[error("the token {how}, {at}: `deploy-tool token create` makes another one")]
+    TokenEnded { how: &'static str, at: String },
+    #[error(
+        "the token was made by the user `{user}`, who is not in the configuration file any more or has none of its roles: make \
+         another one"
+    )]
+    TokenOrphan { user: String },
+    #[error("a token may not make or revoke tokens: sign in with a user's password")]
+    ByToken,
+    #[error(
+        "the user `{user}` may not give `{role}` to a token: it is not among the user's `roles` in the configuration file"
+    )]
+    TokenRole { user: String, role: &'static str },
+    #[error("there is a token {name:?} already, by {user}: choose another name, or revoke that one")]
+    TokenName { name: String, user: String },
+    #[error("there are {0} valid tokens, as many as there may be: revoke one first")]
+    TokensFull(u32),
+    #[error("there is no token with the name or id {0:?}: `deploy-tool token list` shows them")]
+    UnknownToken(String),
+    #[error("the token is {of}'s: the user `{user}` needs `operate` among its `roles` to revoke it")]
+    OthersToken { user: String, of: String },
+    #[error("too many archives come in at once: try again")]
+    Uploads,
+    #[error("{0}")]
+    DiskFull(String),
+    #[error("the archive can't be kept while it is read: {0}")]
+    Spool(std::io::Error),
     #[error("too many failed sign-ins from this address: try again in {} s", seconds(.0))]
     Slowed(Duration),
     #[error("too many sign-ins at once: try again")]
@@ -94,16 +125,29 @@ struct Told {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::SignIn(_) | Self::Wrong => StatusCode::UNAUTHORIZED,
+            Self::SignIn(_)
+            | Self::Wrong
+            | Self::WrongToken
+            | Self::TokenEnded { .. }
+            | Self::TokenOrphan { .. } => StatusCode::UNAUTHORIZED,
             Self::NoUsers
+            | Self::ByToken
+            | Self::TokenRole { .. }
+            | Self::OthersToken { .. }
             | Self::CrossSite(_)
             | Self::Role { .. }
             | Self::DeployRole { .. }
             | Self::NoDeployService => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::Publish(PublishError::Refused(_)) => StatusCode::BAD_REQUEST,
-            Self::NotFound | Self::UnknownServer { .. } | Self::UnknownApp { .. } | Self::NoVersion(_) => {
-                StatusCode::NOT_FOUND
+            Self::NotFound
+            | Self::UnknownServer { .. }
+            | Self::UnknownApp { .. }
+            | Self::UnknownToken(_)
+            | Self::NoVersion(_) => StatusCode::NOT_FOUND,
+            Self::DiskFull(_) | Self::Publish(PublishError::DiskFull { .. }) => {
+                StatusCode::INSUFFICIENT_STORAGE
             }
+            Self::Spool(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NeverStarted(_)
             | Self::Last { .. }
@@ -113,11 +157,16 @@ impl Refusal {
             | Self::Busy { .. }
             | Self::Conflict { .. }
             | Self::Full(_)
+            | Self::TokenName { .. }
+            | Self::TokensFull(_)
             | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Crowded | Self::Hub(_) | Self::Unsure(_) | Self::NoServers(_) | Self::Publish(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Crowded
+            | Self::Uploads
+            | Self::Hub(_)
+            | Self::Unsure(_)
+            | Self::NoServers(_)
+            | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -126,7 +175,11 @@ impl Refusal {
         let mut response = json(self.status(), &Told { error: self.to_string() });
         let headers = response.headers_mut();
         match self {
-            Self::SignIn(_) | Self::Wrong => {
+            Self::SignIn(_)
+            | Self::Wrong
+            | Self::WrongToken
+            | Self::TokenEnded { .. }
+            | Self::TokenOrphan { .. } => {
                 let challenge =
                     HeaderValue::from_static("Basic realm=\"Copal administration\", charset=\"UTF-8\"");
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
@@ -138,6 +191,7 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, seconds(wait).into());
             }
             Self::Crowded
+            | Self::Uploads
             | Self::Unsure(_)
             | Self::NoServers(_)
             | Self::Publish(PublishError::NoMajority { .. })

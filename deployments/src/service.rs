@@ -1,6 +1,6 @@
 //! `object.proto`'s service: what a hub server has of the objects, and takes.
 
-use crate::pack_pipe;
+use crate::{disk_full, pack_pipe};
 use proto::hub::v1::{
     FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
     objects_server::{Objects, ObjectsServer},
@@ -41,16 +41,24 @@ pub(crate) fn bytes(ids: &[ObjectId]) -> bytes::Bytes {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RepositoryError> + Send + 'static,
+    repository: &Repository,
+    work: impl FnOnce(&Repository) -> Result<T, RepositoryError> + Send + 'static,
 ) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await;
-    let done =
-        done.map_err(|cause| Status::internal(format!("the repository's thread has ended: {cause}")))?;
-    done.map_err(|cause| refusal(&cause))
+    let repository = repository.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work(&repository);
+        done.map_err(|cause| refusal(&repository, &cause))
+    });
+    done.await.map_err(|cause| Status::internal(format!("the repository's thread has ended: {cause}")))?
 }
 
-fn refusal(cause: &RepositoryError) -> Status {
-    Status::failed_precondition(cause.to_string())
+/// Whether it is this server that can't, or what it was given that no server takes.
+fn refusal(repository: &Repository, cause: &RepositoryError) -> Status {
+    match cause.of_the_system() {
+        Some(_) if cause.is_disk_full() => disk_full::status(repository, cause),
+        Some(_) => Status::internal(cause.to_string()),
+        None => Status::failed_precondition(cause.to_string()),
+    }
 }
 
 #[tonic::async_trait]
@@ -59,8 +67,7 @@ impl Objects for ObjectService {
 
     async fn missing(&self, request: Request<ObjectIds>) -> Result<Response<ObjectIds>, Status> {
         let asked = ids("ids", &request.into_inner().ids)?;
-        let repository = self.0.clone();
-        let missing = blocking(move || Ok(repository.missing(&asked))).await?;
+        let missing = blocking(&self.0, move |here| Ok(here.missing(&asked))).await?;
         Ok(Response::new(ObjectIds { ids: bytes(&missing) }))
     }
 
@@ -68,7 +75,8 @@ impl Objects for ObjectService {
         let mut chunks = request.into_inner();
         let (sender, pack) = pack_pipe::reader();
         let repository = self.0.clone();
-        let stored = tokio::spawn(blocking(move || repository.store_pack(pack)));
+        let stored =
+            tokio::spawn(async move { blocking(&repository, move |here| here.store_pack(pack)).await });
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map(|it| it.data).map_err(io::Error::other);
             let broken = chunk.is_err();
@@ -86,8 +94,7 @@ impl Objects for ObjectService {
         let VerifyObject { id, known } = request.into_inner();
         let (id, known) = (ids("id", &id)?, ids("known", &known)?);
         let [id] = id[..] else { return Err(Status::invalid_argument("id: expected one id of 20 bytes")) };
-        let repository = self.0.clone();
-        blocking(move || repository.verify(id, &known)).await?;
+        blocking(&self.0, move |here| here.verify(id, &known)).await?;
         Ok(Response::new(ObjectVerified {}))
     }
 
@@ -95,8 +102,8 @@ impl Objects for ObjectService {
         let FetchObjects { roots, have } = request.into_inner();
         let (roots, have) = (ids("roots", &roots)?, ids("have", &have)?);
         let repository = self.0.clone();
-        let (asked, here) = (roots.clone(), self.0.clone());
-        let missing = blocking(move || Ok(here.missing(&asked))).await?;
+        let asked = roots.clone();
+        let missing = blocking(&self.0, move |here| Ok(here.missing(&asked))).await?;
         if let Some(missing) = missing.first() {
             return Err(Status::not_found(format!("{missing} is not here")));
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -15,9 +15,22 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
     ("archive", &[]),
     ("repository", &[]),
+    ("import", &["archive", "repository", "common"]),
     ("deployments", &["cluster-port", "repository", "triad-client", "proto", "common"]),
-    ("admin", &["archive", "cluster-port", "deployments", "repository", "triad-client", "proto", "common"]),
-    ("deploy-tool", &["archive", "repository", "proto", "common"]),
+    (
+        "admin",
+        &[
+            "archive",
+            "import",
+            "cluster-port",
+            "deployments",
+            "repository",
+            "triad-client",
+            "proto",
+            "common",
+        ],
+    ),
+    ("deploy-tool", &["import", "repository", "proto", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
     (

@@ -8,16 +8,22 @@ pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod token;
 mod tombstone;
 
 pub(crate) use snapshot::{Restore, RestoreError};
 
 use app::Apps;
+use bytes::Bytes;
 use member::Members;
 use memory::Memory;
-use proto::hub::v1::{App, AppDeployed, AppUndeployed, Batch, Member, SessionKey, SessionOutcome, command};
+use proto::hub::v1::{
+    App, AppDeployed, AppUndeployed, Batch, Member, SessionKey, SessionOutcome, Token, TokenCreated,
+    TokenRevoked, command,
+};
 use session::{Session, Sessions};
 use std::sync::Arc;
+use token::Tokens;
 
 /// From this version of commands on the log tells how long the hub was away: all servers apply it alike.
 const TELLS_AWAY: u32 = 3;
@@ -43,6 +49,7 @@ pub(crate) struct State {
     sessions: Sessions,
     members: Members,
     apps: Apps,
+    tokens: Tokens,
 }
 
 /// What a command is answered with.
@@ -56,6 +63,10 @@ pub(crate) enum Reply {
     AppUndeployed(AppUndeployed),
     /// The app as it is now, if there is one.
     App(Option<App>),
+    /// Of a token's making.
+    TokenCreated(TokenCreated),
+    /// Of its end.
+    TokenRevoked(TokenRevoked),
     /// Of all others.
     Done,
 }
@@ -69,6 +80,10 @@ pub(crate) enum Change {
     App(Arc<App>),
     /// The app of this tag is gone.
     AppGone(String),
+    /// A token as it is now.
+    Token(Token),
+    /// The token with this hash, which had ended, is forgotten.
+    TokenForgotten(Bytes),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.
@@ -130,6 +145,16 @@ impl State {
                     self.apps.expire(now_ms, &mut changes);
                     Reply::Done
                 }
+                Some(command::Command::CreateToken(create)) => {
+                    self.tokens.create(create, now_ms, &mut changes)
+                }
+                Some(command::Command::RevokeToken(revoke)) => {
+                    self.tokens.revoke(&revoke, now_ms, &mut changes)
+                }
+                Some(command::Command::ExpireTokens(_)) => {
+                    self.tokens.expire(now_ms, &mut changes);
+                    Reply::Done
+                }
                 // Refused when the batch was decoded.
                 None => Reply::Done,
             })
@@ -188,6 +213,11 @@ impl State {
     /// The apps, by tag.
     pub(crate) fn apps(&self) -> &Apps {
         &self.apps
+    }
+
+    /// The tokens, by hash.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The members, by id.
