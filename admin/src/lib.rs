@@ -6,6 +6,7 @@
 mod apps;
 mod basic;
 mod gate;
+mod openapi;
 mod operate;
 mod origin;
 mod refusal;
@@ -151,7 +152,7 @@ impl Inner {
                 let done = self.set_admin(&config, user, &id, admin, force).await?;
                 Ok(json(StatusCode::OK, &done))
             }
-            Route::OpenApi => Ok(openapi(prefix)),
+            Route::OpenApi => Ok(openapi::describe(prefix)),
             Route::ListTokens => self.list_tokens().await,
             Route::CreateToken => self.create_token(&asker, &publish::text(request.into_body()).await?).await,
             Route::RevokeToken(named) => self.revoke_token(&asker, &named).await,
@@ -222,13 +223,6 @@ fn index(prefix: &str) -> String {
     )
 }
 
-/// The description of the API, which is mounted at `prefix`.
-fn openapi(prefix: &str) -> Response<AnswerBody> {
-    let mounted = serde_json::to_string(prefix).expect("a text");
-    let text = include_str!("openapi.json").replacen("\"/admin\"", &mounted, 1);
-    answer(StatusCode::OK, "application/json", text)
-}
-
 fn text(text: &str) -> Response<AnswerBody> {
     answer(StatusCode::OK, "text/plain; charset=utf-8", text.to_owned())
 }
@@ -241,7 +235,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Answe
 }
 
 /// Every answer is for the one who asked, and nothing in it is to be run or framed.
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
+pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
     answer_bytes(status, content_type, body)
 }
 

@@ -110,7 +110,7 @@ pub(crate) enum Refusal {
          force to do it all the same"
     )]
     Last { id: String, cluster: String },
-    #[error("{0}")]
+    #[error("{}", hub(.0))]
     Hub(#[from] HubError),
     #[error("{0}; it may have been done all the same, and will be seen when the hub answers again")]
     Unsure(HubError),
@@ -201,6 +201,14 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+}
+
+/// With what to do about it.
+fn hub(cause: &HubError) -> String {
+    match cause {
+        HubError::Unavailable { .. } => format!("{cause}; more than half of its servers must be up"),
+        _ => cause.to_string(),
     }
 }
 

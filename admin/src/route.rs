@@ -2,6 +2,7 @@
 
 use crate::{apps::route::AppRoute, refusal::Refusal};
 use http::{Method, Request};
+use percent_encoding::percent_decode_str;
 use proto::hub::v1::MemberAdmin;
 
 /// What there is.
@@ -40,7 +41,10 @@ impl Route {
                 (Self::CreateToken, Method::POST)
             }
             ["", "api", "v1", "tokens"] => (Self::ListTokens, Method::GET),
-            ["", "api", "v1", "tokens", named] => (Self::RevokeToken(named.to_owned()), Method::DELETE),
+            ["", "api", "v1", "tokens", named] => {
+                let named = percent_decode_str(named).decode_utf8_lossy();
+                (Self::RevokeToken(named.into_owned()), Method::DELETE)
+            }
             ["", "api", "v1", ref rest @ ..] => {
                 return AppRoute::of(request.method(), rest, request.uri()).map(Self::Apps);
             }
@@ -98,7 +102,7 @@ mod tests {
         assert_eq!(route("GET", "", "/api/v1/openapi.json"), "OpenApi");
         assert_eq!(route("HEAD", "", "/api/v1/tokens"), "ListTokens");
         assert_eq!(route("POST", "", "/api/v1/tokens/"), "CreateToken");
-        assert_eq!(route("DELETE", "", "/api/v1/tokens/ci"), "RevokeToken(\"ci\")");
+        assert_eq!(route("DELETE", "", "/api/v1/tokens/c%69"), "RevokeToken(\"ci\")");
         assert_eq!(route("PUT", "", "/api/v1/tokens"), "this path takes GET, HEAD, POST alone");
         assert_eq!(route("GET", "", "/api/v1/tokens/ci"), "this path takes DELETE alone");
         assert_eq!(route("POST", "/admin", "/admin/api/servers"), "this path takes GET, HEAD alone");

@@ -1,7 +1,7 @@
 //! Who asks: a user by a password, or a program by a token that a user made for it.
 
 use crate::{HUB_WAIT, Inner, refusal::Refusal, timestamp, token, token::TokenText};
-use common::config::{AdminUser, Config};
+use common::config::{AdminUser, Config, Role};
 use http::HeaderMap;
 use proto::hub::v1::{Token, TokenState};
 
@@ -56,7 +56,10 @@ fn by_token(users: &[AdminUser], token: &Token, now_ms: u64) -> Result<AdminUser
     }
     let maker = users.iter().find(|it| it.name == token.user);
     let mut user = maker.cloned().ok_or_else(|| Refusal::TokenOrphan { user: token.user.clone() })?;
-    user.roles.retain(|role| token.roles.iter().any(|it| it == role.name()));
+    // Whoever may do anything may look.
+    let has = |role: &Role| user.roles.contains(role) || (*role == Role::View && !user.roles.is_empty());
+    let given = |role: &Role| token.roles.iter().any(|it| it == role.name());
+    user.roles = Role::ALL.into_iter().filter(|role| has(role) && given(role)).collect();
     if user.roles.is_empty() {
         return Err(Refusal::TokenOrphan { user: user.name });
     }
@@ -66,7 +69,7 @@ fn by_token(users: &[AdminUser], token: &Token, now_ms: u64) -> Result<AdminUser
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::{config::Role, password::PasswordHash};
+    use common::password::PasswordHash;
 
     const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
 
@@ -85,6 +88,8 @@ mod tests {
         for users in [&[user("ops", &[Role::View])][..], &[user("eve", &[Role::Deploy])]] {
             assert!(matches!(roles(users), Err(Refusal::TokenOrphan { .. })));
         }
+        let looks = Token { roles: vec!["view".into()], ..token.clone() };
+        assert_eq!(by_token(&[user("ops", &[Role::Deploy])], &looks, 999).unwrap().roles, [Role::View]);
         let said = |token: &Token, now_ms| {
             by_token(std::slice::from_ref(&all), token, now_ms).unwrap_err().to_string()
         };

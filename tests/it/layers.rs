@@ -30,7 +30,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "common",
         ],
     ),
-    ("deploy-tool", &["import", "repository", "proto", "common"]),
+    ("deploy-tool", &["import", "repository", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
     (

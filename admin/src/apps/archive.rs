@@ -1,7 +1,11 @@
 //! An archive that comes as it is, by `curl -T`: kept in a file while it is read, for it is read twice, and gone when that is over.
 
 use super::change::{self, Deploy};
-use crate::{AnswerBody, Inner, RequestBody, apps::route::query_pairs, refusal::Refusal};
+use crate::{
+    AnswerBody, Inner, RequestBody,
+    apps::{publish::drain, route::query_pairs},
+    refusal::Refusal,
+};
 use archive::{ArchiveError, Limits};
 use common::{
     app_tag::AppTag,
@@ -80,12 +84,18 @@ impl Inner {
         user: &AdminUser,
         tag: &AppTag,
         upload: Upload,
-        body: RequestBody,
+        mut body: RequestBody,
     ) -> Result<Response<AnswerBody>, Refusal> {
         // Before gigabytes come for nothing.
         change::clusters(config, tag)?;
         let place = Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| Refusal::Uploads)?;
-        let archive = Arc::new(self.spool(body).await?);
+        let archive = match self.spool(&mut body).await {
+            Ok(archive) => Arc::new(archive),
+            Err(refused) => {
+                drain(body, Limits::default().bytes).await;
+                return Err(refused);
+            }
+        };
         let source = Arc::clone(&archive);
         // The place goes with the work: whoever waits for it may be gone meanwhile.
         let scanned = tokio::task::spawn_blocking(move || (import::scan(&source), place)).await;
@@ -99,7 +109,7 @@ impl Inner {
     }
 
     /// Keeps an archive in a file, which is gone when it is dropped.
-    async fn spool(&self, mut body: RequestBody) -> Result<TempPath, Refusal> {
+    async fn spool(&self, body: &mut RequestBody) -> Result<TempPath, Refusal> {
         let folder = &self.deployments()?.spool;
         let max = Limits::default().bytes;
         let too_large =
@@ -114,7 +124,7 @@ impl Inner {
         let (file, path) = file.map_err(|cause| self.unwritten(folder, announced, cause))?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let (mut length, mut looked) = (0, 0);
-        while let Some(data) = next(&mut body).await? {
+        while let Some(data) = next(body).await? {
             length += data.len() as u64;
             if length > max {
                 return Err(too_large());

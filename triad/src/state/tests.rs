@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proto::hub::v1::{
     ClaimSession, Command, CreateToken, ExpireSessions, ExpireUnused, MemberState, RemoveSession,
     RenameSession, RevokeToken, SaveSession, SessionWrite, SetMemberAdmin, SetMemberState, TouchSession,
-    session_outcome::Outcome, session_write::Write,
+    command, session_outcome::Outcome, session_write::Write,
 };
 
 fn key(id: &str) -> SessionKey {
