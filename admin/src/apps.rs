@@ -1,6 +1,7 @@
 //! Deployed apps: what there is (`record`), what may be done with them (`change`, `publish`), and what is in their versions
 //! (`history`). docs/deployments.md has the API.
 
+pub(crate) mod archive;
 pub(crate) mod change;
 pub(crate) mod history;
 pub(crate) mod publish;
@@ -12,7 +13,7 @@ use common::app_tag::AppTag;
 use deployments::HubServers;
 use proto::hub::v1::{App, RolloutOutcome};
 use repository::Repository;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
 /// What the administration of deployments needs.
@@ -22,6 +23,8 @@ pub struct Deployments {
     pub hub_servers: HubServers,
     /// This server's own copy of what it has been asked for.
     pub repository: Repository,
+    /// A folder of this server's alone for archives that are being read; what is in it is left over.
+    pub spool: PathBuf,
     /// The apps, as the hub tells of them.
     pub apps: watch::Receiver<Option<Arc<BTreeMap<String, App>>>>,
 }

@@ -27,9 +27,10 @@ impl std::fmt::Debug for Credentials {
 /// What is wrong with it.
 pub(crate) fn read(value: &HeaderValue) -> Result<Credentials, &'static str> {
     let bytes = value.as_bytes();
-    let (scheme, encoded) = bytes.split_at_checked(6).ok_or("sign in by HTTP Basic")?;
+    let (scheme, encoded) =
+        bytes.split_at_checked(6).ok_or("sign in by HTTP Basic, or with a bearer token")?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return Err("sign in by HTTP Basic, not by another scheme");
+        return Err("sign in by HTTP Basic or with a bearer token, not by another scheme");
     }
     let encoded = encoded.trim_ascii();
     if encoded.len() > (NAME_MAX + PASSWORD_MAX + 1).div_ceil(3) * 4 {

@@ -6,6 +6,7 @@ use crate::{basic, basic::Credentials, refusal::Refusal, throttle, throttle::Thr
 use common::{clock::Clock, config::AdminUser, password::PasswordHash};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, header};
+use proto::hub::v1::Token;
 use sha2::Sha256;
 use std::{
     collections::HashMap,
@@ -25,6 +26,9 @@ const AT_ONCE: usize = 2;
 /// user from many addresses keeps no other one out.
 const PLACES: usize = 8;
 
+/// Tokens that the hub is asked for at once.
+const TOKENS: usize = 16;
+
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,7 @@ pub(crate) struct Gate {
     turns: Arc<Semaphore>,
     /// The places of each user; of all others under no name.
     places: Mutex<HashMap<Option<String>, Arc<Semaphore>>>,
+    tokens: Semaphore,
     failures: AtomicU64,
     slowed: AtomicU64,
 }
@@ -62,12 +67,13 @@ impl Gate {
             throttle: Mutex::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             places: Mutex::default(),
+            tokens: Semaphore::new(TOKENS),
             failures: AtomicU64::new(0),
             slowed: AtomicU64::new(0),
         }
     }
 
-    /// How often a password was wrong.
+    /// How often a password or a token was wrong.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -112,15 +118,45 @@ impl Gate {
                 Ok(user)
             }
             None => {
-                let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                let slowed = self.slowed.load(Ordering::Relaxed);
-                tracing::warn!(
-                    user = ?credentials.name, %address, failures, slowed,
-                    "a sign-in to the administration failed"
-                );
+                self.failed(&credentials.name, address);
                 Err(Refusal::Wrong)
             }
         }
+    }
+
+    /// The token that a request brings: the one that is `known` here, or else to the hub, which is then `asked`. Who brings one that
+    /// nobody knows has guessed, as with a password.
+    ///
+    /// # Errors
+    /// There is no such token, the hub does not answer, or too many come at once.
+    pub(crate) async fn admit_token(
+        &self,
+        headers: &HeaderMap,
+        known: Option<Token>,
+        asked: impl Future<Output = Result<Option<Token>, Refusal>>,
+    ) -> Result<Token, Refusal> {
+        let address = client(headers);
+        self.let_try(|throttle, now| throttle.ask(address, now))?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        self.let_try(|throttle, now| throttle.begin(address, now))?;
+        let found = match self.tokens.try_acquire() {
+            Ok(_place) => asked.await,
+            Err(_) => Err(Refusal::Crowded),
+        };
+        if let Ok(None) = found {
+            self.failed("a token", address);
+            return Err(Refusal::WrongToken);
+        }
+        self.lock_throttle().succeeded(address);
+        found.and_then(|it| it.ok_or(Refusal::WrongToken))
+    }
+
+    fn failed(&self, user: &str, address: IpAddr) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let slowed = self.slowed.load(Ordering::Relaxed);
+        tracing::warn!(?user, %address, failures, slowed, "a sign-in to the administration failed");
     }
 
     /// Asks the throttle, and counts those that have to wait.
@@ -298,6 +334,30 @@ mod tests {
         }
         assert_eq!((gate.failures(), gate.slowed.load(Ordering::Relaxed)), (6, 3));
         gate.admit(&users, &from("192.0.2.1", headers("ops", "password"))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tokens_that_nobody_knows_are_guesses_and_known_ones_are_not_looked_up() {
+        let gate = gate();
+        let headers = from("192.0.2.66", HeaderMap::new());
+        let token = Token { name: "ci".into(), ..Token::default() };
+        let unasked = async { panic!("nobody is asked") };
+        assert_eq!(gate.admit_token(&headers, Some(token.clone()), unasked).await.unwrap().name, "ci");
+        for _ in 0..9 {
+            assert_eq!(
+                gate.admit_token(&headers, None, async { Ok(Some(token.clone())) }).await.unwrap().name,
+                "ci"
+            );
+            let away = gate.admit_token(&headers, None, async { Err(Refusal::Crowded) }).await;
+            assert!(matches!(away, Err(Refusal::Crowded)), "a hub that is away makes nobody a guesser");
+        }
+        for _ in 0..6 {
+            let refused = gate.admit_token(&headers, None, async { Ok(None) }).await;
+            assert!(matches!(refused, Err(Refusal::WrongToken)), "{refused:?}");
+        }
+        let refused = gate.admit_token(&headers, Some(token), async { Ok(None) }).await;
+        assert!(matches!(refused, Err(Refusal::Slowed(_))), "{refused:?}");
+        assert_eq!(gate.failures(), 6);
     }
 
     /// Two users whose hashes cost differently: whoever is named, each cost is paid once.

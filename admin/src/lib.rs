@@ -1,21 +1,25 @@
 //! Administration over HTTP, mounted where a web-app has `admin: true`: who the servers are, and which of them take requests.
 //!
-//! A request's way: [`Admin::answer`] → from this site? (`origin`) → who is it, and may they? (`gate`, `throttle`) → `servers` to
-//! look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
+//! A request's way: [`Admin::answer`] → from this site? (`origin`) → who is it, and may they? (`sign_in`, `gate`, `throttle`; a program
+//! with a `token`) → `servers` to look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
 
 mod apps;
 mod basic;
 mod gate;
 mod git;
+mod openapi;
 mod operate;
 mod origin;
 mod refusal;
 mod route;
 mod servers;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 mod throttle;
 mod timestamp;
+mod token;
+mod tokens;
 mod web_tiers;
 
 pub use apps::Deployments;
@@ -40,7 +44,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
-use triad_client::Hub;
+use tokio::sync::Semaphore;
+use triad_client::{Hub, Tokens};
 
 /// How long an answer waits for the hub.
 pub(crate) const HUB_WAIT: Duration = Duration::from_secs(5);
@@ -56,6 +61,8 @@ pub struct AdminConfig {
     pub credentials: Credentials,
     /// Where members and what an administrator says of them are kept.
     pub hub: Hub,
+    /// Tokens by hash, as the hub tells of them.
+    pub tokens: Tokens,
     /// Deployments; `None` where the file has no `deploy-service`.
     pub deployments: Option<Deployments>,
     /// The time.
@@ -74,10 +81,13 @@ struct Inner {
     me: ServerId,
     credentials: Credentials,
     hub: Hub,
+    tokens: Tokens,
     deployments: Option<Deployments>,
     clock: Arc<dyn Clock>,
     gate: Gate,
     git: GitPlaces,
+    /// Archives that are being taken in.
+    uploads: Arc<Semaphore>,
 }
 
 /// A request's body, and why it may break off.
@@ -89,11 +99,12 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 impl Admin {
     /// Ready to answer. Needs no network yet.
     pub fn new(config: AdminConfig) -> Self {
-        let AdminConfig { config, me, credentials, hub, deployments, clock } = config;
+        let AdminConfig { config, me, credentials, hub, tokens, deployments, clock } = config;
         let gate = Gate::new(clock.clone(), rand::random());
-        let config = RwLock::new(config);
+        let (config, uploads) = (RwLock::new(config), Arc::new(Semaphore::new(apps::archive::AT_ONCE)));
         let git = GitPlaces::default();
-        Self { inner: Arc::new(Inner { config, me, credentials, hub, deployments, clock, gate, git }) }
+        let inner = Inner { config, me, credentials, hub, tokens, deployments, clock, gate, git, uploads };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Goes by another configuration: its users, roles and servers. Returns whether it has other users, or other roles for them.
@@ -132,7 +143,8 @@ impl Inner {
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             origin::check(headers)?;
         }
-        let user = self.gate.admit(&config.admin_users, headers).await?;
+        let asker = self.sign_in(&config, headers).await?;
+        let user = &asker.user;
         match Route::of(prefix, &request)? {
             Route::Index => Ok(text(&index(prefix))),
             Route::Servers => {
@@ -146,6 +158,10 @@ impl Inner {
                 let done = self.set_admin(&config, user, &id, admin, force).await?;
                 Ok(json(StatusCode::OK, &done))
             }
+            Route::OpenApi => Ok(openapi::describe(prefix)),
+            Route::ListTokens => self.list_tokens().await,
+            Route::CreateToken => self.create_token(&asker, &publish::text(request.into_body()).await?).await,
+            Route::RevokeToken(named) => self.revoke_token(&asker, &named).await,
             Route::Apps(route) => self.apps(&config, user, route, request.into_body()).await,
             Route::Git(route) => self.git(&config, user, route, request).await,
         }
@@ -176,6 +192,7 @@ impl Inner {
                 let deploy = change::read(&publish::text(body).await?)?;
                 self.deploy(config, user, &tag, deploy).await
             }
+            AppRoute::Archive(tag, upload) => self.deploy_archive(config, user, &tag, upload, body).await,
             AppRoute::Undeploy(tag) => self.undeploy(user, &tag).await,
             AppRoute::SetStopped(tag, stopped) => self.set_stopped(config, user, &tag, stopped).await,
             AppRoute::Restart(tag) => {
@@ -208,7 +225,8 @@ fn index(prefix: &str) -> String {
          POST {prefix}/api/servers/ID/enable\n\
          POST {prefix}/api/servers/ID/disable\n\
          POST {prefix}/api/servers/ID/disable-soft\n\
-         GET  {prefix}/api/v1/apps (docs/deployments.md has the rest)\n\n\
+         GET  {prefix}/api/v1/apps\n\n\
+         and the rest, described after OpenAPI 3.1: {prefix}/api/v1/openapi.json\n\
          git clone {prefix}/deploy.git, git push {prefix}/git/NAME.git main (docs/git.md)\n"
     )
 }
@@ -225,7 +243,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Answe
 }
 
 /// Every answer is for the one who asked, and nothing in it is to be run or framed.
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
+pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
     answer_bytes(status, content_type, body)
 }
 

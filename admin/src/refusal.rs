@@ -22,6 +22,37 @@ pub(crate) enum Refusal {
     SignIn(&'static str),
     #[error("wrong user or password")]
     Wrong,
+    #[error(
+        "there is no such token: is it a whole one, and of this cluster? `deploy-tool token create` makes one"
+    )]
+    WrongToken,
+    #[error("the token {how}, {at}: `deploy-tool token create` makes another one")]
+    TokenEnded { how: &'static str, at: String },
+    #[error(
+        "the token was made by the user `{user}`, who is not in the configuration file any more or has none of its roles: make \
+         another one"
+    )]
+    TokenOrphan { user: String },
+    #[error("a token may not make or revoke tokens: sign in with a user's password")]
+    ByToken,
+    #[error(
+        "the user `{user}` may not give `{role}` to a token: it is not among the user's `roles` in the configuration file"
+    )]
+    TokenRole { user: String, role: &'static str },
+    #[error("there is a token {name:?} already, by {user}: choose another name, or revoke that one")]
+    TokenName { name: String, user: String },
+    #[error("there are {0} valid tokens, as many as there may be: revoke one first")]
+    TokensFull(u32),
+    #[error("there is no token with the name or id {0:?}: `deploy-tool token list` shows them")]
+    UnknownToken(String),
+    #[error("the token is {of}'s: the user `{user}` needs `operate` among its `roles` to revoke it")]
+    OthersToken { user: String, of: String },
+    #[error("too many archives come in at once: try again")]
+    Uploads,
+    #[error("{0}")]
+    DiskFull(String),
+    #[error("the archive can't be kept while it is read: {0}")]
+    Spool(std::io::Error),
     #[error("too many failed sign-ins from this address: try again in {} s", seconds(.0))]
     Slowed(Duration),
     #[error("too many sign-ins at once: try again")]
@@ -89,7 +120,7 @@ pub(crate) enum Refusal {
          force to do it all the same"
     )]
     Last { id: String, cluster: String },
-    #[error("{0}")]
+    #[error("{}", hub(.0))]
     Hub(#[from] HubError),
     #[error("{0}; it may have been done all the same, and will be seen when the hub answers again")]
     Unsure(HubError),
@@ -104,8 +135,15 @@ struct Told {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::SignIn(_) | Self::Wrong => StatusCode::UNAUTHORIZED,
+            Self::SignIn(_)
+            | Self::Wrong
+            | Self::WrongToken
+            | Self::TokenEnded { .. }
+            | Self::TokenOrphan { .. } => StatusCode::UNAUTHORIZED,
             Self::NoUsers
+            | Self::ByToken
+            | Self::TokenRole { .. }
+            | Self::OthersToken { .. }
             | Self::CrossSite(_)
             | Self::Role { .. }
             | Self::DeployRole { .. }
@@ -113,9 +151,15 @@ impl Refusal {
             | Self::NoGitService
             | Self::NoDeployService => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::Publish(PublishError::Refused(_)) => StatusCode::BAD_REQUEST,
-            Self::NotFound | Self::UnknownServer { .. } | Self::UnknownApp { .. } | Self::NoVersion(_) => {
-                StatusCode::NOT_FOUND
+            Self::NotFound
+            | Self::UnknownServer { .. }
+            | Self::UnknownApp { .. }
+            | Self::UnknownToken(_)
+            | Self::NoVersion(_) => StatusCode::NOT_FOUND,
+            Self::DiskFull(_) | Self::Publish(PublishError::DiskFull { .. }) => {
+                StatusCode::INSUFFICIENT_STORAGE
             }
+            Self::Spool(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NeverStarted(_)
             | Self::Last { .. }
@@ -125,11 +169,14 @@ impl Refusal {
             | Self::Busy { .. }
             | Self::Conflict { .. }
             | Self::Full(_)
+            | Self::TokenName { .. }
+            | Self::TokensFull(_)
             | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
             Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentType(_) | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Crowded
             | Self::GitCrowded
+            | Self::Uploads
             | Self::Hub(_)
             | Self::Unsure(_)
             | Self::NoServers(_)
@@ -150,7 +197,11 @@ impl Refusal {
     fn with_headers(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
         let headers = response.headers_mut();
         match self {
-            Self::SignIn(_) | Self::Wrong => {
+            Self::SignIn(_)
+            | Self::Wrong
+            | Self::WrongToken
+            | Self::TokenEnded { .. }
+            | Self::TokenOrphan { .. } => {
                 let challenge =
                     HeaderValue::from_static("Basic realm=\"Copal administration\", charset=\"UTF-8\"");
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
@@ -163,6 +214,7 @@ impl Refusal {
             }
             Self::Crowded
             | Self::GitCrowded
+            | Self::Uploads
             | Self::Unsure(_)
             | Self::NoServers(_)
             | Self::Publish(PublishError::NoMajority { .. })
@@ -172,6 +224,14 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+}
+
+/// With what to do about it.
+fn hub(cause: &HubError) -> String {
+    match cause {
+        HubError::Unavailable { .. } => format!("{cause}; more than half of its servers must be up"),
+        _ => cause.to_string(),
     }
 }
 

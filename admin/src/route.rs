@@ -6,6 +6,7 @@ use crate::{
     refusal::Refusal,
 };
 use http::{Method, Request};
+use percent_encoding::percent_decode_str;
 use proto::hub::v1::MemberAdmin;
 
 /// What there is.
@@ -17,7 +18,15 @@ pub(crate) enum Route {
     Servers,
     /// `POST /api/servers/ID/VERB`, with `?force=true` to take the last server of a cluster away.
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
-    /// Below `/api/v1`.
+    /// `GET /api/v1/openapi.json`.
+    OpenApi,
+    /// `GET /api/v1/tokens`.
+    ListTokens,
+    /// `POST /api/v1/tokens`.
+    CreateToken,
+    /// `DELETE /api/v1/tokens/NAME`, or `/ID`.
+    RevokeToken(String),
+    /// The rest below `/api/v1`.
     Apps(AppRoute),
     /// `/deploy.git/…` and `/git/…`.
     Git(GitRoute),
@@ -33,6 +42,15 @@ impl Route {
         let parts: Vec<&str> = below.trim_end_matches('/').split('/').collect();
         let (route, method) = match parts[..] {
             [""] => (Self::Index, Method::GET),
+            ["", "api", "v1", "openapi.json"] => (Self::OpenApi, Method::GET),
+            ["", "api", "v1", "tokens"] if *request.method() == Method::POST => {
+                (Self::CreateToken, Method::POST)
+            }
+            ["", "api", "v1", "tokens"] => (Self::ListTokens, Method::GET),
+            ["", "api", "v1", "tokens", named] => {
+                let named = percent_decode_str(named).decode_utf8_lossy();
+                (Self::RevokeToken(named.into_owned()), Method::DELETE)
+            }
             ["", "api", "v1", ref rest @ ..] => {
                 return AppRoute::of(request.method(), rest, request.uri()).map(Self::Apps);
             }
@@ -50,7 +68,12 @@ impl Route {
         if *asked == method || (*asked == Method::HEAD && method == Method::GET) {
             return Ok(route);
         }
-        Err(Refusal::Method(if method == Method::GET { "GET, HEAD" } else { "POST" }))
+        Err(Refusal::Method(match route {
+            Self::ListTokens => "GET, HEAD, POST",
+            Self::RevokeToken(_) => "DELETE",
+            Self::SetAdmin { .. } => "POST",
+            _ => "GET, HEAD",
+        }))
     }
 }
 
@@ -85,6 +108,12 @@ mod tests {
         assert_eq!(route("POST", "/admin", "/admin/api/servers/app-b/disable"), "app-b Disabled false");
         assert_eq!(route("POST", "", "/api/servers/a/disable-soft?force=true"), "a DisabledSoft true");
         assert_eq!(route("POST", "", "/api/servers/a/enable?force=false"), "a Enabled false");
+        assert_eq!(route("GET", "", "/api/v1/openapi.json"), "OpenApi");
+        assert_eq!(route("HEAD", "", "/api/v1/tokens"), "ListTokens");
+        assert_eq!(route("POST", "", "/api/v1/tokens/"), "CreateToken");
+        assert_eq!(route("DELETE", "", "/api/v1/tokens/c%69"), "RevokeToken(\"ci\")");
+        assert_eq!(route("PUT", "", "/api/v1/tokens"), "this path takes GET, HEAD, POST alone");
+        assert_eq!(route("GET", "", "/api/v1/tokens/ci"), "this path takes DELETE alone");
         assert_eq!(route("POST", "/admin", "/admin/api/servers"), "this path takes GET, HEAD alone");
         assert_eq!(route("GET", "/admin", "/admin/api/servers/app-b/disable"), "this path takes POST alone");
         for nowhere in [

@@ -38,6 +38,7 @@ async fn admin(users: &str) -> Admin {
     let hub = Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers });
     Admin::new(AdminConfig {
         deployments: None,
+        tokens: tokio::sync::watch::channel(None).1,
         config: config(users),
         me,
         credentials,

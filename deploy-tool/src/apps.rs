@@ -9,11 +9,13 @@ use crate::{
     tell,
 };
 use anyhow::Context;
+use base64ct::{Base64, Encoding};
 use common::app_tag::{AppTag, DEFAULT_HOST, PRODUCTION};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{io::Write, time::Duration};
 
 #[derive(Debug, Deserialize)]
@@ -95,12 +97,17 @@ pub(crate) fn tag(text: &str) -> anyhow::Result<AppTag> {
 pub(crate) async fn list(target: &Target, regexp: Option<&str>, json: bool) -> anyhow::Result<bool> {
     let regexp = regexp.map(Regex::new).transpose().context("the regular expression")?;
     let answer = client::ask(target, Method::GET, "/api/v1/apps", Body::none()).await?;
+    let meant = |tag: &str| regexp.as_ref().is_none_or(|regexp| regexp.is_match(tag));
     if json {
-        say(answer.text());
+        let mut list: Value = answer.read()?;
+        if let Some(apps) = list.get_mut("apps").and_then(Value::as_array_mut) {
+            apps.retain(|app| app["tag"].as_str().is_some_and(meant));
+        }
+        say(&list.to_string());
         return Ok(true);
     }
     let list: List = answer.read()?;
-    let apps = list.apps.iter().filter(|it| regexp.as_ref().is_none_or(|regexp| regexp.is_match(&it.tag)));
+    let apps = list.apps.iter().filter(|it| meant(&it.tag));
     let heading = ["APP", "VERSION", "SINCE", "BY", "SERVERS"].map(str::to_owned);
     let mut rows = vec![heading.to_vec()];
     let mut notes = Vec::new();
@@ -113,7 +120,7 @@ pub(crate) async fn list(target: &Target, regexp: Option<&str>, json: bool) -> a
         let since = app.since.as_deref().map_or("-", |it| it);
         let version =
             if app.stopped { format!("{} (stopped)", app.commit()) } else { app.commit().to_owned() };
-        rows.push(vec![app.tag.clone(), version, seconds(since), app.user.clone(), servers.join(" ")]);
+        rows.push(vec![app.tag.clone(), version, table::seconds(since), app.user.clone(), servers.join(" ")]);
         let wrong = app.servers.iter().filter(|it| !it.same && it.state != "down" && !app.stopped);
         notes.extend(wrong.map(|it| {
             let text = it.text.lines().next().unwrap_or_default();
@@ -129,11 +136,6 @@ pub(crate) async fn list(target: &Target, regexp: Option<&str>, json: bool) -> a
     table::lines(&rows).iter().for_each(|line| say(line));
     notes.iter().for_each(|note| tell(note));
     Ok(true)
-}
-
-/// Without what is below a second.
-fn seconds(time: &str) -> String {
-    time.split_once('.').map_or(time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// `restart`, `rollback` and `copy`, which begin a rollout.
@@ -202,7 +204,7 @@ pub(crate) async fn log(target: &Target, app: &AppTag, json: bool) -> anyhow::Re
         let message = it.message.lines().next().unwrap_or_default().to_owned();
         vec![
             it.commit.chars().take(10).collect(),
-            seconds(it.time.as_deref().unwrap_or("-")),
+            table::seconds(it.time.as_deref().unwrap_or("-")),
             it.user,
             message,
         ]
@@ -252,10 +254,18 @@ pub(crate) async fn ls(target: &Target, app: &AppTag, path: &str, json: bool) ->
     Ok(true)
 }
 
-/// The file as it is, on standard output.
-pub(crate) async fn cat(target: &Target, app: &AppTag, path: &str) -> anyhow::Result<bool> {
+/// The file as it is, on standard output; as JSON its content is `text`, or `base64` if it is none.
+pub(crate) async fn cat(target: &Target, app: &AppTag, path: &str, json: bool) -> anyhow::Result<bool> {
     let question = format!("{}/cat?path={}", rollout::path(app), encoded(path));
     let content = client::bytes(target, &question).await?;
+    if json {
+        let (field, shown) = match str::from_utf8(&content) {
+            Ok(text) => ("text", text.to_owned()),
+            Err(_) => ("base64", Base64::encode_string(&content)),
+        };
+        say(&serde_json::json!({ "path": path, "size": content.len(), field: shown }).to_string());
+        return Ok(true);
+    }
     std::io::stdout().write_all(&content).context("standard output")?;
     Ok(true)
 }

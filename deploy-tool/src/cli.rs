@@ -1,6 +1,7 @@
 //! The command line of `deploy-tool`: raw arguments, nothing decided yet.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::{path::PathBuf, time::Duration};
 
 /// Administrates a cluster of Copal, through any of its servers that has a web-app with `admin: true`.
@@ -28,6 +29,9 @@ pub(crate) struct ConnectionArguments {
     /// A file whose first line is the user's password [or: the password itself in COPAL_PASSWORD]
     #[arg(long, global = true, value_name = "F")]
     pub(crate) password_file: Option<PathBuf>,
+    /// A file whose first line is a token, in place of user and password [or: the token itself in COPAL_ADMIN_TOKEN]
+    #[arg(long, global = true, value_name = "F", conflicts_with_all = ["user", "password_file"])]
+    pub(crate) token_file: Option<PathBuf>,
     /// A PEM file with the authorities to believe for https, instead of this machine's [or: COPAL_CA_FILE]
     #[arg(long, global = true, value_name = "F")]
     pub(crate) ca_file: Option<PathBuf>,
@@ -110,8 +114,50 @@ pub(crate) enum Verb {
     /// Takes servers out of the balancing of every web-tier, or puts them back
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Tokens: what programs sign in with, with a part of your rights and an end
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Makes a line for `users` in the configuration file, with a new password
     PasswordGenerate(PasswordArguments),
+    /// Prints what a shell needs to complete the words of deploy-tool
+    Completions {
+        /// The shell, whose own documentation says where to put it
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Prints the manual page, or writes those of all verbs into a folder
+    Man {
+        /// The folder, such as /usr/local/share/man/man1
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Makes a token and prints it, this once
+    Create(TokenArguments),
+    /// Lists the tokens, those that have ended included, without the tokens themselves
+    List,
+    /// Ends a token: from then on no server lets anyone in with it
+    Revoke {
+        /// Its name, or its id as the list has it
+        #[arg(value_name = "NAME|ID")]
+        token: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    /// What the token may do, of what you may do yourself; can be repeated
+    #[arg(long = "role", required = true, value_name = "ROLE")]
+    pub(crate) roles: Vec<RoleName>,
+    /// When it ends, from now
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = long_duration)]
+    pub(crate) expires: Duration,
+    /// What it is for, such as ci; to find it by
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +202,15 @@ pub(crate) struct DeployArguments {
     pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) rollout: RolloutArguments,
+}
+
+/// With days and weeks in small letters, too: here nobody takes them for anything else.
+fn long_duration(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix(['d', 'w']) {
+        Some(digits) if text.ends_with('d') => duration(&format!("{digits}D")),
+        Some(digits) => duration(&format!("{digits}W")),
+        None => duration(text),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,6 +1,10 @@
 //! One HTTP request to the administration, with a time-out for each step.
 
-use crate::{ca, progress::Counter, target::Target};
+use crate::{
+    ca,
+    progress::Counter,
+    target::{SignIn, Target},
+};
 use anyhow::{Context as _, anyhow, bail};
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
@@ -147,7 +151,7 @@ pub(crate) async fn ask(target: &Target, method: Method, path: &str, body: Body)
     let (head, content) = exchange(target, method, path, body).await?;
     let json = is_json(&head);
     let text = String::from_utf8_lossy(&content).into_owned();
-    if matches!(head.status, StatusCode::OK | StatusCode::ACCEPTED) && json {
+    if matches!(head.status, StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED) && json {
         return Ok(Answer(text));
     }
     if let Some(to) = head.headers.get(header::LOCATION).filter(|_| head.status.is_redirection()) {
@@ -166,7 +170,9 @@ async fn exchange(target: &Target, method: Method, path: &str, body: Body) -> an
     let stream = stream
         .map_err(|_| anyhow!("no connection within {CONNECT_TIMEOUT:?}"))
         .and_then(|connected| connected.map_err(Into::into))
-        .with_context(|| format!("can't connect to {}", target.url()))?;
+        .with_context(|| {
+            format!("can't connect to {} (is a server up there, and is --url right?)", target.url())
+        })?;
     let _ = stream.set_nodelay(true);
     if !target.tls {
         return send(target, stream, method, path, body).await;
@@ -198,14 +204,19 @@ async fn send(
     path: &str,
     body: Body,
 ) -> anyhow::Result<(Parts, Bytes)> {
-    let credentials = Base64::encode_string(format!("{}:{}", target.user, target.password).as_bytes());
+    let credentials = match &target.sign_in {
+        SignIn::Password { user, password } => {
+            format!("Basic {}", Base64::encode_string(format!("{user}:{password}").as_bytes()))
+        }
+        SignIn::Token(token) => format!("Bearer {token}"),
+    };
     let mut request = Request::builder()
         .method(method)
         .uri(format!("{}{path}", target.path))
         .header(header::HOST, target.authority())
         .header(header::USER_AGENT, concat!("deploy-tool/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, "application/json")
-        .header(header::AUTHORIZATION, format!("Basic {credentials}"));
+        .header(header::AUTHORIZATION, credentials);
     if let Some(content_type) = body.content_type {
         request = request.header(header::CONTENT_TYPE, content_type);
     }
@@ -233,7 +244,7 @@ fn refusal(target: &Target, status: StatusCode, text: &str, json: bool) -> anyho
     let told = serde_json::from_str::<Told>(text).ok().filter(|_| json);
     match told {
         Some(told) if status == StatusCode::UNAUTHORIZED => {
-            anyhow!("{} (user {:?}, 401)", told.error, target.user)
+            anyhow!("{} ({}, 401)", told.error, target.sign_in.who())
         }
         Some(told) => anyhow!("{} ({})", told.error, status.as_u16()),
         None => {

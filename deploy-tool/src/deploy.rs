@@ -4,7 +4,6 @@
 //! the hub has is sent again, not even after a cut connection, and no memory grows with the archive.
 
 mod packs;
-mod scan;
 
 use crate::{
     cli::DeployArguments,
@@ -17,9 +16,9 @@ use crate::{
 use anyhow::{Context, bail};
 use common::app_tag::{AppTag, DEFAULT_HOST, PRODUCTION};
 use http::Method;
-use scan::Scan;
+use import::Scan;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// Ids in one question.
 const IDS: usize = 100_000;
@@ -47,8 +46,9 @@ struct Deploy<'a> {
 /// It can't be read, sent, or started on all servers.
 pub(crate) async fn deploy(target: &Target, arguments: &DeployArguments, json: bool) -> anyhow::Result<bool> {
     let source = arguments.source.clone();
-    let scanned = tokio::task::spawn_blocking(move || scan::scan(&source)).await?;
+    let scanned = tokio::task::spawn_blocking(move || import::scan(&source)).await?;
     let scan = scanned.with_context(|| format!("{} is not deployed", arguments.source.display()))?;
+    let scan = Arc::new(scan);
     if let Some(folder) = &scan.only_folder {
         tell(&format!(
             "note: everything is in the folder {folder}/ of the archive, and will be served below it; deploy the folder itself to \
@@ -110,14 +110,14 @@ fn file_name(arguments: &DeployArguments) -> Option<String> {
 }
 
 /// Sends what the hub lacks. A connection that was cut is taken up again: what has arrived by then is not sent twice.
-async fn send(target: &Target, arguments: &DeployArguments, scan: &Scan) -> anyhow::Result<()> {
+async fn send(target: &Target, arguments: &DeployArguments, scan: &Arc<Scan>) -> anyhow::Result<()> {
     let mut tries = 3;
     loop {
         let missing = missing(target, scan).await?;
         if missing.is_empty() {
             return Ok(());
         }
-        match packs::send(target, &arguments.source, scan, &missing).await {
+        match packs::send(target, &arguments.source, scan, missing).await {
             Ok(()) => return Ok(()),
             Err(cause) if tries > 1 && client::was_cut(&cause) => {
                 tell(&format!("the connection was cut ({cause:#}): going on where it was"));

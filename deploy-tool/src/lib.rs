@@ -1,4 +1,4 @@
-//! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`servers`, `password`),
+//! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`apps`, `deploy`, `servers`, `tokens`, `password`, `manual`),
 //! over HTTP (`client`). Data goes to standard output, everything else to standard error.
 
 mod apps;
@@ -6,6 +6,7 @@ mod ca;
 mod cli;
 mod client;
 mod deploy;
+mod manual;
 mod password;
 mod progress;
 mod rollout;
@@ -14,10 +15,11 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use apps::How;
 use clap::{Parser, error::ErrorKind};
-use cli::{AppArgument, Cli, ConnectionArguments, ServerCommand, Verb};
+use cli::{AppArgument, Cli, ServerCommand, TokenCommand, Verb};
 use servers::SetAdmin;
 use std::process::ExitCode;
 use target::Target;
@@ -38,8 +40,13 @@ pub fn main() -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { USAGE.into() };
         }
     };
-    if let Verb::PasswordGenerate(arguments) = &cli.verb {
-        return ended(password::generate(&cli.connection, arguments));
+    match &cli.verb {
+        Verb::PasswordGenerate(arguments) => {
+            return ended(password::generate(&cli.connection, arguments, cli.json));
+        }
+        Verb::Completions { shell } => return ended(manual::completions(*shell)),
+        Verb::Man { folder } => return ended(manual::man(folder.as_deref())),
+        _ => {}
     }
     let target = match Target::of(&cli.connection) {
         Ok(target) => target,
@@ -85,8 +92,13 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Stop(app) => apps::set_stopped(target, &tag(app)?, true, json).await,
         Verb::Start(app) => apps::set_stopped(target, &tag(app)?, false, json).await,
         Verb::Ls { app, path } => apps::ls(target, &tag(app)?, path, json).await,
-        Verb::Cat { app, path } => apps::cat(target, &tag(app)?, path).await,
-        Verb::PasswordGenerate(arguments) => password::generate(&ConnectionArguments::default(), arguments),
+        Verb::Cat { app, path } => apps::cat(target, &tag(app)?, path, json).await,
+        Verb::Token(TokenCommand::Create(arguments)) => tokens::create(target, arguments, json).await,
+        Verb::Token(TokenCommand::List) => tokens::list(target, json).await,
+        Verb::Token(TokenCommand::Revoke { token }) => tokens::revoke(target, token, json).await,
+        Verb::PasswordGenerate(_) | Verb::Completions { .. } | Verb::Man { .. } => {
+            unreachable!("these ask nobody: `main` has done them")
+        }
     }
 }
 

@@ -24,10 +24,17 @@ const USER: &str = "admin";
 pub(crate) fn generate(
     connection: &ConnectionArguments,
     arguments: &PasswordArguments,
+    json: bool,
 ) -> anyhow::Result<bool> {
     let password = if arguments.stdin { given(std::io::stdin().lock())? } else { made(rand::random()) };
     let user = connection.user.as_deref().unwrap_or(USER);
     let hash = PasswordHash::new(password.as_bytes(), rand::random());
+    if json {
+        let made = (!arguments.stdin).then_some(&password);
+        let line = line(user, &hash, arguments);
+        say(&serde_json::json!({ "user": user, "password": made, "line": line }).to_string());
+        return Ok(true);
+    }
     if !arguments.stdin {
         tell(&format!("user {user}, password {password}"));
     }

@@ -86,18 +86,10 @@ pub(crate) async fn status(target: &Target, json: bool) -> anyhow::Result<bool> 
 }
 
 fn row(it: &ServerRecord) -> Vec<String> {
-    let since = |time: &Option<String>| time.as_deref().map_or("-".to_owned(), seconds);
+    let since = |time: &Option<String>| time.as_deref().map_or("-".to_owned(), table::seconds);
     let (state_since, admin_since) = (since(&it.state_since), since(&it.admin_since));
     let cells = [&it.id, &it.cluster, &it.address, &it.state, &state_since, &it.admin, &admin_since];
     cells.map(String::to_owned).to_vec()
-}
-
-/// A time without the fractions of its second.
-fn seconds(time: &str) -> String {
-    match time.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => time.to_owned(),
-    }
 }
 
 /// Says `verb` of each server, one after the other. False when one was refused, or may not be in force everywhere yet.

@@ -17,15 +17,34 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// Without a slash at its end.
     pub(crate) path: String,
-    pub(crate) user: String,
-    pub(crate) password: String,
+    pub(crate) sign_in: SignIn,
     pub(crate) ca_file: Option<PathBuf>,
 }
 
-/// The password is for nobody's eyes.
+/// Who asks.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum SignIn {
+    Password { user: String, password: String },
+    Token(String),
+}
+
+impl SignIn {
+    /// For people: never the secret itself.
+    pub(crate) fn who(&self) -> String {
+        match self {
+            Self::Password { user, .. } => format!("user {user:?}"),
+            Self::Token(_) => "by a token".to_owned(),
+        }
+    }
+}
+
+/// Passwords and tokens are for nobody's eyes.
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("url", &self.url()).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Target")
+            .field("url", &self.url())
+            .field("who", &self.sign_in.who())
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,7 +58,7 @@ impl Target {
             Self::read(arguments, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         if !target.tls && !is_loopback(&target.host) {
             tell(&format!(
-                "warning: {} is not https: whoever is on the way can read the password",
+                "warning: {} is not https: whoever is on the way can read the password or token",
                 target.url()
             ));
         }
@@ -53,18 +72,9 @@ impl Target {
         let url = arguments.url.clone().or_else(|| environment("COPAL_URL"));
         let url = url.context("where is the administration? Give --url or set COPAL_URL")?;
         let (tls, host, port, path) = parse(&url)?;
-        let user = arguments.user.clone().or_else(|| environment("COPAL_USER"));
-        let user = user.context("as which user? Give --user or set COPAL_USER")?;
-        if user.contains(':') {
-            bail!("a user's name has no colon: {user:?}");
-        }
-        let password = match &arguments.password_file {
-            Some(file) => read_password(file)?,
-            None => environment("COPAL_PASSWORD")
-                .context("with which password? Give --password-file or set COPAL_PASSWORD")?,
-        };
+        let sign_in = sign_in(arguments, &environment)?;
         let ca_file = arguments.ca_file.clone().or_else(|| environment("COPAL_CA_FILE").map(Into::into));
-        Ok(Self { tls, host, port, path, user, password, ca_file })
+        Ok(Self { tls, host, port, path, sign_in, ca_file })
     }
 
     /// For people and for `Host`.
@@ -81,6 +91,43 @@ impl Target {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
+}
+
+/// A token or a user on the command line, else a token of the environment, else a user of the environment.
+fn sign_in(
+    arguments: &ConnectionArguments,
+    environment: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<SignIn> {
+    if let Some(file) = &arguments.token_file {
+        return Ok(SignIn::Token(token(read_secret("token", file)?)?));
+    }
+    let by_user = arguments.user.is_some() || arguments.password_file.is_some();
+    if let Some(text) = environment("COPAL_ADMIN_TOKEN").filter(|_| !by_user) {
+        return Ok(SignIn::Token(token(text)?));
+    }
+    let user = arguments.user.clone().or_else(|| environment("COPAL_USER"));
+    let user = user.context(
+        "as which user? Give --user or set COPAL_USER; or a token with --token-file or COPAL_ADMIN_TOKEN",
+    )?;
+    if user.contains(':') {
+        bail!("a user's name has no colon: {user:?}");
+    }
+    let password = match &arguments.password_file {
+        Some(file) => read_secret("password", file)?,
+        None => environment("COPAL_PASSWORD")
+            .context("with which password? Give --password-file or set COPAL_PASSWORD")?,
+    };
+    Ok(SignIn::Password { user, password })
+}
+
+/// It goes into a header; what it is the error does not repeat.
+fn token(text: String) -> anyhow::Result<String> {
+    if text.is_empty() || !text.bytes().all(|it| it.is_ascii_graphic()) {
+        bail!(
+            "the token is none: expected one as `deploy-tool token create` prints it, copal_ and letters and digits"
+        );
+    }
+    Ok(text)
 }
 
 fn parse(url: &str) -> anyhow::Result<(bool, String, u16, String)> {
@@ -114,8 +161,8 @@ fn parse(url: &str) -> anyhow::Result<(bool, String, u16, String)> {
 }
 
 /// The first line of a file.
-fn read_password(file: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(file).with_context(|| format!("the password file {}", file.display()))?;
+fn read_secret(what: &str, file: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("the {what} file {}", file.display()))?;
     if let Ok(about) = fs::metadata(file)
         && about.permissions().mode() & 0o077 != 0
     {
@@ -123,7 +170,7 @@ fn read_password(file: &Path) -> anyhow::Result<String> {
     }
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() {
-        bail!("the first line of the password file {} is empty", file.display());
+        bail!("the first line of the {what} file {} is empty", file.display());
     }
     Ok(password.to_owned())
 }
@@ -181,8 +228,36 @@ mod tests {
         };
         assert!(read(&["COPAL_URL", "COPAL_USER"]).unwrap_err().to_string().contains("COPAL_PASSWORD"));
         let target = read(&["COPAL_URL", "COPAL_USER", "COPAL_PASSWORD"]).unwrap();
-        assert_eq!((target.user.as_str(), target.password.as_str()), ("ops", "http://h"));
+        assert!(target.sign_in == SignIn::Password { user: "ops".into(), password: "http://h".into() });
         assert!(!format!("{target:?}").contains("password"));
+    }
+
+    #[test]
+    fn a_token_needs_no_user_and_the_command_line_wins() {
+        let read = |arguments: &ConnectionArguments, has: &[&str]| {
+            let given = |name: &str| match name {
+                "COPAL_URL" => Some("http://h".to_owned()),
+                name => has.contains(&name).then(|| format!("{name}-x")),
+            };
+            Target::read(arguments, given).map(|it| it.sign_in.who())
+        };
+        let none = ConnectionArguments::default();
+        assert_eq!(read(&none, &["COPAL_ADMIN_TOKEN"]).unwrap(), "by a token");
+        assert_eq!(
+            read(&none, &["COPAL_ADMIN_TOKEN", "COPAL_USER", "COPAL_PASSWORD"]).unwrap(),
+            "by a token"
+        );
+        let user = ConnectionArguments { user: Some("ops".into()), ..Default::default() };
+        assert_eq!(read(&user, &["COPAL_ADMIN_TOKEN", "COPAL_PASSWORD"]).unwrap(), "user \"ops\"");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, "copal_secret\n").unwrap();
+        let by_file = ConnectionArguments { token_file: Some(file.clone()), ..Default::default() };
+        assert_eq!(read(&by_file, &[]).unwrap(), "by a token");
+        fs::write(&file, "two words\n").unwrap();
+        let error = read(&by_file, &[]).unwrap_err().to_string();
+        assert!(error.contains("token create") && !error.contains("words"), "{error}");
+        assert!(read(&none, &[]).unwrap_err().to_string().contains("COPAL_ADMIN_TOKEN"));
     }
 
     #[test]
@@ -190,9 +265,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
         fs::write(&file, "secret word\nnot this\n").unwrap();
-        assert_eq!(read_password(&file).unwrap(), "secret word");
+        assert_eq!(read_secret("password", &file).unwrap(), "secret word");
         fs::write(&file, "\n").unwrap();
-        assert!(read_password(&file).unwrap_err().to_string().contains("empty"));
-        assert!(format!("{:#}", read_password(&folder.path().join("none")).unwrap_err()).contains("none"));
+        assert!(read_secret("password", &file).unwrap_err().to_string().contains("empty"));
+        assert!(
+            format!("{:#}", read_secret("password", &folder.path().join("none")).unwrap_err())
+                .contains("none")
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The client against servers that are as they should be, and that are not. tests/it/operating.rs has the real one.
 
-use crate::{client, target::Target};
+use crate::{
+    client,
+    target::{SignIn, Target},
+};
 use http::Method;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
@@ -21,8 +24,7 @@ fn target(port: u16) -> Target {
         host: "127.0.0.1".into(),
         port,
         path: "/admin".into(),
-        user: "Aladdin".into(),
-        password: "open sesame".into(),
+        sign_in: SignIn::Password { user: "Aladdin".into(), password: "open sesame".into() },
         ca_file: None,
     }
 }

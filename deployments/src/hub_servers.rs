@@ -1,6 +1,6 @@
 //! The hub's servers, each asked for its own objects: what is stored is safe when a majority has it on disk.
 
-use crate::{pack_pipe, service};
+use crate::{disk_full, pack_pipe, service};
 use bytes::Bytes;
 use cluster_port::Credentials;
 use common::id::ServerId;
@@ -42,6 +42,16 @@ pub enum PublishError {
         of: usize,
         /// What the others said.
         causes: String,
+    },
+    /// Too few servers of the hub have room for it. Nothing of it is kept.
+    #[error("disk full on {servers}; {have} of {of} hub servers have it, a majority is needed")]
+    DiskFull {
+        /// Which they are, and what each says.
+        servers: String,
+        /// How many have it.
+        have: usize,
+        /// How many there are.
+        of: usize,
     },
     /// What was sent is wrong: no server will take it.
     #[error("{0}")]
@@ -105,21 +115,19 @@ impl HubServers {
         for (id, answer) in join_all(asked).await {
             match answer {
                 Ok(answer) => answers.push(answer),
-                Err(status) if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) => {
-                    causes.push((id, true, status));
-                }
-                Err(status) => causes.push((id, false, status)),
+                Err(status) => causes.push((id.clone(), status)),
             }
         }
         if answers.len() > of / 2 {
             return Ok(answers);
         }
-        if let Some((_, _, status)) = causes.iter().find(|(_, refused, _)| *refused) {
+        let refused = |(_, status): &&(ServerId, Status)| {
+            matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
+        };
+        if let Some((_, status)) = causes.iter().find(refused) {
             return Err(PublishError::Refused(status.message().to_owned()));
         }
-        let causes: Vec<_> =
-            causes.iter().map(|(id, _, status)| format!("{id}: {}", status.message())).collect();
-        Err(PublishError::NoMajority { have: answers.len(), of, causes: causes.join(", ") })
+        Err(too_few(answers.len(), of, &causes))
     }
 
     /// Which of these some server that answers lacks.
@@ -160,7 +168,7 @@ impl HubServers {
                 tokio::spawn(async move { client.store(ReceiverStream::new(pieces)).await }),
             ));
         }
-        let mut broken = None;
+        let (mut broken, mut whole) = (None, true);
         while let Some(chunk) = chunks.next().await {
             let data = match chunk {
                 Ok(data) => data,
@@ -181,6 +189,7 @@ impl HubServers {
             });
             join_all(sent).await;
             if senders.iter().filter(|it| it.is_some()).count() <= self.servers.len() / 2 {
+                whole = false;
                 break;
             }
         }
@@ -188,7 +197,7 @@ impl HubServers {
         let ended = ends(storing).await;
         match broken {
             Some(broken) => Err(broken),
-            None => outcome(ended, self.servers.len()),
+            None => outcome(ended, self.servers.len(), whole),
         }
     }
 
@@ -262,22 +271,32 @@ async fn ends(storing: Storing) -> Vec<(ServerId, Result<(), Status>)> {
     join_all(ended).await
 }
 
-/// Whether a majority has stored it. One that says what is wrong with it speaks for all.
-fn outcome(ended: Vec<(ServerId, Result<(), Status>)>, of: usize) -> Result<(), PublishError> {
+/// Whether a majority has stored it. One that says what is wrong with it speaks for all, if it has got the `whole` of it.
+fn outcome(ended: Vec<(ServerId, Result<(), Status>)>, of: usize, whole: bool) -> Result<(), PublishError> {
     let (mut have, mut causes) = (0, Vec::new());
     for (id, stored) in ended {
         match stored {
             Ok(()) => have += 1,
-            Err(status) if status.code() == Code::FailedPrecondition => {
+            Err(status) if whole && status.code() == Code::FailedPrecondition => {
                 return Err(PublishError::Refused(status.message().to_owned()));
             }
-            Err(status) => causes.push(format!("{id}: {}", status.message())),
+            Err(status) => causes.push((id, status)),
         }
     }
-    if have > of / 2 {
-        return Ok(());
+    if have > of / 2 { Ok(()) } else { Err(too_few(have, of, &causes)) }
+}
+
+/// Why there is no majority: a full disk is what somebody can do something about.
+fn too_few(have: usize, of: usize, causes: &[(ServerId, Status)]) -> PublishError {
+    let list = |of: &dyn Fn(&Status) -> bool| {
+        let told = causes.iter().filter(|(_, status)| of(status));
+        told.map(|(id, status)| format!("{id}: {}", status.message())).collect::<Vec<_>>().join(", ")
+    };
+    let servers = list(&disk_full::is);
+    if servers.is_empty() {
+        return PublishError::NoMajority { have, of, causes: list(&|_| true) };
     }
-    Err(PublishError::NoMajority { have, of, causes: causes.join(", ") })
+    PublishError::DiskFull { servers, have, of }
 }
 
 impl HubServers {
@@ -339,4 +358,43 @@ async fn fetch_from(
     drop(sender);
     let stored = stored.await.map_err(|cause| cause.to_string())?;
     stored.map_err(|cause| cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repository::RepositoryError;
+
+    fn full(repository: &Repository) -> Status {
+        let path = repository.path().to_owned();
+        let cause = io::ErrorKind::StorageFull.into();
+        disk_full::status(repository, &RepositoryError::Io { action: "write", path, cause })
+    }
+
+    #[test]
+    fn a_majority_decides_and_full_disks_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::open(&folder.path().join("repository.git")).unwrap();
+        let ended = |of: [Result<(), Status>; 3]| {
+            let ids = ["app-a", "app-b", "app-c"].map(ServerId::from);
+            ids.into_iter().zip(of).collect::<Vec<_>>()
+        };
+        let cut = || Err(Status::failed_precondition("the pack is cut off"));
+        assert!(outcome(ended([Ok(()), Err(full(&repository)), Ok(())]), 3, true).is_ok());
+        // Two are full, and so the third did not get all of it.
+        let few = ended([cut(), Err(full(&repository)), Err(full(&repository))]);
+        let told = outcome(few, 3, false).unwrap_err();
+        assert!(matches!(told, PublishError::DiskFull { have: 0, of: 3, .. }), "{told:?}");
+        let text = told.to_string();
+        assert!(
+            text.starts_with("disk full on app-b: can't write") && text.contains(", app-c: can't"),
+            "{text}"
+        );
+        assert!(!text.contains("cut off"), "{text}");
+        let away = || Err(Status::unavailable("gone"));
+        let none = outcome(ended([Ok(()), away(), away()]), 3, true).unwrap_err().to_string();
+        assert_eq!(none, "1 of 3 hub servers have it, a majority is needed: app-b: gone, app-c: gone");
+        let wrong = outcome(ended([Ok(()), cut(), Ok(())]), 3, true).unwrap_err();
+        assert!(matches!(wrong, PublishError::Refused(_)), "{wrong:?}");
+    }
 }

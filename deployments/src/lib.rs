@@ -2,6 +2,7 @@
 //! go to all hub servers and are safe on a majority ([`HubServers`]), before the hub's log says that a version is in use; whoever runs
 //! it fetches what it lacks from any of them, and so does a hub server that was away ([`mirror`]). docs/deployments.md.
 
+mod disk_full;
 mod hub_servers;
 mod mirror;
 mod pack_pipe;

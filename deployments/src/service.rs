@@ -1,6 +1,6 @@
 //! `object.proto`'s service: what a hub server has of the objects, and takes.
 
-use crate::pack_pipe;
+use crate::{disk_full, pack_pipe};
 use proto::hub::v1::{
     FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
     objects_server::{Objects, ObjectsServer},
@@ -44,19 +44,25 @@ pub(crate) fn bytes(ids: &[ObjectId]) -> bytes::Bytes {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RepositoryError> + Send + 'static,
+    repository: &Repository,
+    work: impl FnOnce(&Repository) -> Result<T, RepositoryError> + Send + 'static,
 ) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await;
-    let done =
-        done.map_err(|cause| Status::internal(format!("the repository's thread has ended: {cause}")))?;
-    done.map_err(|cause| refusal(&cause))
+    let repository = repository.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work(&repository);
+        done.map_err(|cause| refusal(&repository, &cause))
+    });
+    done.await.map_err(|cause| Status::internal(format!("the repository's thread has ended: {cause}")))?
 }
 
-fn refusal(cause: &RepositoryError) -> Status {
-    match cause {
+/// Whether it is this server that can't, or what it was given that no server takes.
+fn refusal(repository: &Repository, cause: &RepositoryError) -> Status {
+    match (cause, cause.of_the_system()) {
         // A server that was away lacks what the others have: it does not speak for them.
-        RepositoryError::Pack(PackError::NoBase(_)) => Status::not_found(cause.to_string()),
-        _ => Status::failed_precondition(cause.to_string()),
+        (RepositoryError::Pack(PackError::NoBase(_)), _) => Status::not_found(cause.to_string()),
+        (_, Some(_)) if cause.is_disk_full() => disk_full::status(repository, cause),
+        (_, Some(_)) => Status::internal(cause.to_string()),
+        (_, None) => Status::failed_precondition(cause.to_string()),
     }
 }
 
@@ -76,8 +82,7 @@ impl Objects for ObjectService {
 
     async fn missing(&self, request: Request<ObjectIds>) -> Result<Response<ObjectIds>, Status> {
         let asked = ids("ids", &request.into_inner().ids)?;
-        let repository = self.0.clone();
-        let missing = blocking(move || Ok(repository.missing(&asked))).await?;
+        let missing = blocking(&self.0, move |here| Ok(here.missing(&asked))).await?;
         Ok(Response::new(ObjectIds { ids: bytes(&missing) }))
     }
 
@@ -85,7 +90,8 @@ impl Objects for ObjectService {
         let mut chunks = request.into_inner();
         let (sender, pack) = pack_pipe::reader();
         let repository = self.0.clone();
-        let stored = tokio::spawn(blocking(move || repository.store_pack(pack)));
+        let stored =
+            tokio::spawn(async move { blocking(&repository, move |here| here.store_pack(pack)).await });
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map(|it| it.data).map_err(io::Error::other);
             let broken = chunk.is_err();
@@ -103,10 +109,9 @@ impl Objects for ObjectService {
         let VerifyObject { id, known } = request.into_inner();
         let (id, known) = (ids("id", &id)?, ids("known", &known)?);
         let [id] = id[..] else { return Err(Status::invalid_argument("id: expected one id of 20 bytes")) };
-        let repository = self.0.clone();
-        let verified = blocking(move || {
-            repository.verify(id, &known)?;
-            verified(&repository, id)
+        let verified = blocking(&self.0, move |here| {
+            here.verify(id, &known)?;
+            verified(here, id)
         });
         Ok(Response::new(verified.await?))
     }
@@ -114,8 +119,8 @@ impl Objects for ObjectService {
     async fn fetch(&self, request: Request<FetchObjects>) -> Result<Response<Self::FetchStream>, Status> {
         let FetchObjects { roots, have } = request.into_inner();
         let (roots, have) = (ids("roots", &roots)?, ids("have", &have)?);
-        let (asked, here) = (roots.clone(), self.0.clone());
-        let missing = blocking(move || Ok(here.missing(&asked))).await?;
+        let asked = roots.clone();
+        let missing = blocking(&self.0, move |here| Ok(here.missing(&asked))).await?;
         if let Some(missing) = missing.first() {
             return Err(Status::not_found(format!("{missing} is not here")));
         }

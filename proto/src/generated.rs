@@ -7,13 +7,14 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/object.proto",
     "copal/hub/v1/raft.proto",
     "copal/hub/v1/session.proto",
+    "copal/hub/v1/token.proto",
     "copal/hub/v1/watch.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",

@@ -90,6 +90,22 @@ impl RepositoryError {
         )
     }
 
+    /// What the system said, where this server is to blame and not what it was given.
+    #[must_use]
+    pub fn of_the_system(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { cause, .. } | Self::Pack(PackError::Disk(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// There is no room left on the disk, or none for this user.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        self.of_the_system().is_some_and(|cause| full.contains(&cause.kind()))
+    }
+
     pub(crate) fn damaged(id: ObjectId, why: &io::Error) -> Self {
         Self::Damaged { id, why: why.to_string() }
     }

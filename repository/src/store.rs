@@ -69,6 +69,15 @@ impl Repository {
         &self.0.path
     }
 
+    /// Bytes that this process may still write where it is.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        let about = rustix::fs::statvfs(&self.0.path)?;
+        Ok(about.f_bavail.saturating_mul(about.f_frsize))
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.options.limits
     }

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use proto::hub::v1::{ReportApp, objects_server::ObjectsServer};
 use repository::{ObjectId, Repository};
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,6 +20,9 @@ use triad_client::Hub;
 /// The repository in the server's data folder.
 const REPOSITORY: &str = "repository.git";
 
+/// Archives that are being read, in the data folder.
+const SPOOL: &str = "archives";
+
 /// One report to the hub.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
 
@@ -26,6 +30,7 @@ const REPORT_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Deployed {
     repository: Repository,
+    spool: PathBuf,
     hub_servers: HubServers,
     hub: Hub,
     apps: Apps,
@@ -50,16 +55,21 @@ impl Deployed {
         let path = data.join(REPOSITORY);
         let repository = Repository::open(&path)
             .with_context(|| format!("the repository {} can't be opened", path.display()))?;
+        // What a server that was killed has left behind.
+        let spool = data.join(SPOOL);
+        if spool.exists() {
+            fs::remove_dir_all(&spool).with_context(|| format!("{} can't be emptied", spool.display()))?;
+        }
         let servers: Vec<_> =
             config.hub().into_iter().map(|server| (server.id.clone(), server.cluster_address())).collect();
         let hub_servers = HubServers::new(me, credentials, &servers);
-        Ok(Some(Self { repository, hub_servers, hub: hub.clone(), apps }))
+        Ok(Some(Self { repository, spool, hub_servers, hub: hub.clone(), apps }))
     }
 
     /// For the administration.
     pub(crate) fn administered(&self) -> admin::Deployments {
-        let Self { repository, hub_servers, apps, .. } = self.clone();
-        admin::Deployments { hub_servers, repository, apps }
+        let Self { repository, spool, hub_servers, apps, .. } = self.clone();
+        admin::Deployments { hub_servers, repository, spool, apps }
     }
 
     /// For the app tier of the process that started at `started_ms`.

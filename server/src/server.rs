@@ -22,7 +22,7 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
-use triad_client::{Hub, HubConfig, Membership, Watch, WatchTask};
+use triad_client::{Hub, HubConfig, Membership, Tokens, Watch, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
@@ -88,9 +88,9 @@ impl RunningServer {
         let member = member(&config, cluster, server);
         let servers = hub_addresses(&config);
         let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
-        let Watch { members, apps, events, heard, task: watching } = hub.watch();
+        let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
-        let admin = start_admin(&config, &id, &credentials, &hub, deployed.as_ref());
+        let admin = start_admin(&config, &id, &credentials, (&hub, tokens), deployed.as_ref());
         administration::warn_without_users(&config);
         let deploy = deployed.as_ref().map(|it| it.deploy(member.started_ms));
         let started = start_app_tier(&config, &id, &data, &hub, &admin, deploy);
@@ -377,7 +377,7 @@ fn start_admin(
     config: &Arc<Config>,
     id: &ServerId,
     credentials: &Credentials,
-    hub: &Hub,
+    (hub, tokens): (&Hub, Tokens),
     deployed: Option<&Deployed>,
 ) -> Admin {
     Admin::new(AdminConfig {
@@ -385,6 +385,7 @@ fn start_admin(
         me: id.clone(),
         credentials: credentials.clone(),
         hub: hub.clone(),
+        tokens,
         deployments: deployed.map(Deployed::administered),
         clock: Arc::new(SystemClock),
     })

@@ -9,7 +9,8 @@ use std::{process::Stdio, sync::Arc, sync::atomic::AtomicBool, sync::atomic::Ord
 use tokio::{process::Command, time::timeout};
 
 /// Of `password`, and quick to verify.
-const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+pub(crate) const HASH: &str =
+    "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
 
 /// Three app servers and two web-tier servers, with users.
 async fn start(more: &[&str]) -> Cluster {
@@ -32,29 +33,34 @@ fn administered(configuration: &mut Configuration) {
 
 /// What `deploy-tool` said.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Said {
-    fn succeeds(self) -> String {
+    pub(crate) fn succeeds(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         self.stdout
     }
 
-    fn fails_with(&self, code: i32, words: &[&str]) {
+    pub(crate) fn fails_with(&self, code: i32, words: &[&str]) {
         let tells = words.iter().all(|word| self.stderr.contains(word));
         assert!(self.code == Some(code) && tells, "expected {code} and {words:?}: {self:?}");
     }
 }
 
-async fn tool_as(url: &str, user: &str, password: &str, line: &str) -> Said {
+pub(crate) async fn tool_as(url: &str, user: &str, password: &str, line: &str) -> Said {
+    tool_in(&[("COPAL_URL", url), ("COPAL_USER", user), ("COPAL_PASSWORD", password)], line).await
+}
+
+/// With nothing in the environment but this.
+pub(crate) async fn tool_in(environment: &[(&str, &str)], line: &str) -> Said {
     let command = Command::new(deploy_tool())
         .args(line.split_whitespace())
         .env_clear()
-        .envs([("COPAL_URL", url), ("COPAL_USER", user), ("COPAL_PASSWORD", password)])
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

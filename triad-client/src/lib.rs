@@ -9,13 +9,14 @@ mod pulse;
 mod succession;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod watch;
 mod writer;
 
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
-pub use watch::{Heard, Watch, WatchTask};
+pub use watch::{Heard, Tokens, Watch, WatchTask};
 
 use cluster_port::Credentials;
 use common::id::ServerId;

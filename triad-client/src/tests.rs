@@ -453,6 +453,11 @@ async fn a_leader_that_gives_no_sign_of_life_is_left_though_it_goes_on_talking()
     assert_eq!(*elected.written.lock().unwrap(), ["s1"]);
 }
 
+/// Apps and tokens, of which nobody wants to hear.
+fn untold() -> watch::Tables {
+    (tokio::sync::watch::channel(None).0, tokio::sync::watch::channel(None).0)
+}
+
 #[tokio::test]
 async fn a_reader_that_is_behind_gets_a_snapshot() {
     let (members, _) = tokio::sync::watch::channel(Arc::default());
@@ -460,8 +465,7 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
     let leader =
         Arc::new(Leader::new(HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() }));
     let heard = LastHeard::never();
-    let mut follower =
-        watch::Follower::new(leader, members, tokio::sync::watch::channel(None).0, events, heard.clone());
+    let mut follower = watch::Follower::new(leader, members, untold(), events, heard.clone());
     let alive = |revision, number| Event { revision, event: Some(event::Event::Alive(Alive { number })) };
     let start = Instant::now();
     follower.pass_on(alive(5, 9), start).unwrap();
@@ -508,13 +512,7 @@ async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     let (events, _read) = mpsc::channel(20);
     let config = HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() };
     let leader = Arc::new(Leader::new(config));
-    let mut follower = watch::Follower::new(
-        leader,
-        members,
-        tokio::sync::watch::channel(None).0,
-        events,
-        LastHeard::never(),
-    );
+    let mut follower = watch::Follower::new(leader, members, untold(), events, LastHeard::never());
     let mut hear = |event| {
         follower.pass_on(Event { revision: 1, event: Some(event) }, Instant::now()).unwrap();
         watched.borrow().iter().map(|it| it.cpu_load).collect::<Vec<_>>()

@@ -2,10 +2,11 @@
 //! that goes untold. Asks for signs of life, and leaves a leader that gives none.
 
 use crate::{leader::Leader, pulse::Pulse};
+use bytes::Bytes;
 use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
 use proto::hub::v1::{
-    App, AskAlive, Event, Member, MemberLoad, WatchEvents, event, watch_client::WatchClient,
+    App, AskAlive, Event, Member, MemberLoad, Token, WatchEvents, event, watch_client::WatchClient,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,6 +33,9 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 /// Questions for signs of life that are under way at once, on a slow link.
 const ASKING_MAX: usize = 8;
 
+/// The tokens as last heard, by hash; `None` before the first word from the hub.
+pub type Tokens = watch::Receiver<Option<Arc<BTreeMap<Bytes, Token>>>>;
+
 /// What [`crate::Hub::watch`] follows.
 #[derive(Debug)]
 pub struct Watch {
@@ -39,6 +43,8 @@ pub struct Watch {
     pub members: watch::Receiver<Arc<Vec<Member>>>,
     /// The apps as last heard, by tag; `None` before the first word from the hub.
     pub apps: watch::Receiver<Option<Arc<BTreeMap<String, App>>>>,
+    /// The tokens as last heard.
+    pub tokens: Tokens,
     /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Heard>,
     /// When the last sign of life of the hub's leader was sent to this server, at the earliest: cheap to read, from any thread.
@@ -69,16 +75,30 @@ impl Drop for WatchTask {
 pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let (members_sender, members) = watch::channel(Arc::default());
     let (apps_sender, apps) = watch::channel(None);
+    let (tokens_sender, tokens) = watch::channel(None);
     let (events_sender, events) = mpsc::channel(EVENTS_MAX);
     let heard = LastHeard::never();
-    let follower = Follower::new(leader, members_sender, apps_sender, events_sender, heard.clone());
-    Watch { members, apps, events, heard, task: WatchTask(tokio::spawn(follower.run()).abort_handle()) }
+    let follower =
+        Follower::new(leader, members_sender, (apps_sender, tokens_sender), events_sender, heard.clone());
+    Watch {
+        members,
+        apps,
+        tokens,
+        events,
+        heard,
+        task: WatchTask(tokio::spawn(follower.run()).abort_handle()),
+    }
 }
+
+/// Where apps and tokens are told of.
+pub(crate) type Tables =
+    (watch::Sender<Option<Arc<BTreeMap<String, App>>>>, watch::Sender<Option<Arc<BTreeMap<Bytes, Token>>>>);
 
 pub(crate) struct Follower {
     pub(crate) leader: Arc<Leader>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
-    pub(crate) apps: watch::Sender<Option<Arc<BTreeMap<String, App>>>>,
+    apps: watch::Sender<Option<Arc<BTreeMap<String, App>>>>,
+    tokens: watch::Sender<Option<Arc<BTreeMap<Bytes, Token>>>>,
     pub(crate) events: mpsc::Sender<Heard>,
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
@@ -98,11 +118,20 @@ impl Follower {
     pub(crate) fn new(
         leader: Arc<Leader>,
         members: watch::Sender<Arc<Vec<Member>>>,
-        apps: watch::Sender<Option<Arc<BTreeMap<String, App>>>>,
+        (apps, tokens): Tables,
         events: mpsc::Sender<Heard>,
         heard: LastHeard,
     ) -> Self {
-        Self { leader, members, apps, events, revision: 0, heard, pulse: Pulse::new(&TIMES, Instant::now()) }
+        Self {
+            leader,
+            members,
+            apps,
+            tokens,
+            events,
+            revision: 0,
+            heard,
+            pulse: Pulse::new(&TIMES, Instant::now()),
+        }
     }
 
     async fn run(mut self) {
@@ -182,15 +211,23 @@ impl Follower {
                 });
                 let apps = snapshot.apps.iter().map(|app| (app.tag.clone(), app.clone())).collect();
                 self.apps.send_replace(Some(Arc::new(apps)));
+                let tokens = snapshot.tokens.iter().map(|it| (it.hash.clone(), it.clone())).collect();
+                self.tokens.send_replace(Some(Arc::new(tokens)));
             }
             Some(event::Event::Member(member)) => {
                 self.members.send_modify(|all| place(Arc::make_mut(all), member));
             }
-            Some(event::Event::App(app)) => self.change_apps(|apps| {
+            Some(event::Event::App(app)) => change(&self.apps, |apps| {
                 apps.insert(app.tag.clone(), app.clone());
             }),
-            Some(event::Event::AppGone(gone)) => self.change_apps(|apps| {
+            Some(event::Event::AppGone(gone)) => change(&self.apps, |apps| {
                 apps.remove(&gone.tag);
+            }),
+            Some(event::Event::Token(token)) => change(&self.tokens, |tokens| {
+                tokens.insert(token.hash.clone(), token.clone());
+            }),
+            Some(event::Event::TokenForgotten(forgotten)) => change(&self.tokens, |tokens| {
+                tokens.remove(&forgotten.hash);
             }),
             Some(event::Event::MemberLoads(loads)) => {
                 self.members.send_if_modified(|all| take_loads(all, &loads.loads));
@@ -215,10 +252,12 @@ impl Follower {
     }
 }
 
-impl Follower {
-    fn change_apps(&self, change: impl FnOnce(&mut BTreeMap<String, App>)) {
-        self.apps.send_modify(|all| change(Arc::make_mut(all.get_or_insert_default())));
-    }
+/// Changes a table that others may be reading.
+fn change<K: Clone, V: Clone>(
+    table: &watch::Sender<Option<Arc<BTreeMap<K, V>>>>,
+    change: impl FnOnce(&mut BTreeMap<K, V>),
+) {
+    table.send_modify(|all| change(Arc::make_mut(all.get_or_insert_default())));
 }
 
 /// Asks one server for its events until it gives them.

@@ -13,7 +13,7 @@ pub(crate) const VERSION: u32 = 5;
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
 
-/// The version that brought deployments.
+/// The version that brought deployments, and tokens.
 const APPS: u32 = 5;
 
 /// Why a log entry can't be applied.
@@ -66,7 +66,10 @@ fn since(command: &Command) -> u32 {
             | command::Command::ReportApp(_)
             | command::Command::UndeployApp(_)
             | command::Command::SetAppStopped(_)
-            | command::Command::ExpireRollouts(_),
+            | command::Command::ExpireRollouts(_)
+            | command::Command::CreateToken(_)
+            | command::Command::RevokeToken(_)
+            | command::Command::ExpireTokens(_),
         ) => APPS,
         Some(
             command::Command::Session(_)
@@ -104,7 +107,10 @@ fn known(command: &Command) -> bool {
             | command::Command::ReportApp(_)
             | command::Command::UndeployApp(_)
             | command::Command::SetAppStopped(_)
-            | command::Command::ExpireRollouts(_),
+            | command::Command::ExpireRollouts(_)
+            | command::Command::CreateToken(_)
+            | command::Command::RevokeToken(_)
+            | command::Command::ExpireTokens(_),
         ) => true,
         None => false,
     }

@@ -3,7 +3,7 @@
 use crate::state::Change;
 use proto::hub::v1::{
     Alive, App, AppGone, AskAlive, Event, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
-    WatchEvents, event,
+    TokenForgotten, WatchEvents, event,
 };
 use std::{
     collections::VecDeque,
@@ -175,6 +175,10 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
             Change::Member(member) => Some(event::Event::Member(member.clone())),
             Change::App(app) => Some(event::Event::App(App::clone(app))),
             Change::AppGone(tag) => Some(event::Event::AppGone(AppGone { tag: tag.clone() })),
+            Change::Token(token) => Some(event::Event::Token(token.clone())),
+            Change::TokenForgotten(hash) => {
+                Some(event::Event::TokenForgotten(TokenForgotten { hash: hash.clone() }))
+            }
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
             }),
@@ -217,6 +221,8 @@ mod tests {
                 event::Event::MemberLoads(it) => format!("loads of {}", it.loads.len()),
                 event::Event::App(it) => it.tag,
                 event::Event::AppGone(it) => format!("no {}", it.tag),
+                event::Event::Token(it) => it.name,
+                event::Event::TokenForgotten(it) => format!("no {:?}", it.hash),
             };
             seen.push((event.revision, name));
         }
@@ -227,8 +233,9 @@ mod tests {
     fn a_new_watcher_gets_a_snapshot_then_its_own_events() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed
-            .watch(&after("a", 0), || (4, Snapshot { members: vec![Member::default()], apps: Vec::new() }));
+        let mut a = feed.watch(&after("a", 0), || {
+            (4, Snapshot { members: vec![Member::default()], ..Snapshot::default() })
+        });
         feed.publish(5, vec![moved("a", "s1"), moved("b", "s2"), member("c")]);
         feed.alive();
         let expected = [(4, "snapshot of 1"), (4, "s1"), (5, "c"), (5, "alive 0")];

@@ -19,7 +19,7 @@ use crate::{
 use common::{clock::Clock, id::ServerId, witness::TIMES};
 use futures_util::future::join_all;
 use proto::hub::v1::{
-    Command, ExpireRollouts, ExpireSessions, ExpireUnused, MemberState, SetMemberState, command,
+    Command, ExpireRollouts, ExpireSessions, ExpireTokens, ExpireUnused, MemberState, SetMemberState, command,
 };
 use std::{
     sync::{
@@ -342,6 +342,7 @@ impl Hub {
         self.expire().await;
         self.expire_unused().await;
         self.expire_rollouts().await;
+        self.expire_tokens().await;
     }
 
     async fn expire(&self) {
@@ -364,6 +365,16 @@ impl Hub {
         let due = self.node.view().read().state.apps().next_deadline_ms();
         if due.is_some_and(|at_ms| at_ms <= now_ms) {
             let expire = command::Command::ExpireRollouts(ExpireRollouts {});
+            self.try_propose(vec![Command { command: Some(expire) }]).await;
+        }
+    }
+
+    /// Tokens whose time is over let nobody in any more.
+    async fn expire_tokens(&self) {
+        let now_ms = self.now_ms();
+        let due = self.node.view().read().state.tokens().next_deadline_ms();
+        if due.is_some_and(|at_ms| at_ms <= now_ms) {
+            let expire = command::Command::ExpireTokens(ExpireTokens {});
             self.try_propose(vec![Command { command: Some(expire) }]).await;
         }
     }

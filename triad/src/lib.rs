@@ -30,7 +30,7 @@ use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
     Member, apps_server::AppsServer, members_server::MembersServer, raft_server::RaftServer,
-    sessions_server::SessionsServer, watch_server::WatchServer,
+    sessions_server::SessionsServer, tokens_server::TokensServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -178,11 +178,13 @@ impl Triad {
             .max_encoding_message_size(MESSAGE_MAX);
         let members = MembersServer::new(service::MemberService(self.hub.clone()));
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
+        let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
         Routes::new(raft)
             .add_service(sessions)
             .add_service(members)
             .add_service(apps)
+            .add_service(tokens)
             .add_service(watch)
             .prepare()
     }

@@ -8,16 +8,22 @@ pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod token;
 mod tombstone;
 
 pub(crate) use snapshot::{Restore, RestoreError};
 
 use app::Apps;
+use bytes::Bytes;
 use member::Members;
 use memory::Memory;
-use proto::hub::v1::{App, AppDeployed, AppUndeployed, Batch, Member, SessionKey, SessionOutcome, command};
+use proto::hub::v1::{
+    App, AppDeployed, AppUndeployed, Batch, Member, SessionKey, SessionOutcome, Token, TokenCreated,
+    TokenRevoked, command::Command,
+};
 use session::{Session, Sessions};
 use std::sync::Arc;
+use token::Tokens;
 
 /// From this version of commands on the log tells how long the hub was away: all servers apply it alike.
 const TELLS_AWAY: u32 = 3;
@@ -43,6 +49,7 @@ pub(crate) struct State {
     sessions: Sessions,
     members: Members,
     apps: Apps,
+    tokens: Tokens,
 }
 
 /// What a command is answered with.
@@ -56,6 +63,10 @@ pub(crate) enum Reply {
     AppUndeployed(AppUndeployed),
     /// The app as it is now, if there is one.
     App(Option<App>),
+    /// Of a token's making.
+    TokenCreated(TokenCreated),
+    /// Of its end.
+    TokenRevoked(TokenRevoked),
     /// Of all others.
     Done,
 }
@@ -69,6 +80,10 @@ pub(crate) enum Change {
     App(Arc<App>),
     /// The app of this tag is gone.
     AppGone(String),
+    /// A token as it is now.
+    Token(Token),
+    /// The token with this hash, which had ended, is forgotten.
+    TokenForgotten(Bytes),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.
@@ -85,56 +100,60 @@ impl State {
     pub(crate) fn apply(&mut self, batch: Batch) -> (Vec<Reply>, Vec<Change>) {
         self.pass(batch.time_ms);
         self.commands = self.commands.max(batch.version);
-        let (now_ms, session_ms) = (self.time_ms, self.session_ms());
         let mut changes = Vec::new();
-        let replies = batch
-            .commands
-            .into_iter()
-            .map(|command| match command.command {
-                Some(command::Command::Session(write)) => {
-                    Reply::Session(self.sessions.write(write, session_ms, &mut changes))
-                }
-                Some(command::Command::ExpireSessions(expire)) => {
-                    self.sessions.expire(expire.limit, session_ms, &mut changes);
-                    Reply::Done
-                }
-                Some(command::Command::ExpireUnused(expire)) => {
-                    self.sessions.expire_unused(&expire, session_ms, &mut changes);
-                    Reply::Done
-                }
-                Some(command::Command::RegisterMember(member)) => {
-                    let id = member.id.clone();
-                    self.members.register(member, now_ms, &mut changes);
-                    self.member_changed(&id, &mut changes);
-                    Reply::Done
-                }
-                Some(command::Command::SetMemberState(set)) => {
-                    self.members.set_state(&set, now_ms, &mut changes);
-                    self.member_changed(&set.id, &mut changes);
-                    Reply::Done
-                }
-                Some(command::Command::SetMemberAdmin(set)) => {
-                    self.members.set_admin(&set, now_ms, &mut changes);
-                    Reply::Done
-                }
-                Some(command::Command::DeployApp(deploy)) => {
-                    self.apps.deploy(deploy, &self.members, now_ms, &mut changes)
-                }
-                Some(command::Command::ReportApp(report)) => {
-                    self.apps.report(report, now_ms, &mut changes);
-                    Reply::Done
-                }
-                Some(command::Command::UndeployApp(undeploy)) => self.apps.undeploy(undeploy, &mut changes),
-                Some(command::Command::SetAppStopped(set)) => self.apps.set_stopped(&set, &mut changes),
-                Some(command::Command::ExpireRollouts(_)) => {
-                    self.apps.expire(now_ms, &mut changes);
-                    Reply::Done
-                }
-                // Refused when the batch was decoded.
-                None => Reply::Done,
-            })
-            .collect();
-        (replies, changes)
+        let replies = batch.commands.into_iter().map(|command| match command.command {
+            Some(command) => self.run(command, &mut changes),
+            // Refused when the batch was decoded.
+            None => Reply::Done,
+        });
+        (replies.collect(), changes)
+    }
+
+    fn run(&mut self, command: Command, changes: &mut Vec<Change>) -> Reply {
+        let (now_ms, session_ms) = (self.time_ms, self.session_ms());
+        match command {
+            Command::Session(write) => Reply::Session(self.sessions.write(write, session_ms, changes)),
+            Command::ExpireSessions(expire) => {
+                self.sessions.expire(expire.limit, session_ms, changes);
+                Reply::Done
+            }
+            Command::ExpireUnused(expire) => {
+                self.sessions.expire_unused(&expire, session_ms, changes);
+                Reply::Done
+            }
+            Command::RegisterMember(member) => {
+                let id = member.id.clone();
+                self.members.register(member, now_ms, changes);
+                self.member_changed(&id, changes);
+                Reply::Done
+            }
+            Command::SetMemberState(set) => {
+                self.members.set_state(&set, now_ms, changes);
+                self.member_changed(&set.id, changes);
+                Reply::Done
+            }
+            Command::SetMemberAdmin(set) => {
+                self.members.set_admin(&set, now_ms, changes);
+                Reply::Done
+            }
+            Command::DeployApp(deploy) => self.apps.deploy(deploy, &self.members, now_ms, changes),
+            Command::ReportApp(report) => {
+                self.apps.report(report, now_ms, changes);
+                Reply::Done
+            }
+            Command::UndeployApp(undeploy) => self.apps.undeploy(undeploy, changes),
+            Command::SetAppStopped(set) => self.apps.set_stopped(&set, changes),
+            Command::ExpireRollouts(_) => {
+                self.apps.expire(now_ms, changes);
+                Reply::Done
+            }
+            Command::CreateToken(create) => self.tokens.create(create, now_ms, changes),
+            Command::RevokeToken(revoke) => self.tokens.revoke(&revoke, now_ms, changes),
+            Command::ExpireTokens(_) => {
+                self.tokens.expire(now_ms, changes);
+                Reply::Done
+            }
+        }
     }
 
     /// A session that has not expired.
@@ -188,6 +207,11 @@ impl State {
     /// The apps, by tag.
     pub(crate) fn apps(&self) -> &Apps {
         &self.apps
+    }
+
+    /// The tokens, by hash.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The members, by id.

@@ -11,6 +11,7 @@ mod linearizable;
 mod members;
 mod memory;
 mod network;
+mod tokens;
 mod upgrade;
 mod wiped;
 mod writes;

@@ -28,16 +28,16 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Deploy {
     /// The tree, whose objects the hub has.
-    tree: String,
+    pub(crate) tree: String,
     #[serde(default)]
-    message: String,
+    pub(crate) message: String,
     /// One server after the other.
     #[serde(default)]
-    rolling: bool,
-    timeout_s: Option<u64>,
+    pub(crate) rolling: bool,
+    pub(crate) timeout_s: Option<u64>,
     /// Of a tag with a version: even if that has other content already.
     #[serde(default)]
-    replace: bool,
+    pub(crate) replace: bool,
 }
 
 /// `POST /api/v1/apps/TAG/restart`, `/copy` and `/rollback`.
@@ -167,15 +167,7 @@ impl Inner {
         wanted: Wanted,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Wanted { tree, message, rolling, timeout_s, again } = wanted;
-        if message.len() > MESSAGE_MAX {
-            return Err(Refusal::Body(format!(
-                "message has {} bytes: expected at most {MESSAGE_MAX}",
-                message.len()
-            )));
-        }
-        if !(1..=TIMEOUT_MAX_S).contains(&timeout_s) {
-            return Err(Refusal::Body(format!("timeout-s is {timeout_s}: expected 1 to {TIMEOUT_MAX_S}")));
-        }
+        check(&message, timeout_s)?;
         let clusters = clusters(config, tag)?;
         let expected = present.as_ref().map(|it| it.commit.clone()).unwrap_or_default();
         if let Some(present) =
@@ -320,6 +312,18 @@ impl Inner {
             }
         }
     }
+}
+
+/// What is said of a rollout, and the time that it has.
+pub(crate) fn check(message: &str, timeout_s: u64) -> Result<(), Refusal> {
+    if message.len() > MESSAGE_MAX {
+        let length = message.len();
+        return Err(Refusal::Body(format!("message has {length} bytes: expected at most {MESSAGE_MAX}")));
+    }
+    if !(1..=TIMEOUT_MAX_S).contains(&timeout_s) {
+        return Err(Refusal::Body(format!("timeout-s is {timeout_s}: expected 1 to {TIMEOUT_MAX_S}")));
+    }
+    Ok(())
 }
 
 fn is_under_way(app: &App) -> bool {

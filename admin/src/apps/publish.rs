@@ -8,9 +8,14 @@ use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream};
 use repository::ObjectId;
 use serde::Serialize;
+use std::time::Duration;
 
 /// The largest JSON or list of ids, in bytes: 400,000 ids.
 const TEXT_MAX: usize = 16 << 20;
+
+/// What is still taken of a pack that was refused, in bytes, and how long the next piece of anything refused is waited for.
+const DRAINED_MAX: u64 = 64 << 20;
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
 
 /// `POST /api/v1/objects/missing`.
 #[derive(Debug, Serialize)]
@@ -57,12 +62,27 @@ impl Inner {
     }
 
     /// Takes a pack in; answered when it is on disk on a majority of the hub.
-    pub(crate) async fn store(&self, body: RequestBody) -> Result<Response<AnswerBody>, Refusal> {
+    pub(crate) async fn store(&self, mut body: RequestBody) -> Result<Response<AnswerBody>, Refusal> {
         let data = |frame: Frame<Bytes>| frame.into_data().unwrap_or_default();
         let chunks =
-            BodyStream::new(body).map(move |frame| frame.map(data).map_err(|cause| cause.to_string()));
-        self.deployments()?.hub_servers.store(chunks).await?;
+            BodyStream::new(&mut body).map(move |frame| frame.map(data).map_err(|cause| cause.to_string()));
+        let stored = self.deployments()?.hub_servers.store(chunks).await;
+        if stored.is_err() {
+            drain(body, DRAINED_MAX).await;
+        }
+        stored?;
         Ok(json(StatusCode::OK, &Stored { stored: true }))
+    }
+}
+
+/// Takes the rest of what was refused, `max` bytes of it: a client that is still sending would not hear why.
+pub(crate) async fn drain(mut body: RequestBody, max: u64) {
+    let mut left = max;
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(DRAIN_WAIT, body.frame()).await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, |it| it.len() as u64));
+        if left == 0 {
+            return;
+        }
     }
 }
 

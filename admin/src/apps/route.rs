@@ -1,6 +1,6 @@
 //! What a request below `/api/v1` asks for.
 
-use crate::refusal::Refusal;
+use crate::{apps::archive::Upload, refusal::Refusal};
 use common::app_tag::AppTag;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -15,6 +15,8 @@ pub(crate) enum AppRoute {
     Show { tag: AppTag, after: Option<String>, wait: Duration },
     /// `PUT /apps/TAG`.
     Deploy(AppTag),
+    /// `PUT /apps/TAG/archive?message=MSG&rolling=true&replace=true&timeout-s=SECONDS`.
+    Archive(AppTag, Upload),
     /// `DELETE /apps/TAG`.
     Undeploy(AppTag),
     /// `POST /apps/TAG/start`, `/stop`.
@@ -51,6 +53,7 @@ impl AppRoute {
         };
         let get = |route| only(&Method::GET, "GET, HEAD", route);
         let post = |route| only(&Method::POST, "POST", route);
+        let put = |route| only(&Method::PUT, "PUT", route);
         let query = |name: &str| query(uri, name);
         match parts {
             ["apps"] => get(Self::List),
@@ -72,6 +75,7 @@ impl AppRoute {
                 let tag = tag(stage, host, name)?;
                 let path = || query("path").unwrap_or_default();
                 match *verb {
+                    "archive" => put(Self::Archive(tag, Upload::of(uri)?)),
                     "start" => post(Self::SetStopped(tag, false)),
                     "stop" => post(Self::SetStopped(tag, true)),
                     "restart" => post(Self::Restart(tag)),
@@ -108,6 +112,20 @@ impl AppRoute {
 fn tag(stage: &str, host: &str, name: &str) -> Result<AppTag, Refusal> {
     let text = format!("{stage}/webapp/{host}/{name}");
     AppTag::parse(&text).map_err(|cause| Refusal::Body(cause.to_string()))
+}
+
+/// All parameters of the query, percent-decoded.
+///
+/// # Errors
+/// They are no UTF-8.
+pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Refusal> {
+    let decoded = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        decoded.map(Cow::into_owned).map_err(|_| Refusal::Body("the query is not UTF-8".to_owned()))
+    };
+    let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(|(name, value)| Ok((decoded(name)?, decoded(value)?))).collect()
 }
 
 /// A parameter of the query, percent-decoded.

@@ -53,7 +53,7 @@ impl Inner {
                 match self.negotiate(&references, &fetch).await {
                     Ok(negotiated) => {
                         if acknowledge(&fetch, &negotiated, &mut out) {
-                            return self.send(place, out, fetch, negotiated.common);
+                            return self.send_pack(place, out, fetch, negotiated.common);
                         }
                     }
                     // Git shows no text of an answer that is an error of HTTP's here.
@@ -93,7 +93,7 @@ impl Inner {
     }
 
     /// Sends a pack, after what has been said.
-    fn send(
+    fn send_pack(
         &self,
         place: OwnedSemaphorePermit,
         said: Vec<u8>,

@@ -10,8 +10,6 @@ use super::{
 use crate::password::PasswordHash;
 use std::collections::HashSet;
 
-const ROLES: [(&str, Role); 3] = [("view", Role::View), ("deploy", Role::Deploy), ("operate", Role::Operate)];
-
 /// Reads the users of `admin`.
 pub(super) fn decode(fields: &Fields<'_>) -> Vec<AdminUser> {
     let Some(admin) = fields.get("admin").and_then(|node| Fields::open(fields.context, node, &keys::ADMIN))
@@ -63,7 +61,7 @@ fn roles(fields: &Fields<'_>) -> Vec<Role> {
 fn read_roles(context: Context<'_>, node: &Node) -> Vec<Role> {
     let mut roles = Vec::new();
     for item in context.one_or_more(node) {
-        if let Some(role) = context.choice(item, &ROLES)
+        if let Some(role) = context.choice(item, &Role::ALL.map(|role| (role.name(), role)))
             && !roles.contains(&role)
         {
             roles.push(role);

@@ -96,6 +96,20 @@ pub enum Role {
     Operate,
 }
 
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::View, Self::Deploy, Self::Operate];
+
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Deploy => "deploy",
+            Self::Operate => "operate",
+        }
+    }
+}
+
 /// A secret: never printed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Arc<[u8]>);

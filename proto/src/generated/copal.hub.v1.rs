@@ -2780,6 +2780,541 @@ pub mod sessions_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Token {
+    /// SHA-256 of the token's text: 32 bytes. Random as the token is, they tell nothing of it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub hash: ::prost::bytes::Bytes,
+    /// May be empty; of those that are valid no two have the same.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Who made it: it may never do more than that user.
+    #[prost(string, tag = "3")]
+    pub user: ::prost::alloc::string::String,
+    /// As the configuration file names them.
+    #[prost(string, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "5")]
+    pub created_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub expires_ms: u64,
+    #[prost(enumeration = "TokenState", tag = "7")]
+    pub state: i32,
+    /// When it was revoked or had expired; 0 while it is valid.
+    #[prost(uint64, tag = "8")]
+    pub ended_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateToken {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub hash: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// From now on.
+    #[prost(uint64, tag = "5")]
+    pub valid_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenCreated {
+    #[prost(oneof = "token_created::Outcome", tags = "1, 2, 3")]
+    pub outcome: ::core::option::Option<token_created::Outcome>,
+}
+/// Nested message and enum types in `TokenCreated`.
+pub mod token_created {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// Also when it is sent again.
+        #[prost(message, tag = "1")]
+        Created(super::Token),
+        /// This one is valid and has the name.
+        #[prost(message, tag = "2")]
+        NameTaken(super::Token),
+        /// There is no room for a further one: how many are valid.
+        #[prost(uint32, tag = "3")]
+        Full(u32),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeToken {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub hash: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenRevoked {
+    /// As it is now; none: there is no such token.
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<Token>,
+}
+/// The leader's word that it is too late for some.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExpireTokens {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTokens {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenList {
+    /// The oldest first, those that have ended among them as long as there is room.
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<Token>,
+}
+/// This one, which had ended, is forgotten.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenForgotten {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub hash: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TokenState {
+    Valid = 0,
+    /// Its time is over, by the leader's clock.
+    Expired = 1,
+    Revoked = 2,
+}
+impl TokenState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Valid => "TOKEN_STATE_VALID",
+            Self::Expired => "TOKEN_STATE_EXPIRED",
+            Self::Revoked => "TOKEN_STATE_REVOKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TOKEN_STATE_VALID" => Some(Self::Valid),
+            "TOKEN_STATE_EXPIRED" => Some(Self::Expired),
+            "TOKEN_STATE_REVOKED" => Some(Self::Revoked),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod tokens_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug, Clone)]
+    pub struct TokensClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> TokensClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TokensClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TokensClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Answered when the token is on disk on a majority.
+        pub async fn create(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateToken>,
+        ) -> std::result::Result<tonic::Response<super::TokenCreated>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Tokens/Create",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Tokens", "Create"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// From here on it lets nobody in.
+        pub async fn revoke(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeToken>,
+        ) -> std::result::Result<tonic::Response<super::TokenRevoked>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Tokens/Revoke",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Tokens", "Revoke"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTokens>,
+        ) -> std::result::Result<tonic::Response<super::TokenList>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Tokens/List");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Tokens", "List"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod tokens_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TokensServer.
+    #[async_trait]
+    pub trait Tokens: std::marker::Send + std::marker::Sync + 'static {
+        /// Answered when the token is on disk on a majority.
+        async fn create(
+            &self,
+            request: tonic::Request<super::CreateToken>,
+        ) -> std::result::Result<tonic::Response<super::TokenCreated>, tonic::Status>;
+        /// From here on it lets nobody in.
+        async fn revoke(
+            &self,
+            request: tonic::Request<super::RevokeToken>,
+        ) -> std::result::Result<tonic::Response<super::TokenRevoked>, tonic::Status>;
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListTokens>,
+        ) -> std::result::Result<tonic::Response<super::TokenList>, tonic::Status>;
+    }
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug)]
+    pub struct TokensServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TokensServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TokensServer<T>
+    where
+        T: Tokens,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Tokens/Create" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSvc<T: Tokens>(pub Arc<T>);
+                    impl<T: Tokens> tonic::server::UnaryService<super::CreateToken>
+                    for CreateSvc<T> {
+                        type Response = super::TokenCreated;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateToken>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Tokens>::create(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Tokens/Revoke" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeSvc<T: Tokens>(pub Arc<T>);
+                    impl<T: Tokens> tonic::server::UnaryService<super::RevokeToken>
+                    for RevokeSvc<T> {
+                        type Response = super::TokenRevoked;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeToken>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Tokens>::revoke(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Tokens/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Tokens>(pub Arc<T>);
+                    impl<T: Tokens> tonic::server::UnaryService<super::ListTokens>
+                    for ListSvc<T> {
+                        type Response = super::TokenList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTokens>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Tokens>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TokensServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Tokens";
+    impl<T> tonic::server::NamedService for TokensServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RaftVote {
     #[prost(uint64, tag = "1")]
@@ -3049,7 +3584,10 @@ pub struct Batch {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
-    #[prost(oneof = "command::Command", tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12")]
+    #[prost(
+        oneof = "command::Command",
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
     pub command: ::core::option::Option<command::Command>,
 }
 /// Nested message and enum types in `Command`.
@@ -3081,6 +3619,12 @@ pub mod command {
         SetAppStopped(super::SetAppStopped),
         #[prost(message, tag = "12")]
         ExpireRollouts(super::ExpireRollouts),
+        #[prost(message, tag = "13")]
+        CreateToken(super::CreateToken),
+        #[prost(message, tag = "14")]
+        RevokeToken(super::RevokeToken),
+        #[prost(message, tag = "15")]
+        ExpireTokens(super::ExpireTokens),
     }
 }
 /// Removes sessions that are due by the batch's time.
@@ -3121,7 +3665,7 @@ pub struct SnapshotHead {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotItem {
-    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4, 5")]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
 /// Nested message and enum types in `SnapshotItem`.
@@ -3136,6 +3680,8 @@ pub mod snapshot_item {
         Tombstone(super::SnapshotTombstone),
         #[prost(message, tag = "4")]
         App(super::App),
+        #[prost(message, tag = "5")]
+        Token(super::Token),
     }
 }
 /// What is left of a session that is gone.
@@ -3850,7 +4396,7 @@ pub struct Event {
     /// The log index that made the change. Also on `alive`: everything up to it has been sent.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
-    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub event: ::core::option::Option<event::Event>,
 }
 /// Nested message and enum types in `Event`.
@@ -3874,6 +4420,11 @@ pub mod event {
         App(super::App),
         #[prost(message, tag = "9")]
         AppGone(super::AppGone),
+        /// A token as it is now.
+        #[prost(message, tag = "10")]
+        Token(super::Token),
+        #[prost(message, tag = "11")]
+        TokenForgotten(super::TokenForgotten),
     }
 }
 /// All events after the asked revision follow.
@@ -3886,6 +4437,8 @@ pub struct Snapshot {
     pub members: ::prost::alloc::vec::Vec<Member>,
     #[prost(message, repeated, tag = "2")]
     pub apps: ::prost::alloc::vec::Vec<App>,
+    #[prost(message, repeated, tag = "3")]
+    pub tokens: ::prost::alloc::vec::Vec<Token>,
 }
 /// The watcher's copy of this session is stale: another server has claimed, saved or removed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -67,6 +67,14 @@ pub(super) fn object(field: &str, value: &[u8], or_empty: bool) -> Result<(), St
     Err(Status::invalid_argument(format!("{field} has {} bytes: expected 20", value.len())))
 }
 
+/// A SHA-256.
+pub(super) fn hash(field: &str, value: &[u8]) -> Result<(), Status> {
+    if value.len() == 32 {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{field} has {} bytes: expected 32", value.len())))
+}
+
 /// A text for people.
 pub(super) fn text(field: &str, value: &str, max: usize) -> Result<(), Status> {
     if value.len() <= max {

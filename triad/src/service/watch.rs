@@ -38,7 +38,8 @@ impl Watch for WatchService {
             let revision = applied.last.map_or(0, |it| it.index);
             let (members, apps) = (applied.state.members(), applied.state.apps());
             let (members, apps) = (members.iter().cloned().collect(), apps.iter().cloned().collect());
-            (revision, Snapshot { members, apps })
+            let tokens = applied.state.tokens().iter().cloned().collect();
+            (revision, Snapshot { members, apps, tokens })
         });
         // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;

@@ -37,8 +37,9 @@ impl State {
         let tombstones = self.sessions.tombstones().map(Item::Tombstone);
         let members = self.members.iter().cloned().map(Item::Member);
         let apps = self.apps.iter().cloned().map(Item::App);
+        let tokens = self.tokens.iter().cloned().map(Item::Token);
         let mut pending = Vec::with_capacity(chunk);
-        for item in members.chain(apps).chain(tombstones).chain(sessions) {
+        for item in members.chain(apps).chain(tokens).chain(tombstones).chain(sessions) {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -69,6 +70,7 @@ impl Restore {
                 Some(Item::Tombstone(tombstone)) => self.0.sessions.restore_tombstone(tombstone),
                 Some(Item::Member(member)) => self.0.members.restore(member),
                 Some(Item::App(app)) => self.0.apps.restore(app),
+                Some(Item::Token(token)) => self.0.tokens.restore(token),
                 None => return Err(RestoreError::Unknown),
             }
         }

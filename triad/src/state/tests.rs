@@ -6,12 +6,11 @@ mod memory;
 mod renames;
 
 use super::*;
-use bytes::Bytes;
 use proptest::prelude::*;
 use proto::hub::v1::{
-    ClaimSession, Command, ExpireSessions, ExpireUnused, MemberState, RemoveSession, RenameSession,
-    SaveSession, SessionWrite, SetMemberAdmin, SetMemberState, TouchSession, session_outcome::Outcome,
-    session_write::Write,
+    ClaimSession, Command, CreateToken, ExpireSessions, ExpireUnused, MemberState, RemoveSession,
+    RenameSession, RevokeToken, SaveSession, SessionWrite, SetMemberAdmin, SetMemberState, TouchSession,
+    command, session_outcome::Outcome, session_write::Write,
 };
 
 fn key(id: &str) -> SessionKey {
@@ -234,6 +233,17 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         1 => (owner.clone(), 0i32..3).prop_map(|(id, admin)| Command {
             command: Some(command::Command::SetMemberAdmin(SetMemberAdmin { id, admin })),
+        }),
+        1 => (0u8..4, owner.clone(), 1u64..50).prop_map(|(hash, name, valid_ms)| Command {
+            command: Some(command::Command::CreateToken(CreateToken {
+                hash: vec![hash; 32].into(),
+                name,
+                valid_ms,
+                ..CreateToken::default()
+            })),
+        }),
+        1 => (0u8..4).prop_map(|hash| Command {
+            command: Some(command::Command::RevokeToken(RevokeToken { hash: vec![hash; 32].into() })),
         }),
         1 => (owner, 0u64..3, 1i32..5).prop_map(|(id, started_ms, state)| Command {
             command: Some(command::Command::SetMemberState(SetMemberState { id, started_ms, state })),

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use proto::hub::v1::{
     AskAlive, LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents,
     WriteSessions, members_client::MembersClient, session_outcome::Outcome, session_write::Write,
-    sessions_client::SessionsClient, watch_client::WatchClient,
+    sessions_client::SessionsClient, tokens_client::TokensClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -340,6 +340,11 @@ impl TestHub {
     /// The members' service as `me`.
     pub(super) fn members(&self, at: usize, me: &str) -> MembersClient<Channel> {
         MembersClient::new(self.channel(at, me))
+    }
+
+    /// The tokens' service as `me`.
+    pub(super) fn tokens(&self, at: usize, me: &str) -> TokensClient<Channel> {
+        TokensClient::new(self.channel(at, me))
     }
 
     pub(super) async fn watch(

@@ -11,7 +11,7 @@ fn set(id: &str, admin: MemberAdmin) -> SetMemberAdmin {
 }
 
 /// The first event that `wanted` makes something of.
-async fn news<T>(watch: &mut Streaming<Event>, wanted: impl Fn(Kind) -> Option<T>) -> T {
+pub(super) async fn news<T>(watch: &mut Streaming<Event>, wanted: impl Fn(Kind) -> Option<T>) -> T {
     let heard = async {
         loop {
             let event = watch.message().await.unwrap().unwrap().event.unwrap();

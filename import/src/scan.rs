@@ -1,6 +1,6 @@
 //! What is in an archive or a folder, each file by its content's hash.
 
-use anyhow::Context;
+use crate::ImportError;
 use archive::{Limits, Sink};
 use common::config::app_names;
 use repository::{ObjectId, TreeBuilder, blob_id};
@@ -16,44 +16,57 @@ const APP_YAML_MAX: u64 = 1 << 20;
 
 /// What has been found.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub struct Scan {
     /// Of everything.
-    pub(super) tree: ObjectId,
+    pub tree: ObjectId,
     /// Trees with their content.
-    pub(super) trees: Vec<(ObjectId, Vec<u8>)>,
+    pub(crate) trees: Vec<(ObjectId, Vec<u8>)>,
     /// Contents of files, and targets of links, each once, in the order in which they come.
-    pub(super) blobs: Vec<(ObjectId, u64)>,
+    pub(crate) blobs: Vec<(ObjectId, u64)>,
     /// What each file or link is, as they come.
-    pub(super) order: Vec<ObjectId>,
+    pub(crate) order: Vec<ObjectId>,
     /// All is below this one.
-    pub(super) only_folder: Option<String>,
+    pub only_folder: Option<String>,
     app_yaml: Option<String>,
 }
 
 /// What an app calls itself.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) name: Option<String>,
-    pub(super) version: Option<String>,
+pub struct Names {
+    /// `name` of its `app.yaml`.
+    pub name: Option<String>,
+    /// `version` of its `app.yaml`.
+    pub version: Option<String>,
 }
 
 impl Scan {
-    pub(super) fn ids(&self) -> impl Iterator<Item = ObjectId> {
+    /// Every object, each once.
+    pub fn ids(&self) -> impl Iterator<Item = ObjectId> {
         self.blobs.iter().map(|(id, _)| *id).chain(self.trees.iter().map(|(id, _)| *id))
     }
 
     /// By its `app.yaml`, if that can be read: what is wrong with it the servers say.
-    pub(super) fn names(&self) -> Names {
+    pub fn names(&self) -> Names {
         let (name, version) = self.app_yaml.as_deref().map(app_names).unwrap_or_default();
         Names { name, version }
+    }
+
+    /// Bytes of those objects before they are compressed.
+    pub fn bytes_of(&self, ids: &HashSet<ObjectId>) -> u64 {
+        let blobs = self.blobs.iter().filter(|(id, _)| ids.contains(id)).map(|(_, size)| *size);
+        let trees = self.trees.iter().filter(|(id, _)| ids.contains(id)).map(|(_, it)| it.len() as u64);
+        blobs.chain(trees).sum()
     }
 }
 
 /// Reads all of it.
-pub(super) fn scan(source: &Path) -> anyhow::Result<Scan> {
+///
+/// # Errors
+/// It can't be read, or must not be deployed.
+pub fn scan(source: &Path) -> Result<Scan, ImportError> {
     let mut found = Scanning::default();
     let summary = archive::read(source, &Limits::default(), &mut found)?;
-    let (tree, trees) = found.tree.build().context("the files can't be put into one tree")?;
+    let (tree, trees) = found.tree.build()?;
     Ok(Scan {
         tree,
         trees,

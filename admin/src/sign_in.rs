@@ -1,0 +1,104 @@
+//! Who asks: a user by a password, or a program by a token that a user made for it.
+
+use crate::{HUB_WAIT, Inner, refusal::Refusal, timestamp, token, token::TokenText};
+use common::config::{AdminUser, Config, Role};
+use http::HeaderMap;
+use proto::hub::v1::{Token, TokenState};
+
+/// Who has signed in.
+#[derive(Debug)]
+pub(crate) struct SignedIn {
+    /// The user, with the roles that this request has: by a token those of the token that its user still has.
+    pub(crate) user: AdminUser,
+    /// By a token.
+    pub(crate) by_token: bool,
+}
+
+impl Inner {
+    /// Who a request comes from.
+    ///
+    /// # Errors
+    /// It names nobody, what it brings is wrong or has ended, or too many come at once.
+    pub(crate) async fn sign_in(&self, config: &Config, headers: &HeaderMap) -> Result<SignedIn, Refusal> {
+        let users = &config.admin_users;
+        let Some(text) = TokenText::of(headers)?.filter(|_| !users.is_empty()) else {
+            let user = self.gate.admit(users, headers).await?.clone();
+            return Ok(SignedIn { user, by_token: false });
+        };
+        let hash = text.hash();
+        let known = self.tokens.borrow().clone();
+        let known = known.and_then(|all| find(all.values(), &hash).cloned());
+        // One that was made a moment ago may be news to this server.
+        let asked = async { Ok(find(self.hub.tokens(HUB_WAIT).await?.iter(), &hash).cloned()) };
+        let found = self.gate.admit_token(headers, known, asked).await?;
+        let user = by_token(users, &found, self.clock.unix_ms())?;
+        Ok(SignedIn { user, by_token: true })
+    }
+}
+
+fn find<'a>(tokens: impl Iterator<Item = &'a Token>, hash: &[u8]) -> Option<&'a Token> {
+    // All of them are looked at, whichever it is.
+    tokens.fold(None, |found, it| if token::same(&it.hash, hash) { Some(it) } else { found })
+}
+
+/// The user whose token this is, with what the token may do.
+fn by_token(users: &[AdminUser], token: &Token, now_ms: u64) -> Result<AdminUser, Refusal> {
+    let ended = |how| Refusal::TokenEnded { how, at: timestamp::format(token.ended_ms).unwrap_or_default() };
+    match token.state() {
+        TokenState::Revoked => return Err(ended("was revoked")),
+        TokenState::Expired => return Err(ended("has expired")),
+        // The hub has not said so yet, or can't be heard.
+        TokenState::Valid if token.expires_ms <= now_ms => {
+            let at = timestamp::format(token.expires_ms).unwrap_or_default();
+            return Err(Refusal::TokenEnded { how: "has expired", at });
+        }
+        TokenState::Valid => {}
+    }
+    let maker = users.iter().find(|it| it.name == token.user);
+    let mut user = maker.cloned().ok_or_else(|| Refusal::TokenOrphan { user: token.user.clone() })?;
+    // Whoever may do anything may look.
+    let has = |role: &Role| user.roles.contains(role) || (*role == Role::View && !user.roles.is_empty());
+    let given = |role: &Role| token.roles.iter().any(|it| it == role.name());
+    user.roles = Role::ALL.into_iter().filter(|role| has(role) && given(role)).collect();
+    if user.roles.is_empty() {
+        return Err(Refusal::TokenOrphan { user: user.name });
+    }
+    Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::password::PasswordHash;
+
+    const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+    #[test]
+    fn a_token_does_what_its_maker_still_may_until_it_ends() {
+        let user = |name: &str, roles: &[Role]| {
+            let password = PasswordHash::parse(HASH).unwrap();
+            AdminUser { name: name.into(), password, roles: roles.to_vec() }
+        };
+        let roles = ["deploy", "operate"].map(str::to_owned).to_vec();
+        let token = Token { user: "ops".into(), roles, expires_ms: 1000, ..Token::default() };
+        let roles = |users: &[AdminUser]| by_token(users, &token, 999).map(|it| it.roles);
+        let all = user("ops", &[Role::View, Role::Deploy, Role::Operate]);
+        assert_eq!(roles(std::slice::from_ref(&all)).unwrap(), [Role::Deploy, Role::Operate]);
+        assert_eq!(roles(&[user("ops", &[Role::Deploy])]).unwrap(), [Role::Deploy]);
+        for users in [&[user("ops", &[Role::View])][..], &[user("eve", &[Role::Deploy])]] {
+            assert!(matches!(roles(users), Err(Refusal::TokenOrphan { .. })));
+        }
+        let looks = Token { roles: vec!["view".into()], ..token.clone() };
+        assert_eq!(by_token(&[user("ops", &[Role::Deploy])], &looks, 999).unwrap().roles, [Role::View]);
+        let said = |token: &Token, now_ms| {
+            by_token(std::slice::from_ref(&all), token, now_ms).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said(&token, 1000),
+            "the token has expired, 1970-01-01T00:00:01.000Z: `deploy-tool token create` makes another one"
+        );
+        let mut ended = Token { ended_ms: 500, ..token.clone() };
+        ended.set_state(TokenState::Revoked);
+        assert!(said(&ended, 600).starts_with("the token was revoked, 1970-01-01T00:00:00.500Z"));
+    }
+}

@@ -1,0 +1,130 @@
+//! What the API says of itself, held against what servers answer.
+
+use crate::{
+    cluster::Cluster,
+    tokens::{OPS, curl, deploying, rolled_out, tar},
+};
+use serde_json::Value;
+
+/// Where `value` is not what `schema` says; nothing where it is.
+fn wrong(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let pointed = document.pointer(reference.trim_start_matches('#')).unwrap();
+        return wrong(document, pointed, value, place);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let good = choices.iter().filter(|it| wrong(document, it, value, place).is_empty()).count();
+        return if good == 1 {
+            Vec::new()
+        } else {
+            vec![format!("{place}: {good} of its kinds fit {value}")]
+        };
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        other => panic!("{place}: {other} for a type"),
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !kinds.contains(&kind) {
+        return vec![format!("{place} is a {kind}, not one of {kinds:?}: {value}")];
+    }
+    let mut found = Vec::new();
+    if schema["enum"].as_array().is_some_and(|names| !names.contains(value)) {
+        found.push(format!("{place} is {value}"));
+    }
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        found.extend(wrong(document, &schema["items"], item, &format!("{place}[{index}]")));
+    }
+    for (name, field) in value.as_object().into_iter().flatten() {
+        match &schema["properties"][name] {
+            Value::Null if schema["properties"].is_null() => {}
+            Value::Null => found.push(format!("{place}.{name} is not described")),
+            described => found.extend(wrong(document, described, field, &format!("{place}.{name}"))),
+        }
+    }
+    let needed = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    found.extend(needed.filter(|it| value.get(it).is_none()).map(|it| format!("{place}.{it} is missing")));
+    found
+}
+
+/// The schema of an answer.
+fn schema<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> &'a Value {
+    let answers = &document["paths"][path][method.to_lowercase()]["responses"];
+    let answer = answers.get(status.to_string()).unwrap_or(&answers["default"]);
+    let answer = match answer["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => answer,
+    };
+    let schema = &answer["content"]["application/json"]["schema"];
+    assert!(schema.is_object(), "{method} {path} {status}: {answers}");
+    schema
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_what_the_description_says() {
+    let cluster = Cluster::start_with(1, deploying).await;
+    let web = cluster.web();
+    let (status, document) = curl(&web, "GET /admin/api/v1/openapi.json", OPS, "").await;
+    assert_eq!((status, &document["servers"][0]["url"]), (200, &"/admin".into()));
+    let ask = async |method: &str, path: &str, query: &str, body: Vec<u8>, expected: u16| {
+        let real = [
+            ("{stage}", "production"),
+            ("{host}", "default"),
+            ("{name}", "shop"),
+            ("{id}", "app-a"),
+            ("{token}", "ci"),
+        ];
+        let real = real.iter().fold(path.to_owned(), |path, (field, value)| path.replace(field, value));
+        let (status, answer) = curl(&web, &format!("{method} /admin{real}{query}"), OPS, body).await;
+        assert_eq!(status, expected, "{method} {path}{query}: {answer}");
+        let found = wrong(&document, schema(&document, method, path, status), &answer, path);
+        assert!(found.is_empty(), "{method} {path}{query} {status}: {found:#?}");
+        answer
+    };
+    let app = "/api/v1/apps/{stage}/webapp/{host}/{name}";
+    let below = |verb: &str| format!("{app}/{verb}");
+    ask("GET", app, "", Vec::new(), 404).await;
+    for content in [&b"one"[..], b"two"] {
+        ask("PUT", &below("archive"), "?message=hi", tar(&[("index.html", content)]), 202).await;
+        rolled_out(&web, "production/webapp/default/shop").await;
+    }
+    ask("PUT", &below("archive"), "", tar(&[("index.html", b"two")]), 200).await;
+    ask("GET", app, "", Vec::new(), 200).await;
+    ask("GET", "/api/v1/apps", "", Vec::new(), 200).await;
+    let log = ask("GET", &below("log"), "", Vec::new(), 200).await;
+    let commit = |index: usize| log["versions"][index]["commit"].as_str().unwrap().to_owned();
+    ask("GET", &below("diff"), &format!("?from={}&to={}", commit(1), commit(0)), Vec::new(), 200).await;
+    ask("GET", &below("diff"), "?from=x&to=y", Vec::new(), 404).await;
+    ask("GET", &below("ls"), "", Vec::new(), 200).await;
+    ask("POST", &below("stop"), "", Vec::new(), 202).await;
+    ask("POST", &below("start"), "", Vec::new(), 202).await;
+    ask("POST", &below("start"), "", Vec::new(), 200).await;
+    ask("POST", &below("rollback"), "", b"{\"what\": 1}".to_vec(), 400).await;
+    ask("POST", &below("rollback"), "", Vec::new(), 202).await;
+    rolled_out(&web, "production/webapp/default/shop").await;
+    ask("POST", "/api/v1/objects/missing", "", format!("{}\n", commit(0)).into_bytes(), 200).await;
+    ask("POST", "/api/v1/objects", "", b"no pack".to_vec(), 400).await;
+    ask("DELETE", app, "", Vec::new(), 200).await;
+    ask(
+        "POST",
+        "/api/v1/tokens",
+        "",
+        b"{\"name\": \"ci\", \"roles\": [\"deploy\"], \"expires-s\": 60}".to_vec(),
+        201,
+    )
+    .await;
+    ask("POST", "/api/v1/tokens", "", b"{\"roles\": []}".to_vec(), 400).await;
+    ask("GET", "/api/v1/tokens", "", Vec::new(), 200).await;
+    ask("DELETE", "/api/v1/tokens/{token}", "", Vec::new(), 200).await;
+    ask("GET", "/api/servers", "", Vec::new(), 200).await;
+    ask("POST", "/api/servers/{id}/enable", "", Vec::new(), 200).await;
+    ask("POST", "/api/servers/{id}/disable", "", Vec::new(), 409).await;
+}
