@@ -49,8 +49,12 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|cause| refusal(&cause))
 }
 
+/// What is wrong with what was sent is wrong on every server; this one's disk is not.
 fn refusal(cause: &RepositoryError) -> Status {
-    Status::failed_precondition(cause.to_string())
+    match cause {
+        RepositoryError::Io { .. } => Status::unavailable(cause.to_string()),
+        _ => Status::failed_precondition(cause.to_string()),
+    }
 }
 
 #[tonic::async_trait]
