@@ -182,10 +182,11 @@ impl AppTier {
             tracing::warn!(connections = inner.connections.len(), waited = ?inner.shutdown_wait_max, "closing connections whose requests did not end");
         }
         inner.front.abort.cancel();
+        // Before the deployer lets go of its apps: their sessions are saved, and their processes ended, like any others'.
+        let running = inner.registry.running();
         if let Some(deployer) = &inner.deployer {
             deployer.stop();
         }
-        let running = inner.registry.running();
         let saved = running.iter().map(|it| last_saves(&it.app));
         let stopped = running.iter().map(|it| it.app.processes.stop());
         tokio::join!(join_all(saved), join_all(stopped));

@@ -77,7 +77,8 @@ impl How {
         Self {
             to: None,
             message: arguments.message.clone().unwrap_or_default(),
-            rolling: Some(arguments.rolling),
+            // Otherwise as the verb has it: a restart is rolling.
+            rolling: arguments.rolling.then_some(true),
             timeout_s: arguments.timeout.as_secs().max(1),
         }
     }

@@ -83,6 +83,13 @@ impl App {
         self.commit.as_deref().map_or("-", |it| &it[..it.len().min(10)])
     }
 
+    /// Whether a server is still to go by what was activated; one that is down, or was started since, catches up by itself.
+    fn awaits(&self, step: &Step) -> bool {
+        let has = self.servers.iter().find(|it| it.server == step.server);
+        let settled = has.is_some_and(|it| it.state == "down");
+        !matches!(step.step.as_str(), "active" | "gone") && !settled
+    }
+
     /// Where people see it: at the administration's own address, if it is an app of the default host.
     pub(crate) fn url(&self, target: &Target) -> String {
         let scheme = if target.tls { "https" } else { "http" };
@@ -111,9 +118,14 @@ pub(crate) async fn follow(
     let mut app = begun;
     let number = app.rollout.as_ref().map_or(0, |it| it.number);
     let mut told: HashMap<String, String> = HashMap::new();
+    let wanted = app.rollout.as_ref().map(|it| it.commit.clone());
     let (start, mut over, mut unheard) = (Instant::now(), None, 0);
     loop {
         let Some(rollout) = app.rollout.as_ref().filter(|it| it.number == number) else {
+            if wanted.is_some() && app.commit == wanted {
+                // In use, and the next one has begun.
+                return Ok(app);
+            }
             bail!("another deployment of {tag} has begun meanwhile: `deploy-tool list` tells what is in use");
         };
         for it in &rollout.servers {
@@ -127,8 +139,7 @@ pub(crate) async fn follow(
             bail!("{}", failure(tag, rollout));
         }
         if rollout.outcome == "activated" {
-            let behind: Vec<_> =
-                rollout.servers.iter().filter(|it| !matches!(it.step.as_str(), "active" | "gone")).collect();
+            let behind: Vec<_> = rollout.servers.iter().filter(|it| app.awaits(it)).collect();
             if behind.is_empty() {
                 return Ok(app);
             }
@@ -144,7 +155,9 @@ pub(crate) async fn follow(
         } else if start.elapsed() > timeout + GRACE {
             bail!("the rollout of {tag} is still under way: `deploy-tool list` tells what comes of it");
         }
-        let question = format!("{}?wait={WAIT_S}&after={}", path(tag), app.etag);
+        // A server that dies now is no news of the app.
+        let wait_s = if over.is_some() { 1 } else { WAIT_S };
+        let question = format!("{}?wait={wait_s}&after={}", path(tag), app.etag);
         match client::ask(target, Method::GET, &question, Body::none()).await {
             Ok(answer) => {
                 unheard = 0;

@@ -4,15 +4,22 @@ use crate::{disk_full, pack_pipe, service};
 use bytes::Bytes;
 use cluster_port::Credentials;
 use common::id::ServerId;
-use futures_util::{Stream, StreamExt, future::join_all};
+use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use proto::hub::v1::{
     FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
     objects_client::ObjectsClient,
 };
 use repository::{ObjectId, Repository};
-use std::{collections::HashSet, future::Future, io, sync::Arc, time::Duration};
-use tokio::{sync::mpsc, task::JoinHandle};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    io,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Response, Status, transport::Channel};
 
 /// A question to one server.
@@ -23,6 +30,12 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// What follows a pack's last byte: verifying and syncing it.
 const SETTLE: Duration = Duration::from_secs(300);
+
+/// A majority has spoken: the others are waited for so long.
+const OTHERS: Duration = Duration::from_millis(300);
+
+/// A majority has taken a part of a pack: the others are waited for so long.
+const LAG: Duration = Duration::from_secs(2);
 
 /// Ids in one question.
 const IDS: usize = 100_000;
@@ -78,7 +91,7 @@ pub struct VerifiedCommit {
 /// The hub's servers as one; clones share the connections.
 #[derive(Debug, Clone)]
 pub struct HubServers {
-    servers: Arc<[(ServerId, ObjectsClient<Channel>)]>,
+    pub(crate) servers: Arc<[(ServerId, ObjectsClient<Channel>)]>,
 }
 
 impl HubServers {
@@ -90,7 +103,8 @@ impl HubServers {
         Self { servers: servers.iter().map(client).collect() }
     }
 
-    /// Asks all servers the same; the answers of those who have any, if they are a majority.
+    /// Asks all servers the same; the answers of those who have any, if they are a majority. The others are not waited for then for
+    /// longer than a moment.
     async fn ask_all<T, F>(
         &self,
         within: Duration,
@@ -101,33 +115,10 @@ impl HubServers {
     {
         let asked = self.servers.iter().map(|(id, client)| {
             let asked = tokio::time::timeout(within, ask(client.clone()));
-            async move {
-                (
-                    id,
-                    asked.await.unwrap_or_else(|_| {
-                        Err(Status::deadline_exceeded(format!("no answer within {within:?}")))
-                    }),
-                )
-            }
+            let late = move |_| Err(Status::deadline_exceeded(format!("no answer within {within:?}")));
+            async move { (id.clone(), asked.await.unwrap_or_else(late)) }
         });
-        let of = self.servers.len();
-        let (mut answers, mut causes) = (Vec::new(), Vec::new());
-        for (id, answer) in join_all(asked).await {
-            match answer {
-                Ok(answer) => answers.push(answer),
-                Err(status) => causes.push((id.clone(), status)),
-            }
-        }
-        if answers.len() > of / 2 {
-            return Ok(answers);
-        }
-        let refused = |(_, status): &&(ServerId, Status)| {
-            matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
-        };
-        if let Some((_, status)) = causes.iter().find(refused) {
-            return Err(PublishError::Refused(status.message().to_owned()));
-        }
-        Err(too_few(answers.len(), of, &causes))
+        gather(asked.collect(), self.servers.len(), true).await
     }
 
     /// Which of these some server that answers lacks.
@@ -158,47 +149,20 @@ impl HubServers {
         &self,
         mut chunks: impl Stream<Item = Result<Bytes, String>> + Unpin + Send,
     ) -> Result<(), PublishError> {
-        let (mut senders, mut storing) = (Vec::new(), Vec::new());
-        for (id, client) in self.servers.iter() {
-            let (sender, pieces) = mpsc::channel::<PackChunk>(UNDER_WAY);
-            let mut client = client.clone();
-            senders.push(Some(sender));
-            storing.push((
-                id.clone(),
-                tokio::spawn(async move { client.store(ReceiverStream::new(pieces)).await }),
-            ));
-        }
-        let (mut broken, mut whole) = (None, true);
+        let mut storing: Vec<_> =
+            self.servers.iter().map(|(id, client)| Storing::begin(id, client)).collect();
+        let mut whole = true;
         while let Some(chunk) = chunks.next().await {
-            let data = match chunk {
-                Ok(data) => data,
-                Err(cause) => {
-                    broken = Some(PublishError::Refused(format!("the pack broke off: {cause}")));
-                    break;
-                }
-            };
-            let sent = senders.iter_mut().map(|sender| {
-                let data = data.clone();
-                async move {
-                    let Some(open) = sender else { return };
-                    let sent = tokio::time::timeout(STALLED, open.send(PackChunk { data })).await;
-                    if !matches!(sent, Ok(Ok(()))) {
-                        *sender = None;
-                    }
-                }
-            });
-            join_all(sent).await;
-            if senders.iter().filter(|it| it.is_some()).count() <= self.servers.len() / 2 {
+            let data =
+                chunk.map_err(|cause| PublishError::Refused(format!("the pack broke off: {cause}")))?;
+            hand_out(&data, &mut storing).await;
+            if storing.iter().filter(|it| it.pieces.is_some()).count() <= self.servers.len() / 2 {
                 whole = false;
                 break;
             }
         }
-        drop(senders);
-        let ended = ends(storing).await;
-        match broken {
-            Some(broken) => Err(broken),
-            None => outcome(ended, self.servers.len(), whole),
-        }
+        let ended: FuturesUnordered<_> = storing.into_iter().map(Storing::end).collect();
+        gather(ended, self.servers.len(), whole).await.map(drop)
     }
 
     /// Whether a majority has everything that `id` leads to, on disk. `None`: it is no commit.
@@ -239,6 +203,7 @@ impl HubServers {
             // What is said to be here need not be whole: the second time everything is asked for.
             for have in [have, &[]] {
                 let fetched = fetch_from(client.clone(), repository, &[id], have, &[]).await;
+                let came = fetched.is_ok();
                 let fetched = match fetched {
                     Ok(()) => here(repository, id).await,
                     Err(cause) => Err(cause),
@@ -247,7 +212,7 @@ impl HubServers {
                     Ok(()) => return Ok(()),
                     Err(cause) => causes.push(format!("{server}: {cause}")),
                 }
-                if have.is_empty() {
+                if have.is_empty() || !came {
                     break;
                 }
             }
@@ -256,34 +221,92 @@ impl HubServers {
     }
 }
 
-type Storing = Vec<(ServerId, JoinHandle<Result<Response<PackStored>, Status>>)>;
-
-/// What came of each server's storing.
-async fn ends(storing: Storing) -> Vec<(ServerId, Result<(), Status>)> {
-    let ended = storing.into_iter().map(|(id, task)| async move {
-        let stored = match tokio::time::timeout(SETTLE, task).await {
-            Ok(Ok(stored)) => stored.map(drop),
-            Ok(Err(_)) => Err(Status::internal("the task has ended")),
-            Err(_) => Err(Status::deadline_exceeded(format!("not stored within {SETTLE:?}"))),
-        };
-        (id, stored)
-    });
-    join_all(ended).await
+/// A pack on its way to one server; dropped before its end, it is broken off there.
+struct Storing {
+    server: ServerId,
+    /// `None`: the server takes no more of it.
+    pieces: Option<mpsc::Sender<PackChunk>>,
+    slow: bool,
+    stored: AbortOnDropHandle<Result<Response<PackStored>, Status>>,
 }
 
-/// Whether a majority has stored it. One that says what is wrong with it speaks for all, if it has got the `whole` of it.
-fn outcome(ended: Vec<(ServerId, Result<(), Status>)>, of: usize, whole: bool) -> Result<(), PublishError> {
-    let (mut have, mut causes) = (0, Vec::new());
-    for (id, stored) in ended {
-        match stored {
-            Ok(()) => have += 1,
-            Err(status) if whole && status.code() == Code::FailedPrecondition => {
-                return Err(PublishError::Refused(status.message().to_owned()));
-            }
-            Err(status) => causes.push((id, status)),
+impl Storing {
+    fn begin(server: &ServerId, client: &ObjectsClient<Channel>) -> Self {
+        let (sender, pieces) = mpsc::channel(UNDER_WAY);
+        let mut client = client.clone();
+        let stored = tokio::spawn(async move { client.store(ReceiverStream::new(pieces)).await });
+        let stored = AbortOnDropHandle::new(stored);
+        Self { server: server.clone(), pieces: Some(sender), slow: false, stored }
+    }
+
+    /// What came of it. The pack is whole: whether or not anybody waits for the answer, it goes on.
+    async fn end(self) -> (ServerId, Result<(), Status>) {
+        let Self { server, pieces, slow, stored } = self;
+        if slow {
+            let slow = format!("it took nothing for {LAG:?} while others did");
+            return (server, Err(Status::deadline_exceeded(slow)));
+        }
+        drop(pieces);
+        let stored = match tokio::time::timeout(SETTLE, stored.detach()).await {
+            Ok(Ok(stored)) => stored.map(drop),
+            Ok(Err(cause)) => Err(Status::internal(format!("the task has ended: {cause}"))),
+            Err(_) => Err(Status::deadline_exceeded(format!("not stored within {SETTLE:?}"))),
+        };
+        (server, stored)
+    }
+}
+
+/// Gives all servers a part of a pack. Whoever does not take it within a moment after a majority has, gets no more.
+async fn hand_out(data: &Bytes, storing: &mut [Storing]) {
+    let majority = storing.len() / 2 + 1;
+    let mut took = HashMap::new();
+    let open = storing.iter().enumerate().filter_map(|(at, it)| Some((at, it.pieces.as_ref()?)));
+    let mut sending: FuturesUnordered<_> = open
+        .map(|(at, pieces)| async move { (at, pieces.send(PackChunk { data: data.clone() }).await.is_ok()) })
+        .collect();
+    let left = |took: &HashMap<_, _>| if took.len() < majority { STALLED } else { LAG };
+    while let Ok(Some((at, taken))) = tokio::time::timeout(left(&took), sending.next()).await {
+        took.insert(at, taken);
+    }
+    drop(sending);
+    for (at, it) in storing.iter_mut().enumerate().filter(|(_, it)| it.pieces.is_some()) {
+        it.slow = !took.contains_key(&at);
+        if took.get(&at) != Some(&true) {
+            it.pieces = None;
         }
     }
-    if have > of / 2 { Ok(()) } else { Err(too_few(have, of, &causes)) }
+}
+
+/// Waits until a majority has said yes and the others have had a moment, or all have spoken. A majority that is lacking because one
+/// says what is wrong with the question is that one's word, if it has got the `whole` of it.
+async fn gather<T>(
+    mut asked: FuturesUnordered<impl Future<Output = (ServerId, Result<T, Status>)>>,
+    of: usize,
+    whole: bool,
+) -> Result<Vec<T>, PublishError> {
+    let (mut answers, mut refused, mut causes) = (Vec::new(), None, Vec::new());
+    loop {
+        let enough = answers.len() > of / 2;
+        let next = match enough {
+            true => tokio::time::timeout(OTHERS, asked.next()).await.unwrap_or_default(),
+            false => asked.next().await,
+        };
+        let Some((id, answer)) = next else { break };
+        match answer {
+            Ok(answer) => answers.push(answer),
+            Err(status) => {
+                if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) {
+                    refused.get_or_insert_with(|| status.message().to_owned());
+                }
+                causes.push((id, status));
+            }
+        }
+    }
+    match refused.filter(|_| whole) {
+        _ if answers.len() > of / 2 => Ok(answers),
+        Some(refused) => Err(PublishError::Refused(refused)),
+        None => Err(too_few(answers.len(), of, &causes)),
+    }
 }
 
 /// Why there is no majority: a full disk is what somebody can do something about.
@@ -371,30 +394,28 @@ mod tests {
         disk_full::status(repository, &RepositoryError::Io { action: "write", path, cause })
     }
 
-    #[test]
-    fn a_majority_decides_and_full_disks_are_named() {
+    async fn outcome(of: [Result<(), Status>; 3], whole: bool) -> Result<Vec<()>, PublishError> {
+        let ids = ["app-a", "app-b", "app-c"].map(ServerId::from);
+        let asked = ids.into_iter().zip(of).map(std::future::ready);
+        gather(asked.collect(), 3, whole).await
+    }
+
+    #[tokio::test]
+    async fn a_majority_decides_and_full_disks_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let repository = Repository::open(&folder.path().join("repository.git")).unwrap();
-        let ended = |of: [Result<(), Status>; 3]| {
-            let ids = ["app-a", "app-b", "app-c"].map(ServerId::from);
-            ids.into_iter().zip(of).collect::<Vec<_>>()
-        };
         let cut = || Err(Status::failed_precondition("the pack is cut off"));
-        assert!(outcome(ended([Ok(()), Err(full(&repository)), Ok(())]), 3, true).is_ok());
+        assert!(outcome([Ok(()), Err(full(&repository)), Ok(())], true).await.is_ok());
         // Two are full, and so the third did not get all of it.
-        let few = ended([cut(), Err(full(&repository)), Err(full(&repository))]);
-        let told = outcome(few, 3, false).unwrap_err();
+        let told = outcome([cut(), Err(full(&repository)), Err(full(&repository))], false).await.unwrap_err();
         assert!(matches!(told, PublishError::DiskFull { have: 0, of: 3, .. }), "{told:?}");
         let text = told.to_string();
-        assert!(
-            text.starts_with("disk full on app-b: can't write") && text.contains(", app-c: can't"),
-            "{text}"
-        );
+        assert!(text.starts_with("disk full on app-") && text.contains(", app-"), "{text}");
         assert!(!text.contains("cut off"), "{text}");
         let away = || Err(Status::unavailable("gone"));
-        let none = outcome(ended([Ok(()), away(), away()]), 3, true).unwrap_err().to_string();
-        assert_eq!(none, "1 of 3 hub servers have it, a majority is needed: app-b: gone, app-c: gone");
-        let wrong = outcome(ended([Ok(()), cut(), Ok(())]), 3, true).unwrap_err();
+        let none = outcome([Ok(()), away(), away()], true).await.unwrap_err().to_string();
+        assert!(none.starts_with("1 of 3 hub servers have it, a majority is needed: app-"), "{none}");
+        let wrong = outcome([Ok(()), cut(), cut()], true).await.unwrap_err();
         assert!(matches!(wrong, PublishError::Refused(_)), "{wrong:?}");
     }
 }

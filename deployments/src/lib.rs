@@ -7,6 +7,8 @@ mod hub_servers;
 mod mirror;
 mod pack_pipe;
 mod service;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 pub use hub_servers::{HubServers, PublishError, VerifiedCommit};

@@ -56,7 +56,7 @@ async fn tidy(repository: &Repository, apps: &BTreeMap<String, App>, older_than:
 }
 
 /// Reads everything, and replaces what is damaged by another server's copy.
-async fn scrub(repository: &Repository, hub: &HubServers) {
+pub(crate) async fn scrub(repository: &Repository, hub: &HubServers) {
     let here = repository.clone();
     let mut pause = Pause::default();
     let scrubbed = tokio::task::spawn_blocking(move || here.scrub(|bytes| pause.after(bytes))).await;

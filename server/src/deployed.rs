@@ -105,7 +105,13 @@ impl app_tier::Deployments for Deployed {
             let references = tokio::task::spawn_blocking(move || here.references()).await;
             let references =
                 references.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
-            let have: Vec<_> = references.into_values().collect();
+            // A server that is not of the hub has no branches; of what is in use it has what it runs.
+            let in_use: Vec<_> =
+                self.apps.borrow().iter().flat_map(|it| it.values()).map(|it| it.commit.clone()).collect();
+            let in_use: Vec<_> = in_use.iter().flat_map(|it| ObjectId::from_bytes(it)).collect();
+            let lacking = self.repository.missing(&in_use);
+            let in_use = in_use.into_iter().filter(|it| *it != commit && !lacking.contains(it));
+            let have: Vec<_> = references.into_values().chain(in_use).collect();
             self.hub_servers.fetch(&self.repository, commit, &have).await.map_err(|cause| cause.to_string())
         })
     }

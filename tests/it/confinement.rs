@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::time::timeout;
 
-const INTRUDER: &str = include_str!("confinement/intruder.py");
+pub(crate) const INTRUDER: &str = include_str!("confinement/intruder.py");
 
 /// Of the file that `cluster-key` names.
 const KEY: &str = "bV8sQ2mZ5yTx1Rk7LwEf9JgHn3Uc6Pd0";

@@ -2,9 +2,9 @@
 
 use crate::{
     cluster::Cluster,
-    operating::tool_as,
     tell::tell,
     tokens::{OPS, curl, deploying, tar},
+    tool::tool_as,
 };
 use rustix::process::geteuid;
 use std::{

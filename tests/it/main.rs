@@ -5,10 +5,12 @@ mod access_log;
 mod client;
 mod cluster;
 mod tell;
+mod tool;
 
 mod cluster_port;
 mod confinement;
 mod demo;
+mod deploy;
 mod disk_full;
 mod encryption;
 mod examples;

@@ -4,7 +4,7 @@
 use crate::{
     client::connect,
     cluster::{Cluster, Configuration, PATIENCE},
-    operating::{HASH, Said, tool_as, tool_in},
+    tool::{HASH, Said, tool_as, tool_in},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};

@@ -204,7 +204,9 @@ impl Inner {
         match self.hub.deploy(deploy, HUB_WAIT).await.map_err(Refusal::Unsure)? {
             Outcome::Begun(app) => Ok((app, true)),
             // Asked twice, for want of an answer: the first time it was heard.
-            Outcome::Busy(app) if app.rollout.as_ref().is_some_and(|it| it.commit == commit) => {
+            Outcome::Busy(app) | Outcome::Conflict(app)
+                if app.rollout.as_ref().is_some_and(|it| it.commit == commit) =>
+            {
                 Ok((app, true))
             }
             Outcome::Unchanged(app) => Ok((app, false)),
@@ -295,6 +297,8 @@ impl Inner {
         let mut apps = self.deployments()?.apps.clone();
         let text = tag.to_string();
         loop {
+            // What changes from here on wakes the wait below, whatever the leader's picture has of it.
+            apps.mark_unchanged();
             // From the hub's leader: this server's own picture may be behind what the client has seen through another.
             let found = self.hub.apps(HUB_WAIT).await?.into_iter().find(|it| it.tag == text);
             let members = self.hub.members(HUB_WAIT).await?;
@@ -306,7 +310,6 @@ impl Inner {
             if after != Some(record.etag.as_str()) {
                 return Ok(json(StatusCode::OK, &record));
             }
-            apps.mark_unchanged();
             if !matches!(tokio::time::timeout_at(end, apps.changed()).await, Ok(Ok(()))) {
                 return Ok(json(StatusCode::OK, &record));
             }

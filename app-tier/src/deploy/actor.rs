@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    decision::{Holds, Next, next},
+    decision::{Files, Holds, Me, Next, is_to_prepare, next, unheard},
     version::Version,
 };
 use crate::{
@@ -18,26 +18,29 @@ use common::{
     private,
 };
 use proto::hub::v1::{
-    App, AppServer, AppServerState, ReportApp, Rollout, RolloutOutcome, RolloutReport, RolloutStep,
-    report_app::Report,
+    App, ReportApp, Rollout, RolloutOutcome, RolloutReport, RolloutStep, report_app::Report,
 };
 use std::{
     fmt::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// A process that is started for a rollout may take so long in all; its own `start-timeout` is shorter.
 const START_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Waits between tries to bring up what is in use, and to tell the hub.
+/// Waits between tries to bring up what is in use.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The hub is told again for so long.
-const TELL_MAX: Duration = Duration::from_secs(30);
+/// Waits between tries to tell the hub: a rollout may wait for it.
+const FIRST_TELL: Duration = Duration::from_millis(100);
+const MAX_TELL: Duration = Duration::from_secs(5);
+
+/// What the hub has been told comes back from it within this, or it is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(2);
 
 /// What is told of a failure, in bytes: its end.
 const TEXT_MAX: usize = 6 << 10;
@@ -51,7 +54,12 @@ pub(crate) struct Actor {
     name: String,
     current: Option<Version>,
     prepared: Option<(u64, Version)>,
-    failed: Option<u64>,
+    activated: Option<u64>,
+    failed: Option<(u64, String)>,
+    unable: Option<(Files, String)>,
+    /// What the hub was told last, and when.
+    told: Option<(Report, Instant)>,
+    untold: Backoff,
     settled: watch::Sender<bool>,
 }
 
@@ -66,16 +74,43 @@ enum Then {
 }
 
 /// Why a step failed: for the log and for who deploys.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {}", end_of(text))]
 struct Failure {
-    step: RolloutStep,
+    step: &'static str,
     text: String,
+}
+
+impl Failure {
+    fn of(step: RolloutStep) -> impl Fn(String) -> Self {
+        let step = match step {
+            RolloutStep::Fetching => "fetching",
+            RolloutStep::CheckingOut => "checking out",
+            RolloutStep::Preparing => "preparing",
+            _ => "starting",
+        };
+        move |text| Self { step, text }
+    }
 }
 
 impl Actor {
     pub(crate) fn new(shared: Arc<Shared>, tag: AppTag, host: Host, settled: watch::Sender<bool>) -> Self {
         let path = host.paths_of(&tag).swap_remove(0);
         let name = format!("{}{}", tag.host, if path.is_empty() { "/" } else { &path });
-        Self { shared, tag, host, name, current: None, prepared: None, failed: None, settled }
+        Self {
+            shared,
+            tag,
+            host,
+            name,
+            current: None,
+            prepared: None,
+            activated: None,
+            failed: None,
+            unable: None,
+            told: None,
+            untold: Backoff::new(FIRST_TELL, MAX_TELL),
+            settled,
+        }
     }
 
     /// Goes by what the hub wants until it wants nothing of the app any more.
@@ -108,10 +143,12 @@ impl Actor {
         wanted: &mut watch::Receiver<Option<App>>,
         backoff: &mut Backoff,
     ) -> Then {
-        match next(&self.holds(), app, self.shared.loader.me().as_str(), self.shared.started_ms) {
+        let shared = self.shared.clone();
+        let me = Me { server: shared.loader.me().as_str(), started_ms: shared.started_ms };
+        match next(&self.holds(), app, me) {
             Next::Nothing => {
                 self.settled.send_replace(true);
-                return Then::Wait;
+                return self.tell(app, me).await;
             }
             Next::Prepare => {
                 if let Some(rollout) = &app.rollout {
@@ -121,7 +158,7 @@ impl Actor {
             Next::Activate => {
                 if let Some((number, version)) = self.prepared.take() {
                     self.activate(version);
-                    self.tell_active(number).await;
+                    self.activated = Some(number);
                 }
             }
             Next::Discard => {
@@ -130,14 +167,13 @@ impl Actor {
                     version.retire();
                 }
             }
-            Next::Stop => {
-                self.unmount();
-                let state = AppServerState::Stopped.into();
-                self.tell(Report::Runs(AppServer { state, ..AppServer::default() })).await;
-            }
-            Next::CatchUp => match self.catch_up(app, wanted).await {
+            Next::Stop => self.unmount(),
+            Next::CatchUp => match self.catch_up(app, me, wanted).await {
                 Some(true) => backoff.reset(),
-                Some(false) => return Then::WaitAtMost(backoff.wait(rand::random())),
+                Some(false) => {
+                    self.tell(app, me).await;
+                    return Then::WaitAtMost(backoff.wait(rand::random()));
+                }
                 None => {}
             },
         }
@@ -145,10 +181,13 @@ impl Actor {
     }
 
     fn holds(&self) -> Holds {
+        let files = |it: &Version| Files { commit: it.commit.clone(), tree: it.tree.clone() };
         Holds {
-            current: self.current.as_ref().map(|it| it.commit.clone()),
+            current: self.current.as_ref().map(files),
             prepared: self.prepared.as_ref().map(|(number, it)| (*number, it.commit.clone())),
-            failed: self.failed,
+            activated: self.activated,
+            failed: self.failed.clone(),
+            unable: self.unable.clone(),
         }
     }
 
@@ -167,45 +206,49 @@ impl Actor {
         match brought {
             Ok(version) if rollout.rolling => {
                 self.activate(version);
-                self.tell_active(number).await;
+                self.activated = Some(number);
             }
-            Ok(version) => {
-                self.prepared = Some((number, version));
-                self.tell_step(number, RolloutStep::Ready, String::new()).await;
-            }
-            Err(Failure { step, text }) => {
-                tracing::error!(
-                    app = self.name,
-                    rollout = number,
-                    ?step,
-                    text,
-                    "a new version can't be used"
-                );
-                self.failed = Some(number);
-                self.tell_step(number, RolloutStep::Failed, text).await;
+            Ok(version) => self.prepared = Some((number, version)),
+            Err(cause) => {
+                let text = cause.to_string();
+                tracing::error!(app = self.name, rollout = number, text, "a new version can't be used");
+                self.failed = Some((number, text));
             }
         }
     }
 
-    /// Brings up what is in use elsewhere. `None`: something else is in use by now; false: it failed.
-    async fn catch_up(&mut self, app: &App, wanted: &mut watch::Receiver<Option<App>>) -> Option<bool> {
-        let (commit, tree) = (app.commit.to_vec(), app.tree.to_vec());
-        let mut moot = wanted.clone();
-        let brought = tokio::select! {
-            brought = self.bring_up((commit.clone(), tree.clone()), None) => brought,
-            _ = moot.wait_for(|it| it.as_ref().is_none_or(|it| it.commit != commit || it.stopped)) => return None,
+    /// Brings up what is in use elsewhere. `None`: something else is wanted by now; false: it failed. A rollout waits for the first try
+    /// alone: it may be the cure.
+    async fn catch_up(
+        &mut self,
+        app: &App,
+        me: Me<'_>,
+        wanted: &mut watch::Receiver<Option<App>>,
+    ) -> Option<bool> {
+        let files = Files { commit: app.commit.to_vec(), tree: app.tree.to_vec() };
+        let (mut moot, holds) = (wanted.clone(), self.holds());
+        let again = holds.unable.as_ref().is_some_and(|(it, _)| *it == files);
+        let still = |it: &Option<App>| {
+            let same = it.as_ref().filter(|it| it.commit == files.commit && !it.stopped);
+            same.is_some_and(|it| !(again && is_to_prepare(&holds, it, me)))
         };
-        let runs = match &brought {
-            Ok(version) => runs(version),
-            Err(Failure { text, .. }) => {
+        let brought = tokio::select! {
+            brought = self.bring_up((files.commit.clone(), files.tree.clone()), None) => brought,
+            _ = moot.wait_for(|it| !still(it)) => return None,
+        };
+        let brought = match brought {
+            Ok(version) => {
+                self.activate(version);
+                true
+            }
+            Err(cause) => {
+                let text = cause.to_string();
                 tracing::error!(app = self.name, text, "what is in use elsewhere can't be brought up here");
-                let (state, text) = (AppServerState::Failed.into(), text.clone());
-                AppServer { commit: commit.into(), tree: tree.into(), state, text, ..AppServer::default() }
+                self.unable = Some((files, text));
+                false
             }
         };
-        let brought = brought.map(|version| self.activate(version)).is_ok();
         self.settled.send_replace(true);
-        self.tell(Report::Runs(runs)).await;
         Some(brought)
     }
 
@@ -215,20 +258,15 @@ impl Actor {
         files: (Vec<u8>, Vec<u8>),
         rollout: Option<u64>,
     ) -> Result<Version, Failure> {
-        let failed = |step| move |text: String| Failure { step, text: end_of(&text) };
-        let step = async |step| {
-            if let Some(number) = rollout {
-                self.try_tell_step(number, step).await;
-            }
-        };
+        let step = |step| rollout.into_iter().for_each(|number| self.show(number, step));
         let shared = self.shared.clone();
-        step(RolloutStep::Fetching).await;
-        shared.deployments.fetch(&files.0).await.map_err(failed(RolloutStep::Fetching))?;
-        step(RolloutStep::CheckingOut).await;
+        step(RolloutStep::Fetching);
+        shared.deployments.fetch(&files.0).await.map_err(Failure::of(RolloutStep::Fetching))?;
+        step(RolloutStep::CheckingOut);
         let folder = self.folder().join(hex(&files.0));
         let checked_out = shared.deployments.check_out(&files.1, folder.clone()).await;
-        checked_out.map_err(failed(RolloutStep::CheckingOut))?;
-        let starting = |cause: AppTierError| failed(RolloutStep::Starting)(cause.to_string());
+        checked_out.map_err(Failure::of(RolloutStep::CheckingOut))?;
+        let starting = |cause: AppTierError| Failure::of(RolloutStep::Starting)(cause.to_string());
         let key = shared.loader.key(&self.host.id, &self.path());
         // Read before anything of the app runs: its `prepare` may not change what it was deployed as.
         let read = shared
@@ -237,20 +275,20 @@ impl Actor {
             .map_err(starting)?;
         let prepared = folder.with_extension("prepared");
         if !prepared.exists() {
-            step(RolloutStep::Preparing).await;
+            step(RolloutStep::Preparing);
             let preparing = shared.loader.prepare(&read).await;
-            preparing.map_err(|cause| failed(RolloutStep::Preparing)(cause.to_string()))?;
+            preparing.map_err(|cause| Failure::of(RolloutStep::Preparing)(cause.to_string()))?;
             // So that a restart of this server need not prepare again.
             private::write(&prepared, b"")
-                .map_err(|cause| failed(RolloutStep::Preparing)(cause.to_string()))?;
+                .map_err(|cause| Failure::of(RolloutStep::Preparing)(cause.to_string()))?;
         }
-        step(RolloutStep::Starting).await;
+        step(RolloutStep::Starting);
         let config = Loader::session_config(&self.host.session_default, &read.spec.session);
         let sessions = self.sessions(config, &read);
         let Started { app, running } = shared.loader.start(&self.name, read, |_| sessions);
         let version = Version::new(files, folder, app, running, shared.registry.clone());
         let ready = version.ready(shared.loader.me(), START_MAX).await;
-        ready.map_err(failed(RolloutStep::Starting))?;
+        ready.map_err(Failure::of(RolloutStep::Starting))?;
         Ok(version)
     }
 
@@ -275,10 +313,11 @@ impl Actor {
             version: self.tag.version.clone(),
             versioning: self.host.versioning(&self.tag),
             app: version.mounted(),
-            since: Instant::now(),
+            since: std::time::Instant::now(),
         };
         self.shared.registry.mount(self.host.tag_name(), &paths, &mounted);
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
+        self.unable = None;
         if let Some(old) = self.current.replace(version) {
             old.retire();
         }
@@ -319,21 +358,20 @@ impl Actor {
             self.current.iter().chain(prepared).any(|it| it.folder == *path)
         };
         let Ok(entries) = std::fs::read_dir(&folder) else { return };
-        let mut known: Vec<_> = entries
-            .filter_map(Result::ok)
-            .filter(|it| it.path().is_dir())
-            .filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it.path())))
-            .collect();
+        let folders = entries.filter_map(Result::ok).map(|it| it.path()).filter(|it| it.is_dir());
+        // What was half made, or half removed, when this server was killed, has an ending.
+        let (mut old, known): (Vec<_>, Vec<_>) = folders.partition(|it| it.extension().is_some());
+        let mut known: Vec<_> =
+            known.into_iter().filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it))).collect();
         known.sort();
         let surplus = known.len().saturating_sub(keep.max(1));
-        let old: Vec<_> =
-            known.into_iter().take(surplus).map(|(_, path)| path).filter(|it| !used(it)).collect();
+        let surplus = known.into_iter().take(surplus).map(|(_, path)| path).filter(|it| !used(it));
+        old.extend(surplus.filter_map(|path| set_aside(&path)));
         if old.is_empty() {
             return;
         }
         tokio::task::spawn_blocking(move || {
             for path in old {
-                let _none = std::fs::remove_file(path.with_extension("prepared"));
                 if let Err(cause) = std::fs::remove_dir_all(&path) {
                     tracing::warn!(path = %path.display(), %cause, "an old version can't be removed");
                 }
@@ -341,36 +379,38 @@ impl Actor {
         });
     }
 
-    async fn tell_active(&self, number: u64) {
-        self.tell_step(number, RolloutStep::Active, String::new()).await;
-        if let Some(version) = &self.current {
-            self.tell(Report::Runs(runs(version))).await;
-        }
-    }
-
-    async fn tell_step(&self, number: u64, step: RolloutStep, text: String) {
-        self.tell(Report::Rollout(RolloutReport { number, step: step.into(), text })).await;
-    }
-
-    /// Progress on the way: nothing depends on it.
-    async fn try_tell_step(&self, number: u64, step: RolloutStep) {
-        let report = Report::Rollout(RolloutReport { number, step: step.into(), text: String::new() });
-        let _unheard = self.shared.deployments.report(self.of_mine(report)).await;
-    }
-
-    /// Tells the hub, again and again for a while: without it the rollout would wait in vain.
-    async fn tell(&self, report: Report) {
-        let report = self.of_mine(report);
-        let telling = async {
-            let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
-            while let Err(cause) = self.shared.deployments.report(report.clone()).await {
-                tracing::debug!(app = self.name, cause, "the hub was not told");
-                tokio::time::sleep(backoff.wait(rand::random())).await;
-            }
+    /// Tells the hub what it does not know of this server. What it has just been told is on its way back here.
+    async fn tell(&mut self, app: &App, me: Me<'_>) -> Then {
+        let Some(report) = unheard(&self.holds(), app, me) else {
+            self.told = None;
+            return Then::Wait;
         };
-        if tokio::time::timeout(TELL_MAX, telling).await.is_err() {
-            tracing::warn!(app = self.name, "the hub could not be told how far this server is");
+        if let Some((told, at)) = &self.told
+            && *told == report
+            && at.elapsed() < TELL_AGAIN
+        {
+            return Then::WaitAtMost(TELL_AGAIN.saturating_sub(at.elapsed()));
         }
+        match self.shared.deployments.report(self.of_mine(report.clone())).await {
+            Ok(()) => {
+                self.told = Some((report, Instant::now()));
+                self.untold.reset();
+                Then::WaitAtMost(TELL_AGAIN)
+            }
+            Err(cause) => {
+                tracing::debug!(app = self.name, cause, "the hub was not told how far this server is");
+                Then::WaitAtMost(self.untold.wait(rand::random()))
+            }
+        }
+    }
+
+    /// Progress on the way, for who watches: nothing depends on it, and nothing waits for it.
+    fn show(&self, number: u64, step: RolloutStep) {
+        let report = Report::Rollout(RolloutReport { number, step: step.into(), text: String::new() });
+        let (report, deployments) = (self.of_mine(report), self.shared.deployments.clone());
+        tokio::spawn(async move {
+            let _unheard = deployments.report(report).await;
+        });
     }
 
     fn of_mine(&self, report: Report) -> ReportApp {
@@ -383,13 +423,11 @@ impl Actor {
     }
 }
 
-fn runs(version: &Version) -> AppServer {
-    AppServer {
-        commit: version.commit.clone().into(),
-        tree: version.tree.clone().into(),
-        state: AppServerState::Running.into(),
-        ..AppServer::default()
-    }
+/// Takes a version's folder out of use at once: whoever wants it again while it is being removed gets a new one.
+fn set_aside(path: &Path) -> Option<PathBuf> {
+    let aside = path.with_extension("old");
+    let _none = std::fs::remove_file(path.with_extension("prepared"));
+    std::fs::rename(path, &aside).ok().map(|()| aside)
 }
 
 /// The end of a long text: the last lines of a log say most.

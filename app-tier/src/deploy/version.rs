@@ -31,8 +31,21 @@ pub(crate) struct Version {
     pub(crate) folder: PathBuf,
     app: Arc<dyn App>,
     requests: TaskTracker,
-    running: Option<Running>,
+    registered: Option<Registered>,
+}
+
+/// The processes of a version, which may call the app API for as long as this is there; they end with the last who knows them.
+#[derive(Debug)]
+struct Registered {
+    running: Running,
     registry: Arc<Registry>,
+}
+
+/// Whatever becomes of a version, its token is worth nothing afterwards.
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.remove(&self.running.token);
+    }
 }
 
 impl Version {
@@ -43,12 +56,13 @@ impl Version {
         running: Option<Running>,
         registry: Arc<Registry>,
     ) -> Self {
-        if let Some(running) = &running {
+        let registered = running.map(|running| {
             registry.add(running.clone());
-        }
+            Registered { running, registry }
+        });
         let requests = TaskTracker::new();
-        let app = Arc::new(Counted { app, requests: requests.clone() });
-        Self { commit, tree, folder, app, requests, running, registry }
+        let app = Arc::new(Counted { app, _known: requests.token(), requests: requests.clone() });
+        Self { commit, tree, folder, app, requests, registered }
     }
 
     /// What answers requests.
@@ -58,39 +72,34 @@ impl Version {
 
     /// Waits until its processes are healthy.
     pub(crate) async fn ready(&self, server: &common::id::ServerId, timeout: Duration) -> Result<(), String> {
-        let Some(running) = &self.running else { return Ok(()) };
-        running.app.processes.ready(server, timeout).await.map_err(|cause| cause.to_string())
+        let Some(registered) = &self.registered else { return Ok(()) };
+        registered.running.app.processes.ready(server, timeout).await.map_err(|cause| cause.to_string())
     }
 
     /// Ends it when its requests have ended; returns at once with what tells of the end.
     pub(crate) fn retire(self) -> tokio::task::JoinHandle<()> {
+        let Self { folder, app, requests, registered, .. } = self;
+        // Whoever has looked it up, and has not called it yet, still counts.
+        drop(app);
+        requests.close();
         tokio::spawn(async move {
-            self.requests.close();
-            if tokio::time::timeout(DRAIN_MAX, self.requests.wait()).await.is_err() {
-                let (requests, folder) = (self.requests.len(), self.folder.display());
+            if tokio::time::timeout(DRAIN_MAX, requests.wait()).await.is_err() {
+                let (requests, folder) = (requests.len(), folder.display());
                 tracing::warn!(requests, %folder, "requests go on with an old version past its time: ending it");
             }
-            if let Some(running) = &self.running {
-                running.app.processes.stop().await;
+            if let Some(registered) = &registered {
+                registered.running.app.processes.stop().await;
             }
         })
     }
 }
 
-/// Whatever becomes of it, its token is worth nothing afterwards; its processes end with the last who knows them.
-impl Drop for Version {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            self.registry.remove(&running.token);
-        }
-    }
-}
-
-/// An app whose requests are counted, to their last byte.
+/// An app whose requests are counted, to their last byte; and, as one more, those who know it and may call it yet.
 #[derive(Debug)]
 struct Counted {
     app: Arc<dyn App>,
     requests: TaskTracker,
+    _known: TaskTrackerToken,
 }
 
 impl App for Counted {

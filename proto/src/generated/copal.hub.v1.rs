@@ -2,7 +2,7 @@
 /// A version on its way into use.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rollout {
-    /// Counts the app's rollouts from 1.
+    /// Of one app each is greater than those before it, of an app of the same tag that was undeployed too.
     #[prost(uint64, tag = "1")]
     pub number: u64,
     /// 20 bytes each, as Git has them.

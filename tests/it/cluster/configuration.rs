@@ -25,6 +25,12 @@ pub(crate) struct Configuration {
     pub(crate) heartbeat_interval: String,
     /// `cluster-encryption`: what the file says, if anything.
     pub(crate) encryption: Option<&'static str>,
+    /// Whether the app-tier has the app of `command` at its root; else nothing is there but `web_apps`.
+    pub(crate) root: bool,
+    /// Further web-apps of the app-tier.
+    pub(crate) web_apps: Vec<String>,
+    /// Lines of the app-tier's host.
+    pub(crate) host: Vec<String>,
     /// Further lines of the file itself.
     pub(crate) lines: Vec<String>,
     /// Lines of `session-config`.
@@ -50,6 +56,9 @@ impl Configuration {
             admin: Vec::new(),
             heartbeat_interval: "1s".into(),
             encryption: None,
+            root: true,
+            web_apps: Vec::new(),
+            host: Vec::new(),
             lines: Vec::new(),
             session: Vec::new(),
             server: vec!["shutdown-wait-max: 5s".into()],
@@ -135,15 +144,8 @@ impl Configuration {
             writeln!(yaml, "      - {{id: {id}, address: {}, port: {}}}", self.address(index), 6800 + index)
                 .unwrap();
         }
-        yaml.push_str("    hosts:\n      - id: \"\"\n        web-apps:\n          - id: \"\"\n            root-directory: app\n");
-        yaml.push_str("            session-config:\n              session-timeout: 30m\n");
-        for line in &self.session {
-            writeln!(yaml, "              {line}").unwrap();
-        }
+        self.write_web_apps(&mut yaml);
         let administered = !self.admin.is_empty();
-        if administered {
-            yaml.push_str("          - {id: /ops, admin: true}\n");
-        }
         yaml.push_str("  - id: web-tier\n    servers:\n");
         for (index, id) in self.web_servers().iter().enumerate() {
             let (ip, port, http) = (self.address(self.apps + index), 6800 + self.apps + index, 8080 + index);
@@ -166,6 +168,28 @@ impl Configuration {
             writeln!(yaml, "    {line}").unwrap();
         }
         yaml
+    }
+
+    /// The app-tier's host.
+    fn write_web_apps(&self, yaml: &mut String) {
+        yaml.push_str("    hosts:\n      - id: \"\"\n");
+        for line in &self.host {
+            writeln!(yaml, "        {line}").unwrap();
+        }
+        yaml.push_str("        web-apps:\n");
+        if self.root {
+            yaml.push_str("          - id: \"\"\n            root-directory: app\n");
+            yaml.push_str("            session-config:\n              session-timeout: 30m\n");
+            for line in &self.session {
+                writeln!(yaml, "              {line}").unwrap();
+            }
+        }
+        if !self.admin.is_empty() {
+            yaml.push_str("          - {id: /ops, admin: true}\n");
+        }
+        for web_app in &self.web_apps {
+            writeln!(yaml, "          - {web_app}").unwrap();
+        }
     }
 
     pub(crate) fn app_yaml(&self) -> String {

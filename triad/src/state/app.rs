@@ -5,9 +5,9 @@ use super::{Change, Reply, member::Members};
 use common::app_tag::PRODUCTION;
 use imbl::OrdMap;
 use proto::hub::v1::{
-    App, AppDeployed, AppServer, AppUndeployed, DeployApp, Member, MemberState, NoServers, ReportApp,
-    Rollout, RolloutOutcome, RolloutReport, RolloutServer, RolloutStep, SetAppStopped, UndeployApp,
-    app_deployed, report_app::Report,
+    App, AppDeployed, AppServer, AppServerState, AppUndeployed, DeployApp, Member, MemberState, NoServers,
+    ReportApp, Rollout, RolloutOutcome, RolloutReport, RolloutServer, RolloutStep, SetAppStopped,
+    UndeployApp, app_deployed, report_app::Report,
 };
 use std::sync::Arc;
 
@@ -68,13 +68,7 @@ impl Apps {
         let mut app = App::clone(present);
         match report {
             Some(Report::Rollout(report)) => note(&mut app, &server, started_ms, report, now_ms),
-            Some(Report::Runs(runs)) => {
-                let runs = AppServer { server, started_ms, ..runs };
-                match app.servers.iter_mut().find(|it| it.server == runs.server) {
-                    Some(known) => *known = runs,
-                    None => app.servers.push(runs),
-                }
-            }
+            Some(Report::Runs(runs)) => record(&mut app, AppServer { server, started_ms, ..runs }),
             None => {}
         }
         if app != **present {
@@ -119,15 +113,21 @@ impl Apps {
         });
     }
 
-    /// A member has changed: a new process begins anew, and nobody waits for one that is gone.
+    /// A member has changed: a new process begins anew, and nobody waits for one that is gone. One that has come late takes part.
     pub(super) fn member_changed(&mut self, member: &Member, now_ms: u64, changes: &mut Vec<Change>) {
         self.each_under_way(changes, |app| {
+            let late = runs(member, &app.tag, &app.clusters);
             let Some(rollout) = &mut app.rollout else { return };
-            let Some(server) = rollout.servers.iter_mut().find(|it| it.server == member.id) else { return };
-            if lives(member) && server.started_ms != member.started_ms {
-                *server = waiting(member);
-            } else if !lives(member) && server.started_ms == member.started_ms {
-                server.set_step(RolloutStep::Gone);
+            match rollout.servers.iter_mut().find(|it| it.server == member.id) {
+                Some(known) if lives(member) && known.started_ms != member.started_ms => {
+                    *known = waiting(member);
+                }
+                // The process that was meant, or one after it that is not up yet.
+                Some(known) if !lives(member) && known.started_ms <= member.started_ms => {
+                    known.set_step(RolloutStep::Gone);
+                }
+                None if late => rollout.servers.push(waiting(member)),
+                _ => {}
             }
             settle(app, now_ms);
         });
@@ -206,7 +206,8 @@ fn begin(app: &mut App, deploy: DeployApp, members: &Members, now_ms: u64) {
     app.tag = tag;
     app.clusters = clusters;
     app.rollout = Some(Rollout {
-        number: app.rollout.as_ref().map_or(0, |it| it.number) + 1,
+        // Never one that was before: reports of an app that was undeployed may still be on their way.
+        number: now_ms.max(app.rollout.as_ref().map_or(0, |it| it.number) + 1),
         commit,
         tree,
         user,
@@ -230,7 +231,20 @@ fn note(app: &mut App, server: &str, started_ms: u64, report: RolloutReport, now
     if forward && (under_way || report.step() == RolloutStep::Active) && known.step() != RolloutStep::Gone {
         known.step = report.step;
         known.text = report.text;
+        if known.step() == RolloutStep::Active {
+            let (commit, tree) = (rollout.commit.clone(), rollout.tree.clone());
+            let (server, state) = (server.to_owned(), AppServerState::Running.into());
+            record(app, AppServer { server, started_ms, commit, tree, state, text: String::new() });
+        }
         settle(app, now_ms);
+    }
+}
+
+/// What a server has of the app from now on.
+fn record(app: &mut App, runs: AppServer) {
+    match app.servers.iter_mut().find(|it| it.server == runs.server) {
+        Some(known) => *known = runs,
+        None => app.servers.push(runs),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use proto::hub::v1::{
     App, AppDeployed, DeployApp, ExpireRollouts, MemberState, ReportApp, RolloutOutcome, RolloutReport,
-    RolloutStep, SetMemberState, app_deployed::Outcome, report_app::Report,
+    RolloutStep, SetMemberState, UndeployApp, app_deployed::Outcome, report_app::Report,
 };
 
 const TAG: &str = "production/webapp/default/shop";
@@ -166,4 +166,40 @@ fn apps_are_bounded_and_survive_a_snapshot() {
     let mut restore = Restore::new(world.0.time_ms(), 5, 0);
     world.0.export(1024, |chunk| restore.add(Bytes::copy_from_slice(chunk))).unwrap();
     assert_eq!(restore.finish(), world.0);
+}
+
+#[test]
+fn a_server_that_comes_late_takes_part_and_one_that_starts_again_is_not_waited_for() {
+    let mut world = World::new();
+    world.deploy(of(b"1"));
+    world.report("a", 1, RolloutStep::Ready);
+    world.register("d", "c", 3);
+    world.report("b", 1, RolloutStep::Ready);
+    assert_eq!(world.outcome().0, RolloutOutcome::UnderWay, "d is to be ready too");
+    world.report("d", 3, RolloutStep::Ready);
+    assert_eq!(world.outcome().0, RolloutOutcome::Activated);
+
+    let mut world = World::new();
+    world.deploy(of(b"1"));
+    world.report("a", 1, RolloutStep::Ready);
+    world.down("b", 2);
+    let set = SetMemberState { id: "b".into(), started_ms: 1, state: MemberState::Standby.into() };
+    world.run(command::Command::SetMemberState(set));
+    assert_eq!(world.outcome(), (RolloutOutcome::Activated, "", &b"1"[..]));
+}
+
+#[test]
+fn a_server_that_goes_by_it_has_it_and_old_reports_are_no_news_of_an_app_that_is_new() {
+    let mut world = World::new();
+    world.deploy(of(b"1"));
+    world.report("a", 1, RolloutStep::Ready);
+    world.report("b", 1, RolloutStep::Ready);
+    world.report("a", 1, RolloutStep::Active);
+    let has: Vec<_> = world.app().servers.iter().map(|it| (it.server.as_str(), &it.commit[..])).collect();
+    assert_eq!(has, [("a", &b"1"[..])]);
+    let before = world.app().rollout.as_ref().unwrap().number;
+    let undeploy = UndeployApp { tag: TAG.into(), ..UndeployApp::default() };
+    world.run(command::Command::UndeployApp(undeploy));
+    world.deploy(of(b"1"));
+    assert!(world.app().rollout.as_ref().unwrap().number > before);
 }
