@@ -179,6 +179,11 @@ async fn a_push_deploys_and_a_clone_has_the_history() {
     assert_eq!(served(&cluster, "/shop/").await, "four");
     for version in ["0", "2"] {
         let asked = format!("protocol.version={version}");
+        // So much to say that git compresses it.
+        for _ in 0..40 {
+            let line = ["commit", "--quiet", "--allow-empty", "--message", "local"];
+            work.git(&format!("clone-{version}"), &line).await.succeeds();
+        }
         let fetched =
             work.git(&format!("clone-{version}"), &["-c", &asked, "fetch", "origin"]).await.succeeds();
         assert!(fetched.stderr.contains("production/webapp/default/shop"), "{fetched:?}");
