@@ -9,11 +9,7 @@ use std::{
 const LINES_MAX: usize = 600;
 
 /// Libraries that one place alone names.
-const CONFINED: [(&str, &str); 3] = [
-    ("openraft", "triad/src/raft"),
-    ("saphyr_parser", "common/src/config"),
-    ("gix_validate", "repository/src"),
-];
+const CONFINED: [(&str, &str); 2] = [("openraft", "triad/src/raft"), ("saphyr_parser", "common/src/config")];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
