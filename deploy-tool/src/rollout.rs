@@ -24,8 +24,8 @@ const ACTIVE_MAX: Duration = Duration::from_secs(30);
 /// Time that a rollout's end may be late beyond its own time-out.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How often no answer may come while one waits: a server that is asked may be the one that is replaced.
-const UNHEARD_MAX: u32 = 10;
+/// How long no answer may come while one waits: a server that is asked may be the one that is replaced.
+const UNHEARD_MAX: Duration = Duration::from_secs(15);
 
 /// The answer to whatever begins a rollout.
 #[derive(Debug, Deserialize)]
@@ -119,7 +119,7 @@ pub(crate) async fn follow(
     let number = app.rollout.as_ref().map_or(0, |it| it.number);
     let mut told: HashMap<String, String> = HashMap::new();
     let wanted = app.rollout.as_ref().map(|it| it.commit.clone());
-    let (start, mut over, mut unheard) = (Instant::now(), None, 0);
+    let (start, mut over, mut heard) = (Instant::now(), None, Instant::now());
     loop {
         let Some(rollout) = app.rollout.as_ref().filter(|it| it.number == number) else {
             if wanted.is_some() && app.commit == wanted {
@@ -160,11 +160,10 @@ pub(crate) async fn follow(
         let question = format!("{}?wait={wait_s}&after={}", path(tag), app.etag);
         match client::ask(target, Method::GET, &question, Body::none()).await {
             Ok(answer) => {
-                unheard = 0;
+                heard = Instant::now();
                 app = answer.read()?;
             }
-            Err(_) if unheard < UNHEARD_MAX => {
-                unheard += 1;
+            Err(_) if heard.elapsed() < UNHEARD_MAX => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             Err(cause) => {
