@@ -37,8 +37,14 @@ const HEARD_MAX: Duration = Duration::from_secs(10);
 pub trait Deployments: fmt::Debug + Send + Sync {
     /// Brings everything here that `commit` leads to, and verifies it.
     fn fetch<'a>(&'a self, commit: &'a [u8]) -> BoxFuture<'a, Result<(), String>>;
-    /// Puts the files of `tree` into the folder `to`. One that is there already is verified, and mended where it differs.
-    fn check_out<'a>(&'a self, tree: &'a [u8], to: PathBuf) -> BoxFuture<'a, Result<(), String>>;
+    /// Puts the files of `tree` into the folder `to`. One that is there already is verified, and mended where it differs. `spare` is the
+    /// folder of a version that is not needed any more: it may become the new one.
+    fn check_out<'a>(
+        &'a self,
+        tree: &'a [u8],
+        to: PathBuf,
+        spare: Option<PathBuf>,
+    ) -> BoxFuture<'a, Result<(), String>>;
     /// Tells the hub.
     fn report(&self, report: ReportApp) -> BoxFuture<'_, Result<(), String>>;
 }

@@ -82,20 +82,24 @@ impl<S: Sink> Walk<'_, '_, S> {
         }
     }
 
-    fn file(&mut self, path: &[u8], on_disk: &Path, seen: &Metadata) -> Result<(), Failure<S::Error>> {
+    fn file(&mut self, name: &[u8], on_disk: &Path, found: &Metadata) -> Result<(), Failure<S::Error>> {
+        let path = self.intake.admit_file(name, found.len())?;
+        if self.intake.knows(&path, found) {
+            return Ok(());
+        }
         let open = || -> io::Result<(File, Metadata)> {
             let file = File::open(on_disk)?;
             let metadata = file.metadata()?;
             Ok((file, metadata))
         };
-        let (mut file, metadata) = open().map_err(|error| Failure::at(path, error))?;
-        if (metadata.dev(), metadata.ino()) != (seen.dev(), seen.ino()) {
+        let (mut file, metadata) = open().map_err(|error| Failure::at(name, error))?;
+        if (metadata.dev(), metadata.ino()) != (found.dev(), found.ino()) {
             let problem = Problem::Damaged("another file took its place while it was read".to_owned());
-            return Err(Failure::at(path, problem));
+            return Err(Failure::at(name, problem));
         }
-        let executable = metadata.mode() & 0o100 != 0;
-        let content = Content::new(&mut file, metadata.len(), None);
-        self.intake.file(path, executable, metadata.len(), content)
+        let executable = found.mode() & 0o100 != 0;
+        let content = Content::new(&mut file, found.len(), None);
+        self.intake.content(name, &path, executable, found.len(), content)
     }
 
     /// Sorted by their bytes.

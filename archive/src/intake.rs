@@ -10,6 +10,7 @@ use crate::{
     links,
     name::{self, Of},
 };
+use std::fs::Metadata;
 
 /// One archive on its way to the sink.
 pub(crate) struct Intake<'a, S: Sink> {
@@ -41,11 +42,34 @@ impl<'a, S: Sink> Intake<'a, S> {
         name: &[u8],
         executable: bool,
         size: u64,
-        mut content: Content<'_>,
+        content: Content<'_>,
     ) -> Result<(), Failure<S::Error>> {
+        let path = self.admit_file(name, size)?;
+        self.content(name, &path, executable, size, content)
+    }
+
+    /// The normalised path of a file whose content follows.
+    pub(crate) fn admit_file(&mut self, name: &[u8], size: u64) -> Result<String, Failure<S::Error>> {
         let path = self.admit(name, Of::File, Kind::File { size })?;
         self.count_bytes(size).map_err(|problem| Failure::at(name, problem))?;
-        let taken = self.sink.file(&path, executable, size, &mut content);
+        Ok(path)
+    }
+
+    /// Whether the content of a file on disk need not be read.
+    pub(crate) fn knows(&mut self, path: &str, found: &Metadata) -> bool {
+        self.sink.knows(path, found)
+    }
+
+    /// Of a file that was admitted; it is drained.
+    pub(crate) fn content(
+        &mut self,
+        name: &[u8],
+        path: &str,
+        executable: bool,
+        size: u64,
+        mut content: Content<'_>,
+    ) -> Result<(), Failure<S::Error>> {
+        let taken = self.sink.file(path, executable, size, &mut content);
         if taken.is_ok() || content.has_failed() {
             content.finish().map_err(|problem| Failure::at(name, problem))?;
         }

@@ -24,7 +24,7 @@ use flate2::bufread::MultiGzDecoder;
 use intake::Intake;
 use meter::Meter;
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{BufReader, Read},
     path::Path,
 };
@@ -40,6 +40,12 @@ use std::{
 pub trait Sink {
     /// Why it can't go on.
     type Error;
+
+    /// Whether the file `path` of a folder on disk, of which the file system says what was `found`, need not be read: the sink knows its content, or
+    /// has no use for it. Else [`Self::file`] follows.
+    fn knows(&mut self, _path: &str, _found: &Metadata) -> bool {
+        false
+    }
 
     /// The file `path` of `size` bytes. What is left unread of `content` is skipped. When `content` fails, return any error (or
     /// none): [`read()`] returns the archive's own.

@@ -40,6 +40,12 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
+/// Deployments of the app with many files after the first.
+const ROUNDS: usize = 9;
+
+/// `keep-versions`, as it is by default.
+const KEPT: usize = 3;
+
 /// A demo cluster of three app servers and a web-tier, each a process.
 struct Cluster {
     demo: Process,
@@ -59,8 +65,11 @@ struct Took {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&arguments.folder)?;
     let cluster = Cluster::start(arguments, folder.path())?;
-    say("| app | | deploy-tool, 3 servers | git, 1 repository | ratio |");
-    say("|---|---|---|---|---|");
+    if !Rsync::is_there() {
+        say("rsync is not installed: its column stays empty");
+    }
+    say("| app | | deploy-tool, 3 servers | git, 1 repository | ratio | rsync, 3 folders |");
+    say("|---|---|---|---|---|---|");
     small(&cluster, arguments.rounds, folder.path())?;
     many(&cluster, arguments.files, folder.path())?;
     growing(&cluster, arguments.deployments, folder.path())?;
@@ -74,8 +83,8 @@ fn small(cluster: &Cluster, rounds: usize, folder: &Path) -> anyhow::Result<()> 
     for number in 0..20 {
         fs::write(site.join(format!("{number}.html")), noise(number, 50_000))?;
     }
-    let git = Git::new(&site, folder)?;
-    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    let (git, rsync) = (Git::new(&site, folder)?, Rsync::new(&site, folder));
+    let (mut ours, mut gits, mut rsyncs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
         fs::write(site.join("0.html"), format!("round {round}"))?;
         let began = Instant::now();
@@ -85,14 +94,15 @@ fn small(cluster: &Cluster, rounds: usize, folder: &Path) -> anyhow::Result<()> 
             "another version is served"
         );
         let took = began.elapsed().as_secs_f64();
-        let pushed = git.push()?;
+        let (pushed, copied) = (git.push()?, rsync.copy()?);
         // The first one is of everything.
         if round > 0 {
             ours.push(took * 1000.0);
             gits.push(pushed * 1000.0);
+            rsyncs.extend(copied.map(|it| it * 1000.0));
         }
     }
-    row("1 MB, one file changed", "ms, median", median(ours), median(gits));
+    row("1 MB, one file changed", "ms, median", median(ours), median(gits), rsyncs);
     Ok(())
 }
 
@@ -104,24 +114,25 @@ fn many(cluster: &Cluster, files: usize, folder: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(&at)?;
         fs::write(at.join(format!("{number}.txt")), noise(number, 200))?;
     }
-    let git = Git::new(&site, folder)?;
+    let (git, rsync) = (Git::new(&site, folder)?, Rsync::new(&site, folder));
     let first = (cluster.deploy(&site)?.seconds, git.push()?);
-    row(&format!("{files} files, the first time"), "s", first.0, first.1);
+    row(&format!("{files} files, the first time"), "s", first.0, first.1, rsync.copy()?);
     let (stored, stored_git) = (cluster.stored()?, git.stored()?);
-    let (mut ours, mut gits) = (Vec::new(), Vec::new());
-    for round in 0..5 {
+    let (mut ours, mut gits, mut rsyncs) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
         fs::write(site.join("000/0.txt"), format!("round {round}"))?;
         ours.push(cluster.deploy(&site)?.seconds);
         gits.push(git.push()?);
+        rsyncs.extend(rsync.copy()?);
     }
-    row(&format!("{files} files, one changed"), "s, median of 5", median(ours), median(gits));
+    let one_changed = format!("{files} files, one changed");
+    // Until there are `keep-versions` of them, each version is written as a whole.
+    let (anew, from_spare) = ours.split_at(KEPT - 1);
+    row(&one_changed, "s, the 2nd and 3rd deployment", median(anew.to_vec()), median(gits.clone()), None);
+    row(&one_changed, "s, median of the later ones", median(from_spare.to_vec()), median(gits), rsyncs);
     let grown = (cluster.stored()? - stored, git.stored()? - stored_git);
-    row(
-        &format!("{files} files, one changed"),
-        "kB stored by one server, a deployment",
-        grown.0 / 5e3,
-        grown.1 / 5e3,
-    );
+    let rounds = ROUNDS as f64 * 1e3;
+    row(&one_changed, "kB stored by one server, a deployment", grown.0 / rounds, grown.1 / rounds, None);
     Ok(())
 }
 
@@ -147,6 +158,7 @@ fn growing(cluster: &Cluster, deployments: usize, folder: &Path) -> anyhow::Resu
         "MB stored by one server",
         grown.0 / 1e6,
         grown.1 / 1e6,
+        None,
     );
     Ok(())
 }
@@ -163,19 +175,21 @@ fn large(cluster: &Cluster, megabytes: usize, folder: &Path) -> anyhow::Result<(
     ensure!(packed.success(), "tar: {packed}");
     let before = cluster.peaks()?;
     let took = cluster.deploy(&archive)?;
-    say(&format!("| {megabytes} MB tar | s | {:.1} | | |", took.seconds));
-    say(&format!("| {megabytes} MB tar | MB of memory, deploy-tool's most | {:.0} | | |", took.peak_mb));
+    say(&format!("| {megabytes} MB tar | s | {:.1} | | | |", took.seconds));
+    say(&format!("| {megabytes} MB tar | MB of memory, deploy-tool's most | {:.0} | | | |", took.peak_mb));
     for ((name, before), (_, after)) in before.iter().zip(cluster.peaks()?) {
         say(&format!(
-            "| {megabytes} MB tar | MB that {name}'s most has grown by | {:.0} | | |",
+            "| {megabytes} MB tar | MB that {name}'s most has grown by | {:.0} | | | |",
             after - before
         ));
     }
     Ok(())
 }
 
-fn row(app: &str, what: &str, ours: f64, git: f64) {
-    say(&format!("| {app} | {what} | {ours:.2} | {git:.2} | {:.2} |", ours / git));
+fn row(app: &str, what: &str, ours: f64, git: f64, rsyncs: impl IntoIterator<Item = f64>) {
+    let rsyncs: Vec<_> = rsyncs.into_iter().collect();
+    let rsync = if rsyncs.is_empty() { String::new() } else { format!("{:.2}", median(rsyncs)) };
+    say(&format!("| {app} | {what} | {ours:.2} | {git:.2} | {:.2} | {rsync} |", ours / git));
 }
 
 /// Bytes that do not compress, the same for the same seed.
@@ -284,6 +298,37 @@ impl Git {
 
     fn stored(&self) -> anyhow::Result<f64> {
         size(&self.bare)
+    }
+}
+
+/// Three folders that are made as the site by rsync, one after the other, where it is installed.
+struct Rsync {
+    site: PathBuf,
+    copies: Vec<PathBuf>,
+}
+
+impl Rsync {
+    fn is_there() -> bool {
+        let found = Command::new("rsync").arg("--version").stdout(Stdio::null()).status();
+        found.is_ok_and(|it| it.success())
+    }
+
+    fn new(site: &Path, folder: &Path) -> Self {
+        let name = site.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let copies = if Self::is_there() { 0..3 } else { 0..0 };
+        let copies = copies.map(|number| folder.join(format!("{name}.copy{number}"))).collect();
+        Self { site: site.to_owned(), copies }
+    }
+
+    /// Seconds; `None` without rsync.
+    fn copy(&self) -> anyhow::Result<Option<f64>> {
+        let mut seconds = None;
+        for copy in &self.copies {
+            let mut command = Command::new("rsync");
+            command.args(["-a", "--delete"]).arg(self.site.join("")).arg(copy);
+            *seconds.get_or_insert(0.0) += timed(command)?.seconds;
+        }
+        Ok(seconds)
     }
 }
 

@@ -3,6 +3,7 @@
 //! The source is read twice: once to know each file by its content's hash, once to send those that are missing. So nothing that
 //! the hub has is sent again, not even after a cut connection, and no memory grows with the archive.
 
+mod folder_index;
 mod packs;
 
 use crate::{
@@ -17,6 +18,7 @@ use anyhow::{Context, bail};
 use common::app_tag::{AppTag, DEFAULT_HOST, PRODUCTION};
 use http::Method;
 use import::Scan;
+use repository::ObjectId;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -46,7 +48,9 @@ struct Deploy<'a> {
 /// It can't be read, sent, or started on all servers.
 pub(crate) async fn deploy(target: &Target, arguments: &DeployArguments, json: bool) -> anyhow::Result<bool> {
     let source = arguments.source.clone();
-    let scanned = tokio::task::spawn_blocking(move || import::scan(&source)).await?;
+    let scanned =
+        tokio::task::spawn_blocking(move || import::scan(&source, folder_index::of(&source).as_deref()))
+            .await?;
     let scan = scanned.with_context(|| format!("{} is not deployed", arguments.source.display()))?;
     let scan = Arc::new(scan);
     if let Some(folder) = &scan.only_folder {
@@ -129,8 +133,14 @@ async fn send(target: &Target, arguments: &DeployArguments, scan: &Arc<Scan>) ->
     }
 }
 
-async fn missing(target: &Target, scan: &Scan) -> anyhow::Result<HashSet<repository::ObjectId>> {
-    let all: Vec<_> = scan.ids().collect();
+/// What the hub lacks: it is asked about trees first, and then about what is in those alone that it does not have as a whole.
+async fn missing(target: &Target, scan: &Scan) -> anyhow::Result<HashSet<ObjectId>> {
+    let mut missing = ask_missing(target, &scan.trees()).await?;
+    missing.extend(ask_missing(target, &scan.blobs_in(&missing)).await?);
+    Ok(missing)
+}
+
+async fn ask_missing(target: &Target, all: &[ObjectId]) -> anyhow::Result<HashSet<ObjectId>> {
     let mut missing = HashSet::new();
     for ids in all.chunks(IDS) {
         let text: String = ids.iter().map(|id| format!("{id}\n")).collect();

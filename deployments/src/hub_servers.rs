@@ -121,7 +121,7 @@ impl HubServers {
         gather(asked.collect(), self.servers.len(), true).await
     }
 
-    /// Which of these some server that answers lacks.
+    /// Which of these some server that answers lacks; of trees also those below which something is lacking there.
     ///
     /// # Errors
     /// [`PublishError::NoMajority`].

@@ -82,7 +82,7 @@ impl Objects for ObjectService {
 
     async fn missing(&self, request: Request<ObjectIds>) -> Result<Response<ObjectIds>, Status> {
         let asked = ids("ids", &request.into_inner().ids)?;
-        let missing = blocking(&self.0, move |here| Ok(here.missing(&asked))).await?;
+        let missing = blocking(&self.0, move |here| Ok(here.incomplete(&asked))).await?;
         Ok(Response::new(ObjectIds { ids: bytes(&missing) }))
     }
 

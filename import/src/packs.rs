@@ -6,6 +6,7 @@ use bytes::Bytes;
 use repository::{Kind, ObjectId, PackWriter};
 use std::{
     collections::{HashSet, VecDeque},
+    fs::Metadata,
     io::{self, Read, Write},
     path::Path,
     slice,
@@ -126,6 +127,14 @@ fn changed() -> io::Error {
 
 impl Sink for Packing<'_> {
     type Error = io::Error;
+
+    fn knows(&mut self, _: &str, _: &Metadata) -> bool {
+        let unwanted = self.order.as_slice().first().is_some_and(|id| !self.wanted.contains(id));
+        if unwanted {
+            self.order.next();
+        }
+        unwanted
+    }
 
     fn file(&mut self, _: &str, _: bool, size: u64, content: &mut dyn Read) -> Result<(), Self::Error> {
         self.next(size, content)

@@ -1,11 +1,12 @@
 //! What is in an archive or a folder, each file by its content's hash.
 
 use crate::ImportError;
-use archive::{Limits, Sink};
+use archive::{Format, Limits, Sink};
 use common::config::app_names;
-use repository::{ObjectId, TreeBuilder, blob_id};
+use repository::{Mode, NewIndex, ObjectId, TreeBuilder, WorktreeIndex, blob_id};
 use std::{
     collections::{HashMap, HashSet},
+    fs::Metadata,
     io::Read,
     path::Path,
 };
@@ -40,9 +41,16 @@ pub struct Names {
 }
 
 impl Scan {
-    /// Every object, each once.
-    pub fn ids(&self) -> impl Iterator<Item = ObjectId> {
-        self.blobs.iter().map(|(id, _)| *id).chain(self.trees.iter().map(|(id, _)| *id))
+    /// The trees, each once. Whoever has all that is below one has no need to be asked about more of it.
+    pub fn trees(&self) -> Vec<ObjectId> {
+        self.trees.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The files and links that are in those of the trees themselves, each once.
+    pub fn blobs_in(&self, trees: &HashSet<ObjectId>) -> Vec<ObjectId> {
+        let contents = self.trees.iter().filter(|(id, _)| trees.contains(id)).map(|(_, content)| content);
+        let blobs: HashSet<_> = contents.flat_map(|content| repository::blobs_in(content)).collect();
+        blobs.into_iter().collect()
     }
 
     /// By its `app.yaml`, if that can be read: what is wrong with it the servers say.
@@ -59,14 +67,19 @@ impl Scan {
     }
 }
 
-/// Reads all of it.
+/// Reads all of it. Of a folder, files that nobody has touched since its `index` was written are not read again; it is written anew then.
 ///
 /// # Errors
 /// It can't be read, or must not be deployed.
-pub fn scan(source: &Path) -> Result<Scan, ImportError> {
-    let mut found = Scanning::default();
+pub fn scan(source: &Path, index: Option<&Path>) -> Result<Scan, ImportError> {
+    let mut found =
+        Scanning { known: index.map(WorktreeIndex::read).unwrap_or_default(), ..Scanning::default() };
     let summary = archive::read(source, &Limits::default(), &mut found)?;
     let (tree, trees) = found.tree.build()?;
+    if let Some(index) = index.filter(|_| summary.format == Format::Folder) {
+        // Without it everything is read the next time.
+        let _unwritten = found.index.write(index);
+    }
     Ok(Scan {
         tree,
         trees,
@@ -86,6 +99,10 @@ struct Scanning {
     /// For hard links.
     files: HashMap<String, (bool, ObjectId)>,
     app_yaml: Option<String>,
+    known: WorktreeIndex,
+    index: NewIndex,
+    /// What the file system says of the file that is read next.
+    found: Option<Metadata>,
 }
 
 impl Scanning {
@@ -95,10 +112,27 @@ impl Scanning {
             self.blobs.push((id, size));
         }
     }
+
+    fn add(&mut self, path: &str, executable: bool, id: ObjectId, size: u64) {
+        self.blob(id, size);
+        self.files.insert(path.to_owned(), (executable, id));
+        self.tree.file(path, executable, id);
+    }
 }
 
 impl Sink for Scanning {
     type Error = std::io::Error;
+
+    fn knows(&mut self, path: &str, found: &Metadata) -> bool {
+        let known = if path == APP_YAML { None } else { self.known.content(path.as_bytes(), found) };
+        let Some((mode, id)) = known else {
+            self.found = Some(found.clone());
+            return false;
+        };
+        self.index.add(path.as_bytes().to_vec(), id, found);
+        self.add(path, mode == Mode::Executable, id, found.len());
+        true
+    }
 
     fn file(
         &mut self,
@@ -116,9 +150,10 @@ impl Sink for Scanning {
         } else {
             blob_id(size, content)?
         };
-        self.blob(id, size);
-        self.files.insert(path.to_owned(), (executable, id));
-        self.tree.file(path, executable, id);
+        if let Some(found) = self.found.take() {
+            self.index.add(path.as_bytes().to_vec(), id, &found);
+        }
+        self.add(path, executable, id, size);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Checked-out folders, compared with their trees and put right.
 
-use crate::checkout::remove_whatever;
+use crate::checkout::{Writer, remove_whatever};
 use crate::error::{At, RepositoryError};
 use crate::objects::{Hasher, Mode};
 use crate::trees::{Child, text};
@@ -100,7 +100,7 @@ impl Repository {
                     .at("set the mode of", path);
             }
             remove_whatever(path)?;
-            self.write_child(child, path, true)?;
+            Writer::new(self, true).child(child, path, b"")?;
             return files::sync_folder(parent);
         }
         if found.is_ok_and(|it| it.is_dir()) {
@@ -111,7 +111,7 @@ impl Repository {
             .tempdir_in(parent)
             .at("make a folder in", parent)?;
         let new = beside.path().join("new");
-        self.write_child(child, &new, true)?;
+        Writer::new(self, true).child(child, &new, b"")?;
         fs::rename(&new, path).at("rename a file to", path)?;
         files::sync_folder(parent)
     }

@@ -10,7 +10,7 @@ mod tree_builder;
 
 pub use check::ObjectError;
 pub use commit::{NewCommit, Signature};
-pub use tree::Mode;
+pub use tree::{Mode, blobs_in};
 pub use tree_builder::{TreeBuilder, TreeError};
 
 pub(crate) use check::{check, check_attributes, is_attributes, tag_target};

@@ -90,6 +90,24 @@ impl Repository {
         Ok(())
     }
 
+    /// Those of the objects that are not here, and the trees below which something is not, in the order asked.
+    #[must_use]
+    pub fn incomplete(&self, ids: &[ObjectId]) -> Vec<ObjectId> {
+        let generation = lock(&self.0.verified).generation;
+        let mut verification = Verification::new(self);
+        let mut is_whole = |id: ObjectId| match self.header(id) {
+            Ok((Kind::Tree, _)) => verification.measure(id, 0).is_ok(),
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        let incomplete = ids.iter().copied().filter(|id| !is_whole(*id)).collect();
+        // What was set aside as garbage is for `verify` to take back: it has to look at it.
+        if verification.aside.is_empty() {
+            lock(&self.0.verified).remember(generation, verification.found);
+        }
+        incomplete
+    }
+
     /// Counts a tree's files and checks what could lead out of it, before anything is written.
     pub(crate) fn survey(&self, tree: ObjectId) -> Result<Measure, RepositoryError> {
         let measure = Verification::new(self).measure(tree, 0)?;

@@ -116,11 +116,18 @@ impl app_tier::Deployments for Deployed {
         })
     }
 
-    fn check_out<'a>(&'a self, tree: &'a [u8], to: PathBuf) -> BoxFuture<'a, Result<(), String>> {
+    fn check_out<'a>(
+        &'a self,
+        tree: &'a [u8],
+        to: PathBuf,
+        spare: Option<PathBuf>,
+    ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             let tree = ObjectId::from_bytes(tree).map_err(|cause| cause.to_string())?;
             let repository = self.repository.clone();
-            let done = tokio::task::spawn_blocking(move || check_out(&repository, tree, &to)).await;
+            let done =
+                tokio::task::spawn_blocking(move || check_out(&repository, tree, &to, spare.as_deref()))
+                    .await;
             done.map_err(|cause| cause.to_string())?
         })
     }
@@ -133,7 +140,7 @@ impl app_tier::Deployments for Deployed {
 }
 
 /// A folder that is there already is verified, and mended.
-fn check_out(repository: &Repository, tree: ObjectId, to: &Path) -> Result<(), String> {
+fn check_out(repository: &Repository, tree: ObjectId, to: &Path, spare: Option<&Path>) -> Result<(), String> {
     if to.exists() {
         let failed = |cause: repository::RepositoryError| cause.to_string();
         let mut wrong = repository.verify_checkout(tree, to).map_err(failed)?;
@@ -149,7 +156,7 @@ fn check_out(repository: &Repository, tree: ObjectId, to: &Path) -> Result<(), S
     }
     let folder = to.parent().unwrap_or(to);
     private::make_folder(folder).map_err(|cause| format!("{} can't be made: {cause}", folder.display()))?;
-    repository.checkout(tree, to).map(drop).map_err(|cause| cause.to_string())
+    repository.checkout(tree, to, spare).map(drop).map_err(|cause| cause.to_string())
 }
 
 /// Whether the tree has something at this path.

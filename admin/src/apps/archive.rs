@@ -98,7 +98,7 @@ impl Inner {
         };
         let source = Arc::clone(&archive);
         // The place goes with the work: whoever waits for it may be gone meanwhile.
-        let scanned = tokio::task::spawn_blocking(move || (import::scan(&source), place)).await;
+        let scanned = tokio::task::spawn_blocking(move || (import::scan(&source, None), place)).await;
         let (scanned, place) = scanned.map_err(|cause| Refusal::Spool(io::Error::other(cause)))?;
         let scan = Arc::new(scanned.map_err(refusal)?);
         let tree = scan.tree.to_string();
@@ -165,8 +165,8 @@ impl Inner {
     /// Sends the hub what it lacks of an archive.
     async fn send(&self, archive: Arc<TempPath>, scan: Arc<Scan>) -> Result<(), Refusal> {
         let hub_servers = &self.deployments()?.hub_servers;
-        let ids: Vec<_> = scan.ids().collect();
-        let missing: HashSet<_> = hub_servers.missing(&ids).await?.into_iter().collect();
+        let mut missing: HashSet<_> = hub_servers.missing(&scan.trees()).await?.into_iter().collect();
+        missing.extend(hub_servers.missing(&scan.blobs_in(&missing)).await?);
         if missing.is_empty() {
             return Ok(());
         }

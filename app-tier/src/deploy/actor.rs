@@ -26,7 +26,7 @@ use std::{
     sync::{Arc, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 /// A process that is started for a rollout may take so long in all; its own `start-timeout` is shorter.
 const START_MAX: Duration = Duration::from_secs(15 * 60);
@@ -54,6 +54,8 @@ pub(crate) struct Actor {
     name: String,
     current: Option<Version>,
     prepared: Option<(u64, Version)>,
+    /// Folders of versions whose last requests have not ended.
+    draining: Vec<(PathBuf, JoinHandle<()>)>,
     activated: Option<u64>,
     failed: Option<(u64, String)>,
     unable: Option<(Files, String)>,
@@ -104,6 +106,7 @@ impl Actor {
             name,
             current: None,
             prepared: None,
+            draining: Vec::new(),
             activated: None,
             failed: None,
             unable: None,
@@ -164,7 +167,7 @@ impl Actor {
             Next::Discard => {
                 if let Some((rollout, version)) = self.prepared.take() {
                     tracing::info!(app = self.name, rollout, "the new version will not be used: stopping it");
-                    version.retire();
+                    self.retire(version);
                 }
             }
             Next::Stop => self.unmount(),
@@ -264,7 +267,8 @@ impl Actor {
         shared.deployments.fetch(&files.0).await.map_err(Failure::of(RolloutStep::Fetching))?;
         step(RolloutStep::CheckingOut);
         let folder = self.folder().join(hex(&files.0));
-        let checked_out = shared.deployments.check_out(&files.1, folder.clone()).await;
+        let spare = self.spare(&folder);
+        let checked_out = shared.deployments.check_out(&files.1, folder.clone(), spare).await;
         checked_out.map_err(Failure::of(RolloutStep::CheckingOut))?;
         let starting = |cause: AppTierError| Failure::of(RolloutStep::Starting)(cause.to_string());
         let key = shared.loader.key(&self.host.id, &self.path());
@@ -319,7 +323,7 @@ impl Actor {
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
         self.unable = None;
         if let Some(old) = self.current.replace(version) {
-            old.retire();
+            self.retire(old);
         }
         self.remove_old_folders();
     }
@@ -328,15 +332,21 @@ impl Actor {
         if let Some(old) = self.current.take() {
             self.shared.registry.unmount(&old.mounted());
             tracing::info!(app = self.name, "not in use any more");
-            old.retire();
+            self.retire(old);
         }
     }
 
     fn end(mut self) {
         self.unmount();
         if let Some((_, version)) = self.prepared.take() {
-            version.retire();
+            self.retire(version);
         }
+    }
+
+    /// Lets a version end when its requests have.
+    fn retire(&mut self, version: Version) {
+        self.draining.retain(|(_, draining)| !draining.is_finished());
+        self.draining.push((version.folder.clone(), version.retire()));
     }
 
     /// Where it is served first of all.
@@ -350,22 +360,43 @@ impl Actor {
         self.shared.folder.join(stage).join(host).join(format!("{name}{version}"))
     }
 
+    /// The folders of versions, those that were made first before others; and what was half made, or half removed, when this server was
+    /// killed.
+    fn folders(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let Ok(entries) = std::fs::read_dir(self.folder()) else { return Default::default() };
+        let folders = entries.filter_map(Result::ok).map(|it| it.path()).filter(|it| it.is_dir());
+        // Such a one has an ending.
+        let (remains, versions): (Vec<_>, Vec<_>) = folders.partition(|it| it.extension().is_some());
+        let mut versions: Vec<_> =
+            versions.into_iter().filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it))).collect();
+        versions.sort();
+        (versions.into_iter().map(|(_, path)| path).collect(), remains)
+    }
+
+    /// Whether anybody needs a version's folder yet: who answers requests, even the last ones, or is about to.
+    fn is_used(&self, folder: &Path) -> bool {
+        let prepared = self.prepared.as_ref().map(|(_, it)| it);
+        let drains = |(it, draining): &(PathBuf, JoinHandle<()>)| it == folder && !draining.is_finished();
+        self.current.iter().chain(prepared).any(|it| it.folder == *folder) || self.draining.iter().any(drains)
+    }
+
+    /// An old version's folder that may become a new one's: with that there would be more than `keep-versions`.
+    fn spare(&self, new: &Path) -> Option<PathBuf> {
+        let (versions, _) = self.folders();
+        if versions.len() < self.shared.keep_versions.max(1) || versions.iter().any(|it| it == new) {
+            return None;
+        }
+        let spare = versions.into_iter().find(|it| !self.is_used(it))?;
+        // What its `prepare` has made is not the new one's.
+        let _none = std::fs::remove_file(spare.with_extension("prepared"));
+        Some(spare)
+    }
+
     /// The newest `keep-versions` stay, and whatever is in use.
     fn remove_old_folders(&self) {
-        let (folder, keep) = (self.folder(), self.shared.keep_versions);
-        let used = |path: &PathBuf| {
-            let prepared = self.prepared.as_ref().map(|(_, it)| it);
-            self.current.iter().chain(prepared).any(|it| it.folder == *path)
-        };
-        let Ok(entries) = std::fs::read_dir(&folder) else { return };
-        let folders = entries.filter_map(Result::ok).map(|it| it.path()).filter(|it| it.is_dir());
-        // What was half made, or half removed, when this server was killed, has an ending.
-        let (mut old, known): (Vec<_>, Vec<_>) = folders.partition(|it| it.extension().is_some());
-        let mut known: Vec<_> =
-            known.into_iter().filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it))).collect();
-        known.sort();
-        let surplus = known.len().saturating_sub(keep.max(1));
-        let surplus = known.into_iter().take(surplus).map(|(_, path)| path).filter(|it| !used(it));
+        let (versions, mut old) = self.folders();
+        let surplus = versions.len().saturating_sub(self.shared.keep_versions.max(1));
+        let surplus = versions.into_iter().take(surplus).filter(|it| !self.is_used(it));
         old.extend(surplus.filter_map(|path| set_aside(&path)));
         if old.is_empty() {
             return;
@@ -426,7 +457,9 @@ impl Actor {
 /// Takes a version's folder out of use at once: whoever wants it again while it is being removed gets a new one.
 fn set_aside(path: &Path) -> Option<PathBuf> {
     let aside = path.with_extension("old");
-    let _none = std::fs::remove_file(path.with_extension("prepared"));
+    for beside in ["prepared", "index"] {
+        let _none = std::fs::remove_file(path.with_extension(beside));
+    }
     std::fs::rename(path, &aside).ok().map(|()| aside)
 }
 

@@ -1815,7 +1815,7 @@ pub mod objects_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Which of these this server lacks.
+        /// Which of these this server lacks; of trees also those below which something is lacking.
         pub async fn missing(
             &mut self,
             request: impl tonic::IntoRequest<super::ObjectIds>,
@@ -1921,7 +1921,7 @@ pub mod objects_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ObjectsServer.
     #[async_trait]
     pub trait Objects: std::marker::Send + std::marker::Sync + 'static {
-        /// Which of these this server lacks.
+        /// Which of these this server lacks; of trees also those below which something is lacking.
         async fn missing(
             &self,
             request: tonic::Request<super::ObjectIds>,

@@ -29,6 +29,16 @@ impl Mode {
         }
     }
 
+    /// As Git's index has it.
+    pub(crate) const fn bits(self) -> u32 {
+        match self {
+            Self::File => 0o100_644,
+            Self::Executable => 0o100_755,
+            Self::Link => 0o120_000,
+            Self::Folder => 0o040_000,
+        }
+    }
+
     fn from_octal(digits: &[u8]) -> Option<Self> {
         [Self::File, Self::Executable, Self::Link, Self::Folder]
             .into_iter()
@@ -58,6 +68,11 @@ impl TreeEntry<'_> {
         out.push(0);
         out.extend_from_slice(self.id.as_bytes());
     }
+}
+
+/// The files and links of a tree, by its content; not those of the trees below. What can't be read ends them.
+pub fn blobs_in(content: &[u8]) -> impl Iterator<Item = ObjectId> {
+    entries(content).map_while(Result::ok).filter(|it| it.mode != Mode::Folder).map(|it| it.id)
 }
 
 /// A tree's entries, one after the other; the first that can't be read ends them with an error.

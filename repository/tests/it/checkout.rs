@@ -3,8 +3,8 @@
 use super::*;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// Every path below a folder with its mode and its content.
 pub(crate) fn listing(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
@@ -54,7 +54,7 @@ fn files_programs_links_and_folders() {
     for more in [3, 200] {
         let root = tree(&repository, more);
         let to = folder.path().join(format!("version-{more}"));
-        let done = repository.checkout(root, &to).unwrap();
+        let done = repository.checkout(root, &to, None).unwrap();
         assert_eq!(done.files, more as u64 + 2);
         let found = listing(&to);
         assert_eq!(found["bin"].0, 0o40755);
@@ -69,11 +69,11 @@ fn files_programs_links_and_folders() {
             done.bytes
         );
         assert!(
-            repository.checkout(root, &to).unwrap_err().to_string().contains("check out to"),
+            repository.checkout(root, &to, None).unwrap_err().to_string().contains("check out to"),
             "it is there"
         );
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5, "nothing is left beside but the indexes");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_a_dead_process_left_is_replaced() {
     let left = folder.path().join(".version.partial");
     fs::create_dir(&left).unwrap();
     std::os::unix::fs::symlink("/", left.join("bin")).unwrap();
-    repository.checkout(root, &folder.path().join("version")).unwrap();
+    repository.checkout(root, &folder.path().join("version"), None).unwrap();
     assert!(!left.exists());
 }
 
@@ -93,7 +93,7 @@ fn a_large_file_streams() {
     let content = vec![7; 40 << 20];
     let id = deploy(&repository, &[("large", &content)], &[]);
     let to = folder.path().join("out");
-    repository.checkout(repository.commit_info(id).unwrap().tree, &to).unwrap();
+    repository.checkout(repository.commit_info(id).unwrap().tree, &to, None).unwrap();
     assert!(fs::read(to.join("large")).unwrap() == content);
 }
 
@@ -106,13 +106,113 @@ fn damage_is_found_and_nothing_is_left() {
     let blob = blob_id(content.len() as u64, &content[..]).unwrap();
     damage(&repository, blob);
     let to = folder.path().join("out");
-    let error = repository.checkout(tree, &to).unwrap_err().to_string();
+    let error = repository.checkout(tree, &to, None).unwrap_err().to_string();
     assert!(error.contains(&format!("object {blob} is damaged")), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let mut out = Vec::new();
     assert!(repository.pack(&[id], &[], &mut out).unwrap_err().to_string().contains("is damaged"));
     // A second copy serves, wherever it is.
     repository.store_pack(&pack(&[(Kind::Blob, content.clone())])[..]).unwrap();
-    repository.checkout(tree, &to).unwrap();
+    repository.checkout(tree, &to, None).unwrap();
     assert!(fs::read(to.join("large")).unwrap() == content);
+}
+
+/// A checkout whose index is older than no file of it, as after a moment.
+fn settled(repository: &Repository, tree: ObjectId, to: &Path) {
+    repository.checkout(tree, to, None).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    fs::File::open(index(to)).unwrap().set_modified(later).unwrap();
+}
+
+fn index(of: &Path) -> PathBuf {
+    of.with_extension("index")
+}
+
+fn inode(path: PathBuf) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
+#[test]
+fn a_spare_folder_becomes_the_new_version_and_what_nobody_touched_stays() {
+    let (folder, repository) = fresh();
+    let (first, second) = (tree(&repository, 40), tree(&repository, 60));
+    let [old, to, fresh] = ["old", "new", "fresh"].map(|name| folder.path().join(name));
+    settled(&repository, first, &old);
+    let (kept, touched) = (inode(old.join("d1/f1")), inode(old.join("d2/f2")));
+    // Of the same size, and with the time of before.
+    let before = fs::metadata(old.join("d2/f2")).unwrap().modified().unwrap();
+    fs::write(old.join("d2/f2"), "fIle 2\n").unwrap();
+    fs::File::options().append(true).open(old.join("d2/f2")).unwrap().set_modified(before).unwrap();
+    fs::write(old.join("d3/extra"), "made by an app").unwrap();
+    fs::set_permissions(old.join("bin/run"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(old.join("d4"), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::remove_dir_all(old.join("d0")).unwrap();
+    std::os::unix::fs::symlink("/", old.join("d0")).unwrap();
+
+    repository.checkout(second, &fresh, None).unwrap();
+    let done = repository.checkout(second, &to, Some(&old)).unwrap();
+    assert_eq!((done.files, listing(&to)), (62, listing(&fresh)));
+    assert!(!old.exists() && !index(&old).exists());
+    assert_eq!(inode(to.join("d1/f1")), kept);
+    assert_ne!(inode(to.join("d2/f2")), touched);
+    // And back, with fewer files.
+    let back = folder.path().join("back");
+    repository.checkout(first, &back, Some(&to)).unwrap();
+    assert_eq!(repository.verify_checkout(first, &back).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_spare_folder_of_which_nothing_is_known_is_written_anew() {
+    let (folder, repository) = fresh();
+    let root = tree(&repository, 10);
+    for (name, spoil) in [
+        ("no index", &(|path: &Path| fs::remove_file(path).unwrap()) as &dyn Fn(&Path)),
+        ("a flipped bit", &|path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[100] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }),
+        ("cut off", &|path| fs::File::options().write(true).open(path).unwrap().set_len(50).unwrap()),
+        ("too young", &|path| {
+            let file = fs::File::open(path).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("a link", &|path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+        }),
+    ] {
+        let (old, to) = (folder.path().join("old"), folder.path().join("new"));
+        settled(&repository, root, &old);
+        let before = inode(old.join("d1/f1"));
+        spoil(&index(&old));
+        // The inode of a removed file may be given to the next one.
+        let holder = fs::File::open(old.join("d1/f1")).unwrap();
+        repository.checkout(root, &to, Some(&old)).unwrap();
+        assert_ne!(inode(to.join("d1/f1")), before, "{name}");
+        drop(holder);
+        assert_eq!(repository.verify_checkout(root, &to).unwrap(), Vec::<PathBuf>::new(), "{name}");
+        fs::remove_dir_all(&to).unwrap();
+    }
+    // Nor need it be there.
+    repository.checkout(root, &folder.path().join("new"), Some(&folder.path().join("gone"))).unwrap();
+}
+
+#[test]
+fn real_git_reads_the_index() {
+    let (folder, repository) = fresh();
+    let (root, to) = (tree(&repository, 20), folder.path().join("version"));
+    settled(&repository, root, &to);
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.arg("--git-dir").arg(repository.path()).arg("--work-tree").arg(&to).args(arguments);
+        let output = command.env("GIT_INDEX_FILE", index(&to)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(git(&["ls-files"]).lines().count(), 22);
+    assert_eq!(git(&["write-tree"]).trim(), root.to_string());
+    assert_eq!(git(&["diff-files", "--name-only"]), "");
+    fs::write(to.join("d1/f1"), "changed").unwrap();
+    assert_eq!(git(&["diff-files", "--name-only"]), "d1/f1\n");
 }

@@ -141,7 +141,7 @@ fn while_checking_out() {
         let main = repository.references().unwrap()["refs/heads/main"];
         let to = repository.path().with_file_name("out");
         if !to.exists() {
-            repository.checkout(repository.commit_info(main).unwrap().tree, &to).unwrap();
+            repository.checkout(repository.commit_info(main).unwrap().tree, &to, None).unwrap();
         }
     }
     fn check(repository: &Repository) {

@@ -242,7 +242,7 @@ fn folders_that_somebody_changed() {
     let (folder, repository) = fresh();
     let root = tree(&repository, 20);
     let to = folder.path().join("version");
-    repository.checkout(root, &to).unwrap();
+    repository.checkout(root, &to, None).unwrap();
     assert_eq!(repository.verify_checkout(root, &to).unwrap(), Vec::<PathBuf>::new());
     let good = listing(&to);
     let outside = folder.path().join("outside");

@@ -117,6 +117,31 @@ fn whatever_is_missing_is_named() {
     }
 }
 
+#[test]
+fn a_tree_is_complete_with_all_that_is_below_it() {
+    let (commit, objects) = commit(&[("a", b"1"), ("d/b", b"2"), ("d/e/f", b"3"), ("g/a", b"1")], &[]);
+    let all = ids(&objects);
+    let one =
+        |kind, content: &[u8]| all[objects.iter().position(|it| it.0 == kind && it.1 == content).unwrap()];
+    let lacking = one(Kind::Blob, b"3");
+    let (_folder, repository) = fresh();
+    let some: Vec<_> = objects.iter().filter(|it| it.1 != b"3").cloned().collect();
+    repository.store_pack(&pack(&some)[..]).unwrap();
+    let incomplete: BTreeSet<_> = repository.incomplete(&all).into_iter().collect();
+    // The root, d and d/e; neither g nor the commit, of which nobody asks more than whether it is here.
+    assert_eq!(incomplete.len(), 4);
+    assert!(incomplete.contains(&lacking) && !incomplete.contains(&commit));
+    repository.store_pack(&pack(&[(Kind::Blob, b"3".to_vec())])[..]).unwrap();
+    assert_eq!(repository.incomplete(&all), []);
+    // What has been set aside is here, and a commit that needs it takes it back.
+    repository.delete_garbage(&[], std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(repository.incomplete(&all), []);
+    repository.verify(commit, &[]).unwrap();
+    repository.delete_garbage(&[commit], std::time::SystemTime::now()).unwrap();
+    assert_eq!(repository.incomplete(&all), []);
+    repository.verify(commit, &[]).unwrap();
+}
+
 fn tree(entries: &[(&str, &str, ObjectId)]) -> Object {
     let mut content = Vec::new();
     for (mode, name, id) in entries {
@@ -150,7 +175,7 @@ fn trees_that_are_too_much() {
     let (bomb, root) = commit_last(&repository, objects);
     let error = repository.verify(bomb, &[]).unwrap_err().to_string();
     assert!(error.contains("the number of files is over the limit of 5000"), "{error}");
-    assert!(repository.checkout(root, &folder.path().join("out")).is_err());
+    assert!(repository.checkout(root, &folder.path().join("out"), None).is_err());
     let empty = ids(&[tree(&[])])[0];
     assert!(repository.diff(root, empty).unwrap_err().to_string().contains("the number of changes"));
 
@@ -199,7 +224,7 @@ fn kinds_and_links_that_are_not_right() {
     let (out, root) = commit_last(&repository, vec![target, tree(&[("120000", "a", id)])]);
     for error in [
         repository.verify(out, &[]).unwrap_err(),
-        repository.checkout(root, &folder.path().join("out")).unwrap_err(),
+        repository.checkout(root, &folder.path().join("out"), None).unwrap_err(),
     ] {
         assert!(error.to_string().contains("leads out of the tree"), "{error}");
     }
