@@ -3,6 +3,7 @@
 mod confined;
 mod faults;
 mod happy;
+mod lone;
 mod lost;
 mod refused;
 mod rollouts;

@@ -32,7 +32,10 @@ impl Hosts {
             foreign: Foreign::default(),
             keeps_slashes: cluster.hosts.iter().any(|host| !host.merge_slashes),
         };
-        for (place, host) in cluster.hosts.iter().enumerate() {
+        // Without any there is one all the same, for apps that are deployed.
+        let default = [config::Host::default()];
+        let list = if cluster.hosts.is_empty() { &default } else { &cluster.hosts[..] };
+        for (place, host) in list.iter().enumerate() {
             hosts.rules.push(Rules::new(host, cluster, upstreams, &mut hosts.foreign));
             if let Some(regexp) = &host.regexp {
                 hosts.patterns.push((regexp.clone(), place));

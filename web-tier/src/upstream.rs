@@ -385,6 +385,11 @@ impl<'a> Upstreams<'a> {
         Some(self.list.len() - 1)
     }
 
+    /// Whether the servers of a cluster run apps that are deployed.
+    pub(crate) fn runs_deployed_apps(&self, id: &ClusterId) -> bool {
+        self.config.deployments.enabled && self.config.app_clusters().contains(id)
+    }
+
     /// What clients of a rule stay by that sends them to the cluster `id`.
     pub(crate) fn stickiness(&self, id: &ClusterId, cookie: &StickyCookie) -> Stickiness {
         let servers = self.config.cluster(id).into_iter().flat_map(|cluster| &cluster.servers);

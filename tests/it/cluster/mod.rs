@@ -5,12 +5,12 @@ mod configuration;
 mod network;
 mod process;
 
+pub(crate) use address::Address;
 pub(crate) use configuration::Configuration;
 pub(crate) use network::Network;
 pub(crate) use process::{Process, copal, deploy_tool};
 
 use crate::{client::User, tell::tell};
-use address::Address;
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 

@@ -121,7 +121,9 @@ impl Rules {
         foreign: &mut Foreign,
     ) -> Self {
         let rules = host.dispatch.iter().filter_map(|rule| Compiled::new(rule, upstreams, foreign)).collect();
-        let sites = Sites::new(&host.web_apps, |content| own(content, &cluster.id, upstreams));
+        let deployed = upstreams.runs_deployed_apps(&cluster.id).then(|| own_tier(&cluster.id, upstreams));
+        let sites =
+            Sites::new(&host.web_apps, deployed.flatten(), |content| own(content, &cluster.id, upstreams));
         Self { rules, sites, seen_files: SeenFiles::default(), merges_slashes: host.merge_slashes }
     }
 
@@ -208,17 +210,24 @@ const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: Non
 /// The way to the app tier of this server's own cluster; to the administration on this server itself, so that whoever reaches
 /// the web tier can administrate, whatever has become of the others.
 fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
-    let upstream = match content {
-        Content::Folder(_) | Content::Deploy(_) => upstreams.place(cluster)?,
-        Content::Admin => upstreams.place_of_self(cluster)?,
-    };
-    Some(Target {
+    match content {
+        Content::Folder(_) | Content::Deploy(_) => own_tier(cluster, upstreams),
+        Content::Admin => upstreams.place_of_self(cluster).map(to),
+    }
+}
+
+fn own_tier(cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
+    upstreams.place(cluster).map(to)
+}
+
+fn to(upstream: usize) -> Target {
+    Target {
         upstream,
         strategy: Strategy::Adaptive,
         sticky: true,
         stickiness: Stickiness::None,
         session_url: false,
-    })
+    }
 }
 
 impl Compiled {

@@ -22,6 +22,8 @@ struct WebAppPlace {
 enum Place {
     Files(Rc<Site>),
     App(Target),
+    /// Files at the root, beside which apps are deployed: what is one of them the app tier knows.
+    FilesOfApp(Rc<Site>, Target),
 }
 
 /// Where a path leads.
@@ -35,38 +37,57 @@ pub(super) enum Found<'a> {
 
 impl Sites {
     /// Looks at each web-app's folder: one with an `app.yaml` is an app, which an app tier answers: `own` knows which. So does the
-    /// administration.
-    pub(super) fn new(web_apps: &[WebApp], mut own: impl FnMut(&Content) -> Option<Target>) -> Self {
+    /// administration. `deployed` is the way to apps that are deployed to this cluster, whose paths no file has.
+    pub(super) fn new(
+        web_apps: &[WebApp],
+        mut deployed: Option<Target>,
+        mut own: impl FnMut(&Content) -> Option<Target>,
+    ) -> Self {
         let place = |web_app: &WebApp| {
             let at = match &web_app.content {
                 Content::Folder(root) if !root.join(static_files::APP_FILE).exists() => {
-                    Some(Place::Files(Rc::new(Site::new(&web_app.id, root))))
+                    let site = Rc::new(Site::new(&web_app.id, root));
+                    let beside = deployed.take_if(|_| web_app.id.is_empty());
+                    Some(match beside {
+                        Some(target) => Place::FilesOfApp(site, target),
+                        None => Place::Files(site),
+                    })
                 }
                 app => own(app).map(Place::App),
             };
             WebAppPlace { prefix: web_app.id.as_str().into(), at }
         };
         let mut places: Vec<_> = web_apps.iter().map(place).collect();
+        if places.iter().all(|place| !place.prefix.is_empty()) {
+            let root = |target| WebAppPlace { prefix: "".into(), at: Some(Place::App(target)) };
+            places.extend(deployed.map(root));
+        }
         places.sort_by_key(|place| std::cmp::Reverse(place.prefix.len()));
         Self(places)
     }
 
     /// The web-app with the longest path that `path` is, or lies below.
     pub(super) fn find(&self, path: &str) -> Option<Found<'_>> {
+        Some(match self.place(path)? {
+            Place::Files(site) => Found::Files(site),
+            Place::App(target) | Place::FilesOfApp(_, target) => Found::App(target),
+        })
+    }
+
+    fn place(&self, path: &str) -> Option<&Place> {
         let below = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        match self.0.iter().find(|place| below(&place.prefix))?.at.as_ref()? {
-            Place::Files(site) => Some(Found::Files(site)),
-            Place::App(target) => Some(Found::App(target)),
-        }
+        self.0.iter().find(|place| below(&place.prefix))?.at.as_ref()
     }
 
     /// Whether a decoded path leads to a file of a web-app that is files. Blocks.
     pub(super) fn has_file(&self, path: &str) -> bool {
-        match self.find(path) {
-            Some(Found::Files(site)) => site.files.exists(&path[site.prefix.len()..]),
-            Some(Found::App(_)) | None => false,
+        match self.place(path) {
+            Some(Place::Files(site) | Place::FilesOfApp(site, _)) => {
+                site.files.exists(&path[site.prefix.len()..])
+            }
+            Some(Place::App(_)) | None => false,
         }
     }
 }
