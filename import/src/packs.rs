@@ -1,11 +1,11 @@
 //! Objects in packs of a bounded size, each to be safe before the next one: a cut upload loses one of them at most.
 
 use crate::{ImportError, Scan};
-use archive::{Limits, Sink};
+use archive::{ArchiveError, Limits, Sink};
 use bytes::Bytes;
 use repository::{Kind, ObjectId, PackWriter};
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs::Metadata,
     io::{self, Read, Write},
     path::Path,
@@ -39,7 +39,7 @@ pub fn pack(
     let blobs: Vec<_> = scan.blobs.iter().filter(|(id, _)| wanted.contains(id)).copied().collect();
     let trees: Vec<_> = scan.trees.iter().filter(|(id, _)| wanted.contains(id)).collect();
     let plan = plan(&blobs, trees.len());
-    let wanted = blobs.iter().map(|(id, _)| *id).collect();
+    let wanted = blobs.iter().copied().collect();
     let mut packing = Packing { order: scan.order.iter(), wanted, plan, packs, open: None, untaken: false };
     let packed = packing.all(source, &trees);
     match packed {
@@ -69,7 +69,8 @@ fn plan(blobs: &[(ObjectId, u64)], trees: usize) -> VecDeque<u32> {
 struct Packing<'a> {
     /// What each file is, in the order of the source.
     order: slice::Iter<'a, ObjectId>,
-    wanted: HashSet<ObjectId>,
+    /// With their sizes.
+    wanted: HashMap<ObjectId, u64>,
     /// How many objects each further pack has.
     plan: VecDeque<u32>,
     packs: &'a Packs,
@@ -80,7 +81,16 @@ struct Packing<'a> {
 
 impl Packing<'_> {
     fn all(&mut self, source: &Path, trees: &[&(ObjectId, Vec<u8>)]) -> Result<(), ImportError> {
-        archive::read(source, &Limits::default(), self)?;
+        if !self.wanted.is_empty() {
+            match archive::read(source, &Limits::default(), self) {
+                // The rest is of no use.
+                Err(ArchiveError::Sink(Stop::Done)) | Ok(_) => {}
+                Err(ArchiveError::Sink(Stop::Failed(cause))) => return Err(ArchiveError::Sink(cause).into()),
+                Err(ArchiveError::Refused { archive, entry, problem }) => {
+                    return Err(ArchiveError::Refused { archive, entry, problem }.into());
+                }
+            }
+        }
         for (_, content) in trees {
             self.add(Kind::Tree, content.len() as u64, &mut &content[..])
                 .map_err(|_| ImportError::Changed)?;
@@ -115,9 +125,27 @@ impl Packing<'_> {
 
     /// The next file or link of the source, if its content is wanted. Should it have changed since it was hashed, the tree names
     /// content that nobody has.
-    fn next(&mut self, size: u64, content: &mut dyn Read) -> io::Result<()> {
+    fn next(&mut self, size: u64, content: &mut dyn Read) -> Result<(), Stop> {
         let id = self.order.next().ok_or_else(changed)?;
-        if self.wanted.remove(id) { self.add(Kind::Blob, size, content) } else { Ok(()) }
+        let Some(expected) = self.wanted.remove(id) else { return Ok(()) };
+        if size != expected {
+            return Err(changed().into());
+        }
+        self.add(Kind::Blob, size, content)?;
+        if self.wanted.is_empty() { Err(Stop::Done) } else { Ok(()) }
+    }
+}
+
+/// Why the source is not read any further.
+enum Stop {
+    /// All that is wanted has been packed.
+    Done,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(cause: io::Error) -> Self {
+        Self::Failed(cause)
     }
 }
 
@@ -126,10 +154,10 @@ fn changed() -> io::Error {
 }
 
 impl Sink for Packing<'_> {
-    type Error = io::Error;
+    type Error = Stop;
 
     fn knows(&mut self, _: &str, _: &Metadata) -> bool {
-        let unwanted = self.order.as_slice().first().is_some_and(|id| !self.wanted.contains(id));
+        let unwanted = self.order.as_slice().first().is_some_and(|id| !self.wanted.contains_key(id));
         if unwanted {
             self.order.next();
         }

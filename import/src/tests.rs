@@ -74,7 +74,9 @@ fn what_changes_in_between_and_packs_that_nobody_takes_end_it() {
     let (packs, next) = mpsc::channel(4);
     drop(next);
     assert!(matches!(pack(folder.path(), &found, &wanted, &packs), Err(ImportError::Untaken)));
-    fs::write(folder.path().join("more.html"), "more").unwrap();
+    fs::rename(&file, folder.path().join("renamed")).unwrap();
+    fs::write(&file, "longer").unwrap();
+    fs::write(folder.path().join("a.html"), "before it").unwrap();
     let (packs, _next) = mpsc::channel(4);
     let ended = pack(folder.path(), &found, &wanted, &packs);
     assert!(ended.unwrap_err().to_string().contains("changed while it was read"));
