@@ -6,7 +6,9 @@ mod happy;
 mod lost;
 mod refused;
 mod rollouts;
+mod taken_away;
 mod traffic;
+mod versions;
 
 use crate::{
     client::{Answer, connect},

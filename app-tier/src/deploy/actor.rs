@@ -2,10 +2,12 @@
 
 use super::{
     Shared,
+    checkouts::AppFolder,
     decision::{Files, Holds, Me, Next, is_to_prepare, next, unheard},
     version::Version,
 };
 use crate::{
+    app::{self, StoppedApp},
     error::AppTierError,
     loader::{Folder, Loader, Started},
     registry::Mounted,
@@ -52,7 +54,11 @@ pub(crate) struct Actor {
     host: Host,
     /// `host/path`, for people.
     name: String,
+    /// Where its versions are checked out.
+    folder: Arc<AppFolder>,
     current: Option<Version>,
+    /// What answers in its place when an administrator has stopped it.
+    stopped: Option<Arc<dyn app::App>>,
     prepared: Option<(u64, Version)>,
     activated: Option<u64>,
     failed: Option<(u64, String)>,
@@ -97,12 +103,15 @@ impl Actor {
     pub(crate) fn new(shared: Arc<Shared>, tag: AppTag, host: Host, settled: watch::Sender<bool>) -> Self {
         let path = host.paths_of(&tag).swap_remove(0);
         let name = format!("{}{}", tag.host, if path.is_empty() { "/" } else { &path });
+        let folder = shared.checkouts.hold(&tag);
         Self {
             shared,
             tag,
             host,
             name,
+            folder,
             current: None,
+            stopped: None,
             prepared: None,
             activated: None,
             failed: None,
@@ -116,12 +125,18 @@ impl Actor {
     /// Goes by what the hub wants until it wants nothing of the app any more.
     pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Option<App>>) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        let mut told = false;
         loop {
             let app = wanted.borrow_and_update().clone();
             let then = match &app {
-                Some(app) => self.go_by(app, &mut wanted, &mut backoff).await,
-                // It has been told nothing yet, or the app is gone.
-                None if self.current.is_some() || *self.settled.borrow() => return self.end(),
+                Some(app) => {
+                    told = true;
+                    self.go_by(app, &mut wanted, &mut backoff).await
+                }
+                None if told => {
+                    self.folder.gone();
+                    return self.end();
+                }
                 None => Then::Wait,
             };
             let changed = wanted.changed();
@@ -167,7 +182,8 @@ impl Actor {
                     version.retire();
                 }
             }
-            Next::Stop => self.unmount(),
+            Next::Stop => self.stop(),
+            Next::TakeAway => self.unmount(),
             Next::CatchUp => match self.catch_up(app, me, wanted).await {
                 Some(true) => backoff.reset(),
                 Some(false) => {
@@ -188,6 +204,7 @@ impl Actor {
             activated: self.activated,
             failed: self.failed.clone(),
             unable: self.unable.clone(),
+            stopped: self.stopped.is_some(),
         }
     }
 
@@ -263,9 +280,8 @@ impl Actor {
         step(RolloutStep::Fetching);
         shared.deployments.fetch(&files.0).await.map_err(Failure::of(RolloutStep::Fetching))?;
         step(RolloutStep::CheckingOut);
-        let folder = self.folder().join(hex(&files.0));
-        let checked_out = shared.deployments.check_out(&files.1, folder.clone()).await;
-        checked_out.map_err(Failure::of(RolloutStep::CheckingOut))?;
+        let folder = self.folder.path().join(hex(&files.0));
+        self.check_out(&files.1, &folder).await.map_err(Failure::of(RolloutStep::CheckingOut))?;
         let starting = |cause: AppTierError| Failure::of(RolloutStep::Starting)(cause.to_string());
         let key = shared.loader.key(&self.host.id, &self.path());
         // Read before anything of the app runs: its `prepare` may not change what it was deployed as.
@@ -286,10 +302,23 @@ impl Actor {
         let config = Loader::session_config(&self.host.session_default, &read.spec.session);
         let sessions = self.sessions(config, &read);
         let Started { app, running } = shared.loader.start(&self.name, read, |_| sessions);
+        let folder = (folder, self.folder.clone());
         let version = Version::new(files, folder, app, running, shared.registry.clone());
         let ready = version.ready(shared.loader.me(), START_MAX).await;
         ready.map_err(Failure::of(RolloutStep::Starting))?;
         Ok(version)
+    }
+
+    /// Whoever waits for it may be gone meanwhile: the app's folder is held until nothing is written to it any more.
+    async fn check_out(&self, tree: &[u8], folder: &Path) -> Result<(), String> {
+        let (deployments, held) = (self.shared.deployments.clone(), self.folder.clone());
+        let (tree, folder) = (tree.to_owned(), folder.to_owned());
+        let checked_out = tokio::spawn(async move {
+            let done = deployments.check_out(&tree, folder).await;
+            drop(held);
+            done
+        });
+        checked_out.await.map_err(|cause| cause.to_string())?
     }
 
     /// The app's sessions in this server's memory go on from version to version, as long as they are to behave alike.
@@ -307,24 +336,42 @@ impl Actor {
 
     /// Lets a version take the requests; the one before it ends when its own have ended.
     fn activate(&mut self, version: Version) {
-        let paths = self.host.paths_of(&self.tag);
-        let mounted = Mounted {
-            name: self.name.clone(),
-            version: self.tag.version.clone(),
-            versioning: self.host.versioning(&self.tag),
-            app: version.mounted(),
-            since: std::time::Instant::now(),
-        };
-        self.shared.registry.mount(self.host.tag_name(), &paths, &mounted);
+        self.mount(version.mounted(), false);
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
-        self.unable = None;
+        (self.unable, self.stopped) = (None, None);
         if let Some(old) = self.current.replace(version) {
             old.retire();
         }
         self.remove_old_folders();
     }
 
+    /// In place of whatever this version of the app had there.
+    fn mount(&self, app: Arc<dyn app::App>, stopped: bool) {
+        let mounted = Mounted {
+            name: self.name.clone(),
+            version: self.tag.version.clone(),
+            versioning: self.host.versioning(&self.tag),
+            app,
+            since: std::time::Instant::now(),
+            stopped,
+        };
+        self.shared.registry.mount(self.host.tag_name(), &self.host.paths_of(&self.tag), &mounted);
+    }
+
+    fn stop(&mut self) {
+        let app: Arc<dyn app::App> = Arc::new(StoppedApp(self.name.clone()));
+        self.mount(app.clone(), true);
+        self.stopped = Some(app);
+        if let Some(old) = self.current.take() {
+            tracing::info!(app = self.name, "stopped");
+            old.retire();
+        }
+    }
+
     fn unmount(&mut self) {
+        if let Some(stopped) = self.stopped.take() {
+            self.shared.registry.unmount(&stopped);
+        }
         if let Some(old) = self.current.take() {
             self.shared.registry.unmount(&old.mounted());
             tracing::info!(app = self.name, "not in use any more");
@@ -344,20 +391,14 @@ impl Actor {
         self.host.paths_of(&self.tag).swap_remove(0)
     }
 
-    fn folder(&self) -> PathBuf {
-        let AppTag { stage, host, name, version } = &self.tag;
-        let version = version.iter().map(|it| format!("-{it}")).collect::<String>();
-        self.shared.folder.join(stage).join(host).join(format!("{name}{version}"))
-    }
-
     /// The newest `keep-versions` stay, and whatever is in use.
     fn remove_old_folders(&self) {
-        let (folder, keep) = (self.folder(), self.shared.keep_versions);
+        let (folder, keep) = (self.folder.path(), self.shared.keep_versions);
         let used = |path: &PathBuf| {
             let prepared = self.prepared.as_ref().map(|(_, it)| it);
             self.current.iter().chain(prepared).any(|it| it.folder == *path)
         };
-        let Ok(entries) = std::fs::read_dir(&folder) else { return };
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
         let folders = entries.filter_map(Result::ok).map(|it| it.path()).filter(|it| it.is_dir());
         // What was half made, or half removed, when this server was killed, has an ending.
         let (mut old, known): (Vec<_>, Vec<_>) = folders.partition(|it| it.extension().is_some());

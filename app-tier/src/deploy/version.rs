@@ -1,5 +1,6 @@
 //! One version of an app on this server: it knows how many requests it is answering, and ends when the last of them has ended.
 
+use super::checkouts::AppFolder;
 use crate::{
     app::App,
     body::{Body, BodyError, Request, Response},
@@ -29,6 +30,8 @@ pub(crate) struct Version {
     pub(crate) commit: Vec<u8>,
     pub(crate) tree: Vec<u8>,
     pub(crate) folder: PathBuf,
+    /// That of all versions.
+    apps_folder: Arc<AppFolder>,
     app: Arc<dyn App>,
     requests: TaskTracker,
     registered: Option<Registered>,
@@ -51,7 +54,7 @@ impl Drop for Registered {
 impl Version {
     pub(crate) fn new(
         (commit, tree): (Vec<u8>, Vec<u8>),
-        folder: PathBuf,
+        (folder, apps_folder): (PathBuf, Arc<AppFolder>),
         app: Arc<dyn App>,
         running: Option<Running>,
         registry: Arc<Registry>,
@@ -62,7 +65,7 @@ impl Version {
         });
         let requests = TaskTracker::new();
         let app = Arc::new(Counted { app, _known: requests.token(), requests: requests.clone() });
-        Self { commit, tree, folder, app, requests, registered }
+        Self { commit, tree, folder, apps_folder, app, requests, registered }
     }
 
     /// What answers requests.
@@ -78,7 +81,7 @@ impl Version {
 
     /// Ends it when its requests have ended; returns at once with what tells of the end.
     pub(crate) fn retire(self) -> tokio::task::JoinHandle<()> {
-        let Self { folder, app, requests, registered, .. } = self;
+        let Self { folder, apps_folder, app, requests, registered, .. } = self;
         // Whoever has looked it up, and has not called it yet, still counts.
         drop(app);
         requests.close();
@@ -90,6 +93,8 @@ impl Version {
             if let Some(registered) = &registered {
                 registered.running.app.processes.stop().await;
             }
+            // Its files may go from here on.
+            drop(apps_folder);
         })
     }
 }
