@@ -25,6 +25,16 @@ pub(crate) struct Deployed {
     pub(crate) app: Arc<dyn App>,
 }
 
+/// What answers in place of an app that an administrator has stopped.
+#[derive(Debug)]
+pub(crate) struct StoppedApp(pub(crate) String);
+
+impl App for StoppedApp {
+    fn call<'a>(&'a self, _: &'a str, _: Request) -> BoxFuture<'a, Result<Response, RequestError>> {
+        Box::pin(std::future::ready(Err(RequestError::AppStopped { app: self.0.clone() })))
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -4,12 +4,14 @@
 //! One task an app ([`actor`]); what it does next is decided by what the hub says and what it holds ([`decision`]).
 
 mod actor;
+mod checkouts;
 mod decision;
 mod remembered;
 mod version;
 
 use crate::{loader::Loader, process::CHECKED_OUT, registry::Registry, session::Sessions};
 use actor::Actor;
+use checkouts::Checkouts;
 use common::{
     app_tag::AppTag,
     config::{Cluster, Config, Host, SessionConfig},
@@ -87,8 +89,7 @@ pub(crate) struct Shared {
     keep_versions: usize,
     /// By the name of an app's sessions: those of its versions that run.
     sessions: Mutex<HashMap<String, (SessionConfig, Weak<Sessions>)>>,
-    /// `apps` in the server's data folder.
-    folder: PathBuf,
+    checkouts: Arc<Checkouts>,
 }
 
 impl Deployer {
@@ -99,6 +100,8 @@ impl Deployer {
         registry: Arc<Registry>,
         end: &CancellationToken,
     ) -> Self {
+        let folder = place.data_dir.join(CHECKED_OUT);
+        let remembered = Remembered::new(&folder);
         let shared = Arc::new(Shared {
             deployments: config.deployments,
             loader,
@@ -106,12 +109,12 @@ impl Deployer {
             started_ms: config.started_ms,
             sessions: Mutex::default(),
             keep_versions: place.config.deployments.keep_versions,
-            folder: place.data_dir.join(CHECKED_OUT),
+            checkouts: Checkouts::new(folder),
         });
         let (sender, caught_up) = watch::channel(false);
         let stop = end.child_token();
         let apps = config.apps.clone();
-        let following = follow(config.apps, place, shared, sender, stop.clone());
+        let following = follow(config.apps, place, (shared, remembered), sender, stop.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(following));
         Self { caught_up, apps, stop }
     }
@@ -147,13 +150,12 @@ struct Follows {
 async fn follow(
     mut apps: Apps,
     place: Place,
-    shared: Arc<Shared>,
+    (shared, mut remembered): (Arc<Shared>, Remembered),
     caught_up: watch::Sender<bool>,
     stop: CancellationToken,
 ) {
     let mut actors: HashMap<String, Follows> = HashMap::new();
-    let mut looked = false;
-    let mut remembered = Remembered::new(&shared.folder);
+    let (mut looked, mut swept) = (false, false);
     let heard = tokio::time::timeout(HEARD_MAX, apps.wait_for(Option::is_some)).await.is_ok();
     let mut recalled = if heard { None } else { remembered.recall() };
     loop {
@@ -161,6 +163,7 @@ async fn follow(
         if let Some(present) = &present {
             remembered.keep(present).await;
         }
+        let by_the_hub = present.is_some();
         if let Some(present) = present.or_else(|| recalled.take()) {
             for (tag, app) in present.iter() {
                 let Some(host) = runs_here(&place, tag, app) else { continue };
@@ -181,6 +184,10 @@ async fn follow(
                 }
                 stays
             });
+            if by_the_hub && !std::mem::replace(&mut swept, true) {
+                let checkouts = shared.checkouts.clone();
+                tokio::task::spawn_blocking(move || checkouts.sweep());
+            }
             if !std::mem::replace(&mut looked, true) {
                 let settled = actors.values().map(|it| it.settled.clone()).collect();
                 tokio::spawn(stop.clone().run_until_cancelled_owned(all(settled, caught_up.clone())));

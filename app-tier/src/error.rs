@@ -14,9 +14,14 @@ use std::{io, path::PathBuf, time::Duration};
 /// another server. Believed only on a cluster connection; removed from what apps answer.
 pub const NOT_PROCESSED: HeaderName = HeaderName::from_static("copal-not-processed");
 
-/// The values of [`NOT_PROCESSED`]: the server can't serve requests now; it is well and only short of something.
+/// The values of [`NOT_PROCESSED`]: the server can't serve requests now; it is well and only short of something; it is well, and an
+/// administrator has stopped the app on all servers.
 const UNABLE: HeaderValue = HeaderValue::from_static("1");
 const SHORT: HeaderValue = HeaderValue::from_static("short");
+const STOPPED: HeaderValue = HeaderValue::from_static("stopped");
+
+/// An app that was stopped is worth another look after this, in seconds: somebody has to start it.
+const STOPPED_RETRY: HeaderValue = HeaderValue::from_static("60");
 
 /// Why the app-tier of a server did not start, or is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +116,12 @@ pub(crate) enum RequestError {
         /// Why.
         why: String,
     },
+    /// An administrator has stopped it.
+    #[error("app {app} is stopped")]
+    AppStopped {
+        /// Which.
+        app: String,
+    },
     /// This server is short of file descriptors, ports, buffers or memory, and could not ask the app: nothing is wrong with that.
     #[error("this server is short of something: {0}")]
     Short(io::Error),
@@ -164,9 +175,11 @@ impl RequestError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadTarget(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::AppUnavailable { .. } | Self::Short(_) | Self::Session(_) | Self::CutOff(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::AppUnavailable { .. }
+            | Self::AppStopped { .. }
+            | Self::Short(_)
+            | Self::Session(_)
+            | Self::CutOff(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::AppFailed { .. } => StatusCode::BAD_GATEWAY,
             Self::AppTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -195,6 +208,10 @@ impl RequestError {
                 let why = if matches!(self, Self::Short(_)) { SHORT } else { UNABLE };
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 headers.insert(NOT_PROCESSED, why);
+            }
+            Self::AppStopped { .. } => {
+                headers.insert(header::RETRY_AFTER, STOPPED_RETRY);
+                headers.insert(NOT_PROCESSED, STOPPED);
             }
             Self::Session(cause) => {
                 let seconds = if cause.is_stale() { "0" } else { "1" };

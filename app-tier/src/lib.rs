@@ -13,6 +13,7 @@ mod hosts;
 mod in_process;
 mod interim;
 mod io;
+mod linger;
 mod loader;
 mod process;
 mod process_app;

@@ -32,6 +32,8 @@ pub(crate) struct Mounted {
     pub(crate) app: Arc<dyn App>,
     /// When it came there.
     pub(crate) since: Instant,
+    /// It is stopped, and `app` says so.
+    pub(crate) stopped: bool,
 }
 
 /// The apps of one server. What answers a request is looked up without waiting for a change.
@@ -111,12 +113,17 @@ impl Registry {
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts;
     }
 
-    /// What answers at a path: the highest version, and, if users may stay with older ones, whichever is theirs.
+    /// What answers at a path: the highest version that runs, and, if users may stay with older ones, whichever is theirs.
     fn deployed(&self, path: &str, versions: &[Mounted]) -> Option<Arc<Deployed>> {
-        let (highest, older) = versions.split_first()?;
+        let (mut running, stopped): (Vec<_>, Vec<_>) = versions.iter().partition(|it| !it.stopped);
+        if running.is_empty() {
+            running = stopped;
+        }
+        let (highest, older) = running.split_first()?;
         let name = highest.name.clone();
-        let app = match (highest.versioning.sessions_stay, older.is_empty()) {
-            (Some(stay), false) => {
+        let app = match highest.versioning.sessions_stay {
+            // Alone as well: when another one comes, it has to be known whose users are this one's.
+            Some(stay) if !highest.stopped => {
                 let named = |it: &Mounted| (it.version.clone().unwrap_or_default(), it.app.clone());
                 let until = highest.since + stay;
                 let older = older.iter().map(|it| {
@@ -156,5 +163,42 @@ fn by_version(a: &Mounted, b: &Mounted) -> Ordering {
     match (&a.version, &b.version) {
         (Some(a), Some(b)) => compare_versions(a, b),
         (a, b) => a.is_some().cmp(&b.is_some()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::StoppedApp;
+    use std::time::Duration;
+
+    fn mounted(version: &str, stopped: bool, stay: Option<Duration>) -> Mounted {
+        Mounted {
+            name: version.to_owned(),
+            version: Some(version.to_owned()),
+            versioning: Versioning { sessions_stay: stay },
+            app: Arc::new(StoppedApp(version.to_owned())),
+            since: Instant::now(),
+            stopped,
+        }
+    }
+
+    #[test]
+    fn a_stopped_version_answers_where_no_other_runs() {
+        let registry = Registry::new(vec![(Host::default(), Vec::new())], Vec::new(), "S");
+        let host = Host::default();
+        let answers = || registry.hosts().find("", "/shop/").map(|it| it.name.clone());
+        let mount = |it: &Mounted| registry.mount(host.tag_name(), &["/shop".to_owned()], it);
+        mount(&mounted("1.0", false, None));
+        let stopped = mounted("1.1", true, None);
+        mount(&stopped);
+        assert_eq!(answers().as_deref(), Some("1.0"));
+        let none = mounted("1.0", true, None);
+        mount(&none);
+        assert_eq!(answers().as_deref(), Some("1.1"));
+        registry.unmount(&stopped.app);
+        assert_eq!(answers().as_deref(), Some("1.0"));
+        registry.unmount(&none.app);
+        assert_eq!(answers(), None);
     }
 }

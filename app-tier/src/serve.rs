@@ -6,6 +6,7 @@ use crate::{
     hosts::host_name,
     interim::{Interims, WithInterims},
     io::BoundedWrites,
+    linger::{Lingering, Unread},
     registry::Registry,
     upgrade::{AppSide, Tunnel},
     upload::Upload,
@@ -84,13 +85,16 @@ impl Front {
         let switched = Arc::new(Mutex::new(None));
         let slot = switched.clone();
         let interims = Interims::default();
-        let stream = WithInterims::new(BoundedWrites::new(stream, self.socket_timeout), interims.clone());
+        let unread = Unread::default();
+        let stream = BoundedWrites::new(Lingering::new(stream, unread.clone()), self.socket_timeout);
+        let stream = WithInterims::new(stream, interims.clone());
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             let (front, slot, interims) = (front.clone(), slot.clone(), interims.clone());
+            let unread = unread.clone();
             async move {
                 let _open = interims.open();
                 request.extensions_mut().insert(interims);
-                Ok::<_, Infallible>(front.answer(request, &slot).await)
+                Ok::<_, Infallible>(front.answer(request, &slot, unread).await)
             }
         });
         // hyper's timer runs from the end of the last answer to the end of the next head, so it has to allow for both.
@@ -134,10 +138,11 @@ impl Front {
         &self,
         mut request: http::Request<Incoming>,
         switched: &Mutex<Option<Tunnel>>,
+        unread: Unread,
     ) -> Response {
         let client =
             request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
-        let mut response = self.respond(request).await;
+        let mut response = self.respond(request, unread).await;
         if let (Some(client), Some(app)) = (client, response.extensions_mut().remove::<AppSide>())
             && let Ok(mut slot) = switched.lock()
         {
@@ -146,8 +151,8 @@ impl Front {
         response
     }
 
-    async fn respond(&self, request: http::Request<Incoming>) -> Response {
-        let request = request.map(|body| Upload::new(body, self.socket_timeout).boxed_unsync());
+    async fn respond(&self, request: http::Request<Incoming>, unread: Unread) -> Response {
+        let request = request.map(|body| Upload::new(body, self.socket_timeout, unread).boxed_unsync());
         self.route(request).await.unwrap_or_else(|cause| cause.response())
     }
 
@@ -168,6 +173,7 @@ impl Front {
         let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;
         if let Err(cause) = &answered
             && cause.status().is_server_error()
+            && !matches!(cause, RequestError::AppStopped { .. })
         {
             tracing::warn!(app = %deployed.name, %cause, %method, status = cause.status().as_u16(), "request failed");
         }

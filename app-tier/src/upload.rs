@@ -1,6 +1,6 @@
 //! The body of a request on its way to an app: broken when the client makes no progress.
 
-use crate::{body::BodyError, proxy::Pause};
+use crate::{body::BodyError, linger::Unread, proxy::Pause};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,12 +15,21 @@ pub(crate) struct Upload {
     body: Incoming,
     limit: Duration,
     pause: Pause,
+    unread: Unread,
+    /// Its end has come, or it has broken.
+    ended: bool,
 }
 
 impl Upload {
-    /// Bounds the reads of `body`.
-    pub(crate) fn new(body: Incoming, limit: Duration) -> Self {
-        Self { body, limit, pause: Pause::new(limit) }
+    /// Bounds the reads of `body`; should it be dropped before its end, that is told.
+    pub(crate) fn new(body: Incoming, limit: Duration, unread: Unread) -> Self {
+        Self { body, limit, pause: Pause::new(limit), unread, ended: false }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.unread.set(!self.ended && !self.body.is_end_stream());
     }
 }
 
@@ -41,6 +50,7 @@ impl Body for Upload {
             }
             Poll::Ready(frame) => {
                 self.pause.progress();
+                self.ended = !matches!(frame, Some(Ok(_)));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
         }

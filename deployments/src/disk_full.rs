@@ -17,6 +17,15 @@ pub(crate) fn status(repository: &Repository, cause: &RepositoryError) -> Status
     status
 }
 
+/// A server that has less room than is needed, before anything was sent: both in bytes.
+pub(crate) fn too_little(free: u64, needed: u64) -> Status {
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    let text = format!("{} MB free, {} MB needed", megabytes(free), megabytes(needed).saturating_add(1));
+    let mut status = Status::resource_exhausted(text);
+    status.metadata_mut().insert(KEY, MetadataValue::from_static("1"));
+    status
+}
+
 /// Whether a server has said so.
 pub(crate) fn is(status: &Status) -> bool {
     status.metadata().contains_key(KEY)
@@ -41,5 +50,7 @@ mod tests {
         assert!(is(&told) && !is(&Status::resource_exhausted("too large")));
         let words = ["can't write", "tmp_pack", "bytes are free in"];
         assert!(words.iter().all(|it| told.message().contains(it)), "{told:?}");
+        let told = too_little(120_999_999, 499_000_000);
+        assert!(is(&told) && told.message() == "120 MB free, 500 MB needed", "{told:?}");
     }
 }

@@ -6,13 +6,14 @@ use cluster_port::Credentials;
 use common::id::ServerId;
 use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use proto::hub::v1::{
-    FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
+    AskRoom, FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
     objects_client::ObjectsClient,
 };
 use repository::{ObjectId, Repository};
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     sync::Arc,
     time::Duration,
@@ -37,6 +38,9 @@ const OTHERS: Duration = Duration::from_millis(300);
 /// A majority has taken a part of a pack: the others are waited for so long.
 const LAG: Duration = Duration::from_secs(2);
 
+/// What has to stay free on a hub server's disk when something was stored, for its log and its other files.
+const MARGIN: u64 = 64 << 20;
+
 /// Ids in one question.
 const IDS: usize = 100_000;
 
@@ -57,11 +61,11 @@ pub enum PublishError {
         causes: String,
     },
     /// Too few servers of the hub have room for it. Nothing of it is kept.
-    #[error("disk full on {servers}; {have} of {of} hub servers have it, a majority is needed")]
+    #[error("disk full on {servers}; {have} of {of} hub servers can keep it, a majority is needed")]
     DiskFull {
         /// Which they are, and what each says.
         servers: String,
-        /// How many have it.
+        /// How many have it, or room for it.
         have: usize,
         /// How many there are.
         of: usize,
@@ -92,6 +96,8 @@ pub struct VerifiedCommit {
 #[derive(Debug, Clone)]
 pub struct HubServers {
     pub(crate) servers: Arc<[(ServerId, ObjectsClient<Channel>)]>,
+    /// Which of them is asked first for what one alone has to hand out.
+    pub(crate) first: usize,
 }
 
 impl HubServers {
@@ -100,7 +106,15 @@ impl HubServers {
         let client = |(id, address): &(ServerId, String)| {
             (id.clone(), ObjectsClient::new(triad_client::channel(me, credentials, id, address)))
         };
-        Self { servers: servers.iter().map(client).collect() }
+        Self {
+            servers: servers.iter().map(client).collect(),
+            first: first(me, servers.iter().map(|(id, _)| id)),
+        }
+    }
+
+    /// All of them, as they are asked in turn.
+    fn in_turn(&self) -> impl Iterator<Item = &(ServerId, ObjectsClient<Channel>)> {
+        self.servers.iter().cycle().skip(self.first).take(self.servers.len())
     }
 
     /// Asks all servers the same; the answers of those who have any, if they are a majority. The others are not waited for then for
@@ -138,6 +152,19 @@ impl HubServers {
             }
         }
         Ok(ids.iter().copied().filter(|id| missing.contains(id)).collect())
+    }
+
+    /// Whether a majority has room for `bytes` more, before they are sent. Others may take it meanwhile: storing says so then.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn room(&self, bytes: u64) -> Result<(), PublishError> {
+        let needed = bytes.saturating_add(MARGIN);
+        let answers = self.ask_all(ASK, |mut client| async move {
+            let free = client.room(AskRoom {}).await?.into_inner().free_bytes;
+            if free < needed { Err(disk_full::too_little(free, needed)) } else { Ok(()) }
+        });
+        answers.await.map(drop)
     }
 
     /// Stores a pack, as its chunks come; returns when it is on disk on a majority. A server that is slow or gone holds nobody up for
@@ -185,7 +212,8 @@ impl HubServers {
         Ok(verified.await?.into_iter().find_map(commit))
     }
 
-    /// Brings everything that `id` leads to into `repository`, from the first server that has it, and verifies it.
+    /// Brings everything that `id` leads to into `repository`, from the first server in turn that has it, and verifies it. What was verified
+    /// since this server's start is not looked at again.
     ///
     /// # Errors
     /// [`PublishError::Nowhere`].
@@ -199,7 +227,7 @@ impl HubServers {
             return Ok(());
         }
         let mut causes = Vec::new();
-        for (server, client) in self.servers.iter() {
+        for (server, client) in self.in_turn() {
             // What is said to be here need not be whole: the second time everything is asked for.
             for have in [have, &[]] {
                 let fetched = fetch_from(client.clone(), repository, &[id], have, &[]).await;
@@ -219,6 +247,18 @@ impl HubServers {
         }
         Err(PublishError::Nowhere { id, causes: causes.join(", ") })
     }
+}
+
+/// Where the server `me` begins to ask. A hub server has looked at its own objects before, so it is the last of its turn. The others are
+/// spread: one hub server would have to hand everything out to all of them at once.
+fn first<'a>(me: &ServerId, mut servers: impl ExactSizeIterator<Item = &'a ServerId>) -> usize {
+    let count = servers.len().max(1);
+    let begin = servers.position(|it| it == me).map(|own| own + 1);
+    begin.unwrap_or_else(|| {
+        let mut hasher = DefaultHasher::new();
+        me.as_str().hash(&mut hasher);
+        usize::try_from(hasher.finish() % count as u64).unwrap_or_default()
+    }) % count
 }
 
 /// A pack on its way to one server; dropped before its end, it is broken off there.
@@ -329,7 +369,7 @@ impl HubServers {
     /// [`PublishError::Nowhere`]: no server has good copies of all of it.
     pub async fn heal(&self, repository: &Repository, damaged: &[ObjectId]) -> Result<(), PublishError> {
         let mut causes = Vec::new();
-        for (server, client) in self.servers.iter() {
+        for (server, client) in self.in_turn() {
             match fetch_from(client.clone(), repository, damaged, &[], damaged).await {
                 Ok(()) => return Ok(()),
                 Err(cause) => causes.push(format!("{server}: {cause}")),
@@ -344,7 +384,7 @@ impl HubServers {
 async fn here(repository: &Repository, id: ObjectId) -> Result<(), String> {
     let repository = repository.clone();
     let verified = tokio::task::spawn_blocking(move || repository.verify(id, &[])).await;
-    verified.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())
+    verified.map_err(|cause| cause.to_string())?.map(drop).map_err(|cause| cause.to_string())
 }
 
 /// Asks a server for what `roots` lead to and stores it, in place of what is `damaged` if that is not empty.
@@ -392,6 +432,22 @@ mod tests {
         let path = repository.path().to_owned();
         let cause = io::ErrorKind::StorageFull.into();
         disk_full::status(repository, &RepositoryError::Io { action: "write", path, cause })
+    }
+
+    #[test]
+    fn each_server_begins_somewhere_and_a_hub_server_with_another() {
+        let hub = ["app-a", "app-b", "app-c"].map(ServerId::from);
+        let first = |me: &str| first(&ServerId::from(me), hub.iter());
+        assert_eq!(["app-a", "app-b", "app-c"].map(first), [1, 2, 0]);
+        let mut begun = [0; 3];
+        for number in 0..300 {
+            let id = format!("app-{number}");
+            assert_eq!(first(&id), first(&id));
+            begun[first(&id)] += 1;
+        }
+        assert!(begun.iter().all(|it| (60..140).contains(it)), "{begun:?}");
+        assert_eq!(super::first(&hub[0], hub[..1].iter()), 0);
+        assert_eq!(super::first(&hub[0], hub[..0].iter()), 0);
     }
 
     async fn outcome(of: [Result<(), Status>; 3], whole: bool) -> Result<Vec<()>, PublishError> {

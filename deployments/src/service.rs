@@ -2,7 +2,7 @@
 
 use crate::{disk_full, pack_pipe};
 use proto::hub::v1::{
-    FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, VerifyObject,
+    AskRoom, FetchObjects, ObjectIds, ObjectVerified, PackChunk, PackStored, RoomLeft, VerifyObject,
     objects_server::{Objects, ObjectsServer},
 };
 use repository::{Kind, ObjectId, PackError, Repository, RepositoryError};
@@ -84,6 +84,13 @@ impl Objects for ObjectService {
         let asked = ids("ids", &request.into_inner().ids)?;
         let missing = blocking(&self.0, move |here| Ok(here.incomplete(&asked))).await?;
         Ok(Response::new(ObjectIds { ids: bytes(&missing) }))
+    }
+
+    async fn room(&self, _: Request<AskRoom>) -> Result<Response<RoomLeft>, Status> {
+        let free = blocking(&self.0, |here| Ok(here.free_bytes())).await?;
+        let free_bytes =
+            free.map_err(|cause| Status::internal(format!("its free bytes are not known: {cause}")))?;
+        Ok(Response::new(RoomLeft { free_bytes }))
     }
 
     async fn store(&self, request: Request<Streaming<PackChunk>>) -> Result<Response<PackStored>, Status> {

@@ -43,7 +43,7 @@ impl World {
             servers.push((format!("app-{number}").into(), ObjectsClient::new(channel)));
             repositories.push(repository);
         }
-        Self { folder, repositories, hub: HubServers { servers: servers.into() } }
+        Self { folder, repositories, hub: HubServers { servers: servers.into(), first: 1 } }
     }
 
     async fn store(&self, pack: &[u8]) -> Result<(), PublishError> {
@@ -91,6 +91,17 @@ async fn one_server_that_stands_still_holds_nobody_up() {
     for repository in &world.repositories[1..] {
         repository.verify(id, &[]).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_is_asked_for_before_anything_is_sent() {
+    let world = World::new(1).await;
+    world.hub.room(0).await.unwrap();
+    let told = world.hub.room(u64::MAX - (1 << 30)).await.unwrap_err();
+    assert!(matches!(told, PublishError::DiskFull { have: 0, of: 3, .. }), "{told:?}");
+    let text = told.to_string();
+    assert!(text.starts_with("disk full on app-") && text.contains(" MB free, 1844674407"), "{text}");
+    assert!(text.ends_with("; 0 of 3 hub servers can keep it, a majority is needed"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

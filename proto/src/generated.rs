@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/member.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 10] = [
     "copal/hub/v1/raft.proto",
     "copal/hub/v1/session.proto",
     "copal/hub/v1/token.proto",
+    "copal/hub/v1/triad.proto",
     "copal/hub/v1/watch.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",

@@ -14,6 +14,8 @@ pub struct CommitInfo {
     pub parents: Vec<ObjectId>,
     /// Who made it.
     pub author: Signature,
+    /// When it got what it has before it, in seconds since 1970: after its parents, as far as clocks are right.
+    pub committed_s: i64,
     /// Why.
     pub message: String,
 }
@@ -26,8 +28,9 @@ impl Repository {
     pub fn commit_info(&self, id: ObjectId) -> Result<CommitInfo, RepositoryError> {
         let content = self.read(id, Kind::Commit)?;
         let refused = |why| RepositoryError::Object { id, cause: ObjectError::Malformed(why) };
-        let Commit { tree, parents, author, message } = Commit::parse(&content).map_err(refused)?;
-        Ok(CommitInfo { tree, parents, author, message })
+        let Commit { tree, parents, author, committed_s, message } =
+            Commit::parse(&content).map_err(refused)?;
+        Ok(CommitInfo { tree, parents, author, committed_s, message })
     }
 
     /// A commit and what came before it, the newest first, `max` at most.

@@ -20,10 +20,12 @@ pub(crate) struct Measure {
     pub(crate) links: bool,
 }
 
-/// Trees whose objects are all here, as they were found.
+/// What was found to be here with all that it leads to.
 #[derive(Debug, Default)]
 pub(crate) struct Verified {
     trees: HashMap<ObjectId, Measure>,
+    /// With their history.
+    commits: HashSet<ObjectId>,
     /// Counts when objects were deleted.
     generation: u64,
 }
@@ -33,40 +35,57 @@ impl Verified {
         self.trees.get(tree).copied()
     }
 
+    fn has_commit(&self, commit: &ObjectId) -> bool {
+        self.commits.contains(commit)
+    }
+
     /// Remembers what was found, unless objects were deleted since that generation.
-    fn remember(&mut self, generation: u64, found: HashMap<ObjectId, Measure>) {
-        if self.trees.len() + found.len() > REMEMBERED {
+    fn remember(&mut self, generation: u64, trees: HashMap<ObjectId, Measure>, commits: Vec<ObjectId>) {
+        if self.trees.len() + trees.len() > REMEMBERED {
             self.trees.clear();
         }
+        if self.commits.len() + commits.len() > REMEMBERED {
+            self.commits.clear();
+        }
         if self.generation == generation {
-            self.trees.extend(found.into_iter().take(REMEMBERED));
+            self.trees.extend(trees.into_iter().take(REMEMBERED));
+            self.commits.extend(commits.into_iter().take(REMEMBERED));
         }
     }
 
     /// Forgets all, as objects are being deleted.
     pub(crate) fn forget(&mut self) {
         self.trees.clear();
+        self.commits.clear();
         self.generation += 1;
     }
 }
 
-/// Trees that are remembered as verified.
+/// Trees that are remembered as verified, and commits.
 const REMEMBERED: usize = 200_000;
 
 impl Repository {
     /// Checks that every object is here which a commit, tag or tree leads to, history included, and that its own tree can be checked out:
     /// its size, its depth, its paths, no link that leads out. What is in a tree was checked when it was stored. `known` are commits that were
-    /// verified before, and their history with them. What was set aside as garbage is taken back.
+    /// verified before, and their history with them. What was set aside as garbage is taken back. Returns how many commits, tags, trees and
+    /// roots were looked at: what was found in a call before is remembered, so that a new version costs what is new in it.
     ///
     /// # Errors
     /// The first thing that is missing, damaged or refused; the disk.
-    pub fn verify(&self, root: ObjectId, known: &[ObjectId]) -> Result<(), RepositoryError> {
+    pub fn verify(&self, root: ObjectId, known: &[ObjectId]) -> Result<u64, RepositoryError> {
         let generation = lock(&self.0.verified).generation;
         let mut verification = Verification::new(self);
-        let mut seen: HashSet<_> = known.iter().copied().collect();
+        let known: HashSet<_> = known.iter().copied().collect();
+        let (mut seen, mut commits, mut is_proven) = (HashSet::new(), Vec::new(), true);
         let mut waiting = vec![root];
         while let Some(id) = waiting.pop() {
-            if id != root && !seen.insert(id) {
+            let remembered = lock(&self.0.verified).has_commit(&id);
+            if id != root && (remembered || known.contains(&id)) {
+                // What somebody says to be here is believed this time, and proves nothing for the next.
+                is_proven &= remembered;
+                continue;
+            }
+            if !seen.insert(id) {
                 continue;
             }
             verification.need(id)?;
@@ -77,17 +96,24 @@ impl Repository {
                     if id == root {
                         self.check_measure(info.tree, measure)?;
                     }
-                    waiting.extend(info.parents);
+                    if !remembered {
+                        waiting.extend(info.parents);
+                    }
+                    commits.push(id);
                 }
                 Kind::Tree => self.check_measure(id, verification.measure(id, 0)?)?,
                 Kind::Tag => waiting.push(self.tag_target(id)?.1),
                 Kind::Blob => {}
             }
         }
+        let looked_at = (seen.len() + verification.found.len()) as u64;
         let aside: Vec<_> = verification.aside.into_iter().collect();
         self.write_pack(&aside, false)?;
-        lock(&self.0.verified).remember(generation, verification.found);
-        Ok(())
+        if !is_proven {
+            commits.clear();
+        }
+        lock(&self.0.verified).remember(generation, verification.found, commits);
+        Ok(looked_at)
     }
 
     /// Those of the objects that are not here, and the trees below which something is not, in the order asked.
@@ -103,7 +129,7 @@ impl Repository {
         let incomplete = ids.iter().copied().filter(|id| !is_whole(*id)).collect();
         // What was set aside as garbage is for `verify` to take back: it has to look at it.
         if verification.aside.is_empty() {
-            lock(&self.0.verified).remember(generation, verification.found);
+            lock(&self.0.verified).remember(generation, verification.found, Vec::new());
         }
         incomplete
     }

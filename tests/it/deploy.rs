@@ -7,7 +7,9 @@ mod lone;
 mod lost;
 mod refused;
 mod rollouts;
+mod taken_away;
 mod traffic;
+mod versions;
 
 use crate::{
     client::{Answer, connect},

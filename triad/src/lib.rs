@@ -30,7 +30,8 @@ use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
     Member, apps_server::AppsServer, members_server::MembersServer, raft_server::RaftServer,
-    sessions_server::SessionsServer, tokens_server::TokensServer, watch_server::WatchServer,
+    sessions_server::SessionsServer, tokens_server::TokensServer, triad_server::TriadServer,
+    watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -138,6 +139,7 @@ pub enum HubRole {
 pub struct Triad {
     hub: Arc<Hub>,
     me: ServerId,
+    data_dir: PathBuf,
     stop: CancellationToken,
     _stop_on_drop: tokio_util::sync::DropGuard,
 }
@@ -165,7 +167,8 @@ impl Triad {
         tokio::spawn(hub.clone().run(stop.clone()));
         tokio::spawn(hub.clone().vouch(stop.clone()));
         tokio::spawn(hub.clone().hear_clocks(stop.clone()));
-        Ok(Self { hub, me: config.me, _stop_on_drop: stop.clone().drop_guard(), stop })
+        let (me, data_dir) = (config.me, config.data_dir);
+        Ok(Self { hub, me, data_dir, _stop_on_drop: stop.clone().drop_guard(), stop })
     }
 
     /// All the hub's services, Raft among them, for the cluster port (see [`serve_grpc`]).
@@ -179,12 +182,14 @@ impl Triad {
         let members = MembersServer::new(service::MemberService(self.hub.clone()));
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
+        let status = TriadServer::new(service::StatusService::new(self.hub.clone(), self.data_dir.clone()));
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
         Routes::new(raft)
             .add_service(sessions)
             .add_service(members)
             .add_service(apps)
             .add_service(tokens)
+            .add_service(status)
             .add_service(watch)
             .prepare()
     }

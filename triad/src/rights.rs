@@ -4,7 +4,7 @@ use cluster_port::Rights;
 use proto::{
     hub::v1::{
         apps_server, members_server, objects_server, raft_server, sessions_server, tokens_server,
-        watch_server,
+        triad_server, watch_server,
     },
     web::v1::balancer_server,
 };
@@ -28,9 +28,10 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub || rights.administers,
         objects_server::SERVICE_NAME if method == "Store" => rights.administers,
         objects_server::SERVICE_NAME => rights.administers || rights.hub,
-        apps_server::SERVICE_NAME | tokens_server::SERVICE_NAME | balancer_server::SERVICE_NAME => {
-            rights.administers
-        }
+        apps_server::SERVICE_NAME
+        | tokens_server::SERVICE_NAME
+        | triad_server::SERVICE_NAME
+        | balancer_server::SERVICE_NAME => rights.administers,
         _ => false,
     }
 }
@@ -71,12 +72,14 @@ mod tests {
             ("/copal.hub.v1.Apps/Report", [no, yes, no, no, no]),
             ("/copal.hub.v1.Apps/List", [yes; 5]),
             ("/copal.hub.v1.Objects/Missing", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Objects/Room", [yes, no, no, yes, no]),
             ("/copal.hub.v1.Objects/Store", [no, no, no, yes, no]),
             ("/copal.hub.v1.Objects/Verify", [yes, no, no, yes, no]),
             ("/copal.hub.v1.Objects/Fetch", [yes, yes, no, yes, no]),
             ("/copal.hub.v1.Tokens/Create", [no, no, no, yes, no]),
             ("/copal.hub.v1.Tokens/Revoke", [no, no, no, yes, no]),
             ("/copal.hub.v1.Tokens/List", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Triad/Status", [no, no, no, yes, no]),
             ("/copal.hub.v1.Watch/Events", [yes; 5]),
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
             ("/copal.app.v1.Sessions/Load", [no; 5]),
@@ -100,6 +103,7 @@ mod tests {
             "hub/v1/raft",
             "hub/v1/session",
             "hub/v1/token",
+            "hub/v1/triad",
             "hub/v1/member",
             "hub/v1/watch",
             "web/v1/balancer",

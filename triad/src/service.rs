@@ -4,11 +4,13 @@ mod app;
 mod input;
 mod member;
 mod session;
+mod status;
 mod token;
 mod watch;
 
 pub(crate) use app::AppService;
 pub(crate) use member::MemberService;
 pub(crate) use session::SessionService;
+pub(crate) use status::StatusService;
 pub(crate) use token::TokenService;
 pub(crate) use watch::WatchService;

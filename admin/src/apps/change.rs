@@ -170,9 +170,10 @@ impl Inner {
         check(&message, timeout_s)?;
         let clusters = clusters(config, tag)?;
         let expected = present.as_ref().map(|it| it.commit.clone()).unwrap_or_default();
-        if let Some(present) =
-            present.filter(|it| it.tree == tree.as_bytes()[..] && !again && !is_under_way(it))
-        {
+        let same = present.filter(|it| it.tree == tree.as_bytes()[..]);
+        // What is stopped is not in use: it is started, on all servers or on none.
+        let again = again || same.as_ref().is_some_and(|it| it.stopped);
+        if let Some(present) = same.filter(|it| !again && !is_under_way(it)) {
             return self.begun(config, present, false).await;
         }
         let (commit, restarts) = match ObjectId::from_bytes(&expected) {

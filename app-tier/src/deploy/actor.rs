@@ -2,10 +2,12 @@
 
 use super::{
     Shared,
+    checkouts::{AppFolder, VersionFolder},
     decision::{Files, Holds, Me, Next, is_to_prepare, next, unheard},
     version::Version,
 };
 use crate::{
+    app::{self, StoppedApp},
     error::AppTierError,
     loader::{Folder, Loader, Started},
     registry::Mounted,
@@ -22,11 +24,10 @@ use proto::hub::v1::{
 };
 use std::{
     fmt::Write,
-    path::{Path, PathBuf},
     sync::{Arc, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 /// A process that is started for a rollout may take so long in all; its own `start-timeout` is shorter.
 const START_MAX: Duration = Duration::from_secs(15 * 60);
@@ -52,10 +53,12 @@ pub(crate) struct Actor {
     host: Host,
     /// `host/path`, for people.
     name: String,
+    /// Where its versions are checked out.
+    folder: Arc<AppFolder>,
     current: Option<Version>,
+    /// What answers in its place when an administrator has stopped it.
+    stopped: Option<Arc<dyn app::App>>,
     prepared: Option<(u64, Version)>,
-    /// Folders of versions whose last requests have not ended.
-    draining: Vec<(PathBuf, JoinHandle<()>)>,
     activated: Option<u64>,
     failed: Option<(u64, String)>,
     unable: Option<(Files, String)>,
@@ -99,14 +102,16 @@ impl Actor {
     pub(crate) fn new(shared: Arc<Shared>, tag: AppTag, host: Host, settled: watch::Sender<bool>) -> Self {
         let path = host.paths_of(&tag).swap_remove(0);
         let name = format!("{}{}", tag.host, if path.is_empty() { "/" } else { &path });
+        let folder = shared.checkouts.hold(&tag);
         Self {
             shared,
             tag,
             host,
             name,
+            folder,
             current: None,
+            stopped: None,
             prepared: None,
-            draining: Vec::new(),
             activated: None,
             failed: None,
             unable: None,
@@ -119,12 +124,18 @@ impl Actor {
     /// Goes by what the hub wants until it wants nothing of the app any more.
     pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Option<App>>) {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        let mut told = false;
         loop {
             let app = wanted.borrow_and_update().clone();
             let then = match &app {
-                Some(app) => self.go_by(app, &mut wanted, &mut backoff).await,
-                // It has been told nothing yet, or the app is gone.
-                None if self.current.is_some() || *self.settled.borrow() => return self.end(),
+                Some(app) => {
+                    told = true;
+                    self.go_by(app, &mut wanted, &mut backoff).await
+                }
+                None if told => {
+                    self.folder.gone();
+                    return self.end();
+                }
                 None => Then::Wait,
             };
             let changed = wanted.changed();
@@ -167,10 +178,11 @@ impl Actor {
             Next::Discard => {
                 if let Some((rollout, version)) = self.prepared.take() {
                     tracing::info!(app = self.name, rollout, "the new version will not be used: stopping it");
-                    self.retire(version);
+                    version.retire();
                 }
             }
-            Next::Stop => self.unmount(),
+            Next::Stop => self.stop(),
+            Next::TakeAway => self.unmount(),
             Next::CatchUp => match self.catch_up(app, me, wanted).await {
                 Some(true) => backoff.reset(),
                 Some(false) => {
@@ -191,6 +203,7 @@ impl Actor {
             activated: self.activated,
             failed: self.failed.clone(),
             unable: self.unable.clone(),
+            stopped: self.stopped.is_some(),
         }
     }
 
@@ -266,18 +279,16 @@ impl Actor {
         step(RolloutStep::Fetching);
         shared.deployments.fetch(&files.0).await.map_err(Failure::of(RolloutStep::Fetching))?;
         step(RolloutStep::CheckingOut);
-        let folder = self.folder().join(hex(&files.0));
-        let spare = self.spare(&folder);
-        let checked_out = shared.deployments.check_out(&files.1, folder.clone(), spare).await;
-        checked_out.map_err(Failure::of(RolloutStep::CheckingOut))?;
+        let folder = self.folder.version(&hex(&files.0));
+        self.check_out(&files.1, &folder).await.map_err(Failure::of(RolloutStep::CheckingOut))?;
         let starting = |cause: AppTierError| Failure::of(RolloutStep::Starting)(cause.to_string());
         let key = shared.loader.key(&self.host.id, &self.path());
         // Read before anything of the app runs: its `prepare` may not change what it was deployed as.
         let read = shared
             .loader
-            .read(&self.name, key, &folder, &self.host.rights_default, true)
+            .read(&self.name, key, folder.path(), &self.host.rights_default, true)
             .map_err(starting)?;
-        let prepared = folder.with_extension("prepared");
+        let prepared = folder.path().with_extension("prepared");
         if !prepared.exists() {
             step(RolloutStep::Preparing);
             let preparing = shared.loader.prepare(&read).await;
@@ -296,6 +307,17 @@ impl Actor {
         Ok(version)
     }
 
+    /// Whoever waits for it may be gone meanwhile: the folder is held until nothing is written to it any more.
+    async fn check_out(&self, tree: &[u8], folder: &Arc<VersionFolder>) -> Result<(), String> {
+        let (deployments, folder) = (self.shared.deployments.clone(), folder.clone());
+        let is_new = !folder.path().exists();
+        let spare = is_new.then(|| self.folder.spare(self.shared.keep_versions)).flatten();
+        let tree = tree.to_owned();
+        let checked_out =
+            tokio::spawn(async move { deployments.check_out(&tree, folder.path().to_owned(), spare).await });
+        checked_out.await.map_err(|cause| cause.to_string())?
+    }
+
     /// The app's sessions in this server's memory go on from version to version, as long as they are to behave alike.
     fn sessions(&self, config: SessionConfig, folder: &Folder) -> Arc<Sessions> {
         let mut all = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,42 +333,54 @@ impl Actor {
 
     /// Lets a version take the requests; the one before it ends when its own have ended.
     fn activate(&mut self, version: Version) {
-        let paths = self.host.paths_of(&self.tag);
-        let mounted = Mounted {
-            name: self.name.clone(),
-            version: self.tag.version.clone(),
-            versioning: self.host.versioning(&self.tag),
-            app: version.mounted(),
-            since: std::time::Instant::now(),
-        };
-        self.shared.registry.mount(self.host.tag_name(), &paths, &mounted);
+        self.mount(version.mounted(), false);
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
-        self.unable = None;
+        (self.unable, self.stopped) = (None, None);
         if let Some(old) = self.current.replace(version) {
-            self.retire(old);
+            old.retire();
         }
         self.remove_old_folders();
     }
 
+    /// In place of whatever this version of the app had there.
+    fn mount(&self, app: Arc<dyn app::App>, stopped: bool) {
+        let mounted = Mounted {
+            name: self.name.clone(),
+            version: self.tag.version.clone(),
+            versioning: self.host.versioning(&self.tag),
+            app,
+            since: std::time::Instant::now(),
+            stopped,
+        };
+        self.shared.registry.mount(self.host.tag_name(), &self.host.paths_of(&self.tag), &mounted);
+    }
+
+    fn stop(&mut self) {
+        let app: Arc<dyn app::App> = Arc::new(StoppedApp(self.name.clone()));
+        self.mount(app.clone(), true);
+        self.stopped = Some(app);
+        if let Some(old) = self.current.take() {
+            tracing::info!(app = self.name, "stopped");
+            old.retire();
+        }
+    }
+
     fn unmount(&mut self) {
+        if let Some(stopped) = self.stopped.take() {
+            self.shared.registry.unmount(&stopped);
+        }
         if let Some(old) = self.current.take() {
             self.shared.registry.unmount(&old.mounted());
             tracing::info!(app = self.name, "not in use any more");
-            self.retire(old);
+            old.retire();
         }
     }
 
     fn end(mut self) {
         self.unmount();
         if let Some((_, version)) = self.prepared.take() {
-            self.retire(version);
+            version.retire();
         }
-    }
-
-    /// Lets a version end when its requests have.
-    fn retire(&mut self, version: Version) {
-        self.draining.retain(|(_, draining)| !draining.is_finished());
-        self.draining.push((version.folder.clone(), version.retire()));
     }
 
     /// Where it is served first of all.
@@ -354,50 +388,9 @@ impl Actor {
         self.host.paths_of(&self.tag).swap_remove(0)
     }
 
-    fn folder(&self) -> PathBuf {
-        let AppTag { stage, host, name, version } = &self.tag;
-        let version = version.iter().map(|it| format!("-{it}")).collect::<String>();
-        self.shared.folder.join(stage).join(host).join(format!("{name}{version}"))
-    }
-
-    /// The folders of versions, those that were made first before others; and what was half made, or half removed, when this server was
-    /// killed.
-    fn folders(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let Ok(entries) = std::fs::read_dir(self.folder()) else { return Default::default() };
-        let folders = entries.filter_map(Result::ok).map(|it| it.path()).filter(|it| it.is_dir());
-        // Such a one has an ending.
-        let (remains, versions): (Vec<_>, Vec<_>) = folders.partition(|it| it.extension().is_some());
-        let mut versions: Vec<_> =
-            versions.into_iter().filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it))).collect();
-        versions.sort();
-        (versions.into_iter().map(|(_, path)| path).collect(), remains)
-    }
-
-    /// Whether anybody needs a version's folder yet: who answers requests, even the last ones, or is about to.
-    fn is_used(&self, folder: &Path) -> bool {
-        let prepared = self.prepared.as_ref().map(|(_, it)| it);
-        let drains = |(it, draining): &(PathBuf, JoinHandle<()>)| it == folder && !draining.is_finished();
-        self.current.iter().chain(prepared).any(|it| it.folder == *folder) || self.draining.iter().any(drains)
-    }
-
-    /// An old version's folder that may become a new one's: with that there would be more than `keep-versions`.
-    fn spare(&self, new: &Path) -> Option<PathBuf> {
-        let (versions, _) = self.folders();
-        if versions.len() < self.shared.keep_versions.max(1) || versions.iter().any(|it| it == new) {
-            return None;
-        }
-        let spare = versions.into_iter().find(|it| !self.is_used(it))?;
-        // What its `prepare` has made is not the new one's.
-        let _none = std::fs::remove_file(spare.with_extension("prepared"));
-        Some(spare)
-    }
-
     /// The newest `keep-versions` stay, and whatever is in use.
     fn remove_old_folders(&self) {
-        let (versions, mut old) = self.folders();
-        let surplus = versions.len().saturating_sub(self.shared.keep_versions.max(1));
-        let surplus = versions.into_iter().take(surplus).filter(|it| !self.is_used(it));
-        old.extend(surplus.filter_map(|path| set_aside(&path)));
+        let old = self.folder.set_aside_surplus(self.shared.keep_versions);
         if old.is_empty() {
             return;
         }
@@ -452,15 +445,6 @@ impl Actor {
             report: Some(report),
         }
     }
-}
-
-/// Takes a version's folder out of use at once: whoever wants it again while it is being removed gets a new one.
-fn set_aside(path: &Path) -> Option<PathBuf> {
-    let aside = path.with_extension("old");
-    for beside in ["prepared", "index"] {
-        let _none = std::fs::remove_file(path.with_extension(beside));
-    }
-    std::fs::rename(path, &aside).ok().map(|()| aside)
 }
 
 /// The end of a long text: the last lines of a log say most.

@@ -25,6 +25,8 @@ pub(crate) struct Holds {
     pub(crate) failed: Option<(u64, String)>,
     /// What is in use elsewhere and could not be brought up here, and why.
     pub(crate) unable: Option<(Files, String)>,
+    /// Requests are told that the app is stopped.
+    pub(crate) stopped: bool,
 }
 
 /// This server's process, as the hub knows it.
@@ -45,8 +47,10 @@ pub(crate) enum Next {
     Activate,
     /// To stop what is prepared: it will not be used.
     Discard,
-    /// To take the requests from the app: an administrator has stopped it.
+    /// To take the requests from the app and tell them so: an administrator has stopped it.
     Stop,
+    /// To take it away: it was never in use.
+    TakeAway,
     /// To bring up what is in use elsewhere, and let it take the requests.
     CatchUp,
 }
@@ -67,14 +71,14 @@ pub(crate) fn next(holds: &Holds, app: &App, me: Me<'_>) -> Next {
         return Next::Prepare;
     }
     if app.stopped {
-        return if holds.current.is_some() { Next::Stop } else { Next::Nothing };
+        return if holds.current.is_some() || !holds.stopped { Next::Stop } else { Next::Nothing };
     }
     let current = holds.current.as_ref().map(|it| &it.commit[..]).unwrap_or_default();
     let goes_ahead = under_way(app).is_some_and(|it| it.rolling && it.commit == current);
     if app.commit.is_empty() || app.commit == current || goes_ahead {
         // Of a first rollout that was rolling and failed nothing stays.
         let orphan = app.commit.is_empty() && !current.is_empty() && !goes_ahead;
-        return if orphan { Next::Stop } else { Next::Nothing };
+        return if orphan { Next::TakeAway } else { Next::Nothing };
     }
     Next::CatchUp
 }
@@ -242,14 +246,18 @@ mod tests {
         assert_eq!(next(&ahead, &of(UnderWay, [Active, Waiting]), me("a")), Next::Nothing);
         assert_eq!(next(&ahead, &of(Failed, [Active, Waiting]), me("a")), Next::CatchUp);
         let first = app(b"", Some(rollout(b"2", Failed, true, [Active, Waiting])));
-        assert_eq!(next(&ahead, &first, me("a")), Next::Stop);
+        assert_eq!(next(&ahead, &first, me("a")), Next::TakeAway);
     }
 
     #[test]
     fn a_stopped_app_is_stopped_and_started_again() {
         let stopped = App { stopped: true, ..app(b"1", None) };
         assert_eq!(next(&holds(b"1", None), &stopped, me("a")), Next::Stop);
-        assert_eq!(next(&holds(b"", None), &stopped, me("a")), Next::Nothing);
+        // A server that starts tells it as well.
+        assert_eq!(next(&holds(b"", None), &stopped, me("a")), Next::Stop);
+        let told = Holds { stopped: true, ..Holds::default() };
+        assert_eq!(next(&told, &stopped, me("a")), Next::Nothing);
+        assert_eq!(next(&told, &app(b"1", None), me("a")), Next::CatchUp);
         assert_eq!(next(&holds(b"", None), &app(b"1", None), me("a")), Next::CatchUp);
     }
 

@@ -1,5 +1,6 @@
 //! One version of an app on this server: it knows how many requests it is answering, and ends when the last of them has ended.
 
+use super::checkouts::VersionFolder;
 use crate::{
     app::App,
     body::{Body, BodyError, Request, Response},
@@ -12,7 +13,6 @@ use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use std::{
-    path::PathBuf,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -28,7 +28,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(3600);
 pub(crate) struct Version {
     pub(crate) commit: Vec<u8>,
     pub(crate) tree: Vec<u8>,
-    pub(crate) folder: PathBuf,
+    folder: Arc<VersionFolder>,
     app: Arc<dyn App>,
     requests: TaskTracker,
     registered: Option<Registered>,
@@ -51,7 +51,7 @@ impl Drop for Registered {
 impl Version {
     pub(crate) fn new(
         (commit, tree): (Vec<u8>, Vec<u8>),
-        folder: PathBuf,
+        folder: Arc<VersionFolder>,
         app: Arc<dyn App>,
         running: Option<Running>,
         registry: Arc<Registry>,
@@ -84,12 +84,14 @@ impl Version {
         requests.close();
         tokio::spawn(async move {
             if tokio::time::timeout(DRAIN_MAX, requests.wait()).await.is_err() {
-                let (requests, folder) = (requests.len(), folder.display());
+                let (requests, folder) = (requests.len(), folder.path().display());
                 tracing::warn!(requests, %folder, "requests go on with an old version past its time: ending it");
             }
             if let Some(registered) = &registered {
                 registered.running.app.processes.stop().await;
             }
+            // Its files may go from here on.
+            drop(folder);
         })
     }
 }

@@ -44,6 +44,17 @@ async fn exactly(stream: &mut DuplexStream, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&got), expected);
 }
 
+#[tokio::test]
+async fn who_is_refused_while_still_sending_hears_why() {
+    let tier = well().await;
+    let mut stream = send(&tier, "PUT /%zz HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n").await;
+    let sent = timeout(LIMIT, stream.write_all(&vec![0; 4_000_000])).await.expect("it is taken");
+    sent.expect("nobody breaks it off");
+    assert!(head(&mut stream).await.starts_with("http/1.1 400 "));
+    assert!(rest(&mut stream).await.contains("400 Bad Request"));
+    tier.tier.stop().await;
+}
+
 const SWITCH: &str = "GET /switch HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: capitals\r\n\r\n";
 
 #[tokio::test]

@@ -1702,6 +1702,13 @@ pub struct ObjectIds {
     #[prost(bytes = "bytes", tag = "1")]
     pub ids: ::prost::bytes::Bytes,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AskRoom {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomLeft {
+    #[prost(uint64, tag = "1")]
+    pub free_bytes: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PackChunk {
     #[prost(bytes = "bytes", tag = "1")]
@@ -1837,6 +1844,27 @@ pub mod objects_client {
                 .insert(GrpcMethod::new("copal.hub.v1.Objects", "Missing"));
             self.inner.unary(req, path, codec).await
         }
+        /// How many bytes this server can still write where it keeps them.
+        pub async fn room(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AskRoom>,
+        ) -> std::result::Result<tonic::Response<super::RoomLeft>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Objects/Room",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Objects", "Room"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Takes a pack in. Answered when all of it is verified and on disk.
         pub async fn store(
             &mut self,
@@ -1926,6 +1954,11 @@ pub mod objects_server {
             &self,
             request: tonic::Request<super::ObjectIds>,
         ) -> std::result::Result<tonic::Response<super::ObjectIds>, tonic::Status>;
+        /// How many bytes this server can still write where it keeps them.
+        async fn room(
+            &self,
+            request: tonic::Request<super::AskRoom>,
+        ) -> std::result::Result<tonic::Response<super::RoomLeft>, tonic::Status>;
         /// Takes a pack in. Answered when all of it is verified and on disk.
         async fn store(
             &self,
@@ -2052,6 +2085,49 @@ pub mod objects_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MissingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Objects/Room" => {
+                    #[allow(non_camel_case_types)]
+                    struct RoomSvc<T: Objects>(pub Arc<T>);
+                    impl<T: Objects> tonic::server::UnaryService<super::AskRoom>
+                    for RoomSvc<T> {
+                        type Response = super::RoomLeft;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AskRoom>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Objects>::room(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RoomSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4365,6 +4441,360 @@ pub mod raft_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "copal.hub.v1.Raft";
     impl<T> tonic::server::NamedService for RaftServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AskTriad {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TriadStatus {
+    #[prost(enumeration = "TriadRole", tag = "1")]
+    pub role: i32,
+    /// Who leads, as far as it knows; empty for nobody.
+    #[prost(string, tag = "2")]
+    pub leader: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub term: u64,
+    /// Index of its log's last entry; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub last_log: u64,
+    /// Up to here the log is on a majority, as far as it knows.
+    #[prost(uint64, tag = "5")]
+    pub committed: u64,
+    /// Up to here the log is in its state.
+    #[prost(uint64, tag = "6")]
+    pub applied: u64,
+    #[prost(uint64, tag = "7")]
+    pub sessions: u64,
+    /// Bytes that they take in its memory.
+    #[prost(uint64, tag = "8")]
+    pub session_bytes: u64,
+    /// Bytes that it can still write where it keeps the log, and bytes that there are in all; absent when the system does not say.
+    #[prost(uint64, optional, tag = "9")]
+    pub disk_free_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "10")]
+    pub disk_bytes: ::core::option::Option<u64>,
+    /// Of a leader: when a majority has last confirmed it, in milliseconds ago.
+    #[prost(uint64, optional, tag = "11")]
+    pub confirmed_ms_ago: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TriadRole {
+    Unspecified = 0,
+    /// Takes the writes.
+    Leader = 1,
+    Follower = 2,
+    /// Asks for votes.
+    Candidate = 3,
+    /// Has lost its data, or is new: takes everything in before it votes.
+    Joining = 4,
+    Stopped = 5,
+}
+impl TriadRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRIAD_ROLE_UNSPECIFIED",
+            Self::Leader => "TRIAD_ROLE_LEADER",
+            Self::Follower => "TRIAD_ROLE_FOLLOWER",
+            Self::Candidate => "TRIAD_ROLE_CANDIDATE",
+            Self::Joining => "TRIAD_ROLE_JOINING",
+            Self::Stopped => "TRIAD_ROLE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRIAD_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRIAD_ROLE_LEADER" => Some(Self::Leader),
+            "TRIAD_ROLE_FOLLOWER" => Some(Self::Follower),
+            "TRIAD_ROLE_CANDIDATE" => Some(Self::Candidate),
+            "TRIAD_ROLE_JOINING" => Some(Self::Joining),
+            "TRIAD_ROLE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod triad_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct TriadClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> TriadClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TriadClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TriadClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AskTriad>,
+        ) -> std::result::Result<tonic::Response<super::TriadStatus>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Triad/Status",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Triad", "Status"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod triad_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TriadServer.
+    #[async_trait]
+    pub trait Triad: std::marker::Send + std::marker::Sync + 'static {
+        async fn status(
+            &self,
+            request: tonic::Request<super::AskTriad>,
+        ) -> std::result::Result<tonic::Response<super::TriadStatus>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct TriadServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TriadServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TriadServer<T>
+    where
+        T: Triad,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Triad/Status" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatusSvc<T: Triad>(pub Arc<T>);
+                    impl<T: Triad> tonic::server::UnaryService<super::AskTriad>
+                    for StatusSvc<T> {
+                        type Response = super::TriadStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AskTriad>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Triad>::status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TriadServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Triad";
+    impl<T> tonic::server::NamedService for TriadServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

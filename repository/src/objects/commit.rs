@@ -56,6 +56,7 @@ pub(crate) struct Commit {
     pub(crate) tree: ObjectId,
     pub(crate) parents: Vec<ObjectId>,
     pub(crate) author: Signature,
+    pub(crate) committed_s: i64,
     pub(crate) message: String,
 }
 
@@ -73,8 +74,8 @@ impl Commit {
         if rest.starts_with(b"author ") {
             return Err("it has more than one author");
         }
-        ident::parse(line(&mut rest, b"committer ").ok_or("it has no committer")?)?;
-        Ok(Self { tree, parents, author, message: message(rest) })
+        let committer = ident::parse(line(&mut rest, b"committer ").ok_or("it has no committer")?)?;
+        Ok(Self { tree, parents, author, committed_s: committer.time_s, message: message(rest) })
     }
 }
 

@@ -41,6 +41,43 @@ fn packs_bring_what_the_other_lacks() {
 }
 
 #[test]
+fn the_hundredth_version_costs_as_much_as_the_second() {
+    let (_folder, repository) = fresh();
+    let (mut costs, mut parents) = (Vec::new(), Vec::new());
+    for number in 0..100 {
+        let text = format!("{number}");
+        let files: [(&str, &[u8]); 3] = [("a", text.as_bytes()), ("d/b", b"2"), ("e/f/g", b"3")];
+        let (id, objects) = commit(&files, &parents);
+        repository.store_pack(&pack(&objects)[..]).unwrap();
+        costs.push(repository.verify(id, &[]).unwrap());
+        parents = vec![id];
+    }
+    // The commit and its four folders; then the commit and the top folder.
+    assert_eq!(costs[0], 5);
+    assert!(costs[1..].iter().all(|it| *it == 2), "{costs:?}");
+    // After a start all of it is looked at, once; and once more when something was deleted.
+    let again = Repository::open(repository.path()).unwrap();
+    let costs = [(); 2].map(|()| again.verify(parents[0], &[]).unwrap());
+    assert_eq!(costs, [100 + 3 + 100, 1]);
+    again.set_reference("refs/heads/main", Some(parents[0])).unwrap();
+    again.delete_garbage(&[], std::time::SystemTime::now()).unwrap();
+    assert_eq!(again.verify(parents[0], &[]).unwrap(), 203);
+}
+
+#[test]
+fn what_somebody_says_to_be_here_proves_nothing_for_the_next_time() {
+    let (_here, here) = fresh();
+    let (_there, there) = fresh();
+    let one = deploy(&here, &[("a", b"1")], &[]);
+    let two = deploy(&here, &[("a", b"2")], &[one]);
+    let mut pack = Vec::new();
+    here.pack(&[two], &[one], &mut pack).unwrap();
+    there.store_pack(&pack[..]).unwrap();
+    there.verify(two, &[one]).unwrap();
+    assert!(matches!(there.verify(two, &[]), Err(RepositoryError::Missing(it)) if it == one));
+}
+
+#[test]
 fn packed_deltas_are_sent_as_they_are() {
     let work = tempfile::tempdir().unwrap();
     let Some(git) = Git::at(work.path()) else { return };

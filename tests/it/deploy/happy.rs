@@ -68,7 +68,7 @@ async fn apps_are_where_the_file_says_and_are_stopped_and_taken_away() {
     deploying
         .app_is("site", |it| it["servers"].as_array().unwrap().iter().all(|it| it["state"] == "stopped"))
         .await;
-    assert_eq!(deploying.get("/site/").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(deploying.get("/site/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     deploying.tool("start site").await.succeeds();
     deploying
         .app_is("site", |it| it["servers"].as_array().unwrap().iter().all(|it| it["same"] == true))

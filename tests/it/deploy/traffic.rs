@@ -47,7 +47,7 @@ async fn visits(mut user: User, stop: Arc<AtomicBool>, requests: Arc<AtomicU64>)
 }
 
 /// A WebSocket to the app, at home on `app-a`.
-async fn open_socket(deploying: &Deploying) -> TcpStream {
+pub(super) async fn open_socket(deploying: &Deploying) -> TcpStream {
     let mut stream = TcpStream::connect(deploying.cluster.web()).await.unwrap();
     let head = format!(
         "GET /shop/echo HTTP/1.1\r\nHost: {}\r\nCookie: JSESSIONID=aaUserNumber000000000099\r\nConnection: Upgrade\r\n\
@@ -68,7 +68,7 @@ async fn open_socket(deploying: &Deploying) -> TcpStream {
 }
 
 /// What is said comes back.
-async fn echoes(socket: &mut TcpStream, words: &str) {
+pub(super) async fn echoes(socket: &mut TcpStream, words: &str) {
     socket.write_all(words.as_bytes()).await.unwrap();
     let mut back = vec![0; words.len()];
     timeout(PATIENCE, socket.read_exact(&mut back)).await.expect("the socket is open").unwrap();

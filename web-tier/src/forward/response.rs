@@ -9,6 +9,9 @@ pub(crate) const NOT_PROCESSED: &str = "copal-not-processed";
 /// Its value when the app tier's machine is short of something: neither the server nor its app is to blame.
 pub(crate) const SHORT: &[u8] = b"short";
 
+/// Its value when an administrator has stopped the app, on all servers: this one is well, and another would say the same.
+pub(crate) const STOPPED: &[u8] = b"stopped";
+
 /// How the client learns where the answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {

@@ -5,7 +5,7 @@ use crate::{
     connection::{Client, Hopeless},
     error::ProxyError,
     exchange::{AnswerError, ClientSide, Exchange, SendError},
-    forward::{NOT_PROCESSED, SHORT},
+    forward::{NOT_PROCESSED, SHORT, STOPPED},
     http1::{Name, ResponseHead},
     pool::{Asker, Place, ServerPool, TakeError, Taken},
     shelf::Shelved,
@@ -104,6 +104,7 @@ pub(super) async fn attempt<S: ClientSide>(
     match refused {
         // No fail window, as where this machine is short itself: what the server has open still works.
         Some(SHORT) => {}
+        Some(STOPPED) => exchange.lease.answered(worker.read_clock(), StatusCode::OK.as_u16()),
         Some(_) => exchange.lease.refused(worker.read_clock()),
         None => exchange.lease.answered(worker.read_clock(), head.status.as_u16()),
     }

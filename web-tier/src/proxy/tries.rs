@@ -6,7 +6,7 @@ use crate::{
     connection::Client,
     error::ProxyError,
     exchange::Outgoing,
-    forward::NOT_PROCESSED,
+    forward::{NOT_PROCESSED, STOPPED},
     http1::{RequestHead, ResponseHead},
     pool::Owner,
 };
@@ -108,7 +108,11 @@ impl Tries {
         answer: &ResponseHead,
         budget: impl FnOnce() -> bool,
     ) -> bool {
-        let unseen = answer.fields.internal(NOT_PROCESSED).is_some();
+        let said = answer.fields.internal(NOT_PROCESSED);
+        if said == Some(STOPPED) {
+            return false;
+        }
+        let unseen = said.is_some();
         let busy = answer.status == StatusCode::SERVICE_UNAVAILABLE && (unseen || !self.bound);
         if !(busy || is_outdated(client, answer)) || self.left == 0 {
             return false;

@@ -106,6 +106,25 @@ async fn a_server_whose_machine_is_short_of_something_is_not_blamed() {
 }
 
 #[tokio::test]
+async fn an_app_that_is_stopped_is_told_as_it_is_and_no_server_is_blamed() {
+    let stopped = http(|request| async move {
+        let is_stopped = request.uri().path() == "/stopped";
+        let answer = Response::builder().status(if is_stopped { 503 } else { 200 });
+        let answer = answer.header("copal-not-processed", "stopped").header("retry-after", "60");
+        answer.body(Full::from("a")).unwrap()
+    });
+    let (other, seen) = counted_echo("b");
+    let cluster = Cluster::start([stopped, other]).await;
+    for _ in 0..5 {
+        let answer = cluster.ask("GET /stopped", AT_A).await;
+        assert!(answer.status == 503 && answer.has("retry-after: 60"), "{}", answer.head);
+        assert!(!answer.has("copal-not-processed: stopped"), "{}", answer.head);
+        assert_eq!(cluster.ask("GET /", AT_A).await.body, "a", "it goes on with its other apps");
+    }
+    assert_eq!((seen.load(Ordering::SeqCst), cluster.web.totals().retries), (0, 0));
+}
+
+#[tokio::test]
 async fn a_503_is_tried_elsewhere_once_if_that_is_safe() {
     let (other, seen) = counted_echo("b");
     let cluster = Cluster::start([says(UNAVAILABLE), other]).await;
