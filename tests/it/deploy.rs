@@ -3,7 +3,9 @@
 mod confined;
 mod faults;
 mod happy;
+mod hostile;
 mod lost;
+mod prepared;
 mod refused;
 mod rollouts;
 mod taken_away;
