@@ -20,6 +20,7 @@ mod throttle;
 mod timestamp;
 mod token;
 mod tokens;
+mod triad;
 mod web_tiers;
 
 pub use apps::Deployments;
@@ -30,6 +31,7 @@ use cluster_port::Credentials;
 use common::{
     clock::Clock,
     config::{AdminUser, Config, Role},
+    hub_age::LastHeard,
     id::ServerId,
 };
 use gate::Gate;
@@ -63,6 +65,8 @@ pub struct AdminConfig {
     pub hub: Hub,
     /// Tokens by hash, as the hub tells of them.
     pub tokens: Tokens,
+    /// When the hub has last given this server a sign of life.
+    pub heard: LastHeard,
     /// Deployments; `None` where the file has no `deploy-service`.
     pub deployments: Option<Deployments>,
     /// The time.
@@ -82,6 +86,7 @@ struct Inner {
     credentials: Credentials,
     hub: Hub,
     tokens: Tokens,
+    heard: LastHeard,
     deployments: Option<Deployments>,
     clock: Arc<dyn Clock>,
     gate: Gate,
@@ -99,11 +104,12 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 impl Admin {
     /// Ready to answer. Needs no network yet.
     pub fn new(config: AdminConfig) -> Self {
-        let AdminConfig { config, me, credentials, hub, tokens, deployments, clock } = config;
+        let AdminConfig { config, me, credentials, hub, tokens, heard, deployments, clock } = config;
         let gate = Gate::new(clock.clone(), rand::random());
         let (config, uploads) = (RwLock::new(config), Arc::new(Semaphore::new(apps::archive::AT_ONCE)));
         let git = GitPlaces::default();
-        let inner = Inner { config, me, credentials, hub, tokens, deployments, clock, gate, git, uploads };
+        let inner =
+            Inner { config, me, credentials, hub, tokens, heard, deployments, clock, gate, git, uploads };
         Self { inner: Arc::new(inner) }
     }
 
@@ -158,6 +164,7 @@ impl Inner {
                 let done = self.set_admin(&config, user, &id, admin, force).await?;
                 Ok(json(StatusCode::OK, &done))
             }
+            Route::Triad => Ok(json(StatusCode::OK, &triad::ask(&self.hub).await)),
             Route::OpenApi => Ok(openapi::describe(prefix)),
             Route::ListTokens => self.list_tokens().await,
             Route::CreateToken => self.create_token(&asker, &publish::text(request.into_body()).await?).await,
@@ -211,6 +218,7 @@ impl Inner {
             AppRoute::Diff { tag, from, to } => self.diff(&tag, &from, &to).await,
             AppRoute::Ls { tag, path } => self.ls(&tag, &path).await,
             AppRoute::Cat { tag, path } => self.cat(&tag, &path).await,
+            AppRoute::Room(bytes) => self.hub_room(bytes).await,
             AppRoute::Missing => self.missing(&publish::text(body).await?).await,
             AppRoute::Store => self.store(body).await,
         }

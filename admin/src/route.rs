@@ -18,6 +18,8 @@ pub(crate) enum Route {
     Servers,
     /// `POST /api/servers/ID/VERB`, with `?force=true` to take the last server of a cluster away.
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
+    /// `GET /api/v1/triad`.
+    Triad,
     /// `GET /api/v1/openapi.json`.
     OpenApi,
     /// `GET /api/v1/tokens`.
@@ -42,6 +44,7 @@ impl Route {
         let parts: Vec<&str> = below.trim_end_matches('/').split('/').collect();
         let (route, method) = match parts[..] {
             [""] => (Self::Index, Method::GET),
+            ["", "api", "v1", "triad"] => (Self::Triad, Method::GET),
             ["", "api", "v1", "openapi.json"] => (Self::OpenApi, Method::GET),
             ["", "api", "v1", "tokens"] if *request.method() == Method::POST => {
                 (Self::CreateToken, Method::POST)
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!(route("POST", "", "/api/servers/a/disable-soft?force=true"), "a DisabledSoft true");
         assert_eq!(route("POST", "", "/api/servers/a/enable?force=false"), "a Enabled false");
         assert_eq!(route("GET", "", "/api/v1/openapi.json"), "OpenApi");
+        assert_eq!(route("GET", "", "/api/v1/triad"), "Triad");
         assert_eq!(route("HEAD", "", "/api/v1/tokens"), "ListTokens");
         assert_eq!(route("POST", "", "/api/v1/tokens/"), "CreateToken");
         assert_eq!(route("DELETE", "", "/api/v1/tokens/c%69"), "RevokeToken(\"ci\")");

@@ -4,6 +4,11 @@ use crate::{HUB_WAIT, Inner, refusal::Refusal, timestamp, token, token::TokenTex
 use common::config::{AdminUser, Config, Role};
 use http::HeaderMap;
 use proto::hub::v1::{Token, TokenState};
+use std::time::Duration;
+
+/// What this server remembers of tokens counts for so long after the hub's last sign of life: from then on the hub is asked, for another
+/// server may have heard that one was revoked.
+const BELIEVED: Duration = Duration::from_secs(60);
 
 /// Who has signed in.
 #[derive(Debug)]
@@ -26,7 +31,8 @@ impl Inner {
             return Ok(SignedIn { user, by_token: false });
         };
         let hash = text.hash();
-        let known = self.tokens.borrow().clone();
+        let lately = self.heard.age(self.clock.now()).is_some_and(|age| age < BELIEVED);
+        let known = self.tokens.borrow().clone().filter(|_| lately);
         let known = known.and_then(|all| find(all.values(), &hash).cloned());
         // One that was made a moment ago may be news to this server.
         let asked = async { Ok(find(self.hub.tokens(HUB_WAIT).await?.iter(), &hash).cloned()) };

@@ -4,11 +4,12 @@ use super::*;
 use base64ct::{Base64, Encoding};
 use cluster_port::ClusterKey;
 use common::{
-    clock::SystemClock,
+    clock::{ManualClock, SystemClock},
     config::{ClusterEncryption, LoadOptions, Secret, load_str},
 };
 use http_body_util::BodyExt;
-use std::path::Path;
+use proto::hub::v1::Token;
+use std::{collections::BTreeMap, path::Path};
 use triad_client::HubConfig;
 
 /// Of `password`, cheap.
@@ -31,6 +32,16 @@ fn users() -> String {
 
 /// Its hub is a port that nobody listens on.
 async fn admin(users: &str) -> Admin {
+    admin_with(users, BTreeMap::new(), LastHeard::never(), Arc::new(SystemClock)).await
+}
+
+/// The same, with what it once heard from a hub.
+async fn admin_with(
+    users: &str,
+    tokens: BTreeMap<Bytes, Token>,
+    heard: LastHeard,
+    clock: Arc<dyn Clock>,
+) -> Admin {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let me = ServerId::from("a");
     let credentials = Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::default());
@@ -38,12 +49,13 @@ async fn admin(users: &str) -> Admin {
     let hub = Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers });
     Admin::new(AdminConfig {
         deployments: None,
-        tokens: tokio::sync::watch::channel(None).1,
+        tokens: tokio::sync::watch::channel(Some(Arc::new(tokens))).1,
+        heard,
         config: config(users),
         me,
         credentials,
         hub,
-        clock: Arc::new(SystemClock),
+        clock,
     })
 }
 
@@ -120,6 +132,29 @@ async fn while_the_hub_is_away_it_is_503_with_the_reason() {
         let (status, body) = ask(&admin, line, "ops", &[]).await;
         assert!(status == 503 && body.contains("the hub did not answer"), "{line}: {status} {body}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_believed_for_a_minute_after_the_hub_was_heard_last() {
+    let (heard, clock) = (LastHeard::never(), Arc::new(ManualClock::new(1_000)));
+    let text = token::TokenText::random();
+    let roles = vec!["view".to_owned()];
+    let token =
+        Token { hash: text.hash(), user: "ops".into(), roles, expires_ms: u64::MAX, ..Token::default() };
+    let tokens = BTreeMap::from([(token.hash.clone(), token)]);
+    let admin = admin_with(&users(), tokens, heard.clone(), clock.clone()).await;
+    let bearer = format!("Bearer {}", text.text());
+    let status = async || ask(&admin, "GET /admin", "", &[("authorization", &bearer)]).await.0;
+    assert_eq!(status().await, 503, "the hub was never heard");
+    heard.note(clock.now());
+    for (passed, expected) in [(59, 200), (1, 503)] {
+        clock.advance(Duration::from_secs(passed));
+        assert_eq!(status().await, expected);
+    }
+    // A password needs no hub.
+    assert_eq!(ask(&admin, "GET /admin", "ops", &[]).await.0, 200);
+    heard.note(clock.now());
+    assert_eq!(status().await, 200);
 }
 
 #[tokio::test]

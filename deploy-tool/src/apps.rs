@@ -160,7 +160,7 @@ pub(crate) async fn begin(
     }
     let (commit, url) = (done.commit(), done.url(target));
     say(&match (began.changed, verb) {
-        (false, _) => format!("{tag} ({commit}) is in use with the same content already: {url}"),
+        (false, _) => done.unchanged(target),
         (true, "restart") => format!("Restarted {tag} ({commit}) at {url}"),
         (true, "rollback") => format!("Rolled back {tag} to {commit} at {url}"),
         (true, _) => format!("Copied {app} to {tag} ({commit}) at {url}"),

@@ -114,6 +114,9 @@ pub(crate) enum Verb {
     /// Takes servers out of the balancing of every web-tier, or puts them back
     #[command(subcommand)]
     Server(ServerCommand),
+    /// The hub: the servers that keep what all servers have to agree on
+    #[command(subcommand)]
+    Triad(TriadCommand),
     /// Tokens: what programs sign in with, with a part of your rights and an end
     #[command(subcommand)]
     Token(TokenCommand),
@@ -131,6 +134,12 @@ pub(crate) enum Verb {
         #[arg(value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TriadCommand {
+    /// Lists the hub's servers: who leads, how far each is, and the room on its disk
+    Status,
 }
 
 #[derive(Debug, Subcommand)]

@@ -83,7 +83,7 @@ pub(crate) async fn deploy(target: &Target, arguments: &DeployArguments, json: b
     if began.changed {
         say(&format!("Deployed {tag} ({commit}) from {from} to {url}"));
     } else {
-        say(&format!("{tag} ({commit}) is in use with the same content already: {url}"));
+        say(&app.unchanged(target));
     }
     Ok(true)
 }
@@ -121,6 +121,9 @@ async fn send(target: &Target, arguments: &DeployArguments, scan: &Arc<Scan>) ->
         if missing.is_empty() {
             return Ok(());
         }
+        // Before gigabytes are sent for nothing.
+        let room = format!("/api/v1/objects/room?bytes={}", scan.bytes_of(&missing));
+        client::ask(target, Method::GET, &room, Body::none()).await?;
         match packs::send(target, &arguments.source, scan, missing).await {
             Ok(()) => return Ok(()),
             Err(cause) if tries > 1 && client::was_cut(&cause) => {

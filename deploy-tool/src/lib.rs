@@ -1,4 +1,4 @@
-//! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`apps`, `deploy`, `servers`, `tokens`, `password`, `manual`),
+//! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`apps`, `deploy`, `servers`, `triad`, `tokens`, `password`, `manual`),
 //! over HTTP (`client`). Data goes to standard output, everything else to standard error.
 
 mod apps;
@@ -16,10 +16,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod triad;
 
 use apps::How;
 use clap::{Parser, error::ErrorKind};
-use cli::{AppArgument, Cli, ServerCommand, TokenCommand, Verb};
+use cli::{AppArgument, Cli, ServerCommand, TokenCommand, TriadCommand, Verb};
 use servers::SetAdmin;
 use std::process::ExitCode;
 use target::Target;
@@ -66,6 +67,7 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
     let tag = |it: &AppArgument| apps::tag(&it.app);
     match verb {
         Verb::Status => servers::status(target, json).await,
+        Verb::Triad(TriadCommand::Status) => triad::status(target, json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,
         Verb::Server(ServerCommand::DisableSoft(it)) => {

@@ -90,6 +90,17 @@ impl App {
         !matches!(step.step.as_str(), "active" | "gone") && !settled
     }
 
+    /// What a deployment says that had nothing to do.
+    pub(crate) fn unchanged(&self, target: &Target) -> String {
+        let (tag, commit) = (&self.tag, self.commit());
+        if self.stopped {
+            return format!(
+                "{tag} ({commit}) has the same content already, and was stopped: `deploy-tool start {tag}`"
+            );
+        }
+        format!("{tag} ({commit}) is in use with the same content already: {}", self.url(target))
+    }
+
     /// Where people see it: at the administration's own address, if it is an app of the default host.
     pub(crate) fn url(&self, target: &Target) -> String {
         let scheme = if target.tls { "https" } else { "http" };

@@ -90,7 +90,8 @@ impl RunningServer {
         let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
         let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
-        let admin = start_admin(&config, &id, &credentials, (&hub, tokens), deployed.as_ref());
+        let told = (&hub, tokens, heard.clone());
+        let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         administration::warn_without_users(&config);
         let deploy = deployed.as_ref().map(|it| it.deploy(member.started_ms));
         let started = start_app_tier(&config, &id, &data, &hub, &admin, deploy);
@@ -377,7 +378,7 @@ fn start_admin(
     config: &Arc<Config>,
     id: &ServerId,
     credentials: &Credentials,
-    (hub, tokens): (&Hub, Tokens),
+    (hub, tokens, heard): (&Hub, Tokens, LastHeard),
     deployed: Option<&Deployed>,
 ) -> Admin {
     Admin::new(AdminConfig {
@@ -386,6 +387,7 @@ fn start_admin(
         credentials: credentials.clone(),
         hub: hub.clone(),
         tokens,
+        heard,
         deployments: deployed.map(Deployed::administered),
         clock: Arc::new(SystemClock),
     })

@@ -3,8 +3,10 @@
 mod confined;
 mod faults;
 mod happy;
+mod hostile;
 mod lone;
 mod lost;
+mod prepared;
 mod refused;
 mod rollouts;
 mod taken_away;

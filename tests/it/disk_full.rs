@@ -6,6 +6,7 @@ use crate::{
     tokens::{OPS, curl, deploying, tar},
     tool::tool_as,
 };
+use repository::{Kind, PackWriter};
 use rustix::process::geteuid;
 use std::{
     fs,
@@ -47,13 +48,20 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| rand::random()).collect()
 }
 
+/// Of one file.
+fn pack(content: &[u8]) -> Vec<u8> {
+    let mut pack = PackWriter::new(Vec::new(), 1).unwrap();
+    pack.add(Kind::Blob, content.len() as u64, &mut &content[..]).unwrap();
+    pack.finish().unwrap().1
+}
+
 #[tokio::test]
 async fn a_hub_whose_disks_are_full_says_so_and_keeps_what_it_had() {
     let mut cluster = Cluster::prepare(3, deploying);
     let data = cluster.folder().join("data");
     let mut disks = Vec::new();
     for server in ["app-a", "app-b"] {
-        let Some(disk) = Disk::mount(&data.join(server).join("repository.git"), "3m") else { return };
+        let Some(disk) = Disk::mount(&data.join(server).join("repository.git"), "80m") else { return };
         disks.push(disk);
     }
     cluster.start_all().await;
@@ -64,8 +72,32 @@ async fn a_hub_whose_disks_are_full_says_so_and_keeps_what_it_had() {
     let deploy = async || tool_as(&url, "ops", "password", &line).await;
     fs::write(site.join("index.html"), "small").unwrap();
     assert_eq!(deploy().await.code, Some(0));
+    // Before anything is sent, where it is known what comes.
+    let fill = |mebibytes: usize| {
+        for server in ["app-a", "app-b"] {
+            fs::write(data.join(server).join("repository.git/filler"), vec![0; mebibytes << 20]).unwrap();
+        }
+    };
+    fill(20);
     fs::write(site.join("large"), noise(8 << 20)).unwrap();
-    deploy().await.fails_with(1, &["disk full on app-", "bytes are free", "a majority is needed", "507"]);
+    let said = deploy().await;
+    said.fails_with(
+        1,
+        &["disk full on app-", " MB free, 76 MB needed", "; 1 of 3 hub servers can keep it", "507"],
+    );
+    let put = "PUT /admin/api/v1/apps/production/webapp/default/shop/archive";
+    let (status, told) = curl(&cluster.web(), put, OPS, tar(&[("large", &noise(8 << 20))])).await;
+    let text = told["error"].as_str().unwrap_or_default();
+    assert!(status == 507 && text.contains(" MB free, 76 MB needed"), "{status} {told}");
+    // In the middle, where it is not.
+    fill(77);
+    let (status, told) = curl(&cluster.web(), "POST /admin/api/v1/objects", OPS, pack(&noise(8 << 20))).await;
+    let text = told["error"].as_str().unwrap_or_default();
+    assert!(
+        status == 507 && text.starts_with("disk full on app-") && text.contains("bytes are free"),
+        "{status} {told}"
+    );
+    fill(0);
     assert_eq!(cluster.user().get("/site/").await.body, "small");
     for server in ["app-a", "app-b"] {
         let packs = fs::read_dir(data.join(server).join("repository.git/objects/pack")).unwrap();

@@ -111,6 +111,8 @@ async fn answers_are_what_the_description_says() {
     ask("POST", &below("rollback"), "", Vec::new(), 202).await;
     rolled_out(&web, "production/webapp/default/shop").await;
     ask("POST", "/api/v1/objects/missing", "", format!("{}\n", commit(0)).into_bytes(), 200).await;
+    ask("GET", "/api/v1/objects/room", "?bytes=1", Vec::new(), 200).await;
+    ask("GET", "/api/v1/objects/room", "?bytes=many", Vec::new(), 400).await;
     ask("POST", "/api/v1/objects", "", b"no pack".to_vec(), 400).await;
     ask("DELETE", app, "", Vec::new(), 200).await;
     ask(
@@ -125,6 +127,7 @@ async fn answers_are_what_the_description_says() {
     ask("GET", "/api/v1/tokens", "", Vec::new(), 200).await;
     ask("DELETE", "/api/v1/tokens/{token}", "", Vec::new(), 200).await;
     ask("GET", "/api/servers", "", Vec::new(), 200).await;
+    ask("GET", "/api/v1/triad", "", Vec::new(), 200).await;
     ask("POST", "/api/servers/{id}/enable", "", Vec::new(), 200).await;
     ask("POST", "/api/servers/{id}/disable", "", Vec::new(), 409).await;
 }

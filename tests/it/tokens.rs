@@ -19,6 +19,9 @@ use tokio::time::timeout;
 /// `ops:password`, as HTTP Basic has it.
 pub(crate) const OPS: &str = "Basic b3BzOnBhc3N3b3Jk";
 
+/// `eve:password`.
+const EVE: &str = "Basic ZXZlOnBhc3N3b3Jk";
+
 /// With deployments, two web-tier servers, one user who may do all and one who may look.
 pub(crate) fn deploying(configuration: &mut Configuration) {
     configuration.webs = 2;
@@ -175,6 +178,11 @@ async fn nobody_gives_what_they_have_not_and_names_are_unique() {
     assert!(own["token"].as_str().unwrap().starts_with("copal_"), "{own}");
     let id = own["record"]["id"].as_str().unwrap();
     assert_eq!(eve(&format!("token revoke {id}")).await.succeeds(), format!("Revoked ({id})\n"));
+    // Who is refused before the body is read hears why, while sending still.
+    for _ in 0..5 {
+        let (status, told) = curl(&cluster.web(), "POST /admin/api/v1/objects", EVE, vec![0; 4 << 20]).await;
+        assert!(status == 403 && told["error"].as_str().unwrap().contains("`deploy`"), "{status} {told}");
+    }
 }
 
 #[tokio::test]

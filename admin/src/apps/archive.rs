@@ -170,6 +170,7 @@ impl Inner {
         if missing.is_empty() {
             return Ok(());
         }
+        hub_servers.room(scan.bytes_of(&missing)).await?;
         let (packs, mut next) = mpsc::channel(1);
         let packing = tokio::task::spawn_blocking(move || import::pack(&archive, &scan, &missing, &packs));
         let mut stored = Ok(());

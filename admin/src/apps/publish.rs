@@ -23,6 +23,12 @@ struct Missing {
     missing: Vec<String>,
 }
 
+/// `GET /api/v1/objects/room`.
+#[derive(Debug, Serialize)]
+struct Room {
+    room: bool,
+}
+
 /// `POST /api/v1/objects`.
 #[derive(Debug, Serialize)]
 struct Stored {
@@ -59,6 +65,14 @@ impl Inner {
         let missing = self.deployments()?.hub_servers.missing(&ids).await?;
         let missing = missing.iter().map(ToString::to_string).collect();
         Ok(json(StatusCode::OK, &Missing { missing }))
+    }
+
+    /// Whether the hub has room for so many bytes more.
+    pub(crate) async fn hub_room(&self, bytes: Option<u64>) -> Result<Response<AnswerBody>, Refusal> {
+        let expected = || Refusal::Body("the query has no number of bytes: expected bytes=COUNT".to_owned());
+        let bytes = bytes.ok_or_else(expected)?;
+        self.deployments()?.hub_servers.room(bytes).await?;
+        Ok(json(StatusCode::OK, &Room { room: true }))
     }
 
     /// Takes a pack in; answered when it is on disk on a majority of the hub.

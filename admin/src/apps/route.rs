@@ -37,6 +37,8 @@ pub(crate) enum AppRoute {
     Cat { tag: AppTag, path: String },
     /// `POST /objects/missing`.
     Missing,
+    /// `GET /objects/room?bytes=COUNT`.
+    Room(Option<u64>),
     /// `POST /objects`.
     Store,
 }
@@ -58,6 +60,7 @@ impl AppRoute {
         match parts {
             ["apps"] => get(Self::List),
             ["objects", "missing"] => post(Self::Missing),
+            ["objects", "room"] => get(Self::Room(query("bytes").and_then(|it| it.parse().ok()))),
             ["objects"] => post(Self::Store),
             ["apps", stage, "webapp", host, name] => {
                 let tag = tag(stage, host, name)?;
@@ -95,7 +98,7 @@ impl AppRoute {
         }
     }
 
-    /// Whether it changes anything.
+    /// Whether it changes anything, or prepares a change.
     pub(crate) fn changes(&self) -> bool {
         !matches!(
             self,

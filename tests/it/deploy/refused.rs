@@ -73,7 +73,20 @@ async fn what_can_not_be_deployed_is_told_with_what_to_do() {
     tool_as("http://127.0.0.1:1", "ops", "password", &line).await.fails_with(1, &["can't connect"]);
     assert_eq!(deploying.tool("list").await.succeeds().lines().count(), 2, "nothing of it was done");
 
+    let triad = deploying.tool("triad status").await.succeeds();
+    let lines: Vec<Vec<_>> = triad.lines().map(|it| it.split_whitespace().collect()).collect();
+    let servers: Vec<_> = lines[1..].iter().map(|it| it[0]).collect();
+    assert!(lines[0][..2] == ["SERVER", "STATE"] && servers == ["app-a", "app-b", "app-c"], "{triad}");
+    assert_eq!(triad.matches(" leader ").count(), 1, "{triad}");
+    assert_eq!((triad.matches(" follower ").count(), triad.matches("B of ").count()), (2, 3), "{triad}");
     deploying.cluster.kill_all(&["app-b".to_owned(), "app-c".to_owned()]).await;
+    let said = deploying.tool("triad status").await;
+    assert_eq!((said.code, said.stdout.matches(" unreachable ").count()), (Some(0), 2), "{said:?}");
+    for words in ["note: app-b can't be asked: ", "warning: no majority of the hub takes part"] {
+        assert!(said.stderr.contains(words), "{said:?}");
+    }
+    let eve = tool_as(&url, "eve", "password", "--json triad status").await.succeeds();
+    assert!(eve.contains("\"majority\":false") && eve.contains("\"state\":\"unreachable\""), "{eve}");
     let said = deploying.tool(&deploy(&one, "--name b")).await;
     said.fails_with(1, &["1 of 3 hub servers", "a majority is needed"]);
     deploying.tool("restart site-1.0").await.fails_with(1, &["the hub did not answer"]);
