@@ -6,7 +6,7 @@ use crate::{
     error::ProxyError,
     exchange::{AnswerError, ClientSide, Exchange, SendError},
     forward::{NOT_PROCESSED, SHORT},
-    http1::{Name, ResponseHead},
+    http1::{Length, Name, ResponseHead},
     pool::{Asker, Place, ServerPool, TakeError, Taken},
     shelf::Shelved,
     upstream::{Lease, Upstream},
@@ -18,7 +18,15 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::timeout;
+
+/// How long an answer's head waits for the first of its body.
+const HEAD_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// Answers that may say nothing for long after their head.
+const STREAMS: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
 
 /// Why a try failed.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +38,7 @@ pub(super) enum Failure {
         /// It has been in the queue for as long as it may.
         waited: bool,
     },
-    /// The connection broke before an answer's head: the server may have acted on the request.
+    /// The connection broke before an answer's head, or right behind it: the server may have acted on the request.
     Broken,
     /// It was found closed, at once or without an answer, on a socket that had served before and that the server may just have
     /// given up: this says nothing about the server.
@@ -107,8 +115,36 @@ pub(super) async fn attempt<S: ClientSide>(
         Some(_) => exchange.lease.refused(worker.read_clock()),
         None => exchange.lease.answered(worker.read_clock(), head.status.as_u16()),
     }
+    if exchange.is_at_head() && tries.may_resend() && may_wait(&head, tries) {
+        // In a box: the first of a body nearly always comes with its head.
+        Box::pin(body_begins(client, &mut exchange)).await?;
+    }
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
+}
+
+/// Whether a head may be kept back for the first of its body.
+fn may_wait(head: &ResponseHead, tries: &Tries) -> bool {
+    let streams = |kind: &[u8]| {
+        STREAMS.iter().any(|it| kind.get(..it.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(it)))
+    };
+    matches!(head.length(tries.to_head), Length::Exact(_) | Length::Chunked)
+        && tries.outgoing.is_sent()
+        && !head.fields.named("content-type").any(streams)
+}
+
+/// Waits a moment for the first of an answer's body. As long as the client has seen nothing of the answer, another server can give it
+/// in place of one that dies right behind the head.
+async fn body_begins(client: &Client, exchange: &mut Exchange) -> Result<(), Failure> {
+    match timeout(HEAD_WAIT_MAX, poll_fn(|cx| exchange.poll_behind_head(cx))).await {
+        Ok(Err(cause)) => {
+            tracing::debug!(%cause, "a server broke off behind the head of an answer");
+            client.worker.counters.upstream_failures.up();
+            exchange.broke(&cause, client.worker.read_clock());
+            Err(Failure::Broken)
+        }
+        Ok(Ok(())) | Err(_) => Ok(()),
+    }
 }
 
 /// Waits for a way to a server.
