@@ -22,8 +22,11 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// How long an answer's head waits for the first of its body.
-const HEAD_WAIT_MAX: Duration = Duration::from_millis(50);
+/// How long an answer's head waits for the first of its body. Of one whose length is known nobody makes use before.
+const HEAD_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// The same of an answer in chunks, which may be a stream of some kind.
+const HEAD_WAIT_MAX_CHUNKED: Duration = Duration::from_millis(50);
 
 /// Answers that may say nothing for long after their head.
 const STREAMS: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
@@ -115,28 +118,35 @@ pub(super) async fn attempt<S: ClientSide>(
         Some(_) => exchange.lease.refused(worker.read_clock()),
         None => exchange.lease.answered(worker.read_clock(), head.status.as_u16()),
     }
-    if exchange.is_at_head() && tries.may_resend() && may_wait(&head, tries) {
+    if let Some(wait) = head_wait(&exchange, &head, tries) {
         // In a box: the first of a body nearly always comes with its head.
-        Box::pin(body_begins(client, &mut exchange)).await?;
+        Box::pin(body_begins(client, &mut exchange, wait)).await?;
     }
     tries.sent = tries.outgoing.is_sent();
     Ok((exchange, head))
 }
 
-/// Whether a head may be kept back for the first of its body.
-fn may_wait(head: &ResponseHead, tries: &Tries) -> bool {
+/// How long a head may be kept back for the first of its body, if it may.
+fn head_wait(exchange: &Exchange, head: &ResponseHead, tries: &Tries) -> Option<Duration> {
+    if !exchange.is_at_head() || !tries.may_resend() {
+        return None;
+    }
     let streams = |kind: &[u8]| {
         STREAMS.iter().any(|it| kind.get(..it.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(it)))
     };
-    matches!(head.length(tries.to_head), Length::Exact(_) | Length::Chunked)
-        && tries.outgoing.is_sent()
-        && !head.fields.named("content-type").any(streams)
+    let wait = match head.length(tries.to_head) {
+        Length::Exact(_) => HEAD_WAIT_MAX,
+        Length::Chunked => HEAD_WAIT_MAX_CHUNKED,
+        Length::Empty | Length::UntilClose => return None,
+    };
+    let may = tries.outgoing.is_sent() && !head.fields.named("content-type").any(streams);
+    may.then_some(wait)
 }
 
 /// Waits a moment for the first of an answer's body. As long as the client has seen nothing of the answer, another server can give it
 /// in place of one that dies right behind the head.
-async fn body_begins(client: &Client, exchange: &mut Exchange) -> Result<(), Failure> {
-    match timeout(HEAD_WAIT_MAX, poll_fn(|cx| exchange.poll_behind_head(cx))).await {
+async fn body_begins(client: &Client, exchange: &mut Exchange, wait: Duration) -> Result<(), Failure> {
+    match timeout(wait, poll_fn(|cx| exchange.poll_behind_head(cx))).await {
         Ok(Err(cause)) => {
             tracing::debug!(%cause, "a server broke off behind the head of an answer");
             client.worker.counters.upstream_failures.up();
