@@ -27,21 +27,18 @@ async fn turned_away(address: &str, bytes: &[u8]) {
 
 #[tokio::test]
 async fn strangers_are_turned_away() {
-    for encryption in [None, Some("true")] {
-        let cluster = Cluster::start_with(1, |it| it.encryption = encryption).await;
-        turns_strangers_away(&cluster).await;
-    }
+    tokio::join!(turns_strangers_away(None), turns_strangers_away(Some("true")));
 }
 
-async fn turns_strangers_away(cluster: &Cluster) {
+async fn turns_strangers_away(encryption: Option<&'static str>) {
+    let cluster = Cluster::start_with(1, |it| it.encryption = encryption).await;
     let address = cluster.configuration.cluster_port(0);
     // A browser, a gRPC client, noise.
     turned_away(&address, b"GET /count HTTP/1.1\r\nHost: a\r\n\r\n").await;
     turned_away(&address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     turned_away(&address, &[0; 4096]).await;
     // Silence: closed after the handshake's time.
-    turned_away(&address, b"").await;
-    turned_away(&address, b"COPAL").await;
+    tokio::join!(turned_away(&address, b""), turned_away(&address, b"COPAL"));
 
     // No key, another key.
     for secret in [&b""[..], b"another key of 16+ bytes"] {

@@ -45,7 +45,9 @@ fn run(program: &str, arguments: &[&str], last: &Path) -> bool {
 
 /// What no compression makes small.
 fn noise(length: usize) -> Vec<u8> {
-    (0..length).map(|_| rand::random()).collect()
+    let mut bytes = vec![0; length];
+    rand::fill(&mut bytes[..]);
+    bytes
 }
 
 /// Of one file.

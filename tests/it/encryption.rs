@@ -27,6 +27,7 @@ async fn large_bodies_pass_through_encrypted_connections() {
     assert_eq!(answer.status(), StatusCode::OK);
     let counted = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(String::from_utf8_lossy(&counted).trim(), format!("uploaded {LARGE} bytes"));
+    connection.ready().await.unwrap();
     let ask = Request::get(format!("/bytes?n={LARGE}")).header(HOST, &web).body(Full::default()).unwrap();
     let answer = connection.send_request(ask).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), LARGE);

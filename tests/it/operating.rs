@@ -118,15 +118,13 @@ async fn a_session_moves_with_its_count_and_comes_home_and_others_come_by_and_by
     timeout(PATIENCE, waiting).await.expect("visitors come when it is warm");
 }
 
-#[tokio::test]
-async fn it_outlives_every_process_of_the_cluster() {
-    let mut cluster = start(&[]).await;
-    tool(&cluster, "server disable app-b").await.succeeds();
-    tool(&cluster, "server disable-soft app-c").await.succeeds();
+async fn it_outlives_every_process_of_the_cluster(cluster: &mut Cluster) {
+    tool(cluster, "server disable app-b").await.succeeds();
+    tool(cluster, "server disable-soft app-c").await.succeeds();
     cluster.kill_all(&cluster.configuration.servers()).await;
     cluster.start_all().await;
-    assert_eq!(visited(&cluster, 8).await, vec!["app-a"; 16]);
-    let status = tool(&cluster, "status").await.succeeds();
+    assert_eq!(visited(cluster, 8).await, vec!["app-a"; 16]);
+    let status = tool(cluster, "status").await.succeeds();
     let lines: Vec<Vec<&str>> = status.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 6, "{status}");
     assert_eq!(lines[0], ["SERVER", "CLUSTER", "ADDRESS", "STATE", "SINCE", "ADMIN", "SINCE"]);
@@ -137,7 +135,7 @@ async fn it_outlives_every_process_of_the_cluster() {
     assert_eq!(admin(5), ("web-b", "up", "enabled"));
     assert!(lines[2][6].starts_with("20") && lines[2][6].ends_with('Z') && lines[1][6] == "-", "{status}");
     let json: serde_json::Value =
-        serde_json::from_str(&tool(&cluster, "--json status").await.succeeds()).unwrap();
+        serde_json::from_str(&tool(cluster, "--json status").await.succeeds()).unwrap();
     assert_eq!(
         (&json["servers"][1]["id"], &json["servers"][1]["admin"]),
         (&"app-b".into(), &"disabled".into())
@@ -145,10 +143,17 @@ async fn it_outlives_every_process_of_the_cluster() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_and_changes_nothing() {
-    let cluster = start(&[]).await;
+async fn what_can_not_be_done_is_refused() {
+    let mut cluster = start(&[]).await;
+    what_is_wrong_is_told_and_changes_nothing(&cluster).await;
+    the_last_server_is_not_taken_away_by_mistake_and_the_way_back_stays_open(&cluster).await;
+    tool(&cluster, "server enable app-a app-b web-a web-b").await.succeeds();
+    while_the_hub_has_no_majority_it_is_refused_with_the_reason(&mut cluster).await;
+}
+
+async fn what_is_wrong_is_told_and_changes_nothing(cluster: &Cluster) {
     let url = format!("http://{}/admin", cluster.web());
-    tool(&cluster, "server disable app-bb")
+    tool(cluster, "server disable app-bb")
         .await
         .fails_with(1, &["no server `app-bb`", "`app-b`?", "app-c, web-a"]);
     tool_as(&url, "ops", "guess", "status").await.fails_with(1, &["wrong user or password", "\"ops\""]);
@@ -162,24 +167,22 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     let elsewhere = format!("http://{}/elsewhere", cluster.web());
     tool_as(&elsewhere, "ops", "password", "status").await.fails_with(1, &["404", "admin: true"]);
     tool_as("", "ops", "password", "status").await.fails_with(2, &["--url", "COPAL_URL"]);
-    tool(&cluster, "server disable").await.fails_with(2, &["ID"]);
-    tool(&cluster, "server stop app-b").await.fails_with(2, &["stop"]);
-    tool(&cluster, "server disable ../a").await.fails_with(1, &["no server's id"]);
-    assert!(!tool(&cluster, "status").await.succeeds().contains("disabled"));
+    tool(cluster, "server disable").await.fails_with(2, &["ID"]);
+    tool(cluster, "server stop app-b").await.fails_with(2, &["stop"]);
+    tool(cluster, "server disable ../a").await.fails_with(1, &["no server's id"]);
+    assert!(!tool(cluster, "status").await.succeeds().contains("disabled"));
 }
 
-#[tokio::test]
-async fn the_last_server_is_not_taken_away_by_mistake_and_the_way_back_stays_open() {
-    let cluster = start(&[]).await;
-    tool(&cluster, "server disable app-a app-b").await.succeeds();
-    tool(&cluster, "server disable app-c").await.fails_with(1, &["last server", "`app-tier`", "force"]);
+async fn the_last_server_is_not_taken_away_by_mistake_and_the_way_back_stays_open(cluster: &Cluster) {
+    tool(cluster, "server disable app-a app-b").await.succeeds();
+    tool(cluster, "server disable app-c").await.fails_with(1, &["last server", "`app-tier`", "force"]);
     assert_eq!(cluster.user().count().await.1, "app-c");
-    tool(&cluster, "server disable app-c --force").await.succeeds();
-    tool(&cluster, "server disable web-a web-b --force").await.succeeds();
+    tool(cluster, "server disable app-c --force").await.succeeds();
+    tool(cluster, "server disable web-a web-b --force").await.succeeds();
     assert_eq!(cluster.user().get("/count").await.status, 503);
     let through_the_app_tier = format!("http://{}/ops", cluster.web());
     tool_as(&through_the_app_tier, "ops", "password", "status").await.fails_with(1, &["503"]);
-    tool(&cluster, "server enable app-c").await.succeeds();
+    tool(cluster, "server enable app-c").await.succeeds();
     assert!(
         tool_as(&through_the_app_tier, "ops", "password", "status").await.succeeds().contains("disabled")
     );
@@ -187,22 +190,28 @@ async fn the_last_server_is_not_taken_away_by_mistake_and_the_way_back_stays_ope
 }
 
 #[tokio::test]
-async fn a_web_tier_that_can_not_say_so_is_named() {
+async fn it_holds_when_servers_stand_still_or_die() {
     let mut cluster = start(&[]).await;
+    a_web_tier_that_can_not_say_so_is_named(&mut cluster).await;
+    cluster.start_one("web-b").await;
+    it_outlives_every_process_of_the_cluster(&mut cluster).await;
+}
+
+async fn a_web_tier_that_can_not_say_so_is_named(cluster: &mut Cluster) {
     cluster.process("web-b").signal(Signal::STOP);
-    let said = tool(&cluster, "server disable app-b").await;
+    let said = tool(cluster, "server disable app-b").await;
     said.fails_with(1, &["warning", "web-b may not go by it yet"]);
     assert!(said.stdout.contains("app-b is disabled: web-a goes by it"), "{said:?}");
     cluster.process("web-b").signal(Signal::CONT);
-    let told = async { while tool(&cluster, "server disable app-b").await.code != Some(0) {} };
+    let told = async { while tool(cluster, "server disable app-b").await.code != Some(0) {} };
     timeout(PATIENCE, told).await.expect("it hears of it when it goes on");
-    let answered = visited(&cluster, 8).await;
+    let answered = visited(cluster, 8).await;
     assert!(!answered.iter().any(|it| it == "app-b"), "{answered:?}");
 
     cluster.kill("web-b").await;
     let gone = async {
         loop {
-            let said = tool(&cluster, "server enable app-b").await;
+            let said = tool(cluster, "server enable app-b").await;
             if said.code == Some(0) {
                 return said.stderr;
             }
@@ -234,11 +243,9 @@ async fn a_web_tier_that_serves_cut_off_from_the_hub_is_named_until_it_knows() {
     assert!(!visited(&cluster, 8).await.iter().any(|it| it == "app-d"));
 }
 
-#[tokio::test]
-async fn while_the_hub_has_no_majority_it_is_refused_with_the_reason() {
-    let mut cluster = start(&[]).await;
+async fn while_the_hub_has_no_majority_it_is_refused_with_the_reason(cluster: &mut Cluster) {
     cluster.kill_all(&["app-b".to_owned(), "app-c".to_owned()]).await;
-    let said = tool(&cluster, "server disable app-b").await;
+    let said = tool(cluster, "server disable app-b").await;
     said.fails_with(1, &["the hub did not answer within", "503"]);
 }
 

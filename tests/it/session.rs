@@ -127,14 +127,20 @@ async fn everyone_at_home(counters: &mut [Counter]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_killed_between_requests_and_every_count_goes_on() {
+async fn servers_are_killed_and_every_count_goes_on() {
     let mut cluster = Cluster::start(3).await;
     let mut counters = twenty(&cluster);
     everyone_at_home(&mut counters).await;
+    killed_between_requests(&mut cluster, &mut counters).await;
+    counters = killed_during_requests(&mut cluster, counters).await;
+    all_killed_at_once(&mut cluster, &mut counters).await;
+}
+
+async fn killed_between_requests(cluster: &mut Cluster, counters: &mut [Counter]) {
     let before: Vec<_> = counters.iter().map(|counter| counter.last).collect();
 
     cluster.kill("app-a").await;
-    for counter in &mut counters {
+    for counter in counters.iter_mut() {
         counter.count().await;
     }
     for (counter, before) in counters.iter().zip(before) {
@@ -143,24 +149,20 @@ async fn a_server_is_killed_between_requests_and_every_count_goes_on() {
     }
 
     cluster.start_one("app-a").await;
-    everyone_at_home(&mut counters).await;
+    everyone_at_home(counters).await;
     assert!(counters.iter().all(|counter| counter.twice == 0 && counter.failed.is_empty()), "{counters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_killed_during_requests_and_only_those_in_flight_notice() {
-    killed_during_requests(Cluster::start(3).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_killed_during_requests_over_encrypted_connections() {
-    killed_during_requests(Cluster::start_with(3, |it| it.encryption = Some("true")).await).await;
-}
-
-async fn killed_during_requests(mut cluster: Cluster) {
+    let mut cluster = Cluster::start_with(3, |it| it.encryption = Some("true")).await;
     let mut counters = twenty(&cluster);
     everyone_at_home(&mut counters).await;
+    killed_during_requests(&mut cluster, counters).await;
+}
 
+/// Only those in flight notice.
+async fn killed_during_requests(cluster: &mut Cluster, counters: Vec<Counter>) -> Vec<Counter> {
     let (stop, answers) = (Arc::default(), Arc::default());
     let tasks = counting(counters, &stop, &answers);
     progress(&answers, 200).await;
@@ -176,16 +178,14 @@ async fn killed_during_requests(mut cluster: Cluster) {
         assert!(counter.failed.len() <= 1 && counter.twice <= 1, "{counter:?}");
     }
     everyone_at_home(&mut counters).await;
+    counters
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_servers_are_killed_at_once_and_every_acknowledged_session_is_there() {
-    let mut cluster = Cluster::start(3).await;
-    let mut counters = twenty(&cluster);
-    everyone_at_home(&mut counters).await;
+/// Every acknowledged session is there.
+async fn all_killed_at_once(cluster: &mut Cluster, counters: &mut [Counter]) {
     cluster.kill_all(&cluster.configuration.servers()).await;
     cluster.start_all().await;
-    for counter in &mut counters {
+    for counter in counters {
         let before = counter.last;
         counter.count().await;
         assert_eq!(counter.last, before + 1, "{counter:?}");

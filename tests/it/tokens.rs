@@ -163,17 +163,23 @@ async fn a_token_deploys_and_does_no_more_and_ends_on_every_server() {
 }
 
 #[tokio::test]
-async fn nobody_gives_what_they_have_not_and_names_are_unique() {
+async fn what_is_not_allowed_is_refused() {
     let cluster = Cluster::start_with(1, deploying).await;
-    let eve = async |line| tool_as(&url(&cluster, 0), "eve", "password", line).await;
+    a_bad_archive_is_refused_with_its_entry_and_leaves_nothing(&cluster).await;
+    nobody_gives_what_they_have_not_and_names_are_unique(&cluster).await;
+    who_guesses_tokens_is_slowed_as_with_passwords(&cluster).await;
+}
+
+async fn nobody_gives_what_they_have_not_and_names_are_unique(cluster: &Cluster) {
+    let eve = async |line| tool_as(&url(cluster, 0), "eve", "password", line).await;
     eve("token create --role deploy").await.fails_with(1, &["`eve` may not give `deploy`", "403"]);
-    token(&cluster, "--role view --name ci").await;
-    ops(&cluster, "token create --role view --name ci")
+    token(cluster, "--role view --name ci").await;
+    ops(cluster, "token create --role view --name ci")
         .await
         .fails_with(1, &["token \"ci\" already, by ops", "409"]);
     eve("token revoke ci").await.fails_with(1, &["`eve`", "`operate`"]);
-    ops(&cluster, "token revoke cd").await.fails_with(1, &["\"cd\"", "token list", "404"]);
-    ops(&cluster, "token create").await.fails_with(2, &["--role"]);
+    ops(cluster, "token revoke cd").await.fails_with(1, &["\"cd\"", "token list", "404"]);
+    ops(cluster, "token create").await.fails_with(2, &["--role"]);
     let own: Value = serde_json::from_str(&eve("--json token create --role view").await.succeeds()).unwrap();
     assert!(own["token"].as_str().unwrap().starts_with("copal_"), "{own}");
     let id = own["record"]["id"].as_str().unwrap();
@@ -223,10 +229,8 @@ async fn a_token_ends_by_itself_and_outlives_the_cluster_until_then() {
         .fails_with(1, &["by the user `ops`", "not in the configuration file"]);
 }
 
-#[tokio::test]
-async fn who_guesses_tokens_is_slowed_as_with_passwords() {
-    let cluster = Cluster::start_with(1, deploying).await;
-    let token = token(&cluster, "--role view").await;
+async fn who_guesses_tokens_is_slowed_as_with_passwords(cluster: &Cluster) {
+    let token = token(cluster, "--role view").await;
     let ask = async |token: &str| {
         curl(&cluster.web(), "GET /admin/api/v1/tokens", &format!("Bearer {token}"), "").await
     };
@@ -239,9 +243,7 @@ async fn who_guesses_tokens_is_slowed_as_with_passwords() {
     assert_eq!(ask(&token).await.0, 429, "it must not learn which one is right");
 }
 
-#[tokio::test]
-async fn a_bad_archive_is_refused_with_its_entry_and_leaves_nothing() {
-    let cluster = Cluster::start_with(1, deploying).await;
+async fn a_bad_archive_is_refused_with_its_entry_and_leaves_nothing(cluster: &Cluster) {
     let put = async |more: &str, body: Vec<u8>| {
         let line = format!("PUT /admin/api/v1/apps/production/webapp/{more}");
         let (status, told) = curl(&cluster.web(), &line, OPS, body).await;

@@ -200,6 +200,19 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether nothing has come behind the answer's head. What HTTP/2 has frames for is not asked for here.
+    pub(crate) fn is_at_head(&self) -> bool {
+        matches!(&self.link, Link::Socket(link) if link.is_at_head())
+    }
+
+    /// Waits for what comes behind the answer's head; its body is still to begin.
+    pub(crate) fn poll_behind_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AnswerError>> {
+        match &mut self.link {
+            Link::Socket(link) => link.poll_behind_head(cx, &self.buffers),
+            Link::Stream(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// The head was the answer's: a body of this length follows.
     pub(crate) fn begin_body(&mut self, length: Length) {
         match &mut self.link {

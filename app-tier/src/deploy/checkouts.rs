@@ -103,11 +103,6 @@ impl Checkouts {
 }
 
 impl AppFolder {
-    /// Where it is, once something was checked out.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The folder of a version, which need not be there yet.
     pub(crate) fn version(self: &Arc<Self>, name: &str) -> Arc<VersionFolder> {
         let path = self.path.join(name);
@@ -221,7 +216,7 @@ mod tests {
     }
 
     fn checked_out(folder: &AppFolder) -> PathBuf {
-        let file = folder.path().join("0123/index.html");
+        let file = folder.path.join("0123/index.html");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "x").unwrap();
         file
@@ -241,7 +236,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let checkouts = Checkouts::new(root.path().join("apps"));
         let (task, stays) = (checkouts.hold(&tag("shop-1.2")), checkouts.hold(&tag("shop")));
-        assert!(task.path().ends_with("apps/production/default/shop-1.2"));
+        assert!(task.path.ends_with("apps/production/default/shop-1.2"));
         let (file, other) = (checked_out(&task), checked_out(&stays));
         let draining = task.clone();
         task.gone();
@@ -260,7 +255,7 @@ mod tests {
         let app = checkouts.hold(&tag("shop"));
         assert_eq!(app.spare(1), None);
         let made = |name: &str, age| {
-            let path = app.path().join(name);
+            let path = app.path.join(name);
             fs::create_dir_all(&path).unwrap();
             let time = std::time::SystemTime::now() - Duration::from_secs(age);
             fs::File::open(&path).unwrap().set_modified(time).unwrap();
@@ -268,13 +263,13 @@ mod tests {
             path
         };
         let (oldest, old, new) = (made("a1", 30), made("c3", 20), made("b2", 10));
-        fs::create_dir(app.path().join(".d4.partial")).unwrap();
+        fs::create_dir(app.path.join(".d4.partial")).unwrap();
         assert_eq!(app.spare(4), None);
         let (draining, again) = (app.version("a1"), app.version("a1"));
         assert_eq!(app.spare(3), Some(old.clone()));
         assert!(!fs::exists(old.with_extension("prepared")).unwrap());
         drop(again);
-        assert_eq!(app.set_aside_surplus(3), [app.path().join(".d4.partial")]);
+        assert_eq!(app.set_aside_surplus(3), [app.path.join(".d4.partial")]);
         assert!(app.set_aside_surplus(2).len() == 1, "the oldest is in use");
         drop(draining);
         let aside = app.set_aside_surplus(1);
@@ -295,7 +290,7 @@ mod tests {
         assert!(fs::exists(&file).unwrap());
         // Even when the last of the former ones is about to take it away.
         let last = checkouts.hold(&tag("shop"));
-        assert_eq!(checkouts.set_aside(last.path()), None);
+        assert_eq!(checkouts.set_aside(&last.path), None);
         last.gone();
         drop(last);
         is_gone(&file).await;

@@ -4,7 +4,6 @@
 use super::{Deploying, Version, python, step};
 use crate::cluster::PATIENCE;
 use rustix::process::Signal;
-use std::fs;
 use tokio::time::timeout;
 
 /// Who is struck.
@@ -103,17 +102,22 @@ async fn struck(
     in_use
 }
 
-/// All steps, one after the other.
-async fn each_step(victim: Victim, pause: bool, steps: &[&str]) {
+/// Blows to one kind of server: whether it stands still, or is killed, and at which steps, one after the other.
+type Blows<'a> = &'a [(bool, &'a [&'a str])];
+
+async fn each_step(victim: Victim, blows: Blows<'_>) {
     let Some(python) = python() else { return };
     let mut deploying = Deploying::start_with(4, |it| {
         it.host.push("web-app-default: {confine: off}".into());
     })
     .await;
     deploying.deploy(&deploying.app(python, "0", ""), "").await;
-    let mut in_use = "0".to_owned();
-    for (round, at) in steps.iter().enumerate() {
-        in_use = struck(&mut deploying, victim, at, pause, round + 1, &in_use).await;
+    let (mut in_use, mut round) = ("0".to_owned(), 0);
+    for (pause, steps) in blows {
+        for at in *steps {
+            round += 1;
+            in_use = struck(&mut deploying, victim, at, *pause, round, &in_use).await;
+        }
     }
     deploying.deploy(&deploying.app(python, "last", ""), "").await;
     deploying.everywhere().await;
@@ -121,32 +125,22 @@ async fn each_step(victim: Victim, pause: bool, steps: &[&str]) {
     assert!(list.contains("✓ app-a ✓ app-b ✓ app-c ✓ app-d"), "{list}");
     deploying.repositories_are_clean();
     for id in deploying.cluster.configuration.servers() {
-        let log = fs::read_to_string(deploying.cluster.folder().join(format!("{id}.log"))).unwrap();
+        let log = deploying.log(&id);
         assert!(!log.contains("panicked"), "{id}: {log}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_hubs_leader_is_killed_at_each_step() {
-    each_step(Victim::Leader, false, &STEPS).await;
+async fn the_hubs_leader_is_killed_at_each_step_and_stands_still() {
+    each_step(Victim::Leader, &[(false, &STEPS), (true, &["preparing", "ready"])]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_hub_server_is_killed_at_each_step() {
-    each_step(Victim::Follower, false, &STEPS).await;
+    each_step(Victim::Follower, &[(false, &STEPS)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_server_is_killed_at_each_step() {
-    each_step(Victim::App, false, &STEPS).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_stands_still() {
-    each_step(Victim::Leader, true, &["preparing", "ready"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_server_stands_still() {
-    each_step(Victim::App, true, &["fetching", "starting"]).await;
+async fn an_app_server_is_killed_at_each_step_and_stands_still() {
+    each_step(Victim::App, &[(false, &STEPS), (true, &["fetching", "starting"])]).await;
 }

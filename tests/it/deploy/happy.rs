@@ -10,8 +10,21 @@ fn commit(said: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_is_served_and_changed_and_rolled_back() {
-    let deploying = Deploying::start(3).await;
+async fn each_verb_does_what_it_says() {
+    let deploying = Deploying::start_with(3, |it| {
+        it.web_apps.push("{id: /elsewhere/here, deploy: moved}".into());
+        it.host.push("web-app-default: {confine: off}".into());
+    })
+    .await;
+    a_folder_is_served_and_changed_and_rolled_back(&deploying).await;
+    apps_are_where_the_file_says_and_are_stopped_and_taken_away(&deploying).await;
+    if let Some(python) = python() {
+        an_archive_with_a_process_is_started_everywhere_and_restarted(&deploying, python).await;
+    }
+    deploying.repositories_are_clean();
+}
+
+async fn a_folder_is_served_and_changed_and_rolled_back(deploying: &Deploying) {
     let one = deploying.files("one", &[("index.html", "first"), ("css/a.css", "a{}"), ("old.txt", "old")]);
     let said = deploying.deploy(&one, "--name site -m first").await;
     let url = format!("http://{}/site/", deploying.cluster.web());
@@ -53,16 +66,11 @@ async fn a_folder_is_served_and_changed_and_rolled_back() {
     assert!(said.code == Some(0) && said.stdout.starts_with("Rolled back"), "{said:?}");
     assert_eq!(deploying.get("/site/").await.body, "first");
     assert_eq!(deploying.tool("log site").await.succeeds().lines().count(), 4);
-
-    deploying.repositories_are_clean();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn apps_are_where_the_file_says_and_are_stopped_and_taken_away() {
-    let deploying =
-        Deploying::start_with(3, |it| it.web_apps.push("{id: /elsewhere/here, deploy: moved}".into())).await;
-    let one = deploying.files("one", &[("index.html", "first")]);
-    let two = deploying.files("two", &[("index.html", "second")]);
+async fn apps_are_where_the_file_says_and_are_stopped_and_taken_away(deploying: &Deploying) {
+    let one = deploying.files("other-one", &[("index.html", "first")]);
+    let two = deploying.files("other-two", &[("index.html", "second")]);
     deploying.deploy(&one, "--name site").await;
     assert_eq!(deploying.tool("stop site").await.succeeds(), "production/webapp/default/site is stopped\n");
     deploying
@@ -89,14 +97,9 @@ async fn apps_are_where_the_file_says_and_are_stopped_and_taken_away() {
     let said = deploying.deploy(&two, "--name site").await;
     assert!(said.starts_with("Deployed"), "{said}");
     assert_eq!(deploying.get("/site/").await.body, "second");
-    deploying.repositories_are_clean();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_archive_with_a_process_is_started_everywhere_and_restarted() {
-    let Some(python) = python() else { return };
-    let deploying =
-        Deploying::start_with(3, |it| it.host.push("web-app-default: {confine: off}".into())).await;
+async fn an_archive_with_a_process_is_started_everywhere_and_restarted(deploying: &Deploying, python: &str) {
     let app = deploying.app(python, "1", "prepare: [sh, -c, 'echo prepared >> made']");
     let archive = deploying.cluster.folder().join("shop.tar.gz");
     let packed = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&app.0).arg(".").status();

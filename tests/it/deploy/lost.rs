@@ -96,7 +96,9 @@ async fn all_servers_die_at_once_and_have_everything_when_they_are_back() {
     assert_eq!(deploying.tool("log shop").await.succeeds().lines().count(), 4);
 
     // A server that stops while a version is being brought up leaves no process behind, and stops in time.
-    let held = deploying.app(python, "3", "prepare: [sleep, '1234.5']");
+    // So long that no other test's is the same.
+    let length = format!("1{:09}", rand::random::<u32>() % 1_000_000_000);
+    let held = deploying.app(python, "3", &format!("prepare: [sleep, '{length}']"));
     let line = format!("deploy {}", held.0.display());
     let (said, ()) = tokio::join!(deploying.tool(&line), async {
         deploying.app_is("shop", |app| NAMES[..3].iter().all(|it| super::step(app, it) == "preparing")).await;
@@ -108,6 +110,12 @@ async fn all_servers_die_at_once_and_have_everything_when_they_are_back() {
     for id in &NAMES[..3] {
         assert!(deploying.cluster.ended(id).await.success(), "{id}");
     }
-    let left = Command::new("pgrep").args(["-f", "^sleep 1234.5"]).output();
-    assert!(left.is_err() || left.is_ok_and(|it| it.stdout.is_empty()), "a preparation goes on");
+    // They were killed with their servers, which does not say that they have ended when these have.
+    let pattern = format!("^sleep {length}");
+    let gone = async {
+        while Command::new("pgrep").args(["-f", &pattern]).output().is_ok_and(|it| !it.stdout.is_empty()) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("no preparation goes on");
 }

@@ -54,7 +54,7 @@ async fn what_is_stopped_says_so_and_what_is_taken_away_leaves_no_files() {
     }
 
     // Taken away: the files go when nobody uses them any more, the app's data stays, and who was away catches up.
-    let mut socket = traffic::open_socket(&deploying).await;
+    let mut socket = traffic::open_socket(&deploying.cluster.web()).await;
     traffic::echoes(&mut socket, "begun").await;
     deploying.cluster.kill("app-d").await;
     let data = deploying.cluster.folder().join("data/app-b/app-data");

@@ -114,6 +114,21 @@ impl SocketExchange {
         }
     }
 
+    /// Whether nothing has come behind the head.
+    pub(super) fn is_at_head(&self) -> bool {
+        self.incoming.input.is_empty()
+    }
+
+    /// Waits for what comes behind the head.
+    pub(super) fn poll_behind_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), AnswerError>> {
+        let count = ready!(self.incoming.input.poll_fill_behind(cx, self.socket.stream(), buffers))?;
+        Poll::Ready(if count == 0 { Err(AnswerError::Closed) } else { Ok(()) })
+    }
+
     /// The head was the answer's: a body of this length follows.
     pub(super) fn begin_body(&mut self, length: Length) {
         self.incoming.body = Decoder::of_answer(length);

@@ -6,7 +6,7 @@ use crate::{
     error::ProxyError,
     exchange::{AnswerError, ClientSide, Exchange, SendError},
     forward::{NOT_PROCESSED, SHORT, STOPPED},
-    http1::{Name, ResponseHead},
+    http1::{Length, Name, ResponseHead},
     pool::{Asker, Place, ServerPool, TakeError, Taken},
     shelf::Shelved,
     upstream::{Lease, Upstream},
@@ -18,7 +18,18 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::timeout;
+
+/// How long an answer's head waits for the first of its body. Of one whose length is known nobody makes use before.
+const HEAD_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// The same of an answer in chunks, which may be a stream of some kind.
+const HEAD_WAIT_MAX_CHUNKED: Duration = Duration::from_millis(50);
+
+/// Answers that may say nothing for long after their head.
+const STREAMS: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
 
 /// Why a try failed.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +41,7 @@ pub(super) enum Failure {
         /// It has been in the queue for as long as it may.
         waited: bool,
     },
-    /// The connection broke before an answer's head: the server may have acted on the request.
+    /// The connection broke before an answer's head, or right behind it: the server may have acted on the request.
     Broken,
     /// It was found closed, at once or without an answer, on a socket that had served before and that the server may just have
     /// given up: this says nothing about the server.
@@ -97,19 +108,60 @@ pub(super) async fn attempt<S: ClientSide>(
         // What only servers of ours may say means nothing here.
         head.fields.remove_if(|field| field.known == Name::Internal);
     }
+    tell(&mut exchange, &head, client);
+    if let Some(wait) = head_wait(&exchange, &head, tries) {
+        // In a box: the first of a body nearly always comes with its head.
+        Box::pin(body_begins(client, &mut exchange, wait)).await?;
+    }
+    tries.sent = tries.outgoing.is_sent();
+    Ok((exchange, head))
+}
+
+/// Tells the balancer what a server has answered.
+fn tell(exchange: &mut Exchange, head: &ResponseHead, client: &Client) {
     let refused = match head.status {
         StatusCode::SERVICE_UNAVAILABLE => head.fields.internal(NOT_PROCESSED),
         _ => None,
     };
+    let now = client.worker.read_clock();
     match refused {
         // No fail window, as where this machine is short itself: what the server has open still works.
         Some(SHORT) => {}
-        Some(STOPPED) => exchange.lease.answered(worker.read_clock(), StatusCode::OK.as_u16()),
-        Some(_) => exchange.lease.refused(worker.read_clock()),
-        None => exchange.lease.answered(worker.read_clock(), head.status.as_u16()),
+        Some(STOPPED) => exchange.lease.answered(now, StatusCode::OK.as_u16()),
+        Some(_) => exchange.lease.refused(now),
+        None => exchange.lease.answered(now, head.status.as_u16()),
     }
-    tries.sent = tries.outgoing.is_sent();
-    Ok((exchange, head))
+}
+
+/// How long a head may be kept back for the first of its body, if it may.
+fn head_wait(exchange: &Exchange, head: &ResponseHead, tries: &Tries) -> Option<Duration> {
+    if !exchange.is_at_head() || !tries.may_resend() {
+        return None;
+    }
+    let streams = |kind: &[u8]| {
+        STREAMS.iter().any(|it| kind.get(..it.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(it)))
+    };
+    let wait = match head.length(tries.to_head) {
+        Length::Exact(_) => HEAD_WAIT_MAX,
+        Length::Chunked => HEAD_WAIT_MAX_CHUNKED,
+        Length::Empty | Length::UntilClose => return None,
+    };
+    let may = tries.outgoing.is_sent() && !head.fields.named("content-type").any(streams);
+    may.then_some(wait)
+}
+
+/// Waits a moment for the first of an answer's body. As long as the client has seen nothing of the answer, another server can give it
+/// in place of one that dies right behind the head.
+async fn body_begins(client: &Client, exchange: &mut Exchange, wait: Duration) -> Result<(), Failure> {
+    match timeout(wait, poll_fn(|cx| exchange.poll_behind_head(cx))).await {
+        Ok(Err(cause)) => {
+            tracing::debug!(%cause, "a server broke off behind the head of an answer");
+            client.worker.counters.upstream_failures.up();
+            exchange.broke(&cause, client.worker.read_clock());
+            Err(Failure::Broken)
+        }
+        Ok(Ok(())) | Err(_) => Ok(()),
+    }
 }
 
 /// Waits for a way to a server.

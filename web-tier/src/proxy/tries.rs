@@ -31,6 +31,8 @@ pub(super) struct Tries {
     pub(super) safe: bool,
     /// Its session lives on its server alone: it does not leave it for another as long as that can be reached.
     pub(super) bound: bool,
+    /// Its method is `HEAD`.
+    pub(super) to_head: bool,
     /// It asks to change protocols.
     pub(super) upgrade: bool,
     /// All of it had left when the answer's head came.
@@ -51,6 +53,7 @@ impl Tries {
             resent: false,
             safe: matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
             bound: false,
+            to_head: head.method == Method::HEAD,
             upgrade: head.connection.upgrade,
             sent: false,
             last_error: ProxyError::NoServer,

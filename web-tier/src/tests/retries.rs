@@ -72,6 +72,114 @@ async fn a_get_whose_server_dies_is_sent_once_more() {
 }
 
 #[tokio::test]
+async fn a_get_whose_server_dies_behind_the_answers_head_is_sent_once_more() {
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n",
+    ] {
+        let (other, seen) = counted_echo("b");
+        let cluster = Cluster::start([says(head), other]).await;
+        let mut client = cluster.client().await;
+        client.send(&format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{AT_A}\r\n")).await;
+        let text = client.rest().await;
+        assert!(text.ends_with("\r\n\r\nb ") && text.matches("200 OK").count() == 1, "{head:?}: {text:?}");
+        assert_eq!(seen.load(Ordering::SeqCst), 1);
+        let totals = cluster.web.totals();
+        assert_eq!((totals.retries, totals.upstream_failures), (1, 1));
+        // Not what may have done something.
+        let (other, seen) = counted_echo("b");
+        let cluster = Cluster::start([says(head), other]).await;
+        client = cluster.client().await;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n{AT_A}\r\n")).await;
+        let text = client.rest().await;
+        assert!(text.contains("200 OK") && text.ends_with("\r\n\r\n"), "the head, and no more: {text:?}");
+        assert_eq!(seen.load(Ordering::SeqCst), 0);
+    }
+    let cluster =
+        Cluster::start([(); 3].map(|()| says("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"))).await;
+    let mut client = cluster.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(client.rest().await.ends_with("\r\n\r\n"), "the second one's answer passes through");
+    assert_eq!(cluster.web.totals().retries, 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_more_than_its_head_or_a_stream_is_not_asked_for_again() {
+    for (method, answer) in [
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\ncontent-type: application/grpc+proto\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        ("GET", "HTTP/1.1 200 OK\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"),
+    ] {
+        let cluster = Cluster::start([says(answer), echo("b")]).await;
+        let mut client = cluster.client().await;
+        client.send(&format!("{method} / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{AT_A}\r\n")).await;
+        let text = client.rest().await;
+        assert!(text.starts_with("HTTP/1.1 20") && text.ends_with("\r\n"), "{answer:?}: {text:?}");
+        assert_eq!(cluster.web.totals().retries, 0, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_does_not_wait_for_a_body_that_takes_its_time() {
+    let (finish, may_finish) = mpsc::unbounded_channel::<()>();
+    let may_finish = Arc::new(tokio::sync::Mutex::new(may_finish));
+    let backend = raw(move |_, mut stream| {
+        let may_finish = may_finish.clone();
+        async move {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+            may_finish.lock().await.recv().await.unwrap();
+            stream.write_all(b"ok").await.unwrap();
+        }
+    });
+    let cluster = Cluster::start([backend]).await;
+    let mut client = cluster.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.0.read_u8().await.unwrap());
+    }
+    finish.send(()).unwrap();
+    assert_eq!((client.0.read_u8().await.unwrap(), client.0.read_u8().await.unwrap()), (b'o', b'k'));
+}
+
+#[tokio::test]
+async fn a_body_that_comes_behind_its_head_is_whole() {
+    let sizes = [1, 255, 1023, 1024, 16_384, 100_000];
+    let backend = raw(|head, mut stream| async move {
+        let size: usize = head.split(['/', ' ']).find_map(|word| word.parse().ok()).unwrap();
+        let body: String = ('a'..='z').cycle().take(size).collect();
+        let chunked = head.contains("x-chunked");
+        let (length, body) = match chunked {
+            true => ("transfer-encoding: chunked".to_owned(), format!("{size:x}\r\n{body}\r\n0\r\n\r\n")),
+            false => (format!("content-length: {size}"), body),
+        };
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n").as_bytes()).await;
+        tokio::task::yield_now().await;
+        let _ = stream.write_all(body.as_bytes()).await;
+    });
+    let cluster = Cluster::start([backend]).await;
+    for size in sizes {
+        let body: String = ('a'..='z').cycle().take(size).collect();
+        assert_eq!(cluster.ask(&format!("GET /{size}"), "").await.body, body);
+        let mut client = cluster.client().await;
+        // Without chunks, as the client does not know them.
+        client.send(&format!("GET /{size} HTTP/1.0\r\nHost: h\r\nX-Chunked: 1\r\n\r\n")).await;
+        assert_eq!(client.rest().await.split_once("\r\n\r\n").unwrap().1, body);
+    }
+    assert_eq!(cluster.web.totals().retries, 0);
+}
+
+#[tokio::test]
 async fn a_get_that_kills_every_server_stops_after_the_second() {
     let cluster = Cluster::start([says(""), says(""), says("")]).await;
     let answer = cluster.ask("GET /", AT_A).await;
