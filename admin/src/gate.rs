@@ -33,7 +33,7 @@ const TOKENS: usize = 16;
 const TURN: Duration = Duration::from_secs(5);
 
 /// The client's address, by the word of the web-tier.
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Lets users in.
 pub(crate) struct Gate {

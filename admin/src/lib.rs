@@ -1,19 +1,22 @@
 //! Administration over HTTP, mounted where a web-app has `admin: true`: who the servers are, and which of them take requests.
 //!
-//! A request's way: [`Admin::answer`] → from this site? (`origin`) → who is it, and may they? (`sign_in`, `gate`, `throttle`; a program
+//! A browser's way: [`Admin::answer`] → `pages` (docs/status-page.md), which show what `status` has asked all servers. A tool's: from this site? (`origin`) → who is it, and may they? (`sign_in`, `gate`, `throttle`; a program
 //! with a `token`) → `servers` to look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
 
 mod apps;
 mod basic;
+mod browser;
 mod gate;
 mod git;
 mod openapi;
 mod operate;
 mod origin;
+mod pages;
 mod refusal;
 mod route;
 mod servers;
 mod sign_in;
+mod status;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -24,6 +27,7 @@ mod triad;
 mod web_tiers;
 
 pub use apps::Deployments;
+pub use status::metrics::{Format, metrics};
 
 use apps::{change, publish, record::AppRecord, route::AppRoute};
 use bytes::Bytes;
@@ -36,17 +40,21 @@ use common::{
 };
 use gate::Gate;
 use git::GitPlaces;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use pages::actions::Asked;
+use proto::hub::v1::Member;
 use refusal::Refusal;
 use route::Route;
 use serde::Serialize;
+use sign_in::SignedIn;
+use status::collect::Collector;
 use std::{
     convert::Infallible,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use triad_client::{Hub, Tokens};
 
 /// How long an answer waits for the hub.
@@ -63,6 +71,8 @@ pub struct AdminConfig {
     pub credentials: Credentials,
     /// Where members and what an administrator says of them are kept.
     pub hub: Hub,
+    /// The members, as the hub tells of them.
+    pub members: watch::Receiver<Arc<Vec<Member>>>,
     /// Tokens by hash, as the hub tells of them.
     pub tokens: Tokens,
     /// When the hub has last given this server a sign of life.
@@ -85,10 +95,14 @@ struct Inner {
     me: ServerId,
     credentials: Credentials,
     hub: Hub,
+    members: watch::Receiver<Arc<Vec<Member>>>,
     tokens: Tokens,
     heard: LastHeard,
     deployments: Option<Deployments>,
     clock: Arc<dyn Clock>,
+    collector: Collector,
+    /// Signs browsers' sessions where the cluster has no key.
+    browser_key: [u8; 32],
     gate: Gate,
     git: GitPlaces,
     /// Archives that are being taken in.
@@ -104,12 +118,26 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 impl Admin {
     /// Ready to answer. Needs no network yet.
     pub fn new(config: AdminConfig) -> Self {
-        let AdminConfig { config, me, credentials, hub, tokens, heard, deployments, clock } = config;
+        let AdminConfig { config, me, credentials, hub, members, tokens, heard, deployments, clock } = config;
         let gate = Gate::new(clock.clone(), rand::random());
         let (config, uploads) = (RwLock::new(config), Arc::new(Semaphore::new(apps::archive::AT_ONCE)));
-        let git = GitPlaces::default();
-        let inner =
-            Inner { config, me, credentials, hub, tokens, heard, deployments, clock, gate, git, uploads };
+        let collector = Collector::new(&me, &credentials);
+        let inner = Inner {
+            config,
+            me,
+            credentials,
+            hub,
+            members,
+            tokens,
+            heard,
+            deployments,
+            clock,
+            collector,
+            browser_key: rand::random(),
+            gate,
+            git: GitPlaces::default(),
+            uploads,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -149,7 +177,10 @@ impl Inner {
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             origin::check(headers)?;
         }
-        let asker = self.sign_in(&config, headers).await?;
+        if let Some(asked) = Asked::of(prefix, &request) {
+            return Ok(self.browse(&config, prefix, asked, request).await);
+        }
+        let asker = self.asker(&config, request.method(), headers).await?;
         let user = &asker.user;
         match Route::of(prefix, &request)? {
             Route::Index => Ok(text(&index(prefix))),
@@ -165,6 +196,9 @@ impl Inner {
                 Ok(json(StatusCode::OK, &done))
             }
             Route::Triad => Ok(json(StatusCode::OK, &triad::ask(&self.hub).await)),
+            Route::Status => Ok(json(StatusCode::OK, &self.cluster(&config).await)),
+            Route::Metrics => self.metrics(&config, self.me.as_str(), headers).await,
+            Route::MetricsOf(id) => self.metrics(&config, &id, headers).await,
             Route::OpenApi => Ok(openapi::describe(prefix)),
             Route::ListTokens => self.list_tokens().await,
             Route::CreateToken => self.create_token(&asker, &publish::text(request.into_body()).await?).await,
@@ -225,10 +259,47 @@ impl Inner {
     }
 }
 
-/// What there is, until the status page is.
+impl Inner {
+    /// Who a request of the API comes from. Who has signed in with a browser may look.
+    async fn asker(
+        &self,
+        config: &Config,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<SignedIn, Refusal> {
+        let looks = *method == Method::GET || *method == Method::HEAD;
+        if looks
+            && !headers.contains_key(header::AUTHORIZATION)
+            && let Some((_, user)) = self.session(config, headers)
+        {
+            return Ok(SignedIn { user: user.clone(), by_token: false });
+        }
+        self.sign_in(config, headers).await
+    }
+
+    /// What the server `id` says of itself, for scrapers.
+    async fn metrics(
+        &self,
+        config: &Config,
+        id: &str,
+        headers: &HeaderMap,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let known = || config.servers().map(|(_, it)| it.id.to_string()).collect();
+        let asked = self.collector.one(config, id, &*self.clock).await;
+        let asked = asked.ok_or_else(|| Refusal::UnknownServer { id: id.to_owned(), known: known() })?;
+        let status = asked.map_err(|why| Refusal::Silent { id: id.to_owned(), why })?;
+        let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let format = Format::of(accept);
+        Ok(answer(StatusCode::OK, format.content_type(), metrics(&status, format)))
+    }
+}
+
+/// What there is for tools; browsers get the status page.
 fn index(prefix: &str) -> String {
     format!(
-        "Copal administration. There is no status page yet; `deploy-tool status` prints a table. The JSON API:\n\n\
+        "Copal administration. In a browser this is the status page; `deploy-tool status` prints a table. The JSON API:\n\n\
+         GET  {prefix}/api/v1/status\n\
+         GET  {prefix}/metrics\n\
          GET  {prefix}/api/servers\n\
          POST {prefix}/api/servers/ID/enable\n\
          POST {prefix}/api/servers/ID/disable\n\

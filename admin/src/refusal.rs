@@ -59,6 +59,10 @@ pub(crate) enum Refusal {
     Crowded,
     #[error("{0}: a page of another site may not administrate")]
     CrossSite(String),
+    #[error("the form was made for another session: load the page anew, and try again")]
+    FormToken,
+    #[error("the server `{id}` can't be asked: {why}")]
+    Silent { id: String, why: String },
     #[error(
         "the user `{user}` may not do that: it needs `operate` among its `roles` in the configuration file"
     )]
@@ -133,7 +137,8 @@ struct Told {
 }
 
 impl Refusal {
-    fn status(&self) -> StatusCode {
+    /// The status that goes with it.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::SignIn(_)
             | Self::Wrong
@@ -145,6 +150,7 @@ impl Refusal {
             | Self::TokenRole { .. }
             | Self::OthersToken { .. }
             | Self::CrossSite(_)
+            | Self::FormToken
             | Self::Role { .. }
             | Self::DeployRole { .. }
             | Self::GitReadOnly
@@ -177,6 +183,7 @@ impl Refusal {
             Self::Crowded
             | Self::GitCrowded
             | Self::Uploads
+            | Self::Silent { .. }
             | Self::Hub(_)
             | Self::Unsure(_)
             | Self::NoServers(_)

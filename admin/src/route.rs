@@ -20,6 +20,12 @@ pub(crate) enum Route {
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
     /// `GET /api/v1/triad`.
     Triad,
+    /// `GET /api/v1/status`.
+    Status,
+    /// `GET /metrics`, of this server.
+    Metrics,
+    /// `GET /metrics/SERVER`.
+    MetricsOf(String),
     /// `GET /api/v1/openapi.json`.
     OpenApi,
     /// `GET /api/v1/tokens`.
@@ -45,6 +51,11 @@ impl Route {
         let (route, method) = match parts[..] {
             [""] => (Self::Index, Method::GET),
             ["", "api", "v1", "triad"] => (Self::Triad, Method::GET),
+            ["", "api", "v1", "status"] => (Self::Status, Method::GET),
+            ["", "metrics"] => (Self::Metrics, Method::GET),
+            ["", "metrics", id] => {
+                (Self::MetricsOf(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
+            }
             ["", "api", "v1", "openapi.json"] => (Self::OpenApi, Method::GET),
             ["", "api", "v1", "tokens"] if *request.method() == Method::POST => {
                 (Self::CreateToken, Method::POST)
@@ -80,7 +91,7 @@ impl Route {
     }
 }
 
-fn admin(verb: &str) -> Result<MemberAdmin, Refusal> {
+pub(crate) fn admin(verb: &str) -> Result<MemberAdmin, Refusal> {
     match verb {
         "enable" => Ok(MemberAdmin::Enabled),
         "disable" => Ok(MemberAdmin::Disabled),

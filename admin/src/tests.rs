@@ -49,7 +49,8 @@ async fn admin_with(
     let hub = Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers });
     Admin::new(AdminConfig {
         deployments: None,
-        tokens: tokio::sync::watch::channel(Some(Arc::new(tokens))).1,
+        members: watch::channel(Arc::default()).1,
+        tokens: watch::channel(Some(Arc::new(tokens))).1,
         heard,
         config: config(users),
         me,

@@ -3,6 +3,7 @@
 use crate::{
     body::{Request, Response},
     error::RequestError,
+    process_app::ProcessApp,
 };
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
@@ -12,6 +13,22 @@ pub(crate) trait App: fmt::Debug + Send + Sync {
     /// Answers a request whose path is below `prefix`, the web-app's own path.
     fn call<'a>(&'a self, prefix: &'a str, request: Request)
     -> BoxFuture<'a, Result<Response, RequestError>>;
+
+    /// What it is, for the status page.
+    fn kind(&self) -> Kind<'_> {
+        Kind::BuiltIn
+    }
+}
+
+/// What an app is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind<'a> {
+    /// A folder of files.
+    Static,
+    /// Processes.
+    Process(&'a ProcessApp),
+    /// A part of this server.
+    BuiltIn,
 }
 
 /// An app at its web-app path.

@@ -19,6 +19,7 @@ mod process;
 mod process_app;
 mod proxy;
 mod registry;
+mod report;
 mod serve;
 mod session;
 mod spec;

@@ -32,7 +32,7 @@ use output::Output;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -56,9 +56,27 @@ pub(crate) enum State {
     Stopped,
 }
 
+/// What becomes of one process, over all of its lives.
+#[derive(Debug, Default)]
+pub(crate) struct Lives {
+    /// Of the one that runs; 0 for none.
+    pid: AtomicU32,
+    starts: AtomicU64,
+}
+
+/// One process as the status page shows it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) state: State,
+    pub(crate) pid: u32,
+    /// Beyond the first start.
+    pub(crate) restarts: u64,
+}
+
 /// One process and who watches it.
 #[derive(Debug)]
 struct Instance {
+    lives: Arc<Lives>,
     state: watch::Receiver<State>,
     output: Arc<Output>,
 }
@@ -82,6 +100,7 @@ impl Processes {
         let mut tasks = Vec::new();
         for number in 0..spec.instances.max(1) {
             let output = Arc::new(Output::new(app));
+            let lives = Arc::new(Lives::default());
             let (sender, state) = watch::channel(State::Starting { failures: 0 });
             let supervisor = Supervisor {
                 app: app.to_owned(),
@@ -91,10 +110,11 @@ impl Processes {
                 answer_timeout,
                 output: output.clone(),
                 state: sender,
+                lives: lives.clone(),
                 stop: stop.clone(),
             };
             tasks.push(tokio::spawn(supervisor.run()));
-            instances.push(Instance { state, output });
+            instances.push(Instance { lives, state, output });
         }
         let expected = match &spec.health.path {
             Some(path) => format!("GET {path} to answer 2xx"),
@@ -119,6 +139,16 @@ impl Processes {
             }
         }
         Err(RequestError::AppUnavailable { app: self.app.clone(), why })
+    }
+
+    /// How each process is.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let seen = self.instances.iter().map(|it| Seen {
+            state: it.state.borrow().clone(),
+            pid: it.lives.pid.load(Ordering::Relaxed),
+            restarts: it.lives.starts.load(Ordering::Relaxed).saturating_sub(1),
+        });
+        seen.collect()
     }
 
     /// Waits until every process is healthy.
@@ -177,6 +207,19 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+impl Lives {
+    /// Another one begins.
+    fn begins(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
+        self.starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    fn ended(&self) {
+        self.pid.store(0, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,7 @@
 //! An app that is a process: static files first, if it has any, then the process with the request's session.
 
 use crate::{
-    app::App,
+    app::{App, Kind},
     body::{Request, Response, empty},
     error::RequestError,
     process::Processes,
@@ -41,6 +41,10 @@ impl App for ProcessApp {
             }
             self.forward(Request::from_parts(parts, body)).await
         })
+    }
+
+    fn kind(&self) -> Kind<'_> {
+        Kind::Process(self)
     }
 }
 

@@ -5,12 +5,14 @@ use crate::{
     app::{App, Deployed},
     hosts::Hosts,
     process_app::ProcessApp,
+    report,
     versions::Versions,
 };
 use common::{
     app_tag::compare_versions,
     config::{Host, Versioning},
 };
+use proto::status::v1 as status;
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
@@ -24,6 +26,11 @@ type At = (String, String);
 /// A deployed app at a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Mounted {
+    /// stage/webapp/host/name[-version].
+    pub(crate) tag: String,
+    /// What of it is in use.
+    pub(crate) commit: Vec<u8>,
+    pub(crate) tree: Vec<u8>,
     /// For people.
     pub(crate) name: String,
     /// Of several side by side.
@@ -153,6 +160,24 @@ impl Registry {
         Arc::make_mut(&mut all).retain(|it| it.token != token);
     }
 
+    /// Every app with the place at which it answers, for the status page.
+    pub(crate) fn report(&self) -> Vec<status::App> {
+        let fixed = self.fixed.iter().flat_map(|(_, apps)| apps);
+        let fixed = fixed.map(|it| status::App { name: it.name.clone(), ..report::app(it.app.kind()) });
+        let mounted = self.lock();
+        let deployed = mounted.iter().flat_map(|((host, path), versions)| {
+            let name = format!("{host}{}", if path.is_empty() { "/" } else { path });
+            versions.iter().map(move |it| status::App {
+                tag: it.tag.clone(),
+                name: name.clone(),
+                commit: it.commit.clone().into(),
+                tree: it.tree.clone().into(),
+                ..report::app(it.app.kind())
+            })
+        });
+        fixed.chain(deployed).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<At, Vec<Mounted>>> {
         self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,6 +205,9 @@ mod tests {
             app: Arc::new(StoppedApp(version.to_owned())),
             since: Instant::now(),
             stopped,
+            tag: String::new(),
+            commit: Vec::new(),
+            tree: Vec::new(),
         }
     }
 

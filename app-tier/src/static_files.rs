@@ -2,7 +2,7 @@
 //! [`App`].
 
 use crate::{
-    app::App,
+    app::{App, Kind},
     body::{Body, BodyError, Request, Response, empty, full},
     error::RequestError,
     serve::decode,
@@ -32,6 +32,10 @@ impl App for StaticFiles {
             let (parts, _) = request.into_parts();
             self.find(prefix, &parts).await?.ok_or(RequestError::NotFound)
         })
+    }
+
+    fn kind(&self) -> Kind<'_> {
+        Kind::Static
     }
 }
 

@@ -20,7 +20,7 @@ use common::{
     id::ServerId,
 };
 use futures_util::future::join_all;
-use proto::hub::v1::event;
+use proto::{hub::v1::event, status::v1 as status};
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -132,6 +132,12 @@ impl AppTier {
     pub async fn save(&self) {
         let running = self.inner.registry.running();
         join_all(running.iter().map(|it| it.app.sessions.save_all(last_saves_limit(&it.app)))).await;
+    }
+
+    /// How the apps are, for the status page.
+    pub fn status(&self) -> status::AppTier {
+        let connections = u64::try_from(self.inner.connections.len()).unwrap_or(u64::MAX);
+        status::AppTier { apps: self.inner.registry.report(), connections }
     }
 
     /// The sessions of each process app, in numbers.

@@ -40,7 +40,11 @@ pub(crate) struct ConnectionArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Lists the servers: whether they are up, and whether they take requests
-    Status,
+    Status {
+        /// Shows the whole status page every two seconds: what is wrong, servers, hub, apps
+        #[arg(long)]
+        watch: bool,
+    },
     /// Deploys an archive (tar, tar.gz, tar.zst, zip) or a folder: on all servers at once, or on none
     Deploy(DeployArguments),
     /// Takes an app away from all servers

@@ -11,6 +11,7 @@ mod password;
 mod progress;
 mod rollout;
 mod servers;
+mod status;
 mod table;
 mod target;
 #[cfg(test)]
@@ -66,7 +67,8 @@ pub fn main() -> ExitCode {
 async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
     let tag = |it: &AppArgument| apps::tag(&it.app);
     match verb {
-        Verb::Status => servers::status(target, json).await,
+        Verb::Status { watch: true } => status::watch(target, json).await,
+        Verb::Status { watch: false } => servers::status(target, json).await,
         Verb::Triad(TriadCommand::Status) => triad::status(target, json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/member.proto",
@@ -17,6 +17,7 @@ const FILES: [&str; 11] = [
     "copal/hub/v1/token.proto",
     "copal/hub/v1/triad.proto",
     "copal/hub/v1/watch.proto",
+    "copal/status/v1/status.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",
 ];

@@ -21,6 +21,15 @@ pub mod app {
     }
 }
 
+/// What any server says of itself, package `copal.status.v1`.
+pub mod status {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/copal.status.v1.rs");
+    }
+}
+
 /// What servers ask a web-tier server, package `copal.web.v1`.
 pub mod web {
     /// Version 1.

@@ -85,7 +85,9 @@ fn print_what_to_try(demo: &Demo, processes: bool) {
     let tool = std::env::current_exe().ok().map(|this| this.with_file_name("deploy-tool"));
     let tool = tool.filter(|it| it.exists()).map_or("deploy-tool".to_owned(), |it| it.display().to_string());
     let password = demo.folder.join(files::PASSWORD);
-    say(&format!("  open {address}/ in a browser"));
+    say(&format!(
+        "  open {address}/ in a browser; {address}/admin is the status page (user and password below)"
+    ));
     say(&format!(
         "  export COPAL_URL={address}/admin COPAL_USER={} COPAL_PASSWORD=$(cat '{}')",
         files::USER,

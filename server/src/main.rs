@@ -8,12 +8,14 @@ mod demo;
 mod deployed;
 mod launch_app;
 mod memory_guard;
+mod metrics;
 mod open_files;
 mod port;
 mod reload;
 mod server;
 mod signals;
 mod start;
+mod status;
 
 use check::complain;
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! What is behind the cluster port: HTTP/1.1 goes to the app-tier, gRPC to the hub and the web-tier.
+//! What is behind the cluster port: HTTP/1.1 goes to the app-tier, gRPC to the hub, the web-tier and who tells how this server is.
 
 use app_tier::AppTier;
 use cluster_port::{Acceptor, Authenticated, Peer, Protocol, Roster};
@@ -15,11 +15,11 @@ pub(crate) async fn serve(
     mut acceptor: Acceptor,
     roster: CurrentRoster,
     app_tier: Option<Arc<AppTier>>,
-    grpc: Option<Routes>,
+    grpc: Routes,
 ) {
     while let Some(Authenticated { stream, peer }) = acceptor.next().await {
-        match (peer.protocol, &app_tier, &grpc) {
-            (Protocol::Http1, Some(app_tier), _) => {
+        match (peer.protocol, &app_tier) {
+            (Protocol::Http1, Some(app_tier)) => {
                 let app_tier = app_tier.clone();
                 while_in_force(
                     roster.clone(),
@@ -27,11 +27,11 @@ pub(crate) async fn serve(
                     async move { app_tier.serve(stream, peer).await },
                 );
             }
-            (Protocol::Grpc, _, Some(routes)) => {
-                let serving = triad::serve_grpc(stream, peer.clone(), routes.clone());
+            (Protocol::Grpc, _) => {
+                let serving = triad::serve_grpc(stream, peer.clone(), grpc.clone());
                 while_in_force(roster.clone(), peer, serving);
             }
-            (protocol, _, _) => {
+            (protocol, None) => {
                 tracing::warn!(peer = %peer.id, ?protocol, "closed: this server does not play that role; do the files agree?");
             }
         }

@@ -165,6 +165,7 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
     let checks = [
         ("workers", web && old_cluster.workers != new_cluster.workers),
         ("http (this server had no listener)", !web && !new_me.http.is_empty()),
+        ("metrics", old_me.metrics != new_me.metrics),
         ("cluster-key", old.cluster_key != new.cluster_key),
         ("cluster-key-also", old.cluster_key_also != new.cluster_key_also),
         ("cluster-encryption", old.cluster_encryption != new.cluster_encryption),
@@ -222,6 +223,7 @@ clusters:
         assert_eq!(restarts("web-a", "port: 8080", "port: 8081"), none);
         assert_eq!(restarts("web-a", "workers: 2", "workers: 3"), ["workers"]);
         assert_eq!(restarts("app-a", "workers: 2", "workers: 3"), none, "it is not this server's");
+        assert_eq!(restarts("web-a", "http: [", "metrics: {port: 9600}, http: ["), ["metrics"]);
         assert_eq!(restarts("app-a", "data-dir: data", "data-dir: other"), ["data-dir"]);
         assert_eq!(
             restarts("app-a", "data-dir: data", "data-dir: data\ncluster-encryption: true"),

@@ -1,6 +1,14 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
-use crate::{administration, data_folder::DataFolder, deployed::Deployed, launch_app, open_files, port};
+use crate::{
+    administration,
+    data_folder::DataFolder,
+    deployed::Deployed,
+    launch_app,
+    metrics::Scraped,
+    open_files, port,
+    status::{self, Knows},
+};
 use admin::{Admin, AdminConfig};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig, DeployConfig, Launcher};
@@ -67,6 +75,8 @@ pub(crate) struct RunningServer {
     listeners: Vec<String>,
     cluster_port: AbortHandle,
     files: AbortHandle,
+    /// Tells scrapers and probes.
+    scraped: Scraped,
     _upkeep: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _data: DataFolder,
@@ -82,17 +92,17 @@ impl RunningServer {
         let data = DataFolder::take(&config.data_dir.join(id.as_str()))?;
         let listener = bind(server).await?;
         let public = web_tier::bind(&config, &id)?;
+        let scraped = Scraped::bind(server.metrics.as_ref()).await?;
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
 
-        let triad = start_triad(&config, &id, &credentials, &data).await?;
+        let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server);
         let servers = hub_addresses(&config);
         let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
         let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
-        let told = (&hub, tokens, heard.clone());
+        let told = (&hub, &members, tokens, heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
-        administration::warn_without_users(&config);
         let deploy = deployed.as_ref().map(|it| it.deploy(member.started_ms));
         let started = start_app_tier(&config, &id, &data, &hub, &admin, deploy);
         // The hub's part does not need it.
@@ -104,15 +114,15 @@ impl RunningServer {
             app_tier.follow(events);
         }
         let listeners = lines(&id, server, &public);
-        let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
-        let address = server.cluster_address();
-        let own = Port { me: id.clone(), address, credentials: credentials.clone(), roster: current.clone() };
-        let acceptor = Acceptor::start(listener, own);
-        let web_tier = start_web_tier(&config, &id, public, credentials.clone(), members.clone(), heard)?;
-        let routes = routes(triad.as_ref(), web_tier.as_ref(), deployed.as_ref());
-        let serving = port::serve(acceptor, current, app_tier.clone(), routes);
-        let cluster_port = tokio::spawn(serving).abort_handle();
         let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
+        let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
+        let acceptor = start_acceptor(listener, server, &credentials, &current);
+        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, &heard)?;
+        let web_view = web_tier.as_ref().map(WebTier::view);
+        let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
+        let scraped = scraped.serve(&knows);
+        let routes = routes(knows, web_tier.as_ref(), deployed.as_ref());
+        let serving = port::serve(acceptor, current, app_tier.clone(), routes);
 
         Ok(Self {
             config: config.clone(),
@@ -129,12 +139,13 @@ impl RunningServer {
             app_tier,
             admin,
             members,
-            triad: triad.map(Arc::new),
+            triad,
             credentials,
             roster,
             listeners,
-            cluster_port,
+            cluster_port: tokio::spawn(serving).abort_handle(),
             files,
+            scraped,
             _watch: watching,
             _data: data,
         })
@@ -161,6 +172,7 @@ impl RunningServer {
         if tokio::time::timeout(HUB_READY_MAX, known).await.is_err() {
             tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
         }
+        self.scraped.ready().send_replace(true);
         Ok(())
     }
 
@@ -174,10 +186,12 @@ impl RunningServer {
         let Some(app_tier) = self.app_tier.clone() else { return };
         let (hub, member, interval) = (self.hub.clone(), self.member.clone(), self.config.heartbeat_interval);
         let (membership, server) = (self.late_membership.clone(), self.id.clone());
+        let ready = self.scraped.ready().clone();
         let joining = tokio::spawn(async move {
             app_tier.recovered().await;
             tracing::info!(%server, "all apps are healthy: requests may come");
             *lock(&membership) = Some(hub.join(member, interval));
+            ready.send_replace(true);
         });
         self.joining = Some(joining.abort_handle());
     }
@@ -264,6 +278,7 @@ impl RunningServer {
 
     /// First half of a graceful stop: no new requests, those in flight end, sessions are saved. The hub goes on.
     pub(crate) async fn drain(&mut self) {
+        self.scraped.ready().send_replace(false);
         if let Some(joining) = self.joining.take() {
             joining.abort();
         }
@@ -332,6 +347,16 @@ async fn bind(server: &Server) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("server {}: cluster port {address} can't be bound", server.id))
 }
 
+fn start_acceptor(
+    listener: TcpListener,
+    server: &Server,
+    credentials: &Credentials,
+    roster: &watch::Receiver<Arc<Roster>>,
+) -> Acceptor {
+    let (me, address) = (server.id.clone(), server.cluster_address());
+    Acceptor::start(listener, Port { me, address, credentials: credentials.clone(), roster: roster.clone() })
+}
+
 async fn start_triad(
     config: &Config,
     id: &ServerId,
@@ -378,14 +403,16 @@ fn start_admin(
     config: &Arc<Config>,
     id: &ServerId,
     credentials: &Credentials,
-    (hub, tokens, heard): (&Hub, Tokens, LastHeard),
+    (hub, members, tokens, heard): (&Hub, &watch::Receiver<Arc<Vec<Member>>>, Tokens, LastHeard),
     deployed: Option<&Deployed>,
 ) -> Admin {
+    administration::warn_without_users(config);
     Admin::new(AdminConfig {
         config: config.clone(),
         me: id.clone(),
         credentials: credentials.clone(),
         hub: hub.clone(),
+        members: members.clone(),
         tokens,
         heard,
         deployments: deployed.map(Deployed::administered),
@@ -428,24 +455,29 @@ fn launcher() -> Launcher {
 }
 
 /// The gRPC services of the roles that this server plays.
-fn routes(triad: Option<&Triad>, web_tier: Option<&WebTier>, deployed: Option<&Deployed>) -> Option<Routes> {
-    let balancer = web_tier.map(|web_tier| web_tier::balancer(web_tier.picture().clone()));
+fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deployed>) -> Routes {
+    let triad = knows.triad.clone();
+    let status = status::service(knows);
+    let mut routes = match &triad {
+        Some(triad) => triad.routes().add_service(status),
+        None => Routes::new(status),
+    };
     // Objects are the hub's: other servers have copies.
-    let hub = triad.map(|triad| match deployed {
-        Some(deployed) => triad.routes().add_service(deployed.objects()).prepare(),
-        None => triad.routes(),
-    });
-    match (hub, balancer) {
-        (Some(hub), Some(balancer)) => Some(hub.add_service(balancer).prepare()),
-        (None, Some(balancer)) => Some(Routes::new(balancer).prepare()),
-        (hub, None) => hub,
+    if let Some(deployed) = deployed.filter(|_| triad.is_some()) {
+        routes = routes.add_service(deployed.objects());
     }
+    if let Some(web_tier) = web_tier {
+        routes = routes.add_service(web_tier::balancer(web_tier.picture().clone()));
+    }
+    routes.prepare()
 }
 
 /// What start-up prints of the listeners, the cluster port last.
 fn lines(id: &ServerId, server: &Server, public: &Bound) -> Vec<String> {
     let http = public.addresses().iter().zip(&server.http).map(|(at, http)| line(id, *at, http));
-    http.chain([format!("{id}  cluster port {}", server.cluster_address())]).collect()
+    let metrics =
+        server.metrics.iter().map(|it| format!("{id}  metrics http://{}:{}/metrics", it.address, it.port));
+    http.chain(metrics).chain([format!("{id}  cluster port {}", server.cluster_address())]).collect()
 }
 
 /// A listener as start-up prints it.
@@ -459,9 +491,9 @@ fn start_web_tier(
     config: &Arc<Config>,
     id: &ServerId,
     bound: Bound,
-    credentials: Credentials,
-    members: watch::Receiver<Arc<Vec<Member>>>,
-    heard: LastHeard,
+    credentials: &Credentials,
+    members: &watch::Receiver<Arc<Vec<Member>>>,
+    heard: &LastHeard,
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {
         return Ok(None);
@@ -471,9 +503,9 @@ fn start_web_tier(
         me: id.clone(),
         bound,
         clients_max: open_files::clients_max(),
-        credentials,
-        members,
-        heard,
+        credentials: credentials.clone(),
+        members: members.clone(),
+        heard: heard.clone(),
     })?))
 }
 

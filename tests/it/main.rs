@@ -27,6 +27,7 @@ mod reload;
 mod session;
 mod session_url;
 mod start;
+mod status;
 mod stopping;
 mod streams;
 mod tidy;

@@ -41,6 +41,20 @@ impl Heartbeats {
         inner.suspects.remove(&(id.to_owned(), started_ms));
     }
 
+    /// How long ago each of `members` was heard of; nothing while this server does not lead.
+    pub(crate) fn ages<'a>(
+        &self,
+        members: impl Iterator<Item = &'a Member>,
+        now: Instant,
+    ) -> Vec<(String, Duration)> {
+        let inner = self.lock();
+        let age = |member: &Member| {
+            let heard = inner.heard.get(&(member.id.clone(), member.started_ms))?;
+            Some((member.id.clone(), now.saturating_duration_since(*heard)))
+        };
+        members.filter_map(age).collect()
+    }
+
     /// A member reports its CPU load, in thousandths.
     pub(crate) fn loaded(&self, id: String, cpu_load: u32) {
         self.lock().loads.insert(id, cpu_load.min(1000));
@@ -135,6 +149,15 @@ mod tests {
         );
         heartbeats.heard("a", 6, start + INTERVAL * 4);
         assert_eq!(heartbeats.overdue(members[..1].iter(), INTERVAL, start + INTERVAL * 4), [down("a")]);
+    }
+
+    #[test]
+    fn it_tells_how_long_ago_it_heard_of_each_process() {
+        let (heartbeats, start) = (Heartbeats::default(), Instant::now());
+        heartbeats.heard("a", 7, start);
+        heartbeats.heard("b", 6, start);
+        let members = [member("a"), member("b")];
+        assert_eq!(heartbeats.ages(members.iter(), start + INTERVAL), [("a".to_owned(), INTERVAL)]);
     }
 
     #[test]

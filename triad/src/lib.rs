@@ -12,6 +12,7 @@ mod proposer;
 mod raft;
 mod reader;
 mod refusal;
+mod report;
 mod rights;
 mod serve;
 mod service;

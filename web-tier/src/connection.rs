@@ -98,11 +98,13 @@ impl Client {
 
     /// It has sent so many bytes of its body.
     fn body_came(&self, bytes: usize) {
+        self.worker.counters.received_bytes.add(bytes as u64);
         self.progress.body_came(self.worker.now(), bytes, || self.worker.routes().limits.rate_min);
     }
 
     /// It has taken so many bytes of its answer.
     fn took(&self, bytes: usize) {
+        self.worker.counters.sent_bytes.add(bytes as u64);
         self.progress.took(self.worker.now(), bytes, || self.worker.routes().limits.rate_min);
     }
 
@@ -241,7 +243,11 @@ async fn open(
 }
 
 /// A request that is being answered, among the worker's counts; its line is written when it is dropped.
-struct Active<'a>(&'a Client);
+struct Active<'a> {
+    client: &'a Client,
+    /// When its head had been read.
+    begun: Instant,
+}
 
 impl<'a> Active<'a> {
     fn new(client: &'a Client) -> Self {
@@ -251,32 +257,34 @@ impl<'a> Active<'a> {
         if let Some(tls) = &client.tls {
             client.log.note(|record| record.tls(tls));
         }
-        Self(client)
+        Self { client, begun: client.worker.read_clock() }
     }
 
     /// It was read.
     fn asks(&self, head: &RequestHead) {
-        self.0.log.note(|record| record.head(head));
+        self.client.log.note(|record| record.head(head));
     }
 
     /// It could not be read, and begins so.
     fn unread(&self, input: &[u8]) {
-        self.0.log.note(|record| record.unread(input));
+        self.client.log.note(|record| record.unread(input));
     }
 
     fn answered(&self, status: StatusCode) {
-        self.0.worker.counters.answered(status);
-        self.0.log.note(|record| record.answered(status));
+        let worker = &self.client.worker;
+        worker.counters.answered(status);
+        worker.counters.latency.note(worker.read_clock().saturating_duration_since(self.begun));
+        self.client.log.note(|record| record.answered(status));
     }
 
     fn ended(&self, end: End) {
-        self.0.log.note(|record| record.ended(end));
+        self.client.log.note(|record| record.ended(end));
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        let Client { worker, peer, log, .. } = self.0;
+        let Client { worker, peer, log, .. } = self.client;
         worker.counters.requests_active.down();
         log.finish(worker.access_log.borrow().as_ref(), &peer.text);
     }

@@ -1,7 +1,10 @@
 //! What a worker counts. Only its own thread writes, so a count is a plain load and store, and the counters of two workers
 //! never share a cache line.
 
-use crate::tls::Failure;
+use crate::{
+    histogram::{Histogram, Times},
+    tls::Failure,
+};
 use http::StatusCode;
 use std::{
     iter::Sum,
@@ -24,7 +27,12 @@ impl Count {
         self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    /// So many more.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -51,8 +59,14 @@ pub(crate) struct Counters {
     pub(crate) handshakes_tls12: Count,
     /// By [`Failure`].
     pub(crate) handshakes_failed: [Count; Failure::COUNT],
+    /// Of requests' bodies.
+    pub(crate) received_bytes: Count,
+    /// Of answers.
+    pub(crate) sent_bytes: Count,
     /// Answers by the first digit of their status.
     answers: [Count; 6],
+    /// From a request's head to its answer's.
+    pub(crate) latency: Histogram,
 }
 
 impl Counters {
@@ -89,6 +103,9 @@ impl Counters {
             handshakes_tls12: self.handshakes_tls12.read(),
             handshakes_failed: std::array::from_fn(|kind| self.handshakes_failed[kind].read()),
             answers: std::array::from_fn(|class| self.answers[class].read()),
+            received_bytes: self.received_bytes.read(),
+            sent_bytes: self.sent_bytes.read(),
+            latency: self.latency.read(),
             log_lines_lost: 0,
         }
     }
@@ -139,8 +156,47 @@ pub struct Totals {
     pub handshakes_failed: [u64; Failure::COUNT],
     /// Answers by the first digit of their status: `answers[2]` are the 2xx.
     pub answers: [u64; 6],
+    /// Bytes of requests' bodies.
+    pub received_bytes: u64,
+    /// Bytes of answers; of those in HTTP/1.1 with their heads.
+    pub sent_bytes: u64,
+    /// How long it took from a request's head to its answer's.
+    pub latency: Times,
     /// Lines of the access log that could not be written.
     pub log_lines_lost: u64,
+}
+
+impl Totals {
+    /// What has been counted since `before`. What is open or active stays as it is.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let array = |now: &[u64], then: &[u64], at: usize| now[at].saturating_sub(then[at]);
+        Self {
+            connections: self.connections.saturating_sub(before.connections),
+            connections_open: self.connections_open,
+            requests: self.requests.saturating_sub(before.requests),
+            requests_active: self.requests_active,
+            retries: self.retries.saturating_sub(before.retries),
+            upstream_failures: self.upstream_failures.saturating_sub(before.upstream_failures),
+            queue_refusals: self.queue_refusals.saturating_sub(before.queue_refusals),
+            connections_refused: self.connections_refused.saturating_sub(before.connections_refused),
+            connections_held: self.connections_held.saturating_sub(before.connections_held),
+            connections_shed: self.connections_shed.saturating_sub(before.connections_shed),
+            places_taken_back: self.places_taken_back.saturating_sub(before.places_taken_back),
+            dials_short: self.dials_short.saturating_sub(before.dials_short),
+            answers_shed: self.answers_shed.saturating_sub(before.answers_shed),
+            handshakes: self.handshakes.saturating_sub(before.handshakes),
+            handshakes_resumed: self.handshakes_resumed.saturating_sub(before.handshakes_resumed),
+            handshakes_tls12: self.handshakes_tls12.saturating_sub(before.handshakes_tls12),
+            handshakes_failed: std::array::from_fn(|kind| {
+                array(&self.handshakes_failed, &before.handshakes_failed, kind)
+            }),
+            answers: std::array::from_fn(|class| array(&self.answers, &before.answers, class)),
+            received_bytes: self.received_bytes.wrapping_sub(before.received_bytes),
+            sent_bytes: self.sent_bytes.wrapping_sub(before.sent_bytes),
+            latency: self.latency - before.latency,
+            log_lines_lost: self.log_lines_lost.saturating_sub(before.log_lines_lost),
+        }
+    }
 }
 
 impl Add for Totals {
@@ -168,6 +224,9 @@ impl Add for Totals {
                 self.handshakes_failed[kind] + other.handshakes_failed[kind]
             }),
             answers: std::array::from_fn(|class| self.answers[class] + other.answers[class]),
+            received_bytes: self.received_bytes.wrapping_add(other.received_bytes),
+            sent_bytes: self.sent_bytes.wrapping_add(other.sent_bytes),
+            latency: self.latency + other.latency,
             log_lines_lost: self.log_lines_lost + other.log_lines_lost,
         }
     }

@@ -151,6 +151,7 @@ mod tests {
             counters: Arc::default(),
             access_log: None,
             reloads: mpsc::channel(1).1,
+            asked: mpsc::channel(1).1,
             stop: watch::channel(None).1,
         }))
     }

@@ -116,6 +116,15 @@ impl ServerPool {
         }
     }
 
+    /// How many connections wait for a request, and how many requests for a connection.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let idle = match self {
+            Self::Sockets(pool) => pool.idle(),
+            Self::Streams(pool) => pool.idle(),
+        };
+        (idle, self.places().waiting())
+    }
+
     /// Whether a request that asks now need not queue.
     pub(crate) fn has_place(&self) -> bool {
         self.places().has_free()

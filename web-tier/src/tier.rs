@@ -10,6 +10,7 @@ use crate::{
     foreign::{BackendHealth, ForeignServers},
     listeners::Listeners,
     picture::Picture,
+    status::{Asked, Shown, WebTierView},
     tls::{Changed, TicketKeys, TlsError},
     worker::{self, Plan, Reload, Setup},
 };
@@ -32,6 +33,9 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reloads that a worker has not come to.
 const RELOADS_WAITING: usize = 4;
+
+/// Questions that a worker has not come to.
+const ASKS_WAITING: usize = 4;
 
 /// What [`WebTier::start`] needs.
 #[derive(Debug)]
@@ -104,12 +108,14 @@ pub struct WebTier {
     credentials: Credentials,
     plan: Plan,
     picture: Picture,
+    shown: Shown,
 }
 
 #[derive(Debug)]
 struct RunningWorker {
     counters: Arc<Counters>,
     reloads: mpsc::Sender<Reload>,
+    asks: mpsc::Sender<Asked>,
     /// The number of connections that it had to cut.
     ended: oneshot::Receiver<u64>,
 }
@@ -139,6 +145,7 @@ impl WebTier {
         for (number, doors) in doors.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
             let (reloads, followed) = mpsc::channel(RELOADS_WAITING);
+            let (asks, asked) = mpsc::channel(ASKS_WAITING);
             let setup = Setup {
                 plan: plan.clone(),
                 me: me.clone(),
@@ -153,13 +160,16 @@ impl WebTier {
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
                 reloads: followed,
+                asked,
                 stop: stopped.clone(),
             };
             let ended = start_worker(number, setup)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
-            workers.push(RunningWorker { counters, reloads, ended });
+            workers.push(RunningWorker { counters, reloads, asks, ended });
         }
         let addresses = listeners.addresses();
+        let shown = Shown::default();
+        shown.set(&addresses, http, &plan.foreign);
         Ok(Self {
             workers,
             listeners,
@@ -171,6 +181,7 @@ impl WebTier {
             credentials,
             plan,
             picture,
+            shown,
         })
     }
 
@@ -196,6 +207,12 @@ impl WebTier {
     /// Which members the workers go by.
     pub fn picture(&self) -> &Picture {
         &self.picture
+    }
+
+    /// What asks the workers how they are, from any thread.
+    pub fn view(&self) -> WebTierView {
+        let workers = self.workers.iter().map(|it| (it.counters.clone(), it.asks.clone())).collect();
+        WebTierView::new(workers, self.shown.clone())
     }
 
     /// How the backends of `http-proxy` rules are, in the order of the file.

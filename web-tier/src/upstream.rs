@@ -15,7 +15,10 @@ use common::{
     id::{ClusterId, ServerId, ServerIndex},
     session_id,
 };
-use proto::hub::v1::Member;
+use proto::{
+    hub::v1::Member,
+    status::v1::{self as status, UpstreamKind, WorkerView},
+};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -254,6 +257,26 @@ impl Upstream {
         }
     }
 
+    /// Where requests go and how that is, as this worker sees it.
+    pub(crate) fn report(&self, worker: u32, now: Instant) -> status::Upstream {
+        let (name, kind) = match &self.whose {
+            Whose::Cluster { id, .. } => (id.to_string(), UpstreamKind::Cluster),
+            Whose::Myself { .. } => (String::new(), UpstreamKind::Self_),
+            Whose::Foreign { .. } => (String::new(), UpstreamKind::Foreign),
+        };
+        let first = || self.servers.first().map_or(String::new(), |it| it.name.to_string());
+        let balance = self.balance.borrow();
+        let servers = self.servers.iter().enumerate().map(|(index, server)| {
+            let (idle, waiting) = server.pool.waiting();
+            let count = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+            let view = balance.report(index, now);
+            let view = WorkerView { worker, idle: count(idle), waiting: count(waiting), ..view };
+            status::UpstreamServer { id: server.name.to_string(), workers: vec![view], check: String::new() }
+        });
+        let name = if name.is_empty() { first() } else { name };
+        status::Upstream { name, kind: kind.into(), servers: servers.collect() }
+    }
+
     /// Takes over what the hub knows. Returns whether a server is gone that may have requests. Foreign backends are no members:
     /// a member with the name of one is another server.
     pub(crate) fn members_changed(&self, members: &[Member]) -> bool {
@@ -283,7 +306,7 @@ fn made_of(cluster: &Cluster) -> String {
 
 /// The same of one server, wherever in its cluster it is.
 fn made_of_server(server: &Server) -> String {
-    format!("{:?}", Server { http: Vec::new(), index: ServerIndex(0), ..server.clone() })
+    format!("{:?}", Server { http: Vec::new(), metrics: None, index: ServerIndex(0), ..server.clone() })
 }
 
 /// A request that is in flight on a server; dropped when it has ended.

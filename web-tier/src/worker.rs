@@ -11,11 +11,13 @@ use crate::{
     foreign::{ForeignServers, ForeignWatch},
     http1::{RequestHead, ResponseHead},
     picture::Picture,
+    recent::Recent,
     request_id::RequestIds,
     routes::Routes,
     seldom::Seldom,
     shelf::Shelf,
     stalled::StalledAnswers,
+    status::WorkerReport,
     tls::{self, TlsListener},
     trace_context::Traces,
     upstream::Upstream,
@@ -84,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) access_log: Option<LogPipe>,
     /// New configurations, as they come.
     pub(crate) reloads: mpsc::Receiver<Reload>,
+    /// Who wants to know how it is.
+    pub(crate) asked: mpsc::Receiver<oneshot::Sender<WorkerReport>>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
 }
@@ -137,6 +141,8 @@ pub(crate) struct Worker {
     wall: Cell<SystemTime>,
     now: Cell<Instant>,
     heard: LastHeard,
+    /// What was counted in the last minute.
+    recent: RefCell<Recent>,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
     pub(crate) hub_age: Cell<Option<AgeText>>,
 }
@@ -165,6 +171,7 @@ impl Worker {
             wall: Cell::new(SystemTime::now()),
             now: Cell::new(Instant::now()),
             heard: setup.heard.clone(),
+            recent: RefCell::new(Recent::new(Instant::now())),
             hub_age: Cell::default(),
         }
     }
@@ -209,6 +216,15 @@ impl Worker {
     /// Whether an app server that heard from the hub `other` ago is cut off: this server hears it.
     pub(crate) fn hears_more_than(&self, other: Duration) -> bool {
         self.heard.age(self.now()).is_some_and(|own| TIMES.is_ahead(own, other))
+    }
+
+    /// How it is, and how it sees its servers.
+    fn report(&self, number: usize) -> WorkerReport {
+        let now = self.read_clock();
+        let (recent, passed) = self.recent.borrow().since(now, self.counters.totals());
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let upstreams = self.routes().all().map(|it| it.report(number, now)).collect();
+        WorkerReport { recent, passed, upstreams }
     }
 
     /// Reads the clock.
@@ -264,6 +280,11 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
             // An error means that the WebTier was dropped: stop at once.
             stopped = stop.wait_for(Option::is_some) => break stopped.ok().and_then(|stop| *stop),
             Some(reload) = setup.reloads.recv() => reload,
+            Some(asked) = setup.asked.recv() => {
+                // Whoever has gone does not want to know any more.
+                let _gone = asked.send(worker.report(setup.number));
+                continue;
+            }
         };
         follow(&worker, &mut setup, &mut doors, caretaker.as_mut(), reload).await;
     };
@@ -348,6 +369,7 @@ async fn tick(worker: Rc<Worker>) {
         if let Some(log) = &*worker.access_log.borrow() {
             log.tick(time);
         }
+        worker.recent.borrow_mut().tick(now, || worker.counters.totals());
         for upstream in worker.upstreams() {
             upstream.settle();
         }

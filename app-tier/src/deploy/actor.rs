@@ -333,7 +333,8 @@ impl Actor {
 
     /// Lets a version take the requests; the one before it ends when its own have ended.
     fn activate(&mut self, version: Version) {
-        self.mount(version.mounted(), false);
+        let files = Files { commit: version.commit.clone(), tree: version.tree.clone() };
+        self.mount(version.mounted(), Some(files));
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
         (self.unable, self.stopped) = (None, None);
         if let Some(old) = self.current.replace(version) {
@@ -342,9 +343,14 @@ impl Actor {
         self.remove_old_folders();
     }
 
-    /// In place of whatever this version of the app had there.
-    fn mount(&self, app: Arc<dyn app::App>, stopped: bool) {
+    /// In place of whatever this version of the app had there. What is stopped has no files in use.
+    fn mount(&self, app: Arc<dyn app::App>, files: Option<Files>) {
+        let stopped = files.is_none();
+        let Files { commit, tree } = files.unwrap_or_default();
         let mounted = Mounted {
+            tag: self.tag.to_string(),
+            commit,
+            tree,
             name: self.name.clone(),
             version: self.tag.version.clone(),
             versioning: self.host.versioning(&self.tag),
@@ -357,7 +363,7 @@ impl Actor {
 
     fn stop(&mut self) {
         let app: Arc<dyn app::App> = Arc::new(StoppedApp(self.name.clone()));
-        self.mount(app.clone(), true);
+        self.mount(app.clone(), None);
         self.stopped = Some(app);
         if let Some(old) = self.current.take() {
             tracing::info!(app = self.name, "stopped");

@@ -2,7 +2,7 @@
 
 use super::checkouts::VersionFolder;
 use crate::{
-    app::App,
+    app::{App, Kind},
     body::{Body, BodyError, Request, Response},
     error::RequestError,
     registry::{Registry, Running},
@@ -121,6 +121,10 @@ impl App for Counted {
             *response.body_mut() = CountedBody { body, _token: token }.boxed_unsync();
             Ok(response)
         })
+    }
+
+    fn kind(&self) -> Kind<'_> {
+        self.app.kind()
     }
 }
 

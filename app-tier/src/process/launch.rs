@@ -150,6 +150,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// The process.
+    pub(super) fn pid(&self) -> u32 {
+        u32::try_from(self.pid).unwrap_or_default()
+    }
+
     /// Waits for the process to end.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await

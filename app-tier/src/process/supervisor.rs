@@ -1,7 +1,7 @@
 //! Keeps one process of an app alive: start, wait until healthy, check, restart with backoff, stop.
 
 use super::{
-    HOPELESS, State,
+    HOPELESS, Lives, State,
     checks::{Checks, News},
     launch::{Launch, Running},
     output::Output,
@@ -43,6 +43,7 @@ pub(super) struct Supervisor {
     pub(super) answer_timeout: Duration,
     pub(super) output: Arc<Output>,
     pub(super) state: watch::Sender<State>,
+    pub(super) lives: Arc<Lives>,
     pub(super) stop: CancellationToken,
 }
 
@@ -72,7 +73,9 @@ impl Supervisor {
         let mut failures = 0;
         loop {
             self.state.send_replace(State::Starting { failures });
-            match self.life(failures).await {
+            let end = self.life(failures).await;
+            self.lives.ended();
+            match end {
                 End::Stopped => break,
                 End::Failed { why, settled, fault } => {
                     if settled {
@@ -109,6 +112,7 @@ impl Supervisor {
                 return End::Failed { why, settled: false, fault };
             }
         };
+        self.lives.begins(process.pid());
         let backend = Arc::new(Backend::new(&self.app, target, self.answer_timeout));
         let mut fault = Fault::One;
         let lived = tokio::select! {

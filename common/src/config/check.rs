@@ -48,6 +48,8 @@ pub(super) struct Listening<'a> {
     pub(super) port: Option<(u16, Span)>,
     /// Address, port and place of each public listener.
     pub(super) http: Vec<(&'a str, u16, Span)>,
+    /// The same of the listener for metrics.
+    pub(super) metrics: Option<(&'a str, u16, Span)>,
 }
 
 #[derive(Debug)]
@@ -102,7 +104,7 @@ impl Facts {
         if let Some((port, span)) = it.port {
             add(address, port, span);
         }
-        it.http.into_iter().for_each(|(address, port, span)| add(address, port, span));
+        it.http.into_iter().chain(it.metrics).for_each(|(address, port, span)| add(address, port, span));
     }
 
     /// A host's name or alias in the cluster that is being read.

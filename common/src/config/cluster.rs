@@ -188,6 +188,7 @@ fn server(
     let address_span = fields.span("address");
     let own_port = port(&fields, port_offset);
     let http = listener::http(&fields, port_offset);
+    let metrics = listener::metrics(&fields, port_offset);
     facts.server(
         context,
         Listening {
@@ -197,6 +198,7 @@ fn server(
             address_span,
             port: own_port.map(|(port, span)| (port, span.unwrap_or(address_span))),
             http: http.iter().map(|(it, span)| (it.address.as_str(), it.port, *span)).collect(),
+            metrics: metrics.as_ref().map(|(it, span)| (it.address.as_str(), it.port, *span)),
         },
     );
     let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
@@ -227,6 +229,7 @@ fn server(
         request_header_timeout: time("request-header-timeout", TIMEOUT, DEFAULTS.request_header_timeout),
         request_limits: request_limits(&fields),
         shutdown_wait_max: time("shutdown-wait-max", WAIT, DEFAULTS.shutdown_wait_max),
+        metrics: metrics.map(|(listener, _)| listener),
     };
     check_idle_time(&fields, &server);
     Some(server)

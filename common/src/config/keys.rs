@@ -97,10 +97,14 @@ pub(super) static SERVER: Keys = Keys {
         "body-max",
         "request-rate-min",
         "shutdown-wait-max",
+        "metrics",
         "import",
     ],
     later: &[],
 };
+
+pub(super) static METRICS: Keys =
+    Keys { what: "`metrics`", known: &["address", "port", "import"], later: &[] };
 
 pub(super) static HEADER_MAX: Keys =
     Keys { what: "`header-max`", known: &["count", "bytes", "import"], later: &[] };
@@ -321,11 +325,12 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 32] = [
+pub(super) static ALL: [&Keys; 33] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
     &HEADER_MAX,
+    &METRICS,
     &HTTP,
     &HOST,
     &WEB_APP,
@@ -356,7 +361,7 @@ pub(super) static ALL: [&Keys; 32] = [
     &HEALTH,
 ];
 
-const CLUSTER_FILE: usize = 26;
+const CLUSTER_FILE: usize = 27;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

@@ -5,7 +5,7 @@ use super::{
     decode::{Context, Fields},
     defaults::DEFAULTS,
     keys,
-    model::{CertificateFiles, ClientAuth, HttpListener, ListenerTls, Server, TlsVersion},
+    model::{CertificateFiles, ClientAuth, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
     node::{Node, Value},
     source::Span,
 };
@@ -34,6 +34,16 @@ pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, 
         listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c }, node.span));
     }
     listeners
+}
+
+/// `metrics` of a server, with the place of its port.
+pub(super) fn metrics(fields: &Fields<'_>, port_offset: u16) -> Option<(MetricsListener, Span)> {
+    let metrics = Fields::open(fields.context, fields.get("metrics")?, &keys::METRICS)?;
+    let given = metrics.get("address").map(|node| address(metrics.context, node, true));
+    let node = metrics.required("port", "give the port to listen on")?;
+    let port = shifted(metrics.context, metrics.context.integer(node, 1..=65_535)?, port_offset, node.span)?;
+    let address = given.flatten().unwrap_or_else(|| DEFAULTS.metrics_address.to_owned());
+    Some((MetricsListener { address, port }, node.span))
 }
 
 /// `tls`. What the files hold is not looked at: they are on the servers that listen.

@@ -226,6 +226,17 @@ pub struct Server {
     pub request_limits: RequestLimits,
     /// `shutdown-wait-max` (15 s): how long a graceful stop waits for requests in flight.
     pub shutdown_wait_max: Duration,
+    /// `metrics`: where scrapers and probes ask; nowhere unless given.
+    pub metrics: Option<MetricsListener>,
+}
+
+/// `metrics` of a server: a plain listener of its own, without sign-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsListener {
+    /// `address`: this machine alone (`127.0.0.1`) unless given.
+    pub address: String,
+    /// `port`.
+    pub port: u16,
 }
 
 /// What a client's requests may be.

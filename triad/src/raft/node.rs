@@ -66,6 +66,16 @@ pub(crate) struct Position {
     pub(crate) quorum_ack: Option<Duration>,
 }
 
+/// How far another hub server is, as this leader knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Follower {
+    pub(crate) node: u64,
+    /// The last entry that it is known to have.
+    pub(crate) matched: Option<u64>,
+    /// How long ago it answered.
+    pub(crate) heard: Option<Duration>,
+}
+
 /// This server's Raft.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -238,6 +248,28 @@ impl Node {
             applied: metrics.last_applied.as_ref().map(|it| it.index),
             quorum_ack: metrics.last_quorum_acked.as_ref().map(|it| it.elapsed()),
         }
+    }
+
+    /// How far the others are; nothing where this server does not lead.
+    pub(crate) fn followers(&self) -> Vec<Follower> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heartbeat = metrics.heartbeat.as_ref();
+        let heard = |node: &u64| heartbeat?.get(node)?.as_ref().map(|it| it.elapsed());
+        let others = metrics.replication.iter().flatten().filter(|(node, _)| **node != self.me);
+        let follower = others.map(|(node, matched)| Follower {
+            node: *node,
+            matched: matched.as_ref().map(|it| it.index),
+            heard: heard(node),
+        });
+        follower.collect()
+    }
+
+    /// The last entry that the newest snapshot covers, and the snapshot's length in bytes.
+    pub(crate) fn snapshot(&self) -> (Option<u64>, u64) {
+        let metrics = self.raft.metrics();
+        let covered = metrics.borrow_watched().snapshot.as_ref().map(|it| it.index);
+        (covered, self.snapshots.current_bytes())
     }
 
     /// Resolves when something changes in [`Node::position`], at the latest after `limit`.

@@ -69,7 +69,6 @@ impl Latency {
     }
 
     /// The average; `None` before the first answer.
-    #[cfg(test)]
     pub(super) fn seconds(&self) -> Option<f32> {
         self.at.map(|_| self.seconds)
     }

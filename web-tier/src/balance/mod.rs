@@ -6,6 +6,7 @@ pub(crate) mod budget;
 mod draw;
 pub(crate) mod health;
 mod latency;
+mod report;
 mod server;
 pub(crate) mod sticky_cookie;
 pub(crate) mod sticky_token;
@@ -145,6 +146,11 @@ impl Balance {
     /// The state of a server.
     pub(crate) fn server(&mut self, index: usize) -> &mut ServerState {
         &mut self.servers[index]
+    }
+
+    /// A server as the status page shows it.
+    pub(crate) fn report(&self, index: usize, now: Instant) -> proto::status::v1::WorkerView {
+        self.servers[index].report(now)
     }
 
     /// The head of a server's answer has come, with this status. 503 makes it busy; anything else heals it, unless trouble came

@@ -23,7 +23,7 @@ const ERRORS: u16 = 500;
 
 /// What the hub says of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
+pub(super) enum Presence {
     /// Nothing, or that it is there.
     Present,
     /// It serves its own sessions to their end, nothing new.
@@ -77,6 +77,17 @@ pub(crate) enum Standing {
     Away,
 }
 
+/// What the last trouble with a server was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TroubleKind {
+    /// It could not be reached.
+    Unreachable,
+    /// A connection broke or fell silent.
+    Broke,
+    /// It answered 503.
+    Busy,
+}
+
 /// What a request remembers of its server when it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a request that has begun has to end"]
@@ -96,6 +107,8 @@ pub(crate) struct ServerState {
     recover_time: Duration,
     busy_recover_time: Duration,
     window: Window,
+    /// The last trouble, and when that was.
+    last_trouble: Option<(TroubleKind, Instant)>,
     /// The present fail window was opened by a connection that could not be made, not by one that broke.
     unreachable: bool,
     warmup: Warmup,
@@ -123,6 +136,7 @@ impl ServerState {
             recover_time: backend.recover_time,
             busy_recover_time: backend.busy_recover_time,
             window: Window::new(),
+            last_trouble: None,
             unreachable: false,
             warmup: Warmup::new(backend.warmup_time),
             latency: Latency::of_server(),
@@ -152,9 +166,38 @@ impl ServerState {
     }
 
     /// Requests in flight.
-    #[cfg(test)]
     pub(crate) fn active(&self) -> u32 {
         self.active
+    }
+
+    /// What the hub says of it.
+    pub(super) fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    /// What an administrator has said of it.
+    pub(super) fn admin(&self) -> MemberAdmin {
+        self.admin
+    }
+
+    /// Answers' heads, since the start.
+    pub(super) fn answers(&self) -> u64 {
+        self.successes
+    }
+
+    /// Windows that were opened, since the start.
+    pub(super) fn troubles(&self) -> u64 {
+        self.window.opened()
+    }
+
+    /// The last of them, and when that was.
+    pub(super) fn last_trouble(&self) -> Option<(TroubleKind, Instant)> {
+        self.last_trouble
+    }
+
+    /// The average time to an answer's head; `None` before the first answer, or where nobody asks for it.
+    pub(super) fn average(&self) -> Option<Duration> {
+        self.latency.seconds().map(Duration::from_secs_f32)
     }
 
     /// What a request that begins `now` can expect.
@@ -223,6 +266,7 @@ impl ServerState {
             if ticket.troubles == self.window.opened()
                 && self.window.open(Trouble::Busy, now, self.busy_recover_time)
             {
+                self.last_trouble = Some((TroubleKind::Busy, now));
                 self.warmup.set_back(now);
             }
             return None;
@@ -246,6 +290,7 @@ impl ServerState {
     fn failed(&mut self, now: Instant) -> bool {
         let first = self.window.open(Trouble::Failing, now, self.recover_time);
         if first {
+            self.last_trouble = Some((TroubleKind::Unreachable, now));
             self.warmup.set_back(now);
         }
         first
@@ -255,6 +300,9 @@ impl ServerState {
     pub(crate) fn read_failed(&mut self, now: Instant, ticket: &Ticket) -> bool {
         let opens = self.successes == ticket.successes && self.failed(now);
         self.unreachable &= !opens;
+        if opens {
+            self.last_trouble = Some((TroubleKind::Broke, now));
+        }
         opens
     }
 

@@ -79,6 +79,11 @@ impl Places {
         self.count
     }
 
+    /// How many requests wait for one.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
     /// Whether one is free.
     pub(crate) fn has_free(&self) -> bool {
         self.free.get() > 0

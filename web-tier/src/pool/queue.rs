@@ -80,7 +80,7 @@ impl Queue {
         self.turns.is_empty()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.turns.iter().map(|turn| turn.waiters.len()).sum()
     }
 

@@ -112,6 +112,11 @@ impl SocketPool {
         }
     }
 
+    /// Sockets that wait for a request.
+    pub(super) fn idle(&self) -> usize {
+        self.recent.len() + self.idle.state().idle_connections as usize
+    }
+
     /// The newest idle socket, or (`fresh`: in any case) a new one.
     pub(super) async fn take(self: &Rc<Self>, place: Place, fresh: bool) -> Result<Pooled, TakeError> {
         match self.try_take(place, fresh) {

@@ -89,6 +89,11 @@ impl StreamPool {
         &self.places
     }
 
+    /// Connections without a request.
+    pub(super) fn idle(&self) -> usize {
+        self.connections.borrow().iter().filter(|it| it.open.get() == 0 && it.is_alive()).count()
+    }
+
     /// A stream of a connection that is there; else the place is handed back.
     pub(super) fn try_take(&self, place: Place) -> Result<OpenStream, Place> {
         match self.with_room() {

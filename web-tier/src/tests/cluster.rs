@@ -185,5 +185,6 @@ pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
         request_header_timeout: Duration::from_secs(10),
         request_limits: RequestLimits::default(),
         shutdown_wait_max: Duration::from_secs(15),
+        metrics: None,
     }
 }

@@ -26,6 +26,31 @@ fn a_listener_is_plain_unless_it_says_otherwise() {
 }
 
 #[test]
+fn metrics_are_for_this_machine_unless_an_address_is_said() {
+    let metrics = |server: &str, port_offset| {
+        let text = format!(
+            "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, {server}}}], \
+             hosts: [{{id: '', web-apps: [{{id: '', root-directory: htdocs}}]}}]}}]"
+        );
+        let files = Files::new(&[("copal.yaml", &text)]);
+        let options = LoadOptions { port_offset, ..options() };
+        files.load("copal.yaml", &options).map(|it| it.config.clusters[0].servers[0].metrics.clone())
+    };
+    let at = |address: &str, port| Some(MetricsListener { address: address.to_owned(), port });
+    assert_eq!(metrics("http: []", 0).unwrap(), None);
+    assert_eq!(metrics("metrics: {port: 9600}", 100).unwrap(), at("127.0.0.1", 9700));
+    assert_eq!(metrics("metrics: {port: 9600, address: 10.0.0.1}", 0).unwrap(), at("10.0.0.1", 9600));
+    for (wrong, words) in [
+        ("metrics: {}", "give the port to listen on"),
+        ("metrics: {port: 6800}", "6800"),
+        ("metrics: {port: 9600, colour: red}", "unknown key `colour`"),
+    ] {
+        let errors = metrics(wrong, 0).unwrap_err();
+        assert!(errors.contains(words), "{wrong}: {errors}");
+    }
+}
+
+#[test]
 fn tls_names_its_files_and_where_they_stand() {
     let (found, warnings) = listeners(
         "{port: 443, tls: {certs: [{cert: a.pem, key: a.key}, {cert: tls/b.pem, key: tls/b.key}]}}",

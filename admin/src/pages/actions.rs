@@ -1,0 +1,268 @@
+//! What browsers ask for besides the API: pages, signing in and out, and forms that change something.
+
+use super::{Page, assets::Asset, form::Form, html, is_wanted};
+use crate::{
+    AnswerBody, Inner, RequestBody, answer,
+    apps::{publish, route::AppRoute},
+    browser::{Keys, Visitor},
+    refusal::Refusal,
+    route,
+};
+use askama::Template;
+use common::config::{AdminUser, Config, Role};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use percent_encoding::percent_decode_str;
+use proto::hub::v1::{Member, MemberAdmin};
+use std::{sync::Arc, time::Duration};
+
+/// Said by the page's own script, whose asking keeps no session alive.
+const X_COPAL_REFRESH: HeaderName = HeaderName::from_static("x-copal-refresh");
+
+/// What the hub has on disk this server hears within this.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// What a browser asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Page(Page),
+    Asset(Asset),
+    SignInForm,
+    SignIn,
+    SignOut,
+    SetAdmin { id: String, admin: MemberAdmin },
+    App(AppRoute),
+}
+
+impl Asked {
+    /// What a request is for; `None`: it is not a browser's.
+    pub(crate) fn of<B>(prefix: &str, request: &Request<B>) -> Option<Self> {
+        let below = request.uri().path().strip_prefix(prefix)?;
+        let parts: Vec<&str> = below.trim_end_matches('/').split('/').collect();
+        let method = request.method();
+        if method == Method::GET || method == Method::HEAD {
+            return match parts[..] {
+                [""] if is_wanted(request.headers()) => Some(Self::Page(Page::Overview)),
+                ["", "assets", name] => Asset::named(name).map(Self::Asset),
+                ["", "sign-in"] => Some(Self::SignInForm),
+                ["", page] => Page::at(page).map(Self::Page),
+                _ => None,
+            };
+        }
+        if method != Method::POST {
+            return None;
+        }
+        match parts[..] {
+            ["", "sign-in"] => Some(Self::SignIn),
+            ["", "sign-out"] => Some(Self::SignOut),
+            ["", "actions", "servers", id, verb] => {
+                let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
+                Some(Self::SetAdmin { id, admin: route::admin(verb).ok()? })
+            }
+            ["", "actions", ref rest @ ..] => {
+                let route = AppRoute::of(method, rest, request.uri()).ok()?;
+                matches!(route, AppRoute::RollBack(_) | AppRoute::Restart(_)).then_some(Self::App(route))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where an action leads back to.
+    fn page(&self) -> Page {
+        match self {
+            Self::Page(page) => *page,
+            Self::SetAdmin { .. } => Page::Servers,
+            Self::App(_) => Page::Apps,
+            Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
+        }
+    }
+}
+
+#[derive(Debug, Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    prefix: &'a str,
+    why: String,
+    to: &'a str,
+}
+
+/// The page that lets a user in. A browser shows it, so it does not ask by `WWW-Authenticate`, which would bring up a dialogue.
+fn sign_in_page(prefix: &str, to: Page, refusal: Option<&Refusal>) -> Response<AnswerBody> {
+    let (status, why) = match refusal {
+        None => (StatusCode::OK, String::new()),
+        Some(Refusal::SignIn(_)) => (StatusCode::UNAUTHORIZED, String::new()),
+        Some(refusal) => (refusal.status(), refusal.to_string()),
+    };
+    let page = SignInPage { prefix, why, to: to.path() };
+    html(status, super::text(&page))
+}
+
+impl Inner {
+    /// Answers what a browser asks for.
+    pub(crate) async fn browse(
+        self: &Arc<Self>,
+        config: &Config,
+        prefix: &str,
+        asked: Asked,
+        request: Request<RequestBody>,
+    ) -> Response<AnswerBody> {
+        let (head, body) = request.into_parts();
+        let headers = &head.headers;
+        match asked {
+            Asked::Asset(asset) => asset.answer(headers),
+            Asked::SignInForm => sign_in_page(prefix, Page::Overview, None),
+            Asked::SignIn => self.signs_in(config, prefix, headers, body).await,
+            Asked::Page(page) => {
+                let done = head.uri.query().and_then(|it| it.strip_prefix("done="));
+                self.shows(config, prefix, page, headers, done).await
+            }
+            asked => {
+                let page = asked.page();
+                match self.acts(config, prefix, asked, headers, body).await {
+                    Ok(response) => response,
+                    Err((None, refusal)) => sign_in_page(prefix, page, Some(&refusal)),
+                    Err((Some(visitor), refusal)) => {
+                        let why = (refusal.status(), refusal.to_string());
+                        self.refused_page(config, prefix, (page, &visitor), why).await
+                    }
+                }
+            }
+        }
+    }
+
+    async fn shows(
+        &self,
+        config: &Config,
+        prefix: &str,
+        page: Page,
+        headers: &HeaderMap,
+        done: Option<&str>,
+    ) -> Response<AnswerBody> {
+        let mut visitor = match self.visitor(config, headers).await {
+            Ok(visitor) => visitor,
+            // A tool that brought something wrong is told as ever.
+            Err(refusal) if headers.contains_key(header::AUTHORIZATION) => return refusal.response(),
+            Err(refusal) => return sign_in_page(prefix, page, Some(&refusal)),
+        };
+        visitor.done = done_text(done.unwrap_or_default()).to_owned();
+        let mut response = self.page(config, prefix, page, &visitor).await;
+        if !headers.contains_key(X_COPAL_REFRESH)
+            && let Some(cookie) = self.renewal(config, prefix, headers)
+        {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    async fn signs_in(
+        &self,
+        config: &Config,
+        prefix: &str,
+        headers: &HeaderMap,
+        body: RequestBody,
+    ) -> Response<AnswerBody> {
+        let body = match publish::text(body).await {
+            Ok(body) => body,
+            Err(refusal) => return sign_in_page(prefix, Page::Overview, Some(&refusal)),
+        };
+        let form = Form::read(&body);
+        let to = Page::at(form.field("to").trim_start_matches('/')).unwrap_or(Page::Overview);
+        let credentials = (form.field("user"), form.field("password"));
+        match self.sign_in_by_form(config, headers, credentials).await {
+            Ok(session) => {
+                let user = config.admin_users.iter().find(|it| it.name == session.user);
+                let cookie = self.set_cookie(config, prefix, headers, user.map(|user| (&session, user)));
+                let mut response = see_other(prefix, to.path());
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+                response
+            }
+            Err(refusal) => sign_in_page(prefix, to, Some(&refusal)),
+        }
+    }
+
+    /// Does what a form of a signed-in user asks for.
+    async fn acts(
+        self: &Arc<Self>,
+        config: &Config,
+        prefix: &str,
+        asked: Asked,
+        headers: &HeaderMap,
+        body: RequestBody,
+    ) -> Result<Response<AnswerBody>, (Option<Visitor>, Refusal)> {
+        let Some((session, user)) = self.session(config, headers) else {
+            return Err((None, Refusal::SignIn("sign in")));
+        };
+        let keys = Keys::new(config, &self.browser_key);
+        let visitor =
+            || Some(Visitor { user: user.clone(), token: Some(session.token(&keys)), done: String::new() });
+        let body = publish::text(body).await.map_err(|refusal| (visitor(), refusal))?;
+        if !session.made(Form::read(&body).field("token"), &keys) {
+            return Err((visitor(), Refusal::FormToken));
+        }
+        if asked == Asked::SignOut {
+            let mut response = see_other(prefix, "/sign-in");
+            let cookie = self.set_cookie(config, prefix, headers, None);
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+            return Ok(response);
+        }
+        let page = asked.page();
+        let done = self.act(config, user, asked).await.map_err(|refusal| (visitor(), refusal))?;
+        Ok(see_other(prefix, &format!("{}?done={done}", page.path())))
+    }
+
+    /// The same as the API does; returns what [`done_text`] puts into words.
+    async fn act(
+        self: &Arc<Self>,
+        config: &Config,
+        user: &AdminUser,
+        asked: Asked,
+    ) -> Result<&'static str, Refusal> {
+        match asked {
+            Asked::SetAdmin { id, admin, .. } => {
+                if !user.roles.contains(&Role::Operate) {
+                    return Err(Refusal::Role { user: user.name.clone() });
+                }
+                self.set_admin(config, user, &id, admin, false).await?;
+                // The page that follows is to show it.
+                let mut members = self.members.clone();
+                let is_known = |it: &Member| it.id == id && it.admin() == admin;
+                let known = members.wait_for(|all| all.iter().any(is_known));
+                let _late = tokio::time::timeout(KNOWN, known).await.is_err();
+                self.collector.forget().await;
+                Ok(crate::servers::admin(admin))
+            }
+            Asked::App(route) => {
+                let done = if matches!(route, AppRoute::RollBack(_)) { "rollback" } else { "restart" };
+                // As an API client that wants nothing in particular.
+                let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
+                self.apps(config, user, route, nothing).await?;
+                self.collector.forget().await;
+                Ok(done)
+            }
+            Asked::Page(_) | Asked::Asset(_) | Asked::SignInForm | Asked::SignIn | Asked::SignOut => {
+                Err(Refusal::NotFound)
+            }
+        }
+    }
+}
+
+/// What has been done, told once; what a link says in place of these is told nobody.
+fn done_text(done: &str) -> &'static str {
+    match done {
+        "enabled" => "The server is enabled: web-tiers send it requests.",
+        "disabled" => "The server is disabled: web-tiers send it nothing new.",
+        "disabled-soft" => "The server is disabled softly: it gets requests of its own sessions alone.",
+        "rollback" => "The version before is being put into use.",
+        "restart" => "The app is being started anew.",
+        _ => "",
+    }
+}
+
+/// To a page of ours, by a GET.
+fn see_other(prefix: &str, path: &str) -> Response<AnswerBody> {
+    let mut response = answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", String::new());
+    if let Ok(location) = HeaderValue::try_from(format!("{prefix}{path}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,149 @@
+//! Apps: what is deployed, whether every server has it, and what runs.
+
+use super::{
+    Act, Frame, class_of,
+    format::{NONE, bytes, count, short_id},
+    since,
+};
+use crate::status::{
+    app::{DeployedRecord, InstanceRecord, OnServerRecord, RunningRecord},
+    record::ClusterRecord,
+};
+use askama::Template;
+
+#[derive(Debug, Template)]
+#[template(path = "apps.html")]
+pub(super) struct Apps {
+    frame: Frame,
+    deployed: Vec<Deployed>,
+    running: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Deployed {
+    tag: String,
+    paths: String,
+    class: &'static str,
+    state: &'static str,
+    commit: String,
+    tree: String,
+    since: String,
+    user: String,
+    message: String,
+    servers: Vec<On>,
+    acts: Vec<Act>,
+}
+
+/// What a server has of it.
+#[derive(Debug)]
+struct On {
+    server: String,
+    class: &'static str,
+    mark: &'static str,
+    words: String,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: String,
+    tag: String,
+    server: String,
+    kind: &'static str,
+    tree: String,
+    processes: Vec<Process>,
+    sessions: String,
+    bytes: String,
+    unsaved: String,
+}
+
+#[derive(Debug)]
+struct Process {
+    class: &'static str,
+    state: &'static str,
+    words: String,
+}
+
+impl Apps {
+    pub(super) fn new(frame: Frame, cluster: &ClusterRecord) -> Self {
+        let running = cluster.servers.iter().flat_map(|server| {
+            let apps = server.answer.iter().flat_map(|it| &it.apps);
+            apps.map(|app| Running::of(app, &server.known.id))
+        });
+        let mut running: Vec<_> = running.collect();
+        running.sort_by(|a, b| (&a.name, &a.tag).cmp(&(&b.name, &b.tag)));
+        Self { deployed: cluster.apps.iter().map(|it| Deployed::of(it, cluster)).collect(), running, frame }
+    }
+}
+
+impl Deployed {
+    fn of(app: &DeployedRecord, cluster: &ClusterRecord) -> Self {
+        let state = match app.rollout {
+            Some("under-way") => "under-way",
+            _ if app.stopped => "stopped",
+            Some("failed") if app.commit.is_none() => "failed",
+            _ => "",
+        };
+        let acts = [Act { verb: "rollback", name: "Roll back" }, Act { verb: "restart", name: "Restart" }];
+        let at = since(app.since.as_ref(), cluster);
+        Self {
+            tag: app.tag.clone(),
+            paths: app.paths.join(" "),
+            class: class_of(state),
+            state,
+            commit: short_id(app.commit.as_ref()),
+            tree: short_id(app.tree.as_ref()),
+            since: if at.is_empty() { NONE.to_owned() } else { format!("{at} ago") },
+            user: app.user.clone(),
+            message: app.message.clone(),
+            servers: app.servers.iter().map(On::of).collect(),
+            acts: acts.into_iter().filter(|_| app.commit.is_some()).collect(),
+        }
+    }
+}
+
+impl On {
+    fn of(server: &OnServerRecord) -> Self {
+        let (class, mark) = match server.state {
+            "running" => ("ok", "✓"),
+            "down" | "stopped" => ("off", "–"),
+            _ => ("bad", "✗"),
+        };
+        let words = match server.state {
+            "running" => String::new(),
+            "behind" => format!("has the tree {}", short_id(server.tree.as_ref())),
+            state => state.to_owned(),
+        };
+        Self { server: server.server.clone(), class, mark, words }
+    }
+}
+
+impl Running {
+    fn of(app: &RunningRecord, server: &str) -> Self {
+        let sessions = app.sessions.as_ref();
+        Self {
+            name: app.name.clone(),
+            tag: app.tag.clone().unwrap_or_else(|| "of the configuration file".to_owned()),
+            server: server.to_owned(),
+            kind: app.kind,
+            tree: short_id(app.tree.as_ref()),
+            processes: app.instances.iter().map(Process::of).collect(),
+            sessions: sessions.map_or(NONE.to_owned(), |it| count(it.held)),
+            bytes: sessions.map_or(NONE.to_owned(), |it| bytes(it.bytes)),
+            unsaved: sessions.map_or(NONE.to_owned(), |it| count(it.unsaved)),
+        }
+    }
+}
+
+impl Process {
+    fn of(instance: &InstanceRecord) -> Self {
+        let pid = instance.pid.map(|pid| format!("pid {pid}"));
+        let restarts = match instance.restarts {
+            0 => None,
+            1 => Some("1 restart".to_owned()),
+            restarts => Some(format!("{restarts} restarts")),
+        };
+        let why = Some(instance.why.clone()).filter(|it| !it.is_empty());
+        let words = [pid, restarts, why].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        Self { class: class_of(instance.state), state: instance.state, words }
+    }
+}

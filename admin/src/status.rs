@@ -1,0 +1,37 @@
+//! How the whole cluster is: every server is asked about itself at once ([`collect`]), what came is put beside what the hub and the
+//! file say ([`record`]), and what is wrong is put into words ([`problem`]). The pages and the JSON show the same records.
+
+pub(crate) mod app;
+pub(crate) mod collect;
+pub(crate) mod hub;
+pub(crate) mod metrics;
+pub(crate) mod problem;
+pub(crate) mod quantile;
+pub(crate) mod record;
+pub(crate) mod upstream;
+
+#[cfg(test)]
+pub(crate) mod planted;
+
+use crate::Inner;
+use collect::Snapshot;
+use common::config::Config;
+use record::ClusterRecord;
+use std::sync::Arc;
+
+impl Inner {
+    /// What all servers say now, or said less than a second ago.
+    pub(crate) async fn snapshot(&self, config: &Config) -> Arc<Snapshot> {
+        let members = self.members.borrow().clone();
+        let apps = self.deployments.as_ref().and_then(|it| it.apps.borrow().clone()).unwrap_or_default();
+        self.collector.snapshot(config, &members, &apps, &*self.clock).await
+    }
+
+    /// The cluster as the pages and the JSON have it.
+    pub(crate) async fn cluster(&self, config: &Config) -> ClusterRecord {
+        let snapshot = self.snapshot(config).await;
+        let mut cluster = ClusterRecord::of(&snapshot, config);
+        self.collector.remember(&mut cluster.problems, self.clock.unix_ms());
+        cluster
+    }
+}

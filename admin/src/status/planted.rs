@@ -1,0 +1,239 @@
+//! A cluster for tests: three app servers of which two are hub servers that answer, a web-tier, and names that would be scripts.
+
+use super::collect::{Answer, Asked, Silent, Snapshot};
+use common::config::{Config, LoadOptions, load_str};
+use proto::{
+    hub::v1::{App as HubApp, AppServer, AppServerState, Member, MemberAdmin, MemberState},
+    status::v1::{
+        App, AppKind, AppTier, Histogram, Hub, HubFollower, HubRole, Instance, InstanceState, Listener,
+        Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream, UpstreamKind, UpstreamServer,
+        WebTier, WorkerView,
+    },
+};
+use std::{path::Path, sync::Arc};
+
+/// 2026-03-01T09:00:00Z.
+pub(crate) const NOW_MS: u64 = 1_772_355_600_000;
+
+/// What must never come out as it is.
+pub(crate) const EVIL: &str = "<script>alert(1)</script>\"'&";
+
+/// A secret that must never come out at all.
+pub(crate) const SECRET: &str = "planted-secret-0123456789abcdef";
+
+pub(crate) fn config() -> Config {
+    let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let text = format!(
+        "cluster-key: {SECRET}\n\
+         admin: {{users: [{{name: ops, password: \"{hash}\", roles: [deploy, operate]}}]}}\n\
+         clusters:\n\
+         - id: app-tier\n  servers:\n\
+         \x20 - {{id: app-a, address: 127.0.0.1, port: 6800}}\n\
+         \x20 - {{id: app-b, address: 127.0.0.1, port: 6801}}\n\
+         \x20 - {{id: app-c, address: 127.0.0.1, port: 6802}}\n\
+         - id: web-tier\n  servers:\n\
+         \x20 - {{id: web-a, address: 127.0.0.1, port: 6803, http: [{{port: 8080}}]}}\n\
+         \x20 hosts: [{{id: \"\", dispatch: [{{load-balance: {{regexp: \"\", cluster: app-tier}}}}]}}]\n"
+    );
+    load_str(&text, Path::new("copal.yaml"), &LoadOptions::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config
+}
+
+fn member(id: &str, cluster: &str, state: MemberState, admin: MemberAdmin) -> Member {
+    Member {
+        id: id.into(),
+        cluster: cluster.into(),
+        state: state.into(),
+        admin: admin.into(),
+        started_ms: NOW_MS - 3_600_000,
+        since_ms: NOW_MS - 60_000,
+        admin_since_ms: if admin == MemberAdmin::Enabled { 0 } else { NOW_MS - 30_000 },
+        version: "0.1.0".into(),
+        config_hash: common::config::topology_hash(&config()),
+        address: "127.0.0.1:6800".into(),
+        ..Member::default()
+    }
+}
+
+fn traffic(requests: u64) -> Traffic {
+    Traffic {
+        connections: 120,
+        connections_open: 12,
+        requests,
+        requests_active: 3,
+        answers: vec![0, 0, requests * 97 / 100, requests * 2 / 100, requests / 100, 0],
+        sent_bytes: 5_000_000,
+        latency: Some(Histogram {
+            bounds_us: vec![1000, 2000, 4000],
+            counts: vec![requests / 2, requests / 4, requests / 4, 0],
+            sum_us: requests * 1500,
+        }),
+        ..Traffic::default()
+    }
+}
+
+fn upstream() -> Upstream {
+    let view = |standing: Standing, active| WorkerView {
+        standing: standing.into(),
+        active,
+        idle: 2,
+        warmup: 16,
+        answers: 300,
+        latency_us: Some(1200),
+        ..WorkerView::default()
+    };
+    let server = |id: &str, workers| UpstreamServer { id: id.into(), workers, check: String::new() };
+    let failing = WorkerView {
+        worker: 1,
+        trouble: Trouble::Unreachable.into(),
+        trouble_ago_ms: Some(1500),
+        probe_in_ms: Some(500),
+        troubles: 4,
+        ..view(Standing::Failing, 0)
+    };
+    let warming = WorkerView { warmup: 7, ..view(Standing::Well, 1) };
+    Upstream {
+        name: "app-tier".into(),
+        kind: UpstreamKind::Cluster.into(),
+        servers: vec![
+            server("app-a", vec![view(Standing::Well, 1), view(Standing::Well, 2)]),
+            server("app-b", vec![view(Standing::Down, 0), failing]),
+            server("app-c", vec![warming]),
+        ],
+    }
+}
+
+fn app_tier() -> AppTier {
+    let instance = |state: InstanceState, why: &str| Instance {
+        state: state.into(),
+        pid: 4711,
+        restarts: 2,
+        why: why.into(),
+    };
+    AppTier {
+        connections: 4,
+        apps: vec![
+            App { name: "default/".into(), kind: AppKind::Static.into(), ..App::default() },
+            App {
+                tag: "production/webapp/default/shop-1.2.0".into(),
+                name: "default/shop".into(),
+                kind: AppKind::Process.into(),
+                commit: vec![0xaa; 20].into(),
+                tree: vec![0xbb; 20].into(),
+                instances: vec![instance(InstanceState::Ready, ""), instance(InstanceState::Down, EVIL)],
+                sessions: Some(Sessions { held: 42, bytes: 10_000, unsaved: 1, ..Sessions::default() }),
+            },
+        ],
+    }
+}
+
+fn hub(id: &str) -> Hub {
+    let leads = id == "app-a";
+    let follower = |id: &str, matched, heard_ms| HubFollower { id: id.into(), matched, heard_ms };
+    Hub {
+        role: if leads { HubRole::Leader } else { HubRole::Follower }.into(),
+        leader: "app-a".into(),
+        term: 7,
+        last_log: Some(1234),
+        committed: Some(1234),
+        applied: Some(1234),
+        snapshot: Some(1000),
+        snapshot_bytes: 5000,
+        disk_bytes: 70_000,
+        quorum_ack_ms: leads.then_some(40),
+        followers: if leads {
+            vec![follower("app-b", Some(1000), Some(60_000)), follower("app-c", Some(1234), Some(40))]
+        } else {
+            Vec::new()
+        },
+        sessions: 99,
+        session_bytes: 123_456,
+        ..Hub::default()
+    }
+}
+
+/// What a server says.
+pub(crate) fn status(id: &str) -> ServerStatus {
+    let is_web = id.starts_with("web");
+    ServerStatus {
+        id: id.into(),
+        version: "0.1.0".into(),
+        started_ms: NOW_MS - 3_600_000,
+        now_ms: NOW_MS,
+        process: Some(Process {
+            pid: 4700,
+            cpu_us: 36_000_000,
+            resident_bytes: 64 << 20,
+            open_files: 100,
+            open_files_max: 1000,
+            threads: 8,
+            disk_free_bytes: if id == "app-c" { 3 << 30 } else { 60 << 30 },
+            disk_total_bytes: 100 << 30,
+            memory_free_bytes: 2 << 30,
+            memory_total_bytes: 8 << 30,
+            cores: 2,
+            load_per_mille: 750,
+        }),
+        web_tier: is_web.then(|| WebTier {
+            workers: 2,
+            listeners: vec![Listener { address: "0.0.0.0:8080".into(), tls: false }],
+            total: Some(traffic(1000)),
+            recent: Some(traffic(600)),
+            recent_ms: 60_000,
+            upstreams: vec![upstream()],
+            ..WebTier::default()
+        }),
+        app_tier: (!is_web).then(app_tier),
+        hub: (!is_web).then(|| hub(id)),
+        hub_heard_ms: Some(40),
+        ..ServerStatus::default()
+    }
+}
+
+/// `app-b` is dead, `app-c` disabled and short of disk.
+pub(crate) fn snapshot() -> Snapshot {
+    let asked = |id: &str| {
+        let answer = Answer { status: status(id), clock_ahead_ms: 3 };
+        Asked { id: id.into(), answer: Ok(Box::new(answer)) }
+    };
+    let silent = Silent { why: "connection refused".into(), since_ms: NOW_MS - 50_000 };
+    let on = |server: &str| AppServer {
+        server: server.into(),
+        started_ms: NOW_MS - 3_600_000,
+        commit: vec![0xaa; 20].into(),
+        tree: vec![0xbb; 20].into(),
+        state: AppServerState::Running.into(),
+        text: String::new(),
+    };
+    let app = HubApp {
+        tag: "production/webapp/default/shop-1.2.0".into(),
+        commit: vec![0xaa; 20].into(),
+        tree: vec![0xbb; 20].into(),
+        user: "ops".into(),
+        message: EVIL.into(),
+        time_ms: NOW_MS - 86_400_000,
+        clusters: vec!["app-tier".into()],
+        servers: vec![on("app-a"), on("app-b"), on("app-c")],
+        ..HubApp::default()
+    };
+    let (up, down) = (MemberState::Active, MemberState::Down);
+    Snapshot {
+        taken_ms: NOW_MS,
+        me: "web-a".into(),
+        members: Arc::new(vec![
+            member("app-a", "app-tier", up, MemberAdmin::Enabled),
+            member("app-b", "app-tier", down, MemberAdmin::Enabled),
+            member("app-c", "app-tier", up, MemberAdmin::Disabled),
+            member("web-a", "web-tier", up, MemberAdmin::Enabled),
+            member(EVIL, "app-tier", down, MemberAdmin::Enabled),
+        ]),
+        apps: Arc::new([(app.tag.clone(), app)].into()),
+        servers: vec![
+            asked("app-a"),
+            Asked { id: "app-b".into(), answer: Err(silent) },
+            asked("app-c"),
+            asked("web-a"),
+        ],
+    }
+}

@@ -1,0 +1,49 @@
+//! An app as the status page shows it.
+
+use crate::{
+    app::Kind,
+    process::{Seen, State},
+    session::SessionStats,
+};
+use proto::status::v1::{App, AppKind, Instance, InstanceState, Sessions};
+
+/// What there is to tell of an app, without its name.
+pub(crate) fn app(kind: Kind<'_>) -> App {
+    match kind {
+        Kind::Static => App { kind: AppKind::Static.into(), ..App::default() },
+        Kind::BuiltIn => App { kind: AppKind::BuiltIn.into(), ..App::default() },
+        Kind::Process(app) => App {
+            kind: AppKind::Process.into(),
+            instances: app.processes.seen().iter().map(instance).collect(),
+            sessions: Some(sessions(&app.sessions.stats())),
+            ..App::default()
+        },
+    }
+}
+
+fn instance(seen: &Seen) -> Instance {
+    let state = match &seen.state {
+        State::Starting { .. } => InstanceState::Starting,
+        State::Ready(_) => InstanceState::Ready,
+        State::Down { .. } => InstanceState::Down,
+        State::Stopped => InstanceState::Stopped,
+    };
+    let why = if let State::Down { why, .. } = &seen.state { why.clone() } else { String::new() };
+    Instance { state: state.into(), pid: seen.pid, restarts: seen.restarts, why }
+}
+
+fn sessions(stats: &SessionStats) -> Sessions {
+    let count = |it: usize| u64::try_from(it).unwrap_or(u64::MAX);
+    Sessions {
+        held: count(stats.held),
+        bytes: count(stats.bytes),
+        unsaved: count(stats.unsaved),
+        saves: stats.saves,
+        merged: stats.merged,
+        stale: stats.stale,
+        superseded: stats.superseded,
+        lost: stats.lost,
+        unsaved_answers: stats.unsaved_answers,
+        without_session: stats.without_session,
+    }
+}

@@ -1,0 +1,56 @@
+//! Where a hub server stands, for the status page.
+
+use crate::{HubRole, Triad, raft::node::Follower};
+use proto::status::v1::{self as status, HubFollower, MemberHeard};
+use std::time::Duration;
+
+impl Triad {
+    /// Where this server stands, without what it takes on disk.
+    pub fn report(&self) -> status::Hub {
+        let stands = self.status();
+        let node = self.hub.node();
+        let (snapshot, snapshot_bytes) = node.snapshot();
+        let leads = stands.role == HubRole::Leader;
+        let heard = leads.then(|| self.hub.heartbeats().ages(stands.members.iter(), self.hub.now()));
+        status::Hub {
+            role: shown(stands.role).into(),
+            leader: stands.leader.as_ref().map(ToString::to_string).unwrap_or_default(),
+            term: stands.term,
+            last_log: stands.last_log,
+            committed: stands.committed,
+            applied: stands.applied,
+            snapshot,
+            snapshot_bytes,
+            disk_bytes: 0,
+            quorum_ack_ms: stands.quorum_ack.map(millis),
+            followers: node.followers().iter().filter_map(|it| self.follower(it)).collect(),
+            sessions: stands.sessions as u64,
+            session_bytes: stands.session_bytes,
+            refused_sessions: stands.refused_sessions,
+            members: heard
+                .into_iter()
+                .flatten()
+                .map(|(id, ago)| MemberHeard { id, ago_ms: millis(ago) })
+                .collect(),
+        }
+    }
+
+    fn follower(&self, follower: &Follower) -> Option<HubFollower> {
+        let id = self.hub.name(follower.node)?.to_string();
+        Some(HubFollower { id, matched: follower.matched, heard_ms: follower.heard.map(millis) })
+    }
+}
+
+fn shown(role: HubRole) -> status::HubRole {
+    match role {
+        HubRole::Leader => status::HubRole::Leader,
+        HubRole::Follower => status::HubRole::Follower,
+        HubRole::Candidate => status::HubRole::Candidate,
+        HubRole::Joining => status::HubRole::Joining,
+        HubRole::Stopped => status::HubRole::Stopped,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,194 @@
+//! How a web tier is, for the status page: its workers' counters are read, and its workers asked how they see their servers.
+
+use crate::{
+    counters::{Counters, Totals},
+    foreign::ForeignServers,
+    histogram::Times,
+};
+use common::config::HttpListener;
+use futures_util::future::join_all;
+use proto::status::v1::{Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// A worker that lives has answered by then; it may be in the middle of much work.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Who wants to know how a worker is.
+pub(crate) type Asked = oneshot::Sender<WorkerReport>;
+
+/// What a worker says.
+#[derive(Debug)]
+pub(crate) struct WorkerReport {
+    /// What it has counted lately, and for how long.
+    pub(crate) recent: Totals,
+    pub(crate) passed: Duration,
+    pub(crate) upstreams: Vec<Upstream>,
+}
+
+/// What a reload changes; clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(Arc<RwLock<Present>>);
+
+/// What there is at present.
+#[derive(Debug, Clone, Default)]
+struct Present {
+    listeners: Vec<Listener>,
+    foreign: Option<Arc<ForeignServers>>,
+}
+
+impl Shown {
+    /// The listeners with the addresses that they have, and what checks say of foreign servers.
+    pub(crate) fn set(&self, addresses: &[SocketAddr], http: &[HttpListener], foreign: &Arc<ForeignServers>) {
+        let listeners = addresses.iter().zip(http);
+        let listeners = listeners
+            .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
+            .collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Present { listeners, foreign: Some(foreign.clone()) };
+    }
+}
+
+/// What asks a web tier's workers, from any thread. Clones are the same one; it outlives the web tier, whose workers are silent then.
+#[derive(Debug, Clone)]
+pub struct WebTierView {
+    workers: Arc<[(Arc<Counters>, mpsc::Sender<Asked>)]>,
+    shown: Shown,
+}
+
+impl WebTierView {
+    pub(crate) fn new(workers: Vec<(Arc<Counters>, mpsc::Sender<Asked>)>, shown: Shown) -> Self {
+        Self { workers: workers.into(), shown }
+    }
+
+    /// How it is now. Takes half a second at most; needs a tokio runtime.
+    pub async fn status(&self) -> WebTier {
+        let asked = self.workers.iter().map(|(_, asks)| async move {
+            let (sender, answer) = oneshot::channel();
+            asks.try_send(sender).ok()?;
+            timeout(WAIT, answer).await.ok()?.ok()
+        });
+        let reports: Vec<WorkerReport> = join_all(asked).await.into_iter().flatten().collect();
+        let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
+        let Present { listeners, foreign } =
+            self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let recent: Totals = reports.iter().map(|it| it.recent).sum();
+        let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
+        let silent = self.workers.len() - reports.len();
+        let mut upstreams = merged(reports.into_iter().map(|it| it.upstreams));
+        if let Some(foreign) = foreign {
+            add_checks(&mut upstreams, &foreign);
+        }
+        WebTier {
+            workers: u32::try_from(self.workers.len()).unwrap_or(u32::MAX),
+            silent_workers: u32::try_from(silent).unwrap_or(u32::MAX),
+            listeners,
+            total: Some(traffic(&total)),
+            recent: Some(traffic(&recent)),
+            recent_ms: u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
+            upstreams,
+        }
+    }
+}
+
+/// Each upstream once, with all workers' views of its servers.
+fn merged(of_workers: impl Iterator<Item = Vec<Upstream>>) -> Vec<Upstream> {
+    let mut all: Vec<Upstream> = Vec::new();
+    for upstream in of_workers.flatten() {
+        let Some(known) = all.iter_mut().find(|it| (&it.name, it.kind) == (&upstream.name, upstream.kind))
+        else {
+            all.push(upstream);
+            continue;
+        };
+        for server in upstream.servers {
+            match known.servers.iter_mut().find(|it| it.id == server.id) {
+                Some(seen) => seen.workers.extend(server.workers),
+                None => known.servers.push(server),
+            }
+        }
+    }
+    all
+}
+
+fn add_checks(upstreams: &mut [Upstream], foreign: &ForeignServers) {
+    let failed = foreign.report().into_iter().filter_map(|it| {
+        let why = it.last?.result.err()?;
+        Some((it.backend, why))
+    });
+    let failed: Vec<_> = failed.collect();
+    for server in
+        upstreams.iter_mut().filter(|it| it.kind() == UpstreamKind::Foreign).flat_map(|it| &mut it.servers)
+    {
+        if let Some((_, why)) = failed.iter().find(|(backend, _)| *backend == server.id) {
+            server.check = why.to_string();
+        }
+    }
+}
+
+fn traffic(totals: &Totals) -> Traffic {
+    Traffic {
+        connections: totals.connections,
+        connections_open: totals.connections_open,
+        requests: totals.requests,
+        requests_active: totals.requests_active,
+        retries: totals.retries,
+        upstream_failures: totals.upstream_failures,
+        queue_refusals: totals.queue_refusals,
+        connections_refused: totals.connections_refused,
+        connections_held: totals.connections_held,
+        connections_shed: totals.connections_shed,
+        handshakes: totals.handshakes,
+        handshakes_resumed: totals.handshakes_resumed,
+        handshakes_failed: totals.handshakes_failed.iter().sum(),
+        answers: totals.answers.to_vec(),
+        received_bytes: totals.received_bytes,
+        sent_bytes: totals.sent_bytes,
+        latency: Some(Histogram {
+            bounds_us: Times::bounds_us().collect(),
+            counts: totals.latency.counts.to_vec(),
+            sum_us: totals.latency.sum_us,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::status::v1::{UpstreamServer, WorkerView};
+
+    #[test]
+    fn workers_views_of_the_same_server_come_together() {
+        let view = |worker: u32| WorkerView { worker, ..WorkerView::default() };
+        let server = |id: &str, worker| UpstreamServer {
+            id: id.into(),
+            workers: vec![view(worker)],
+            ..UpstreamServer::default()
+        };
+        let upstream = |name: &str, servers| Upstream { name: name.into(), kind: 1, servers };
+        let of_workers = [
+            vec![upstream("x", vec![server("a", 0), server("b", 0)]), upstream("y", vec![])],
+            vec![upstream("x", vec![server("b", 1)])],
+        ];
+        let merged = merged(of_workers.into_iter());
+        assert_eq!(merged.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+        let workers =
+            |at: usize| merged[0].servers[at].workers.iter().map(|it| it.worker).collect::<Vec<_>>();
+        assert_eq!((workers(0), workers(1)), (vec![0], vec![0, 1]));
+    }
+
+    #[tokio::test]
+    async fn counters_of_workers_that_are_gone_still_count() {
+        let (counters, (asks, _)) = (Arc::new(Counters::default()), mpsc::channel(1));
+        counters.requests.up();
+        let status = WebTierView::new(vec![(counters, asks)], Shown::default()).status().await;
+        assert_eq!((status.workers, status.silent_workers), (1, 1));
+        assert_eq!(status.total.unwrap().requests, 1);
+    }
+}
