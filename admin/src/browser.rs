@@ -128,6 +128,7 @@ impl Session {
         let nonce = u128::from_str_radix(parts.next()?, 16).ok()?;
         let (seen_s, begun_s) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let session = Self { user: parts.next()?.to_owned(), begun_s, seen_s, nonce };
+        let session = Some(session).filter(|it| it.text() == text)?;
         let user = users.iter().find(|it| it.name == session.user)?;
         let ours = keys.all().any(|key| session.signed(key, user).verify_slice(&code).is_ok());
         (ours && session.lasts(now_s)).then_some((session, user))
@@ -307,6 +308,20 @@ mod tests {
             (Session::begin(&config.admin_users[0], NOW), Session::begin(&config.admin_users[0], NOW));
         assert!(one.made(&one.token(&keys), &keys) && !one.made(&two.token(&keys), &keys));
         assert!(!one.made("", &keys) && !one.made("x", &keys));
+    }
+
+    #[test]
+    fn a_cookie_is_written_in_one_way() {
+        let config = planted::config();
+        let (user, keys) = (&config.admin_users[0], Keys::new(&config, &[7; 32]));
+        let session = Session { nonce: 0xa, ..Session::begin(user, NOW) };
+        let cookie = session.cookie(&keys, user);
+        let (_, code) = cookie.split_once('.').unwrap();
+        for same in [session.text().replace("0a", "0A"), session.text().replace("00a", "+0a")] {
+            let other = format!("{}.{code}", Base64UrlUnpadded::encode_string(same.as_bytes()));
+            assert_eq!(read(&other, &config, NOW), None, "{same}");
+        }
+        assert_eq!(read(&cookie, &config, NOW), Some(session));
     }
 
     proptest! {

@@ -39,14 +39,22 @@ const HEARD_MAX: Duration = Duration::from_secs(10);
 pub trait Deployments: fmt::Debug + Send + Sync {
     /// Brings everything here that `commit` leads to, and verifies it.
     fn fetch<'a>(&'a self, commit: &'a [u8]) -> BoxFuture<'a, Result<(), String>>;
-    /// Puts the files of `tree` into the folder `to`. One that is there already is verified, and mended where it differs. `spare` is the
-    /// folder of a version that is not needed any more: it may become the new one.
+    /// Puts the files of `tree` into a folder that is not there yet. `spare` is the folder of a version that is not needed any more, and that
+    /// nothing but this server has written to: it may become the new one.
     fn check_out<'a>(
         &'a self,
         tree: &'a [u8],
         to: PathBuf,
         spare: Option<PathBuf>,
     ) -> BoxFuture<'a, Result<(), String>>;
+    /// Whether a folder has the files of `tree`. One that nothing but this server has written to is mended, and has them then; one with `others`'
+    /// files is left as it is: what is in it beside the tree's files is no fault, and somebody may be changing it.
+    fn verify<'a>(
+        &'a self,
+        tree: &'a [u8],
+        folder: PathBuf,
+        others: bool,
+    ) -> BoxFuture<'a, Result<bool, String>>;
     /// Tells the hub.
     fn report(&self, report: ReportApp) -> BoxFuture<'_, Result<(), String>>;
 }

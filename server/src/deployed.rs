@@ -7,7 +7,7 @@ use common::{config::Config, id::ServerId, private};
 use deployments::{HubServers, ObjectService};
 use futures_util::future::BoxFuture;
 use proto::hub::v1::{ReportApp, objects_server::ObjectsServer};
-use repository::{ObjectId, Repository};
+use repository::{ObjectId, Repository, RepositoryError};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -132,6 +132,20 @@ impl app_tier::Deployments for Deployed {
         })
     }
 
+    fn verify<'a>(
+        &'a self,
+        tree: &'a [u8],
+        folder: PathBuf,
+        others: bool,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        Box::pin(async move {
+            let tree = ObjectId::from_bytes(tree).map_err(|cause| cause.to_string())?;
+            let repository = self.repository.clone();
+            let done = tokio::task::spawn_blocking(move || verify(&repository, tree, &folder, others)).await;
+            done.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())
+        })
+    }
+
     fn report(&self, report: ReportApp) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(
             async move { self.hub.report_app(report, REPORT_WAIT).await.map_err(|cause| cause.to_string()) },
@@ -139,24 +153,32 @@ impl app_tier::Deployments for Deployed {
     }
 }
 
-/// A folder that is there already is verified, and mended.
 fn check_out(repository: &Repository, tree: ObjectId, to: &Path, spare: Option<&Path>) -> Result<(), String> {
-    if to.exists() {
-        let failed = |cause: repository::RepositoryError| cause.to_string();
-        let mut wrong = repository.verify_checkout(tree, to).map_err(failed)?;
-        if to.with_extension("prepared").exists() {
-            // What the app's `prepare` has made stays.
-            wrong.retain(|path| is_of(repository, tree, path));
-        }
-        if !wrong.is_empty() {
-            tracing::warn!(folder = %to.display(), files = wrong.len(), "files of a version were changed: mending them");
-            repository.mend_checkout(tree, to, &wrong).map_err(failed)?;
-        }
-        return Ok(());
-    }
     let folder = to.parent().unwrap_or(to);
     private::make_folder(folder).map_err(|cause| format!("{} can't be made: {cause}", folder.display()))?;
     repository.checkout(tree, to, spare).map(drop).map_err(|cause| cause.to_string())
+}
+
+fn verify(
+    repository: &Repository,
+    tree: ObjectId,
+    folder: &Path,
+    others: bool,
+) -> Result<bool, RepositoryError> {
+    let mut wrong = repository.verify_checkout(tree, folder)?;
+    if others {
+        wrong.retain(|path| is_of(repository, tree, path));
+    }
+    if wrong.is_empty() {
+        return Ok(true);
+    }
+    let (files, cure) = (wrong.len(), if others { "it is checked out anew" } else { "mending them" });
+    tracing::warn!(folder = %folder.display(), files, "files of a version were changed: {cure}");
+    if others {
+        return Ok(false);
+    }
+    repository.mend_checkout(tree, folder, &wrong)?;
+    Ok(true)
 }
 
 /// Whether the tree has something at this path.

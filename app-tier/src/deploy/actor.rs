@@ -17,7 +17,6 @@ use common::{
     app_tag::AppTag,
     backoff::Backoff,
     config::{Host, SessionConfig},
-    private,
 };
 use proto::hub::v1::{
     App, ReportApp, Rollout, RolloutOutcome, RolloutReport, RolloutStep, report_app::Report,
@@ -288,14 +287,10 @@ impl Actor {
             .loader
             .read(&self.name, key, folder.path(), &self.host.rights_default, true)
             .map_err(starting)?;
-        let prepared = folder.path().with_extension("prepared");
-        if !prepared.exists() {
+        if !folder.is_prepared() {
             step(RolloutStep::Preparing);
-            let preparing = shared.loader.prepare(&read).await;
-            preparing.map_err(|cause| Failure::of(RolloutStep::Preparing)(cause.to_string()))?;
-            // So that a restart of this server need not prepare again.
-            private::write(&prepared, b"")
-                .map_err(|cause| Failure::of(RolloutStep::Preparing)(cause.to_string()))?;
+            let preparing = self.prepare(&read, &folder).await;
+            preparing.map_err(Failure::of(RolloutStep::Preparing))?;
         }
         step(RolloutStep::Starting);
         let config = Loader::session_config(&self.host.session_default, &read.spec.session);
@@ -313,9 +308,30 @@ impl Actor {
         let is_new = !folder.path().exists();
         let spare = is_new.then(|| self.folder.spare(self.shared.keep_versions)).flatten();
         let tree = tree.to_owned();
-        let checked_out =
-            tokio::spawn(async move { deployments.check_out(&tree, folder.path().to_owned(), spare).await });
+        let checked_out = tokio::spawn(async move {
+            let (path, others) = (|| folder.path().to_owned(), folder.is_others());
+            if !is_new {
+                // One that was never prepared to the end is not known to be what it has to be.
+                let unfinished = others && !folder.is_prepared();
+                if !unfinished && deployments.verify(&tree, path(), others).await? {
+                    return Ok(());
+                }
+                folder.discard().map_err(|cause| format!("{} stays: {cause}", path().display()))?;
+            }
+            deployments.check_out(&tree, path(), spare).await
+        });
         checked_out.await.map_err(|cause| cause.to_string())?
+    }
+
+    /// Runs the version's `prepare`, if it has one.
+    async fn prepare(&self, read: &Folder, folder: &VersionFolder) -> Result<(), String> {
+        let failed = |cause: std::io::Error| cause.to_string();
+        if !read.spec.prepare.is_empty() {
+            folder.given_to_others().map_err(failed)?;
+        }
+        self.shared.loader.prepare(read).await.map_err(|cause| cause.to_string())?;
+        // A restart of this server need not prepare again.
+        folder.prepared().map_err(failed)
     }
 
     /// The app's sessions in this server's memory go on from version to version, as long as they are to behave alike.

@@ -1,7 +1,7 @@
 //! The folders of checked-out versions: `STAGE/HOST/NAME[-VERSION]` in the server's `apps`, one an app. That of an app which was taken
 //! away goes when nobody uses what is in it any more.
 
-use common::app_tag::AppTag;
+use common::{app_tag::AppTag, private};
 use std::{
     collections::{HashMap, hash_map::Entry},
     fs, io,
@@ -117,9 +117,8 @@ impl AppFolder {
             return None;
         }
         let used = self.used();
-        let spare = versions.into_iter().find(|it| !used.contains_key(it))?;
-        // What its `prepare` has made is not the new one's.
-        let _none = fs::remove_file(spare.with_extension("prepared"));
+        let spare = versions.into_iter().find(|it| !used.contains_key(it) && !has(it, OTHERS))?;
+        let _none = fs::remove_file(spare.with_extension(PREPARED));
         Some(spare)
     }
 
@@ -130,10 +129,9 @@ impl AppFolder {
         let (surplus, used) = (versions.len().saturating_sub(keep.max(1)), self.used());
         let aside = |path: PathBuf| {
             let aside = path.with_extension("old");
-            for beside in ["prepared", "index"] {
-                let _none = fs::remove_file(path.with_extension(beside));
-            }
-            fs::rename(path, &aside).ok().map(|()| aside)
+            fs::rename(&path, &aside).ok()?;
+            forget(&path);
+            Some(aside)
         };
         let mut old: Vec<_> =
             folders_in(&self.path).into_iter().filter(|it| it.extension().is_some()).collect();
@@ -165,6 +163,51 @@ impl VersionFolder {
     /// Where it is, once it was checked out.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// It was prepared, and need not be again.
+    pub(crate) fn is_prepared(&self) -> bool {
+        has(&self.path, PREPARED)
+    }
+
+    /// Says so, for when this server starts again.
+    pub(crate) fn prepared(&self) -> io::Result<()> {
+        private::write(&self.path.with_extension(PREPARED), b"")
+    }
+
+    /// Something but this server could write to it, and something that was left running may still: nothing more is written to it with this server's
+    /// rights, which might be led elsewhere by a link.
+    pub(crate) fn is_others(&self) -> bool {
+        has(&self.path, OTHERS)
+    }
+
+    /// Says so.
+    pub(crate) fn given_to_others(&self) -> io::Result<()> {
+        private::write(&self.path.with_extension(OTHERS), b"")
+    }
+
+    /// Takes the folder out of its place: it will be made anew. What runs in it goes on until the surplus is removed.
+    pub(crate) fn discard(&self) -> io::Result<()> {
+        let _none = fs::remove_file(self.path.with_extension(PREPARED));
+        let aside = self.path.with_extension(format!("{:08x}", rand::random::<u32>()));
+        fs::rename(&self.path, aside)?;
+        forget(&self.path);
+        Ok(())
+    }
+}
+
+/// What is known of a version's folder is in files beside it.
+const PREPARED: &str = "prepared";
+const OTHERS: &str = "others";
+
+fn has(folder: &Path, mark: &str) -> bool {
+    fs::exists(folder.with_extension(mark)).unwrap_or(true)
+}
+
+/// Of a folder that is not in its place any more.
+fn forget(folder: &Path) {
+    for beside in [PREPARED, OTHERS, "index"] {
+        let _none = fs::remove_file(folder.with_extension(beside));
     }
 }
 
@@ -268,6 +311,8 @@ mod tests {
         let (draining, again) = (app.version("a1"), app.version("a1"));
         assert_eq!(app.spare(3), Some(old.clone()));
         assert!(!fs::exists(old.with_extension("prepared")).unwrap());
+        fs::write(old.with_extension(OTHERS), "").unwrap();
+        assert_eq!(app.spare(3), Some(new.clone()), "an app could write to the older one");
         drop(again);
         assert_eq!(app.set_aside_surplus(3), [app.path.join(".d4.partial")]);
         assert!(app.set_aside_surplus(2).len() == 1, "the oldest is in use");

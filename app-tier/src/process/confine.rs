@@ -237,12 +237,12 @@ impl Confinement {
         variables
     }
 
-    /// `${DATA}` for a text.
     /// Whether it runs as a user of its own.
     pub(crate) fn has_user(&self) -> bool {
         self.user.is_some()
     }
 
+    /// `${DATA}` for a text.
     pub(super) fn data(&self) -> io::Result<&str> {
         self.folders.data.to_str().ok_or_else(|| io::Error::other("the data folder's path is not UTF-8"))
     }

@@ -22,20 +22,19 @@ pub(super) fn hand_over(path: &Path, user: &Account, owner: bool) -> io::Result<
 
 fn below(path: &Path, user: &Account, owner: bool, depth: usize) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
-    lchown(path, owner.then_some(user.uid), Some(user.gid))?;
-    if found.is_symlink() {
-        return Ok(());
-    }
-    let mode = found.permissions().mode() & 0o777;
-    // What its owner may read and execute, the group may.
-    fs::set_permissions(path, Permissions::from_mode(mode | ((mode & 0o500) >> 3)))?;
     if found.is_dir() {
         let depth = depth.checked_sub(1).ok_or_else(|| io::Error::other("folders are nested too deep"))?;
         for entry in fs::read_dir(path)? {
             below(&entry?.path(), user, owner, depth)?;
         }
     }
-    Ok(())
+    if !found.is_symlink() {
+        let mode = found.permissions().mode() & 0o777;
+        // What its owner may read and execute, the group may.
+        fs::set_permissions(path, Permissions::from_mode(mode | ((mode & 0o500) >> 3)))?;
+    }
+    // Last: from then on the user, of whom other processes may run, can put links into a folder.
+    lchown(path, owner.then_some(user.uid), Some(user.gid))
 }
 
 #[cfg(test)]
@@ -70,5 +69,19 @@ mod tests {
         hand_over(&folder, &user, true).unwrap();
         assert_eq!((of(&folder.join("inner/tool")), of(&folder).0), ((4711, 4712, 0o750), 4711));
         assert_eq!(of(&outside), (0, 0, 0o600));
+    }
+
+    #[test]
+    fn a_folder_is_given_away_after_what_is_in_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("app");
+        fs::create_dir_all(folder.join("in/".repeat(DEPTH_MAX + 1))).unwrap();
+        let user = Account { name: "4711".to_owned(), uid: 4711, gid: 4712 };
+        let failed = hand_over(&folder, &user, true).unwrap_err().to_string();
+        assert_eq!(failed, "folders are nested too deep");
+        assert_eq!(fs::metadata(&folder).unwrap().uid(), 0, "nothing above what failed is the user's");
     }
 }

@@ -53,8 +53,18 @@ async fn a_version_is_prepared_by_its_user_within_its_time_or_not_used() {
     let left = Command::new("pgrep").args(["-f", "^sleep 4321.5"]).output();
     assert!(left.is_err() || left.is_ok_and(|it| it.stdout.is_empty()), "a preparation goes on");
 
+    // What a preparation that failed has made is not there for the next one.
+    let script = "test ! -e left && touch left && { test $COPAL_SERVER = app-b || test -e $DATA/again || { touch $DATA/again; exit 9; }; }";
+    let fourth = site(&deploying, "four", script, "");
+    let said = deploying.tool(&format!("deploy {}", fourth.0.display())).await;
+    said.fails_with(1, &["app-a: preparing: ", "exit status: 9"]);
+
     assert_eq!(deploying.tool("list").await.succeeds(), list);
     for server in 0..2 {
         assert_eq!(deploying.get_of(server, "/site/").await.body, "one");
+    }
+    deploying.deploy(&fourth, "").await;
+    for server in 0..2 {
+        assert_eq!(deploying.get_of(server, "/site/").await.body, "four");
     }
 }
