@@ -9,9 +9,9 @@ pub(crate) mod record;
 pub(crate) mod route;
 
 use crate::{HUB_WAIT, Inner, refusal::Refusal};
-use common::app_tag::AppTag;
+use common::app_tag::{AppTag, PRODUCTION};
 use deployments::HubServers;
-use proto::hub::v1::{App, RolloutOutcome};
+use proto::hub::v1::{App, Member, RolloutOutcome};
 use repository::Repository;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
@@ -33,6 +33,12 @@ pub struct Deployments {
 pub(crate) fn is_there(app: &App) -> bool {
     let under_way = app.rollout.as_ref().is_some_and(|it| it.outcome() == RolloutOutcome::UnderWay);
     !app.commit.is_empty() || under_way
+}
+
+/// Whether a server is to run the app of a tag, by its cluster and the stage that the tag begins with.
+pub(crate) fn is_to_run(member: &Member, tag: &str, clusters: &[String]) -> bool {
+    let stage = if member.stage.is_empty() { PRODUCTION } else { &member.stage };
+    tag.split('/').next() == Some(stage) && clusters.contains(&member.cluster)
 }
 
 impl Inner {

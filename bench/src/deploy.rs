@@ -15,6 +15,9 @@ use std::{
 /// Longer than any step takes.
 const STEP_MAX: Duration = Duration::from_secs(300);
 
+/// App servers of the demo.
+const SERVERS: usize = 3;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The binary `copal`; `deploy-tool` is beside it
@@ -223,7 +226,28 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(100));
         }
         fs::read_to_string(&password)?.trim().clone_into(&mut cluster.password);
+        while cluster.servers_up()? < SERVERS {
+            ensure!(began.elapsed() < STEP_MAX, "not all servers are up: see {}", folder.display());
+            std::thread::sleep(Duration::from_millis(100));
+        }
         Ok(cluster)
+    }
+
+    /// How many app servers the hub knows as up.
+    fn servers_up(&self) -> anyhow::Result<usize> {
+        let said = self.tool("status").output()?.stdout;
+        let said = String::from_utf8_lossy(&said);
+        let is_up = |line: &&str| line.contains(" app-tier ") && line.contains(" up ");
+        Ok(said.lines().filter(is_up).count())
+    }
+
+    /// `deploy-tool`, as the demo's administrator.
+    fn tool(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.tool);
+        command.arg(verb);
+        command.env("COPAL_URL", format!("http://{}/admin", self.address));
+        command.env("COPAL_USER", "admin").env("COPAL_PASSWORD", &self.password);
+        command
     }
 
     /// The answer to a GET.
@@ -236,10 +260,8 @@ impl Cluster {
     }
 
     fn deploy(&self, source: &Path) -> anyhow::Result<Took> {
-        let mut command = Command::new(&self.tool);
-        command.arg("deploy").arg(source).args(["--timeout", "300s"]);
-        command.env("COPAL_URL", format!("http://{}/admin", self.address));
-        command.env("COPAL_USER", "admin").env("COPAL_PASSWORD", &self.password);
+        let mut command = self.tool("deploy");
+        command.arg(source).args(["--timeout", "300s"]);
         timed(command)
     }
 

@@ -1,6 +1,9 @@
 //! Puts another version of an app into use, or takes it out of use.
 
-use super::record::{AppRecord, hex};
+use super::{
+    is_to_run,
+    record::{AppRecord, hex},
+};
 use crate::{AnswerBody, HUB_WAIT, Inner, json, refusal::Refusal};
 use bytes::Bytes;
 use common::{
@@ -8,7 +11,7 @@ use common::{
     config::{AdminUser, Config, Content},
 };
 use http::{Response, StatusCode};
-use proto::hub::v1::{App, DeployApp, app_deployed::Outcome};
+use proto::hub::v1::{App, DeployApp, Member, MemberState, app_deployed::Outcome};
 use repository::{Kind, NewCommit, ObjectId, PackWriter, Signature};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -19,6 +22,9 @@ const TIMEOUT_MAX_S: u64 = 24 * 3600;
 
 /// The longest message, in bytes.
 const MESSAGE_MAX: usize = 4000;
+
+/// A server that is about to register is waited for so long.
+const REGISTERED_MAX: Duration = Duration::from_secs(5);
 
 /// One question for changes waits at most so long.
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -202,7 +208,11 @@ impl Inner {
     /// Asks the hub for a rollout. The app as it is then; false when the same content is in use already.
     pub(crate) async fn start(&self, deploy: DeployApp) -> Result<(App, bool), Refusal> {
         let (tag, commit) = (deploy.tag.clone(), deploy.commit.clone());
-        match self.hub.deploy(deploy, HUB_WAIT).await.map_err(Refusal::Unsure)? {
+        let mut outcome = self.hub.deploy(deploy.clone(), HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        if matches!(outcome, Outcome::NoServers(_)) && self.is_joined_by_one_of(&deploy).await {
+            outcome = self.hub.deploy(deploy, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        }
+        match outcome {
             Outcome::Begun(app) => Ok((app, true)),
             // Asked twice, for want of an answer: the first time it was heard.
             Outcome::Busy(app) | Outcome::Conflict(app)
@@ -219,6 +229,15 @@ impl Inner {
             Outcome::Full(count) => Err(Refusal::Full(count)),
             Outcome::NoServers(_) => Err(Refusal::NoServers(tag)),
         }
+    }
+
+    /// Waits for a server that would run the app: those of a cluster that has just been started are about to register.
+    async fn is_joined_by_one_of(&self, deploy: &DeployApp) -> bool {
+        let runs =
+            |it: &Member| it.state() == MemberState::Active && is_to_run(it, &deploy.tag, &deploy.clusters);
+        let mut members = self.members.clone();
+        let joined = members.wait_for(|all| all.iter().any(runs));
+        tokio::time::timeout(REGISTERED_MAX, joined).await.is_ok_and(|it| it.is_ok())
     }
 
     /// Makes the commit of a version; on disk on a majority when it returns.

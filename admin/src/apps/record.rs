@@ -1,10 +1,7 @@
 //! An app as the JSON has it.
 
-use crate::timestamp;
-use common::{
-    app_tag::{AppTag, PRODUCTION},
-    config::Config,
-};
+use crate::{apps::is_to_run, timestamp};
+use common::{app_tag::AppTag, config::Config};
 use proto::hub::v1::{
     App, AppServer, AppServerState, Member, MemberState, Rollout, RolloutOutcome, RolloutStep,
 };
@@ -116,9 +113,7 @@ impl AppRecord {
 }
 
 fn servers(app: &App, members: &[Member]) -> Vec<ServerRecord> {
-    let stage = |it: &Member| if it.stage.is_empty() { PRODUCTION.to_owned() } else { it.stage.clone() };
-    let of_stage = |it: &&Member| app.tag.split('/').next() == Some(&stage(it));
-    let of_clusters = members.iter().filter(|it| app.clusters.contains(&it.cluster)).filter(of_stage);
+    let of_app = members.iter().filter(|it| is_to_run(it, &app.tag, &app.clusters));
     let record = |member: &Member| {
         let runs = app.servers.iter().find(|it| it.server == member.id && it.started_ms == member.started_ms);
         let same = runs.is_some_and(|it| it.tree == app.tree && !app.tree.is_empty());
@@ -137,7 +132,7 @@ fn servers(app: &App, members: &[Member]) -> Vec<ServerRecord> {
             text: runs.map(|it| it.text.clone()).unwrap_or_default(),
         }
     };
-    of_clusters.map(record).collect()
+    of_app.map(record).collect()
 }
 
 impl RolloutRecord {

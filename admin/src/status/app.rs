@@ -1,11 +1,8 @@
 //! Apps: what is deployed, with what each server has of it, and what a server runs.
 
 use super::collect::Snapshot;
-use crate::{apps::is_there, apps::record::hex, timestamp};
-use common::{
-    app_tag::{AppTag, PRODUCTION},
-    config::Config,
-};
+use crate::{apps::is_there, apps::is_to_run, apps::record::hex, timestamp};
+use common::{app_tag::AppTag, config::Config};
 use proto::{
     hub::v1::{App, AppServer, AppServerState, Member, MemberState, RolloutOutcome},
     status::v1::{self as status, AppKind, InstanceState},
@@ -92,8 +89,7 @@ impl DeployedRecord {
             config.clusters.iter().filter(|it| app.clusters.iter().any(|name| name == it.id.as_str()));
         let host = clusters.flat_map(|it| &it.hosts).find(|host| host.tag_name() == tag.host);
         let paths = host.map_or_else(|| vec![tag.path()], |host| host.paths_of(&tag));
-        let stage = |it: &Member| if it.stage.is_empty() { PRODUCTION.to_owned() } else { it.stage.clone() };
-        let runs = |it: &&Member| app.clusters.contains(&it.cluster) && stage(it) == tag.stage;
+        let runs = |it: &&Member| is_to_run(it, &app.tag, &app.clusters);
         // In the order of the file; the hub's is none that means anything.
         let place = |it: &Member| config.servers().position(|(_, server)| server.id.as_str() == it.id);
         let mut servers: Vec<&Member> = snapshot.members.iter().filter(runs).collect();
