@@ -7,6 +7,7 @@ mod cluster;
 mod tell;
 mod tool;
 
+mod browser;
 mod cluster_port;
 mod confinement;
 mod demo;

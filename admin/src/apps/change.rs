@@ -158,9 +158,7 @@ impl Inner {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let app = self.known_app(tag).await?;
         let (commit, info) = self.earlier(&app, how.to.as_deref()).await?;
-        let text = commit.to_string();
-        let wanted =
-            how.wanted(info.tree, format!("rollback to {}: {}", &text[..10], info.message.trim()), false);
+        let wanted = how.wanted(info.tree, rollback_message(&commit.to_string(), &info.message), false);
         self.begin(config, user, tag, Some(app), wanted).await
     }
 
@@ -349,6 +347,19 @@ pub(crate) fn check(message: &str, timeout_s: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What is said of a rollback unless somebody says something else: the first line of what was said of the version, and not of the rollbacks
+/// that led to it.
+fn rollback_message(commit: &str, of_version: &str) -> String {
+    const TO: &str = "rollback to ";
+    let mut of_version = of_version.trim();
+    while let Some((_, inner)) = of_version.strip_prefix(TO).and_then(|it| it.split_once(": ")) {
+        of_version = inner;
+    }
+    let line = of_version.lines().next().unwrap_or_default();
+    let room = line.floor_char_boundary(MESSAGE_MAX / 2);
+    format!("{TO}{}: {}", &commit[..10], &line[..room])
+}
+
 fn is_under_way(app: &App) -> bool {
     app.rollout.as_ref().is_some_and(|it| it.outcome() == proto::hub::v1::RolloutOutcome::UnderWay)
 }
@@ -381,4 +392,21 @@ pub(crate) fn clusters(config: &Config, tag: &AppTag) -> Result<Vec<String>, Ref
         return Err(Refusal::Taken { tag: tag.to_string(), path: format!("{}/", taken.id) });
     }
     Ok(clusters.iter().map(|it| it.as_str().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_to_a_rollback_names_the_version_and_fits() {
+        let commits = ["0123456789abcdef", "fedcba9876543210"];
+        let mut message = "first: shop\n\nwith the new basket".to_owned();
+        for commit in commits.into_iter().cycle().take(500) {
+            message = rollback_message(commit, &message);
+        }
+        assert_eq!(message, "rollback to fedcba9876: first: shop");
+        let message = rollback_message(commits[0], &"ü".repeat(5 * MESSAGE_MAX));
+        assert!(check(&message, 1).is_ok() && message.ends_with("ü"), "{}", message.len());
+    }
 }
