@@ -12,7 +12,8 @@ use crate::{
     upload::Upload,
 };
 use common::config::{Config, Server};
-use http::{Method, header};
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +29,10 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use traces::{Exporter, Kind, Span, TraceContext};
+
+/// The span that a request belongs to.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Memory that a connection's unread and unwritten bytes may take, each; more if `header-max` allows a larger head.
 const BUFFER_MIN: usize = 64 * 1024;
@@ -43,6 +48,7 @@ const FIELDS_MAX: usize = 256 + ADDED_FIELDS;
 #[derive(Debug)]
 pub(crate) struct Front {
     apps: Arc<Registry>,
+    traces: Option<Exporter>,
     /// Time-outs of this server.
     pub(crate) keepalive_timeout: Duration,
     pub(crate) request_header_timeout: Duration,
@@ -61,10 +67,12 @@ impl Front {
         apps: Arc<Registry>,
         config: &Config,
         server: &Server,
+        traces: Option<Exporter>,
         drain: CancellationToken,
     ) -> Self {
         Self {
             apps,
+            traces,
             keepalive_timeout: server.keepalive_timeout,
             request_header_timeout: server.request_header_timeout,
             socket_timeout: server.socket_timeout,
@@ -170,7 +178,11 @@ impl Front {
         let deployed = hosts.find(&host_name(&parts), &path).ok_or(RequestError::NotFound)?.clone();
         drop(hosts);
         let method = parts.method.clone();
-        let answered = deployed.app.call(&deployed.path, Request::from_parts(parts, body)).await;
+        let call = |parts| deployed.app.call(&deployed.path, Request::from_parts(parts, body));
+        let answered = match self.traces.as_ref().and_then(|traces| begin(traces, &parts, &deployed.name)) {
+            Some(span) => traced(span, parts, call).await,
+            None => call(parts).await,
+        };
         if let Err(cause) = &answered
             && cause.status().is_server_error()
             && !matches!(cause, RequestError::AppStopped { .. })
@@ -179,6 +191,35 @@ impl Front {
         }
         answered
     }
+}
+
+/// The span of a request that the web-tier records.
+fn begin(traces: &Exporter, parts: &Parts, app: &str) -> Option<Span> {
+    let parent = TraceContext::parse(parts.headers.get(TRACEPARENT)?.as_bytes()).filter(|it| it.sampled)?;
+    let mut span = traces.under(&parent, Kind::Server, format!("{} {app}", parts.method));
+    span.set("http.request.method", parts.method.as_str());
+    span.set("copal.app", app);
+    Some(span)
+}
+
+/// Lets the app answer; it is told to be called from within the span, which lasts until the answer's head.
+async fn traced<'a>(
+    mut span: Span,
+    mut parts: Parts,
+    call: impl FnOnce(Parts) -> BoxFuture<'a, Result<Response, RequestError>>,
+) -> Result<Response, RequestError> {
+    if let Ok(value) = HeaderValue::try_from(span.context().to_string()) {
+        parts.headers.insert(TRACEPARENT, value);
+    }
+    let answered = span.run(call(parts)).await;
+    let status = answered.as_ref().map_or_else(RequestError::status, http::Response::status);
+    span.set("http.response.status_code", status.as_u16());
+    match &answered {
+        Err(cause) => span.failed(cause),
+        Ok(_) if status.is_server_error() => span.failed(&status),
+        Ok(_) => {}
+    }
+    answered
 }
 
 /// Room for the largest head that a web-tier of the file lets pass: what `header-max` says there is said once, for all tiers.

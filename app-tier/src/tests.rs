@@ -51,6 +51,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
     let tier = AppTier::start(
         AppTierConfig {
             deploy: None,
+            traces: None,
             admin: None,
             config: Arc::new(config),
             me: "app-a".into(),

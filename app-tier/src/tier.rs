@@ -48,6 +48,8 @@ pub struct AppTierConfig {
     pub admin: Option<InProcessService>,
     /// Where deployed apps come from; without it there are none.
     pub deploy: Option<DeployConfig>,
+    /// Where spans of requests go; nowhere without it.
+    pub traces: Option<traces::Exporter>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What starts apps that have less rights than this process; without it none has, and a `user` is an error.
@@ -95,7 +97,8 @@ impl AppTier {
         AppApi::new(registry.clone()).serve(loader.api(), end.clone())?;
         tokio::spawn(sweep(registry.clone(), end.clone()));
         tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
-        let front = Arc::new(Front::new(registry.clone(), &config.config, server, shutdown));
+        let front =
+            Arc::new(Front::new(registry.clone(), &config.config, server, config.traces.clone(), shutdown));
         let shutdown_wait_max = server.shutdown_wait_max;
         let deployer = config.deploy.clone().map(|deploy| {
             let place =

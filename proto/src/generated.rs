@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/member.proto",
@@ -20,6 +20,7 @@ const FILES: [&str; 12] = [
     "copal/status/v1/status.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",
+    "opentelemetry/v1/trace.proto",
 ];
 
 #[test]

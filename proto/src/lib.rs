@@ -47,3 +47,12 @@ pub mod health {
         include!("generated/grpc.health.v1.rs");
     }
 }
+
+/// Where finished spans go, package `opentelemetry.proto.collector.trace.v1`.
+pub mod opentelemetry {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/opentelemetry.proto.collector.trace.v1.rs");
+    }
+}

@@ -14,6 +14,7 @@ mod port;
 mod reload;
 mod server;
 mod signals;
+mod spans;
 mod start;
 mod status;
 

@@ -7,6 +7,7 @@ use crate::{
     launch_app,
     metrics::Scraped,
     open_files, port,
+    spans::Spans,
     status::{self, Knows},
 };
 use admin::{Admin, AdminConfig};
@@ -79,6 +80,7 @@ pub(crate) struct RunningServer {
     scraped: Scraped,
     _upkeep: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
+    _spans: Spans,
     _data: DataFolder,
 }
 
@@ -95,16 +97,16 @@ impl RunningServer {
         let scraped = Scraped::bind(server.metrics.as_ref()).await?;
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
 
+        let spans = Spans::start(&config, id.as_str())?;
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server);
-        let servers = hub_addresses(&config);
-        let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
+        let hub = hub(&config, &id, &credentials);
         let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
         let told = (&hub, &members, tokens, heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = deployed.as_ref().map(|it| it.deploy(member.started_ms));
-        let started = start_app_tier(&config, &id, &data, &hub, &admin, deploy);
+        let started = start_app_tier(&config, &id, &data, (&hub, &admin), (deploy, &spans));
         // The hub's part does not need it.
         let (app_tier, no_apps) = match started {
             Err(cause) if triad.is_some() => (None, Some(cause)),
@@ -114,14 +116,13 @@ impl RunningServer {
             app_tier.follow(events);
         }
         let listeners = lines(&id, server, &public);
-        let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
         let web_tier = start_web_tier(&config, &id, public, &credentials, &members, &heard)?;
         let web_view = web_tier.as_ref().map(WebTier::view);
         let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
         let scraped = scraped.serve(&knows);
-        let routes = routes(knows, web_tier.as_ref(), deployed.as_ref());
+        let routes = spans.around(routes(knows, web_tier.as_ref(), deployed.as_ref()));
         let serving = port::serve(acceptor, current, app_tier.clone(), routes);
 
         Ok(Self {
@@ -140,13 +141,14 @@ impl RunningServer {
             admin,
             members,
             triad,
+            files: tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle(),
             credentials,
             roster,
             listeners,
             cluster_port: tokio::spawn(serving).abort_handle(),
-            files,
             scraped,
             _watch: watching,
+            _spans: spans,
             _data: data,
         })
     }
@@ -424,9 +426,8 @@ fn start_app_tier(
     config: &Arc<Config>,
     id: &ServerId,
     data: &DataFolder,
-    hub: &Hub,
-    admin: &Admin,
-    deploy: Option<DeployConfig>,
+    (hub, admin): (&Hub, &Admin),
+    (deploy, spans): (Option<DeployConfig>, &Spans),
 ) -> anyhow::Result<Option<Arc<AppTier>>> {
     let Some((cluster, _)) = config.server(id) else { return Ok(None) };
     let deploy = deploy.filter(|_| config.app_clusters().contains(&cluster.id));
@@ -441,6 +442,7 @@ fn start_app_tier(
             hub: Some(hub.clone()),
             admin: Some(administration::service(admin.clone())),
             deploy,
+            traces: spans.exporter.clone(),
             clock: Arc::new(SystemClock),
             launcher: Some(launcher()),
         },
@@ -507,6 +509,10 @@ fn start_web_tier(
         members: members.clone(),
         heard: heard.clone(),
     })?))
+}
+
+fn hub(config: &Config, me: &ServerId, credentials: &Credentials) -> Hub {
+    Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers: hub_addresses(config) })
 }
 
 fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {

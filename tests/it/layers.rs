@@ -4,16 +4,17 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 19] = [
+const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
     ("display-more", &[]),
     ("triad", &["cluster-port", "proto", "common"]),
-    ("triad-client", &["cluster-port", "proto", "common"]),
+    ("triad-client", &["cluster-port", "traces", "proto", "common"]),
+    ("traces", &["proto"]),
     ("static-files", &[]),
-    ("web-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
-    ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
+    ("web-tier", &["cluster-port", "static-files", "traces", "triad-client", "proto", "common"]),
+    ("app-tier", &["cluster-port", "static-files", "traces", "triad-client", "proto", "common"]),
     ("archive", &[]),
     ("repository", &[]),
     ("import", &["archive", "repository", "common"]),
@@ -46,6 +47,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
             "repository",
             "triad",
             "triad-client",
+            "traces",
             "proto",
             "common",
             "counter",

@@ -96,7 +96,7 @@ impl Hub {
         let request = LoadSession { key: Some(key) };
         let loaded = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let mut client = SessionsClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
-            let request = request.clone();
+            let request = traced(request.clone());
             async move { client.load(request).await }
         });
         Ok(loaded.await?.session)
@@ -151,4 +151,13 @@ impl Hub {
     pub fn watch(&self) -> Watch {
         watch::start(self.leader.clone())
     }
+}
+
+/// Names the span that this is asked for, if there is one.
+fn traced<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(value) = traces::current().and_then(|it| it.to_string().parse().ok()) {
+        request.metadata_mut().insert("traceparent", value);
+    }
+    request
 }

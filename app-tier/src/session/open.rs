@@ -111,7 +111,7 @@ impl Sessions {
             self.save_within(entry, sequence, u64::MAX, witness, Some(limit)).await?;
         }
         let outlived = self.link.is_outlived(witness);
-        match tokio::time::timeout(limit, self.load(hub, entry, limit)).await {
+        match tokio::time::timeout(limit, traces::child("session load", self.load(hub, entry, limit))).await {
             Ok(Ok(())) => {
                 self.weigh(entry);
                 self.link.answered();

@@ -36,7 +36,8 @@ impl Sessions {
         witness: Witness,
     ) -> Result<(), SessionError> {
         let limit = self.link.may_wait(witness).then_some(self.config.session.save_timeout);
-        let mut saved = self.save_within(entry, sequence, generation, witness, limit).await;
+        let first = self.save_within(entry, sequence, generation, witness, limit);
+        let mut saved = traces::child("session save", first).await;
         for round in ROUNDS {
             let (Err(SessionError::HubLost(_)), left @ Some(_)) = (&saved, self.undecided(witness, round))
             else {

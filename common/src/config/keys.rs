@@ -27,6 +27,7 @@ pub(super) static ROOT: Keys = Keys {
         "app-session-memory-max",
         "session-first-timeout",
         "app-users",
+        "traces",
         "admin",
         "deploy-service",
         "stage",
@@ -40,6 +41,8 @@ pub(super) static ROOT: Keys = Keys {
     ],
     later: &["triad-heal-after"],
 };
+
+pub(super) static TRACES: Keys = Keys { what: "`traces`", known: &["otlp", "sample", "import"], later: &[] };
 
 pub(super) static CLUSTER_KEY: Keys = Keys { what: "`cluster-key`", known: &["file"], later: &[] };
 

@@ -37,6 +37,7 @@ mod session_memory;
 mod session_overrides;
 mod source;
 mod topology;
+mod traces;
 mod units;
 mod variables;
 mod yaml;

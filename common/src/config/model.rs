@@ -23,6 +23,15 @@ use std::{
     time::Duration,
 };
 
+/// Where spans of requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces {
+    /// `http://host:port` of a collector, which takes OTLP over gRPC.
+    pub otlp: String,
+    /// New traces of a million that are recorded.
+    pub sampled_ppm: u32,
+}
+
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -51,6 +60,8 @@ pub struct Config {
     pub session_memory: SessionMemory,
     /// `app-users`: users of the system that an `app.yaml` may choose; nobody unless given.
     pub app_users: Vec<String>,
+    /// `traces`: where spans of requests go; nowhere unless given.
+    pub traces: Option<Traces>,
     /// Files that may hold secrets of this server: its own file, those that it imports, those of cluster keys.
     pub private_files: Vec<PathBuf>,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.

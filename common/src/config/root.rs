@@ -14,6 +14,7 @@ use super::{
     node::{Node, Value},
     servers_own, session_memory,
     source::{self, ReadError},
+    traces,
 };
 use crate::id::ServerId;
 use std::{
@@ -86,6 +87,7 @@ pub(super) fn decode(
         session_memory: session_memory::decode(&fields),
         app_users: app_rights::app_users(&fields),
         private_files: key_files(&fields),
+        traces: traces::decode(&fields),
         admin_users: admin::decode(&fields),
         deployments: deployment::decode(&fields, options.stage.as_deref()),
         clusters,

@@ -8,6 +8,7 @@ mod listener;
 mod merging;
 mod model;
 mod port;
+mod traces;
 
 use super::*;
 use std::fs;

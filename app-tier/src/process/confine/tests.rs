@@ -28,6 +28,7 @@ fn config(file: &str, data_dir: &Path, launcher: bool) -> AppTierConfig {
     let config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
     AppTierConfig {
         deploy: None,
+        traces: None,
         config: Config { private_files: vec![file.into()], ..config }.into(),
         me: "a".into(),
         data_dir: data_dir.to_owned(),
