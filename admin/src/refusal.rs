@@ -2,10 +2,13 @@
 
 use crate::{AnswerBody, answer_bytes, json};
 use deployments::PublishError;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 use triad_client::HubError;
+
+/// What tells a web-tier that a request was not processed: docs/life-of-a-request.md.
+const NOT_PROCESSED: HeaderName = HeaderName::from_static("copal-not-processed");
 
 /// How many servers a refusal names.
 const NAMED: usize = 64;
@@ -202,6 +205,10 @@ impl Refusal {
     }
 
     fn with_headers(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            // No other server could do it: the web-tier need not ask one, and the client hears why.
+            response.headers_mut().insert(NOT_PROCESSED, HeaderValue::from_static("stopped"));
+        }
         let headers = response.headers_mut();
         match self {
             Self::SignIn(_)

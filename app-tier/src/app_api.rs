@@ -4,7 +4,7 @@
 use crate::{
     error::AppTierError,
     registry::Registry,
-    session::{SessionError, Visit},
+    session::{SessionError, Sessions, Visit},
 };
 use futures_util::stream;
 use proto::app::v1::{
@@ -18,7 +18,10 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Server};
+use tonic::{
+    Request, Response, Status, metadata::MetadataValue, service::interceptor::InterceptedService,
+    transport::Server,
+};
 
 /// Largest message.
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
@@ -69,9 +72,15 @@ impl AppApi {
             };
             Some((accepted as io::Result<UnixStream>, listener))
         });
+        let known = self.clone();
         let service = SessionsServer::new(self)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
+        // Before its message is read: nobody's is kept without a token.
+        let service = InterceptedService::new(service, move |call: Request<()>| {
+            known.caller(&call)?;
+            Ok(call)
+        });
         let server = Server::builder()
             .timeout(CALL_MAX)
             .max_concurrent_streams(STREAMS_MAX)
@@ -86,18 +95,23 @@ impl AppApi {
         }))
     }
 
-    /// The visit that a call is for.
-    fn visit<T>(&self, request: &Request<T>) -> Result<Arc<Visit>, Status> {
-        let metadata = |name: &'static str| request.metadata().get(name).map(MetadataValue::as_encoded_bytes);
-        let token = metadata("copal-token").unwrap_or_default();
+    /// The sessions of the app that calls.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Sessions>, Status> {
+        let token = request.metadata().get("copal-token").map(MetadataValue::as_encoded_bytes);
+        let token = token.unwrap_or_default();
         // Every token is compared, to its end: how long it takes tells nothing.
         let apps = self.0.running();
         let app = apps.iter().fold(None, |found, known| {
             if is_same(known.token.as_bytes(), token) { Some(&known.app.sessions) } else { found }
         });
-        let app =
-            app.ok_or_else(|| Status::unauthenticated("copal-token is not the value of COPAL_TOKEN"))?;
-        let handle = metadata("copal-request").and_then(|value| std::str::from_utf8(value).ok());
+        app.cloned().ok_or_else(|| Status::unauthenticated("copal-token is not the value of COPAL_TOKEN"))
+    }
+
+    /// The visit that a call is for.
+    fn visit<T>(&self, request: &Request<T>) -> Result<Arc<Visit>, Status> {
+        let app = self.caller(request)?;
+        let handle = request.metadata().get("copal-request").map(MetadataValue::as_encoded_bytes);
+        let handle = handle.and_then(|value| std::str::from_utf8(value).ok());
         let handle = handle.ok_or_else(|| {
             Status::failed_precondition("copal-request is missing: send the request's X-Copal-Request")
         })?;

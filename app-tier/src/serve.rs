@@ -29,7 +29,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use traces::{Exporter, Kind, Span, TraceContext};
+use traces::{Exporter, Kind, RECORDED, Span, TraceContext};
 
 /// The span that a request belongs to.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -195,7 +195,8 @@ impl Front {
 
 /// The span of a request that the web-tier records.
 fn begin(traces: &Exporter, parts: &Parts, app: &str) -> Option<Span> {
-    let parent = TraceContext::parse(parts.headers.get(TRACEPARENT)?.as_bytes()).filter(|it| it.sampled)?;
+    parts.headers.get(RECORDED)?;
+    let parent = TraceContext::parse(parts.headers.get(TRACEPARENT)?.as_bytes())?;
     let mut span = traces.under(&parent, Kind::Server, format!("{} {app}", parts.method));
     span.set("http.request.method", parts.method.as_str());
     span.set("copal.app", app);

@@ -1,6 +1,7 @@
 //! The verbs for apps that are deployed.
 
 use crate::{
+    clean,
     cli::RolloutArguments,
     client::{self, Body},
     rollout::{self, App, Began},
@@ -233,7 +234,7 @@ pub(crate) async fn diff(
             "removed" => '-',
             _ => '~',
         };
-        say(&format!("{sign} {}", it.path));
+        say(&format!("{sign} {}", clean(&it.path)));
     }
     Ok(true)
 }

@@ -23,7 +23,10 @@ use apps::How;
 use clap::{Parser, error::ErrorKind};
 use cli::{AppArgument, Cli, ServerCommand, TokenCommand, TriadCommand, Verb};
 use servers::SetAdmin;
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 use target::Target;
 
 /// Exit status when something was refused or has failed.
@@ -118,16 +121,28 @@ fn ended(outcome: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
-/// A line of data.
-#[expect(clippy::print_stdout, reason = "the command line's own answer")]
+/// A line of data. Who reads no further, as `head` does, ends the program.
+#[expect(clippy::exit, reason = "there is nobody left to answer")]
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    if writeln!(io::stdout(), "{}", harmless(line)).is_err() {
+        std::process::exit(i32::from(FAILED));
+    }
 }
 
 /// A line that is no data.
-#[expect(clippy::print_stderr, reason = "the command line's own answer")]
 pub(crate) fn tell(line: &str) {
-    eprintln!("{line}");
+    // Nobody is there to be told.
+    let _gone = writeln!(io::stderr(), "{}", harmless(line));
+}
+
+/// Whatever stands in it is read, and not obeyed by a terminal.
+fn harmless(line: &str) -> String {
+    line.chars().filter(|it| !it.is_control() || matches!(it, '\n' | '\t')).collect()
+}
+
+/// A name of somebody else's, without what a terminal would obey.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).collect()
 }
 
 /// What could not be done, with its causes.

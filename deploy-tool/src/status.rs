@@ -1,6 +1,6 @@
 //! `status --watch`: the status page in a terminal, from its JSON.
 
-use crate::{client, complain, say, table, target::Target};
+use crate::{clean, client, complain, say, table, target::Target};
 use http::Method;
 use serde::Deserialize;
 use std::{fmt::Write, io::IsTerminal, time::Duration};
@@ -229,11 +229,6 @@ fn millis(ms: Option<f64>) -> String {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{}M", bytes >> 20)
-}
-
-/// Without what a terminal would obey.
-fn clean(text: &str) -> String {
-    text.chars().filter(|it| !it.is_control()).collect()
 }
 
 #[cfg(test)]

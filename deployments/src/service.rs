@@ -6,7 +6,8 @@ use proto::hub::v1::{
     objects_server::{Objects, ObjectsServer},
 };
 use repository::{Kind, ObjectId, PackError, Repository, RepositoryError};
-use std::{io, pin::Pin};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -19,13 +20,18 @@ const MESSAGE_MAX: usize = (IDS_MAX * 20) + 1024;
 /// Of a commit's message, so many characters of its first line are told.
 const SUBJECT_MAX: usize = 500;
 
+/// Packs that are taken in at once: each may unpack to gigabytes on the disk. How long a further one waits.
+const STORES_MAX: usize = 4;
+const STORE_WAIT: Duration = Duration::from_secs(20);
+
 /// The service over a server's repository.
 #[derive(Debug, Clone)]
-pub struct ObjectService(Repository);
+pub struct ObjectService(Repository, Arc<Semaphore>);
 
 /// The service as the cluster port takes it.
 pub fn objects(repository: Repository) -> ObjectsServer<ObjectService> {
-    ObjectsServer::new(ObjectService(repository)).max_decoding_message_size(MESSAGE_MAX)
+    ObjectsServer::new(ObjectService(repository, Arc::new(Semaphore::new(STORES_MAX))))
+        .max_decoding_message_size(MESSAGE_MAX)
 }
 
 /// Ids, one after the other.
@@ -94,11 +100,17 @@ impl Objects for ObjectService {
     }
 
     async fn store(&self, request: Request<Streaming<PackChunk>>) -> Result<Response<PackStored>, Status> {
+        let place = timeout(STORE_WAIT, self.1.clone().acquire_owned()).await;
+        let crowded = || Status::unavailable("too many packs come in at once: try again");
+        let place = place.ok().and_then(Result::ok).ok_or_else(crowded)?;
         let mut chunks = request.into_inner();
         let (sender, pack) = pack_pipe::reader();
         let repository = self.0.clone();
-        let stored =
-            tokio::spawn(async move { blocking(&repository, move |here| here.store_pack(pack)).await });
+        let stored = tokio::spawn(async move {
+            // Until it is done: whoever sent it may have gone.
+            let _place = place;
+            blocking(&repository, move |here| here.store_pack(pack)).await
+        });
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map(|it| it.data).map_err(io::Error::other);
             let broken = chunk.is_err();

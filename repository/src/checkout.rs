@@ -5,7 +5,7 @@ use crate::objects::Mode;
 use crate::store::lock;
 use crate::trees::{Child, join, text};
 use crate::worktree_index::{NewIndex, WorktreeIndex};
-use crate::{Kind, ObjectId, Repository, files};
+use crate::{Kind, ObjectId, Repository, files, room};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -14,6 +14,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// What a file takes beside its content, in bytes, or a folder: a block that is not full, and an inode.
+const FILE: u64 = 4096;
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Repository {
         to: &Path,
         spare: Option<&Path>,
     ) -> Result<CheckedOut, RepositoryError> {
-        self.survey(tree)?;
+        let measure = self.survey(tree)?;
         if fs::symlink_metadata(to).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("check out to", to);
         }
@@ -49,11 +52,15 @@ impl Repository {
         remove_whatever(&beside)?;
         let from_spare = spare.and_then(|spare| {
             let mut writer = Writer { known: take(spare, &beside)?, ..Writer::new(self, false) };
+            room::check_folder(&beside, 0).ok()?;
             writer.update_folder(tree, &beside, b"").ok().map(|()| writer)
         });
         let written = match from_spare {
             Some(writer) => Ok(writer),
             None => remove_whatever(&beside).and_then(|()| {
+                let folder = to.parent().unwrap_or(to);
+                room::check_folder(folder, measure.bytes.saturating_add(measure.files * FILE))
+                    .at("check out to", to)?;
                 let mut writer = Writer::new(self, false);
                 writer.folder(tree, &beside, b"").map(|()| writer)
             }),

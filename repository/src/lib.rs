@@ -19,6 +19,7 @@ mod pack;
 mod packing;
 mod read;
 mod references;
+mod room;
 mod scrub;
 mod store;
 mod trees;

@@ -118,7 +118,7 @@ impl RunningServer {
         let listeners = lines(&id, server, &public);
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
-        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, &heard)?;
+        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, (&heard, &spans))?;
         let web_view = web_tier.as_ref().map(WebTier::view);
         let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
         let scraped = scraped.serve(&knows);
@@ -495,7 +495,7 @@ fn start_web_tier(
     bound: Bound,
     credentials: &Credentials,
     members: &watch::Receiver<Arc<Vec<Member>>>,
-    heard: &LastHeard,
+    (heard, spans): (&LastHeard, &Spans),
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {
         return Ok(None);
@@ -508,6 +508,7 @@ fn start_web_tier(
         credentials: credentials.clone(),
         members: members.clone(),
         heard: heard.clone(),
+        traces: spans.exporter.clone(),
     })?))
 }
 

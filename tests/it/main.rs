@@ -33,3 +33,4 @@ mod stopping;
 mod streams;
 mod tidy;
 mod tokens;
+mod traces;

@@ -8,6 +8,9 @@ const LENGTH: usize = 55;
 /// The flag of a trace that is recorded (Trace Context §3.2.2.5.1).
 const SAMPLED: u8 = 1;
 
+/// What a web-tier adds to a request that it records, for the app tier: `traceparent` alone could be the client's.
+pub const RECORDED: &str = "copal-trace-recorded";
+
 /// A place in a trace: whoever gets it is a child of `span`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {

@@ -8,6 +8,6 @@ mod span;
 #[cfg(test)]
 mod tests;
 
-pub use context::TraceContext;
+pub use context::{RECORDED, TraceContext};
 pub use exporter::{Exporter, ExporterTask};
 pub use span::{Kind, Span, Value, child, current};

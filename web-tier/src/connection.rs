@@ -253,7 +253,9 @@ impl<'a> Active<'a> {
     fn new(client: &'a Client) -> Self {
         client.worker.counters.requests.up();
         client.worker.counters.requests_active.up();
-        client.log.begin(client.worker.access_log.borrow().as_ref());
+        if client.worker.records_requests() {
+            client.log.begin(&client.worker.records);
+        }
         if let Some(tls) = &client.tls {
             client.log.note(|record| record.tls(tls));
         }

@@ -150,6 +150,7 @@ mod tests {
             heard: LastHeard::never(),
             counters: Arc::default(),
             access_log: None,
+            spans: None,
             reloads: mpsc::channel(1).1,
             asked: mpsc::channel(1).1,
             stop: watch::channel(None).1,

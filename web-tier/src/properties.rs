@@ -3,7 +3,7 @@
 
 use crate::{
     exchange::request_in_http2,
-    forward::{Via, put_request},
+    forward::{Trace, Via, put_request},
     http1::{
         ChunkError, Decoder, Fields, HeadError, HeadLimits, Length, Name, RequestHead, ResponseHead,
         put_chunk, put_last_chunk,
@@ -60,7 +60,7 @@ pub fn way(bytes: &[u8]) -> bool {
         session_url: None,
         hub_age: None,
         tls: None,
-        trace: None,
+        trace: Trace::Theirs,
     };
     put_request(&mut sent, &mut head, &via, &[]);
     let shown = || sent.escape_ascii().to_string();

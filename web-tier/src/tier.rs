@@ -56,6 +56,8 @@ pub struct WebTierConfig {
     pub members: watch::Receiver<Arc<Vec<Member>>>,
     /// When the hub was last heard: forwarded requests tell of it, so that an app server that is cut off knows that it is.
     pub heard: LastHeard,
+    /// Where spans of requests go; nowhere without it.
+    pub traces: Option<traces::Exporter>,
 }
 
 /// Why a web tier did not start.
@@ -126,7 +128,7 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard } = config;
+        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces } = config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = start_access_log(cluster, &me)?;
         let (stop, stopped) = watch::channel(None);
@@ -159,6 +161,7 @@ impl WebTier {
                 heard: heard.clone(),
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
+                spans: traces.clone(),
                 reloads: followed,
                 asked,
                 stop: stopped.clone(),

@@ -1,9 +1,10 @@
-//! `traceparent` (W3C Trace Context): the proxy makes no spans of its own, so a valid one is passed on as it is, with its
+//! `traceparent` (W3C Trace Context): for a request without a span of the proxy's own a valid one is passed on as it is, with its
 //! `tracestate`. An invalid one would make the server begin a trace that nobody can follow: it is replaced, and without one a new
 //! one is made, so that what the servers behind each other log about one request has one id.
 
 use crate::http1::{Fields, Name};
 use std::cell::Cell;
+use traces::TraceContext;
 
 /// `00-` trace id `-` parent id `-` flags.
 const LENGTH: usize = 55;
@@ -41,6 +42,15 @@ impl TraceParent {
             && set(TRACE)
             && set(PARENT);
         valid.then_some(Self(value))
+    }
+
+    /// That of a span of this server.
+    pub(crate) fn of_span(span: &TraceContext) -> Self {
+        let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        put_hex(&mut value[3..19], (span.trace >> 64) as u64);
+        put_hex(&mut value[19..35], span.trace as u64);
+        put_hex(&mut value[PARENT], span.span);
+        Self(value)
     }
 
     /// The field's value.

@@ -2,7 +2,7 @@
 //! (read only), the watches of members and stop, and what a reload tells it.
 
 use crate::{
-    access_log::{AccessLog, LogPipe},
+    access_log::{AccessLog, LogPipe, Records},
     breaks::Breaks,
     buffer::Buffers,
     connection::{BodyRoom, Connections},
@@ -43,6 +43,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
     time::sleep_until,
 };
+use traces::Exporter;
 
 /// How far a worker's clock may lag: time-outs are seconds, and reading the time for each read and write is not free.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
@@ -84,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<LogPipe>,
+    /// Where spans of requests go, if anywhere.
+    pub(crate) spans: Option<Exporter>,
     /// New configurations, as they come.
     pub(crate) reloads: mpsc::Receiver<Reload>,
     /// Who wants to know how it is.
@@ -131,6 +134,9 @@ pub(crate) struct Worker {
     pub(crate) short: Seldom,
     pub(crate) slow: Seldom,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
+    pub(crate) records: Records,
+    /// Where spans of requests go, if anywhere.
+    pub(crate) spans: Option<Exporter>,
     pub(crate) request_ids: RequestIds,
     pub(crate) traces: Traces,
     pub(crate) buffers: Rc<Buffers>,
@@ -162,6 +168,8 @@ impl Worker {
             short: Seldom::default(),
             slow: Seldom::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
+            records: Records::default(),
+            spans: setup.spans.clone(),
             request_ids: RequestIds::new(),
             traces: Traces::new(),
             buffers: Rc::default(),
@@ -174,6 +182,11 @@ impl Worker {
             recent: RefCell::new(Recent::new(Instant::now())),
             hub_age: Cell::default(),
         }
+    }
+
+    /// Whether what is known of a request is wanted when it has ended.
+    pub(crate) fn records_requests(&self) -> bool {
+        self.spans.is_some() || self.access_log.borrow().is_some()
     }
 
     /// What the configuration says now. A request keeps what it began with.

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// The largest JSON or list of ids, in bytes: 400,000 ids.
 const TEXT_MAX: usize = 16 << 20;
 
+/// The largest form, in bytes, and how long it may take to come.
+const FORM_MAX: usize = 16 << 10;
+const FORM_WAIT: Duration = Duration::from_secs(10);
+
 /// What is still taken of a pack that was refused, in bytes, and how long the next piece of anything refused is waited for.
 const DRAINED_MAX: u64 = 64 << 20;
 const DRAIN_WAIT: Duration = Duration::from_secs(2);
@@ -40,12 +44,25 @@ struct Stored {
 /// # Errors
 /// It is larger than `TEXT_MAX`, breaks off, or is no UTF-8.
 pub(crate) async fn text(body: RequestBody) -> Result<String, Refusal> {
+    text_within(body, TEXT_MAX).await
+}
+
+/// What a browser's form sends: little, and at once, as anybody may send one.
+///
+/// # Errors
+/// See [`text`].
+pub(crate) async fn form(body: RequestBody) -> Result<String, Refusal> {
+    let late = |_| Refusal::Body(format!("the form did not come within {FORM_WAIT:?}"));
+    tokio::time::timeout(FORM_WAIT, text_within(body, FORM_MAX)).await.map_err(late)?
+}
+
+async fn text_within(body: RequestBody, max: usize) -> Result<String, Refusal> {
     let (mut body, mut text) = (body, Vec::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| Refusal::Body(format!("the body broke off: {cause}")))?;
         if let Some(data) = frame.data_ref() {
-            if text.len() + data.len() > TEXT_MAX {
-                return Err(Refusal::Body(format!("the body is larger than {TEXT_MAX} bytes")));
+            if text.len() + data.len() > max {
+                return Err(Refusal::Body(format!("the body is larger than {max} bytes")));
             }
             text.extend_from_slice(data);
         }

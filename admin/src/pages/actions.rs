@@ -161,7 +161,7 @@ impl Inner {
         headers: &HeaderMap,
         body: RequestBody,
     ) -> Response<AnswerBody> {
-        let body = match publish::text(body).await {
+        let body = match publish::form(body).await {
             Ok(body) => body,
             Err(refusal) => return sign_in_page(prefix, Page::Overview, Some(&refusal)),
         };
@@ -195,7 +195,7 @@ impl Inner {
         let keys = Keys::new(config, &self.browser_key);
         let visitor =
             || Some(Visitor { user: user.clone(), token: Some(session.token(&keys)), done: String::new() });
-        let body = publish::text(body).await.map_err(|refusal| (visitor(), refusal))?;
+        let body = publish::form(body).await.map_err(|refusal| (visitor(), refusal))?;
         if !session.made(Form::read(&body).field("token"), &keys) {
             return Err((visitor(), Refusal::FormToken));
         }

@@ -3,7 +3,7 @@
 use super::{
     confine::{Confinement, Place},
     output::Output,
-    pid_file::{PidFile, kill_group},
+    pid_file::{PidFile, kill_group, kill_marked},
     run_dir::RunDir,
 };
 use crate::{proxy::Target, spec::Spec};
@@ -91,13 +91,17 @@ impl Launch {
     /// Starts it in a group of its own; what it prints is logged.
     pub(super) fn run(&self, mut command: Command, output: &Arc<Output>) -> io::Result<Running> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mark = format!("COPAL_RUN={:016x}", rand::random::<u64>());
+        if let Some((name, value)) = mark.split_once('=') {
+            command.env(name, value);
+        }
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         self.pids.add(pid);
         let stdout = child.stdout.take().map(|pipe| output.follow(pipe));
         let stderr = child.stderr.take().map(|pipe| output.follow(pipe));
         let pipes = stdout.into_iter().chain(stderr).collect();
-        Ok(Running { child, pid, pipes, pids: self.pids.clone() })
+        Ok(Running { child, pid, mark, pipes, pids: self.pids.clone() })
     }
 
     /// A relative program with a slash is meant from the app's folder; a bare name is searched in `PATH`.
@@ -107,6 +111,9 @@ impl Launch {
     }
 
     fn place(&self, number: usize, listen: Listen) -> io::Result<Listening> {
+        if self.confinement.has_user() {
+            self.run_dir.open_to_users()?;
+        }
         match listen {
             Listen::Tcp => {
                 // Free now; should another process take it first, the app ends with "address in use" and is started
@@ -144,6 +151,8 @@ struct Listening {
 pub(super) struct Running {
     child: Child,
     pid: i32,
+    /// What it has in its environment, and what it starts as well.
+    mark: String,
     /// Who copies what it prints.
     pipes: Vec<JoinHandle<()>>,
     pids: Arc<PidFile>,
@@ -185,6 +194,7 @@ impl Drop for Running {
     /// Also after a normal end: what the process started may still run.
     fn drop(&mut self) {
         kill_group(self.pid, Signal::KILL);
+        kill_marked(&self.mark);
         self.pids.remove(self.pid);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -15,17 +16,54 @@ const LINE_MAX: usize = 8 * 1024;
 /// Lines that are kept for error reports.
 const TAIL: usize = 50;
 
+/// Bytes of a process's output that are logged in a second, and at once after silence: what prints without end does not fill the disk that
+/// the hub's log may be on.
+const LOGGED_A_SECOND: u64 = 256 << 10;
+const LOGGED_AT_ONCE: u64 = 4 << 20;
+
 /// The output of one process over all its lives.
 #[derive(Debug)]
 pub(crate) struct Output {
     app: String,
     tail: Mutex<VecDeque<String>>,
+    budget: Mutex<Budget>,
+}
+
+/// How much may be logged now.
+#[derive(Debug)]
+struct Budget {
+    bytes: u64,
+    filled: Instant,
+    /// Lines that were not logged since one was.
+    dropped: u64,
+}
+
+impl Budget {
+    /// Whether a line of so many bytes is logged, and how many before it were not.
+    fn take(&mut self, bytes: u64, now: Instant) -> Option<u64> {
+        let passed = now.saturating_duration_since(self.filled).as_millis();
+        let more = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(LOGGED_A_SECOND) / 1000;
+        if more > 0 {
+            (self.bytes, self.filled) = (self.bytes.saturating_add(more).min(LOGGED_AT_ONCE), now);
+        }
+        match self.bytes.checked_sub(bytes) {
+            Some(left) => {
+                self.bytes = left;
+                Some(std::mem::take(&mut self.dropped))
+            }
+            None => {
+                self.dropped += 1;
+                None
+            }
+        }
+    }
 }
 
 impl Output {
     /// Nothing printed yet.
     pub(crate) fn new(app: &str) -> Self {
-        Self { app: app.to_owned(), tail: Mutex::default() }
+        let budget = Budget { bytes: LOGGED_AT_ONCE, filled: Instant::now(), dropped: 0 };
+        Self { app: app.to_owned(), tail: Mutex::default(), budget: Mutex::new(budget) }
     }
 
     /// The last lines, oldest first.
@@ -76,7 +114,14 @@ impl Output {
                 }
             })
             .collect();
-        tracing::info!(target: "app", app = %self.app, "{text}");
+        let now = Instant::now();
+        let logged = self.budget.lock().map_or(Some(0), |mut it| it.take(text.len() as u64, now));
+        if let Some(dropped @ 1..) = logged {
+            tracing::warn!(target: "app", app = %self.app, dropped, "it prints more than is logged: lines were left out");
+        }
+        if logged.is_some() {
+            tracing::info!(target: "app", app = %self.app, "{text}");
+        }
         if let Ok(mut tail) = self.tail.lock() {
             if tail.len() == TAIL {
                 tail.pop_front();
@@ -106,6 +151,25 @@ impl Iterator for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_prints_without_end_is_logged_in_part() {
+        let began = Instant::now();
+        let mut budget = Budget { bytes: LOGGED_AT_ONCE, filled: began, dropped: 0 };
+        let line = 1 << 10;
+        let mut logged =
+            |now, lines: u64| (0..lines).filter_map(|_| budget.take(line, now)).collect::<Vec<_>>();
+        assert_eq!(logged(began, 5000), vec![0; 4096], "4 MiB at once");
+        let later = logged(began + Duration::from_secs(2), 1000);
+        assert_eq!(
+            (later.len(), later[0], later[1]),
+            (512, 904, 0),
+            "256 KiB a second; those left out are told"
+        );
+        let much_later = began + Duration::from_secs(1 << 40);
+        assert_eq!(logged(much_later, 5000).len(), 4096, "and no more after a long silence");
+    }
 
     async fn lines(printed: &[u8]) -> Vec<String> {
         let output = Output::new("shop");

@@ -11,6 +11,9 @@ use std::{
     sync::Mutex,
 };
 
+/// How often what has left its group is looked for: a dead one is seen until it was waited for.
+const PASSES: usize = 3;
+
 /// Processes by id, each with its start time in the kernel's ticks: an id may have gone to another process since.
 #[derive(Debug)]
 pub(crate) struct PidFile {
@@ -96,18 +99,41 @@ fn read(path: &Path) -> Vec<(i32, u64)> {
 /// What the group `leader` still holds of the app whose process with this id began at `started` and is gone. Ids are given anew: a
 /// process counts only if it began later and has an app's environment.
 fn workers(leader: i32, started: u64) -> Vec<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let ids = processes.flatten().filter_map(|process| process.file_name().to_str()?.parse().ok());
-    ids.filter(|pid| {
-        stat(*pid).is_some_and(|stat| stat.group == leader && stat.started >= started) && is_of_an_app(*pid)
-    })
-    .collect()
+    ids()
+        .filter(|pid| {
+            stat(*pid).is_some_and(|stat| stat.group == leader && stat.started >= started)
+                && is_of_an_app(*pid)
+        })
+        .collect()
 }
 
 /// Whether the process was started with an app's environment, by this server or by another.
 fn is_of_an_app(pid: i32) -> bool {
+    has_variable(pid, |variable| variable.starts_with(b"COPAL_TOKEN="))
+}
+
+/// Ends what has left its process's group, as daemons do, but has the variable that the process was started with. One that has cleared its
+/// environment is not found.
+pub(super) fn kill_marked(variable: &str) {
+    // What forks while it is looked for is found the next time.
+    for _ in 0..PASSES {
+        let marked = ids().filter(|pid| has_variable(*pid, |it| it == variable.as_bytes()));
+        let killed = marked.filter_map(Pid::from_raw).filter(|pid| kill_process(*pid, Signal::KILL).is_ok());
+        if killed.count() == 0 {
+            return;
+        }
+    }
+}
+
+/// The processes that there are.
+fn ids() -> impl Iterator<Item = i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
+}
+
+fn has_variable(pid: i32, is_it: impl Fn(&[u8]) -> bool) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"COPAL_TOKEN="))
+    environment.split(|byte| *byte == 0).any(is_it)
 }
 
 fn start_time(pid: i32) -> Option<u64> {

@@ -168,6 +168,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_leaves_the_group_is_killed_too() {
+        let root = tempfile::tempdir().unwrap();
+        let script = "mkfifo pipe; setsid sh -c 'read line < pipe; echo survived > survived' & exit 7";
+        let failed = prepared(root.path(), script, LONG).await.unwrap_err();
+        assert!(matches!(failed.why, Why::Ended(_)), "{failed}");
+        let pipe = root.path().join("pipe");
+        if pipe.exists() {
+            use std::os::unix::fs::OpenOptionsExt;
+            let opened = fs::File::options().write(true).custom_flags(0o4000).open(&pipe);
+            assert!(opened.is_err(), "someone reads");
+        }
+        assert!(!root.path().join("survived").exists());
+    }
+
+    #[tokio::test]
     async fn files_are_not_served_from_elsewhere_by_a_link() {
         let root = tempfile::tempdir().unwrap();
         let prepared = async |script: &str| {

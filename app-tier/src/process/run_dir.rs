@@ -57,6 +57,14 @@ impl RunDir {
         Ok(Self { path, record })
     }
 
+    /// Lets users of apps get to what is theirs in there, and to the socket of the app API.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn open_to_users(&self) -> io::Result<()> {
+        open_passage(&self.path)
+    }
+
     /// The folder for the sockets of one app, which no other app can put its own into; `name` has at most 20 bytes. It is `user`'s, if there
     /// is one.
     ///
@@ -67,7 +75,6 @@ impl RunDir {
         let folder = self.path.join(name);
         private::make_folder(&folder)?;
         if let Some(user) = user {
-            open_passage(&self.path)?;
             chown(&folder, Some(user.uid), Some(user.gid))?;
         }
         Ok(folder)

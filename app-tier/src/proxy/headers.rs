@@ -18,6 +18,7 @@ pub(crate) const REQUEST: HeaderName = HeaderName::from_static("x-copal-request"
 pub(crate) const SESSION_URL: HeaderName = HeaderName::from_static(session_id::SESSION_URL);
 
 /// Says when a tier last heard from the hub.
+const RECORDED: HeaderName = HeaderName::from_static(traces::RECORDED);
 pub(crate) const HUB_AGE: HeaderName = HeaderName::from_static(hub_age::HUB_AGE);
 
 /// Fields that `Connection` can't take away: they frame or route the message.
@@ -55,6 +56,7 @@ pub(crate) fn end_to_end(headers: &mut HeaderMap) {
     headers.remove(SESSION_URL);
     headers.remove(SESSION_LINK);
     headers.remove(HUB_AGE);
+    headers.remove(RECORDED);
 }
 
 #[cfg(test)]

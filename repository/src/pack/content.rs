@@ -1,6 +1,7 @@
 //! An object's content that can be addressed: in memory while it is small, in an unnamed temporary file when it is not.
 
 use super::MEMORY_BYTES;
+use crate::room::WhileRoom;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -54,13 +55,14 @@ pub(super) fn invalid(why: &'static str) -> io::Error {
 #[derive(Debug)]
 pub(super) enum ContentWriter {
     Memory(Vec<u8>),
-    File(BufWriter<File>, u64),
+    File(BufWriter<WhileRoom<File>>, u64),
 }
 
 impl ContentWriter {
     pub(super) fn new(size: u64, folder: &Path) -> io::Result<Self> {
         if size > MEMORY_BYTES {
-            return Ok(Self::File(BufWriter::with_capacity(64 << 10, tempfile::tempfile_in(folder)?), 0));
+            let file = WhileRoom::new(tempfile::tempfile_in(folder)?);
+            return Ok(Self::File(BufWriter::with_capacity(64 << 10, file), 0));
         }
         // Grows as it is filled: a size that is only claimed costs nothing.
         Ok(Self::Memory(Vec::with_capacity(usize::try_from(size.min(64 << 10)).unwrap_or(0))))
@@ -69,7 +71,7 @@ impl ContentWriter {
     pub(super) fn finish(self) -> io::Result<Content> {
         match self {
             Self::Memory(bytes) => Ok(Content::Memory(bytes)),
-            Self::File(file, size) => Ok(Content::File(file.into_inner()?, size)),
+            Self::File(file, size) => Ok(Content::File(file.into_inner()?.into_inner(), size)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::PackError;
 use crate::ObjectId;
 use crate::objects::Hasher;
+use crate::room::WhileRoom;
 use flate2::{Decompress, FlushDecompress, Status};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -13,7 +14,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct PackStream<'a, R> {
     input: R,
-    copy: BufWriter<&'a File>,
+    copy: BufWriter<WhileRoom<&'a File>>,
     buffer: Box<[u8]>,
     begin: usize,
     end: usize,
@@ -31,7 +32,7 @@ impl<'a, R: Read> PackStream<'a, R> {
         let buffer = || vec![0; BUFFER_BYTES].into_boxed_slice();
         Self {
             input,
-            copy: BufWriter::with_capacity(BUFFER_BYTES, copy),
+            copy: BufWriter::with_capacity(BUFFER_BYTES, WhileRoom::new(copy)),
             buffer: buffer(),
             begin: 0,
             end: 0,

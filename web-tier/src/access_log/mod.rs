@@ -27,7 +27,6 @@ const BATCH: usize = 32 * 1024;
 pub(crate) struct AccessLog {
     pipe: LogPipe,
     stamp: RefCell<Stamp>,
-    records: Shelf<Box<Record>>,
     batch: RefCell<Vec<u8>>,
     lines: Cell<u64>,
 }
@@ -38,7 +37,6 @@ impl AccessLog {
         Self {
             pipe,
             stamp: RefCell::new(Stamp::new(SystemTime::now())),
-            records: Shelf::default(),
             batch: RefCell::default(),
             lines: Cell::new(0),
         }
@@ -81,15 +79,18 @@ impl Drop for AccessLog {
     }
 }
 
-/// The record of the request that a connection, or a stream of one, is about. Without an access log nothing ever happens here.
+/// The records of a worker's requests, to be used over and over.
+pub(crate) type Records = Shelf<Box<Record>>;
+
+/// The record of the request that a connection, or a stream of one, is about. Without an access log, and without spans, nothing ever
+/// happens here.
 #[derive(Default)]
 pub(crate) struct Recording(Cell<Option<Shelved<Box<Record>>>>);
 
 impl Recording {
     /// A request was read.
-    pub(crate) fn begin(&self, log: Option<&AccessLog>) {
-        let Some(log) = log else { return };
-        let mut record = log.records.take(Box::default);
+    pub(crate) fn begin(&self, records: &Records) {
+        let mut record = records.take(Box::default);
         record.begin(Instant::now());
         self.0.set(Some(record));
     }
@@ -102,10 +103,12 @@ impl Recording {
         }
     }
 
-    /// It has ended, one way or the other: it is written to the log that there is now.
+    /// It has ended, one way or the other: it is written to the log that there is now, and its span has ended.
     pub(crate) fn finish(&self, log: Option<&AccessLog>, client: &str) {
         // Taken in any case: a log that was taken away leaves nothing behind.
-        if let (Some(record), Some(log)) = (self.0.take(), log) {
+        let Some(mut record) = self.0.take() else { return };
+        record.end_span();
+        if let Some(log) = log {
             log.write(client, &record);
         }
     }

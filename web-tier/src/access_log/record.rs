@@ -6,6 +6,7 @@ use crate::{
 };
 use http::{Method, StatusCode};
 use std::{rc::Rc, time::Instant};
+use traces::Span;
 
 /// How much is shown of a request that could not be read.
 const UNREAD_MAX: usize = 1024;
@@ -67,6 +68,8 @@ pub(crate) struct Record {
     /// Those of heads, interim ones too.
     heads: u64,
     pub(super) end: End,
+    /// Of a request that is traced.
+    span: Option<Span>,
 }
 
 impl Record {
@@ -131,6 +134,34 @@ impl Record {
     pub(crate) fn ids(&mut self, request_id: &[u8], trace: &[u8]) {
         set(&mut self.request_id, request_id);
         set(&mut self.trace, trace);
+    }
+
+    /// It is traced.
+    pub(crate) fn traced(&mut self, span: Span) {
+        self.span = Some(span);
+    }
+
+    /// Its span says what is known of it by now. The target is told without its query, which may hold what is nobody else's business.
+    pub(super) fn end_span(&mut self) {
+        let Some(mut span) = self.span.take() else { return };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let path = self.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        span.set("http.request.method", self.method.as_str());
+        span.set("url.path", text(path).as_str());
+        span.set("server.address", text(&self.host).as_str());
+        span.set("copal.request_id", text(&self.request_id).as_str());
+        span.set("copal.tries", self.tries);
+        if let Some(server) = &self.server {
+            span.set("copal.server", &**server);
+        }
+        if let Some(status) = self.status {
+            span.set("http.response.status_code", status.as_u16());
+        }
+        match self.status {
+            Some(status) if status.is_server_error() => span.failed(&status),
+            _ if self.end != End::Complete => span.failed(&self.end.word()),
+            _ => {}
+        }
     }
 
     /// A server is asked.

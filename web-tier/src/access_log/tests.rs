@@ -162,7 +162,7 @@ async fn lines_gather_until_a_tick_or_a_batch_is_full() {
     let log = AccessLog::new(writer.pipe());
     let recording = Recording::default();
     let request = |target: &str| {
-        recording.begin(Some(&log));
+        recording.begin(&Records::default());
         recording.note(|record| read(record, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()));
         recording.finish(Some(&log), "::1");
         // A second end of the same request is none.
@@ -192,7 +192,6 @@ async fn lines_gather_until_a_tick_or_a_batch_is_full() {
 #[test]
 fn without_a_log_nothing_is_noted() {
     let recording = Recording::default();
-    recording.begin(None);
     recording.note(|_| panic!("there is no record"));
     recording.finish(None, "::1");
 }

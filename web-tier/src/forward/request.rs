@@ -12,6 +12,7 @@ use common::{
     hub_age::{AgeText, HUB_AGE},
     session_id::SESSION_URL,
 };
+use traces::RECORDED;
 
 /// What the proxy knows of a request's client.
 #[derive(Debug)]
@@ -30,8 +31,25 @@ pub(crate) struct Via<'a> {
     pub(crate) hub_age: Option<AgeText>,
     /// The client's TLS.
     pub(crate) tls: Option<&'a TlsConnection>,
-    /// `traceparent`, in place of what the client sent.
-    pub(crate) trace: Option<&'a TraceParent>,
+    /// The trace that it is a part of.
+    pub(crate) trace: Trace<'a>,
+}
+
+/// What becomes of a request's `traceparent` and `tracestate`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trace<'a> {
+    /// They are the client's.
+    Theirs,
+    /// A new trace, in place of what the client sent.
+    New(&'a TraceParent),
+    /// This server's own span. `goes_on`: in the client's trace, whose `tracestate` stays; `ours`: to a server that is told that it is recorded.
+    Span { parent: &'a TraceParent, goes_on: bool, ours: bool },
+}
+
+impl Trace<'_> {
+    fn is_new(self) -> bool {
+        matches!(self, Self::New(_) | Self::Span { goes_on: false, .. })
+    }
 }
 
 /// Appends the head as the server is to see it; what is not for the server is gone from `head` afterwards.
@@ -40,7 +58,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     let upgrade = upgrade(head).map(<[u8]>::to_vec);
     // A 101 is only taken for an answer to what was asked.
     head.connection.upgrade = upgrade.is_some();
-    remove_hop_by_hop(head, via.trace.is_some());
+    remove_hop_by_hop(head, via.trace);
     let host = head.fields.first(Name::Host).filter(|_| !edits.is_empty()).map(<[u8]>::to_vec);
     edit_request(head, edits);
     out.extend_from_slice(head.method.as_str().as_bytes());
@@ -71,8 +89,11 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     put_field(out, b"x-forwarded-for", via.address);
     put_field(out, b"x-forwarded-proto", via.scheme);
     put_field(out, b"x-request-id", via.request_id);
-    if let Some(trace) = via.trace {
-        put_field(out, b"traceparent", trace.as_bytes());
+    if let Trace::New(parent) | Trace::Span { parent, .. } = via.trace {
+        put_field(out, b"traceparent", parent.as_bytes());
+    }
+    if let Trace::Span { ours: true, .. } = via.trace {
+        put_field(out, RECORDED.as_bytes(), b"1");
     }
     if let Some(age) = &via.hub_age {
         put_field(out, HUB_AGE.as_bytes(), age.as_bytes());
@@ -110,7 +131,7 @@ fn upgrade(head: &RequestHead) -> Option<&[u8]> {
 }
 
 /// Hop-by-hop fields (RFC 9110 §7.6.1), and those that only a proxy of ours may set.
-fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
+fn remove_hop_by_hop(head: &mut RequestHead, trace: Trace<'_>) {
     let named = if head.connection.nominates { nominations(&head.fields) } else { Vec::new() };
     head.fields.remove_if(|field| match field.known {
         Name::Connection
@@ -122,7 +143,8 @@ fn remove_hop_by_hop(head: &mut RequestHead, new_trace: bool) {
         | Name::Te
         | Name::TransferEncoding
         | Name::Upgrade => true,
-        Name::TraceParent | Name::TraceState => new_trace,
+        Name::TraceParent => !matches!(trace, Trace::Theirs),
+        Name::TraceState => trace.is_new(),
         Name::Cookie | Name::Date | Name::Expect | Name::Host | Name::Trailer | Name::Via | Name::Other => {
             is_client_certificate_field(field.name) || (!named.is_empty() && is_nominated(&named, field.name))
         }

@@ -47,7 +47,7 @@ fn sent_on(first: &str, lines: &[(&str, &str)]) -> Sent {
             host: None,
             request_id: b"id",
             hub_age: None,
-            trace: None,
+            trace: Trace::Theirs,
             tls: None,
         },
         &[],

@@ -4,7 +4,7 @@ use super::Way;
 use crate::{
     connection::Client,
     exchange::Outgoing,
-    forward::{Via, put_request},
+    forward::{Trace, Via, put_request},
     http1::RequestHead,
     request_id,
     rules::Edit,
@@ -12,6 +12,7 @@ use crate::{
     trusted::Asker,
 };
 use std::borrow::Cow;
+use traces::{Exporter, Span, TraceContext};
 
 /// The request as servers are to see it, each try alike.
 pub(super) fn prepare(
@@ -24,7 +25,13 @@ pub(super) fn prepare(
     let worker = &client.worker;
     let made = worker.request_ids.next();
     let theirs = TraceParent::of(&head.fields);
-    let trace = theirs.unwrap_or_else(|| worker.traces.begin());
+    let span =
+        worker.spans.as_ref().and_then(|spans| begin_span(spans, head, theirs.as_ref(), asker.trusted));
+    let trace = match (&span, theirs) {
+        (Some(span), _) => TraceParent::of_span(span.context()),
+        (None, Some(theirs)) => theirs,
+        (None, None) => worker.traces.begin(),
+    };
     let behind = asker.trusted.then(|| Behind::of(head));
     // One word, whatever a proxy's was: apps compare it.
     let scheme = if asker.secure { "https" } else { "http" };
@@ -37,20 +44,52 @@ pub(super) fn prepare(
         client.log.note(|record| record.behind(&asker.text));
     }
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
+    let ours = way.upstream.foreign_pool().is_none();
     let via = Via {
         address: asker.text.as_bytes(),
         scheme: scheme.as_bytes(),
         host,
         request_id,
-        trace: theirs.is_none().then_some(&trace),
+        trace: match (&span, theirs) {
+            (Some(_), theirs) => Trace::Span { parent: &trace, goes_on: theirs.is_some(), ours },
+            (None, None) => Trace::New(&trace),
+            (None, Some(_)) => Trace::Theirs,
+        },
         session_url: way.session_url,
         // Of no concern to servers that are not ours.
-        hub_age: worker.hub_age.get().filter(|_| way.upstream.foreign_pool().is_none()),
+        hub_age: worker.hub_age.get().filter(|_| ours),
         tls: client.tls.as_deref(),
     };
     let mut bytes = worker.buffers.take();
     put_request(&mut bytes, head, &via, edits);
+    if let Some(span) = span {
+        client.log.note(|record| record.traced(span));
+    }
     Outgoing::new(bytes, head.length)
+}
+
+/// The span of a request, if it is recorded: as a proxy that is trusted has decided, or else as this server decides, whatever the client
+/// says. It is in the client's trace, if there is one.
+fn begin_span(
+    spans: &Exporter,
+    head: &RequestHead,
+    theirs: Option<&TraceParent>,
+    trusted: bool,
+) -> Option<Span> {
+    let theirs = theirs.and_then(|it| TraceContext::parse(it.as_bytes()));
+    let decided = theirs.as_ref().filter(|_| trusted).map(|it| it.sampled);
+    if !decided.unwrap_or_else(|| spans.samples()) {
+        return None;
+    }
+    let begun = match theirs {
+        Some(theirs) => spans.server(
+            TraceContext { sampled: true, ..theirs.next() },
+            Some(theirs.span),
+            head.method.to_string(),
+        ),
+        None => spans.server(TraceContext::begin(true), None, head.method.to_string()),
+    };
+    Some(begun)
 }
 
 /// What a proxy that is trusted has said of a request: what its client asked for.

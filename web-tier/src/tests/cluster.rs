@@ -69,6 +69,7 @@ impl Cluster {
             credentials,
             members: watched,
             heard: heard.clone(),
+            traces: None,
         };
         Self { web: WebTier::start(config).unwrap(), backends: started, members, heard }
     }
@@ -129,6 +130,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
+        traces: None,
         file: "cluster.yaml".into(),
         cluster_key: Secret::default(),
         cluster_key_also: Secret::default(),
