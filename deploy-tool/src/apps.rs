@@ -25,6 +25,11 @@ struct List {
 }
 
 #[derive(Debug, Deserialize)]
+struct Gone {
+    commit: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct Log {
     versions: Vec<Version>,
 }
@@ -190,7 +195,12 @@ pub(crate) async fn set_stopped(
 
 pub(crate) async fn undeploy(target: &Target, app: &AppTag, json: bool) -> anyhow::Result<bool> {
     let answer = client::ask(target, Method::DELETE, &rollout::path(app), Body::none()).await?;
-    say(&if json { answer.text().to_owned() } else { format!("Undeployed {app}") });
+    if json {
+        say(answer.text());
+        return Ok(true);
+    }
+    let commit = answer.read::<Gone>()?.commit;
+    say(&format!("Undeployed {app}; for two weeks this brings it back: deploy-tool rollback {app} {commit}"));
     Ok(true)
 }
 
@@ -201,7 +211,7 @@ pub(crate) async fn log(target: &Target, app: &AppTag, json: bool) -> anyhow::Re
         say(answer.text());
         return Ok(true);
     }
-    let mut rows = vec![["COMMIT", "TIME", "BY", "MESSAGE"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["COMMIT", "TIME", "AUTHOR", "MESSAGE"].map(str::to_owned).to_vec()];
     rows.extend(answer.read::<Log>()?.versions.into_iter().map(|it| {
         let message = it.message.lines().next().unwrap_or_default().to_owned();
         vec![

@@ -68,6 +68,8 @@ struct Begun {
 #[derive(Debug, Serialize)]
 struct Gone {
     undeployed: bool,
+    /// The version that was in use: a rollback to it brings the app back.
+    commit: String,
 }
 
 /// What is to be in use next.
@@ -156,10 +158,18 @@ impl Inner {
         tag: &AppTag,
         how: &How,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let app = self.known_app(tag).await?;
-        let (commit, info) = self.earlier(&app, how.to.as_deref()).await?;
+        let to = how.to.as_deref();
+        let (app, (commit, info)) = match (self.known_app(tag).await, to.map(str::parse)) {
+            (Ok(app), _) => {
+                let version = self.earlier(&app, to).await?;
+                (Some(app), version)
+            }
+            // It was taken away: a whole id brings it back, for as long as the hub keeps its files.
+            (Err(Refusal::UnknownApp { .. }), Some(Ok(commit))) => (None, self.version(commit).await?),
+            (Err(unknown), _) => return Err(unknown),
+        };
         let wanted = how.wanted(info.tree, rollback_message(&commit.to_string(), &info.message), false);
-        self.begin(config, user, tag, Some(app), wanted).await
+        self.begin(config, user, tag, app, wanted).await
     }
 
     async fn begin(
@@ -280,11 +290,11 @@ impl Inner {
         tag: &AppTag,
     ) -> Result<Response<AnswerBody>, Refusal> {
         self.deployments()?;
-        self.known_app(tag).await?;
+        let commit = hex(&self.known_app(tag).await?.commit);
         tracing::info!(user = user.name, app = %tag, "undeploying");
         let undeployed =
             self.hub.undeploy(&tag.to_string(), &user.name, HUB_WAIT).await.map_err(Refusal::Unsure)?;
-        Ok(json(StatusCode::OK, &Gone { undeployed }))
+        Ok(json(StatusCode::OK, &Gone { undeployed, commit }))
     }
 
     /// Stops an app on all servers, or starts it.

@@ -139,6 +139,14 @@ impl Inner {
         }
     }
 
+    /// A version by its whole id, of whichever app.
+    pub(crate) async fn version(&self, commit: ObjectId) -> Result<(ObjectId, CommitInfo), Refusal> {
+        let deployments = self.deployments()?;
+        deployments.hub_servers.fetch(&deployments.repository, commit, &[]).await?;
+        let info = self.read(move |repository| repository.commit_info(commit)).await?;
+        Ok((commit, info))
+    }
+
     async fn versions(&self, app: &App) -> Result<Vec<(ObjectId, CommitInfo)>, Refusal> {
         let deployments = self.deployments()?;
         let commit = ObjectId::from_bytes(&app.commit);

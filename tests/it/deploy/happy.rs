@@ -87,13 +87,16 @@ async fn apps_are_where_the_file_says_and_are_stopped_and_taken_away(deploying: 
     deploying.deploy(&two, "--name moved").await;
     assert_eq!(deploying.get("/").await.body, "first");
     assert_eq!(deploying.get("/elsewhere/here/").await.body, "second");
-    assert_eq!(
-        deploying.tool("undeploy site").await.succeeds(),
-        "Undeployed production/webapp/default/site\n"
-    );
+    let said = deploying.tool("undeploy site").await.succeeds();
+    assert!(said.starts_with("Undeployed production/webapp/default/site; "), "{said}");
+    let back = said.trim_end().split_once("deploy-tool ").unwrap().1.to_owned();
     let gone = async { while deploying.get("/site/").await.status != StatusCode::NOT_FOUND {} };
     tokio::time::timeout(crate::cluster::PATIENCE, gone).await.expect("it is taken away");
     deploying.tool("log site").await.fails_with(1, &["there is no app", "webapp/default/moved"]);
+    deploying.tool("rollback site 0123456789").await.fails_with(1, &["there is no app"]);
+    let said = deploying.tool(&back).await;
+    assert!(said.stdout.starts_with("Rolled back production/webapp/default/site to "), "{said:?}");
+    assert_eq!(deploying.get("/site/").await.body, "first");
     let said = deploying.deploy(&two, "--name site").await;
     assert!(said.starts_with("Deployed"), "{said}");
     assert_eq!(deploying.get("/site/").await.body, "second");
