@@ -13,10 +13,10 @@ pub(crate) mod upstream;
 #[cfg(test)]
 pub(crate) mod planted;
 
-use crate::Inner;
+use crate::{Inner, refusal::Refusal};
 use collect::Snapshot;
 use common::config::Config;
-use record::ClusterRecord;
+use record::{ClusterRecord, OneRecord};
 use std::sync::Arc;
 
 impl Inner {
@@ -33,5 +33,12 @@ impl Inner {
         let mut cluster = ClusterRecord::of(&snapshot, config);
         self.collector.remember(&mut cluster.problems, self.clock.unix_ms());
         cluster
+    }
+
+    /// One server of it.
+    pub(crate) async fn server(&self, config: &Config, id: String) -> Result<OneRecord, Refusal> {
+        let cluster = self.cluster(config).await;
+        let known = cluster.servers.iter().map(|it| it.known.id.clone()).collect();
+        OneRecord::of(cluster, &id).ok_or(Refusal::UnknownServer { id, known })
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     administration,
     data_folder::DataFolder,
     deployed::Deployed,
+    history::{self, Kept},
     launch_app,
     metrics::Scraped,
     open_files, port,
@@ -77,6 +78,7 @@ pub(crate) struct RunningServer {
     files: AbortHandle,
     /// Tells scrapers and probes.
     scraped: Scraped,
+    _history: Option<Kept>,
     _upkeep: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _data: DataFolder,
@@ -114,14 +116,13 @@ impl RunningServer {
             app_tier.follow(events);
         }
         let listeners = lines(&id, server, &public);
-        let files = tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle();
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
         let web_tier = start_web_tier(&config, &id, public, &credentials, &members, &heard)?;
         let web_view = web_tier.as_ref().map(WebTier::view);
         let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
-        let scraped = scraped.serve(&knows);
-        let routes = routes(knows, web_tier.as_ref(), deployed.as_ref());
+        let history = history::start(&config, &id, data.path(), &admin);
+        let routes = routes(&knows, web_tier.as_ref(), deployed.as_ref(), history.as_ref());
         let serving = port::serve(acceptor, current, app_tier.clone(), routes);
 
         Ok(Self {
@@ -140,12 +141,13 @@ impl RunningServer {
             admin,
             members,
             triad,
+            files: tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle(),
             credentials,
             roster,
             listeners,
             cluster_port: tokio::spawn(serving).abort_handle(),
-            files,
-            scraped,
+            scraped: scraped.serve(&knows),
+            _history: history,
             _watch: watching,
             _data: data,
         })
@@ -455,9 +457,14 @@ fn launcher() -> Launcher {
 }
 
 /// The gRPC services of the roles that this server plays.
-fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deployed>) -> Routes {
+fn routes(
+    knows: &Arc<Knows>,
+    web_tier: Option<&WebTier>,
+    deployed: Option<&Deployed>,
+    history: Option<&Kept>,
+) -> Routes {
     let triad = knows.triad.clone();
-    let status = status::service(knows);
+    let status = status::service(knows.clone());
     let mut routes = match &triad {
         Some(triad) => triad.routes().add_service(status),
         None => Routes::new(status),
@@ -465,6 +472,9 @@ fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deplo
     // Objects are the hub's: other servers have copies.
     if let Some(deployed) = deployed.filter(|_| triad.is_some()) {
         routes = routes.add_service(deployed.objects());
+    }
+    if let Some(kept) = history {
+        routes = routes.add_service(kept.service());
     }
     if let Some(web_tier) = web_tier {
         routes = routes.add_service(web_tier::balancer(web_tier.picture().clone()));

@@ -4,13 +4,14 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 19] = [
+const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
     ("display-more", &[]),
     ("triad", &["cluster-port", "proto", "common"]),
     ("triad-client", &["cluster-port", "proto", "common"]),
+    ("history", &["proto", "common"]),
     ("static-files", &[]),
     ("web-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
     ("app-tier", &["cluster-port", "static-files", "triad-client", "proto", "common"]),
@@ -43,6 +44,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
             "admin",
             "deploy-tool",
             "deployments",
+            "history",
             "repository",
             "triad",
             "triad-client",

@@ -1,7 +1,10 @@
 //! The first page: is anything wrong?
 
-use super::{Figure, Frame, format, picture::Picture, since};
-use crate::status::{problem::Severity, record::ClusterRecord};
+use super::{Figure, Frame, format, graph::Graphs, picture::Picture, since};
+use crate::status::{
+    problem::{Problem, Severity},
+    record::ClusterRecord,
+};
 use askama::Template;
 
 #[derive(Debug, Template)]
@@ -13,23 +16,36 @@ pub(super) struct Overview {
     problems: Vec<Row>,
     figures: Vec<Figure>,
     picture: Picture,
+    graphs: Graphs,
 }
 
 /// Something that is wrong.
 #[derive(Debug)]
-struct Row {
-    class: &'static str,
-    severity: &'static str,
-    what: String,
-    since: String,
-    remedy: Vec<Part>,
+pub(super) struct Row {
+    pub(super) class: &'static str,
+    pub(super) severity: &'static str,
+    pub(super) what: String,
+    pub(super) since: String,
+    pub(super) remedy: Vec<Part>,
+}
+
+impl Row {
+    pub(super) fn of(problem: &Problem, cluster: &ClusterRecord) -> Self {
+        Self {
+            class: class(problem.severity),
+            severity: problem.severity.word(),
+            what: problem.what.clone(),
+            since: since(problem.since.as_ref(), cluster),
+            remedy: parts(&problem.remedy),
+        }
+    }
 }
 
 /// A part of a text: words, or what is typed.
 #[derive(Debug)]
-struct Part {
-    is_code: bool,
-    text: String,
+pub(super) struct Part {
+    pub(super) is_code: bool,
+    pub(super) text: String,
 }
 
 /// What stands between backticks is typed.
@@ -41,13 +57,6 @@ fn parts(text: &str) -> Vec<Part> {
 impl Overview {
     pub(super) fn new(frame: Frame, cluster: &ClusterRecord) -> Self {
         let (verdict_class, verdict) = verdict(cluster);
-        let row = |it: &crate::status::problem::Problem| Row {
-            class: class(it.severity),
-            severity: it.severity.word(),
-            what: it.what.clone(),
-            since: since(it.since.as_ref(), cluster),
-            remedy: parts(&it.remedy),
-        };
         let traffic = &cluster.traffic;
         let figures = vec![
             Figure::new("Requests", format::short(traffic.requests_per_s), "/s"),
@@ -63,10 +72,16 @@ impl Overview {
             frame,
             verdict_class,
             verdict,
-            problems: cluster.problems.iter().map(row).collect(),
+            problems: cluster.problems.iter().map(|it| Row::of(it, cluster)).collect(),
             figures,
             picture: Picture::of(cluster),
+            graphs: Graphs::default(),
         }
+    }
+
+    /// The same with graphs.
+    pub(super) fn with(self, graphs: Graphs) -> Self {
+        Self { graphs, ..self }
     }
 }
 

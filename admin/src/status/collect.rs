@@ -157,6 +157,11 @@ impl Collector {
         self.state.lock().await.last = None;
     }
 
+    /// The connection to a server.
+    pub(crate) async fn channel_to(&self, server: &Server) -> Channel {
+        self.channel(&mut *self.state.lock().await, server)
+    }
+
     fn channel(&self, state: &mut State, server: &Server) -> Channel {
         let (id, address) = (server.id.to_string(), server.cluster_address());
         // Of a former configuration.

@@ -3,7 +3,7 @@
 use super::{
     app::{DeployedRecord, RunningRecord},
     collect::{Answer, Asked, Snapshot},
-    hub::HubRecord,
+    hub::{HubRecord, HubServerRecord},
     problem::{self, Problem},
     quantile::{quantile, sum},
     upstream::UpstreamRecord,
@@ -34,6 +34,32 @@ pub(crate) struct ClusterRecord {
     pub(crate) hub: HubRecord,
     /// What is deployed, by tag.
     pub(crate) apps: Vec<DeployedRecord>,
+}
+
+/// `GET /api/v1/servers/ID`.
+#[derive(Debug, Serialize)]
+pub(crate) struct OneRecord {
+    taken: Option<String>,
+    asked_by: String,
+    /// What is wrong with it.
+    problems: Vec<Problem>,
+    server: ServerRecord,
+    /// Its place in the hub; none where it is no part of it.
+    hub: Option<HubServerRecord>,
+}
+
+impl OneRecord {
+    /// `None`: there is no such server.
+    pub(crate) fn of(cluster: ClusterRecord, id: &str) -> Option<Self> {
+        let ClusterRecord { taken, asked_by, problems, servers, hub, .. } = cluster;
+        Some(Self {
+            taken,
+            asked_by,
+            problems: problems.into_iter().filter(|it| it.server.as_deref() == Some(id)).collect(),
+            server: servers.into_iter().find(|it| it.known.id == id)?,
+            hub: hub.servers.into_iter().find(|it| it.id == id),
+        })
+    }
 }
 
 /// A server.
