@@ -6,7 +6,7 @@
   if (!section || !section.dataset.source || typeof uPlot === "undefined") return;
   const HEIGHT = 170, DASHES = [[], [7, 4], [2, 3]], SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const note = document.getElementById("graphs-note");
+  const note = document.getElementById("graphs-note"), hint = document.getElementById("graphs-hint");
   let past = null, busy = false;
 
   function short(it) {
@@ -23,12 +23,24 @@
   }
 
   const TEXTS = {
-    number: short,
+    number: (it) => (Number.isInteger(it) && it < 1000 ? String(it) : short(it)),
     "per-second": (it) => `${short(it)} /s`,
     millis: (it) => (it >= 1000 ? `${short(it / 1000)} s` : `${short(it)} ms`),
     bytes,
     "bytes-per-second": (it) => `${bytes(it)}/s`,
   };
+
+  // Days at midnight, and seconds where there is less than a minute between two.
+  function time(at, step) {
+    const text = new Date(at * 1000).toISOString();
+    if (text.startsWith("00:00:00", 11) && past.step_s > 600) return text.slice(5, 10);
+    return text.slice(11, step < 60 ? 19 : 16);
+  }
+
+  function alone(values) {
+    const known = (it) => it !== null && it !== undefined;
+    return values.map((_, at) => at).filter((at) => known(values[at]) && !known(values[at - 1]) && !known(values[at + 1]));
+  }
 
   // A graph, by its figure.
   class Graph {
@@ -38,6 +50,7 @@
       this.rows = [...figure.querySelectorAll("tr[data-series]")];
       this.name = figure.querySelector("figcaption").textContent;
       this.svg = figure.querySelector("svg");
+      this.head = figure.querySelectorAll("thead th")[1];
     }
 
     data() {
@@ -56,7 +69,8 @@
         stroke: () => css(`--s${number + 1}`),
         width: 1.5,
         dash: DASHES[number],
-        points: { show: false },
+        // A point between two gaps would be no line.
+        points: { show: true, size: 4, fill: () => css(`--s${number + 1}`), filter: (plot, at) => alone(plot.data[at]) },
         spanGaps: false,
       });
       const axis = { stroke: () => css("--quiet"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
@@ -69,7 +83,7 @@
         tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
         scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.08 : 1] } },
         axes: [
-          { ...axis, space: 70, values: [[3600, "{HH}:{mm}"], [60, "{HH}:{mm}"], [10, "{HH}:{mm}:{ss}"]].map(([step, text]) => [step, text, past.step_s > 600 ? "\n{MM}-{DD}" : null, null, null, null, null, null, 1]) },
+          { ...axis, space: 70, size: 30, values: (_, splits, __, ___, step) => splits.map((it) => time(it, step)) },
           { ...axis, ...base, size: 68, values: (_, splits) => splits.map((it) => of.text(it)) },
         ],
         series: [{}, ...this.rows.map(line)],
@@ -99,6 +113,7 @@
     // The table: what is under the cursor, or now; and the least and the most.
     tell() {
       const at = this.plot.cursor.idx, data = this.data();
+      this.head.textContent = at === null || at === undefined ? "Now" : time(data[0][at], past.step_s);
       this.rows.forEach((row, number) => {
         const values = data[number + 1] || [], known = values.filter((it) => it !== null);
         const now = values.slice(-3).reverse().find((it) => it !== null);
@@ -142,6 +157,7 @@
         past = await ask("");
       }
       past.asked = now;
+      hint.hidden = false;
       note.hidden = past.samples.some((it) => it > 0);
       for (const it of graphs) it.plot ? it.update() : it.draw();
     } catch {

@@ -203,8 +203,8 @@ impl Inner {
                 Ok(json(StatusCode::OK, &done))
             }
             Route::Triad => Ok(json(StatusCode::OK, &triad::ask(&self.hub).await)),
-            Route::Status => Ok(json(StatusCode::OK, &self.cluster(&config).await)),
-            Route::Server(id) => Ok(json(StatusCode::OK, &self.server(&config, id).await?)),
+            Route::Status => Ok(json(StatusCode::OK, &*self.cluster(&config).await)),
+            Route::Server(id) => self.server(&config, id).await,
             Route::History(question) => Ok(json(StatusCode::OK, &self.past(&config, &question).await?)),
             Route::Metrics => self.metrics(&config, self.me.as_str(), headers).await,
             Route::MetricsOf(id) => self.metrics(&config, &id, headers).await,

@@ -14,6 +14,8 @@ mod servers;
 mod triad;
 
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod tests;
 
 use crate::{

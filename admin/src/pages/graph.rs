@@ -11,11 +11,11 @@ use common::config::Config;
 use proto::history::v1::Series;
 use std::fmt::Write;
 
-/// Where the lines are in the drawing, which is 6400 wide and 1500 high in its own units.
-const LEFT: f64 = 560.0;
-const RIGHT: f64 = 6380.0;
-const TOP: f64 = 100.0;
-const BOTTOM: f64 = 1320.0;
+/// Where the lines are in the drawing, which is 6000 wide and 1700 high in its own units.
+const LEFT: f64 = 640.0;
+const RIGHT: f64 = 5980.0;
+const TOP: f64 = 80.0;
+const BOTTOM: f64 = 1460.0;
 
 /// A value that is so many steps old is still that of now: a hub server may not have written the last one yet.
 const NOW_STEPS: usize = 3;
@@ -33,6 +33,7 @@ enum Unit {
 impl Unit {
     fn text(self, value: f64) -> String {
         match self {
+            Self::Number if value.fract() == 0.0 => format::count(value.max(0.0) as u64),
             Self::Number => format::short(value),
             Self::PerSecond => format!("{} /s", format::short(value)),
             Self::Millis => format::millis(Some(value)),
@@ -118,7 +119,7 @@ const CPU: Kind = of_one(
     "cpu",
     "CPU",
     Unit::Number,
-    &[(Series::CpuCores, "cores that the process keeps busy"), (Series::Load, "load of the machine")],
+    &[(Series::CpuCores, "cores kept busy"), (Series::Load, "load of the machine")],
 );
 const MEMORY: Kind = of_one("memory", "Memory", Unit::Bytes, &[(Series::ResidentBytes, "resident")]);
 const FILES: Kind = of_one("files", "Open files", Unit::Number, &[(Series::OpenFiles, "open")]);
@@ -329,7 +330,7 @@ mod tests {
     fn a_line_is_interrupted_where_nothing_is_known() {
         assert_eq!(
             path(&[Some(0.0), Some(0.0), Some(10.0), None, Some(5.0)], 10.0),
-            "M1142 1320h0h1164l1164 -1220M5798 710h0"
+            "M1174 1460h0h1068l1068 -1380M5446 770h0"
         );
         assert_eq!(path(&[None; 5], 10.0), "");
         assert_eq!(path(&[], 10.0), "");
@@ -340,7 +341,7 @@ mod tests {
         let numbers = [0.0, 0.03, 1.0, 1.1, 3.0, 70.0, 1001.0].map(|it| Unit::Number.top(it));
         assert_eq!(
             numbers.map(|it| Unit::Number.text(it)),
-            ["1.00", "0.05", "1.00", "2.00", "5.00", "100", "2\u{202f}000"]
+            ["1", "0.05", "1", "2", "5", "100", "2\u{202f}000"]
         );
         let sizes = [1.0, 1500.0, 64e6, 3e9].map(|it| Unit::Bytes.text(Unit::Bytes.top(it)));
         assert_eq!(sizes, ["1 B", "2.00 KiB", "100 MiB", "5.00 GiB"]);

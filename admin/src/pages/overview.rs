@@ -29,7 +29,23 @@ pub(super) struct Row {
     pub(super) remedy: Vec<Part>,
 }
 
+/// Of more problems the worst are told.
+const PROBLEMS: usize = 60;
+
 impl Row {
+    fn all(cluster: &ClusterRecord) -> Vec<Self> {
+        let mut rows: Vec<Self> =
+            cluster.problems.iter().take(PROBLEMS).map(|it| Self::of(it, cluster)).collect();
+        rows.extend(cluster.problems.get(PROBLEMS).map(|it| Self {
+            class: class(it.severity),
+            severity: it.severity.word(),
+            what: format!("… and {} more", cluster.problems.len() - PROBLEMS),
+            since: String::new(),
+            remedy: parts("The pages of the servers and the JSON have all of them."),
+        }));
+        rows
+    }
+
     pub(super) fn of(problem: &Problem, cluster: &ClusterRecord) -> Self {
         Self {
             class: class(problem.severity),
@@ -72,7 +88,7 @@ impl Overview {
             frame,
             verdict_class,
             verdict,
-            problems: cluster.problems.iter().map(|it| Row::of(it, cluster)).collect(),
+            problems: Row::all(cluster),
             figures,
             picture: Picture::of(cluster),
             graphs: Graphs::default(),

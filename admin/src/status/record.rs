@@ -1,7 +1,7 @@
 //! The cluster as the pages and the JSON have it: every server with what the file, the hub and itself say of it.
 
 use super::{
-    app::{DeployedRecord, RunningRecord},
+    app::{DeployedRecord, Known, RunningRecord},
     collect::{Answer, Asked, Snapshot},
     hub::{HubRecord, HubServerRecord},
     problem::{self, Problem},
@@ -38,26 +38,26 @@ pub(crate) struct ClusterRecord {
 
 /// `GET /api/v1/servers/ID`.
 #[derive(Debug, Serialize)]
-pub(crate) struct OneRecord {
-    taken: Option<String>,
-    asked_by: String,
+pub(crate) struct OneRecord<'a> {
+    taken: Option<&'a str>,
+    asked_by: &'a str,
     /// What is wrong with it.
-    problems: Vec<Problem>,
-    server: ServerRecord,
+    problems: Vec<&'a Problem>,
+    server: &'a ServerRecord,
     /// Its place in the hub; none where it is no part of it.
-    hub: Option<HubServerRecord>,
+    hub: Option<&'a HubServerRecord>,
 }
 
-impl OneRecord {
+impl<'a> OneRecord<'a> {
     /// `None`: there is no such server.
-    pub(crate) fn of(cluster: ClusterRecord, id: &str) -> Option<Self> {
-        let ClusterRecord { taken, asked_by, problems, servers, hub, .. } = cluster;
+    pub(crate) fn of(cluster: &'a ClusterRecord, id: &str) -> Option<Self> {
+        let problems = cluster.problems.iter();
         Some(Self {
-            taken,
-            asked_by,
-            problems: problems.into_iter().filter(|it| it.server.as_deref() == Some(id)).collect(),
-            server: servers.into_iter().find(|it| it.known.id == id)?,
-            hub: hub.servers.into_iter().find(|it| it.id == id),
+            taken: cluster.taken.as_deref(),
+            asked_by: &cluster.asked_by,
+            problems: problems.filter(|it| it.server.as_deref() == Some(id)).collect(),
+            server: cluster.servers.iter().find(|it| it.known.id == id)?,
+            hub: cluster.hub.servers.iter().find(|it| it.id == id),
         })
     }
 }
@@ -190,7 +190,10 @@ impl ClusterRecord {
             sessions: hub.sessions,
             session_bytes: hub.session_bytes,
             servers: servers.collect(),
-            apps: snapshot.apps.values().filter_map(|it| DeployedRecord::of(it, snapshot, config)).collect(),
+            apps: {
+                let known = Known::of(snapshot, config);
+                snapshot.apps.values().filter_map(|it| DeployedRecord::of(it, &known, config)).collect()
+            },
             hub,
         };
         record.problems = problem::find(&record);
