@@ -15,7 +15,14 @@
     const id = focused && main.contains(focused) ? focused.id : "";
     const places = [...main.querySelectorAll(".scroll")].map((it) => [it.id, it.scrollLeft]);
     if (fresh.dataset.news !== main.dataset.news) news.textContent = fresh.dataset.news;
-    main.replaceChildren(...fresh.childNodes);
+    // What keeps itself up to date stays where it is; the rest around it is new.
+    const kept = main.querySelector(":scope > [data-keep]"), twin = kept && fresh.querySelector(`:scope > #${kept.id}`);
+    if (twin) {
+      const nodes = [...fresh.childNodes], place = nodes.indexOf(twin);
+      for (const it of [...main.childNodes]) if (it !== kept) it.remove();
+      kept.before(...nodes.slice(0, place));
+      kept.after(...nodes.slice(place + 1));
+    } else main.replaceChildren(...fresh.childNodes);
     main.dataset.news = fresh.dataset.news;
     for (const [place, left] of places) {
       const it = document.getElementById(place);
@@ -38,6 +45,7 @@
       if (!answer.ok) throw new Error(answer.status);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       replace(page.querySelector("main"));
+      document.dispatchEvent(new Event("copal-refresh"));
       document.querySelector("footer").replaceChildren(...page.querySelector("footer").childNodes);
       document.title = page.title;
       live.textContent = "live " + clock();

@@ -8,6 +8,7 @@ mod basic;
 mod browser;
 mod gate;
 mod git;
+mod history;
 mod openapi;
 mod operate;
 mod origin;
@@ -43,7 +44,7 @@ use git::GitPlaces;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use pages::actions::Asked;
-use proto::hub::v1::Member;
+use proto::{hub::v1::Member, status::v1::ServerStatus};
 use refusal::Refusal;
 use route::Route;
 use serde::Serialize;
@@ -149,6 +150,12 @@ impl Admin {
         changed
     }
 
+    /// What each server of the file says of itself, by its id there, now or less than a second ago. Who says nothing is left out.
+    pub async fn statuses(&self) -> Vec<(String, ServerStatus)> {
+        let snapshot = self.inner.snapshot(&self.inner.config()).await;
+        snapshot.answers().map(|(id, answer)| (id.to_owned(), answer.status.clone())).collect()
+    }
+
     /// How often somebody has failed to sign in.
     pub fn failed_sign_ins(&self) -> u64 {
         self.inner.gate.failures()
@@ -196,7 +203,9 @@ impl Inner {
                 Ok(json(StatusCode::OK, &done))
             }
             Route::Triad => Ok(json(StatusCode::OK, &triad::ask(&self.hub).await)),
-            Route::Status => Ok(json(StatusCode::OK, &self.cluster(&config).await)),
+            Route::Status => Ok(json(StatusCode::OK, &*self.cluster(&config).await)),
+            Route::Server(id) => self.server(&config, id).await,
+            Route::History(question) => Ok(json(StatusCode::OK, &self.past(&config, &question).await?)),
             Route::Metrics => self.metrics(&config, self.me.as_str(), headers).await,
             Route::MetricsOf(id) => self.metrics(&config, &id, headers).await,
             Route::OpenApi => Ok(openapi::describe(prefix)),

@@ -6,17 +6,22 @@ pub(crate) mod assets;
 mod balancer;
 pub(crate) mod form;
 mod format;
+mod graph;
 mod overview;
 mod picture;
+mod server;
 mod servers;
 mod triad;
 
+#[cfg(test)]
+mod large;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     AnswerBody, Inner, answer,
     browser::Visitor,
+    history::Range,
     status::{problem::Severity, record::ClusterRecord},
 };
 use askama::Template;
@@ -168,8 +173,14 @@ impl Inner {
         prefix: &str,
         page: Page,
         visitor: &Visitor,
+        range: Option<Range>,
     ) -> Response<AnswerBody> {
         let cluster = self.cluster(config).await;
+        if page == Page::Overview {
+            let graphs = self.graphs(config, prefix, None, (range, &[graph::OVERVIEW])).await;
+            let frame = Frame::new(prefix, page, visitor, &cluster);
+            return html(StatusCode::OK, text(&overview::Overview::new(frame, &cluster).with(graphs)));
+        }
         html(StatusCode::OK, render(prefix, page, visitor, &cluster))
     }
 

@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     CrossSite(String),
     #[error("the form was made for another session: load the page anew, and try again")]
     FormToken,
+    #[error("no hub server tells how it was: {0}")]
+    NoPast(String),
     #[error("the server `{id}` can't be asked: {why}")]
     Silent { id: String, why: String },
     #[error(
@@ -186,6 +188,7 @@ impl Refusal {
             Self::Crowded
             | Self::GitCrowded
             | Self::Uploads
+            | Self::NoPast(_)
             | Self::Silent { .. }
             | Self::Hub(_)
             | Self::Unsure(_)

@@ -3,6 +3,7 @@
 use crate::{
     apps::route::AppRoute,
     git::route::{self, GitRoute},
+    history::Question,
     refusal::Refusal,
 };
 use http::{Method, Request};
@@ -22,6 +23,10 @@ pub(crate) enum Route {
     Triad,
     /// `GET /api/v1/status`.
     Status,
+    /// `GET /api/v1/servers/ID`.
+    Server(String),
+    /// `GET /api/v1/history?range=…&server=…`.
+    History(Question),
     /// `GET /metrics`, of this server.
     Metrics,
     /// `GET /metrics/SERVER`.
@@ -52,6 +57,12 @@ impl Route {
             [""] => (Self::Index, Method::GET),
             ["", "api", "v1", "triad"] => (Self::Triad, Method::GET),
             ["", "api", "v1", "status"] => (Self::Status, Method::GET),
+            ["", "api", "v1", "servers", id] => {
+                (Self::Server(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
+            }
+            ["", "api", "v1", "history"] => {
+                (Self::History(Question::of(request.uri().query().unwrap_or_default())?), Method::GET)
+            }
             ["", "metrics"] => (Self::Metrics, Method::GET),
             ["", "metrics", id] => {
                 (Self::MetricsOf(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
@@ -124,6 +135,11 @@ mod tests {
         assert_eq!(route("POST", "", "/api/servers/a/enable?force=false"), "a Enabled false");
         assert_eq!(route("GET", "", "/api/v1/openapi.json"), "OpenApi");
         assert_eq!(route("GET", "", "/api/v1/triad"), "Triad");
+        assert_eq!(route("GET", "", "/api/v1/servers/app%2Da"), "Server(\"app-a\")");
+        assert!(
+            route("GET", "", "/api/v1/history?range=6h").starts_with("History(Question { range: SixHours,")
+        );
+        assert_eq!(route("POST", "", "/api/v1/history"), "this path takes GET, HEAD alone");
         assert_eq!(route("HEAD", "", "/api/v1/tokens"), "ListTokens");
         assert_eq!(route("POST", "", "/api/v1/tokens/"), "CreateToken");
         assert_eq!(route("DELETE", "", "/api/v1/tokens/c%69"), "RevokeToken(\"ci\")");

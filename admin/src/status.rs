@@ -13,10 +13,11 @@ pub(crate) mod upstream;
 #[cfg(test)]
 pub(crate) mod planted;
 
-use crate::Inner;
+use crate::{AnswerBody, Inner, json, refusal::Refusal};
 use collect::Snapshot;
 use common::config::Config;
-use record::ClusterRecord;
+use http::{Response, StatusCode};
+use record::{ClusterRecord, OneRecord};
 use std::sync::Arc;
 
 impl Inner {
@@ -28,10 +29,23 @@ impl Inner {
     }
 
     /// The cluster as the pages and the JSON have it.
-    pub(crate) async fn cluster(&self, config: &Config) -> ClusterRecord {
+    pub(crate) async fn cluster(&self, config: &Config) -> Arc<ClusterRecord> {
         let snapshot = self.snapshot(config).await;
-        let mut cluster = ClusterRecord::of(&snapshot, config);
-        self.collector.remember(&mut cluster.problems, self.clock.unix_ms());
-        cluster
+        let make = || {
+            let mut cluster = ClusterRecord::of(&snapshot, config);
+            self.collector.remember(&mut cluster.problems, self.clock.unix_ms());
+            cluster
+        };
+        self.collector.record(&snapshot, make).await
+    }
+
+    /// One server of it.
+    pub(crate) async fn server(&self, config: &Config, id: String) -> Result<Response<AnswerBody>, Refusal> {
+        let cluster = self.cluster(config).await;
+        if let Some(record) = OneRecord::of(&cluster, &id) {
+            return Ok(json(StatusCode::OK, &record));
+        }
+        let known = cluster.servers.iter().map(|it| it.known.id.clone()).collect();
+        Err(Refusal::UnknownServer { id, known })
     }
 }

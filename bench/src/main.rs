@@ -1,4 +1,4 @@
-//! Measurements beside the peers: `bench/run proxy`, `bench/run hub` and `bench/run deploy` print the tables of bench/README.md again.
+//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy` and `status` print the tables of bench/README.md again.
 
 mod backend;
 mod deploy;
@@ -8,6 +8,7 @@ mod idle;
 mod open_loop;
 mod process;
 mod proxy;
+mod status;
 mod visitors;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ enum What {
     Hub(hub::Arguments),
     /// Deployments beside git: time, what is stored, memory
     Deploy(deploy::Arguments),
+    /// Pages that are open and metrics that are scraped: CPU time of the servers for each request
+    Status(status::Arguments),
     /// Visitors who come once, more than the hub has memory for
     Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         What::Proxy(arguments) => proxy::run(&arguments),
         What::Hub(arguments) => hub::run(&arguments),
         What::Deploy(arguments) => deploy::run(&arguments),
+        What::Status(arguments) => status::run(&arguments),
         What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),

@@ -155,7 +155,8 @@ fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
-fn cpu(pid: u32) -> anyhow::Result<Cpu> {
+/// CPU time of one process.
+pub(crate) fn cpu(pid: u32) -> anyhow::Result<Cpu> {
     /// Linux counts in hundredths of a second for every architecture's user space.
     const TICKS: f64 = 100.0;
     let fields = stat(pid).with_context(|| format!("process {pid} is gone"))?;

@@ -7,8 +7,9 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "copal/app/v1/session.proto",
+    "copal/history/v1/history.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/object.proto",

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod generated;
+pub mod quantile;
 
 /// The hub's contracts, package `copal.hub.v1`.
 pub mod hub {
@@ -27,6 +28,15 @@ pub mod status {
     #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
     pub mod v1 {
         include!("generated/copal.status.v1.rs");
+    }
+}
+
+/// What hub servers have kept of it, package `copal.history.v1`.
+pub mod history {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/copal.history.v1.rs");
     }
 }
 

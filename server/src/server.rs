@@ -4,6 +4,7 @@ use crate::{
     administration,
     data_folder::DataFolder,
     deployed::Deployed,
+    history::{self, Kept},
     launch_app,
     metrics::Scraped,
     open_files, port,
@@ -78,6 +79,7 @@ pub(crate) struct RunningServer {
     files: AbortHandle,
     /// Tells scrapers and probes.
     scraped: Scraped,
+    _history: Option<Kept>,
     _upkeep: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _spans: Spans,
@@ -105,10 +107,9 @@ impl RunningServer {
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
         let told = (&hub, &members, tokens, heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
-        let deploy = deployed.as_ref().map(|it| it.deploy(member.started_ms));
-        let started = start_app_tier(&config, &id, &data, (&hub, &admin), (deploy, &spans));
+        let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), &spans);
         // The hub's part does not need it.
-        let (app_tier, no_apps) = match started {
+        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, (&hub, &admin), deploy) {
             Err(cause) if triad.is_some() => (None, Some(cause)),
             started => (started?, None),
         };
@@ -119,11 +120,11 @@ impl RunningServer {
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
         let web_tier = start_web_tier(&config, &id, public, &credentials, &members, (&heard, &spans))?;
-        let web_view = web_tier.as_ref().map(WebTier::view);
-        let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
-        let scraped = scraped.serve(&knows);
-        let routes = spans.around(routes(knows, web_tier.as_ref(), deployed.as_ref()));
-        let serving = port::serve(acceptor, current, app_tier.clone(), routes);
+        let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
+        let knows = Knows::new(&member, data.path(), roles, heard);
+        let history = history::start(&config, &id, data.path(), &admin);
+        let routes = routes(&knows, web_tier.as_ref(), deployed.as_ref(), history.as_ref());
+        let serving = port::serve(acceptor, current, app_tier.clone(), spans.around(routes));
 
         Ok(Self {
             config: config.clone(),
@@ -146,7 +147,8 @@ impl RunningServer {
             roster,
             listeners,
             cluster_port: tokio::spawn(serving).abort_handle(),
-            scraped,
+            scraped: scraped.serve(&knows),
+            _history: history,
             _watch: watching,
             _spans: spans,
             _data: data,
@@ -457,9 +459,14 @@ fn launcher() -> Launcher {
 }
 
 /// The gRPC services of the roles that this server plays.
-fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deployed>) -> Routes {
+fn routes(
+    knows: &Arc<Knows>,
+    web_tier: Option<&WebTier>,
+    deployed: Option<&Deployed>,
+    history: Option<&Kept>,
+) -> Routes {
     let triad = knows.triad.clone();
-    let status = status::service(knows);
+    let status = status::service(knows.clone());
     let mut routes = match &triad {
         Some(triad) => triad.routes().add_service(status),
         None => Routes::new(status),
@@ -467,6 +474,9 @@ fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deplo
     // Objects are the hub's: other servers have copies.
     if let Some(deployed) = deployed.filter(|_| triad.is_some()) {
         routes = routes.add_service(deployed.objects());
+    }
+    if let Some(kept) = history {
+        routes = routes.add_service(kept.service());
     }
     if let Some(web_tier) = web_tier {
         routes = routes.add_service(web_tier::balancer(web_tier.picture().clone()));

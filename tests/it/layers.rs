@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 20] = [
+const MAY_IMPORT: [(&str, &[&str]); 21] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -12,6 +12,7 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("triad", &["cluster-port", "proto", "common"]),
     ("triad-client", &["cluster-port", "traces", "proto", "common"]),
     ("traces", &["proto"]),
+    ("history", &["proto", "common"]),
     ("static-files", &[]),
     ("web-tier", &["cluster-port", "static-files", "traces", "triad-client", "proto", "common"]),
     ("app-tier", &["cluster-port", "static-files", "traces", "triad-client", "proto", "common"]),
@@ -44,6 +45,7 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
             "admin",
             "deploy-tool",
             "deployments",
+            "history",
             "repository",
             "triad",
             "triad-client",

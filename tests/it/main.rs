@@ -17,6 +17,7 @@ mod encryption;
 mod examples;
 mod foreign;
 mod git_http;
+mod history;
 mod hub;
 mod layers;
 mod many;

@@ -28,12 +28,14 @@ fn wrong(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<St
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
+        Value::Number(it) if it.is_f64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !kinds.contains(&kind) {
+    let is_kind = kinds.contains(&kind) || (kind == "integer" && kinds.contains(&"number"));
+    if !is_kind {
         return vec![format!("{place} is a {kind}, not one of {kinds:?}: {value}")];
     }
     let mut found = Vec::new();
@@ -120,6 +122,10 @@ async fn answers_are_what_the_description_says() {
     ask("POST", "/api/v1/tokens", "", b"{\"roles\": []}".to_vec(), 400).await;
     ask("GET", "/api/v1/tokens", "", Vec::new(), 200).await;
     ask("DELETE", "/api/v1/tokens/{token}", "", Vec::new(), 200).await;
+    ask("GET", "/api/v1/servers/{id}", "", Vec::new(), 200).await;
+    ask("GET", "/api/v1/history", "?range=24h&server=app-a", Vec::new(), 200).await;
+    ask("GET", "/api/v1/history", "?range=2h", Vec::new(), 400).await;
+    ask("GET", "/api/v1/history", "?server=app-x", Vec::new(), 404).await;
     for path in ["/api/v1/status", "/api/v1/triad", "/api/servers"] {
         ask("GET", path, "", Vec::new(), 200).await;
     }

@@ -2,6 +2,7 @@
 
 use cluster_port::Rights;
 use proto::{
+    history::v1::history_server,
     hub::v1::{
         apps_server, members_server, objects_server, raft_server, sessions_server, tokens_server,
         triad_server, watch_server,
@@ -21,8 +22,12 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         sessions_server::SERVICE_NAME => rights.apps,
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
-        // The status is what a server says of itself: any of them may be asked for the status page.
-        members_server::SERVICE_NAME | watch_server::SERVICE_NAME | status_server::SERVICE_NAME => true,
+        // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
+        // status page.
+        members_server::SERVICE_NAME
+        | watch_server::SERVICE_NAME
+        | status_server::SERVICE_NAME
+        | history_server::SERVICE_NAME => true,
         // What a server runs it says itself; what is to run, an administrator.
         apps_server::SERVICE_NAME if method == "Report" => rights.apps,
         apps_server::SERVICE_NAME if method == "List" => true,
@@ -85,6 +90,7 @@ mod tests {
             ("/copal.hub.v1.Watch/Events", [yes; 5]),
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
             ("/copal.status.v1.Status/Get", [yes; 5]),
+            ("/copal.history.v1.History/Read", [yes; 5]),
             ("/copal.app.v1.Sessions/Load", [no; 5]),
             ("/grpc.health.v1.Health/Check", [no; 5]),
             ("/copal.hub.v1.Raft", [no; 5]),
@@ -109,6 +115,7 @@ mod tests {
             "hub/v1/triad",
             "hub/v1/member",
             "hub/v1/watch",
+            "history/v1/history",
             "status/v1/status",
             "web/v1/balancer",
         ];

@@ -290,7 +290,7 @@ impl Inner {
         tag: &AppTag,
     ) -> Result<Response<AnswerBody>, Refusal> {
         self.deployments()?;
-        let commit = hex(&self.known_app(tag).await?.commit);
+        let commit = hex(&self.known_app(tag).await?.commit).unwrap_or_default();
         tracing::info!(user = user.name, app = %tag, "undeploying");
         let undeployed =
             self.hub.undeploy(&tag.to_string(), &user.name, HUB_WAIT).await.map_err(Refusal::Unsure)?;

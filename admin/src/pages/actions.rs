@@ -5,6 +5,7 @@ use crate::{
     AnswerBody, Inner, RequestBody, answer,
     apps::{publish, route::AppRoute},
     browser::{Keys, Visitor},
+    history::Range,
     refusal::Refusal,
     route,
 };
@@ -26,6 +27,7 @@ const KNOWN: Duration = Duration::from_secs(1);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Page(Page),
+    Server(String),
     Asset(Asset),
     SignInForm,
     SignIn,
@@ -45,6 +47,9 @@ impl Asked {
                 [""] if is_wanted(request.headers()) => Some(Self::Page(Page::Overview)),
                 ["", "assets", name] => Asset::named(name).map(Self::Asset),
                 ["", "sign-in"] => Some(Self::SignInForm),
+                ["", "servers", id] => {
+                    Some(Self::Server(percent_decode_str(id).decode_utf8_lossy().into_owned()))
+                }
                 ["", page] => Page::at(page).map(Self::Page),
                 _ => None,
             };
@@ -71,7 +76,7 @@ impl Asked {
     fn page(&self) -> Page {
         match self {
             Self::Page(page) => *page,
-            Self::SetAdmin { .. } => Page::Servers,
+            Self::SetAdmin { .. } | Self::Server(_) => Page::Servers,
             Self::App(_) => Page::Apps,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
@@ -112,9 +117,8 @@ impl Inner {
             Asked::Asset(asset) => asset.answer(headers),
             Asked::SignInForm => sign_in_page(prefix, Page::Overview, None),
             Asked::SignIn => self.signs_in(config, prefix, headers, body).await,
-            Asked::Page(page) => {
-                let done = head.uri.query().and_then(|it| it.strip_prefix("done="));
-                self.shows(config, prefix, page, headers, done).await
+            Asked::Page(_) | Asked::Server(_) => {
+                self.shows(config, prefix, &asked, headers, head.uri.query().unwrap_or_default()).await
             }
             asked => {
                 let page = asked.page();
@@ -134,21 +138,27 @@ impl Inner {
         &self,
         config: &Config,
         prefix: &str,
-        page: Page,
+        asked: &Asked,
         headers: &HeaderMap,
-        done: Option<&str>,
+        query: &str,
     ) -> Response<AnswerBody> {
+        let page = asked.page();
         let mut visitor = match self.visitor(config, headers).await {
             Ok(visitor) => visitor,
             // A tool that brought something wrong is told as ever.
             Err(refusal) if headers.contains_key(header::AUTHORIZATION) => return refusal.response(),
             Err(refusal) => return sign_in_page(prefix, page, Some(&refusal)),
         };
-        visitor.done = done_text(done.unwrap_or_default()).to_owned();
-        let mut response = self.page(config, prefix, page, &visitor).await;
-        if !headers.contains_key(X_COPAL_REFRESH)
-            && let Some(cookie) = self.renewal(config, prefix, headers)
-        {
+        let query = Form::read(query);
+        visitor.done = done_text(query.field("done")).to_owned();
+        let refreshes = headers.contains_key(X_COPAL_REFRESH);
+        // A page that shows itself anew keeps its graphs.
+        let range = (!refreshes).then(|| Range::named(query.field("range")).unwrap_or_default());
+        let mut response = match asked {
+            Asked::Server(id) => self.server_page(config, prefix, id, (&visitor, range)).await,
+            _ => self.page(config, prefix, page, &visitor, range).await,
+        };
+        if !refreshes && let Some(cookie) = self.renewal(config, prefix, headers) {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
         response
@@ -239,9 +249,12 @@ impl Inner {
                 self.collector.forget().await;
                 Ok(done)
             }
-            Asked::Page(_) | Asked::Asset(_) | Asked::SignInForm | Asked::SignIn | Asked::SignOut => {
-                Err(Refusal::NotFound)
-            }
+            Asked::Page(_)
+            | Asked::Server(_)
+            | Asked::Asset(_)
+            | Asked::SignInForm
+            | Asked::SignIn
+            | Asked::SignOut => Err(Refusal::NotFound),
         }
     }
 }

@@ -11,12 +11,20 @@ use crate::status::{
 };
 use askama::Template;
 
+/// Of more servers that have an app, only those are named where something is wrong.
+const NAMED: usize = 12;
+
+/// Rows of what runs; the rest is on the pages of the servers.
+const RUNNING: usize = 300;
+
 #[derive(Debug, Template)]
 #[template(path = "apps.html")]
 pub(super) struct Apps {
     frame: Frame,
     deployed: Vec<Deployed>,
     running: Vec<Running>,
+    /// Rows that there would be besides.
+    more_running: usize,
 }
 
 #[derive(Debug)]
@@ -67,11 +75,15 @@ impl Apps {
     pub(super) fn new(frame: Frame, cluster: &ClusterRecord) -> Self {
         let running = cluster.servers.iter().flat_map(|server| {
             let apps = server.answer.iter().flat_map(|it| &it.apps);
-            apps.map(|app| Running::of(app, &server.known.id))
+            apps.map(|app| (app, server.known.id.as_str()))
         });
         let mut running: Vec<_> = running.collect();
-        running.sort_by(|a, b| (&a.name, &a.tag).cmp(&(&b.name, &b.tag)));
-        Self { deployed: cluster.apps.iter().map(|it| Deployed::of(it, cluster)).collect(), running, frame }
+        running.sort_by(|a, b| (&a.0.name, &a.0.tag).cmp(&(&b.0.name, &b.0.tag)));
+        let more_running = running.len().saturating_sub(RUNNING);
+        let running =
+            running.into_iter().take(RUNNING).map(|(app, server)| Running::of(app, server)).collect();
+        let deployed = cluster.apps.iter().map(|it| Deployed::of(it, cluster)).collect();
+        Self { deployed, running, more_running, frame }
     }
 }
 
@@ -95,13 +107,26 @@ impl Deployed {
             since: if at.is_empty() { NONE.to_owned() } else { format!("{at} ago") },
             user: app.user.clone(),
             message: app.message.clone(),
-            servers: app.servers.iter().map(On::of).collect(),
+            servers: On::all(&app.servers),
             acts: acts.into_iter().filter(|_| app.commit.is_some()).collect(),
         }
     }
 }
 
 impl On {
+    fn all(servers: &[OnServerRecord]) -> Vec<Self> {
+        let mut all: Vec<Self> = servers.iter().map(Self::of).collect();
+        if all.len() > NAMED {
+            all.sort_by_key(|it| it.class == "ok");
+            let wrong = all.iter().filter(|it| it.class != "ok").count();
+            let more = all.len() - wrong.max(NAMED);
+            all.truncate(wrong.max(NAMED));
+            let server = format!("and {more} more");
+            all.extend((more > 0).then_some(Self { server, class: "ok", mark: "✓", words: String::new() }));
+        }
+        all
+    }
+
     fn of(server: &OnServerRecord) -> Self {
         let (class, mark) = match server.state {
             "running" => ("ok", "✓"),

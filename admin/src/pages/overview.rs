@@ -1,7 +1,10 @@
 //! The first page: is anything wrong?
 
-use super::{Figure, Frame, format, picture::Picture, since};
-use crate::status::{problem::Severity, record::ClusterRecord};
+use super::{Figure, Frame, format, graph::Graphs, picture::Picture, since};
+use crate::status::{
+    problem::{Problem, Severity},
+    record::ClusterRecord,
+};
 use askama::Template;
 
 #[derive(Debug, Template)]
@@ -13,23 +16,52 @@ pub(super) struct Overview {
     problems: Vec<Row>,
     figures: Vec<Figure>,
     picture: Picture,
+    graphs: Graphs,
 }
 
 /// Something that is wrong.
 #[derive(Debug)]
-struct Row {
-    class: &'static str,
-    severity: &'static str,
-    what: String,
-    since: String,
-    remedy: Vec<Part>,
+pub(super) struct Row {
+    pub(super) class: &'static str,
+    pub(super) severity: &'static str,
+    pub(super) what: String,
+    pub(super) since: String,
+    pub(super) remedy: Vec<Part>,
+}
+
+/// Of more problems the worst are told.
+const PROBLEMS: usize = 60;
+
+impl Row {
+    fn all(cluster: &ClusterRecord) -> Vec<Self> {
+        let mut rows: Vec<Self> =
+            cluster.problems.iter().take(PROBLEMS).map(|it| Self::of(it, cluster)).collect();
+        rows.extend(cluster.problems.get(PROBLEMS).map(|it| Self {
+            class: class(it.severity),
+            severity: it.severity.word(),
+            what: format!("… and {} more", cluster.problems.len() - PROBLEMS),
+            since: String::new(),
+            remedy: parts("The pages of the servers and the JSON have all of them."),
+        }));
+        rows
+    }
+
+    pub(super) fn of(problem: &Problem, cluster: &ClusterRecord) -> Self {
+        Self {
+            class: class(problem.severity),
+            severity: problem.severity.word(),
+            what: problem.what.clone(),
+            since: since(problem.since.as_ref(), cluster),
+            remedy: parts(&problem.remedy),
+        }
+    }
 }
 
 /// A part of a text: words, or what is typed.
 #[derive(Debug)]
-struct Part {
-    is_code: bool,
-    text: String,
+pub(super) struct Part {
+    pub(super) is_code: bool,
+    pub(super) text: String,
 }
 
 /// What stands between backticks is typed.
@@ -41,13 +73,6 @@ fn parts(text: &str) -> Vec<Part> {
 impl Overview {
     pub(super) fn new(frame: Frame, cluster: &ClusterRecord) -> Self {
         let (verdict_class, verdict) = verdict(cluster);
-        let row = |it: &crate::status::problem::Problem| Row {
-            class: class(it.severity),
-            severity: it.severity.word(),
-            what: it.what.clone(),
-            since: since(it.since.as_ref(), cluster),
-            remedy: parts(&it.remedy),
-        };
         let traffic = &cluster.traffic;
         let figures = vec![
             Figure::new("Requests", format::short(traffic.requests_per_s), "/s"),
@@ -63,10 +88,16 @@ impl Overview {
             frame,
             verdict_class,
             verdict,
-            problems: cluster.problems.iter().map(row).collect(),
+            problems: Row::all(cluster),
             figures,
             picture: Picture::of(cluster),
+            graphs: Graphs::default(),
         }
+    }
+
+    /// The same with graphs.
+    pub(super) fn with(self, graphs: Graphs) -> Self {
+        Self { graphs, ..self }
     }
 }
 

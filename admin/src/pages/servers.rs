@@ -75,23 +75,13 @@ impl Row {
         let of_web = |show: fn(&crate::status::record::WebTierRecord) -> String| {
             web_tier.map_or(NONE.to_owned(), show)
         };
-        let at = match state {
-            "disabled" | "disabled-soft" => known.admin_since.as_ref(),
-            "silent" => server.silent.as_ref().and_then(|it| it.since.as_ref()),
-            "up" => None,
-            _ => known.state_since.as_ref(),
-        };
-        let since = Some(since(at, cluster)).filter(|it| !it.is_empty());
-        let why = since.map(|it| format!("for {it}"));
-        let silent =
-            server.silent.as_ref().filter(|_| matches!(state, "silent" | "down")).map(|it| it.why.clone());
         Self {
-            path: utf8_percent_encode(&known.id, NON_ALPHANUMERIC).to_string().replace("%2D", "-"),
+            path: path_of(&known.id),
             id: known.id.clone(),
             roles: server.roles.join(", "),
             class: class_of(state),
             state,
-            why: why.into_iter().chain(silent).collect::<Vec<_>>().join(": "),
+            why: why(server, cluster),
             uptime: answer.map_or(NONE.to_owned(), |it| duration(it.uptime_s)),
             version: known.version.clone().unwrap_or_else(|| NONE.to_owned()),
             cpu: of_process(|it| percent(it.cpu_per_mille)),
@@ -109,8 +99,28 @@ impl Row {
     }
 }
 
+/// An id as a part of a path.
+pub(super) fn path_of(id: &str) -> String {
+    utf8_percent_encode(id, NON_ALPHANUMERIC).to_string().replace("%2D", "-")
+}
+
+/// Since when a server is as it is, and why it says nothing.
+pub(super) fn why(server: &ServerRecord, cluster: &ClusterRecord) -> String {
+    let (known, state) = (&server.known, server.shown());
+    let at = match state {
+        "disabled" | "disabled-soft" => known.admin_since.as_ref(),
+        "silent" => server.silent.as_ref().and_then(|it| it.since.as_ref()),
+        "up" => None,
+        _ => known.state_since.as_ref(),
+    };
+    let since = Some(since(at, cluster)).filter(|it| !it.is_empty());
+    let silent = server.silent.as_ref().filter(|_| matches!(state, "silent" | "down"));
+    let parts = since.map(|it| format!("for {it}")).into_iter().chain(silent.map(|it| it.why.clone()));
+    parts.collect::<Vec<_>>().join(": ")
+}
+
 /// What an operator may do with it.
-fn acts(server: &ServerRecord) -> Vec<Act> {
+pub(super) fn acts(server: &ServerRecord) -> Vec<Act> {
     if server.listens || server.known.state == "unknown" {
         return Vec::new();
     }

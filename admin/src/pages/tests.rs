@@ -1,7 +1,10 @@
 //! The pages of the planted cluster: what they say, that nothing of it is a script, and that no secret is in them.
 
 use super::*;
-use crate::status::planted::{self, EVIL, SECRET};
+use crate::{
+    history,
+    status::planted::{self, EVIL, SECRET},
+};
 use std::collections::BTreeSet;
 
 fn visitor(token: Option<&str>) -> Visitor {
@@ -15,7 +18,28 @@ fn cluster() -> ClusterRecord {
 
 fn all_pages() -> Vec<String> {
     let (cluster, visitor) = (cluster(), visitor(Some("the-token")));
-    Page::ALL.into_iter().map(|page| render("/admin", page, &visitor, &cluster)).collect()
+    let pages = Page::ALL.into_iter().map(|page| render("/admin", page, &visitor, &cluster));
+    pages.chain(with_graphs(&cluster, &visitor)).collect()
+}
+
+/// The first page, and the page of each server.
+fn with_graphs(cluster: &ClusterRecord, visitor: &Visitor) -> Vec<String> {
+    let frame = |page| Frame::new("/admin", page, visitor, cluster);
+    let graphs = |server: Option<&str>, kinds: &[&[graph::Kind]]| {
+        let question = graph::question(Range::Hour, server, kinds);
+        let past = history::planted::past(&question, planted::NOW_MS / 1000);
+        graph::Graphs::new("/admin", &question, kinds, Ok(&past))
+    };
+    let first =
+        overview::Overview::new(frame(Page::Overview), cluster).with(graphs(None, &[graph::OVERVIEW]));
+    let servers = cluster.servers.iter().map(|it| {
+        let graphs = match it.known.id.as_str() {
+            EVIL => graph::Graphs::default(),
+            id => graphs(Some(id), &server::kinds(it)),
+        };
+        server::render(frame(Page::Servers), it, cluster, graphs)
+    });
+    [text(&first)].into_iter().chain(servers).collect()
 }
 
 #[test]
@@ -24,7 +48,9 @@ fn nothing_that_others_named_is_a_script_and_no_secret_is_told() {
     for page in all_pages() {
         assert!(!page.contains("<script>alert") && !page.contains(EVIL), "{page}");
         shown += page.matches("alert(1)").count();
-        assert_eq!(page.matches("<script").count(), 1, "our own alone");
+        let (scripts, ours) =
+            (page.matches("<script").count(), page.matches("<script src=\"/admin/assets/").count());
+        assert!(scripts == ours && scripts > 0, "our own alone");
         assert!(!page.contains(SECRET) && !page.contains("argon2"));
         // Nothing that the policy would not let a browser do.
         assert!(!page.contains(" style=") && !page.contains(" onclick=") && !page.contains("javascript:"));
@@ -133,4 +159,76 @@ fn a_page_is_wanted_by_browsers() {
     };
     assert!(accepts("text/html,application/xhtml+xml,*/*;q=0.8"));
     assert!(!accepts("*/*") && !accepts("application/json") && !is_wanted(&HeaderMap::new()));
+}
+
+#[test]
+fn graphs_are_lines_and_tables_and_the_script_finds_the_same_numbers() {
+    let (cluster, visitor) = (cluster(), visitor(None));
+    let pages = with_graphs(&cluster, &visitor);
+    let page = &pages[0];
+    assert!(page.contains("<h2 id=\"graphs-heading\">The last hour</h2>"));
+    assert!(page.contains("<a href=\"?range=1h\" aria-current=\"true\" aria-label=\"The last hour\">1h</a>"));
+    assert_eq!(page.matches("<figure").count(), 4);
+    // A drawing and a table each; a line for each row.
+    assert_eq!(
+        (page.matches("<svg class=\"plot\"").count(), page.matches("class=\"legend\"").count()),
+        (4, 4)
+    );
+    assert_eq!(
+        (page.matches("<tr data-series=").count(), page.matches("<path class=\"line ").count()),
+        (9, 9)
+    );
+    // 2 of 3 steps are known, so it is not known what is now; requests went from 0 to 239 by one.
+    let row = "<tr data-series=\"requests_per_s\"><th scope=\"row\"><span class=\"mark s1\" aria-hidden=\"true\"></span>all</th>\
+               <td class=\"n\">–</td><td class=\"n\">0 /s</td><td class=\"n\">239 /s</td></tr>";
+    assert!(page.contains(row), "{page}");
+    let source = "data-source=\"/admin/api/v1/history?range=1h&#38;series=requests_per_s,errors_4xx_per_s,";
+    assert!(page.contains(source), "{page}");
+    assert!(page.len() < 60_000, "{}", page.len());
+    for (server, page) in cluster.servers.iter().zip(&pages[1..]) {
+        let figures = match server.known.id.as_str() {
+            "app-a" | "app-c" | "web-a" => 8,
+            // It does not answer, and may have been anything.
+            "app-b" => 12,
+            _ => 0,
+        };
+        assert_eq!(page.matches("<figure").count(), figures, "{}", server.known.id);
+        assert!(page.len() < 80_000, "{}", page.len());
+    }
+}
+
+#[test]
+fn a_page_of_a_server_says_all_of_it() {
+    let (cluster, visitor) = (cluster(), visitor(Some("the-token")));
+    let pages = with_graphs(&cluster, &visitor);
+    for (place, words) in [
+        (
+            1,
+            &[
+                "app-a <span class=\"chip ok\">up</span>",
+                "leader",
+                "production/webapp/default/shop-1.2.0",
+                "pid 4711",
+                "actions/servers/app-a/disable",
+            ][..],
+        ),
+        (
+            2,
+            &[
+                "app-b <span class=\"chip bad\">down</span>",
+                "for 1 min 0 s: connection refused",
+                "app-b is down",
+            ],
+        ),
+        (3, &["app-c has 3 % of its disk free", "3.00 GiB free of 100 GiB"]),
+        (4, &["http://0.0.0.0:8080/", "<dd>10.0<small> /s</small></dd>"]),
+    ] {
+        for word in words {
+            assert!(pages[place].contains(word), "{word}: {}", pages[place]);
+        }
+    }
+    let list = render("/admin", Page::Servers, &visitor, &cluster);
+    assert!(
+        list.contains("href=\"/admin/servers/app-a\"") && list.contains("href=\"/admin/servers/%3Cscript%3E")
+    );
 }

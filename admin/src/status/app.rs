@@ -8,6 +8,7 @@ use proto::{
     status::v1::{self as status, AppKind, InstanceState},
 };
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// A deployed app.
 #[derive(Debug, Serialize)]
@@ -81,9 +82,31 @@ pub(crate) struct SessionsRecord {
     pub(crate) unsaved_answers: u64,
 }
 
+/// What is looked up for each app on each server.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    members: &'a [Member],
+    /// Places in the file, by id.
+    places: HashMap<&'a str, usize>,
+    /// By server that runs apps, and tag.
+    running: HashMap<&'a str, HashMap<&'a str, &'a status::App>>,
+}
+
+impl<'a> Known<'a> {
+    pub(crate) fn of(snapshot: &'a Snapshot, config: &'a Config) -> Self {
+        let app_tiers = snapshot.answers().filter_map(|(id, it)| Some((id, it.status.app_tier.as_ref()?)));
+        let by_tag = |it: &'a status::AppTier| it.apps.iter().map(|app| (app.tag.as_str(), app)).collect();
+        Self {
+            members: &snapshot.members,
+            places: config.servers().enumerate().map(|(place, (_, it))| (it.id.as_str(), place)).collect(),
+            running: app_tiers.map(|(id, it)| (id, by_tag(it))).collect(),
+        }
+    }
+}
+
 impl DeployedRecord {
     /// `None`: there is nothing to tell of it.
-    pub(crate) fn of(app: &App, snapshot: &Snapshot, config: &Config) -> Option<Self> {
+    pub(crate) fn of(app: &App, known: &Known<'_>, config: &Config) -> Option<Self> {
         let tag = AppTag::parse(&app.tag).ok().filter(|_| is_there(app))?;
         let clusters =
             config.clusters.iter().filter(|it| app.clusters.iter().any(|name| name == it.id.as_str()));
@@ -91,11 +114,11 @@ impl DeployedRecord {
         let paths = host.map_or_else(|| vec![tag.path()], |host| host.paths_of(&tag));
         let runs = |it: &&Member| is_to_run(it, &app.tag, &app.clusters);
         // In the order of the file; the hub's is none that means anything.
-        let place = |it: &Member| config.servers().position(|(_, server)| server.id.as_str() == it.id);
-        let mut servers: Vec<&Member> = snapshot.members.iter().filter(runs).collect();
-        servers.sort_by_cached_key(|it| (place(it).unwrap_or(usize::MAX), it.id.clone()));
+        let place = |it: &Member| known.places.get(it.id.as_str()).copied().unwrap_or(usize::MAX);
+        let mut servers: Vec<&Member> = known.members.iter().filter(runs).collect();
+        servers.sort_by_cached_key(|it| (place(it), it.id.clone()));
         Some(Self {
-            servers: servers.iter().map(|it| OnServerRecord::of(app, it, snapshot)).collect(),
+            servers: servers.iter().map(|it| OnServerRecord::of(app, it, known)).collect(),
             tag: app.tag.clone(),
             paths: paths.into_iter().map(|it| format!("{it}/")).collect(),
             commit: hex(&app.commit),
@@ -128,10 +151,10 @@ impl DeployedRecord {
 }
 
 impl OnServerRecord {
-    fn of(app: &App, member: &Member, snapshot: &Snapshot) -> Self {
+    fn of(app: &App, member: &Member, known: &Known<'_>) -> Self {
         let told = app.servers.iter().find(|it| it.server == member.id && it.started_ms == member.started_ms);
-        let answer = snapshot.answer(&member.id).and_then(|it| it.status.app_tier.as_ref());
-        let own = answer.and_then(|it| it.apps.iter().find(|it| it.tag == app.tag));
+        let answer = known.running.get(member.id.as_str());
+        let own = answer.and_then(|it| it.get(app.tag.as_str()));
         let (commit, tree) = match (own, answer) {
             (Some(own), _) => (&own.commit[..], &own.tree[..]),
             // It answers, and has nothing of it.

@@ -1,7 +1,7 @@
 //! Asks every server of the file how it is, all at once. Whoever looks within the same second gets the same answers, so that ten open
 //! pages ask no more than one.
 
-use super::problem::Problem;
+use super::{problem::Problem, record::ClusterRecord};
 use cluster_port::Credentials;
 use common::{
     clock::Clock,
@@ -28,7 +28,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How old answers may be that are shown again.
 const FRESH: Duration = Duration::from_millis(900);
 
-/// Connections that nobody has used for so long are closed.
+/// Connections that nobody has used for so long are closed, and answers that nobody has looked at for so long forgotten.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The longest reason that is kept, in characters.
@@ -84,6 +84,8 @@ pub(crate) struct Collector {
 #[derive(Debug, Default)]
 struct State {
     last: Option<(Instant, Arc<Snapshot>)>,
+    /// What was made of a snapshot.
+    record: Option<(Arc<Snapshot>, Arc<ClusterRecord>)>,
     /// By server and address.
     channels: HashMap<(String, String), Channel>,
     /// By server: since when it has not answered.
@@ -152,9 +154,31 @@ impl Collector {
         Some(ask(channel, clock).await.map(|it| it.status))
     }
 
+    /// What is made of a snapshot, once.
+    pub(crate) async fn record(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        make: impl FnOnce() -> ClusterRecord,
+    ) -> Arc<ClusterRecord> {
+        let mut state = self.state.lock().await;
+        match &state.record {
+            Some((of, record)) if Arc::ptr_eq(of, snapshot) => record.clone(),
+            _ => {
+                let record = Arc::new(make());
+                state.record = Some((snapshot.clone(), record.clone()));
+                record
+            }
+        }
+    }
+
     /// Something was changed: the next look is a new one.
     pub(crate) async fn forget(&self) {
         self.state.lock().await.last = None;
+    }
+
+    /// The connection to a server.
+    pub(crate) async fn channel_to(&self, server: &Server) -> Channel {
+        self.channel(&mut *self.state.lock().await, server)
     }
 
     fn channel(&self, state: &mut State, server: &Server) -> Channel {
@@ -198,5 +222,7 @@ async fn ask(channel: Channel, clock: &dyn Clock) -> Result<Answer, String> {
 
 async fn expire(state: Arc<tokio::sync::Mutex<State>>) {
     tokio::time::sleep(IDLE).await;
-    state.lock().await.channels.clear();
+    let mut state = state.lock().await;
+    state.channels.clear();
+    (state.last, state.record) = (None, None);
 }

@@ -1,25 +1,7 @@
-//! Quantiles of a histogram, and histograms of several servers together.
+//! Histograms and counts of several servers together.
 
+pub(crate) use proto::quantile::quantile;
 use proto::status::v1::{Histogram, Traffic};
-
-/// The time that a part `q` (0 to 1) of the requests did not exceed, in microseconds: within its bucket they are taken to be spread
-/// evenly. `None` without requests. Of what is above all bounds it is the last bound.
-pub(crate) fn quantile(histogram: &Histogram, q: f64) -> Option<f64> {
-    let all: u64 = histogram.counts.iter().sum();
-    if all == 0 {
-        return None;
-    }
-    let wanted = q.clamp(0.0, 1.0) * all as f64;
-    let (mut below, mut lower) = (0.0, 0.0);
-    for (count, bound) in histogram.counts.iter().zip(&histogram.bounds_us) {
-        let (count, upper) = (*count as f64, *bound as f64);
-        if count > 0.0 && below + count >= wanted {
-            return Some(lower + (upper - lower) * ((wanted - below) / count).clamp(0.0, 1.0));
-        }
-        (below, lower) = (below + count, upper);
-    }
-    Some(lower)
-}
 
 /// The traffic of several servers together.
 pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Traffic>) -> Traffic {

@@ -1,9 +1,9 @@
 //! The cluster as the pages and the JSON have it: every server with what the file, the hub and itself say of it.
 
 use super::{
-    app::{DeployedRecord, RunningRecord},
+    app::{DeployedRecord, Known, RunningRecord},
     collect::{Answer, Asked, Snapshot},
-    hub::HubRecord,
+    hub::{HubRecord, HubServerRecord},
     problem::{self, Problem},
     quantile::{quantile, sum},
     upstream::UpstreamRecord,
@@ -34,6 +34,32 @@ pub(crate) struct ClusterRecord {
     pub(crate) hub: HubRecord,
     /// What is deployed, by tag.
     pub(crate) apps: Vec<DeployedRecord>,
+}
+
+/// `GET /api/v1/servers/ID`.
+#[derive(Debug, Serialize)]
+pub(crate) struct OneRecord<'a> {
+    taken: Option<&'a str>,
+    asked_by: &'a str,
+    /// What is wrong with it.
+    problems: Vec<&'a Problem>,
+    server: &'a ServerRecord,
+    /// Its place in the hub; none where it is no part of it.
+    hub: Option<&'a HubServerRecord>,
+}
+
+impl<'a> OneRecord<'a> {
+    /// `None`: there is no such server.
+    pub(crate) fn of(cluster: &'a ClusterRecord, id: &str) -> Option<Self> {
+        let problems = cluster.problems.iter();
+        Some(Self {
+            taken: cluster.taken.as_deref(),
+            asked_by: &cluster.asked_by,
+            problems: problems.filter(|it| it.server.as_deref() == Some(id)).collect(),
+            server: cluster.servers.iter().find(|it| it.known.id == id)?,
+            hub: cluster.hub.servers.iter().find(|it| it.id == id),
+        })
+    }
 }
 
 /// A server.
@@ -164,7 +190,10 @@ impl ClusterRecord {
             sessions: hub.sessions,
             session_bytes: hub.session_bytes,
             servers: servers.collect(),
-            apps: snapshot.apps.values().filter_map(|it| DeployedRecord::of(it, snapshot, config)).collect(),
+            apps: {
+                let known = Known::of(snapshot, config);
+                snapshot.apps.values().filter_map(|it| DeployedRecord::of(it, &known, config)).collect()
+            },
             hub,
         };
         record.problems = problem::find(&record);

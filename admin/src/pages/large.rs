@@ -1,0 +1,160 @@
+//! A simulated cluster of 64 servers and 500 apps: pages stay of a bounded size. How long each takes is printed, and measured by
+//! `bench/run status`.
+
+use super::*;
+use crate::{
+    history,
+    status::{
+        collect::{Answer, Asked, Snapshot},
+        planted,
+    },
+};
+use common::config::{LoadOptions, load_str};
+use proto::{
+    hub::v1::{AppServer, Member},
+    status::v1::{App, AppKind, Instance, InstanceState, Sessions},
+};
+use std::{
+    fmt::Write,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const APP_SERVERS: usize = 60;
+const WEB_SERVERS: usize = 4;
+const APPS: usize = 500;
+
+fn tag(number: usize) -> String {
+    format!("production/webapp/default/app-{number:03}")
+}
+
+fn config() -> Config {
+    let mut text =
+        "cluster-key: planted-secret-0123456789abcdef\nclusters:\n- id: app-tier\n  servers:\n".to_owned();
+    for number in 0..APP_SERVERS {
+        writeln!(text, "  - {{id: app-{number}, address: 127.0.0.1, port: {}}}", 7000 + number).unwrap();
+    }
+    text.push_str("- id: web-tier\n  servers:\n");
+    for number in 0..WEB_SERVERS {
+        let (port, http) = (7100 + number, 8080 + number);
+        writeln!(
+            text,
+            "  - {{id: web-{number}, address: 127.0.0.1, port: {port}, http: [{{port: {http}}}]}}"
+        )
+        .unwrap();
+    }
+    text.push_str("  hosts: [{id: \"\", dispatch: [{load-balance: {regexp: \"\", cluster: app-tier}}]}]\n");
+    let loaded = load_str(&text, Path::new("copal.yaml"), &LoadOptions::default());
+    loaded.unwrap_or_else(|errors| panic!("{errors}")).config
+}
+
+/// What a server that runs all apps says; of the planted one's other roles some.
+fn status(id: &str) -> proto::status::v1::ServerStatus {
+    let mut status = planted::status(if id.starts_with("web") { "web-a" } else { "app-a" });
+    status.id = id.to_owned();
+    let instance = |number: usize| Instance {
+        state: InstanceState::Ready.into(),
+        pid: u32::try_from(4000 + number).unwrap(),
+        ..Instance::default()
+    };
+    let app = |number: usize| App {
+        tag: tag(number),
+        name: format!("default/app-{number:03}"),
+        kind: AppKind::Process.into(),
+        commit: vec![0xaa; 20].into(),
+        tree: vec![0xbb; 20].into(),
+        instances: vec![instance(number)],
+        sessions: Some(Sessions { held: 42, bytes: 10_000, ..Sessions::default() }),
+    };
+    if let Some(app_tier) = &mut status.app_tier {
+        app_tier.apps = (0..APPS).map(app).collect();
+    }
+    if !["app-0", "app-1", "app-2"].contains(&id) {
+        status.hub = None;
+    }
+    for upstream in status.web_tier.iter_mut().flat_map(|it| &mut it.upstreams) {
+        let one = upstream.servers[0].clone();
+        let server =
+            |number: usize| proto::status::v1::UpstreamServer { id: format!("app-{number}"), ..one.clone() };
+        upstream.servers = (0..APP_SERVERS).map(server).collect();
+    }
+    status
+}
+
+fn snapshot(config: &Config) -> Snapshot {
+    let planted = planted::snapshot();
+    let member = |(cluster, server): (&common::config::Cluster, &common::config::Server)| Member {
+        id: server.id.to_string(),
+        cluster: cluster.id.to_string(),
+        config_hash: common::config::topology_hash(config),
+        ..planted.members[0].clone()
+    };
+    let on = |number: usize| AppServer {
+        server: format!("app-{number}"),
+        ..planted.apps.values().next().unwrap().servers[0].clone()
+    };
+    let app = |number: usize| proto::hub::v1::App {
+        tag: tag(number),
+        servers: (0..APP_SERVERS).map(on).collect(),
+        ..planted.apps.values().next().unwrap().clone()
+    };
+    let asked =
+        |id: String| Asked { answer: Ok(Box::new(Answer { status: status(&id), clock_ahead_ms: 3 })), id };
+    Snapshot {
+        members: Arc::new(config.servers().map(member).collect()),
+        apps: Arc::new((0..APPS).map(|number| (tag(number), app(number))).collect()),
+        servers: config.servers().map(|(_, it)| asked(it.id.to_string())).collect(),
+        ..planted
+    }
+}
+
+#[test]
+fn a_cluster_of_64_servers_and_500_apps_has_pages_that_a_browser_can_show() {
+    let (config, user) = (config(), planted::config().admin_users[0].clone());
+    let visitor = Visitor { user, token: Some("the-token".to_owned()), done: String::new() };
+    let snapshot = snapshot(&config);
+    let mut sizes = Vec::new();
+    let mut measure = |name: &'static str, make: &dyn Fn(&ClusterRecord) -> String| {
+        let mut best = Duration::MAX;
+        let mut text = String::new();
+        for _ in 0..3 {
+            let begun = Instant::now();
+            text = make(&ClusterRecord::of(&snapshot, &config));
+            best = best.min(begun.elapsed());
+        }
+        println!("| {name} | {:.1} ms | {} kB |", best.as_secs_f64() * 1000.0, text.len() / 1000);
+        sizes.push((name, text));
+    };
+    for page in Page::ALL {
+        measure(page.name(), &|cluster| render("/admin", page, &visitor, cluster));
+    }
+    let graphs = |server: Option<&str>, kinds: &[&[graph::Kind]]| {
+        let question = graph::question(Range::Hour, server, kinds);
+        let past = history::planted::past(&question, planted::NOW_MS / 1000);
+        graph::Graphs::new("/admin", &question, kinds, Ok(&past))
+    };
+    measure("Overview with graphs", &|cluster| {
+        let frame = Frame::new("/admin", Page::Overview, &visitor, cluster);
+        text(&overview::Overview::new(frame, cluster).with(graphs(None, &[graph::OVERVIEW])))
+    });
+    measure("One server", &|cluster| {
+        let (frame, it) = (Frame::new("/admin", Page::Servers, &visitor, cluster), &cluster.servers[0]);
+        server::render(frame, it, cluster, graphs(Some("app-0"), &server::kinds(it)))
+    });
+    measure("JSON of all", &|cluster| serde_json::to_string(cluster).unwrap());
+    let of = |name: &str| &sizes.iter().find(|(it, _)| *it == name).unwrap().1;
+    assert_eq!(of("Servers").matches("href=\"/admin/servers/").count(), 64);
+    assert_eq!(of("Balancer").matches("<tr><th scope=\"row\">").count(), WEB_SERVERS * APP_SERVERS);
+    assert_eq!(of("One server").matches("<th scope=\"row\">default/app-").count(), APPS);
+    let apps = of("Apps");
+    assert_eq!(apps.matches("actions/apps/").count(), 2 * APPS, "each app can be rolled back and restarted");
+    assert!(
+        apps.contains("and 48 more") && apps.contains("and 29700 more"),
+        "the rest is on the servers' pages"
+    );
+    for (name, text) in sizes.iter().filter(|(name, _)| *name != "JSON of all") {
+        let max = if *name == "Apps" { 1_500_000 } else { 300_000 };
+        assert!(text.len() < max, "{name}: {} bytes", text.len());
+    }
+}
