@@ -6,6 +6,7 @@ mod cli;
 mod data_folder;
 mod demo;
 mod deployed;
+mod inquiry;
 mod launch_app;
 mod memory_guard;
 mod metrics;

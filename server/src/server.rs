@@ -4,7 +4,7 @@ use crate::{
     administration,
     data_folder::DataFolder,
     deployed::Deployed,
-    launch_app,
+    inquiry, launch_app,
     metrics::Scraped,
     open_files, port,
     status::{self, Knows},
@@ -121,7 +121,7 @@ impl RunningServer {
         let web_view = web_tier.as_ref().map(WebTier::view);
         let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
         let scraped = scraped.serve(&knows);
-        let routes = routes(knows, web_tier.as_ref(), deployed.as_ref());
+        let routes = routes(knows, (web_tier.as_ref(), app_tier.clone()), deployed.as_ref(), &admin);
         let serving = port::serve(acceptor, current, app_tier.clone(), routes);
 
         Ok(Self {
@@ -455,7 +455,12 @@ fn launcher() -> Launcher {
 }
 
 /// The gRPC services of the roles that this server plays.
-fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deployed>) -> Routes {
+fn routes(
+    knows: Arc<Knows>,
+    (web_tier, app_tier): (Option<&WebTier>, Option<Arc<AppTier>>),
+    deployed: Option<&Deployed>,
+    admin: &Admin,
+) -> Routes {
     let triad = knows.triad.clone();
     let status = status::service(knows);
     let mut routes = match &triad {
@@ -469,7 +474,7 @@ fn routes(knows: Arc<Knows>, web_tier: Option<&WebTier>, deployed: Option<&Deplo
     if let Some(web_tier) = web_tier {
         routes = routes.add_service(web_tier::balancer(web_tier.picture().clone()));
     }
-    routes.prepare()
+    inquiry::add(routes, admin, web_tier.map(WebTier::view), app_tier).prepare()
 }
 
 /// What start-up prints of the listeners, the cluster port last.

@@ -37,6 +37,7 @@ pub(super) fn prepare(
         client.log.note(|record| record.behind(&asker.text));
     }
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
+    head.noted.id.extend_from_slice(request_id);
     let via = Via {
         address: asker.text.as_bytes(),
         scheme: scheme.as_bytes(),

@@ -130,6 +130,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
         file: "cluster.yaml".into(),
+        effective: Arc::default(),
         cluster_key: Secret::default(),
         cluster_key_also: Secret::default(),
         cluster_encryption: ClusterEncryption::default(),
