@@ -5,6 +5,9 @@
   const live = document.getElementById("live"), news = document.getElementById("news");
   let wait = PERIOD, timer = 0, busy = false;
 
+  // What is shown is asked for again; what was done is told once.
+  const query = location.search.startsWith("?done=") ? "" : location.search;
+
   function clock() {
     return new Date().toLocaleTimeString();
   }
@@ -13,6 +16,11 @@
   function replace(fresh) {
     const main = document.querySelector("main"), focused = document.activeElement;
     const id = focused && main.contains(focused) ? focused.id : "";
+    // Nor does what somebody has filled in vanish.
+    for (const field of main.querySelectorAll("input[id], select[id]")) {
+      const same = fresh.querySelector("#" + CSS.escape(field.id));
+      if (same) same.replaceWith(field);
+    }
     const places = [...main.querySelectorAll(".scroll")].map((it) => [it.id, it.scrollLeft]);
     if (fresh.dataset.news !== main.dataset.news) news.textContent = fresh.dataset.news;
     // What keeps itself up to date stays where it is; the rest around it is new.
@@ -34,9 +42,12 @@
 
   async function refresh() {
     if (busy) return;
+    // Who is filling something in is not disturbed.
+    const focused = document.activeElement;
+    if (focused && focused.matches("main input, main select")) return plan();
     busy = true;
     try {
-      const answer = await fetch(location.pathname, {
+      const answer = await fetch(location.pathname + query, {
         headers: { Accept: "text/html", "X-Copal-Refresh": "1" },
         cache: "no-store",
         signal: AbortSignal.timeout(10000),
@@ -66,6 +77,8 @@
     if (!document.hidden) timer = setTimeout(refresh, wait);
   }
 
+  // The answer to a form stays as it is.
+  if ("still" in document.querySelector("main").dataset) return;
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) clearTimeout(timer);
     else refresh();

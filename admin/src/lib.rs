@@ -4,18 +4,23 @@
 //! with a `token`) → `servers` to look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
 
 mod apps;
+mod ask;
 mod basic;
 mod browser;
+mod configuration;
 mod gate;
 mod git;
 mod history;
+mod logs;
 mod openapi;
 mod operate;
 mod origin;
 mod pages;
 mod refusal;
+mod requests;
 mod route;
 mod servers;
+mod sessions;
 mod sign_in;
 mod status;
 #[cfg(test)]
@@ -206,6 +211,25 @@ impl Inner {
             Route::Status => Ok(json(StatusCode::OK, &*self.cluster(&config).await)),
             Route::Server(id) => self.server(&config, id).await,
             Route::History(question) => Ok(json(StatusCode::OK, &self.past(&config, &question).await?)),
+            Route::Logs(query) => {
+                let unknown = !query.server.is_empty()
+                    && !config.servers().any(|(_, it)| it.id.as_str() == query.server);
+                if unknown {
+                    return Err(unknown_server(&config, &query.server));
+                }
+                Ok(json(StatusCode::OK, &self.logs(&config, &query).await))
+            }
+            Route::Requests => Ok(json(StatusCode::OK, &self.requests(&config).await)),
+            Route::Sessions => Ok(json(StatusCode::OK, &self.sessions(&config).await)),
+            Route::FindSession => {
+                let id = sessions::named(&publish::text(request.into_body()).await?)?;
+                Ok(json(StatusCode::OK, &self.find_session(&config, &id).await?))
+            }
+            Route::InvalidateSession => {
+                let id = sessions::named(&publish::text(request.into_body()).await?)?;
+                Ok(json(StatusCode::OK, &self.invalidate_session(&config, user, &id).await?))
+            }
+            Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(&config).await)),
             Route::Metrics => self.metrics(&config, self.me.as_str(), headers).await,
             Route::MetricsOf(id) => self.metrics(&config, &id, headers).await,
             Route::OpenApi => Ok(openapi::describe(prefix)),
@@ -293,14 +317,18 @@ impl Inner {
         id: &str,
         headers: &HeaderMap,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let known = || config.servers().map(|(_, it)| it.id.to_string()).collect();
         let asked = self.collector.one(config, id, &*self.clock).await;
-        let asked = asked.ok_or_else(|| Refusal::UnknownServer { id: id.to_owned(), known: known() })?;
+        let asked = asked.ok_or_else(|| unknown_server(config, id))?;
         let status = asked.map_err(|why| Refusal::Silent { id: id.to_owned(), why })?;
         let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let format = Format::of(accept);
         Ok(answer(StatusCode::OK, format.content_type(), metrics(&status, format)))
     }
+}
+
+fn unknown_server(config: &Config, id: &str) -> Refusal {
+    let known = config.servers().map(|(_, it)| it.id.to_string()).collect();
+    Refusal::UnknownServer { id: id.to_owned(), known }
 }
 
 /// What there is for tools; browsers get the status page.

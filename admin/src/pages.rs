@@ -4,13 +4,18 @@ pub(crate) mod actions;
 mod apps;
 pub(crate) mod assets;
 mod balancer;
+mod configuration;
+pub(crate) mod content;
 pub(crate) mod form;
 mod format;
-mod graph;
+pub(crate) mod graph;
+mod logs;
 mod overview;
 mod picture;
+mod requests;
 mod server;
 mod servers;
+pub(crate) mod sessions;
 mod triad;
 
 #[cfg(test)]
@@ -26,6 +31,7 @@ use crate::{
 };
 use askama::Template;
 use common::config::{Config, Role};
+use content::Content;
 use format::{ago, clock_time};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -42,10 +48,24 @@ pub(crate) enum Page {
     Balancer,
     Triad,
     Apps,
+    Requests,
+    Sessions,
+    Logs,
+    Configuration,
 }
 
 impl Page {
-    const ALL: [Self; 5] = [Self::Overview, Self::Servers, Self::Balancer, Self::Triad, Self::Apps];
+    const ALL: [Self; 9] = [
+        Self::Overview,
+        Self::Servers,
+        Self::Balancer,
+        Self::Triad,
+        Self::Apps,
+        Self::Requests,
+        Self::Sessions,
+        Self::Logs,
+        Self::Configuration,
+    ];
 
     /// At this part of the path.
     pub(crate) fn at(part: &str) -> Option<Self> {
@@ -60,6 +80,10 @@ impl Page {
             Self::Balancer => "/balancer",
             Self::Triad => "/triad",
             Self::Apps => "/apps",
+            Self::Requests => "/requests",
+            Self::Sessions => "/sessions",
+            Self::Logs => "/logs",
+            Self::Configuration => "/configuration",
         }
     }
 
@@ -70,6 +94,10 @@ impl Page {
             Self::Balancer => "Balancer",
             Self::Triad => "Triad",
             Self::Apps => "Apps",
+            Self::Requests => "Requests",
+            Self::Sessions => "Sessions",
+            Self::Logs => "Logs",
+            Self::Configuration => "Configuration",
         }
     }
 }
@@ -91,6 +119,8 @@ struct Frame {
     signed_in: bool,
     may_operate: bool,
     may_deploy: bool,
+    /// It does not show itself anew: it is the answer to a form.
+    still: bool,
     /// Every form brings it.
     token: String,
     /// How many things are wrong.
@@ -145,6 +175,7 @@ impl Frame {
             signed_in: visitor.token.is_some(),
             may_operate: may(Role::Operate),
             may_deploy: may(Role::Deploy),
+            still: false,
             token: visitor.token.clone().unwrap_or_default(),
             wrong,
             news: overview::verdict(cluster).1,
@@ -171,17 +202,16 @@ impl Inner {
         &self,
         config: &Config,
         prefix: &str,
-        page: Page,
+        (page, query): (Page, &str),
         visitor: &Visitor,
         range: Option<Range>,
     ) -> Response<AnswerBody> {
-        let cluster = self.cluster(config).await;
-        if page == Page::Overview {
-            let graphs = self.graphs(config, prefix, None, (range, &[graph::OVERVIEW])).await;
-            let frame = Frame::new(prefix, page, visitor, &cluster);
-            return html(StatusCode::OK, text(&overview::Overview::new(frame, &cluster).with(graphs)));
+        let content = self.content(config, page, query);
+        let (mut content, cluster) = tokio::join!(content, self.cluster(config));
+        if let Content::Overview(graphs) = &mut content {
+            *graphs = self.graphs(config, prefix, None, (range, &[graph::OVERVIEW])).await;
         }
-        html(StatusCode::OK, render(prefix, page, visitor, &cluster))
+        html(StatusCode::OK, render(prefix, &content, visitor, &cluster))
     }
 
     /// Says why an action was not done.
@@ -199,14 +229,18 @@ impl Inner {
 }
 
 /// A page as HTML.
-fn render(prefix: &str, page: Page, visitor: &Visitor, cluster: &ClusterRecord) -> String {
-    let frame = Frame::new(prefix, page, visitor, cluster);
-    match page {
-        Page::Overview => text(&overview::Overview::new(frame, cluster)),
-        Page::Servers => text(&servers::Servers::new(frame, cluster)),
-        Page::Balancer => text(&balancer::Balancer::new(frame, cluster)),
-        Page::Triad => text(&triad::Triad::new(frame, cluster)),
-        Page::Apps => text(&apps::Apps::new(frame, cluster)),
+pub(crate) fn render(prefix: &str, content: &Content, visitor: &Visitor, cluster: &ClusterRecord) -> String {
+    let frame = Frame::new(prefix, content.page(), visitor, cluster);
+    match content {
+        Content::Overview(graphs) => text(&overview::Overview::new(frame, cluster).with(graphs.clone())),
+        Content::Servers => text(&servers::Servers::new(frame, cluster)),
+        Content::Balancer => text(&balancer::Balancer::new(frame, cluster)),
+        Content::Triad => text(&triad::Triad::new(frame, cluster)),
+        Content::Apps => text(&apps::Apps::new(frame, cluster)),
+        Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, requests)),
+        Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, sessions)),
+        Content::Logs(query, logs) => text(&logs::Logs::new(frame, cluster, query, logs)),
+        Content::Configuration(it) => text(&configuration::Configuration::new(frame, it)),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{
     apps::route::AppRoute,
     git::route::{self, GitRoute},
     history::Question,
+    logs::LogQuery,
     refusal::Refusal,
 };
 use http::{Method, Request};
@@ -27,6 +28,18 @@ pub(crate) enum Route {
     Server(String),
     /// `GET /api/v1/history?range=…&server=…`.
     History(Question),
+    /// `GET /api/v1/logs`.
+    Logs(LogQuery),
+    /// `GET /api/v1/requests`.
+    Requests,
+    /// `GET /api/v1/sessions`.
+    Sessions,
+    /// `POST /api/v1/sessions/find`, the id in the body: it is to be in no URL.
+    FindSession,
+    /// `POST /api/v1/sessions/invalidate`.
+    InvalidateSession,
+    /// `GET /api/v1/configuration`.
+    Configuration,
     /// `GET /metrics`, of this server.
     Metrics,
     /// `GET /metrics/SERVER`.
@@ -63,6 +76,14 @@ impl Route {
             ["", "api", "v1", "history"] => {
                 (Self::History(Question::of(request.uri().query().unwrap_or_default())?), Method::GET)
             }
+            ["", "api", "v1", "logs"] => {
+                (Self::Logs(LogQuery::read(request.uri().query().unwrap_or_default())?), Method::GET)
+            }
+            ["", "api", "v1", "requests"] => (Self::Requests, Method::GET),
+            ["", "api", "v1", "sessions"] => (Self::Sessions, Method::GET),
+            ["", "api", "v1", "sessions", "find"] => (Self::FindSession, Method::POST),
+            ["", "api", "v1", "sessions", "invalidate"] => (Self::InvalidateSession, Method::POST),
+            ["", "api", "v1", "configuration"] => (Self::Configuration, Method::GET),
             ["", "metrics"] => (Self::Metrics, Method::GET),
             ["", "metrics", id] => {
                 (Self::MetricsOf(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
@@ -96,7 +117,7 @@ impl Route {
         Err(Refusal::Method(match route {
             Self::ListTokens => "GET, HEAD, POST",
             Self::RevokeToken(_) => "DELETE",
-            Self::SetAdmin { .. } => "POST",
+            Self::SetAdmin { .. } | Self::FindSession | Self::InvalidateSession => "POST",
             _ => "GET, HEAD",
         }))
     }

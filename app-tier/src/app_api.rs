@@ -146,14 +146,15 @@ impl From<SessionError> for Status {
 impl SessionsService for AppApi {
     async fn load(&self, request: Request<LoadRequest>) -> Result<Response<LoadReply>, Status> {
         let visit = self.visit(&request)?;
-        let (exists, version, attributes) = visit.load(&request.into_inner().session_id).await?;
+        let (exists, version, attributes) =
+            visit.within(visit.load(&request.into_inner().session_id)).await?;
         Ok(Response::new(LoadReply { exists, version, attributes }))
     }
 
     async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<UpdateReply>, Status> {
         let visit = self.visit(&request)?;
         let UpdateRequest { session_id, set, removed } = request.into_inner();
-        visit.update(&session_id, set, removed).await?;
+        visit.within(visit.update(&session_id, set, removed)).await?;
         Ok(Response::new(UpdateReply {}))
     }
 
@@ -162,13 +163,14 @@ impl SessionsService for AppApi {
         request: Request<InvalidateRequest>,
     ) -> Result<Response<InvalidateReply>, Status> {
         let visit = self.visit(&request)?;
-        visit.invalidate(&request.into_inner().session_id).await?;
+        visit.within(visit.invalidate(&request.into_inner().session_id)).await?;
         Ok(Response::new(InvalidateReply {}))
     }
 
     async fn change_id(&self, request: Request<ChangeIdRequest>) -> Result<Response<ChangeIdReply>, Status> {
         let visit = self.visit(&request)?;
-        let session_id = visit.change_id(&request.into_inner().session_id).await?.as_str().to_owned();
+        let session_id = visit.within(visit.change_id(&request.into_inner().session_id)).await?;
+        let session_id = session_id.as_str().to_owned();
         Ok(Response::new(ChangeIdReply { session_id }))
     }
 }

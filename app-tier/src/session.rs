@@ -8,6 +8,7 @@ mod cookie;
 mod entry;
 mod held;
 mod hub;
+mod inquiry;
 mod link;
 mod open;
 mod replica;

@@ -18,9 +18,10 @@ use common::{
     clock::Clock,
     config::{Cluster, Config, Content, Host},
     id::ServerId,
+    session_id::SessionId,
 };
 use futures_util::future::join_all;
-use proto::{hub::v1::event, status::v1 as status};
+use proto::{hub::v1::event, session::v1::HeldSession, status::v1 as status};
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -146,6 +147,21 @@ impl AppTier {
     /// The sessions of each process app, in numbers.
     pub fn sessions(&self) -> Vec<SessionStats> {
         self.inner.registry.running().iter().map(|it| it.app.sessions.stats()).collect()
+    }
+
+    /// What is in memory of a session's id, of whatever app; without the values.
+    pub fn inquire(&self, id: &str) -> Vec<HeldSession> {
+        let Some(id) = SessionId::parse(id) else { return Vec::new() };
+        self.inner.registry.running().iter().filter_map(|it| it.app.sessions.inquire(&id)).collect()
+    }
+
+    /// An operator has ended the sessions of an id: what is in memory of them is not used again before the hub has been asked.
+    /// Returns the names of the apps that had one.
+    pub fn end_session(&self, id: &str) -> Vec<String> {
+        let Some(id) = SessionId::parse(id) else { return Vec::new() };
+        let running = self.inner.registry.running();
+        let ended = running.iter().filter(|it| it.app.sessions.end_by_operator(&id));
+        ended.map(|it| it.app.sessions.app().to_owned()).collect()
     }
 
     /// Waits until every app process is healthy, however long that takes and however often it fails.

@@ -14,6 +14,7 @@ pub mod log_limit;
 pub mod machine_memory;
 pub mod password;
 pub mod private;
+pub mod recent_logs;
 pub mod rendezvous;
 pub mod session_id;
 pub mod shortage;

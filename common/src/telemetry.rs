@@ -1,8 +1,10 @@
-//! Logs: one line an event on standard error or in a file, written by a thread of its own so that no request waits for a disk.
+//! Logs: one line an event on standard error or in a file, written by a thread of its own so that no request waits for a disk; the
+//! last lines stay in memory.
 
+use crate::recent_logs::{Keeper, recent_logs};
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt};
 
 /// Log lines name users' addresses: not for everyone's eyes.
 const MODE: u32 = 0o640;
@@ -25,8 +27,8 @@ pub fn start(file: Option<&Path>, filter: &str) -> io::Result<LogGuard> {
         None => tracing_appender::non_blocking(io::stderr()),
     };
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).finish();
+    let written = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer);
+    let subscriber = written.finish().with(Keeper(recent_logs()));
     // A second call (several servers in one process) keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(LogGuard(guard))

@@ -118,6 +118,8 @@ pub(crate) enum Verb {
     /// Takes servers out of the balancing of every web-tier, or puts them back
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Prints the servers' last log lines, what apps print among them
+    Logs(LogsArguments),
     /// The hub: the servers that keep what all servers have to agree on
     #[command(subcommand)]
     Triad(TriadCommand),
@@ -138,6 +140,28 @@ pub(crate) enum Verb {
         #[arg(value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// Of one server [default: all]
+    #[arg(long, value_name = "ID")]
+    pub(crate) server: Option<String>,
+    /// About one app, or printed by it; as the status page names it, such as default/shop
+    #[arg(long, value_name = "APP")]
+    pub(crate) app: Option<String>,
+    /// Of this level or above it: debug, info, warn, error
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// With this text in them
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// At most so many, the newest
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) lines: u32,
+    /// Goes on with what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Subcommand)]

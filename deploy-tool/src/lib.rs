@@ -6,6 +6,7 @@ mod ca;
 mod cli;
 mod client;
 mod deploy;
+mod logs;
 mod manual;
 mod password;
 mod progress;
@@ -72,6 +73,7 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
     match verb {
         Verb::Status { watch: true } => status::watch(target, json).await,
         Verb::Status { watch: false } => servers::status(target, json).await,
+        Verb::Logs(arguments) => logs::logs(target, arguments, json).await,
         Verb::Triad(TriadCommand::Status) => triad::status(target, json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,

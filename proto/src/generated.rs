@@ -7,17 +7,22 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 19] = [
     "copal/app/v1/session.proto",
+    "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/object.proto",
     "copal/hub/v1/raft.proto",
     "copal/hub/v1/session.proto",
+    "copal/hub/v1/session_admin.proto",
     "copal/hub/v1/token.proto",
     "copal/hub/v1/triad.proto",
     "copal/hub/v1/watch.proto",
+    "copal/logs/v1/logs.proto",
+    "copal/requests/v1/request.proto",
+    "copal/session/v1/memory.proto",
     "copal/status/v1/status.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",

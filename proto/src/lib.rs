@@ -49,6 +49,42 @@ pub mod web {
     }
 }
 
+/// The configuration that a server goes by, package `copal.config.v1`.
+pub mod config {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/copal.config.v1.rs");
+    }
+}
+
+/// The last log lines of a server, package `copal.logs.v1`.
+pub mod logs {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/copal.logs.v1.rs");
+    }
+}
+
+/// The requests of a web-tier that an operator asks for, package `copal.requests.v1`.
+pub mod requests {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/copal.requests.v1.rs");
+    }
+}
+
+/// Sessions in the memory of an app server, package `copal.session.v1`.
+pub mod session {
+    /// Version 1.
+    #[allow(warnings, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+    pub mod v1 {
+        include!("generated/copal.session.v1.rs");
+    }
+}
+
 /// How any gRPC server is asked whether it can serve, package `grpc.health.v1`.
 pub mod health {
     /// Version 1.

@@ -7,6 +7,7 @@ mod data_folder;
 mod demo;
 mod deployed;
 mod history;
+mod inquiry;
 mod launch_app;
 mod memory_guard;
 mod metrics;

@@ -5,7 +5,7 @@ use crate::{
     data_folder::DataFolder,
     deployed::Deployed,
     history::{self, Kept},
-    launch_app,
+    inquiry, launch_app,
     metrics::Scraped,
     open_files, port,
     spans::Spans,
@@ -113,9 +113,7 @@ impl RunningServer {
             Err(cause) if triad.is_some() => (None, Some(cause)),
             started => (started?, None),
         };
-        if let Some(app_tier) = &app_tier {
-            app_tier.follow(events);
-        }
+        let _following = app_tier.as_ref().map(|it| it.follow(events));
         let listeners = lines(&id, server, &public);
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
@@ -123,8 +121,9 @@ impl RunningServer {
         let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
         let knows = Knows::new(&member, data.path(), roles, heard);
         let history = history::start(&config, &id, data.path(), &admin);
-        let routes = routes(&knows, web_tier.as_ref(), deployed.as_ref(), history.as_ref());
-        let serving = port::serve(acceptor, current, app_tier.clone(), spans.around(routes));
+        let serves = (web_tier.as_ref(), app_tier.clone(), deployed.as_ref(), history.as_ref());
+        let grpc = spans.around(routes(&knows, serves, &admin));
+        let serving = port::serve(acceptor, current, app_tier.clone(), grpc);
 
         Ok(Self {
             config: config.clone(),
@@ -458,13 +457,11 @@ fn launcher() -> Launcher {
     Launcher { program: "/proc/self/exe".into(), landlock: launch_app::landlock_version() }
 }
 
+/// Who answers calls at the cluster port.
+type Serves<'a> = (Option<&'a WebTier>, Option<Arc<AppTier>>, Option<&'a Deployed>, Option<&'a Kept>);
+
 /// The gRPC services of the roles that this server plays.
-fn routes(
-    knows: &Arc<Knows>,
-    web_tier: Option<&WebTier>,
-    deployed: Option<&Deployed>,
-    history: Option<&Kept>,
-) -> Routes {
+fn routes(knows: &Arc<Knows>, (web_tier, app_tier, deployed, history): Serves<'_>, admin: &Admin) -> Routes {
     let triad = knows.triad.clone();
     let status = status::service(knows.clone());
     let mut routes = match &triad {
@@ -481,7 +478,7 @@ fn routes(
     if let Some(web_tier) = web_tier {
         routes = routes.add_service(web_tier::balancer(web_tier.picture().clone()));
     }
-    routes.prepare()
+    inquiry::add(routes, admin, web_tier.map(WebTier::view), app_tier).prepare()
 }
 
 /// What start-up prints of the listeners, the cluster port last.

@@ -70,6 +70,58 @@ fn schema<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> &'a
     schema
 }
 
+/// A request, whose answer is to be as it is described.
+async fn asked(
+    web: &str,
+    document: &Value,
+    (method, path, query): (&str, &str, &str),
+    body: Vec<u8>,
+    expected: u16,
+) -> Value {
+    let real = [
+        ("{stage}", "production"),
+        ("{host}", "default"),
+        ("{name}", "shop"),
+        ("{id}", "app-a"),
+        ("{token}", "ci"),
+    ];
+    let real = real.iter().fold(path.to_owned(), |path, (field, value)| path.replace(field, value));
+    let (status, answer) = curl(web, &format!("{method} /admin{real}{query}"), OPS, body).await;
+    assert_eq!(status, expected, "{method} {path}{query}: {answer}");
+    let found = wrong(document, schema(document, method, path, status), &answer, path);
+    assert!(found.is_empty(), "{method} {path}{query} {status}: {found:#?}");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_looks_up_is_what_the_description_says() {
+    let cluster = Cluster::start_with(1, deploying).await;
+    let web = cluster.web();
+    let mut user = cluster.user();
+    user.count().await;
+    let (_, document) = curl(&web, "GET /admin/api/v1/openapi.json", OPS, "").await;
+    let get = async |path: &str, query: &str, expected: u16| {
+        asked(&web, &document, ("GET", path, query), Vec::new(), expected).await
+    };
+    for path in ["logs", "requests", "sessions", "configuration"] {
+        get(&format!("/api/v1/{path}"), "", 200).await;
+    }
+    get("/api/v1/logs", "?level=loud", 400).await;
+    get("/api/v1/logs", "?server=app-x", 404).await;
+    let own = user.cookie.as_deref().unwrap().split_once('=').unwrap().1;
+    for verb in ["find", "invalidate"] {
+        let path = format!("/api/v1/sessions/{verb}");
+        let post = async |id: &str, expected: u16| {
+            let body = format!("{{\"id\": \"{id}\"}}").into_bytes();
+            asked(&web, &document, ("POST", &path, ""), body, expected).await
+        };
+        post("aaNobodys-1", 200).await;
+        post("a b", 400).await;
+        let told = post(own, 200).await;
+        assert!(!told.to_string().contains(own), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_what_the_description_says() {
     let cluster = Cluster::start_with(1, deploying).await;
@@ -77,19 +129,7 @@ async fn answers_are_what_the_description_says() {
     let (status, document) = curl(&web, "GET /admin/api/v1/openapi.json", OPS, "").await;
     assert_eq!((status, &document["servers"][0]["url"]), (200, &"/admin".into()));
     let ask = async |method: &str, path: &str, query: &str, body: Vec<u8>, expected: u16| {
-        let real = [
-            ("{stage}", "production"),
-            ("{host}", "default"),
-            ("{name}", "shop"),
-            ("{id}", "app-a"),
-            ("{token}", "ci"),
-        ];
-        let real = real.iter().fold(path.to_owned(), |path, (field, value)| path.replace(field, value));
-        let (status, answer) = curl(&web, &format!("{method} /admin{real}{query}"), OPS, body).await;
-        assert_eq!(status, expected, "{method} {path}{query}: {answer}");
-        let found = wrong(&document, schema(&document, method, path, status), &answer, path);
-        assert!(found.is_empty(), "{method} {path}{query} {status}: {found:#?}");
-        answer
+        asked(&web, &document, (method, path, query), body, expected).await
     };
     let app = "/api/v1/apps/{stage}/webapp/{host}/{name}";
     let below = |verb: &str| format!("{app}/{verb}");

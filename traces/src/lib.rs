@@ -10,4 +10,4 @@ mod tests;
 
 pub use context::{RECORDED, TraceContext};
 pub use exporter::{Exporter, ExporterTask};
-pub use span::{Kind, Span, Value, child, current};
+pub use span::{Kind, Scope, Span, Value, child, current};

@@ -160,6 +160,25 @@ pub async fn child<T, E: fmt::Display>(
     done
 }
 
+/// A span that work is done for, for tasks that do some of it.
+#[derive(Debug, Clone)]
+pub struct Scope(TraceContext, Exporter);
+
+impl Scope {
+    /// That of this task, if it has one.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(|(context, exporter)| Self(*context, exporter.clone())).ok()
+    }
+
+    /// Works for it; without one it is worked and no more.
+    pub async fn run<F: Future>(scope: Option<&Self>, work: F) -> F::Output {
+        match scope {
+            Some(Self(context, exporter)) => CURRENT.scope((*context, exporter.clone()), work).await,
+            None => work.await,
+        }
+    }
+}
+
 /// Which span this task works for, for who is asked on its behalf.
 pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|(context, _)| *context).ok()

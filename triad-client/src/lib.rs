@@ -6,6 +6,7 @@ mod cpu;
 mod leader;
 mod membership;
 mod pulse;
+mod session_admin;
 mod status;
 mod succession;
 #[cfg(test)]

@@ -118,6 +118,12 @@ impl Hub {
         self.clock.now()
     }
 
+    /// The hub's time, for who leads it.
+    pub(crate) fn time_ms(&self) -> u64 {
+        let state_ms = self.node.view().read().state.time_ms();
+        self.time.now_ms(self.node.position().term, state_ms)
+    }
+
     /// The name of the hub server `node`.
     pub(crate) fn name(&self, node: u64) -> Option<&ServerId> {
         self.servers.get(usize::try_from(node).ok()?)

@@ -31,8 +31,8 @@ use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
     Member, apps_server::AppsServer, members_server::MembersServer, raft_server::RaftServer,
-    sessions_server::SessionsServer, tokens_server::TokensServer, triad_server::TriadServer,
-    watch_server::WatchServer,
+    session_admin_server::SessionAdminServer, sessions_server::SessionsServer, tokens_server::TokensServer,
+    triad_server::TriadServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -180,6 +180,7 @@ impl Triad {
         let sessions = SessionsServer::new(service::SessionService(self.hub.clone()))
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
+        let session_admin = SessionAdminServer::new(service::SessionAdminService(self.hub.clone()));
         let members = MembersServer::new(service::MemberService(self.hub.clone()));
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
@@ -187,6 +188,7 @@ impl Triad {
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
         Routes::new(raft)
             .add_service(sessions)
+            .add_service(session_admin)
             .add_service(members)
             .add_service(apps)
             .add_service(tokens)

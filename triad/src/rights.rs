@@ -2,11 +2,15 @@
 
 use cluster_port::Rights;
 use proto::{
+    config::v1::configuration_server,
     history::v1::history_server,
     hub::v1::{
-        apps_server, members_server, objects_server, raft_server, sessions_server, tokens_server,
-        triad_server, watch_server,
+        apps_server, members_server, objects_server, raft_server, session_admin_server, sessions_server,
+        tokens_server, triad_server, watch_server,
     },
+    logs::v1::logs_server,
+    requests::v1::requests_server,
+    session::v1::memory_server,
     status::v1::status_server,
     web::v1::balancer_server,
 };
@@ -38,7 +42,13 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         apps_server::SERVICE_NAME
         | tokens_server::SERVICE_NAME
         | triad_server::SERVICE_NAME
-        | balancer_server::SERVICE_NAME => rights.administers,
+        | balancer_server::SERVICE_NAME
+        // What an operator looks at beyond the status.
+        | logs_server::SERVICE_NAME
+        | requests_server::SERVICE_NAME
+        | session_admin_server::SERVICE_NAME
+        | memory_server::SERVICE_NAME
+        | configuration_server::SERVICE_NAME => rights.administers,
         _ => false,
     }
 }
@@ -91,6 +101,14 @@ mod tests {
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
             ("/copal.status.v1.Status/Get", [yes; 5]),
             ("/copal.history.v1.History/Read", [yes; 5]),
+            ("/copal.logs.v1.Logs/Tail", [no, no, no, yes, no]),
+            ("/copal.requests.v1.Requests/Notable", [no, no, no, yes, no]),
+            ("/copal.hub.v1.SessionAdmin/Count", [no, no, no, yes, no]),
+            ("/copal.hub.v1.SessionAdmin/Find", [no, no, no, yes, no]),
+            ("/copal.hub.v1.SessionAdmin/Invalidate", [no, no, no, yes, no]),
+            ("/copal.session.v1.Memory/Find", [no, no, no, yes, no]),
+            ("/copal.session.v1.Memory/Forget", [no, no, no, yes, no]),
+            ("/copal.config.v1.Configuration/Get", [no, no, no, yes, no]),
             ("/copal.app.v1.Sessions/Load", [no; 5]),
             ("/grpc.health.v1.Health/Check", [no; 5]),
             ("/copal.hub.v1.Raft", [no; 5]),
@@ -117,6 +135,11 @@ mod tests {
             "hub/v1/watch",
             "history/v1/history",
             "status/v1/status",
+            "hub/v1/session_admin",
+            "logs/v1/logs",
+            "requests/v1/request",
+            "session/v1/memory",
+            "config/v1/configuration",
             "web/v1/balancer",
         ];
         for file in files {

@@ -187,6 +187,11 @@ impl State {
         self.sessions.memory().largest_unused(session_ms.saturating_sub(unused_ms))
     }
 
+    /// The time by which sessions age, when the hub's is `now_ms`.
+    pub(crate) fn session_ms_at(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.away_ms)
+    }
+
     /// What the sessions take.
     pub(crate) fn memory(&self) -> &Memory {
         self.sessions.memory()

@@ -12,6 +12,7 @@ use crate::{
     http1::RequestHead,
     listener::Listener,
     pool::Holder,
+    proxy::Reply,
     proxy_protocol::{self, Source},
     stream::ClientStream,
     tls::{self, TlsConnection},
@@ -270,6 +271,23 @@ impl<'a> Active<'a> {
     /// It could not be read, and begins so.
     fn unread(&self, input: &[u8]) {
         self.client.log.note(|record| record.unread(input));
+    }
+
+    /// It is known what answers it.
+    fn decided(&self, head: &RequestHead, reply: &Reply) {
+        let worker = &self.client.worker;
+        worker.notable.answered(head, reply, self.taken(), worker.wall());
+    }
+
+    /// Its server broke off in the middle of an answer that had begun.
+    fn broke(&self, head: &RequestHead, status: StatusCode) {
+        let worker = &self.client.worker;
+        worker.notable.broke(head, status, self.taken(), worker.wall());
+    }
+
+    /// Since it was read, as of the last look at the clock: that was when its server answered.
+    fn taken(&self) -> Duration {
+        self.client.worker.now().saturating_duration_since(self.begun)
     }
 
     fn answered(&self, status: StatusCode) {

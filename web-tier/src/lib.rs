@@ -28,6 +28,7 @@ mod listener;
 mod listeners;
 mod local;
 mod normalise;
+mod notable;
 mod picture;
 mod pool;
 mod proxy;

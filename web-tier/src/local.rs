@@ -20,6 +20,19 @@ pub(crate) struct Local {
     pub(crate) body: LocalBody,
     /// Nothing that follows on the connection can be trusted to be a request.
     pub(crate) ends_connection: bool,
+    /// Where it comes from.
+    pub(crate) why: Why,
+}
+
+/// Why the web tier answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A rule says so: a file, a redirect, an error page.
+    Ruled,
+    /// The request can't be served.
+    Refused(ProxyError),
+    /// A file of this server can't be read.
+    Unreadable,
 }
 
 /// Its body; to `HEAD` it is left out.
@@ -53,7 +66,7 @@ impl Local {
     fn new(client: &Client, status: StatusCode, body: LocalBody, length: u64) -> Self {
         let mut head = client.worker.response_heads.take(Box::default);
         head.begin(status, length);
-        Self { head, body, ends_connection: false }
+        Self { head, body, ends_connection: false, why: Why::Ruled }
     }
 
     fn text(client: &Client, status: StatusCode, text: String) -> Self {
@@ -71,6 +84,7 @@ impl Local {
             local.head.fields.push(Name::Other, name.as_bytes(), value.as_bytes());
         }
         local.ends_connection = cause.ends_connection();
+        local.why = Why::Refused(cause);
         local
     }
 

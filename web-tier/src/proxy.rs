@@ -14,7 +14,7 @@ use crate::{
     forward::may_go_on,
     host::without_port,
     http1::{Fields, Length, Name, RequestHead, ResponseHead},
-    local::{Local, edit_answer},
+    local::{Local, Why, edit_answer},
     normalise::{decoded, normalise_request},
     routes::Routes,
     rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
@@ -57,6 +57,7 @@ pub(crate) async fn answer<S: ClientSide>(
     head: &mut RequestHead,
     side: &mut S,
 ) -> Result<Reply, ClientGone> {
+    head.noted.clear();
     let routes = client.worker.routes();
     let merges = |host: &str| routes.hosts.merges_slashes(host);
     if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
@@ -159,7 +160,7 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
         }
         Err(cause) => {
             tracing::warn!(path = head.path(), %cause, "a file can't be read");
-            Local::error_page(client, 500, None)
+            Local { why: Why::Unreadable, ..Local::error_page(client, 500, None) }
         }
     }
 }
@@ -232,6 +233,7 @@ async fn forward<S: ClientSide>(
         let lease = upstream.lease(worker.now(), belongs.affinity, way.strategy, tries.tried);
         let Some(lease) = lease else { return Err(tries.last_error) };
         let server = lease.index();
+        head.noted.server = Some(upstream.server(server).name.clone());
         tries.bound = belongs.affinity.is_bound();
         match attempt(client, upstream, lease, &mut tries, side).await {
             Ok((exchange, answer)) if tries.again_after_answer(client, server, &answer, budget) => {

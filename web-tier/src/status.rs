@@ -4,10 +4,14 @@ use crate::{
     counters::{Counters, Totals},
     foreign::ForeignServers,
     histogram::Times,
+    notable::NotableReport,
 };
 use common::config::HttpListener;
 use futures_util::future::join_all;
-use proto::status::v1::{Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier};
+use proto::{
+    requests::v1::NotableRequests,
+    status::v1::{Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier},
+};
 use std::{
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
@@ -18,11 +22,20 @@ use tokio::{
     time::timeout,
 };
 
+/// Requests of a kind that are told of a server.
+const NOTABLE_MAX: usize = 100;
+
 /// A worker that lives has answered by then; it may be in the middle of much work.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Who wants to know how a worker is.
-pub(crate) type Asked = oneshot::Sender<WorkerReport>;
+/// Who wants to know what of a worker.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// How it is.
+    Status(oneshot::Sender<WorkerReport>),
+    /// Which requests failed or took long.
+    Notable(oneshot::Sender<NotableReport>),
+}
 
 /// What a worker says.
 #[derive(Debug)]
@@ -68,14 +81,39 @@ impl WebTierView {
         Self { workers: workers.into(), shown }
     }
 
-    /// How it is now. Takes half a second at most; needs a tokio runtime.
-    pub async fn status(&self) -> WebTier {
+    /// Asks all workers at once; those that are silent are left out.
+    async fn ask<T>(&self, question: fn(oneshot::Sender<T>) -> Asked) -> Vec<T> {
         let asked = self.workers.iter().map(|(_, asks)| async move {
             let (sender, answer) = oneshot::channel();
-            asks.try_send(sender).ok()?;
+            asks.try_send(question(sender)).ok()?;
             timeout(WAIT, answer).await.ok()?.ok()
         });
-        let reports: Vec<WorkerReport> = join_all(asked).await.into_iter().flatten().collect();
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// The requests that failed or took long. Takes half a second at most; needs a tokio runtime.
+    pub async fn notable(&self) -> NotableRequests {
+        let reports = self.ask(Asked::Notable).await;
+        let count = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+        let (workers, silent_workers) =
+            (count(self.workers.len()), count(self.workers.len() - reports.len()));
+        let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
+        let (mut failed, mut slow) = (Vec::new(), Vec::new());
+        for report in reports {
+            failed.extend(report.failed);
+            slow.extend(report.slow);
+        }
+        failed.sort_by_key(|it| std::cmp::Reverse(it.time_ms));
+        slow.sort_by_key(|it| std::cmp::Reverse(it.taken_us));
+        failed.truncate(NOTABLE_MAX);
+        slow.truncate(NOTABLE_MAX);
+        let slow_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        NotableRequests { failed, slow, slow_ms, workers, silent_workers }
+    }
+
+    /// How it is now. Takes half a second at most; needs a tokio runtime.
+    pub async fn status(&self) -> WebTier {
+        let reports = self.ask(Asked::Status).await;
         let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
         let Present { listeners, foreign } =
             self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();

@@ -10,6 +10,7 @@ use crate::{
     doors::{DoorChange, Doors},
     foreign::{ForeignServers, ForeignWatch},
     http1::{RequestHead, ResponseHead},
+    notable::Notable,
     picture::Picture,
     recent::Recent,
     request_id::RequestIds,
@@ -17,7 +18,7 @@ use crate::{
     seldom::Seldom,
     shelf::Shelf,
     stalled::StalledAnswers,
-    status::WorkerReport,
+    status::{Asked, WorkerReport},
     tls::{self, TlsListener},
     trace_context::Traces,
     upstream::Upstream,
@@ -90,7 +91,7 @@ pub(crate) struct Setup {
     /// New configurations, as they come.
     pub(crate) reloads: mpsc::Receiver<Reload>,
     /// Who wants to know how it is.
-    pub(crate) asked: mpsc::Receiver<oneshot::Sender<WorkerReport>>,
+    pub(crate) asked: mpsc::Receiver<Asked>,
     /// The instant at which what is left is closed, once there is one.
     pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
 }
@@ -149,6 +150,8 @@ pub(crate) struct Worker {
     heard: LastHeard,
     /// What was counted in the last minute.
     recent: RefCell<Recent>,
+    /// Requests that failed or took long.
+    pub(crate) notable: Notable,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
     pub(crate) hub_age: Cell<Option<AgeText>>,
 }
@@ -180,6 +183,7 @@ impl Worker {
             now: Cell::new(Instant::now()),
             heard: setup.heard.clone(),
             recent: RefCell::new(Recent::new(Instant::now())),
+            notable: Notable::new(Instant::now()),
             hub_age: Cell::default(),
         }
     }
@@ -240,6 +244,18 @@ impl Worker {
         WorkerReport { recent, passed, upstreams }
     }
 
+    /// Tells what somebody wants to know; whoever has gone does not any more.
+    fn tell(&self, asked: Asked, number: usize) {
+        match asked {
+            Asked::Status(asked) => {
+                let _gone = asked.send(self.report(number));
+            }
+            Asked::Notable(asked) => {
+                let _gone = asked.send(self.notable.report(self.read_clock()));
+            }
+        }
+    }
+
     /// Reads the clock.
     pub(crate) fn read_clock(&self) -> Instant {
         let now = Instant::now();
@@ -294,8 +310,7 @@ async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Resu
             stopped = stop.wait_for(Option::is_some) => break stopped.ok().and_then(|stop| *stop),
             Some(reload) = setup.reloads.recv() => reload,
             Some(asked) = setup.asked.recv() => {
-                // Whoever has gone does not want to know any more.
-                let _gone = asked.send(worker.report(setup.number));
+                worker.tell(asked, setup.number);
                 continue;
             }
         };
@@ -383,6 +398,7 @@ async fn tick(worker: Rc<Worker>) {
             log.tick(time);
         }
         worker.recent.borrow_mut().tick(now, || worker.counters.totals());
+        worker.notable.tick(now);
         for upstream in worker.upstreams() {
             upstream.settle();
         }

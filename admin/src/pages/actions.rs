@@ -1,13 +1,20 @@
 //! What browsers ask for besides the API: pages, signing in and out, and forms that change something.
 
-use super::{Page, assets::Asset, form::Form, html, is_wanted};
+use super::{
+    Page,
+    assets::Asset,
+    content::Content,
+    form::Form,
+    html, is_wanted, render,
+    sessions::{Found, SessionsContent},
+};
 use crate::{
     AnswerBody, Inner, RequestBody, answer,
     apps::{publish, route::AppRoute},
     browser::{Keys, Visitor},
     history::Range,
     refusal::Refusal,
-    route,
+    route, sessions,
 };
 use askama::Template;
 use common::config::{AdminUser, Config, Role};
@@ -34,6 +41,8 @@ pub(crate) enum Asked {
     SignOut,
     SetAdmin { id: String, admin: MemberAdmin },
     App(AppRoute),
+    FindSession,
+    InvalidateSession,
 }
 
 impl Asked {
@@ -60,6 +69,9 @@ impl Asked {
         match parts[..] {
             ["", "sign-in"] => Some(Self::SignIn),
             ["", "sign-out"] => Some(Self::SignOut),
+            // Its answer is the page, so that the page's own refreshing finds one.
+            ["", "sessions"] => Some(Self::FindSession),
+            ["", "actions", "sessions", "invalidate"] => Some(Self::InvalidateSession),
             ["", "actions", "servers", id, verb] => {
                 let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
                 Some(Self::SetAdmin { id, admin: route::admin(verb).ok()? })
@@ -78,6 +90,7 @@ impl Asked {
             Self::Page(page) => *page,
             Self::SetAdmin { .. } | Self::Server(_) => Page::Servers,
             Self::App(_) => Page::Apps,
+            Self::FindSession | Self::InvalidateSession => Page::Sessions,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
     }
@@ -149,14 +162,14 @@ impl Inner {
             Err(refusal) if headers.contains_key(header::AUTHORIZATION) => return refusal.response(),
             Err(refusal) => return sign_in_page(prefix, page, Some(&refusal)),
         };
-        let query = Form::read(query);
-        visitor.done = done_text(query.field("done")).to_owned();
+        let fields = Form::read(query);
+        visitor.done = done_text(fields.field("done")).to_owned();
         let refreshes = headers.contains_key(X_COPAL_REFRESH);
         // A page that shows itself anew keeps its graphs.
-        let range = (!refreshes).then(|| Range::named(query.field("range")).unwrap_or_default());
+        let range = (!refreshes).then(|| Range::named(fields.field("range")).unwrap_or_default());
         let mut response = match asked {
             Asked::Server(id) => self.server_page(config, prefix, id, (&visitor, range)).await,
-            _ => self.page(config, prefix, page, &visitor, range).await,
+            _ => self.page(config, prefix, (page, query), &visitor, range).await,
         };
         if !refreshes && let Some(cookie) = self.renewal(config, prefix, headers) {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -206,7 +219,8 @@ impl Inner {
         let visitor =
             || Some(Visitor { user: user.clone(), token: Some(session.token(&keys)), done: String::new() });
         let body = publish::form(body).await.map_err(|refusal| (visitor(), refusal))?;
-        if !session.made(Form::read(&body).field("token"), &keys) {
+        let form = Form::read(&body);
+        if !session.made(form.field("token"), &keys) {
             return Err((visitor(), Refusal::FormToken));
         }
         if asked == Asked::SignOut {
@@ -215,9 +229,29 @@ impl Inner {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
             return Ok(response);
         }
+        if asked == Asked::FindSession {
+            let found = self.found_page(config, prefix, form.field("id"), visitor).await;
+            return found.map_err(|refusal| (visitor(), refusal));
+        }
         let page = asked.page();
-        let done = self.act(config, user, asked).await.map_err(|refusal| (visitor(), refusal))?;
+        let done = self.act(config, user, asked, &form).await.map_err(|refusal| (visitor(), refusal))?;
         Ok(see_other(prefix, &format!("{}?done={done}", page.path())))
+    }
+
+    /// The page of sessions with what there is of one. Its id is in the form alone.
+    async fn found_page(
+        &self,
+        config: &Config,
+        prefix: &str,
+        id: &str,
+        visitor: impl Fn() -> Option<Visitor>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let id = sessions::id(id)?;
+        let found = self.find_session(config, &id).await?;
+        let (sessions, cluster) = tokio::join!(self.sessions(config), self.cluster(config));
+        let content = Content::Sessions(SessionsContent { sessions, found: Some(Found { id, found }) });
+        let visitor = visitor().ok_or(Refusal::SignIn("sign in"))?;
+        Ok(html(StatusCode::OK, render(prefix, &content, &visitor, &cluster)))
     }
 
     /// The same as the API does; returns what [`done_text`] puts into words.
@@ -226,6 +260,7 @@ impl Inner {
         config: &Config,
         user: &AdminUser,
         asked: Asked,
+        form: &Form,
     ) -> Result<&'static str, Refusal> {
         match asked {
             Asked::SetAdmin { id, admin, .. } => {
@@ -249,12 +284,18 @@ impl Inner {
                 self.collector.forget().await;
                 Ok(done)
             }
+            Asked::InvalidateSession => {
+                let ended = self.invalidate_session(config, user, &sessions::id(form.field("id"))?).await?;
+                self.collector.forget().await;
+                Ok(if ended.apps.is_empty() { "no-session" } else { "invalidated" })
+            }
             Asked::Page(_)
             | Asked::Server(_)
             | Asked::Asset(_)
             | Asked::SignInForm
             | Asked::SignIn
-            | Asked::SignOut => Err(Refusal::NotFound),
+            | Asked::SignOut
+            | Asked::FindSession => Err(Refusal::NotFound),
         }
     }
 }
@@ -267,6 +308,8 @@ fn done_text(done: &str) -> &'static str {
         "disabled-soft" => "The server is disabled softly: it gets requests of its own sessions alone.",
         "rollback" => "The version before is being put into use.",
         "restart" => "The app is being started anew.",
+        "invalidated" => "The session has ended: who comes with it begins anew, on every server.",
+        "no-session" => "There was no session of this id any more.",
         _ => "",
     }
 }

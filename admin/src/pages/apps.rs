@@ -10,6 +10,7 @@ use crate::status::{
     record::ClusterRecord,
 };
 use askama::Template;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Of more servers that have an app, only those are named where something is wrong.
 const NAMED: usize = 12;
@@ -54,6 +55,8 @@ struct On {
 #[derive(Debug)]
 struct Running {
     name: String,
+    /// The same in a query.
+    link: String,
     tag: String,
     server: String,
     kind: &'static str,
@@ -147,6 +150,7 @@ impl Running {
         let sessions = app.sessions.as_ref();
         Self {
             name: app.name.clone(),
+            link: utf8_percent_encode(&app.name, NON_ALPHANUMERIC).to_string(),
             tag: app.tag.clone().unwrap_or_else(|| "of the configuration file".to_owned()),
             server: server.to_owned(),
             kind: app.kind,

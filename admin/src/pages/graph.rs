@@ -143,8 +143,8 @@ const fn of_one(
 }
 
 /// The graphs of a page.
-#[derive(Debug, Default)]
-pub(super) struct Graphs {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Graphs {
     /// Where the script gets the same numbers.
     pub(super) source: String,
     pub(super) heading: String,
@@ -154,15 +154,15 @@ pub(super) struct Graphs {
     pub(super) graphs: Vec<Graph>,
 }
 
-#[derive(Debug)]
-pub(super) struct Link {
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
     pub(super) name: &'static str,
     pub(super) words: &'static str,
     pub(super) current: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct Graph {
+#[derive(Debug, Clone)]
+pub(crate) struct Graph {
     pub(super) id: &'static str,
     pub(super) name: &'static str,
     pub(super) unit: &'static str,
@@ -172,7 +172,7 @@ pub(super) struct Graph {
     pub(super) times: Vec<Label>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) class: String,
     pub(super) series: String,
@@ -183,7 +183,7 @@ pub(super) struct Line {
     pub(super) path: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Label {
     pub(super) at: u32,
     pub(super) text: String,

@@ -2,9 +2,14 @@
 
 use super::*;
 use crate::{
+    configuration::ConfigurationRecord,
     history,
+    logs::LogQuery,
+    requests::RequestsRecord,
+    sessions::SessionsRecord,
     status::planted::{self, EVIL, SECRET},
 };
+use sessions::{Found, SessionsContent};
 use std::collections::BTreeSet;
 
 fn visitor(token: Option<&str>) -> Visitor {
@@ -18,7 +23,8 @@ fn cluster() -> ClusterRecord {
 
 fn all_pages() -> Vec<String> {
     let (cluster, visitor) = (cluster(), visitor(Some("the-token")));
-    let pages = Page::ALL.into_iter().map(|page| render("/admin", page, &visitor, &cluster));
+    let contents = planted_contents();
+    let pages = contents.iter().map(|it| render("/admin", it, &visitor, &cluster));
     pages.chain(with_graphs(&cluster, &visitor)).collect()
 }
 
@@ -42,6 +48,31 @@ fn with_graphs(cluster: &ClusterRecord, visitor: &Visitor) -> Vec<String> {
     [text(&first)].into_iter().chain(servers).collect()
 }
 
+/// Of each page, in the order of [`Page::ALL`]; at the end the page of sessions with one that was looked for.
+fn planted_contents() -> Vec<Content> {
+    let (snapshot, config) = (planted::snapshot(), planted::config());
+    let sessions = || SessionsRecord::of(&snapshot, Ok(planted::session_counts()));
+    let found = Found { id: "aaSession-1".into(), found: planted::found_session() };
+    vec![
+        Content::Overview(graph::Graphs::default()),
+        Content::Servers,
+        Content::Balancer,
+        Content::Triad,
+        Content::Apps,
+        Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
+        Content::Sessions(SessionsContent { sessions: sessions(), found: None }),
+        Content::Logs(LogQuery::read(planted::LOG_QUERY).unwrap(), planted::logs()),
+        Content::Configuration(ConfigurationRecord::of(&config, "web-a", planted::configurations())),
+        Content::Sessions(SessionsContent { sessions: sessions(), found: Some(found) }),
+    ]
+}
+
+#[test]
+fn each_page_has_its_content() {
+    let pages: Vec<_> = planted_contents().iter().map(Content::page).collect();
+    assert_eq!(pages[..Page::ALL.len()], Page::ALL);
+}
+
 #[test]
 fn nothing_that_others_named_is_a_script_and_no_secret_is_told() {
     let mut shown = 0;
@@ -55,7 +86,7 @@ fn nothing_that_others_named_is_a_script_and_no_secret_is_told() {
         // Nothing that the policy would not let a browser do.
         assert!(!page.contains(" style=") && !page.contains(" onclick=") && !page.contains("javascript:"));
     }
-    assert!(shown >= 4, "names, messages and reasons are told: {shown}");
+    assert!(shown >= 30, "names, messages, paths, lines and reasons are told: {shown}");
     let json = serde_json::to_string(&cluster()).unwrap();
     assert!(!json.contains(SECRET) && !json.contains("argon2"));
 }
@@ -95,20 +126,44 @@ fn each_page_shows_what_it_is_for() {
         4,
         &["production/webapp/default/shop-1.2.0", "aaaaaaaaaa", "✓", "1 d 0 h ago", "pid 4711, 2 restarts"],
     );
+    has(5, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
+    has(6, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
+    has(7, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
+    has(8, &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"]);
+    has(
+        9,
+        &[
+            "aaSe…",
+            "count (8 B)",
+            "has changes that the hub lacks",
+            "actions/sessions/invalidate",
+            "data-still",
+        ],
+    );
 }
 
 #[test]
 fn forms_are_for_those_who_may_and_each_brings_its_token() {
     let cluster = cluster();
-    let page = render("/admin", Page::Servers, &visitor(Some("the-token")), &cluster);
+    let page = render("/admin", &Content::Servers, &visitor(Some("the-token")), &cluster);
     assert_eq!(page.matches("<form").count(), page.matches("name=\"token\" value=\"the-token\"").count());
     assert!(page.matches("<form").count() > 3);
-    let page = render("/admin", Page::Servers, &visitor(None), &cluster);
+    let page = render("/admin", &Content::Servers, &visitor(None), &cluster);
     assert_eq!(page.matches("<form").count(), 0, "a tool sends none");
     let mut viewer = visitor(Some("t"));
     viewer.user.roles = vec![Role::View];
-    for page in [Page::Servers, Page::Apps] {
-        assert_eq!(render("/admin", page, &viewer, &cluster).matches("<form").count(), 1, "to sign out");
+    for page in [Content::Servers, Content::Apps] {
+        assert_eq!(render("/admin", &page, &viewer, &cluster).matches("<form").count(), 1, "to sign out");
+    }
+    // Who may look may look a session up, and end none.
+    let page = render("/admin", &planted_contents()[9], &viewer, &cluster);
+    assert!(page.contains("action=\"/admin/sessions\"") && !page.contains("sessions/invalidate"), "{page}");
+    // All forms that send something bring the token; the filter of the log lines only looks.
+    for page in all_pages() {
+        assert_eq!(
+            page.matches("method=\"post\"").count(),
+            page.matches("name=\"token\" value=\"the-token\"").count()
+        );
     }
 }
 
@@ -146,10 +201,10 @@ fn a_large_cluster_has_pages_of_a_bounded_size() {
             answer: None,
         });
     }
-    let page = render("/admin", Page::Overview, &visitor(None), &cluster);
+    let page = render("/admin", &Content::Overview, &visitor(None), &cluster);
     assert!(page.contains("and 52 more"), "{page}");
     assert!(page.len() < 150_000);
-    assert!(render("/admin", Page::Servers, &visitor(None), &cluster).len() < 150_000);
+    assert!(render("/admin", &Content::Servers, &visitor(None), &cluster).len() < 150_000);
 }
 
 #[test]

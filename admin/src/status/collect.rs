@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 use triad_client::channel;
 
 /// How long a server is given.
-const WAIT: Duration = Duration::from_secs(1);
+pub(crate) const WAIT: Duration = Duration::from_secs(1);
 
 /// How old answers may be that are shown again.
 const FRESH: Duration = Duration::from_millis(900);
@@ -32,7 +32,7 @@ const FRESH: Duration = Duration::from_millis(900);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The longest reason that is kept, in characters.
-const WHY_MAX: usize = 300;
+pub(crate) const WHY_MAX: usize = 300;
 
 /// What all servers of the file said, and what was known besides.
 #[derive(Debug)]
@@ -169,6 +169,13 @@ impl Collector {
                 record
             }
         }
+    }
+
+    /// Connections to the servers of the file, in its order.
+    pub(crate) async fn channels(&self, config: &Config) -> Vec<(String, Channel)> {
+        let mut state = self.state.lock().await;
+        let servers = config.servers().map(|(_, it)| (it.id.to_string(), self.channel(&mut state, it)));
+        servers.collect()
     }
 
     /// Something was changed: the next look is a new one.

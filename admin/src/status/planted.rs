@@ -1,9 +1,21 @@
 //! A cluster for tests: three app servers of which two are hub servers that answer, a web-tier, and names that would be scripts.
 
 use super::collect::{Answer, Asked, Silent, Snapshot};
+use crate::{
+    ask::{Answers, SilentServer},
+    logs::{LineRecord, LogQuery, LogsRecord},
+    sessions::{FoundRecord, HeldSessionRecord, HubSessionRecord},
+};
 use common::config::{Config, LoadOptions, load_str};
 use proto::{
-    hub::v1::{App as HubApp, AppServer, AppServerState, Member, MemberAdmin, MemberState},
+    config::v1::EffectiveConfiguration,
+    hub::v1::{
+        App as HubApp, AppServer, AppServerState, AppSessions, FoundAttribute, FoundSession, Member,
+        MemberAdmin, MemberState,
+    },
+    logs::v1::{LogLevel, LogLine, LogTail},
+    requests::v1::{NotableRequest, NotableRequests},
+    session::v1::{HeldAttribute, HeldSession},
     status::v1::{
         App, AppKind, AppTier, Histogram, Hub, HubFollower, HubRole, Instance, InstanceState, Listener,
         Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream, UpstreamKind, UpstreamServer,
@@ -236,4 +248,97 @@ pub(crate) fn snapshot() -> Snapshot {
             asked("web-a"),
         ],
     }
+}
+
+fn silent() -> Vec<SilentServer> {
+    vec![SilentServer { server: EVIL.into(), why: EVIL.into() }]
+}
+
+/// A filter that is itself a script.
+pub(crate) const LOG_QUERY: &str = "level=warn&text=disk&app=%3Cscript%3Ealert(1)%3C/script%3E";
+
+/// Log lines of two servers.
+pub(crate) fn logs() -> LogsRecord {
+    let line = |sequence, text: &str| LogLine {
+        sequence,
+        time_ms: NOW_MS - 1000,
+        level: LogLevel::Warn.into(),
+        target: EVIL.into(),
+        app: EVIL.into(),
+        text: text.into(),
+    };
+    let tail = |first, lines| LogTail { lines, first, last: first + 2 };
+    let said = vec![
+        ("app-a".to_owned(), tail(10, vec![line(10, "the disk is full"), line(11, EVIL)])),
+        (EVIL.to_owned(), tail(20, vec![line(20, EVIL)])),
+    ];
+    let logs = LogsRecord::of(Answers { said, silent: silent() }, &LogQuery::default());
+    assert!(logs.lines.iter().all(|it: &LineRecord| it.level == "warn"));
+    logs
+}
+
+/// Requests that failed or took long.
+pub(crate) fn notable() -> Answers<NotableRequests> {
+    let request = |status, why: &str| NotableRequest {
+        id: EVIL.into(),
+        method: EVIL.into(),
+        host: EVIL.into(),
+        path: format!("/cart/{EVIL}"),
+        server: EVIL.into(),
+        status,
+        why: why.into(),
+        taken_us: 1_500_000,
+        time_ms: NOW_MS - 3000,
+    };
+    let told = NotableRequests {
+        failed: vec![request(503, "no server can take the request now"), request(500, EVIL)],
+        slow: vec![request(200, "")],
+        slow_ms: 1000,
+        workers: 2,
+        silent_workers: 0,
+    };
+    Answers { said: vec![("web-a".into(), told)], silent: silent() }
+}
+
+/// Sessions on the hub, by app.
+pub(crate) fn session_counts() -> Vec<AppSessions> {
+    vec![AppSessions { app: EVIL.into(), sessions: 99, bytes: 123_456 }]
+}
+
+/// A session that is on the hub and in a server's memory.
+pub(crate) fn found_session() -> FoundRecord {
+    let on_hub = FoundSession {
+        app: EVIL.into(),
+        owner: EVIL.into(),
+        version: 3,
+        created_ago_ms: 60_000,
+        used_ago_ms: 1000,
+        timeout_ms: 1_800_000,
+        bytes: 13,
+        attribute_count: 2,
+        attributes: vec![
+            FoundAttribute { name: "count".into(), bytes: 8 },
+            FoundAttribute { name: EVIL.into(), bytes: 5 },
+        ],
+    };
+    let held = HeldSession {
+        app: EVIL.into(),
+        attributes: vec![HeldAttribute { name: EVIL.into(), bytes: 8 }],
+        attribute_count: 1,
+        unsaved: true,
+        ..HeldSession::default()
+    };
+    FoundRecord {
+        hub: vec![HubSessionRecord::of(on_hub)],
+        servers: vec![HeldSessionRecord::of(EVIL, held)],
+        silent: silent(),
+    }
+}
+
+/// What servers say of their configurations: one differs.
+pub(crate) fn configurations() -> Answers<EffectiveConfiguration> {
+    let text = config().effective.replace("port: 8080", "port: 9090");
+    let other = EffectiveConfiguration { file: EVIL.into(), text, hash: 1, topology_hash: 2 };
+    let said = vec![("app-a".to_owned(), other.clone()), (EVIL.to_owned(), other)];
+    Answers { said, silent: silent() }
 }

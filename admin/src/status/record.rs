@@ -339,7 +339,7 @@ impl CountRecord {
 }
 
 impl RateRecord {
-    fn of(traffic: &Traffic, passed_ms: u64) -> Self {
+    pub(crate) fn of(traffic: &Traffic, passed_ms: u64) -> Self {
         let seconds = passed_ms as f64 / 1000.0;
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let time = |q| Some(quantile(traffic.latency.as_ref()?, q)? / 1000.0);

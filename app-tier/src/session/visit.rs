@@ -34,6 +34,8 @@ pub(crate) struct Visit {
     secure: bool,
     /// What its web-tier has heard of the hub.
     witness: Witness,
+    /// The request's span: the app's calls are work for it.
+    scope: Option<traces::Scope>,
     /// The answer has left: nobody else saves what is changed from now on.
     over: AtomicBool,
     /// One call at a time.
@@ -74,6 +76,11 @@ pub(crate) struct VisitGuard {
 pub(crate) type Loaded = (bool, u64, Attributes);
 
 impl Visit {
+    /// Does something that the app calls for, as a part of its request.
+    pub(crate) async fn within<F: Future>(&self, call: F) -> F::Output {
+        traces::Scope::run(self.scope.as_ref(), call).await
+    }
+
     /// Begins a request with these headers, the session that its cookie names, and the one that its URL names. Asks nobody.
     pub(crate) fn begin(
         sessions: &Arc<Sessions>,
@@ -108,6 +115,7 @@ impl Visit {
             by_cookie,
             secure,
             witness,
+            scope: traces::Scope::current(),
             over: AtomicBool::new(false),
             state: tokio::sync::Mutex::new(state),
         });

@@ -44,6 +44,7 @@ fn name(fields: &Fields<'_>) -> Option<String> {
 /// Its errors never repeat the value: it may be the password itself.
 fn password(fields: &Fields<'_>) -> Option<PasswordHash> {
     let node = fields.required("password", "give its hash, as `deploy-tool password-generate` prints it")?;
+    fields.context.report.secret(node.span);
     let text = fields.context.scalar(node, "an Argon2id hash")?;
     let parsed = PasswordHash::parse(&text);
     if let Err(cause) = &parsed {

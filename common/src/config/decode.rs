@@ -100,6 +100,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// A scalar with its variables replaced; nothing is told of one that can't be.
+    pub(super) fn resolved(self, node: &Node) -> Option<String> {
+        let Value::Scalar { text, .. } = &node.value else { return None };
+        let directory = self.sources.directory(node.span.file);
+        let variables = Variables { environment: self.environment, directory, place: self.place };
+        resolve(text, &variables).ok()
+    }
+
     /// Tells that the value `text` of `node` won't do. What came from a variable that bears a secret's name is not
     /// repeated, only the variable is; nor is a text that holds one, such as a URL with a password.
     fn refuse(self, node: &Node, text: &str, message: &str) {

@@ -203,6 +203,10 @@ fn header(fields: &Fields<'_>, kind: HeaderEditKind, regexp: Option<&Regexp>) ->
     let is_host = name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("host"));
     let value = fields.required("value", "give the header's value");
     let value = value.and_then(|node| {
+        // What servers are told may be what they trust its teller by.
+        if kind == HeaderEditKind::SetOnRequest {
+            context.report.hide(node.span);
+        }
         context.checked(node, |text| {
             let pieces = rewrite::header_value(text, groups)?;
             if kind == HeaderEditKind::AddToAnswer && text.is_empty() {

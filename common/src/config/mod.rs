@@ -16,6 +16,7 @@ mod decode;
 mod defaults;
 mod deployment;
 mod dispatch;
+mod effective;
 mod encryption;
 mod guess;
 mod host;

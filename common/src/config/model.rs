@@ -37,6 +37,8 @@ pub struct Traces {
 pub struct Config {
     /// The file that it was read from.
     pub file: PathBuf,
+    /// What it says, as YAML: imports, variables and the file's own defaults in it, secrets hidden.
+    pub effective: Arc<str>,
     /// `cluster-key`; without one every address is loopback.
     pub cluster_key: Secret,
     /// `cluster-key-also`: a key that is taken as well, while the key is changed; empty when there is none.

@@ -272,9 +272,33 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct Report {
     found: RefCell<Vec<(Span, Severity, String)>>,
     unkept: Cell<usize>,
+    /// Where values stand that were decoded as secrets.
+    secrets: RefCell<HashSet<Span>>,
+    /// Where values stand that may be one, by their kind.
+    hidden: RefCell<HashSet<Span>>,
 }
 
 impl Report {
+    /// Notes that what stands there is a secret: it is shown nowhere.
+    pub(super) fn secret(&self, span: Span) {
+        self.secrets.borrow_mut().insert(span);
+    }
+
+    /// Notes that what stands there is of a kind that may be a secret: it is not shown.
+    pub(super) fn hide(&self, span: Span) {
+        self.hidden.borrow_mut().insert(span);
+    }
+
+    /// Whether what stands there is of a kind that may be a secret, or is one.
+    pub(super) fn is_hidden(&self, span: Span) -> bool {
+        self.hidden.borrow().contains(&span) || self.is_secret(span)
+    }
+
+    /// Whether what stands there was decoded as a secret.
+    pub(super) fn is_secret(&self, span: Span) -> bool {
+        self.secrets.borrow().contains(&span)
+    }
+
     /// Notes an error.
     pub(super) fn error(&self, span: Span, message: impl Into<String>) {
         let message = printable(&message.into());

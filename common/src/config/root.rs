@@ -7,7 +7,7 @@ use super::{
     connection_limits::{limit_below_workers_text, limits_below_workers},
     decode::{Context, Fields},
     defaults::DEFAULTS,
-    deployment, encryption,
+    deployment, effective, encryption,
     guess::guessable,
     keys,
     model::{Config, Secret},
@@ -73,13 +73,15 @@ pub(super) fn decode(
         let place = fields.entry("triad").or(fields.entry("clusters"));
         context.report.warning(place.map_or(root.span, |entry| entry.key_span), TWO_HUB_SERVERS);
     }
-    let config = Config {
+    let secret_variables = servers_own::secret_variables(root);
+    let mut config = Config {
         file: file.to_owned(),
+        effective: Arc::default(),
         cluster_key: secret,
         cluster_key_also: secret_also,
         cluster_encryption,
         cluster_tls,
-        secret_variables: Arc::new(servers_own::secret_variables(root)),
+        secret_variables: Arc::new(secret_variables),
         triad,
         data_dir: data_dir(&fields, options),
         heartbeat_interval,
@@ -93,6 +95,13 @@ pub(super) fn decode(
         clusters,
     };
     check_connection_limits(context, &config, &facts);
+    if !context.report.has_errors() {
+        let secrets = [config.cluster_key.bytes(), config.cluster_key_also.bytes()];
+        let data_dir = options.data_dir.as_ref().map(|it| ("data-dir", it.display().to_string()));
+        let stage = options.stage.as_ref().map(|it| ("stage", it.clone()));
+        let said: Vec<_> = data_dir.into_iter().chain(stage).collect();
+        config.effective = effective::write(context, root, &said, &secrets, &config.secret_variables).into();
+    }
     Some(config)
 }
 
@@ -158,6 +167,7 @@ fn secret(context: Context<'_>, node: &Node) -> Option<Secret> {
             }
         }
     } else {
+        context.report.secret(node.span);
         context.scalar(node, "a text of 16 bytes or more, or {file: path}")?.into_bytes()
     };
     let trimmed = bytes.trim_ascii();

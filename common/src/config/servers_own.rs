@@ -89,7 +89,7 @@ fn walk(node: &Node, secret: bool, found: &mut BTreeSet<String>) {
     }
 }
 
-fn is_secret_field(node: &Node) -> bool {
+pub(super) fn is_secret_field(node: &Node) -> bool {
     let Value::Scalar { text, .. } = &node.value else { return false };
     let name = text.to_lowercase();
     SECRET_FIELDS.contains(&name.as_str()) || is_secret(&name)

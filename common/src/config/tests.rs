@@ -3,6 +3,7 @@
 mod app;
 mod bounds;
 mod docs;
+mod effective;
 mod examples;
 mod listener;
 mod merging;

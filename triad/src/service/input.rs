@@ -90,6 +90,16 @@ pub(super) fn key(field: &str, key: Option<&SessionKey>) -> Result<(), Status> {
     name(&format!("{field}.id"), &key.id, ID_MAX)
 }
 
+/// A session's id.
+pub(super) fn session_id(field: &str, value: &str) -> Result<(), Status> {
+    name(field, value, ID_MAX)
+}
+
+/// The name of an app on the hub.
+pub(super) fn app(field: &str, value: &str) -> Result<(), Status> {
+    name(field, value, APP_MAX)
+}
+
 /// A call's writes; their size in bytes.
 pub(super) fn writes(writes: &[SessionWrite]) -> Result<usize, Status> {
     if writes.len() > WRITES_MAX {

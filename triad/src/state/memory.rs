@@ -84,6 +84,11 @@ impl Memory {
         self.apps.get(app).map_or(0, |it| it.bytes)
     }
 
+    /// The apps with sessions: name, sessions, bytes.
+    pub(crate) fn apps(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        self.apps.iter().map(|(name, app)| (&**name, app.sessions, app.bytes))
+    }
+
     /// Of the apps with a session that was made before `before_ms` and never used again, the one that takes the most.
     pub(super) fn largest_unused(&self, before_ms: u64) -> Option<&str> {
         let due = |app: &App| app.unused.get_min().is_some_and(|(made_ms, _)| *made_ms < before_ms);

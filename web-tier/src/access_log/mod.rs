@@ -8,7 +8,7 @@ mod record;
 mod stamp;
 mod writer;
 
-pub(crate) use record::{End, Record};
+pub(crate) use record::{End, Record, put_masked};
 pub(crate) use writer::{LogPipe, LogWriter};
 
 use crate::shelf::{Shelf, Shelved};

@@ -198,7 +198,7 @@ impl Record {
 }
 
 /// Appends a target or address without the session ids in it: who has a session's id has the session.
-fn put_masked(out: &mut Vec<u8>, mut text: &[u8]) {
+pub(crate) fn put_masked(out: &mut Vec<u8>, mut text: &[u8]) {
     const NAME: &[u8] = b"jsessionid=";
     let begins = |text: &[u8]| {
         let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'=').map(|(place, _)| place + 1);

@@ -180,7 +180,11 @@ impl Http1 {
             let refusal = Local::refusal(&client, ProxyError::BodyTooLarge);
             return self.give(refusal, false, active).await;
         }
-        match proxy::answer(&client, &mut head, self).await {
+        let reply = proxy::answer(&client, &mut head, self).await;
+        if let Ok(reply) = &reply {
+            active.decided(&head, reply);
+        }
+        match reply {
             Ok(Reply::Server(answer)) => self.pass(&head, answer, active).await,
             Ok(Reply::Local(local)) => self.give(local, head.persists(), active).await,
             Err(ClientGone) => {
@@ -253,12 +257,16 @@ impl Http1 {
         exchange.begin_body(length);
         let persists = request.persists() && framing != Framing::Close && self.may_go_on();
         self.put_head(&mut head, framing, persists, false);
-        active.answered(head.status);
+        let status = head.status;
+        active.answered(status);
         self.client.progress.answering(self.client.worker.now());
         let server_persists = head.persists() && !request.has_odd_body();
         drop(head);
         let mut passing = Passing::new(exchange, outgoing, framing, server_persists);
         let passed = poll_fn(|cx| passing.poll(cx, self)).await;
+        if matches!(passed, Passed::Broken) {
+            active.broke(request, status);
+        }
         active.ended(match passed {
             Passed::Whole => End::Complete,
             Passed::ClientGone => End::ClientGone,
@@ -296,7 +304,7 @@ impl Http1 {
 
     /// Gives an answer of the web tier's own.
     async fn give(&mut self, local: Local, persists: bool, active: Active<'_>) -> After {
-        let Local { mut head, mut body, ends_connection } = local;
+        let Local { mut head, mut body, ends_connection, .. } = local;
         // A request's body that is here already does not stand in the way of the next request.
         let drained = self.body.decode(self.input.bytes(), |_| {});
         self.input.consume(drained.unwrap_or(0));

@@ -7,6 +7,7 @@ use super::{
     name::Name,
     version::{Version, minor_version},
 };
+use crate::notable::Noted;
 use http::{Method, StatusCode};
 use httparse::Status;
 use percent_encoding::{AsciiSet, percent_encode};
@@ -129,6 +130,8 @@ pub(crate) struct RequestHead {
     pub(crate) fields: Fields,
     pub(crate) length: Length,
     pub(crate) connection: Connection,
+    /// What its answer brings to light.
+    pub(crate) noted: Noted,
 }
 
 impl RequestHead {

@@ -45,6 +45,7 @@ pub(super) fn prepare(
     }
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let ours = way.upstream.foreign_pool().is_none();
+    head.noted.id.extend_from_slice(request_id);
     let via = Via {
         address: asker.text.as_bytes(),
         scheme: scheme.as_bytes(),

@@ -132,6 +132,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     Config {
         traces: None,
         file: "cluster.yaml".into(),
+        effective: Arc::default(),
         cluster_key: Secret::default(),
         cluster_key_also: Secret::default(),
         cluster_encryption: ClusterEncryption::default(),

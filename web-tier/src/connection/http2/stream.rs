@@ -111,6 +111,9 @@ pub(super) async fn serve(client: &Rc<Client>, asked: Asked, respond: &mut SendR
         None => stream.answer(&mut head).await,
         Some((cause, _)) => Ok(Reply::Local(Local::refusal(client, cause))),
     };
+    if let Ok(reply) = &answer {
+        active.decided(&head, reply);
+    }
     match answer {
         Ok(Reply::Server(answer)) => stream.pass(&head, answer, &active).await,
         Ok(Reply::Local(local)) => stream.give(head.method == Method::HEAD, local, &active).await,
@@ -150,7 +153,8 @@ impl<'a> Stream<'a> {
         let length = head.length(request.method == Method::HEAD);
         exchange.begin_body(length);
         let response = message::response(&mut head, length, &self.client.worker.date.get());
-        active.answered(head.status);
+        let status = head.status;
+        active.answered(status);
         self.client.progress.answering(self.client.worker.now());
         let empty = length == Length::Empty;
         let Ok(send) = self.respond.send_response(response, empty) else {
@@ -164,6 +168,9 @@ impl<'a> Stream<'a> {
         }
         let mut passing = Passing::new(exchange, outgoing, persists, send);
         let passed = poll_fn(|cx| passing.poll(cx, &mut self)).await;
+        if passed == Err(Reason::INTERNAL_ERROR) {
+            active.broke(request, status);
+        }
         active.ended(match passed {
             Ok(()) => End::Complete,
             Err(Reason::INTERNAL_ERROR) => End::ServerBroke,

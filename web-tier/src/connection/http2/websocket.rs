@@ -39,7 +39,11 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     head.fields.push(Name::Other, b"sec-websocket-key", &key());
     let client = stream.client();
     client.progress.asked(client.worker.now(), false);
-    let answer = match proxy::answer(client, head, &mut stream).await {
+    let reply = proxy::answer(client, head, &mut stream).await;
+    if let Ok(reply) = &reply {
+        active.decided(head, reply);
+    }
+    let answer = match reply {
         Ok(Reply::Server(answer)) => answer,
         Ok(Reply::Local(local)) => return stream.give(false, local, &active).await,
         Err(ClientGone) => return active.ended(End::ClientGone),

@@ -1,0 +1,67 @@
+//! What a page shows besides the cluster: what it has to ask servers for.
+
+use super::{Page, graph::Graphs, sessions::SessionsContent};
+use crate::{
+    Inner,
+    configuration::ConfigurationRecord,
+    logs::{LogQuery, LogsRecord},
+    requests::RequestsRecord,
+};
+use common::config::Config;
+
+/// A page, with what it shows.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Overview(Graphs),
+    Servers,
+    Balancer,
+    Triad,
+    Apps,
+    Requests(RequestsRecord),
+    Sessions(SessionsContent),
+    Logs(LogQuery, LogsRecord),
+    Configuration(ConfigurationRecord),
+}
+
+impl Content {
+    /// The page that it is of.
+    pub(crate) fn page(&self) -> Page {
+        match self {
+            Self::Overview(_) => Page::Overview,
+            Self::Servers => Page::Servers,
+            Self::Balancer => Page::Balancer,
+            Self::Triad => Page::Triad,
+            Self::Apps => Page::Apps,
+            Self::Requests(_) => Page::Requests,
+            Self::Sessions(_) => Page::Sessions,
+            Self::Logs(..) => Page::Logs,
+            Self::Configuration(_) => Page::Configuration,
+        }
+    }
+}
+
+impl Inner {
+    /// What a page shows; `query` is that of its URL.
+    pub(crate) async fn content(&self, config: &Config, page: Page, query: &str) -> Content {
+        match page {
+            // Its graphs are drawn by whoever knows the time that they are of.
+            Page::Overview => Content::Overview(Graphs::default()),
+            Page::Servers => Content::Servers,
+            Page::Balancer => Content::Balancer,
+            Page::Triad => Content::Triad,
+            Page::Apps => Content::Apps,
+            Page::Requests => Content::Requests(self.requests(config).await),
+            Page::Sessions => {
+                let sessions = self.sessions(config).await;
+                Content::Sessions(SessionsContent { sessions, found: None })
+            }
+            Page::Logs => {
+                // Of a link that makes no sense nothing is filtered.
+                let query = LogQuery::read(query).unwrap_or_default();
+                let logs = self.logs(config, &query).await;
+                Content::Logs(query, logs)
+            }
+            Page::Configuration => Content::Configuration(self.configuration(config).await),
+        }
+    }
+}

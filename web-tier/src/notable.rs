@@ -1,0 +1,250 @@
+//! The requests that an operator asks for: those that failed and why, and the slowest. A worker keeps its own few, and no request waits
+//! for another's: one that went well and fast costs two comparisons. docs/status-page.md has what is shown.
+
+use crate::{
+    access_log::put_masked,
+    error::ProxyError,
+    forward::{NOT_PROCESSED, SHORT, STOPPED},
+    http1::{RequestHead, ResponseHead},
+    local::{Local, Why},
+    proxy::Reply,
+};
+use http::StatusCode;
+use proto::requests::v1::NotableRequest;
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    mem,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Failed requests that are kept, and those of them that have the same status, reason and server: a server that fails all the time, or a
+/// stranger who can make one kind of failure, pushes no other kind out.
+const FAILED_MAX: usize = 64;
+const ALIKE_MAX: usize = 16;
+
+/// Slow requests that are kept of a window, and how long it is.
+const SLOW_MAX: usize = 20;
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// How much is kept of a path, and of a host's name, in bytes.
+const PATH_MAX: usize = 200;
+const HOST_MAX: usize = 80;
+
+/// What of a request is known besides its head.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    /// `X-Request-Id`; empty before it has one.
+    pub(crate) id: Vec<u8>,
+    /// Where it was sent last.
+    pub(crate) server: Option<Rc<str>>,
+}
+
+impl Noted {
+    /// Nothing is known yet.
+    pub(crate) fn clear(&mut self) {
+        self.id.clear();
+        self.server = None;
+    }
+}
+
+/// A worker's.
+#[derive(Debug)]
+pub(crate) struct Notable {
+    failed: RefCell<VecDeque<Kept>>,
+    slow: RefCell<Slow>,
+    /// What takes longer is one of the slowest.
+    threshold: Cell<Duration>,
+}
+
+#[derive(Debug)]
+struct Slow {
+    since: Instant,
+    present: Vec<Kept>,
+    former: Vec<Kept>,
+}
+
+/// A request that is kept.
+#[derive(Debug, Clone)]
+struct Kept {
+    id: Box<str>,
+    method: Box<str>,
+    host: Box<str>,
+    path: Box<str>,
+    server: Box<str>,
+    status: StatusCode,
+    why: Cow<'static, str>,
+    taken: Duration,
+    at: SystemTime,
+}
+
+/// What a worker keeps, for who asks.
+#[derive(Debug, Default)]
+pub(crate) struct NotableReport {
+    pub(crate) failed: Vec<NotableRequest>,
+    pub(crate) slow: Vec<NotableRequest>,
+    /// How long `slow` is of.
+    pub(crate) passed: Duration,
+}
+
+impl Notable {
+    /// Nothing happened yet.
+    pub(crate) fn new(now: Instant) -> Self {
+        let slow = Slow { since: now, present: Vec::new(), former: Vec::new() };
+        Self { failed: RefCell::default(), slow: RefCell::new(slow), threshold: Cell::default() }
+    }
+
+    /// A request gets this answer, `taken` after it had been read.
+    pub(crate) fn answered(&self, head: &RequestHead, reply: &Reply, taken: Duration, at: SystemTime) {
+        let status = match reply {
+            Reply::Server(answer) => answer.head.status,
+            Reply::Local(local) => local.head.status,
+        };
+        if !status.is_server_error() && taken <= self.threshold.get() {
+            return;
+        }
+        let why = if status.is_server_error() { why(reply) } else { None };
+        if let Some(why) = &why {
+            self.fail(Kept::of(head, status, why.clone(), taken, at));
+        }
+        if taken > self.threshold.get() {
+            self.slow(Kept::of(head, status, why.unwrap_or_default(), taken, at));
+        }
+    }
+
+    /// Its server broke off in the middle of the answer.
+    pub(crate) fn broke(&self, head: &RequestHead, status: StatusCode, taken: Duration, at: SystemTime) {
+        let why = Cow::Borrowed("the server broke off in the middle of its answer");
+        self.fail(Kept::of(head, status, why, taken, at));
+    }
+
+    /// To be called a few times a second.
+    pub(crate) fn tick(&self, now: Instant) {
+        let mut slow = self.slow.borrow_mut();
+        if now.saturating_duration_since(slow.since) >= WINDOW {
+            slow.former = mem::take(&mut slow.present);
+            slow.since = now;
+            self.threshold.set(Duration::ZERO);
+        }
+    }
+
+    /// What is kept now.
+    pub(crate) fn report(&self, now: Instant) -> NotableReport {
+        let (failed, slow) = (self.failed.borrow(), self.slow.borrow());
+        let before = if slow.former.is_empty() { Duration::ZERO } else { WINDOW };
+        NotableReport {
+            failed: failed.iter().map(Kept::told).collect(),
+            slow: slow.present.iter().chain(&slow.former).map(Kept::told).collect(),
+            passed: now.saturating_duration_since(slow.since) + before,
+        }
+    }
+
+    fn fail(&self, kept: Kept) {
+        let mut failed = self.failed.borrow_mut();
+        let alike = |it: &Kept| it.status == kept.status && it.why == kept.why && it.server == kept.server;
+        let oldest = if failed.iter().filter(|it| alike(it)).count() >= ALIKE_MAX {
+            failed.iter().position(alike)
+        } else {
+            (failed.len() >= FAILED_MAX).then_some(0)
+        };
+        if let Some(place) = oldest {
+            failed.remove(place);
+        }
+        failed.push_back(kept);
+    }
+
+    fn slow(&self, kept: Kept) {
+        let present = &mut self.slow.borrow_mut().present;
+        let place = present.partition_point(|it| it.taken >= kept.taken);
+        present.insert(place, kept);
+        present.truncate(SLOW_MAX);
+        if let Some(last) = present.last().filter(|_| present.len() == SLOW_MAX) {
+            self.threshold.set(last.taken);
+        }
+    }
+}
+
+/// Why a request failed; `None` if it is of the client's doing.
+fn why(reply: &Reply) -> Option<Cow<'static, str>> {
+    match reply {
+        Reply::Server(answer) => Some(Cow::Borrowed(said(&answer.head))),
+        Reply::Local(Local { why, .. }) => match why {
+            Why::Refused(cause) => is_ours(*cause).then(|| Cow::Owned(cause.to_string())),
+            Why::Unreadable => Some(Cow::Borrowed("a file can't be read")),
+            Why::Ruled => Some(Cow::Borrowed("a rule says so")),
+        },
+    }
+}
+
+/// What a server says of its own failure.
+fn said(head: &ResponseHead) -> &'static str {
+    match head.fields.internal(NOT_PROCESSED) {
+        Some(SHORT) => "the server is short of resources",
+        Some(STOPPED) => "the app is stopped",
+        Some(_) => "the server can't serve requests now",
+        None => "the server answers so",
+    }
+}
+
+/// Whether a failure says something of this cluster: anybody can speak a version of HTTP that nobody knows.
+fn is_ours(cause: ProxyError) -> bool {
+    !matches!(cause, ProxyError::Version | ProxyError::MethodTooLong)
+}
+
+impl Kept {
+    fn of(
+        head: &RequestHead,
+        status: StatusCode,
+        why: Cow<'static, str>,
+        taken: Duration,
+        at: SystemTime,
+    ) -> Self {
+        let text = |bytes: &[u8], max: usize| cut(&String::from_utf8_lossy(bytes), max);
+        let mut path = Vec::new();
+        put_masked(&mut path, head.path().as_bytes());
+        Self {
+            id: text(&head.noted.id, PATH_MAX),
+            method: cut(head.method.as_str(), HOST_MAX),
+            host: cut(head.host(), HOST_MAX),
+            path: text(&path, PATH_MAX),
+            server: head.noted.server.as_deref().map_or_else(Box::default, |it| cut(it, PATH_MAX)),
+            status,
+            why,
+            taken,
+            at,
+        }
+    }
+
+    fn told(&self) -> NotableRequest {
+        let since = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        NotableRequest {
+            id: self.id.to_string(),
+            method: self.method.to_string(),
+            host: self.host.to_string(),
+            path: self.path.to_string(),
+            server: self.server.to_string(),
+            status: self.status.as_u16().into(),
+            why: self.why.to_string(),
+            taken_us: u64::try_from(self.taken.as_micros()).unwrap_or(u64::MAX),
+            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The beginning of a text, control characters escaped.
+fn cut(text: &str, max: usize) -> Box<str> {
+    let mut shown = String::new();
+    for it in text.chars() {
+        if shown.len() >= max {
+            shown.push('…');
+            break;
+        }
+        if it.is_control() { shown.extend(it.escape_unicode()) } else { shown.push(it) }
+    }
+    shown.into()
+}
+
+#[cfg(test)]
+mod tests;
