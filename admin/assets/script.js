@@ -14,6 +14,11 @@
     const main = document.querySelector("main"), focused = document.activeElement;
     const id = focused && main.contains(focused) ? focused.id : "";
     const places = [...main.querySelectorAll(".scroll")].map((it) => [it.id, it.scrollLeft]);
+    // So does a form that somebody fills in.
+    for (const kept of main.querySelectorAll("[data-keep]")) {
+      const place = kept.id && fresh.querySelector("#" + kept.id);
+      if (place) place.replaceWith(kept);
+    }
     if (fresh.dataset.news !== main.dataset.news) news.textContent = fresh.dataset.news;
     main.replaceChildren(...fresh.childNodes);
     main.dataset.news = fresh.dataset.news;
@@ -29,7 +34,9 @@
     if (busy) return;
     busy = true;
     try {
-      const answer = await fetch(location.pathname, {
+      const query = new URLSearchParams(location.search);
+      query.delete("done");
+      const answer = await fetch(location.pathname + (query.size ? "?" + query : ""), {
         headers: { Accept: "text/html", "X-Copal-Refresh": "1" },
         cache: "no-store",
         signal: AbortSignal.timeout(10000),

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 mod apps;
 pub(crate) mod assets;
+mod audit;
 mod balancer;
 pub(crate) mod form;
 mod format;
@@ -16,13 +17,14 @@ mod tests;
 
 use crate::{
     AnswerBody, Inner, answer,
+    audit::{AuditQuery, AuditRecord},
     browser::Visitor,
     status::{problem::Severity, record::ClusterRecord},
 };
 use askama::Template;
 use common::config::{Config, Role};
 use format::{ago, clock_time};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
 
 /// What a page may load and do: nothing that is not this server's own.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; connect-src 'self'; script-src 'self'; \
@@ -37,10 +39,12 @@ pub(crate) enum Page {
     Balancer,
     Triad,
     Apps,
+    Audit,
 }
 
 impl Page {
-    const ALL: [Self; 5] = [Self::Overview, Self::Servers, Self::Balancer, Self::Triad, Self::Apps];
+    const ALL: [Self; 6] =
+        [Self::Overview, Self::Servers, Self::Balancer, Self::Triad, Self::Apps, Self::Audit];
 
     /// At this part of the path.
     pub(crate) fn at(part: &str) -> Option<Self> {
@@ -55,6 +59,7 @@ impl Page {
             Self::Balancer => "/balancer",
             Self::Triad => "/triad",
             Self::Apps => "/apps",
+            Self::Audit => "/audit",
         }
     }
 
@@ -65,6 +70,7 @@ impl Page {
             Self::Balancer => "Balancer",
             Self::Triad => "Triad",
             Self::Apps => "Apps",
+            Self::Audit => "Audit",
         }
     }
 }
@@ -168,9 +174,18 @@ impl Inner {
         prefix: &str,
         page: Page,
         visitor: &Visitor,
+        uri: &Uri,
     ) -> Response<AnswerBody> {
         let cluster = self.cluster(config).await;
-        html(StatusCode::OK, render(prefix, page, visitor, &cluster))
+        let body = match page {
+            Page::Audit => {
+                let query = AuditQuery::of(uri).unwrap_or_else(|_| AuditQuery::newest());
+                let log = self.audit(&query).await.map_err(|refusal| refusal.to_string());
+                text(&audit::Audit::new(Frame::new(prefix, page, visitor, &cluster), &query, log))
+            }
+            page => render(prefix, page, visitor, &cluster),
+        };
+        html(StatusCode::OK, body)
     }
 
     /// Says why an action was not done.
@@ -196,6 +211,7 @@ fn render(prefix: &str, page: Page, visitor: &Visitor, cluster: &ClusterRecord) 
         Page::Balancer => text(&balancer::Balancer::new(frame, cluster)),
         Page::Triad => text(&triad::Triad::new(frame, cluster)),
         Page::Apps => text(&apps::Apps::new(frame, cluster)),
+        Page::Audit => text(&audit::Audit::new(frame, &AuditQuery::newest(), Ok(AuditRecord::default()))),
     }
 }
 

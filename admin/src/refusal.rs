@@ -61,6 +61,8 @@ pub(crate) enum Refusal {
     CrossSite(String),
     #[error("the form was made for another session: load the page anew, and try again")]
     FormToken,
+    #[error("{to} does not lead: {}", leads(leader))]
+    NotHandedOver { to: String, leader: String },
     #[error("the server `{id}` can't be asked: {why}")]
     Silent { id: String, why: String },
     #[error(
@@ -169,6 +171,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NeverStarted(_)
             | Self::Last { .. }
+            | Self::NotHandedOver { .. }
             | Self::UnknownHost { .. }
             | Self::Taken { .. }
             | Self::OtherContent(_)
@@ -232,6 +235,11 @@ impl Refusal {
         }
         response
     }
+}
+
+/// Who leads in its place.
+fn leads(leader: &str) -> String {
+    if leader.is_empty() { "nobody does yet".to_owned() } else { format!("{leader} does") }
 }
 
 /// With what to do about it.

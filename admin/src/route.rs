@@ -2,6 +2,7 @@
 
 use crate::{
     apps::route::AppRoute,
+    audit::AuditQuery,
     git::route::{self, GitRoute},
     refusal::Refusal,
 };
@@ -20,6 +21,10 @@ pub(crate) enum Route {
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
     /// `GET /api/v1/triad`.
     Triad,
+    /// `POST /api/v1/triad/lead`.
+    HandOverLead,
+    /// `GET /api/v1/audit?before=NUMBER&limit=COUNT&kind=KIND`.
+    Audit(AuditQuery),
     /// `GET /api/v1/status`.
     Status,
     /// `GET /metrics`, of this server.
@@ -51,6 +56,8 @@ impl Route {
         let (route, method) = match parts[..] {
             [""] => (Self::Index, Method::GET),
             ["", "api", "v1", "triad"] => (Self::Triad, Method::GET),
+            ["", "api", "v1", "triad", "lead"] => (Self::HandOverLead, Method::POST),
+            ["", "api", "v1", "audit"] => (Self::Audit(AuditQuery::of(request.uri())?), Method::GET),
             ["", "api", "v1", "status"] => (Self::Status, Method::GET),
             ["", "metrics"] => (Self::Metrics, Method::GET),
             ["", "metrics", id] => {
@@ -85,7 +92,7 @@ impl Route {
         Err(Refusal::Method(match route {
             Self::ListTokens => "GET, HEAD, POST",
             Self::RevokeToken(_) => "DELETE",
-            Self::SetAdmin { .. } => "POST",
+            Self::SetAdmin { .. } | Self::HandOverLead => "POST",
             _ => "GET, HEAD",
         }))
     }

@@ -7,9 +7,11 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 14] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/app.proto",
+    "copal/hub/v1/audit.proto",
+    "copal/hub/v1/lead.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/object.proto",
     "copal/hub/v1/raft.proto",

@@ -3,8 +3,8 @@
 use cluster_port::Rights;
 use proto::{
     hub::v1::{
-        apps_server, members_server, objects_server, raft_server, sessions_server, tokens_server,
-        triad_server, watch_server,
+        apps_server, audits_server, lead_server, members_server, objects_server, raft_server,
+        sessions_server, tokens_server, triad_server, watch_server,
     },
     status::v1::status_server,
     web::v1::balancer_server,
@@ -26,12 +26,15 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         // What a server runs it says itself; what is to run, an administrator.
         apps_server::SERVICE_NAME if method == "Report" => rights.apps,
         apps_server::SERVICE_NAME if method == "List" => true,
+        // The hub's leader acts on what its health checks find: it starts apps anew, and writes down what it did.
+        apps_server::SERVICE_NAME if method == "Deploy" => rights.administers || rights.hub,
         // Whoever runs apps fetches them, and who shows what is in them; hub servers bring each other up to date.
         objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub || rights.administers,
         objects_server::SERVICE_NAME if method == "Store" => rights.administers,
-        objects_server::SERVICE_NAME => rights.administers || rights.hub,
+        audits_server::SERVICE_NAME | objects_server::SERVICE_NAME => rights.administers || rights.hub,
         apps_server::SERVICE_NAME
         | tokens_server::SERVICE_NAME
+        | lead_server::SERVICE_NAME
         | triad_server::SERVICE_NAME
         | balancer_server::SERVICE_NAME => rights.administers,
         _ => false,
@@ -68,7 +71,7 @@ mod tests {
             ("/copal.hub.v1.Members/Heartbeat", [yes; 5]),
             ("/copal.hub.v1.Members/SetState", [yes; 5]),
             ("/copal.hub.v1.Members/List", [yes; 5]),
-            ("/copal.hub.v1.Apps/Deploy", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Apps/Deploy", [yes, no, no, yes, no]),
             ("/copal.hub.v1.Apps/Undeploy", [no, no, no, yes, no]),
             ("/copal.hub.v1.Apps/SetStopped", [no, no, no, yes, no]),
             ("/copal.hub.v1.Apps/Report", [no, yes, no, no, no]),
@@ -81,6 +84,9 @@ mod tests {
             ("/copal.hub.v1.Tokens/Create", [no, no, no, yes, no]),
             ("/copal.hub.v1.Tokens/Revoke", [no, no, no, yes, no]),
             ("/copal.hub.v1.Tokens/List", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Audits/List", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Audits/Note", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Lead/HandOver", [no, no, no, yes, no]),
             ("/copal.hub.v1.Triad/Status", [no, no, no, yes, no]),
             ("/copal.hub.v1.Watch/Events", [yes; 5]),
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
@@ -102,6 +108,8 @@ mod tests {
     fn every_call_of_the_cluster_port_is_somebodys() {
         let files = [
             "hub/v1/app",
+            "hub/v1/audit",
+            "hub/v1/lead",
             "hub/v1/object",
             "hub/v1/raft",
             "hub/v1/session",

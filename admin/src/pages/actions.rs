@@ -7,10 +7,11 @@ use crate::{
     browser::{Keys, Visitor},
     refusal::Refusal,
     route,
+    sign_in::SignedIn,
 };
 use askama::Template;
-use common::config::{AdminUser, Config, Role};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use common::config::Config;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use percent_encoding::percent_decode_str;
 use proto::hub::v1::{Member, MemberAdmin};
@@ -31,6 +32,7 @@ pub(crate) enum Asked {
     SignIn,
     SignOut,
     SetAdmin { id: String, admin: MemberAdmin },
+    HandOverLead { to: String },
     App(AppRoute),
 }
 
@@ -59,6 +61,9 @@ impl Asked {
                 let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
                 Some(Self::SetAdmin { id, admin: route::admin(verb).ok()? })
             }
+            ["", "actions", "triad", to, "lead"] => {
+                Some(Self::HandOverLead { to: percent_decode_str(to).decode_utf8_lossy().into_owned() })
+            }
             ["", "actions", ref rest @ ..] => {
                 let route = AppRoute::of(method, rest, request.uri()).ok()?;
                 matches!(route, AppRoute::RollBack(_) | AppRoute::Restart(_)).then_some(Self::App(route))
@@ -72,6 +77,7 @@ impl Asked {
         match self {
             Self::Page(page) => *page,
             Self::SetAdmin { .. } => Page::Servers,
+            Self::HandOverLead { .. } => Page::Triad,
             Self::App(_) => Page::Apps,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
@@ -112,10 +118,7 @@ impl Inner {
             Asked::Asset(asset) => asset.answer(headers),
             Asked::SignInForm => sign_in_page(prefix, Page::Overview, None),
             Asked::SignIn => self.signs_in(config, prefix, headers, body).await,
-            Asked::Page(page) => {
-                let done = head.uri.query().and_then(|it| it.strip_prefix("done="));
-                self.shows(config, prefix, page, headers, done).await
-            }
+            Asked::Page(page) => self.shows(config, prefix, page, headers, &head.uri).await,
             asked => {
                 let page = asked.page();
                 match self.acts(config, prefix, asked, headers, body).await {
@@ -136,16 +139,20 @@ impl Inner {
         prefix: &str,
         page: Page,
         headers: &HeaderMap,
-        done: Option<&str>,
+        uri: &Uri,
     ) -> Response<AnswerBody> {
         let mut visitor = match self.visitor(config, headers).await {
             Ok(visitor) => visitor,
             // A tool that brought something wrong is told as ever.
-            Err(refusal) if headers.contains_key(header::AUTHORIZATION) => return refusal.response(),
+            Err(refusal) if headers.contains_key(header::AUTHORIZATION) => {
+                self.note_failure(&refusal, headers);
+                return refusal.response();
+            }
             Err(refusal) => return sign_in_page(prefix, page, Some(&refusal)),
         };
+        let done = uri.query().and_then(|it| it.strip_prefix("done="));
         visitor.done = done_text(done.unwrap_or_default()).to_owned();
-        let mut response = self.page(config, prefix, page, &visitor).await;
+        let mut response = self.page(config, prefix, page, &visitor, uri).await;
         if !headers.contains_key(X_COPAL_REFRESH)
             && let Some(cookie) = self.renewal(config, prefix, headers)
         {
@@ -171,12 +178,18 @@ impl Inner {
         match self.sign_in_by_form(config, headers, credentials).await {
             Ok(session) => {
                 let user = config.admin_users.iter().find(|it| it.name == session.user);
+                user.into_iter().for_each(|user| {
+                    self.note_session("sign-in", &SignedIn::new(user.clone(), None, headers));
+                });
                 let cookie = self.set_cookie(config, prefix, headers, user.map(|user| (&session, user)));
                 let mut response = see_other(prefix, to.path());
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
                 response
             }
-            Err(refusal) => sign_in_page(prefix, to, Some(&refusal)),
+            Err(refusal) => {
+                self.note_failure(&refusal, headers);
+                sign_in_page(prefix, to, Some(&refusal))
+            }
         }
     }
 
@@ -199,14 +212,16 @@ impl Inner {
         if !session.made(Form::read(&body).field("token"), &keys) {
             return Err((visitor(), Refusal::FormToken));
         }
+        let asker = SignedIn::new(user.clone(), None, headers);
         if asked == Asked::SignOut {
+            self.note_session("sign-out", &asker);
             let mut response = see_other(prefix, "/sign-in");
             let cookie = self.set_cookie(config, prefix, headers, None);
             response.headers_mut().insert(header::SET_COOKIE, cookie);
             return Ok(response);
         }
         let page = asked.page();
-        let done = self.act(config, user, asked).await.map_err(|refusal| (visitor(), refusal))?;
+        let done = self.act(config, &asker, asked).await.map_err(|refusal| (visitor(), refusal))?;
         Ok(see_other(prefix, &format!("{}?done={done}", page.path())))
     }
 
@@ -214,15 +229,18 @@ impl Inner {
     async fn act(
         self: &Arc<Self>,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         asked: Asked,
     ) -> Result<&'static str, Refusal> {
         match asked {
+            Asked::HandOverLead { to } => {
+                self.hand_over(asker, &to).await?;
+                self.collector.forget().await;
+                Ok("lead")
+            }
             Asked::SetAdmin { id, admin, .. } => {
-                if !user.roles.contains(&Role::Operate) {
-                    return Err(Refusal::Role { user: user.name.clone() });
-                }
-                self.set_admin(config, user, &id, admin, false).await?;
+                asker.must_operate()?;
+                self.set_admin(config, asker, &id, admin, false).await?;
                 // The page that follows is to show it.
                 let mut members = self.members.clone();
                 let is_known = |it: &Member| it.id == id && it.admin() == admin;
@@ -235,7 +253,7 @@ impl Inner {
                 let done = if matches!(route, AppRoute::RollBack(_)) { "rollback" } else { "restart" };
                 // As an API client that wants nothing in particular.
                 let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-                self.apps(config, user, route, nothing).await?;
+                self.apps(config, asker, route, nothing).await?;
                 self.collector.forget().await;
                 Ok(done)
             }
@@ -252,6 +270,7 @@ fn done_text(done: &str) -> &'static str {
         "enabled" => "The server is enabled: web-tiers send it requests.",
         "disabled" => "The server is disabled: web-tiers send it nothing new.",
         "disabled-soft" => "The server is disabled softly: it gets requests of its own sessions alone.",
+        "lead" => "The lead was handed over.",
         "rollback" => "The version before is being put into use.",
         "restart" => "The app is being started anew.",
         _ => "",
