@@ -15,6 +15,9 @@ use tokio::sync::Semaphore;
 const ENTRIES: u32 = 100;
 const ENTRIES_MAX: u32 = 1000;
 
+/// How long a page waits for the hub: it says so then, and is shown all the same.
+pub(crate) const PAGE_WAIT: Duration = Duration::from_secs(1);
+
 /// Notes on their way to the hub: more of them are left out, with a line in the log.
 const NOTES: usize = 16;
 
@@ -147,16 +150,16 @@ impl Default for Notes {
 }
 
 impl Inner {
-    /// The entries that a query asks for.
-    pub(crate) async fn audit(&self, query: &AuditQuery) -> Result<AuditRecord, Refusal> {
+    /// The entries that a query asks for, as far as the hub answers within `wait`.
+    pub(crate) async fn audit(&self, query: &AuditQuery, wait: Duration) -> Result<AuditRecord, Refusal> {
         let kind = KINDS.iter().find(|(name, _)| Some(*name) == query.kind).map(|(_, kind)| *kind);
-        let listed = self.hub.audit((query.before, query.limit), kind.as_slice(), HUB_WAIT).await?;
+        let listed = self.hub.audit((query.before, query.limit), kind.as_slice(), wait).await?;
         Ok(AuditRecord::of(listed))
     }
 
     /// The same as an answer.
     pub(crate) async fn audit_answer(&self, query: &AuditQuery) -> Result<Response<AnswerBody>, Refusal> {
-        Ok(json(StatusCode::OK, &self.audit(query).await?))
+        Ok(json(StatusCode::OK, &self.audit(query, HUB_WAIT).await?))
     }
 
     /// Has the hub write something down, without waiting for it.

@@ -9,6 +9,7 @@ mod basic;
 mod browser;
 mod gate;
 mod git;
+mod health;
 mod openapi;
 mod operate;
 mod origin;
@@ -28,6 +29,7 @@ mod triad;
 mod web_tiers;
 
 pub use apps::Deployments;
+pub use health::HealthView;
 pub use status::metrics::{Format, metrics};
 
 use apps::{change, publish, record::AppRecord, route::AppRoute};
@@ -98,6 +100,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     collector: Collector,
     notes: audit::Notes,
+    health: HealthView,
     /// Signs browsers' sessions where the cluster has no key.
     browser_key: [u8; 32],
     gate: Gate,
@@ -131,6 +134,7 @@ impl Admin {
             clock,
             collector,
             notes: audit::Notes::default(),
+            health: HealthView::default(),
             browser_key: rand::random(),
             gate,
             git: GitPlaces::default(),
@@ -195,9 +199,14 @@ impl Inner {
             Route::HandOverLead => {
                 self.hand_over_lead(&asker, &publish::text(request.into_body()).await?).await
             }
+            Route::Health => self.health_answer(&config).await,
             Route::Audit(query) => self.audit_answer(&query).await,
             Route::Status => Ok(json(StatusCode::OK, &self.cluster(&config).await)),
             Route::Metrics => self.metrics(&config, self.me.as_str(), headers).await,
+            Route::StatsCsv => {
+                let table = status::csv::csv(&*self.snapshot(&config).await, &config);
+                Ok(answer(StatusCode::OK, "text/plain; charset=utf-8", table))
+            }
             Route::MetricsOf(id) => self.metrics(&config, &id, headers).await,
             Route::OpenApi => Ok(openapi::describe(prefix)),
             Route::ListTokens => self.list_tokens().await,

@@ -7,18 +7,22 @@ mod audit;
 mod balancer;
 pub(crate) mod form;
 mod format;
+mod health;
+mod multipart;
 mod overview;
 mod picture;
 mod servers;
 mod triad;
+mod upload;
 
 #[cfg(test)]
 mod tests;
 
 use crate::{
     AnswerBody, Inner, answer,
-    audit::{AuditQuery, AuditRecord},
+    audit::{AuditQuery, AuditRecord, PAGE_WAIT},
     browser::Visitor,
+    health::record::HealthRecord,
     status::{problem::Severity, record::ClusterRecord},
 };
 use askama::Template;
@@ -39,12 +43,13 @@ pub(crate) enum Page {
     Balancer,
     Triad,
     Apps,
+    Health,
     Audit,
 }
 
 impl Page {
-    const ALL: [Self; 6] =
-        [Self::Overview, Self::Servers, Self::Balancer, Self::Triad, Self::Apps, Self::Audit];
+    const ALL: [Self; 7] =
+        [Self::Overview, Self::Servers, Self::Balancer, Self::Triad, Self::Apps, Self::Health, Self::Audit];
 
     /// At this part of the path.
     pub(crate) fn at(part: &str) -> Option<Self> {
@@ -59,6 +64,7 @@ impl Page {
             Self::Balancer => "/balancer",
             Self::Triad => "/triad",
             Self::Apps => "/apps",
+            Self::Health => "/health",
             Self::Audit => "/audit",
         }
     }
@@ -70,6 +76,7 @@ impl Page {
             Self::Balancer => "Balancer",
             Self::Triad => "Triad",
             Self::Apps => "Apps",
+            Self::Health => "Health",
             Self::Audit => "Audit",
         }
     }
@@ -180,8 +187,12 @@ impl Inner {
         let body = match page {
             Page::Audit => {
                 let query = AuditQuery::of(uri).unwrap_or_else(|_| AuditQuery::newest());
-                let log = self.audit(&query).await.map_err(|refusal| refusal.to_string());
+                let log = self.audit(&query, PAGE_WAIT).await.map_err(|refusal| refusal.to_string());
                 text(&audit::Audit::new(Frame::new(prefix, page, visitor, &cluster), &query, log))
+            }
+            Page::Health => {
+                let record = self.health(config).await;
+                text(&health::Health::new(Frame::new(prefix, page, visitor, &cluster), &cluster, record))
             }
             page => render(prefix, page, visitor, &cluster),
         };
@@ -211,6 +222,7 @@ fn render(prefix: &str, page: Page, visitor: &Visitor, cluster: &ClusterRecord) 
         Page::Balancer => text(&balancer::Balancer::new(frame, cluster)),
         Page::Triad => text(&triad::Triad::new(frame, cluster)),
         Page::Apps => text(&apps::Apps::new(frame, cluster)),
+        Page::Health => text(&health::Health::new(frame, cluster, HealthRecord::default())),
         Page::Audit => text(&audit::Audit::new(frame, &AuditQuery::newest(), Ok(AuditRecord::default()))),
     }
 }

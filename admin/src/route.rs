@@ -23,12 +23,16 @@ pub(crate) enum Route {
     Triad,
     /// `POST /api/v1/triad/lead`.
     HandOverLead,
+    /// `GET /api/v1/health`.
+    Health,
     /// `GET /api/v1/audit?before=NUMBER&limit=COUNT&kind=KIND`.
     Audit(AuditQuery),
     /// `GET /api/v1/status`.
     Status,
     /// `GET /metrics`, of this server.
     Metrics,
+    /// `GET /stats;csv`.
+    StatsCsv,
     /// `GET /metrics/SERVER`.
     MetricsOf(String),
     /// `GET /api/v1/openapi.json`.
@@ -57,8 +61,10 @@ impl Route {
             [""] => (Self::Index, Method::GET),
             ["", "api", "v1", "triad"] => (Self::Triad, Method::GET),
             ["", "api", "v1", "triad", "lead"] => (Self::HandOverLead, Method::POST),
+            ["", "api", "v1", "health"] => (Self::Health, Method::GET),
             ["", "api", "v1", "audit"] => (Self::Audit(AuditQuery::of(request.uri())?), Method::GET),
             ["", "api", "v1", "status"] => (Self::Status, Method::GET),
+            ["", "stats;csv"] => (Self::StatsCsv, Method::GET),
             ["", "metrics"] => (Self::Metrics, Method::GET),
             ["", "metrics", id] => {
                 (Self::MetricsOf(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)

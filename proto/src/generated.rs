@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "copal/app/v1/session.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/audit.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 14] = [
     "copal/hub/v1/token.proto",
     "copal/hub/v1/triad.proto",
     "copal/hub/v1/watch.proto",
+    "copal/status/v1/health.proto",
     "copal/status/v1/status.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",

@@ -9,13 +9,13 @@ use crate::{
     open_files, port,
     status::{self, Knows},
 };
-use admin::{Admin, AdminConfig};
+use admin::{Admin, AdminConfig, HealthView};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig, DeployConfig, Launcher};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
-    config::{Cluster, Config, HttpListener, Server},
+    config::{Cluster, Config, FilePath, HttpListener, Server},
     hub_age::LastHeard,
     id::ServerId,
     machine_memory::machine_memory,
@@ -78,6 +78,7 @@ pub(crate) struct RunningServer {
     /// Tells scrapers and probes.
     scraped: Scraped,
     _upkeep: Option<AbortOnDropHandle<()>>,
+    _health: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _data: DataFolder,
 }
@@ -97,8 +98,7 @@ impl RunningServer {
 
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server);
-        let servers = hub_addresses(&config);
-        let hub = Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers });
+        let hub = hub(&config, &id, &credentials);
         let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
         let told = (&hub, &members, tokens, heard.clone());
@@ -118,8 +118,8 @@ impl RunningServer {
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
         let web_tier = start_web_tier(&config, &id, public, &credentials, &members, &heard)?;
-        let web_view = web_tier.as_ref().map(WebTier::view);
-        let knows = Knows::new(&member, data.path(), (web_view, app_tier.clone(), triad.clone()), heard);
+        let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
+        let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), heard);
         let scraped = scraped.serve(&knows);
         let routes = routes(knows, web_tier.as_ref(), deployed.as_ref());
         let serving = port::serve(acceptor, current, app_tier.clone(), routes);
@@ -137,6 +137,7 @@ impl RunningServer {
             id,
             web_tier,
             app_tier,
+            _health: triad.as_ref().map(|triad| watch_health(&admin, triad)),
             admin,
             members,
             triad,
@@ -378,6 +379,12 @@ async fn start_triad(
     Ok(Some(triad.await?))
 }
 
+/// A handle on the hub.
+fn hub(config: &Config, id: &ServerId, credentials: &Credentials) -> Hub {
+    let servers = hub_addresses(config);
+    Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers })
+}
+
 /// What sessions take when the system does not say how much memory there is.
 const SESSION_MEMORY: u64 = 1 << 30;
 
@@ -418,6 +425,17 @@ fn start_admin(
         deployments: deployed.map(Deployed::administered),
         clock: Arc::new(SystemClock),
     })
+}
+
+/// What it shows other servers, and what it has found as the hub's leader.
+fn watched(config: &Config, id: &ServerId, admin: &Admin) -> (Option<FilePath>, HealthView) {
+    (config.cluster_tls.as_ref().map(|it| it.of(id).cert), admin.health_view())
+}
+
+/// The hub's leader watches the cluster's health.
+fn watch_health(admin: &Admin, triad: &Arc<Triad>) -> AbortOnDropHandle<()> {
+    let triad = triad.clone();
+    AbortOnDropHandle::new(tokio::spawn(admin.watch_health(move || triad.leads())))
 }
 
 fn start_app_tier(

@@ -120,7 +120,7 @@ async fn answers_are_what_the_description_says() {
     ask("POST", "/api/v1/tokens", "", b"{\"roles\": []}".to_vec(), 400).await;
     ask("GET", "/api/v1/tokens", "", Vec::new(), 200).await;
     ask("DELETE", "/api/v1/tokens/{token}", "", Vec::new(), 200).await;
-    for path in ["/api/v1/status", "/api/v1/triad", "/api/v1/audit", "/api/servers"] {
+    for path in ["/api/v1/status", "/api/v1/triad", "/api/v1/audit", "/api/v1/health", "/api/servers"] {
         ask("GET", path, "", Vec::new(), 200).await;
     }
     ask("POST", "/api/servers/{id}/enable", "", Vec::new(), 200).await;

@@ -220,6 +220,11 @@ impl Triad {
         self.hub.node().stop().await;
     }
 
+    /// Whether this server leads, as a majority has confirmed lately.
+    pub fn leads(&self) -> bool {
+        self.hub.must_be_confirmed().is_ok()
+    }
+
     /// Where this server stands.
     pub fn status(&self) -> HubStatus {
         let position = self.hub.node().position();

@@ -4,6 +4,7 @@ use crate::{
     counters::{Counters, Totals},
     foreign::ForeignServers,
     histogram::Times,
+    tls::TlsListener,
 };
 use common::config::HttpListener;
 use futures_util::future::join_all;
@@ -41,18 +42,24 @@ pub(crate) struct Shown(Arc<RwLock<Present>>);
 #[derive(Debug, Clone, Default)]
 struct Present {
     listeners: Vec<Listener>,
+    secured: Vec<TlsListener>,
     foreign: Option<Arc<ForeignServers>>,
 }
 
 impl Shown {
     /// The listeners with the addresses that they have, and what checks say of foreign servers.
-    pub(crate) fn set(&self, addresses: &[SocketAddr], http: &[HttpListener], foreign: &Arc<ForeignServers>) {
+    pub(crate) fn set(
+        &self,
+        addresses: &[SocketAddr],
+        (http, secured): (&[HttpListener], Vec<TlsListener>),
+        foreign: &Arc<ForeignServers>,
+    ) {
         let listeners = addresses.iter().zip(http);
         let listeners = listeners
             .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
             .collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Present { listeners, foreign: Some(foreign.clone()) };
+            Present { listeners, secured, foreign: Some(foreign.clone()) };
     }
 }
 
@@ -68,6 +75,15 @@ impl WebTierView {
         Self { workers: workers.into(), shown }
     }
 
+    /// The certificates that its listeners show: each file, and the last second of its validity since the Unix epoch.
+    pub fn certificates(&self) -> Vec<(String, i64)> {
+        let secured = self.shown.0.read().unwrap_or_else(PoisonError::into_inner).secured.clone();
+        let mut ends: Vec<_> = secured.iter().flat_map(TlsListener::ends).collect();
+        ends.sort();
+        ends.dedup();
+        ends
+    }
+
     /// How it is now. Takes half a second at most; needs a tokio runtime.
     pub async fn status(&self) -> WebTier {
         let asked = self.workers.iter().map(|(_, asks)| async move {
@@ -77,7 +93,7 @@ impl WebTierView {
         });
         let reports: Vec<WorkerReport> = join_all(asked).await.into_iter().flatten().collect();
         let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
-        let Present { listeners, foreign } =
+        let Present { listeners, foreign, .. } =
             self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let recent: Totals = reports.iter().map(|it| it.recent).sum();
         let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();

@@ -46,6 +46,15 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
+    /// As a form says it.
+    ///
+    /// # Errors
+    /// The message is too long.
+    pub(crate) fn said(message: &str, replace: bool) -> Result<Self, Refusal> {
+        change::check(message, change::TIMEOUT_S)?;
+        Ok(Self { message: message.to_owned(), replace, ..Self::default() })
+    }
+
     /// # Errors
     /// A parameter that there is not, or a value that is none.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Refusal> {

@@ -33,6 +33,7 @@ pub(crate) enum Asked {
     SignOut,
     SetAdmin { id: String, admin: MemberAdmin },
     HandOverLead { to: String },
+    Upload,
     App(AppRoute),
 }
 
@@ -61,6 +62,7 @@ impl Asked {
                 let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
                 Some(Self::SetAdmin { id, admin: route::admin(verb).ok()? })
             }
+            ["", "actions", "upload"] => Some(Self::Upload),
             ["", "actions", "triad", to, "lead"] => {
                 Some(Self::HandOverLead { to: percent_decode_str(to).decode_utf8_lossy().into_owned() })
             }
@@ -78,7 +80,7 @@ impl Asked {
             Self::Page(page) => *page,
             Self::SetAdmin { .. } => Page::Servers,
             Self::HandOverLead { .. } => Page::Triad,
-            Self::App(_) => Page::Apps,
+            Self::App(_) | Self::Upload => Page::Apps,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
     }
@@ -121,7 +123,14 @@ impl Inner {
             Asked::Page(page) => self.shows(config, prefix, page, headers, &head.uri).await,
             asked => {
                 let page = asked.page();
-                match self.acts(config, prefix, asked, headers, body).await {
+                let done = match asked {
+                    Asked::Upload => {
+                        let uploaded = self.upload(config, headers, body).await;
+                        uploaded.map(|()| see_other(prefix, "/apps?done=upload"))
+                    }
+                    asked => self.acts(config, prefix, asked, headers, body).await,
+                };
+                match done {
                     Ok(response) => response,
                     Err((None, refusal)) => sign_in_page(prefix, page, Some(&refusal)),
                     Err((Some(visitor), refusal)) => {
@@ -257,9 +266,12 @@ impl Inner {
                 self.collector.forget().await;
                 Ok(done)
             }
-            Asked::Page(_) | Asked::Asset(_) | Asked::SignInForm | Asked::SignIn | Asked::SignOut => {
-                Err(Refusal::NotFound)
-            }
+            Asked::Page(_)
+            | Asked::Asset(_)
+            | Asked::SignInForm
+            | Asked::SignIn
+            | Asked::SignOut
+            | Asked::Upload => Err(Refusal::NotFound),
         }
     }
 }
@@ -270,6 +282,7 @@ fn done_text(done: &str) -> &'static str {
         "enabled" => "The server is enabled: web-tiers send it requests.",
         "disabled" => "The server is disabled: web-tiers send it nothing new.",
         "disabled-soft" => "The server is disabled softly: it gets requests of its own sessions alone.",
+        "upload" => "The archive was taken in. Its servers prepare it; below stands how far they are.",
         "lead" => "The lead was handed over.",
         "rollback" => "The version before is being put into use.",
         "restart" => "The app is being started anew.",

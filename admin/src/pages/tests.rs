@@ -116,6 +116,7 @@ fn a_large_cluster_has_pages_of_a_bounded_size() {
             known,
             roles: Vec::new(),
             listens: false,
+            cpu_per_mille: None,
             silent,
             answer: None,
         });

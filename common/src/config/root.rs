@@ -9,7 +9,7 @@ use super::{
     defaults::DEFAULTS,
     deployment, encryption,
     guess::guessable,
-    keys,
+    health_checks, keys,
     model::{Config, Secret},
     node::{Node, Value},
     servers_own, session_memory,
@@ -87,6 +87,7 @@ pub(super) fn decode(
         app_users: app_rights::app_users(&fields),
         private_files: key_files(&fields),
         admin_users: admin::decode(&fields),
+        health: health_checks::decode(&fields),
         deployments: deployment::decode(&fields, options.stage.as_deref()),
         clusters,
     };

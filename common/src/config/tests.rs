@@ -4,6 +4,7 @@ mod app;
 mod bounds;
 mod docs;
 mod examples;
+mod health;
 mod listener;
 mod merging;
 mod model;
