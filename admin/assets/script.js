@@ -22,6 +22,11 @@
       if (same) same.replaceWith(field);
     }
     const places = [...main.querySelectorAll(".scroll")].map((it) => [it.id, it.scrollLeft]);
+    // So does a form that somebody fills in.
+    for (const kept of main.querySelectorAll("[data-keep]")) {
+      const place = kept.id && fresh.querySelector("#" + kept.id);
+      if (place) place.replaceWith(kept);
+    }
     if (fresh.dataset.news !== main.dataset.news) news.textContent = fresh.dataset.news;
     // What keeps itself up to date stays where it is; the rest around it is new.
     const kept = main.querySelector(":scope > [data-keep]"), twin = kept && fresh.querySelector(`:scope > #${kept.id}`);

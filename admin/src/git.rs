@@ -16,8 +16,8 @@ mod rollout;
 pub(crate) mod route;
 mod upload_pack;
 
-use crate::{AnswerBody, HUB_WAIT, Inner, RequestBody, answer_bytes, refusal::Refusal};
-use common::config::{AdminUser, Config, Role};
+use crate::{AnswerBody, HUB_WAIT, Inner, RequestBody, answer_bytes, refusal::Refusal, sign_in::SignedIn};
+use common::config::Config;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use references::References;
 use route::{GitRoute, Place, Service};
@@ -56,7 +56,7 @@ impl Inner {
     pub(crate) async fn git(
         self: &Arc<Self>,
         config: &Arc<Config>,
-        user: &AdminUser,
+        asker: &SignedIn,
         route: GitRoute,
         request: Request<RequestBody>,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -66,9 +66,7 @@ impl Inner {
             if *place == Place::All {
                 return Err(Refusal::GitReadOnly);
             }
-            if !user.roles.contains(&Role::Deploy) {
-                return Err(Refusal::DeployRole { user: user.name.clone() });
-            }
+            asker.must_deploy()?;
         }
         let (parts, body) = request.into_parts();
         match route {
@@ -78,7 +76,7 @@ impl Inner {
                 match service {
                     Service::UploadPack => self.upload_pack(&place, &parts.headers, body).await,
                     Service::ReceivePack => {
-                        self.receive_pack(config, user, place, &parts.headers, body).await
+                        self.receive_pack(config, asker, place, &parts.headers, body).await
                     }
                 }
             }

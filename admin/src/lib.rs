@@ -5,11 +5,13 @@
 
 mod apps;
 mod ask;
+mod audit;
 mod basic;
 mod browser;
 mod configuration;
 mod gate;
 mod git;
+mod health;
 mod history;
 mod logs;
 mod openapi;
@@ -33,17 +35,13 @@ mod triad;
 mod web_tiers;
 
 pub use apps::Deployments;
+pub use health::HealthView;
 pub use status::metrics::{Format, metrics};
 
 use apps::{change, publish, record::AppRecord, route::AppRoute};
 use bytes::Bytes;
 use cluster_port::Credentials;
-use common::{
-    clock::Clock,
-    config::{AdminUser, Config, Role},
-    hub_age::LastHeard,
-    id::ServerId,
-};
+use common::{clock::Clock, config::Config, hub_age::LastHeard, id::ServerId};
 use gate::Gate;
 use git::GitPlaces;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -107,6 +105,8 @@ struct Inner {
     deployments: Option<Deployments>,
     clock: Arc<dyn Clock>,
     collector: Collector,
+    notes: audit::Notes,
+    health: HealthView,
     /// Signs browsers' sessions where the cluster has no key.
     browser_key: [u8; 32],
     gate: Gate,
@@ -139,6 +139,8 @@ impl Admin {
             deployments,
             clock,
             collector,
+            notes: audit::Notes::default(),
+            health: HealthView::default(),
             browser_key: rand::random(),
             gate,
             git: GitPlaces::default(),
@@ -192,8 +194,8 @@ impl Inner {
         if let Some(asked) = Asked::of(prefix, &request) {
             return Ok(self.browse(&config, prefix, asked, request).await);
         }
-        let asker = self.asker(&config, request.method(), headers).await?;
-        let user = &asker.user;
+        let asker = self.asker(&config, request.method(), headers).await;
+        let asker = asker.inspect_err(|refusal| self.note_failure(refusal, headers))?;
         match Route::of(prefix, &request)? {
             Route::Index => Ok(text(&index(prefix))),
             Route::Servers => {
@@ -201,43 +203,64 @@ impl Inner {
                 Ok(json(StatusCode::OK, &servers::List { servers: servers::list(&config, &members) }))
             }
             Route::SetAdmin { id, admin, force } => {
-                if !user.roles.contains(&Role::Operate) {
-                    return Err(Refusal::Role { user: user.name.clone() });
-                }
-                let done = self.set_admin(&config, user, &id, admin, force).await?;
+                asker.must_operate()?;
+                let done = self.set_admin(&config, &asker, &id, admin, force).await?;
                 Ok(json(StatusCode::OK, &done))
             }
-            Route::Triad => Ok(json(StatusCode::OK, &triad::ask(&self.hub).await)),
-            Route::Status => Ok(json(StatusCode::OK, &*self.cluster(&config).await)),
-            Route::Server(id) => self.server(&config, id).await,
-            Route::History(question) => Ok(json(StatusCode::OK, &self.past(&config, &question).await?)),
-            Route::Logs(query) => {
-                let unknown = !query.server.is_empty()
-                    && !config.servers().any(|(_, it)| it.id.as_str() == query.server);
-                if unknown {
-                    return Err(unknown_server(&config, &query.server));
-                }
-                Ok(json(StatusCode::OK, &self.logs(&config, &query).await))
+            Route::HandOverLead => {
+                self.hand_over_lead(&asker, &publish::text(request.into_body()).await?).await
             }
-            Route::Requests => Ok(json(StatusCode::OK, &self.requests(&config).await)),
-            Route::Sessions => Ok(json(StatusCode::OK, &self.sessions(&config).await)),
-            Route::FindSession => {
-                let id = sessions::named(&publish::text(request.into_body()).await?)?;
-                Ok(json(StatusCode::OK, &self.find_session(&config, &id).await?))
-            }
-            Route::InvalidateSession => {
-                let id = sessions::named(&publish::text(request.into_body()).await?)?;
-                Ok(json(StatusCode::OK, &self.invalidate_session(&config, user, &id).await?))
-            }
-            Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(&config).await)),
             Route::Metrics => self.metrics(&config, self.me.as_str(), headers).await,
+            Route::StatsCsv => {
+                let table = status::csv::csv(&*self.snapshot(&config).await, &config);
+                Ok(answer(StatusCode::OK, "text/plain; charset=utf-8", table))
+            }
             Route::MetricsOf(id) => self.metrics(&config, &id, headers).await,
             Route::OpenApi => Ok(openapi::describe(prefix)),
             Route::ListTokens => self.list_tokens().await,
             Route::CreateToken => self.create_token(&asker, &publish::text(request.into_body()).await?).await,
             Route::RevokeToken(named) => self.revoke_token(&asker, &named).await,
-            Route::Apps(route) => self.apps(&config, user, route, request.into_body()).await,
-            Route::Git(route) => self.git(&config, user, route, request).await,
+            Route::Apps(route) => self.apps(&config, &asker, route, request.into_body()).await,
+            Route::Git(route) => self.git(&config, &asker, route, request).await,
+            route => self.tells(&config, &asker, route, request.into_body()).await,
+        }
+    }
+
+    /// What the pages show, as JSON.
+    async fn tells(
+        &self,
+        config: &Config,
+        asker: &SignedIn,
+        route: Route,
+        body: RequestBody,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        match route {
+            Route::Triad => Ok(json(StatusCode::OK, &triad::ask(&self.hub).await)),
+            Route::Status => Ok(json(StatusCode::OK, &*self.cluster(config).await)),
+            Route::Server(id) => self.server(config, id).await,
+            Route::History(question) => Ok(json(StatusCode::OK, &self.past(config, &question).await?)),
+            Route::Logs(query) => {
+                let unknown = !query.server.is_empty()
+                    && !config.servers().any(|(_, it)| it.id.as_str() == query.server);
+                if unknown {
+                    return Err(unknown_server(config, &query.server));
+                }
+                Ok(json(StatusCode::OK, &self.logs(config, &query).await))
+            }
+            Route::Requests => Ok(json(StatusCode::OK, &self.requests(config).await)),
+            Route::Sessions => Ok(json(StatusCode::OK, &self.sessions(config).await)),
+            Route::FindSession => {
+                let id = sessions::named(&publish::text(body).await?)?;
+                Ok(json(StatusCode::OK, &self.find_session(config, &id).await?))
+            }
+            Route::InvalidateSession => {
+                let id = sessions::named(&publish::text(body).await?)?;
+                Ok(json(StatusCode::OK, &self.invalidate_session(config, asker, &id).await?))
+            }
+            Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(config).await)),
+            Route::Health => self.health_answer(config).await,
+            Route::Audit(query) => self.audit_answer(&query).await,
+            _ => Err(Refusal::NotFound),
         }
     }
 }
@@ -246,13 +269,13 @@ impl Inner {
     async fn apps(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         route: AppRoute,
         body: RequestBody,
     ) -> Result<Response<AnswerBody>, Refusal> {
         self.deployments()?;
-        if route.changes() && !user.roles.contains(&Role::Deploy) {
-            return Err(Refusal::DeployRole { user: user.name.clone() });
+        if route.changes() {
+            asker.must_deploy()?;
         }
         match route {
             AppRoute::List => {
@@ -264,22 +287,22 @@ impl Inner {
             AppRoute::Show { tag, after, wait } => self.watch_app(config, &tag, after.as_deref(), wait).await,
             AppRoute::Deploy(tag) => {
                 let deploy = change::read(&publish::text(body).await?)?;
-                self.deploy(config, user, &tag, deploy).await
+                self.deploy(config, asker, &tag, deploy).await
             }
-            AppRoute::Archive(tag, upload) => self.deploy_archive(config, user, &tag, upload, body).await,
-            AppRoute::Undeploy(tag) => self.undeploy(user, &tag).await,
-            AppRoute::SetStopped(tag, stopped) => self.set_stopped(config, user, &tag, stopped).await,
+            AppRoute::Archive(tag, upload) => self.deploy_archive(config, asker, &tag, upload, body).await,
+            AppRoute::Undeploy(tag) => self.undeploy(asker, &tag).await,
+            AppRoute::SetStopped(tag, stopped) => self.set_stopped(config, asker, &tag, stopped).await,
             AppRoute::Restart(tag) => {
                 let how = change::read(&publish::text(body).await?)?;
-                self.restart(config, user, &tag, &how).await
+                self.restart(config, asker, &tag, &how).await
             }
             AppRoute::RollBack(tag) => {
                 let how = change::read(&publish::text(body).await?)?;
-                self.roll_back(config, user, &tag, &how).await
+                self.roll_back(config, asker, &tag, &how).await
             }
             AppRoute::Copy(tag) => {
                 let how = change::read(&publish::text(body).await?)?;
-                self.copy(config, user, &tag, &how).await
+                self.copy(config, asker, &tag, &how).await
             }
             AppRoute::Log(tag) => self.log(&tag).await,
             AppRoute::Diff { tag, from, to } => self.diff(&tag, &from, &to).await,
@@ -305,7 +328,7 @@ impl Inner {
             && !headers.contains_key(header::AUTHORIZATION)
             && let Some((_, user)) = self.session(config, headers)
         {
-            return Ok(SignedIn { user: user.clone(), by_token: false });
+            return Ok(SignedIn::new(user.clone(), None, headers));
         }
         self.sign_in(config, headers).await
     }

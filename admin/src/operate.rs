@@ -4,10 +4,11 @@ use crate::{
     HUB_WAIT, Inner,
     refusal::Refusal,
     servers::{self, ServerRecord},
+    sign_in::SignedIn,
     web_tiers::{self, WebTierRecord, WebTierState},
 };
 use common::{
-    config::{AdminUser, Config, topology_hash},
+    config::{Config, topology_hash},
     id::ServerId,
 };
 use proto::hub::v1::MemberAdmin;
@@ -31,7 +32,7 @@ impl Inner {
     pub(crate) async fn set_admin(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         id: &str,
         admin: MemberAdmin,
         force: bool,
@@ -47,14 +48,15 @@ impl Inner {
         }
         let (was, word) = (server.admin, servers::admin(admin));
         tracing::info!(
-            user = user.name,
+            user = asker.user.name,
             server = id,
             was,
             admin = word,
             force,
             "an administrator sets a server"
         );
-        let member = self.hub.set_admin(&ServerId::from(id), admin, HUB_WAIT).await.map_err(unsure)?;
+        let member = self.hub.set_admin(&ServerId::from(id), admin, asker.author(""), HUB_WAIT).await;
+        let member = member.map_err(unsure)?;
         let web_tiers = web_tiers::ask(config, (&self.me, &self.credentials), &members, &member).await;
         for it in web_tiers.iter().filter(|it| it.state == WebTierState::Unconfirmed) {
             tracing::warn!(web_tier = it.id, server = id, why = it.why, "a web-tier may not go by it yet");

@@ -3,13 +3,16 @@
 pub(crate) mod actions;
 mod apps;
 pub(crate) mod assets;
+mod audit;
 mod balancer;
 mod configuration;
 pub(crate) mod content;
 pub(crate) mod form;
 mod format;
 pub(crate) mod graph;
+mod health;
 mod logs;
+mod multipart;
 mod overview;
 mod picture;
 mod requests;
@@ -17,6 +20,7 @@ mod server;
 mod servers;
 pub(crate) mod sessions;
 mod triad;
+mod upload;
 
 #[cfg(test)]
 mod large;
@@ -51,11 +55,13 @@ pub(crate) enum Page {
     Requests,
     Sessions,
     Logs,
+    Health,
+    Audit,
     Configuration,
 }
 
 impl Page {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Overview,
         Self::Servers,
         Self::Balancer,
@@ -64,6 +70,8 @@ impl Page {
         Self::Requests,
         Self::Sessions,
         Self::Logs,
+        Self::Health,
+        Self::Audit,
         Self::Configuration,
     ];
 
@@ -84,6 +92,8 @@ impl Page {
             Self::Sessions => "/sessions",
             Self::Logs => "/logs",
             Self::Configuration => "/configuration",
+            Self::Health => "/health",
+            Self::Audit => "/audit",
         }
     }
 
@@ -98,6 +108,8 @@ impl Page {
             Self::Sessions => "Sessions",
             Self::Logs => "Logs",
             Self::Configuration => "Configuration",
+            Self::Health => "Health",
+            Self::Audit => "Audit",
         }
     }
 }
@@ -211,7 +223,7 @@ impl Inner {
         if let Content::Overview(graphs) = &mut content {
             *graphs = self.graphs(config, prefix, None, (range, &[graph::OVERVIEW])).await;
         }
-        html(StatusCode::OK, render(prefix, &content, visitor, &cluster))
+        html(StatusCode::OK, render(prefix, content, visitor, &cluster))
     }
 
     /// Says why an action was not done.
@@ -229,18 +241,20 @@ impl Inner {
 }
 
 /// A page as HTML.
-pub(crate) fn render(prefix: &str, content: &Content, visitor: &Visitor, cluster: &ClusterRecord) -> String {
+pub(crate) fn render(prefix: &str, content: Content, visitor: &Visitor, cluster: &ClusterRecord) -> String {
     let frame = Frame::new(prefix, content.page(), visitor, cluster);
     match content {
-        Content::Overview(graphs) => text(&overview::Overview::new(frame, cluster).with(graphs.clone())),
+        Content::Overview(graphs) => text(&overview::Overview::new(frame, cluster).with(graphs)),
         Content::Servers => text(&servers::Servers::new(frame, cluster)),
         Content::Balancer => text(&balancer::Balancer::new(frame, cluster)),
         Content::Triad => text(&triad::Triad::new(frame, cluster)),
         Content::Apps => text(&apps::Apps::new(frame, cluster)),
-        Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, requests)),
-        Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, sessions)),
-        Content::Logs(query, logs) => text(&logs::Logs::new(frame, cluster, query, logs)),
-        Content::Configuration(it) => text(&configuration::Configuration::new(frame, it)),
+        Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, &requests)),
+        Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, &sessions)),
+        Content::Logs(query, logs) => text(&logs::Logs::new(frame, cluster, &query, &logs)),
+        Content::Configuration(it) => text(&configuration::Configuration::new(frame, &it)),
+        Content::Health(health) => text(&health::Health::new(frame, cluster, health)),
+        Content::Audit(query, log) => text(&audit::Audit::new(frame, &query, log)),
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) enum Refusal {
     FormToken,
     #[error("no hub server tells how it was: {0}")]
     NoPast(String),
+    #[error("{to} does not lead: {}", leads(leader))]
+    NotHandedOver { to: String, leader: String },
     #[error("the server `{id}` can't be asked: {why}")]
     Silent { id: String, why: String },
     #[error(
@@ -174,6 +176,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NeverStarted(_)
             | Self::Last { .. }
+            | Self::NotHandedOver { .. }
             | Self::UnknownHost { .. }
             | Self::Taken { .. }
             | Self::OtherContent(_)
@@ -242,6 +245,11 @@ impl Refusal {
         }
         response
     }
+}
+
+/// Who leads in its place.
+fn leads(leader: &str) -> String {
+    if leader.is_empty() { "nobody does yet".to_owned() } else { format!("{leader} does") }
 }
 
 /// With what to do about it.

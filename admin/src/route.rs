@@ -2,12 +2,13 @@
 
 use crate::{
     apps::route::AppRoute,
+    audit::AuditQuery,
     git::route::{self, GitRoute},
     history::Question,
     logs::LogQuery,
     refusal::Refusal,
 };
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use percent_encoding::percent_decode_str;
 use proto::hub::v1::MemberAdmin;
 
@@ -22,6 +23,12 @@ pub(crate) enum Route {
     SetAdmin { id: String, admin: MemberAdmin, force: bool },
     /// `GET /api/v1/triad`.
     Triad,
+    /// `POST /api/v1/triad/lead`.
+    HandOverLead,
+    /// `GET /api/v1/health`.
+    Health,
+    /// `GET /api/v1/audit?before=NUMBER&limit=COUNT&kind=KIND`.
+    Audit(AuditQuery),
     /// `GET /api/v1/status`.
     Status,
     /// `GET /api/v1/servers/ID`.
@@ -42,6 +49,8 @@ pub(crate) enum Route {
     Configuration,
     /// `GET /metrics`, of this server.
     Metrics,
+    /// `GET /stats;csv`.
+    StatsCsv,
     /// `GET /metrics/SERVER`.
     MetricsOf(String),
     /// `GET /api/v1/openapi.json`.
@@ -66,24 +75,55 @@ impl Route {
     pub(crate) fn of<B>(prefix: &str, request: &Request<B>) -> Result<Self, Refusal> {
         let below = request.uri().path().strip_prefix(prefix).ok_or(Refusal::NotFound)?;
         let parts: Vec<&str> = below.trim_end_matches('/').split('/').collect();
-        let (route, method) = match parts[..] {
-            [""] => (Self::Index, Method::GET),
-            ["", "api", "v1", "triad"] => (Self::Triad, Method::GET),
-            ["", "api", "v1", "status"] => (Self::Status, Method::GET),
-            ["", "api", "v1", "servers", id] => {
+        let told = match parts[..] {
+            ["", "api", "v1", ref rest @ ..] => Self::told(rest, request.uri())?,
+            _ => None,
+        };
+        let (route, method) = match (told, &parts[..]) {
+            (Some(told), _) => told,
+            (None, parts) => Self::other(parts, below, request)?,
+        };
+        let asked = request.method();
+        if *asked == method || (*asked == Method::HEAD && method == Method::GET) {
+            return Ok(route);
+        }
+        Err(Refusal::Method(match route {
+            Self::ListTokens => "GET, HEAD, POST",
+            Self::RevokeToken(_) => "DELETE",
+            Self::SetAdmin { .. } | Self::HandOverLead | Self::FindSession | Self::InvalidateSession => {
+                "POST"
+            }
+            _ => "GET, HEAD",
+        }))
+    }
+
+    /// What the pages show, as JSON: of a path below `/api/v1`.
+    fn told(parts: &[&str], uri: &Uri) -> Result<Option<(Self, Method)>, Refusal> {
+        Ok(Some(match *parts {
+            ["triad"] => (Self::Triad, Method::GET),
+            ["triad", "lead"] => (Self::HandOverLead, Method::POST),
+            ["health"] => (Self::Health, Method::GET),
+            ["audit"] => (Self::Audit(AuditQuery::of(uri)?), Method::GET),
+            ["status"] => (Self::Status, Method::GET),
+            ["servers", id] => {
                 (Self::Server(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
             }
-            ["", "api", "v1", "history"] => {
-                (Self::History(Question::of(request.uri().query().unwrap_or_default())?), Method::GET)
-            }
-            ["", "api", "v1", "logs"] => {
-                (Self::Logs(LogQuery::read(request.uri().query().unwrap_or_default())?), Method::GET)
-            }
-            ["", "api", "v1", "requests"] => (Self::Requests, Method::GET),
-            ["", "api", "v1", "sessions"] => (Self::Sessions, Method::GET),
-            ["", "api", "v1", "sessions", "find"] => (Self::FindSession, Method::POST),
-            ["", "api", "v1", "sessions", "invalidate"] => (Self::InvalidateSession, Method::POST),
-            ["", "api", "v1", "configuration"] => (Self::Configuration, Method::GET),
+            ["history"] => (Self::History(Question::of(uri.query().unwrap_or_default())?), Method::GET),
+            ["logs"] => (Self::Logs(LogQuery::read(uri.query().unwrap_or_default())?), Method::GET),
+            ["requests"] => (Self::Requests, Method::GET),
+            ["sessions"] => (Self::Sessions, Method::GET),
+            ["sessions", "find"] => (Self::FindSession, Method::POST),
+            ["sessions", "invalidate"] => (Self::InvalidateSession, Method::POST),
+            ["configuration"] => (Self::Configuration, Method::GET),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// All else. What has further methods looks at them itself.
+    fn other<B>(parts: &[&str], below: &str, request: &Request<B>) -> Result<(Self, Method), Refusal> {
+        Ok(match *parts {
+            [""] => (Self::Index, Method::GET),
+            ["", "stats;csv"] => (Self::StatsCsv, Method::GET),
             ["", "metrics"] => (Self::Metrics, Method::GET),
             ["", "metrics", id] => {
                 (Self::MetricsOf(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
@@ -98,10 +138,12 @@ impl Route {
                 (Self::RevokeToken(named.into_owned()), Method::DELETE)
             }
             ["", "api", "v1", ref rest @ ..] => {
-                return AppRoute::of(request.method(), rest, request.uri()).map(Self::Apps);
+                let route = AppRoute::of(request.method(), rest, request.uri())?;
+                (Self::Apps(route), request.method().clone())
             }
             ["", ref rest @ ..] if route::is_git(below) => {
-                return GitRoute::of(request.method(), rest, request.uri()).map(Self::Git);
+                let route = GitRoute::of(request.method(), rest, request.uri())?;
+                (Self::Git(route), request.method().clone())
             }
             ["", "api", "servers"] => (Self::Servers, Method::GET),
             ["", "api", "servers", id, verb] => {
@@ -109,17 +151,7 @@ impl Route {
                 (Self::SetAdmin { id: id.to_owned(), admin: admin(verb)?, force }, Method::POST)
             }
             _ => return Err(Refusal::NotFound),
-        };
-        let asked = request.method();
-        if *asked == method || (*asked == Method::HEAD && method == Method::GET) {
-            return Ok(route);
-        }
-        Err(Refusal::Method(match route {
-            Self::ListTokens => "GET, HEAD, POST",
-            Self::RevokeToken(_) => "DELETE",
-            Self::SetAdmin { .. } | Self::FindSession | Self::InvalidateSession => "POST",
-            _ => "GET, HEAD",
-        }))
+        })
     }
 }
 

@@ -5,14 +5,12 @@ use crate::{
     HUB_WAIT, Inner,
     ask::{SilentServer, ask_all},
     refusal::Refusal,
+    sign_in::SignedIn,
     status::collect::Snapshot,
 };
-use common::{
-    config::{AdminUser, Config, Role},
-    session_id::SessionId,
-};
+use common::{config::Config, session_id::SessionId};
 use proto::{
-    hub::v1::{AppSessions, FoundSession},
+    hub::v1::{AppSessions, AuditKind, FoundSession, NoteAudit},
     session::v1::{FindHeld, ForgetHeld, HeldSession, memory_client::MemoryClient},
     status::v1::Sessions,
 };
@@ -289,12 +287,10 @@ impl Inner {
     pub(crate) async fn invalidate_session(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         id: &str,
     ) -> Result<EndedRecord, Refusal> {
-        if !user.roles.contains(&Role::Operate) {
-            return Err(Refusal::Role { user: user.name.clone() });
-        }
+        asker.must_operate()?;
         let found = self.find_session(config, id).await?;
         let mut held_by: Vec<String> = found.servers.into_iter().map(|it| it.app).collect();
         held_by.sort_unstable();
@@ -307,7 +303,16 @@ impl Inner {
         let told = told.await;
         let had = told.said.into_iter().filter(|(_, said)| !said.apps.is_empty());
         let servers: Vec<String> = had.map(|(server, _)| server).collect();
-        tracing::info!(user = user.name, ?apps, ?servers, "an operator has ended a session");
+        tracing::info!(user = asker.user.name, ?apps, ?servers, "an operator has ended a session");
+        // Without its id, which is a secret of its user's.
+        self.note(NoteAudit {
+            kind: AuditKind::Action.into(),
+            author: Some(asker.author("")),
+            action: "end-session".to_owned(),
+            target: apps.join(", "),
+            outcome: if apps.is_empty() { "no such session" } else { "done" }.to_owned(),
+            ..NoteAudit::default()
+        });
         Ok(EndedRecord { apps, servers, silent: told.silent })
     }
 }

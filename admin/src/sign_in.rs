@@ -1,9 +1,9 @@
 //! Who asks: a user by a password, or a program by a token that a user made for it.
 
-use crate::{HUB_WAIT, Inner, refusal::Refusal, timestamp, token, token::TokenText};
+use crate::{HUB_WAIT, Inner, gate, refusal::Refusal, timestamp, token, token::TokenText, tokens};
 use common::config::{AdminUser, Config, Role};
 use http::HeaderMap;
-use proto::hub::v1::{Token, TokenState};
+use proto::hub::v1::{Author, Token, TokenState};
 use std::time::Duration;
 
 /// What this server remembers of tokens counts for so long after the hub's last sign of life: from then on the hub is asked, for another
@@ -17,6 +17,49 @@ pub(crate) struct SignedIn {
     pub(crate) user: AdminUser,
     /// By a token.
     pub(crate) by_token: bool,
+    /// As the audit log names whoever has something done.
+    pub(crate) author: Author,
+}
+
+impl SignedIn {
+    /// A user, who showed a password, or a browser's session, or the token that is named.
+    pub(crate) fn new(user: AdminUser, token: Option<&Token>, headers: &HeaderMap) -> Self {
+        let author = Author {
+            user: user.name.clone(),
+            token: token.map(token_name).unwrap_or_default(),
+            address: gate::client(headers).map(|it| it.to_string()).unwrap_or_default(),
+            ..Author::default()
+        };
+        Self { user, by_token: token.is_some(), author }
+    }
+
+    /// The author of a command that somebody asked for by this verb.
+    pub(crate) fn author(&self, verb: &str) -> Author {
+        Author { verb: verb.to_owned(), ..self.author.clone() }
+    }
+
+    /// # Errors
+    /// The user may not deploy.
+    pub(crate) fn must_deploy(&self) -> Result<(), Refusal> {
+        if self.user.roles.contains(&Role::Deploy) {
+            return Ok(());
+        }
+        Err(Refusal::DeployRole { user: self.user.name.clone() })
+    }
+
+    /// # Errors
+    /// The user may not operate.
+    pub(crate) fn must_operate(&self) -> Result<(), Refusal> {
+        if self.user.roles.contains(&Role::Operate) {
+            return Ok(());
+        }
+        Err(Refusal::Role { user: self.user.name.clone() })
+    }
+}
+
+/// Its name, or else the beginning of its hash, as the list of tokens has it.
+fn token_name(token: &Token) -> String {
+    if token.name.is_empty() { tokens::id(token) } else { token.name.clone() }
 }
 
 impl Inner {
@@ -28,7 +71,7 @@ impl Inner {
         let users = &config.admin_users;
         let Some(text) = TokenText::of(headers)?.filter(|_| !users.is_empty()) else {
             let user = self.gate.admit(users, headers).await?.clone();
-            return Ok(SignedIn { user, by_token: false });
+            return Ok(SignedIn::new(user, None, headers));
         };
         let hash = text.hash();
         let lately = self.heard.age(self.clock.now()).is_some_and(|age| age < BELIEVED);
@@ -38,7 +81,7 @@ impl Inner {
         let asked = async { Ok(find(self.hub.tokens(HUB_WAIT).await?.iter(), &hash).cloned()) };
         let found = self.gate.admit_token(headers, known, asked).await?;
         let user = by_token(users, &found, self.clock.unix_ms())?;
-        Ok(SignedIn { user, by_token: true })
+        Ok(SignedIn::new(user, Some(&found), headers))
     }
 }
 

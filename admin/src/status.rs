@@ -2,7 +2,9 @@
 //! file say ([`record`]), and what is wrong is put into words ([`problem`]). The pages and the JSON show the same records.
 
 pub(crate) mod app;
+pub(crate) mod check;
 pub(crate) mod collect;
+pub(crate) mod csv;
 pub(crate) mod hub;
 pub(crate) mod metrics;
 pub(crate) mod problem;

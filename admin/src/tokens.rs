@@ -86,7 +86,8 @@ impl TokenRecord {
     }
 }
 
-fn id(token: &Token) -> String {
+/// The beginning of its hash.
+pub(crate) fn id(token: &Token) -> String {
     hex(&token.hash).unwrap_or_default().chars().take(ID).collect()
 }
 
@@ -128,6 +129,7 @@ fn wanted(create: Create, user: &AdminUser, text: &TokenText) -> Result<CreateTo
         user: user.name.clone(),
         roles: known,
         valid_ms: expires_s * 1000,
+        author: None,
     })
 }
 
@@ -143,7 +145,8 @@ impl Inner {
             return Err(Refusal::ByToken);
         }
         let text = TokenText::random();
-        let wanted = wanted(change::read(body)?, user, &text)?;
+        let mut wanted = wanted(change::read(body)?, user, &text)?;
+        wanted.author = Some(asker.author("create"));
         match self.hub.create_token(wanted, HUB_WAIT).await.map_err(Refusal::Unsure)? {
             Outcome::Created(token) => {
                 tracing::info!(user = user.name, token = id(&token), name = token.name, roles = ?token.roles, "a token was made");
@@ -179,7 +182,9 @@ impl Inner {
         }
         tracing::info!(user = user.name, token = id(token), name = token.name, "a token is revoked");
         let was_valid = token.state() == TokenState::Valid;
-        let revoked = self.hub.revoke_token(token.hash.clone(), HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        let author = asker.author("revoke");
+        let revoked = self.hub.revoke_token(token.hash.clone(), author, HUB_WAIT).await;
+        let revoked = revoked.map_err(Refusal::Unsure)?;
         let revoked = revoked.ok_or_else(|| Refusal::UnknownToken(id(token)))?;
         self.heard_of(&revoked).await;
         Ok(json(StatusCode::OK, &Revoked { changed: was_valid, record: TokenRecord::of(&revoked) }))

@@ -1,12 +1,65 @@
 //! The hub's servers, each asked how it does: for `deploy-tool triad status` and whoever else shows it.
 
+use crate::{AnswerBody, Inner, apps::change, json, refusal::Refusal, sign_in::SignedIn};
+use http::{Response, StatusCode};
 use proto::hub::v1::{TriadRole, TriadStatus};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use triad_client::Hub;
+use triad_client::{Hub, HubError};
 
 /// A server that lives answers within milliseconds.
 const ASK: Duration = Duration::from_secs(1);
+
+/// A hand-over takes an election at most, and may have to be asked for twice.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
+/// `POST /api/v1/triad/lead`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HandOver {
+    /// The hub server that is to lead.
+    to: String,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct HandedOver {
+    /// Who leads now.
+    leader: String,
+    term: u64,
+}
+
+impl Inner {
+    /// Hands the lead of the hub over, as a JSON body says.
+    pub(crate) async fn hand_over_lead(
+        &self,
+        asker: &SignedIn,
+        body: &str,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        asker.must_operate()?;
+        let HandOver { to } = change::read(body)?;
+        let (leader, term) = self.hand_over(asker, &to).await?;
+        Ok(json(StatusCode::OK, &HandedOver { leader, term }))
+    }
+
+    /// Who leads then, and in which term.
+    ///
+    /// # Errors
+    /// The server is none of the hub, can't lead now, or another one leads all the same.
+    pub(crate) async fn hand_over(&self, asker: &SignedIn, to: &str) -> Result<(String, u64), Refusal> {
+        asker.must_operate()?;
+        tracing::info!(user = asker.user.name, to, "an administrator has the lead handed over");
+        let handed = self.hub.hand_over_lead(to, asker.author(""), HAND_OVER).await;
+        let handed = handed.map_err(|cause| match cause {
+            HubError::Unavailable { .. } => Refusal::Unsure(cause),
+            cause => Refusal::Hub(cause),
+        })?;
+        if handed.leader != to {
+            return Err(Refusal::NotHandedOver { to: to.to_owned(), leader: handed.leader });
+        }
+        Ok((handed.leader, handed.term))
+    }
+}
 
 /// `GET /api/v1/triad`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -9,6 +9,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, Read},
+    path::{Path, PathBuf},
 };
 
 /// The largest file that is read, in bytes: a whole system's bundle of authorities has some 200 KiB.
@@ -95,6 +96,27 @@ fn read(file: &FilePath) -> Result<Vec<u8>, FileFault> {
         }
         Err(cause) => Err(FileFault::new(file, format!("can't read it: {cause}"))),
     }
+}
+
+/// Where systems keep the authorities that they believe: Debian and Alpine, Fedora, SUSE, BSD and macOS.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The file with the authorities that this machine believes, if it is at a place that is known.
+pub fn system_authorities() -> Option<PathBuf> {
+    BUNDLES.map(PathBuf::from).into_iter().find(|path| path.exists())
+}
+
+/// The certificates of a file, as far as they can be read.
+///
+/// # Errors
+/// The file can't be read.
+pub fn authorities(file: &Path) -> Result<impl Iterator<Item = CertificateDer<'static>> + use<>, PemError> {
+    Ok(CertificateDer::pem_file_iter(file)?.filter_map(Result::ok))
 }
 
 /// Every certificate of a file, at least one, and the file's bytes.

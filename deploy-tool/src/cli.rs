@@ -123,6 +123,15 @@ pub(crate) enum Verb {
     /// The hub: the servers that keep what all servers have to agree on
     #[command(subcommand)]
     Triad(TriadCommand),
+    /// Lists who has changed what, the newest first
+    Audit {
+        /// How many entries, 1 to 1000
+        #[arg(long, value_name = "COUNT", default_value_t = 30)]
+        limit: u32,
+        /// Only of this kind: action, sign-in or health
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+    },
     /// Tokens: what programs sign in with, with a part of your rights and an end
     #[command(subcommand)]
     Token(TokenCommand),
@@ -168,6 +177,12 @@ pub(crate) struct LogsArguments {
 pub(crate) enum TriadCommand {
     /// Lists the hub's servers: who leads, how far each is, and the room on its disk
     Status,
+    /// Has another hub server lead; writes pause for some milliseconds
+    Lead {
+        /// The server that is to lead
+        #[arg(value_name = "ID")]
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,8 @@
-//! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`apps`, `deploy`, `servers`, `triad`, `tokens`, `password`, `manual`),
+//! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`apps`, `deploy`, `servers`, `triad`, `audit`, `tokens`, `password`, `manual`),
 //! over HTTP (`client`). Data goes to standard output, everything else to standard error.
 
 mod apps;
+mod audit;
 mod ca;
 mod cli;
 mod client;
@@ -75,6 +76,8 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Status { watch: false } => servers::status(target, json).await,
         Verb::Logs(arguments) => logs::logs(target, arguments, json).await,
         Verb::Triad(TriadCommand::Status) => triad::status(target, json).await,
+        Verb::Triad(TriadCommand::Lead { id }) => triad::lead(target, id, json).await,
+        Verb::Audit { limit, kind } => audit::list(target, *limit, kind.as_deref(), json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,
         Verb::Server(ServerCommand::DisableSoft(it)) => {

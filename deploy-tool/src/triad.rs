@@ -1,8 +1,8 @@
-//! `triad status`: the hub's servers, each by its own word.
+//! `triad …`: the hub's servers, each by its own word, and which of them leads.
 
 use crate::{client, progress::size, say, table, target::Target, tell};
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/triad`, as far as a table needs it.
 #[derive(Debug, Deserialize)]
@@ -49,6 +49,33 @@ pub(crate) async fn status(target: &Target, json: bool) -> anyhow::Result<bool> 
              its servers are up",
         );
     }
+    Ok(true)
+}
+
+#[derive(Debug, Serialize)]
+struct HandOver<'a> {
+    to: &'a str,
+}
+
+#[derive(Debug, Deserialize)]
+struct HandedOver {
+    leader: String,
+    term: u64,
+}
+
+/// Has another hub server lead.
+///
+/// # Errors
+/// It is none, or can't lead now.
+pub(crate) async fn lead(target: &Target, id: &str, json: bool) -> anyhow::Result<bool> {
+    let body = client::Body::json(&HandOver { to: id })?;
+    let answer = client::ask(target, Method::POST, "/api/v1/triad/lead", body).await?;
+    if json {
+        say(answer.text());
+        return Ok(true);
+    }
+    let HandedOver { leader, term } = answer.read()?;
+    say(&format!("{leader} leads the hub, in term {term}"));
     Ok(true)
 }
 

@@ -7,11 +7,13 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 19] = [
+const FILES: [&str; 22] = [
     "copal/app/v1/session.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
     "copal/hub/v1/app.proto",
+    "copal/hub/v1/audit.proto",
+    "copal/hub/v1/lead.proto",
     "copal/hub/v1/member.proto",
     "copal/hub/v1/object.proto",
     "copal/hub/v1/raft.proto",
@@ -23,6 +25,7 @@ const FILES: [&str; 19] = [
     "copal/logs/v1/logs.proto",
     "copal/requests/v1/request.proto",
     "copal/session/v1/memory.proto",
+    "copal/status/v1/health.proto",
     "copal/status/v1/status.proto",
     "copal/web/v1/balancer.proto",
     "grpc/health/v1/health.proto",

@@ -11,13 +11,13 @@ use crate::{
     spans::Spans,
     status::{self, Knows},
 };
-use admin::{Admin, AdminConfig};
+use admin::{Admin, AdminConfig, HealthView};
 use anyhow::{Context, anyhow};
 use app_tier::{AppTier, AppTierConfig, DeployConfig, Launcher};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
-    config::{Cluster, Config, HttpListener, Server},
+    config::{Cluster, Config, FilePath, HttpListener, Server},
     hub_age::LastHeard,
     id::ServerId,
     machine_memory::machine_memory,
@@ -81,6 +81,7 @@ pub(crate) struct RunningServer {
     scraped: Scraped,
     _history: Option<Kept>,
     _upkeep: Option<AbortOnDropHandle<()>>,
+    _health: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _spans: Spans,
     _data: DataFolder,
@@ -119,7 +120,7 @@ impl RunningServer {
         let acceptor = start_acceptor(listener, server, &credentials, &current);
         let web_tier = start_web_tier(&config, &id, public, &credentials, &members, (&heard, &spans))?;
         let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
-        let knows = Knows::new(&member, data.path(), roles, heard);
+        let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), heard);
         let history = history::start(&config, &id, data.path(), &admin);
         let serves = (web_tier.as_ref(), app_tier.clone(), deployed.as_ref(), history.as_ref());
         let grpc = spans.around(routes(&knows, serves, &admin));
@@ -138,6 +139,7 @@ impl RunningServer {
             id,
             web_tier,
             app_tier,
+            _health: triad.as_ref().map(|triad| watch_health(&admin, triad)),
             admin,
             members,
             triad,
@@ -381,6 +383,12 @@ async fn start_triad(
     Ok(Some(triad.await?))
 }
 
+/// A handle on the hub.
+fn hub(config: &Config, id: &ServerId, credentials: &Credentials) -> Hub {
+    let servers = hub_addresses(config);
+    Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers })
+}
+
 /// What sessions take when the system does not say how much memory there is.
 const SESSION_MEMORY: u64 = 1 << 30;
 
@@ -421,6 +429,17 @@ fn start_admin(
         deployments: deployed.map(Deployed::administered),
         clock: Arc::new(SystemClock),
     })
+}
+
+/// What it shows other servers, and what it has found as the hub's leader.
+fn watched(config: &Config, id: &ServerId, admin: &Admin) -> (Option<FilePath>, HealthView) {
+    (config.cluster_tls.as_ref().map(|it| it.of(id).cert), admin.health_view())
+}
+
+/// The hub's leader watches the cluster's health.
+fn watch_health(admin: &Admin, triad: &Arc<Triad>) -> AbortOnDropHandle<()> {
+    let triad = triad.clone();
+    AbortOnDropHandle::new(tokio::spawn(admin.watch_health(move || triad.leads())))
 }
 
 fn start_app_tier(
@@ -517,10 +536,6 @@ fn start_web_tier(
         heard: heard.clone(),
         traces: spans.exporter.clone(),
     })?))
-}
-
-fn hub(config: &Config, me: &ServerId, credentials: &Credentials) -> Hub {
-    Hub::new(HubConfig { me: me.clone(), credentials: credentials.clone(), servers: hub_addresses(config) })
 }
 
 fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {

@@ -1,10 +1,13 @@
 //! What this server says of itself to whichever server shows the status page.
 
+mod certificates;
 mod process;
 
+use admin::HealthView;
 use app_tier::AppTier;
 use common::{
     clock::{Clock, SystemClock},
+    config::FilePath,
     hub_age::LastHeard,
 };
 use proto::{
@@ -40,6 +43,9 @@ pub(crate) struct Knows {
     web_tier: Option<WebTierView>,
     app_tier: Option<Arc<AppTier>>,
     pub(crate) triad: Option<Arc<Triad>>,
+    /// The certificate that it shows to other servers.
+    cluster_certificate: Option<FilePath>,
+    health: HealthView,
     pub(crate) heard: LastHeard,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -50,10 +56,11 @@ impl Knows {
         member: &Member,
         data: &Path,
         (web_tier, app_tier, triad): (Option<WebTierView>, Option<Arc<AppTier>>, Option<Arc<Triad>>),
+        (cluster_certificate, health): (Option<FilePath>, HealthView),
         heard: LastHeard,
     ) -> Arc<Self> {
         let (member, data, clock) = (member.clone(), data.to_owned(), Arc::new(SystemClock));
-        Arc::new(Self { member, data, web_tier, app_tier, triad, heard, clock })
+        Arc::new(Self { member, data, web_tier, app_tier, triad, cluster_certificate, health, heard, clock })
     }
 
     /// How it is now.
@@ -61,16 +68,19 @@ impl Knows {
     /// # Errors
     /// The runtime stops.
     pub(crate) async fn status(&self) -> Result<ServerStatus, JoinError> {
-        let Self { member, data, web_tier, app_tier, triad, heard, clock } = self;
+        let Self { member, data, web_tier, app_tier, triad, heard, clock, .. } = self;
+        let shown = web_tier.as_ref().map(WebTierView::certificates).unwrap_or_default();
         let web_tier = match web_tier {
             Some(view) => Some(view.status().await),
             None => None,
         };
-        let (folder, is_hub) = (data.clone(), triad.is_some());
+        let (folder, is_hub, own) = (data.clone(), triad.is_some(), self.cluster_certificate.clone());
         let measured = tokio::task::spawn_blocking(move || {
-            (process::measure(&folder), if is_hub { bytes_below(&folder.join(HUB)) } else { 0 })
+            let certificates = certificates::all(shown, own.as_ref());
+            let disk_bytes = if is_hub { bytes_below(&folder.join(HUB)) } else { 0 };
+            (process::measure(&folder), disk_bytes, certificates)
         });
-        let (process, disk_bytes) = measured.await?;
+        let (process, disk_bytes, certificates) = measured.await?;
         let hub = triad.as_ref().map(|it| proto::status::v1::Hub { disk_bytes, ..it.report() });
         let age = heard.age(clock.now());
         Ok(ServerStatus {
@@ -83,6 +93,8 @@ impl Knows {
             web_tier,
             app_tier: app_tier.as_ref().map(|it| it.status()),
             hub,
+            certificates,
+            health: self.health.report(),
             hub_heard_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         })
     }

@@ -81,7 +81,7 @@ async fn a_server_does_what_its_role_says_and_nothing_else() {
     assert_eq!(load("web-a").await, Err(Code::PermissionDenied));
     assert_ne!(load("app-b").await, Err(Code::PermissionDenied));
     // Nobody has the administration here.
-    let set = SetMemberAdmin { id: "app-b".into(), admin: 2 };
+    let set = SetMemberAdmin { id: "app-b".into(), admin: 2, author: None };
     for from in ["app-b", "web-a"] {
         let refused = MembersClient::new(channel(from)).set_admin(set.clone()).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{from}");

@@ -3,6 +3,7 @@
 mod confined;
 mod faults;
 mod happy;
+mod healed;
 mod hostile;
 mod lone;
 mod lost;

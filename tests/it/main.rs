@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod access_log;
+mod audit;
 mod client;
 mod cluster;
 mod tell;
@@ -17,6 +18,7 @@ mod encryption;
 mod examples;
 mod foreign;
 mod git_http;
+mod health;
 mod history;
 mod hub;
 mod layers;
@@ -35,3 +37,4 @@ mod streams;
 mod tidy;
 mod tokens;
 mod traces;
+mod upload;

@@ -166,9 +166,13 @@ async fn answers_are_what_the_description_says() {
     ask("GET", "/api/v1/history", "?range=24h&server=app-a", Vec::new(), 200).await;
     ask("GET", "/api/v1/history", "?range=2h", Vec::new(), 400).await;
     ask("GET", "/api/v1/history", "?server=app-x", Vec::new(), 404).await;
-    for path in ["/api/v1/status", "/api/v1/triad", "/api/servers"] {
+    for path in ["/api/v1/status", "/api/v1/triad", "/api/v1/audit", "/api/v1/health", "/api/servers"] {
         ask("GET", path, "", Vec::new(), 200).await;
     }
     ask("POST", "/api/servers/{id}/enable", "", Vec::new(), 200).await;
     ask("POST", "/api/servers/{id}/disable", "", Vec::new(), 409).await;
+    ask("GET", "/api/v1/audit", "?limit=0", Vec::new(), 400).await;
+    let lead = |to: &str| format!("{{\"to\": \"{to}\"}}").into_bytes();
+    ask("POST", "/api/v1/triad/lead", "", lead("web-a"), 200).await;
+    ask("POST", "/api/v1/triad/lead", "", lead("app-z"), 409).await;
 }

@@ -10,7 +10,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request, header};
 use serde_json::Value;
-use std::{collections::HashMap, io::Write, process};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::Write,
+    process,
+};
 use tokio::time::timeout;
 
 /// One web-tier server, with a listener for scrapers.
@@ -255,4 +259,91 @@ async fn a_browser_signs_in_looks_and_disables_a_server() {
     assert!(refused.0 == 403 && refused.2.contains("`operate`"), "{refused:?}");
     let out = ask(&web, "POST /admin/sign-out", &signed_in, &format!("token={token}")).await;
     assert!(out.0 == 303 && out.1["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
+}
+
+/// Names of metrics of ours in a text.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+    words.filter(|it| it.starts_with("copal_") || it.starts_with("process_")).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dashboard_names_metrics_that_there_are() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let mut cluster = Cluster::prepare(3, |configuration| {
+        deploying(configuration);
+        configuration.webs = 1;
+        let ip = configuration.addresses[0];
+        let tls = "{certs: [{cert: www.pem, key: www.key}]}";
+        configuration.listener = Some(format!("{{address: {ip}, port: 8443, tls: {tls}}}"));
+        configuration.health = "{interval: 100ms, for: 0s, load-max: 1}".to_owned();
+    });
+    std::fs::write(cluster.folder().join("www.pem"), made.cert.pem()).unwrap();
+    std::fs::write(cluster.folder().join("www.key"), made.signing_key.serialize_pem()).unwrap();
+    cluster.start_all().await;
+    let web = cluster.web();
+    assert_eq!(ask(&web, "GET /count", &[], "").await.0, 200);
+    // A problem has its metric when there is one.
+    let disabled = tool_as(&format!("http://{web}/admin"), "ops", "password", "server disable app-b").await;
+    assert_eq!(disabled.code, Some(0), "{disabled:?}");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grafana/copal.json");
+    let text = std::fs::read_to_string(file).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let expressions = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| {
+        panel["targets"].as_array().into_iter().flatten().map(|it| it["expr"].as_str().unwrap().to_owned())
+    });
+    let named = metrics_in(&expressions.collect::<Vec<_>>().join(" "));
+    assert!(named.len() >= 25, "{named:?}");
+    let all_there = async {
+        loop {
+            let mut there = BTreeSet::new();
+            for id in cluster.configuration.servers() {
+                let (status, _, text) =
+                    ask(&web, &format!("GET /admin/metrics/{id}"), &[("authorization", OPS)], "").await;
+                assert_eq!(status, 200, "{text}");
+                let samples = text.lines().filter(|line| !line.starts_with('#'));
+                there.extend(samples.map(|it| it.split(['{', ' ']).next().unwrap().to_owned()));
+            }
+            let lacking: Vec<_> = named.difference(&there).collect();
+            if lacking.is_empty() {
+                return;
+            }
+            // What never comes is named when the time is over.
+            println!("not there yet: {lacking:?}");
+        }
+    };
+    timeout(PATIENCE, all_there).await.expect("every metric that the dashboard names is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxys_table_counts_what_was_answered() {
+    let cluster = start().await;
+    let web = cluster.web();
+    for _ in 0..30 {
+        assert_eq!(ask(&web, "GET /count", &[], "").await.0, 200);
+    }
+    let disabled = tool_as(&format!("http://{web}/admin"), "ops", "password", "server disable app-b").await;
+    assert_eq!(disabled.code, Some(0), "{disabled:?}");
+    assert_eq!(ask(&web, "GET /admin/stats;csv", &[], "").await.0, 401);
+    let (status, headers, text) = ask(&web, "GET /admin/stats;csv", &[("authorization", OPS)], "").await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "text/plain; charset=utf-8"));
+    let mut lines = text.lines();
+    let heading: Vec<_> = lines.next().unwrap().trim_start_matches("# ").split(',').collect();
+    let rows: Vec<HashMap<_, _>> =
+        lines.map(|line| heading.iter().copied().zip(line.split(',')).collect()).collect();
+    let row = |proxy: &str, server: &str| {
+        rows.iter()
+            .find(|it| it["pxname"] == proxy && it["svname"] == server)
+            .unwrap_or_else(|| panic!("{text}"))
+    };
+    let number = |row: &HashMap<&str, &str>, column: &str| row[column].parse::<u64>().unwrap();
+    let front = row("web-a", "FRONTEND");
+    assert!(
+        front["status"] == "OPEN" && number(front, "hrsp_2xx") >= 30 && number(front, "req_tot") >= 30,
+        "{front:?}"
+    );
+    let of = |id: &str| row("web-a/app-tier", id);
+    assert_eq!(["app-a", "app-b", "app-c"].map(|it| of(it)["status"]), ["UP", "MAINT", "UP"]);
+    let answered: u64 = ["app-a", "app-b", "app-c"].iter().map(|it| number(of(it), "stot")).sum();
+    assert_eq!((answered, number(of("BACKEND"), "stot"), of("BACKEND")["act"]), (30, 30, "2"));
 }

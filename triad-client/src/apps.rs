@@ -2,7 +2,7 @@
 
 use crate::{Hub, HubError, MESSAGE_MAX, leader::TRY_TIMEOUT};
 use proto::hub::v1::{
-    App, DeployApp, ListApps, ReportApp, SetAppStopped, UndeployApp, app_deployed::Outcome,
+    App, Author, DeployApp, ListApps, ReportApp, SetAppStopped, UndeployApp, app_deployed::Outcome,
     apps_client::AppsClient,
 };
 use std::time::Duration;
@@ -36,8 +36,9 @@ impl Hub {
     ///
     /// # Errors
     /// See [`HubError`].
-    pub async fn undeploy(&self, tag: &str, user: &str, deadline: Duration) -> Result<bool, HubError> {
-        let request = UndeployApp { tag: tag.to_owned(), user: user.to_owned() };
+    pub async fn undeploy(&self, tag: &str, author: Author, deadline: Duration) -> Result<bool, HubError> {
+        let (tag, user) = (tag.to_owned(), author.user.clone());
+        let request = UndeployApp { tag, user, author: Some(author) };
         let undeployed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let request = request.clone();
             async move { AppsClient::new(channel).undeploy(request).await }
@@ -53,9 +54,10 @@ impl Hub {
         &self,
         tag: &str,
         stopped: bool,
+        author: Author,
         deadline: Duration,
     ) -> Result<Option<App>, HubError> {
-        let request = SetAppStopped { tag: tag.to_owned(), stopped };
+        let request = SetAppStopped { tag: tag.to_owned(), stopped, author: Some(author) };
         let set = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let request = request.clone();
             async move { AppsClient::new(channel).set_stopped(request).await }

@@ -1,6 +1,7 @@
 //! The hub's client: finds the leader, batches writes, retries within a deadline, joins the members, watches with resume.
 
 mod apps;
+mod audit;
 mod channel;
 mod cpu;
 mod leader;
@@ -24,7 +25,7 @@ use cluster_port::Credentials;
 use common::id::ServerId;
 use leader::{Leader, TRY_TIMEOUT};
 use proto::hub::v1::{
-    ListMembers, LoadSession, Member, MemberAdmin, SessionKey, SessionRecord, SetMemberAdmin,
+    Author, ListMembers, LoadSession, Member, MemberAdmin, SessionKey, SessionRecord, SetMemberAdmin,
     members_client::MembersClient, session_outcome::Outcome, session_write::Write,
     sessions_client::SessionsClient,
 };
@@ -123,9 +124,11 @@ impl Hub {
         &self,
         id: &ServerId,
         admin: MemberAdmin,
+        author: Author,
         deadline: Duration,
     ) -> Result<Member, HubError> {
-        let request = SetMemberAdmin { id: id.as_str().to_owned(), admin: admin.into() };
+        let author = Some(author);
+        let request = SetMemberAdmin { id: id.as_str().to_owned(), admin: admin.into(), author };
         let set = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let request = request.clone();
             async move { MembersClient::new(channel).set_admin(request).await }

@@ -8,10 +8,10 @@ use common::{
 };
 use prost::Message;
 use proto::hub::v1::{
-    Alive, AliveAsked, AskAlive, AskLead, Event, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet,
-    MemberHeartbeat, MemberList, MemberLoad, MemberLoads, MemberStateSet, NoRoom, RegisterMember, Registered,
-    SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TouchSession,
-    WatchEvents, WriteSessions, event,
+    Alive, AliveAsked, AskAlive, AskLead, Author, Event, HeartbeatNoted, Leads, LoadedSession,
+    MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad, MemberLoads, MemberStateSet, NoRoom,
+    RegisterMember, Registered, SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState,
+    Snapshot, TouchSession, WatchEvents, WriteSessions, event,
     members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
@@ -180,7 +180,7 @@ impl Members for FakeServer {
 
     async fn set_admin(&self, request: Request<SetMemberAdmin>) -> Result<Response<MemberAdminSet>, Status> {
         self.check()?;
-        let SetMemberAdmin { id, admin } = request.into_inner();
+        let SetMemberAdmin { id, admin, .. } = request.into_inner();
         if id != "app-a" {
             return Err(Status::invalid_argument(format!("id is {id:?}: expected one of app-a")));
         }
@@ -487,9 +487,11 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
 async fn an_administrators_word_goes_to_the_leader_and_a_refusal_comes_back() {
     let follower = Arc::new(FakeServer { redirect: Some("b"), ..FakeServer::default() });
     let hub = hub(vec![("a", follower), ("b", Arc::default())]).await;
-    let member = hub.set_admin(&"app-a".into(), MemberAdmin::DisabledSoft, DEADLINE).await.unwrap();
+    let member =
+        hub.set_admin(&"app-a".into(), MemberAdmin::DisabledSoft, Author::default(), DEADLINE).await.unwrap();
     assert_eq!((member.id.as_str(), member.admin()), ("app-a", MemberAdmin::DisabledSoft));
-    let refused = hub.set_admin(&"app-z".into(), MemberAdmin::Disabled, DEADLINE).await.unwrap_err();
+    let refused =
+        hub.set_admin(&"app-z".into(), MemberAdmin::Disabled, Author::default(), DEADLINE).await.unwrap_err();
     assert!(matches!(&refused, HubError::Refused(why) if why.contains("app-z")), "{refused}");
 }
 

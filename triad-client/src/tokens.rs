@@ -3,7 +3,7 @@
 use crate::{Hub, HubError, leader::TRY_TIMEOUT};
 use bytes::Bytes;
 use proto::hub::v1::{
-    CreateToken, ListTokens, RevokeToken, Token, token_created::Outcome, tokens_client::TokensClient,
+    Author, CreateToken, ListTokens, RevokeToken, Token, token_created::Outcome, tokens_client::TokensClient,
 };
 use std::time::Duration;
 
@@ -24,9 +24,14 @@ impl Hub {
     ///
     /// # Errors
     /// See [`HubError`].
-    pub async fn revoke_token(&self, hash: Bytes, deadline: Duration) -> Result<Option<Token>, HubError> {
+    pub async fn revoke_token(
+        &self,
+        hash: Bytes,
+        author: Author,
+        deadline: Duration,
+    ) -> Result<Option<Token>, HubError> {
         let revoked = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
-            let request = RevokeToken { hash: hash.clone() };
+            let request = RevokeToken { hash: hash.clone(), author: Some(author.clone()) };
             async move { TokensClient::new(channel).revoke(request).await }
         });
         Ok(revoked.await?.token)

@@ -5,16 +5,19 @@
 
 use bytes::Bytes;
 use prost::Message;
-use proto::hub::v1::{Batch, Command, SessionWrite, command, session_write::Write};
+use proto::hub::v1::{Author, Batch, Command, SessionWrite, command, session_write::Write};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
 
 /// The version that brought deployments, and tokens.
 const APPS: u32 = 5;
+
+/// The version that brought the audit log: from here on the state makes entries of what administrators do.
+pub(crate) const AUDIT: u32 = 6;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ fn since(command: &Command) -> u32 {
     match &command.command {
         Some(command::Command::Session(SessionWrite { write: Some(Write::Rename(_)) })) => 3,
         Some(command::Command::ExpireUnused(_)) => EXPIRE_UNUSED,
+        Some(command::Command::NoteAudit(_)) => AUDIT,
+        Some(it) if author(it).is_some() => AUDIT,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
             command::Command::DeployApp(_)
@@ -78,6 +83,20 @@ fn since(command: &Command) -> u32 {
             | command::Command::SetMemberState(_),
         )
         | None => 1,
+    }
+}
+
+/// Who has a command carried out, where it says so.
+fn author(command: &command::Command) -> Option<&Author> {
+    match command {
+        command::Command::SetMemberAdmin(it) => it.author.as_ref(),
+        command::Command::DeployApp(it) => it.author.as_ref(),
+        command::Command::UndeployApp(it) => it.author.as_ref(),
+        command::Command::SetAppStopped(it) => it.author.as_ref(),
+        command::Command::CreateToken(it) => it.author.as_ref(),
+        command::Command::RevokeToken(it) => it.author.as_ref(),
+        command::Command::NoteAudit(it) => it.author.as_ref(),
+        _ => None,
     }
 }
 
@@ -110,7 +129,8 @@ fn known(command: &Command) -> bool {
             | command::Command::ExpireRollouts(_)
             | command::Command::CreateToken(_)
             | command::Command::RevokeToken(_)
-            | command::Command::ExpireTokens(_),
+            | command::Command::ExpireTokens(_)
+            | command::Command::NoteAudit(_),
         ) => true,
         None => false,
     }
@@ -138,14 +158,18 @@ mod tests {
 
     #[test]
     fn a_batch_bears_the_version_of_its_newest_kind_of_command() {
-        let admin = command::Command::SetMemberAdmin(SetMemberAdmin::default());
-        let admin = Command { command: Some(admin) };
+        let set = SetMemberAdmin::default();
+        let admin = Command { command: Some(command::Command::SetMemberAdmin(set.clone())) };
         assert_eq!(decode(encode(17, 1, vec![expire(), admin.clone()])).unwrap().version, 2);
         let rename = session(SessionWrite { write: Some(Write::Rename(RenameSession::default())) });
         assert_eq!(decode(encode(17, 1, vec![rename, expire()])).unwrap().version, 3);
         let unused = command::Command::ExpireUnused(ExpireUnused::default());
         let unused = Command { command: Some(unused) };
         assert_eq!(decode(encode(17, 1, vec![unused, admin])).unwrap().version, EXPIRE_UNUSED);
+        let signed =
+            SetMemberAdmin { author: Some(Author { user: "ops".into(), ..Author::default() }), ..set };
+        let signed = Command { command: Some(command::Command::SetMemberAdmin(signed)) };
+        assert_eq!(decode(encode(17, 1, vec![signed])).unwrap().version, AUDIT);
         assert_eq!(decode(encode(17, 1, vec![])).unwrap().version, 1);
         assert_eq!(
             decode(encode(17, 2, vec![])).unwrap(),

@@ -65,6 +65,8 @@ pub(crate) struct Hub {
     absence: Mutex<Absence>,
     /// It hands over, and gives no sign of life any more: whoever leads next may do so within milliseconds.
     retires: AtomicBool,
+    /// The same for a while: it hands over and goes on as a follower.
+    hands_over: AtomicBool,
 }
 
 impl Hub {
@@ -86,6 +88,7 @@ impl Hub {
             admission: Admission::new(config.session_limits, config.servers.len()),
             absence: Mutex::default(),
             retires: AtomicBool::new(false),
+            hands_over: AtomicBool::new(false),
         }
     }
 
@@ -141,7 +144,7 @@ impl Hub {
     /// Whether this server may give signs of life now: it leads, a majority has said so lately, and it means to go on. Whatever a
     /// leader says without that, nobody may go by; so it says as little as possible.
     pub(crate) fn vouches(&self) -> bool {
-        !self.retires.load(Ordering::SeqCst) && self.node.is_confirmed(TIMES.confirmed)
+        !self.is_handing_over() && self.node.is_confirmed(TIMES.confirmed)
     }
 
     /// Refuses where another server leads, or may lead: where no majority has confirmed this one lately.
@@ -162,10 +165,34 @@ impl Hub {
 
     /// Refuses what a server that hands over begins no more.
     pub(crate) fn must_stay(&self) -> Result<(), Status> {
-        if self.retires.load(Ordering::SeqCst) {
+        if self.is_handing_over() {
             return Err(Refusal::Stopped("it hands over".to_owned()).status(&self.servers));
         }
         Ok(())
+    }
+
+    fn is_handing_over(&self) -> bool {
+        self.retires.load(Ordering::SeqCst) || self.hands_over.load(Ordering::SeqCst)
+    }
+
+    /// From now on this server gives no sign of life, until the lead is handed over; false when that is under way already.
+    pub(crate) fn begin_hand_over(&self) -> bool {
+        !self.hands_over.swap(true, Ordering::SeqCst)
+    }
+
+    /// Another leads, or this server does in another term.
+    pub(crate) fn end_hand_over(&self) {
+        self.hands_over.store(false, Ordering::SeqCst);
+    }
+
+    /// The place of the hub server `id`.
+    pub(crate) fn place(&self, id: &str) -> Result<u64, Status> {
+        let place = self.servers.iter().position(|it| it.as_str() == id);
+        place.map(|it| it as u64).ok_or_else(|| {
+            let known = self.servers.iter().map(ServerId::as_str).collect::<Vec<_>>().join(", ");
+            let id: String = id.chars().take(64).collect();
+            Status::invalid_argument(format!("{id:?} is no server of the hub: expected one of {known}"))
+        })
     }
 
     /// Replicates commands. Of a kind that is new to the log only when all hub servers know it.
@@ -173,6 +200,11 @@ impl Hub {
         self.must_lead()?;
         self.can_be_read(version(&commands)).await.map_err(|it| it.status(&self.servers))?;
         self.proposer.propose(commands, bytes).await.map_err(|it| it.status(&self.servers))
+    }
+
+    /// Whether all hub servers have said that they read commands of this version.
+    pub(crate) fn all_read(&self, version: u32) -> bool {
+        self.node.view().read().state.commands() >= version || self.versions.lacking(version).is_none()
     }
 
     async fn can_be_read(&self, needed: u32) -> Result<(), Refusal> {

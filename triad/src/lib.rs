@@ -5,6 +5,7 @@ mod admission;
 mod command;
 mod disk;
 mod feed;
+mod hand_over;
 mod heartbeats;
 mod hub;
 mod probe;
@@ -30,9 +31,10 @@ use common::{clock::Clock, id::ServerId};
 use feed::Feed;
 use hub::Hub;
 use proto::hub::v1::{
-    Member, apps_server::AppsServer, members_server::MembersServer, raft_server::RaftServer,
-    session_admin_server::SessionAdminServer, sessions_server::SessionsServer, tokens_server::TokensServer,
-    triad_server::TriadServer, watch_server::WatchServer,
+    Member, apps_server::AppsServer, audits_server::AuditsServer, lead_server::LeadServer,
+    members_server::MembersServer, raft_server::RaftServer, session_admin_server::SessionAdminServer,
+    sessions_server::SessionsServer, tokens_server::TokensServer, triad_server::TriadServer,
+    watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -183,6 +185,8 @@ impl Triad {
         let session_admin = SessionAdminServer::new(service::SessionAdminService(self.hub.clone()));
         let members = MembersServer::new(service::MemberService(self.hub.clone()));
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
+        let audits = AuditsServer::new(service::AuditService(self.hub.clone()));
+        let lead = LeadServer::new(service::LeadService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
         let status = TriadServer::new(service::StatusService::new(self.hub.clone(), self.data_dir.clone()));
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
@@ -192,6 +196,8 @@ impl Triad {
             .add_service(members)
             .add_service(apps)
             .add_service(tokens)
+            .add_service(audits)
+            .add_service(lead)
             .add_service(status)
             .add_service(watch)
             .prepare()
@@ -215,6 +221,11 @@ impl Triad {
         }
         self.stop.cancel();
         self.hub.node().stop().await;
+    }
+
+    /// Whether this server leads, as a majority has confirmed lately.
+    pub fn leads(&self) -> bool {
+        self.hub.must_be_confirmed().is_ok()
     }
 
     /// Where this server stands.

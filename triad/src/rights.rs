@@ -5,8 +5,8 @@ use proto::{
     config::v1::configuration_server,
     history::v1::history_server,
     hub::v1::{
-        apps_server, members_server, objects_server, raft_server, session_admin_server, sessions_server,
-        tokens_server, triad_server, watch_server,
+        apps_server, audits_server, lead_server, members_server, objects_server, raft_server,
+        session_admin_server, sessions_server, tokens_server, triad_server, watch_server,
     },
     logs::v1::logs_server,
     requests::v1::requests_server,
@@ -35,12 +35,15 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         // What a server runs it says itself; what is to run, an administrator.
         apps_server::SERVICE_NAME if method == "Report" => rights.apps,
         apps_server::SERVICE_NAME if method == "List" => true,
+        // The hub's leader acts on what its health checks find: it starts apps anew, and writes down what it did.
+        apps_server::SERVICE_NAME if method == "Deploy" => rights.administers || rights.hub,
         // Whoever runs apps fetches them, and who shows what is in them; hub servers bring each other up to date.
         objects_server::SERVICE_NAME if method == "Fetch" => rights.apps || rights.hub || rights.administers,
         objects_server::SERVICE_NAME if method == "Store" => rights.administers,
-        objects_server::SERVICE_NAME => rights.administers || rights.hub,
+        audits_server::SERVICE_NAME | objects_server::SERVICE_NAME => rights.administers || rights.hub,
         apps_server::SERVICE_NAME
         | tokens_server::SERVICE_NAME
+        | lead_server::SERVICE_NAME
         | triad_server::SERVICE_NAME
         | balancer_server::SERVICE_NAME
         // What an operator looks at beyond the status.
@@ -83,7 +86,7 @@ mod tests {
             ("/copal.hub.v1.Members/Heartbeat", [yes; 5]),
             ("/copal.hub.v1.Members/SetState", [yes; 5]),
             ("/copal.hub.v1.Members/List", [yes; 5]),
-            ("/copal.hub.v1.Apps/Deploy", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Apps/Deploy", [yes, no, no, yes, no]),
             ("/copal.hub.v1.Apps/Undeploy", [no, no, no, yes, no]),
             ("/copal.hub.v1.Apps/SetStopped", [no, no, no, yes, no]),
             ("/copal.hub.v1.Apps/Report", [no, yes, no, no, no]),
@@ -96,6 +99,9 @@ mod tests {
             ("/copal.hub.v1.Tokens/Create", [no, no, no, yes, no]),
             ("/copal.hub.v1.Tokens/Revoke", [no, no, no, yes, no]),
             ("/copal.hub.v1.Tokens/List", [no, no, no, yes, no]),
+            ("/copal.hub.v1.Audits/List", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Audits/Note", [yes, no, no, yes, no]),
+            ("/copal.hub.v1.Lead/HandOver", [no, no, no, yes, no]),
             ("/copal.hub.v1.Triad/Status", [no, no, no, yes, no]),
             ("/copal.hub.v1.Watch/Events", [yes; 5]),
             ("/copal.web.v1.Balancer/Heed", [no, no, no, yes, no]),
@@ -126,6 +132,8 @@ mod tests {
     fn every_call_of_the_cluster_port_is_somebodys() {
         let files = [
             "hub/v1/app",
+            "hub/v1/audit",
+            "hub/v1/lead",
             "hub/v1/object",
             "hub/v1/raft",
             "hub/v1/session",

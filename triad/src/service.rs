@@ -1,7 +1,9 @@
 //! The hub's gRPC services, one a concept: check, replicate or confirm, answer.
 
 mod app;
+mod audit;
 mod input;
+mod lead;
 mod member;
 mod session;
 mod session_admin;
@@ -10,6 +12,8 @@ mod token;
 mod watch;
 
 pub(crate) use app::AppService;
+pub(crate) use audit::AuditService;
+pub(crate) use lead::{LeadService, note_hand_over};
 pub(crate) use member::MemberService;
 pub(crate) use session::SessionService;
 pub(crate) use session_admin::SessionAdminService;

@@ -2,6 +2,7 @@
 //! differs between servers. It lives on persistent maps, so that a clone costs nothing and is a consistent snapshot.
 
 pub(crate) mod app;
+pub(crate) mod audit;
 pub(crate) mod member;
 pub(crate) mod memory;
 pub(crate) mod session;
@@ -13,13 +14,15 @@ mod tombstone;
 
 pub(crate) use snapshot::{Restore, RestoreError};
 
+use crate::command::AUDIT;
 use app::Apps;
+use audit::{Action, Audit};
 use bytes::Bytes;
 use member::Members;
 use memory::Memory;
 use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, Batch, Member, SessionKey, SessionOutcome, Token, TokenCreated,
-    TokenRevoked, command::Command,
+    App, AppDeployed, AppUndeployed, Batch, Member, Rollout, RolloutOutcome, SessionKey, SessionOutcome,
+    Token, TokenCreated, TokenRevoked, command::Command,
 };
 use session::{Session, Sessions};
 use std::sync::Arc;
@@ -50,6 +53,7 @@ pub(crate) struct State {
     members: Members,
     apps: Apps,
     tokens: Tokens,
+    audit: Audit,
 }
 
 /// What a command is answered with.
@@ -109,7 +113,29 @@ impl State {
         (replies.collect(), changes)
     }
 
+    /// Carries a command out, and makes the audit log's entry of it, if it is an administrator's.
     fn run(&mut self, command: Command, changes: &mut Vec<Change>) -> Reply {
+        // By what the log says, so that all servers do it alike.
+        let audited = self.commands >= AUDIT && !matches!(command, Command::Session(_));
+        if !audited {
+            return self.carry_out(command, changes);
+        }
+        let (action, under_way) = (Action::of(&command, self), self.apps.under_way());
+        let reply = self.carry_out(command, changes);
+        if let Some(entry) = action.and_then(|it| it.ended(&reply, self)) {
+            self.audit.add(entry, self.time_ms);
+        }
+        for (tag, number) in under_way {
+            let app = self.apps.get(&tag).cloned();
+            let ended = |it: &Rollout| it.number == number && it.outcome() != RolloutOutcome::UnderWay;
+            if let Some(rollout) = app.and_then(|it| it.rollout).filter(ended) {
+                self.audit.add(Action::of_rollout(&tag, &rollout), self.time_ms);
+            }
+        }
+        reply
+    }
+
+    fn carry_out(&mut self, command: Command, changes: &mut Vec<Change>) -> Reply {
         let (now_ms, session_ms) = (self.time_ms, self.session_ms());
         match command {
             Command::Session(write) => Reply::Session(self.sessions.write(write, session_ms, changes)),
@@ -151,6 +177,10 @@ impl State {
             Command::RevokeToken(revoke) => self.tokens.revoke(&revoke, now_ms, changes),
             Command::ExpireTokens(_) => {
                 self.tokens.expire(now_ms, changes);
+                Reply::Done
+            }
+            Command::NoteAudit(note) => {
+                self.audit.note(note, now_ms);
                 Reply::Done
             }
         }
@@ -217,6 +247,11 @@ impl State {
     /// The tokens, by hash.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Who has changed what.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The members, by id.

@@ -1,10 +1,12 @@
 //! Whole hubs of one to three servers in one process, on real cluster ports and disks.
 
+mod audit;
 mod clocks;
 mod deaths;
 mod deposed;
 mod faults;
 mod founding;
+mod hand_over;
 mod harness;
 mod histories;
 mod linearizable;

@@ -62,7 +62,7 @@ pub use picture::Picture;
 pub use service::balancer;
 pub use status::WebTierView;
 pub use tier::{WebTier, WebTierConfig, WebTierError};
-pub use tls::{TlsError, check_tls};
+pub use tls::{TlsError, certificate_end, check_tls};
 
 #[cfg(any(test, fuzzing))]
 pub mod properties;

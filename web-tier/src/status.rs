@@ -5,6 +5,7 @@ use crate::{
     foreign::ForeignServers,
     histogram::Times,
     notable::NotableReport,
+    tls::TlsListener,
 };
 use common::config::HttpListener;
 use futures_util::future::join_all;
@@ -54,18 +55,24 @@ pub(crate) struct Shown(Arc<RwLock<Present>>);
 #[derive(Debug, Clone, Default)]
 struct Present {
     listeners: Vec<Listener>,
+    secured: Vec<TlsListener>,
     foreign: Option<Arc<ForeignServers>>,
 }
 
 impl Shown {
     /// The listeners with the addresses that they have, and what checks say of foreign servers.
-    pub(crate) fn set(&self, addresses: &[SocketAddr], http: &[HttpListener], foreign: &Arc<ForeignServers>) {
+    pub(crate) fn set(
+        &self,
+        addresses: &[SocketAddr],
+        (http, secured): (&[HttpListener], Vec<TlsListener>),
+        foreign: &Arc<ForeignServers>,
+    ) {
         let listeners = addresses.iter().zip(http);
         let listeners = listeners
             .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
             .collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Present { listeners, foreign: Some(foreign.clone()) };
+            Present { listeners, secured, foreign: Some(foreign.clone()) };
     }
 }
 
@@ -79,6 +86,15 @@ pub struct WebTierView {
 impl WebTierView {
     pub(crate) fn new(workers: Vec<(Arc<Counters>, mpsc::Sender<Asked>)>, shown: Shown) -> Self {
         Self { workers: workers.into(), shown }
+    }
+
+    /// The certificates that its listeners show: each file, and the last second of its validity since the Unix epoch.
+    pub fn certificates(&self) -> Vec<(String, i64)> {
+        let secured = self.shown.0.read().unwrap_or_else(PoisonError::into_inner).secured.clone();
+        let mut ends: Vec<_> = secured.iter().flat_map(TlsListener::ends).collect();
+        ends.sort();
+        ends.dedup();
+        ends
     }
 
     /// Asks all workers at once; those that are silent are left out.
@@ -115,7 +131,7 @@ impl WebTierView {
     pub async fn status(&self) -> WebTier {
         let reports = self.ask(Asked::Status).await;
         let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
-        let Present { listeners, foreign } =
+        let Present { listeners, foreign, .. } =
             self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let recent: Totals = reports.iter().map(|it| it.recent).sum();
         let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();

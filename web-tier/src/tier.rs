@@ -172,7 +172,7 @@ impl WebTier {
         }
         let addresses = listeners.addresses();
         let shown = Shown::default();
-        shown.set(&addresses, http, &plan.foreign);
+        shown.set(&addresses, (http, listeners.secured().cloned().collect()), &plan.foreign);
         Ok(Self {
             workers,
             listeners,

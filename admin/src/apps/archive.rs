@@ -5,13 +5,10 @@ use crate::{
     AnswerBody, Inner, RequestBody,
     apps::{publish::drain, route::query_pairs},
     refusal::Refusal,
+    sign_in::SignedIn,
 };
 use archive::{ArchiveError, Limits};
-use common::{
-    app_tag::AppTag,
-    config::{AdminUser, Config},
-    private,
-};
+use common::{app_tag::AppTag, config::Config, private};
 use http::{Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -49,6 +46,15 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
+    /// As a form says it.
+    ///
+    /// # Errors
+    /// The message is too long.
+    pub(crate) fn said(message: &str, replace: bool) -> Result<Self, Refusal> {
+        change::check(message, change::TIMEOUT_S)?;
+        Ok(Self { message: message.to_owned(), replace, ..Self::default() })
+    }
+
     /// # Errors
     /// A parameter that there is not, or a value that is none.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Refusal> {
@@ -81,7 +87,7 @@ impl Inner {
     pub(crate) async fn deploy_archive(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
         upload: Upload,
         mut body: RequestBody,
@@ -105,7 +111,7 @@ impl Inner {
         self.send(archive, scan).await?;
         drop(place);
         let Upload { message, rolling, replace, timeout_s } = upload;
-        self.deploy(config, user, tag, Deploy { tree, message, rolling, timeout_s, replace }).await
+        self.deploy(config, asker, tag, Deploy { tree, message, rolling, timeout_s, replace }).await
     }
 
     /// Keeps an archive in a file, which is gone when it is dropped.

@@ -4,7 +4,7 @@ use super::{
     is_to_run,
     record::{AppRecord, hex},
 };
-use crate::{AnswerBody, HUB_WAIT, Inner, json, refusal::Refusal};
+use crate::{AnswerBody, HUB_WAIT, Inner, json, refusal::Refusal, sign_in::SignedIn};
 use bytes::Bytes;
 use common::{
     app_tag::AppTag,
@@ -101,7 +101,7 @@ impl Inner {
     pub(crate) async fn deploy(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
         deploy: Deploy,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -114,28 +114,28 @@ impl Inner {
         }
         let Deploy { message, rolling, timeout_s, .. } = deploy;
         let timeout_s = timeout_s.unwrap_or(TIMEOUT_S);
-        self.begin(config, user, tag, present, Wanted { tree, message, rolling, timeout_s, again: false })
-            .await
+        let wanted = Wanted { tree, message, rolling, timeout_s, again: false };
+        self.begin(config, (asker, "deploy"), tag, present, wanted).await
     }
 
     /// Starts an app's processes anew, server by server.
     pub(crate) async fn restart(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
         how: &How,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let app = self.known_app(tag).await?;
         let wanted = Wanted { again: true, ..how.wanted(tree_of(&app)?, "restart".to_owned(), true) };
-        self.begin(config, user, tag, Some(app), wanted).await
+        self.begin(config, (asker, "restart"), tag, Some(app), wanted).await
     }
 
     /// Puts an app's content into use under another tag: from one stage to the next.
     pub(crate) async fn copy(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
         how: &How,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -147,14 +147,14 @@ impl Inner {
         let app = self.known_app(tag).await?;
         let wanted = how.wanted(tree_of(&app)?, format!("copy of {tag}"), false);
         let present = self.app(&to).await?;
-        self.begin(config, user, &to, present, wanted).await
+        self.begin(config, (asker, "copy"), &to, present, wanted).await
     }
 
     /// Puts the content of an earlier version into use again.
     pub(crate) async fn roll_back(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
         how: &How,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -169,13 +169,13 @@ impl Inner {
             (Err(unknown), _) => return Err(unknown),
         };
         let wanted = how.wanted(info.tree, rollback_message(&commit.to_string(), &info.message), false);
-        self.begin(config, user, tag, app, wanted).await
+        self.begin(config, (asker, "rollback"), tag, app, wanted).await
     }
 
     async fn begin(
         &self,
         config: &Config,
-        user: &AdminUser,
+        (asker, verb): (&SignedIn, &str),
         tag: &AppTag,
         present: Option<App>,
         wanted: Wanted,
@@ -192,22 +192,23 @@ impl Inner {
         }
         let (commit, restarts) = match ObjectId::from_bytes(&expected) {
             Ok(current) if again => (current, true),
-            current => (self.commit(user, tree, current.ok(), &message).await?, false),
+            current => (self.commit(&asker.user, tree, current.ok(), &message).await?, false),
         };
         let verified = if restarts { Ok(()) } else { self.verified(commit, &expected).await };
         verified?;
-        tracing::info!(user = user.name, app = %tag, %commit, rolling, "deploying");
+        tracing::info!(user = asker.user.name, app = %tag, %commit, rolling, "deploying");
         let deploy = DeployApp {
             tag: tag.to_string(),
             expected_commit: expected,
             commit: commit.as_bytes().to_vec().into(),
             tree: tree.as_bytes().to_vec().into(),
-            user: user.name.clone(),
+            user: asker.user.name.clone(),
             message,
             timeout_ms: timeout_s * 1000,
             rolling,
             clusters,
             again,
+            author: Some(asker.author(verb)),
         };
         let (app, changed) = self.start(deploy).await?;
         self.begun(config, app, changed).await
@@ -286,14 +287,15 @@ impl Inner {
     /// Takes an app away.
     pub(crate) async fn undeploy(
         &self,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
     ) -> Result<Response<AnswerBody>, Refusal> {
         self.deployments()?;
         let commit = hex(&self.known_app(tag).await?.commit).unwrap_or_default();
-        tracing::info!(user = user.name, app = %tag, "undeploying");
+        tracing::info!(user = asker.user.name, app = %tag, "undeploying");
+        let author = asker.author("undeploy");
         let undeployed =
-            self.hub.undeploy(&tag.to_string(), &user.name, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+            self.hub.undeploy(&tag.to_string(), author, HUB_WAIT).await.map_err(Refusal::Unsure)?;
         Ok(json(StatusCode::OK, &Gone { undeployed, commit }))
     }
 
@@ -301,14 +303,15 @@ impl Inner {
     pub(crate) async fn set_stopped(
         &self,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         tag: &AppTag,
         stopped: bool,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let before = self.known_app(tag).await?;
-        tracing::info!(user = user.name, app = %tag, stopped, "an administrator says");
-        let set =
-            self.hub.set_app_stopped(&tag.to_string(), stopped, HUB_WAIT).await.map_err(Refusal::Unsure)?;
+        tracing::info!(user = asker.user.name, app = %tag, stopped, "an administrator says");
+        let author = asker.author(if stopped { "stop" } else { "start" });
+        let set = self.hub.set_app_stopped(&tag.to_string(), stopped, author, HUB_WAIT).await;
+        let set = set.map_err(Refusal::Unsure)?;
         let app = set.ok_or(Refusal::NotFound)?;
         self.begun(config, app, before.stopped != stopped).await
     }

@@ -11,15 +11,13 @@ use crate::{
     AnswerBody, Inner, RequestBody, answer_bytes,
     apps::change::{TIMEOUT_S, clusters},
     refusal::Refusal,
+    sign_in::SignedIn,
 };
 use bytes::Bytes;
-use common::{
-    app_tag::AppTag,
-    config::{AdminUser, Config},
-};
+use common::{app_tag::AppTag, config::Config};
 use futures_util::stream;
 use http::{HeaderMap, Response, StatusCode};
-use proto::hub::v1::DeployApp;
+use proto::hub::v1::{Author, DeployApp};
 use repository::ObjectId;
 use std::{convert::Infallible, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -32,6 +30,7 @@ const BODY_MAX: u64 = (4 << 30) + (16 << 20);
 struct Pushing {
     config: Arc<Config>,
     user: String,
+    author: Author,
     place: Place,
     push: Push,
     pack: Upload,
@@ -76,7 +75,7 @@ impl Inner {
     pub(crate) async fn receive_pack(
         self: &Arc<Self>,
         config: &Arc<Config>,
-        user: &AdminUser,
+        asker: &SignedIn,
         place: Place,
         headers: &HeaderMap,
         body: RequestBody,
@@ -90,8 +89,8 @@ impl Inner {
         let (answer, response) = Answer::new(Service::ReceivePack.result(), push.side_band);
         let (sent, is_sent) = oneshot::channel();
         let pack = Upload { body, sent: Some(sent) };
-        let (config, user) = (config.clone(), user.name.clone());
-        let pushing = Pushing { config, user, place, push, pack, answer, _permit: permit };
+        let (config, user, author) = (config.clone(), asker.user.name.clone(), asker.author("push"));
+        let pushing = Pushing { config, user, author, place, push, pack, answer, _permit: permit };
         tokio::spawn(self.clone().push(pushing));
         let _ = is_sent.await;
         Ok(response)
@@ -154,6 +153,7 @@ impl Inner {
             clusters,
             // A commit with the files of the one before it is the branch's next one all the same.
             again: true,
+            author: Some(pushing.author.clone()),
         };
         let started = answer.keep_alive_during(self.start(deploy)).await;
         let (app, _) = started.map_err(|cause| match cause {

@@ -15,9 +15,10 @@ use crate::{
     history::Range,
     refusal::Refusal,
     route, sessions,
+    sign_in::SignedIn,
 };
 use askama::Template;
-use common::config::{AdminUser, Config, Role};
+use common::config::Config;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use percent_encoding::percent_decode_str;
@@ -40,6 +41,8 @@ pub(crate) enum Asked {
     SignIn,
     SignOut,
     SetAdmin { id: String, admin: MemberAdmin },
+    HandOverLead { to: String },
+    Upload,
     App(AppRoute),
     FindSession,
     InvalidateSession,
@@ -76,6 +79,10 @@ impl Asked {
                 let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
                 Some(Self::SetAdmin { id, admin: route::admin(verb).ok()? })
             }
+            ["", "actions", "upload"] => Some(Self::Upload),
+            ["", "actions", "triad", to, "lead"] => {
+                Some(Self::HandOverLead { to: percent_decode_str(to).decode_utf8_lossy().into_owned() })
+            }
             ["", "actions", ref rest @ ..] => {
                 let route = AppRoute::of(method, rest, request.uri()).ok()?;
                 matches!(route, AppRoute::RollBack(_) | AppRoute::Restart(_)).then_some(Self::App(route))
@@ -89,7 +96,8 @@ impl Asked {
         match self {
             Self::Page(page) => *page,
             Self::SetAdmin { .. } | Self::Server(_) => Page::Servers,
-            Self::App(_) => Page::Apps,
+            Self::HandOverLead { .. } => Page::Triad,
+            Self::App(_) | Self::Upload => Page::Apps,
             Self::FindSession | Self::InvalidateSession => Page::Sessions,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
@@ -135,7 +143,14 @@ impl Inner {
             }
             asked => {
                 let page = asked.page();
-                match self.acts(config, prefix, asked, headers, body).await {
+                let done = match asked {
+                    Asked::Upload => {
+                        let uploaded = self.upload(config, headers, body).await;
+                        uploaded.map(|()| see_other(prefix, "/apps?done=upload"))
+                    }
+                    asked => self.acts(config, prefix, asked, headers, body).await,
+                };
+                match done {
                     Ok(response) => response,
                     Err((None, refusal)) => sign_in_page(prefix, page, Some(&refusal)),
                     Err((Some(visitor), refusal)) => {
@@ -159,7 +174,10 @@ impl Inner {
         let mut visitor = match self.visitor(config, headers).await {
             Ok(visitor) => visitor,
             // A tool that brought something wrong is told as ever.
-            Err(refusal) if headers.contains_key(header::AUTHORIZATION) => return refusal.response(),
+            Err(refusal) if headers.contains_key(header::AUTHORIZATION) => {
+                self.note_failure(&refusal, headers);
+                return refusal.response();
+            }
             Err(refusal) => return sign_in_page(prefix, page, Some(&refusal)),
         };
         let fields = Form::read(query);
@@ -194,12 +212,18 @@ impl Inner {
         match self.sign_in_by_form(config, headers, credentials).await {
             Ok(session) => {
                 let user = config.admin_users.iter().find(|it| it.name == session.user);
+                user.into_iter().for_each(|user| {
+                    self.note_session("sign-in", &SignedIn::new(user.clone(), None, headers));
+                });
                 let cookie = self.set_cookie(config, prefix, headers, user.map(|user| (&session, user)));
                 let mut response = see_other(prefix, to.path());
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
                 response
             }
-            Err(refusal) => sign_in_page(prefix, to, Some(&refusal)),
+            Err(refusal) => {
+                self.note_failure(&refusal, headers);
+                sign_in_page(prefix, to, Some(&refusal))
+            }
         }
     }
 
@@ -223,7 +247,9 @@ impl Inner {
         if !session.made(form.field("token"), &keys) {
             return Err((visitor(), Refusal::FormToken));
         }
+        let asker = SignedIn::new(user.clone(), None, headers);
         if asked == Asked::SignOut {
+            self.note_session("sign-out", &asker);
             let mut response = see_other(prefix, "/sign-in");
             let cookie = self.set_cookie(config, prefix, headers, None);
             response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -234,7 +260,7 @@ impl Inner {
             return found.map_err(|refusal| (visitor(), refusal));
         }
         let page = asked.page();
-        let done = self.act(config, user, asked, &form).await.map_err(|refusal| (visitor(), refusal))?;
+        let done = self.act(config, &asker, asked, &form).await.map_err(|refusal| (visitor(), refusal))?;
         Ok(see_other(prefix, &format!("{}?done={done}", page.path())))
     }
 
@@ -251,23 +277,26 @@ impl Inner {
         let (sessions, cluster) = tokio::join!(self.sessions(config), self.cluster(config));
         let content = Content::Sessions(SessionsContent { sessions, found: Some(Found { id, found }) });
         let visitor = visitor().ok_or(Refusal::SignIn("sign in"))?;
-        Ok(html(StatusCode::OK, render(prefix, &content, &visitor, &cluster)))
+        Ok(html(StatusCode::OK, render(prefix, content, &visitor, &cluster)))
     }
 
     /// The same as the API does; returns what [`done_text`] puts into words.
     async fn act(
         self: &Arc<Self>,
         config: &Config,
-        user: &AdminUser,
+        asker: &SignedIn,
         asked: Asked,
         form: &Form,
     ) -> Result<&'static str, Refusal> {
         match asked {
+            Asked::HandOverLead { to } => {
+                self.hand_over(asker, &to).await?;
+                self.collector.forget().await;
+                Ok("lead")
+            }
             Asked::SetAdmin { id, admin, .. } => {
-                if !user.roles.contains(&Role::Operate) {
-                    return Err(Refusal::Role { user: user.name.clone() });
-                }
-                self.set_admin(config, user, &id, admin, false).await?;
+                asker.must_operate()?;
+                self.set_admin(config, asker, &id, admin, false).await?;
                 // The page that follows is to show it.
                 let mut members = self.members.clone();
                 let is_known = |it: &Member| it.id == id && it.admin() == admin;
@@ -280,12 +309,12 @@ impl Inner {
                 let done = if matches!(route, AppRoute::RollBack(_)) { "rollback" } else { "restart" };
                 // As an API client that wants nothing in particular.
                 let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-                self.apps(config, user, route, nothing).await?;
+                self.apps(config, asker, route, nothing).await?;
                 self.collector.forget().await;
                 Ok(done)
             }
             Asked::InvalidateSession => {
-                let ended = self.invalidate_session(config, user, &sessions::id(form.field("id"))?).await?;
+                let ended = self.invalidate_session(config, asker, &sessions::id(form.field("id"))?).await?;
                 self.collector.forget().await;
                 Ok(if ended.apps.is_empty() { "no-session" } else { "invalidated" })
             }
@@ -295,7 +324,8 @@ impl Inner {
             | Asked::SignInForm
             | Asked::SignIn
             | Asked::SignOut
-            | Asked::FindSession => Err(Refusal::NotFound),
+            | Asked::FindSession
+            | Asked::Upload => Err(Refusal::NotFound),
         }
     }
 }
@@ -306,6 +336,8 @@ fn done_text(done: &str) -> &'static str {
         "enabled" => "The server is enabled: web-tiers send it requests.",
         "disabled" => "The server is disabled: web-tiers send it nothing new.",
         "disabled-soft" => "The server is disabled softly: it gets requests of its own sessions alone.",
+        "upload" => "The archive was taken in. Its servers prepare it; below stands how far they are.",
+        "lead" => "The lead was handed over.",
         "rollback" => "The version before is being put into use.",
         "restart" => "The app is being started anew.",
         "invalidated" => "The session has ended: who comes with it begins anew, on every server.",

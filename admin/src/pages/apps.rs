@@ -39,6 +39,8 @@ struct Deployed {
     since: String,
     user: String,
     message: String,
+    /// Why the last rollout has failed, if it has.
+    failed: String,
     servers: Vec<On>,
     acts: Vec<Act>,
 }
@@ -110,6 +112,7 @@ impl Deployed {
             since: if at.is_empty() { NONE.to_owned() } else { format!("{at} ago") },
             user: app.user.clone(),
             message: app.message.clone(),
+            failed: if app.rollout == Some("failed") { app.rollout_why.clone() } else { String::new() },
             servers: On::all(&app.servers),
             acts: acts.into_iter().filter(|_| app.commit.is_some()).collect(),
         }

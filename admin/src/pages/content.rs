@@ -3,7 +3,9 @@
 use super::{Page, graph::Graphs, sessions::SessionsContent};
 use crate::{
     Inner,
+    audit::{AuditQuery, AuditRecord, PAGE_WAIT},
     configuration::ConfigurationRecord,
+    health::record::HealthRecord,
     logs::{LogQuery, LogsRecord},
     requests::RequestsRecord,
 };
@@ -20,6 +22,9 @@ pub(crate) enum Content {
     Requests(RequestsRecord),
     Sessions(SessionsContent),
     Logs(LogQuery, LogsRecord),
+    Health(HealthRecord),
+    /// What was asked for, and the log or why there is none.
+    Audit(AuditQuery, Result<AuditRecord, String>),
     Configuration(ConfigurationRecord),
 }
 
@@ -35,6 +40,8 @@ impl Content {
             Self::Requests(_) => Page::Requests,
             Self::Sessions(_) => Page::Sessions,
             Self::Logs(..) => Page::Logs,
+            Self::Health(_) => Page::Health,
+            Self::Audit(..) => Page::Audit,
             Self::Configuration(_) => Page::Configuration,
         }
     }
@@ -60,6 +67,13 @@ impl Inner {
                 let query = LogQuery::read(query).unwrap_or_default();
                 let logs = self.logs(config, &query).await;
                 Content::Logs(query, logs)
+            }
+            Page::Health => Content::Health(self.health(config).await),
+            Page::Audit => {
+                let query = format!("/?{query}").parse().ok().and_then(|uri| AuditQuery::of(&uri).ok());
+                let query = query.unwrap_or_else(AuditQuery::newest);
+                let log = self.audit(&query, PAGE_WAIT).await.map_err(|refusal| refusal.to_string());
+                Content::Audit(query, log)
             }
             Page::Configuration => Content::Configuration(self.configuration(config).await),
         }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{
+    audit::{AuditQuery, AuditRecord},
     configuration::ConfigurationRecord,
+    health::record::HealthRecord,
     history,
     logs::LogQuery,
     requests::RequestsRecord,
@@ -23,8 +25,7 @@ fn cluster() -> ClusterRecord {
 
 fn all_pages() -> Vec<String> {
     let (cluster, visitor) = (cluster(), visitor(Some("the-token")));
-    let contents = planted_contents();
-    let pages = contents.iter().map(|it| render("/admin", it, &visitor, &cluster));
+    let pages = planted_contents().into_iter().map(|it| render("/admin", it, &visitor, &cluster));
     pages.chain(with_graphs(&cluster, &visitor)).collect()
 }
 
@@ -62,6 +63,8 @@ fn planted_contents() -> Vec<Content> {
         Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
         Content::Sessions(SessionsContent { sessions: sessions(), found: None }),
         Content::Logs(LogQuery::read(planted::LOG_QUERY).unwrap(), planted::logs()),
+        Content::Health(HealthRecord::default()),
+        Content::Audit(AuditQuery::newest(), Ok(AuditRecord::default())),
         Content::Configuration(ConfigurationRecord::of(&config, "web-a", planted::configurations())),
         Content::Sessions(SessionsContent { sessions: sessions(), found: Some(found) }),
     ]
@@ -197,6 +200,7 @@ fn a_large_cluster_has_pages_of_a_bounded_size() {
             known,
             roles: Vec::new(),
             listens: false,
+            cpu_per_mille: None,
             silent,
             answer: None,
         });

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::status::{hub::HubServerRecord, record::ClusterRecord};
 use askama::Template;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 #[derive(Debug, Template)]
 #[template(path = "triad.html")]
@@ -30,6 +31,8 @@ struct Row {
     snapshot_bytes: String,
     disk: String,
     refused: String,
+    /// Its id as a part of a path, where the lead may be handed to it.
+    path: Option<String>,
 }
 
 impl Triad {
@@ -65,6 +68,8 @@ impl Row {
             snapshot_bytes: size(server.snapshot_bytes),
             disk: size(server.disk_bytes),
             refused: optional(server.refused_sessions),
+            path: (role == "follower")
+                .then(|| utf8_percent_encode(&server.id, NON_ALPHANUMERIC).to_string().replace("%2D", "-")),
         }
     }
 }

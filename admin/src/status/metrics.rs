@@ -2,7 +2,8 @@
 //! base units, `_total` on counters. Labels have the file's and the apps' names alone, so their number is bounded by these.
 
 use proto::status::v1::{
-    App, AppTier, Histogram, Hub, HubRole, InstanceState, Process, ServerStatus, Standing, Traffic, WebTier,
+    App, AppTier, Health, Histogram, Hub, HubRole, InstanceState, Process, ServerStatus, Standing, Traffic,
+    WebTier,
 };
 use std::fmt::{Display, Write};
 
@@ -50,6 +51,15 @@ pub fn metrics(status: &ServerStatus, format: Format) -> String {
     }
     if let Some(it) = &status.hub {
         hub(&mut text, it);
+    }
+    if !status.certificates.is_empty() {
+        text.gauge("copal_certificate_end_seconds", "When a certificate ends, in seconds since 1970.");
+        for it in &status.certificates {
+            text.sample("", &[("file", &it.name)], seconds(it.not_after_ms));
+        }
+    }
+    if let Some(it) = &status.health {
+        health(&mut text, it);
     }
     if format == Format::OpenMetrics {
         text.out.push_str("# EOF\n");
@@ -282,6 +292,35 @@ fn hub(text: &mut Text, hub: &Hub) {
     for member in &hub.members {
         text.sample("", &[("server", &member.id)], seconds(member.ago_ms));
     }
+}
+
+/// Of the server that watches: the hub's leader.
+fn health(text: &mut Text, health: &Health) {
+    text.gauge("copal_problem", "1 for each problem that has begun and not ended; on the hub's leader.");
+    for it in &health.problems {
+        let labels = [
+            ("check", it.check.as_str()),
+            ("server", &it.server),
+            ("subject", &it.subject),
+            ("severity", &it.severity),
+        ];
+        text.sample("", &labels, 1);
+    }
+    text.gauge("copal_problems", "Problems that have begun and not ended, by severity; on the hub's leader.");
+    for severity in ["fault", "warning", "notice"] {
+        let count = health.problems.iter().filter(|it| it.severity == severity).count();
+        text.sample("", &[("severity", severity)], count);
+    }
+    text.counter("copal_health_webhook_words", "Words to webhooks, by what became of them.");
+    for (result, count) in [
+        ("delivered", health.webhooks_delivered),
+        ("failed", health.webhooks_failed),
+        ("dropped", health.webhooks_dropped),
+    ] {
+        text.sample("_total", &[("result", result)], count);
+    }
+    text.counter("copal_health_restarts", "Apps that health checks have started anew.");
+    text.sample("_total", &[], health.restarts);
 }
 
 /// Milliseconds, or thousandths, as a whole and its parts.

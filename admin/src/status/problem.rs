@@ -1,28 +1,12 @@
 //! What is wrong now, in words: since when, and what to do about it.
 
-use super::record::{ClusterRecord, ServerRecord};
+use super::{
+    check,
+    record::{ClusterRecord, ServerRecord},
+};
 use crate::timestamp;
+use common::config::HealthChecks;
 use serde::Serialize;
-
-/// Below it a disk, or memory, is nearly full: hundredths that are free.
-const FREE_MIN: u64 = 5;
-const FREE_LOW: u64 = 10;
-
-/// Open files, in hundredths of what there may be.
-const FILES_HIGH: u64 = 80;
-
-/// Clocks that are farther apart than this mislead whoever compares logs, in milliseconds.
-const CLOCK_MAX_MS: i64 = 2000;
-
-/// A server that has not heard the hub for so long is cut off.
-const HUB_SILENT_MS: u64 = 5000;
-
-/// Entries that a hub server is behind.
-const LAG_MAX: u64 = 10_000;
-
-/// Of a minute's answers, hundredths that were 5xx; below so many requests it says nothing.
-const ERRORS_HIGH: u64 = 5;
-const REQUESTS_MIN: u64 = 20;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,6 +34,8 @@ impl Severity {
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
+    /// The check that has found it, of `common::config::CHECKS`.
+    pub(crate) check: &'static str,
     pub(crate) severity: Severity,
     /// The server that it is about, if it is about one.
     pub(crate) server: Option<String>,
@@ -58,15 +44,26 @@ pub(crate) struct Problem {
     pub(crate) remedy: String,
     /// Since when: as the hub has it, or since it was first seen here.
     pub(crate) since: Option<String>,
+    /// Which one, of several of a kind on one server: an app, a certificate, another server.
+    #[serde(skip)]
+    pub(crate) subject: String,
     /// Names it while it lasts.
     #[serde(skip)]
     pub(crate) key: String,
 }
 
 impl Problem {
-    fn new(severity: Severity, kind: &str, server: Option<&str>, what: String, remedy: String) -> Self {
-        let key = format!("{kind} {}", server.unwrap_or_default());
-        Self { severity, server: server.map(str::to_owned), what, remedy, since: None, key }
+    pub(crate) fn new(
+        severity: Severity,
+        check: &'static str,
+        server: Option<&str>,
+        what: String,
+        remedy: String,
+    ) -> Self {
+        // One that gets worse is another one: who is told of faults alone hears of it then.
+        let key = format!("{check} {} {}", server.unwrap_or_default(), severity.word());
+        let (server, subject) = (server.map(str::to_owned), String::new());
+        Self { check, severity, server, what, remedy, since: None, subject, key }
     }
 
     fn since(mut self, since: Option<&String>) -> Self {
@@ -75,7 +72,8 @@ impl Problem {
     }
 
     /// Of several of a kind on one server.
-    fn of(mut self, which: &str) -> Self {
+    pub(super) fn of(mut self, which: &str) -> Self {
+        which.clone_into(&mut self.subject);
         self.key.push(' ');
         self.key.push_str(which);
         self
@@ -89,22 +87,24 @@ impl Problem {
     }
 }
 
-/// All that is wrong, the worst first.
-pub(crate) fn find(cluster: &ClusterRecord) -> Vec<Problem> {
-    let mut problems = of_hub(cluster);
+/// All that is wrong by the checks that are on, the worst first.
+pub(crate) fn find(cluster: &ClusterRecord, health: &HealthChecks) -> Vec<Problem> {
+    let mut problems = of_hub(cluster, health.thresholds.hub_lag_max);
     for server in &cluster.servers {
         problems.extend(presence(server));
-        problems.extend(resources(server));
+        let measures = check::measures(server, health, cluster.taken_ms);
+        problems.extend(measures.into_iter().filter_map(|it| it.wrong));
         problems.extend(apps(server));
         problems.extend(traffic(server));
     }
     problems.extend(agreement(cluster));
     problems.extend(deployments(cluster));
+    problems.retain(|it| !health.off.contains(&it.check));
     problems.sort_by_key(|it| it.severity);
     problems
 }
 
-fn of_hub(cluster: &ClusterRecord) -> Vec<Problem> {
+fn of_hub(cluster: &ClusterRecord, lag_max: u64) -> Vec<Problem> {
     let hub = &cluster.hub;
     let mut found = Vec::new();
     let live = hub.servers.iter().filter(|it| it.answers).count();
@@ -124,7 +124,7 @@ fn of_hub(cluster: &ClusterRecord) -> Vec<Problem> {
         let remedy = "Bring the missing hub server back before another one fails.";
         found.push(Problem::new(Severity::Warning, "no-spare", None, what, remedy.to_owned()));
     }
-    for server in hub.servers.iter().filter(|it| it.lag.is_some_and(|lag| lag > LAG_MAX)) {
+    for server in hub.servers.iter().filter(|it| it.lag.is_some_and(|lag| lag > lag_max)) {
         let what = format!("{} is {} entries behind the hub's leader", server.id, server.lag.unwrap_or(0));
         let remedy = "It may be catching up after a restart; if the number does not fall, look at its disk and network.";
         found.push(Problem::new(Severity::Warning, "lag", Some(&server.id), what, remedy.to_owned()));
@@ -165,46 +165,6 @@ fn presence(server: &ServerRecord) -> Option<Problem> {
     None
 }
 
-fn resources(server: &ServerRecord) -> Vec<Problem> {
-    let Some(answer) = &server.answer else { return Vec::new() };
-    let (id, process) = (server.known.id.as_str(), &answer.process);
-    let mut found = Vec::new();
-    let mut low = |kind: &str, what: &str, free: u64, total: u64, remedy: &str| {
-        let hundredths = free.saturating_mul(100).checked_div(total);
-        if let Some(hundredths) = hundredths.filter(|it| *it < FREE_LOW) {
-            let severity = if hundredths < FREE_MIN { Severity::Fault } else { Severity::Warning };
-            let text = format!("{id} has {hundredths} % of its {what} free");
-            found.push(Problem::new(severity, kind, Some(id), text, remedy.to_owned()));
-        }
-    };
-    let remedy = "Make room: the hub stops when it can't write, and no version can be deployed.";
-    low("disk", "disk", process.disk_free_bytes, process.disk_total_bytes, remedy);
-    let remedy = "Look at which process takes it: the kernel ends one when none is left.";
-    low("memory", "machine's memory", process.memory_free_bytes, process.memory_total_bytes, remedy);
-    let files = process.open_files.saturating_mul(100).checked_div(process.open_files_max);
-    if files.is_some_and(|it| it >= FILES_HIGH) {
-        let what = format!("{id} has {} of {} files open", process.open_files, process.open_files_max);
-        let remedy = "Raise the limit (`ulimit -n`, `LimitNOFILE=`): new connections will have to wait.";
-        found.push(Problem::new(Severity::Warning, "files", Some(id), what, remedy.to_owned()));
-    }
-    if answer.clock_ahead_ms.abs() > CLOCK_MAX_MS {
-        let word = if answer.clock_ahead_ms > 0 { "ahead of" } else { "behind" };
-        let apart = answer.clock_ahead_ms.unsigned_abs() / 1000;
-        let what = format!("The clock of {id} is {apart} s {word} this server's");
-        let remedy = "Let NTP set the clocks of all servers.";
-        found.push(Problem::new(Severity::Warning, "clock", Some(id), what, remedy.to_owned()));
-    }
-    if answer.hub_heard_ms.is_none_or(|it| it > HUB_SILENT_MS) {
-        let what = match answer.hub_heard_ms {
-            Some(ms) => format!("{id} has not heard the hub's leader for {} s", ms / 1000),
-            None => format!("{id} has not heard a leader of the hub since it started"),
-        };
-        let remedy = "Can it reach the hub's servers? It goes on with what it knew last.";
-        found.push(Problem::new(Severity::Fault, "deaf", Some(id), what, remedy.to_owned()));
-    }
-    found
-}
-
 fn apps(server: &ServerRecord) -> Vec<Problem> {
     let id = server.known.id.as_str();
     let mut found = Vec::new();
@@ -231,12 +191,6 @@ fn traffic(server: &ServerRecord) -> Vec<Problem> {
         return Vec::new();
     };
     let mut found = Vec::new();
-    let (errors, answers) = (web_tier.recent.answers[5], web_tier.recent.answers.iter().sum::<u64>());
-    if answers >= REQUESTS_MIN && errors * 100 >= answers * ERRORS_HIGH {
-        let what = format!("{errors} of the last {answers} answers of {id} were errors of a server (5xx)");
-        let remedy = "Look at the balancer for servers that fail, and at the apps' lines in the log.";
-        found.push(Problem::new(Severity::Fault, "errors", Some(id), what, remedy.to_owned()));
-    }
     if web_tier.silent_workers > 0 {
         let what =
             format!("{} of {} workers of {id} do not answer", web_tier.silent_workers, web_tier.workers);

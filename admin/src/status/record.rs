@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{servers, timestamp};
 use common::config::Config;
-use proto::status::v1::{App, AppKind, Process, Traffic, WebTier};
+use proto::status::v1::{App, AppKind, Certificate, Process, Traffic, WebTier};
 use serde::Serialize;
 
 /// `GET /api/v1/status`.
@@ -18,6 +18,8 @@ use serde::Serialize;
 pub(crate) struct ClusterRecord {
     /// When it was so.
     pub(crate) taken: Option<String>,
+    #[serde(skip)]
+    pub(crate) taken_ms: u64,
     /// The server that asked the others.
     pub(crate) asked_by: String,
     /// The worst first; none when all is well.
@@ -72,6 +74,8 @@ pub(crate) struct ServerRecord {
     pub(crate) roles: Vec<&'static str>,
     /// Whether the file gives it public listeners.
     pub(crate) listens: bool,
+    /// CPU time of its machine between its last two heartbeats, in thousandths of all cores; none where that is not known.
+    pub(crate) cpu_per_mille: Option<u32>,
     /// Why it says nothing; none when it does.
     pub(crate) silent: Option<SilentRecord>,
     pub(crate) answer: Option<AnswerRecord>,
@@ -94,10 +98,23 @@ pub(crate) struct AnswerRecord {
     pub(crate) clock_ahead_ms: i64,
     /// How long ago it heard the hub's leader; none: never.
     pub(crate) hub_heard_ms: Option<u64>,
+    /// Those that it shows.
+    pub(crate) certificates: Vec<CertificateRecord>,
     pub(crate) process: ProcessRecord,
     pub(crate) web_tier: Option<WebTierRecord>,
     /// Of the app tier; none where it is none.
     pub(crate) apps: Vec<RunningRecord>,
+}
+
+/// A certificate that a server shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct CertificateRecord {
+    /// Its file, without the folders.
+    pub(crate) name: String,
+    /// The last moment of its validity.
+    pub(crate) ends: Option<String>,
+    #[serde(skip)]
+    pub(crate) not_after_ms: u64,
 }
 
 /// A server's process; 0 is what its system does not tell.
@@ -172,7 +189,10 @@ impl ClusterRecord {
             let asked = snapshot.servers.iter().find(|it| it.id == known.id);
             let server = config.servers().map(|(_, it)| it).find(|it| it.id.as_str() == known.id);
             let listens = server.is_some_and(|it| !it.http.is_empty());
-            ServerRecord::of((known, listens), asked, snapshot.taken_ms)
+            let member = snapshot.members.iter().find(|it| it.id == known.id);
+            let mut record = ServerRecord::of((known, listens), asked, snapshot.taken_ms);
+            record.cpu_per_mille = member.and_then(|it| it.cpu_load);
+            record
         });
         let hub = HubRecord::of(snapshot, config);
         let web_tiers = || snapshot.answers().filter_map(|(_, it)| it.status.web_tier.as_ref());
@@ -180,6 +200,7 @@ impl ClusterRecord {
         let passed = web_tiers().map(|it| it.recent_ms).max().unwrap_or_default();
         let mut record = Self {
             taken: timestamp::format(snapshot.taken_ms),
+            taken_ms: snapshot.taken_ms,
             asked_by: snapshot.me.to_string(),
             problems: Vec::new(),
             traffic: RateRecord::of(&recent, passed),
@@ -196,7 +217,7 @@ impl ClusterRecord {
             },
             hub,
         };
-        record.problems = problem::find(&record);
+        record.problems = problem::find(&record, &config.health);
         record
     }
 }
@@ -232,6 +253,7 @@ impl ServerRecord {
             known,
             roles,
             listens,
+            cpu_per_mille: None,
             silent: silent
                 .map(|it| SilentRecord { why: it.why.clone(), since: timestamp::format(it.since_ms) }),
             answer: answer.map(|it| AnswerRecord::of(it, now_ms)),
@@ -274,10 +296,18 @@ impl AnswerRecord {
             uptime_s: uptime_ms / 1000,
             clock_ahead_ms: answer.clock_ahead_ms,
             hub_heard_ms: status.hub_heard_ms,
+            certificates: status.certificates.iter().map(CertificateRecord::of).collect(),
             process: ProcessRecord::of(&process, uptime_ms),
             web_tier: status.web_tier.as_ref().map(|it| WebTierRecord::of(it, now_ms)),
             apps: status.app_tier.iter().flat_map(|it| &it.apps).map(RunningRecord::of).collect(),
         }
+    }
+}
+
+impl CertificateRecord {
+    fn of(certificate: &Certificate) -> Self {
+        let Certificate { name, not_after_ms } = certificate.clone();
+        Self { name, ends: timestamp::format(not_after_ms), not_after_ms }
     }
 }
 

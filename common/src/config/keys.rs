@@ -29,6 +29,7 @@ pub(super) static ROOT: Keys = Keys {
         "app-users",
         "traces",
         "admin",
+        "health",
         "deploy-service",
         "stage",
         "keep-versions",
@@ -53,6 +54,36 @@ pub(super) static ADMIN: Keys = Keys { what: "`admin`", known: &["users", "impor
 
 pub(super) static ADMIN_USER: Keys =
     Keys { what: "a user of `admin`", known: &["name", "password", "roles", "import"], later: &[] };
+
+pub(super) static HEALTH_CHECKS: Keys = Keys {
+    what: "`health`",
+    known: &[
+        "interval",
+        "for",
+        "off",
+        "disk-free-min",
+        "memory-free-min",
+        "files-open-max",
+        "load-max",
+        "cpu-max",
+        "clock-skew-max",
+        "hub-silent-max",
+        "hub-lag-max",
+        "error-rate-max",
+        "error-requests-min",
+        "certificate-days",
+        "webhooks",
+        "restart-apps",
+        "import",
+    ],
+    later: &[],
+};
+
+pub(super) static WEBHOOK: Keys = Keys {
+    what: "a webhook",
+    known: &["webhook-url", "secret", "severity", "checks", "timeout", "retries", "ca", "import"],
+    later: &[],
+};
 
 pub(super) static CLUSTER: Keys = Keys {
     what: "a cluster",
@@ -328,7 +359,7 @@ pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 33] = [
+pub(super) static ALL: [&Keys; 35] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -362,6 +393,8 @@ pub(super) static ALL: [&Keys; 33] = [
     &ADMIN_USER,
     &APP,
     &HEALTH,
+    &HEALTH_CHECKS,
+    &WEBHOOK,
 ];
 
 const CLUSTER_FILE: usize = 27;

@@ -4,6 +4,7 @@ use super::{
     app_rights::AppRights,
     deployment::{Deployments, Versioning},
     encryption::{ClusterEncryption, ClusterTls},
+    health_checks::HealthChecks,
     problem::Location,
     rule::Rule,
     session_overrides::SessionOverrides,
@@ -68,6 +69,8 @@ pub struct Config {
     pub private_files: Vec<PathBuf>,
     /// `admin`, `users`: who may administrate the cluster; nobody unless given.
     pub admin_users: Vec<AdminUser>,
+    /// `health`: health checks, and what is done about problems.
+    pub health: HealthChecks,
     /// `deploy-service` and what goes with it.
     pub deployments: Deployments,
     /// `clusters`, in file order.

@@ -9,7 +9,7 @@ use super::{
     defaults::DEFAULTS,
     deployment, effective, encryption,
     guess::guessable,
-    keys,
+    health_checks, keys,
     model::{Config, Secret},
     node::{Node, Value},
     servers_own, session_memory,
@@ -91,6 +91,7 @@ pub(super) fn decode(
         private_files: key_files(&fields),
         traces: traces::decode(&fields),
         admin_users: admin::decode(&fields),
+        health: health_checks::decode(&fields),
         deployments: deployment::decode(&fields, options.stage.as_deref()),
         clusters,
     };

@@ -5,6 +5,7 @@ mod bounds;
 mod docs;
 mod effective;
 mod examples;
+mod health;
 mod listener;
 mod merging;
 mod model;

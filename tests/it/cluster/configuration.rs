@@ -23,6 +23,10 @@ pub(crate) struct Configuration {
     /// Lines of `admin`. With any, the web-tier has the administration at `/admin` and the app-tier at `/ops`.
     pub(crate) admin: Vec<String>,
     pub(crate) heartbeat_interval: String,
+    /// `health`. The machine that tests run on is as busy as it is.
+    pub(crate) health: String,
+    /// A further listener of the first web-tier server.
+    pub(crate) listener: Option<String>,
     /// `cluster-encryption`: what the file says, if anything.
     pub(crate) encryption: Option<&'static str>,
     /// Whether the app-tier has the app of `command` at its root; else nothing is there but `web_apps`.
@@ -55,6 +59,8 @@ impl Configuration {
             webs: 1,
             admin: Vec::new(),
             heartbeat_interval: "1s".into(),
+            health: "{load-max: 1000000}".to_owned(),
+            listener: None,
             encryption: None,
             root: true,
             web_apps: Vec::new(),
@@ -128,6 +134,7 @@ impl Configuration {
         if let Some(encryption) = self.encryption {
             writeln!(yaml, "cluster-encryption: {encryption}").unwrap();
         }
+        writeln!(yaml, "health: {}", self.health).unwrap();
         for line in &self.lines {
             writeln!(yaml, "{line}").unwrap();
         }
@@ -148,10 +155,12 @@ impl Configuration {
         let administered = !self.admin.is_empty();
         yaml.push_str("  - id: web-tier\n    servers:\n");
         for (index, id) in self.web_servers().iter().enumerate() {
+            let more = self.listener.iter().filter(|_| index == 0).map(|it| format!(", {it}"));
+            let more = more.collect::<String>();
             let (ip, port, http) = (self.address(self.apps + index), 6800 + self.apps + index, 8080 + index);
             writeln!(
                 yaml,
-                "      - {{id: {id}, address: {ip}, port: {port}, http: [{{address: {ip}, port: {http}}}]}}"
+                "      - {{id: {id}, address: {ip}, port: {port}, http: [{{address: {ip}, port: {http}}}{more}]}}"
             )
             .unwrap();
         }

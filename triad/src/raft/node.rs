@@ -513,10 +513,10 @@ impl Node {
         self.log.stop().await.unwrap();
     }
 
-    /// Asks for the leadership to be handed to `to`.
-    #[cfg(test)]
+    /// Asks for the leadership to be handed to `to`. From then on this leader writes nothing, and sends no heartbeats: if `to` does not
+    /// get it, another election is near.
     pub(crate) async fn transfer(&self, to: u64) {
-        self.raft.trigger().transfer_leader(to).await.unwrap();
+        let _or_stopped = self.raft.trigger().transfer_leader(to).await;
     }
 
     /// Takes a snapshot and purges the whole log that it covers.

@@ -419,7 +419,7 @@ mod tests {
         let mut state = filled(1);
         assert_eq!(version(&state), 1);
         let member = Member { id: "app-a".into(), ..Member::default() };
-        let admin = SetMemberAdmin { id: "app-a".into(), admin: 2 };
+        let admin = SetMemberAdmin { id: "app-a".into(), admin: 2, author: None };
         let commands = [command::Command::RegisterMember(member), command::Command::SetMemberAdmin(admin)];
         let commands = commands.map(|it| Command { command: Some(it) }).into();
         state.apply(Batch { version: 2, time_ms: 6, commands });

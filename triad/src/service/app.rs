@@ -1,6 +1,6 @@
 //! `app.proto`'s service.
 
-use super::input;
+use super::{audit, input};
 use crate::{Caller, hub::Hub, state::Reply};
 use proto::hub::v1::{
     App, AppDeployed, AppList, AppReported, AppStoppedSet, AppUndeployed, Command, DeployApp, ListApps,
@@ -39,8 +39,10 @@ fn unexpected() -> Status {
 #[tonic::async_trait]
 impl Apps for AppService {
     async fn deploy(&self, request: Request<DeployApp>) -> Result<Response<AppDeployed>, Status> {
-        let deploy = request.into_inner();
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut deploy = request.into_inner();
         input::tag("tag", &deploy.tag)?;
+        audit::check(deploy.author.as_ref())?;
         input::object("expected_commit", &deploy.expected_commit, true)?;
         input::object("commit", &deploy.commit, false)?;
         input::object("tree", &deploy.tree, false)?;
@@ -53,6 +55,7 @@ impl Apps for AppService {
             let text = format!("timeout_ms is {}: expected {TIMEOUT_MS:?}", deploy.timeout_ms);
             return Err(Status::invalid_argument(text));
         }
+        deploy.author = audit::signed(&self.0, deploy.author, caller.as_ref());
         match self.propose(command::Command::DeployApp(deploy)).await? {
             Reply::AppDeployed(deployed) => Ok(Response::new(deployed)),
             _ => Err(unexpected()),
@@ -78,9 +81,12 @@ impl Apps for AppService {
     }
 
     async fn undeploy(&self, request: Request<UndeployApp>) -> Result<Response<AppUndeployed>, Status> {
-        let undeploy = request.into_inner();
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut undeploy = request.into_inner();
         input::tag("tag", &undeploy.tag)?;
         input::text("user", &undeploy.user, 255)?;
+        audit::check(undeploy.author.as_ref())?;
+        undeploy.author = audit::signed(&self.0, undeploy.author, caller.as_ref());
         match self.propose(command::Command::UndeployApp(undeploy)).await? {
             Reply::AppUndeployed(undeployed) => Ok(Response::new(undeployed)),
             _ => Err(unexpected()),
@@ -88,8 +94,11 @@ impl Apps for AppService {
     }
 
     async fn set_stopped(&self, request: Request<SetAppStopped>) -> Result<Response<AppStoppedSet>, Status> {
-        let set = request.into_inner();
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut set = request.into_inner();
         input::tag("tag", &set.tag)?;
+        audit::check(set.author.as_ref())?;
+        set.author = audit::signed(&self.0, set.author, caller.as_ref());
         match self.propose(command::Command::SetAppStopped(set)).await? {
             Reply::App(app) => Ok(Response::new(AppStoppedSet { app })),
             _ => Err(unexpected()),

@@ -1,6 +1,6 @@
 //! `member.proto`'s service.
 
-use super::input;
+use super::{audit, input};
 use crate::{Caller, hub::Hub};
 use proto::hub::v1::{
     AskLead, Command, HeartbeatNoted, Leads, ListMembers, Member, MemberAdmin, MemberAdminSet,
@@ -96,8 +96,10 @@ impl Members for MemberService {
     }
 
     async fn set_admin(&self, request: Request<SetMemberAdmin>) -> Result<Response<MemberAdminSet>, Status> {
-        let set = request.into_inner();
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut set = request.into_inner();
         input::server("id", &set.id)?;
+        audit::check(set.author.as_ref())?;
         if MemberAdmin::try_from(set.admin).is_err() {
             let text =
                 format!("admin is {}: expected enabled (0), disabled-soft (1) or disabled (2)", set.admin);
@@ -108,6 +110,7 @@ impl Members for MemberService {
         let id = set.id.clone();
         self.known(&id)?;
         tracing::info!(member = id, admin = set.admin().as_str_name(), "an administrator says");
+        set.author = audit::signed(&self.0, set.author, caller.as_ref());
         let set = Command { command: Some(command::Command::SetMemberAdmin(set)) };
         self.0.propose(vec![set], BYTES).await?;
         Ok(Response::new(MemberAdminSet { member: Some(self.known(&id)?) }))

@@ -1,7 +1,7 @@
 //! `token.proto`'s service.
 
-use super::input;
-use crate::{hub::Hub, state::Reply};
+use super::{audit, input};
+use crate::{Caller, hub::Hub, state::Reply};
 use proto::hub::v1::{
     Command, CreateToken, ListTokens, RevokeToken, TokenCreated, TokenList, TokenRevoked, command,
     tokens_server::Tokens,
@@ -59,8 +59,11 @@ fn check(create: &CreateToken) -> Result<(), Status> {
 #[tonic::async_trait]
 impl Tokens for TokenService {
     async fn create(&self, request: Request<CreateToken>) -> Result<Response<TokenCreated>, Status> {
-        let create = request.into_inner();
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut create = request.into_inner();
         check(&create)?;
+        audit::check(create.author.as_ref())?;
+        create.author = audit::signed(&self.0, create.author, caller.as_ref());
         match self.propose(command::Command::CreateToken(create)).await? {
             Reply::TokenCreated(created) => Ok(Response::new(created)),
             _ => Err(unexpected()),
@@ -68,8 +71,11 @@ impl Tokens for TokenService {
     }
 
     async fn revoke(&self, request: Request<RevokeToken>) -> Result<Response<TokenRevoked>, Status> {
-        let revoke = request.into_inner();
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut revoke = request.into_inner();
         input::hash("hash", &revoke.hash)?;
+        audit::check(revoke.author.as_ref())?;
+        revoke.author = audit::signed(&self.0, revoke.author, caller.as_ref());
         match self.propose(command::Command::RevokeToken(revoke)).await? {
             Reply::TokenRevoked(revoked) => Ok(Response::new(revoked)),
             _ => Err(unexpected()),

@@ -157,7 +157,6 @@ impl Apps {
     }
 
     /// One of them.
-    #[cfg(test)]
     pub(crate) fn get(&self, tag: &str) -> Option<&App> {
         self.0.get(tag).map(|it| &**it)
     }
@@ -165,6 +164,12 @@ impl Apps {
     /// All of them in order of tag.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &App> {
         self.0.values().map(|it| &**it)
+    }
+
+    /// The rollouts under way: tag and number.
+    pub(crate) fn under_way(&self) -> Vec<(String, u64)> {
+        let under_way = self.iter().filter(|it| is_under_way(it));
+        under_way.filter_map(|it| Some((it.tag.clone(), it.rollout.as_ref()?.number))).collect()
     }
 
     /// When the first rollout under way is due.

@@ -91,7 +91,11 @@ mod tests {
         members.register(claims, 10, &mut changes);
         let registered = members.get("a").unwrap();
         assert_eq!((registered.admin(), registered.cpu_load), (MemberAdmin::Enabled, None));
-        let set = |id: &str, admin: MemberAdmin| SetMemberAdmin { id: id.into(), admin: admin.into() };
+        let set = |id: &str, admin: MemberAdmin| SetMemberAdmin {
+            id: id.into(),
+            admin: admin.into(),
+            author: None,
+        };
         members.set_admin(&set("a", MemberAdmin::Disabled), 20, &mut changes);
         members.set_admin(&set("a", MemberAdmin::Disabled), 30, &mut changes);
         members.set_admin(&set("b", MemberAdmin::Disabled), 30, &mut changes);

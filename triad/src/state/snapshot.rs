@@ -38,8 +38,9 @@ impl State {
         let members = self.members.iter().cloned().map(Item::Member);
         let apps = self.apps.iter().cloned().map(Item::App);
         let tokens = self.tokens.iter().cloned().map(Item::Token);
+        let audit = self.audit.iter().cloned().map(Item::Audit);
         let mut pending = Vec::with_capacity(chunk);
-        for item in members.chain(apps).chain(tokens).chain(tombstones).chain(sessions) {
+        for item in members.chain(apps).chain(tokens).chain(audit).chain(tombstones).chain(sessions) {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -71,6 +72,7 @@ impl Restore {
                 Some(Item::Member(member)) => self.0.members.restore(member),
                 Some(Item::App(app)) => self.0.apps.restore(app),
                 Some(Item::Token(token)) => self.0.tokens.restore(token),
+                Some(Item::Audit(entry)) => self.0.audit.restore(entry),
                 None => return Err(RestoreError::Unknown),
             }
         }

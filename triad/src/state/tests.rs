@@ -2,6 +2,7 @@
 
 mod absence;
 mod apps;
+mod audits;
 mod memory;
 mod renames;
 
@@ -232,7 +233,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             command: Some(command::Command::RegisterMember(Member { id, started_ms, ..Member::default() })),
         }),
         1 => (owner.clone(), 0i32..3).prop_map(|(id, admin)| Command {
-            command: Some(command::Command::SetMemberAdmin(SetMemberAdmin { id, admin })),
+            command: Some(command::Command::SetMemberAdmin(SetMemberAdmin { id, admin, author: None })),
         }),
         1 => (0u8..4, owner.clone(), 1u64..50).prop_map(|(hash, name, valid_ms)| Command {
             command: Some(command::Command::CreateToken(CreateToken {
@@ -243,7 +244,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             })),
         }),
         1 => (0u8..4).prop_map(|hash| Command {
-            command: Some(command::Command::RevokeToken(RevokeToken { hash: vec![hash; 32].into() })),
+            command: Some(command::Command::RevokeToken(RevokeToken { hash: vec![hash; 32].into(), author: None })),
         }),
         1 => (owner, 0u64..3, 1i32..5).prop_map(|(id, started_ms, state)| Command {
             command: Some(command::Command::SetMemberState(SetMemberState { id, started_ms, state })),
@@ -271,7 +272,7 @@ proptest! {
             if place == restart {
                 other = through_a_snapshot(&other, chunk);
             }
-            let batch = Batch { version: if place < 3 { 1 } else { 3 }, ..batch(time_ms, commands) };
+            let batch = Batch { version: [1, 3, AUDIT][(place / 3).min(2)], ..batch(time_ms, commands) };
             prop_assert_eq!(one.apply(batch.clone()), other.apply(batch));
             prop_assert_eq!(&one, &other);
             // What is counted as things change is what is there.

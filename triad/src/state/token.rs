@@ -21,7 +21,7 @@ impl Tokens {
         let outcome = match self.answered(&create, now_ms, changes) {
             Some(outcome) => outcome,
             None => {
-                let CreateToken { hash, name, user, roles, valid_ms } = create;
+                let CreateToken { hash, name, user, roles, valid_ms, .. } = create;
                 let expires_ms = now_ms.saturating_add(valid_ms);
                 let token =
                     Token { hash, name, user, roles, created_ms: now_ms, expires_ms, ..Token::default() };
@@ -115,7 +115,8 @@ mod tests {
 
     fn create(number: usize, name: &str, valid_ms: u64) -> CreateToken {
         let roles = vec!["deploy".to_owned()];
-        CreateToken { hash: hash(number), name: name.into(), user: "ops".into(), roles, valid_ms }
+        let user = "ops".into();
+        CreateToken { hash: hash(number), name: name.into(), user, roles, valid_ms, author: None }
     }
 
     fn outcome(tokens: &mut Tokens, create: CreateToken, now_ms: u64) -> Outcome {
@@ -127,7 +128,7 @@ mod tests {
 
     fn revoke(tokens: &mut Tokens, number: usize, now_ms: u64) -> (Option<TokenState>, usize) {
         let mut changes = Vec::new();
-        match tokens.revoke(&RevokeToken { hash: hash(number) }, now_ms, &mut changes) {
+        match tokens.revoke(&RevokeToken { hash: hash(number), author: None }, now_ms, &mut changes) {
             Reply::TokenRevoked(revoked) => (revoked.token.map(|it| it.state()), changes.len()),
             other => panic!("{other:?}"),
         }

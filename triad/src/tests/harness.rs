@@ -13,8 +13,9 @@ use common::{
 use hyper_util::rt::TokioIo;
 use proto::hub::v1::{
     AskAlive, LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents,
-    WriteSessions, members_client::MembersClient, session_outcome::Outcome, session_write::Write,
-    sessions_client::SessionsClient, tokens_client::TokensClient, watch_client::WatchClient,
+    WriteSessions, audits_client::AuditsClient, lead_client::LeadClient, members_client::MembersClient,
+    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
+    tokens_client::TokensClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -56,8 +57,9 @@ pub(super) struct TestHub {
     pub(super) sims: Vec<SimDisks>,
     /// Each server has a thread of its own, so that it can be paused.
     pub(super) threads: bool,
-    /// A server that says it reads only the oldest commands.
+    /// A server that says it reads only old commands, and up to which version.
     pub(super) old: Option<usize>,
+    pub(super) old_reads: u32,
 }
 
 /// Memory enough for any test.
@@ -119,6 +121,7 @@ impl TestHub {
             sims: Vec::new(),
             threads: false,
             old: None,
+            old_reads: 1,
         }
     }
 
@@ -148,7 +151,7 @@ impl TestHub {
         let handle = runtime.as_ref().map_or_else(Handle::current, |it| it.handle().clone());
         let triad = handle.spawn(self.starting(at)).await.unwrap().unwrap();
         if self.old == Some(at) {
-            triad.hub.node().pretend_to_read(1);
+            triad.hub.node().pretend_to_read(self.old_reads);
         }
         let port = self.serve(at, &triad, &handle);
         self.servers[at] = Some(Server { triad, port: Some(port), runtime });
@@ -340,6 +343,16 @@ impl TestHub {
     /// The members' service as `me`.
     pub(super) fn members(&self, at: usize, me: &str) -> MembersClient<Channel> {
         MembersClient::new(self.channel(at, me))
+    }
+
+    /// The audit log's service as `me`.
+    pub(super) fn audits(&self, at: usize, me: &str) -> AuditsClient<Channel> {
+        AuditsClient::new(self.channel(at, me))
+    }
+
+    /// The service that hands the lead over, as `me`.
+    pub(super) fn lead(&self, at: usize, me: &str) -> LeadClient<Channel> {
+        LeadClient::new(self.channel(at, me))
     }
 
     /// The tokens' service as `me`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tonic::{Code, Streaming};
 
 fn set(id: &str, admin: MemberAdmin) -> SetMemberAdmin {
-    SetMemberAdmin { id: id.into(), admin: admin.into() }
+    SetMemberAdmin { id: id.into(), admin: admin.into(), author: None }
 }
 
 /// The first event that `wanted` makes something of.
@@ -64,7 +64,7 @@ async fn who_is_not_a_member_and_what_is_no_word_are_refused() {
         unknown.message(),
         "id is \"app-7\": no such server has registered; expected one of app-8, app-9"
     );
-    let odd = refused(SetMemberAdmin { id: "app-8".into(), admin: 7 }).await;
+    let odd = refused(SetMemberAdmin { id: "app-8".into(), admin: 7, author: None }).await;
     assert_eq!(odd.message(), "admin is 7: expected enabled (0), disabled-soft (1) or disabled (2)");
     let nameless = refused(set("", MemberAdmin::Disabled)).await;
     assert!(nameless.message().starts_with("id is \"\""), "{nameless}");

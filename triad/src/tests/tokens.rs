@@ -10,7 +10,8 @@ use tonic::Code;
 
 fn create(number: u8, valid_ms: u64) -> CreateToken {
     let (name, roles) = (format!("ci-{number}"), vec!["deploy".to_owned()]);
-    CreateToken { hash: vec![number; 32].into(), name, user: "ops".into(), roles, valid_ms }
+    let (hash, user) = (vec![number; 32].into(), "ops".into());
+    CreateToken { hash, name, user, roles, valid_ms, author: None }
 }
 
 fn token(event: Kind) -> Option<Token> {
@@ -30,7 +31,7 @@ async fn a_token_and_its_end_are_told_to_all_and_outlive_the_leader() {
         client.create(CreateToken { name: "ci-1".into(), ..create(2, 5) }).await.unwrap().into_inner();
     assert_eq!(taken.outcome, Some(Outcome::NameTaken(made.clone())));
     client.create(create(3, 3_600_000)).await.unwrap();
-    client.revoke(RevokeToken { hash: made.hash.clone() }).await.unwrap();
+    client.revoke(RevokeToken { hash: made.hash.clone(), author: None }).await.unwrap();
     let ended = |event| token(event).filter(|it| it.state() == TokenState::Revoked);
     assert_eq!(news(&mut web, ended).await.name, "ci-1");
 
@@ -43,7 +44,8 @@ async fn a_token_and_its_end_are_told_to_all_and_outlive_the_leader() {
     assert_eq!(told, [("ci-1".to_owned(), TokenState::Revoked), ("ci-3".to_owned(), TokenState::Valid)]);
     let listed = hub.tokens(next, "web-a").list(ListTokens {}).await.unwrap().into_inner().tokens;
     assert_eq!(listed.len(), 2);
-    let none = hub.tokens(next, "web-a").revoke(RevokeToken { hash: vec![9; 32].into() }).await.unwrap();
+    let unknown = RevokeToken { hash: vec![9; 32].into(), author: None };
+    let none = hub.tokens(next, "web-a").revoke(unknown).await.unwrap();
     assert_eq!(none.into_inner().token, None);
 }
 

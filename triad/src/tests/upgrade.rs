@@ -9,7 +9,7 @@ use proto::hub::v1::{
 use tonic::{Code, Status};
 
 async fn disable(hub: &TestHub, at: usize) -> Result<MemberAdmin, Status> {
-    let set = SetMemberAdmin { id: "app-9".into(), admin: MemberAdmin::Disabled.into() };
+    let set = SetMemberAdmin { id: "app-9".into(), admin: MemberAdmin::Disabled.into(), author: None };
     let set = hub.members(at, "web-a").set_admin(set).await?.into_inner();
     Ok(set.member.unwrap().admin())
 }

@@ -8,8 +8,9 @@ use crate::{WebTier, WebTierConfig, bind};
 use cluster_port::{ClusterKey, Credentials};
 use common::{
     config::{
-        Action, Cluster as ClusterConfig, ClusterEncryption, Config, Deployments, Host, HttpListener,
-        LoadBalance, RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie, Strategy,
+        Action, Cluster as ClusterConfig, ClusterEncryption, Config, Deployments, HealthChecks, Host,
+        HttpListener, LoadBalance, RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie,
+        Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -146,6 +147,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         app_users: Vec::new(),
         private_files: Vec::new(),
         admin_users: Vec::new(),
+        health: HealthChecks::default(),
         deployments: Deployments::default(),
         clusters: vec![cluster("app-tier", servers, Vec::new()), cluster("web-tier", vec![web], vec![host])],
     }

@@ -68,7 +68,8 @@ impl WebTier {
         self.listeners = next.listeners;
         self.addresses = self.listeners.addresses();
         let http = self.plan.config.server(&self.me).map_or(&[][..], |(_, server)| &server.http);
-        self.shown.set(&self.addresses, http, &self.plan.foreign);
+        let secured = self.listeners.secured().cloned().collect();
+        self.shown.set(&self.addresses, (http, secured), &self.plan.foreign);
         let deadline = Instant::now() + RELOAD_TIMEOUT;
         let mut waiting = Vec::with_capacity(self.workers.len());
         for (worker, doors) in self.workers.iter().zip(next.changes) {

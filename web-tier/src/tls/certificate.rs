@@ -32,6 +32,13 @@ pub(super) fn hash(parts: &[&[u8]]) -> Hash {
     found
 }
 
+/// The last second of the validity of a file's first certificate, since the Unix epoch; `None` when there is none that can be read.
+/// Blocks on the file system.
+pub fn certificate_end(file: &FilePath) -> Option<i64> {
+    let (chain, _) = chain(file).ok()?;
+    X509::parse(chain.first()?).map(|it| it.not_after)
+}
+
 /// A certificate that a listener may show.
 #[derive(Debug)]
 pub(super) struct Certificate {

@@ -135,6 +135,11 @@ impl TlsListener {
         Ok(Changed::Certificates)
     }
 
+    /// The file of each certificate in use, and the last second of its validity.
+    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+        self.current().ends.clone()
+    }
+
     /// What is to be said of certificates that have ended, or will within a week: the file, and what.
     pub(crate) fn ending(&self) -> Vec<(String, String)> {
         let (now, current) = (unix_now(), self.current());

@@ -18,6 +18,7 @@ mod x509;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::certificate_end;
 pub use check::check_tls;
 pub use common::tls_files::TlsError;
 
