@@ -167,7 +167,9 @@ fn graphs_are_lines_and_tables_and_the_script_finds_the_same_numbers() {
     let pages = with_graphs(&cluster, &visitor);
     let page = &pages[0];
     assert!(page.contains("<h2 id=\"graphs-heading\">The last hour</h2>"));
-    assert!(page.contains("<a href=\"?range=1h\" aria-current=\"true\" aria-label=\"The last hour\">1h</a>"));
+    assert!(
+        page.contains("<a href=\"?range=1h\" aria-current=\"true\" aria-label=\"1h, the last hour\">1h</a>")
+    );
     assert_eq!(page.matches("<figure").count(), 4);
     // A drawing and a table each; a line for each row.
     assert_eq!(
