@@ -55,7 +55,9 @@ impl Inner {
         if pasts.is_empty() {
             let why =
                 answers.iter().filter_map(|(id, answer)| Some(format!("{id}: {}", answer.as_ref().err()?)));
-            return Err(Refusal::NoPast(why.collect::<Vec<_>>().join("; ")));
+            let why = why.collect::<Vec<_>>().join("; ");
+            let none = "the file has no hub".to_owned();
+            return Err(Refusal::NoPast(if why.is_empty() { none } else { why }));
         }
         let merged = merge(&asked, &pasts);
         if let Some(id) = &question.server

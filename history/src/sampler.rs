@@ -73,7 +73,11 @@ impl Said {
 
     /// Milliseconds since another word of the same process, by its own clock, as its counts are; by ours if its clock was set.
     fn passed_ms(&self, before: &Self) -> Option<u64> {
-        let own = self.now_ms.checked_sub(before.now_ms).filter(|it| *it > 0);
+        if self.now_ms == before.now_ms {
+            // The same word again.
+            return None;
+        }
+        let own = self.now_ms.checked_sub(before.now_ms);
         let (Some(now), Some(at)) = (self.at, before.at) else { return own };
         let here = now.saturating_duration_since(at);
         let here_ms = u64::try_from(here.as_millis()).unwrap_or(u64::MAX);
@@ -260,6 +264,8 @@ mod tests {
         assert_eq!(ahead.get(Series::RequestsPerS), Some(10.0));
         let back = next(&mut sampler, &said(STARTED, 900, 700), now + Duration::from_secs(20));
         assert_eq!(back.get(Series::RequestsPerS), Some(10.0));
+        let same = next(&mut sampler, &said(STARTED, 900, 700), now + Duration::from_secs(21));
+        assert_eq!(same.get(Series::RequestsPerS), None, "the same word again");
         let silent = next(&mut sampler, &said(STARTED, 1000, 5000), now + Duration::from_secs(120));
         assert_eq!(silent.get(Series::RequestsPerS), None);
         assert!(sampler.points(&[], now + Duration::from_secs(300)).is_empty() && sampler.before.is_empty());

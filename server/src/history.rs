@@ -42,8 +42,9 @@ async fn keep(history: Arc<History>, admin: Admin, turn_ms: u64) {
     let mut sampler = Sampler::default();
     loop {
         tokio::time::sleep(until_turn(SystemClock.unix_ms(), turn_ms)).await;
-        let said = admin.statuses().await;
-        let (unix_s, now) = (SystemClock.unix_ms() / 1000, SystemClock.now());
+        // The step is that of the question: an answer may take until the next one has begun.
+        let unix_s = SystemClock.unix_ms() / 1000;
+        let (said, now) = (admin.statuses().await, SystemClock.now());
         let points = sampler.points(&said, now);
         let history = history.clone();
         // The next one waits for a disk that hangs, so nothing queues up.
@@ -61,10 +62,10 @@ fn turn_ms(place: usize, servers: usize) -> u64 {
     (2 * place + 1) * STEP_MS / (2 * servers)
 }
 
-/// How long it is until the next turn, a whole step right after one.
+/// How long it is until the next turn. One that is near is left out: a sleep that ended a little early is not to make two.
 fn until_turn(unix_ms: u64, turn_ms: u64) -> Duration {
-    let into = unix_ms % STEP_MS;
-    Duration::from_millis(if into < turn_ms { turn_ms - into } else { STEP_MS - into + turn_ms })
+    let wait = (STEP_MS + turn_ms - unix_ms % STEP_MS) % STEP_MS;
+    Duration::from_millis(if wait < STEP_MS / 2 { wait + STEP_MS } else { wait })
 }
 
 #[cfg(test)]
@@ -76,6 +77,6 @@ mod tests {
         assert_eq!([0, 1, 2].map(|place| turn_ms(place, 3)), [1666, 5000, 8333]);
         assert_eq!(turn_ms(0, 1), 5000);
         let wait = |unix_ms| until_turn(unix_ms, 5000).as_millis();
-        assert_eq!([0, 4999, 5000, 5001, 9999, 20_001].map(wait), [5000, 1, 10_000, 9999, 5001, 4999]);
+        assert_eq!([0, 4999, 5000, 5001, 9999, 20_001].map(wait), [5000, 10_001, 10_000, 9999, 5001, 14_999]);
     }
 }
