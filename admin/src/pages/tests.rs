@@ -288,7 +288,7 @@ fn a_page_of_a_server_says_all_of_it() {
             assert!(pages[place].contains(word), "{word}: {}", pages[place]);
         }
     }
-    let list = render("/admin", Page::Servers, &visitor, &cluster);
+    let list = render("/admin", Content::Servers, &visitor, &cluster);
     assert!(
         list.contains("href=\"/admin/servers/app-a\"") && list.contains("href=\"/admin/servers/%3Cscript%3E")
     );
