@@ -17,6 +17,7 @@ mod examples;
 mod foreign;
 mod git_http;
 mod hub;
+mod inquiry;
 mod layers;
 mod many;
 mod openapi;
