@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, rc::Rc};
 
 /// Lines that are told unless it is said how many, and at most.
-const LIMIT: u32 = 300;
+const LIMIT: u32 = 200;
 const LIMIT_MAX: u32 = 1000;
 
 /// Of a server that is asked for what is new, at least.

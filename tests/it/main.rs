@@ -21,6 +21,7 @@ mod git_http;
 mod health;
 mod history;
 mod hub;
+mod inquiry;
 mod layers;
 mod many;
 mod openapi;

@@ -6,6 +6,7 @@ mod prepare;
 mod tries;
 
 use crate::{
+    access_log::put_masked,
     balance::Affinity,
     buffer::{Piece, SIZE},
     connection::Client,
@@ -159,7 +160,10 @@ async fn file(client: &Client, head: &RequestHead, site: &Site) -> Local {
             Local::refusal(client, ProxyError::Short)
         }
         Err(cause) => {
-            tracing::warn!(path = head.path(), %cause, "a file can't be read");
+            // Whoever has a session's id has the session.
+            let mut path = Vec::new();
+            put_masked(&mut path, head.path().as_bytes());
+            tracing::warn!(path = %String::from_utf8_lossy(&path), %cause, "a file can't be read");
             Local { why: Why::Unreadable, ..Local::error_page(client, 500, None) }
         }
     }

@@ -23,6 +23,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod load;
+mod notable;
 mod parsing;
 mod passes;
 mod queues;
