@@ -103,6 +103,13 @@ async fn what_was_is_kept_through_crashes_and_shown() {
     let file = find(&folder, "web-a.10s");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
 
+    // What the servers say of themselves may be a second old.
+    let all_answer = async {
+        let answers =
+            |it: &Value| it["servers"].as_array().unwrap().iter().all(|it| it["answer"].is_object());
+        while !answers(&curl(&web, "GET /admin/api/v1/status", OPS, "").await.1) {}
+    };
+    timeout(PATIENCE, all_answer).await.expect("all servers answer");
     shown(&web).await;
 }
 

@@ -17,6 +17,30 @@ use tokio::{
 /// The key of an element's reference, by the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// A running driver, and its port; `Some(None)`: it has ended. What it printed is added to `said`.
+async fn driver(said: &mut Vec<String>) -> Option<Option<(Child, String)>> {
+    let mut driver = Command::new("chromedriver")
+        .args(["--port=0", "--log-level=SEVERE"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .ok()?;
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let listening = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                return Some(port.trim_end_matches('.').to_owned());
+            }
+            said.push(line);
+        }
+        None
+    };
+    let port = timeout(PATIENCE, listening).await.expect("chromedriver does not say its port");
+    Some(port.map(|port| (driver, port)))
+}
+
 /// A browser with one window.
 #[derive(Debug)]
 pub(super) struct Browser {
@@ -29,24 +53,18 @@ pub(super) struct Browser {
 impl Browser {
     /// Starts it; `None`: it is not installed.
     pub(super) async fn start() -> Option<Self> {
-        let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .ok()?;
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let said = async {
-            loop {
-                let line = lines.next_line().await.unwrap().expect("chromedriver ended");
-                if let Some((_, port)) = line.split_once("successfully on port ") {
-                    return port.trim_end_matches('.').to_owned();
-                }
+        // It takes a port for both families of addresses, and ends if another process has taken the second one meanwhile.
+        let mut said = Vec::new();
+        for _ in 0..5 {
+            match driver(&mut said).await? {
+                Some((driver, port)) => return Some(Self::begin(driver, port).await),
+                None => continue,
             }
-        };
-        let port = timeout(PATIENCE, said).await.expect("chromedriver does not say its port");
+        }
+        panic!("chromedriver does not stay: {said:?}");
+    }
+
+    async fn begin(driver: Child, port: String) -> Self {
         let profile = tempfile::Builder::new().prefix("copal-browser-").tempdir().unwrap();
         let folder = format!("--user-data-dir={}", profile.path().display());
         // By the pipe the browser ends when the driver does, however that ends.
@@ -62,7 +80,7 @@ impl Browser {
         };
         let begun = browser.call(Method::POST, "", json!({"capabilities": {"alwaysMatch": wanted}})).await;
         begun["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
-        Some(browser)
+        browser
     }
 
     /// One command; `path` is below the session's.
