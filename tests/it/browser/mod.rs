@@ -3,8 +3,12 @@
 
 mod web_driver;
 
-use crate::{cluster::Cluster, tell::tell, tokens::deploying};
-use std::{path::PathBuf, time::Instant};
+use crate::{
+    cluster::Cluster,
+    tell::tell,
+    tokens::{deploying, tar},
+};
+use std::{fs, path::PathBuf, time::Instant};
 use web_driver::Browser;
 
 /// axe-core 4.14.1, by Deque Systems, under the Mozilla Public License 2.0: finds what keeps people from using a page.
@@ -119,6 +123,43 @@ impl Visit {
         assert_eq!(self.browser.errors().await, Vec::<String>::new());
     }
 
+    /// Deploys an archive by the form, sees that every server has it, and the version before again after a rollback.
+    async fn deploys(&self) {
+        let mut versions = Vec::new();
+        for content in ["first", "second"] {
+            let archive = self.cluster.folder().join(format!("{content}.tar"));
+            fs::write(&archive, tar(&[("index.html", content.as_bytes())])).unwrap();
+            self.open("/apps").await;
+            self.browser.type_into("#upload-name", "site").await;
+            self.browser.type_into("#upload-message", content).await;
+            self.browser.type_into("#upload-file", &archive.display().to_string()).await;
+            self.browser.click("#upload button").await;
+            self.sees_on_all(content).await;
+            let commit = "return document.querySelector('#deployed td code').textContent";
+            versions.push(self.browser.run(commit, &[]).await);
+        }
+        assert_ne!(versions[0], versions[1]);
+        self.browser.screenshot(&screenshots().join("apps-deployed.png")).await;
+        self.browser.click("[id^=rollback-]").await;
+        self.sees_on_all("rollback to ").await;
+        assert_eq!(self.cluster.user().get("/site/").await.body, "first");
+        self.open("/audit").await;
+        for what in ["deploy", "rollback", "activated", "ops"] {
+            let row = format!(
+                "[...document.querySelectorAll('#entries td')].some((it) => it.textContent.includes('{what}'))"
+            );
+            self.browser.until(&row).await;
+        }
+        assert_eq!(self.browser.errors().await, Vec::<String>::new());
+    }
+
+    /// A version with this message is in use, with a mark for each of the three servers.
+    async fn sees_on_all(&self, message: &str) {
+        let row = "document.querySelector('#deployed tbody tr')";
+        let marks = format!("{row}?.querySelectorAll('.marks .ok').length === 3");
+        self.browser.until(&format!("{row}?.textContent.includes('{message}') && {marks}")).await;
+    }
+
     /// Takes a server out and puts it back.
     async fn disables_a_server(&self) {
         self.open("/servers").await;
@@ -160,6 +201,7 @@ async fn an_operator_uses_the_status_page() {
     });
     let mut visit = Visit { cluster: cluster.await, browser };
     visit.signs_in().await;
+    visit.deploys().await;
     visit.looks_at_all().await;
     visit.watches_a_server_die().await;
     visit.disables_a_server().await;
