@@ -56,9 +56,8 @@ impl Browser {
         // It takes a port for both families of addresses, and ends if another process has taken the second one meanwhile.
         let mut said = Vec::new();
         for _ in 0..5 {
-            match driver(&mut said).await? {
-                Some((driver, port)) => return Some(Self::begin(driver, port).await),
-                None => continue,
+            if let Some((driver, port)) = driver(&mut said).await? {
+                return Some(Self::begin(driver, port).await);
             }
         }
         panic!("chromedriver does not stay: {said:?}");
