@@ -59,3 +59,26 @@ async fn visitors_without_a_cookie_are_served_when_the_hub_is_full_and_users_kee
     assert_eq!(visitor.cookie, None);
     assert_eq!(user.count().await.0, 3);
 }
+
+/// A call of the app API whose message never comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_app_api_reads_nothing_of_whom_it_does_not_know() {
+    let cluster = Cluster::start(1).await;
+    let socket = cluster.folder().join("data/app-a/run/api.sock");
+    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut calls, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let never =
+        futures_util::stream::pending::<Result<hyper::body::Frame<bytes::Bytes>, std::convert::Infallible>>();
+    let call = hyper::Request::post("http://app-a/copal.app.v1.Sessions/Update")
+        .header("content-type", "application/grpc")
+        .header("copal-token", "a guess")
+        .body(http_body_util::StreamBody::new(never))
+        .unwrap();
+    let refused =
+        tokio::time::timeout(PATIENCE, calls.send_request(call)).await.expect("it waits for the message");
+    // UNAUTHENTICATED.
+    assert_eq!(refused.unwrap().headers()["grpc-status"], "16");
+}

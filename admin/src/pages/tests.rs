@@ -137,7 +137,7 @@ fn each_page_shows_what_it_is_for() {
         &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
     );
     has(
-        9,
+        11,
         &[
             "aaSe…",
             "count (8 B)",

@@ -1,9 +1,40 @@
 //! `prepare` on whole servers: who runs it, where its words go, and that a version which it fails is used nowhere.
 
-use super::{Deploying, Version};
+use super::{Deploying, Version, python};
 use crate::{cluster::Cluster, tell::tell};
 use rustix::process::geteuid;
 use std::{fs, fs::Permissions, os::unix::fs::PermissionsExt, process::Command};
+
+/// Says whether it gets to the app API.
+const CALLER: &str = "import http.server, os, socket
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        try:
+            socket.socket(socket.AF_UNIX).connect(os.environ['COPAL_HUB'])
+            said = b'connected'
+        except OSError as error:
+            said = type(error).__name__.encode()
+        self.send_response(200)
+        self.send_header('content-length', str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
+";
+
+/// An app with a user of its own gets to the app API, whatever it listens on.
+async fn an_app_reaches_the_app_api(deploying: &Deploying) {
+    let Some(python) = python() else { return };
+    let yaml = format!(
+        "name: caller\ncommand: [{python}, -B, caller.py]\nhealth: {{path: /, start-timeout: 30s}}\n"
+    );
+    let version = deploying.files("caller", &[("caller.py", CALLER), ("app.yaml", &yaml)]);
+    deploying.deploy(&version, "").await;
+    for server in 0..2 {
+        assert_eq!(deploying.get_of(server, "/caller/").await.body, "connected");
+    }
+}
 
 /// Files alone, made ready by a script of sh that has no `'` in it.
 fn site(deploying: &Deploying, version: &str, script: &str, lines: &str) -> Version {
@@ -67,4 +98,5 @@ async fn a_version_is_prepared_by_its_user_within_its_time_or_not_used() {
     for server in 0..2 {
         assert_eq!(deploying.get_of(server, "/site/").await.body, "four");
     }
+    an_app_reaches_the_app_api(&deploying).await;
 }

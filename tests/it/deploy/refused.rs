@@ -90,6 +90,9 @@ async fn what_can_not_be_deployed_is_told_with_what_to_do() {
     let said = deploying.tool(&deploy(&one, "--name b")).await;
     said.fails_with(1, &["1 of 3 hub servers", "a majority is needed"]);
     deploying.tool("restart site-1.0").await.fails_with(1, &["the hub did not answer"]);
+    for verb in ["list", "status", "log site-1.0", "token list"] {
+        deploying.tool(verb).await.fails_with(1, &["more than half of its servers must be up"]);
+    }
     deploying.cluster.start_all().await;
     deploying.deploy(&one, "--name b").await;
     deploying.repositories_are_clean();
