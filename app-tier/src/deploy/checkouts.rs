@@ -117,7 +117,7 @@ impl AppFolder {
             return None;
         }
         let used = self.used();
-        let spare = versions.into_iter().find(|it| !used.contains_key(it) && !has(it, OTHERS))?;
+        let spare = versions.into_iter().find(|it| !used.contains_key(it) && !is_others(it))?;
         let _none = fs::remove_file(spare.with_extension(PREPARED));
         Some(spare)
     }
@@ -172,13 +172,13 @@ impl VersionFolder {
 
     /// Says so, for when this server starts again.
     pub(crate) fn prepared(&self) -> io::Result<()> {
-        private::write(&self.path.with_extension(PREPARED), b"")
+        private::write(&self.path.with_extension(PREPARED), KNOWN)
     }
 
     /// Something but this server could write to it, and something that was left running may still: nothing more is written to it with this server's
     /// rights, which might be led elsewhere by a link.
     pub(crate) fn is_others(&self) -> bool {
-        has(&self.path, OTHERS)
+        is_others(&self.path)
     }
 
     /// Says so.
@@ -199,6 +199,14 @@ impl VersionFolder {
 /// What is known of a version's folder is in files beside it.
 const PREPARED: &str = "prepared";
 const OTHERS: &str = "others";
+
+/// What is in the first one. Where nothing is, a version wrote it that did not say whether somebody else could write to the folder.
+const KNOWN: &[u8] = b"prepared\n";
+
+fn is_others(folder: &Path) -> bool {
+    let unsaid = fs::read(folder.with_extension(PREPARED)).is_ok_and(|it| it != KNOWN);
+    unsaid || has(folder, OTHERS)
+}
 
 fn has(folder: &Path, mark: &str) -> bool {
     fs::exists(folder.with_extension(mark)).unwrap_or(true)
@@ -302,7 +310,7 @@ mod tests {
             fs::create_dir_all(&path).unwrap();
             let time = std::time::SystemTime::now() - Duration::from_secs(age);
             fs::File::open(&path).unwrap().set_modified(time).unwrap();
-            fs::write(path.with_extension("prepared"), "").unwrap();
+            fs::write(path.with_extension("prepared"), KNOWN).unwrap();
             path
         };
         let (oldest, old, new) = (made("a1", 30), made("c3", 20), made("b2", 10));
@@ -313,6 +321,8 @@ mod tests {
         assert!(!fs::exists(old.with_extension("prepared")).unwrap());
         fs::write(old.with_extension(OTHERS), "").unwrap();
         assert_eq!(app.spare(3), Some(new.clone()), "an app could write to the older one");
+        fs::write(new.with_extension("prepared"), "").unwrap();
+        assert_eq!(app.spare(3), None, "that of a former version is not known to be the server's alone");
         drop(again);
         assert_eq!(app.set_aside_surplus(3), [app.path.join(".d4.partial")]);
         assert!(app.set_aside_surplus(2).len() == 1, "the oldest is in use");

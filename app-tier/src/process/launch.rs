@@ -25,6 +25,9 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// Tells one start of an app from all others, for what leaves its process's group.
+const RUN: &str = "COPAL_RUN";
+
 /// What every process of an app is started with.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
@@ -91,17 +94,15 @@ impl Launch {
     /// Starts it in a group of its own; what it prints is logged.
     pub(super) fn run(&self, mut command: Command, output: &Arc<Output>) -> io::Result<Running> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mark = format!("COPAL_RUN={:016x}", rand::random::<u64>());
-        if let Some((name, value)) = mark.split_once('=') {
-            command.env(name, value);
-        }
+        let run = format!("{:016x}", rand::random::<u64>());
+        command.env(RUN, &run);
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         self.pids.add(pid);
         let stdout = child.stdout.take().map(|pipe| output.follow(pipe));
         let stderr = child.stderr.take().map(|pipe| output.follow(pipe));
         let pipes = stdout.into_iter().chain(stderr).collect();
-        Ok(Running { child, pid, mark, pipes, pids: self.pids.clone() })
+        Ok(Running { child, pid, run, pipes, pids: self.pids.clone() })
     }
 
     /// A relative program with a slash is meant from the app's folder; a bare name is searched in `PATH`.
@@ -151,8 +152,8 @@ struct Listening {
 pub(super) struct Running {
     child: Child,
     pid: i32,
-    /// What it has in its environment, and what it starts as well.
-    mark: String,
+    /// [`RUN`] in its environment, and in that of what it starts.
+    run: String,
     /// Who copies what it prints.
     pipes: Vec<JoinHandle<()>>,
     pids: Arc<PidFile>,
@@ -194,7 +195,7 @@ impl Drop for Running {
     /// Also after a normal end: what the process started may still run.
     fn drop(&mut self) {
         kill_group(self.pid, Signal::KILL);
-        kill_marked(&self.mark);
+        kill_marked(&format!("{RUN}={}", self.run));
         self.pids.remove(self.pid);
     }
 }
