@@ -248,7 +248,7 @@ pub(crate) fn render(prefix: &str, content: Content, visitor: &Visitor, cluster:
         Content::Servers => text(&servers::Servers::new(frame, cluster)),
         Content::Balancer => text(&balancer::Balancer::new(frame, cluster)),
         Content::Triad => text(&triad::Triad::new(frame, cluster)),
-        Content::Apps => text(&apps::Apps::new(frame, cluster)),
+        Content::Apps(query) => text(&apps::Apps::new(frame, cluster, &query)),
         Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, &requests)),
         Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, &sessions)),
         Content::Logs(query, logs) => text(&logs::Logs::new(frame, cluster, &query, &logs)),

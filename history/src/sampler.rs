@@ -164,7 +164,12 @@ fn since(before: Option<&Histogram>, now: &Histogram) -> Option<Histogram> {
     }
     let counts = now.counts.iter().zip(&before.counts).map(|(now, before)| now.checked_sub(*before));
     let sum_us = now.sum_us.saturating_sub(before.sum_us);
-    Some(Histogram { bounds_us: now.bounds_us.clone(), counts: counts.collect::<Option<_>>()?, sum_us })
+    Some(Histogram {
+        bounds_us: now.bounds_us.clone(),
+        counts: counts.collect::<Option<_>>()?,
+        sum_us,
+        exemplars: Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -176,8 +181,12 @@ mod tests {
 
     /// What a server that plays all roles says `age_s` after its start, having counted `requests`.
     fn said(started_ms: u64, age_s: u64, requests: u64) -> ServerStatus {
-        let latency =
-            Histogram { bounds_us: vec![1000, 2000], counts: vec![requests, requests, 0], sum_us: 0 };
+        let latency = Histogram {
+            bounds_us: vec![1000, 2000],
+            counts: vec![requests, requests, 0],
+            sum_us: 0,
+            exemplars: Vec::new(),
+        };
         let total = Traffic {
             requests,
             answers: vec![0, 0, requests, 0, requests / 2, requests / 10],

@@ -11,6 +11,8 @@ use crate::{
     deadline::{Progress, Verdict},
     http1::RequestHead,
     listener::Listener,
+    local::Local,
+    notable::CutOff,
     pool::Holder,
     proxy::Reply,
     proxy_protocol::{self, Source},
@@ -279,10 +281,16 @@ impl<'a> Active<'a> {
         worker.notable.answered(head, reply, self.taken(), worker.wall());
     }
 
-    /// Its server broke off in the middle of an answer that had begun.
-    fn broke(&self, head: &RequestHead, status: StatusCode) {
+    /// What a server said is of no use to the client, which is told so.
+    fn refused(&self, head: &RequestHead, local: &Local) {
         let worker = &self.client.worker;
-        worker.notable.broke(head, status, self.taken(), worker.wall());
+        worker.notable.refused(head, local, self.taken(), worker.wall());
+    }
+
+    /// Its server did this in the middle of an answer that had begun.
+    fn cut(&self, head: &RequestHead, status: StatusCode, why: CutOff) {
+        let worker = &self.client.worker;
+        worker.notable.cut(head, status, why, (self.taken(), worker.wall()));
     }
 
     /// Since it was read, as of the last look at the clock: that was when its server answered.
@@ -299,6 +307,37 @@ impl<'a> Active<'a> {
 
     fn ended(&self, end: End) {
         self.client.log.note(|record| record.ended(end));
+    }
+}
+
+/// An answer that is passed on. Dropped before it is over, it was cut off, which is told where its server was silent.
+struct Underway<'a> {
+    active: &'a Active<'a>,
+    request: &'a RequestHead,
+    status: StatusCode,
+    over: bool,
+}
+
+impl<'a> Underway<'a> {
+    fn new(active: &'a Active<'a>, request: &'a RequestHead, status: StatusCode) -> Self {
+        Self { active, request, status, over: false }
+    }
+
+    /// It came to an end, or its server `broke` off.
+    fn over(mut self, broke: bool) {
+        self.over = true;
+        if broke {
+            self.active.cut(self.request, self.status, CutOff::Broke);
+        }
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        let Client { worker, progress, .. } = self.active.client;
+        if !self.over && progress.is_answer_stuck(worker.now(), &worker.routes().limits) {
+            self.active.cut(self.request, self.status, CutOff::Silent);
+        }
     }
 }
 

@@ -298,6 +298,11 @@ impl Progress {
         }
     }
 
+    /// Whether the server has been silent in the middle of an answer for as long as it may be.
+    pub(crate) fn is_answer_stuck(&self, now: Instant, limits: &Limits) -> bool {
+        self.verdict(now, limits) == Verdict::AnswerStuck
+    }
+
     fn time_behind(&self) -> Duration {
         Duration::from_millis(self.behind.get().into())
     }

@@ -40,7 +40,7 @@ impl Histogram {
 }
 
 /// The place of the first bound that is not below `us`.
-fn bucket(us: u64) -> usize {
+pub(crate) fn bucket(us: u64) -> usize {
     let below = us.saturating_sub(1);
     let octave = u64::BITS - below.leading_zeros();
     if octave <= FIRST {

@@ -5,16 +5,17 @@ use crate::{
     access_log::put_masked,
     error::ProxyError,
     forward::{NOT_PROCESSED, SHORT, STOPPED},
+    histogram::bucket,
     http1::{RequestHead, ResponseHead},
     local::{Local, Why},
     proxy::Reply,
 };
 use http::StatusCode;
-use proto::requests::v1::NotableRequest;
+use proto::{requests::v1::NotableRequest, status::v1::Exemplar};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     mem,
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -32,6 +33,9 @@ const WINDOW: Duration = Duration::from_secs(300);
 /// How much is kept of a path, and of a host's name, in bytes.
 const PATH_MAX: usize = 200;
 const HOST_MAX: usize = 80;
+
+/// The longest id of an exemplar: a label's name and value have 128 characters (OpenMetrics 1.0).
+const EXEMPLAR_ID_MAX: usize = 100;
 
 /// What of a request is known besides its head.
 #[derive(Debug, Default)]
@@ -57,6 +61,13 @@ pub(crate) struct Notable {
     slow: RefCell<Slow>,
     /// What takes longer is one of the slowest.
     threshold: Cell<Duration>,
+}
+
+/// What a server did in the middle of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CutOff {
+    Broke,
+    Silent,
 }
 
 #[derive(Debug)]
@@ -114,9 +125,25 @@ impl Notable {
         }
     }
 
-    /// Its server broke off in the middle of the answer.
-    pub(crate) fn broke(&self, head: &RequestHead, status: StatusCode, taken: Duration, at: SystemTime) {
-        let why = Cow::Borrowed("the server broke off in the middle of its answer");
+    /// The web tier answers so after all.
+    pub(crate) fn refused(&self, head: &RequestHead, local: &Local, taken: Duration, at: SystemTime) {
+        if let Some(why) = why_here(local) {
+            self.fail(Kept::of(head, local.head.status, why, taken, at));
+        }
+    }
+
+    /// Its server did this in the middle of the answer.
+    pub(crate) fn cut(
+        &self,
+        head: &RequestHead,
+        status: StatusCode,
+        why: CutOff,
+        (taken, at): (Duration, SystemTime),
+    ) {
+        let why = Cow::Borrowed(match why {
+            CutOff::Broke => "the server broke off in the middle of its answer",
+            CutOff::Silent => "the server fell silent in the middle of its answer",
+        });
         self.fail(Kept::of(head, status, why, taken, at));
     }
 
@@ -139,6 +166,15 @@ impl Notable {
             slow: slow.present.iter().chain(&slow.former).map(Kept::told).collect(),
             passed: now.saturating_duration_since(slow.since) + before,
         }
+    }
+
+    /// Examples of how long requests took, at most one of each bucket of the histogram.
+    pub(crate) fn exemplars(&self) -> Vec<Exemplar> {
+        let (failed, slow) = (self.failed.borrow(), self.slow.borrow());
+        // What was cut off counts with the time of its head, which is not known here.
+        let answered = failed.iter().filter(|it| it.status.is_server_error());
+        let known = slow.former.iter().chain(&slow.present).chain(answered);
+        newest(known.filter(|it| !it.id.is_empty() && it.id.len() <= EXEMPLAR_ID_MAX).map(Kept::exemplar))
     }
 
     fn fail(&self, kept: Kept) {
@@ -166,15 +202,31 @@ impl Notable {
     }
 }
 
+/// The newest of each bucket.
+pub(crate) fn newest(exemplars: impl IntoIterator<Item = Exemplar>) -> Vec<Exemplar> {
+    let mut newest: BTreeMap<u32, Exemplar> = BTreeMap::new();
+    for it in exemplars {
+        if newest.get(&it.bucket).is_none_or(|known| known.time_ms <= it.time_ms) {
+            newest.insert(it.bucket, it);
+        }
+    }
+    newest.into_values().collect()
+}
+
 /// Why a request failed; `None` if it is of the client's doing.
 fn why(reply: &Reply) -> Option<Cow<'static, str>> {
     match reply {
         Reply::Server(answer) => Some(Cow::Borrowed(said(&answer.head))),
-        Reply::Local(Local { why, .. }) => match why {
-            Why::Refused(cause) => is_ours(*cause).then(|| Cow::Owned(cause.to_string())),
-            Why::Unreadable => Some(Cow::Borrowed("a file can't be read")),
-            Why::Ruled => Some(Cow::Borrowed("a rule says so")),
-        },
+        Reply::Local(local) => why_here(local),
+    }
+}
+
+/// Why this web tier answers so itself.
+fn why_here(local: &Local) -> Option<Cow<'static, str>> {
+    match &local.why {
+        Why::Refused(cause) => is_ours(*cause).then(|| Cow::Owned(cause.to_string())),
+        Why::Unreadable => Some(Cow::Borrowed("a file can't be read")),
+        Why::Ruled => Some(Cow::Borrowed("a rule says so")),
     }
 }
 
@@ -217,8 +269,22 @@ impl Kept {
         }
     }
 
-    fn told(&self) -> NotableRequest {
+    fn exemplar(&self) -> Exemplar {
+        let taken_us = micros(self.taken);
+        Exemplar {
+            bucket: u32::try_from(bucket(taken_us)).unwrap_or(u32::MAX),
+            request_id: self.id.to_string(),
+            taken_us,
+            time_ms: self.time_ms(),
+        }
+    }
+
+    fn time_ms(&self) -> u64 {
         let since = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn told(&self) -> NotableRequest {
         NotableRequest {
             id: self.id.to_string(),
             method: self.method.to_string(),
@@ -227,10 +293,14 @@ impl Kept {
             server: self.server.to_string(),
             status: self.status.as_u16().into(),
             why: self.why.to_string(),
-            taken_us: u64::try_from(self.taken.as_micros()).unwrap_or(u64::MAX),
-            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            taken_us: micros(self.taken),
+            time_ms: self.time_ms(),
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The beginning of a text, control characters escaped.

@@ -4,14 +4,14 @@ use crate::{
     counters::{Counters, Totals},
     foreign::ForeignServers,
     histogram::Times,
-    notable::NotableReport,
+    notable::{NotableReport, newest},
     tls::TlsListener,
 };
 use common::config::HttpListener;
 use futures_util::future::join_all;
 use proto::{
     requests::v1::NotableRequests,
-    status::v1::{Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier},
+    status::v1::{Exemplar, Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier},
 };
 use std::{
     net::SocketAddr,
@@ -45,6 +45,8 @@ pub(crate) struct WorkerReport {
     pub(crate) recent: Totals,
     pub(crate) passed: Duration,
     pub(crate) upstreams: Vec<Upstream>,
+    /// Of what it has counted ever.
+    pub(crate) exemplars: Vec<Exemplar>,
 }
 
 /// What a reload changes; clones are the same one.
@@ -136,6 +138,7 @@ impl WebTierView {
         let recent: Totals = reports.iter().map(|it| it.recent).sum();
         let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
         let silent = self.workers.len() - reports.len();
+        let exemplars = newest(reports.iter().flat_map(|it| it.exemplars.clone()));
         let mut upstreams = merged(reports.into_iter().map(|it| it.upstreams));
         if let Some(foreign) = foreign {
             add_checks(&mut upstreams, &foreign);
@@ -144,8 +147,8 @@ impl WebTierView {
             workers: u32::try_from(self.workers.len()).unwrap_or(u32::MAX),
             silent_workers: u32::try_from(silent).unwrap_or(u32::MAX),
             listeners,
-            total: Some(traffic(&total)),
-            recent: Some(traffic(&recent)),
+            total: Some(traffic(&total, exemplars)),
+            recent: Some(traffic(&recent, Vec::new())),
             recent_ms: u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
             upstreams,
         }
@@ -186,7 +189,7 @@ fn add_checks(upstreams: &mut [Upstream], foreign: &ForeignServers) {
     }
 }
 
-fn traffic(totals: &Totals) -> Traffic {
+fn traffic(totals: &Totals, exemplars: Vec<Exemplar>) -> Traffic {
     Traffic {
         connections: totals.connections,
         connections_open: totals.connections_open,
@@ -208,6 +211,7 @@ fn traffic(totals: &Totals) -> Traffic {
             bounds_us: Times::bounds_us().collect(),
             counts: totals.latency.counts.to_vec(),
             sum_us: totals.latency.sum_us,
+            exemplars,
         }),
     }
 }

@@ -241,7 +241,7 @@ impl Worker {
         let (recent, passed) = self.recent.borrow().since(now, self.counters.totals());
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let upstreams = self.routes().all().map(|it| it.report(number, now)).collect();
-        WorkerReport { recent, passed, upstreams }
+        WorkerReport { recent, passed, upstreams, exemplars: self.notable.exemplars() }
     }
 
     /// Tells what somebody wants to know; whoever has gone does not any more.

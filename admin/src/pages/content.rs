@@ -1,6 +1,6 @@
 //! What a page shows besides the cluster: what it has to ask servers for.
 
-use super::{Page, graph::Graphs, sessions::SessionsContent};
+use super::{Page, apps::AppsQuery, graph::Graphs, sessions::SessionsContent};
 use crate::{
     Inner,
     audit::{AuditQuery, AuditRecord, PAGE_WAIT},
@@ -18,7 +18,7 @@ pub(crate) enum Content {
     Servers,
     Balancer,
     Triad,
-    Apps,
+    Apps(AppsQuery),
     Requests(RequestsRecord),
     Sessions(SessionsContent),
     Logs(LogQuery, LogsRecord),
@@ -36,7 +36,7 @@ impl Content {
             Self::Servers => Page::Servers,
             Self::Balancer => Page::Balancer,
             Self::Triad => Page::Triad,
-            Self::Apps => Page::Apps,
+            Self::Apps(_) => Page::Apps,
             Self::Requests(_) => Page::Requests,
             Self::Sessions(_) => Page::Sessions,
             Self::Logs(..) => Page::Logs,
@@ -56,7 +56,7 @@ impl Inner {
             Page::Servers => Content::Servers,
             Page::Balancer => Content::Balancer,
             Page::Triad => Content::Triad,
-            Page::Apps => Content::Apps,
+            Page::Apps => Content::Apps(AppsQuery::read(query)),
             Page::Requests => Content::Requests(self.requests(config).await),
             Page::Sessions => {
                 let sessions = self.sessions(config).await;

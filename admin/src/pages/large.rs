@@ -131,7 +131,7 @@ fn a_cluster_of_64_servers_and_500_apps_has_pages_that_a_browser_can_show() {
         || Content::Servers,
         || Content::Balancer,
         || Content::Triad,
-        || Content::Apps,
+        || Content::Apps(apps::AppsQuery::default()),
     ];
     for content in contents {
         measure(content().page().name(), &|cluster| render("/admin", content(), &visitor, cluster));
@@ -153,15 +153,34 @@ fn a_cluster_of_64_servers_and_500_apps_has_pages_that_a_browser_can_show() {
     let of = |name: &str| &sizes.iter().find(|(it, _)| *it == name).unwrap().1;
     assert_eq!(of("Servers").matches("href=\"/admin/servers/").count(), 64);
     assert_eq!(of("Balancer").matches("<tr><th scope=\"row\">").count(), WEB_SERVERS * APP_SERVERS);
-    assert_eq!(of("One server").matches("<th scope=\"row\">default/app-").count(), APPS);
     let apps = of("Apps");
-    assert_eq!(apps.matches("actions/apps/").count(), 2 * APPS, "each app can be rolled back and restarted");
+    assert_eq!(apps.matches("actions/apps/").count(), 2 * 40, "each app can be rolled back and restarted");
     assert!(
-        apps.contains("and 48 more") && apps.contains("and 29700 more"),
-        "the rest is on the servers' pages"
+        apps.contains("1 to 40 of 500") && apps.contains("and 48 more") && apps.contains("and 2300 more")
     );
+    assert!(of("One server").contains("and 300 more"));
     for (name, text) in sizes.iter().filter(|(name, _)| *name != "JSON of all") {
-        let max = if *name == "Apps" { 1_500_000 } else { 300_000 };
+        // With the style sheet, the scripts and uPlot it is under 150 kB, but for the graphs of a server that runs 500 apps.
+        let max = if *name == "One server" { 150_000 } else { 110_000 };
         assert!(text.len() < max, "{name}: {} bytes", text.len());
     }
+}
+
+#[test]
+fn apps_are_shown_a_page_at_a_time_and_found_by_name() {
+    let (config, user) = (config(), planted::config().admin_users[0].clone());
+    let visitor = Visitor { user, token: Some("the-token".to_owned()), done: String::new() };
+    let cluster = ClusterRecord::of(&snapshot(&config), &config);
+    let shown = |query: &str| {
+        let content = Content::Apps(apps::AppsQuery::read(query));
+        let page = render("/admin", content, &visitor, &cluster);
+        let tags = page.split("<th scope=\"row\">production/webapp/default/app-").skip(1);
+        (tags.map(|it| it[..3].to_owned()).collect::<Vec<_>>(), page)
+    };
+    assert_eq!(shown("find=app-49&page=1").0.len(), 10);
+    assert_eq!(shown("page=2").0.first().map(String::as_str), Some("040"));
+    let (last, page) = shown("page=99999999");
+    assert_eq!((last.len(), last.last().map(String::as_str)), (20, Some("499")));
+    assert!(page.contains("481 to 500 of 500") && page.contains("?find=&#38;page=12"));
+    assert!(shown("find=%3Cb%3E&page=x").1.contains("No app has such a name"));
 }

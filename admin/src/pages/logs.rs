@@ -9,6 +9,9 @@ use crate::{
 use askama::Template;
 use common::recent_logs::LogLevel;
 
+/// What lines are shown make up, in bytes; one that is longer is shown alone.
+const TEXT_MAX: usize = 48 << 10;
+
 #[derive(Debug, Template)]
 #[template(path = "logs.html")]
 pub(super) struct Logs {
@@ -18,6 +21,8 @@ pub(super) struct Logs {
     servers: Vec<Choice>,
     silent: Vec<SilentServer>,
     lines: Vec<Line>,
+    /// There would be more, which would make the page large.
+    more: bool,
 }
 
 /// An option of a form.
@@ -43,6 +48,14 @@ impl Logs {
     pub(super) fn new(frame: Frame, cluster: &ClusterRecord, query: &LogQuery, logs: &LogsRecord) -> Self {
         let level = |it: LogLevel| Choice { value: it.name().to_owned(), chosen: query.level == Some(it) };
         let server = |id: &String| Choice { value: id.clone(), chosen: query.server == *id };
+        let mut room = TEXT_MAX;
+        let fits = |it: &&LineRecord| {
+            let size = it.text.len() + it.target.len();
+            let fits = size <= room || room == TEXT_MAX;
+            room = room.saturating_sub(size);
+            fits
+        };
+        let lines: Vec<_> = logs.lines.iter().rev().take_while(fits).map(Line::of).collect();
         Self {
             frame,
             query: query.clone(),
@@ -50,7 +63,8 @@ impl Logs {
             levels: [LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error].map(level).into(),
             servers: cluster.servers.iter().map(|it| server(&it.known.id)).collect(),
             silent: logs.silent.clone(),
-            lines: logs.lines.iter().rev().map(Line::of).collect(),
+            more: lines.len() < logs.lines.len(),
+            lines,
         }
     }
 }

@@ -23,6 +23,9 @@ use askama::Template;
 use common::config::Config;
 use http::{Response, StatusCode};
 
+/// Apps that are shown; the page Apps finds any.
+const APPS: usize = 200;
+
 #[derive(Debug, Template)]
 #[template(path = "server.html")]
 struct ServerPage {
@@ -37,6 +40,7 @@ struct ServerPage {
     figures: Vec<Figure>,
     facts: Vec<(&'static str, String)>,
     apps: Vec<App>,
+    more_apps: usize,
     graphs: Graphs,
 }
 
@@ -95,6 +99,7 @@ impl ServerPage {
         let known = &server.known;
         let problems = cluster.problems.iter().filter(|it| it.server.as_ref() == Some(&known.id));
         let answer = server.answer.as_ref();
+        let apps = answer.map(|it| &it.apps[..]).unwrap_or_default();
         Self {
             path: path_of(&known.id),
             id: known.id.clone(),
@@ -105,7 +110,8 @@ impl ServerPage {
             problems: problems.map(|it| Row::of(it, cluster)).collect(),
             figures: answer.map(figures).unwrap_or_default(),
             facts: facts(server, cluster),
-            apps: answer.iter().flat_map(|it| &it.apps).map(App::of).collect(),
+            apps: apps.iter().take(APPS).map(App::of).collect(),
+            more_apps: apps.len().saturating_sub(APPS),
             graphs,
             frame,
         }

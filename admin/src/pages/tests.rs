@@ -11,6 +11,7 @@ use crate::{
     sessions::SessionsRecord,
     status::planted::{self, EVIL, SECRET},
 };
+use apps::AppsQuery;
 use sessions::{Found, SessionsContent};
 use std::collections::BTreeSet;
 
@@ -59,7 +60,7 @@ fn planted_contents() -> Vec<Content> {
         Content::Servers,
         Content::Balancer,
         Content::Triad,
-        Content::Apps,
+        Content::Apps(AppsQuery::default()),
         Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
         Content::Sessions(SessionsContent { sessions: sessions(), found: None }),
         Content::Logs(LogQuery::read(planted::LOG_QUERY).unwrap(), planted::logs()),
@@ -158,7 +159,7 @@ fn forms_are_for_those_who_may_and_each_brings_its_token() {
     assert_eq!(page.matches("<form").count(), 0, "a tool sends none");
     let mut viewer = visitor(Some("t"));
     viewer.user.roles = vec![Role::View];
-    for page in [Content::Servers, Content::Apps] {
+    for page in [Content::Servers, Content::Apps(AppsQuery::default())] {
         assert_eq!(render("/admin", page, &viewer, &cluster).matches("<form").count(), 1, "to sign out");
     }
     // Who may look may look a session up, and end none.

@@ -1,5 +1,5 @@
-//! Asks every server of the file how it is, all at once. Whoever looks within the same second gets the same answers, so that ten open
-//! pages ask no more than one.
+//! Asks every server of the file how it is, all at once. Whoever looks within the same one and a half seconds gets the same answers, so that ten
+//! open pages ask no more than one.
 
 use super::{problem::Problem, record::ClusterRecord};
 use cluster_port::Credentials;
@@ -26,7 +26,7 @@ use triad_client::channel;
 pub(crate) const WAIT: Duration = Duration::from_secs(1);
 
 /// How old answers may be that are shown again.
-const FRESH: Duration = Duration::from_millis(900);
+const FRESH: Duration = Duration::from_millis(1500);
 
 /// Connections that nobody has used for so long are closed, and answers that nobody has looked at for so long forgotten.
 const IDLE: Duration = Duration::from_secs(60);

@@ -2,8 +2,8 @@
 //! base units, `_total` on counters. Labels have the file's and the apps' names alone, so their number is bounded by these.
 
 use proto::status::v1::{
-    App, AppTier, Health, Histogram, Hub, HubRole, InstanceState, Process, ServerStatus, Standing, Traffic,
-    WebTier,
+    App, AppTier, Exemplar, Health, Histogram, Hub, HubRole, InstanceState, Process, ServerStatus, Standing,
+    Traffic, WebTier,
 };
 use std::fmt::{Display, Write};
 
@@ -371,15 +371,28 @@ impl Text {
         self.sample(suffix, &[("app", &app.name), ("tag", &app.tag)], value);
     }
 
+    /// With an example of each bucket where there is one; only OpenMetrics has words for it.
+    fn bucket(&mut self, bucket: usize, le: &str, below: u64, exemplars: &[Exemplar]) {
+        self.sample("_bucket", &[("le", le)], below);
+        let here = |it: &&Exemplar| it.bucket as usize == bucket;
+        let example = exemplars.iter().find(here).filter(|_| self.format == Format::OpenMetrics);
+        if let Some(Exemplar { request_id, taken_us, time_ms, .. }) = example {
+            self.out.pop();
+            let (id, taken) = (escaped(request_id), *taken_us as f64 / 1e6);
+            let _ = writeln!(self.out, " # {{request_id=\"{id}\"}} {taken} {}", seconds(*time_ms));
+        }
+    }
+
     fn histogram(&mut self, name: &'static str, help: &str, histogram: &Histogram) {
         self.family(name, "histogram", help);
         let mut below = 0;
-        for (bound, count) in histogram.bounds_us.iter().zip(&histogram.counts) {
+        for (place, (bound, count)) in histogram.bounds_us.iter().zip(&histogram.counts).enumerate() {
             below += count;
-            self.sample("_bucket", &[("le", &format!("{:?}", *bound as f64 / 1e6))], below);
+            let le = format!("{:?}", *bound as f64 / 1e6);
+            self.bucket(place, &le, below, &histogram.exemplars);
         }
         let all: u64 = histogram.counts.iter().sum();
-        self.sample("_bucket", &[("le", "+Inf")], all);
+        self.bucket(histogram.bounds_us.len(), "+Inf", all, &histogram.exemplars);
         self.sample("_sum", &[], histogram.sum_us as f64 / 1e6);
         self.sample("_count", &[], all);
     }
@@ -400,7 +413,7 @@ mod tests {
     fn samples(text: &str) -> HashMap<&str, f64> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines
-            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|line| line.split(" # ").next().unwrap().rsplit_once(' ').unwrap())
             .map(|(name, value)| (name, value.parse().unwrap()))
             .collect()
     }
@@ -433,10 +446,12 @@ mod tests {
         assert_eq!(samples["copal_http_request_duration_seconds_bucket{le=\"+Inf\"}"], 1000.0);
         assert_eq!(samples["copal_upstream_requests_active{upstream=\"app-tier\",server=\"app-a\"}"], 3.0);
         assert!(text.contains("# TYPE copal_http_requests_total counter"));
-        assert!(
-            metrics(&planted::status("web-a"), Format::OpenMetrics)
-                .contains("# TYPE copal_http_requests counter")
-        );
+        let open = metrics(&planted::status("web-a"), Format::OpenMetrics);
+        assert!(open.contains("# TYPE copal_http_requests counter"));
+        let bucket = "copal_http_request_duration_seconds_bucket{le=\"0.002\"} 750";
+        let example = format!("{bucket} # {{request_id=\"4a\\\"b\"}} 0.0015 1784548800.25\n");
+        assert!(open.contains(&example), "{open}");
+        assert!(!text.contains(" # ") && text.contains(&format!("{bucket}\n")));
     }
 
     #[test]

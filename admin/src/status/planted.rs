@@ -17,9 +17,9 @@ use proto::{
     requests::v1::{NotableRequest, NotableRequests},
     session::v1::{HeldAttribute, HeldSession},
     status::v1::{
-        App, AppKind, AppTier, Histogram, Hub, HubFollower, HubRole, Instance, InstanceState, Listener,
-        Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream, UpstreamKind, UpstreamServer,
-        WebTier, WorkerView,
+        App, AppKind, AppTier, Exemplar, Histogram, Hub, HubFollower, HubRole, Instance, InstanceState,
+        Listener, Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream, UpstreamKind,
+        UpstreamServer, WebTier, WorkerView,
     },
 };
 use std::{path::Path, sync::Arc};
@@ -80,6 +80,12 @@ fn traffic(requests: u64) -> Traffic {
             bounds_us: vec![1000, 2000, 4000],
             counts: vec![requests / 2, requests / 4, requests / 4, 0],
             sum_us: requests * 1500,
+            exemplars: vec![Exemplar {
+                bucket: 1,
+                request_id: "4a\"b".into(),
+                taken_us: 1500,
+                time_ms: 1_784_548_800_250,
+            }],
         }),
         ..Traffic::default()
     }

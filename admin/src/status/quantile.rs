@@ -41,7 +41,7 @@ mod tests {
 
     fn histogram(counts: &[u64]) -> Histogram {
         let bounds_us = (0..counts.len() as u64 - 1).map(|it| 100 << it).collect();
-        Histogram { bounds_us, counts: counts.to_vec(), sum_us: 0 }
+        Histogram { bounds_us, counts: counts.to_vec(), sum_us: 0, exemplars: Vec::new() }
     }
 
     #[test]

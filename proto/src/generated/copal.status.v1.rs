@@ -142,7 +142,7 @@ pub struct Listener {
     pub tls: bool,
 }
 /// Counts. `…_open` and `…_active` are those of now.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Traffic {
     #[prost(uint64, tag = "1")]
     pub connections: u64,
@@ -183,7 +183,7 @@ pub struct Traffic {
     #[prost(message, optional, tag = "17")]
     pub latency: ::core::option::Option<Histogram>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Histogram {
     /// Upper bounds, inclusive, in rising order.
     #[prost(uint64, repeated, tag = "1")]
@@ -193,6 +193,23 @@ pub struct Histogram {
     pub counts: ::prost::alloc::vec::Vec<u64>,
     #[prost(uint64, tag = "3")]
     pub sum_us: u64,
+    /// Requests of the last minutes that were counted here, the newest of a bucket; there are few of them.
+    #[prost(message, repeated, tag = "4")]
+    pub exemplars: ::prost::alloc::vec::Vec<Exemplar>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Exemplar {
+    /// Which of `counts`.
+    #[prost(uint32, tag = "1")]
+    pub bucket: u32,
+    /// `X-Request-Id`.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub taken_us: u64,
+    /// When its answer's head was there.
+    #[prost(uint64, tag = "4")]
+    pub time_ms: u64,
 }
 /// Where requests are forwarded to.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -4,7 +4,7 @@ mod end;
 mod side;
 
 use super::{
-    Active, Client,
+    Active, Client, Underway,
     passing::{Passed, Passing},
 };
 use crate::{
@@ -263,10 +263,9 @@ impl Http1 {
         let server_persists = head.persists() && !request.has_odd_body();
         drop(head);
         let mut passing = Passing::new(exchange, outgoing, framing, server_persists);
+        let underway = Underway::new(&active, request, status);
         let passed = poll_fn(|cx| passing.poll(cx, self)).await;
-        if matches!(passed, Passed::Broken) {
-            active.broke(request, status);
-        }
+        underway.over(matches!(passed, Passed::Broken));
         active.ended(match passed {
             Passed::Whole => End::Complete,
             Passed::ClientGone => End::ClientGone,

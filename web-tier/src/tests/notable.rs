@@ -1,10 +1,12 @@
 //! Requests that fail are kept with Copal's own reason, and those that don't are not.
 
 use super::{
-    backend::{OnConnection, echo, says},
+    backend::{OnConnection, echo, raw, says},
     cluster::Cluster,
 };
 use proto::requests::v1::NotableRequest;
+use std::{collections::HashSet, time::Duration};
+use tokio::io::AsyncWriteExt;
 
 async fn failed(cluster: &Cluster) -> Vec<NotableRequest> {
     cluster.web.view().notable().await.failed
@@ -61,6 +63,51 @@ async fn an_answer_that_breaks_off_in_the_middle_has_failed_too() {
     assert!(client.rest().await.contains("abc"));
     let why = "the server broke off in the middle of its answer".to_owned();
     assert_eq!(last(&cluster).await, (200, why, "app-a".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_in_the_middle_has_failed_and_a_client_that_does_has_not() {
+    let silent = raw(|_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").await;
+        std::future::pending::<()>().await;
+    });
+    let short = Duration::from_millis(100);
+    let cluster = Cluster::start_with([silent], |config| {
+        config.clusters[0].servers[0].balance_socket_timeout = short;
+    })
+    .await;
+    let mut client = cluster.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(client.rest().await.contains("abc"));
+    let why = "the server fell silent in the middle of its answer".to_owned();
+    assert_eq!(last(&cluster).await, (200, why, "app-a".to_owned()));
+    // Here it is the client who does not send.
+    let cluster = Cluster::start_with([echo("a")], |config| {
+        config.clusters[1].servers[0].socket_timeout = short;
+    })
+    .await;
+    let mut client = cluster.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc").await;
+    client.rest().await;
+    assert!(failed(&cluster).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_histogram_has_examples() {
+    let cluster = Cluster::start([echo("a")]).await;
+    for _ in 0..10 {
+        assert_eq!(cluster.ask("GET /", "").await.status, 200);
+    }
+    let status = cluster.web.view().status().await;
+    let latency = status.total.unwrap().latency.unwrap();
+    assert!(!latency.exemplars.is_empty());
+    let (mut buckets, known) = (HashSet::new(), cluster.web.view().notable().await.slow);
+    for it in &latency.exemplars {
+        let bound = |bucket: u32| latency.bounds_us.get(bucket as usize).copied().unwrap_or(u64::MAX);
+        let above = it.bucket.checked_sub(1).is_none_or(|below| bound(below) < it.taken_us);
+        assert!(buckets.insert(it.bucket) && above && it.taken_us <= bound(it.bucket), "{it:?}");
+        assert!(known.iter().any(|slow| (&slow.id, slow.taken_us) == (&it.request_id, it.taken_us)));
+    }
 }
 
 #[tokio::test]

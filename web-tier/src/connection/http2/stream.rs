@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     access_log::End,
-    connection::{Active, Client},
+    connection::{Active, Client, Underway},
     error::ProxyError,
     exchange::{BodyError, ClientSide},
     http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk, trailers_fit},
@@ -167,10 +167,9 @@ impl<'a> Stream<'a> {
             return exchange.finish(outgoing.is_sent(), persists);
         }
         let mut passing = Passing::new(exchange, outgoing, persists, send);
+        let underway = Underway::new(active, request, status);
         let passed = poll_fn(|cx| passing.poll(cx, &mut self)).await;
-        if passed == Err(Reason::INTERNAL_ERROR) {
-            active.broke(request, status);
-        }
+        underway.over(passed == Err(Reason::INTERNAL_ERROR));
         active.ended(match passed {
             Ok(()) => End::Complete,
             Err(Reason::INTERNAL_ERROR) => End::ServerBroke,

@@ -53,7 +53,9 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
         // It took the request for one without an upgrade. To the client 2xx would mean that its WebSocket is open.
         answer if answer.head.status.is_success() => {
             drop(answer);
-            return stream.give(false, Local::refusal(client, ProxyError::NoUpgrade), &active).await;
+            let local = Local::refusal(client, ProxyError::NoUpgrade);
+            active.refused(head, &local);
+            return stream.give(false, local, &active).await;
         }
         answer => return stream.pass(head, answer, &active).await,
     };
