@@ -1,7 +1,11 @@
-//! The dependency rule of docs/architecture.md: who may import whom.
+//! The dependency rule of docs/architecture.md: who may import whom, among crates and among the wings of the web-tier.
 
 use serde_json::Value;
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Each package, and the workspace's packages that it may use outside of tests.
 const MAY_IMPORT: [(&str, &[&str]); 21] = [
@@ -82,4 +86,91 @@ fn crates_import_only_what_they_may() {
             }
         }
     }
+}
+
+/// The wings of `web-tier/src`, after the life of a request. Each knows those alone that stand behind it.
+const WEB_TIER: [&str; 12] = [
+    "tier",
+    "listen",
+    "client",
+    "proxy",
+    "worker",
+    "observe",
+    "route",
+    "error",
+    "upstream",
+    "transport",
+    "http1",
+    "memory",
+];
+
+#[test]
+fn wings_of_the_web_tier_know_those_alone_that_come_later() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../web-tier/src"));
+    let mut wings: Vec<String> = fs::read_dir(folder).unwrap().map(|it| name(&it.unwrap().path())).collect();
+    wings.retain(|it| !["lib", "tests", "properties"].contains(&it.as_str()));
+    assert!(wings.iter().all(|it| WEB_TIER.contains(&it.as_str())), "a new wing has no place: {wings:?}");
+    let mut wrong = Vec::new();
+    for (number, wing) in WEB_TIER.into_iter().enumerate() {
+        let mut files = sources(&folder.join(wing));
+        files.push(folder.join(format!("{wing}.rs")));
+        for file in files.into_iter().filter(|it| it.exists()) {
+            let text = fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            for used in used_modules(text) {
+                let place = WEB_TIER.iter().position(|it| *it == used);
+                if place.is_some_and(|place| place < number) {
+                    wrong.push(format!("{}: crate::{used}", file.strip_prefix(folder).unwrap().display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that run upwards:\n{}", wrong.join("\n"));
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+/// All Rust files of a folder that are not of tests.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|it| it.unwrap().path()).filter(|it| name(it) != "tests");
+    paths.flat_map(|it| if it.is_dir() { sources(&it) } else { vec![it] }).collect()
+}
+
+/// What follows `crate::`, in each branch of a `use`.
+fn used_modules(text: &str) -> Vec<&str> {
+    let mut used = Vec::new();
+    for rest in text.split("crate::").skip(1) {
+        let Some(tree) = rest.strip_prefix('{') else {
+            used.push(first_word(rest));
+            continue;
+        };
+        let (mut depth, mut begins) = (0, true);
+        for (at, it) in tree.char_indices() {
+            match it {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => begins = true,
+                _ if begins && depth == 0 && !it.is_whitespace() => {
+                    used.push(first_word(&tree[at..]));
+                    begins = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    used
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|it: char| !it.is_alphanumeric() && it != '_').next().unwrap_or_default()
+}
+
+#[test]
+fn uses_are_found_in_every_branch() {
+    let text = "use crate::{\n    a::{b, c::{d}},\n    e,\n}; use crate::f::g; let x = crate::h();";
+    assert_eq!(used_modules(text), ["a", "e", "f", "h"]);
 }

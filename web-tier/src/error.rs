@@ -1,7 +1,7 @@
 //! What can go wrong with a request, and the one place that turns it into an answer. The text says what the client can know:
 //! never a server's name or an inner address.
 
-use crate::{exchange::BodyError, http1::HeadError};
+use crate::{http1::HeadError, upstream::exchange::BodyError};
 use http::StatusCode;
 
 /// Why a request gets an answer of the proxy's own.

@@ -1,68 +1,48 @@
 //! The web tier: takes browsers' requests and forwards each to a server of an app tier, over the cluster port.
 //!
-//! The files follow the life of a request: [`bind`](bind()) → `doors` and `accept` → `connection` → `normalise` → `host` and `rules` →
-//! `balance` and `sticky` → `pool` → `forward` → `counters` and `access_log`. `proxy` calls them, one function a phase; a phase's module knows
-//! nothing of the next. Each worker is an OS thread with a runtime, listeners, pools and counters of its own: nothing that is
-//! written per request is shared between threads. docs/life-of-a-request.md tells the story.
+//! The wings follow the life of a request, and each knows only those that stand after it here:
+//!
+//! | wing | what lives there |
+//! |---|---|
+//! | `tier` | the web tier of a server: starts workers, reloads, stops |
+//! | `listen` | binds, accepts |
+//! | `client` | a client's connection: HTTP/1.1, HTTP/2, time-outs |
+//! | `proxy` | a request's way from its head to its answer's, one function a phase |
+//! | `worker` | what the requests of one thread share |
+//! | `observe` | access log, counters, what is told of requests |
+//! | `route` | normalise or refuse; which rule, and so which servers |
+//! | `error` | why a request gets an answer of the proxy's own |
+//! | `upstream` | servers: choose one, take a socket, send, receive |
+//! | `transport` | what clients' bytes come through: TLS, the PROXY protocol |
+//! | `http1` | the protocol, pure |
+//! | `memory` | buffers and other things that serve many requests |
+//!
+//! A test of the workspace holds the order (`tests/it/layers.rs`). Each worker is an OS thread with a runtime, listeners, pools and counters
+//! of its own: nothing that is written per request is shared between threads. docs/life-of-a-request.md tells the story.
 
-mod accept;
-mod access_log;
-mod balance;
-mod bind;
-mod breaks;
-mod buffer;
-mod changes;
-mod connection;
-mod counters;
-mod deadline;
-mod doors;
+mod client;
 mod error;
-mod exchange;
-mod foreign;
-mod forward;
-mod h2c;
-mod histogram;
-mod host;
 mod http1;
-mod listener;
-mod listeners;
-mod local;
-mod normalise;
-mod notable;
-mod picture;
-mod pool;
+mod listen;
+mod memory;
+mod observe;
 mod proxy;
-mod proxy_protocol;
-mod recent;
-mod request_id;
-mod routes;
-mod rules;
-mod seldom;
-mod service;
-mod session_url;
-mod shelf;
-mod stalled;
-mod status;
-mod sticky;
-mod stream;
+mod route;
 mod tier;
-mod tls;
-mod trace_context;
-mod trusted;
-mod tunnel;
+mod transport;
 mod upstream;
 mod worker;
 
-pub use bind::{BindError, Bound, bind};
-pub use changes::Changes;
-pub use counters::{Totals, handshake_failures};
-pub use foreign::{BackendHealth, LastCheck};
-pub use histogram::Times;
-pub use picture::Picture;
-pub use service::balancer;
-pub use status::WebTierView;
-pub use tier::{WebTier, WebTierConfig, WebTierError};
-pub use tls::{TlsError, certificate_end, check_tls};
+pub use listen::bind::{BindError, Bound, bind};
+pub use observe::{
+    counters::{Totals, handshake_failures},
+    histogram::Times,
+    status::WebTierView,
+};
+pub use tier::{WebTier, WebTierConfig, WebTierError, changes::Changes, service::balancer};
+pub use transport::tls::{TlsError, certificate_end, check_tls};
+pub use upstream::foreign::{BackendHealth, LastCheck};
+pub use worker::picture::Picture;
 
 #[cfg(any(test, fuzzing))]
 pub mod properties;

@@ -2,14 +2,13 @@
 //! `web-tier/fuzz`. Each panics if it does not hold, and says whether the input was taken for a message.
 
 use crate::{
-    exchange::request_in_http2,
-    forward::{Trace, Via, put_request},
     http1::{
         ChunkError, Decoder, Fields, HeadError, HeadLimits, Length, Name, RequestHead, ResponseHead,
         put_chunk, put_last_chunk,
     },
-    normalise::normalise_request,
-    session_url::InUrl,
+    proxy::forward::{Trace, Via, put_request},
+    route::{normalise::normalise_request, session_url::InUrl},
+    upstream::exchange::request_in_http2,
 };
 use http::{
     Method,

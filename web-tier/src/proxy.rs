@@ -2,32 +2,44 @@
 //! last three again while that is safe → the answer's head. The client's side passes the body on.
 
 mod attempt;
+pub(crate) mod forward;
+pub(crate) mod local;
 mod prepare;
 mod tries;
+pub(crate) mod tunnel;
+pub(crate) mod why;
 
 use crate::{
-    access_log::put_masked,
-    balance::Affinity,
-    buffer::{Piece, SIZE},
-    connection::Client,
     error::ProxyError,
-    exchange::{BodyError, ClientSide, Exchange, Outgoing},
-    forward::may_go_on,
-    host::without_port,
     http1::{Fields, Length, Name, RequestHead, ResponseHead},
-    local::{Local, Why, edit_answer},
-    normalise::{decoded, normalise_request},
-    routes::Routes,
-    rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
-    session_url::InUrl,
-    shelf::Shelved,
-    sticky::{Belongs, Stickiness},
-    trusted::Asker,
-    upstream::Upstream,
-    worker::Worker,
+    memory::{
+        buffer::{Piece, SIZE},
+        shelf::Shelved,
+    },
+    observe::access_log::put_masked,
+    proxy::{
+        forward::may_go_on,
+        local::{Local, Why, edit_answer},
+    },
+    route::{
+        Routes,
+        host::without_port,
+        normalise::{decoded, normalise_request},
+        rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
+        session_url::InUrl,
+        trusted::Asker,
+    },
+    upstream::{
+        Upstream,
+        balance::Affinity,
+        exchange::{BodyError, ClientSide, Exchange, Outgoing},
+        sticky::{Belongs, Stickiness},
+    },
+    worker::{Worker, client::Client},
 };
 use attempt::{Failure, attempt, discard};
 use common::{config::Strategy, shortage::is_shortage};
+use http::StatusCode;
 use prepare::prepare;
 use std::{future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
@@ -46,6 +58,16 @@ pub(crate) struct Answer {
 pub(crate) enum Reply {
     Server(Answer),
     Local(Local),
+}
+
+impl Reply {
+    /// As the client gets it.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Server(answer) => answer.head.status,
+            Self::Local(local) => local.head.status,
+        }
+    }
 }
 
 /// Nobody is there any more to hear an answer.

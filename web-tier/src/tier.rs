@@ -1,18 +1,27 @@
 //! The web tier of one server: starts its workers, tells them of new configurations (`reload`), and stops them.
 
+pub(crate) mod changes;
 mod reload;
+mod run;
+pub(crate) mod service;
 
 use crate::{
-    access_log::LogWriter,
-    bind::{BindError, Bound},
-    breaks::Breaks,
-    counters::{Counters, Totals},
-    foreign::{BackendHealth, ForeignServers},
-    listeners::Listeners,
-    picture::Picture,
-    status::{Asked, Shown, WebTierView},
-    tls::{Changed, TicketKeys, TlsError},
-    worker::{self, Plan, Reload, Setup},
+    listen::{
+        bind::{BindError, Bound},
+        listeners::{Listeners, ListenersError},
+    },
+    observe::{
+        access_log::LogWriter,
+        counters::{Counters, Totals},
+        status::{Asked, Shown, WebTierView},
+    },
+    route::Plan,
+    transport::tls::{Changed, TicketKeys, TlsError},
+    upstream::{
+        breaks::Breaks,
+        foreign::{BackendHealth, ForeignServers},
+    },
+    worker::{Setup, picture::Picture},
 };
 use cluster_port::Credentials;
 use common::{
@@ -22,6 +31,7 @@ use common::{
     id::ServerId,
 };
 use proto::hub::v1::Member;
+use run::{Orders, Reload, run};
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -44,7 +54,7 @@ pub struct WebTierConfig {
     pub config: Arc<Config>,
     /// This server.
     pub me: ServerId,
-    /// Its listeners, from [`bind`](crate::bind()).
+    /// Its listeners, from [`bind`](crate::listen::bind()).
     pub bound: Bound,
     /// How many connections of clients there may be at once, over all workers: beyond it idle ones end, or new ones wait. The
     /// process needs file descriptors for other things too.
@@ -96,6 +106,15 @@ pub enum WebTierError {
     },
 }
 
+impl From<ListenersError> for WebTierError {
+    fn from(cause: ListenersError) -> Self {
+        match cause {
+            ListenersError::Bind(cause) => Self::Bind(cause),
+            ListenersError::Tls(cause) => Self::Tls(cause),
+        }
+    }
+}
+
 /// A running web tier. Dropped, it stops at once; [`stop`](Self::stop) lets requests finish.
 #[derive(Debug)]
 pub struct WebTier {
@@ -141,10 +160,10 @@ impl WebTier {
         let plan = Plan { config: config.clone(), breaks, foreign };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
-        let (listeners, doors) = Listeners::start(http, bound, keys)?;
+        let (listeners, sockets) = Listeners::start(http, bound, keys)?;
         let picture = Picture::new(count);
         let mut workers = Vec::with_capacity(count);
-        for (number, doors) in doors.into_iter().enumerate() {
+        for (number, sockets) in sockets.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
             let (reloads, followed) = mpsc::channel(RELOADS_WAITING);
             let (asks, asked) = mpsc::channel(ASKS_WAITING);
@@ -154,7 +173,6 @@ impl WebTier {
                 workers: count,
                 number,
                 clients_max,
-                doors,
                 credentials: credentials.clone(),
                 members: members.clone(),
                 picture: picture.clone(),
@@ -162,11 +180,9 @@ impl WebTier {
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(LogWriter::pipe),
                 spans: traces.clone(),
-                reloads: followed,
-                asked,
-                stop: stopped.clone(),
             };
-            let ended = start_worker(number, setup)
+            let orders = Orders { setup, sockets, reloads: followed, asked, stop: stopped.clone() };
+            let ended = start_worker(number, orders)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, reloads, asks, ended });
         }
@@ -275,11 +291,11 @@ fn start_access_log(cluster: &Cluster, me: &ServerId) -> Result<Option<LogWriter
 }
 
 /// Starts a worker's thread and waits until its runtime stands and it accepts.
-fn start_worker(number: usize, setup: Setup) -> io::Result<oneshot::Receiver<u64>> {
+fn start_worker(number: usize, orders: Orders) -> io::Result<oneshot::Receiver<u64>> {
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name(format!("web-{number}")).spawn(move || {
-        let _ = end.send(worker::run(setup, &ready));
+        let _ = end.send(run(orders, &ready));
     })?;
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once")))?;
     Ok(ended)

@@ -1,13 +1,23 @@
 //! A cluster that requests are forwarded to, or the backends of an `http-proxy`, as one worker has it: its servers' states, and
 //! a pool of sockets for each.
 
+pub(crate) mod balance;
+pub(crate) mod breaks;
+pub(crate) mod exchange;
+pub(crate) mod foreign;
+pub(crate) mod h2c;
+pub(crate) mod pool;
+pub(crate) mod sticky;
+
 use crate::{
-    balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
-    breaks::{Breaks, SeenBreaks},
-    foreign::{BackendState, ForeignBackend, ForeignPool},
     http1::Fields,
-    pool::{Dialler, ServerPool, SocketPool, StreamPool},
-    sticky::{self, Stickiness},
+    upstream::{
+        balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
+        breaks::{Breaks, SeenBreaks},
+        foreign::{BackendState, ForeignBackend, ForeignPool},
+        pool::{Dialler, ServerPool, SocketPool, StreamPool},
+        sticky::Stickiness,
+    },
 };
 use cluster_port::Credentials;
 use common::{

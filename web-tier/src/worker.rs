@@ -1,70 +1,51 @@
-//! A worker: one thread, one runtime, and all that its requests share. Nothing here is seen by another thread but the counters
+//! What the requests of a worker share; a worker is one thread with one runtime. Nothing here is seen by another thread but the counters
 //! (read only), the watches of members and stop, and what a reload tells it.
 
+pub(crate) mod body_room;
+pub(crate) mod client;
+pub(crate) mod connections;
+pub(crate) mod deadline;
+pub(crate) mod picture;
+pub(crate) mod stalled;
+
 use crate::{
-    access_log::{AccessLog, LogPipe, Records},
-    breaks::Breaks,
-    buffer::Buffers,
-    connection::{BodyRoom, Connections},
-    counters::Counters,
-    doors::{DoorChange, Doors},
-    foreign::{ForeignServers, ForeignWatch},
     http1::{RequestHead, ResponseHead},
-    notable::Notable,
-    picture::Picture,
-    recent::Recent,
-    request_id::RequestIds,
-    routes::Routes,
-    seldom::Seldom,
-    shelf::Shelf,
-    stalled::StalledAnswers,
-    status::{Asked, WorkerReport},
-    tls::{self, TlsListener},
-    trace_context::Traces,
+    memory::{buffer::Buffers, shelf::Shelf},
+    observe::{
+        access_log::{AccessLog, LogPipe, Records},
+        counters::Counters,
+        notable::Notable,
+        rate_limited_log::RateLimitedLog,
+        recent::Recent,
+        request_id::RequestIds,
+        status::{Asked, WorkerReport},
+        trace_context::Traces,
+    },
+    route::{Plan, Routes},
     upstream::Upstream,
 };
+use body_room::BodyRoom;
 use cluster_port::Credentials;
 use common::{
-    config::Config,
     hub_age::{self, AgeText, LastHeard},
     id::ServerId,
     witness::TIMES,
 };
+use connections::Connections;
+use picture::Picture;
 use proto::hub::v1::Member;
+use stalled::StalledAnswers;
 use std::{
     cell::{Cell, RefCell},
-    io,
     rc::{Rc, Weak},
-    sync::{Arc, mpsc::SyncSender},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{
-    runtime,
-    sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, spawn_local},
-    time::sleep_until,
-};
+use tokio::sync::watch;
 use traces::Exporter;
 
 /// How far a worker's clock may lag: time-outs are seconds, and reading the time for each read and write is not free.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
-
-/// Between the end of the listeners and that of idle connections.
-const LAST_REQUESTS: Duration = Duration::from_millis(100);
-
-/// How many tasks run before the sockets are looked at again, if there are as many. A request takes four: with tokio's 61 a
-/// busy worker would make a system call every 15 requests in the middle of its work.
-const EVENT_INTERVAL: u32 = 256;
-
-/// What all workers go by, until the file is read again.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) config: Arc<Config>,
-    /// Of all servers of the file.
-    pub(crate) breaks: Arc<Breaks>,
-    /// Those of the rules of this server's cluster.
-    pub(crate) foreign: Arc<ForeignServers>,
-}
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -77,8 +58,6 @@ pub(crate) struct Setup {
     pub(crate) number: usize,
     /// How many connections of clients there may be, over all workers.
     pub(crate) clients_max: usize,
-    /// The listeners that it begins with.
-    pub(crate) doors: Vec<DoorChange>,
     pub(crate) credentials: Credentials,
     pub(crate) members: watch::Receiver<Arc<Vec<Member>>>,
     /// Where it says which members it goes by.
@@ -88,32 +67,6 @@ pub(crate) struct Setup {
     pub(crate) access_log: Option<LogPipe>,
     /// Where spans of requests go, if anywhere.
     pub(crate) spans: Option<Exporter>,
-    /// New configurations, as they come.
-    pub(crate) reloads: mpsc::Receiver<Reload>,
-    /// Who wants to know how it is.
-    pub(crate) asked: mpsc::Receiver<Asked>,
-    /// The instant at which what is left is closed, once there is one.
-    pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
-}
-
-/// What a worker is told by a reload.
-#[derive(Debug)]
-pub(crate) struct Reload {
-    /// This server is in its configuration.
-    pub(crate) plan: Plan,
-    pub(crate) doors: Vec<DoorChange>,
-    pub(crate) access_log: LogChange,
-    /// Is told when the worker goes by it.
-    pub(crate) done: oneshot::Sender<()>,
-}
-
-/// What a reload makes of a worker's access log.
-#[derive(Debug, Clone)]
-pub(crate) enum LogChange {
-    /// It stays.
-    None,
-    /// Lines of requests that end from now on go to this one, or nowhere.
-    To(Option<LogPipe>),
 }
 
 /// What the requests of one worker share.
@@ -131,9 +84,9 @@ pub(crate) struct Worker {
     pub(crate) body_room: Rc<BodyRoom>,
     /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
     /// slow requests that made room for others.
-    pub(crate) full: Seldom,
-    pub(crate) short: Seldom,
-    pub(crate) slow: Seldom,
+    pub(crate) full: RateLimitedLog,
+    pub(crate) short: RateLimitedLog,
+    pub(crate) slow: RateLimitedLog,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) records: Records,
     /// Where spans of requests go, if anywhere.
@@ -160,16 +113,21 @@ impl Worker {
     pub(crate) fn new(setup: &Setup) -> Self {
         let clients_max = (setup.clients_max / setup.workers.max(1)).max(1);
         Self {
-            routes: RefCell::new(Rc::new(Routes::new(setup))),
+            routes: RefCell::new(Rc::new(Routes::new(
+                &setup.plan,
+                &setup.me,
+                &setup.credentials,
+                setup.workers,
+            ))),
             former: RefCell::default(),
             counters: setup.counters.clone(),
             connections: Connections::default(),
             clients_max: u64::try_from(clients_max).unwrap_or(u64::MAX),
             stalled: StalledAnswers::new(clients_max),
             body_room: Rc::default(),
-            full: Seldom::default(),
-            short: Seldom::default(),
-            slow: Seldom::default(),
+            full: RateLimitedLog::default(),
+            short: RateLimitedLog::default(),
+            slow: RateLimitedLog::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             records: Records::default(),
             spans: setup.spans.clone(),
@@ -199,9 +157,9 @@ impl Worker {
     }
 
     /// Goes by a new configuration from the next request on.
-    fn reload(&self, setup: &Setup) {
+    pub(crate) fn reload(&self, setup: &Setup) {
         let before = self.routes();
-        let routes = Routes::new(setup).keeping(&before);
+        let routes = Routes::new(&setup.plan, &setup.me, &setup.credentials, setup.workers).keeping(&before);
         let members = setup.members.borrow().clone();
         for upstream in &routes.upstreams {
             upstream.members_changed(&members);
@@ -245,7 +203,7 @@ impl Worker {
     }
 
     /// Tells what somebody wants to know; whoever has gone does not any more.
-    fn tell(&self, asked: Asked, number: usize) {
+    pub(crate) fn tell(&self, asked: Asked, number: usize) {
         match asked {
             Asked::Status(asked) => {
                 let _gone = asked.send(self.report(number));
@@ -271,120 +229,8 @@ fn date(time: SystemTime) -> Date {
     httpdate::fmt_http_date(time).into_bytes().try_into().expect("a date of the present has 29 bytes")
 }
 
-/// Runs a worker on the present thread, until `setup.stop`. `ready` hears once whether it stands. Returns the number of
-/// connections that it had to cut.
-pub(crate) fn run(setup: Setup, ready: &SyncSender<io::Result<()>>) -> u64 {
-    let mut builder = runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().event_interval(EVENT_INTERVAL).build_local(Default::default());
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(serve(setup, ready)),
-        Err(cause) => Err(cause),
-    };
-    // The runtime is gone here, and with it every connection.
-    outcome.unwrap_or_else(|cause| {
-        let _ = ready.send(Err(cause));
-        0
-    })
-}
-
-async fn serve(mut setup: Setup, ready: &SyncSender<io::Result<()>>) -> io::Result<u64> {
-    let worker = Rc::new(Worker::new(&setup));
-    spawn_local(tick(worker.clone()));
-    spawn_local(follow_members(worker.clone(), setup.members.clone(), setup.picture.clone(), setup.number));
-    spawn_local(follow_foreign(worker.clone(), setup.plan.foreign.news()));
-    let mut doors = Doors::new(worker.clone());
-    for door in std::mem::take(&mut setup.doors) {
-        doors.make(door).await?;
-    }
-    // Certificates are shared, and so are foreign servers: one worker looks after them.
-    let mut caretaker = (setup.number == 0).then(Caretaker::default);
-    if let Some(caretaker) = &mut caretaker {
-        caretaker.go_by(&setup.plan, &doors);
-    }
-    let _ = ready.send(Ok(()));
-    let mut stop = setup.stop.clone();
-    let deadline = loop {
-        let reload = tokio::select! {
-            biased;
-            // An error means that the WebTier was dropped: stop at once.
-            stopped = stop.wait_for(Option::is_some) => break stopped.ok().and_then(|stop| *stop),
-            Some(reload) = setup.reloads.recv() => reload,
-            Some(asked) = setup.asked.recv() => {
-                worker.tell(asked, setup.number);
-                continue;
-            }
-        };
-        follow(&worker, &mut setup, &mut doors, caretaker.as_mut(), reload).await;
-    };
-    doors.close().await;
-    if let Some(deadline) = deadline {
-        if worker.connections.count() > 0 {
-            // Who was accepted a moment ago is not idle: his request is about to be read.
-            sleep_until(deadline.min(tokio::time::Instant::now() + LAST_REQUESTS)).await;
-        }
-        let _ = tokio::time::timeout_at(deadline, worker.connections.finish()).await;
-    }
-    Ok(worker.connections.count())
-}
-
-/// Takes over a new configuration. The rules come first, so that no request by a new listener goes by the old ones; new listeners
-/// come before old ones end.
-async fn follow(
-    worker: &Rc<Worker>,
-    setup: &mut Setup,
-    doors: &mut Doors,
-    caretaker: Option<&mut Caretaker>,
-    reload: Reload,
-) {
-    let Reload { plan, doors: changes, access_log, done } = reload;
-    setup.plan = plan;
-    worker.reload(setup);
-    if let LogChange::To(log) = access_log {
-        // The former one passes its last lines on as it is dropped.
-        drop(worker.access_log.replace(log.map(AccessLog::new)));
-    }
-    let (opening, others): (Vec<_>, Vec<_>) =
-        changes.into_iter().partition(|change| matches!(change, DoorChange::Open { .. }));
-    let ends = !others.is_empty();
-    for change in opening.into_iter().chain(others) {
-        if let Err(cause) = doors.make(change).await {
-            tracing::error!(%cause, worker = setup.number, "a worker can't use a listener as the new file says");
-        }
-    }
-    if ends {
-        // Connections in HTTP/2 tell their clients.
-        worker.connections.wake();
-    }
-    if let Some(caretaker) = caretaker {
-        caretaker.go_by(&setup.plan, doors);
-    }
-    let _ = done.send(());
-}
-
-/// What one worker does for all: looks after the files of certificates, and after foreign servers.
-#[derive(Debug, Default)]
-struct Caretaker {
-    foreign: ForeignWatch,
-    secured: Vec<TlsListener>,
-    certificates: Option<JoinHandle<()>>,
-}
-
-impl Caretaker {
-    fn go_by(&mut self, plan: &Plan, doors: &Doors) {
-        self.foreign.go_by(&plan.foreign);
-        let secured = doors.secured();
-        let is_new = |it: &TlsListener| !self.secured.iter().any(|known| known.is(it));
-        if secured.len() != self.secured.len() || secured.iter().any(is_new) {
-            self.secured.clone_from(&secured);
-            let watching = spawn_local(tls::watch(secured, tls::INTERVAL));
-            if let Some(former) = self.certificates.replace(watching) {
-                former.abort();
-            }
-        }
-    }
-}
-
-async fn tick(worker: Rc<Worker>) {
+/// Keeps the clock, and does what is to be done a few times a second.
+pub(crate) async fn tick(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(CLOCK_TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -405,7 +251,8 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn follow_members(
+/// Takes over what the hub says of members.
+pub(crate) async fn follow_members(
     worker: Rc<Worker>,
     mut members: watch::Receiver<Arc<Vec<Member>>>,
     picture: Picture,
@@ -429,7 +276,7 @@ async fn follow_members(
 }
 
 /// Takes over what is known of foreign servers. It is told by all plans alike.
-async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
+pub(crate) async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
     loop {
         news.borrow_and_update();
         for upstream in worker.upstreams() {

@@ -1,5 +1,6 @@
 //! Heads: `httparse` finds the lines, and what it is lenient about is refused here (bare LF, control characters in a target).
 
+use super::noted::Noted;
 use super::{
     chunked::ChunkError,
     fields::Fields,
@@ -7,7 +8,6 @@ use super::{
     name::Name,
     version::{Version, minor_version},
 };
-use crate::notable::Noted;
 use http::{Method, StatusCode};
 use httparse::Status;
 use percent_encoding::{AsciiSet, percent_encode};

@@ -7,6 +7,7 @@ mod fields;
 mod framing;
 mod head;
 mod name;
+mod noted;
 mod version;
 
 pub(crate) use chunked::{ChunkError, Decoder, put_chunk, put_last_chunk, trailers_fit};

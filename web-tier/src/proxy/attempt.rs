@@ -2,14 +2,16 @@
 
 use super::tries::Tries;
 use crate::{
-    connection::{Client, Hopeless},
     error::ProxyError,
-    exchange::{AnswerError, ClientSide, Exchange, SendError},
-    forward::{NOT_PROCESSED, SHORT, STOPPED},
     http1::{Length, Name, ResponseHead},
-    pool::{Asker, Place, ServerPool, TakeError, Taken},
-    shelf::Shelved,
-    upstream::{Lease, Upstream},
+    memory::shelf::Shelved,
+    proxy::forward::{NOT_PROCESSED, SHORT, STOPPED},
+    upstream::{
+        Lease, Upstream,
+        exchange::{AnswerError, ClientSide, Exchange, SendError},
+        pool::{Asker, Place, ServerPool, TakeError, Taken},
+    },
+    worker::client::{Client, Hopeless},
 };
 use http::{Method, StatusCode};
 use std::{

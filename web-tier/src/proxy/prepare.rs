@@ -2,14 +2,12 @@
 
 use super::Way;
 use crate::{
-    connection::Client,
-    exchange::Outgoing,
-    forward::{Trace, Via, put_request},
     http1::RequestHead,
-    request_id,
-    rules::Edit,
-    trace_context::TraceParent,
-    trusted::Asker,
+    observe::{request_id, trace_context::TraceParent},
+    proxy::forward::{Trace, Via, put_request},
+    route::{rules::Edit, trusted::Asker},
+    upstream::exchange::Outgoing,
+    worker::client::Client,
 };
 use std::borrow::Cow;
 use traces::{Exporter, Span, TraceContext};

@@ -2,13 +2,15 @@
 
 use super::attempt::Failure;
 use crate::{
-    balance::{TRIES_MAX, Tried},
-    connection::Client,
     error::ProxyError,
-    exchange::Outgoing,
-    forward::{NOT_PROCESSED, STOPPED},
     http1::{RequestHead, ResponseHead},
-    pool::Owner,
+    proxy::forward::{NOT_PROCESSED, STOPPED},
+    upstream::{
+        balance::{TRIES_MAX, Tried},
+        exchange::Outgoing,
+        pool::Owner,
+    },
+    worker::client::Client,
 };
 use common::hub_age::{self, HUB_AGE};
 use http::{Method, StatusCode};

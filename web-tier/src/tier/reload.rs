@@ -1,13 +1,15 @@
 //! A new configuration: all that can fail is done first, then every worker goes by it.
 
 use super::{EXIT_TIMEOUT, WebTier, WebTierError, finish_log, start_access_log};
-use crate::{
-    access_log::LogWriter,
-    breaks::Breaks,
+use super::{
     changes::Changes,
-    foreign::ForeignServers,
-    listeners::NextListeners,
-    worker::{LogChange, Plan, Reload},
+    run::{LogChange, Reload},
+};
+use crate::{
+    listen::listeners::NextListeners,
+    observe::access_log::LogWriter,
+    route::Plan,
+    upstream::{breaks::Breaks, foreign::ForeignServers},
 };
 use common::{
     config::{AccessLogFormat, Cluster, Config},
@@ -72,9 +74,9 @@ impl WebTier {
         self.shown.set(&self.addresses, (http, secured), &self.plan.foreign);
         let deadline = Instant::now() + RELOAD_TIMEOUT;
         let mut waiting = Vec::with_capacity(self.workers.len());
-        for (worker, doors) in self.workers.iter().zip(next.changes) {
+        for (worker, sockets) in self.workers.iter().zip(next.changes) {
             let (done, is_done) = oneshot::channel();
-            let reload = Reload { plan: self.plan.clone(), doors, access_log: pipe.clone(), done };
+            let reload = Reload { plan: self.plan.clone(), sockets, access_log: pipe.clone(), done };
             // One that takes nothing closes the sockets that it was to have, and others take its connections.
             let _ = timeout_at(deadline, worker.reloads.send(reload)).await;
             waiting.push(is_done);

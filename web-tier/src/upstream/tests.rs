@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    balance::Standing,
     tests::cluster::{config, credentials},
+    upstream::balance::Standing,
 };
 
 /// The app tier of a file with servers on these ports.

@@ -13,7 +13,7 @@ server may have seen the beginning of the request, but never a whole one. `a×17
 
 The tables of HTTP/2 are at the end. They are of frames by hand, each behind the preface of a connection of its own: a stream that
 is *reset* or answered does no harm to the connection's other streams, and a *GOAWAY* ends the connection. ENHANCE_YOUR_CALM is for
-clients that cost more than they ask for (`connection/http2/calm.rs` has the prices).
+clients that cost more than they ask for (`client/http2/flood_guard.rs` has the prices).
 ";
 
 const TAIL: &str = "
@@ -29,7 +29,7 @@ HTTP library lets an application write such a field; a proxy in front that passe
 end the requests of others, and has to be mended there.
 
 White space around a field's value, pseudo-fields in trailers and a fragment in `:path` are not for `h2` to find: it would drop them. They
-are found in the blocks as they come (`connection/http2/blocks.rs`), as far as that goes without HPACK's table: what refers to such a field
+are found in the blocks as they come (`client/http2/blocks.rs`), as far as that goes without HPACK's table: what refers to such a field
 that the client had put into the table before, and was reset for, is dropped as `h2` does it. No server sees any of it. A `PUSH_PROMISE`, and
 a request on a stream that is none of a client's, end the connection at their first byte, not after the last CONTINUATION.
 

@@ -1,0 +1,265 @@
+//! One client's connection: `http1` or `http2` serves its requests, `deadline` ends it when nothing moves.
+
+mod http1;
+mod http2;
+mod passing;
+mod timed;
+
+use crate::{
+    http1::RequestHead,
+    observe::{access_log::End, notable::CutOff},
+    proxy::{Reply, local::Local, why},
+    route::trusted::Peer,
+    transport::{
+        listener::Listener,
+        proxy_protocol::{self, Source},
+        stream::ClientStream,
+        tls,
+    },
+    worker::{Worker, client::Client, connections::Entry},
+};
+use http::StatusCode;
+use http1::{After, Http1};
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+use timed::{Ended, timed};
+use tokio::net::TcpStream;
+
+/// Serves a client's connection to its end.
+pub(crate) fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> impl Future<Output = ()> {
+    // In boxes, and the arguments with it: what only a handshake, HTTP/2 or the last steps need is no part of an idle connection.
+    // It counts from now on, not from when its task first runs.
+    let entry = Entry::connection(&worker);
+    let opening = Box::pin(begin(entry, worker, listener, stream, peer));
+    async move {
+        let Some((mut http, entry)) = opening.await else { return };
+        let ended = {
+            let client = http.client.clone();
+            let running = pin!(http.run());
+            timed(&client, &entry, running).await
+        };
+        Box::pin(finish(http, ended, &entry)).await;
+    }
+}
+
+/// Brings a connection to its first request; one that speaks HTTP/2 is served to its end here.
+async fn begin(
+    entry: Entry,
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Box<Http1>, Entry)> {
+    let h2c = listener.terms.h2c;
+    let opened = entry.unless_closing(Box::pin(open(&worker, listener, stream, peer))).await?;
+    let (client, stream) = match opened {
+        Ok((client, stream)) => (Rc::new(client), stream),
+        Err(cause) => {
+            worker.counters.connections_refused.up();
+            tracing::debug!(%cause, %peer, "a connection is refused");
+            return None;
+        }
+    };
+    if client.tls.as_ref().is_some_and(|tls| tls.h2) {
+        http2::serve(&client, &entry, stream).await;
+        return None;
+    }
+    Some((Box::new(Http1::new(client, stream, h2c)), entry))
+}
+
+async fn finish(mut http: Box<Http1>, ended: Ended<After>, entry: &Entry) {
+    match ended {
+        Ended::Done(After::Http2) => {
+            let client = http.client.clone();
+            http2::serve(&client, entry, http.into_stream()).await;
+        }
+        Ended::Done(after) => http.end(after).await,
+        Ended::Stuck => {}
+        Ended::Late => http.last_word().await,
+    }
+}
+
+/// Why a connection came to no request.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Proxy(#[from] proxy_protocol::ReadError),
+    #[error(transparent)]
+    Tls(#[from] tls::HandshakeError),
+}
+
+/// Reads what comes before the first request, in `request-header-timeout` each.
+async fn open(
+    worker: &Rc<Worker>,
+    listener: Rc<Listener>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<(Client, ClientStream), OpenError> {
+    let mut from = Peer::new(peer.ip(), None);
+    let routes = worker.routes();
+    if listener.terms.proxy_protocol {
+        let source =
+            proxy_protocol::read_header(&mut stream, peer.ip(), &routes.trusted, routes.limits.head).await?;
+        if let Source::Client { from: client, .. } = source {
+            from = Peer::new(client.ip(), Some(peer.ip()));
+        }
+    }
+    let mut client = Client::new(worker.clone(), from, listener.clone());
+    let Some(tls) = &listener.terms.tls else { return Ok((client, ClientStream::Plain(stream))) };
+    let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;
+    let (stream, connection) = accepted.inspect_err(|cause| {
+        worker.counters.handshakes_failed[cause.failure() as usize].up();
+    })?;
+    worker.counters.handshakes.up();
+    if connection.resumed {
+        worker.counters.handshakes_resumed.up();
+    }
+    if !connection.tls13 {
+        worker.counters.handshakes_tls12.up();
+    }
+    client.tls = Some(Rc::new(connection));
+    Ok((client, ClientStream::Tls(Box::new(stream))))
+}
+
+/// A request that is being answered, among the worker's counts; its line is written when it is dropped.
+struct Active<'a> {
+    client: &'a Client,
+    /// When its head had been read.
+    begun: Instant,
+}
+
+impl<'a> Active<'a> {
+    fn new(client: &'a Client) -> Self {
+        client.worker.counters.requests.up();
+        client.worker.counters.requests_active.up();
+        if client.worker.records_requests() {
+            client.log.begin(&client.worker.records);
+        }
+        if let Some(tls) = &client.tls {
+            client.log.note(|record| record.tls(tls));
+        }
+        Self { client, begun: client.worker.read_clock() }
+    }
+
+    /// It was read.
+    fn asks(&self, head: &RequestHead) {
+        self.client.log.note(|record| record.head(head));
+    }
+
+    /// It could not be read, and begins so.
+    fn unread(&self, input: &[u8]) {
+        self.client.log.note(|record| record.unread(input));
+    }
+
+    /// It is known what answers it.
+    fn decided(&self, head: &RequestHead, reply: &Reply) {
+        self.noted(head, reply.status(), || why::why(reply));
+    }
+
+    /// What a server said is of no use to the client, which is told so.
+    fn refused(&self, head: &RequestHead, local: &Local) {
+        self.noted(head, local.head.status, || why::why_here(local));
+    }
+
+    fn noted(&self, head: &RequestHead, status: StatusCode, why: impl FnOnce() -> Option<Cow<'static, str>>) {
+        let worker = &self.client.worker;
+        worker.notable.answered(head, status, why, (self.taken(), worker.wall()));
+    }
+
+    /// Its server did this in the middle of an answer that had begun.
+    fn cut(&self, head: &RequestHead, status: StatusCode, why: CutOff) {
+        let worker = &self.client.worker;
+        worker.notable.cut(head, status, why, (self.taken(), worker.wall()));
+    }
+
+    /// Since it was read, as of the last look at the clock: that was when its server answered.
+    fn taken(&self) -> Duration {
+        self.client.worker.now().saturating_duration_since(self.begun)
+    }
+
+    fn answered(&self, status: StatusCode) {
+        let worker = &self.client.worker;
+        worker.counters.answered(status);
+        worker.counters.latency.note(worker.read_clock().saturating_duration_since(self.begun));
+        self.client.log.note(|record| record.answered(status));
+    }
+
+    fn ended(&self, end: End) {
+        self.client.log.note(|record| record.ended(end));
+    }
+}
+
+/// An answer that is passed on. Dropped before it is over, it was cut off, which is told where its server was silent.
+struct Underway<'a> {
+    active: &'a Active<'a>,
+    request: &'a RequestHead,
+    status: StatusCode,
+    over: bool,
+}
+
+impl<'a> Underway<'a> {
+    fn new(active: &'a Active<'a>, request: &'a RequestHead, status: StatusCode) -> Self {
+        Self { active, request, status, over: false }
+    }
+
+    /// It came to an end, or its server `broke` off.
+    fn over(mut self, broke: bool) {
+        self.over = true;
+        if broke {
+            self.active.cut(self.request, self.status, CutOff::Broke);
+        }
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        let Client { worker, progress, .. } = self.active.client;
+        if !self.over && progress.is_answer_stuck(worker.now(), &worker.routes().limits) {
+            self.active.cut(self.request, self.status, CutOff::Silent);
+        }
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        let Client { worker, peer, log, .. } = self.client;
+        worker.counters.requests_active.down();
+        log.finish(worker.access_log.borrow().as_ref(), &peer.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::deadline::Progress;
+    use tokio::time::Sleep;
+
+    fn size_of_future<A, B, C, D, R>(_: fn(A, B, C, D) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// Ten thousand idle connections hold one each.
+    #[test]
+    fn what_an_idle_connection_holds_is_small() {
+        let sizes = (
+            size_of_future(serve),
+            size_of::<Client>(),
+            size_of::<Http1>(),
+            size_of::<Sleep>(),
+            size_of::<Progress>(),
+        );
+        // With the runtime's 104 bytes for a task, 256; the other two, the counts of an `Rc` included, 128 each. (Without
+        // optimisation a socket has 8 more.)
+        assert!(sizes.0 <= 152 && sizes.1 <= 112 && sizes.2 <= 136, "{sizes:?}");
+    }
+}

@@ -1,0 +1,340 @@
+//! What a client of HTTP/2 may cost beside its requests. Frames that ask for nothing cost more to handle than to send; `h2`
+//! bounds some of them (headers, streams reset before they are looked at, empty data), this bounds the rest: each costs points,
+//! and so does each stream that we have to reset. Points come back with time, with what is sent to the client, as a client that
+//! is served a lot has a lot to say about it, and with each answer: a request that is answered makes up for one that is reset,
+//! however long the connection lives. Who has none left is to get a GOAWAY with ENHANCE_YOUR_CALM. A frame that no client may
+//! send ends the connection too, before `h2` would wait for the rest of it.
+
+use super::{
+    blocks::Blocks,
+    frames::{
+        ACK_OR_END_STREAM, DATA, Found, Frame, Frames, HEADERS, PING, PUSH_PROMISE, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE,
+    },
+};
+use crate::worker::client::Client;
+use h2::Reason;
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Points that a connection begins with, and never has more of.
+const POINTS_MAX: u64 = 4096;
+
+/// Points that come back in a second.
+const POINTS_PER_SECOND: u64 = 64;
+
+/// Bytes sent to the client that bring a point.
+const BYTES_PER_POINT: u64 = 32;
+
+/// What a stream costs that is reset, by either side: a request was made for nothing ("rapid reset", "made you reset"). As many
+/// as a client can have under way may be reset at once, with points to spare. An answer's head brings as much.
+const RESET: u64 = 24;
+
+/// Streams that the client made `h2` reset, over the connection's life: beyond it `h2` ends the connection. This bounds what a
+/// flood leaves in memory before the resets are sent, which is when they cost points.
+pub(super) const FAULTS_MAX: usize = 1024;
+
+/// Streams that are known to be malformed and are still to be reset.
+const MALFORMED_MAX: usize = 256;
+
+/// Frames without data that `h2` takes over a connection's life (its `MAX_RECV_EMPTY_DATA_FRAMES`).
+const EMPTY_MAX: usize = 100;
+
+/// The points of one connection.
+#[derive(Debug)]
+pub(super) struct Points {
+    left: Cell<u64>,
+    /// Bytes sent for which no point was given yet.
+    odd: Cell<u64>,
+    since: Cell<Instant>,
+    /// Why nothing is read any more.
+    over: Cell<Option<Reason>>,
+    /// Bytes of bodies that the client has sent, with their padding.
+    data: Cell<u64>,
+    /// Streams that we have reset.
+    resets: Cell<usize>,
+    /// Frames of the client with no data in them, nor an end.
+    empty: Cell<usize>,
+    /// Streams with a block that `h2` takes and must not.
+    malformed: RefCell<Vec<u32>>,
+}
+
+impl Points {
+    fn new(now: Instant) -> Self {
+        Self {
+            left: Cell::new(POINTS_MAX),
+            odd: Cell::new(0),
+            since: Cell::new(now),
+            over: Cell::new(None),
+            data: Cell::new(0),
+            resets: Cell::new(0),
+            empty: Cell::new(0),
+            malformed: RefCell::default(),
+        }
+    }
+
+    /// Why the connection is to end, if it is: the client has asked for more than it may, or has sent what no client may send.
+    pub(super) fn over(&self) -> Option<Reason> {
+        self.over.get()
+    }
+
+    /// How many bytes of bodies the client has sent (RFC 9113 §6.9.1: with their padding).
+    pub(super) fn data(&self) -> u64 {
+        self.data.get()
+    }
+
+    /// Whether the last block of a stream is malformed. It is asked once.
+    pub(super) fn take_malformed(&self, stream: u32) -> bool {
+        let mut malformed = self.malformed.borrow_mut();
+        let place = malformed.iter().position(|it| *it == stream);
+        place.map(|place| malformed.swap_remove(place)).is_some()
+    }
+
+    /// Notes what the client has sent.
+    fn received(&self, frames: &Received, now: Instant) {
+        let mut malformed = self.malformed.borrow_mut();
+        malformed.extend_from_slice(&frames.malformed);
+        if malformed.len() > MALFORMED_MAX {
+            self.over.set(Some(Reason::ENHANCE_YOUR_CALM));
+        }
+        self.data.set(self.data.get() + frames.data);
+        self.empty.set(self.empty.get() + frames.empty);
+        self.spend(frames.cost, now);
+        if frames.forbidden {
+            self.over.set(Some(Reason::PROTOCOL_ERROR));
+        }
+    }
+
+    /// Whether something comes near its bound that `h2` counts over a connection's whole life.
+    pub(super) fn are_worn(&self) -> bool {
+        self.resets.get() >= FAULTS_MAX / 2 || self.empty.get() >= EMPTY_MAX / 2
+    }
+
+    fn earn(&self, points: u64) {
+        self.left.set(self.left.get().saturating_add(points).min(POINTS_MAX));
+    }
+
+    /// Bytes were sent, with the beginning of these frames among them.
+    fn sent(&self, bytes: usize, answers: u64, resets: usize, now: Instant) {
+        let bytes = self.odd.get() + bytes as u64;
+        self.odd.set(bytes % BYTES_PER_POINT);
+        self.earn(bytes / BYTES_PER_POINT + answers * RESET);
+        self.resets.set(self.resets.get() + resets);
+        self.spend(resets as u64 * RESET, now);
+    }
+
+    fn spend(&self, points: u64, now: Instant) {
+        if points == 0 {
+            return;
+        }
+        let passed = now.saturating_duration_since(self.since.get()).as_millis();
+        let earned = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(POINTS_PER_SECOND) / 1000;
+        if earned > 0 {
+            self.since.set(now);
+            self.earn(earned);
+        }
+        match self.left.get().checked_sub(points) {
+            Some(left) => self.left.set(left),
+            None => self.over.set(Some(Reason::ENHANCE_YOUR_CALM)),
+        }
+    }
+}
+
+/// Frames that a client has sent.
+#[derive(Debug, Default)]
+struct Received {
+    cost: u64,
+    data: u64,
+    /// Those of DATA with no data in them, nor an end.
+    empty: usize,
+    /// There is one that no client may send.
+    forbidden: bool,
+    /// Streams with a block that is malformed.
+    malformed: Vec<u32>,
+}
+
+impl Received {
+    fn note(&mut self, frame: Frame) {
+        self.cost += price(frame);
+        if frame.kind == DATA {
+            self.data += frame.length as u64;
+            self.empty += usize::from(frame.length == 0 && frame.flags & ACK_OR_END_STREAM == 0);
+        }
+        self.forbidden |= is_forbidden(frame);
+    }
+}
+
+/// Whether a client may never send it: a promise (RFC 9113 §8.4), or a request on a stream that is none of a client's (§5.1.1).
+/// `h2` says so when it has the frame's last CONTINUATION.
+fn is_forbidden(frame: Frame) -> bool {
+    frame.kind == PUSH_PROMISE || (frame.kind == HEADERS && frame.stream.is_multiple_of(2))
+}
+
+/// What a frame costs. Requests and their bodies are free: they have bounds of their own.
+fn price(frame: Frame) -> u64 {
+    match (frame.kind, frame.flags & ACK_OR_END_STREAM != 0) {
+        // DATA that is neither data nor an end.
+        (DATA, false) if frame.length == 0 => 4,
+        // Other DATA, HEADERS, and our SETTINGS acknowledged.
+        (DATA | HEADERS, _) | (SETTINGS, true) => 0,
+        (RST_STREAM, _) => RESET,
+        // The answer to a PING that we never sent, mostly: `h2` writes a line to the log.
+        (PING, true) => 32,
+        // Some clients send two for each frame of data.
+        (WINDOW_UPDATE, _) => 1,
+        // PRIORITY, SETTINGS, PING, GOAWAY, CONTINUATION, and what nobody knows.
+        _ => 4,
+    }
+}
+
+/// A client's connection with an account of what is said on it.
+#[derive(Debug)]
+pub(super) struct FloodGuard<'a, S> {
+    stream: &'a mut S,
+    client: &'a Client,
+    points: Rc<Points>,
+    received: Frames,
+    blocks: Blocks,
+    sent: Frames,
+}
+
+impl<'a, S> FloodGuard<'a, S> {
+    /// Of a connection that begins with the preface.
+    pub(super) fn new(stream: &'a mut S, client: &'a Client) -> Self {
+        let points = Rc::new(Points::new(client.worker.now()));
+        let (received, sent) = (Frames::of_client(), Frames::of_server());
+        Self { stream, client, points, received, blocks: Blocks::default(), sent }
+    }
+
+    /// The account.
+    pub(super) fn points(&self) -> Rc<Points> {
+        self.points.clone()
+    }
+
+    /// Notes what became of an attempt to send: a client that takes nothing is not waited for.
+    fn wrote<T>(&mut self, written: &Poll<T>, bytes: &[u8]) {
+        if written.is_pending() {
+            return self.client.progress.write_waits();
+        }
+        let now = self.client.worker.now();
+        self.client.progress.wrote(now);
+        let (mut answers, mut resets) = (0, 0);
+        self.sent.each(bytes, |found| match found {
+            Found::Frame(Frame { kind: HEADERS, .. }) => answers += 1,
+            Found::Frame(Frame { kind: RST_STREAM, .. }) => resets += 1,
+            _ => {}
+        });
+        self.points.sent(bytes.len(), answers, resets, now);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<'_, S> {
+    /// Once it is over nothing is read any more, and nobody woken: whoever polls is to ask for the points.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.points.over().is_some() {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut *self.stream).poll_read(cx, buffer))?;
+        let me = &mut *self;
+        let mut received = Received::default();
+        me.received.each(&buffer.filled()[before..], |found| match found {
+            Found::Frame(frame) => {
+                received.note(frame);
+                me.blocks.begin(frame);
+            }
+            Found::Payload(bytes) => received.malformed.extend(me.blocks.payload(bytes)),
+        });
+        me.points.received(&received, me.client.worker.now());
+        if me.points.over().is_some() {
+            buffer.set_filled(before);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<'_, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
+        let count = if let Poll::Ready(Ok(count)) = written { count } else { 0 };
+        self.wrote(&written, &bytes[..count]);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn points_come_back_with_time_and_with_what_is_sent() {
+        let start = Instant::now();
+        let points = Points::new(start);
+        points.spend(POINTS_MAX, start);
+        assert!(points.over().is_none());
+        points.sent(31, 0, 0, start);
+        points.sent(33, 0, 0, start);
+        points.spend(2, start);
+        assert!(points.over().is_none(), "64 bytes are two points");
+        let later = start + Duration::from_millis(500);
+        points.spend(32, later);
+        assert!(points.over().is_none(), "half a second is 32 points");
+        points.spend(1, later);
+        assert!(points.over().is_some());
+    }
+
+    #[test]
+    fn no_more_than_the_most_is_saved_up() {
+        let start = Instant::now();
+        let points = Points::new(start);
+        points.sent(1_000_000_000, 9, 0, start);
+        points.spend(POINTS_MAX + 1, start + Duration::from_secs(1_000_000));
+        assert!(points.over().is_some());
+    }
+
+    #[test]
+    fn as_many_requests_as_may_be_under_way_can_be_reset_at_once_and_not_twice_as_many() {
+        let start = Instant::now();
+        let points = Points::new(start);
+        let streams = super::super::STREAMS_MAX as usize;
+        points.spend(1000, start);
+        points.sent(13 * streams, 0, streams, start);
+        assert!(points.over().is_none());
+        points.sent(13 * streams, 0, streams, start);
+        assert!(points.over().is_some());
+    }
+
+    #[test]
+    fn an_answer_makes_up_for_a_reset_and_a_life_of_them_wears_out() {
+        let start = Instant::now();
+        let points = Points::new(start);
+        for number in 0..100_000 {
+            assert_eq!(points.are_worn(), number >= FAULTS_MAX / 2, "{number}");
+            points.sent(20, 1, 0, start);
+            points.spend(price(Frame { kind: RST_STREAM, flags: 0, stream: 1, length: 4 }), start);
+            points.sent(20, 1, 1, start);
+        }
+        assert!(points.over().is_none());
+    }
+}

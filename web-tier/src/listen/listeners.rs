@@ -1,0 +1,207 @@
+//! The server's `http` listeners, and what a new configuration makes of them. All that can fail is done before anything changes.
+
+use crate::{
+    listen::{
+        bind::{BindError, Bound, BoundListener, bind_listener, resolve},
+        listening_sockets::{ListenerChange, ListenerId},
+    },
+    transport::{
+        listener::{Difference, Terms},
+        tls::{TicketKeys, TlsError, TlsListener},
+    },
+};
+use common::config::HttpListener;
+use std::{net::SocketAddr, sync::Arc};
+
+/// Why the listeners of a new configuration can't be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenersError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The listeners of a running server; its clones share the certificates.
+#[derive(Debug, Clone)]
+pub(crate) struct Listeners {
+    list: Vec<Served>,
+    keys: Arc<TicketKeys>,
+    workers: usize,
+    next: u64,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+struct Served {
+    id: ListenerId,
+    config: HttpListener,
+    asked: SocketAddr,
+    at: SocketAddr,
+    terms: Terms,
+}
+
+/// Which listeners of a new configuration there are already.
+struct Matched<'a> {
+    /// For each, where it is to be, and the one that is there.
+    wanted: Vec<(SocketAddr, Option<&'a Served>)>,
+    /// Those that go.
+    left: Vec<&'a Served>,
+}
+
+/// What a reload is to make of the listeners. Dropped, it closes what was bound for it.
+#[derive(Debug)]
+pub(crate) struct NextListeners {
+    pub(crate) listeners: Listeners,
+    /// What each worker has to do.
+    pub(crate) changes: Vec<Vec<ListenerChange>>,
+    /// As the log names them.
+    pub(crate) added: Vec<String>,
+    pub(crate) changed: Vec<String>,
+    pub(crate) removed: Vec<String>,
+}
+
+impl Listeners {
+    /// Those that were bound at the start, and what each worker has to do.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates.
+    pub(crate) fn start(
+        http: &[HttpListener],
+        bound: Bound,
+        keys: Arc<TicketKeys>,
+    ) -> Result<(Self, Vec<Vec<ListenerChange>>), TlsError> {
+        let empty = Self { list: Vec::new(), keys, workers: bound.workers, next: 0 };
+        let mut next = NextListeners::after(&empty);
+        for (config, bound) in http.iter().zip(bound.listeners) {
+            let terms = Terms::load(config, &empty.keys)?;
+            next.open(config, bound, terms);
+        }
+        Ok((next.listeners, next.changes))
+    }
+
+    /// What the listeners `http` of a new configuration make of these: reads the certificates of what is new or changed, then
+    /// binds. Blocks.
+    ///
+    /// # Errors
+    /// An address that can't be bound, certificates that are not valid; nothing has changed then.
+    pub(crate) fn prepare(&self, http: &[HttpListener]) -> Result<NextListeners, ListenersError> {
+        let Matched { wanted, left } = self.matched(http)?;
+        let mut terms = Vec::with_capacity(http.len());
+        for (new, (_, old)) in http.iter().zip(&wanted) {
+            let difference = old.map_or(Difference::Terms, |old| Difference::between(&old.config, new));
+            let loaded = match (difference, old) {
+                (Difference::None, Some(old)) => old.terms.clone(),
+                _ => Terms::load(new, &self.keys)?,
+            };
+            terms.push((difference, loaded));
+        }
+        let mut next = NextListeners::after(self);
+        for ((new, (asked, old)), (difference, terms)) in http.iter().zip(wanted).zip(terms) {
+            match old {
+                Some(old) => next.keep(old, new, difference, terms),
+                None => {
+                    // One of ours that goes does not stand in the way.
+                    let beside = left.iter().any(|it| overlap(it.at, asked));
+                    let bound = bind_listener(asked, self.workers, beside);
+                    let bound = bound.map_err(|cause| if beside { cause } else { self.owned(cause) })?;
+                    next.open(new, bound, terms);
+                }
+            }
+        }
+        left.into_iter().for_each(|old| next.close(old));
+        Ok(next)
+    }
+
+    /// Finds those that are at the addresses of `http`: first as the file writes them, so that no name is asked for that was
+    /// there before.
+    fn matched(&self, http: &[HttpListener]) -> Result<Matched<'_>, BindError> {
+        let mut left: Vec<&Served> = self.list.iter().collect();
+        let mut take = |is_it: &dyn Fn(&Served) -> bool| {
+            left.iter().position(|it| is_it(it)).map(|place| left.remove(place))
+        };
+        let same =
+            |new: &HttpListener| take(&|it| (&it.config.address, it.config.port) == (&new.address, new.port));
+        let written: Vec<Option<&Served>> = http.iter().map(same).collect();
+        let mut wanted = Vec::with_capacity(http.len());
+        for (new, old) in http.iter().zip(written) {
+            let asked = old.map_or_else(|| resolve(new), |old| Ok(old.asked))?;
+            wanted.push((asked, old.or_else(|| take(&|it| it.asked == asked))));
+        }
+        Ok(Matched { wanted, left })
+    }
+
+    /// An address that another listener of this server has is not another process's.
+    fn owned(&self, cause: BindError) -> BindError {
+        match cause {
+            BindError::InUse(address) => match self.list.iter().find(|it| overlap(it.at, address)) {
+                Some(own) => BindError::InUseHere { address, by: own.at },
+                None => cause,
+            },
+            other => other,
+        }
+    }
+
+    /// Where they listen, in the order of the file.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.list.iter().map(|it| it.at).collect()
+    }
+
+    /// Their TLS.
+    pub(crate) fn secured(&self) -> impl Iterator<Item = &TlsListener> {
+        self.list.iter().filter_map(|it| it.terms.tls.as_ref())
+    }
+}
+
+/// Whether two addresses can't both be listened on by two processes: the same, or every address of the port and one of them.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (wide || one.ip() == other.ip())
+}
+
+impl NextListeners {
+    /// None yet, in place of `former`.
+    fn after(former: &Listeners) -> Self {
+        Self {
+            listeners: Listeners { list: Vec::new(), ..former.clone() },
+            changes: (0..former.workers).map(|_| Vec::new()).collect(),
+            added: Vec::new(),
+            changed: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
+    fn open(&mut self, config: &HttpListener, bound: BoundListener, terms: Terms) {
+        let BoundListener { asked, at, sockets } = bound;
+        let id = ListenerId(self.listeners.next);
+        self.listeners.next += 1;
+        for (changes, socket) in self.changes.iter_mut().zip(sockets) {
+            changes.push(ListenerChange::Open { id, terms: terms.clone(), socket });
+        }
+        self.added.push(shown(config, at));
+        self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms });
+    }
+
+    fn keep(&mut self, old: &Served, new: &HttpListener, difference: Difference, terms: Terms) {
+        if difference != Difference::None {
+            let retire = difference == Difference::Terms;
+            for changes in &mut self.changes {
+                changes.push(ListenerChange::Terms { id: old.id, terms: terms.clone(), retire });
+            }
+            self.changed.push(shown(new, old.at));
+        }
+        self.listeners.list.push(Served { config: new.clone(), terms, ..*old });
+    }
+
+    fn close(&mut self, old: &Served) {
+        for changes in &mut self.changes {
+            changes.push(ListenerChange::Close { id: old.id });
+        }
+        self.removed.push(shown(&old.config, old.at));
+    }
+}
+
+/// A listener as start-up prints it.
+fn shown(config: &HttpListener, at: SocketAddr) -> String {
+    format!("{}://{at}", if config.tls.is_some() { "https" } else { "http" })
+}

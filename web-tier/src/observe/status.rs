@@ -1,0 +1,254 @@
+//! How a web tier is, for the status page: its workers' counters are read, and its workers asked how they see their servers.
+
+use crate::{
+    observe::{
+        counters::{Counters, Totals},
+        histogram::Times,
+        notable::{NotableReport, newest},
+    },
+    transport::tls::TlsListener,
+    upstream::foreign::ForeignServers,
+};
+use common::config::HttpListener;
+use futures_util::future::join_all;
+use proto::{
+    requests::v1::NotableRequests,
+    status::v1::{Exemplar, Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier},
+};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// Requests of a kind that are told of a server.
+const NOTABLE_MAX: usize = 100;
+
+/// A worker that lives has answered by then; it may be in the middle of much work.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Who wants to know what of a worker.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// How it is.
+    Status(oneshot::Sender<WorkerReport>),
+    /// Which requests failed or took long.
+    Notable(oneshot::Sender<NotableReport>),
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(crate) struct WorkerReport {
+    /// What it has counted lately, and for how long.
+    pub(crate) recent: Totals,
+    pub(crate) passed: Duration,
+    pub(crate) upstreams: Vec<Upstream>,
+    /// Of what it has counted ever.
+    pub(crate) exemplars: Vec<Exemplar>,
+}
+
+/// What a reload changes; clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(Arc<RwLock<Present>>);
+
+/// What there is at present.
+#[derive(Debug, Clone, Default)]
+struct Present {
+    listeners: Vec<Listener>,
+    secured: Vec<TlsListener>,
+    foreign: Option<Arc<ForeignServers>>,
+}
+
+impl Shown {
+    /// The listeners with the addresses that they have, and what checks say of foreign servers.
+    pub(crate) fn set(
+        &self,
+        addresses: &[SocketAddr],
+        (http, secured): (&[HttpListener], Vec<TlsListener>),
+        foreign: &Arc<ForeignServers>,
+    ) {
+        let listeners = addresses.iter().zip(http);
+        let listeners = listeners
+            .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
+            .collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Present { listeners, secured, foreign: Some(foreign.clone()) };
+    }
+}
+
+/// What asks a web tier's workers, from any thread. Clones are the same one; it outlives the web tier, whose workers are silent then.
+#[derive(Debug, Clone)]
+pub struct WebTierView {
+    workers: Arc<[(Arc<Counters>, mpsc::Sender<Asked>)]>,
+    shown: Shown,
+}
+
+impl WebTierView {
+    pub(crate) fn new(workers: Vec<(Arc<Counters>, mpsc::Sender<Asked>)>, shown: Shown) -> Self {
+        Self { workers: workers.into(), shown }
+    }
+
+    /// The certificates that its listeners show: each file, and the last second of its validity since the Unix epoch.
+    pub fn certificates(&self) -> Vec<(String, i64)> {
+        let secured = self.shown.0.read().unwrap_or_else(PoisonError::into_inner).secured.clone();
+        let mut ends: Vec<_> = secured.iter().flat_map(TlsListener::ends).collect();
+        ends.sort();
+        ends.dedup();
+        ends
+    }
+
+    /// Asks all workers at once; those that are silent are left out.
+    async fn ask<T>(&self, question: fn(oneshot::Sender<T>) -> Asked) -> Vec<T> {
+        let asked = self.workers.iter().map(|(_, asks)| async move {
+            let (sender, answer) = oneshot::channel();
+            asks.try_send(question(sender)).ok()?;
+            timeout(WAIT, answer).await.ok()?.ok()
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// The requests that failed or took long. Takes half a second at most; needs a tokio runtime.
+    pub async fn notable(&self) -> NotableRequests {
+        let reports = self.ask(Asked::Notable).await;
+        let count = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+        let (workers, silent_workers) =
+            (count(self.workers.len()), count(self.workers.len() - reports.len()));
+        let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
+        let (mut failed, mut slow) = (Vec::new(), Vec::new());
+        for report in reports {
+            failed.extend(report.failed);
+            slow.extend(report.slow);
+        }
+        failed.sort_by_key(|it| std::cmp::Reverse(it.time_ms));
+        slow.sort_by_key(|it| std::cmp::Reverse(it.taken_us));
+        failed.truncate(NOTABLE_MAX);
+        slow.truncate(NOTABLE_MAX);
+        let slow_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        NotableRequests { failed, slow, slow_ms, workers, silent_workers }
+    }
+
+    /// How it is now. Takes half a second at most; needs a tokio runtime.
+    pub async fn status(&self) -> WebTier {
+        let reports = self.ask(Asked::Status).await;
+        let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
+        let Present { listeners, foreign, .. } =
+            self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let recent: Totals = reports.iter().map(|it| it.recent).sum();
+        let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
+        let silent = self.workers.len() - reports.len();
+        let exemplars = newest(reports.iter().flat_map(|it| it.exemplars.clone()));
+        let mut upstreams = merged(reports.into_iter().map(|it| it.upstreams));
+        if let Some(foreign) = foreign {
+            add_checks(&mut upstreams, &foreign);
+        }
+        WebTier {
+            workers: u32::try_from(self.workers.len()).unwrap_or(u32::MAX),
+            silent_workers: u32::try_from(silent).unwrap_or(u32::MAX),
+            listeners,
+            total: Some(traffic(&total, exemplars)),
+            recent: Some(traffic(&recent, Vec::new())),
+            recent_ms: u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
+            upstreams,
+        }
+    }
+}
+
+/// Each upstream once, with all workers' views of its servers.
+fn merged(of_workers: impl Iterator<Item = Vec<Upstream>>) -> Vec<Upstream> {
+    let mut all: Vec<Upstream> = Vec::new();
+    for upstream in of_workers.flatten() {
+        let Some(known) = all.iter_mut().find(|it| (&it.name, it.kind) == (&upstream.name, upstream.kind))
+        else {
+            all.push(upstream);
+            continue;
+        };
+        for server in upstream.servers {
+            match known.servers.iter_mut().find(|it| it.id == server.id) {
+                Some(seen) => seen.workers.extend(server.workers),
+                None => known.servers.push(server),
+            }
+        }
+    }
+    all
+}
+
+fn add_checks(upstreams: &mut [Upstream], foreign: &ForeignServers) {
+    let failed = foreign.report().into_iter().filter_map(|it| {
+        let why = it.last?.result.err()?;
+        Some((it.backend, why))
+    });
+    let failed: Vec<_> = failed.collect();
+    for server in
+        upstreams.iter_mut().filter(|it| it.kind() == UpstreamKind::Foreign).flat_map(|it| &mut it.servers)
+    {
+        if let Some((_, why)) = failed.iter().find(|(backend, _)| *backend == server.id) {
+            server.check = why.to_string();
+        }
+    }
+}
+
+fn traffic(totals: &Totals, exemplars: Vec<Exemplar>) -> Traffic {
+    Traffic {
+        connections: totals.connections,
+        connections_open: totals.connections_open,
+        requests: totals.requests,
+        requests_active: totals.requests_active,
+        retries: totals.retries,
+        upstream_failures: totals.upstream_failures,
+        queue_refusals: totals.queue_refusals,
+        connections_refused: totals.connections_refused,
+        connections_held: totals.connections_held,
+        connections_shed: totals.connections_shed,
+        handshakes: totals.handshakes,
+        handshakes_resumed: totals.handshakes_resumed,
+        handshakes_failed: totals.handshakes_failed.iter().sum(),
+        answers: totals.answers.to_vec(),
+        received_bytes: totals.received_bytes,
+        sent_bytes: totals.sent_bytes,
+        latency: Some(Histogram {
+            bounds_us: Times::bounds_us().collect(),
+            counts: totals.latency.counts.to_vec(),
+            sum_us: totals.latency.sum_us,
+            exemplars,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::status::v1::{UpstreamServer, WorkerView};
+
+    #[test]
+    fn workers_views_of_the_same_server_come_together() {
+        let view = |worker: u32| WorkerView { worker, ..WorkerView::default() };
+        let server = |id: &str, worker| UpstreamServer {
+            id: id.into(),
+            workers: vec![view(worker)],
+            ..UpstreamServer::default()
+        };
+        let upstream = |name: &str, servers| Upstream { name: name.into(), kind: 1, servers };
+        let of_workers = [
+            vec![upstream("x", vec![server("a", 0), server("b", 0)]), upstream("y", vec![])],
+            vec![upstream("x", vec![server("b", 1)])],
+        ];
+        let merged = merged(of_workers.into_iter());
+        assert_eq!(merged.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+        let workers =
+            |at: usize| merged[0].servers[at].workers.iter().map(|it| it.worker).collect::<Vec<_>>();
+        assert_eq!((workers(0), workers(1)), (vec![0], vec![0, 1]));
+    }
+
+    #[tokio::test]
+    async fn counters_of_workers_that_are_gone_still_count() {
+        let (counters, (asks, _)) = (Arc::new(Counters::default()), mpsc::channel(1));
+        counters.requests.up();
+        let status = WebTierView::new(vec![(counters, asks)], Shown::default()).status().await;
+        assert_eq!((status.workers, status.silent_workers), (1, 1));
+        assert_eq!(status.total.unwrap().requests, 1);
+    }
+}

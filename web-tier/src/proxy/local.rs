@@ -1,0 +1,156 @@
+//! Answers of the web tier's own: files, redirects, error pages.
+
+use crate::{
+    error::{ALLOW, ProxyError},
+    http1::{Name, ResponseHead},
+    memory::shelf::Shelved,
+    route::rules::Edit,
+    worker::client::Client,
+};
+use bytes::Bytes;
+use common::config::HeaderEditKind;
+use http::StatusCode;
+use static_files::{Answer as FileAnswer, FileBody, FileStream};
+use std::io;
+
+/// An answer that no server gave.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) head: Shelved<Box<ResponseHead>>,
+    pub(crate) body: LocalBody,
+    /// Nothing that follows on the connection can be trusted to be a request.
+    pub(crate) ends_connection: bool,
+    /// Where it comes from.
+    pub(crate) why: Why,
+}
+
+/// Why the web tier answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A rule says so: a file, a redirect, an error page.
+    Ruled,
+    /// The request can't be served.
+    Refused(ProxyError),
+    /// A file of this server can't be read.
+    Unreadable,
+}
+
+/// Its body; to `HEAD` it is left out.
+#[derive(Debug)]
+pub(crate) enum LocalBody {
+    Bytes(Bytes),
+    // In a box: every answer would be as large.
+    File(Box<FileStream>),
+}
+
+impl LocalBody {
+    /// Whether nothing is to come any more.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(file) => file.left() == 0,
+        }
+    }
+
+    /// The next piece, `None` at the end. Of a file `max` bytes are read at most.
+    pub(crate) async fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
+            Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
+            Self::File(file) => file.next(max).await,
+        }
+    }
+}
+
+impl Local {
+    fn new(client: &Client, status: StatusCode, body: LocalBody, length: u64) -> Self {
+        let mut head = client.worker.response_heads.take(Box::default);
+        head.begin(status, length);
+        Self { head, body, ends_connection: false, why: Why::Ruled }
+    }
+
+    fn text(client: &Client, status: StatusCode, text: String) -> Self {
+        let length = text.len() as u64;
+        let mut local = Self::new(client, status, LocalBody::Bytes(text.into()), length);
+        local.head.fields.push(Name::Other, b"content-type", b"text/plain; charset=utf-8");
+        local
+    }
+
+    /// The answer to a request that can't be served.
+    pub(crate) fn refusal(client: &Client, cause: ProxyError) -> Self {
+        let (fields, text) = cause.words();
+        let mut local = Self::text(client, cause.status(), text);
+        if let Some((name, value)) = fields {
+            local.head.fields.push(Name::Other, name.as_bytes(), value.as_bytes());
+        }
+        local.ends_connection = cause.ends_connection();
+        local.why = Why::Refused(cause);
+        local
+    }
+
+    /// The answer to an OPTIONS that is to go no further.
+    pub(crate) fn capabilities(client: &Client) -> Self {
+        let mut local = Self::new(client, StatusCode::OK, LocalBody::Bytes(Bytes::new()), 0);
+        local.head.fields.push(Name::Other, ALLOW.0.as_bytes(), ALLOW.1.as_bytes());
+        local
+    }
+
+    /// A rule's error, with its own words or the status's.
+    pub(crate) fn error_page(client: &Client, status: u16, message: Option<&str>) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let text = message.map_or_else(|| format!("{status}\n"), |message| format!("{status}: {message}\n"));
+        Self::text(client, status, text)
+    }
+
+    /// A rule's redirect.
+    pub(crate) fn redirect(client: &Client, status: u16, location: &str) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+        let mut local = Self::text(client, status, format!("{status}: {location}\n"));
+        local.head.fields.push(Name::Other, b"location", location.as_bytes());
+        local
+    }
+
+    /// A file, or what is to be said of it.
+    pub(crate) fn file(client: &Client, answer: FileAnswer) -> Self {
+        let FileAnswer { status, headers, body } = answer;
+        let (body, length) = match body {
+            FileBody::Empty => (LocalBody::Bytes(Bytes::new()), 0),
+            FileBody::Whole(bytes) => {
+                let length = bytes.len() as u64;
+                (LocalBody::Bytes(bytes), length)
+            }
+            FileBody::Stream(file) => {
+                let length = file.left();
+                (LocalBody::File(Box::new(file)), length)
+            }
+        };
+        // To HEAD, and with 304, the length is what GET would bring.
+        let said = headers.get(http::header::CONTENT_LENGTH);
+        let said = said.and_then(|it| it.to_str().ok()?.parse().ok());
+        let mut local = Self::new(client, status, body, said.unwrap_or(length));
+        for (name, value) in &headers {
+            match Name::of(name.as_str().as_bytes()) {
+                Name::ContentLength | Name::TransferEncoding | Name::Connection => {}
+                known => local.head.fields.push(known, name.as_str().as_bytes(), value.as_bytes()),
+            }
+        }
+        local
+    }
+}
+
+/// Changes an answer's head as the rules on the way to it say.
+pub(crate) fn edit_answer(head: &mut ResponseHead, edits: &[Edit<'_>]) {
+    for edit in edits {
+        let name = edit.name().as_bytes();
+        match edit.kind() {
+            HeaderEditKind::SetOnRequest => continue,
+            HeaderEditKind::SetOnAnswer => {
+                head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+            }
+            HeaderEditKind::AddToAnswer => {}
+        }
+        if !edit.value.is_empty() {
+            head.fields.push(Name::of(name), name, edit.value.as_bytes());
+        }
+    }
+}

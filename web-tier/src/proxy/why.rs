@@ -1,0 +1,41 @@
+//! Why a request failed, in words for operators.
+
+use super::{
+    Reply,
+    forward::{NOT_PROCESSED, SHORT, STOPPED},
+    local::{Local, Why},
+};
+use crate::{error::ProxyError, http1::ResponseHead};
+use std::borrow::Cow;
+
+/// Why a request failed; `None` if it is of the client's doing.
+pub(crate) fn why(reply: &Reply) -> Option<Cow<'static, str>> {
+    match reply {
+        Reply::Server(answer) => Some(Cow::Borrowed(said(&answer.head))),
+        Reply::Local(local) => why_here(local),
+    }
+}
+
+/// Why this web tier answers so itself.
+pub(crate) fn why_here(local: &Local) -> Option<Cow<'static, str>> {
+    match &local.why {
+        Why::Refused(cause) => is_ours(*cause).then(|| Cow::Owned(cause.to_string())),
+        Why::Unreadable => Some(Cow::Borrowed("a file can't be read")),
+        Why::Ruled => Some(Cow::Borrowed("a rule says so")),
+    }
+}
+
+/// What a server says of its own failure.
+fn said(head: &ResponseHead) -> &'static str {
+    match head.fields.internal(NOT_PROCESSED) {
+        Some(SHORT) => "the server is short of resources",
+        Some(STOPPED) => "the app is stopped",
+        Some(_) => "the server can't serve requests now",
+        None => "the server answers so",
+    }
+}
+
+/// Whether a failure says something of this cluster: anybody can speak a version of HTTP that nobody knows.
+fn is_ours(cause: ProxyError) -> bool {
+    !matches!(cause, ProxyError::Version | ProxyError::MethodTooLong)
+}

@@ -1,0 +1,110 @@
+//! What the configuration says of a worker's requests: whither they go, and what they may be. A reload puts another one in its
+//! place; a request keeps the one that it began with.
+
+pub(crate) mod client_limits;
+pub(crate) mod host;
+pub(crate) mod normalise;
+pub(crate) mod rules;
+pub(crate) mod session_url;
+pub(crate) mod trusted;
+
+use crate::{
+    http1::HeadLimits,
+    upstream::{Upstream, Upstreams, breaks::Breaks, foreign::ForeignServers},
+};
+use client_limits::Limits;
+use cluster_port::Credentials;
+use common::{
+    cidr::CidrSet,
+    config::{Action, Config, Rule},
+    id::ServerId,
+};
+use host::Hosts;
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+/// What all workers go by, until the file is read again.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) config: Arc<Config>,
+    /// Of all servers of the file.
+    pub(crate) breaks: Arc<Breaks>,
+    /// Those of the rules of this server's cluster.
+    pub(crate) foreign: Arc<ForeignServers>,
+}
+
+/// One configuration, as one worker has it.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) hosts: Hosts,
+    /// The clusters that rules name, in the order of their [`Target`](crate::route::rules::Target)s' places.
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    /// The backends of `http-proxy` rules, in the order of their [`ForeignTarget`](crate::route::rules::ForeignTarget)s' places.
+    pub(crate) foreign: Vec<Rc<Upstream>>,
+    pub(crate) limits: Limits,
+    pub(crate) head_limits: HeadLimits,
+    /// `body-max`, in bytes.
+    pub(crate) body_max: u64,
+    /// `keepalive-max`.
+    pub(crate) keepalive_max: u64,
+    /// A rule has `session-url`.
+    pub(crate) session_urls: bool,
+    /// Whose word on a client's address is believed.
+    pub(crate) trusted: CidrSet,
+}
+
+impl Routes {
+    /// Those of a worker.
+    pub(crate) fn new(plan: &Plan, me: &ServerId, credentials: &Credentials, workers: usize) -> Self {
+        let config = &plan.config;
+        let mut upstreams = Upstreams::new(config, me, credentials, workers, &plan.breaks);
+        let (cluster, server) = config.server(me).expect("checked by WebTier::start");
+        let requests = server.request_limits;
+        let hosts = Hosts::new(cluster, &mut upstreams);
+        let upstreams = upstreams.into_list();
+        let foreign = hosts.foreign().iter().map(|rule| {
+            let pool = plan.foreign.pool(rule).expect("made of the rules of the same cluster");
+            Rc::new(Upstream::foreign(pool, workers))
+        });
+        let foreign: Vec<_> = foreign.collect();
+        let silence = upstreams.iter().chain(&foreign).map(|upstream| upstream.shortest_silence()).min();
+        Self {
+            hosts,
+            upstreams,
+            foreign,
+            limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
+            head_limits: HeadLimits {
+                count: requests.header_count,
+                bytes: requests.header_bytes,
+                target: requests.uri,
+            },
+            body_max: requests.body.map_or(u64::MAX, u64::from),
+            keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
+            session_urls: cluster.hosts.iter().flat_map(|host| &host.dispatch).any(takes_session_urls),
+            trusted: cluster.trusted_proxies.iter().copied().collect(),
+        }
+    }
+
+    /// The same with the clusters and foreign backends of `former` that have not changed, and of clusters that have with their
+    /// servers that have not: the states of these servers, and their sockets, live on.
+    pub(crate) fn keeping(mut self, former: &Self) -> Self {
+        for upstream in self.upstreams.iter_mut().chain(&mut self.foreign) {
+            if let Some(same) = former.all().find(|it| it.is_like(upstream)) {
+                *upstream = same.clone();
+            } else if let Some(before) = former.all().find(|it| upstream.succeeds(it)) {
+                Rc::get_mut(upstream)
+                    .expect("made a moment ago, for this configuration alone")
+                    .take_over(before);
+            }
+        }
+        self
+    }
+
+    /// Wherever requests may go.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rc<Upstream>> {
+        self.upstreams.iter().chain(&self.foreign)
+    }
+}
+
+fn takes_session_urls(rule: &Rule) -> bool {
+    matches!(&rule.action, Action::LoadBalance(action) if action.session_url)
+}

@@ -1,0 +1,203 @@
+//! Servers that are not ours, as the whole process has them: where they are, how they are, and the tokens by which a client
+//! stays with one. The workers share this; a request reads none of it but the tokens, which never change: each worker takes
+//! over what it needs when something has changed.
+
+mod addresses;
+mod check;
+mod dial;
+mod report;
+mod watch;
+
+pub(crate) use dial::dial;
+pub use report::{BackendHealth, LastCheck};
+pub(crate) use watch::ForeignWatch;
+
+use crate::upstream::{balance, breaks::SeenBreaks, sticky::Stickiness};
+use addresses::Addresses;
+use check::Checks;
+use cluster_port::ClusterKey;
+use common::{
+    config::{self, Action, BackendProtocol, Cluster, HealthCheck, HttpProxy},
+    id::ServerId,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch::{Receiver, Sender};
+
+/// How long the share of a backend rises after checks have found it up: as for servers of ours that do not say otherwise.
+const WARMUP_TIME: Duration = Duration::from_secs(60);
+
+/// Tells workers that something has changed that they should take over. All configurations of a process have the same.
+type News = Sender<()>;
+
+/// The backends of all `http-proxy` rules of this server.
+#[derive(Debug)]
+pub(crate) struct ForeignServers {
+    pools: Vec<Arc<ForeignPool>>,
+    news: News,
+}
+
+/// The backends of one rule, or of several that say the same.
+#[derive(Debug)]
+pub(crate) struct ForeignPool {
+    /// The rule.
+    pub(crate) config: HttpProxy,
+    /// In the order of the rule.
+    pub(crate) backends: Vec<Arc<ForeignBackend>>,
+    /// What clients stay by.
+    pub(crate) stickiness: Stickiness,
+}
+
+/// A server that is not ours.
+#[derive(Debug)]
+pub(crate) struct ForeignBackend {
+    /// `host:port`.
+    id: ServerId,
+    pub(crate) protocol: BackendProtocol,
+    addresses: Addresses,
+    /// What the checks say.
+    up: AtomicBool,
+    /// How often its name has come to mean other addresses.
+    moved: AtomicU32,
+    breaks: Arc<AtomicU32>,
+    checks: Option<Checks>,
+}
+
+impl ForeignServers {
+    /// Those of a cluster's rules. What the configuration `before` has alike is taken over with all that is known of it: whole
+    /// rules, and of rules that have changed the backends that are checked as they were.
+    pub(crate) fn new(cluster: &Cluster, key: &ClusterKey, before: Option<&Self>) -> Self {
+        let rules =
+            cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| match &rule.action {
+                Action::HttpProxy(config) => Some(config),
+                _ => None,
+            });
+        let rules: Vec<_> = rules.collect();
+        let known = before.map_or(&[][..], |before| &before.pools);
+        let goes = |pool: &&Arc<ForeignPool>| !rules.iter().any(|rule| **rule == pool.config);
+        let mut left = Left::of(known.iter().filter(goes));
+        let mut pools: Vec<Arc<ForeignPool>> = Vec::new();
+        for config in &rules {
+            if find(&pools, config).is_none() {
+                let same = find(known, config).cloned();
+                pools.push(same.unwrap_or_else(|| Arc::new(ForeignPool::new(config, key, &mut left))));
+            }
+        }
+        Self { pools, news: before.map_or_else(|| Sender::new(()), |before| before.news.clone()) }
+    }
+
+    /// Those of a rule.
+    pub(crate) fn pool(&self, rule: &HttpProxy) -> Option<&Arc<ForeignPool>> {
+        find(&self.pools, rule)
+    }
+
+    /// Hears when workers should look at [`ForeignBackend::state`] again.
+    pub(crate) fn news(&self) -> Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// How the backends are, in the order of the file.
+    pub(crate) fn report(&self) -> Vec<BackendHealth> {
+        let pools = self.pools.iter().enumerate();
+        pools.flat_map(|(rule, pool)| pool.backends.iter().map(move |it| it.report(rule))).collect()
+    }
+}
+
+fn find<'a>(pools: &'a [Arc<ForeignPool>], rule: &HttpProxy) -> Option<&'a Arc<ForeignPool>> {
+    pools.iter().find(|pool| pool.config == *rule)
+}
+
+/// The backends of rules that have gone, or changed.
+struct Left(Vec<(config::Backend, Option<HealthCheck>, Arc<ForeignBackend>)>);
+
+impl Left {
+    fn of<'a>(pools: impl Iterator<Item = &'a Arc<ForeignPool>>) -> Self {
+        let backends = pools.flat_map(|pool| {
+            let known = pool.config.backends.iter().zip(&pool.backends);
+            known.map(|(it, state)| (it.clone(), pool.config.health_check.clone(), state.clone()))
+        });
+        Self(backends.collect())
+    }
+
+    /// What is known of a backend, if one there was is just this. Only one rule gets it.
+    fn take(&mut self, backend: &config::Backend, rule: &HttpProxy) -> Option<Arc<ForeignBackend>> {
+        let is_it = |(it, check, _): &(config::Backend, Option<HealthCheck>, _)| {
+            (&it.host, it.port, it.protocol, check)
+                == (&backend.host, backend.port, backend.protocol, &rule.health_check)
+        };
+        let place = self.0.iter().position(is_it)?;
+        Some(self.0.swap_remove(place).2)
+    }
+}
+
+impl ForeignPool {
+    fn new(config: &HttpProxy, key: &ClusterKey, left: &mut Left) -> Self {
+        let mut backend =
+            |it| left.take(it, config).unwrap_or_else(|| Arc::new(ForeignBackend::new(it, config)));
+        let backends: Vec<_> = config.backends.iter().map(&mut backend).collect();
+        let stickiness = Stickiness::new(&config.cookie, key, backends.iter().map(|it| &it.id));
+        Self { config: config.clone(), backends, stickiness }
+    }
+
+    /// The backends as a balance has them.
+    pub(crate) fn balanced(&self) -> impl Iterator<Item = balance::Backend> {
+        let (config, backends) = (&self.config, self.config.backends.iter().zip(&self.backends));
+        backends.map(|(backend, state)| balance::Backend {
+            id: state.id.clone(),
+            weight: backend.weight,
+            recover_time: config.recover_time,
+            busy_recover_time: config.recover_time,
+            warmup_time: WARMUP_TIME,
+        })
+    }
+}
+
+/// What workers take over of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BackendState {
+    pub(crate) up: bool,
+    /// Changes when its name means other addresses: sockets to the old ones are not to be used any more.
+    pub(crate) moved: u32,
+}
+
+impl BackendState {
+    /// Before anything is known.
+    pub(crate) const START: Self = Self { up: true, moved: 0 };
+}
+
+impl ForeignBackend {
+    fn new(backend: &config::Backend, rule: &HttpProxy) -> Self {
+        Self {
+            id: backend.authority().into(),
+            protocol: backend.protocol,
+            addresses: Addresses::new(&backend.host, backend.port),
+            up: AtomicBool::new(true),
+            moved: AtomicU32::new(0),
+            breaks: Arc::default(),
+            checks: rule.health_check.as_ref().map(|check| Checks::new(check, backend)),
+        }
+    }
+
+    /// `host:port`, as the rule has it.
+    pub(crate) fn name(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// What is known now.
+    pub(crate) fn state(&self) -> BackendState {
+        BackendState { up: self.up.load(Ordering::Relaxed), moved: self.moved.load(Ordering::Relaxed) }
+    }
+
+    /// One worker's view of its broken connections.
+    pub(crate) fn breaks(&self) -> SeenBreaks {
+        SeenBreaks::new(self.breaks.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;
