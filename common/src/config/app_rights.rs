@@ -1,9 +1,10 @@
 //! What an app may do on the machine: whose user its processes are, what they can reach, and how much they may take.
 
 use super::{
-    decode::{Context, Fields, quoted},
+    decode::{Context, Fields},
     keys,
     node::{Node, Value},
+    quoted::quoted,
 };
 use std::path::PathBuf;
 

@@ -1,7 +1,14 @@
 //! What must hold between the parts of a file: names that are unique or exist, sockets that don't collide, clusters that
 //! can answer, addresses that need a key.
 
-use super::{decode::Context, keys::nearest, model::Host, names::is_host_name, source::Span};
+use super::{
+    address::{canonical, collide, is_loopback, is_wildcard},
+    decode::Context,
+    keys::nearest,
+    model::Host,
+    names::is_host_name,
+    source::Span,
+};
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -279,28 +286,4 @@ fn few(names: &[&str]) -> String {
         names if names.len() > 8 => format!("{} and {} more", names[..8].join(", "), names.len() - 8),
         names => names.join(", "),
     }
-}
-
-/// Whether both can't be listened on. `::` is IPv6 alone, so that a file can list `0.0.0.0` beside it; a name may be of either.
-fn collide(one: &str, other: &str) -> bool {
-    let is_ipv4 = |address: &str| address.parse::<IpAddr>().ok().map(|ip| ip.is_ipv4());
-    let families_differ = matches!((is_ipv4(one), is_ipv4(other)), (Some(one), Some(other)) if one != other);
-    one == other || ((is_wildcard(one) || is_wildcard(other)) && !families_differ)
-}
-
-fn is_wildcard(address: &str) -> bool {
-    address.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
-}
-
-/// Whether an address stays on its machine, whoever resolves it.
-pub(super) fn is_loopback(address: &str) -> bool {
-    address.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// One spelling an address.
-fn canonical(address: &str) -> String {
-    if address.eq_ignore_ascii_case("localhost") {
-        return "127.0.0.1".to_owned();
-    }
-    address.parse::<IpAddr>().map_or_else(|_| address.to_lowercase(), |ip| ip.to_string())
 }

@@ -2,12 +2,13 @@
 
 use super::{
     check::{Facts, Listening},
-    decode::{Context, Fields, quoted},
+    decode::{Context, Fields},
     defaults::DEFAULTS,
     host, keys, listener,
     model::{AccessLog, AccessLogFormat, Cluster, RequestLimits, Server},
     names,
     node::{self, Node, Value},
+    quoted::quoted,
     source::Span,
     units::format_duration,
 };

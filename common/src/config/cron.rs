@@ -1,7 +1,7 @@
 //! Minutes by the five fields of cron (POSIX crontab): minute, hour, day of the month, month, day of the week. In UTC: all
 //! servers agree, and no hour is missing or comes twice.
 
-use super::decode::quoted;
+use super::quoted::quoted;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Which minutes are meant.

@@ -1,10 +1,11 @@
 //! Reads typed values off the tree. A fault is told to the report and reading goes on, so that all of them are found at once.
 
 use super::{
+    file_path::FilePath,
     keys::{Keys, alternatives, nearest},
-    model::FilePath,
     node::{Entry, Node, Value},
     problem::{Location, Report},
+    quoted::quoted,
     secrecy::{holds_secret, is_secret},
     source::{Sources, Span},
     units::{format_duration, parse_duration, parse_size},
@@ -20,9 +21,6 @@ use std::{
 
 /// What an error repeats in the place of a secret.
 const HIDDEN: &str = "a value that is not shown";
-
-/// The longest value that an error repeats, in characters.
-const VALUE_SHOWN: usize = 60;
 
 /// What every reader needs: where faults go and what variables stand for.
 #[derive(Debug, Clone, Copy)]
@@ -275,19 +273,6 @@ fn hidden(message: &str, text: &str) -> String {
         Some((expected, _)) => format!("{expected}, found {HIDDEN}"),
         None => message,
     }
-}
-
-/// A value as an error repeats it.
-pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(VALUE_SHOWN).flat_map(escaped).collect();
-    if text.chars().count() > VALUE_SHOWN {
-        shown.push('…');
-    }
-    format!("`{shown}`")
-}
-
-fn escaped(it: char) -> Vec<char> {
-    if matches!(it, '\'' | '"' | '\\') { vec![it] } else { it.escape_debug().collect() }
 }
 
 /// The keys of one mapping.

@@ -1,11 +1,10 @@
 //! The value of every key that a file leaves out, in one place.
 
 use super::{
-    model::{
-        AccessLogFormat, CookieConfig, CookieSecure, OnHubLoss, RequestLimits, SameSite, SaveMode,
-        SessionConfig,
-    },
+    cookie_config::{CookieConfig, CookieSecure, SameSite},
+    model::{AccessLogFormat, RequestLimits},
     rule::{HealthCheck, HealthQuestion, HttpProxy, StickyCookie, Strategy},
+    session_config::{OnHubLoss, SaveMode, SessionConfig},
 };
 use std::{
     num::{NonZeroU32, NonZeroUsize},

@@ -6,10 +6,11 @@ mod sticky;
 
 use super::{
     check::Facts,
-    decode::{Context, Fields, Regexp, quoted},
+    decode::{Context, Fields, Regexp},
     keys::{self, Keys},
     names,
     node::{Entry, Node},
+    quoted::quoted,
     rewrite::{self, Piece, RewriteTarget, Variable},
     rule::{
         Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, StickyCookie, Strategy,

@@ -7,7 +7,7 @@ use super::{
     decode::Context,
     node::{Entry, Node, Value},
     secrecy::{holds_secret, is_secret},
-    servers_own::is_secret_field,
+    secret_variables::is_secret_field,
     variables,
 };
 use serde_yaml::{Mapping, Value as Yaml};

@@ -1,10 +1,10 @@
 //! The cluster port's own keys: `cluster-encryption` and `cluster-tls`.
 
 use super::{
-    check::is_loopback,
+    address::is_loopback,
     decode::Fields,
+    file_path::{CertificateFiles, FilePath},
     keys,
-    model::{CertificateFiles, FilePath},
 };
 use crate::id::ServerId;
 

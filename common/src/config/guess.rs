@@ -4,7 +4,7 @@
 //! This is an estimate from below of what an attacker has to try, not a proof: what it refuses is bad, what it takes may still be
 //! known to somebody.
 
-use super::model::Secret;
+use super::secret::Secret;
 use std::fmt;
 
 /// The fewest bits that an attacker must have to guess.

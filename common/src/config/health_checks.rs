@@ -2,9 +2,10 @@
 
 use super::{
     decode::{Context, Fields},
+    file_path::FilePath,
     keys,
-    model::{FilePath, Secret},
     node::Node,
+    secret::Secret,
 };
 use std::{fmt, ops::RangeInclusive, time::Duration};
 

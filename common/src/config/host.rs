@@ -7,10 +7,11 @@ use super::{
     decode::{Context, Fields, Regexp},
     deployment::{self, Versioning},
     dispatch, keys,
-    model::{Content, Host, SessionConfig, WebApp},
+    model::{Content, Host, WebApp},
     names,
     node::{Node, Value},
     session,
+    session_config::SessionConfig,
     session_overrides::SessionOverrides,
     source::Span,
 };

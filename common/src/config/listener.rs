@@ -4,8 +4,9 @@ use super::{
     cluster::{address, shifted},
     decode::{Context, Fields},
     defaults::DEFAULTS,
+    file_path::CertificateFiles,
     keys,
-    model::{CertificateFiles, ClientAuth, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
+    model::{ClientAuth, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
     node::{Node, Value},
     source::Span,
 };

@@ -4,9 +4,11 @@ use super::{
     app_rights::AppRights,
     deployment::{Deployments, Versioning},
     encryption::{ClusterEncryption, ClusterTls},
+    file_path::{CertificateFiles, FilePath},
     health_checks::HealthChecks,
-    problem::Location,
     rule::Rule,
+    secret::Secret,
+    session_config::SessionConfig,
     session_overrides::SessionOverrides,
 };
 use crate::{
@@ -17,7 +19,6 @@ use crate::{
 use regex::Regex;
 use std::{
     collections::BTreeSet,
-    fmt,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     path::PathBuf,
     sync::Arc,
@@ -123,29 +124,6 @@ impl Role {
             Self::Deploy => "deploy",
             Self::Operate => "operate",
         }
-    }
-}
-
-/// A secret: never printed.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(Arc<[u8]>);
-
-impl Secret {
-    /// The secret bytes; empty when the file has none.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<&[u8]> for Secret {
-    fn from(bytes: &[u8]) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(***)" })
     }
 }
 
@@ -310,24 +288,6 @@ pub struct ListenerTls {
     pub min_version: TlsVersion,
 }
 
-/// A certificate's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// `cert`: the certificate and the chain up to its root, in PEM.
-    pub cert: FilePath,
-    /// `key`: its private key, in PEM.
-    pub key: FilePath,
-}
-
-/// A file that the configuration names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilePath {
-    /// Where it is: absolute.
-    pub path: PathBuf,
-    /// Where its name stands.
-    pub location: Location,
-}
-
 /// `client-auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -417,88 +377,6 @@ pub enum Content {
     Deploy(String),
 }
 
-/// `session-config`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionConfig {
-    /// `use-persistent-store` (true): sessions are saved on the hub.
-    pub use_persistent_store: bool,
-    /// `always-save-session` (false): save all attributes at the end of each request.
-    pub always_save_session: bool,
-    /// `session-timeout` (30 min); zero = never.
-    pub session_timeout: Duration,
-    /// `session-max` (8192): sessions in a server's memory; the hub keeps the rest.
-    pub session_max: usize,
-    /// `save-mode`.
-    pub save_mode: SaveMode,
-    /// `reuse-session-id` (true): an unknown id in a cookie may become a session's.
-    pub reuse_session_id: bool,
-    /// `save-timeout` (2 s): how long an answer waits for the hub.
-    pub save_timeout: Duration,
-    /// `on-hub-loss`.
-    pub on_hub_loss: OnHubLoss,
-    /// `cookie`.
-    pub cookie: CookieConfig,
-}
-
-/// `save-mode`: when a session's changes go to the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SaveMode {
-    /// Before the answer leaves (the default): an answered change is safe.
-    BeforeResponse,
-    /// After the answer has left (Resin's default): faster, the last change can be lost.
-    AfterRequest,
-    /// When the server stops.
-    OnShutdown,
-}
-
-/// `on-hub-loss`: what an answer does when the hub can't be reached within `save-timeout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnHubLoss {
-    /// It leaves; the change stays in memory and is sent when the hub is back (the default).
-    Serve,
-    /// It becomes a 503.
-    Fail,
-}
-
-/// `cookie`: the session cookie's attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CookieConfig {
-    /// `path`: `/`.
-    pub path: String,
-    /// `domain`: none.
-    pub domain: Option<String>,
-    /// `secure`: `auto` = when the request came over TLS.
-    pub secure: CookieSecure,
-    /// `http-only`: true.
-    pub http_only: bool,
-    /// `same-site`: lax.
-    pub same_site: SameSite,
-    /// `max-age`: none, a session cookie of the browser.
-    pub max_age: Option<Duration>,
-}
-
-/// The cookie's `Secure`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CookieSecure {
-    /// Set when the request came over TLS.
-    Auto,
-    /// Always set.
-    Always,
-    /// Never set.
-    Never,
-}
-
-/// The cookie's `SameSite`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SameSite {
-    /// `Lax`.
-    Lax,
-    /// `Strict`.
-    Strict,
-    /// `None`.
-    None,
-}
-
 impl Config {
     /// The server with this id, and its cluster.
     pub fn server(&self, id: &ServerId) -> Option<(&Cluster, &Server)> {
@@ -531,5 +409,48 @@ impl Server {
         } else {
             format!("{}:{}", self.address, self.port)
         }
+    }
+}
+
+impl WebApp {
+    /// The session settings of an app that is served here and whose `app.yaml` has `session: app`: the cluster file's
+    /// explicit keys win, then the app's, then the defaults.
+    pub fn session_with(&self, app: &SessionOverrides) -> SessionConfig {
+        self.session_explicit.apply(&app.apply(&SessionConfig::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CookieOverrides;
+
+    #[test]
+    fn the_cluster_file_wins_over_the_app_and_the_app_over_the_defaults() {
+        let explicit = SessionOverrides {
+            session_timeout: Some(Duration::from_secs(1800)),
+            cookie: CookieOverrides { domain: Some(None), ..CookieOverrides::default() },
+            ..SessionOverrides::default()
+        };
+        let app = SessionOverrides {
+            session_timeout: Some(Duration::from_secs(60)),
+            session_max: Some(7),
+            cookie: CookieOverrides { domain: Some(Some("a.b".to_owned())), ..CookieOverrides::default() },
+            ..SessionOverrides::default()
+        };
+        let web_app = WebApp {
+            id: String::new(),
+            versioning: Default::default(),
+            content: Content::Folder("/srv".into()),
+            rights: AppRights::default(),
+            session: explicit.apply(&SessionConfig::default()),
+            session_explicit: explicit,
+        };
+        let session = web_app.session_with(&app);
+        assert_eq!(session.session_timeout, Duration::from_secs(1800));
+        assert_eq!(session.session_max, 7);
+        assert_eq!(session.cookie.domain, None);
+        assert_eq!(session.save_timeout, Duration::from_secs(2));
+        assert_eq!(web_app.session_with(&SessionOverrides::default()), web_app.session);
     }
 }

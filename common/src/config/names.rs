@@ -1,6 +1,6 @@
 //! What ids, addresses, host names and cookie names may look like; each check says what was expected.
 
-use super::decode::quoted;
+use super::quoted::quoted;
 use crate::id::{ID_MAX, is_id};
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -226,7 +226,7 @@ impl ConfigErrors {
     }
 
     /// Every file that was read, or was to be and could not: a change of one of them may mend it. Only a file that was loaded as
-    /// a whole ([`load`](super::load)) has any.
+    /// a whole (`load`) has any.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }

@@ -2,7 +2,7 @@
 //! found and for what the request asked for; header values have the same places. They are taken apart once, when the file is read;
 //! nothing that a client sends can add a scheme, a host or a line to them.
 
-use super::{decode::quoted, names};
+use super::{names, quoted::quoted};
 use std::net::Ipv6Addr;
 
 /// A target.

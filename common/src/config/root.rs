@@ -10,9 +10,10 @@ use super::{
     deployment, effective, encryption,
     guess::guessable,
     health_checks, keys,
-    model::{Config, Secret},
+    model::Config,
     node::{Node, Value},
-    servers_own, session_memory,
+    secret::Secret,
+    secret_variables, session_memory,
     source::{self, ReadError},
     traces,
 };
@@ -73,7 +74,7 @@ pub(super) fn decode(
         let place = fields.entry("triad").or(fields.entry("clusters"));
         context.report.warning(place.map_or(root.span, |entry| entry.key_span), TWO_HUB_SERVERS);
     }
-    let secret_variables = servers_own::secret_variables(root);
+    let secret_variables = secret_variables::secret_variables(root);
     let mut config = Config {
         file: file.to_owned(),
         effective: Arc::default(),

@@ -2,7 +2,7 @@
 
 use super::{
     condition::Condition,
-    model::CookieConfig,
+    cookie_config::CookieConfig,
     rewrite::{Piece, RewriteTarget},
 };
 use crate::id::ClusterId;

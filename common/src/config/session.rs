@@ -2,11 +2,12 @@
 
 use super::{
     cluster::TIMEOUT,
+    cookie_config::{CookieSecure, SameSite},
     decode::{Context, Fields},
     keys::{self, Keys},
-    model::{CookieSecure, OnHubLoss, SameSite, SaveMode},
     names,
     node::Node,
+    session_config::{OnHubLoss, SaveMode},
     session_overrides::{CookieOverrides, SessionOverrides},
 };
 use std::{ops::RangeInclusive, time::Duration};

@@ -1,6 +1,9 @@
 //! `session-config` as written: only the keys that are there, so that an app's own can be put beneath the cluster file's.
 
-use super::model::{CookieConfig, CookieSecure, OnHubLoss, SameSite, SaveMode, SessionConfig, WebApp};
+use super::{
+    cookie_config::{CookieConfig, CookieSecure, SameSite},
+    session_config::{OnHubLoss, SaveMode, SessionConfig},
+};
 use std::time::Duration;
 
 /// The keys of a `session-config` that were given; see [`SessionConfig`] for what each means.
@@ -71,47 +74,5 @@ impl CookieOverrides {
             same_site: self.same_site.unwrap_or(base.same_site),
             max_age: self.max_age.unwrap_or(base.max_age),
         }
-    }
-}
-
-impl WebApp {
-    /// The session settings of an app that is served here and whose `app.yaml` has `session: app`: the cluster file's
-    /// explicit keys win, then the app's, then the defaults.
-    pub fn session_with(&self, app: &SessionOverrides) -> SessionConfig {
-        self.session_explicit.apply(&app.apply(&SessionConfig::default()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cluster_file_wins_over_the_app_and_the_app_over_the_defaults() {
-        let explicit = SessionOverrides {
-            session_timeout: Some(Duration::from_secs(1800)),
-            cookie: CookieOverrides { domain: Some(None), ..CookieOverrides::default() },
-            ..SessionOverrides::default()
-        };
-        let app = SessionOverrides {
-            session_timeout: Some(Duration::from_secs(60)),
-            session_max: Some(7),
-            cookie: CookieOverrides { domain: Some(Some("a.b".to_owned())), ..CookieOverrides::default() },
-            ..SessionOverrides::default()
-        };
-        let web_app = WebApp {
-            id: String::new(),
-            versioning: Default::default(),
-            content: super::super::model::Content::Folder("/srv".into()),
-            rights: super::super::AppRights::default(),
-            session: explicit.apply(&SessionConfig::default()),
-            session_explicit: explicit,
-        };
-        let session = web_app.session_with(&app);
-        assert_eq!(session.session_timeout, Duration::from_secs(1800));
-        assert_eq!(session.session_max, 7);
-        assert_eq!(session.cookie.domain, None);
-        assert_eq!(session.save_timeout, Duration::from_secs(2));
-        assert_eq!(web_app.session_with(&SessionOverrides::default()), web_app.session);
     }
 }

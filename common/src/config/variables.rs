@@ -1,6 +1,6 @@
 //! `${VAR}`, `${VAR:-default}`, `${__DIR__}`, `${server.id}`, `${cluster.id}` in scalars; `$${` is a plain `${`.
 
-use super::ServersOwn;
+use super::servers_own::ServersOwn;
 use std::{collections::HashMap, path::Path};
 
 /// How deep defaults may hold variables.

@@ -3,10 +3,11 @@
 use super::{
     super::{
         cluster::{TIMEOUT, WAIT},
-        decode::{Context, Fields, quoted},
+        decode::{Context, Fields},
         defaults::DEFAULTS,
         keys, names,
         node::Node,
+        quoted::quoted,
         rule::{Backend, BackendProtocol, HealthCheck, HealthQuestion, HttpProxy},
         units::format_duration,
     },

@@ -1,10 +1,9 @@
 //! Reads `session-cookie` and `insert-cookie`: by what clients stay with servers that have their sessions in their own memory.
 
 use super::super::{
+    cookie_config::CookieConfig,
     decode::{Context, Fields},
-    keys,
-    model::CookieConfig,
-    names,
+    keys, names,
     node::{Node, Value},
     rule::StickyCookie,
     session,
