@@ -1,13 +1,14 @@
 //! An app's own file, `app.yaml`, at the root of its folder.
 
 use super::{
-    LoadOptions,
     app_rights::{self, AppLimits},
-    cluster::{TIMEOUT, WAIT},
+    bounds::{TIMEOUT, WAIT},
     decode::{Context, Fields},
     defaults::DEFAULTS,
     import::Importer,
-    keys, names,
+    keys,
+    load_options::LoadOptions,
+    names,
     node::{Node, Value},
     problem::ConfigErrors,
     quoted::quoted,

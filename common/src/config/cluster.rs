@@ -1,13 +1,17 @@
 //! A cluster and its servers.
 
 use super::{
+    bounds::{TIMEOUT, WAIT},
     check::{Facts, Listening},
     decode::{Context, Fields},
     defaults::DEFAULTS,
-    host, keys, listener,
+    endpoint::{address, shifted},
+    host, keys,
+    layers::{Layers, layered, refuse_id},
+    listener,
     model::{AccessLog, AccessLogFormat, Cluster, RequestLimits, Server},
     names,
-    node::{self, Node, Value},
+    node::Node,
     quoted::quoted,
     source::Span,
     units::format_duration,
@@ -16,27 +20,10 @@ use crate::id::{ClusterId, ServerId, ServerIndex};
 use std::{
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     ops::RangeInclusive,
-    time::Duration,
 };
 
 /// The most servers of a cluster: two characters of a session id name the home server.
 const SERVERS_MAX: usize = 64 * 64;
-
-/// The bounds of a time-out.
-pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
-
-/// The bounds of a wait that may be nothing.
-pub(super) const WAIT: RangeInclusive<Duration> = Duration::ZERO..=DAY;
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// The `…-default` mappings above a mapping, the nearest first.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Layers<'a> {
-    server: Vec<&'a Node>,
-    pub(super) host: Vec<&'a Node>,
-    pub(super) web_app: Vec<&'a Node>,
-}
 
 impl<'a> Layers<'a> {
     /// Puts a mapping's own defaults above those that are there, once each was checked by itself.
@@ -54,34 +41,6 @@ impl<'a> Layers<'a> {
         }
         self.add_web_app(fields);
     }
-
-    /// [`Layers::add`] for `web-app-default` alone.
-    pub(super) fn add_web_app(&mut self, fields: &Fields<'a>) {
-        if let Some(node) = fields.get("web-app-default") {
-            refuse_id(fields.context, node);
-            host::web_app(fields.context.alone(), node);
-            self.web_app.insert(0, node);
-        }
-    }
-}
-
-/// What is under a default goes to several mappings, and an id is one mapping's.
-pub(super) fn refuse_id(context: Context<'_>, node: &Node) {
-    if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == "id") {
-        context.error(entry.key_span, "`id` has no default: it belongs to one alone");
-    }
-}
-
-/// A copy of `node` with the defaults merged beneath it, the nearest first.
-pub(super) fn layered(node: &Node, layers: &[&Node]) -> Node {
-    let mut merged = node.clone();
-    if merged.is_null() && layers.iter().any(|layer| layer.entries().is_some()) {
-        merged.value = Value::Map(Vec::new());
-    }
-    if let Value::Map(own) = &mut merged.value {
-        layers.iter().filter_map(|layer| layer.entries()).for_each(|layer| node::merge(own, layer));
-    }
-    merged
 }
 
 /// Reads a cluster.
@@ -295,21 +254,4 @@ fn port(fields: &Fields<'_>, port_offset: u16) -> Option<(u16, Option<Span>)> {
     let span = node.map(|node| node.span);
     let port = shifted(fields.context, own, port_offset, span.unwrap_or(fields.node.span))?;
     Some((port, span))
-}
-
-pub(super) fn shifted(context: Context<'_>, port: u64, port_offset: u16, span: Span) -> Option<u16> {
-    let sum = port + u64::from(port_offset);
-    let shifted = u16::try_from(sum).ok();
-    if shifted.is_none() {
-        let message =
-            format!("port {port} with the port offset {port_offset} is {sum}: expected at most 65535");
-        context.error(span, message);
-    }
-    shifted
-}
-
-/// An IP address or host name; all interfaces (`0.0.0.0`, `::`) only to listen on.
-pub(super) fn address(context: Context<'_>, node: &Node, listen: bool) -> Option<String> {
-    let text = context.checked(node, |text| names::address(text, listen))?;
-    Some(text.trim_start_matches('[').trim_end_matches(']').to_owned())
 }

@@ -3,8 +3,8 @@
 //! key or its form says; a value that has a known secret in it anywhere is hidden too.
 
 use super::{
-    cluster::layered,
     decode::Context,
+    layers::layered,
     node::{Entry, Node, Value},
     secrecy::{holds_secret, is_secret},
     secret_variables::is_secret_field,

@@ -1,9 +1,9 @@
 //! Public listeners: address, port, TLS, PROXY protocol, and whose word on clients' addresses is believed.
 
 use super::{
-    cluster::{address, shifted},
     decode::{Context, Fields},
     defaults::DEFAULTS,
+    endpoint::{address, shifted},
     file_path::CertificateFiles,
     keys,
     model::{ClientAuth, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},

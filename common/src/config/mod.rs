@@ -1,13 +1,14 @@
 //! The configuration file: the only place that reads it and the environment.
 //!
 //! [`load`] goes from text to [`Config`] in three steps, each a module: a tree that knows its places (`yaml`), everything
-//! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `dispatch`, `session`), which takes defaults, variables
+//! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `web_app`, `dispatch`, `session`), which takes defaults, variables
 //! and checks in. All faults are gathered and told at once.
 
 mod address;
 mod admin;
 mod app_rights;
 mod app_yaml;
+mod bounds;
 mod check;
 mod cluster;
 mod condition;
@@ -20,13 +21,16 @@ mod deployment;
 mod dispatch;
 mod effective;
 mod encryption;
+mod endpoint;
 mod file_path;
 mod guess;
 mod health_checks;
 mod host;
 mod import;
 mod keys;
+mod layers;
 mod listener;
+mod load_options;
 mod model;
 mod names;
 mod network;
@@ -50,6 +54,7 @@ mod topology;
 mod traces;
 mod units;
 mod variables;
+mod web_app;
 mod yaml;
 
 #[cfg(test)]
@@ -66,6 +71,7 @@ pub use encryption::{ClusterEncryption, ClusterTls, Encryption};
 pub use file_path::{CertificateFiles, FilePath};
 pub use guess::{Guessable, guessable};
 pub use health_checks::{CHECKS, HealthChecks, LeastSeverity, Thresholds, Webhook, WebhookUrl};
+pub use load_options::LoadOptions;
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
@@ -81,52 +87,8 @@ pub use units::{UnitError, format_duration, parse_duration, parse_size};
 use decode::Context;
 use import::Importer;
 use node::Node;
-use std::{
-    collections::HashMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use variables::Place;
-
-/// What the command line and the environment add to a file.
-#[derive(Clone, Default)]
-pub struct LoadOptions {
-    /// The environment for `${VAR}`.
-    pub environment: HashMap<String, String>,
-    /// Of it, what an `app.yaml` can't have.
-    pub servers_own: ServersOwn,
-    /// `--data-dir`, instead of the file's.
-    pub data_dir: Option<PathBuf>,
-    /// `--stage`, instead of the file's.
-    pub stage: Option<String>,
-    /// `--port-offset`, added to every port of the file.
-    pub port_offset: u16,
-    /// Refuse a cluster key that can be guessed. Otherwise it is warned of: a server that an upgrade has made wiser starts all the
-    /// same.
-    pub refuse_guessable_key: bool,
-}
-
-impl LoadOptions {
-    /// Options with this process's environment; variables that are not UTF-8 are left out.
-    pub fn from_environment() -> Self {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self { environment, ..Self::default() }
-    }
-}
-
-/// The environment holds secrets: only its size is shown.
-impl fmt::Debug for LoadOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadOptions")
-            .field("environment", &self.environment.len())
-            .field("data_dir", &self.data_dir)
-            .field("port_offset", &self.port_offset)
-            .field("refuse_guessable_key", &self.refuse_guessable_key)
-            .finish()
-    }
-}
 
 /// A valid configuration and what is dubious about it.
 #[derive(Debug, Clone)]

@@ -1,15 +1,17 @@
 //! The file's own keys: cluster key, triad, data folder, and the clusters with the defaults beneath them.
 
 use super::{
-    LoadOptions, admin, app_rights,
+    admin, app_rights,
     check::Facts,
-    cluster::{self, Layers},
+    cluster,
     connection_limits::{limit_below_workers_text, limits_below_workers},
     decode::{Context, Fields},
     defaults::DEFAULTS,
     deployment, effective, encryption,
     guess::guessable,
     health_checks, keys,
+    layers::{Layers, layered, refuse_id},
+    load_options::LoadOptions,
     model::Config,
     node::{Node, Value},
     secret::Secret,
@@ -131,7 +133,7 @@ fn clusters(fields: &Fields<'_>, port_offset: u16, facts: &mut Facts) -> Vec<sup
     layers.add(fields, port_offset);
     let default = fields.get("cluster-default");
     if let Some(node) = default {
-        cluster::refuse_id(context, node);
+        refuse_id(context, node);
         cluster::decode(context.alone(), node, &Layers::default(), port_offset, &mut Facts::default());
     }
     let Some(list) = fields.required("clusters", "list the clusters with their servers") else {
@@ -145,7 +147,7 @@ fn clusters(fields: &Fields<'_>, port_offset: u16, facts: &mut Facts) -> Vec<sup
         context.error(list.span, "`clusters` is empty: list at least one cluster with its servers");
     }
     let decoded = items.iter().filter_map(|item| {
-        let merged = cluster::layered(item, default.as_slice());
+        let merged = layered(item, default.as_slice());
         cluster::decode(context, &merged, &layers, port_offset, facts)
     });
     decoded.collect()

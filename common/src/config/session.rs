@@ -1,7 +1,7 @@
 //! `session-config`, in the cluster file and in an app's own.
 
 use super::{
-    cluster::TIMEOUT,
+    bounds::TIMEOUT,
     cookie_config::{CookieSecure, SameSite},
     decode::{Context, Fields},
     keys::{self, Keys},

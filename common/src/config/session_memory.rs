@@ -1,6 +1,6 @@
 //! `session-memory-max` and its kin: how much memory of the hub's servers sessions may take.
 
-use super::{cluster::WAIT, decode::Fields, defaults::DEFAULTS, model::SessionMemory};
+use super::{bounds::WAIT, decode::Fields, defaults::DEFAULTS, model::SessionMemory};
 
 /// Less would be full with a few thousand sessions.
 const LEAST: u64 = 1 << 20;

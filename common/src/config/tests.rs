@@ -13,7 +13,7 @@ mod port;
 mod traces;
 
 use super::*;
-use std::fs;
+use std::{collections::HashMap, fs};
 
 const CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf");
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        cluster::{TIMEOUT, WAIT},
+        bounds::{TIMEOUT, WAIT},
         decode::{Context, Fields},
         defaults::DEFAULTS,
         keys, names,
