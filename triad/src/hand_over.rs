@@ -1,7 +1,7 @@
 //! The lead is handed over because somebody wants another server to have it. The leader goes on living as a follower, so that what it
 //! has given up for the hand-over comes back when that is over.
 
-use crate::{HubRole, hub::Hub, raft::node::Follower, service::note_hand_over};
+use crate::{hub::Hub, hub_status::HubRole, raft::node::Follower, service::note_hand_over};
 use common::witness::TIMES;
 use proto::hub::v1::{Author, LeadHandedOver};
 use std::{sync::Arc, time::Duration};

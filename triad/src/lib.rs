@@ -3,12 +3,18 @@
 mod absence;
 mod admission;
 mod command;
+mod config;
+mod dial;
 mod disk;
+mod error;
 mod feed;
 mod hand_over;
 mod heartbeats;
 mod hub;
+mod hub_status;
+mod message_size;
 mod probe;
+mod probes;
 mod proposer;
 mod raft;
 mod reader;
@@ -24,14 +30,17 @@ mod time;
 mod versions;
 
 pub use admission::SessionLimits;
+pub use config::HubServerConfig;
+pub use error::TriadError;
+pub use hub_status::{HubRole, HubStatus};
 pub use serve::{Caller, serve_grpc};
 
-use cluster_port::Credentials;
-use common::{clock::Clock, id::ServerId};
+use common::id::ServerId;
 use feed::Feed;
 use hub::Hub;
+use message_size::MESSAGE_MAX;
 use proto::hub::v1::{
-    Member, apps_server::AppsServer, audits_server::AuditsServer, lead_server::LeadServer,
+    apps_server::AppsServer, audits_server::AuditsServer, lead_server::LeadServer,
     members_server::MembersServer, raft_server::RaftServer, session_admin_server::SessionAdminServer,
     sessions_server::SessionsServer, tokens_server::TokensServer, triad_server::TriadServer,
     watch_server::WatchServer,
@@ -41,101 +50,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-/// The largest gRPC message: a session may be larger than gRPC's usual 4 MiB.
-pub(crate) const MESSAGE_MAX: usize = 64 << 20;
-
 /// A hand-over of the leadership is waited for so long.
 const HAND_OVER: Duration = Duration::from_secs(2);
-
-/// What a hub server needs to know.
-#[derive(Debug, Clone)]
-pub struct HubServerConfig {
-    /// This server.
-    pub me: ServerId,
-    /// The hub's servers and the `host:port` of their cluster ports, in the configuration's order; this one among them.
-    pub servers: Vec<(ServerId, String)>,
-    /// What it shows the others.
-    pub credentials: Credentials,
-    /// This server's data folder, there and locked; `hub` is made in it.
-    pub data_dir: PathBuf,
-    /// Members that miss three of these are down.
-    pub heartbeat_interval: Duration,
-    /// How much of this server's memory sessions may take.
-    pub session_limits: SessionLimits,
-    /// Where time comes from. The hub's own goes by the median of its servers' clocks.
-    pub clock: Arc<dyn Clock>,
-}
-
-/// Why a hub server can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum TriadError {
-    /// This server is not in the list, or the list is empty or too long.
-    #[error(
-        "server {me} can't be a hub server: the hub has {servers:?}, expected one to three with {me} among them"
-    )]
-    NotInHub {
-        /// This server.
-        me: ServerId,
-        /// The hub's servers.
-        servers: Vec<ServerId>,
-    },
-    /// A folder can't be made.
-    #[error(transparent)]
-    Io(std::io::Error),
-    /// What is on disk can't be used.
-    #[error("{0}")]
-    Storage(String),
-    /// The Raft library refuses.
-    #[error("the hub's Raft can't start: {0}")]
-    Raft(String),
-    /// The storage, or Raft itself, has failed while running.
-    #[error("the hub has failed: {0}")]
-    Failed(String),
-}
-
-/// Where a hub server stands, for logs and the status page.
-#[derive(Debug, Clone)]
-pub struct HubStatus {
-    /// This server.
-    pub me: ServerId,
-    /// Who leads, as far as this server knows.
-    pub leader: Option<ServerId>,
-    /// Leader, follower, candidate …
-    pub role: HubRole,
-    /// Raft's term.
-    pub term: u64,
-    /// Index of the log's last entry.
-    pub last_log: Option<u64>,
-    /// Index up to which the log is on a majority, as far as this server knows.
-    pub committed: Option<u64>,
-    /// Index up to which the log is in the state.
-    pub applied: Option<u64>,
-    /// Sessions in the state.
-    pub sessions: usize,
-    /// Bytes that they take in memory.
-    pub session_bytes: u64,
-    /// New sessions that this server has refused as leader since its start, for want of memory.
-    pub refused_sessions: u64,
-    /// The cluster's members, by id.
-    pub members: Vec<Member>,
-    /// On the leader: how long ago a majority confirmed it.
-    pub quorum_ack: Option<Duration>,
-}
-
-/// A hub server's part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HubRole {
-    /// Takes the writes.
-    Leader,
-    /// Follows a leader.
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Has lost its data, or is new: takes everything in before it votes.
-    Joining,
-    /// Has stopped.
-    Stopped,
-}
 
 /// This server's part of the hub. Dropped without [`Triad::stop`], it stops without a hand-over.
 #[derive(Debug)]

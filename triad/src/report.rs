@@ -1,6 +1,6 @@
 //! Where a hub server stands, for the status page.
 
-use crate::{HubRole, Triad, raft::node::Follower};
+use crate::{Triad, hub_status::HubRole, raft::node::Follower};
 use proto::status::v1::{self as status, HubFollower, MemberHeard};
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The library's calls to the other hub servers, over gRPC on their cluster ports.
 
 use super::{Types, Vote, codec, silence::Silence, snapshots::SnapshotFile};
-use crate::MESSAGE_MAX;
+use crate::message_size::MESSAGE_MAX;
 use cluster_port::{Credentials, Protocol, dial};
 use common::id::ServerId;
 use futures_util::{Stream, StreamExt};

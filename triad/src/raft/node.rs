@@ -12,9 +12,11 @@ use super::{
     snapshots::Snapshots,
 };
 use crate::{
-    HubRole, HubServerConfig, TriadError,
+    config::HubServerConfig,
     disk::{Disk, Folder},
+    error::TriadError,
     feed::Feed,
+    hub_status::HubRole,
     refusal::Refusal,
     state::Reply,
 };

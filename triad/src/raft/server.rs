@@ -8,7 +8,7 @@ use super::{
     settings,
     snapshots::Snapshots,
 };
-use crate::probe;
+use crate::dial;
 use common::clock::Clock;
 use futures_util::{Stream, StreamExt};
 use openraft::{
@@ -237,7 +237,7 @@ impl wire::raft_server::Raft for RaftService {
             member.filter(|it| it.started_ms == asked.started_ms).map(|it| it.address.clone())
         };
         let refused = match address {
-            Some(address) => probe::is_refused(&address).await,
+            Some(address) => dial::is_refused(&address).await,
             None => false,
         };
         Ok(Response::new(wire::DialedMember { refused }))

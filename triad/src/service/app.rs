@@ -1,7 +1,7 @@
 //! `app.proto`'s service.
 
 use super::{audit, input};
-use crate::{Caller, hub::Hub, state::Reply};
+use crate::{hub::Hub, serve::Caller, state::Reply};
 use proto::hub::v1::{
     App, AppDeployed, AppList, AppReported, AppStoppedSet, AppUndeployed, Command, DeployApp, ListApps,
     ReportApp, SetAppStopped, UndeployApp, apps_server::Apps, command, report_app::Report,

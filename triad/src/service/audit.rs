@@ -1,7 +1,7 @@
 //! `audit.proto`'s service, and what the others put into their commands for it.
 
 use super::input;
-use crate::{Caller, command::AUDIT, hub::Hub};
+use crate::{command::AUDIT, hub::Hub, serve::Caller};
 use proto::hub::v1::{
     AuditKind, AuditList, AuditNoted, Author, Command, ListAudit, NoteAudit, audits_server::Audits, command,
 };

@@ -1,6 +1,6 @@
 //! What requests may hold. A refusal names the field, its value and what was expected.
 
-use crate::Caller;
+use crate::serve::Caller;
 use prost::Message;
 use proto::hub::v1::{RenameSession, SessionKey, SessionWrite, session_write::Write};
 use tonic::Status;

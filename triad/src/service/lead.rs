@@ -1,7 +1,7 @@
 //! `lead.proto`'s service.
 
 use super::{audit, input};
-use crate::{Caller, command::AUDIT, hub::Hub};
+use crate::{command::AUDIT, hub::Hub, serve::Caller};
 use proto::hub::v1::{Author, Command, HandOverLead, LeadHandedOver, NoteAudit, command, lead_server::Lead};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};

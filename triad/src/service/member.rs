@@ -1,7 +1,7 @@
 //! `member.proto`'s service.
 
 use super::{audit, input};
-use crate::{Caller, hub::Hub};
+use crate::{hub::Hub, serve::Caller};
 use proto::hub::v1::{
     AskLead, Command, HeartbeatNoted, Leads, ListMembers, Member, MemberAdmin, MemberAdminSet,
     MemberHeartbeat, MemberList, MemberState, MemberStateSet, RegisterMember, Registered, SetMemberAdmin,

@@ -1,6 +1,6 @@
 //! `triad.proto`'s service: how this hub server does.
 
-use crate::{HubRole, hub::Hub};
+use crate::{hub::Hub, hub_status::HubRole};
 use proto::hub::v1::{AskTriad, TriadRole, TriadStatus, triad_server::Triad};
 use std::{path::PathBuf, sync::Arc};
 use tonic::{Request, Response, Status};

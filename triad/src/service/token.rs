@@ -1,7 +1,7 @@
 //! `token.proto`'s service.
 
 use super::{audit, input};
-use crate::{Caller, hub::Hub, state::Reply};
+use crate::{hub::Hub, serve::Caller, state::Reply};
 use proto::hub::v1::{
     Command, CreateToken, ListTokens, RevokeToken, TokenCreated, TokenList, TokenRevoked, command,
     tokens_server::Tokens,

@@ -1,7 +1,7 @@
 //! `watch.proto`'s service.
 
 use super::input;
-use crate::{Caller, hub::Hub, probe};
+use crate::{hub::Hub, probe, serve::Caller};
 use proto::hub::v1::{AliveAsked, AskAlive, Event, Snapshot, WatchEvents, watch_server::Watch};
 use std::{
     pin::Pin,
