@@ -3,8 +3,11 @@
 
 pub(crate) mod app;
 pub(crate) mod audit;
+mod change;
+mod key;
 pub(crate) mod member;
 pub(crate) mod memory;
+mod reply;
 pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
@@ -12,18 +15,16 @@ mod tests;
 pub(crate) mod token;
 mod tombstone;
 
+pub(crate) use change::Change;
+pub(crate) use reply::Reply;
 pub(crate) use snapshot::{Restore, RestoreError};
 
 use crate::command::AUDIT;
 use app::Apps;
 use audit::{Action, Audit};
-use bytes::Bytes;
 use member::Members;
 use memory::Memory;
-use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, Batch, Member, Rollout, RolloutOutcome, SessionKey, SessionOutcome,
-    Token, TokenCreated, TokenRevoked, command::Command,
-};
+use proto::hub::v1::{Batch, Rollout, RolloutOutcome, SessionKey, command::Command};
 use session::{Session, Sessions};
 use std::sync::Arc;
 use token::Tokens;
@@ -54,49 +55,6 @@ pub(crate) struct State {
     apps: Apps,
     tokens: Tokens,
     audit: Audit,
-}
-
-/// What a command is answered with.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Reply {
-    /// Of a session write.
-    Session(SessionOutcome),
-    /// Of a deployment's begin.
-    AppDeployed(AppDeployed),
-    /// Of taking an app away.
-    AppUndeployed(AppUndeployed),
-    /// The app as it is now, if there is one.
-    App(Option<App>),
-    /// Of a token's making.
-    TokenCreated(TokenCreated),
-    /// Of its end.
-    TokenRevoked(TokenRevoked),
-    /// Of all others.
-    Done,
-}
-
-/// What a watcher may want to hear of.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Change {
-    /// A member as it is now.
-    Member(Member),
-    /// An app as it is now.
-    App(Arc<App>),
-    /// The app of this tag is gone.
-    AppGone(String),
-    /// A token as it is now.
-    Token(Token),
-    /// The token with this hash, which had ended, is forgotten.
-    TokenForgotten(Bytes),
-    /// `former`'s copy of a session is stale.
-    SessionMoved {
-        /// Who held the session.
-        former: String,
-        /// Which session.
-        key: SessionKey,
-        /// Who holds it now; empty when it is gone.
-        owner: String,
-    },
 }
 
 impl State {

@@ -1,7 +1,7 @@
 //! The apps that are deployed and their rollouts. What makes a rollout succeed or fail is decided here, by what the servers
 //! report and by which of them live: whoever began it may be gone meanwhile.
 
-use super::{Change, Reply, member::Members};
+use super::{change::Change, member::Members, reply::Reply};
 use common::app_tag::PRODUCTION;
 use imbl::OrdMap;
 use proto::hub::v1::{

@@ -1,6 +1,6 @@
 //! The servers of the cluster. Only changes of state are replicated; heartbeats stay in the leader's memory.
 
-use super::Change;
+use super::change::Change;
 use imbl::OrdMap;
 use proto::hub::v1::{Member, MemberState, SetMemberAdmin, SetMemberState};
 

@@ -1,7 +1,7 @@
 //! The memory that the sessions take, in all and by app, and which of them nobody has used since they were made: counted as
 //! sessions come, change and go, so that a leader can refuse new ones before the smallest hub server runs out of it.
 
-use super::session::{Key, Session};
+use super::key::Key;
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
@@ -37,17 +37,10 @@ pub(crate) fn of_new(key: usize, attributes: impl ExactSizeIterator<Item = (usiz
 /// One session's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
-    bytes: u64,
+    /// What it takes.
+    pub(super) bytes: u64,
     /// When it was made, while nobody has used it since.
-    unused_ms: Option<u64>,
-}
-
-impl Share {
-    /// What the session under `key` takes now.
-    pub(super) fn of(session: &Session, key: &Key) -> Self {
-        let unused_ms = session.is_unused().then(|| session.created_ms());
-        Self { bytes: session.memory(key), unused_ms }
-    }
+    pub(super) unused_ms: Option<u64>,
 }
 
 /// One app's part.

@@ -3,7 +3,8 @@
 mod rename;
 
 use super::{
-    Change,
+    change::Change,
+    key::Key,
     memory::{self, Memory},
     tombstone::Tombstones,
 };
@@ -18,35 +19,6 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Owners whose last save of a session is remembered, so that one that is sent again is known however many saves of others
 /// followed it. A server has one save of a session under way at a time.
 const OWNERS_KEPT: usize = 8;
-
-/// App and id as one string; neither holds a NUL (checked where requests come in).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key(Arc<str>);
-
-impl Key {
-    pub(super) fn new(key: &SessionKey) -> Self {
-        let mut joined = String::with_capacity(key.app.len() + 1 + key.id.len());
-        joined.push_str(&key.app);
-        joined.push('\0');
-        joined.push_str(&key.id);
-        Self(joined.into())
-    }
-
-    /// The app's name.
-    pub(super) fn app(&self) -> &str {
-        self.0.split_once('\0').map_or("", |(app, _)| app)
-    }
-
-    /// Bytes of both names.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn parts(&self) -> SessionKey {
-        let (app, id) = self.0.split_once('\0').unwrap_or_default();
-        SessionKey { app: app.to_owned(), id: id.to_owned() }
-    }
-}
 
 /// A save that was applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,6 +143,14 @@ impl Session {
             timeout_ms: self.timeout_ms,
             save_id: self.saves.last().map_or(0, |it| it.save_id),
         }
+    }
+}
+
+impl memory::Share {
+    /// What the session under `key` takes now.
+    fn of(session: &Session, key: &Key) -> Self {
+        let unused_ms = session.is_unused().then(|| session.created_ms());
+        Self { bytes: session.memory(key), unused_ms }
     }
 }
 

@@ -7,11 +7,12 @@ mod memory;
 mod renames;
 
 use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 use proto::hub::v1::{
-    ClaimSession, Command, CreateToken, ExpireSessions, ExpireUnused, MemberState, RemoveSession,
-    RenameSession, RevokeToken, SaveSession, SessionWrite, SetMemberAdmin, SetMemberState, TouchSession,
-    command, session_outcome::Outcome, session_write::Write,
+    ClaimSession, Command, CreateToken, ExpireSessions, ExpireUnused, Member, MemberState, RemoveSession,
+    RenameSession, RevokeToken, SaveSession, SessionOutcome, SessionWrite, SetMemberAdmin, SetMemberState,
+    TouchSession, command, session_outcome::Outcome, session_write::Write,
 };
 
 fn key(id: &str) -> SessionKey {

@@ -1,7 +1,7 @@
 //! Tokens by their hashes. Those that have ended are remembered for as long as there is room, so that whoever still has one can be
 //! told what has become of it.
 
-use super::{Change, Reply};
+use super::{change::Change, reply::Reply};
 use bytes::Bytes;
 use imbl::OrdMap;
 use proto::hub::v1::{

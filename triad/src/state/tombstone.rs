@@ -1,7 +1,7 @@
 //! Sessions that are gone, remembered for a while: a save that was under way must not bring one back, and one that comes again
 //! under the same id does not count its versions anew.
 
-use super::session::Key;
+use super::key::Key;
 use imbl::{HashMap, OrdSet};
 use proto::hub::v1::SnapshotTombstone;
 

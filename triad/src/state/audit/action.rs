@@ -1,6 +1,6 @@
 //! What an administrative command is in the audit log: read before it is applied, finished by what it was answered with.
 
-use crate::state::{Reply, State};
+use crate::state::{State, reply::Reply};
 use bytes::Bytes;
 use proto::hub::v1::{
     App, AuditEntry, Author, CreateToken, DeployApp, MemberAdmin, RevokeToken, Rollout, RolloutOutcome,

@@ -1,7 +1,7 @@
 //! A session that goes on under another id: all that was acknowledged goes along, and the old id names nothing from then on.
 
-use super::{Key, Sessions};
-use crate::state::Change;
+use super::Sessions;
+use crate::state::{change::Change, key::Key};
 use proto::hub::v1::{Missing, RenameSession, SaveSession, SessionKey, session_outcome::Outcome};
 use std::sync::Arc;
 

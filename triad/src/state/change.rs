@@ -1,0 +1,29 @@
+//! What a watcher may want to hear of.
+
+use bytes::Bytes;
+use proto::hub::v1::{App, Member, SessionKey, Token};
+use std::sync::Arc;
+
+/// What a watcher may want to hear of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    /// A member as it is now.
+    Member(Member),
+    /// An app as it is now.
+    App(Arc<App>),
+    /// The app of this tag is gone.
+    AppGone(String),
+    /// A token as it is now.
+    Token(Token),
+    /// The token with this hash, which had ended, is forgotten.
+    TokenForgotten(Bytes),
+    /// `former`'s copy of a session is stale.
+    SessionMoved {
+        /// Who held the session.
+        former: String,
+        /// Which session.
+        key: SessionKey,
+        /// Who holds it now; empty when it is gone.
+        owner: String,
+    },
+}

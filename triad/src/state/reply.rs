@@ -1,0 +1,22 @@
+//! What a command is answered with.
+
+use proto::hub::v1::{App, AppDeployed, AppUndeployed, SessionOutcome, TokenCreated, TokenRevoked};
+
+/// What a command is answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reply {
+    /// Of a session write.
+    Session(SessionOutcome),
+    /// Of a deployment's begin.
+    AppDeployed(AppDeployed),
+    /// Of taking an app away.
+    AppUndeployed(AppUndeployed),
+    /// The app as it is now, if there is one.
+    App(Option<App>),
+    /// Of a token's making.
+    TokenCreated(TokenCreated),
+    /// Of its end.
+    TokenRevoked(TokenRevoked),
+    /// Of all others.
+    Done,
+}
