@@ -6,6 +6,7 @@
 
 mod cookie;
 mod entry;
+mod heard;
 mod held;
 mod hub;
 mod inquiry;

@@ -2,6 +2,7 @@
 
 use super::{
     SessionError,
+    heard::Heard,
     link::Link,
     replica::{Attributes, Replica},
 };
@@ -23,15 +24,6 @@ pub(super) struct Entry {
     /// Wakes a saver that waits for its next try: a request waits for it.
     pub(super) wanted: Notify,
     state: Mutex<State>,
-}
-
-/// What this server had heard when a question to the hub was first asked: what the hub says after that makes the answer old.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Heard {
-    /// The link's epoch.
-    pub(super) epoch: u64,
-    /// How often the hub had said that the session moved.
-    pub(super) moves: u64,
 }
 
 /// A new session that the hub did not take, because one of its id has just been removed: it goes on under a fresh id, for as long as

@@ -1,7 +1,7 @@
 //! One session in memory: the hub's attributes at a version, and the changes on top of them that the hub does not have yet.
 //! Pure: what is sent and what an outcome means is decided here, who sends it is `save`'s.
 
-use super::entry::Heard;
+use super::heard::Heard;
 use bytes::Bytes;
 use proto::hub::v1::SessionRecord;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -3,7 +3,8 @@
 
 use super::{
     SessionError,
-    entry::{Buried, Entry, Heard, State},
+    entry::{Buried, Entry, State},
+    heard::Heard,
     hub::SessionHub,
     link::Witness,
     open::ROUNDS,

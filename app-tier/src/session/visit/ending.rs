@@ -3,7 +3,8 @@
 use super::Visit;
 use crate::session::{
     SessionError,
-    entry::{Buried, Entry, Heard},
+    entry::{Buried, Entry},
+    heard::Heard,
     replica::{Attributes, Replica},
 };
 use common::session_id::SessionId;

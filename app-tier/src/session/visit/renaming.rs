@@ -5,11 +5,7 @@ use super::{
     State, Visit,
     ending::{done_within, doubt},
 };
-use crate::session::{
-    SessionError,
-    entry::{Entry, Heard},
-    hub::SessionHub,
-};
+use crate::session::{SessionError, entry::Entry, heard::Heard, hub::SessionHub};
 use common::{config::SaveMode, session_id::SessionId};
 use proto::hub::v1::{
     ClaimSession, RemoveSession, RenameSession, session_outcome::Outcome, session_write::Write,
