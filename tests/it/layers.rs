@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 21] = [
+const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -18,7 +18,11 @@ const MAY_IMPORT: [(&str, &[&str]); 21] = [
     ("traces", &["proto"]),
     ("history", &["proto", "common"]),
     ("static-files", &[]),
-    ("web-tier", &["cluster-port", "static-files", "traces", "triad-client", "proto", "common"]),
+    ("http-cache", &[]),
+    (
+        "web-tier",
+        &["cluster-port", "http-cache", "static-files", "traces", "triad-client", "proto", "common"],
+    ),
     ("app-tier", &["cluster-port", "static-files", "traces", "triad-client", "proto", "common"]),
     ("archive", &[]),
     ("repository", &[]),

@@ -12,6 +12,7 @@
 //! | `observe` | access log, counters, what is told of requests |
 //! | `route` | normalise or refuse; which rule, and so which servers |
 //! | `error` | why a request gets an answer of the proxy's own |
+//! | `cache` | answers that are kept for all clients |
 //! | `upstream` | servers: choose one, take a socket, send, receive |
 //! | `transport` | what clients' bytes come through: TLS, the PROXY protocol |
 //! | `http1` | the protocol, pure |
@@ -20,6 +21,7 @@
 //! A test of the workspace holds the order (`tests/it/layers.rs`). Each worker is an OS thread with a runtime, listeners, pools and counters
 //! of its own: nothing that is written per request is shared between threads. docs/life-of-a-request.md tells the story.
 
+mod cache;
 mod client;
 mod error;
 mod http1;
@@ -35,6 +37,7 @@ mod worker;
 
 pub use listen::bind::{BindError, Bound, bind};
 pub use observe::{
+    cache_counters::CacheTotals,
     counters::{Totals, handshake_failures},
     histogram::Times,
     status::WebTierView,

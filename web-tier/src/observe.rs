@@ -2,6 +2,7 @@
 //! its own; a sum is made when somebody asks.
 
 pub(crate) mod access_log;
+pub(crate) mod cache_counters;
 pub(crate) mod counters;
 pub(crate) mod histogram;
 pub(crate) mod notable;

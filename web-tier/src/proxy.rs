@@ -2,6 +2,7 @@
 //! last three again while that is safe → the answer's head. The client's side passes the body on.
 
 mod attempt;
+mod cached;
 pub(crate) mod forward;
 pub(crate) mod local;
 mod prepare;
@@ -10,6 +11,7 @@ pub(crate) mod tunnel;
 pub(crate) mod why;
 
 use crate::{
+    cache::settings::CacheSettings,
     error::ProxyError,
     http1::{Fields, Length, Name, RequestHead, ResponseHead},
     memory::{
@@ -33,13 +35,14 @@ use crate::{
         Upstream,
         balance::Affinity,
         exchange::{BodyError, ClientSide, Exchange, Outgoing},
+        pool::Owner,
         sticky::{Belongs, Stickiness},
     },
     worker::{Worker, client::Client},
 };
 use attempt::{Failure, attempt, discard};
 use common::{config::Strategy, shortage::is_shortage};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use prepare::prepare;
 use std::{future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
@@ -104,11 +107,13 @@ pub(crate) async fn answer<S: ClientSide>(
         }
         Decision::Proxy(target) => {
             let way = Way::to(&routes, target, in_url.as_ref());
-            forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
+            let settings = routes.cache.as_ref().filter(|_| target.cache);
+            proxied(client, (&asker, &way, &edits, settings), head, in_url.is_some(), side).await
         }
         Decision::HttpProxy(target) => {
             let way = Way::to_foreign(&routes, target);
-            forward(client, &asker, &way, head, &edits, side).await.map(Reply::Server)
+            let settings = routes.cache.as_ref().filter(|_| target.cache);
+            proxied(client, (&asker, &way, &edits, settings), head, in_url.is_some(), side).await
         }
         // In a box, as every request would be as large.
         Decision::Static(site) => Ok(Reply::Local(Box::pin(file(client, head, site)).await)),
@@ -217,6 +222,14 @@ impl<'a> Way<'a> {
         Self { upstream, strategy: target.strategy, sticky: false, stickiness, session_url: None }
     }
 
+    /// Whether a request with these fields is one of a session, by a cookie that is known here.
+    fn is_of_a_session(&self, fields: &Fields) -> bool {
+        match self.stickiness {
+            Stickiness::Session { .. } => self.stickiness.belongs(fields).affinity != Affinity::None,
+            _ => self.upstream.session(fields, None) != Affinity::None,
+        }
+    }
+
     /// Where a request with these fields belongs. A session in a server's own memory is there alone, so it comes before one on the hub.
     fn belongs<'b>(&'b self, fields: &'b Fields) -> Belongs<'b> {
         let belongs = self.stickiness.belongs(fields);
@@ -228,6 +241,47 @@ impl<'a> Way<'a> {
     }
 }
 
+/// Answers a request by a server, or by what is kept of one.
+async fn proxied<S: ClientSide>(
+    client: &Rc<Client>,
+    (asker, way, edits, settings): (&Asker<'_>, &Way<'_>, &[Edit<'_>], Option<&CacheSettings>),
+    head: &mut RequestHead,
+    in_url: bool,
+    side: &mut S,
+) -> Result<Reply, ProxyError> {
+    let Some(settings) = settings else {
+        let passed = forward(client, asker, way, head, edits, side).await?;
+        return Ok(Reply::Server(passed.with_cookies(way, head, asker.secure)));
+    };
+    let ask = cached::Ask { client, asker, way, edits, settings };
+    // In a box, as every request would be as large.
+    Box::pin(cached::answer(ask, head, in_url, side)).await
+}
+
+/// An answer, and which server gave it.
+#[derive(Debug)]
+struct Passed {
+    answer: Answer,
+    server: usize,
+}
+
+impl Passed {
+    /// The answer with what brings the client back to its server.
+    fn with_cookies(mut self, way: &Way<'_>, head: &RequestHead, secure: bool) -> Answer {
+        if !matches!(way.stickiness, Stickiness::None) {
+            let token = way.belongs(&head.fields).token();
+            way.stickiness.put_cookies(token, self.server, &mut self.answer.head.fields, secure);
+        }
+        self.answer
+    }
+
+    /// Nobody wants it.
+    fn discard(self, method: &Method) {
+        let sent = self.answer.outgoing.is_sent();
+        discard(self.answer.exchange, &self.answer.head, method, sent);
+    }
+}
+
 /// Sends a request to a server of its cluster, and to another one while that is safe.
 async fn forward<S: ClientSide>(
     client: &Rc<Client>,
@@ -236,8 +290,8 @@ async fn forward<S: ClientSide>(
     head: &mut RequestHead,
     edits: &[Edit<'_>],
     side: &mut S,
-) -> Result<Answer, ProxyError> {
-    let (worker, upstream) = (&client.worker, way.upstream);
+) -> Result<Passed, ProxyError> {
+    let worker = &client.worker;
     let body = match head.length {
         Length::Empty => None,
         _ if head.fields.first(Name::Expect).is_some() => {
@@ -251,7 +305,19 @@ async fn forward<S: ClientSide>(
     if let Some(body) = body {
         outgoing.put_body(&body);
     }
-    let mut tries = Tries::new(outgoing, asker.address.into(), head);
+    try_servers(client, way, head, (outgoing, asker.address.into()), side).await
+}
+
+/// Sends a request that is ready.
+async fn try_servers<S: ClientSide>(
+    client: &Rc<Client>,
+    way: &Way<'_>,
+    head: &mut RequestHead,
+    (outgoing, owner): (Outgoing, Owner),
+    side: &mut S,
+) -> Result<Passed, ProxyError> {
+    let (worker, upstream) = (&client.worker, way.upstream);
+    let mut tries = Tries::new(outgoing, owner, head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {
@@ -269,9 +335,8 @@ async fn forward<S: ClientSide>(
                 discard(exchange, &answer, &head.method, tries.sent);
                 return Err(ProxyError::NoServer);
             }
-            Ok((exchange, mut answer)) => {
-                way.stickiness.put_cookies(belongs.token(), server, &mut answer.fields, asker.secure);
-                return Ok(Answer { head: answer, exchange, outgoing: tries.outgoing });
+            Ok((exchange, head)) => {
+                return Ok(Passed { answer: Answer { head, exchange, outgoing: tries.outgoing }, server });
             }
             Err(Failure::Full { .. }) if tries.bound => return Err(ProxyError::Busy),
             Err(failure) => tries.again_after_failure(server, failure, budget)?,

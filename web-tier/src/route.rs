@@ -9,6 +9,7 @@ pub(crate) mod session_url;
 pub(crate) mod trusted;
 
 use crate::{
+    cache::{Cache, settings::CacheSettings},
     http1::HeadLimits,
     upstream::{Upstream, Upstreams, breaks::Breaks, foreign::ForeignServers},
 };
@@ -16,7 +17,7 @@ use client_limits::Limits;
 use cluster_port::Credentials;
 use common::{
     cidr::CidrSet,
-    config::{Action, Config, Rule},
+    config::{Action, Cluster, Config, Rule},
     id::ServerId,
 };
 use host::Hosts;
@@ -30,6 +31,17 @@ pub(crate) struct Plan {
     pub(crate) breaks: Arc<Breaks>,
     /// Those of the rules of this server's cluster.
     pub(crate) foreign: Arc<ForeignServers>,
+    /// What is kept of answers, if the cluster has a `proxy-cache`.
+    pub(crate) cache: Option<Arc<Cache>>,
+}
+
+impl Plan {
+    /// The cache that a cluster is to have: the former one if it is as large.
+    pub(crate) fn cache_for(cluster: &Cluster, former: Option<&Arc<Cache>>) -> Option<Arc<Cache>> {
+        let size = cluster.proxy_cache.as_ref()?.memory_size;
+        let same = former.filter(|it| it.capacity() == size).cloned();
+        Some(same.unwrap_or_else(|| Cache::new(size)))
+    }
 }
 
 /// One configuration, as one worker has it.
@@ -50,6 +62,8 @@ pub(crate) struct Routes {
     pub(crate) session_urls: bool,
     /// Whose word on a client's address is believed.
     pub(crate) trusted: CidrSet,
+    /// Answers that are kept, if the configuration wants that.
+    pub(crate) cache: Option<CacheSettings>,
 }
 
 impl Routes {
@@ -81,6 +95,11 @@ impl Routes {
             keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
             session_urls: cluster.hosts.iter().flat_map(|host| &host.dispatch).any(takes_session_urls),
             trusted: cluster.trusted_proxies.iter().copied().collect(),
+            cache: plan
+                .cache
+                .clone()
+                .zip(cluster.proxy_cache.clone())
+                .map(|(cache, config)| CacheSettings { cache, config: Rc::new(config) }),
         }
     }
 

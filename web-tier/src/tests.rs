@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 mod access_log;
 mod bodies;
 mod bound;
+mod caching;
 mod desync;
 mod disabled;
 mod encrypted;

@@ -157,7 +157,8 @@ impl WebTier {
         }
         let breaks = Arc::new(Breaks::new(&config));
         let foreign = Arc::new(ForeignServers::new(cluster, credentials.key(), None));
-        let plan = Plan { config: config.clone(), breaks, foreign };
+        let cache = Plan::cache_for(cluster, None);
+        let plan = Plan { config: config.clone(), breaks, foreign, cache };
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
         let (listeners, sockets) = Listeners::start(http, bound, keys)?;

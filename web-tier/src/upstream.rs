@@ -40,6 +40,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Upstream {
     whose: Whose,
+    /// Tells it from all others of the file, and is the same in all web-tiers.
+    label: Box<str>,
     balance: RefCell<Balance>,
     budget: RefCell<RetryBudget>,
     servers: Vec<UpstreamServer>,
@@ -107,6 +109,7 @@ impl Upstream {
         });
         let (id, session_cookie) = (cluster.id.clone(), cluster.session_cookie.as_str().into());
         Self {
+            label: format!("cluster {id}").into(),
             whose: Whose::Cluster { id, made_of: made_of(cluster), session_cookie },
             balance: RefCell::new(Balance::new(cluster, rand::random())),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
@@ -135,6 +138,7 @@ impl Upstream {
         let upstream = Self {
             balance: RefCell::new(Balance::of(pool.balanced(), rand::random())),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
+            label: pool.backends.iter().map(|it| it.name()).collect::<Vec<_>>().join(" ").into(),
             servers: pool.backends.iter().map(server).collect(),
             whose: Whose::Foreign {
                 pool: pool.clone(),
@@ -143,6 +147,11 @@ impl Upstream {
         };
         upstream.foreign_changed();
         upstream
+    }
+
+    /// A name that tells it from all others of the file.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     /// The pool that it was made of, unless it is a cluster.
@@ -437,6 +446,7 @@ impl<'a> Upstreams<'a> {
         let mut cluster = self.config.cluster(id)?.clone();
         cluster.servers.retain(|server| server.id == *self.me);
         let mut upstream = Upstream::new(&cluster, self.me, self.credentials, self.workers, self.breaks);
+        upstream.label = "self".into();
         upstream.whose = Whose::Myself { made_of: made_of(&cluster) };
         self.list.push(Rc::new(upstream));
         Some(self.list.len() - 1)

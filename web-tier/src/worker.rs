@@ -9,6 +9,7 @@ pub(crate) mod picture;
 pub(crate) mod stalled;
 
 use crate::{
+    cache::near::Near,
     http1::{RequestHead, ResponseHead},
     memory::{buffer::Buffers, shelf::Shelf},
     observe::{
@@ -105,6 +106,9 @@ pub(crate) struct Worker {
     recent: RefCell<Recent>,
     /// Requests that failed or took long.
     pub(crate) notable: Notable,
+    /// Of what is kept, what is asked for most, and the memory in which keys are made.
+    pub(crate) near: Near,
+    pub(crate) cache_key: RefCell<Vec<u8>>,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
     pub(crate) hub_age: Cell<Option<AgeText>>,
 }
@@ -142,6 +146,8 @@ impl Worker {
             heard: setup.heard.clone(),
             recent: RefCell::new(Recent::new(Instant::now())),
             notable: Notable::new(Instant::now()),
+            near: Near::default(),
+            cache_key: RefCell::default(),
             hub_age: Cell::default(),
         }
     }
@@ -181,6 +187,11 @@ impl Worker {
     /// The time of day, at most [`CLOCK_TICK`] old.
     pub(crate) fn wall(&self) -> SystemTime {
         self.wall.get()
+    }
+
+    /// The same in seconds since 1970.
+    pub(crate) fn wall_seconds(&self) -> u64 {
+        self.wall.get().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
@@ -245,6 +256,7 @@ pub(crate) async fn tick(worker: Rc<Worker>) {
         }
         worker.recent.borrow_mut().tick(now, || worker.counters.totals());
         worker.notable.tick(now);
+        worker.near.sweep_some();
         for upstream in worker.upstreams() {
             upstream.settle();
         }

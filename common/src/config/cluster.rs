@@ -12,6 +12,7 @@ use super::{
     model::{AccessLog, AccessLogFormat, Cluster, RequestLimits, Server},
     names,
     node::Node,
+    proxy_cache,
     quoted::quoted,
     source::Span,
     units::format_duration,
@@ -84,6 +85,7 @@ pub(super) fn decode(
         workers: workers(&fields).unwrap_or(DEFAULTS.workers),
         access_log: access_log(&fields),
         trusted_proxies,
+        proxy_cache: proxy_cache::decode(&fields),
         hosts,
     })
 }

@@ -94,17 +94,44 @@ pub(super) static CLUSTER: Keys = Keys {
         "workers",
         "access-log",
         "trusted-proxies",
+        "proxy-cache",
         "hosts",
         "server-default",
         "host-default",
         "web-app-default",
         "import",
     ],
-    later: &["elastic", "caches", "proxy-cache"],
+    later: &["elastic", "caches"],
 };
 
 pub(super) static ACCESS_LOG: Keys =
     Keys { what: "`access-log`", known: &["path", "format", "import"], later: &[] };
+
+pub(super) static PROXY_CACHE: Keys = Keys {
+    what: "`proxy-cache`",
+    known: &[
+        "enable",
+        "memory-size",
+        "max-entry-size",
+        "enable-range",
+        "rewrite-vary-as-private",
+        "store-set-cookie",
+        "ignore-request-directives",
+        "error-max-age",
+        "stale-if-error",
+        "stale-keep",
+        "collapse-timeout",
+        "cache-mapping",
+        "import",
+    ],
+    later: &["disk-size", "path", "entries"],
+};
+
+pub(super) static CACHE_MAPPING: Keys = Keys {
+    what: "a mapping of `cache-mapping`",
+    known: &["regexp", "max-age", "heuristic", "heuristic-max", "import"],
+    later: &[],
+};
 
 pub(super) static SERVER: Keys = Keys {
     what: "a server",
@@ -194,6 +221,7 @@ pub(super) static LOAD_BALANCE: Keys = Keys {
         "session-url",
         "session-cookie",
         "insert-cookie",
+        "cache",
         "import",
     ],
     later: &[],
@@ -215,6 +243,7 @@ pub(super) static HTTP_PROXY: Keys = Keys {
         "recover-time",
         "connection-max",
         "queue-timeout",
+        "cache",
         "import",
     ],
     later: &[],

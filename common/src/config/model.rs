@@ -6,6 +6,7 @@ use super::{
     encryption::{ClusterEncryption, ClusterTls},
     file_path::{CertificateFiles, FilePath},
     health_checks::HealthChecks,
+    proxy_cache::ProxyCache,
     rule::Rule,
     secret::Secret,
     session_config::SessionConfig,
@@ -142,6 +143,8 @@ pub struct Cluster {
     pub access_log: Option<AccessLog>,
     /// `trusted-proxies`: whose `X-Forwarded-*` and PROXY headers are believed; nobody's unless given.
     pub trusted_proxies: Vec<Cidr>,
+    /// `proxy-cache`: answers that its servers keep for all clients; none unless given, or with `enable: false`.
+    pub proxy_cache: Option<ProxyCache>,
     /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.
     pub hosts: Vec<Host>,
 }

@@ -18,6 +18,8 @@ pub struct Rule {
     pub condition: Option<Condition>,
     /// What a matching request does.
     pub action: Action,
+    /// `cache` (on): of `load-balance` and `http-proxy`, whether answers may be kept by the cluster's `proxy-cache`.
+    pub cache: bool,
 }
 
 impl Rule {

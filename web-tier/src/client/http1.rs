@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::ProxyError,
-    http1::{Decoder, Length, RequestHead, ResponseHead, Version},
+    http1::{Decoder, Length, RequestHead, ResponseHead, Version, put_chunk, put_last_chunk},
     memory::{
         buffer::{Buffer, SIZE},
         shelf::Shelved,
@@ -18,7 +18,7 @@ use crate::{
     proxy::{
         self, Answer, ClientGone, Reply,
         forward::{Framing, ToClient, put_response},
-        local::{Local, LocalBody},
+        local::{Local, LocalBody, Why},
         tunnel,
     },
     transport::stream::{ClientStream, Rewound},
@@ -30,6 +30,7 @@ use static_files::PIECE;
 use std::{
     future::poll_fn,
     io,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -307,7 +308,7 @@ impl Http1 {
 
     /// Gives an answer of the web tier's own.
     async fn give(&mut self, local: Local, persists: bool, active: Active<'_>) -> After {
-        let Local { mut head, mut body, ends_connection, .. } = local;
+        let Local { mut head, mut body, ends_connection, why } = local;
         // A request's body that is here already does not stand in the way of the next request.
         let drained = self.body.decode(self.input.bytes(), |_| {});
         self.input.consume(drained.unwrap_or(0));
@@ -315,15 +316,19 @@ impl Http1 {
             persists && drained.is_ok() && self.body.is_done() && !ends_connection && self.may_go_on();
         let framing = match head.length(self.to_head) {
             Length::Exact(length) => Framing::Exact(length),
-            _ => Framing::None,
+            Length::Empty => Framing::None,
+            _ if self.version == Version::Http10 => Framing::Close,
+            _ => Framing::Chunked,
         };
-        self.put_head(&mut head, framing, persists, true);
+        let persists = persists && framing != Framing::Close;
+        self.put_head(&mut head, framing, persists, why != Why::Cached);
         active.answered(head.status);
         drop(head);
         let progress = &self.client.progress;
         progress.uploaded();
         progress.answering(self.client.worker.now());
-        let given = if framing == Framing::None { Ok(()) } else { self.give_body(&mut body).await };
+        let chunked = framing == Framing::Chunked;
+        let given = if framing == Framing::None { Ok(()) } else { self.give_body(&mut body, chunked).await };
         let given = match given {
             Ok(()) => poll_fn(|cx| self.poll_write(cx)).await,
             Err(cause) => Err(cause),
@@ -337,16 +342,34 @@ impl Http1 {
         }
     }
 
-    async fn give_body(&mut self, body: &mut LocalBody) -> io::Result<()> {
-        while let Some(piece) = body.next(PIECE).await? {
+    async fn give_body(&mut self, body: &mut LocalBody, chunked: bool) -> io::Result<()> {
+        loop {
+            let mut next = pin!(body.next(PIECE));
+            // What is there leaves before the rest is waited for.
+            let piece = match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+                Poll::Ready(Ok(piece)) => piece,
+                Poll::Ready(Err(cause)) => {
+                    poll_fn(|cx| self.poll_write(cx)).await?;
+                    return Err(cause);
+                }
+                Poll::Pending => {
+                    poll_fn(|cx| self.poll_write(cx)).await?;
+                    next.await?
+                }
+            };
+            let Some(piece) = piece else { break };
             self.client.progress.server_moved(self.client.worker.now());
             for part in piece.chunks(SIZE) {
                 // A small body leaves with its head.
                 if self.output.len() + part.len() > SIZE {
                     poll_fn(|cx| self.poll_write(cx)).await?;
                 }
-                self.output.end(&self.client.worker.buffers).extend_from_slice(part);
+                let out = self.output.end(&self.client.worker.buffers);
+                if chunked { put_chunk(out, part) } else { out.extend_from_slice(part) }
             }
+        }
+        if chunked {
+            put_last_chunk(self.output.end(&self.client.worker.buffers), None);
         }
         Ok(())
     }

@@ -40,6 +40,27 @@ impl Fields {
         self.removed = false;
     }
 
+    /// Makes them the same as `other`; the memory stays.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.text.clone_from(&other.text);
+        self.lines.clone_from(&other.lines);
+        self.removed = other.removed;
+    }
+
+    /// A copy without what was removed, no larger than it has to be.
+    pub(crate) fn compact(&self) -> Self {
+        let mut copy = Self::default();
+        self.iter().for_each(|field| copy.push(field.known, field.name, field.value));
+        copy.text.shrink_to_fit();
+        copy.lines.shrink_to_fit();
+        copy
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn size(&self) -> usize {
+        self.text.capacity() + self.lines.capacity() * size_of::<Line>()
+    }
+
     /// Adds a field. The caller vouches for the bytes: a token, and a value without CR, LF or NUL.
     pub(crate) fn push(&mut self, known: Name, name: &[u8], value: &[u8]) {
         let start = self.text.len();
@@ -49,6 +70,17 @@ impl Fields {
         let end = self.text.len();
         self.text.extend_from_slice(b"\r\n");
         self.lines.push(Line { name: known, start, name_length: name.len(), end, kept: true });
+    }
+
+    /// Adds a field that is none of the known ones, whose value is in parts.
+    pub(crate) fn push_parts(&mut self, name: &[u8], value: [&[u8]; 3]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(b": ");
+        value.iter().for_each(|it| self.text.extend_from_slice(it));
+        let end = self.text.len();
+        self.text.extend_from_slice(b"\r\n");
+        self.lines.push(Line { name: Name::Other, start, name_length: name.len(), end, kept: true });
     }
 
     /// Adds a trailer, unless it is one that may not be passed on: none frames, routes, authenticates or changes what the body

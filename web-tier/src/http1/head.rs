@@ -257,6 +257,20 @@ impl RequestHead {
         Ok(())
     }
 
+    /// A copy, for a request of our own in the client's name.
+    pub(crate) fn copy(&self) -> Self {
+        let mut copy = Self {
+            method: self.method.clone(),
+            version: self.version,
+            form: self.form,
+            target: self.target.clone(),
+            path_length: self.path_length,
+            ..Self::default()
+        };
+        copy.fields.copy_from(&self.fields);
+        copy
+    }
+
     /// The path.
     pub(crate) fn path(&self) -> &str {
         &self.target[..self.path_length]
@@ -321,6 +335,42 @@ impl ResponseHead {
         self.fields.clear();
         self.framing = Framing { content_length: Some(length), chunked: false };
         self.connection = Connection::default();
+    }
+
+    /// Makes it the same as `other`; the memory stays.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.status = other.status;
+        self.reason.clone_from(&other.reason);
+        self.version = other.version;
+        self.fields.copy_from(&other.fields);
+        (self.framing, self.connection) = (other.framing, other.connection);
+    }
+
+    /// What of it is kept: a copy that is no larger than it has to be, of a body of `length` bytes, or of as many as come.
+    pub(crate) fn kept(&self, length: Option<u64>) -> Self {
+        Self {
+            status: self.status,
+            reason: self.reason.as_str().into(),
+            version: Version::Http11,
+            fields: self.fields.compact(),
+            framing: Framing { content_length: length, chunked: length.is_none() },
+            connection: Connection::default(),
+        }
+    }
+
+    /// Its body has so many bytes.
+    pub(crate) fn set_length(&mut self, length: u64) {
+        self.framing = Framing { content_length: Some(length), chunked: false };
+    }
+
+    /// Nothing is said of a length.
+    pub(crate) fn forget_length(&mut self) {
+        self.framing = Framing::default();
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn size(&self) -> usize {
+        self.reason.capacity() + self.fields.size()
     }
 
     /// Takes a head of HTTP/2 over, of which `h2` has refused what RFC 9113 §8.2 forbids. Without a `Content-Length` the body has

@@ -2,7 +2,10 @@
 //! never share a cache line.
 
 use crate::{
-    observe::histogram::{Histogram, Times},
+    observe::{
+        cache_counters::{CacheCounters, CacheTotals},
+        histogram::{Histogram, Times},
+    },
     transport::tls::Failure,
 };
 use http::StatusCode;
@@ -67,6 +70,7 @@ pub(crate) struct Counters {
     answers: [Count; 6],
     /// From a request's head to its answer's.
     pub(crate) latency: Histogram,
+    pub(crate) cache: CacheCounters,
 }
 
 impl Counters {
@@ -107,6 +111,7 @@ impl Counters {
             sent_bytes: self.sent_bytes.read(),
             latency: self.latency.read(),
             log_lines_lost: 0,
+            cache: self.cache.totals(),
         }
     }
 }
@@ -164,6 +169,8 @@ pub struct Totals {
     pub latency: Times,
     /// Lines of the access log that could not be written.
     pub log_lines_lost: u64,
+    /// What requests found in the cache.
+    pub cache: CacheTotals,
 }
 
 impl Totals {
@@ -195,6 +202,7 @@ impl Totals {
             sent_bytes: self.sent_bytes.wrapping_sub(before.sent_bytes),
             latency: self.latency - before.latency,
             log_lines_lost: self.log_lines_lost.saturating_sub(before.log_lines_lost),
+            cache: self.cache.since(&before.cache),
         }
     }
 }
@@ -228,6 +236,7 @@ impl Add for Totals {
             sent_bytes: self.sent_bytes.wrapping_add(other.sent_bytes),
             latency: self.latency + other.latency,
             log_lines_lost: self.log_lines_lost + other.log_lines_lost,
+            cache: self.cache + other.cache,
         }
     }
 }

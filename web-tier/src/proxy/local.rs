@@ -1,6 +1,7 @@
 //! Answers of the web tier's own: files, redirects, error pages.
 
 use crate::{
+    cache::entry::Entry,
     error::{ALLOW, ProxyError},
     http1::{Name, ResponseHead},
     memory::shelf::Shelved,
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use common::config::HeaderEditKind;
 use http::StatusCode;
 use static_files::{Answer as FileAnswer, FileBody, FileStream};
-use std::io;
+use std::{io, sync::Arc};
 
 /// An answer that no server gave.
 #[derive(Debug)]
@@ -33,14 +34,27 @@ pub(crate) enum Why {
     Refused(ProxyError),
     /// A file of this server can't be read.
     Unreadable,
+    /// It was kept, or is being kept.
+    Cached,
 }
 
 /// Its body; to `HEAD` it is left out.
 #[derive(Debug)]
 pub(crate) enum LocalBody {
     Bytes(Bytes),
-    // In a box: every answer would be as large.
+    // In boxes: every answer would be as large.
     File(Box<FileStream>),
+    /// Of a kept answer, which may still be coming.
+    Stored(Box<StoredBody>),
+}
+
+/// A kept answer's body, from a place on.
+#[derive(Debug)]
+pub(crate) struct StoredBody {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) at: u64,
+    /// Where its length is not known before, it is read to its end.
+    pub(crate) left: Option<u64>,
 }
 
 impl LocalBody {
@@ -49,6 +63,7 @@ impl LocalBody {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
+            Self::Stored(body) => body.left == Some(0),
         }
     }
 
@@ -58,11 +73,36 @@ impl LocalBody {
             Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
             Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
             Self::File(file) => file.next(max).await,
+            Self::Stored(body) => body.next(max).await,
         }
     }
 }
 
+impl StoredBody {
+    async fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        let most = self.left.map_or(max, |left| usize::try_from(left).unwrap_or(max).min(max));
+        if most == 0 {
+            return Ok(None);
+        }
+        let Some(mut piece) = self.entry.body.read(self.at).await? else {
+            let is_short = self.left.is_some();
+            self.left = Some(0);
+            return if is_short { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(None) };
+        };
+        piece.truncate(most);
+        self.at += piece.len() as u64;
+        self.left = self.left.map(|left| left - piece.len() as u64);
+        Ok(Some(piece))
+    }
+}
+
 impl Local {
+    /// One that is filled in.
+    pub(super) fn cached(client: &Client, body: LocalBody) -> Self {
+        let head = client.worker.response_heads.take(Box::default);
+        Self { head, body, ends_connection: false, why: Why::Cached }
+    }
+
     fn new(client: &Client, status: StatusCode, body: LocalBody, length: u64) -> Self {
         let mut head = client.worker.response_heads.take(Box::default);
         head.begin(status, length);

@@ -22,6 +22,7 @@ pub(crate) fn why_here(local: &Local) -> Option<Cow<'static, str>> {
         Why::Refused(cause) => is_ours(*cause).then(|| Cow::Owned(cause.to_string())),
         Why::Unreadable => Some(Cow::Borrowed("a file can't be read")),
         Why::Ruled => Some(Cow::Borrowed("a rule says so")),
+        Why::Cached => Some(Cow::Borrowed("the server answered so, and the answer is kept")),
     }
 }
 

@@ -63,6 +63,12 @@ impl<'a> Asker<'a> {
         let text = if is_peers { Cow::Borrowed(&*peer.text) } else { address.to_string().into() };
         Self { trusted: believed, address, text, secure: is_secure(believed, fields, tls) }
     }
+
+    /// This web tier itself, in the name of a client who came over TLS or not.
+    pub(crate) fn of_ours(secure: bool) -> Self {
+        let text = Cow::Borrowed("");
+        Self { trusted: false, address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), text, secure }
+    }
 }
 
 /// Whether the client came over TLS. A proxy that is trusted knows of its own client; where it says nothing, and of anyone else,

@@ -128,7 +128,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         session_url: false,
         cookie: StickyCookie::None,
     };
-    let rule = Rule { regexp: None, condition: None, action: Action::LoadBalance(balance) };
+    let rule = Rule { regexp: None, condition: None, cache: true, action: Action::LoadBalance(balance) };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
         traces: None,
@@ -158,6 +158,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         id: id.into(),
         servers,
         session_cookie: "JSESSIONID".to_owned(),
+        proxy_cache: None,
         trusted_proxies: Vec::new(),
         workers: NonZeroUsize::new(1),
         access_log: None,

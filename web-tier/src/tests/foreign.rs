@@ -50,7 +50,7 @@ pub(super) fn inserted(name: &str) -> StickyCookie {
 }
 
 pub(super) fn put(config: &mut Config, proxy: HttpProxy) {
-    let rule = Rule { regexp: None, condition: None, action: Action::HttpProxy(proxy) };
+    let rule = Rule { regexp: None, condition: None, cache: true, action: Action::HttpProxy(proxy) };
     let host = config.clusters[1].hosts.remove(0);
     config.clusters[1].hosts.push(Host { dispatch: vec![rule], ..host });
 }
@@ -81,6 +81,16 @@ fn by(answer: &Answer) -> &str {
 pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("in time");
+}
+
+/// The same of what has to be waited for.
+pub(super) async fn until_async(is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
             sleep(Duration::from_millis(5)).await;
         }
     };

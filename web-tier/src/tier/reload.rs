@@ -64,6 +64,7 @@ impl WebTier {
         let others = Changes::between(&self.plan.config, &config, &self.me);
         self.plan = Plan {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
+            cache: Plan::cache_for(cluster, self.plan.cache.as_ref()),
             foreign: Arc::new(ForeignServers::new(cluster, self.credentials.key(), Some(&self.plan.foreign))),
             config,
         };

@@ -11,7 +11,10 @@ use crate::{
     http1::{Fields, Length, RequestHead, ResponseHead, put_chunk, put_last_chunk, trailers_fit},
     memory::shelf::Shelved,
     observe::access_log::End,
-    proxy::{self, Answer, ClientGone, Reply, local::Local},
+    proxy::{
+        self, Answer, ClientGone, Reply,
+        local::{Local, Why},
+    },
     upstream::exchange::{BodyError, ClientSide},
     worker::client::Client,
 };
@@ -198,9 +201,13 @@ impl<'a> Stream<'a> {
         if self.grpc && !local.head.status.is_success() {
             return self.refuse_call(local, active);
         }
-        let Local { mut head, mut body, .. } = local;
+        let Local { mut head, mut body, why, .. } = local;
         let length = head.length(to_head);
-        let response = message::local_response(&mut head, length, &client.worker.date.get());
+        let date = client.worker.date.get();
+        let response = match why {
+            Why::Cached => message::response(&mut head, length, &date),
+            _ => message::local_response(&mut head, length, &date),
+        };
         active.answered(head.status);
         drop(head);
         client.progress.uploaded();

@@ -23,6 +23,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
             session_url,
             cookie: StickyCookie::None,
         }),
+        cache: true,
     }
 }
 

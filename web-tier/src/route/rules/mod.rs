@@ -47,6 +47,8 @@ pub(crate) struct Target {
     pub(crate) stickiness: Stickiness,
     /// `;jsessionid=` in the path names a session too.
     pub(crate) session_url: bool,
+    /// Answers may be stored.
+    pub(crate) cache: bool,
 }
 
 /// Where a request for servers that are not ours goes.
@@ -55,6 +57,8 @@ pub(crate) struct ForeignTarget {
     /// The place of the rule's backends in [`Foreign::list`].
     pub(crate) place: usize,
     pub(crate) strategy: Strategy,
+    /// Answers may be stored.
+    pub(crate) cache: bool,
 }
 
 /// Collects the backends of `http-proxy` rules while the rules are read; rules that say the same share them.
@@ -211,7 +215,7 @@ const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: Non
 fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
     match content {
         Content::Folder(_) | Content::Deploy(_) => own_tier(cluster, upstreams),
-        Content::Admin => upstreams.place_of_self(cluster).map(to),
+        Content::Admin => upstreams.place_of_self(cluster).map(|it| Target { cache: false, ..to(it) }),
     }
 }
 
@@ -226,6 +230,7 @@ fn to(upstream: usize) -> Target {
         sticky: true,
         stickiness: Stickiness::None,
         session_url: false,
+        cache: true,
     }
 }
 
@@ -238,10 +243,13 @@ impl Compiled {
                 sticky: action.sticky_sessions,
                 stickiness: upstreams.stickiness(&action.cluster, &action.cookie),
                 session_url: action.session_url,
+                cache: rule.cache,
             }),
-            Action::HttpProxy(proxy) => {
-                Act::HttpProxy(ForeignTarget { place: foreign.place(proxy), strategy: proxy.strategy })
-            }
+            Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
+                place: foreign.place(proxy),
+                strategy: proxy.strategy,
+                cache: rule.cache,
+            }),
             Action::Dispatch => Act::Dispatch,
             Action::Forward(target) => Act::Forward(target.clone()),
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),

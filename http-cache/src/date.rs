@@ -1,0 +1,122 @@
+//! Dates in the three forms of RFC 9110 §5.6.7. The day of the week says nothing that the date does not say, and is not looked at.
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// What two digits of a year are of: RFC 9110 wants the past where they would be more than 50 years away.
+const CENTURY_ENDS: u64 = 70;
+
+/// Seconds since 1970 of a date; `None` if it is none, or before that.
+pub fn date(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    match text.split_once(',') {
+        Some((_, rest)) if rest.contains('-') => rfc850(rest.strip_prefix(' ')?),
+        Some((_, rest)) => fixed(rest.strip_prefix(' ')?),
+        None => asctime(text),
+    }
+}
+
+/// `06 Nov 1994 08:49:37 GMT`
+fn fixed(text: &str) -> Option<u64> {
+    let [day, month, year, time, "GMT"] = parts(text)? else { return None };
+    at(number(year, 4)?, month, number(day, 2)?, time)
+}
+
+/// `06-Nov-94 08:49:37 GMT`
+fn rfc850(text: &str) -> Option<u64> {
+    let mut words = text.split(' ');
+    let (date, time, zone) = (words.next()?, words.next()?, words.next()?);
+    let mut date = date.split('-');
+    let (day, month, year) = (date.next()?, date.next()?, number(date.next()?, 2)?);
+    let century = if year < CENTURY_ENDS { 2000 } else { 1900 };
+    let is_all = zone == "GMT" && words.next().is_none() && date.next().is_none();
+    if is_all { at(century + year, month, number(day, 2)?, time) } else { None }
+}
+
+/// `Sun Nov  6 08:49:37 1994`
+fn asctime(text: &str) -> Option<u64> {
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let (month, day, time, year) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let day = number(day, day.len())?;
+    if words.next().is_none() { at(number(year, 4)?, month, day, time) } else { None }
+}
+
+fn parts(text: &str) -> Option<[&str; 5]> {
+    let mut words = text.split(' ');
+    let parts = [words.next()?, words.next()?, words.next()?, words.next()?, words.next()?];
+    words.next().is_none().then_some(parts)
+}
+
+/// So many digits.
+fn number(text: &str, digits: usize) -> Option<u64> {
+    (text.len() == digits && text.bytes().all(|it| it.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+fn at(year: u64, month: &str, day: u64, time: &str) -> Option<u64> {
+    let month = MONTHS.iter().position(|it| *it == month)? as u64;
+    let mut times = time.split(':').map(|it| number(it, 2));
+    let (hour, minute, second) = (times.next()??, times.next()??, times.next()??);
+    // A leap second counts as the one before it.
+    let is_valid = times.next().is_none() && hour < 24 && minute < 60 && second <= 60 && year >= 1970;
+    if !is_valid || day == 0 || day > days_of(year, month) {
+        return None;
+    }
+    let leap_days = |year: u64| year / 4 - year / 100 + year / 400;
+    let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969);
+    let days = days + (0..month).map(|it| days_of(year, it)).sum::<u64>() + day - 1;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second.min(59))
+}
+
+fn days_of(year: u64, month: u64) -> u64 {
+    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    match month {
+        1 if is_leap => 29,
+        1 => 28,
+        3 | 5 | 8 | 10 => 30,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn dates_have_three_forms() {
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(date(text.as_bytes()), Some(784_111_777), "{text}");
+        }
+        assert_eq!(
+            date(b"Thu, 18 Aug 2050 02:01:18 GMT"),
+            Some(2_544_400_878),
+            "whatever the day of the week"
+        );
+        for text in [
+            "0",
+            "",
+            "-1",
+            "tomorrow",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 nov 1994 08:49:37 GMT",
+            "Sun,  06 Nov 1994 08:49:37 GMT",
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+        ] {
+            assert_eq!(date(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(seconds in 0_u64..200_000_000_000) {
+            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+            prop_assert_eq!(date(text.as_bytes()), Some(seconds));
+        }
+    }
+}

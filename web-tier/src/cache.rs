@@ -1,0 +1,359 @@
+//! Answers that are kept for all clients: what RFC 9111 allows (the crate `http-cache` knows it), in memory that is shared by the workers,
+//! and of it, in each worker's own memory, what it is asked for most.
+//!
+//! [`Cache`] finds and keeps; [`Fetch`](fetch::Fetch) makes many requests for one answer ask once; `proxy::cached` goes the way of a request
+//! through both. docs/caching.md tells what is kept, and why not.
+
+pub(crate) mod body;
+pub(crate) mod counters;
+pub(crate) mod entry;
+pub(crate) mod fetch;
+mod index;
+pub(crate) mod key;
+pub(crate) mod near;
+pub(crate) mod settings;
+
+use crate::http1::Fields;
+use entry::{Entry, Varies};
+use fetch::Fetches;
+use http_cache::vary::Vary;
+use index::Index;
+use key::Key;
+use moka::{notification::RemovalCause, sync::Cache as Moka};
+use near::Near;
+use std::{
+    fmt,
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// The most variants of one URL.
+const VARIANTS_MAX: usize = 64;
+
+/// What is kept beyond the bytes of an answer, about: the tables' own memory.
+const OVERHEAD: usize = 400;
+
+/// The part of the memory that answers may take that are still coming.
+const COMING_PART: u64 = 4;
+
+/// For how long it is remembered that an answer is not to be waited for.
+const PASS: Duration = Duration::from_secs(30);
+
+/// What stands at a key.
+#[derive(Debug, Clone)]
+pub(crate) enum Slot {
+    /// An answer.
+    Entry(Arc<Entry>),
+    /// Answers that depend on fields of the request: each at a longer key.
+    Varies(Arc<Varies>),
+    /// An answer that may not be kept: requests for it do not wait for each other.
+    Pass(Arc<entry::Pass>),
+}
+
+impl Slot {
+    fn life(&self) -> &entry::Life {
+        match self {
+            Self::Entry(it) => &it.life,
+            Self::Varies(it) => &it.life,
+            Self::Pass(it) => &it.life,
+        }
+    }
+
+    fn key(&self) -> &Key {
+        match self {
+            Self::Entry(it) => &it.key,
+            Self::Varies(it) => &it.key,
+            Self::Pass(it) => &it.key,
+        }
+    }
+
+    fn size(&self) -> usize {
+        let own = match self {
+            Self::Entry(it) => it.size(),
+            Self::Varies(_) | Self::Pass(_) => 0,
+        };
+        self.key().bytes().len() + OVERHEAD + own
+    }
+
+    fn kept_for(&self) -> Duration {
+        match self {
+            Self::Entry(it) => it.kept_for(),
+            Self::Varies(it) => it.kept_for,
+            Self::Pass(_) => PASS,
+        }
+    }
+}
+
+/// All that one server keeps.
+pub(crate) struct Cache {
+    /// `memory-size`.
+    capacity: u64,
+    table: Moka<u64, Slot, BuildHasherDefault<HashedAlready>>,
+    hasher: RandomState,
+    index: Arc<Index>,
+    pub(crate) fetches: Fetches,
+    /// Bytes of answers that are still coming.
+    coming: AtomicU64,
+    pub(crate) counters: counters::SharedCounters,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cache({} of {} bytes)", self.table.weighted_size(), self.capacity)
+    }
+}
+
+/// What is there for a request.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    /// An answer, fresh or stale.
+    Found(near::Found),
+    /// Nothing.
+    Missing,
+    /// It is known that the answer may not be kept.
+    Pass,
+    /// The request's fields are such that it has no key.
+    NoKey,
+}
+
+impl Cache {
+    /// An empty one, of so many bytes.
+    pub(crate) fn new(capacity: u64) -> Arc<Self> {
+        let index = Arc::<Index>::default();
+        let counters = counters::SharedCounters::default();
+        let (of_listener, evicted) = (index.clone(), counters.evicted.clone());
+        let table = Moka::builder()
+            .max_capacity(capacity)
+            .weigher(|_, slot: &Slot| u32::try_from(slot.size()).unwrap_or(u32::MAX))
+            .expire_after(entry::KeptFor)
+            .eviction_listener(move |hash: Arc<u64>, slot: Slot, cause| {
+                slot.life().end();
+                // Of one that was replaced another stands at the same key.
+                if cause != RemovalCause::Replaced {
+                    of_listener.remove(slot.key().url_hash(), *hash);
+                }
+                if cause == RemovalCause::Size {
+                    evicted.fetch_add(1, Relaxed);
+                }
+            })
+            .build_with_hasher(BuildHasherDefault::default());
+        Arc::new(Self {
+            capacity,
+            table,
+            hasher: RandomState::new(),
+            index,
+            fetches: Fetches::default(),
+            coming: AtomicU64::new(0),
+            counters,
+        })
+    }
+
+    /// `memory-size`.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// How much of it is taken, and how many answers that is, with what belongs to them.
+    pub(crate) fn taken(&self) -> (u64, u64) {
+        self.table.run_pending_tasks();
+        (self.table.weighted_size(), self.table.entry_count())
+    }
+
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    /// What is there for a request with this key, which is made longer by what the answer depends on.
+    pub(crate) fn lookup(&self, near: &Near, key: &mut Vec<u8>, request: &Fields, now: Instant) -> Lookup {
+        let hash = self.hash(key);
+        let Some(slot) = near.get(self, hash, key, now) else { return Lookup::Missing };
+        let varies = match slot {
+            near::Got::Entry(found) => return Lookup::Found(found),
+            near::Got::Pass => return Lookup::Pass,
+            near::Got::Varies(varies) => varies,
+        };
+        if !key::vary(key, &varies.vary, request) {
+            return Lookup::NoKey;
+        }
+        let hash = self.hash(key);
+        match near.get(self, hash, key, now) {
+            Some(near::Got::Entry(found)) => Lookup::Found(found),
+            Some(near::Got::Pass) => Lookup::Pass,
+            // One that varies once more is none of ours.
+            Some(near::Got::Varies(_)) | None => Lookup::Missing,
+        }
+    }
+
+    /// What stands at a key in the memory that workers share.
+    fn get(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.table.get(&hash).filter(|slot| slot.key().bytes() == key)
+    }
+
+    /// Tells the table that a key was asked for.
+    fn touch(&self, hash: u64) {
+        let _ = self.table.get(&hash);
+    }
+
+    /// The key of an answer to `request` that depends on `vary`: that what is known to depend on more stays apart, it depends on that too.
+    /// `None`: on too much, or there are too many answers of this URL.
+    pub(crate) fn key_of_answer(
+        &self,
+        primary: &Key,
+        vary: &Vary,
+        request: &Fields,
+        kept_for: Duration,
+    ) -> Option<Key> {
+        let hash = self.hash(primary.bytes());
+        let known = match self.get(hash, primary.bytes()) {
+            Some(Slot::Varies(known)) => Some(known),
+            _ => None,
+        };
+        let vary = match &known {
+            Some(known) => known.vary.joined(vary)?,
+            None => vary.clone(),
+        };
+        if vary.is_empty() {
+            return Some(primary.clone());
+        }
+        if self.index.count(primary.url_hash()) > VARIANTS_MAX {
+            return None;
+        }
+        if known.is_none_or(|known| known.vary != vary || known.kept_for < kept_for) {
+            let varies =
+                Varies { key: primary.clone(), vary: vary.clone(), kept_for, life: Default::default() };
+            self.put(hash, Slot::Varies(Arc::new(varies)));
+        }
+        let mut key = primary.bytes().to_vec();
+        key::vary(&mut key, &vary, request).then(|| primary.with(key))
+    }
+
+    /// What the answers of a URL depend on, if they depend on something.
+    pub(crate) fn vary_of(&self, primary: &[u8]) -> Option<Vary> {
+        match self.get(self.hash(primary), primary)? {
+            Slot::Varies(varies) => Some(varies.vary.clone()),
+            _ => None,
+        }
+    }
+
+    fn put(&self, hash: u64, slot: Slot) {
+        self.index.add(slot.key().url_hash(), hash);
+        self.table.insert(hash, slot);
+    }
+
+    /// Keeps an answer.
+    pub(crate) fn insert(&self, entry: &Arc<Entry>) {
+        self.counters.stored.fetch_add(1, Relaxed);
+        self.put(self.hash(entry.key.bytes()), Slot::Entry(entry.clone()));
+    }
+
+    /// Remembers that requests with this key do not wait for each other.
+    pub(crate) fn pass(&self, key: &Key) {
+        let pass = entry::Pass { key: key.clone(), life: entry::Life::default() };
+        self.put(self.hash(key.bytes()), Slot::Pass(Arc::new(pass)));
+    }
+
+    /// Forgets all answers of a URL, by its part of a key: those too that are still coming. Returns how many were there.
+    pub(crate) fn forget_url(&self, url: &[u8]) -> usize {
+        let url_hash = key::hash_of_url(url);
+        self.fetches.spoil(url_hash);
+        let hashes = self.index.take(url_hash);
+        let of_url = |slot: &Slot| slot.key().url() == url;
+        let gone = hashes.into_iter().filter(|hash| match self.table.get(hash).filter(of_url) {
+            Some(slot) => {
+                slot.life().end();
+                self.table.invalidate(hash);
+                matches!(slot, Slot::Entry(_))
+            }
+            None => false,
+        });
+        gone.count()
+    }
+
+    /// Forgets all answers that `is_meant`, or makes them stale. Returns how many. Looks at all: it takes a while.
+    pub(crate) fn purge(&self, soft: bool, mut is_meant: impl FnMut(&Entry) -> bool) -> usize {
+        self.fetches.spoil_all();
+        let mut count = 0;
+        for (hash, slot) in &self.table {
+            let Slot::Entry(entry) = &slot else { continue };
+            if !is_meant(entry) {
+                continue;
+            }
+            count += 1;
+            if soft {
+                entry.life.expire();
+            } else {
+                entry.life.end();
+                self.table.invalidate(&*hash);
+            }
+        }
+        count
+    }
+
+    /// All answers.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Arc<Entry>> + '_ {
+        self.table.iter().filter_map(|(_, slot)| if let Slot::Entry(it) = slot { Some(it) } else { None })
+    }
+
+    /// Room for an answer that is coming, of so many bytes as far as is known; `None`: too much is coming already.
+    pub(crate) fn room(self: &Arc<Self>, bytes: u64) -> Option<Coming> {
+        let before = self.coming.fetch_add(bytes, Relaxed);
+        let coming = Coming { cache: self.clone(), bytes };
+        (before + bytes <= self.capacity / COMING_PART).then_some(coming)
+    }
+}
+
+/// Memory of an answer that is coming, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    cache: Arc<Cache>,
+    bytes: u64,
+}
+
+impl Coming {
+    /// It takes so many bytes in all; whether there is room.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        self.bytes += more;
+        self.cache.coming.fetch_add(more, Relaxed) + more <= self.cache.capacity / COMING_PART
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.cache.coming.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// Keys are hashes.
+#[derive(Debug, Default)]
+pub(crate) struct HashedAlready(u64);
+
+impl Hasher for HashedAlready {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl http_cache::Fields for Fields {
+    fn each<'a>(&'a self, each: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        for field in self.iter() {
+            each(field.name, field.value);
+        }
+    }
+}

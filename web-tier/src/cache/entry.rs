@@ -1,0 +1,167 @@
+//! A kept answer.
+
+use super::{Slot, body::Body, key::Key};
+use crate::http1::ResponseHead;
+use http_cache::{
+    directives::{AnswerDirectives, RequestDirectives},
+    reuse::{Reuse, Stored},
+    validate::Conditions,
+    vary::Vary,
+};
+use moka::Expiry;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// Whether something still stands in the cache; whoever has a copy looks.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    over: AtomicBool,
+    expired: AtomicBool,
+}
+
+impl Life {
+    /// It is not to be used any more.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    /// Its server is to be asked first from now on.
+    pub(crate) fn expire(&self) {
+        self.expired.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    /// Without fields of one connection, `Age` and `Content-Length`.
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Arc<Body>,
+    /// Bytes of the body, where that is known.
+    pub(crate) length: Option<u64>,
+    pub(crate) directives: AnswerDirectives,
+    /// When its head came, by a clock that only runs forward, and in seconds since 1970.
+    pub(crate) came: Instant,
+    pub(crate) came_s: u64,
+    /// Seconds.
+    pub(crate) initial_age: u64,
+    pub(crate) lifetime: u64,
+    /// How long it is kept beyond its freshness.
+    pub(crate) stale_keep: Duration,
+    pub(crate) etag: Option<Box<[u8]>>,
+    pub(crate) last_modified: Option<Box<[u8]>>,
+    /// `Surrogate-Key` and `Cache-Tag`.
+    pub(crate) tags: Box<[Box<str>]>,
+    pub(crate) life: Life,
+    pub(crate) hits: AtomicU64,
+}
+
+impl Entry {
+    /// A copy with the same body, that stands nowhere.
+    pub(crate) fn copy(&self) -> Self {
+        let mut head = ResponseHead::default();
+        head.copy_from(&self.head);
+        Self {
+            key: self.key.clone(),
+            head,
+            body: self.body.clone(),
+            length: self.length,
+            directives: self.directives.clone(),
+            came: self.came,
+            came_s: self.came_s,
+            initial_age: self.initial_age,
+            lifetime: self.lifetime,
+            stale_keep: self.stale_keep,
+            etag: self.etag.clone(),
+            last_modified: self.last_modified.clone(),
+            tags: self.tags.clone(),
+            life: Life::default(),
+            hits: AtomicU64::new(0),
+        }
+    }
+
+    /// How old it is, in seconds.
+    pub(crate) fn age(&self, now: Instant) -> u64 {
+        self.initial_age + now.saturating_duration_since(self.came).as_secs()
+    }
+
+    /// As far as its time goes. One that was expired is stale since now.
+    pub(crate) fn stored(&self, now: Instant) -> Stored<'_> {
+        let age = self.age(now);
+        let lifetime = if self.life.expired.load(Relaxed) { self.lifetime.min(age) } else { self.lifetime };
+        Stored { directives: &self.directives, age, lifetime }
+    }
+
+    /// What may be done with it for a request.
+    pub(crate) fn reuse(&self, asked: &RequestDirectives, now: Instant) -> Reuse {
+        self.stored(now).reuse(asked)
+    }
+
+    /// Whether its server can be asked if it is still so.
+    pub(crate) fn has_validator(&self) -> bool {
+        self.etag.is_some() || self.last_modified.is_some()
+    }
+
+    /// Whether a client that says this has it.
+    pub(crate) fn is_had(&self, conditions: &Conditions<'_>) -> bool {
+        conditions.are_met(self.etag.as_deref(), self.last_modified.as_deref(), self.came_s)
+    }
+
+    /// How long it is kept in all.
+    pub(crate) fn kept_for(&self) -> Duration {
+        let fresh = Duration::from_secs(self.lifetime.saturating_sub(self.initial_age));
+        fresh.saturating_add(self.stale_keep)
+    }
+
+    /// Whether it was to be forgotten by now.
+    pub(crate) fn is_past(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.came) > self.kept_for()
+    }
+
+    /// Bytes that it takes, without its key.
+    pub(crate) fn size(&self) -> usize {
+        let length = usize::try_from(self.body.length()).unwrap_or(usize::MAX);
+        let tags: usize = self.tags.iter().map(|it| it.len() + size_of::<Box<str>>()).sum();
+        length.saturating_add(self.head.size() + tags + size_of::<Self>())
+    }
+}
+
+/// Says of a URL that its answers depend on fields of the request.
+#[derive(Debug)]
+pub(crate) struct Varies {
+    pub(crate) key: Key,
+    pub(crate) vary: Vary,
+    pub(crate) kept_for: Duration,
+    pub(crate) life: Life,
+}
+
+/// Says of a key that its answer may not be kept.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) key: Key,
+    pub(crate) life: Life,
+}
+
+/// When what is kept is to be forgotten.
+#[derive(Debug)]
+pub(super) struct KeptFor;
+
+impl Expiry<u64, Slot> for KeptFor {
+    fn expire_after_create(&self, _: &u64, slot: &Slot, _: Instant) -> Option<Duration> {
+        Some(slot.kept_for())
+    }
+
+    fn expire_after_update(&self, _: &u64, slot: &Slot, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(slot.kept_for())
+    }
+}

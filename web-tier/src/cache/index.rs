@@ -1,0 +1,51 @@
+//! Which keys there are of a URL: its variants, and those by other ways.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+const SHARDS: usize = 64;
+
+/// By the hash of a URL: the hashes of keys.
+#[derive(Debug)]
+pub(super) struct Index([Mutex<HashMap<u64, Vec<u64>>>; SHARDS]);
+
+impl Default for Index {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl Index {
+    fn shard(&self, url: u64) -> MutexGuard<'_, HashMap<u64, Vec<u64>>> {
+        self.0[(url >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, url: u64, key: u64) {
+        let mut shard = self.shard(url);
+        // Most URLs have one key.
+        let keys = shard.entry(url).or_insert_with(|| Vec::with_capacity(1));
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+
+    pub(super) fn remove(&self, url: u64, key: u64) {
+        let mut shard = self.shard(url);
+        if let Some(keys) = shard.get_mut(&url) {
+            keys.retain(|it| *it != key);
+            if keys.is_empty() {
+                shard.remove(&url);
+            }
+        }
+    }
+
+    pub(super) fn take(&self, url: u64) -> Vec<u64> {
+        self.shard(url).remove(&url).unwrap_or_default()
+    }
+
+    pub(super) fn count(&self, url: u64) -> usize {
+        self.shard(url).get(&url).map_or(0, Vec::len)
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests that may change something: what is kept of their URL, and of those that the answer names, is forgotten (RFC 9111 §4.4).
+
+use super::{Ask, Forwarded, given};
+use crate::{
+    cache::key::put_url,
+    error::ProxyError,
+    http1::{Fields, RequestHead},
+    proxy::Reply,
+    upstream::exchange::ClientSide,
+};
+use http::Method;
+
+/// Passes a request on that is not `GET` or `HEAD`.
+pub(super) async fn forward<S: ClientSide>(
+    ask: Ask<'_>,
+    head: &mut RequestHead,
+    side: &mut S,
+) -> Result<Reply, ProxyError> {
+    ask.client.worker.counters.cache.passed.up();
+    let is_safe = matches!(head.method, Method::OPTIONS | Method::TRACE);
+    let (host, target) = (head.host().to_owned(), head.target.clone());
+    let forwarded = super::super::forward(ask.client, ask.asker, ask.way, head, ask.edits, side).await?;
+    let answer = &forwarded.answer.head;
+    if !is_safe && (answer.status.is_success() || answer.status.is_redirection()) {
+        let mut url = Vec::new();
+        let mut forget = |target: &str| {
+            url.clear();
+            put_url(&mut url, &host, target);
+            ask.settings.cache.forget_url(&url)
+        };
+        forget(&target);
+        for named in named(&answer.fields, &host, &target) {
+            forget(&named);
+        }
+    }
+    Ok(given(ask, head, forwarded, Forwarded::Method))
+}
+
+/// The URLs of the same host that `Location` and `Content-Location` name, as paths with queries.
+fn named(fields: &Fields, host: &str, target: &str) -> Vec<String> {
+    let values = fields.named("location").chain(fields.named("content-location"));
+    values.filter_map(|it| on_host(str::from_utf8(it).ok()?, host, target)).collect()
+}
+
+/// A reference as a path with a query, if it is of this host (RFC 3986 §5.2, without dots).
+fn on_host(reference: &str, host: &str, target: &str) -> Option<String> {
+    let reference = reference.trim().split('#').next().unwrap_or_default();
+    let lower = reference.to_ascii_lowercase();
+    let rest = ["http://", "https://", "//"]
+        .iter()
+        .find(|it| lower.starts_with(**it))
+        .map(|it| &reference[it.len()..]);
+    if let Some(rest) = rest {
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        return authority.eq_ignore_ascii_case(host).then_some(path);
+    }
+    let path = target.split('?').next().unwrap_or_default();
+    match reference.as_bytes().first() {
+        None => None,
+        Some(b'/') => Some(reference.to_owned()),
+        Some(b'?') => Some(format!("{path}{reference}")),
+        // Of another scheme.
+        Some(_) if lower.split(['/', '?']).next().is_some_and(|it| it.contains(':')) => None,
+        Some(_) => Some(format!("{}/{reference}", path.rsplit_once('/').map_or("", |(folder, _)| folder))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_of_this_host_or_none() {
+        for (reference, expected) in [
+            ("/b?c#d", Some("/b?c")),
+            ("b", Some("/a/b")),
+            ("?q", Some("/a/x?q")),
+            ("http://Shop.example/b", Some("/b")),
+            ("//shop.example", Some("/")),
+            ("https://shop.example?q", Some("/?q")),
+            ("http://other.example/b", None),
+            ("http://shop.example.other/b", None),
+            ("mailto:x", None),
+            ("", None),
+        ] {
+            assert_eq!(on_host(reference, "shop.example", "/a/x?y").as_deref(), expected, "{reference}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Keeps a server's answer while it comes: it is read to its end whatever becomes of the client that asked.
+
+use super::{super::Passed, Ask, asks::Asks, serve};
+use crate::{
+    cache::{
+        Cache, Coming,
+        entry::{Entry, Life},
+        fetch::Lead,
+        key::{self, Key},
+        near::Found,
+    },
+    http1::{Fields, Length, RequestHead, ResponseHead},
+    memory::buffer::Buffer,
+    proxy::{Reply, forward::prepare_response},
+    upstream::exchange::Exchange,
+};
+use bytes::Bytes;
+use http::Method;
+use http_cache::{
+    freshness::Times,
+    store::{Asked, Storable, WhyNot},
+    validate::is_updated,
+};
+use std::{
+    future::poll_fn,
+    sync::{Arc, atomic::AtomicU64},
+    task::Poll,
+    time::Duration,
+};
+use tokio::{task::spawn_local, time::timeout};
+
+/// The most names that an answer is known by, and the longest.
+const TAGS_MAX: usize = 256;
+const TAG_LENGTH_MAX: usize = 256;
+
+/// What an answer is read ahead of the one client that reads it, where it has turned out to be too long to be kept, in bytes.
+const AHEAD: u64 = 256 << 10;
+
+/// How often it is looked whether that client is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Whether the answer of a server may be kept.
+pub(super) fn storable(
+    ask: Ask<'_>,
+    head: &RequestHead,
+    asks: &Asks,
+    passed: &Passed,
+    asked_s: u64,
+) -> Result<Storable, WhyNot> {
+    let times = Times { asked: asked_s, answered: ask.client.worker.wall_seconds() };
+    let of_a_user = asks.authorized || ask.way.is_of_a_session(&head.fields);
+    let asked = Asked { of_a_user, no_store: asks.directives.no_store };
+    let answer = &passed.answer.head;
+    let rules = ask.settings.rules(head.path());
+    Storable::of(asked, answer.status.as_u16(), &answer.fields, times, &rules)
+}
+
+/// Begins to keep an answer, of which a client may read at once; gives it back if there is no room for it.
+pub(super) async fn begin(
+    ask: Ask<'_>,
+    head: &RequestHead,
+    primary: &Key,
+    storable: Storable,
+    passed: Passed,
+    lead: Lead,
+) -> Result<Begun, Box<Passed>> {
+    let (config, worker) = (&ask.settings.config, &ask.client.worker);
+    let length = passed.answer.head.length(false);
+    let known = match length {
+        Length::Empty => Some(0),
+        Length::Exact(length) => Some(length),
+        Length::Chunked | Length::UntilClose => None,
+    };
+    let stale_keep = stale_keep(&storable, config.stale_keep, config.stale_if_error);
+    let fresh = Duration::from_secs(storable.lifetime.saturating_sub(storable.initial_age));
+    let is_short = known.is_none_or(|it| it <= config.max_entry_size);
+    let key = is_short
+        .then(|| ask.settings.cache.key_of_answer(primary, &storable.vary, &head.fields, fresh + stale_keep));
+    let room = ask.settings.cache.room(known.unwrap_or(0));
+    let (Some(Some(key)), Some(room)) = (key, room) else {
+        worker.counters.cache.too_large.up();
+        lead.refused(primary);
+        return Err(Box::new(passed));
+    };
+    let Passed { mut answer, server } = passed;
+    let persists = answer.head.persists();
+    prepare_response(&mut answer.head);
+    let mut for_one = Fields::default();
+    answer
+        .head
+        .fields
+        .iter()
+        .filter(|it| storable.is_for_one(it.name))
+        .for_each(|it| for_one.push(it.known, it.name, it.value));
+    answer.head.fields.remove_if(|field| !storable.keeps(field.name));
+    let entry = entry(&answer.head, known, storable, stale_keep, (key, worker.now(), worker.wall_seconds()));
+    let entry = Arc::new(Entry { body: Arc::default(), ..entry });
+    answer.exchange.begin_body(length);
+    let pump = Pump {
+        entry: entry.clone(),
+        lead,
+        cache: ask.settings.cache.clone(),
+        room,
+        max: config.max_entry_size,
+        known: known.is_some(),
+    };
+    // One whose end is known to fit is read by all at once; of another it is not known yet whether it is for all.
+    if known.is_some() {
+        pump.lead.answered(&entry);
+    }
+    let silence = ask.way.upstream.server(server).silence_max;
+    let source = Source { exchange: answer.exchange, buffer: Buffer::default(), persists, silence };
+    pump.start(source, length == Length::Empty).await;
+    Ok(Begun { entry, for_one })
+}
+
+/// An answer that is being kept.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) entry: Arc<Entry>,
+    /// Fields that only the client gets who has asked.
+    pub(super) for_one: Fields,
+}
+
+/// How long an answer is kept when it is stale.
+fn stale_keep(storable: &Storable, keep: Duration, grace: Duration) -> Duration {
+    let seconds = |it: Option<u32>| Duration::from_secs(it.unwrap_or(0).into());
+    let directives = &storable.directives;
+    let said = seconds(directives.stale_while_revalidate).max(seconds(directives.stale_if_error)).max(grace);
+    if storable.has_validator { said.max(keep) } else { said }
+}
+
+fn entry(
+    head: &ResponseHead,
+    length: Option<u64>,
+    storable: Storable,
+    stale_keep: Duration,
+    (key, came, came_s): (Key, std::time::Instant, u64),
+) -> Entry {
+    let named = |name: &str| head.fields.named(name).next().map(Box::from);
+    Entry {
+        key,
+        body: Arc::default(),
+        length,
+        came,
+        came_s,
+        initial_age: storable.initial_age,
+        lifetime: storable.lifetime,
+        stale_keep,
+        etag: named("etag"),
+        last_modified: named("last-modified"),
+        tags: tags(&head.fields),
+        directives: storable.directives,
+        life: Life::default(),
+        hits: AtomicU64::new(0),
+        head: head.kept(length),
+    }
+}
+
+/// The names by which an answer can be purged: `Surrogate-Key` with spaces between, `Cache-Tag` with commas.
+fn tags(fields: &Fields) -> Box<[Box<str>]> {
+    let mut tags: Vec<Box<str>> = Vec::new();
+    for (name, comma) in [("surrogate-key", false), ("cache-tag", true)] {
+        for value in fields.named(name) {
+            let Ok(text) = str::from_utf8(value) else { continue };
+            let parts = text.split(|it: char| if comma { it == ',' } else { it.is_ascii_whitespace() });
+            tags.extend(
+                parts.map(str::trim).filter(|it| !it.is_empty() && it.len() <= TAG_LENGTH_MAX).map(Box::from),
+            );
+        }
+    }
+    tags.truncate(TAGS_MAX);
+    tags.into()
+}
+
+/// Whether an answer for which this request has waited is one to it too.
+pub(super) fn answers(cache: &Cache, entry: &Entry, head: &RequestHead, primary: &[u8]) -> bool {
+    if entry.key.bytes() == primary {
+        return true;
+    }
+    // It depends on fields of the request.
+    let mut key = primary.to_vec();
+    cache.vary_of(primary).is_some_and(|vary| key::vary(&mut key, &vary, &head.fields))
+        && entry.key.bytes() == key
+}
+
+/// The answer that is kept is still so: what the 304 says takes the place of what was said before.
+pub(super) fn freshen(
+    ask: Ask<'_>,
+    head: &RequestHead,
+    asks: &Asks,
+    (primary, found): (&Key, &Found),
+    (passed, asked_s): (Passed, u64),
+    lead: Lead,
+) -> Reply {
+    let worker = &ask.client.worker;
+    let mut merged = worker.response_heads.take(Box::default);
+    merged.copy_from(&found.entry.head);
+    let mut news = passed;
+    prepare_response(&mut news.answer.head);
+    let told: Vec<_> = news.answer.head.fields.iter().filter(|it| is_updated(it.name)).collect();
+    merged.fields.remove_if(|old| told.iter().any(|new| new.name.eq_ignore_ascii_case(old.name)));
+    for field in &told {
+        merged.fields.push(field.known, field.name, field.value);
+    }
+    drop(told);
+    news.discard(&Method::GET);
+    let times = Times { asked: asked_s, answered: worker.wall_seconds() };
+    let of_a_user = asks.authorized || ask.way.is_of_a_session(&head.fields);
+    let asked = Asked { of_a_user, no_store: asks.directives.no_store };
+    let status = merged.status.as_u16();
+    let storable = Storable::of(asked, status, &merged.fields, times, &ask.settings.rules(head.path()));
+    let config = &ask.settings.config;
+    let Ok(storable) = storable else {
+        // It is not to be kept any more.
+        ask.settings.cache.forget_url(primary.url());
+        lead.refused(primary);
+        let entry = Arc::new(Entry { head: merged.kept(found.entry.length), ..found.entry.copy() });
+        return serve::revalidated(ask, head, asks, &Found::far(entry));
+    };
+    let stale_keep = stale_keep(&storable, config.stale_keep, config.stale_if_error);
+    merged.fields.remove_if(|field| !storable.keeps(field.name));
+    let place = (found.entry.key.clone(), worker.now(), worker.wall_seconds());
+    let fresh = entry(&merged, found.entry.length, storable, stale_keep, place);
+    let fresh = Arc::new(Entry { body: found.entry.body.clone(), tags: found.entry.tags.clone(), ..fresh });
+    lead.answered(&fresh);
+    if lead.is_good() && fresh.body.get().is_some() {
+        ask.settings.cache.insert(&fresh);
+    }
+    lead.done();
+    serve::revalidated(ask, head, asks, &Found::far(fresh))
+}
+
+/// Where an answer comes from.
+struct Source {
+    exchange: Box<Exchange>,
+    buffer: Buffer,
+    persists: bool,
+    /// How long its server may be silent.
+    silence: Duration,
+}
+
+/// Brings an answer into the cache.
+struct Pump {
+    entry: Arc<Entry>,
+    lead: Lead,
+    cache: Arc<Cache>,
+    room: Coming,
+    max: u64,
+    /// The body's length is known.
+    known: bool,
+}
+
+/// What became of an attempt to read on.
+enum Read {
+    More,
+    Whole,
+    Broken,
+}
+
+impl Pump {
+    /// Reads what is there already, which most often is all, and the rest in a task of its own.
+    async fn start(self, mut source: Source, is_empty: bool) {
+        if is_empty {
+            source.exchange.finish(true, source.persists);
+            return self.finish();
+        }
+        loop {
+            let read =
+                poll_fn(|cx| Poll::Ready(source.exchange.poll_body(cx, &mut source.buffer, false))).await;
+            let Poll::Ready(read) = read else { break };
+            match self.took(&mut source, read.map_err(|_| ())) {
+                Read::Whole => {
+                    source.exchange.finish(true, source.persists);
+                    return self.finish();
+                }
+                Read::Broken => return self.broke(),
+                Read::More if self.entry.body.length() > self.max => break,
+                Read::More => {}
+            }
+        }
+        spawn_local(self.run(source));
+    }
+
+    fn took(&self, source: &mut Source, read: Result<bool, ()>) -> Read {
+        let Ok(last) = read else { return Read::Broken };
+        if !source.buffer.is_empty() {
+            self.entry.body.push(Bytes::copy_from_slice(source.buffer.bytes()));
+            source.buffer.consume(source.buffer.len());
+        }
+        if last { Read::Whole } else { Read::More }
+    }
+
+    async fn run(mut self, mut source: Source) {
+        loop {
+            let length = self.entry.body.length();
+            if length > self.max || !self.room.grow_to(length) {
+                return self.pass_on(source).await;
+            }
+            let read = poll_fn(|cx| source.exchange.poll_body(cx, &mut source.buffer, false));
+            let read = timeout(source.silence, read).await.map_or(Err(()), |it| it.map_err(|_| ()));
+            match self.took(&mut source, read) {
+                Read::More => {}
+                Read::Whole => {
+                    source.exchange.finish(true, source.persists);
+                    return self.finish();
+                }
+                Read::Broken => return self.broke(),
+            }
+        }
+    }
+
+    /// It is too long: the one client that reads it gets the rest, as fast as it takes it.
+    async fn pass_on(self, mut source: Source) {
+        let Self { entry, lead, room, .. } = self;
+        let key = entry.key.clone();
+        lead.refused(&key);
+        drop(room);
+        let body = &entry.body;
+        body.begin_passing();
+        loop {
+            while timeout(LOOK, body.is_taken_to(AHEAD)).await.is_err() {
+                if Arc::strong_count(&entry) == 1 {
+                    return;
+                }
+            }
+            let read = poll_fn(|cx| source.exchange.poll_body(cx, &mut source.buffer, false));
+            match timeout(source.silence, read).await {
+                Ok(Ok(last)) => {
+                    body.push(Bytes::copy_from_slice(source.buffer.bytes()));
+                    source.buffer.consume(source.buffer.len());
+                    if last {
+                        source.exchange.finish(true, source.persists);
+                        return body.end_passing();
+                    }
+                }
+                Ok(Err(_)) | Err(_) => return body.break_off(),
+            }
+        }
+    }
+
+    fn finish(self) {
+        let is_whole = self.entry.length.is_none_or(|length| length == self.entry.body.length());
+        if !is_whole {
+            return self.broke();
+        }
+        self.entry.body.finish();
+        if self.lead.is_good() && self.entry.body.length() <= self.max {
+            self.cache.insert(&self.entry);
+        }
+        if !self.known {
+            self.lead.answered(&self.entry);
+        }
+        self.lead.done();
+    }
+
+    /// What broke off is never kept.
+    fn broke(self) {
+        self.entry.body.break_off();
+    }
+}

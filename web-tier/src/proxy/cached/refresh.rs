@@ -1,0 +1,129 @@
+//! Asks a server for a stale answer anew while it is served (RFC 5861 §3), by a request of our own in the name of the client whose request came.
+
+use super::{Ask, Found, asks, asks::Asks, keep, normalise_encodings};
+use crate::{
+    cache::{
+        fetch::{Lead, Turn},
+        key::Key,
+        settings::CacheSettings,
+    },
+    http1::{RequestHead, ResponseHead},
+    proxy::{Way, prepare::prepare, try_servers},
+    route::trusted::Asker,
+    upstream::{
+        exchange::{BodyError, ClientSide, Outgoing},
+        pool::Owner,
+        sticky::Stickiness,
+    },
+    worker::client::Client,
+};
+use http::StatusCode;
+use std::{
+    io,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{task::spawn_local, time::timeout};
+
+/// How long such a request may take until its answer's head is there.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Nobody: a request without a body, whose answer is for the cache.
+struct Nobody;
+
+impl ClientSide for Nobody {
+    fn poll_body(&mut self, _: &mut Context<'_>, _: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
+        Poll::Ready(Ok(true))
+    }
+
+    fn poll_inform(&mut self, _: &mut Context<'_>, _: &mut ResponseHead) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn has_ended(&self) -> bool {
+        false
+    }
+}
+
+/// Begins such a request, if nobody asks already.
+pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, found: &Found, primary: &Key) {
+    let cache = &ask.settings.cache;
+    let key = &found.entry.key;
+    let Turn::Lead(lead) = cache.fetches.turn(cache, key.bytes(), key.url().len()) else { return };
+    let client = ask.client.stream();
+    let mut head = head.copy();
+    normalise_encodings(&mut head);
+    if found.entry.has_validator() {
+        asks::ask_whether_changed(&mut head, &found.entry);
+    } else {
+        asks::drop_conditions(&mut head);
+    }
+    let outgoing = prepare(&client, ask.asker, ask.way, &mut head, ask.edits);
+    let request = Refresh {
+        upstream: ask.way.upstream.clone(),
+        strategy: ask.way.strategy,
+        owner: ask.asker.address.into(),
+        secure: ask.asker.secure,
+        settings: ask.settings.clone(),
+        found: found.clone(),
+        primary: primary.clone(),
+        client,
+        head,
+    };
+    spawn_local(timeout(WAIT, request.run(outgoing, lead)));
+}
+
+struct Refresh {
+    upstream: Rc<crate::upstream::Upstream>,
+    strategy: common::config::Strategy,
+    owner: Owner,
+    secure: bool,
+    settings: CacheSettings,
+    found: Found,
+    primary: Key,
+    client: Rc<Client>,
+    head: RequestHead,
+}
+
+impl Refresh {
+    async fn run(mut self, outgoing: Outgoing, lead: Lead) {
+        let (client, stickiness) = (self.client.clone(), Stickiness::None);
+        let way = Way {
+            upstream: &self.upstream,
+            strategy: self.strategy,
+            sticky: false,
+            stickiness: &stickiness,
+            session_url: None,
+        };
+        let asker = Asker::of_ours(self.secure);
+        let ask = Ask { client: &client, asker: &asker, way: &way, edits: &[], settings: &self.settings };
+        let asked_s = client.worker.wall_seconds();
+        let passed = try_servers(&client, &way, &mut self.head, (outgoing, self.owner), &mut Nobody).await;
+        // What is stale serves on as long as it may.
+        let Ok(passed) = passed else { return };
+        let (head, asks, primary) = (&self.head, Asks::default(), &self.primary);
+        let status = passed.answer.head.status;
+        if status == StatusCode::NOT_MODIFIED && self.found.entry.has_validator() {
+            client.worker.counters.cache.revalidated.up();
+            drop(keep::freshen(ask, head, &asks, (primary, &self.found), (passed, asked_s), lead));
+            return;
+        }
+        if status.is_server_error() {
+            return passed.discard(&head.method);
+        }
+        match keep::storable(ask, head, &asks, &passed, asked_s) {
+            Ok(storable) => drop(keep::begin(ask, head, primary, storable, passed, lead).await),
+            Err(_) => {
+                // It is not to be kept any more.
+                self.settings.cache.forget_url(primary.url());
+                lead.refused(primary);
+                passed.discard(&head.method);
+            }
+        }
+    }
+}

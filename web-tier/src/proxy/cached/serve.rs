@@ -1,0 +1,164 @@
+//! A kept answer, as one client gets it: whole, a part, or the word that the client has it already.
+
+use super::{Ask, Forwarded, asks::Asks, keep::Begun};
+use crate::{
+    cache::{entry::Entry, near::Found},
+    http1::{Fields, Name, RequestHead},
+    proxy::{
+        Reply,
+        local::{Local, LocalBody, StoredBody},
+    },
+};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_cache::{
+    date,
+    range::{Part, part},
+    validate::{is_told_with_304, matches_strongly},
+};
+
+/// A kept answer, fresh or as stale as it may be.
+pub(super) fn hit(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
+    ask.client.worker.counters.cache.hits.up();
+    let stored = found.entry.stored(ask.client.worker.now());
+    let mut status = String::with_capacity(24);
+    status.push_str("hit; ttl=");
+    if stored.is_fresh() {
+        status.push_str(itoa::Buffer::new().format(stored.lifetime - stored.age));
+    } else {
+        status.push('-');
+        status.push_str(itoa::Buffer::new().format(stored.staleness()));
+    }
+    give(ask, head, asks, found, &status)
+}
+
+/// The answer to another request, for which this one has waited.
+pub(super) fn collapsed(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
+    give(ask, head, asks, found, "hit; collapsed")
+}
+
+/// An answer that has just come.
+pub(super) fn stored(ask: Ask<'_>, head: &RequestHead, asks: &Asks, begun: Begun, why: Forwarded) -> Reply {
+    let found = Found::far(begun.entry);
+    let mut reply = give(ask, head, asks, &found, &format!("fwd={}; stored", why.word()));
+    if let Reply::Local(local) = &mut reply {
+        begun.for_one.iter().for_each(|it| local.head.fields.push(it.known, it.name, it.value));
+    }
+    reply
+}
+
+/// Its server says that it is still so.
+pub(super) fn revalidated(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
+    give(ask, head, asks, found, "fwd=stale; fwd-status=304")
+}
+
+/// A stale answer in the place of an error.
+pub(super) fn stale_on_error(
+    ask: Ask<'_>,
+    head: &RequestHead,
+    asks: &Asks,
+    found: &Found,
+    status: StatusCode,
+) -> Reply {
+    ask.client.worker.counters.cache.stale_on_error.up();
+    give(
+        ask,
+        head,
+        asks,
+        found,
+        &format!("hit; fwd=stale; fwd-status={}; detail=stale-if-error", status.as_u16()),
+    )
+}
+
+/// Adds a member to `Cache-Status` (RFC 9211): caches nearer to the origin come before.
+pub(super) fn put_status(fields: &mut Fields, what: &str, more: &str) {
+    fields.push_parts(b"cache-status", [b"copal; ", what.as_bytes(), more.as_bytes()]);
+}
+
+fn give(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, status: &str) -> Reply {
+    let entry = &found.entry;
+    let conditions = asks.conditions();
+    let mut local =
+        if entry.head.status == StatusCode::OK && conditions.is_some() && entry.is_had(&conditions) {
+            not_modified(ask, entry)
+        } else {
+            with_body(ask, head, asks, found)
+        };
+    put_age(&mut local.head.fields, entry.age(ask.client.worker.now()));
+    put_status(&mut local.head.fields, status, "");
+    Reply::Local(local)
+}
+
+fn put_age(fields: &mut Fields, age: u64) {
+    fields.push(Name::Other, b"age", itoa::Buffer::new().format(age).as_bytes());
+}
+
+fn not_modified(ask: Ask<'_>, entry: &Entry) -> Local {
+    let mut local = Local::cached(ask.client, LocalBody::Bytes(Bytes::new()));
+    local.head.begin(StatusCode::NOT_MODIFIED, 0);
+    for field in entry.head.fields.iter().filter(|it| is_told_with_304(it.name)) {
+        local.head.fields.push(field.known, field.name, field.value);
+    }
+    local.head.forget_length();
+    local
+}
+
+fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Local {
+    let entry = &found.entry;
+    let whole = || Local::cached(ask.client, body(found, 0, entry.length));
+    let is_part =
+        head.method == Method::GET && entry.head.status == StatusCode::OK && is_of_range(asks, entry);
+    let wanted = match (&asks.range, entry.length) {
+        (Some(range), Some(length)) if is_part => (part(range, length), length),
+        _ => (Part::Whole, 0),
+    };
+    let (mut local, length) = match wanted {
+        (Part::Whole, _) => {
+            let mut local = whole();
+            local.head.copy_from(&entry.head);
+            return local;
+        }
+        (Part::Bytes(from, to), length) => {
+            let mut local = Local::cached(ask.client, body(found, from, Some(to - from)));
+            local.head.copy_from(&entry.head);
+            set_status(&mut local, StatusCode::PARTIAL_CONTENT);
+            local.head.set_length(to - from);
+            put_range(&mut local, &format!("bytes {from}-{}/{length}", to - 1));
+            return local;
+        }
+        (Part::None, length) => (Local::cached(ask.client, LocalBody::Bytes(Bytes::new())), length),
+    };
+    local.head.begin(StatusCode::RANGE_NOT_SATISFIABLE, 0);
+    put_range(&mut local, &format!("bytes */{length}"));
+    local
+}
+
+fn set_status(local: &mut Local, status: StatusCode) {
+    local.head.status = status;
+    local.head.reason.clear();
+    local.head.reason.push_str(status.canonical_reason().unwrap_or_default());
+}
+
+fn put_range(local: &mut Local, range: &str) {
+    local.head.fields.push(Name::Other, b"content-range", range.as_bytes());
+}
+
+/// Whether `If-Range` lets a part be given (RFC 9110 §13.1.5).
+fn is_of_range(asks: &Asks, entry: &Entry) -> bool {
+    let Some(condition) = asks.if_range.as_deref() else { return true };
+    match date(condition) {
+        Some(time) => entry.last_modified.as_deref().and_then(date) == Some(time),
+        None => entry.etag.as_deref().is_some_and(|tag| matches_strongly(tag, condition)),
+    }
+}
+
+/// So many bytes of a body, or all that comes; a short one that is there is handed over, so that the worker's own copy serves.
+fn body(found: &Found, from: u64, length: Option<u64>) -> LocalBody {
+    let there = found.copy.as_ref().or_else(|| found.entry.body.get());
+    if let Some(bytes) = there {
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+        let wanted = length.map_or(bytes.len(), |it| usize::try_from(it).unwrap_or(usize::MAX));
+        return LocalBody::Bytes(bytes.slice(from..from.saturating_add(wanted).min(bytes.len())));
+    }
+    LocalBody::Stored(Box::new(StoredBody { entry: found.entry.clone(), at: from, left: length }))
+}

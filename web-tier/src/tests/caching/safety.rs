@@ -1,0 +1,200 @@
+//! Nothing gets from one client to another by what is kept: an answer is one to its key, and is for all.
+
+use super::{Origin, cached, start, status_of, with};
+use crate::tests::cluster::Cluster;
+use http::Method;
+
+const FRESH: &str = "Cache-Control: max-age=60";
+
+/// Whether what one request brings is given to the next, plain one.
+async fn is_kept(origin: &Origin, cluster: &Cluster, line: &str, headers: &str) -> bool {
+    let before = origin.count();
+    cluster.ask(line, headers).await;
+    let path = line.split(' ').nth(1).unwrap().split(';').next().unwrap();
+    let after = cluster.ask(&format!("GET {path}"), "").await;
+    let kept = status_of(&after).contains("hit");
+    assert_eq!(origin.count() - before, if kept { 1 } else { 2 }, "{line} {headers}");
+    kept
+}
+
+#[tokio::test]
+async fn what_no_key_has_brings_nothing_to_keep() {
+    let (origin, number) = (Origin::default(), std::cell::Cell::new(0));
+    let cluster = start(origin.says(FRESH)).await;
+    let path = || {
+        number.set(number.get() + 1);
+        format!("/{}", number.get())
+    };
+    for headers in [
+        "X-HTTP-Method-Override: DELETE\r\n",
+        "X-HTTP-Method: DELETE\r\n",
+        "X-Method-Override: DELETE\r\n",
+        "X-Original-URL: /admin\r\n",
+        "X-Rewrite-URL: /admin\r\n",
+        "X-Host: evil.example\r\n",
+        "Front-End-Https: on\r\n",
+        // A request in a request.
+        "Content-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        "Authorization: Basic eDp5\r\n",
+        "Cache-Control: no-store\r\n",
+    ] {
+        assert!(!is_kept(&origin, &cluster, &format!("GET {}", path()), headers).await, "{headers}");
+    }
+    for headers in [
+        "",
+        "X-Forwarded-Host: evil.example\r\n",
+        "X-Forwarded-Scheme: nothttps\r\n",
+        "User-Agent: x\r\n",
+        "Cookie: a=b\r\n",
+    ] {
+        assert!(is_kept(&origin, &cluster, &format!("GET {}", path()), headers).await, "{headers}");
+    }
+    // What strangers say of themselves has not reached the server.
+    for seen in origin.seen() {
+        assert_ne!(seen.header("x-forwarded-host"), Some("evil.example"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_of_a_user_or_a_session_is_not_kept() {
+    let origin = Origin::default();
+    let backend = origin.answers(|asked, _| {
+        let public = if asked.path.starts_with("/public") { ", public" } else { "" };
+        let cookie = if asked.path == "/cookie" { "\nSet-Cookie: a=b" } else { "" };
+        (200, format!("{FRESH}{public}{cookie}"))
+    });
+    let cluster = Cluster::start_with([backend], |config| {
+        cached(config);
+        let common::config::Action::LoadBalance(rule) = &mut config.clusters[1].hosts[0].dispatch[0].action
+        else {
+            panic!()
+        };
+        rule.session_url = true;
+        rule.sticky_sessions = true;
+    })
+    .await;
+    let session = "Cookie: JSESSIONID=aaaXyzSession12345678\r\n";
+    for (line, headers, kept) in [
+        ("GET /a", session, false),
+        ("GET /b;jsessionid=aaaXyzSession12345678", "", false),
+        ("GET /cookie", "", false),
+        ("GET /public-1", session, true),
+        ("GET /public-2", "Authorization: Basic eDp5\r\n", true),
+    ] {
+        assert_eq!(is_kept(&origin, &cluster, line, headers).await, kept, "{line} {headers}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_what_the_server_sees() {
+    let origin = Origin::default();
+    let cluster = start(origin.says(FRESH)).await;
+    let mut client = cluster.client().await;
+    let mut ask = async |target: &str, host: &str| {
+        client.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let answer = client.answer().await;
+        (answer.body.clone(), origin.seen().last().unwrap().path.clone())
+    };
+    // Different ways to say the same are the same, for the server too.
+    let (first, path) = ask("/a/./b/%7Euser?x=%2F", "shop.example").await;
+    assert_eq!(path, "/a/b/~user?x=%2F");
+    for same in ["/a/b/~user?x=%2F", "/a/c/../b/%7euser?x=%2F", "http://shop.example/a/b/~user?x=%2F"] {
+        assert_eq!(ask(same, "shop.example").await.0, first, "{same}");
+    }
+    assert_eq!(ask("/a/b/~user?x=%2F", "SHOP.example").await.0, first);
+    // What the server could see otherwise is another key.
+    for other in [
+        "/a/b/~user?x=/",
+        "/a/b/~user/?x=%2F",
+        "/a/b/~user;.css?x=%2F",
+        "/a%2Fb/~user?x=%2F",
+        "/a/b/~user?x=%2F&x=%2F",
+        "/a/b/~user?x=%2F;y",
+    ] {
+        assert_ne!(ask(other, "shop.example").await.0, first, "{other}");
+    }
+    assert_ne!(ask("/a/b/~user?x=%2F", "other.example").await.0, first);
+}
+
+#[tokio::test]
+async fn an_error_that_a_field_can_provoke_is_not_kept_and_others_for_a_short_time() {
+    let origin = Origin::default();
+    let backend = origin.answers(|asked, _| {
+        let status = asked.path[1..4].parse().unwrap();
+        (status, "Cache-Control: public, max-age=3600".to_owned())
+    });
+    let cluster = start(backend).await;
+    for (status, kept) in [(400, false), (431, false), (413, false), (414, true), (404, true), (301, true)] {
+        let path = format!("GET /{status}");
+        cluster.ask(&path, "").await;
+        let again = cluster.ask(&path, "").await;
+        assert_eq!(status_of(&again).contains("hit"), kept, "{status}");
+        if kept && status >= 400 {
+            let ttl: u64 = status_of(&again).split("ttl=").nth(1).unwrap().parse().unwrap();
+            assert!(ttl <= 10, "{ttl}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_rule_sets_on_the_request_is_in_its_key() {
+    use common::config::{Action, Condition, HeaderEdit, HeaderEditKind, Named, Rule};
+    let origin = Origin::default();
+    let cluster = Cluster::start_with([origin.says(FRESH)], |config| {
+        cached(config);
+        let edit = HeaderEdit {
+            kind: HeaderEditKind::SetOnRequest,
+            name: "x-tenant".to_owned(),
+            value: vec![common::config::Piece::Text("two".to_owned())],
+        };
+        let named = Named { name: "x-two".to_owned(), regexp: None };
+        let rule = Rule {
+            regexp: None,
+            condition: Some(Condition::Header(named)),
+            action: Action::Header(edit),
+            cache: false,
+        };
+        config.clusters[1].hosts[0].dispatch.insert(0, rule);
+    })
+    .await;
+    let one = cluster.ask("GET /", "").await.body;
+    let two = cluster.ask("GET /", "X-Two: 1\r\n").await.body;
+    assert_ne!(one, two);
+    assert_eq!(
+        (cluster.ask("GET /", "").await.body, cluster.ask("GET /", "X-Two: 2\r\n").await.body),
+        (one, two)
+    );
+}
+
+#[tokio::test]
+async fn variants_of_a_url_are_bounded() {
+    let origin = Origin::default();
+    let cluster = start(origin.says("Cache-Control: max-age=60\nVary: X-Any")).await;
+    for number in 0..80 {
+        cluster.ask("GET /", &format!("X-Any: {number}\r\n")).await;
+    }
+    let kept = async |number: u32| {
+        status_of(&cluster.ask("GET /", &format!("X-Any: {number}\r\n")).await).contains("hit")
+    };
+    assert!(kept(0).await && !kept(79).await && kept(1).await);
+    let long = format!("X-Any: {}\r\n", "x".repeat(2000));
+    cluster.ask("GET /", &long).await;
+    assert!(
+        !status_of(&cluster.ask("GET /", &long).await).contains("hit"),
+        "a value that is too long has no key"
+    );
+}
+
+#[tokio::test]
+async fn cookies_are_kept_if_that_is_said() {
+    let origin = Origin::default();
+    let cluster = Cluster::start_with(
+        [origin.says("Cache-Control: max-age=60\nSet-Cookie: lang=en")],
+        with(|it| it.store_set_cookie = true),
+    )
+    .await;
+    cluster.ask("GET /", "").await;
+    assert!(cluster.ask("GET /", "").await.has("set-cookie: lang=en"));
+    assert_eq!(origin.seen().iter().filter(|it| it.method == Method::GET).count(), 1);
+}
