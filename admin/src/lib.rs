@@ -8,6 +8,7 @@ mod ask;
 mod audit;
 mod basic;
 mod browser;
+mod cache;
 mod configuration;
 mod gate;
 mod git;
@@ -256,6 +257,11 @@ impl Inner {
             Route::InvalidateSession => {
                 let id = sessions::named(&publish::text(body).await?)?;
                 Ok(json(StatusCode::OK, &self.invalidate_session(config, asker, &id).await?))
+            }
+            Route::Cache => Ok(json(StatusCode::OK, &self.cache(config).await)),
+            Route::PurgeCache => {
+                let purge = cache::Purge::read(&publish::text(body).await?)?;
+                Ok(json(StatusCode::OK, &self.purge_cache(config, asker, &purge).await?))
             }
             Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(config).await)),
             Route::Health => self.health_answer(config).await,

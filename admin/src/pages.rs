@@ -5,6 +5,7 @@ mod apps;
 pub(crate) mod assets;
 mod audit;
 mod balancer;
+mod cache;
 mod configuration;
 pub(crate) mod content;
 pub(crate) mod form;
@@ -54,6 +55,7 @@ pub(crate) enum Page {
     Apps,
     Requests,
     Sessions,
+    Cache,
     Logs,
     Health,
     Audit,
@@ -61,7 +63,7 @@ pub(crate) enum Page {
 }
 
 impl Page {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Overview,
         Self::Servers,
         Self::Balancer,
@@ -69,6 +71,7 @@ impl Page {
         Self::Apps,
         Self::Requests,
         Self::Sessions,
+        Self::Cache,
         Self::Logs,
         Self::Health,
         Self::Audit,
@@ -90,6 +93,7 @@ impl Page {
             Self::Apps => "/apps",
             Self::Requests => "/requests",
             Self::Sessions => "/sessions",
+            Self::Cache => "/cache",
             Self::Logs => "/logs",
             Self::Configuration => "/configuration",
             Self::Health => "/health",
@@ -106,6 +110,7 @@ impl Page {
             Self::Apps => "Apps",
             Self::Requests => "Requests",
             Self::Sessions => "Sessions",
+            Self::Cache => "Cache",
             Self::Logs => "Logs",
             Self::Configuration => "Configuration",
             Self::Health => "Health",
@@ -251,6 +256,7 @@ pub(crate) fn render(prefix: &str, content: Content, visitor: &Visitor, cluster:
         Content::Apps(query) => text(&apps::Apps::new(frame, cluster, &query)),
         Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, &requests)),
         Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, &sessions)),
+        Content::Cache(record) => text(&cache::Cache::new(frame, record)),
         Content::Logs(query, logs) => text(&logs::Logs::new(frame, cluster, &query, &logs)),
         Content::Configuration(it) => text(&configuration::Configuration::new(frame, &it)),
         Content::Health(health) => text(&health::Health::new(frame, cluster, health)),

@@ -45,6 +45,10 @@ pub(crate) enum Route {
     FindSession,
     /// `POST /api/v1/sessions/invalidate`.
     InvalidateSession,
+    /// `GET /api/v1/cache`.
+    Cache,
+    /// `POST /api/v1/cache/purge`.
+    PurgeCache,
     /// `GET /api/v1/configuration`.
     Configuration,
     /// `GET /metrics`, of this server.
@@ -90,9 +94,11 @@ impl Route {
         Err(Refusal::Method(match route {
             Self::ListTokens => "GET, HEAD, POST",
             Self::RevokeToken(_) => "DELETE",
-            Self::SetAdmin { .. } | Self::HandOverLead | Self::FindSession | Self::InvalidateSession => {
-                "POST"
-            }
+            Self::SetAdmin { .. }
+            | Self::HandOverLead
+            | Self::FindSession
+            | Self::InvalidateSession
+            | Self::PurgeCache => "POST",
             _ => "GET, HEAD",
         }))
     }
@@ -114,6 +120,8 @@ impl Route {
             ["sessions"] => (Self::Sessions, Method::GET),
             ["sessions", "find"] => (Self::FindSession, Method::POST),
             ["sessions", "invalidate"] => (Self::InvalidateSession, Method::POST),
+            ["cache"] => (Self::Cache, Method::GET),
+            ["cache", "purge"] => (Self::PurgeCache, Method::POST),
             ["configuration"] => (Self::Configuration, Method::GET),
             _ => return Ok(None),
         }))

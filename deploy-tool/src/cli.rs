@@ -123,6 +123,9 @@ pub(crate) enum Verb {
     /// The hub: the servers that keep what all servers have to agree on
     #[command(subcommand)]
     Triad(TriadCommand),
+    /// The proxy cache: what web-tiers keep of answers
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Lists who has changed what, the newest first
     Audit {
         /// How many entries, 1 to 1000
@@ -183,6 +186,37 @@ pub(crate) enum TriadCommand {
         #[arg(value_name = "ID")]
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Lists how much each web-tier keeps, and how often that is of use
+    Status,
+    /// Has all web-tiers forget answers; fails if one of them does not say that it did
+    Purge(PurgeArguments),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["url", "prefix", "pattern", "tag", "all"])]
+pub(crate) struct PurgeArguments {
+    /// A URL: http://host/path?query, or /path?query on any host
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// All at or below a URL: http://host/path, or /path on any host
+    #[arg(long, value_name = "URL")]
+    pub(crate) prefix: Option<String>,
+    /// All in whose host/path?query this regular expression is found
+    #[arg(long, value_name = "REGEXP")]
+    pub(crate) pattern: Option<String>,
+    /// All with this Surrogate-Key or Cache-Tag
+    #[arg(long, value_name = "KEY")]
+    pub(crate) tag: Option<String>,
+    /// All
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Keep them, and ask their servers before they are used again
+    #[arg(long)]
+    pub(crate) soft: bool,
 }
 
 #[derive(Debug, Subcommand)]

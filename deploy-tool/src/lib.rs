@@ -4,6 +4,7 @@
 mod apps;
 mod audit;
 mod ca;
+mod cache;
 mod cli;
 mod client;
 mod deploy;
@@ -23,7 +24,7 @@ mod triad;
 
 use apps::How;
 use clap::{Parser, error::ErrorKind};
-use cli::{AppArgument, Cli, ServerCommand, TokenCommand, TriadCommand, Verb};
+use cli::{AppArgument, CacheCommand, Cli, ServerCommand, TokenCommand, TriadCommand, Verb};
 use servers::SetAdmin;
 use std::{
     io::{self, Write},
@@ -77,6 +78,8 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Logs(arguments) => logs::logs(target, arguments, json).await,
         Verb::Triad(TriadCommand::Status) => triad::status(target, json).await,
         Verb::Triad(TriadCommand::Lead { id }) => triad::lead(target, id, json).await,
+        Verb::Cache(CacheCommand::Status) => cache::status(target, json).await,
+        Verb::Cache(CacheCommand::Purge(arguments)) => cache::purge(target, arguments, json).await,
         Verb::Audit { limit, kind } => audit::list(target, *limit, kind.as_deref(), json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,

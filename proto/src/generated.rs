@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 22] = [
+const FILES: [&str; 23] = [
     "copal/app/v1/session.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
@@ -28,6 +28,7 @@ const FILES: [&str; 22] = [
     "copal/status/v1/health.proto",
     "copal/status/v1/status.proto",
     "copal/web/v1/balancer.proto",
+    "copal/web/v1/cache.proto",
     "grpc/health/v1/health.proto",
     "opentelemetry/v1/trace.proto",
 ];

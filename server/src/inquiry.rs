@@ -1,5 +1,6 @@
 //! What a server answers an operator beyond its status, on its cluster port: log lines, requests, sessions in memory, its configuration.
 
+mod cache;
 mod logs;
 mod requests;
 mod sessions;
@@ -19,7 +20,7 @@ pub(crate) fn add(
 ) -> Routes {
     let mut routes = routes.add_service(logs::service()).add_service(admin.configuration_service());
     if let Some(view) = web_tier {
-        routes = routes.add_service(requests::service(view));
+        routes = routes.add_service(requests::service(view.clone())).add_service(cache::service(view));
     }
     if let Some(app_tier) = app_tier {
         routes = routes.add_service(sessions::service(app_tier));

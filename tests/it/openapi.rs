@@ -103,11 +103,20 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     let get = async |path: &str, query: &str, expected: u16| {
         asked(&web, &document, ("GET", path, query), Vec::new(), expected).await
     };
-    for path in ["logs", "requests", "sessions", "configuration"] {
+    for path in ["logs", "requests", "sessions", "cache", "configuration"] {
         get(&format!("/api/v1/{path}"), "", 200).await;
     }
     get("/api/v1/logs", "?level=loud", 400).await;
     get("/api/v1/logs", "?server=app-x", 404).await;
+    let purge = async |body: &str, expected: u16| {
+        asked(&web, &document, ("POST", "/api/v1/cache/purge", ""), body.into(), expected).await
+    };
+    purge("{\"url\": \"/a\"}", 200).await;
+    for wrong in
+        ["{}", "{\"url\": \"/a\", \"tag\": \"b\"}", "{\"pattern\": \"(\"}", "{\"url\": \"a\"}", "{\"x\": 1}"]
+    {
+        purge(wrong, 400).await;
+    }
     let own = user.cookie.as_deref().unwrap().split_once('=').unwrap().1;
     for verb in ["find", "invalidate"] {
         let path = format!("/api/v1/sessions/{verb}");

@@ -12,7 +12,7 @@ use proto::{
     requests::v1::requests_server,
     session::v1::memory_server,
     status::v1::status_server,
-    web::v1::balancer_server,
+    web::v1::{balancer_server, cache_server},
 };
 
 /// Whether a server with these rights may make the call at this path (`/service/method`).
@@ -46,6 +46,7 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         | lead_server::SERVICE_NAME
         | triad_server::SERVICE_NAME
         | balancer_server::SERVICE_NAME
+        | cache_server::SERVICE_NAME
         // What an operator looks at beyond the status.
         | logs_server::SERVICE_NAME
         | requests_server::SERVICE_NAME
@@ -63,7 +64,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 49] = [
+    const CALLS: [(&str, [bool; 5]); 51] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -96,6 +97,8 @@ mod tests {
         ("/copal.hub.v1.Triad/Status", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Watch/Events", [YES; 5]),
         ("/copal.web.v1.Balancer/Heed", [NO, NO, NO, YES, NO]),
+        ("/copal.web.v1.Cache/Purge", [NO, NO, NO, YES, NO]),
+        ("/copal.web.v1.Cache/Report", [NO, NO, NO, YES, NO]),
         ("/copal.status.v1.Status/Get", [YES; 5]),
         ("/copal.history.v1.History/Read", [YES; 5]),
         ("/copal.logs.v1.Logs/Tail", [NO, NO, NO, YES, NO]),
@@ -153,6 +156,7 @@ mod tests {
             "session/v1/memory",
             "config/v1/configuration",
             "web/v1/balancer",
+            "web/v1/cache",
         ];
         for file in files {
             let path = format!("{}/../proto/proto/copal/{file}.proto", env!("CARGO_MANIFEST_DIR"));

@@ -11,6 +11,8 @@ pub(crate) mod fetch;
 mod index;
 pub(crate) mod key;
 pub(crate) mod near;
+pub(crate) mod not_kept;
+pub(crate) mod purge;
 pub(crate) mod settings;
 
 use crate::http1::Fields;
@@ -21,6 +23,9 @@ use index::Index;
 use key::Key;
 use moka::{notification::RemovalCause, sync::Cache as Moka};
 use near::Near;
+use not_kept::NotKeptList;
+use proto::web::v1::CacheReport;
+use purge::Purge;
 use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
@@ -99,6 +104,8 @@ pub(crate) struct Cache {
     /// Bytes of answers that are still coming.
     coming: AtomicU64,
     pub(crate) counters: counters::SharedCounters,
+    /// What was not kept lately.
+    pub(crate) not_kept: NotKeptList,
 }
 
 impl fmt::Debug for Cache {
@@ -149,6 +156,7 @@ impl Cache {
             fetches: Fetches::default(),
             coming: AtomicU64::new(0),
             counters,
+            not_kept: NotKeptList::default(),
         })
     }
 
@@ -273,17 +281,21 @@ impl Cache {
         gone.count()
     }
 
-    /// Forgets all answers that `is_meant`, or makes them stale. Returns how many. Looks at all: it takes a while.
-    pub(crate) fn purge(&self, soft: bool, mut is_meant: impl FnMut(&Entry) -> bool) -> usize {
+    /// Forgets answers, or makes them stale; those that are under way are not kept. Returns how many. Unless one URL is meant it looks at
+    /// all, which takes a while.
+    pub(crate) fn purge(&self, purge: &Purge) -> usize {
+        if let Some(url) = purge.one_url().filter(|_| !purge.soft) {
+            return self.forget_url(&url);
+        }
         self.fetches.spoil_all();
         let mut count = 0;
         for (hash, slot) in &self.table {
             let Slot::Entry(entry) = &slot else { continue };
-            if !is_meant(entry) {
+            if !purge.is_meant(entry) {
                 continue;
             }
             count += 1;
-            if soft {
+            if purge.soft {
                 entry.life.expire();
             } else {
                 entry.life.end();
@@ -293,9 +305,24 @@ impl Cache {
         count
     }
 
-    /// All answers.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = Arc<Entry>> + '_ {
-        self.table.iter().filter_map(|(_, slot)| if let Slot::Entry(it) = slot { Some(it) } else { None })
+    /// `most` of the largest, and of what is asked for most.
+    pub(crate) fn report(&self, most: usize) -> CacheReport {
+        let entries: Vec<Arc<Entry>> = self
+            .table
+            .iter()
+            .filter_map(|(_, slot)| if let Slot::Entry(it) = slot { Some(it) } else { None })
+            .collect();
+        let now = Instant::now();
+        let top = |value: fn(&Entry) -> u64| {
+            let mut sorted: Vec<&Arc<Entry>> = entries.iter().collect();
+            sorted.sort_by_key(|it| std::cmp::Reverse(value(it)));
+            sorted.into_iter().take(most).map(|it| it.told(now)).collect()
+        };
+        CacheReport {
+            largest: top(|it| it.size() as u64),
+            hottest: top(|it| it.hits.load(Relaxed)),
+            not_kept: self.not_kept.list(),
+        }
     }
 
     /// Room for an answer that is coming, of so many bytes as far as is known; `None`: too much is coming already.

@@ -189,7 +189,12 @@ impl WebTier {
         }
         let addresses = listeners.addresses();
         let shown = Shown::default();
-        shown.set(&addresses, (http, listeners.secured().cloned().collect()), &plan.foreign);
+        shown.set(
+            &addresses,
+            (http, listeners.secured().cloned().collect()),
+            &plan.foreign,
+            plan.cache.as_ref(),
+        );
         Ok(Self {
             workers,
             listeners,

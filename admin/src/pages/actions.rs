@@ -12,6 +12,7 @@ use crate::{
     AnswerBody, Inner, RequestBody, answer,
     apps::{publish, route::AppRoute},
     browser::{Keys, Visitor},
+    cache::Purge,
     history::Range,
     refusal::Refusal,
     route, sessions,
@@ -46,6 +47,7 @@ pub(crate) enum Asked {
     App(AppRoute),
     FindSession,
     InvalidateSession,
+    PurgeCache,
 }
 
 impl Asked {
@@ -74,6 +76,7 @@ impl Asked {
             ["", "sign-out"] => Some(Self::SignOut),
             // Its answer is the page, so that the page's own refreshing finds one.
             ["", "sessions"] => Some(Self::FindSession),
+            ["", "actions", "cache", "purge"] => Some(Self::PurgeCache),
             ["", "actions", "sessions", "invalidate"] => Some(Self::InvalidateSession),
             ["", "actions", "servers", id, verb] => {
                 let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
@@ -99,6 +102,7 @@ impl Asked {
             Self::HandOverLead { .. } => Page::Triad,
             Self::App(_) | Self::Upload => Page::Apps,
             Self::FindSession | Self::InvalidateSession => Page::Sessions,
+            Self::PurgeCache => Page::Cache,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
     }
@@ -318,6 +322,11 @@ impl Inner {
                 self.collector.forget().await;
                 Ok(if ended.apps.is_empty() { "no-session" } else { "invalidated" })
             }
+            Asked::PurgeCache => {
+                let purged = self.purge_cache(config, asker, &Purge::of_form(&form)?).await?;
+                self.collector.forget().await;
+                Ok(if purged.silent.is_empty() { "purged" } else { "purged-partly" })
+            }
             Asked::Page(_)
             | Asked::Server(_)
             | Asked::Asset(_)
@@ -341,6 +350,8 @@ fn done_text(done: &str) -> &'static str {
         "rollback" => "The version before is being put into use.",
         "restart" => "The app is being started anew.",
         "invalidated" => "The session has ended: who comes with it begins anew, on every server.",
+        "purged" => "Every web-tier has forgotten it, or asks its server first.",
+        "purged-partly" => "Not every web-tier has answered: one that has not may still have it.",
         "no-session" => "There was no session of this id any more.",
         _ => "",
     }

@@ -4,6 +4,7 @@ use super::{Page, apps::AppsQuery, graph::Graphs, sessions::SessionsContent};
 use crate::{
     Inner,
     audit::{AuditQuery, AuditRecord, PAGE_WAIT},
+    cache::CacheRecord,
     configuration::ConfigurationRecord,
     health::record::HealthRecord,
     logs::{LogQuery, LogsRecord},
@@ -21,6 +22,7 @@ pub(crate) enum Content {
     Apps(AppsQuery),
     Requests(RequestsRecord),
     Sessions(SessionsContent),
+    Cache(CacheRecord),
     Logs(LogQuery, LogsRecord),
     Health(HealthRecord),
     /// What was asked for, and the log or why there is none.
@@ -39,6 +41,7 @@ impl Content {
             Self::Apps(_) => Page::Apps,
             Self::Requests(_) => Page::Requests,
             Self::Sessions(_) => Page::Sessions,
+            Self::Cache(_) => Page::Cache,
             Self::Logs(..) => Page::Logs,
             Self::Health(_) => Page::Health,
             Self::Audit(..) => Page::Audit,
@@ -62,6 +65,7 @@ impl Inner {
                 let sessions = self.sessions(config).await;
                 Content::Sessions(SessionsContent { sessions, found: None })
             }
+            Page::Cache => Content::Cache(self.cache(config).await),
             Page::Logs => {
                 // Of a link that makes no sense nothing is filtered.
                 let query = LogQuery::read(query).unwrap_or_default();

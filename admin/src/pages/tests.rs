@@ -63,6 +63,7 @@ fn planted_contents() -> Vec<Content> {
         Content::Apps(AppsQuery::default()),
         Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
         Content::Sessions(SessionsContent { sessions: sessions(), found: None }),
+        Content::Cache(planted::cache()),
         Content::Logs(LogQuery::read(planted::LOG_QUERY).unwrap(), planted::logs()),
         Content::Health(HealthRecord::default()),
         Content::Audit(AuditQuery::newest(), Ok(AuditRecord::default())),
@@ -163,7 +164,7 @@ fn forms_are_for_those_who_may_and_each_brings_its_token() {
         assert_eq!(render("/admin", page, &viewer, &cluster).matches("<form").count(), 1, "to sign out");
     }
     // Who may look may look a session up, and end none.
-    let page = render("/admin", planted_contents().swap_remove(11), &viewer, &cluster);
+    let page = render("/admin", planted_contents().swap_remove(12), &viewer, &cluster);
     assert!(page.contains("action=\"/admin/sessions\"") && !page.contains("sessions/invalidate"), "{page}");
     // All forms that send something bring the token; the filter of the log lines only looks.
     for page in all_pages() {

@@ -3,6 +3,7 @@
 use super::collect::{Answer, Asked, Silent, Snapshot};
 use crate::{
     ask::{Answers, SilentServer},
+    cache::{CacheEntryRecord, CacheRecord, LatelyRecord, NotKeptRecord, WebTierCacheRecord},
     logs::{LineRecord, LogQuery, LogsRecord},
     sessions::{FoundRecord, HeldSessionRecord, HubSessionRecord},
 };
@@ -347,4 +348,28 @@ pub(crate) fn configurations() -> Answers<EffectiveConfiguration> {
     let other = EffectiveConfiguration { file: EVIL.into(), text, hash: 1, topology_hash: 2 };
     let said = vec![("app-a".to_owned(), other.clone()), (EVIL.to_owned(), other)];
     Answers { said, silent: silent() }
+}
+
+/// What web-tiers keep, with names that would be scripts.
+pub(crate) fn cache() -> CacheRecord {
+    let entry = || CacheEntryRecord {
+        url: format!("h/{EVIL}"),
+        status: 200,
+        bytes: 10,
+        hits: 3,
+        age_s: 1,
+        lifetime_s: 60,
+    };
+    let web_tier = WebTierCacheRecord {
+        server: EVIL.into(),
+        hits: 3,
+        misses: 1,
+        hit_ratio: Some(0.75),
+        not_kept: vec![NotKeptRecord { why: "private".into(), count: 2 }],
+        largest: vec![entry()],
+        hottest: vec![entry()],
+        lately_not_kept: vec![LatelyRecord { url: EVIL.into(), why: EVIL.into() }],
+        ..WebTierCacheRecord::default()
+    };
+    CacheRecord { web_tiers: vec![web_tier], silent: Vec::new() }
 }

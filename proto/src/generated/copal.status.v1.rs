@@ -133,6 +133,51 @@ pub struct WebTier {
     pub recent_ms: u64,
     #[prost(message, repeated, tag = "7")]
     pub upstreams: ::prost::alloc::vec::Vec<Upstream>,
+    /// Of one with a `proxy-cache`.
+    #[prost(message, optional, tag = "8")]
+    pub cache: ::core::option::Option<ProxyCache>,
+}
+/// What is kept of answers. Counts are since the start, of all workers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProxyCache {
+    #[prost(uint64, tag = "1")]
+    pub capacity_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    #[prost(uint64, tag = "4")]
+    pub hits: u64,
+    /// Of the hits, by what was stale while its server was asked.
+    #[prost(uint64, tag = "5")]
+    pub stale: u64,
+    #[prost(uint64, tag = "6")]
+    pub misses: u64,
+    /// Of the misses, those whose server said that what was kept was still so.
+    #[prost(uint64, tag = "7")]
+    pub revalidated: u64,
+    #[prost(uint64, tag = "8")]
+    pub stale_on_error: u64,
+    /// Waited for another request's answer.
+    #[prost(uint64, tag = "9")]
+    pub collapsed: u64,
+    /// Passed on without a look at what is kept.
+    #[prost(uint64, tag = "10")]
+    pub passed: u64,
+    #[prost(uint64, tag = "11")]
+    pub stored: u64,
+    #[prost(uint64, tag = "12")]
+    pub evicted: u64,
+    #[prost(message, repeated, tag = "13")]
+    pub not_kept: ::prost::alloc::vec::Vec<NotKeptCount>,
+}
+/// Answers that were not kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotKeptCount {
+    #[prost(string, tag = "1")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Listener {

@@ -9,6 +9,7 @@ use http_cache::{
     vary::Vary,
 };
 use moka::Expiry;
+use proto::web::v1::CacheEntry;
 use std::{
     sync::{
         Arc,
@@ -126,6 +127,19 @@ impl Entry {
     /// Whether it was to be forgotten by now.
     pub(crate) fn is_past(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.came) > self.kept_for()
+    }
+
+    /// For an operator. Session ids are in no URL that is kept.
+    pub(crate) fn told(&self, now: Instant) -> CacheEntry {
+        let (host, target) = self.key.host_and_target();
+        CacheEntry {
+            url: format!("{host}{target}"),
+            bytes: self.size() as u64,
+            hits: self.hits.load(Relaxed),
+            age_s: self.age(now),
+            lifetime_s: self.lifetime,
+            status: self.head.status.as_u16().into(),
+        }
     }
 
     /// Bytes that it takes, without its key.

@@ -104,9 +104,4 @@ impl Key {
         let text = str::from_utf8(self.url()).unwrap_or_default();
         text.split_once('\0').unwrap_or((text, ""))
     }
-
-    /// Whether it is of a request over TLS.
-    pub(crate) fn is_secure(&self) -> bool {
-        self.bytes.get(self.url as usize + 1) == Some(&b's')
-    }
 }

@@ -30,13 +30,17 @@ use static_files::PIECE;
 use std::{
     future::poll_fn,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
 };
+use tokio::io::AsyncWrite;
 
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A body that is in memory already, and longer than this, is not copied before it is written.
+const DIRECT_MIN: usize = SIZE;
 
 /// What becomes of a connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -359,6 +363,10 @@ impl Http1 {
             };
             let Some(piece) = piece else { break };
             self.client.progress.server_moved(self.client.worker.now());
+            if piece.len() > DIRECT_MIN && !chunked {
+                self.write_through(&piece).await?;
+                continue;
+            }
             for part in piece.chunks(SIZE) {
                 // A small body leaves with its head.
                 if self.output.len() + part.len() > SIZE {
@@ -372,6 +380,29 @@ impl Http1 {
             put_last_chunk(self.output.end(&self.client.worker.buffers), None);
         }
         Ok(())
+    }
+
+    /// Writes what is in memory already from there, behind what is to leave before it.
+    async fn write_through(&mut self, piece: &[u8]) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(cx)).await?;
+        let mut rest = piece;
+        poll_fn(|cx| {
+            while !rest.is_empty() {
+                let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, rest) else {
+                    self.client.progress.write_waits();
+                    return Poll::Pending;
+                };
+                let written = written?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                rest = &rest[written..];
+                self.client.log.note(|record| record.sent(written));
+                self.client.took(written);
+            }
+            Pin::new(&mut self.stream).poll_flush(cx)
+        })
+        .await
     }
 
     /// The server agrees to change protocols: from here on only bytes are passed.

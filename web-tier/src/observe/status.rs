@@ -1,7 +1,9 @@
 //! How a web tier is, for the status page: its workers' counters are read, and its workers asked how they see their servers.
 
 use crate::{
+    cache::{Cache, purge::Purge},
     observe::{
+        cache_counters::CacheTotals,
         counters::{Counters, Totals},
         histogram::Times,
         notable::{NotableReport, newest},
@@ -11,13 +13,17 @@ use crate::{
 };
 use common::config::HttpListener;
 use futures_util::future::join_all;
+use http_cache::store::WhyNot;
 use proto::{
     requests::v1::NotableRequests,
-    status::v1::{Exemplar, Histogram, Listener, Traffic, Upstream, UpstreamKind, WebTier},
+    status::v1::{
+        Exemplar, Histogram, Listener, NotKeptCount, ProxyCache, Traffic, Upstream, UpstreamKind, WebTier,
+    },
+    web::v1::{CachePurged, CacheReport, PurgeCache},
 };
 use std::{
     net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{
@@ -61,6 +67,7 @@ struct Present {
     listeners: Vec<Listener>,
     secured: Vec<TlsListener>,
     foreign: Option<Arc<ForeignServers>>,
+    cache: Option<Arc<Cache>>,
 }
 
 impl Shown {
@@ -70,13 +77,14 @@ impl Shown {
         addresses: &[SocketAddr],
         (http, secured): (&[HttpListener], Vec<TlsListener>),
         foreign: &Arc<ForeignServers>,
+        cache: Option<&Arc<Cache>>,
     ) {
         let listeners = addresses.iter().zip(http);
         let listeners = listeners
             .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
             .collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Present { listeners, secured, foreign: Some(foreign.clone()) };
+            Present { listeners, secured, foreign: Some(foreign.clone()), cache: cache.cloned() };
     }
 }
 
@@ -135,7 +143,7 @@ impl WebTierView {
     pub async fn status(&self) -> WebTier {
         let reports = self.ask(Asked::Status).await;
         let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
-        let Present { listeners, foreign, .. } =
+        let Present { listeners, foreign, cache, .. } =
             self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let recent: Totals = reports.iter().map(|it| it.recent).sum();
         let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
@@ -153,7 +161,51 @@ impl WebTierView {
             recent: Some(traffic(&recent, Vec::new())),
             recent_ms: u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
             upstreams,
+            cache: cache.map(|it| proxy_cache(&it, &total.cache)),
         }
+    }
+
+    /// What this server keeps of answers.
+    fn cache(&self) -> Option<Arc<Cache>> {
+        self.shown.0.read().unwrap_or_else(PoisonError::into_inner).cache.clone()
+    }
+
+    /// Forgets answers. May take a while: not for a thread that serves requests.
+    ///
+    /// # Errors
+    /// What is wrong with what is asked.
+    pub fn purge(&self, asked: &PurgeCache) -> Result<CachePurged, String> {
+        let purge = Purge::of(asked)?;
+        let Some(cache) = self.cache() else { return Ok(CachePurged { count: 0, off: true }) };
+        Ok(CachePurged { count: cache.purge(&purge) as u64, off: false })
+    }
+
+    /// What is kept, `most` of the largest and of what is asked for most. May take a while.
+    pub fn cache_report(&self, most: usize) -> CacheReport {
+        self.cache().map(|it| it.report(most)).unwrap_or_default()
+    }
+}
+
+fn proxy_cache(cache: &Cache, totals: &CacheTotals) -> ProxyCache {
+    let (bytes, entries) = cache.taken();
+    let not_kept = WhyNot::ALL.into_iter().zip(totals.not_kept);
+    let not_kept = not_kept.map(|(why, count)| NotKeptCount { why: why.words().to_owned(), count });
+    let too_large =
+        NotKeptCount { why: "too large, or too much was coming".to_owned(), count: totals.too_large };
+    ProxyCache {
+        capacity_bytes: cache.capacity(),
+        bytes,
+        entries,
+        hits: totals.hits,
+        stale: totals.stale,
+        misses: totals.misses,
+        revalidated: totals.revalidated,
+        stale_on_error: totals.stale_on_error,
+        collapsed: totals.collapsed,
+        passed: totals.passed,
+        stored: cache.counters.stored.load(Relaxed),
+        evicted: cache.counters.evicted.load(Relaxed),
+        not_kept: not_kept.chain([too_large]).filter(|it| it.count > 0).collect(),
     }
 }
 

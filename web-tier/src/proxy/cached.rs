@@ -201,6 +201,8 @@ async fn lead_fetch<S: ClientSide>(
         },
         Err(cause) => {
             worker.counters.cache.not_kept[cause as usize].up();
+            let (host, target) = primary.host_and_target();
+            ask.settings.cache.not_kept.note(|| format!("{host}{target}"), cause.words());
             // A 304 to the client's own condition says nothing of the answer.
             if status != StatusCode::NOT_MODIFIED {
                 lead.refused(primary);

@@ -72,7 +72,7 @@ impl WebTier {
         self.addresses = self.listeners.addresses();
         let http = self.plan.config.server(&self.me).map_or(&[][..], |(_, server)| &server.http);
         let secured = self.listeners.secured().cloned().collect();
-        self.shown.set(&self.addresses, (http, secured), &self.plan.foreign);
+        self.shown.set(&self.addresses, (http, secured), &self.plan.foreign, self.plan.cache.as_ref());
         let deadline = Instant::now() + RELOAD_TIMEOUT;
         let mut waiting = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(next.changes) {

@@ -1,0 +1,111 @@
+//! What is to be forgotten.
+
+use super::{entry::Entry, key::put_url};
+use proto::web::v1::{PurgeCache, purge_cache::What};
+use regex::Regex;
+
+/// The longest regular expression, URL or name.
+const LENGTH_MAX: usize = 4096;
+
+/// How much memory a regular expression may take.
+const REGEXP_SIZE: usize = 1 << 20;
+
+/// A purge.
+#[derive(Debug)]
+pub(crate) struct Purge {
+    what: Meant,
+    pub(crate) soft: bool,
+}
+
+/// Which answers are meant.
+#[derive(Debug)]
+enum Meant {
+    Url { host: Option<String>, target: String },
+    Prefix { host: Option<String>, target: String },
+    Pattern(Regex),
+    Tag(String),
+    All,
+}
+
+impl Purge {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub(crate) fn of(asked: &PurgeCache) -> Result<Self, String> {
+        let checked = |text: &String| match text.len() {
+            0 => Err("nothing is named that is to be forgotten".to_owned()),
+            1..=LENGTH_MAX => Ok(text.clone()),
+            length => Err(format!("{length} bytes: expected {LENGTH_MAX} at most")),
+        };
+        let what = match &asked.what {
+            Some(What::Url(url)) => {
+                let (host, target) = parts(&checked(url)?)?;
+                Meant::Url { host, target }
+            }
+            Some(What::Prefix(url)) => {
+                let (host, target) = parts(&checked(url)?)?;
+                Meant::Prefix { host, target }
+            }
+            Some(What::Pattern(pattern)) => {
+                let regex = regex::RegexBuilder::new(&checked(pattern)?).size_limit(REGEXP_SIZE).build();
+                Meant::Pattern(regex.map_err(|cause| {
+                    let cause = cause.to_string();
+                    format!("bad regular expression: {}", cause.lines().last().unwrap_or_default().trim())
+                })?)
+            }
+            Some(What::Tag(tag)) => Meant::Tag(checked(tag)?),
+            Some(What::All(true)) => Meant::All,
+            Some(What::All(false)) | None => {
+                return Err("nothing is named that is to be forgotten".to_owned());
+            }
+        };
+        Ok(Self { what, soft: asked.soft })
+    }
+
+    /// The part of keys that is this URL, if one URL of one host is meant, which is found at once.
+    pub(crate) fn one_url(&self) -> Option<Vec<u8>> {
+        let Meant::Url { host: Some(host), target } = &self.what else { return None };
+        let mut url = Vec::new();
+        put_url(&mut url, host, target);
+        Some(url)
+    }
+
+    /// Whether an answer is meant.
+    pub(crate) fn is_meant(&self, entry: &Entry) -> bool {
+        let (host, target) = entry.key.host_and_target();
+        let on = |wanted: &Option<String>| wanted.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(host));
+        match &self.what {
+            Meant::Url { host, target: wanted } => on(host) && target == wanted,
+            Meant::Prefix { host, target: wanted } => on(host) && is_below(target, wanted),
+            Meant::Pattern(regex) => regex.is_match(&format!("{host}{target}")),
+            Meant::Tag(tag) => entry.tags.iter().any(|it| **it == **tag),
+            Meant::All => true,
+        }
+    }
+}
+
+/// Whether a path is `prefix` or below it: `/shop` is no prefix of `/shopping`.
+fn is_below(target: &str, prefix: &str) -> bool {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    target.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', ';']))
+}
+
+/// Host, and path with query.
+fn parts(url: &str) -> Result<(Option<String>, String), String> {
+    let lower = url.to_ascii_lowercase();
+    let scheme = ["http://", "https://", "//"].into_iter().find(|it| lower.starts_with(it));
+    match scheme.map(|it| &url[it.len()..]) {
+        None if url.starts_with('/') => Ok((None, url.to_owned())),
+        None => Err(format!(
+            "expected http://host/path or /path, found `{}`",
+            url.chars().take(60).collect::<String>()
+        )),
+        Some(rest) => {
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (host, target) = rest.split_at(end);
+            let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+            Ok((Some(host.to_owned()), target))
+        }
+    }
+}
