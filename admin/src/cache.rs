@@ -112,7 +112,7 @@ pub(crate) struct PurgedOnRecord {
 
 impl CacheRecord {
     /// Of what is known of all servers, and what web-tiers said.
-    pub(crate) fn of(snapshot: &Snapshot, answers: Answers<CacheReport>) -> Self {
+    pub(crate) fn of(snapshot: &Snapshot, answers: &Answers<CacheReport>) -> Self {
         let reports =
             |server: &str| answers.said.iter().find(|(it, _)| it == server).map(|(_, report)| report);
         let web_tiers = snapshot.answers().filter_map(|(server, answer)| {
@@ -230,7 +230,7 @@ impl Inner {
             CacheClient::new(channel).report(GetCacheReport { most: MOST }).await
         });
         let (answers, snapshot) = tokio::join!(asked, self.snapshot(config));
-        CacheRecord::of(&snapshot, answers)
+        CacheRecord::of(&snapshot, &answers)
     }
 
     /// Has all web-tiers forget answers. When it returns, none that has answered gives them any more.

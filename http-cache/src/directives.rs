@@ -271,7 +271,7 @@ impl RequestDirectives {
                 b"max-age" => self.max_age = time(),
                 // What is no number asks for the most.
                 b"min-fresh" => {
-                    self.min_fresh = Some(value.as_deref().and_then(seconds).unwrap_or(SECONDS_MAX))
+                    self.min_fresh = Some(value.as_deref().and_then(seconds).unwrap_or(SECONDS_MAX));
                 }
                 b"max-stale" => self.max_stale = if value.is_none() { Some(SECONDS_MAX) } else { time() },
                 b"no-cache" => self.no_cache = true,

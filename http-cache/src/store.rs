@@ -224,7 +224,7 @@ impl Found {
             4 if name.eq_ignore_ascii_case(b"etag") => found.has_validator = true,
             10 | 11 if name[..10].eq_ignore_ascii_case(b"set-cookie") => found.sets_cookie = true,
             13 if name.eq_ignore_ascii_case(b"last-modified") => {
-                found.has_validator |= crate::date(value).is_some()
+                found.has_validator |= crate::date(value).is_some();
             }
             _ => {}
         });

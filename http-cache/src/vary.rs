@@ -70,7 +70,7 @@ impl Vary {
             }
             match &**wanted {
                 "accept-encoding" => {
-                    out.extend_from_slice(Encodings::of(lines.iter().copied()).text().as_bytes())
+                    out.extend_from_slice(Encodings::of(lines.iter().copied()).text().as_bytes());
                 }
                 "accept-language" => put_languages(&lines, out),
                 // Lines and white space between members say nothing (RFC 9110 §5.3).

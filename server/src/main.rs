@@ -1,6 +1,7 @@
 //! The binary `copal`: reads the file, wires the roles, obeys signals; nothing else.
 
 mod administration;
+mod app_purge;
 mod check;
 mod cli;
 mod data_folder;

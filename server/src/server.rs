@@ -105,7 +105,7 @@ impl RunningServer {
         let member = member(&config, cluster, server);
         let hub = hub(&config, &id, &credentials);
         let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
-        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
+        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps.clone())?;
         let told = (&hub, &members, tokens, heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), &spans);
@@ -118,7 +118,7 @@ impl RunningServer {
         let listeners = lines(&id, server, &public);
         let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
         let acceptor = start_acceptor(listener, server, &credentials, &current);
-        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, (&heard, &spans))?;
+        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, (&heard, &spans, apps))?;
         let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
         let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), heard);
         let history = history::start(&config, &id, data.path(), &admin);
@@ -521,12 +521,12 @@ fn start_web_tier(
     bound: Bound,
     credentials: &Credentials,
     members: &watch::Receiver<Arc<Vec<Member>>>,
-    (heard, spans): (&LastHeard, &Spans),
+    (heard, spans, apps): (&LastHeard, &Spans, Apps),
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {
         return Ok(None);
     }
-    Ok(Some(WebTier::start(WebTierConfig {
+    let web_tier = WebTier::start(WebTierConfig {
         config: config.clone(),
         me: id.clone(),
         bound,
@@ -535,7 +535,9 @@ fn start_web_tier(
         members: members.clone(),
         heard: heard.clone(),
         traces: spans.exporter.clone(),
-    })?))
+    })?;
+    app_purge::follow(config, apps, web_tier.view());
+    Ok(Some(web_tier))
 }
 
 fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {

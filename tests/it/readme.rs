@@ -98,8 +98,8 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let offset = crate::demo::free_offset();
     let (_demo, said) = demo(folder.path(), offset, &[]).await;
     assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
-    let steps = [session(3), session(4)].concat();
-    assert_eq!(steps.len(), 8, "{steps:?}");
+    let steps = [session(3), session(4), session(5)].concat();
+    assert_eq!(steps.len(), 11, "{steps:?}");
     std::os::unix::fs::symlink(
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
         folder.path().join("examples"),
@@ -133,6 +133,10 @@ fn steady(line: &str) -> String {
     if line.starts_with("count") {
         assert!(!line.ends_with("app-b"), "{line}");
         return count_of(line).to_owned();
+    }
+    if let Some((hit, ttl)) = line.split_once("; ttl=") {
+        assert!(["59", "60"].contains(&ttl), "{line}");
+        return hit.to_owned();
     }
     let words = line.split_whitespace();
     let is_commit = |word: &str| word.len() == 10 && word.bytes().all(|it| it.is_ascii_hexdigit());

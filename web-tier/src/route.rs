@@ -36,6 +36,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// What a web tier of this cluster begins with.
+    pub(crate) fn new(config: &Arc<Config>, cluster: &Cluster, credentials: &Credentials) -> Self {
+        Self {
+            breaks: Arc::new(Breaks::new(config)),
+            foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)),
+            cache: Self::cache_for(cluster, None),
+            config: config.clone(),
+        }
+    }
+
     /// The cache that a cluster is to have: the former one if it is as large.
     pub(crate) fn cache_for(cluster: &Cluster, former: Option<&Arc<Cache>>) -> Option<Arc<Cache>> {
         let size = cluster.proxy_cache.as_ref()?.memory_size;

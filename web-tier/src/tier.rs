@@ -17,10 +17,7 @@ use crate::{
     },
     route::Plan,
     transport::tls::{Changed, TicketKeys, TlsError},
-    upstream::{
-        breaks::Breaks,
-        foreign::{BackendHealth, ForeignServers},
-    },
+    upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
 };
 use cluster_port::Credentials;
@@ -155,10 +152,7 @@ impl WebTier {
         for limit in limits_below_workers(&config, cluster, count) {
             tracing::warn!("{}", limit_below_workers_text(&limit, count));
         }
-        let breaks = Arc::new(Breaks::new(&config));
-        let foreign = Arc::new(ForeignServers::new(cluster, credentials.key(), None));
-        let cache = Plan::cache_for(cluster, None);
-        let plan = Plan { config: config.clone(), breaks, foreign, cache };
+        let plan = Plan::new(&config, cluster, &credentials);
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
         let (listeners, sockets) = Listeners::start(http, bound, keys)?;

@@ -323,7 +323,7 @@ impl Inner {
                 Ok(if ended.apps.is_empty() { "no-session" } else { "invalidated" })
             }
             Asked::PurgeCache => {
-                let purged = self.purge_cache(config, asker, &Purge::of_form(&form)?).await?;
+                let purged = self.purge_cache(config, asker, &Purge::of_form(form)?).await?;
                 self.collector.forget().await;
                 Ok(if purged.silent.is_empty() { "purged" } else { "purged-partly" })
             }

@@ -133,13 +133,13 @@ fn each_page_shows_what_it_is_for() {
     );
     has(5, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
     has(6, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
-    has(7, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
+    has(8, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
     has(
-        10,
+        11,
         &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
     );
     has(
-        11,
+        12,
         &[
             "aaSe…",
             "count (8 B)",

@@ -2,8 +2,8 @@
 //! base units, `_total` on counters. Labels have the file's and the apps' names alone, so their number is bounded by these.
 
 use proto::status::v1::{
-    App, AppTier, Exemplar, Health, Histogram, Hub, HubRole, InstanceState, Process, ServerStatus, Standing,
-    Traffic, WebTier,
+    App, AppTier, Exemplar, Health, Histogram, Hub, HubRole, InstanceState, Process, ProxyCache,
+    ServerStatus, Standing, Traffic, WebTier,
 };
 use std::fmt::{Display, Write};
 
@@ -131,7 +131,41 @@ fn web(text: &mut Text, web_tier: &WebTier) {
             latency,
         );
     }
+    if let Some(it) = &web_tier.cache {
+        cache(text, it);
+    }
     upstreams(text, web_tier);
+}
+
+fn cache(text: &mut Text, cache: &ProxyCache) {
+    text.counter("copal_cache_requests", "Requests for what can be kept, by what became of them.");
+    for (result, count) in [
+        ("hit", cache.hits.saturating_sub(cache.stale)),
+        ("stale", cache.stale),
+        ("miss", cache.misses.saturating_sub(cache.revalidated)),
+        ("revalidated", cache.revalidated),
+        ("stale_on_error", cache.stale_on_error),
+        ("collapsed", cache.collapsed),
+        ("passed", cache.passed),
+    ] {
+        text.sample("_total", &[("result", result)], count);
+    }
+    text.counter("copal_cache_stored", "Answers that were stored.");
+    text.sample("_total", &[], cache.stored);
+    text.counter("copal_cache_evicted", "Answers that made room for others.");
+    text.sample("_total", &[], cache.evicted);
+    text.counter("copal_cache_not_kept", "Answers that were not kept, by why.");
+    for it in &cache.not_kept {
+        text.sample("_total", &[("why", &it.why)], it.count);
+    }
+    for (name, help, value) in [
+        ("copal_cache_bytes", "Memory that kept answers take.", cache.bytes),
+        ("copal_cache_capacity_bytes", "Memory that they may take.", cache.capacity_bytes),
+        ("copal_cache_entries", "What is kept, with what belongs to it.", cache.entries),
+    ] {
+        text.gauge(name, help);
+        text.sample("", &[], value);
+    }
 }
 
 fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 10] {

@@ -66,7 +66,7 @@ impl Asks {
                 }
                 17 if is("if-modified-since") => asks.modified_since = Some(field.value.into()),
                 _ if matches!(field.name[0] | 0x20, b'x' | b'f' | b'i') => {
-                    asks.is_odd |= ODD.into_iter().any(is)
+                    asks.is_odd |= ODD.into_iter().any(is);
                 }
                 _ => {}
             }
