@@ -56,7 +56,7 @@ fn changed<'a>(
 
 /// Where an app is served, on any host.
 fn paths(config: &Config, tag: &str) -> Vec<String> {
-    let Ok(tag) = tag.parse::<AppTag>() else { return Vec::new() };
+    let Ok(tag) = AppTag::parse(tag) else { return Vec::new() };
     let hosts: Vec<&Host> = config.clusters.iter().flat_map(|it| &it.hosts).collect();
     let named = hosts.iter().flat_map(|it| it.paths_of(&tag));
     named.chain([tag.path()]).map(|it| if it.is_empty() { "/".to_owned() } else { it }).collect()

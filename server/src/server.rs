@@ -1,7 +1,7 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
 use crate::{
-    administration,
+    administration, app_purge,
     data_folder::DataFolder,
     deployed::Deployed,
     history::{self, Kept},
@@ -13,7 +13,7 @@ use crate::{
 };
 use admin::{Admin, AdminConfig, HealthView};
 use anyhow::{Context, anyhow};
-use app_tier::{AppTier, AppTierConfig, DeployConfig, Launcher};
+use app_tier::{AppTier, AppTierConfig, Apps, DeployConfig, Launcher};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},

@@ -93,7 +93,7 @@ fn crates_import_only_what_they_may() {
 }
 
 /// The wings of `web-tier/src`, after the life of a request. Each knows those alone that stand behind it.
-const WEB_TIER: [&str; 12] = [
+const WEB_TIER: [&str; 13] = [
     "tier",
     "listen",
     "client",
@@ -102,6 +102,7 @@ const WEB_TIER: [&str; 12] = [
     "observe",
     "route",
     "error",
+    "cache",
     "upstream",
     "transport",
     "http1",

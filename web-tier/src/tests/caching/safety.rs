@@ -94,7 +94,7 @@ async fn a_key_is_what_the_server_sees() {
     let mut ask = async |target: &str, host: &str| {
         client.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         let answer = client.answer().await;
-        (answer.body.clone(), origin.seen().last().unwrap().path.clone())
+        (answer.body, origin.seen().last().unwrap().path.clone())
     };
     // Different ways to say the same are the same, for the server too.
     let (first, path) = ask("/a/./b/%7Euser?x=%2F", "shop.example").await;
