@@ -1,6 +1,7 @@
-//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy` and `status` print the tables of bench/README.md again.
+//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy`, `cache` and `status` print the tables of bench/README.md again.
 
 mod backend;
+mod cache;
 mod deploy;
 mod etcd;
 mod hub;
@@ -29,6 +30,8 @@ enum What {
     Deploy(deploy::Arguments),
     /// Pages that are open and metrics that are scraped: CPU time of the servers for each request
     Status(status::Arguments),
+    /// Kept answers beside nginx and Varnish: CPU time a hit
+    Cache(cache::Arguments),
     /// Visitors who come once, more than the hub has memory for
     Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         What::Hub(arguments) => hub::run(&arguments),
         What::Deploy(arguments) => deploy::run(&arguments),
         What::Status(arguments) => status::run(&arguments),
+        What::Cache(arguments) => cache::run(&arguments),
         What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),

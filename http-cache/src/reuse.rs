@@ -125,7 +125,7 @@ mod tests {
             AnswerDirectives { must_revalidate: true, ..lenient.clone() },
             AnswerDirectives { proxy_revalidate: true, ..lenient.clone() },
             AnswerDirectives { s_maxage: Some(60), ..lenient.clone() },
-            AnswerDirectives { no_cache: Qualified::Whole, ..lenient.clone() },
+            AnswerDirectives { no_cache: Qualified::Whole, ..lenient },
         ] {
             assert_eq!(reuse(&strict, 61, "max-stale"), Reuse::Validate);
             assert!(!on_error(&strict, 61, 1000));

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn what_says_the_same_has_the_same_key() {
         let same = |vary: &str, one: &[(&str, &str)], other: &[(&str, &str)]| {
-            assert_eq!(key(vary, one), key(vary, other))
+            assert_eq!(key(vary, one), key(vary, other));
         };
         same("Foo", &[("foo", "1, 2")], &[("Foo", "1"), ("fOO", " 2 ")]);
         same("Foo, Bar", &[("foo", "1"), ("x", "a")], &[("foo", "1"), ("x", "b")]);
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn what_differs_has_another_key() {
         let differ = |vary: &str, one: &[(&str, &str)], other: &[(&str, &str)]| {
-            assert_ne!(key(vary, one), key(vary, other))
+            assert_ne!(key(vary, one), key(vary, other));
         };
         differ("Foo", &[("foo", "1")], &[("foo", "2")]);
         differ("Foo", &[("foo", "")], &[]);

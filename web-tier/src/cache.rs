@@ -384,3 +384,6 @@ impl http_cache::Fields for Fields {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,7 @@ fn wrk(address: SocketAddr, path: &str, seconds: u32, more: &[&str]) -> anyhow::
     wrk_count(&text).with_context(|| format!("wrk does not say how many requests: {text}"))
 }
 
-fn wrk_count(text: &str) -> Option<f64> {
+pub(crate) fn wrk_count(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.contains(" requests in "))?;
     line.split_whitespace().next()?.parse().ok()
 }
@@ -99,7 +99,7 @@ fn h2load(seconds: u32, url: &str, more: &[&str]) -> anyhow::Result<f64> {
 }
 
 /// `requests: 9 total, 9 started, 9 done, 9 succeeded, 0 failed, …` over `Application protocol: h2` (or `h2c`); none may have failed.
-fn h2load_count(text: &str) -> Option<f64> {
+pub(crate) fn h2load_count(text: &str) -> Option<f64> {
     let is_h2 =
         text.lines().any(|line| matches!(line, "Application protocol: h2" | "Application protocol: h2c"));
     let line = text.lines().find_map(|line| line.strip_prefix("requests: ")).filter(|_| is_h2)?;

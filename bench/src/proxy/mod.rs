@@ -15,6 +15,7 @@ use crate::{
 };
 use contender::{Contender, address, contenders, prepare, refusal};
 use load::Load;
+pub(crate) use load::{h2load_count, wrk_count};
 use row::{Measure, Row};
 use std::path::{Path, PathBuf};
 

@@ -351,3 +351,88 @@ async fn a_mapping_says_how_long_an_answer_with_a_validator_is_fresh() {
         assert_eq!(status_of(&cluster.ask(&format!("GET {path}"), "").await).contains("hit"), hit, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_purge_forgets_or_makes_stale() {
+    use proto::web::v1::{PurgeCache, purge_cache::What};
+    let origin = Origin::default();
+    let backend = origin.answers(|asked, _| match asked.header("if-none-match") {
+        Some(_) => (304, "Cache-Control: max-age=60\nETag: \"a\"".to_owned()),
+        None => (200, "Cache-Control: max-age=60\nETag: \"a\"\nSurrogate-Key: one two".to_owned()),
+    });
+    let cluster = start(backend).await;
+    let view = cluster.web.view();
+    let purge = |what: What, soft: bool| view.purge(&PurgeCache { what: Some(what), soft }).unwrap().count;
+    let status = async || status_of(&cluster.ask("GET /a", "").await);
+    status().await;
+    assert!(status().await.contains("hit"));
+    assert_eq!(
+        (purge(What::Tag("three".to_owned()), false), purge(What::Tag("two".to_owned()), true)),
+        (0, 1)
+    );
+    assert_eq!(status().await, "copal; fwd=stale; fwd-status=304");
+    assert!(status().await.contains("hit"), "its server has said that it is still so");
+    assert_eq!(purge(What::Url("http://shop.example/a".to_owned()), false), 1);
+    assert_eq!(status().await, "copal; fwd=uri-miss; stored");
+    let report = view.cache_report(10);
+    assert_eq!((report.largest.len(), report.largest[0].url.as_str()), (1, "shop.example/a"));
+    let cache = view.status().await.cache.unwrap();
+    assert_eq!((cache.hits, cache.misses, cache.revalidated, cache.entries > 0), (2, 3, 1, true));
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_is_kept() {
+    let origin = Origin::default();
+    let backend = origin.says("Cache-Control: max-age=60");
+    let kept = std::cell::RefCell::new(None);
+    let mut cluster = Cluster::start_with([backend], |config| {
+        cached(config);
+        *kept.borrow_mut() = Some(config.clone());
+    })
+    .await;
+    cluster.ask("GET /", "").await;
+    let mut config = kept.borrow_mut().take().unwrap();
+    config.clusters[1].proxy_cache.as_mut().unwrap().store_set_cookie = true;
+    cluster.web.reload(Arc::new(config.clone())).await.unwrap();
+    assert!(status_of(&cluster.ask("GET /", "").await).contains("hit"));
+    config.clusters[1].proxy_cache = None;
+    cluster.web.reload(Arc::new(config)).await.unwrap();
+    assert_eq!(status_of(&cluster.ask("GET /", "").await), "");
+}
+
+#[tokio::test]
+async fn over_http_2_the_same_is_given() {
+    let origin = Origin::default();
+    let cluster = Cluster::start_with([origin.says("Cache-Control: max-age=60\nETag: \"a\"")], |config| {
+        cached(config);
+        config.clusters[1].servers[0].http[0].h2c = true;
+    })
+    .await;
+    cluster.ask("GET /", "").await;
+    let stream = tokio::net::TcpStream::connect(cluster.address()).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for (headers, status, body) in [
+        (None, 200, "answer 1"),
+        (Some(("range", "bytes=0-2")), 206, "ans"),
+        (Some(("if-none-match", "\"a\"")), 304, ""),
+    ] {
+        let mut request = http::Request::get("http://shop.example/");
+        if let Some((name, value)) = headers {
+            request = request.header(name, value);
+        }
+        send = send.ready().await.unwrap();
+        let (answer, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+        let (head, mut stream) = answer.await.unwrap().into_parts();
+        let mut got = Vec::new();
+        while let Some(piece) = stream.data().await {
+            got.extend_from_slice(&piece.unwrap());
+        }
+        assert_eq!((head.status.as_u16(), got.as_slice()), (status, body.as_bytes()));
+        assert!(
+            head.headers["cache-status"].to_str().unwrap().contains("hit")
+                && head.headers.contains_key("via")
+        );
+    }
+    assert_eq!(origin.count(), 1);
+}

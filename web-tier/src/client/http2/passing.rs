@@ -30,11 +30,16 @@ pub(super) async fn give_body(
         let mut piece = piece.unwrap_or_default();
         client.progress.server_moved(client.worker.now());
         client.log.note(|record| record.sent(piece.len()));
+        let is_last = body.is_done();
         while !piece.is_empty() {
             await_room(client, send, piece.len()).await?;
             let count = piece.len().min(send.capacity());
             client.took(count);
-            send.send_data(piece.split_to(count), false).map_err(|_| Reason::CANCEL)?;
+            let ends = is_last && count == piece.len();
+            send.send_data(piece.split_to(count), ends).map_err(|_| Reason::CANCEL)?;
+            if ends {
+                return Ok(());
+            }
         }
     }
     send.send_data(Bytes::new(), true).map_err(|_| Reason::CANCEL)
