@@ -76,7 +76,7 @@ impl Protocol {
         if self != Self::Http2 {
             command.arg("-d");
         }
-        let output = command.arg(duration).arg(url).output().with_context(|| format!("{program}"))?;
+        let output = command.arg(duration).arg(url).output().context(program)?;
         let text = String::from_utf8_lossy(&output.stdout);
         if text.contains("Non-2xx") {
             bail!("{program} at {url}: {text}");

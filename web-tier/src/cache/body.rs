@@ -18,11 +18,14 @@ pub(crate) struct Body {
     read_on: Notify,
 }
 
+/// What comes in small pieces is put together up to this length, so that there are few, however it comes.
+const PIECE_MIN: usize = 16 << 10;
+
 #[derive(Debug, Default)]
 struct Coming {
-    /// What of it is there, and where that begins.
-    pieces: VecDeque<Bytes>,
-    start: u64,
+    /// What of it is there but for the last of it, and where each piece begins.
+    pieces: VecDeque<(u64, Bytes)>,
+    last: BytesMut,
     length: u64,
     broken: bool,
     /// It is only passed on: what its one reader has read goes.
@@ -43,10 +46,13 @@ impl Body {
     }
 
     /// More of it has come.
-    pub(crate) fn push(&self, piece: Bytes) {
+    pub(crate) fn push(&self, piece: &[u8]) {
         let mut coming = self.coming();
         coming.length += piece.len() as u64;
-        coming.pieces.push_back(piece);
+        coming.last.extend_from_slice(piece);
+        if coming.last.len() >= PIECE_MIN {
+            coming.close_last();
+        }
         drop(coming);
         self.changed.notify_waiters();
     }
@@ -59,14 +65,12 @@ impl Body {
     /// All of it has come.
     pub(crate) fn finish(&self) {
         let mut coming = self.coming();
-        let pieces = std::mem::take(&mut coming.pieces);
-        let whole = if pieces.len() == 1 {
-            pieces.into_iter().next().unwrap_or_default()
-        } else {
-            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-            pieces.iter().for_each(|it| joined.extend_from_slice(it));
-            joined.freeze()
-        };
+        let (pieces, last) = (std::mem::take(&mut coming.pieces), std::mem::take(&mut coming.last));
+        // As long as it has to be: it may be kept for long.
+        let mut whole = Vec::with_capacity(usize::try_from(coming.length).unwrap_or_default());
+        pieces.iter().for_each(|(_, it)| whole.extend_from_slice(it));
+        whole.extend_from_slice(&last);
+        let whole = Bytes::from(whole);
         let _ = self.whole.set(whole);
         drop(coming);
         self.changed.notify_waiters();
@@ -145,24 +149,28 @@ impl Body {
 
 impl Coming {
     fn forget_taken(&mut self) {
-        while let Some(first) = self.pieces.front()
-            && self.start + first.len() as u64 <= self.taken
+        while let Some((start, first)) = self.pieces.front()
+            && start + first.len() as u64 <= self.taken
         {
-            self.start += first.len() as u64;
             self.pieces.pop_front();
         }
     }
 
+    fn close_last(&mut self) {
+        let start = self.length - self.last.len() as u64;
+        let piece = self.last.split().freeze();
+        self.pieces.push_back((start, piece));
+    }
+
     fn at(&self, at: u64) -> Bytes {
-        let mut start = self.start;
-        for piece in &self.pieces {
-            let end = start + piece.len() as u64;
-            if at < end {
-                return piece.slice(usize::try_from(at - start).unwrap_or_default()..);
-            }
-            start = end;
+        let last = self.length - self.last.len() as u64;
+        let from = |start: u64| usize::try_from(at - start).unwrap_or_default();
+        if at >= last {
+            return Bytes::copy_from_slice(&self.last[from(last)..]);
         }
-        Bytes::new()
+        let place = self.pieces.partition_point(|(start, _)| *start <= at);
+        let piece = place.checked_sub(1).and_then(|it| self.pieces.get(it));
+        piece.map_or_else(Bytes::new, |(start, piece)| piece.slice(from(*start).min(piece.len())..))
     }
 }
 
@@ -184,7 +192,7 @@ mod tests {
         let readers: Vec<_> = (0..3).map(|_| tokio::spawn(reader(body.clone()))).collect();
         for piece in ["ab", "c", "def"] {
             tokio::task::yield_now().await;
-            body.push(Bytes::from(piece));
+            body.push(piece.as_bytes());
         }
         body.finish();
         for it in readers {
@@ -196,9 +204,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pieces_of_any_size_are_read_from_anywhere() {
+        let (body, mut all) = (Body::default(), Vec::new());
+        for length in [1, 1, 3000, 20_000, 1, 16_384, 5, 40_000, 7] {
+            let piece: Vec<u8> = (0..length).map(|it| (it % 251) as u8).collect();
+            all.extend_from_slice(&piece);
+            body.push(&piece);
+            for at in [0, all.len() / 3, all.len() / 2, all.len() - 1] {
+                let got = body.read(at as u64).await.unwrap().unwrap();
+                assert!(!got.is_empty() && all[at..].starts_with(&got));
+            }
+        }
+        assert!(body.coming().pieces.len() <= 5, "small ones are put together");
+        body.finish();
+        assert_eq!(body.read(0).await.unwrap().unwrap(), all);
+    }
+
+    #[tokio::test]
+    async fn what_is_passed_on_is_forgotten_as_it_is_read() {
+        let body = Body::default();
+        body.push(&[b'a'; 20_000]);
+        body.begin_passing();
+        body.push(&[b'b'; 20_000]);
+        assert_eq!(body.read(20_000).await.unwrap().unwrap()[0], b'b');
+        assert_eq!(body.coming().pieces.len(), 1);
+        body.is_taken_to(20_000).await;
+        body.end_passing();
+        assert_eq!(body.read(40_000).await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn who_reads_what_breaks_off_is_told() {
         let body = Body::default();
-        body.push(Bytes::from("ab"));
+        body.push(b"ab");
         assert_eq!(body.read(0).await.unwrap().unwrap(), "ab");
         body.break_off();
         assert!(body.read(2).await.is_err());

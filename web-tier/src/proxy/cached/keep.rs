@@ -14,7 +14,6 @@ use crate::{
     proxy::{Reply, forward::prepare_response},
     upstream::exchange::Exchange,
 };
-use bytes::Bytes;
 use http::Method;
 use http_cache::{
     freshness::Times,
@@ -285,7 +284,7 @@ impl Pump {
     fn took(&self, source: &mut Source, read: Result<bool, ()>) -> Read {
         let Ok(last) = read else { return Read::Broken };
         if !source.buffer.is_empty() {
-            self.entry.body.push(Bytes::copy_from_slice(source.buffer.bytes()));
+            self.entry.body.push(source.buffer.bytes());
             source.buffer.consume(source.buffer.len());
         }
         if last { Read::Whole } else { Read::More }
@@ -327,7 +326,7 @@ impl Pump {
             let read = poll_fn(|cx| source.exchange.poll_body(cx, &mut source.buffer, false));
             match timeout(source.silence, read).await {
                 Ok(Ok(last)) => {
-                    body.push(Bytes::copy_from_slice(source.buffer.bytes()));
+                    body.push(source.buffer.bytes());
                     source.buffer.consume(source.buffer.len());
                     if last {
                         source.exchange.finish(true, source.persists);
