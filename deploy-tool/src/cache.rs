@@ -90,7 +90,7 @@ struct PurgedOn {
 /// It was refused.
 pub(crate) async fn purge(target: &Target, arguments: &PurgeArguments, json: bool) -> anyhow::Result<bool> {
     let what = Purge {
-        url: arguments.url.as_deref(),
+        url: arguments.what_url.as_deref(),
         prefix: arguments.prefix.as_deref(),
         pattern: arguments.pattern.as_deref(),
         tag: arguments.tag.as_deref(),

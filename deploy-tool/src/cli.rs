@@ -197,11 +197,11 @@ pub(crate) enum CacheCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["url", "prefix", "pattern", "tag", "all"])]
+#[group(id = "what", required = true, multiple = false, args = ["what_url", "prefix", "pattern", "tag", "all"])]
 pub(crate) struct PurgeArguments {
     /// A URL: http://host/path?query, or /path?query on any host
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: Option<String>,
+    #[arg(value_name = "URL")]
+    pub(crate) what_url: Option<String>,
     /// All at or below a URL: http://host/path, or /path on any host
     #[arg(long, value_name = "URL")]
     pub(crate) prefix: Option<String>,

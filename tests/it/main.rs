@@ -3,6 +3,7 @@
 
 mod access_log;
 mod audit;
+mod caching;
 mod client;
 mod cluster;
 mod tell;

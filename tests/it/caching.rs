@@ -1,0 +1,100 @@
+//! Answers that web-tiers keep, over real processes: a deployment makes them forgotten, a purge reaches all web-tiers, and says which it did not.
+
+use crate::{
+    client::connect,
+    cluster::{Cluster, PATIENCE},
+    tokens::{OPS, curl, deploying, rolled_out, tar},
+    tool::tool_as,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, header::HOST};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const TAG: &str = "production/webapp/default/site";
+
+/// The body, and what `Cache-Status` says.
+async fn get(address: &str, path: &str) -> (String, String) {
+    let request = Request::get(path).header(HOST, "shop.example").body(Full::<Bytes>::default()).unwrap();
+    let mut connection = connect(address).await;
+    let asked = async {
+        let answer = connection.send_request(request).await.unwrap();
+        let status = answer.headers().get("cache-status").map(|it| it.to_str().unwrap().to_owned());
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (String::from_utf8_lossy(&body).into_owned(), status.unwrap_or_default())
+    };
+    timeout(PATIENCE, asked).await.expect("an answer")
+}
+
+async fn deploy(address: &str, text: &str) {
+    let body = tar(&[("index.html", text.as_bytes()), ("page.html", text.as_bytes())]);
+    let line = format!("PUT /admin/api/v1/apps/{TAG}/archive");
+    let (status, answer) = curl(address, &line, OPS, body).await;
+    assert!((200..300).contains(&status), "{status}: {answer}");
+    rolled_out(address, TAG).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deployments_and_purges_make_web_tiers_forget() {
+    let mut cluster = Cluster::start_with(1, |configuration| {
+        deploying(configuration);
+        configuration.root = false;
+        configuration.web_tier = vec!["proxy-cache: {cache-mapping: [{max-age: 1h}]}".to_owned()];
+    })
+    .await;
+    let webs = [cluster.web_of(0), cluster.web_of(1)];
+    deploy(&webs[0], "one").await;
+    let kept = async |text: &str| {
+        for web in &webs {
+            // What is told of the deployment may make it forgotten once more.
+            let hit = async {
+                while !get(web, "/site/page.html").await.1.contains("hit") {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            timeout(PATIENCE, hit).await.expect("it is kept");
+            assert_eq!(get(web, "/site/page.html").await.0, text);
+        }
+    };
+    kept("one").await;
+    deploy(&webs[1], "two").await;
+    let new = async {
+        for web in &webs {
+            while get(web, "/site/page.html").await.0 != "two" {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    timeout(PATIENCE, new).await.expect("the old answers are forgotten");
+    kept("two").await;
+
+    let tool = async |user: &str, line: &str| {
+        tool_as(&format!("http://{}/admin", webs[0]), user, "password", line).await
+    };
+    let said = tool("ops", "cache purge http://shop.example/site/page.html").await.succeeds();
+    assert_eq!(said, "web-a: 1 entry\nweb-b: 1 entry\n");
+    for web in &webs {
+        assert!(get(web, "/site/page.html").await.1.ends_with("stored"));
+    }
+    let table = tool("ops", "cache status").await.succeeds();
+    assert!(table.starts_with("WEB-TIER") && table.lines().count() == 3 && table.contains("268.4 MB"), "{table}");
+    tool("eve", "cache purge --all").await.fails_with(1, &["operate"]);
+    tool("ops", "cache purge").await.fails_with(2, &["--prefix"]);
+    tool("ops", "cache purge --pattern (").await.fails_with(1, &["regular expression"]);
+    // One that has not heard of it is named.
+    cluster.kill("web-b").await;
+    let said = tool("ops", "cache purge --all").await;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), "web-a: 1 entry\n"), "{said:?}");
+    assert!(said.stderr.contains("web-b has not answered"), "{said:?}");
+    let (_, audit) = curl(&webs[0], "GET /admin/api/v1/audit", OPS, "").await;
+    assert!(
+        audit.to_string().contains("purge") && audit.to_string().contains("no answer from web-b"),
+        "{audit}"
+    );
+    let metrics = curl(&webs[0], "GET /admin/metrics", OPS, "").await.1.to_string();
+    assert!(
+        metrics.contains("copal_cache_requests_total") && metrics.contains("copal_cache_bytes"),
+        "{metrics}"
+    );
+}
