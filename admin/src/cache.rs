@@ -212,6 +212,10 @@ impl Purge {
                 "name one of url, prefix, pattern, tag or all that is to be forgotten".to_owned(),
             ));
         };
+        if matches!(&what, What::Url(text) | What::Prefix(text) | What::Pattern(text) | What::Tag(text) if text.is_empty())
+        {
+            return Err(Refusal::Body(format!("{name} is empty: expected what is to be forgotten")));
+        }
         let words = match &what {
             What::Url(text) | What::Prefix(text) | What::Pattern(text) | What::Tag(text) => {
                 format!("{name} {text}")

@@ -83,6 +83,11 @@ impl WhyNot {
         Self::Stale,
     ];
 
+    /// Whether it is so whoever asks, and not of this request.
+    pub fn is_of_the_answer(self) -> bool {
+        !matches!(self, Self::RequestNoStore | Self::User | Self::Status)
+    }
+
     /// As operators read it.
     pub fn words(self) -> &'static str {
         match self {
@@ -109,7 +114,7 @@ const HEURISTIC: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 
 /// What no answer is stored with: it is a part, it is about a request's fields that no key has (an attacker's may be among them), or it is
 /// no final answer.
 fn is_never_stored(status: u16) -> bool {
-    matches!(status, 100..200 | 206 | 304 | 400 | 401 | 407 | 408 | 411..=413 | 415..=417 | 421 | 422 | 425..=431 | 505..=511)
+    matches!(status, 100..200 | 206 | 304 | 400..=403 | 406..=409 | 411..=413 | 415..=418 | 421..=431 | 505..=511)
 }
 
 impl Storable {
@@ -185,7 +190,7 @@ impl Storable {
     /// Whether a field of the answer is stored: not those of one connection (the caller has taken away what `Connection` names), nor those that
     /// the answer keeps for itself, nor `Age`, which is told anew each time.
     pub fn keeps(&self, name: &[u8]) -> bool {
-        const NEVER: [&str; 13] = [
+        const NEVER: [&str; 14] = [
             "age",
             "connection",
             "keep-alive",
@@ -199,6 +204,7 @@ impl Storable {
             "content-length",
             "cache-status",
             "surrogate-control",
+            "trailer",
         ];
         !NEVER.into_iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes())) && !self.is_for_one(name)
     }

@@ -19,7 +19,8 @@ impl Vary {
         fields.each(&mut |name, value| {
             if name.eq_ignore_ascii_case(b"vary") {
                 for member in members(value) {
-                    any |= member == b"*";
+                    // What is no name is no reason to take it for none.
+                    any |= member == b"*" || !member.is_ascii();
                     names.push(String::from_utf8_lossy(member).to_ascii_lowercase().into_boxed_str());
                 }
             }
@@ -42,6 +43,12 @@ impl Vary {
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|it| &**it)
+    }
+
+    /// Those of which `is_known` is false.
+    #[must_use]
+    pub fn without(&self, is_known: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|it| !is_known(it)).cloned().collect())
     }
 
     /// Both.
@@ -72,7 +79,10 @@ impl Vary {
                 "accept-encoding" => {
                     out.extend_from_slice(Encodings::of(lines.iter().copied()).text().as_bytes());
                 }
-                "accept-language" => put_languages(&lines, out),
+                "accept-language" => match languages(lines.iter().copied()) {
+                    Some(text) => out.extend_from_slice(text.as_bytes()),
+                    None => put_members(&lines, out),
+                },
                 // Lines and white space between members say nothing (RFC 9110 §5.3).
                 _ => put_members(&lines, out),
             }
@@ -86,25 +96,54 @@ impl Vary {
     }
 }
 
+/// Members with what is between them, but for white space: empty ones count.
 fn put_members(lines: &[&[u8]], out: &mut Vec<u8>) {
-    for member in lines.iter().flat_map(|it| members(it)) {
-        out.extend_from_slice(member);
-        out.push(b',');
+    for line in lines {
+        let (mut quoted, mut escaped) = (false, false);
+        let parts = line.split(move |byte| {
+            let parts = *byte == b',' && !quoted;
+            if !escaped && *byte == b'"' {
+                quoted = !quoted;
+            }
+            escaped = quoted && !escaped && *byte == b'\\';
+            parts
+        });
+        for part in parts {
+            out.extend_from_slice(part.trim_ascii());
+            out.push(b',');
+        }
     }
 }
 
-/// Languages by their weights, the best first; of the same weight by their names, as the order of those says nothing.
-fn put_languages(lines: &[&[u8]], out: &mut Vec<u8>) {
-    let mut languages: Vec<(u32, Vec<u8>)> = lines
-        .iter()
-        .flat_map(|it| members(it))
-        .map(|it| (1000 - weight(it), name(it).to_ascii_lowercase()))
-        .collect();
-    languages.sort();
-    for (weight, language) in languages {
-        out.extend_from_slice(&language);
-        out.extend_from_slice(&weight.to_be_bytes());
+/// The languages that a client wants, as servers are asked for them in its place: in its order, as many servers take the first of what is wanted
+/// equally, in lower case. `None`: it says something else, which is left as it is.
+pub fn languages<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let mut text = String::new();
+    for member in lines.flat_map(members) {
+        let member = std::str::from_utf8(member).ok()?.to_ascii_lowercase();
+        let (name, weight) = match member.split_once(';') {
+            Some((name, weight)) => (name.trim(), Some(weight.trim().strip_prefix("q=")?)),
+            None => (member.as_str(), None),
+        };
+        let is_name = (1..=35).contains(&name.len())
+            && name.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'*'));
+        let is_weight = |it: &str| {
+            let (whole, part) = it.split_once('.').unwrap_or((it, ""));
+            matches!(whole, "0" | "1") && part.len() <= 3 && part.bytes().all(|it| it.is_ascii_digit())
+        };
+        if !is_name || !weight.is_none_or(is_weight) {
+            return None;
+        }
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+        if let Some(weight) = weight {
+            text.push_str(";q=");
+            text.push_str(weight);
+        }
     }
+    Some(text)
 }
 
 /// A member's name, before its parameters.
@@ -189,7 +228,11 @@ mod tests {
         };
         same("Foo", &[("foo", "1, 2")], &[("Foo", "1"), ("fOO", " 2 ")]);
         same("Foo, Bar", &[("foo", "1"), ("x", "a")], &[("foo", "1"), ("x", "b")]);
-        same("Accept-Language", &[("accept-language", "en, de")], &[("accept-language", "DE ,en")]);
+        same(
+            "Accept-Language",
+            &[("accept-language", "de, en;q=0.5")],
+            &[("accept-language", "DE ,en ; q=0.5")],
+        );
         same(
             "accept-encoding",
             &[("Accept-Encoding", "gzip, deflate, br")],
@@ -210,6 +253,10 @@ mod tests {
         differ("Foo", &[("foo", "\"a, b\"")], &[("foo", "\"a,b\"")]);
         differ("accept-encoding", &[("accept-encoding", "gzip")], &[("accept-encoding", "gzip;q=0")]);
         differ("accept-language", &[("accept-language", "en, de;q=0.5")], &[("accept-language", "en, de")]);
+        differ("accept-language", &[("accept-language", "en, de")], &[("accept-language", "de, en")]);
+        differ("accept-language", &[("accept-language", "en;<script>")], &[("accept-language", "en")]);
+        differ("accept-language", &[("accept-language", "en;q=nan")], &[("accept-language", "en;q=0")]);
+        differ("Foo", &[("foo", "a,,b")], &[("foo", "a, b")]);
     }
 
     #[test]
@@ -224,7 +271,7 @@ mod tests {
         /// No two requests whose values differ share a key, however the values are cut.
         #[test]
         fn keys_are_never_shared(one in "[a-c,]{0,6}", two in "[a-c,]{0,6}", three in "[a-c,]{0,6}", four in "[a-c,]{0,6}") {
-            let normal = |it: &str| members(it.as_bytes()).map(<[u8]>::to_vec).collect::<Vec<_>>();
+            let normal = |it: &str| it.to_owned();
             let keys = (key("x, y", &[("x", &one), ("y", &two)]), key("x, y", &[("x", &three), ("y", &four)]));
             let same = normal(&one) == normal(&three) && normal(&two) == normal(&four);
             prop_assert_eq!(keys.0 == keys.1, same);

@@ -78,7 +78,10 @@ async fn deployments_and_purges_make_web_tiers_forget() {
         assert!(get(web, "/site/page.html").await.1.ends_with("stored"));
     }
     let table = tool("ops", "cache status").await.succeeds();
-    assert!(table.starts_with("WEB-TIER") && table.lines().count() == 3 && table.contains("268.4 MB"), "{table}");
+    assert!(
+        table.starts_with("WEB-TIER") && table.lines().count() == 3 && table.contains("268.4 MB"),
+        "{table}"
+    );
     tool("eve", "cache purge --all").await.fails_with(1, &["operate"]);
     tool("ops", "cache purge").await.fails_with(2, &["--prefix"]);
     tool("ops", "cache purge --pattern (").await.fails_with(1, &["regular expression"]);

@@ -36,14 +36,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// An answer that room is made for at once, in bytes.
+const LARGE: usize = 32 << 10;
+
 /// The most variants of one URL.
 const VARIANTS_MAX: usize = 64;
 
 /// What is kept beyond the bytes of an answer, about, as measured: the memory of the tables, and what the allocator adds.
 const OVERHEAD: usize = 1000;
 
-/// The part of the memory that answers may take that are still coming.
-const COMING_PART: u64 = 4;
+/// The part of the memory that answers may take that are not in the table: they are still coming, or clients read them who take their time.
+const OUTSIDE_PART: u64 = 4;
 
 /// For how long it is remembered that an answer is not to be waited for.
 const PASS: Duration = Duration::from_secs(30);
@@ -101,8 +104,8 @@ pub(crate) struct Cache {
     hasher: RandomState,
     index: Arc<Index>,
     pub(crate) fetches: Fetches,
-    /// Bytes of answers that are still coming.
-    coming: AtomicU64,
+    /// Bytes of answers that are not in the table.
+    outside: Arc<AtomicU64>,
     pub(crate) counters: counters::SharedCounters,
     /// What was not kept lately.
     pub(crate) not_kept: NotKeptList,
@@ -132,13 +135,19 @@ impl Cache {
     pub(crate) fn new(capacity: u64) -> Arc<Self> {
         let index = Arc::<Index>::default();
         let counters = counters::SharedCounters::default();
-        let (of_listener, evicted) = (index.clone(), counters.evicted.clone());
+        let outside = Arc::new(AtomicU64::new(0));
+        let (of_listener, evicted, still_read) = (index.clone(), counters.evicted.clone(), outside.clone());
         let table = Moka::builder()
             .max_capacity(capacity)
             .weigher(|_, slot: &Slot| u32::try_from(slot.size()).unwrap_or(u32::MAX))
             .expire_after(entry::KeptFor)
             .eviction_listener(move |hash: Arc<u64>, slot: Slot, cause| {
                 slot.life().end();
+                if let Slot::Entry(entry) = &slot
+                    && Arc::strong_count(&entry.body) + Arc::strong_count(entry) > 2
+                {
+                    entry.body.is_outside(Room::taken(&still_read, entry.body.length()));
+                }
                 // Of one that was replaced another stands at the same key.
                 if cause != RemovalCause::Replaced {
                     of_listener.remove(slot.key().url_hash(), *hash);
@@ -154,7 +163,7 @@ impl Cache {
             hasher: RandomState::new(),
             index,
             fetches: Fetches::default(),
-            coming: AtomicU64::new(0),
+            outside,
             counters,
             not_kept: NotKeptList::default(),
         })
@@ -207,7 +216,7 @@ impl Cache {
     }
 
     /// The key of an answer to `request` that depends on `vary`: that what is known to depend on more stays apart, it depends on that too.
-    /// `None`: on too much, or there are too many answers of this URL.
+    /// `None`: on too much.
     pub(crate) fn key_of_answer(
         &self,
         primary: &Key,
@@ -228,7 +237,7 @@ impl Cache {
             return Some(primary.clone());
         }
         if self.index.count(primary.url_hash()) > VARIANTS_MAX {
-            return None;
+            self.forget_a_variant(primary);
         }
         if known.is_none_or(|known| known.vary != vary || known.kept_for < kept_for) {
             let varies =
@@ -237,6 +246,18 @@ impl Cache {
         }
         let mut key = primary.bytes().to_vec();
         key::vary(&mut key, &vary, request).then(|| primary.with(key))
+    }
+
+    /// The oldest variant of a URL makes room: to refuse new ones would let whoever makes up many keep the others from being kept.
+    fn forget_a_variant(&self, primary: &Key) {
+        let is_entry = |hash: &u64| matches!(self.table.get(hash), Some(Slot::Entry(it)) if it.key.url() == primary.url());
+        if let Some(oldest) = self.index.keys(primary.url_hash()).into_iter().find(is_entry) {
+            if let Some(slot) = self.table.get(&oldest) {
+                slot.life().end();
+            }
+            self.table.invalidate(&oldest);
+            self.index.remove(primary.url_hash(), oldest);
+        }
     }
 
     /// What the answers of a URL depend on, if they depend on something.
@@ -248,18 +269,31 @@ impl Cache {
     }
 
     fn put(&self, hash: u64, slot: Slot) {
-        self.index.add(slot.key().url_hash(), hash);
+        let url_hash = slot.key().url_hash();
         self.table.insert(hash, slot);
+        self.index.add(url_hash, hash);
+        // It may have made room already, on another thread: then nobody else would take it out.
+        if !self.table.contains_key(&hash) {
+            self.index.remove(url_hash, hash);
+        }
     }
 
     /// Keeps an answer.
     pub(crate) fn insert(&self, entry: &Arc<Entry>) {
         self.counters.stored.fetch_add(1, Relaxed);
         self.put(self.hash(entry.key.bytes()), Slot::Entry(entry.clone()));
+        entry.body.is_inside();
+        // The table makes room for several at a time, which may be much if they are large.
+        if entry.size() >= LARGE {
+            self.table.run_pending_tasks();
+        }
     }
 
     /// Remembers that requests with this key do not wait for each other.
     pub(crate) fn pass(&self, key: &Key) {
+        if self.get(self.hash(key.bytes()), key.bytes()).is_some_and(|it| !matches!(it, Slot::Pass(_))) {
+            return;
+        }
         let pass = entry::Pass { key: key.clone(), life: entry::Life::default() };
         self.put(self.hash(key.bytes()), Slot::Pass(Arc::new(pass)));
     }
@@ -268,12 +302,13 @@ impl Cache {
     pub(crate) fn forget_url(&self, url: &[u8]) -> usize {
         let url_hash = key::hash_of_url(url);
         self.fetches.spoil(url_hash);
-        let hashes = self.index.take(url_hash);
+        let hashes = self.index.keys(url_hash);
         let of_url = |slot: &Slot| slot.key().url() == url;
         let gone = hashes.into_iter().filter(|hash| match self.table.get(hash).filter(of_url) {
             Some(slot) => {
                 slot.life().end();
                 self.table.invalidate(hash);
+                self.index.remove(url_hash, *hash);
                 matches!(slot, Slot::Entry(_))
             }
             None => false,
@@ -281,12 +316,9 @@ impl Cache {
         gone.count()
     }
 
-    /// Forgets answers, or makes them stale; those that are under way are not kept. Returns how many. Unless one URL is meant it looks at
-    /// all, which takes a while.
+    /// Forgets answers, or makes them stale; those that are under way are not kept. Returns how many. Looks at all, which
+    /// takes a while.
     pub(crate) fn purge(&self, purge: &Purge) -> usize {
-        if let Some(url) = purge.one_url().filter(|_| !purge.soft) {
-            return self.forget_url(&url);
-        }
         self.fetches.spoil_all();
         let mut count = 0;
         for (hash, slot) in &self.table {
@@ -296,7 +328,7 @@ impl Cache {
             }
             count += 1;
             if purge.soft {
-                entry.life.expire();
+                entry.life.expire(entry.age(Instant::now()));
             } else {
                 entry.life.end();
                 self.table.invalidate(&*hash);
@@ -325,33 +357,43 @@ impl Cache {
         }
     }
 
-    /// Room for an answer that is coming, of so many bytes as far as is known; `None`: too much is coming already.
-    pub(crate) fn room(self: &Arc<Self>, bytes: u64) -> Option<Coming> {
-        let before = self.coming.fetch_add(bytes, Relaxed);
-        let coming = Coming { cache: self.clone(), bytes };
-        (before + bytes <= self.capacity / COMING_PART).then_some(coming)
+    /// Room for an answer that is coming, of so many bytes as far as is known; `None`: too much is there already that is not in the table.
+    pub(crate) fn room(&self, bytes: u64) -> Option<Room> {
+        let mut room = Room { all: self.outside.clone(), max: self.capacity / OUTSIDE_PART, bytes: 0 };
+        room.grow_to(bytes).then_some(room)
     }
 }
 
-/// Memory of an answer that is coming, until it is dropped.
+/// Memory of an answer that is not in the table, until it is dropped: it is still coming, or was evicted while clients read it.
 #[derive(Debug)]
-pub(crate) struct Coming {
-    cache: Arc<Cache>,
+pub(crate) struct Room {
+    all: Arc<AtomicU64>,
+    max: u64,
     bytes: u64,
 }
 
-impl Coming {
-    /// It takes so many bytes in all; whether there is room.
+impl Room {
+    /// It takes so many bytes in all; false: there is no room for more, and it has what it had.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        self.bytes += more;
-        self.cache.coming.fetch_add(more, Relaxed) + more <= self.cache.capacity / COMING_PART
+        let fits = |all: u64| all.checked_add(more).filter(|it| *it <= self.max);
+        let grown = more == 0 || self.all.fetch_update(Relaxed, Relaxed, fits).is_ok();
+        if grown {
+            self.bytes += more;
+        }
+        grown
+    }
+
+    /// Of what is there already, whether there is room or not: less is let in then.
+    fn taken(all: &Arc<AtomicU64>, bytes: u64) -> Self {
+        all.fetch_add(bytes, Relaxed);
+        Self { all: all.clone(), max: 0, bytes }
     }
 }
 
-impl Drop for Coming {
+impl Drop for Room {
     fn drop(&mut self) {
-        self.cache.coming.fetch_sub(self.bytes, Relaxed);
+        self.all.fetch_sub(self.bytes, Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The body of a kept answer, which many clients may read while it is still coming.
 
+use super::Room;
 use bytes::{Bytes, BytesMut};
 use std::{
     collections::VecDeque,
@@ -16,6 +17,8 @@ pub(crate) struct Body {
     changed: Notify,
     /// Its one reader has read on.
     read_on: Notify,
+    /// What it takes of the memory for what is not in the table.
+    room: Mutex<Option<Room>>,
 }
 
 /// What comes in small pieces is put together up to this length, so that there are few, however it comes.
@@ -39,6 +42,27 @@ impl Body {
     /// All of it, if it is there.
     pub(crate) fn get(&self) -> Option<&Bytes> {
         self.whole.get()
+    }
+
+    /// It takes this of the memory for what is not in the table.
+    pub(super) fn is_outside(&self, room: Room) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+    }
+
+    /// It is in the table, which counts it.
+    pub(super) fn is_inside(&self) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// One that is coming, with room for it.
+    pub(crate) fn with_room(room: Room) -> Self {
+        Self { room: Mutex::new(Some(room)), ..Self::default() }
+    }
+
+    /// Whether there is room for all that has come.
+    pub(crate) fn fits(&self) -> bool {
+        let length = self.length();
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).as_mut().is_none_or(|it| it.grow_to(length))
     }
 
     fn coming(&self) -> MutexGuard<'_, Coming> {
@@ -133,7 +157,9 @@ impl Body {
                     self.read_on.notify_waiters();
                 }
                 if at < coming.length {
-                    return Ok(Some(coming.at(at)));
+                    // What one reader has read another one can't.
+                    let there = coming.at(at).filter(|it| !it.is_empty());
+                    return there.map(Some).ok_or_else(|| io::ErrorKind::ConnectionReset.into());
                 }
                 if coming.ended {
                     return Ok(None);
@@ -162,15 +188,15 @@ impl Coming {
         self.pieces.push_back((start, piece));
     }
 
-    fn at(&self, at: u64) -> Bytes {
+    fn at(&self, at: u64) -> Option<Bytes> {
         let last = self.length - self.last.len() as u64;
         let from = |start: u64| usize::try_from(at - start).unwrap_or_default();
         if at >= last {
-            return Bytes::copy_from_slice(&self.last[from(last)..]);
+            return Some(Bytes::copy_from_slice(&self.last[from(last)..]));
         }
-        let place = self.pieces.partition_point(|(start, _)| *start <= at);
-        let piece = place.checked_sub(1).and_then(|it| self.pieces.get(it));
-        piece.map_or_else(Bytes::new, |(start, piece)| piece.slice(from(*start).min(piece.len())..))
+        let place = self.pieces.partition_point(|(start, _)| *start <= at).checked_sub(1)?;
+        let (start, piece) = self.pieces.get(place)?;
+        Some(piece.slice(from(*start).min(piece.len())..))
     }
 }
 

@@ -19,10 +19,25 @@ use std::{
 };
 
 /// Whether something still stands in the cache; whoever has a copy looks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Life {
     over: AtomicBool,
-    expired: AtomicBool,
+    /// How old it was when it was expired, in seconds.
+    expired: AtomicU64,
+    /// How old it is to be before its server is asked in the background again.
+    asked_from: AtomicU64,
+}
+
+/// Seconds for which a server is left alone that has failed in the background.
+const FAILED_PAUSE: u64 = 2;
+
+/// It was not expired.
+const NEVER: u64 = u64::MAX;
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { over: AtomicBool::new(false), expired: AtomicU64::new(NEVER), asked_from: AtomicU64::new(0) }
+    }
 }
 
 impl Life {
@@ -31,9 +46,19 @@ impl Life {
         self.over.store(true, Relaxed);
     }
 
-    /// Its server is to be asked first from now on.
-    pub(crate) fn expire(&self) {
-        self.expired.store(true, Relaxed);
+    /// Its server is to be asked first from now on, when it is so old.
+    pub(crate) fn expire(&self, age: u64) {
+        self.expired.fetch_min(age, Relaxed);
+    }
+
+    /// Its server has failed: it is left alone for a moment.
+    pub(crate) fn failed(&self, age: u64) {
+        self.asked_from.store(age + FAILED_PAUSE, Relaxed);
+    }
+
+    /// Whether its server may be asked in the background.
+    pub(crate) fn may_be_asked(&self, age: u64) -> bool {
+        age >= self.asked_from.load(Relaxed)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -96,16 +121,21 @@ impl Entry {
         self.initial_age + now.saturating_duration_since(self.came).as_secs()
     }
 
-    /// As far as its time goes. One that was expired is stale since now.
+    /// As far as its time goes. One that was expired is stale since then.
     pub(crate) fn stored(&self, now: Instant) -> Stored<'_> {
         let age = self.age(now);
-        let lifetime = if self.life.expired.load(Relaxed) { self.lifetime.min(age) } else { self.lifetime };
+        let lifetime = self.lifetime.min(self.life.expired.load(Relaxed));
         Stored { directives: &self.directives, age, lifetime }
     }
 
     /// What may be done with it for a request.
     pub(crate) fn reuse(&self, asked: &RequestDirectives, now: Instant) -> Reuse {
-        self.stored(now).reuse(asked)
+        match self.stored(now).reuse(asked) {
+            Reuse::Stale | Reuse::WhileRevalidating if self.life.expired.load(Relaxed) != NEVER => {
+                Reuse::Validate
+            }
+            reuse => reuse,
+        }
     }
 
     /// Whether its server can be asked if it is still so.

@@ -28,7 +28,7 @@ impl Default for Fetches {
 #[derive(Debug)]
 pub(crate) struct Fetch {
     url_hash: u64,
-    key: Box<[u8]>,
+    key: Key,
     state: Mutex<State>,
     changed: Notify,
     /// How many have waited for it.
@@ -74,21 +74,27 @@ impl Fetches {
         let (hash, url_hash) = (cache.hash(key), super::key::hash_of_url(&key[..url]));
         let mut shard = self.shard(url_hash);
         if let Some(fetch) = shard.get(&hash)
-            && *fetch.key == *key
+            && fetch.key.bytes() == key
+            && !fetch.spoiled.load(Relaxed)
         {
             fetch.followers.fetch_add(1, Relaxed);
             return Turn::Follow(fetch.clone());
         }
-        let fetch = Arc::new(Fetch {
-            url_hash,
-            key: key.into(),
-            state: Mutex::default(),
-            changed: Notify::new(),
-            followers: AtomicU32::new(0),
-            spoiled: AtomicBool::new(false),
-        });
-        shard.insert(hash, fetch.clone());
-        Turn::Lead(Lead { cache: cache.clone(), hash, fetch, ended: false })
+        let lead = Lead::new(cache, hash, Key::new(key, url));
+        shard.insert(hash, lead.fetch.clone());
+        Turn::Lead(lead)
+    }
+
+    /// Asks for itself, where answers are for one client as a rule; `None`: so does another already, and one is enough to find out.
+    pub(crate) fn alone(&self, cache: &Arc<Cache>, key: &[u8], url: usize) -> Option<Lead> {
+        let (hash, url_hash) = (cache.hash(key), super::key::hash_of_url(&key[..url]));
+        let mut shard = self.shard(url_hash);
+        if shard.contains_key(&hash) {
+            return None;
+        }
+        let lead = Lead::new(cache, hash, Key::new(key, url));
+        shard.insert(hash, lead.fetch.clone());
+        Some(lead)
     }
 
     /// Whether somebody asks already.
@@ -142,6 +148,18 @@ impl Fetch {
 }
 
 impl Lead {
+    fn new(cache: &Arc<Cache>, hash: u64, key: Key) -> Self {
+        let fetch = Arc::new(Fetch {
+            url_hash: key.url_hash(),
+            key,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            followers: AtomicU32::new(0),
+            spoiled: AtomicBool::new(false),
+        });
+        Self { cache: cache.clone(), hash, fetch, ended: false }
+    }
+
     /// The answer is there, or its head: those who wait read along.
     pub(crate) fn answered(&self, entry: &Arc<Entry>) {
         self.fetch.set(State::Answered(entry.clone()));
@@ -152,11 +170,11 @@ impl Lead {
         !self.fetch.spoiled.load(Relaxed)
     }
 
-    /// The answer is not for all.
-    pub(crate) fn refused(mut self, key: &Key) {
+    /// The answer is not for all, whoever asks: for a while those who ask do not wait for each other.
+    pub(crate) fn refused(mut self) {
         // Only where requests came together is it worth remembering.
         if self.fetch.followers.load(Relaxed) > 0 {
-            self.cache.pass(key);
+            self.cache.pass(&self.fetch.key);
         }
         self.end(State::Released);
     }
@@ -168,7 +186,10 @@ impl Lead {
     }
 
     fn remove(&self) {
-        self.cache.fetches.shard(self.fetch.url_hash).remove(&self.hash);
+        let mut shard = self.cache.fetches.shard(self.fetch.url_hash);
+        if shard.get(&self.hash).is_some_and(|it| Arc::ptr_eq(it, &self.fetch)) {
+            shard.remove(&self.hash);
+        }
     }
 
     fn end(&mut self, state: State) {

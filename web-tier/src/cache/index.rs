@@ -41,8 +41,9 @@ impl Index {
         }
     }
 
-    pub(super) fn take(&self, url: u64) -> Vec<u64> {
-        self.shard(url).remove(&url).unwrap_or_default()
+    /// The oldest first.
+    pub(super) fn keys(&self, url: u64) -> Vec<u64> {
+        self.shard(url).get(&url).cloned().unwrap_or_default()
     }
 
     pub(super) fn count(&self, url: u64) -> usize {

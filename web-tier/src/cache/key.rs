@@ -3,7 +3,10 @@
 
 use crate::http1::Fields;
 use http_cache::vary::Vary;
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, OnceLock},
+};
 
 /// Stands between the parts: no byte of a host, a path or a query.
 const PART: u8 = 0;
@@ -69,10 +72,10 @@ pub(crate) fn vary(key: &mut Vec<u8>, vary: &Vary, request: &Fields) -> bool {
     vary.put_values(request, key)
 }
 
-/// FNV-1a: shards and the index only need that URLs are spread, and what is found by it is compared.
+/// By a key that nobody knows: who could make two URLs collide could keep one of them from being forgotten.
 pub(crate) fn hash_of_url(url: &[u8]) -> u64 {
-    url.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    static HASHER: OnceLock<RandomState> = OnceLock::new();
+    HASHER.get_or_init(RandomState::new).hash_one(url)
 }
 
 impl Key {

@@ -1,6 +1,6 @@
 //! What is to be forgotten.
 
-use super::{entry::Entry, key::put_url};
+use super::entry::Entry;
 use proto::web::v1::{PurgeCache, purge_cache::What};
 use regex::Regex;
 
@@ -63,18 +63,14 @@ impl Purge {
         Ok(Self { what, soft: asked.soft })
     }
 
-    /// The part of keys that is this URL, if one URL of one host is meant, which is found at once.
-    pub(crate) fn one_url(&self) -> Option<Vec<u8>> {
-        let Meant::Url { host: Some(host), target } = &self.what else { return None };
-        let mut url = Vec::new();
-        put_url(&mut url, host, target);
-        Some(url)
-    }
-
     /// Whether an answer is meant.
     pub(crate) fn is_meant(&self, entry: &Entry) -> bool {
         let (host, target) = entry.key.host_and_target();
-        let on = |wanted: &Option<String>| wanted.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(host));
+        let on = |wanted: &Option<String>| {
+            wanted
+                .as_ref()
+                .is_none_or(|it| without_default_port(it).eq_ignore_ascii_case(without_default_port(host)))
+        };
         match &self.what {
             Meant::Url { host, target: wanted } => on(host) && target == wanted,
             Meant::Prefix { host, target: wanted } => on(host) && is_below(target, wanted),
@@ -83,6 +79,10 @@ impl Purge {
             Meant::All => true,
         }
     }
+}
+
+fn without_default_port(host: &str) -> &str {
+    host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(host)
 }
 
 /// Whether a path is `prefix` or below it: `/shop` is no prefix of `/shopping`.

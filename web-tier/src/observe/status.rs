@@ -8,6 +8,7 @@ use crate::{
         histogram::Times,
         notable::{NotableReport, newest},
     },
+    route::normalise::normal_url,
     transport::tls::TlsListener,
     upstream::foreign::ForeignServers,
 };
@@ -19,7 +20,7 @@ use proto::{
     status::v1::{
         Exemplar, Histogram, Listener, NotKeptCount, ProxyCache, Traffic, Upstream, UpstreamKind, WebTier,
     },
-    web::v1::{CachePurged, CacheReport, PurgeCache},
+    web::v1::{CachePurged, CacheReport, PurgeCache, purge_cache::What},
 };
 use std::{
     net::SocketAddr,
@@ -175,7 +176,12 @@ impl WebTierView {
     /// # Errors
     /// What is wrong with what is asked.
     pub fn purge(&self, asked: &PurgeCache) -> Result<CachePurged, String> {
-        let purge = Purge::of(asked)?;
+        let mut asked = asked.clone();
+        if let Some(What::Url(url) | What::Prefix(url)) = &mut asked.what {
+            // As requests for it are, however it is written.
+            *url = normal_url(url)?;
+        }
+        let purge = Purge::of(&asked)?;
         let Some(cache) = self.cache() else { return Ok(CachePurged { count: 0, off: true }) };
         Ok(CachePurged { count: cache.purge(&purge) as u64, off: false })
     }

@@ -108,7 +108,9 @@ pub(super) async fn attempt<S: ClientSide>(
     }
     if upstream.foreign_pool().is_some() {
         // What only servers of ours may say means nothing here.
-        head.fields.remove_if(|field| field.known == Name::Internal);
+        head.fields.remove_if(|field| {
+            field.known == Name::Internal && !field.name.eq_ignore_ascii_case(b"copal-cache-control")
+        });
     }
     tell(&mut exchange, &head, client);
     if let Some(wait) = head_wait(&exchange, &head, tries) {

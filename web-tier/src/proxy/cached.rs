@@ -10,7 +10,7 @@ use super::{Passed, Reply, Way, forward};
 use crate::{
     cache::{
         Lookup,
-        fetch::{Lead, Turn},
+        fetch::{Fetch, Lead, Turn},
         key::{Asked, Key},
         near::Found,
         settings::{CacheSettings, seconds},
@@ -25,7 +25,11 @@ use crate::{
 use asks::Asks;
 use common::config::HeaderEditKind;
 use http::{Method, StatusCode};
-use http_cache::{directives::SURROGATE, reuse::Reuse, vary::Encodings};
+use http_cache::{
+    directives::SURROGATE,
+    reuse::Reuse,
+    vary::{Encodings, languages},
+};
 use std::rc::Rc;
 
 /// What all steps of a request need.
@@ -53,6 +57,14 @@ enum Forwarded {
     Method,
 }
 
+impl Ask<'_> {
+    /// Whether it is known to be of one user: by a session's cookie, or a certificate.
+    fn is_of_a_user(&self, head: &RequestHead) -> bool {
+        let certified = self.client.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+        certified || self.way.is_of_a_session(&head.fields)
+    }
+}
+
 impl Forwarded {
     fn word(self) -> &'static str {
         match self {
@@ -78,13 +90,33 @@ pub(super) async fn answer<S: ClientSide>(
     }
     let asks = Asks::of(ask.settings, head);
     // A body, another protocol or a session in the path: nothing that the key has.
-    if head.length != Length::Empty || head.connection.upgrade || in_url || asks.is_odd {
+    // What `Connection` names does not reach the server, whatever a key would have of it.
+    let is_plain = head.length == Length::Empty && !head.connection.upgrade && !head.connection.nominates;
+    // Servers compare hosts as they like, and sessions in URLs are known to more of them than rules say.
+    let is_plain =
+        is_plain && !head.host().bytes().any(|it| it.is_ascii_uppercase()) && !names_session(head.path());
+    if !is_plain || in_url || asks.is_odd {
         return pass(ask, head, Forwarded::Bypass, side).await;
     }
     let mut key = std::mem::take(&mut *ask.client.worker.cache_key.borrow_mut());
     let answer = keyed(ask, head, &asks, &mut key, side).await;
     *ask.client.worker.cache_key.borrow_mut() = key;
     answer
+}
+
+/// Writes the request's key; where its part that is the URL ends. `None`: it has no key.
+fn put_key(ask: Ask<'_>, head: &RequestHead, key: &mut Vec<u8>) -> Option<usize> {
+    let asked = Asked {
+        host: head.host(),
+        target: &head.target,
+        secure: ask.asker.secure,
+        upstream: ask.way.upstream.label(),
+    };
+    let set = ask.edits.iter().filter(|it| it.kind() == HeaderEditKind::SetOnRequest);
+    // What a proxy that is trusted says of the host goes to servers too.
+    let said = head.fields.named("x-forwarded-host").next().filter(|_| ask.asker.trusted);
+    let said = said.map(|it| ("x-forwarded-host", str::from_utf8(it).unwrap_or_default()));
+    asked.put(key, set.map(|it| (it.name(), &*it.value)).chain(said))
 }
 
 /// The same of a request that may have a key.
@@ -96,34 +128,34 @@ async fn keyed<S: ClientSide>(
     side: &mut S,
 ) -> Result<Reply, ProxyError> {
     let worker = &ask.client.worker;
-    let set = ask.edits.iter().filter(|it| it.kind() == HeaderEditKind::SetOnRequest);
-    let asked = Asked {
-        host: head.host(),
-        target: &head.target,
-        secure: ask.asker.secure,
-        upstream: ask.way.upstream.label(),
-    };
-    // What a proxy that is trusted says of the host goes to servers too.
-    let said = head.fields.named("x-forwarded-host").next().filter(|_| ask.asker.trusted);
-    let said = said.map(|it| ("x-forwarded-host", str::from_utf8(it).unwrap_or_default()));
-    let Some(url) = asked.put(key, set.map(|it| (it.name(), &*it.value)).chain(said)) else {
+    let Some(url) = put_key(ask, head, key) else {
         return pass(ask, head, Forwarded::Bypass, side).await;
     };
-    let primary_length = key.len();
+    let primary = key.len();
+    let primary = |key: &[u8]| Key::new(&key[..primary], url);
     let cache = &ask.settings.cache;
     let found = match cache.lookup(&worker.near, key, &head.fields, worker.now()) {
         Lookup::Found(found) => Some(found),
-        Lookup::Missing => None,
         Lookup::Pass | Lookup::NoKey if asks.directives.only_if_cached => None,
-        Lookup::Pass | Lookup::NoKey => return pass(ask, head, Forwarded::Bypass, side).await,
+        Lookup::Pass if head.method == Method::GET && asks.range.is_none() => {
+            return match cache.fetches.alone(cache, key, url) {
+                Some(lead) => {
+                    lead_fetch(ask, head, asks, (&primary(key), None, Forwarded::Bypass), lead, side).await
+                }
+                None => pass(ask, head, Forwarded::Bypass, side).await,
+            };
+        }
+        Lookup::NoKey => return pass(ask, head, Forwarded::Bypass, side).await,
+        Lookup::Missing | Lookup::Pass => None,
     };
     let why = match &found {
         Some(found) => match found.entry.reuse(&asks.directives, worker.now()) {
             Reuse::Fresh | Reuse::Stale => return Ok(serve::hit(ask, head, asks, found)),
             Reuse::WhileRevalidating => {
                 worker.counters.cache.stale.up();
-                if !cache.fetches.is_asked(cache, &found.entry.key) {
-                    refresh::spawn(ask, head, found, &Key::new(&key[..primary_length], url));
+                let age = found.entry.age(worker.now());
+                if found.entry.life.may_be_asked(age) && !cache.fetches.is_asked(cache, &found.entry.key) {
+                    refresh::spawn(ask, head, asks, found, &primary(key));
                 }
                 return Ok(serve::hit(ask, head, asks, found));
             }
@@ -136,23 +168,30 @@ async fn keyed<S: ClientSide>(
         return Ok(Reply::Local(Local::error_page(ask.client, 504, Some("nothing fresh is kept"))));
     }
     // What is asked for a part, or without a body, brings nothing to keep.
-    if head.method == Method::HEAD || asks.range.is_some() && found.is_none() {
+    if head.method == Method::HEAD || asks.directives.no_store || asks.range.is_some() && found.is_none() {
         return pass(ask, head, why, side).await;
     }
     match cache.fetches.turn(cache, key, url) {
-        Turn::Lead(lead) => {
-            let primary = Key::new(&key[..primary_length], url);
-            lead_fetch(ask, head, asks, (&primary, found, why), lead, side).await
+        Turn::Lead(lead) => lead_fetch(ask, head, asks, (&primary(key), found, why), lead, side).await,
+        Turn::Follow(fetch) => follow(ask, head, asks, (&primary(key), why), &fetch, side).await,
+    }
+}
+
+/// Waits for the answer that another asks for, and asks for itself if that is not for it.
+async fn follow<S: ClientSide>(
+    ask: Ask<'_>,
+    head: &mut RequestHead,
+    asks: &Asks,
+    (primary, why): (&Key, Forwarded),
+    fetch: &Fetch,
+    side: &mut S,
+) -> Result<Reply, ProxyError> {
+    ask.client.worker.counters.cache.collapsed.up();
+    match fetch.wait(ask.settings.config.collapse_timeout).await {
+        Some(entry) if keep::answers(&ask.settings.cache, &entry, head, primary.bytes()) => {
+            Ok(serve::collapsed(ask, head, asks, &Found::far(entry)))
         }
-        Turn::Follow(fetch) => {
-            worker.counters.cache.collapsed.up();
-            match fetch.wait(ask.settings.config.collapse_timeout).await {
-                Some(entry) if keep::answers(cache, &entry, head, &key[..primary_length]) => {
-                    Ok(serve::collapsed(ask, head, asks, &Found::far(entry)))
-                }
-                _ => pass(ask, head, why, side).await,
-            }
-        }
+        _ => pass(ask, head, why, side).await,
     }
 }
 
@@ -167,8 +206,7 @@ async fn lead_fetch<S: ClientSide>(
 ) -> Result<Reply, ProxyError> {
     let worker = &ask.client.worker;
     worker.counters.cache.misses.up();
-    normalise_encodings(head);
-    head.fields.push_parts(b"surrogate-capability", [SURROGATE.as_bytes(), b"=\"Surrogate/1.0\"", b""]);
+    normalise(head);
     let conditional = found.as_ref().filter(|it| it.entry.has_validator());
     let own = conditional.map(|it| asks::ask_whether_changed(head, &it.entry));
     let asked_s = worker.wall_seconds();
@@ -203,9 +241,11 @@ async fn lead_fetch<S: ClientSide>(
             worker.counters.cache.not_kept[cause as usize].up();
             let (host, target) = primary.host_and_target();
             ask.settings.cache.not_kept.note(|| format!("{host}{target}"), cause.words());
-            // A 304 to the client's own condition says nothing of the answer.
-            if status != StatusCode::NOT_MODIFIED {
-                lead.refused(primary);
+            // What this request has brought about says nothing of others: they ask themselves.
+            if cause.is_of_the_answer() {
+                lead.refused();
+            } else {
+                drop(lead);
             }
             Ok(given(ask, head, forwarded, why))
         }
@@ -231,17 +271,35 @@ fn given(ask: Ask<'_>, head: &RequestHead, forwarded: Passed, why: Forwarded) ->
     Reply::Server(answer)
 }
 
-/// Asks for the encodings that answers are told apart by, in the client's place: what its server sees is what the key has.
-fn normalise_encodings(head: &mut RequestHead) {
-    let is_it = |name: &[u8]| name.eq_ignore_ascii_case(b"accept-encoding");
-    let text = Encodings::of(head.fields.named("accept-encoding")).text();
-    let mut lines = head.fields.named("accept-encoding");
-    if lines.next().is_some_and(|it| it == text.as_bytes()) && lines.next().is_none() {
-        return;
+fn names_session(path: &str) -> bool {
+    const NAME: &[u8] = b";jsessionid=";
+    path.contains(';') && path.as_bytes().windows(NAME.len()).any(|it| it.eq_ignore_ascii_case(NAME))
+}
+
+/// Asks for what answers are told apart by, in the client's place: what its server sees is what the key has.
+fn normalise(head: &mut RequestHead) {
+    let encodings = Encodings::of(head.fields.named("accept-encoding")).text();
+    put_instead(head, "accept-encoding", encodings);
+    if let Some(languages) = languages(head.fields.named("accept-language")) {
+        put_instead(head, "accept-language", &languages);
     }
+    // To servers that speak with surrogates, this one is meant.
+    head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"surrogate-capability"));
+    head.fields.push_parts(b"surrogate-capability", [SURROGATE.as_bytes(), b"=\"Surrogate/1.0\"", b""]);
+}
+
+/// One line with this value, or none.
+fn put_instead(head: &mut RequestHead, name: &str, text: &str) {
+    let mut lines = head.fields.named(name);
+    let is_so = match lines.next() {
+        Some(line) => line == text.as_bytes() && lines.next().is_none(),
+        None => text.is_empty(),
+    };
     drop(lines);
-    head.fields.remove_if(|field| is_it(field.name));
-    if !text.is_empty() {
-        head.fields.push(Name::Other, b"accept-encoding", text.as_bytes());
+    if !is_so {
+        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        if !text.is_empty() {
+            head.fields.push(Name::Other, name.as_bytes(), text.as_bytes());
+        }
     }
 }

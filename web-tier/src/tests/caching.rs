@@ -374,10 +374,15 @@ async fn a_purge_forgets_or_makes_stale() {
     assert!(status().await.contains("hit"), "its server has said that it is still so");
     assert_eq!(purge(What::Url("http://shop.example/a".to_owned()), false), 1);
     assert_eq!(status().await, "copal; fwd=uri-miss; stored");
+    // However it is written.
+    for url in ["http://SHOP.example:80/x/../%61#part", "/./a", "//shop.example/a"] {
+        assert_eq!(purge(What::Url(url.to_owned()), false), 1, "{url}");
+        assert_eq!(status().await, "copal; fwd=uri-miss; stored");
+    }
     let report = view.cache_report(10);
     assert_eq!((report.largest.len(), report.largest[0].url.as_str()), (1, "shop.example/a"));
     let cache = view.status().await.cache.unwrap();
-    assert_eq!((cache.hits, cache.misses, cache.revalidated, cache.entries > 0), (2, 3, 1, true));
+    assert_eq!((cache.hits, cache.misses, cache.revalidated, cache.entries > 0), (2, 6, 1, true));
 }
 
 #[tokio::test]
@@ -435,4 +440,86 @@ async fn over_http_2_the_same_is_given() {
         );
     }
     assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_a_change_is_not_given_after_it() {
+    use super::backend::raw;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // The first answer ends when it may; all others at once.
+    let (gate, count) =
+        (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let (held, counted) = (gate.clone(), count.clone());
+    let backend = raw(move |head, mut stream| {
+        let (gate, count) = (held.clone(), counted.clone());
+        async move {
+            let mut head = head;
+            loop {
+                let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let text = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nCache-Control: max-age=60\r\n\r\nanswer "
+                    .to_owned();
+                let _ = stream.write_all(text.as_bytes()).await;
+                if number == 0 && head.starts_with("GET") {
+                    gate.acquire().await.unwrap().forget();
+                }
+                let _ = stream.write_all(number.to_string().as_bytes()).await;
+                let mut more = [0; 4096];
+                match stream.read(&mut more).await {
+                    Ok(length) if length > 0 => head = String::from_utf8_lossy(&more[..length]).into_owned(),
+                    _ => return,
+                }
+            }
+        }
+    });
+    let cluster = start(backend).await;
+    let mut first = cluster.client().await;
+    first.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
+    super::foreign::until(|| count.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
+    assert_eq!(cluster.ask("POST /", "Content-Length: 0\r\n").await.status, 200);
+    assert_eq!(cluster.ask("GET /", "").await.body, "answer 2");
+    gate.add_permits(1);
+    assert_eq!(first.answer().await.body, "answer 0");
+    assert_eq!(cluster.ask("GET /", "").await.body, "answer 2", "the late one has not taken its place");
+}
+
+#[tokio::test]
+async fn a_304_that_is_about_something_else_freshens_nothing() {
+    let origin = Origin::default();
+    let backend = origin.answers(|asked, number| match (number, asked.header("if-none-match")) {
+        (2, Some(_)) => (304, "Cache-Control: max-age=60\nETag: \"b\"".to_owned()),
+        _ => (200, "Cache-Control: max-age=0\nETag: \"a\"".to_owned()),
+    });
+    let cluster = start(backend).await;
+    cluster.ask("GET /", "").await;
+    cluster.ask("GET /", "").await;
+    assert_eq!(cluster.ask("GET /", "").await.body, "answer 3");
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_hold_no_more_than_their_part() {
+    let origin = Origin::default();
+    let seen = origin.0.clone();
+    const LENGTH: usize = 8 << 20;
+    let backend = http(move |request| {
+        let path = request.uri().path().to_owned();
+        seen.lock().unwrap().push(Seen { method: Method::GET, path, headers: HeaderMap::new() });
+        let body = Full::new(Bytes::from(vec![b'x'; LENGTH]));
+        std::future::ready(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
+    });
+    let change = with(|it| (it.memory_size, it.max_entry_size) = (4 * LENGTH as u64, LENGTH as u64));
+    let cluster = Cluster::start_with([backend], change).await;
+    let mut clients = Vec::new();
+    for number in 0..10 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let mut client = super::client::Client(socket.connect(cluster.address()).await.unwrap());
+        client.send(&format!("GET /{number} HTTP/1.1\r\nHost: shop.example\r\n\r\n")).await;
+        clients.push(client);
+        origin.asked(number + 1).await;
+    }
+    // Some are in the table, one outside of it; the others are passed on as their clients take them.
+    super::foreign::until(|| cluster.web.totals().cache.too_large > 3).await;
+    for mut client in clients {
+        assert_eq!(client.answer().await.body.len(), LENGTH);
+    }
 }

@@ -22,7 +22,7 @@ pub(super) struct Asks {
 }
 
 /// Fields that frameworks take a method, a path, a host or a scheme from: no key has them, so what they bring is for the one who sent them.
-const ODD: [&str; 16] = [
+const ODD: [&str; 26] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -34,9 +34,19 @@ const ODD: [&str; 16] = [
     "x-http-host-override",
     "x-http-path-override",
     "x-override-url",
-    "x-proxyuser-ip",
+    "x-request-path",
     "front-end-https",
     "x-url-scheme",
+    "x-scheme",
+    "x-forward-host",
+    "x-backend-host",
+    "x-envoy-original-path",
+    "x-script-name",
+    "x-client-ip",
+    "true-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-arr-ssl",
     "if-match",
     "if-unmodified-since",
 ];
@@ -65,8 +75,9 @@ impl Asks {
                     asks.none_match = Some(all.into());
                 }
                 17 if is("if-modified-since") => asks.modified_since = Some(field.value.into()),
-                _ if matches!(field.name[0] | 0x20, b'x' | b'f' | b'i') => {
-                    asks.is_odd |= ODD.into_iter().any(is);
+                // As servers could take it for one of them.
+                _ if matches!(field.name.first().map(|it| it | 0x20), Some(b'x' | b'f' | b'i' | b't')) => {
+                    asks.is_odd |= ODD.into_iter().any(|it| Name::is_alike(field.name, it.as_bytes()));
                 }
                 _ => {}
             }
@@ -79,6 +90,13 @@ impl Asks {
             asks.range = None;
         }
         asks
+    }
+
+    /// What of it says whose it is: of a request in the client's name for something that is not for the client.
+    pub(super) fn of_whom(&self) -> Self {
+        let directives =
+            RequestDirectives { no_store: self.directives.no_store, ..RequestDirectives::default() };
+        Self { directives, authorized: self.authorized, ..Self::default() }
     }
 
     /// What the client has.

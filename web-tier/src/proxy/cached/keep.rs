@@ -3,22 +3,25 @@
 use super::{super::Passed, Ask, asks::Asks, serve};
 use crate::{
     cache::{
-        Cache, Coming,
+        Cache,
+        body::Body,
         entry::{Entry, Life},
         fetch::Lead,
         key::{self, Key},
         near::Found,
     },
-    http1::{Fields, Length, RequestHead, ResponseHead},
+    http1::{Fields, Length, Name, RequestHead, ResponseHead},
     memory::buffer::Buffer,
     proxy::{Reply, forward::prepare_response},
     upstream::exchange::Exchange,
+    worker::Worker,
 };
 use http::Method;
 use http_cache::{
     freshness::Times,
     store::{Asked, Storable, WhyNot},
-    validate::is_updated,
+    validate::{is_updated, matches_weakly},
+    vary::Vary,
 };
 use std::{
     future::poll_fn,
@@ -31,6 +34,9 @@ use tokio::{task::spawn_local, time::timeout};
 /// The most names that an answer is known by, and the longest.
 const TAGS_MAX: usize = 256;
 const TAG_LENGTH_MAX: usize = 256;
+
+/// What an answer may depend on that each key says.
+const SAID_BY_THE_KEY: [&str; 3] = ["host", "x-forwarded-host", "x-forwarded-proto"];
 
 /// What an answer is read ahead of the one client that reads it, where it has turned out to be too long to be kept, in bytes.
 const AHEAD: u64 = 256 << 10;
@@ -47,11 +53,18 @@ pub(super) fn storable(
     asked_s: u64,
 ) -> Result<Storable, WhyNot> {
     let times = Times { asked: asked_s, answered: ask.client.worker.wall_seconds() };
-    let of_a_user = asks.authorized || ask.way.is_of_a_session(&head.fields);
+    let of_a_user = asks.authorized || ask.is_of_a_user(head);
     let asked = Asked { of_a_user, no_store: asks.directives.no_store };
     let answer = &passed.answer.head;
     let rules = ask.settings.rules(head.path());
-    Storable::of(asked, answer.status.as_u16(), &answer.fields, times, &rules)
+    let mut storable = Storable::of(asked, answer.status.as_u16(), &answer.fields, times, &rules)?;
+    // What rules set on the request is in the key already, and so are host and scheme.
+    let is_in_key =
+        |name: &str| SAID_BY_THE_KEY.contains(&name) || ask.edits.iter().any(|it| it.name() == name);
+    storable.vary = storable.vary.without(is_in_key);
+    // What this server alone tells the other can't be looked up.
+    let is_known = |name: &str| matches!(Name::of(name.as_bytes()), Name::Other | Name::Cookie);
+    if storable.vary.names().all(is_known) { Ok(storable) } else { Err(WhyNot::Vary) }
 }
 
 /// Begins to keep an answer, of which a client may read at once; gives it back if there is no room for it.
@@ -78,7 +91,7 @@ pub(super) async fn begin(
     let room = ask.settings.cache.room(known.unwrap_or(0));
     let (Some(Some(key)), Some(room)) = (key, room) else {
         worker.counters.cache.too_large.up();
-        lead.refused(primary);
+        lead.refused();
         return Err(Box::new(passed));
     };
     let Passed { mut answer, server } = passed;
@@ -92,14 +105,14 @@ pub(super) async fn begin(
         .filter(|it| storable.is_for_one(it.name))
         .for_each(|it| for_one.push(it.known, it.name, it.value));
     answer.head.fields.remove_if(|field| !storable.keeps(field.name));
+    put_date(&mut answer.head, worker);
     let entry = entry(&answer.head, known, storable, stale_keep, (key, worker.now(), worker.wall_seconds()));
-    let entry = Arc::new(Entry { body: Arc::default(), ..entry });
+    let entry = Arc::new(Entry { body: Arc::new(Body::with_room(room)), ..entry });
     answer.exchange.begin_body(length);
     let pump = Pump {
         entry: entry.clone(),
         lead,
         cache: ask.settings.cache.clone(),
-        room,
         max: config.max_entry_size,
         known: known.is_some(),
     };
@@ -156,6 +169,13 @@ fn entry(
     }
 }
 
+/// Says when an answer came that does not say when it was made (RFC 9110 §6.6.1).
+fn put_date(head: &mut ResponseHead, worker: &Worker) {
+    if head.fields.first(Name::Date).is_none() {
+        head.fields.push(Name::Date, b"date", &worker.date.get());
+    }
+}
+
 /// The names by which an answer can be purged: `Surrogate-Key` with spaces between, `Cache-Tag` with commas.
 fn tags(fields: &Fields) -> Box<[Box<str>]> {
     let mut tags: Vec<Box<str>> = Vec::new();
@@ -197,37 +217,70 @@ pub(super) fn freshen(
     merged.copy_from(&found.entry.head);
     let mut news = passed;
     prepare_response(&mut news.answer.head);
-    let told: Vec<_> = news.answer.head.fields.iter().filter(|it| is_updated(it.name)).collect();
-    merged.fields.remove_if(|old| told.iter().any(|new| new.name.eq_ignore_ascii_case(old.name)));
+    let said = &news.answer.head.fields;
+    let other_tag = said
+        .named("etag")
+        .next()
+        .is_some_and(|it| found.entry.etag.as_deref().is_some_and(|known| !matches_weakly(it, known)));
+    let other_vary =
+        said.named("vary").next().is_some() && Vary::of(said) != Vary::of(&found.entry.head.fields);
+    let told: Vec<_> = said.iter().filter(|it| is_updated(it.name)).collect();
+    // It was made now, if it does not say when.
+    let is_date = |name: &[u8]| name.eq_ignore_ascii_case(b"date");
+    merged
+        .fields
+        .remove_if(|old| is_date(old.name) || told.iter().any(|new| new.name.eq_ignore_ascii_case(old.name)));
     for field in &told {
         merged.fields.push(field.known, field.name, field.value);
     }
     drop(told);
     news.discard(&Method::GET);
     let times = Times { asked: asked_s, answered: worker.wall_seconds() };
-    let of_a_user = asks.authorized || ask.way.is_of_a_session(&head.fields);
+    let of_a_user = asks.authorized || ask.is_of_a_user(head);
     let asked = Asked { of_a_user, no_store: asks.directives.no_store };
     let status = merged.status.as_u16();
     let storable = Storable::of(asked, status, &merged.fields, times, &ask.settings.rules(head.path()));
     let config = &ask.settings.config;
-    let Ok(storable) = storable else {
-        // It is not to be kept any more.
+    if other_tag || other_vary {
+        // It is not about what is kept: the next request asks anew.
         ask.settings.cache.forget_url(primary.url());
-        lead.refused(primary);
+        drop(lead);
+        return serve::revalidated(ask, head, asks, found);
+    }
+    let Ok(storable) = storable else {
+        if storable.is_err_and(WhyNot::is_of_the_answer) {
+            // It is not to be kept any more.
+            ask.settings.cache.forget_url(primary.url());
+            lead.refused();
+        } else {
+            drop(lead);
+        }
         let entry = Arc::new(Entry { head: merged.kept(found.entry.length), ..found.entry.copy() });
         return serve::revalidated(ask, head, asks, &Found::far(entry));
     };
     let stale_keep = stale_keep(&storable, config.stale_keep, config.stale_if_error);
     merged.fields.remove_if(|field| !storable.keeps(field.name));
     let place = (found.entry.key.clone(), worker.now(), worker.wall_seconds());
+    put_date(&mut merged, worker);
     let fresh = entry(&merged, found.entry.length, storable, stale_keep, place);
-    let fresh = Arc::new(Entry { body: found.entry.body.clone(), tags: found.entry.tags.clone(), ..fresh });
+    let fresh = Arc::new(Entry { body: found.entry.body.clone(), ..fresh });
     lead.answered(&fresh);
-    if lead.is_good() && fresh.body.get().is_some() {
-        ask.settings.cache.insert(&fresh);
+    if fresh.body.get().is_some() {
+        keep(&ask.settings.cache, &fresh, &lead);
     }
     lead.done();
     serve::revalidated(ask, head, asks, &Found::far(fresh))
+}
+
+/// Keeps an answer, unless something has changed at its URL meanwhile.
+fn keep(cache: &Cache, entry: &Arc<Entry>, lead: &Lead) {
+    if lead.is_good() {
+        cache.insert(entry);
+        // That may have come between.
+        if !lead.is_good() {
+            cache.forget_url(entry.key.url());
+        }
+    }
 }
 
 /// Where an answer comes from.
@@ -244,7 +297,6 @@ struct Pump {
     entry: Arc<Entry>,
     lead: Lead,
     cache: Arc<Cache>,
-    room: Coming,
     max: u64,
     /// The body's length is known.
     known: bool,
@@ -290,10 +342,10 @@ impl Pump {
         if last { Read::Whole } else { Read::More }
     }
 
-    async fn run(mut self, mut source: Source) {
+    async fn run(self, mut source: Source) {
         loop {
-            let length = self.entry.body.length();
-            if length > self.max || !self.room.grow_to(length) {
+            // One whose length is known has its room, and perhaps many readers.
+            if !self.known && (self.entry.body.length() > self.max || !self.entry.body.fits()) {
                 return self.pass_on(source).await;
             }
             let read = poll_fn(|cx| source.exchange.poll_body(cx, &mut source.buffer, false));
@@ -311,10 +363,8 @@ impl Pump {
 
     /// It is too long: the one client that reads it gets the rest, as fast as it takes it.
     async fn pass_on(self, mut source: Source) {
-        let Self { entry, lead, room, .. } = self;
-        let key = entry.key.clone();
-        lead.refused(&key);
-        drop(room);
+        let Self { entry, lead, .. } = self;
+        lead.refused();
         let body = &entry.body;
         body.begin_passing();
         loop {
@@ -344,8 +394,8 @@ impl Pump {
             return self.broke();
         }
         self.entry.body.finish();
-        if self.lead.is_good() && self.entry.body.length() <= self.max {
-            self.cache.insert(&self.entry);
+        if self.entry.body.length() <= self.max {
+            keep(&self.cache, &self.entry, &self.lead);
         }
         if !self.known {
             self.lead.answered(&self.entry);

@@ -1,6 +1,6 @@
 //! Asks a server for a stale answer anew while it is served (RFC 5861 §3), by a request of our own in the name of the client whose request came.
 
-use super::{Ask, Found, asks, asks::Asks, keep, normalise_encodings};
+use super::{Ask, Found, asks, asks::Asks, keep, normalise};
 use crate::{
     cache::{
         fetch::{Lead, Turn},
@@ -51,13 +51,13 @@ impl ClientSide for Nobody {
 }
 
 /// Begins such a request, if nobody asks already.
-pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, found: &Found, primary: &Key) {
+pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, primary: &Key) {
     let cache = &ask.settings.cache;
     let key = &found.entry.key;
     let Turn::Lead(lead) = cache.fetches.turn(cache, key.bytes(), key.url().len()) else { return };
     let client = ask.client.stream();
     let mut head = head.copy();
-    normalise_encodings(&mut head);
+    normalise(&mut head);
     if found.entry.has_validator() {
         asks::ask_whether_changed(&mut head, &found.entry);
     } else {
@@ -72,6 +72,7 @@ pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, found: &Found, primary: &K
         settings: ask.settings.clone(),
         found: found.clone(),
         primary: primary.clone(),
+        asks: asks.of_whom(),
         client,
         head,
     };
@@ -86,6 +87,8 @@ struct Refresh {
     settings: CacheSettings,
     found: Found,
     primary: Key,
+    /// Whose request it is in the name of.
+    asks: Asks,
     client: Rc<Client>,
     head: RequestHead,
 }
@@ -104,24 +107,28 @@ impl Refresh {
         let ask = Ask { client: &client, asker: &asker, way: &way, edits: &[], settings: &self.settings };
         let asked_s = client.worker.wall_seconds();
         let passed = try_servers(&client, &way, &mut self.head, (outgoing, self.owner), &mut Nobody).await;
+        let entry = &self.found.entry;
         // What is stale serves on as long as it may.
-        let Ok(passed) = passed else { return };
-        let (head, asks, primary) = (&self.head, Asks::default(), &self.primary);
+        let Ok(passed) = passed else { return entry.life.failed(entry.age(client.worker.now())) };
+        let (head, asks, primary) = (&self.head, &self.asks, &self.primary);
         let status = passed.answer.head.status;
         if status == StatusCode::NOT_MODIFIED && self.found.entry.has_validator() {
             client.worker.counters.cache.revalidated.up();
-            drop(keep::freshen(ask, head, &asks, (primary, &self.found), (passed, asked_s), lead));
+            drop(keep::freshen(ask, head, asks, (primary, &self.found), (passed, asked_s), lead));
             return;
         }
         if status.is_server_error() {
+            entry.life.failed(entry.age(client.worker.now()));
             return passed.discard(&head.method);
         }
-        match keep::storable(ask, head, &asks, &passed, asked_s) {
+        match keep::storable(ask, head, asks, &passed, asked_s) {
             Ok(storable) => drop(keep::begin(ask, head, primary, storable, passed, lead).await),
-            Err(_) => {
-                // It is not to be kept any more.
-                self.settings.cache.forget_url(primary.url());
-                lead.refused(primary);
+            Err(cause) => {
+                if cause.is_of_the_answer() {
+                    // It is not to be kept any more.
+                    self.settings.cache.forget_url(primary.url());
+                    lead.refused();
+                }
                 passed.discard(&head.method);
             }
         }

@@ -4,10 +4,12 @@
 mod authority;
 mod path;
 mod reading;
+mod url;
 
 pub(crate) use authority::same_authority;
 pub(crate) use path::{Path, decoded, has_dots, normalise, unescape};
 pub(crate) use reading::{Source, other_readings, read};
+pub(crate) use url::normal_url;
 
 use crate::{
     error::ProxyError,
