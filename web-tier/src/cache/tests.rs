@@ -1,3 +1,5 @@
+//! The cache against a model: whatever is done to it in whatever order, it answers what was kept last, and stays within its memory.
+
 use super::{entry::Life, key::Asked, *};
 use crate::http1::{Name, ResponseHead};
 use http_cache::directives::AnswerDirectives;
