@@ -138,8 +138,16 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Its children too: nginx's outlive a master that is killed, and keep its ports.
     fn drop(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let family = self.family().unwrap_or_default();
         let _ = self.child.kill();
+        for pid in family.into_iter().filter(|pid| *pid != self.child.id()) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         let _ = self.child.wait();
     }
 }
