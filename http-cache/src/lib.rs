@@ -11,6 +11,8 @@
 //! | [`validate`] | entity tags, conditional requests, what a 304 brings |
 //! | [`vary`] | which fields of a request an answer depends on |
 //! | [`range`] | parts of an answer |
+//! | [`tags`] | names by which answers can be purged |
+//! | [`url`] | references to answers |
 
 mod date;
 pub mod directives;
@@ -18,6 +20,8 @@ pub mod freshness;
 pub mod range;
 pub mod reuse;
 pub mod store;
+pub mod tags;
+pub mod url;
 pub mod validate;
 pub mod vary;
 

@@ -4,6 +4,7 @@ use crate::{
     Fields,
     directives::AnswerDirectives,
     freshness::{Dates, Heuristic, Times, lifetime},
+    tags::tags,
     vary::Vary,
 };
 
@@ -44,6 +45,8 @@ pub struct Storable {
     pub vary: Vary,
     /// Whether it can be asked of its server whether it is still so.
     pub has_validator: bool,
+    /// The names by which it can be purged.
+    pub tags: Box<[Box<str>]>,
 }
 
 /// Why an answer is not stored.
@@ -61,6 +64,8 @@ pub enum WhyNot {
     SetCookie,
     /// It depends on more than a request's fields, or on too many.
     Vary,
+    /// It has more or longer surrogate keys than are kept: by some of them it could not be purged.
+    Tags,
     /// Its status is not one that is stored.
     Status,
     /// It does not say how long it is fresh.
@@ -71,13 +76,14 @@ pub enum WhyNot {
 
 impl WhyNot {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoStore,
         Self::RequestNoStore,
         Self::Private,
         Self::User,
         Self::SetCookie,
         Self::Vary,
+        Self::Tags,
         Self::Status,
         Self::NoLifetime,
         Self::Stale,
@@ -97,6 +103,7 @@ impl WhyNot {
             Self::User => "of a user (Authorization or a session), and neither public nor s-maxage",
             Self::SetCookie => "sets a cookie",
             Self::Vary => "varies by too much",
+            Self::Tags => "has too many surrogate keys, or too long ones",
             Self::Status => "its status is not stored",
             Self::NoLifetime => "does not say how long it is fresh",
             Self::Stale => "is stale when it comes",
@@ -165,6 +172,7 @@ impl Storable {
         if rules.vary_is_private && !vary.is_encoding_alone() {
             return Err(WhyNot::Private);
         }
+        let tags = tags(fields).ok_or(WhyNot::Tags)?;
         let dates = Dates::of(fields);
         let may_guess = HEURISTIC.contains(&status) || directives.public;
         let guessed = rules.default_lifetime.filter(|_| found.has_validator).map(u64::from);
@@ -184,7 +192,7 @@ impl Storable {
         if (fresh <= initial_age || directives.no_cache.is_whole()) && !usable_when_stale {
             return Err(WhyNot::Stale);
         }
-        Ok(Self { directives, initial_age, lifetime: fresh, vary, has_validator: found.has_validator })
+        Ok(Self { directives, initial_age, lifetime: fresh, vary, has_validator: found.has_validator, tags })
     }
 
     /// Whether a field of the answer is stored: not those of one connection (the caller has taken away what `Connection` names), nor those that

@@ -1,6 +1,7 @@
 //! What is to be forgotten.
 
 use super::entry::Entry;
+use http_cache::url::split_authority;
 use proto::web::v1::{PurgeCache, purge_cache::What};
 use regex::Regex;
 
@@ -93,19 +94,13 @@ fn is_below(target: &str, prefix: &str) -> bool {
 
 /// Host, and path with query.
 fn parts(url: &str) -> Result<(Option<String>, String), String> {
-    let lower = url.to_ascii_lowercase();
-    let scheme = ["http://", "https://", "//"].into_iter().find(|it| lower.starts_with(it));
-    match scheme.map(|it| &url[it.len()..]) {
-        None if url.starts_with('/') => Ok((None, url.to_owned())),
-        None => Err(format!(
+    match split_authority(url) {
+        (None, path) if path.starts_with('/') => Ok((None, path.to_owned())),
+        (None, _) => Err(format!(
             "expected http://host/path or /path, found `{}`",
             url.chars().take(60).collect::<String>()
         )),
-        Some(rest) => {
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (host, target) = rest.split_at(end);
-            let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-            Ok((Some(host.to_owned()), target))
-        }
+        (Some(host), target) if target.starts_with('/') => Ok((Some(host.to_owned()), target.to_owned())),
+        (Some(host), target) => Ok((Some(host.to_owned()), format!("/{target}"))),
     }
 }

@@ -295,7 +295,7 @@ async fn what_may_change_something_makes_what_is_kept_forgotten() {
     let backend = origin.answers(|asked, _| match asked.method {
         Method::GET => (200, "Cache-Control: max-age=60".to_owned()),
         _ if asked.path.contains("fails") => (500, String::new()),
-        _ => (200, "Location: /a\nContent-Location: http://shop.example/b?c".to_owned()),
+        _ => (200, "Location: /x/../%61\nContent-Location: http://shop.example/b?c".to_owned()),
     });
     let cluster = start(backend).await;
     let kept = async |path: &str| status_of(&cluster.ask(&format!("GET {path}"), "").await).contains("hit");

@@ -22,7 +22,7 @@ pub(super) struct Asks {
 }
 
 /// Fields that frameworks take a method, a path, a host or a scheme from: no key has them, so what they bring is for the one who sent them.
-const ODD: [&str; 26] = [
+const ODD: [&str; 30] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -47,6 +47,10 @@ const ODD: [&str; 26] = [
     "x-cluster-client-ip",
     "x-original-forwarded-for",
     "x-arr-ssl",
+    "client-ip",
+    "script-name",
+    "destination",
+    "base-url",
     "if-match",
     "if-unmodified-since",
 ];
@@ -76,7 +80,11 @@ impl Asks {
                 }
                 17 if is("if-modified-since") => asks.modified_since = Some(field.value.into()),
                 // As servers could take it for one of them.
-                _ if matches!(field.name.first().map(|it| it | 0x20), Some(b'x' | b'f' | b'i' | b't')) => {
+                _ if matches!(
+                    field.name.first().map(|it| it | 0x20),
+                    Some(b'x' | b'f' | b'i' | b't' | b'c' | b's' | b'd' | b'b')
+                ) =>
+                {
                     asks.is_odd |= ODD.into_iter().any(|it| Name::is_alike(field.name, it.as_bytes()));
                 }
                 _ => {}

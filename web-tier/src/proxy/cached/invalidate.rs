@@ -6,9 +6,11 @@ use crate::{
     error::ProxyError,
     http1::{Fields, RequestHead},
     proxy::Reply,
+    route::normalise::normal_url,
     upstream::exchange::ClientSide,
 };
 use http::Method;
+use http_cache::url::split_authority;
 
 /// Passes a request on that is not `GET` or `HEAD`.
 pub(super) async fn forward<S: ClientSide>(
@@ -36,23 +38,16 @@ pub(super) async fn forward<S: ClientSide>(
     Ok(given(ask, head, forwarded, Forwarded::Method))
 }
 
-/// The URLs of the same host that `Location` and `Content-Location` name, as paths with queries.
+/// The URLs of the same host that `Location` and `Content-Location` name, as requests for them are: paths with queries.
 fn named(fields: &Fields, host: &str, target: &str) -> Vec<String> {
     let values = fields.named("location").chain(fields.named("content-location"));
-    values.filter_map(|it| on_host(str::from_utf8(it).ok()?, host, target)).collect()
+    values.filter_map(|it| normal_url(&on_host(str::from_utf8(it).ok()?, host, target)?).ok()).collect()
 }
 
-/// A reference as a path with a query, if it is of this host (RFC 3986 §5.2, without dots).
+/// A reference as a path with a query, if it is of this host (RFC 3986 §5.2; dots are left for whoever normalises it).
 fn on_host(reference: &str, host: &str, target: &str) -> Option<String> {
     let reference = reference.trim().split('#').next().unwrap_or_default();
-    let lower = reference.to_ascii_lowercase();
-    let rest = ["http://", "https://", "//"]
-        .iter()
-        .find(|it| lower.starts_with(**it))
-        .map(|it| &reference[it.len()..]);
-    if let Some(rest) = rest {
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
+    if let (Some(authority), path) = split_authority(reference) {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         return authority.eq_ignore_ascii_case(host).then_some(path);
     }
@@ -62,7 +57,7 @@ fn on_host(reference: &str, host: &str, target: &str) -> Option<String> {
         Some(b'/') => Some(reference.to_owned()),
         Some(b'?') => Some(format!("{path}{reference}")),
         // Of another scheme.
-        Some(_) if lower.split(['/', '?']).next().is_some_and(|it| it.contains(':')) => None,
+        Some(_) if reference.split(['/', '?']).next().is_some_and(|it| it.contains(':')) => None,
         Some(_) => Some(format!("{}/{reference}", path.rsplit_once('/').map_or("", |(folder, _)| folder))),
     }
 }

@@ -31,10 +31,6 @@ use std::{
 };
 use tokio::{task::spawn_local, time::timeout};
 
-/// The most names that an answer is known by, and the longest.
-const TAGS_MAX: usize = 256;
-const TAG_LENGTH_MAX: usize = 256;
-
 /// What an answer may depend on that each key says.
 const SAID_BY_THE_KEY: [&str; 3] = ["host", "x-forwarded-host", "x-forwarded-proto"];
 
@@ -161,7 +157,7 @@ fn entry(
         stale_keep,
         etag: named("etag"),
         last_modified: named("last-modified"),
-        tags: tags(&head.fields),
+        tags: storable.tags,
         directives: storable.directives,
         life: Life::default(),
         hits: AtomicU64::new(0),
@@ -174,22 +170,6 @@ fn put_date(head: &mut ResponseHead, worker: &Worker) {
     if head.fields.first(Name::Date).is_none() {
         head.fields.push(Name::Date, b"date", &worker.date.get());
     }
-}
-
-/// The names by which an answer can be purged: `Surrogate-Key` with spaces between, `Cache-Tag` with commas.
-fn tags(fields: &Fields) -> Box<[Box<str>]> {
-    let mut tags: Vec<Box<str>> = Vec::new();
-    for (name, comma) in [("surrogate-key", false), ("cache-tag", true)] {
-        for value in fields.named(name) {
-            let Ok(text) = str::from_utf8(value) else { continue };
-            let parts = text.split(|it: char| if comma { it == ',' } else { it.is_ascii_whitespace() });
-            tags.extend(
-                parts.map(str::trim).filter(|it| !it.is_empty() && it.len() <= TAG_LENGTH_MAX).map(Box::from),
-            );
-        }
-    }
-    tags.truncate(TAGS_MAX);
-    tags.into()
 }
 
 /// Whether an answer for which this request has waited is one to it too.

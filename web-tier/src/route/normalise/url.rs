@@ -1,6 +1,7 @@
 //! URLs that an operator writes, as requests for them are.
 
 use super::path::{Path, normalise};
+use http_cache::url::split_authority;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// What a request's target may have as it is: what is no ASCII is escaped, as browsers do.
@@ -39,13 +40,8 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
 /// No request has such a path.
 pub(crate) fn normal_url(url: &str) -> Result<String, String> {
     let url = url.trim().split('#').next().unwrap_or_default();
-    let lower = url.to_ascii_lowercase();
-    let start =
-        ["http://", "https://", "//"].into_iter().find(|it| lower.starts_with(it)).map_or(0, |scheme| {
-            let rest = &url[scheme.len()..];
-            scheme.len() + rest.find(['/', '?']).unwrap_or(rest.len())
-        });
-    let (origin, target) = url.split_at(start);
+    let (_, target) = split_authority(url);
+    let origin = &url[..url.len() - target.len()];
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),

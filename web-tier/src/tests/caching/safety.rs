@@ -33,6 +33,9 @@ async fn what_no_key_has_brings_nothing_to_keep() {
         "X-Rewrite-URL: /admin\r\n",
         "X-Host: evil.example\r\n",
         "Front-End-Https: on\r\n",
+        "Client-IP: 192.0.2.1\r\n",
+        "Script_Name: /admin\r\n",
+        "Base-Url: http://evil.example/\r\n",
         // A request in a request.
         "Content-Length: 3\r\n\r\nabc",
         "Transfer-Encoding: chunked\r\n\r\n0\r\n",
