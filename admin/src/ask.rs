@@ -18,6 +18,8 @@ pub(crate) struct SilentServer {
 pub(crate) struct Answers<T> {
     pub(crate) said: Vec<(String, T)>,
     pub(crate) silent: Vec<SilentServer>,
+    /// What is wrong with what was asked, as one of the silent says.
+    pub(crate) invalid: Option<String>,
 }
 
 /// Asks each of `servers`.
@@ -32,7 +34,7 @@ where
         let answer = timeout(WAIT, call(server.clone(), channel));
         async move { (server, answer.await) }
     });
-    let mut answers = Answers { said: Vec::new(), silent: Vec::new() };
+    let mut answers = Answers { said: Vec::new(), silent: Vec::new(), invalid: None };
     for (server, answer) in join_all(asked).await {
         let why = match answer {
             Ok(Ok(answer)) => {
@@ -40,7 +42,13 @@ where
                 continue;
             }
             Ok(Err(refused)) if refused.code() == Code::Unimplemented => continue,
-            Ok(Err(refused)) => refused.message().chars().take(WHY_MAX).collect(),
+            Ok(Err(refused)) => {
+                let why: String = refused.message().chars().take(WHY_MAX).collect();
+                if refused.code() == Code::InvalidArgument {
+                    answers.invalid = Some(why.clone());
+                }
+                why
+            }
             Err(_) => format!("no answer within {WAIT:?}"),
         };
         answers.silent.push(SilentServer { server, why });

@@ -256,10 +256,9 @@ impl Inner {
         .await;
         // All would say the same of a purge that makes no sense.
         if answers.said.is_empty()
-            && let Some(refused) =
-                answers.silent.iter().find(|it| it.why.contains("expected") || it.why.contains("regular"))
+            && let Some(why) = answers.invalid
         {
-            return Err(Refusal::Body(refused.why.clone()));
+            return Err(Refusal::Body(why));
         }
         let on = answers.said.into_iter().filter(|(_, purged)| !purged.off);
         let web_tiers: Vec<_> =

@@ -198,7 +198,8 @@ mod tests {
         other.hash ^= 1;
         let said = [("app-a", own.clone()), ("app-b", other), ("web-a", own)];
         let said = said.into_iter().map(|(id, it)| (id.to_owned(), it)).collect();
-        let record = ConfigurationRecord::of(&config, "web-a", Answers { said, silent: Vec::new() });
+        let record =
+            ConfigurationRecord::of(&config, "web-a", Answers { said, silent: Vec::new(), invalid: None });
         let told: Vec<_> =
             record.servers.iter().map(|it| (it.server.as_str(), it.same, it.lines.len())).collect();
         assert_eq!(told, [("app-a", true, 0), ("app-b", false, 2)]);

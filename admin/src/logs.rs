@@ -148,7 +148,7 @@ fn level_name(level: wire::LogLevel) -> &'static str {
 impl LogsRecord {
     /// Of what servers said.
     pub(crate) fn of(answers: Answers<LogTail>, query: &LogQuery) -> Self {
-        let Answers { said, silent } = answers;
+        let Answers { said, silent, .. } = answers;
         let mut next = query.after.clone();
         next.extend(said.iter().map(|(server, tail)| (server.clone(), tail.last)));
         let mut lines = Vec::new();
@@ -211,7 +211,7 @@ mod tests {
 
     fn merged(said: Vec<(&str, LogTail)>, query: &str) -> LogsRecord {
         let said = said.into_iter().map(|(server, tail)| (server.to_owned(), tail)).collect();
-        LogsRecord::of(Answers { said, silent: Vec::new() }, &LogQuery::read(query).unwrap())
+        LogsRecord::of(Answers { said, silent: Vec::new(), invalid: None }, &LogQuery::read(query).unwrap())
     }
 
     #[test]

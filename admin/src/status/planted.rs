@@ -279,7 +279,7 @@ pub(crate) fn logs() -> LogsRecord {
         ("app-a".to_owned(), tail(10, vec![line(10, "the disk is full"), line(11, EVIL)])),
         (EVIL.to_owned(), tail(20, vec![line(20, EVIL)])),
     ];
-    let logs = LogsRecord::of(Answers { said, silent: silent() }, &LogQuery::default());
+    let logs = LogsRecord::of(Answers { said, silent: silent(), invalid: None }, &LogQuery::default());
     assert!(logs.lines.iter().all(|it: &LineRecord| it.level == "warn"));
     logs
 }
@@ -304,7 +304,7 @@ pub(crate) fn notable() -> Answers<NotableRequests> {
         workers: 2,
         silent_workers: 0,
     };
-    Answers { said: vec![("web-a".into(), told)], silent: silent() }
+    Answers { said: vec![("web-a".into(), told)], silent: silent(), invalid: None }
 }
 
 /// Sessions on the hub, by app.
@@ -347,7 +347,7 @@ pub(crate) fn configurations() -> Answers<EffectiveConfiguration> {
     let text = config().effective.replace("port: 8080", "port: 9090");
     let other = EffectiveConfiguration { file: EVIL.into(), text, hash: 1, topology_hash: 2 };
     let said = vec![("app-a".to_owned(), other.clone()), (EVIL.to_owned(), other)];
-    Answers { said, silent: silent() }
+    Answers { said, silent: silent(), invalid: None }
 }
 
 /// What web-tiers keep, with names that would be scripts.
