@@ -99,7 +99,7 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let (_demo, said) = demo(folder.path(), offset, &[]).await;
     assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
     let steps = [session(3), session(4), session(5)].concat();
-    assert_eq!(steps.len(), 11, "{steps:?}");
+    assert_eq!(steps.len(), 12, "{steps:?}");
     std::os::unix::fs::symlink(
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
         folder.path().join("examples"),

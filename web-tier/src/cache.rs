@@ -12,6 +12,7 @@ mod index;
 pub(crate) mod key;
 pub(crate) mod near;
 pub(crate) mod not_kept;
+pub(crate) mod packed;
 pub(crate) mod purge;
 pub(crate) mod settings;
 
@@ -30,7 +31,7 @@ use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -58,6 +59,8 @@ pub(crate) enum Slot {
     Entry(Arc<Entry>),
     /// Answers that depend on fields of the request: each at a longer key.
     Varies(Arc<Varies>),
+    /// The body of an answer, compressed: at the answer's key with the encoding.
+    Packed(Arc<entry::Packed>),
     /// An answer that may not be kept: requests for it do not wait for each other.
     Pass(Arc<entry::Pass>),
 }
@@ -67,6 +70,7 @@ impl Slot {
         match self {
             Self::Entry(it) => &it.life,
             Self::Varies(it) => &it.life,
+            Self::Packed(it) => &it.life,
             Self::Pass(it) => &it.life,
         }
     }
@@ -75,6 +79,7 @@ impl Slot {
         match self {
             Self::Entry(it) => &it.key,
             Self::Varies(it) => &it.key,
+            Self::Packed(it) => &it.key,
             Self::Pass(it) => &it.key,
         }
     }
@@ -82,6 +87,7 @@ impl Slot {
     fn size(&self) -> usize {
         let own = match self {
             Self::Entry(it) => it.size(),
+            Self::Packed(it) => it.bytes.as_ref().map_or(0, bytes::Bytes::len),
             Self::Varies(_) | Self::Pass(_) => 0,
         };
         self.key().bytes().len() + OVERHEAD + own
@@ -91,6 +97,7 @@ impl Slot {
         match self {
             Self::Entry(it) => it.kept_for(),
             Self::Varies(it) => it.kept_for,
+            Self::Packed(it) => it.kept_for,
             Self::Pass(_) => PASS,
         }
     }
@@ -104,6 +111,8 @@ pub(crate) struct Cache {
     hasher: RandomState,
     index: Arc<Index>,
     pub(crate) fetches: Fetches,
+    /// The hashes of the bodies that are being compressed.
+    packing: Mutex<Vec<u64>>,
     /// Bytes of answers that are not in the table.
     outside: Arc<AtomicU64>,
     pub(crate) counters: counters::SharedCounters,
@@ -163,6 +172,7 @@ impl Cache {
             hasher: RandomState::new(),
             index,
             fetches: Fetches::default(),
+            packing: Mutex::default(),
             outside,
             counters,
             not_kept: NotKeptList::default(),
@@ -191,6 +201,8 @@ impl Cache {
         let varies = match slot {
             near::Got::Entry(found) => return Lookup::Found(found),
             near::Got::Pass => return Lookup::Pass,
+            // No request has such a key.
+            near::Got::Packed(_) => return Lookup::NoKey,
             near::Got::Varies(varies) => varies,
         };
         if !key::vary(key, &varies.vary, request) {
@@ -201,7 +213,7 @@ impl Cache {
             Some(near::Got::Entry(found)) => Lookup::Found(found),
             Some(near::Got::Pass) => Lookup::Pass,
             // One that varies once more is none of ours.
-            Some(near::Got::Varies(_)) | None => Lookup::Missing,
+            Some(near::Got::Varies(_) | near::Got::Packed(_)) | None => Lookup::Missing,
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `error` | why a request gets an answer of the proxy's own |
 //! | `cache` | answers that are kept for all clients |
 //! | `upstream` | servers: choose one, take a socket, send, receive |
+//! | `compress` | bodies that are compressed on their way |
 //! | `transport` | what clients' bytes come through: TLS, the PROXY protocol |
 //! | `http1` | the protocol, pure |
 //! | `memory` | buffers and other things that serve many requests |
@@ -23,6 +24,7 @@
 
 mod cache;
 mod client;
+mod compress;
 mod error;
 mod http1;
 mod listen;
@@ -35,6 +37,7 @@ mod transport;
 mod upstream;
 mod worker;
 
+pub use compress::CompressionTotals;
 pub use listen::bind::{BindError, Bound, bind};
 pub use observe::{
     cache_counters::CacheTotals,

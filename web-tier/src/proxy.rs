@@ -3,6 +3,7 @@
 
 mod attempt;
 mod cached;
+mod compressed;
 pub(crate) mod forward;
 pub(crate) mod local;
 mod prepare;
@@ -42,6 +43,7 @@ use crate::{
 };
 use attempt::{Failure, attempt, discard};
 use common::{config::Strategy, shortage::is_shortage};
+use compressed::compress;
 use http::{Method, StatusCode};
 use prepare::prepare;
 use std::{future::poll_fn, rc::Rc};
@@ -64,6 +66,13 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    fn head(&mut self) -> &mut ResponseHead {
+        match self {
+            Self::Server(answer) => &mut answer.head,
+            Self::Local(local) => &mut local.head,
+        }
+    }
+
     /// As the client gets it.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -100,6 +109,7 @@ pub(crate) async fn answer<S: ClientSide>(
         head.set_path(&in_url.path);
     }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
+    let compresses = decision.compresses();
     let reply = match decision {
         _ if let Err(cause) = rewritten => Err(cause.into()),
         Decision::Proxy(_) | Decision::HttpProxy(_) if !may_go_on(head) => {
@@ -133,9 +143,9 @@ pub(crate) async fn answer<S: ClientSide>(
             Reply::Local(Local::refusal(client, cause))
         }
     };
-    match &mut reply {
-        Reply::Server(answer) => edit_answer(&mut answer.head, &edits),
-        Reply::Local(local) => edit_answer(&mut local.head, &edits),
+    edit_answer(reply.head(), &edits);
+    if let Some(rules) = routes.compression.as_ref().filter(|_| compresses) {
+        compress(client, rules, head, &mut reply);
     }
     Ok(reply)
 }

@@ -17,7 +17,7 @@ use client_limits::Limits;
 use cluster_port::Credentials;
 use common::{
     cidr::CidrSet,
-    config::{Action, Cluster, Config, Rule},
+    config::{Action, Cluster, Compression, Config, Rule},
     id::ServerId,
 };
 use host::Hosts;
@@ -74,6 +74,8 @@ pub(crate) struct Routes {
     pub(crate) trusted: CidrSet,
     /// Answers that are kept, if the configuration wants that.
     pub(crate) cache: Option<CacheSettings>,
+    /// What is compressed, if anything.
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Routes {
@@ -110,6 +112,7 @@ impl Routes {
                 .clone()
                 .zip(cluster.proxy_cache.clone())
                 .map(|(cache, config)| CacheSettings { cache, config: Rc::new(config) }),
+            compression: cluster.compression.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ mod access_log;
 mod bodies;
 mod bound;
 mod caching;
+mod compressing;
 mod desync;
 mod disabled;
 mod encrypted;

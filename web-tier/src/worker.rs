@@ -10,6 +10,7 @@ pub(crate) mod stalled;
 
 use crate::{
     cache::near::Near,
+    compress::Encoders,
     http1::{RequestHead, ResponseHead},
     memory::{buffer::Buffers, shelf::Shelf},
     observe::{
@@ -109,6 +110,8 @@ pub(crate) struct Worker {
     /// Of what is kept, what is asked for most, and the memory in which keys are made.
     pub(crate) near: Near,
     pub(crate) cache_key: RefCell<Vec<u8>>,
+    /// Bodies that are being compressed.
+    pub(crate) encoders: Encoders,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
     pub(crate) hub_age: Cell<Option<AgeText>>,
 }
@@ -148,6 +151,7 @@ impl Worker {
             notable: Notable::new(Instant::now()),
             near: Near::default(),
             cache_key: RefCell::default(),
+            encoders: Encoders::new(setup.counters.compression.clone()),
             hub_age: Cell::default(),
         }
     }

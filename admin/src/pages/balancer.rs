@@ -66,7 +66,7 @@ impl Balancer {
 impl Seen {
     fn of(number: usize, id: &str, web_tier: &WebTierRecord) -> Self {
         let (rate, recent, total) = (&web_tier.rate, &web_tier.recent, &web_tier.total);
-        let figures = vec![
+        let mut figures = vec![
             Figure::new("Requests", short(rate.requests_per_s), "/s"),
             Figure::new("2xx", count(recent.answers[2]), "in a minute"),
             Figure::new("3xx", count(recent.answers[3]), ""),
@@ -78,6 +78,9 @@ impl Seen {
             Figure::new("Failures", count(total.upstream_failures), "since start"),
             Figure::new("Sent", bytes(total.sent_bytes), "since start"),
         ];
+        let saved = total.compressed_plain_bytes.saturating_sub(total.compressed_bytes);
+        let saved = Figure::new("Compressed", bytes(saved), "saved since start");
+        figures.extend(Some(saved).filter(|_| total.compressed > 0));
         let upstreams = web_tier.upstreams.iter().enumerate();
         Self {
             id: id.to_owned(),

@@ -168,7 +168,7 @@ fn cache(text: &mut Text, cache: &ProxyCache) {
     }
 }
 
-fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 10] {
+fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 13] {
     [
         ("copal_http_connections", "Connections that clients opened.", traffic.connections),
         ("copal_http_requests", "Requests that were read.", traffic.requests),
@@ -200,6 +200,13 @@ fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 10] {
         ),
         ("copal_http_received_bytes", "Bytes of requests' bodies.", traffic.received_bytes),
         ("copal_http_sent_bytes", "Bytes of answers.", traffic.sent_bytes),
+        ("copal_http_compressed_answers", "Answers that this server compressed.", traffic.compressed),
+        (
+            "copal_http_compressed_plain_bytes",
+            "Bytes of their bodies before.",
+            traffic.compressed_plain_bytes,
+        ),
+        ("copal_http_compressed_bytes", "Bytes of their bodies as they were sent.", traffic.compressed_bytes),
     ]
 }
 

@@ -77,6 +77,9 @@ fn traffic(requests: u64) -> Traffic {
         requests_active: 3,
         answers: vec![0, 0, requests * 97 / 100, requests * 2 / 100, requests / 100, 0],
         sent_bytes: 5_000_000,
+        compressed: requests / 2,
+        compressed_plain_bytes: 4_000_000,
+        compressed_bytes: 1_000_000,
         latency: Some(Histogram {
             bounds_us: vec![1000, 2000, 4000],
             counts: vec![requests / 2, requests / 4, requests / 4, 0],

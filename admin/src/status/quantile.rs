@@ -14,6 +14,9 @@ pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Traffic>) -> Traffic {
         sum.upstream_failures += it.upstream_failures;
         sum.received_bytes += it.received_bytes;
         sum.sent_bytes += it.sent_bytes;
+        sum.compressed += it.compressed;
+        sum.compressed_plain_bytes += it.compressed_plain_bytes;
+        sum.compressed_bytes += it.compressed_bytes;
         sum.answers.iter_mut().zip(&it.answers).for_each(|(sum, more)| *sum += more);
         if let Some(latency) = &it.latency {
             add(sum.latency.get_or_insert_default(), latency);

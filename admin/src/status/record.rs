@@ -165,6 +165,10 @@ pub(crate) struct CountRecord {
     pub(crate) handshakes_failed: u64,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
+    /// Answers that were compressed, the bytes of their bodies before, and what was sent of them.
+    pub(crate) compressed: u64,
+    pub(crate) compressed_plain_bytes: u64,
+    pub(crate) compressed_bytes: u64,
 }
 
 /// How much that is a second, and how long it took.
@@ -364,6 +368,9 @@ impl CountRecord {
             handshakes_failed: traffic.handshakes_failed,
             received_bytes: traffic.received_bytes,
             sent_bytes: traffic.sent_bytes,
+            compressed: traffic.compressed,
+            compressed_plain_bytes: traffic.compressed_plain_bytes,
+            compressed_bytes: traffic.compressed_bytes,
         }
     }
 }

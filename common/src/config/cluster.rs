@@ -3,6 +3,7 @@
 use super::{
     bounds::{TIMEOUT, WAIT},
     check::{Facts, Listening},
+    compression,
     decode::{Context, Fields},
     defaults::DEFAULTS,
     endpoint::{address, shifted},
@@ -86,6 +87,7 @@ pub(super) fn decode(
         access_log: access_log(&fields),
         trusted_proxies,
         proxy_cache: proxy_cache::decode(&fields),
+        compression: compression::decode(&fields),
         hosts,
     })
 }

@@ -94,14 +94,11 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
         "add-header" => header(&fields, HeaderEditKind::AddToAnswer, regexp.as_ref()),
         _ => header(&fields, HeaderEditKind::SetOnRequest, regexp.as_ref()),
     };
-    let cache = match key.as_str() {
-        "load-balance" | "http-proxy" => {
-            fields.choice("cache", &[("on", true), ("off", false)]).unwrap_or(true)
-        }
-        _ => false,
-    };
+    let proxies = matches!(key.as_str(), "load-balance" | "http-proxy");
+    let is_on = |key: &str| proxies && fields.choice(key, &[("on", true), ("off", false)]).unwrap_or(true);
+    let (cache, compression) = (is_on("cache"), is_on("compression"));
     // A rule whose expression or condition is wrong must not be taken for one that takes everything.
-    Some(Rule { regexp: regexp?.0, condition: condition?, action: action?, cache })
+    Some(Rule { regexp: regexp?.0, condition: condition?, action: action?, cache, compression })
 }
 
 /// The keys of a kind of rule; `None` for an unknown kind, which is told already.

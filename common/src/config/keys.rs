@@ -95,6 +95,7 @@ pub(super) static CLUSTER: Keys = Keys {
         "access-log",
         "trusted-proxies",
         "proxy-cache",
+        "compression",
         "hosts",
         "server-default",
         "host-default",
@@ -106,6 +107,12 @@ pub(super) static CLUSTER: Keys = Keys {
 
 pub(super) static ACCESS_LOG: Keys =
     Keys { what: "`access-log`", known: &["path", "format", "import"], later: &[] };
+
+pub(super) static COMPRESSION: Keys = Keys {
+    what: "`compression`",
+    known: &["enable", "types", "min-size", "encodings", "import"],
+    later: &[],
+};
 
 pub(super) static PROXY_CACHE: Keys = Keys {
     what: "`proxy-cache`",
@@ -222,6 +229,7 @@ pub(super) static LOAD_BALANCE: Keys = Keys {
         "session-cookie",
         "insert-cookie",
         "cache",
+        "compression",
         "import",
     ],
     later: &[],
@@ -244,6 +252,7 @@ pub(super) static HTTP_PROXY: Keys = Keys {
         "connection-max",
         "queue-timeout",
         "cache",
+        "compression",
         "import",
     ],
     later: &[],

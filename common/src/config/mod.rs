@@ -11,6 +11,7 @@ mod app_yaml;
 mod bounds;
 mod check;
 mod cluster;
+mod compression;
 mod condition;
 mod connection_limits;
 mod cookie_config;
@@ -63,6 +64,7 @@ mod tests;
 
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
+pub use compression::{Compression, Encoding, MediaRange};
 pub use condition::{Condition, FileExists, Named, ServerName};
 pub use connection_limits::{limit_below_workers_text, limits_below_workers};
 pub use cookie_config::{CookieConfig, CookieSecure, SameSite};

@@ -2,6 +2,7 @@
 
 use super::{
     app_rights::AppRights,
+    compression::Compression,
     deployment::{Deployments, Versioning},
     encryption::{ClusterEncryption, ClusterTls},
     file_path::{CertificateFiles, FilePath},
@@ -145,6 +146,8 @@ pub struct Cluster {
     pub trusted_proxies: Vec<Cidr>,
     /// `proxy-cache`: answers that its servers keep for all clients; none unless given, or with `enable: false`.
     pub proxy_cache: Option<ProxyCache>,
+    /// `compression`: answers that its servers compress for clients that take it; none unless given, or with `enable: false`.
+    pub compression: Option<Compression>,
     /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.
     pub hosts: Vec<Host>,
 }

@@ -20,6 +20,8 @@ pub struct Rule {
     pub action: Action,
     /// `cache` (on): of `load-balance` and `http-proxy`, whether answers may be kept by the cluster's `proxy-cache`.
     pub cache: bool,
+    /// `compression` (on): the same of the cluster's `compression`.
+    pub compression: bool,
 }
 
 impl Rule {

@@ -227,6 +227,13 @@ pub struct Traffic {
     /// From a request's head to its answer's.
     #[prost(message, optional, tag = "17")]
     pub latency: ::core::option::Option<Histogram>,
+    /// Answers that this server compressed, the bytes of their bodies before, and what was sent.
+    #[prost(uint64, tag = "18")]
+    pub compressed: u64,
+    #[prost(uint64, tag = "19")]
+    pub compressed_plain_bytes: u64,
+    #[prost(uint64, tag = "20")]
+    pub compressed_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Histogram {

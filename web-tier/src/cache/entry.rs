@@ -2,6 +2,7 @@
 
 use super::{Slot, body::Body, key::Key};
 use crate::http1::ResponseHead;
+use bytes::Bytes;
 use http_cache::{
     directives::{AnswerDirectives, RequestDirectives},
     reuse::{Reuse, Stored},
@@ -12,7 +13,7 @@ use moka::Expiry;
 use proto::web::v1::CacheEntry;
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -187,6 +188,30 @@ pub(crate) struct Varies {
     pub(crate) vary: Vary,
     pub(crate) kept_for: Duration,
     pub(crate) life: Life,
+}
+
+/// The body of an answer, compressed.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) key: Key,
+    /// Whose it is: an answer that has taken that one's place has another.
+    of: Weak<Body>,
+    /// `None`: it does not become shorter.
+    pub(crate) bytes: Option<Bytes>,
+    pub(crate) kept_for: Duration,
+    pub(crate) life: Life,
+}
+
+impl Packed {
+    pub(crate) fn new(key: Key, entry: &Entry, bytes: Option<Bytes>) -> Self {
+        let of = Arc::downgrade(&entry.body);
+        Self { key, of, bytes, kept_for: entry.kept_for(), life: Life::default() }
+    }
+
+    /// Whether it is the body of this answer.
+    pub(crate) fn is_of(&self, entry: &Entry) -> bool {
+        std::ptr::eq(self.of.as_ptr(), Arc::as_ptr(&entry.body))
+    }
 }
 
 /// Says of a key that its answer may not be kept.

@@ -2,6 +2,7 @@
 //! answer depends on besides. Nothing else of a request chooses an answer.
 
 use crate::http1::Fields;
+use common::config::Encoding;
 use http_cache::vary::Vary;
 use std::{
     hash::{BuildHasher, RandomState},
@@ -13,6 +14,9 @@ const PART: u8 = 0;
 
 /// Stands before what an answer depends on.
 const VARIES: u8 = 1;
+
+/// Stands before the encoding of a compressed body.
+const PACKED: u8 = 2;
 
 /// The longest key without what answers depend on, in bytes; requests with a longer one are not answered from the cache.
 pub(crate) const LENGTH_MAX: usize = 4096;
@@ -82,6 +86,11 @@ impl Key {
     /// Of bytes in which the URL ends at `url`.
     pub(crate) fn new(bytes: &[u8], url: usize) -> Self {
         Self { bytes: bytes.into(), url: u32::try_from(url).unwrap_or(u32::MAX) }
+    }
+
+    /// That of its answer's body, compressed.
+    pub(crate) fn packed(&self, encoding: Encoding) -> Self {
+        self.with([&*self.bytes, &[PACKED, encoding as u8]].concat())
     }
 
     /// Of the same URL.

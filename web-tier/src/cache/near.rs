@@ -3,7 +3,7 @@
 
 use super::{
     Cache, Slot,
-    entry::{Entry, Varies},
+    entry::{Entry, Packed, Varies},
 };
 use bytes::Bytes;
 use std::{
@@ -59,6 +59,7 @@ impl Default for Near {
 pub(super) enum Got {
     Entry(Found),
     Varies(Arc<Varies>),
+    Packed(Arc<Packed>),
     Pass,
 }
 
@@ -108,6 +109,7 @@ impl Near {
                 Some(Got::Entry(Found::far(entry)))
             }
             Slot::Varies(varies) => Some(Got::Varies(varies)),
+            Slot::Packed(packed) => Some(Got::Packed(packed)),
             Slot::Pass(_) => Some(Got::Pass),
         }
     }
@@ -133,6 +135,7 @@ impl Near {
                 Some(Got::Entry(Found { entry: entry.clone(), copy: known.copy.clone() }))
             }
             Slot::Varies(varies) => Some(Got::Varies(varies.clone())),
+            Slot::Packed(packed) => Some(Got::Packed(packed.clone())),
             Slot::Pass(_) => Some(Got::Pass),
         }
     }

@@ -2,6 +2,7 @@
 //! never share a cache line.
 
 use crate::{
+    compress::{CompressionCounters, CompressionTotals},
     observe::{
         cache_counters::{CacheCounters, CacheTotals},
         histogram::{Histogram, Times},
@@ -12,7 +13,10 @@ use http::StatusCode;
 use std::{
     iter::Sum,
     ops::Add,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// One count, written by one thread and read by any.
@@ -71,6 +75,7 @@ pub(crate) struct Counters {
     /// From a request's head to its answer's.
     pub(crate) latency: Histogram,
     pub(crate) cache: CacheCounters,
+    pub(crate) compression: Arc<CompressionCounters>,
 }
 
 impl Counters {
@@ -112,6 +117,7 @@ impl Counters {
             latency: self.latency.read(),
             log_lines_lost: 0,
             cache: self.cache.totals(),
+            compression: self.compression.totals(),
         }
     }
 }
@@ -171,6 +177,8 @@ pub struct Totals {
     pub log_lines_lost: u64,
     /// What requests found in the cache.
     pub cache: CacheTotals,
+    /// What was compressed.
+    pub compression: CompressionTotals,
 }
 
 impl Totals {
@@ -203,6 +211,7 @@ impl Totals {
             latency: self.latency - before.latency,
             log_lines_lost: self.log_lines_lost.saturating_sub(before.log_lines_lost),
             cache: self.cache.since(&before.cache),
+            compression: self.compression.since(&before.compression),
         }
     }
 }
@@ -237,6 +246,7 @@ impl Add for Totals {
             latency: self.latency + other.latency,
             log_lines_lost: self.log_lines_lost + other.log_lines_lost,
             cache: self.cache + other.cache,
+            compression: self.compression + other.compression,
         }
     }
 }

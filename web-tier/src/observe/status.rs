@@ -267,6 +267,9 @@ fn traffic(totals: &Totals, exemplars: Vec<Exemplar>) -> Traffic {
         answers: totals.answers.to_vec(),
         received_bytes: totals.received_bytes,
         sent_bytes: totals.sent_bytes,
+        compressed: totals.compression.answers,
+        compressed_plain_bytes: totals.compression.plain_bytes,
+        compressed_bytes: totals.compression.packed_bytes,
         latency: Some(Histogram {
             bounds_us: Times::bounds_us().collect(),
             counts: totals.latency.counts.to_vec(),

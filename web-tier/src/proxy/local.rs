@@ -2,6 +2,7 @@
 
 use crate::{
     cache::entry::Entry,
+    compress::BodyEncoder,
     error::{ALLOW, ProxyError},
     http1::{Name, ResponseHead},
     memory::shelf::Shelved,
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use common::config::HeaderEditKind;
 use http::StatusCode;
 use static_files::{Answer as FileAnswer, FileBody, FileStream};
-use std::{io, sync::Arc};
+use std::{future::poll_fn, io, sync::Arc, task::Poll};
 
 /// An answer that no server gave.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Local {
     pub(crate) ends_connection: bool,
     /// Where it comes from.
     pub(crate) why: Why,
+    /// The kept answer that it is, whole.
+    pub(crate) kept: Option<Arc<Entry>>,
 }
 
 /// Why the web tier answers itself.
@@ -46,6 +49,8 @@ pub(crate) enum LocalBody {
     File(Box<FileStream>),
     /// Of a kept answer, which may still be coming.
     Stored(Box<StoredBody>),
+    /// One of these, compressed on its way.
+    Packing(Box<PackingBody>),
 }
 
 /// A kept answer's body, from a place on.
@@ -64,6 +69,7 @@ impl LocalBody {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
             Self::Stored(body) => body.left == Some(0),
+            Self::Packing(body) => body.ended,
         }
     }
 
@@ -74,6 +80,7 @@ impl LocalBody {
             Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
             Self::File(file) => file.next(max).await,
             Self::Stored(body) => body.next(max).await,
+            Self::Packing(body) => body.next(max).await,
         }
     }
 }
@@ -96,17 +103,77 @@ impl StoredBody {
     }
 }
 
+/// A body that is compressed on its way.
+#[derive(Debug)]
+pub(crate) struct PackingBody {
+    source: LocalBody,
+    /// What is there of it already.
+    rest: Bytes,
+    encoder: BodyEncoder,
+    ended: bool,
+}
+
+impl PackingBody {
+    pub(super) fn new(source: LocalBody, encoder: BodyEncoder) -> Self {
+        Self { source, rest: Bytes::new(), encoder, ended: false }
+    }
+
+    /// The next piece of what comes out.
+    async fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        let mut out = Vec::new();
+        while !self.ended && out.is_empty() {
+            if self.rest.is_empty() {
+                match self.more(max).await? {
+                    Came::Piece(piece) => self.rest = piece,
+                    Came::Later => self.encoder.flush(&mut out)?,
+                    Came::End => {
+                        self.encoder.finish(&mut out)?;
+                        self.ended = true;
+                    }
+                }
+            } else {
+                // A large one is there at once, and others are served here too.
+                let piece = self.rest.split_to(self.rest.len().min(max));
+                self.encoder.write(&piece, &mut out)?;
+                tokio::task::coop::consume_budget().await;
+            }
+        }
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+
+    async fn more(&mut self, max: usize) -> io::Result<Came> {
+        let slow = matches!(self.source, LocalBody::Stored(_));
+        // In a box, as it is one of the kind that this is a part of.
+        let mut next = Box::pin(self.source.next(max));
+        // What has come of an answer leaves before the rest is waited for; nothing is lost if it is asked for anew.
+        let came = match slow && self.encoder.is_unflushed() {
+            true => poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await,
+            false => Poll::Ready(next.await),
+        };
+        let Poll::Ready(came) = came else { return Ok(Came::Later) };
+        Ok(came?.map_or(Came::End, Came::Piece))
+    }
+}
+
+/// What comes of a body.
+enum Came {
+    Piece(Bytes),
+    /// Nothing yet.
+    Later,
+    End,
+}
+
 impl Local {
     /// One that is filled in.
     pub(super) fn cached(client: &Client, body: LocalBody) -> Self {
         let head = client.worker.response_heads.take(Box::default);
-        Self { head, body, ends_connection: false, why: Why::Cached }
+        Self { head, body, ends_connection: false, why: Why::Cached, kept: None }
     }
 
     fn new(client: &Client, status: StatusCode, body: LocalBody, length: u64) -> Self {
         let mut head = client.worker.response_heads.take(Box::default);
         head.begin(status, length);
-        Self { head, body, ends_connection: false, why: Why::Ruled }
+        Self { head, body, ends_connection: false, why: Why::Ruled, kept: None }
     }
 
     fn text(client: &Client, status: StatusCode, text: String) -> Self {

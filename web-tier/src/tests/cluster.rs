@@ -128,7 +128,13 @@ pub(crate) fn config(ports: &[u16]) -> Config {
         session_url: false,
         cookie: StickyCookie::None,
     };
-    let rule = Rule { regexp: None, condition: None, cache: true, action: Action::LoadBalance(balance) };
+    let rule = Rule {
+        regexp: None,
+        condition: None,
+        cache: true,
+        compression: true,
+        action: Action::LoadBalance(balance),
+    };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
         traces: None,
@@ -159,6 +165,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         servers,
         session_cookie: "JSESSIONID".to_owned(),
         proxy_cache: None,
+        compression: None,
         trusted_proxies: Vec::new(),
         workers: NonZeroUsize::new(1),
         access_log: None,

@@ -50,7 +50,13 @@ pub(super) fn inserted(name: &str) -> StickyCookie {
 }
 
 pub(super) fn put(config: &mut Config, proxy: HttpProxy) {
-    let rule = Rule { regexp: None, condition: None, cache: true, action: Action::HttpProxy(proxy) };
+    let rule = Rule {
+        regexp: None,
+        condition: None,
+        cache: true,
+        compression: true,
+        action: Action::HttpProxy(proxy),
+    };
     let host = config.clusters[1].hosts.remove(0);
     config.clusters[1].hosts.push(Host { dispatch: vec![rule], ..host });
 }

@@ -120,8 +120,13 @@ async fn what_a_client_does_wrong_is_not_the_servers_fault() {
             value: vec![Piece::Text("timeout=5".to_owned())],
         };
         let condition = Condition::Method(vec!["PUT".to_owned()]);
-        let rule =
-            Rule { regexp: None, condition: Some(condition), cache: false, action: Action::Header(edit) };
+        let rule = Rule {
+            regexp: None,
+            condition: Some(condition),
+            cache: false,
+            compression: false,
+            action: Action::Header(edit),
+        };
         config.clusters[1].hosts[0].dispatch.insert(0, rule);
     })
     .await;

@@ -159,7 +159,7 @@ async fn a_session_in_the_path_is_seen_neither_by_rules_nor_by_apps() {
         rule.session_url = true;
         let regexp = Some(regex::Regex::new("^/admin(/|$)").unwrap());
         let action = Action::Error(SendError { code: 403, message: None });
-        dispatch.insert(0, Rule { regexp, condition: None, cache: true, action });
+        dispatch.insert(0, Rule { regexp, condition: None, cache: true, compression: true, action });
     })
     .await;
     for path in [

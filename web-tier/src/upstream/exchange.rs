@@ -6,6 +6,7 @@ mod socket;
 mod stream;
 
 use crate::{
+    compress::BodyEncoder,
     http1::{Fields, HeadError, HeadLimits, Length, ResponseHead, put_chunk},
     memory::buffer::{Buffer, Buffers},
     upstream::{
@@ -130,6 +131,21 @@ enum Link {
     Stream(StreamExchange),
 }
 
+impl Link {
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Buffer,
+        chunked: bool,
+        buffers: &Buffers,
+    ) -> Poll<Result<bool, AnswerError>> {
+        match self {
+            Self::Socket(link) => link.poll_body(cx, out, chunked, buffers),
+            Self::Stream(link) => link.poll_body(cx, out, chunked, buffers),
+        }
+    }
+}
+
 /// A request and its answer. Dropped before [`finish`](Self::finish), it closes the socket, or resets the stream. It is handed on many
 /// times, and so lives in a box.
 #[derive(Debug)]
@@ -139,6 +155,15 @@ pub(crate) struct Exchange {
     buffers: Rc<Buffers>,
     /// How many interim answers there have been.
     interim: u8,
+    /// Its body is compressed on its way.
+    packing: Option<Box<Packing>>,
+}
+
+/// A body that is compressed on its way.
+#[derive(Debug)]
+struct Packing {
+    encoder: BodyEncoder,
+    plain: Buffer,
 }
 
 impl Exchange {
@@ -147,7 +172,7 @@ impl Exchange {
             Taken::Socket(socket) => Link::Socket(SocketExchange::new(socket)),
             Taken::Stream(stream) => Link::Stream(StreamExchange::new(stream)),
         };
-        Box::new(Self { link, lease, buffers, interim: 0 })
+        Box::new(Self { link, lease, buffers, interim: 0, packing: None })
     }
 
     /// Whether it shares its connection with others.
@@ -217,10 +242,20 @@ impl Exchange {
 
     /// The head was the answer's: a body of this length follows.
     pub(crate) fn begin_body(&mut self, length: Length) {
+        // One that is compressed has begun, with the length that its server said.
+        if self.packing.is_some() {
+            return;
+        }
         match &mut self.link {
             Link::Socket(link) => link.begin_body(length),
             Link::Stream(link) => link.begin_body(length),
         }
+    }
+
+    /// The same of a body that is compressed on its way: what comes out has another length.
+    pub(crate) fn begin_packing(&mut self, length: Length, encoder: BodyEncoder) {
+        self.begin_body(length);
+        self.packing = Some(Box::new(Packing { encoder, plain: Buffer::default() }));
     }
 
     /// Puts more of the body into `out`, in chunks if `chunked`; whether that was the last of it. `out` is empty, or holds the
@@ -231,9 +266,36 @@ impl Exchange {
         out: &mut Buffer,
         chunked: bool,
     ) -> Poll<Result<bool, AnswerError>> {
-        match &mut self.link {
-            Link::Socket(link) => link.poll_body(cx, out, chunked, &self.buffers),
-            Link::Stream(link) => link.poll_body(cx, out, chunked, &self.buffers),
+        let Some(packing) = &mut self.packing else {
+            return self.link.poll_body(cx, out, chunked, &self.buffers);
+        };
+        let mut packed = Vec::new();
+        loop {
+            let read = match self.link.poll_body(cx, &mut packing.plain, false, &self.buffers) {
+                Poll::Ready(read) => Some(read?),
+                Poll::Pending => None,
+            };
+            match read {
+                Some(last) => {
+                    packing.encoder.write(packing.plain.bytes(), &mut packed)?;
+                    packing.plain.consume(packing.plain.len());
+                    packing.plain.release();
+                    if last {
+                        packing.encoder.finish(&mut packed)?;
+                    }
+                }
+                // What is there leaves before the rest is waited for.
+                None => packing.encoder.flush(&mut packed)?,
+            }
+            if !packed.is_empty() {
+                put(out.end(&self.buffers), &packed, chunked);
+            }
+            match read {
+                Some(true) => return Poll::Ready(Ok(true)),
+                _ if !packed.is_empty() => return Poll::Ready(Ok(false)),
+                Some(false) => {}
+                None => return Poll::Pending,
+            }
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) fn put_refusal(local: &Local, fields: &mut HeaderMap) {
     let status = local.head.status;
     let text = match &local.body {
         LocalBody::Bytes(text) => String::from_utf8_lossy(text).trim_end().to_owned(),
-        LocalBody::File(_) | LocalBody::Stored(_) => status.to_string(),
+        LocalBody::File(_) | LocalBody::Packing(_) | LocalBody::Stored(_) => status.to_string(),
     };
     let message = utf8_percent_encode(&text, NOT_IN_MESSAGES).to_string();
     fields.insert(CONTENT_TYPE, GRPC);

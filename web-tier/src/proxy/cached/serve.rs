@@ -116,6 +116,7 @@ fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Lo
         (Part::Whole, _) => {
             let mut local = whole();
             local.head.copy_from(&entry.head);
+            local.kept = Some(entry.clone());
             return local;
         }
         (Part::Bytes(from, to), length) => {

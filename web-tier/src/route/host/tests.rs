@@ -24,6 +24,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
             cookie: StickyCookie::None,
         }),
         cache: true,
+        compression: true,
     }
 }
 

@@ -21,6 +21,17 @@ pub(crate) enum Decision<'a> {
     None,
 }
 
+impl Decision<'_> {
+    /// Whether its rule lets answers be compressed.
+    pub(crate) fn compresses(&self) -> bool {
+        match self {
+            Self::Proxy(target) => target.compression,
+            Self::HttpProxy(target) => target.compression,
+            _ => true,
+        }
+    }
+}
+
 /// A decision, and what the rules on the way to it change.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {

@@ -49,6 +49,8 @@ pub(crate) struct Target {
     pub(crate) session_url: bool,
     /// Answers may be stored.
     pub(crate) cache: bool,
+    /// Answers may be compressed.
+    pub(crate) compression: bool,
 }
 
 /// Where a request for servers that are not ours goes.
@@ -59,6 +61,8 @@ pub(crate) struct ForeignTarget {
     pub(crate) strategy: Strategy,
     /// Answers may be stored.
     pub(crate) cache: bool,
+    /// Answers may be compressed.
+    pub(crate) compression: bool,
 }
 
 /// Collects the backends of `http-proxy` rules while the rules are read; rules that say the same share them.
@@ -215,7 +219,9 @@ const NOT_FOUND: Decision<'static> = Decision::Error { status: 404, message: Non
 fn own(content: &Content, cluster: &ClusterId, upstreams: &mut Upstreams<'_>) -> Option<Target> {
     match content {
         Content::Folder(_) | Content::Deploy(_) => own_tier(cluster, upstreams),
-        Content::Admin => upstreams.place_of_self(cluster).map(|it| Target { cache: false, ..to(it) }),
+        Content::Admin => {
+            upstreams.place_of_self(cluster).map(|it| Target { cache: false, compression: false, ..to(it) })
+        }
     }
 }
 
@@ -231,6 +237,7 @@ fn to(upstream: usize) -> Target {
         stickiness: Stickiness::None,
         session_url: false,
         cache: true,
+        compression: true,
     }
 }
 
@@ -244,11 +251,13 @@ impl Compiled {
                 stickiness: upstreams.stickiness(&action.cluster, &action.cookie),
                 session_url: action.session_url,
                 cache: rule.cache,
+                compression: rule.compression,
             }),
             Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
                 place: foreign.place(proxy),
                 strategy: proxy.strategy,
                 cache: rule.cache,
+                compression: rule.compression,
             }),
             Action::Dispatch => Act::Dispatch,
             Action::Forward(target) => Act::Forward(target.clone()),

@@ -160,6 +160,7 @@ async fn what_a_rule_sets_on_the_request_is_in_its_key() {
             condition: Some(Condition::Header(named)),
             action: Action::Header(edit),
             cache: false,
+            compression: false,
         };
         config.clusters[1].hosts[0].dispatch.insert(0, rule);
     })

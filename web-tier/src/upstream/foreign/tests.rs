@@ -25,8 +25,13 @@ fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
 
 fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServers {
     let action = |rule: &&HttpProxy| Action::HttpProxy((*rule).clone());
-    let rules =
-        rules.iter().map(|it| Rule { regexp: None, condition: None, cache: true, action: action(it) });
+    let rules = rules.iter().map(|it| Rule {
+        regexp: None,
+        condition: None,
+        cache: true,
+        compression: true,
+        action: action(it),
+    });
     let host = config::Host { dispatch: rules.collect(), ..host("") };
     ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), plain().key(), before)
 }
