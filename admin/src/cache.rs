@@ -17,9 +17,13 @@ use proto::{
     },
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Entries of a list, of one web-tier.
 const MOST: u32 = 20;
+
+/// How long the hub may take to write a purge down.
+const WRITE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest body of a purge, in bytes.
 const BODY_MAX: usize = 8 << 10;
@@ -101,6 +105,8 @@ pub(crate) struct PurgedRecord {
     pub(crate) web_tiers: Vec<PurgedOnRecord>,
     /// Those that have not answered: they may still have it.
     pub(crate) silent: Vec<SilentServer>,
+    /// The hub has it: who has not answered forgets it when it hears the hub again.
+    pub(crate) written: bool,
 }
 
 /// On a web-tier.
@@ -223,7 +229,7 @@ impl Purge {
             What::All(_) => "all".to_owned(),
         };
         let words = words.chars().take(200).collect();
-        Ok((PurgeCache { what: Some(what), soft: self.soft }, words))
+        Ok((PurgeCache { what: Some(what), soft: self.soft, number: 0 }, words))
     }
 }
 
@@ -249,8 +255,11 @@ impl Inner {
     ) -> Result<PurgedRecord, Refusal> {
         asker.must_operate()?;
         let (asked, words) = purge.asked()?;
+        // First, as its number tells a web-tier that hears of it twice that it does.
+        let written = self.hub.note_purge(asked.clone(), WRITE_WAIT).await;
+        let number = written.as_ref().copied().unwrap_or(0);
         let answers: Answers<CachePurged> = ask_all(self.web_tiers(config).await, |_, channel| {
-            let asked = asked.clone();
+            let asked = PurgeCache { number, ..asked.clone() };
             async move { CacheClient::new(channel).purge(asked).await }
         })
         .await;
@@ -271,6 +280,10 @@ impl Inner {
             count,
             "an operator purges the proxy cache"
         );
+        if let Err(cause) = &written {
+            tracing::warn!(%cause, "a purge is not on the hub: who is cut off will not hear of it");
+        }
+        let written = written.is_ok();
         let silent: Vec<&str> = answers.silent.iter().map(|it| it.server.as_str()).collect();
         self.note(NoteAudit {
             kind: AuditKind::Action.into(),
@@ -280,11 +293,12 @@ impl Inner {
             outcome: if silent.is_empty() {
                 format!("{count} entries")
             } else {
-                format!("{count} entries; no answer from {}", silent.join(", "))
+                let later = if written { "which will hear of it" } else { "nor from the hub" };
+                format!("{count} entries; no answer from {}, {later}", silent.join(", "))
             },
             ..NoteAudit::default()
         });
-        Ok(PurgedRecord { web_tiers, silent: answers.silent })
+        Ok(PurgedRecord { web_tiers, silent: answers.silent, written })
     }
 
     /// The servers with listeners.

@@ -76,6 +76,7 @@ struct Purge<'a> {
 struct Purged {
     web_tiers: Vec<PurgedOn>,
     silent: Vec<Silent>,
+    written: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,7 +112,11 @@ pub(crate) async fn purge(target: &Target, arguments: &PurgeArguments, json: boo
         tell("note: no web-tier has a `proxy-cache`");
     }
     for it in &purged.silent {
-        tell(&format!("warning: {} has not answered and may still have it: {}", it.server, it.why));
+        let until = if purged.written { ", until it hears the hub again" } else { "" };
+        tell(&format!("warning: {} has not answered and may still have it{until}: {}", it.server, it.why));
+    }
+    if !purged.written {
+        tell("warning: the hub has not written it down: a web-tier that is cut off will not hear of it");
     }
     Ok(purged.silent.is_empty())
 }

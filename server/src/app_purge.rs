@@ -28,8 +28,10 @@ pub(crate) fn follow(config: &Arc<Config>, mut apps: Apps, view: WebTierView) {
                 changed(&known, &present).flat_map(|tag| paths(&config, tag)).collect();
             known = present;
             for path in changed {
-                let (view, asked) =
-                    (view.clone(), PurgeCache { what: Some(What::Prefix(path.clone())), soft: false });
+                let (view, asked) = (
+                    view.clone(),
+                    PurgeCache { what: Some(What::Prefix(path.clone())), ..PurgeCache::default() },
+                );
                 let purged = spawn_blocking(move || view.purge(&asked)).await;
                 if let Ok(Ok(purged)) = purged
                     && purged.count > 0

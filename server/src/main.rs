@@ -14,6 +14,7 @@ mod memory_guard;
 mod metrics;
 mod open_files;
 mod port;
+mod purges;
 mod reload;
 mod server;
 mod signals;

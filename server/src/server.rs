@@ -7,7 +7,7 @@ use crate::{
     history::{self, Kept},
     inquiry, launch_app,
     metrics::Scraped,
-    open_files, port,
+    open_files, port, purges,
     spans::Spans,
     status::{self, Knows},
 };
@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
-use triad_client::{Hub, HubConfig, Membership, Tokens, Watch, WatchTask};
+use triad_client::{Hub, HubConfig, Membership, Purges, Tokens, Watch, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
@@ -99,32 +99,31 @@ impl RunningServer {
         let public = web_tier::bind(&config, &id)?;
         let scraped = Scraped::bind(server.metrics.as_ref()).await?;
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
-
         let spans = Spans::start(&config, id.as_str())?;
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server);
         let hub = hub(&config, &id, &credentials);
-        let Watch { members, apps, tokens, events, heard, task: watching } = hub.watch();
+        let Watch { members, apps, tokens, purges, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps.clone())?;
         let told = (&hub, &members, tokens, heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), &spans);
-        // The hub's part does not need it.
+        // The hub does not need it.
         let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, (&hub, &admin), deploy) {
             Err(cause) if triad.is_some() => (None, Some(cause)),
             started => (started?, None),
         };
         let _following = app_tier.as_ref().map(|it| it.follow(events));
         let listeners = lines(&id, server, &public);
-        let (roster, current) = watch::channel(Arc::new(Roster::of(&config)));
-        let acceptor = start_acceptor(listener, server, &credentials, &current);
-        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, (&heard, &spans, apps))?;
+        let (acceptor, roster) = start_acceptor(listener, server, &credentials, &config);
+        let told = (&heard, &spans, apps, purges);
+        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, told)?;
         let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
         let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), heard);
         let history = history::start(&config, &id, data.path(), &admin);
         let serves = (web_tier.as_ref(), app_tier.clone(), deployed.as_ref(), history.as_ref());
         let grpc = spans.around(routes(&knows, serves, &admin));
-        let serving = port::serve(acceptor, current, app_tier.clone(), grpc);
+        let serving = port::serve(acceptor, roster.subscribe(), app_tier.clone(), grpc);
 
         Ok(Self {
             config: config.clone(),
@@ -356,10 +355,12 @@ fn start_acceptor(
     listener: TcpListener,
     server: &Server,
     credentials: &Credentials,
-    roster: &watch::Receiver<Arc<Roster>>,
-) -> Acceptor {
+    config: &Config,
+) -> (Acceptor, watch::Sender<Arc<Roster>>) {
+    let (roster, current) = watch::channel(Arc::new(Roster::of(config)));
     let (me, address) = (server.id.clone(), server.cluster_address());
-    Acceptor::start(listener, Port { me, address, credentials: credentials.clone(), roster: roster.clone() })
+    let port = Port { me, address, credentials: credentials.clone(), roster: current };
+    (Acceptor::start(listener, port), roster)
 }
 
 async fn start_triad(
@@ -521,7 +522,7 @@ fn start_web_tier(
     bound: Bound,
     credentials: &Credentials,
     members: &watch::Receiver<Arc<Vec<Member>>>,
-    (heard, spans, apps): (&LastHeard, &Spans, Apps),
+    (heard, spans, apps, purged): (&LastHeard, &Spans, Apps, Purges),
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {
         return Ok(None);
@@ -537,6 +538,7 @@ fn start_web_tier(
         traces: spans.exporter.clone(),
     })?;
     app_purge::follow(config, apps, web_tier.view());
+    purges::follow(purged, web_tier.view());
     Ok(Some(web_tier))
 }
 

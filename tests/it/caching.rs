@@ -9,6 +9,7 @@ use crate::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, header::HOST};
+use rustix::process::Signal;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -35,9 +36,9 @@ async fn deploy(address: &str, text: &str) {
     rolled_out(address, TAG).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deployments_and_purges_make_web_tiers_forget() {
-    let mut cluster = Cluster::start_with(1, |configuration| {
+/// A cluster with two web-tiers that keep files for an hour, and the app `site`.
+async fn start() -> (Cluster, [String; 2]) {
+    let cluster = Cluster::start_with(1, |configuration| {
         deploying(configuration);
         configuration.root = false;
         configuration.web_tier = vec!["proxy-cache: {cache-mapping: [{max-age: 1h}]}".to_owned()];
@@ -45,19 +46,27 @@ async fn deployments_and_purges_make_web_tiers_forget() {
     .await;
     let webs = [cluster.web_of(0), cluster.web_of(1)];
     deploy(&webs[0], "one").await;
-    let kept = async |text: &str| {
-        for web in &webs {
-            // What is told of the deployment may make it forgotten once more.
-            let hit = async {
-                while !get(web, "/site/page.html").await.1.contains("hit") {
-                    sleep(Duration::from_millis(20)).await;
-                }
-            };
-            timeout(PATIENCE, hit).await.expect("it is kept");
-            assert_eq!(get(web, "/site/page.html").await.0, text);
-        }
-    };
-    kept("one").await;
+    kept(&webs, "one").await;
+    (cluster, webs)
+}
+
+/// All have the page with this text.
+async fn kept(webs: &[String], text: &str) {
+    for web in webs {
+        // What is told of the deployment may make it forgotten once more.
+        let hit = async {
+            while !get(web, "/site/page.html").await.1.contains("hit") {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, hit).await.expect("it is kept");
+        assert_eq!(get(web, "/site/page.html").await.0, text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deployments_and_purges_make_web_tiers_forget() {
+    let (_cluster, webs) = start().await;
     deploy(&webs[1], "two").await;
     let new = async {
         for web in &webs {
@@ -67,7 +76,7 @@ async fn deployments_and_purges_make_web_tiers_forget() {
         }
     };
     timeout(PATIENCE, new).await.expect("the old answers are forgotten");
-    kept("two").await;
+    kept(&webs, "two").await;
 
     let tool = async |user: &str, line: &str| {
         tool_as(&format!("http://{}/admin", webs[0]), user, "password", line).await
@@ -85,19 +94,49 @@ async fn deployments_and_purges_make_web_tiers_forget() {
     tool("eve", "cache purge --all").await.fails_with(1, &["operate"]);
     tool("ops", "cache purge").await.fails_with(2, &["--prefix"]);
     tool("ops", "cache purge --pattern (").await.fails_with(1, &["regular expression"]);
-    // One that has not heard of it is named.
-    cluster.kill("web-b").await;
-    let said = tool("ops", "cache purge --all").await;
-    assert_eq!((said.code, said.stdout.as_str()), (Some(1), "web-a: 1 entry\n"), "{said:?}");
-    assert!(said.stderr.contains("web-b has not answered"), "{said:?}");
-    let (_, audit) = curl(&webs[0], "GET /admin/api/v1/audit", OPS, "").await;
-    assert!(
-        audit.to_string().contains("purge") && audit.to_string().contains("no answer from web-b"),
-        "{audit}"
-    );
     let metrics = curl(&webs[0], "GET /admin/metrics", OPS, "").await.1.to_string();
     assert!(
         metrics.contains("copal_cache_requests_total") && metrics.contains("copal_cache_bytes"),
         "{metrics}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_tier_that_was_not_there_is_named_and_catches_up() {
+    let (mut cluster, webs) = start().await;
+    let purge =
+        async |line: &str| tool_as(&format!("http://{}/admin", webs[0]), "ops", "password", line).await;
+    cluster.process("web-b").signal(Signal::STOP);
+    let said = purge("cache purge --prefix /site").await;
+    cluster.process("web-b").signal(Signal::CONT);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), "web-a: 1 entry\n"), "{said:?}");
+    assert!(
+        said.stderr.contains("web-b has not answered") && said.stderr.contains("hears the hub"),
+        "{said:?}"
+    );
+    let caught_up = async {
+        while !get(&webs[1], "/site/page.html").await.1.ends_with("stored") {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, caught_up).await.expect("it hears of the purge from the hub");
+    // It is done once: what is kept since then stays.
+    kept(&webs, "one").await;
+    // It is written down behind the answer.
+    let noted = async {
+        loop {
+            let audit = curl(&webs[0], "GET /admin/api/v1/audit", OPS, "").await.1.to_string();
+            if audit.contains("purge") && audit.contains("no answer from web-b, which will hear of it") {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, noted).await.expect("the audit log says who has purged");
+    // Without a hub (here these three), who is there forgets all the same.
+    cluster.kill("app-a").await;
+    cluster.kill("web-b").await;
+    let said = purge("cache purge --all").await;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), "web-a: 1 entry\n"), "{said:?}");
+    assert!(said.stderr.contains("the hub has not written it down"), "{said:?}");
 }

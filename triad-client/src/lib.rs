@@ -7,6 +7,7 @@ mod cpu;
 mod leader;
 mod membership;
 mod pulse;
+mod purges;
 mod session_admin;
 mod status;
 mod succession;
@@ -19,7 +20,7 @@ mod writer;
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
-pub use watch::{Heard, Tokens, Watch, WatchTask};
+pub use watch::{Heard, Purges, Tokens, Watch, WatchTask};
 
 use cluster_port::Credentials;
 use common::id::ServerId;

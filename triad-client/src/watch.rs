@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
 use proto::hub::v1::{
-    App, AskAlive, Event, Member, MemberLoad, Token, WatchEvents, event, watch_client::WatchClient,
+    App, AskAlive, Event, Member, MemberLoad, Purge, Token, WatchEvents, event, watch_client::WatchClient,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,6 +36,12 @@ const ASKING_MAX: usize = 8;
 /// The tokens as last heard, by hash; `None` before the first word from the hub.
 pub type Tokens = watch::Receiver<Option<Arc<BTreeMap<Bytes, Token>>>>;
 
+/// The last purges as heard, by number; `None` before the first word from the hub. Whoever has missed what is not among them any more forgets all.
+pub type Purges = watch::Receiver<Option<Arc<BTreeMap<u64, Purge>>>>;
+
+/// As many as the hub has at most.
+const PURGES_MAX: usize = 500;
+
 /// What [`crate::Hub::watch`] follows.
 #[derive(Debug)]
 pub struct Watch {
@@ -45,6 +51,8 @@ pub struct Watch {
     pub apps: watch::Receiver<Option<Arc<BTreeMap<String, App>>>>,
     /// The tokens as last heard.
     pub tokens: Tokens,
+    /// What web-tiers are to forget.
+    pub purges: Purges,
     /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Heard>,
     /// When the last sign of life of the hub's leader was sent to this server, at the earliest: cheap to read, from any thread.
@@ -76,29 +84,37 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let (members_sender, members) = watch::channel(Arc::default());
     let (apps_sender, apps) = watch::channel(None);
     let (tokens_sender, tokens) = watch::channel(None);
+    let (purges_sender, purges) = watch::channel(None);
     let (events_sender, events) = mpsc::channel(EVENTS_MAX);
     let heard = LastHeard::never();
-    let follower =
-        Follower::new(leader, members_sender, (apps_sender, tokens_sender), events_sender, heard.clone());
+    let tables = Tables { apps: apps_sender, tokens: tokens_sender, purges: purges_sender };
+    let follower = Follower::new(leader, members_sender, tables, events_sender, heard.clone());
     Watch {
         members,
         apps,
         tokens,
+        purges,
         events,
         heard,
         task: WatchTask(tokio::spawn(follower.run()).abort_handle()),
     }
 }
 
-/// Where apps and tokens are told of.
-pub(crate) type Tables =
-    (watch::Sender<Option<Arc<BTreeMap<String, App>>>>, watch::Sender<Option<Arc<BTreeMap<Bytes, Token>>>>);
+/// Where a table of the hub's is told of.
+type Table<K, V> = watch::Sender<Option<Arc<BTreeMap<K, V>>>>;
+
+/// Where apps, tokens and purges are told of.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) apps: Table<String, App>,
+    pub(crate) tokens: Table<Bytes, Token>,
+    pub(crate) purges: Table<u64, Purge>,
+}
 
 pub(crate) struct Follower {
     pub(crate) leader: Arc<Leader>,
     pub(crate) members: watch::Sender<Arc<Vec<Member>>>,
-    apps: watch::Sender<Option<Arc<BTreeMap<String, App>>>>,
-    tokens: watch::Sender<Option<Arc<BTreeMap<Bytes, Token>>>>,
+    tables: Tables,
     pub(crate) events: mpsc::Sender<Heard>,
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
@@ -118,15 +134,14 @@ impl Follower {
     pub(crate) fn new(
         leader: Arc<Leader>,
         members: watch::Sender<Arc<Vec<Member>>>,
-        (apps, tokens): Tables,
+        tables: Tables,
         events: mpsc::Sender<Heard>,
         heard: LastHeard,
     ) -> Self {
         Self {
             leader,
             members,
-            apps,
-            tokens,
+            tables,
             events,
             revision: 0,
             heard,
@@ -210,24 +225,32 @@ impl Follower {
                     *all = Arc::new(members);
                 });
                 let apps = snapshot.apps.iter().map(|app| (app.tag.clone(), app.clone())).collect();
-                self.apps.send_replace(Some(Arc::new(apps)));
+                self.tables.apps.send_replace(Some(Arc::new(apps)));
                 let tokens = snapshot.tokens.iter().map(|it| (it.hash.clone(), it.clone())).collect();
-                self.tokens.send_replace(Some(Arc::new(tokens)));
+                self.tables.tokens.send_replace(Some(Arc::new(tokens)));
+                let purges = snapshot.purges.iter().map(|it| (it.number, it.clone())).collect();
+                self.tables.purges.send_replace(Some(Arc::new(purges)));
             }
             Some(event::Event::Member(member)) => {
                 self.members.send_modify(|all| place(Arc::make_mut(all), member));
             }
-            Some(event::Event::App(app)) => change(&self.apps, |apps| {
+            Some(event::Event::App(app)) => change(&self.tables.apps, |apps| {
                 apps.insert(app.tag.clone(), app.clone());
             }),
-            Some(event::Event::AppGone(gone)) => change(&self.apps, |apps| {
+            Some(event::Event::AppGone(gone)) => change(&self.tables.apps, |apps| {
                 apps.remove(&gone.tag);
             }),
-            Some(event::Event::Token(token)) => change(&self.tokens, |tokens| {
+            Some(event::Event::Token(token)) => change(&self.tables.tokens, |tokens| {
                 tokens.insert(token.hash.clone(), token.clone());
             }),
-            Some(event::Event::TokenForgotten(forgotten)) => change(&self.tokens, |tokens| {
+            Some(event::Event::TokenForgotten(forgotten)) => change(&self.tables.tokens, |tokens| {
                 tokens.remove(&forgotten.hash);
+            }),
+            Some(event::Event::Purge(purge)) => change(&self.tables.purges, |purges| {
+                purges.insert(purge.number, purge.clone());
+                if purges.len() > PURGES_MAX {
+                    purges.pop_first();
+                }
             }),
             Some(event::Event::MemberLoads(loads)) => {
                 self.members.send_if_modified(|all| take_loads(all, &loads.loads));
@@ -253,10 +276,7 @@ impl Follower {
 }
 
 /// Changes a table that others may be reading.
-fn change<K: Clone, V: Clone>(
-    table: &watch::Sender<Option<Arc<BTreeMap<K, V>>>>,
-    change: impl FnOnce(&mut BTreeMap<K, V>),
-) {
+fn change<K: Clone, V: Clone>(table: &Table<K, V>, change: impl FnOnce(&mut BTreeMap<K, V>)) {
     table.send_modify(|all| change(Arc::make_mut(all.get_or_insert_default())));
 }
 

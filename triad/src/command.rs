@@ -8,7 +8,7 @@ use prost::Message;
 use proto::hub::v1::{Author, Batch, Command, SessionWrite, command, session_write::Write};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
@@ -18,6 +18,9 @@ const APPS: u32 = 5;
 
 /// The version that brought the audit log: from here on the state makes entries of what administrators do.
 pub(crate) const AUDIT: u32 = 6;
+
+/// The version that brought purges of what web-tiers keep.
+pub(crate) const PURGES: u32 = 7;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,7 @@ fn since(command: &Command) -> u32 {
         Some(command::Command::Session(SessionWrite { write: Some(Write::Rename(_)) })) => 3,
         Some(command::Command::ExpireUnused(_)) => EXPIRE_UNUSED,
         Some(command::Command::NoteAudit(_)) => AUDIT,
+        Some(command::Command::NotePurge(_)) => PURGES,
         Some(it) if author(it).is_some() => AUDIT,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
@@ -130,7 +134,8 @@ fn known(command: &Command) -> bool {
             | command::Command::CreateToken(_)
             | command::Command::RevokeToken(_)
             | command::Command::ExpireTokens(_)
-            | command::Command::NoteAudit(_),
+            | command::Command::NoteAudit(_)
+            | command::Command::NotePurge(_),
         ) => true,
         None => false,
     }

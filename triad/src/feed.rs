@@ -179,6 +179,7 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
             Change::TokenForgotten(hash) => {
                 Some(event::Event::TokenForgotten(TokenForgotten { hash: hash.clone() }))
             }
+            Change::Purge(purge) => Some(event::Event::Purge(purge.clone())),
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
             }),
@@ -223,6 +224,7 @@ mod tests {
                 event::Event::AppGone(it) => format!("no {}", it.tag),
                 event::Event::Token(it) => it.name,
                 event::Event::TokenForgotten(it) => format!("no {:?}", it.hash),
+                event::Event::Purge(it) => format!("purge {}", it.number),
             };
             seen.push((event.revision, name));
         }

@@ -41,9 +41,9 @@ use hub::Hub;
 use message_size::MESSAGE_MAX;
 use proto::hub::v1::{
     apps_server::AppsServer, audits_server::AuditsServer, lead_server::LeadServer,
-    members_server::MembersServer, raft_server::RaftServer, session_admin_server::SessionAdminServer,
-    sessions_server::SessionsServer, tokens_server::TokensServer, triad_server::TriadServer,
-    watch_server::WatchServer,
+    members_server::MembersServer, purges_server::PurgesServer, raft_server::RaftServer,
+    session_admin_server::SessionAdminServer, sessions_server::SessionsServer, tokens_server::TokensServer,
+    triad_server::TriadServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -103,6 +103,7 @@ impl Triad {
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
         let audits = AuditsServer::new(service::AuditService(self.hub.clone()));
         let lead = LeadServer::new(service::LeadService(self.hub.clone()));
+        let purges = PurgesServer::new(service::PurgeService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
         let status = TriadServer::new(service::StatusService::new(self.hub.clone(), self.data_dir.clone()));
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
@@ -113,6 +114,7 @@ impl Triad {
             .add_service(apps)
             .add_service(tokens)
             .add_service(audits)
+            .add_service(purges)
             .add_service(lead)
             .add_service(status)
             .add_service(watch)

@@ -5,7 +5,7 @@ use proto::{
     config::v1::configuration_server,
     history::v1::history_server,
     hub::v1::{
-        apps_server, audits_server, lead_server, members_server, objects_server, raft_server,
+        apps_server, audits_server, lead_server, members_server, objects_server, purges_server, raft_server,
         session_admin_server, sessions_server, tokens_server, triad_server, watch_server,
     },
     logs::v1::logs_server,
@@ -43,6 +43,7 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         audits_server::SERVICE_NAME | objects_server::SERVICE_NAME => rights.administers || rights.hub,
         apps_server::SERVICE_NAME
         | tokens_server::SERVICE_NAME
+        | purges_server::SERVICE_NAME
         | lead_server::SERVICE_NAME
         | triad_server::SERVICE_NAME
         | balancer_server::SERVICE_NAME
@@ -64,7 +65,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 51] = [
+    const CALLS: [(&str, [bool; 5]); 52] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -91,6 +92,7 @@ mod tests {
         ("/copal.hub.v1.Tokens/Create", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Tokens/Revoke", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Tokens/List", [NO, NO, NO, YES, NO]),
+        ("/copal.hub.v1.Purges/Note", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Audits/List", [YES, NO, NO, YES, NO]),
         ("/copal.hub.v1.Audits/Note", [YES, NO, NO, YES, NO]),
         ("/copal.hub.v1.Lead/HandOver", [NO, NO, NO, YES, NO]),

@@ -7,6 +7,7 @@ mod change;
 mod key;
 pub(crate) mod member;
 pub(crate) mod memory;
+pub(crate) mod purge;
 mod reply;
 pub(crate) mod session;
 mod snapshot;
@@ -25,6 +26,7 @@ use audit::{Action, Audit};
 use member::Members;
 use memory::Memory;
 use proto::hub::v1::{Batch, Rollout, RolloutOutcome, SessionKey, command::Command};
+use purge::Purges;
 use session::{Session, Sessions};
 use std::sync::Arc;
 use token::Tokens;
@@ -55,6 +57,7 @@ pub(crate) struct State {
     apps: Apps,
     tokens: Tokens,
     audit: Audit,
+    purges: Purges,
 }
 
 impl State {
@@ -141,6 +144,7 @@ impl State {
                 self.audit.note(note, now_ms);
                 Reply::Done
             }
+            Command::NotePurge(note) => self.purges.note(note, now_ms, changes),
         }
     }
 
@@ -205,6 +209,11 @@ impl State {
     /// The tokens, by hash.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// What web-tiers are to forget.
+    pub(crate) fn purges(&self) -> &Purges {
+        &self.purges
     }
 
     /// Who has changed what.

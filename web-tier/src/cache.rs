@@ -14,6 +14,7 @@ pub(crate) mod near;
 pub(crate) mod not_kept;
 pub(crate) mod packed;
 pub(crate) mod purge;
+pub(crate) mod purged;
 pub(crate) mod settings;
 
 use crate::http1::Fields;
@@ -116,6 +117,8 @@ pub(crate) struct Cache {
     /// Bytes of answers that are not in the table.
     outside: Arc<AtomicU64>,
     pub(crate) counters: counters::SharedCounters,
+    /// The purges of the hub that are done.
+    pub(crate) purged: purged::Purged,
     /// What was not kept lately.
     pub(crate) not_kept: NotKeptList,
 }
@@ -175,6 +178,7 @@ impl Cache {
             packing: Mutex::default(),
             outside,
             counters,
+            purged: purged::Purged::default(),
             not_kept: NotKeptList::default(),
         })
     }
@@ -330,16 +334,17 @@ impl Cache {
 
     /// Forgets answers, or makes them stale; those that are under way are not kept. Returns how many. Looks at all, which
     /// takes a while.
-    pub(crate) fn purge(&self, purge: &Purge) -> usize {
+    pub(crate) fn purge(&self, purges: &[Purge]) -> usize {
         self.fetches.spoil_all();
         let mut count = 0;
         for (hash, slot) in &self.table {
             let Slot::Entry(entry) = &slot else { continue };
-            if !purge.is_meant(entry) {
+            let mut meant = purges.iter().filter(|it| it.is_meant(entry)).peekable();
+            if meant.peek().is_none() {
                 continue;
             }
             count += 1;
-            if purge.soft {
+            if meant.all(|it| it.soft) {
                 entry.life.expire(entry.age(Instant::now()));
             } else {
                 entry.life.end();

@@ -351,7 +351,9 @@ fn done_text(done: &str) -> &'static str {
         "restart" => "The app is being started anew.",
         "invalidated" => "The session has ended: who comes with it begins anew, on every server.",
         "purged" => "Every web-tier has forgotten it, or asks its server first.",
-        "purged-partly" => "Not every web-tier has answered: one that has not may still have it.",
+        "purged-partly" => {
+            "Not every web-tier has answered: one that has not may still have it until it hears the hub again."
+        }
         "no-session" => "There was no session of this id any more.",
         _ => "",
     }

@@ -3101,6 +3101,313 @@ pub mod objects_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Purge {
+    /// Each is one greater than that before it. The hub remembers the last few hundred.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// By the leader's clock.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    #[prost(message, optional, tag = "3")]
+    pub what: ::core::option::Option<super::super::web::v1::PurgeCache>,
+    #[prost(fixed64, tag = "4")]
+    pub id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotePurge {
+    #[prost(message, optional, tag = "1")]
+    pub what: ::core::option::Option<super::super::web::v1::PurgeCache>,
+    /// Random: one that is sent again is known by it.
+    #[prost(fixed64, tag = "2")]
+    pub id: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeNoted {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+/// Generated client implementations.
+pub mod purges_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug, Clone)]
+    pub struct PurgesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> PurgesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PurgesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PurgesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Answered when it is on disk on a majority.
+        pub async fn note(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NotePurge>,
+        ) -> std::result::Result<tonic::Response<super::PurgeNoted>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Purges/Note");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Purges", "Note"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod purges_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PurgesServer.
+    #[async_trait]
+    pub trait Purges: std::marker::Send + std::marker::Sync + 'static {
+        /// Answered when it is on disk on a majority.
+        async fn note(
+            &self,
+            request: tonic::Request<super::NotePurge>,
+        ) -> std::result::Result<tonic::Response<super::PurgeNoted>, tonic::Status>;
+    }
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug)]
+    pub struct PurgesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PurgesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PurgesServer<T>
+    where
+        T: Purges,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Purges/Note" => {
+                    #[allow(non_camel_case_types)]
+                    struct NoteSvc<T: Purges>(pub Arc<T>);
+                    impl<T: Purges> tonic::server::UnaryService<super::NotePurge>
+                    for NoteSvc<T> {
+                        type Response = super::PurgeNoted;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NotePurge>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Purges>::note(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NoteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PurgesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Purges";
+    impl<T> tonic::server::NamedService for PurgesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// At most 4,096 writes and 4 MiB of them, unless a single session is larger than that.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WriteSessions {
@@ -4450,7 +4757,7 @@ pub struct Batch {
 pub struct Command {
     #[prost(
         oneof = "command::Command",
-        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20"
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21"
     )]
     pub command: ::core::option::Option<command::Command>,
 }
@@ -4492,6 +4799,8 @@ pub mod command {
         /// Since version 6.
         #[prost(message, tag = "20")]
         NoteAudit(super::NoteAudit),
+        #[prost(message, tag = "21")]
+        NotePurge(super::NotePurge),
     }
 }
 /// Removes sessions that are due by the batch's time.
@@ -4532,7 +4841,7 @@ pub struct SnapshotHead {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotItem {
-    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4, 5, 20")]
+    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4, 5, 20, 21")]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
 /// Nested message and enum types in `SnapshotItem`.
@@ -4551,6 +4860,8 @@ pub mod snapshot_item {
         Token(super::Token),
         #[prost(message, tag = "20")]
         Audit(super::AuditEntry),
+        #[prost(message, tag = "21")]
+        Purge(super::Purge),
     }
 }
 /// What is left of a session that is gone.
@@ -6130,7 +6441,7 @@ pub struct Event {
     /// The log index that made the change. Also on `alive`: everything up to it has been sent.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
-    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub event: ::core::option::Option<event::Event>,
 }
 /// Nested message and enum types in `Event`.
@@ -6159,6 +6470,8 @@ pub mod event {
         Token(super::Token),
         #[prost(message, tag = "11")]
         TokenForgotten(super::TokenForgotten),
+        #[prost(message, tag = "12")]
+        Purge(super::Purge),
     }
 }
 /// All events after the asked revision follow.
@@ -6173,6 +6486,9 @@ pub struct Snapshot {
     pub apps: ::prost::alloc::vec::Vec<App>,
     #[prost(message, repeated, tag = "3")]
     pub tokens: ::prost::alloc::vec::Vec<Token>,
+    /// The last ones, the oldest first.
+    #[prost(message, repeated, tag = "4")]
+    pub purges: ::prost::alloc::vec::Vec<Purge>,
 }
 /// The watcher's copy of this session is stale: another server has claimed, saved or removed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -39,7 +39,8 @@ impl Watch for WatchService {
             let (members, apps) = (applied.state.members(), applied.state.apps());
             let (members, apps) = (members.iter().cloned().collect(), apps.iter().cloned().collect());
             let tokens = applied.state.tokens().iter().cloned().collect();
-            (revision, Snapshot { members, apps, tokens })
+            let purges = applied.state.purges().iter().cloned().collect();
+            (revision, Snapshot { members, apps, tokens, purges })
         });
         // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;

@@ -1,7 +1,7 @@
 //! What a watcher may want to hear of.
 
 use bytes::Bytes;
-use proto::hub::v1::{App, Member, SessionKey, Token};
+use proto::hub::v1::{App, Member, Purge, SessionKey, Token};
 use std::sync::Arc;
 
 /// What a watcher may want to hear of.
@@ -17,6 +17,8 @@ pub(crate) enum Change {
     Token(Token),
     /// The token with this hash, which had ended, is forgotten.
     TokenForgotten(Bytes),
+    /// Web-tiers are to forget this.
+    Purge(Purge),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.

@@ -1,6 +1,8 @@
 //! What a command is answered with.
 
-use proto::hub::v1::{App, AppDeployed, AppUndeployed, SessionOutcome, TokenCreated, TokenRevoked};
+use proto::hub::v1::{
+    App, AppDeployed, AppUndeployed, PurgeNoted, SessionOutcome, TokenCreated, TokenRevoked,
+};
 
 /// What a command is answered with.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub(crate) enum Reply {
     TokenCreated(TokenCreated),
     /// Of its end.
     TokenRevoked(TokenRevoked),
+    /// Of a purge.
+    PurgeNoted(PurgeNoted),
     /// Of all others.
     Done,
 }

@@ -39,8 +39,11 @@ impl State {
         let apps = self.apps.iter().cloned().map(Item::App);
         let tokens = self.tokens.iter().cloned().map(Item::Token);
         let audit = self.audit.iter().cloned().map(Item::Audit);
+        let purges = self.purges.iter().cloned().map(Item::Purge);
         let mut pending = Vec::with_capacity(chunk);
-        for item in members.chain(apps).chain(tokens).chain(audit).chain(tombstones).chain(sessions) {
+        for item in
+            members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(tombstones).chain(sessions)
+        {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -73,6 +76,7 @@ impl Restore {
                 Some(Item::App(app)) => self.0.apps.restore(app),
                 Some(Item::Token(token)) => self.0.tokens.restore(token),
                 Some(Item::Audit(entry)) => self.0.audit.restore(entry),
+                Some(Item::Purge(purge)) => self.0.purges.restore(purge),
                 None => return Err(RestoreError::Unknown),
             }
         }

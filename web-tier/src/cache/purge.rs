@@ -64,6 +64,11 @@ impl Purge {
         Ok(Self { what, soft: asked.soft })
     }
 
+    /// Of all that is kept.
+    pub(crate) fn all() -> Self {
+        Self { what: Meant::All, soft: false }
+    }
+
     /// Whether an answer is meant.
     pub(crate) fn is_meant(&self, entry: &Entry) -> bool {
         let (host, target) = entry.key.host_and_target();

@@ -1,7 +1,7 @@
 //! How a web tier is, for the status page: its workers' counters are read, and its workers asked how they see their servers.
 
 use crate::{
-    cache::{Cache, purge::Purge},
+    cache::{Cache, purge::Purge as Purging},
     observe::{
         cache_counters::CacheTotals,
         counters::{Counters, Totals},
@@ -16,6 +16,7 @@ use common::config::HttpListener;
 use futures_util::future::join_all;
 use http_cache::store::WhyNot;
 use proto::{
+    hub::v1::Purge,
     requests::v1::NotableRequests,
     status::v1::{
         Exemplar, Histogram, Listener, NotKeptCount, ProxyCache, Traffic, Upstream, UpstreamKind, WebTier,
@@ -23,6 +24,7 @@ use proto::{
     web::v1::{CachePurged, CacheReport, PurgeCache, purge_cache::What},
 };
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
     time::Duration,
@@ -176,20 +178,41 @@ impl WebTierView {
     /// # Errors
     /// What is wrong with what is asked.
     pub fn purge(&self, asked: &PurgeCache) -> Result<CachePurged, String> {
-        let mut asked = asked.clone();
-        if let Some(What::Url(url) | What::Prefix(url)) = &mut asked.what {
-            // As requests for it are, however it is written.
-            *url = normal_url(url)?;
-        }
-        let purge = Purge::of(&asked)?;
+        let purge = purge(asked)?;
         let Some(cache) = self.cache() else { return Ok(CachePurged { count: 0, off: true }) };
-        Ok(CachePurged { count: cache.purge(&purge) as u64, off: false })
+        let count = cache.purged.once(asked.number, || cache.purge(&[purge]));
+        Ok(CachePurged { count: count as u64, off: false })
+    }
+
+    /// Forgets what the hub says was purged and this server has not done yet; what makes no sense was refused when it was asked for. May
+    /// take a while: not for a thread that serves requests. Returns how many answers it was.
+    pub fn catch_up(&self, told: &BTreeMap<u64, Purge>) -> usize {
+        let Some(cache) = self.cache() else { return 0 };
+        let numbers: Vec<u64> = told.keys().copied().collect();
+        let asked: Vec<_> = told.values().collect();
+        cache.purged.catch_up(&numbers, |places| match places {
+            Some(places) => {
+                let missed = places.into_iter().filter_map(|it| purge(asked[it].what.as_ref()?).ok());
+                cache.purge(&missed.collect::<Vec<_>>())
+            }
+            None => cache.purge(&[Purging::all()]),
+        })
     }
 
     /// What is kept, `most` of the largest and of what is asked for most. May take a while.
     pub fn cache_report(&self, most: usize) -> CacheReport {
         self.cache().map(|it| it.report(most)).unwrap_or_default()
     }
+}
+
+/// What is asked for.
+fn purge(asked: &PurgeCache) -> Result<Purging, String> {
+    let mut asked = asked.clone();
+    if let Some(What::Url(url) | What::Prefix(url)) = &mut asked.what {
+        // As requests for it are, however it is written.
+        *url = normal_url(url)?;
+    }
+    Purging::of(&asked)
 }
 
 fn proxy_cache(cache: &Cache, totals: &CacheTotals) -> ProxyCache {

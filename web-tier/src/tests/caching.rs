@@ -362,7 +362,8 @@ async fn a_purge_forgets_or_makes_stale() {
     });
     let cluster = start(backend).await;
     let view = cluster.web.view();
-    let purge = |what: What, soft: bool| view.purge(&PurgeCache { what: Some(what), soft }).unwrap().count;
+    let purge =
+        |what: What, soft: bool| view.purge(&PurgeCache { what: Some(what), soft, number: 0 }).unwrap().count;
     let status = async || status_of(&cluster.ask("GET /a", "").await);
     status().await;
     assert!(status().await.contains("hit"));
