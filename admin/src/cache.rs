@@ -11,7 +11,7 @@ use crate::{
 use common::config::Config;
 use proto::{
     hub::v1::{AuditKind, NoteAudit},
-    status::v1::ProxyCache,
+    status::v1::{DiskTier, ProxyCache},
     web::v1::{
         CachePurged, CacheReport, GetCacheReport, PurgeCache, cache_client::CacheClient, purge_cache::What,
     },
@@ -52,6 +52,10 @@ pub(crate) struct WebTierCacheRecord {
     pub(crate) passed: u64,
     pub(crate) stored: u64,
     pub(crate) evicted: u64,
+    /// Answers that were found on disk.
+    pub(crate) from_disk: u64,
+    /// Of one with a `disk-size`.
+    pub(crate) disk: Option<DiskRecord>,
     /// Of all that asked for something that could be kept, the part that was answered from it; none without requests.
     pub(crate) hit_ratio: Option<f64>,
     pub(crate) not_kept: Vec<NotKeptRecord>,
@@ -59,6 +63,34 @@ pub(crate) struct WebTierCacheRecord {
     pub(crate) hottest: Vec<CacheEntryRecord>,
     /// One of several of the last answers that were not kept.
     pub(crate) lately_not_kept: Vec<LatelyRecord>,
+}
+
+/// What is kept on disk.
+#[derive(Debug, Serialize)]
+pub(crate) struct DiskRecord {
+    pub(crate) capacity_bytes: u64,
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) written: u64,
+    pub(crate) read: u64,
+    pub(crate) damaged: u64,
+    pub(crate) dropped: u64,
+    pub(crate) failed: u64,
+}
+
+impl DiskRecord {
+    fn of(it: &DiskTier) -> Self {
+        Self {
+            capacity_bytes: it.capacity_bytes,
+            bytes: it.bytes,
+            entries: it.entries,
+            written: it.written,
+            read: it.read,
+            damaged: it.damaged,
+            dropped: it.dropped,
+            failed: it.failed,
+        }
+    }
 }
 
 /// How many answers were not kept.
@@ -160,6 +192,8 @@ impl WebTierCacheRecord {
             passed: cache.passed,
             stored: cache.stored,
             evicted: cache.evicted,
+            from_disk: cache.from_disk,
+            disk: cache.disk.as_ref().map(DiskRecord::of),
             hit_ratio: (asked > 0).then(|| (cache.hits + cache.collapsed) as f64 / asked as f64),
             not_kept: not_kept.map(|it| NotKeptRecord { why: it.why.clone(), count: it.count }).collect(),
             largest: entries(|it| &it.largest),

@@ -21,7 +21,14 @@ struct WebTier {
     misses: u64,
     collapsed: u64,
     evicted: u64,
+    disk: Option<Disk>,
     hit_ratio: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Disk {
+    capacity_bytes: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,14 +48,18 @@ pub(crate) async fn status(target: &Target, json: bool) -> anyhow::Result<bool> 
         return Ok(true);
     }
     let cache: Cache = answer.read()?;
-    let heading = ["WEB-TIER", "HIT RATIO", "HITS", "MISSES", "COLLAPSED", "ENTRIES", "MEMORY", "EVICTED"];
+    let heading =
+        ["WEB-TIER", "HIT RATIO", "HITS", "MISSES", "COLLAPSED", "ENTRIES", "MEMORY", "DISK", "EVICTED"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(cache.web_tiers.iter().map(|it| {
         let ratio = it.hit_ratio.map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
         let memory = format!("{} of {}", size(it.bytes), size(it.capacity_bytes));
+        let disk = it.disk.as_ref();
+        let disk =
+            disk.map_or("-".to_owned(), |it| format!("{} of {}", size(it.bytes), size(it.capacity_bytes)));
         let [hits, misses, collapsed, entries, evicted] =
             [it.hits, it.misses, it.collapsed, it.entries, it.evicted].map(|it| it.to_string());
-        vec![it.server.clone(), ratio, hits, misses, collapsed, entries, memory, evicted]
+        vec![it.server.clone(), ratio, hits, misses, collapsed, entries, memory, disk, evicted]
     }));
     table::lines(&rows).iter().for_each(|line| say(line));
     if cache.web_tiers.is_empty() {

@@ -210,6 +210,51 @@ impl AnswerDirectives {
         }
     }
 
+    /// The same as a `Cache-Control` that says it, but for whom it is for.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut say = |name: &str, value: Option<&str>| {
+            let parts = [if text.is_empty() { "" } else { ", " }, name];
+            parts.into_iter().for_each(|it| text.push_str(it));
+            if let Some(value) = value {
+                text.push('=');
+                text.push_str(value);
+            }
+        };
+        for (name, seconds) in [
+            ("max-age", self.max_age),
+            ("s-maxage", self.s_maxage),
+            ("stale-while-revalidate", self.stale_while_revalidate),
+            ("stale-if-error", self.stale_if_error),
+        ] {
+            seconds.into_iter().for_each(|it| say(name, Some(&it.to_string())));
+        }
+        for (name, said) in [
+            ("no-store", self.no_store),
+            ("public", self.public),
+            ("must-revalidate", self.must_revalidate),
+            ("proxy-revalidate", self.proxy_revalidate),
+            ("must-understand", self.must_understand),
+            ("no-transform", self.no_transform),
+            ("immutable", self.immutable),
+        ] {
+            if said {
+                say(name, None);
+            }
+        }
+        for (name, qualified) in [("no-cache", &self.no_cache), ("private", &self.private)] {
+            match qualified {
+                Qualified::No => {}
+                Qualified::Whole => say(name, None),
+                Qualified::Fields(fields) => {
+                    let fields = fields.join(", ").replace('\\', "\\\\").replace('"', "\\\"");
+                    say(name, Some(&format!("\"{fields}\"")));
+                }
+            }
+        }
+        text
+    }
+
     /// Whether it says how long the answer is fresh.
     pub fn is_explicit(&self) -> bool {
         self.max_age.is_some() || self.s_maxage.is_some()
@@ -320,6 +365,7 @@ fn seconds(value: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(value: &str) -> AnswerDirectives {
         AnswerDirectives::of(&[("Cache-Control", value)])
@@ -392,5 +438,15 @@ mod tests {
         it.add(b"max-age=0, min-fresh=x, max-stale, no-cache, only-if-cached, No-Store");
         assert_eq!((it.max_age, it.min_fresh, it.max_stale), (Some(0), Some(SECONDS_MAX), Some(SECONDS_MAX)));
         assert!(it.no_cache && it.only_if_cached && it.no_store);
+    }
+
+    proptest! {
+        /// What is said is read again as it was.
+        #[test]
+        fn what_is_said_is_read_again(said in "(public|no-store|max-age=[0-9]{1,4}|s-maxage=7|no-cache|no-cache=\"a, b\"|no-cache=\"x\\\\\"\"|private|private=c|immutable|must-revalidate|proxy-revalidate|no-transform|must-understand|stale-if-error=5|stale-while-revalidate=6|, ){0,8}") {
+            let read = |text: &str| AnswerDirectives::of(&[("cache-control", text)]);
+            let first = read(&said);
+            prop_assert_eq!(read(&first.text()), first);
+        }
     }
 }

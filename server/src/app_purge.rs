@@ -6,10 +6,12 @@ use common::{
     app_tag::AppTag,
     config::{Config, Host},
 };
+use prost::Message;
 use proto::{
     hub::v1::App,
     web::v1::{PurgeCache, purge_cache::What},
 };
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,41 +19,62 @@ use std::{
 use tokio::task::spawn_blocking;
 use web_tier::WebTierView;
 
+/// The versions of apps, as far as what they answer depends on them.
+type Versions = BTreeMap<String, u64>;
+
 /// Follows the hub for as long as it tells.
 pub(crate) fn follow(config: &Arc<Config>, mut apps: Apps, view: WebTierView) {
     let config = config.clone();
     tokio::spawn(async move {
-        let mut known = apps.borrow_and_update().clone().unwrap_or_default();
-        while apps.changed().await.is_ok() {
-            let present = apps.borrow_and_update().clone().unwrap_or_default();
-            let changed: BTreeSet<String> =
-                changed(&known, &present).flat_map(|tag| paths(&config, tag)).collect();
-            known = present;
-            for path in changed {
-                let (view, asked) = (
-                    view.clone(),
-                    PurgeCache { what: Some(What::Prefix(path.clone())), ..PurgeCache::default() },
-                );
-                let purged = spawn_blocking(move || view.purge(&asked)).await;
-                if let Ok(Ok(purged)) = purged
-                    && purged.count > 0
-                {
-                    tracing::info!(
-                        path,
-                        count = purged.count,
-                        "an app has changed: its kept answers are forgotten"
-                    );
+        // Those by which the answers are that were kept on disk before this start.
+        let mut known = view.apps().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
+        loop {
+            let told = apps.borrow_and_update().clone();
+            if let Some(told) = told {
+                let present = versions(&told);
+                let changed: BTreeSet<String> =
+                    changed(&known, &present).flat_map(|tag| paths(&config, tag)).collect();
+                match changed.is_empty() {
+                    true => view.set_apps(None),
+                    false => forget(&view, changed, &present).await,
                 }
+                known = present;
+            }
+            if apps.changed().await.is_err() {
+                return;
             }
         }
     });
 }
 
+/// Forgets the answers of these paths; what is kept then is by these versions.
+async fn forget(view: &WebTierView, paths: BTreeSet<String>, versions: &Versions) {
+    let (view, versions) = (view.clone(), serde_json::to_vec(versions).unwrap_or_default());
+    let forgotten = spawn_blocking(move || {
+        for path in paths {
+            let asked = PurgeCache { what: Some(What::Prefix(path.clone())), ..PurgeCache::default() };
+            let count = view.purge(&asked).map_or(0, |it| it.count);
+            if count > 0 {
+                tracing::info!(path, count, "an app has changed: its kept answers are forgotten");
+            }
+        }
+        view.set_apps(Some(&versions));
+    });
+    let _ = forgotten.await;
+}
+
+fn versions(apps: &BTreeMap<String, App>) -> Versions {
+    let hash = |app: &App| {
+        let mut hash = Sha256::new();
+        hash.update(app.encode_to_vec());
+        let hash = hash.finalize();
+        u64::from_le_bytes(std::array::from_fn(|it| hash[it]))
+    };
+    apps.iter().map(|(tag, app)| (tag.clone(), hash(app))).collect()
+}
+
 /// The tags of the apps that are not as they were.
-fn changed<'a>(
-    before: &'a BTreeMap<String, App>,
-    now: &'a BTreeMap<String, App>,
-) -> impl Iterator<Item = &'a String> {
+fn changed<'a>(before: &'a Versions, now: &'a Versions) -> impl Iterator<Item = &'a String> {
     let gone = before.keys().filter(|tag| !now.contains_key(*tag));
     now.iter().filter(|(tag, app)| before.get(*tag) != Some(app)).map(|(tag, _)| tag).chain(gone)
 }
@@ -75,6 +98,7 @@ mod tests {
             BTreeMap::from([("a".to_owned(), app(1)), ("b".to_owned(), app(1)), ("c".to_owned(), app(1))]);
         let now =
             BTreeMap::from([("a".to_owned(), app(1)), ("b".to_owned(), app(2)), ("d".to_owned(), app(1))]);
+        let (before, now) = (versions(&before), versions(&now));
         assert_eq!(changed(&before, &now).collect::<Vec<_>>(), ["b", "d", "c"]);
     }
 }

@@ -25,6 +25,7 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
         &[
             "cluster-port",
             "compression",
+            "disk-cache",
             "http-cache",
             "static-files",
             "traces",

@@ -6,6 +6,8 @@
 
 pub(crate) mod body;
 pub(crate) mod counters;
+pub(crate) mod disk;
+pub(crate) mod disk_record;
 pub(crate) mod entry;
 pub(crate) mod fetch;
 mod index;
@@ -18,6 +20,7 @@ pub(crate) mod purged;
 pub(crate) mod settings;
 
 use crate::http1::Fields;
+use disk::Disk;
 use entry::{Entry, Varies};
 use fetch::Fetches;
 use http_cache::vary::Vary;
@@ -112,6 +115,8 @@ pub(crate) struct Cache {
     hasher: RandomState,
     index: Arc<Index>,
     pub(crate) fetches: Fetches,
+    /// The second tier.
+    disk: Option<Arc<Disk>>,
     /// The hashes of the bodies that are being compressed.
     packing: Mutex<Vec<u64>>,
     /// Bytes of answers that are not in the table.
@@ -143,8 +148,8 @@ pub(crate) enum Lookup {
 }
 
 impl Cache {
-    /// An empty one, of so many bytes.
-    pub(crate) fn new(capacity: u64) -> Arc<Self> {
+    /// One with nothing in memory, where it may take so many bytes.
+    pub(crate) fn new(capacity: u64, disk: Option<Arc<Disk>>) -> Arc<Self> {
         let index = Arc::<Index>::default();
         let counters = counters::SharedCounters::default();
         let outside = Arc::new(AtomicU64::new(0));
@@ -156,7 +161,7 @@ impl Cache {
             .eviction_listener(move |hash: Arc<u64>, slot: Slot, cause| {
                 slot.life().end();
                 if let Slot::Entry(entry) = &slot
-                    && Arc::strong_count(&entry.body) + Arc::strong_count(entry) > 2
+                    && entry.readers.load(Relaxed) > 0
                 {
                     entry.body.is_outside(Room::taken(&still_read, entry.body.length()));
                 }
@@ -169,16 +174,18 @@ impl Cache {
                 }
             })
             .build_with_hasher(BuildHasherDefault::default());
+        let done = disk.as_ref().and_then(|it| it.done());
         Arc::new(Self {
             capacity,
             table,
             hasher: RandomState::new(),
             index,
             fetches: Fetches::default(),
+            disk,
             packing: Mutex::default(),
             outside,
             counters,
-            purged: purged::Purged::default(),
+            purged: purged::Purged::new(done),
             not_kept: NotKeptList::default(),
         })
     }
@@ -186,6 +193,11 @@ impl Cache {
     /// `memory-size`.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// The second tier, if there is one.
+    pub(crate) fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
     }
 
     /// How much of it is taken, and how many answers that is, with what belongs to them.
@@ -258,7 +270,11 @@ impl Cache {
         if known.is_none_or(|known| known.vary != vary || known.kept_for < kept_for) {
             let varies =
                 Varies { key: primary.clone(), vary: vary.clone(), kept_for, life: Default::default() };
-            self.put(hash, Slot::Varies(Arc::new(varies)));
+            let varies = Arc::new(varies);
+            if let Some(disk) = &self.disk {
+                disk.write_varies(&varies);
+            }
+            self.put(hash, Slot::Varies(varies));
         }
         let mut key = primary.bytes().to_vec();
         key::vary(&mut key, &vary, request).then(|| primary.with(key))
@@ -297,6 +313,24 @@ impl Cache {
     /// Keeps an answer.
     pub(crate) fn insert(&self, entry: &Arc<Entry>) {
         self.counters.stored.fetch_add(1, Relaxed);
+        self.admit(entry);
+        if let Some(disk) = &self.disk {
+            disk.write(entry);
+        }
+    }
+
+    /// Takes an answer out again.
+    fn take_out(&self, entry: &Arc<Entry>) {
+        let hash = self.hash(entry.key.bytes());
+        entry.life.end();
+        let is_it = |slot: &Slot| matches!(slot, Slot::Entry(it) if Arc::ptr_eq(it, entry));
+        if self.table.get(&hash).is_some_and(|it| is_it(&it)) {
+            self.table.invalidate(&hash);
+        }
+    }
+
+    /// Takes an answer into memory.
+    fn admit(&self, entry: &Arc<Entry>) {
         self.put(self.hash(entry.key.bytes()), Slot::Entry(entry.clone()));
         entry.body.is_inside();
         // The table makes room for several at a time, which may be much if they are large.
@@ -318,6 +352,9 @@ impl Cache {
     pub(crate) fn forget_url(&self, url: &[u8]) -> usize {
         let url_hash = key::hash_of_url(url);
         self.fetches.spoil(url_hash);
+        if let Some(disk) = &self.disk {
+            disk.forget_url(url);
+        }
         let hashes = self.index.keys(url_hash);
         let of_url = |slot: &Slot| slot.key().url() == url;
         let gone = hashes.into_iter().filter(|hash| match self.table.get(hash).filter(of_url) {
@@ -336,6 +373,10 @@ impl Cache {
     /// takes a while.
     pub(crate) fn purge(&self, purges: &[Purge]) -> usize {
         self.fetches.spoil_all();
+        // First there: what is read from there meanwhile looks whether it was purged when it is in memory.
+        if let Some(disk) = &self.disk {
+            disk.purge(purges);
+        }
         let mut count = 0;
         for (hash, slot) in &self.table {
             let Slot::Entry(entry) = &slot else { continue };

@@ -9,7 +9,11 @@ pub(crate) mod session_url;
 pub(crate) mod trusted;
 
 use crate::{
-    cache::{Cache, settings::CacheSettings},
+    cache::{
+        Cache,
+        disk::{Disk, Settings},
+        settings::CacheSettings,
+    },
     http1::HeadLimits,
     upstream::{Upstream, Upstreams, breaks::Breaks, foreign::ForeignServers},
 };
@@ -21,7 +25,10 @@ use common::{
     id::ServerId,
 };
 use host::Hosts;
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+
+/// The part of `memory-size` that may wait, beside it, to be written to disk.
+const WAITING_PART: u64 = 8;
 
 /// What all workers go by, until the file is read again.
 #[derive(Debug, Clone)]
@@ -37,20 +44,61 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// What a web tier of this cluster begins with.
-    pub(crate) fn new(config: &Arc<Config>, cluster: &Cluster, credentials: &Credentials) -> Self {
-        Self {
+    /// That of a server; what it is to keep answers in is opened.
+    ///
+    /// # Errors
+    /// The folder for what is kept on disk can't be used: which, and why.
+    pub(crate) fn new(
+        config: &Arc<Config>,
+        (cluster, me): (&Cluster, &ServerId),
+        credentials: &Credentials,
+    ) -> Result<Self, (PathBuf, io::Error)> {
+        Ok(Self {
             breaks: Arc::new(Breaks::new(config)),
             foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)),
-            cache: Self::cache_for(cluster, None),
+            cache: Self::cache_for(config, (cluster, me), (true, None))?,
             config: config.clone(),
-        }
+        })
     }
 
-    /// The cache that a cluster is to have: the former one if it is as large.
-    pub(crate) fn cache_for(cluster: &Cluster, former: Option<&Arc<Cache>>) -> Option<Arc<Cache>> {
-        let size = cluster.proxy_cache.as_ref()?.memory_size;
-        let same = former.filter(|it| it.capacity() == size).cloned();
-        Some(same.unwrap_or_else(|| Cache::new(size)))
+    /// The cache that a server is to have: the former one if it is as large, and what is on disk if it is in the same folder.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn cache_for(
+        config: &Config,
+        (cluster, me): (&Cluster, &ServerId),
+        (is_start, former): (bool, Option<&Arc<Cache>>),
+    ) -> Result<Option<Arc<Cache>>, (PathBuf, io::Error)> {
+        let Some(wanted) = &cluster.proxy_cache else { return Ok(None) };
+        let known = former.and_then(|it| it.disk());
+        let disk = match &wanted.disk {
+            Some(tier) => {
+                let folder = tier.folder(&config.data_dir, me);
+                let settings = Settings {
+                    folder: folder.clone(),
+                    capacity: tier.size,
+                    waiting: (wanted.memory_size / WAITING_PART).clamp(1 << 20, 64 << 20),
+                };
+                match known.filter(|it| it.settings().folder == folder) {
+                    Some(same) => {
+                        same.resize(tier.size);
+                        Some(same.clone())
+                    }
+                    None => {
+                        let open = if is_start { Disk::open } else { Disk::open_empty };
+                        Some(open(settings).map_err(|cause| (folder, cause))?)
+                    }
+                }
+            }
+            None => None,
+        };
+        let is_same = |it: &&Arc<Cache>| {
+            it.capacity() == wanted.memory_size
+                && it.disk().map(Arc::as_ptr) == disk.as_ref().map(Arc::as_ptr)
+        };
+        let same = former.filter(is_same).cloned();
+        Ok(Some(same.unwrap_or_else(|| Cache::new(wanted.memory_size, disk))))
     }
 }
 

@@ -32,6 +32,7 @@ use run::{Orders, Reload, run};
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::spawn_blocking,
     time::{Instant, timeout_at},
 };
 
@@ -101,6 +102,20 @@ pub enum WebTierError {
         /// The system's answer.
         cause: io::Error,
     },
+    /// The folder of what is kept on disk.
+    #[error("the folder {path} of the proxy cache can't be used: {cause}", path = path.display())]
+    Cache {
+        /// Where it was to be.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+}
+
+impl WebTierError {
+    fn cache((path, cause): (PathBuf, io::Error)) -> Self {
+        Self::Cache { path, cause }
+    }
 }
 
 impl From<ListenersError> for WebTierError {
@@ -152,7 +167,7 @@ impl WebTier {
         for limit in limits_below_workers(&config, cluster, count) {
             tracing::warn!("{}", limit_below_workers_text(&limit, count));
         }
-        let plan = Plan::new(&config, cluster, &credentials);
+        let plan = Plan::new(&config, (cluster, &me), &credentials).map_err(WebTierError::cache)?;
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
         let (listeners, sockets) = Listeners::start(http, bound, keys)?;
@@ -270,6 +285,10 @@ impl WebTier {
         }
         if let Some(log) = self.access_log {
             finish_log(log, deadline + EXIT_TIMEOUT).await;
+        }
+        if let Some(cache) = self.plan.cache {
+            let closing = spawn_blocking(move || cache.disk().map(|it| it.close()));
+            let _ = timeout_at(deadline + EXIT_TIMEOUT, closing).await;
         }
         cut
     }

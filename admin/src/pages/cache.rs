@@ -59,6 +59,9 @@ impl WebTier {
                 count(it.passed),
                 count(it.entries),
                 format!("{} of {}", bytes(it.bytes), bytes(it.capacity_bytes)),
+                it.disk.as_ref().map_or(NONE.to_owned(), |it| {
+                    format!("{} in {} of {}", count(it.entries), bytes(it.bytes), bytes(it.capacity_bytes))
+                }),
                 count(it.evicted),
             ],
             hottest: entries(&it.hottest),

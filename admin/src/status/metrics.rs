@@ -2,7 +2,7 @@
 //! base units, `_total` on counters. Labels have the file's and the apps' names alone, so their number is bounded by these.
 
 use proto::status::v1::{
-    App, AppTier, Exemplar, Health, Histogram, Hub, HubRole, InstanceState, Process, ProxyCache,
+    App, AppTier, DiskTier, Exemplar, Health, Histogram, Hub, HubRole, InstanceState, Process, ProxyCache,
     ServerStatus, Standing, Traffic, WebTier,
 };
 use std::fmt::{Display, Write};
@@ -137,6 +137,27 @@ fn web(text: &mut Text, web_tier: &WebTier) {
     upstreams(text, web_tier);
 }
 
+fn disk(text: &mut Text, disk: &DiskTier, from_disk: u64) {
+    for (name, help, count) in [
+        ("copal_cache_disk_hits", "Kept answers that were found on disk.", from_disk),
+        ("copal_cache_disk_written", "Kept answers that were written to disk.", disk.written),
+        ("copal_cache_disk_damaged", "Kept answers on disk that were not what was written.", disk.damaged),
+        ("copal_cache_disk_dropped", "Kept answers that the disk was too slow for.", disk.dropped),
+        ("copal_cache_disk_failed", "Times that the disk took nothing.", disk.failed),
+    ] {
+        text.counter(name, help);
+        text.sample("_total", &[], count);
+    }
+    for (name, help, value) in [
+        ("copal_cache_disk_bytes", "Disk that kept answers take.", disk.bytes),
+        ("copal_cache_disk_capacity_bytes", "Disk that they may take.", disk.capacity_bytes),
+        ("copal_cache_disk_entries", "What is kept on disk.", disk.entries),
+    ] {
+        text.gauge(name, help);
+        text.sample("", &[], value);
+    }
+}
+
 fn cache(text: &mut Text, cache: &ProxyCache) {
     text.counter("copal_cache_requests", "Requests for what can be kept, by what became of them.");
     for (result, count) in [
@@ -157,6 +178,9 @@ fn cache(text: &mut Text, cache: &ProxyCache) {
     text.counter("copal_cache_not_kept", "Answers that were not kept, by why.");
     for it in &cache.not_kept {
         text.sample("_total", &[("why", &it.why)], it.count);
+    }
+    if let Some(it) = &cache.disk {
+        disk(text, it, cache.from_disk);
     }
     for (name, help, value) in [
         ("copal_cache_bytes", "Memory that kept answers take.", cache.bytes),

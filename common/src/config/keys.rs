@@ -119,6 +119,8 @@ pub(super) static PROXY_CACHE: Keys = Keys {
     known: &[
         "enable",
         "memory-size",
+        "disk-size",
+        "path",
         "max-entry-size",
         "enable-range",
         "rewrite-vary-as-private",
@@ -131,7 +133,7 @@ pub(super) static PROXY_CACHE: Keys = Keys {
         "cache-mapping",
         "import",
     ],
-    later: &["disk-size", "path", "entries"],
+    later: &["entries"],
 };
 
 pub(super) static CACHE_MAPPING: Keys = Keys {

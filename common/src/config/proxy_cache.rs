@@ -6,8 +6,12 @@ use super::{
     keys,
     node::Node,
 };
+use crate::id::ServerId;
 use regex::Regex;
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The largest sizes that are taken for meant.
 const SIZE_MAX: u64 = 1 << 50;
@@ -20,6 +24,8 @@ const AGES: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from
 pub struct ProxyCache {
     /// `memory-size` (256 MiB): bytes of one server's memory for all that it keeps.
     pub memory_size: u64,
+    /// `disk-size` (none) and `path` (`proxy-cache` in the server's data folder): a second tier on disk.
+    pub disk: Option<DiskTier>,
     /// `max-entry-size` (1 MiB): the longest body that is kept, in bytes.
     pub max_entry_size: u64,
     /// `enable-range` (true): parts of what is kept are served.
@@ -42,6 +48,25 @@ pub struct ProxyCache {
     pub mappings: Vec<CacheMapping>,
 }
 
+/// `disk-size` and `path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskTier {
+    /// Bytes of files.
+    pub size: u64,
+    /// The folder that has a folder for each server.
+    pub path: Option<PathBuf>,
+}
+
+impl DiskTier {
+    /// The folder of a server, whose data folder is in `data_dir`.
+    pub fn folder(&self, data_dir: &Path, server: &ServerId) -> PathBuf {
+        match &self.path {
+            Some(path) => path.join(server.as_str()),
+            None => data_dir.join(server.as_str()).join("proxy-cache"),
+        }
+    }
+}
+
 /// A mapping of `cache-mapping`: what answers with a validator are that do not say how long they are fresh.
 #[derive(Debug, Clone)]
 pub struct CacheMapping {
@@ -59,6 +84,7 @@ impl Default for ProxyCache {
     fn default() -> Self {
         Self {
             memory_size: 256 << 20,
+            disk: None,
             max_entry_size: 1 << 20,
             enable_range: true,
             vary_is_private: false,
@@ -89,6 +115,7 @@ pub(super) fn decode(cluster: &Fields<'_>) -> Option<ProxyCache> {
         fields.items("cache-mapping").iter().filter_map(|it| mapping(fields.context, it)).collect();
     let cache = ProxyCache {
         memory_size,
+        disk: disk(&fields),
         max_entry_size,
         enable_range: flag("enable-range", default.enable_range),
         vary_is_private: flag("rewrite-vary-as-private", default.vary_is_private),
@@ -101,6 +128,16 @@ pub(super) fn decode(cluster: &Fields<'_>) -> Option<ProxyCache> {
         mappings,
     };
     flag("enable", true).then_some(cache)
+}
+
+fn disk(fields: &Fields<'_>) -> Option<DiskTier> {
+    let (size, path) = (fields.size("disk-size", 16 << 20..=SIZE_MAX), fields.path("path"));
+    if path.is_some() && fields.get("disk-size").is_none() {
+        let message =
+            "`path` is the place of what is kept on disk: say how much that may be, with `disk-size`";
+        fields.context.error(fields.span("path"), message);
+    }
+    size.map(|size| DiskTier { size, path })
 }
 
 fn mapping(context: Context<'_>, node: &Node) -> Option<CacheMapping> {

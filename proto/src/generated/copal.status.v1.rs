@@ -170,6 +170,34 @@ pub struct ProxyCache {
     pub evicted: u64,
     #[prost(message, repeated, tag = "13")]
     pub not_kept: ::prost::alloc::vec::Vec<NotKeptCount>,
+    /// Answers that were found on disk, of one with a `disk-size`.
+    #[prost(uint64, tag = "14")]
+    pub from_disk: u64,
+    #[prost(message, optional, tag = "15")]
+    pub disk: ::core::option::Option<DiskTier>,
+}
+/// What is kept on disk. Counts are since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiskTier {
+    #[prost(uint64, tag = "1")]
+    pub capacity_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    #[prost(uint64, tag = "4")]
+    pub written: u64,
+    #[prost(uint64, tag = "5")]
+    pub read: u64,
+    /// Not what was written: a miss.
+    #[prost(uint64, tag = "6")]
+    pub damaged: u64,
+    /// Not written, as the disk did not keep up.
+    #[prost(uint64, tag = "7")]
+    pub dropped: u64,
+    /// Times that the disk took nothing.
+    #[prost(uint64, tag = "8")]
+    pub failed: u64,
 }
 /// Answers that were not kept.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -44,12 +44,17 @@ impl Body {
         self.whole.get()
     }
 
+    /// One that is there.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self { whole: OnceLock::from(bytes), ..Self::default() }
+    }
+
     /// It takes this of the memory for what is not in the table.
     pub(super) fn is_outside(&self, room: Room) {
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
-    /// It is in the table, which counts it.
+    /// It is in the table, which counts it, or nobody has it any more.
     pub(super) fn is_inside(&self) {
         self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

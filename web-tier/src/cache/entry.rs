@@ -14,7 +14,7 @@ use proto::web::v1::CacheEntry;
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -91,6 +91,8 @@ pub(crate) struct Entry {
     pub(crate) tags: Box<[Box<str>]>,
     pub(crate) life: Life,
     pub(crate) hits: AtomicU64,
+    /// Clients that read its body.
+    pub(crate) readers: AtomicU32,
 }
 
 impl Entry {
@@ -114,6 +116,7 @@ impl Entry {
             tags: self.tags.clone(),
             life: Life::default(),
             hits: AtomicU64::new(0),
+            readers: AtomicU32::new(0),
         }
     }
 
@@ -178,6 +181,36 @@ impl Entry {
         let length = usize::try_from(self.body.length()).unwrap_or(usize::MAX);
         let tags: usize = self.tags.iter().map(|it| it.len() + size_of::<Box<str>>()).sum();
         length.saturating_add(self.head.size() + tags + size_of::<Self>())
+    }
+}
+
+/// A client reads an answer, which may be evicted meanwhile: its memory counts beside the table's then, until nobody reads it any more.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    entry: Arc<Entry>,
+    counted: bool,
+}
+
+impl Reading {
+    /// Of the answer's own body, or of a copy of it, which is none of its memory.
+    pub(crate) fn begin(entry: &Arc<Entry>, copied: bool) -> Self {
+        if !copied {
+            entry.readers.fetch_add(1, Relaxed);
+        }
+        Self { entry: entry.clone(), counted: !copied }
+    }
+
+    /// The answer.
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.counted && self.entry.readers.fetch_sub(1, Relaxed) == 1 && self.entry.life.is_over() {
+            self.entry.body.is_inside();
+        }
     }
 }
 

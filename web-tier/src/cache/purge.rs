@@ -12,14 +12,16 @@ const LENGTH_MAX: usize = 4096;
 const REGEXP_SIZE: usize = 1 << 20;
 
 /// A purge.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Purge {
     what: Meant,
     pub(crate) soft: bool,
+    /// As it came.
+    asked: PurgeCache,
 }
 
 /// Which answers are meant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Meant {
     Url { host: Option<String>, target: String },
     Prefix { host: Option<String>, target: String },
@@ -61,12 +63,28 @@ impl Purge {
                 return Err("nothing is named that is to be forgotten".to_owned());
             }
         };
-        Ok(Self { what, soft: asked.soft })
+        Ok(Self { what, soft: asked.soft, asked: asked.clone() })
     }
 
     /// Of all that is kept.
     pub(crate) fn all() -> Self {
-        Self { what: Meant::All, soft: false }
+        let asked = PurgeCache { what: Some(What::All(true)), ..PurgeCache::default() };
+        Self { what: Meant::All, soft: false, asked }
+    }
+
+    /// As it came.
+    pub(crate) fn asked(&self) -> &PurgeCache {
+        &self.asked
+    }
+
+    /// The surrogate key that it is by.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        if let Meant::Tag(tag) = &self.what { Some(tag) } else { None }
+    }
+
+    /// Whether it is of all that is kept.
+    pub(crate) fn is_of_all(&self) -> bool {
+        matches!(self.what, Meant::All)
     }
 
     /// Whether an answer is meant.

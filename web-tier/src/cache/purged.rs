@@ -32,6 +32,11 @@ impl Numbers {
 }
 
 impl Purged {
+    /// Those of before are done up to this one.
+    pub(crate) fn new(done: Option<u64>) -> Self {
+        Self(Mutex::new(Numbers { done, ..Numbers::default() }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Numbers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,8 +83,7 @@ impl Purged {
     }
 
     /// The hub's purges up to this number are done.
-    #[cfg(test)]
-    fn done(&self) -> Option<u64> {
+    pub(crate) fn done(&self) -> Option<u64> {
         self.lock().done
     }
 }

@@ -312,7 +312,7 @@ impl Http1 {
 
     /// Gives an answer of the web tier's own.
     async fn give(&mut self, local: Local, persists: bool, active: Active<'_>) -> After {
-        let Local { mut head, mut body, ends_connection, why, .. } = local;
+        let Local { mut head, mut body, ends_connection, why, kept: _read_to_the_end } = local;
         // A request's body that is here already does not stand in the way of the next request.
         let drained = self.body.decode(self.input.bytes(), |_| {});
         self.input.consume(drained.unwrap_or(0));

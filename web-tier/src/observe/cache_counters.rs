@@ -9,7 +9,9 @@ use std::ops::Add;
 pub(crate) struct CacheCounters {
     /// Answered by what is kept.
     pub(crate) hits: Count,
-    /// Of these, by what is stale while its server is asked.
+    /// Found on disk.
+    pub(crate) from_disk: Count,
+    /// Of the hits, by what is stale while its server is asked.
     pub(crate) stale: Count,
     /// A server was asked for all who want to know.
     pub(crate) misses: Count,
@@ -32,6 +34,7 @@ impl CacheCounters {
     pub(crate) fn totals(&self) -> CacheTotals {
         CacheTotals {
             hits: self.hits.read(),
+            from_disk: self.from_disk.read(),
             stale: self.stale.read(),
             misses: self.misses.read(),
             revalidated: self.revalidated.read(),
@@ -49,7 +52,9 @@ impl CacheCounters {
 pub struct CacheTotals {
     /// Answered by what was kept.
     pub hits: u64,
-    /// Of these, by what was stale while its server was asked.
+    /// Found on disk.
+    pub from_disk: u64,
+    /// Of the hits, by what was stale while its server was asked.
     pub stale: u64,
     /// A server was asked for all who wanted to know.
     pub misses: u64,
@@ -71,6 +76,7 @@ impl CacheTotals {
     fn with(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             hits: join(self.hits, other.hits),
+            from_disk: join(self.from_disk, other.from_disk),
             stale: join(self.stale, other.stale),
             misses: join(self.misses, other.misses),
             revalidated: join(self.revalidated, other.revalidated),

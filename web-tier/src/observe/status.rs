@@ -19,7 +19,8 @@ use proto::{
     hub::v1::Purge,
     requests::v1::NotableRequests,
     status::v1::{
-        Exemplar, Histogram, Listener, NotKeptCount, ProxyCache, Traffic, Upstream, UpstreamKind, WebTier,
+        DiskTier, Exemplar, Histogram, Listener, NotKeptCount, ProxyCache, Traffic, Upstream, UpstreamKind,
+        WebTier,
     },
     web::v1::{CachePurged, CacheReport, PurgeCache, purge_cache::What},
 };
@@ -190,13 +191,33 @@ impl WebTierView {
         let Some(cache) = self.cache() else { return 0 };
         let numbers: Vec<u64> = told.keys().copied().collect();
         let asked: Vec<_> = told.values().collect();
-        cache.purged.catch_up(&numbers, |places| match places {
+        let before = cache.purged.done();
+        let count = cache.purged.catch_up(&numbers, |places| match places {
             Some(places) => {
                 let missed = places.into_iter().filter_map(|it| purge(asked[it].what.as_ref()?).ok());
                 cache.purge(&missed.collect::<Vec<_>>())
             }
             None => cache.purge(&[Purging::all()]),
-        })
+        });
+        // What is on disk at the next start is as it is now.
+        if let Some(disk) = cache.disk() {
+            cache.purged.done().filter(|it| Some(*it) != before).into_iter().for_each(|it| disk.set_done(it));
+            disk.purges_are_done();
+        }
+        count
+    }
+
+    /// What [`Self::set_apps`] was last told, if it is as it was: by which versions of apps the answers on disk are.
+    pub fn apps(&self) -> Option<Vec<u8>> {
+        self.cache()?.disk()?.apps()
+    }
+
+    /// What is kept is by these versions of apps; `None`: by those that were said. Waits for the disk.
+    pub fn set_apps(&self, apps: Option<&[u8]>) {
+        if let Some(disk) = self.cache().as_ref().and_then(|it| it.disk()) {
+            apps.into_iter().for_each(|it| disk.set_apps(it));
+            disk.apps_are_known();
+        }
     }
 
     /// What is kept, `most` of the largest and of what is asked for most. May take a while.
@@ -234,7 +255,22 @@ fn proxy_cache(cache: &Cache, totals: &CacheTotals) -> ProxyCache {
         passed: totals.passed,
         stored: cache.counters.stored.load(Relaxed),
         evicted: cache.counters.evicted.load(Relaxed),
+        from_disk: totals.from_disk,
+        disk: cache.disk().map(|it| disk(&it.totals())),
         not_kept: not_kept.chain([too_large]).filter(|it| it.count > 0).collect(),
+    }
+}
+
+fn disk(totals: &disk_cache::Totals) -> DiskTier {
+    DiskTier {
+        capacity_bytes: totals.capacity,
+        bytes: totals.bytes,
+        entries: totals.entries,
+        written: totals.written,
+        read: totals.read,
+        damaged: totals.damaged,
+        dropped: totals.dropped,
+        failed: totals.failed,
     }
 }
 

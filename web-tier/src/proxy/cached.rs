@@ -10,6 +10,7 @@ use super::{Passed, Reply, Way, forward};
 use crate::{
     cache::{
         Lookup,
+        disk_record::Now,
         fetch::{Fetch, Lead, Turn},
         key::{Asked, Key},
         near::Found,
@@ -146,7 +147,8 @@ async fn keyed<S: ClientSide>(
             };
         }
         Lookup::NoKey => return pass(ask, head, Forwarded::Bypass, side).await,
-        Lookup::Missing | Lookup::Pass => None,
+        Lookup::Missing => from_disk(ask, head, (key, url)).await,
+        Lookup::Pass => None,
     };
     let why = match &found {
         Some(found) => match found.entry.reuse(&asks.directives, worker.now()) {
@@ -175,6 +177,16 @@ async fn keyed<S: ClientSide>(
         Turn::Lead(lead) => lead_fetch(ask, head, asks, (&primary(key), found, why), lead, side).await,
         Turn::Follow(fetch) => follow(ask, head, asks, (&primary(key), why), &fetch, side).await,
     }
+}
+
+/// What was kept in memory before.
+async fn from_disk(ask: Ask<'_>, head: &RequestHead, key: (&mut Vec<u8>, usize)) -> Option<Found> {
+    let (cache, worker) = (&ask.settings.cache, &ask.client.worker);
+    let now = Now { monotonic: worker.now(), wall: worker.wall_seconds() };
+    // In a box, as every request would be as large.
+    let found = Box::pin(cache.disk()?.bring(cache, key, &head.fields, now)).await?;
+    worker.counters.cache.from_disk.up();
+    Some(found)
 }
 
 /// Waits for the answer that another asks for, and asks for itself if that is not for it.

@@ -5,7 +5,7 @@ use super::{
     local::{Local, LocalBody, PackingBody},
 };
 use crate::{
-    cache::packed::PackedBody,
+    cache::{entry::Reading, packed::PackedBody},
     http1::{Name, RequestHead, ResponseHead, Version},
     worker::{Worker, client::Client},
 };
@@ -67,7 +67,7 @@ fn say(head: &mut ResponseHead, encoding: Encoding) {
 
 /// An answer of our own: a kept one may be there already as its client takes it.
 fn compress_local(worker: &Worker, local: &mut Local, encoding: Encoding, length: Option<u64>) {
-    if let Some(entry) = &local.kept
+    if let Some(entry) = local.kept.as_ref().map(Reading::entry)
         && let Some(settings) = &worker.routes().cache
     {
         match settings.cache.packed(&worker.near, entry, encoding, worker.now()) {

@@ -1,7 +1,7 @@
 //! Answers of the web tier's own: files, redirects, error pages.
 
 use crate::{
-    cache::entry::Entry,
+    cache::{body::Body, entry::Reading},
     compress::BodyEncoder,
     error::{ALLOW, ProxyError},
     http1::{Name, ResponseHead},
@@ -24,8 +24,8 @@ pub(crate) struct Local {
     pub(crate) ends_connection: bool,
     /// Where it comes from.
     pub(crate) why: Why,
-    /// The kept answer that it is, whole.
-    pub(crate) kept: Option<Arc<Entry>>,
+    /// The kept answer that it is.
+    pub(crate) kept: Option<Reading>,
 }
 
 /// Why the web tier answers itself.
@@ -56,7 +56,7 @@ pub(crate) enum LocalBody {
 /// A kept answer's body, from a place on.
 #[derive(Debug)]
 pub(crate) struct StoredBody {
-    pub(crate) entry: Arc<Entry>,
+    pub(crate) body: Arc<Body>,
     pub(crate) at: u64,
     /// Where its length is not known before, it is read to its end.
     pub(crate) left: Option<u64>,
@@ -91,7 +91,7 @@ impl StoredBody {
         if most == 0 {
             return Ok(None);
         }
-        let Some(mut piece) = self.entry.body.read(self.at).await? else {
+        let Some(mut piece) = self.body.read(self.at).await? else {
             let is_short = self.left.is_some();
             self.left = Some(0);
             return if is_short { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(None) };

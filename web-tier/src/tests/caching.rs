@@ -1,6 +1,7 @@
 //! Answers that are kept, through a whole web tier.
 
 mod collapsing;
+mod disk;
 mod safety;
 
 use super::{

@@ -55,6 +55,9 @@ impl WebTier {
         let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
         };
+        let former = self.plan.cache.as_ref();
+        let cache =
+            Plan::cache_for(&config, (cluster, &self.me), (false, former)).map_err(WebTierError::cache)?;
         // From here on nothing fails.
         let mut changes = Changes::default();
         changes.add_list("listeners added", &next.added);
@@ -64,7 +67,7 @@ impl WebTier {
         let others = Changes::between(&self.plan.config, &config, &self.me);
         self.plan = Plan {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
-            cache: Plan::cache_for(cluster, self.plan.cache.as_ref()),
+            cache,
             foreign: Arc::new(ForeignServers::new(cluster, self.credentials.key(), Some(&self.plan.foreign))),
             config,
         };

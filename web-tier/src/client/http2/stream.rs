@@ -201,7 +201,7 @@ impl<'a> Stream<'a> {
         if self.grpc && !local.head.status.is_success() {
             return self.refuse_call(local, active);
         }
-        let Local { mut head, mut body, why, .. } = local;
+        let Local { mut head, mut body, why, kept: _read_to_the_end, .. } = local;
         let length = head.length(to_head);
         let date = client.worker.date.get();
         let response = match why {

@@ -25,7 +25,10 @@ use http_cache::{
 };
 use std::{
     future::poll_fn,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64},
+    },
     task::Poll,
     time::Duration,
 };
@@ -161,6 +164,7 @@ fn entry(
         directives: storable.directives,
         life: Life::default(),
         hits: AtomicU64::new(0),
+        readers: AtomicU32::new(0),
         head: head.kept(length),
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Ask, Forwarded, asks::Asks, keep::Begun};
 use crate::{
-    cache::{entry::Entry, near::Found},
+    cache::{
+        entry::{Entry, Reading},
+        near::Found,
+    },
     http1::{Fields, Name, RequestHead},
     proxy::{
         Reply,
@@ -105,7 +108,11 @@ fn not_modified(ask: Ask<'_>, entry: &Entry) -> Local {
 
 fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Local {
     let entry = &found.entry;
-    let whole = || Local::cached(ask.client, body(found, 0, entry.length));
+    let given = |from: u64, length: Option<u64>| {
+        let mut local = Local::cached(ask.client, body(found, from, length));
+        local.kept = Some(Reading::begin(entry, found.copy.is_some()));
+        local
+    };
     let is_part =
         head.method == Method::GET && entry.head.status == StatusCode::OK && is_of_range(asks, entry);
     let wanted = match (&asks.range, entry.length) {
@@ -114,13 +121,12 @@ fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Lo
     };
     let (mut local, length) = match wanted {
         (Part::Whole, _) => {
-            let mut local = whole();
+            let mut local = given(0, entry.length);
             local.head.copy_from(&entry.head);
-            local.kept = Some(entry.clone());
             return local;
         }
         (Part::Bytes(from, to), length) => {
-            let mut local = Local::cached(ask.client, body(found, from, Some(to - from)));
+            let mut local = given(from, Some(to - from));
             local.head.copy_from(&entry.head);
             set_status(&mut local, StatusCode::PARTIAL_CONTENT);
             local.head.set_length(to - from);
@@ -161,5 +167,5 @@ fn body(found: &Found, from: u64, length: Option<u64>) -> LocalBody {
         let wanted = length.map_or(bytes.len(), |it| usize::try_from(it).unwrap_or(usize::MAX));
         return LocalBody::Bytes(bytes.slice(from..from.saturating_add(wanted).min(bytes.len())));
     }
-    LocalBody::Stored(Box::new(StoredBody { entry: found.entry.clone(), at: from, left: length }))
+    LocalBody::Stored(Box::new(StoredBody { body: found.entry.body.clone(), at: from, left: length }))
 }

@@ -1,0 +1,123 @@
+//! A file of records, one after the other; when it is full, a list of their headers is put beside it.
+
+use crate::{
+    index::Position,
+    record::{HEADER, Header, Record},
+};
+use bytes::Bytes;
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// A file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    pub(crate) file: File,
+    path: PathBuf,
+}
+
+/// What a record's header says, and where it stands.
+pub(crate) type Listed = (u32, Header);
+
+impl Segment {
+    pub(crate) fn create(folder: &Path, number: u32) -> io::Result<Self> {
+        let path = folder.join(format!("{number:08x}.log"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { number, file, path })
+    }
+
+    /// One that is there.
+    pub(crate) fn open(path: PathBuf) -> io::Result<Option<Self>> {
+        let Some(number) = number(&path) else { return Ok(None) };
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Some(Self { number, file, path }))
+    }
+
+    /// Its records; from the list beside it, or else from itself, as far as they are whole.
+    pub(crate) fn list(&self) -> io::Result<Vec<Listed>> {
+        let length = self.file.metadata()?.len();
+        match fs::read(self.path.with_extension("list")).ok().and_then(|it| parse(&it, length)) {
+            Some(list) => Ok(list),
+            None => self.scan(length),
+        }
+    }
+
+    /// Reads all of it, up to what is not whole.
+    fn scan(&self, length: u64) -> io::Result<Vec<Listed>> {
+        let (mut list, mut at, mut rest) = (Vec::new(), 0_u64, Vec::new());
+        let mut head = [0; HEADER];
+        while at + HEADER as u64 <= length && at <= u64::from(u32::MAX) {
+            self.file.read_exact_at(&mut head, at)?;
+            let Some(header) = Header::read(&head, length - at) else { break };
+            rest.resize(usize::try_from(header.length()).unwrap_or(usize::MAX) - HEADER, 0);
+            self.file.read_exact_at(&mut rest, at + HEADER as u64)?;
+            if !header.fits(&rest) {
+                break;
+            }
+            list.push((u32::try_from(at).unwrap_or(u32::MAX), header));
+            at += header.length();
+        }
+        Ok(list)
+    }
+
+    /// It is full: its list goes beside it, and both are on disk.
+    pub(crate) fn seal(&self, list: &[Listed]) -> io::Result<()> {
+        self.file.sync_data()?;
+        let mut bytes = Vec::with_capacity(list.len() * (HEADER + 4) + 4);
+        for (offset, header) in list {
+            bytes.extend_from_slice(&offset.to_le_bytes());
+            bytes.extend_from_slice(&header.bytes());
+        }
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        let path = self.path.with_extension("list");
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_data()
+    }
+
+    /// The record at a place; `None`: it is not what was written.
+    pub(crate) fn read(&self, position: Position, length: u32) -> Option<(Header, Record)> {
+        let mut bytes = vec![0; length as usize];
+        self.file.read_exact_at(&mut bytes, position.offset()).ok()?;
+        let header = Header::read(&bytes, u64::from(length))?;
+        header.fits(&bytes[HEADER..]).then_some(())?;
+        let bytes = Bytes::from(bytes);
+        let (key, meta) = (HEADER + header.key as usize, header.meta as usize);
+        let record = Record {
+            key: bytes.slice(HEADER..key),
+            meta: bytes.slice(key..key + meta),
+            // A body may be kept for long, without what stood before it.
+            body: bytes.slice(key + meta..),
+            expires: header.expires,
+        };
+        Some((header, record))
+    }
+
+    /// The files go; who reads them reads on.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_file(self.path.with_extension("list"));
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The number of the segment with this name.
+fn number(path: &Path) -> Option<u32> {
+    (path.extension()? == "log").then_some(())?;
+    let name = path.file_stem()?.to_str()?;
+    (name.len() == 8).then(|| u32::from_str_radix(name, 16).ok())?
+}
+
+/// A list as it is on disk, of a segment of `length` bytes.
+fn parse(bytes: &[u8], length: u64) -> Option<Vec<Listed>> {
+    let (list, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    (crc32fast::hash(list).to_le_bytes() == sum && list.len().is_multiple_of(HEADER + 4)).then_some(())?;
+    let parsed = list.chunks(HEADER + 4).map(|it| {
+        let offset = u32::from_le_bytes(it[..4].try_into().ok()?);
+        Some((offset, Header::read(&it[4..], length.checked_sub(u64::from(offset))?)?))
+    });
+    parsed.collect()
+}

@@ -1,0 +1,257 @@
+//! The store against a model, with restarts, kills, damage and little room.
+
+use super::*;
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::{collections::HashMap, path::Path};
+
+const NEVER: u32 = u32::MAX;
+
+fn settings(folder: &Path, capacity: u64) -> Settings {
+    Settings { folder: folder.join("cache"), capacity, waiting: 64 << 20 }
+}
+
+fn open(settings: &Settings) -> DiskCache {
+    let cache = DiskCache::open(settings, |_| {}).unwrap();
+    loaded(&cache);
+    cache
+}
+
+fn loaded(cache: &DiskCache) {
+    while !cache.is_loaded() {
+        std::thread::yield_now();
+    }
+}
+
+fn put(cache: &DiskCache, group: &str, key: &str, body: Vec<u8>) {
+    let record = Record { key: key.to_owned().into(), meta: "m".into(), body: body.into(), expires: NEVER };
+    cache.put(group.as_bytes(), record);
+    cache.flush();
+}
+
+fn get(cache: &DiskCache, group: &str, key: &str) -> Option<Bytes> {
+    let found = cache.find(group.as_bytes(), key.as_bytes(), 5)?;
+    let record = cache.read(&found, key.as_bytes())?;
+    assert_eq!((&record.key[..], &record.meta[..]), (key.as_bytes(), &b"m"[..]));
+    Some(record.body)
+}
+
+/// What a kill leaves: the folder as it is, in another place.
+fn killed(settings: &Settings, at: &Path) -> Settings {
+    let folder = at.join("copy");
+    fs::create_dir(&folder).unwrap();
+    for file in fs::read_dir(&settings.folder).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    Settings { folder, ..settings.clone() }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put { group: u8, key: u8, length: usize },
+    Forget { group: u8 },
+    ForgetAll,
+    Restart,
+    Kill,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (0..4_u8, 0..3_u8, 0..20_000_usize).prop_map(|(group, key, length)| Step::Put { group, key, length }),
+        3 => (0..4_u8).prop_map(|group| Step::Forget { group }),
+        1 => Just(Step::ForgetAll),
+        2 => Just(Step::Restart),
+        2 => Just(Step::Kill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever is done, with restarts and kills: what is there is what was put last and not forgotten since.
+    #[test]
+    fn what_is_found_is_what_was_put_last_and_not_forgotten(steps in proptest::collection::vec(step(), 1..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(folder.path(), 64 << 20);
+        let mut cache = open(&settings);
+        let mut model: HashMap<(u8, u8), Vec<u8>> = HashMap::new();
+        let mut copies = Vec::new();
+        for (count, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Put { group, key, length } => {
+                    let body = vec![count as u8; length];
+                    put(&cache, &format!("g{group}"), &format!("k{key}"), body.clone());
+                    model.insert((group, key), body);
+                }
+                Step::Forget { group } => {
+                    cache.forget(format!("g{group}").as_bytes());
+                    model.retain(|(it, _), _| *it != group);
+                }
+                Step::ForgetAll => {
+                    cache.forget_all();
+                    model.clear();
+                }
+                Step::Restart => {
+                    drop(cache);
+                    cache = open(&settings);
+                }
+                Step::Kill => {
+                    cache.flush();
+                    let at = tempfile::tempdir().unwrap();
+                    settings = killed(&settings, at.path());
+                    copies.push(at);
+                    cache = open(&settings);
+                }
+            }
+            for group in 0..4 {
+                for key in 0..3 {
+                    let found = get(&cache, &format!("g{group}"), &format!("k{key}"));
+                    prop_assert_eq!(found.as_deref(), model.get(&(group, key)).map(|it| &it[..]));
+                }
+            }
+        }
+        prop_assert_eq!(cache.totals().entries, model.len() as u64);
+    }
+
+    /// Whatever is done to the files, nothing is given that was not put.
+    #[test]
+    fn what_is_damaged_is_not_there(file: prop::sample::Index, at: prop::sample::Index, with: u8, cut: bool, sealed: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), 64 << 20);
+        let cache = open(&settings);
+        let body = |number: u8| vec![number; 3000];
+        (0..20).for_each(|it| put(&cache, &it.to_string(), "k", body(it)));
+        let copy = tempfile::tempdir().unwrap();
+        let settings = if sealed {
+            drop(cache);
+            settings
+        } else {
+            killed(&settings, copy.path())
+        };
+        let files: Vec<_> = fs::read_dir(&settings.folder).unwrap().map(|it| it.unwrap().path()).collect();
+        let path = &files[file.index(files.len())];
+        let mut bytes = fs::read(path).unwrap();
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] = with }
+            fs::write(path, bytes).unwrap();
+        }
+        let cache = open(&settings);
+        for number in 0..20 {
+            if let Some(found) = get(&cache, &number.to_string(), "k") {
+                prop_assert_eq!(found, body(number));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_oldest_make_room_and_are_told_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 16 << 20);
+    let cache = open(&settings);
+    let mut was_old = 0;
+    for number in 0..1000 {
+        put(&cache, &number.to_string(), "k", vec![1; 50_000]);
+        // Whoever puts again what is old keeps it.
+        if let Some(found) = cache.find(b"0", b"k", 5)
+            && found.is_old
+        {
+            was_old += 1;
+            put(&cache, "0", "k", vec![1; 50_000]);
+        }
+        assert!(get(&cache, "0", "k").is_some(), "{number}");
+        assert!(cache.totals().bytes <= 16 << 20);
+    }
+    assert!(was_old > 1 && get(&cache, "1", "k").is_none() && get(&cache, "999", "k").is_some());
+    let files = fs::read_dir(&settings.folder).unwrap().map(|it| it.unwrap().metadata().unwrap().len());
+    assert!(files.sum::<u64>() <= (16 << 20) + (1 << 17));
+    let entries = cache.totals().entries;
+    assert!((250..340).contains(&entries), "{entries}");
+    drop(cache);
+    assert_eq!(open(&settings).totals().entries, entries, "as many are found again");
+}
+
+#[test]
+fn small_things_do_not_make_the_index_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = open(&settings(folder.path(), 16 << 20));
+    for number in 0..10_000_u32 {
+        let record =
+            Record { key: number.to_le_bytes().to_vec().into(), expires: NEVER, ..Record::default() };
+        cache.put(&number.to_le_bytes(), record);
+        if number % 1000 == 0 {
+            cache.flush();
+        }
+    }
+    cache.flush();
+    assert!(cache.totals().entries <= (16 << 20) / (4 << 10), "{:?}", cache.totals());
+}
+
+#[test]
+fn after_a_loss_of_power_nothing_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let cache = open(&settings);
+    put(&cache, "a", "k", vec![1]);
+    cache.set_state("apps", b"one").unwrap();
+    let at = tempfile::tempdir().unwrap();
+    let lost = killed(&settings, at.path());
+    fs::write(lost.folder.join("boot"), "another").unwrap();
+    let started = open(&lost);
+    assert_eq!((get(&started, "a", "k"), started.state("apps")), (None, None));
+    put(&started, "a", "k", vec![2]);
+    assert!(get(&started, "a", "k").is_some());
+    // One that was shut down properly is used, whatever the machine did since.
+    drop(cache);
+    fs::write(settings.folder.join("boot"), "another").unwrap();
+    let started = open(&settings);
+    assert_eq!(
+        (get(&started, "a", "k").unwrap(), started.state("apps").unwrap()),
+        (Bytes::from(vec![1]), b"one".to_vec())
+    );
+}
+
+#[test]
+fn notes_come_back_in_their_order_with_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let cache = open(&settings);
+    put(&cache, "a", "k", vec![1]);
+    let first = cache.note(b"one".to_vec()).unwrap();
+    put(&cache, "b", "k", vec![1]);
+    let second = cache.note(b"two".to_vec()).unwrap();
+    let place = |cache: &DiskCache, group: &str| cache.find(group.as_bytes(), b"k", 5).unwrap().position();
+    assert!(place(&cache, "a") < first && first < place(&cache, "b") && place(&cache, "b") < second);
+    drop(cache);
+    let (send, receive) = mpsc::channel();
+    let cache = DiskCache::open(&settings, move |notes| send.send(notes).unwrap()).unwrap();
+    let notes: Vec<_> = receive.recv().unwrap().into_iter().map(|it| (it.position, it.bytes)).collect();
+    assert_eq!(notes, [(first, Bytes::from("one")), (second, Bytes::from("two"))]);
+    loaded(&cache);
+    assert!(place(&cache, "a") < first);
+    put(&cache, "a", "k", vec![1]);
+    assert!(place(&cache, "a") > second);
+}
+
+#[test]
+fn what_is_past_its_time_or_of_another_key_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = open(&settings(folder.path(), 64 << 20));
+    let record = Record { key: "k".into(), expires: 10, ..Record::default() };
+    cache.put(b"a", record);
+    cache.flush();
+    let found = cache.find(b"a", b"k", 9).unwrap();
+    assert!(cache.read(&found, b"k").is_some() && cache.read(&found, b"other").is_none());
+    assert!(cache.find(b"a", b"k", 10).is_none() && cache.totals().entries == 0);
+}
+
+#[test]
+fn two_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let _cache = open(&settings);
+    let refused = DiskCache::open(&settings, |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+}

@@ -1,0 +1,222 @@
+//! Answers that are kept on disk: through restarts, purges, damage, and with little memory.
+
+use super::{Cluster, Origin, status_of};
+use crate::tests::{
+    backend::{OnConnection, http},
+    foreign::until,
+};
+use bytes::Bytes;
+use common::config::{DiskTier, ProxyCache};
+use http::Response;
+use http_body_util::Full;
+use proto::{
+    hub::v1::Purge,
+    web::v1::{PurgeCache, purge_cache::What},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// A web tier whose cache has this folder.
+async fn start(backend: OnConnection, folder: &Path) -> Cluster {
+    start_with(backend, folder, 64 << 20).await
+}
+
+async fn start_with(backend: OnConnection, folder: &Path, memory_size: u64) -> Cluster {
+    let disk = Some(DiskTier { size: 64 << 20, path: Some(folder.to_owned()) });
+    Cluster::start_with([backend], |config| {
+        config.clusters[1].proxy_cache =
+            Some(ProxyCache { disk, memory_size, max_entry_size: memory_size / 4, ..ProxyCache::default() });
+    })
+    .await
+}
+
+/// The hub is heard, and has nothing new.
+fn hears(cluster: &Cluster, told: &[(u64, What)]) {
+    let purge = |(number, what): &(u64, What)| {
+        let what = Some(PurgeCache { what: Some(what.clone()), ..PurgeCache::default() });
+        (*number, Purge { number: *number, what, ..Purge::default() })
+    };
+    cluster.web.view().catch_up(&told.iter().map(purge).collect::<BTreeMap<_, _>>());
+    cluster.web.view().set_apps(None);
+}
+
+/// What is to be written is on disk.
+async fn written(cluster: &Cluster, count: u64) {
+    let view = cluster.web.view();
+    for _ in 0.. {
+        let status = view.status().await;
+        if status.cache.unwrap().disk.unwrap().written >= count {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn stop(cluster: Cluster) {
+    cluster.web.stop(Duration::ZERO).await;
+}
+
+/// The first that is asked for is found on disk as soon as that has been read.
+async fn found(cluster: &Cluster, line: &str, headers: &str) -> crate::tests::client::Answer {
+    let disk = || async { cluster.web.view().status().await.cache.unwrap().disk.unwrap().entries };
+    while disk().await == 0 {
+        tokio::task::yield_now().await;
+    }
+    cluster.ask(line, headers).await
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    let says = || {
+        origin.answers(|seen, number| {
+            let vary = if seen.path == "/v" { "\nVary: Accept-Language" } else { "" };
+            (
+                200,
+                format!("Cache-Control: max-age=600, stale-if-error=9\nETag: \"{number}\"\nX-Thing: a{vary}"),
+            )
+        })
+    };
+    let cluster = start(says(), folder.path()).await;
+    let languages = [("", "answer 2"), ("Accept-Language: de\r\n", "answer 3")];
+    assert_eq!(cluster.ask("GET /a?b", "").await.body, "answer 1");
+    for (language, body) in languages {
+        assert_eq!(cluster.ask("GET /v", language).await.body, body);
+    }
+    written(&cluster, 4).await;
+    stop(cluster).await;
+
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[]);
+    let answer = found(&cluster, "GET /a?b", "").await;
+    assert_eq!(answer.body, "answer 1");
+    assert!(status_of(&answer).starts_with("copal; hit; ttl="), "{}", answer.head);
+    assert!(
+        answer.has("etag: \"1\"") && answer.has("x-thing: a") && answer.head.contains("age: "),
+        "{}",
+        answer.head
+    );
+    for (language, body) in languages {
+        let answer = cluster.ask("GET /v", language).await;
+        assert_eq!((answer.body.as_str(), status_of(&answer).contains("hit")), (body, true));
+    }
+    assert_eq!(cluster.ask("GET /v", "Accept-Language: fr\r\n").await.body, "answer 4");
+    assert_eq!(cluster.ask("GET /a?b", "If-None-Match: \"1\"\r\n").await.status, 304);
+    assert_eq!(origin.count(), 4);
+    assert_eq!(cluster.web.totals().cache.from_disk, 3);
+}
+
+#[tokio::test]
+async fn what_was_purged_replaced_or_changed_by_a_post_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    let says = || {
+        origin.answers(|seen, _| {
+            (200, format!("Cache-Control: max-age=600\nSurrogate-Key: key{}", seen.path.len()))
+        })
+    };
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[(1, What::Tag("other".to_owned()))]);
+    let paths = ["/1", "/22", "/333", "/4444", "/55555", "/666666"];
+    for path in paths {
+        cluster.ask(&format!("GET {path}"), "").await;
+    }
+    let view = cluster.web.view();
+    let purge =
+        |what: What, number| view.purge(&PurgeCache { what: Some(what), soft: false, number }).unwrap().count;
+    assert_eq!(purge(What::Tag("key3".to_owned()), 2), 1, "/22");
+    assert_eq!(purge(What::Prefix("/333".to_owned()), 0), 1);
+    cluster.ask("POST /4444", "Content-Length: 0\r\n").await;
+    written(&cluster, 6).await;
+    stop(cluster).await;
+
+    let cluster = start(says(), folder.path()).await;
+    // Before the hub is heard, nobody knows what has changed.
+    assert!(status_of(&found(&cluster, "GET /1", "").await).ends_with("stored"));
+    // Its second purge is done, its third is not.
+    hears(
+        &cluster,
+        &[(1, What::All(true)), (2, What::Tag("key3".to_owned())), (3, What::Url("/55555".to_owned()))],
+    );
+    for (path, expected) in paths.into_iter().zip(["hit", "stored", "stored", "stored", "stored", "hit"]) {
+        let answer = cluster.ask(&format!("GET {path}"), "").await;
+        assert!(status_of(&answer).contains(expected), "{path}: {}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_in_memory_is_found_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let backend = http(move |request| {
+        count.fetch_add(1, Relaxed);
+        let body = request.uri().path().repeat(4000);
+        let answer =
+            Response::builder().header("cache-control", "max-age=600").header("content-type", "text/plain");
+        std::future::ready(answer.body(Full::new(Bytes::from(body))).unwrap())
+    });
+    let cluster = start_with(backend, folder.path(), 1 << 20).await;
+    hears(&cluster, &[]);
+    let path = |number: usize| format!("/{number:04}");
+    for number in 0..200 {
+        cluster.ask(&format!("GET {}", path(number)), "").await;
+    }
+    written(&cluster, 200).await;
+    for number in 0..200 {
+        let answer = cluster.ask(&format!("GET {}", path(number)), "").await;
+        assert_eq!(answer.body, path(number).repeat(4000));
+    }
+    assert_eq!(asked.load(Relaxed), 200, "each was asked for once");
+    let cache = cluster.web.view().status().await.cache.unwrap();
+    assert!(cache.bytes <= (1 << 20) + (1 << 17) && cache.from_disk > 100, "{cache:?}");
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    let cluster = start(origin.says("Cache-Control: max-age=600"), folder.path()).await;
+    for number in 0..10 {
+        cluster.ask(&format!("GET /{number}"), "").await;
+    }
+    written(&cluster, 10).await;
+    stop(cluster).await;
+    for file in fs::read_dir(folder.path().join("web-a")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|it| it == "log") {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.iter_mut().filter(|it| **it == b'w').for_each(|it| *it = b'x');
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    let cluster = start(origin.says("Cache-Control: max-age=600"), folder.path()).await;
+    hears(&cluster, &[]);
+    let answer = found(&cluster, "GET /0", "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "answer 11"));
+    assert!(cluster.web.view().status().await.cache.unwrap().disk.unwrap().damaged > 0);
+    until(|| cluster.web.totals().requests_active == 0).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_cant_be_used_is_an_error_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = start(Origin::default().says("Cache-Control: no-store"), folder.path()).await;
+    let tier = DiskTier { size: 64 << 20, path: Some(folder.path().to_owned()) };
+    let mut config = crate::tests::cluster::config(&[1]);
+    config.clusters[1].proxy_cache = Some(ProxyCache { disk: Some(tier), ..ProxyCache::default() });
+    let me = common::id::ServerId::from("web-a");
+    let (cluster, _) = config.server(&me).unwrap();
+    let refused = crate::route::Plan::cache_for(&config, (cluster, &me), (true, None)).unwrap_err();
+    assert!(refused.0.ends_with("web-a") && refused.1.to_string().contains("in use"), "{refused:?}");
+    drop(first);
+}
