@@ -9,7 +9,8 @@ use crate::{
 use anyhow::{Context, bail, ensure};
 use std::{
     fs,
-    net::SocketAddr,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -20,6 +21,20 @@ const LOAD_CORE: &str = "1";
 
 /// Bodies, by their names and lengths.
 const BODIES: [(&str, usize); 3] = [("100B", 100), ("10KB", 10 << 10), ("1MB", 1 << 20)];
+
+/// What the origin has besides.
+const OTHERS: [(&str, usize); 2] = [("4KB", 4 << 10), ("20KB.txt", 20 << 10)];
+
+/// Loads of HTTP/1.1: how they are told, the path, and what wrk is told besides.
+const LOADS: [(&str, &str, &[&str]); 4] = [
+    ("100B, proxied, no cache", "plain/100B", &[]),
+    ("100B, a miss that is kept", "", &["-s", "unique.lua"]),
+    ("20KB of text, gzip, proxied", "plain/20KB.txt", &["-H", "Accept-Encoding: gzip"]),
+    ("20KB of text, gzip, a hit", "20KB.txt", &["-H", "Accept-Encoding: gzip"]),
+];
+
+/// Where the origin listens.
+const ORIGIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 17700);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -65,18 +80,18 @@ impl Protocol {
     }
 
     /// Runs a load; how many requests were answered.
-    fn run(self, url: &str, seconds: u32) -> anyhow::Result<f64> {
+    fn run(self, folder: &Path, url: &str, more: &[&str], seconds: u32) -> anyhow::Result<f64> {
         let duration = if self == Self::Http2 { seconds.to_string() } else { format!("{seconds}s") };
         let (program, arguments) = match self {
             Self::Http2 => ("h2load", ["-t1", "-c4", "-m100", "-D"]),
             _ => ("wrk", ["-t1", "-c64", "--timeout", "10s"]),
         };
         let mut command = Command::new("taskset");
-        command.args(["-c", LOAD_CORE, program]).args(arguments);
+        command.current_dir(folder).args(["-c", LOAD_CORE, program]).args(arguments);
         if self != Self::Http2 {
             command.arg("-d");
         }
-        let output = command.arg(duration).arg(url).output().context(program)?;
+        let output = command.arg(duration).args(more).arg(url).output().context(program)?;
         let text = String::from_utf8_lossy(&output.stdout);
         if text.contains("Non-2xx") {
             bail!("{program} at {url}: {text}");
@@ -104,8 +119,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     say("|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Tls, Protocol::Http2] {
         for (body, _) in BODIES {
-            row(arguments, protocol, body, &caches)?;
+            let name = format!("{body}, {}", protocol.name());
+            row(arguments, &folder, (&name, protocol, body, &[]), &caches)?;
         }
+    }
+    for (name, path, more) in LOADS {
+        row(arguments, &folder, (name, Protocol::Http1, path, more), &caches)?;
+    }
+    for cache in &caches {
+        hit_ratio(arguments, &folder, cache)?;
     }
     for cache in &caches {
         say(&format!(
@@ -119,14 +141,48 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row(arguments: &Arguments, protocol: Protocol, body: &str, caches: &[Cache]) -> anyhow::Result<()> {
+/// The part of requests for a million URLs (zipf) for which the origin is not asked.
+fn hit_ratio(arguments: &Arguments, folder: &Path, cache: &Cache) -> anyhow::Result<()> {
+    let Some(url) = Protocol::Http1.url(cache, "") else { return Ok(()) };
+    let load = |seconds| -> anyhow::Result<(f64, f64)> {
+        let before = origin_requests()?;
+        let count = Protocol::Http1.run(folder, &url, &["-s", "zipf.lua"], seconds)?;
+        Ok((count, origin_requests()? - before))
+    };
+    load(arguments.seconds * 3)?;
+    let (count, misses) = load(arguments.seconds * 3)?;
+    let share = 100.0 * (1.0 - misses / count);
+    say(&format!(
+        "{}: {share:.1} % of {count:.0} requests for a million URLs of 4 KB (zipf) are hits",
+        cache.name
+    ));
+    Ok(())
+}
+
+/// How many requests the origin has had.
+fn origin_requests() -> anyhow::Result<f64> {
+    let mut stream = TcpStream::connect(ORIGIN)?;
+    stream.write_all(b"GET /requests HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let numbers = text.lines().skip_while(|it| !it.contains("accepts handled requests")).nth(1);
+    let last = numbers.and_then(|it| it.split_whitespace().nth(2)).context("the origin's counters")?;
+    Ok(last.parse()?)
+}
+
+fn row(
+    arguments: &Arguments,
+    folder: &Path,
+    (name, protocol, path, more): (&str, Protocol, &str, &[&str]),
+    caches: &[Cache],
+) -> anyhow::Result<()> {
     let mut spent: Vec<Vec<f64>> = vec![Vec::new(); caches.len()];
     // The first turn warms up.
     for round in 0..=arguments.rounds {
         for (cache, spent) in caches.iter().zip(&mut spent) {
-            let Some(url) = protocol.url(cache, body) else { continue };
+            let Some(url) = protocol.url(cache, path) else { continue };
             let before = cache.process.cpu()?;
-            let count = protocol.run(&url, if round == 0 { 1 } else { arguments.seconds })?;
+            let count = protocol.run(folder, &url, more, if round == 0 { 1 } else { arguments.seconds })?;
             let cpu = cache.process.cpu()?.since(before);
             if round > 0 {
                 spent.push((cpu.user + cpu.system) * 1e6 / count);
@@ -137,7 +193,7 @@ fn row(arguments: &Arguments, protocol: Protocol, body: &str, caches: &[Cache]) 
     let best = costs[1..].iter().copied().filter(|it| it.is_finite()).fold(f64::INFINITY, f64::min);
     let shown: Vec<String> =
         costs.iter().map(|it| if it.is_finite() { format!("{it:.2}") } else { "–".to_owned() }).collect();
-    say(&format!("| {body}, {} | {} | {:.2} |", protocol.name(), shown.join(" | "), costs[0] / best));
+    say(&format!("| {name} | {} | {:.2} |", shown.join(" | "), costs[0] / best));
     Ok(())
 }
 
@@ -149,6 +205,14 @@ fn prepare(peers: &Path, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir(folder.join("www"))?;
     for (name, length) in BODIES {
         fs::write(folder.join("www").join(name), vec![b'x'; length])?;
+    }
+    for (name, length) in OTHERS {
+        // Neither random nor all the same.
+        let words = (0_u32..).map(|it| format!("{} ", it.wrapping_mul(2_654_435_761) % 3000));
+        let mut text = String::new();
+        words.take(length / 2).for_each(|it| text.push_str(&it));
+        text.truncate(length);
+        fs::write(folder.join("www").join(name), text)?;
     }
     let made = Command::new("openssl")
         .args(

@@ -38,10 +38,15 @@ async fn deploy(address: &str, text: &str) {
 
 /// A cluster with two web-tiers that keep files for an hour, and the app `site`.
 async fn start() -> (Cluster, [String; 2]) {
+    start_with("").await
+}
+
+/// The same with more keys of `proxy-cache`.
+async fn start_with(keys: &str) -> (Cluster, [String; 2]) {
     let cluster = Cluster::start_with(1, |configuration| {
         deploying(configuration);
         configuration.root = false;
-        configuration.web_tier = vec!["proxy-cache: {cache-mapping: [{max-age: 1h}]}".to_owned()];
+        configuration.web_tier = vec![format!("proxy-cache: {{{keys}cache-mapping: [{{max-age: 1h}}]}}")];
     })
     .await;
     let webs = [cluster.web_of(0), cluster.web_of(1)];
@@ -139,4 +144,42 @@ async fn a_web_tier_that_was_not_there_is_named_and_catches_up() {
     let said = purge("cache purge --all").await;
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), "web-a: 1 entry\n"), "{said:?}");
     assert!(said.stderr.contains("the hub has not written it down"), "{said:?}");
+}
+
+/// What is kept on disk, by the page's numbers: entries, and answers that were found there.
+async fn on_disk(web: &str, server: usize) -> (u64, u64) {
+    let (_, cache) = curl(web, "GET /admin/api/v1/cache", OPS, "").await;
+    let it = &cache["web_tiers"][server];
+    (it["disk"]["entries"].as_u64().unwrap_or(0), it["from_disk"].as_u64().unwrap_or(0))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_on_disk_survives_a_kill_and_no_deployment_or_purge_that_came_meanwhile() {
+    let (mut cluster, webs) = start_with("disk-size: 64M, ").await;
+    let reaches = async |wanted: fn((u64, u64)) -> bool| {
+        let reached = async {
+            while !wanted(on_disk(&webs[0], 1).await) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("it is on disk");
+    };
+    reaches(|(entries, _)| entries > 0).await;
+    cluster.kill("web-b").await;
+    cluster.start_one("web-b").await;
+    kept(&webs, "one").await;
+    reaches(|(_, found)| found > 0).await;
+    // Purged while it was away.
+    cluster.kill("web-b").await;
+    let target = format!("http://{}/admin", webs[0]);
+    tool_as(&target, "ops", "password", "cache purge http://shop.example/site/page.html").await;
+    cluster.start_one("web-b").await;
+    assert!(get(&webs[1], "/site/page.html").await.1.ends_with("stored"));
+    kept(&webs, "one").await;
+    reaches(|(entries, _)| entries > 0).await;
+    // Another version was deployed while it was away.
+    cluster.kill("web-b").await;
+    deploy(&webs[0], "two").await;
+    cluster.start_one("web-b").await;
+    assert_eq!(get(&webs[1], "/site/page.html").await.0, "two");
 }
