@@ -4,11 +4,14 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 const SHARDS: usize = 64;
+
+/// The most things of a group: the oldest makes room. Nobody may make a group long.
+const GROUP_MAX: usize = 64;
 
 /// A place in the log: what is written later has a greater one. The segment, then the offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -44,6 +47,7 @@ pub(crate) struct Index {
     entries: AtomicU64,
     /// While what was kept before is still being read: what was forgotten meanwhile is not to come back.
     forgotten: Mutex<Option<HashSet<u64>>>,
+    is_loaded: AtomicBool,
 }
 
 impl Default for Index {
@@ -52,6 +56,7 @@ impl Default for Index {
             shards: std::array::from_fn(|_| Mutex::default()),
             entries: AtomicU64::new(0),
             forgotten: Mutex::new(Some(HashSet::new())),
+            is_loaded: AtomicBool::new(false),
         }
     }
 }
@@ -66,26 +71,24 @@ impl Index {
     }
 
     pub(crate) fn entries(&self) -> u64 {
-        self.entries.load(Relaxed)
+        self.entries.load(Ordering::Relaxed)
     }
 
     pub(crate) fn find(&self, group: u64, key_hash: u64) -> Option<Location> {
         self.shard(group).get(&group)?.iter().find(|it| it.key_hash == key_hash).copied()
     }
 
-    pub(crate) fn has_group(&self, group: u64) -> bool {
-        self.shard(group).contains_key(&group)
-    }
-
     /// One that was written; what had its key is gone.
     pub(crate) fn insert(&self, group: u64, location: Location) {
         let mut shard = self.shard(group);
         let chain = shard.entry(group).or_insert_with(|| Vec::with_capacity(1));
-        match chain.iter_mut().find(|it| it.key_hash == location.key_hash) {
-            Some(known) => *known = location,
+        let oldest = || (0..GROUP_MAX.min(chain.len())).min_by_key(|it| chain[*it].position);
+        let same = chain.iter().position(|it| it.key_hash == location.key_hash);
+        match same.or_else(|| oldest().filter(|_| chain.len() >= GROUP_MAX)) {
+            Some(place) => chain[place] = location,
             None => {
                 chain.push(location);
-                self.entries.fetch_add(1, Relaxed);
+                self.entries.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -95,28 +98,42 @@ impl Index {
         // Held meanwhile, so that nobody forgets the group between the look and the insertion.
         let forgotten = locked(&self.forgotten);
         let is_forgotten = forgotten.as_ref().is_none_or(|it| it.contains(&group));
-        if !is_forgotten && self.find(group, location.key_hash).is_none() {
-            self.insert(group, location);
+        let mut shard = self.shard(group);
+        let chain = shard.entry(group).or_default();
+        let is_there = chain.len() >= GROUP_MAX || chain.iter().any(|it| it.key_hash == location.key_hash);
+        if !is_forgotten && !is_there {
+            chain.push(location);
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        } else if chain.is_empty() {
+            shard.remove(&group);
         }
     }
 
     /// What was kept before is there.
     pub(crate) fn loaded(&self) {
         *locked(&self.forgotten) = None;
+        self.is_loaded.store(true, Ordering::Release);
     }
 
     /// Whether that is so.
     pub(crate) fn is_loaded(&self) -> bool {
-        locked(&self.forgotten).is_none()
+        self.is_loaded.load(Ordering::Acquire)
     }
 
-    pub(crate) fn forget_group(&self, group: u64) {
+    /// Whether there was something.
+    pub(crate) fn forget_group(&self, group: u64) -> bool {
         if let Some(forgotten) = &mut *locked(&self.forgotten) {
             forgotten.insert(group);
         }
-        if let Some(chain) = self.shard(group).remove(&group) {
-            self.entries.fetch_sub(chain.len() as u64, Relaxed);
-        }
+        let gone = self.shard(group).remove(&group);
+        self.entries.fetch_sub(gone.as_ref().map_or(0, |it| it.len() as u64), Ordering::Relaxed);
+        gone.is_some()
+    }
+
+    /// What has this key is out of date.
+    pub(crate) fn remove_key(&self, group: u64, key_hash: u64) {
+        let known = self.find(group, key_hash);
+        known.into_iter().for_each(|it| self.remove(group, it.position));
     }
 
     /// The thing at a place is gone, if it is still there.
@@ -125,7 +142,7 @@ impl Index {
         let Some(chain) = shard.get_mut(&group) else { return };
         let before = chain.len();
         chain.retain(|it| it.position != position);
-        self.entries.fetch_sub((before - chain.len()) as u64, Relaxed);
+        self.entries.fetch_sub((before - chain.len()) as u64, Ordering::Relaxed);
         if chain.is_empty() {
             shard.remove(&group);
         }
@@ -136,7 +153,7 @@ impl Index {
         *locked(&self.forgotten) = None;
         for shard in &self.shards {
             let gone = std::mem::take(&mut *locked(shard));
-            self.entries.fetch_sub(gone.values().map(|it| it.len() as u64).sum(), Relaxed);
+            self.entries.fetch_sub(gone.values().map(|it| it.len() as u64).sum(), Ordering::Relaxed);
         }
     }
 
@@ -147,7 +164,7 @@ impl Index {
             shard.retain(|_, chain| {
                 let before = chain.len();
                 chain.retain(|it| it.position.segment() >= segment);
-                self.entries.fetch_sub((before - chain.len()) as u64, Relaxed);
+                self.entries.fetch_sub((before - chain.len()) as u64, Ordering::Relaxed);
                 !chain.is_empty()
             });
         }

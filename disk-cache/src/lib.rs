@@ -25,7 +25,7 @@ use shared::Shared;
 use std::{
     fmt, fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -94,8 +94,14 @@ impl DiskCache {
 
     /// Keeps something, if the disk keeps up.
     pub fn put(&self, group: &[u8], record: Record) {
-        let hashes = (self.shared.hash(group), self.shared.hash(&record.key));
-        self.shared.queue.put(hashes, record);
+        let (group, key_hash) = (self.shared.hash(group), self.shared.hash(&record.key));
+        // Whatever becomes of this one, the former is out of date.
+        self.shared.index.remove_key(group, key_hash);
+        if !self.shared.queue.put((group, key_hash), record) {
+            self.shared.counters.dropped.fetch_add(1, Relaxed);
+            self.shared.index.forget_group(group);
+            self.shared.queue.forget(group);
+        }
     }
 
     /// Where something is, if it is there. No look at the disk.
@@ -110,28 +116,40 @@ impl DiskCache {
 
     /// Forgets a group: what is kept of it, and what is about to be written.
     pub fn forget(&self, group: &[u8]) {
-        let group = self.shared.hash(group);
-        if self.shared.index.has_group(group) || self.shared.queue.is_writing() || !self.is_loaded() {
-            self.shared.index.forget_group(group);
-            self.shared.queue.push(Op::Forget(group));
+        self.forget_hash(self.shared.hash(group));
+    }
+
+    fn forget_hash(&self, group: u64) {
+        // In this order: what is written or found again after these looks is in the index before the last one, or behind the word in the queue.
+        let may_come = self.shared.queue.is_writing() || !self.is_loaded();
+        if self.shared.index.forget_group(group) || may_come {
+            self.shared.queue.forget(group);
         }
     }
 
-    /// Forgets all. Waits for the disk.
+    /// Forgets all: nothing of what was put before is found from now on. Waits for the disk, for a while.
     pub fn forget_all(&self) {
         let (done, is_done) = mpsc::sync_channel(1);
+        self.shared.forgetting.fetch_add(1, Relaxed);
         self.shared.queue.push(Op::ForgetAll(done));
         let _ = is_done.recv_timeout(NOTE_WAIT);
     }
 
-    /// Writes a note, and waits until it is on disk; its place, behind all that was put before.
+    /// Writes notes, and waits until they are on disk; the place of the last, behind all that was put before.
     ///
     /// # Errors
-    /// The disk does not take it.
-    pub fn note(&self, note: Vec<u8>) -> io::Result<Position> {
+    /// The disk does not take them, or not in time: all that is kept is forgotten then.
+    pub fn note(&self, notes: Vec<Vec<u8>>) -> io::Result<Position> {
         let (done, is_done) = mpsc::sync_channel(1);
-        self.shared.queue.push(Op::Note(note, done));
-        is_done.recv_timeout(NOTE_WAIT).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        self.shared.queue.push(Op::Note(notes, done));
+        let noted = is_done.recv_timeout(NOTE_WAIT).map_err(|_| io::Error::from(io::ErrorKind::TimedOut));
+        let noted = noted.and_then(|it| it);
+        if noted.is_err() {
+            let (done, _) = mpsc::sync_channel(1);
+            self.shared.forgetting.fetch_add(1, Relaxed);
+            self.shared.queue.push(Op::ForgetAll(done));
+        }
+        noted
     }
 
     /// A small file beside what is kept, for what has to outlive it: what stands in it.
@@ -142,8 +160,11 @@ impl DiskCache {
     /// The same, written.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk does not take it, or the store is closed.
     pub fn set_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if self.shared.is_closing() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         load::write_state(&self.shared.folder, name, bytes)
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     index::{Location, Position},
     record::{Header, Kind},
-    segment::Segment,
+    segment::{Listed, Segment},
     shared::Shared,
 };
 use bytes::Bytes;
@@ -60,35 +60,50 @@ pub(crate) fn open(folder: &Path) -> io::Result<Opened> {
     let is_same_boot = !boot.is_empty() && read_state(folder, BOOT).is_some_and(|it| it == boot);
     let secret = read_state(folder, SECRET).and_then(|it| <[u8; 32]>::try_from(it).ok());
     let is_whole = secret.is_some() && (is_same_boot || folder.join(CLEAN).exists());
-    let mut segments = Vec::new();
+    let (mut segments, mut is_whole) = (Vec::new(), is_whole);
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if let Ok(Some(segment)) = Segment::open(path) {
-            segments.push(Arc::new(segment));
+        match Segment::open(path.clone()) {
+            Ok(segment) => segments.extend(segment.map(Arc::new)),
+            // It may say what is to be forgotten of the others.
+            Err(cause) => {
+                tracing::warn!(%cause, path = %path.display(), "a file of what was kept can't be opened: nothing of it is used");
+                is_whole = false;
+                fs::remove_file(path)?;
+            }
         }
     }
     segments.sort_by_key(|it| it.number);
     // The last that were written before the power went may be lost: among them that something is to be forgotten.
     if !is_whole && !segments.is_empty() {
-        tracing::info!(folder = %folder.display(), "what was kept on disk is not used: the machine was not shut down properly");
+        tracing::info!(folder = %folder.display(), "what was kept on disk is not used: it was not closed properly");
         segments.drain(..).for_each(|it| it.remove());
         for name in state_names(folder) {
             fs::remove_file(folder.join(name))?;
         }
     }
-    let secret = match secret.filter(|_| is_whole) {
-        Some(secret) => secret,
-        None => {
-            let secret: [u8; 32] = rand::random();
+    let secret = secret.filter(|_| is_whole);
+    let (is_new, secret) = (secret.is_none(), secret.unwrap_or_else(rand::random));
+    let begin = || {
+        if is_new {
             write_state(folder, SECRET, &secret)?;
-            secret
         }
+        write_state(folder, BOOT, &boot)
     };
-    write_state(folder, BOOT, &boot)?;
-    match fs::remove_file(folder.join(CLEAN)) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(Opened { secret, lock, segments }),
+    while let Err(cause) = begin() {
+        // What is kept makes room for what has to be said of it.
+        if cause.kind() != io::ErrorKind::StorageFull || segments.is_empty() {
+            return Err(cause);
+        }
+        segments.remove(0).remove();
     }
+    match fs::remove_file(folder.join(CLEAN)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+        _ => {}
+    }
+    // Before anything else is written: else the power could go, and this not.
+    File::open(folder)?.sync_all()?;
+    Ok(Opened { secret, lock, segments })
 }
 
 /// All is on disk that was written.
@@ -122,7 +137,9 @@ pub(crate) fn read_state(folder: &Path, name: &str) -> Option<Vec<u8>> {
     if fs::metadata(&path).ok()?.len() > STATE_MAX {
         return None;
     }
-    fs::read(path).ok()
+    let mut bytes = fs::read(path).ok()?;
+    let sum = bytes.split_off(bytes.len().checked_sub(4)?);
+    (crc32fast::hash(&bytes).to_le_bytes() == sum[..]).then_some(bytes)
 }
 
 /// Written beside, then put in its place.
@@ -131,6 +148,7 @@ pub(crate) fn write_state(folder: &Path, name: &str, bytes: &[u8]) -> io::Result
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
+    file.write_all(&crc32fast::hash(bytes).to_le_bytes())?;
     file.sync_data()?;
     fs::rename(&beside, &path)
 }
@@ -139,10 +157,20 @@ pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs())
 }
 
+/// What a look at the files finds.
+#[derive(Default)]
+struct Finds {
+    forgotten: HashSet<u64>,
+    /// Things whose newest is past its time: those before it are out of date.
+    past: HashSet<(u64, u64)>,
+    /// The newest first.
+    notes: Vec<Note>,
+}
+
 /// Finds what is in the files, the newest first: what comes later has taken the place of what was before.
 pub(crate) fn run(shared: &Shared, segments: &[Arc<Segment>], told: impl FnOnce(Vec<Note>)) {
-    let (began, now_s) = (Instant::now(), now_s());
-    let (mut forgotten, mut notes) = (HashSet::new(), Vec::new());
+    let (began, now_s, mut finds) = (Instant::now(), now_s(), Finds::default());
+    let newest = segments.last().map_or(0, |it| it.number);
     for segment in segments.iter().rev() {
         if shared.is_closing() {
             return;
@@ -151,35 +179,27 @@ pub(crate) fn run(shared: &Shared, segments: &[Arc<Segment>], told: impl FnOnce(
         if !shared.has(segment.number) {
             continue;
         }
-        let list = match segment.list() {
-            Ok(list) => list,
-            Err(cause) => {
-                tracing::warn!(%cause, "a file of what was kept can't be read");
-                continue;
+        let is_whole = match segment.list() {
+            // The last word of a process that was killed may be half a one.
+            Ok((list, is_all)) => {
+                take_in(shared, segment, list, now_s, &mut finds) && (is_all || segment.number == newest)
             }
+            Err(_) => false,
         };
-        for (offset, header) in list.into_iter().rev() {
-            let position = Position::new(segment.number, offset);
-            let Ok(length) = u32::try_from(header.length()) else { continue };
-            match header.kind {
-                Kind::Entry if u64::from(header.expires) > now_s && !forgotten.contains(&header.group) => {
-                    let Header { key_hash, expires, group, .. } = header;
-                    shared.index.insert_former(group, Location { key_hash, position, length, expires });
-                }
-                Kind::Entry => {}
-                Kind::Forget => {
-                    forgotten.insert(header.group);
-                }
-                Kind::Note => {
-                    if let Some((_, record)) = segment.read(position, length) {
-                        notes.push(Note { position, bytes: record.body });
-                    }
-                }
+        if !is_whole {
+            // It may have said what is to be forgotten of those before it.
+            tracing::warn!(
+                segment = segment.number,
+                "a file of what was kept is damaged: those before it are not used"
+            );
+            for former in segments.iter().filter(|it| it.number < segment.number) {
+                shared.drop_segment(former);
             }
+            break;
         }
     }
-    notes.reverse();
-    told(notes);
+    finds.notes.reverse();
+    told(finds.notes);
     shared.index.loaded();
     let entries = shared.index.entries();
     if entries > 0 {
@@ -189,4 +209,31 @@ pub(crate) fn run(shared: &Shared, segments: &[Arc<Segment>], told: impl FnOnce(
             "what was kept on disk is found"
         );
     }
+}
+
+/// Takes in what a file has; false: a note of it can't be read.
+fn take_in(shared: &Shared, segment: &Segment, list: Vec<Listed>, now_s: u64, finds: &mut Finds) -> bool {
+    for (offset, header) in list.into_iter().rev() {
+        let position = Position::new(segment.number, offset);
+        let Ok(length) = u32::try_from(header.length()) else { continue };
+        let Header { group, key_hash, expires, .. } = header;
+        match header.kind {
+            Kind::Entry if u64::from(expires) <= now_s => {
+                finds.past.insert((group, key_hash));
+            }
+            Kind::Entry => {
+                if !finds.forgotten.contains(&group) && !finds.past.contains(&(group, key_hash)) {
+                    shared.index.insert_former(group, Location { key_hash, position, length, expires });
+                }
+            }
+            Kind::Forget => {
+                finds.forgotten.insert(group);
+            }
+            Kind::Note => match segment.read(position, length) {
+                Some((_, record)) => finds.notes.push(Note { position, bytes: record.body }),
+                None => return false,
+            },
+        }
+    }
+    true
 }

@@ -106,8 +106,9 @@ impl Header {
     }
 
     /// Whether what stands behind it is what was written.
-    pub(crate) fn fits(&self, rest: &[u8]) -> bool {
-        rest.len() as u64 + HEADER as u64 == self.length() && self.sum([rest, &[], &[]]) == self.crc
+    pub(crate) fn fits(&self, rest: [&[u8]; 2]) -> bool {
+        let length = HEADER + rest[0].len() + rest[1].len();
+        length as u64 == self.length() && self.sum([rest[0], rest[1], &[]]) == self.crc
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
             let record = Record { key: key.into(), meta: meta.into(), body: body.into(), expires };
             let mut out = Vec::new();
             let header = put(Kind::Entry, (7, 8), &record, &mut out).unwrap();
-            let read = |bytes: &[u8]| Header::read(bytes, bytes.len() as u64).filter(|it| it.fits(&bytes[HEADER..]));
+            let read = |bytes: &[u8]| Header::read(bytes, bytes.len() as u64).filter(|it| it.fits([&bytes[HEADER..], &[]]));
             prop_assert_eq!(read(&out), Some(header));
             prop_assert_eq!(read(&out[..out.len() - 1]), None);
             let at = at.index(out.len());

@@ -30,24 +30,27 @@ impl Segment {
         Ok(Self { number, file, path })
     }
 
-    /// One that is there.
+    /// One that is there; `None`: it is another file.
+    ///
+    /// # Errors
+    /// It can't be opened.
     pub(crate) fn open(path: PathBuf) -> io::Result<Option<Self>> {
         let Some(number) = number(&path) else { return Ok(None) };
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         Ok(Some(Self { number, file, path }))
     }
 
-    /// Its records; from the list beside it, or else from itself, as far as they are whole.
-    pub(crate) fn list(&self) -> io::Result<Vec<Listed>> {
+    /// Its records; from the list beside it, or else from itself, as far as they are whole; and whether that is all of it.
+    pub(crate) fn list(&self) -> io::Result<(Vec<Listed>, bool)> {
         let length = self.file.metadata()?.len();
         match fs::read(self.path.with_extension("list")).ok().and_then(|it| parse(&it, length)) {
-            Some(list) => Ok(list),
+            Some(list) => Ok((list, true)),
             None => self.scan(length),
         }
     }
 
     /// Reads all of it, up to what is not whole.
-    fn scan(&self, length: u64) -> io::Result<Vec<Listed>> {
+    fn scan(&self, length: u64) -> io::Result<(Vec<Listed>, bool)> {
         let (mut list, mut at, mut rest) = (Vec::new(), 0_u64, Vec::new());
         let mut head = [0; HEADER];
         while at + HEADER as u64 <= length && at <= u64::from(u32::MAX) {
@@ -55,13 +58,13 @@ impl Segment {
             let Some(header) = Header::read(&head, length - at) else { break };
             rest.resize(usize::try_from(header.length()).unwrap_or(usize::MAX) - HEADER, 0);
             self.file.read_exact_at(&mut rest, at + HEADER as u64)?;
-            if !header.fits(&rest) {
+            if !header.fits([&rest, &[]]) {
                 break;
             }
             list.push((u32::try_from(at).unwrap_or(u32::MAX), header));
             at += header.length();
         }
-        Ok(list)
+        Ok((list, at == length))
     }
 
     /// It is full: its list goes beside it, and both are on disk.
@@ -81,17 +84,20 @@ impl Segment {
 
     /// The record at a place; `None`: it is not what was written.
     pub(crate) fn read(&self, position: Position, length: u32) -> Option<(Header, Record)> {
-        let mut bytes = vec![0; length as usize];
-        self.file.read_exact_at(&mut bytes, position.offset()).ok()?;
-        let header = Header::read(&bytes, u64::from(length))?;
-        header.fits(&bytes[HEADER..]).then_some(())?;
-        let bytes = Bytes::from(bytes);
-        let (key, meta) = (HEADER + header.key as usize, header.meta as usize);
+        let mut head = [0; HEADER];
+        self.file.read_exact_at(&mut head, position.offset()).ok()?;
+        let header = Header::read(&head, u64::from(length)).filter(|it| it.length() == u64::from(length))?;
+        // The body apart: it may be kept for long, without what stands before it.
+        let before = header.key as usize + header.meta as usize;
+        let (mut named, mut body) = (vec![0; before], vec![0; header.body as usize]);
+        self.file.read_exact_at(&mut named, position.offset() + HEADER as u64).ok()?;
+        self.file.read_exact_at(&mut body, position.offset() + (HEADER + before) as u64).ok()?;
+        header.fits([&named, &body]).then_some(())?;
+        let named = Bytes::from(named);
         let record = Record {
-            key: bytes.slice(HEADER..key),
-            meta: bytes.slice(key..key + meta),
-            // A body may be kept for long, without what stood before it.
-            body: bytes.slice(key + meta..),
+            key: named.slice(..header.key as usize),
+            meta: named.slice(header.key as usize..),
+            body: body.into(),
             expires: header.expires,
         };
         Some((header, record))

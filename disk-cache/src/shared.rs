@@ -25,6 +25,9 @@ const SEGMENTS: u64 = 64;
 const SEGMENT_MIN: u64 = 256 << 10;
 const SEGMENT_MAX: u64 = 1 << 30;
 
+/// What is left of the file system for others, at most, in bytes.
+const RESERVE_MAX: u64 = 1 << 30;
+
 /// As many bytes each thing counts at least, so that the index has a bound.
 pub(crate) const ENTRY_MIN: u64 = 4 << 10;
 
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
     pub(crate) queue: Queue,
     closing: AtomicBool,
+    /// All is about to be forgotten, so many times: nothing is found until then.
+    pub(crate) forgetting: AtomicU64,
     pub(crate) counters: Counters,
 }
 
@@ -108,6 +113,7 @@ impl Shared {
             segments: RwLock::default(),
             queue: Queue::new(settings.waiting),
             closing: AtomicBool::new(false),
+            forgetting: AtomicU64::new(0),
             counters: Counters::default(),
         }
     }
@@ -128,7 +134,16 @@ impl Shared {
     /// Whether there is no room for another segment: by its bytes, or as there are as many as they may be, each with few small things.
     pub(crate) fn is_full(&self) -> bool {
         let (length, bytes) = (self.segment_max(), self.counters.bytes.load(Relaxed));
-        bytes + length > self.capacity() || self.all().len() as u64 * length >= self.capacity()
+        bytes + length > self.capacity()
+            || self.is_reserve_touched()
+            || self.all().len() as u64 * length >= self.capacity()
+    }
+
+    /// Whether the file system has little left, which is for others: a hundredth, or a gigabyte.
+    pub(crate) fn is_reserve_touched(&self) -> bool {
+        let Ok(it) = rustix::fs::statvfs(&self.folder) else { return false };
+        let (all, free) = (it.f_blocks * it.f_frsize, it.f_bavail * it.f_frsize);
+        free < (all / 100).min(RESERVE_MAX) + self.segment_max()
     }
 
     /// How long a segment may be.
@@ -201,7 +216,7 @@ impl Shared {
     pub(crate) fn drop_segment(&self, segment: &Segment) {
         self.all_mut().remove(&segment.number);
         match segment.list() {
-            Ok(list) => {
+            Ok((list, _)) => {
                 for (offset, header) in list.iter().filter(|(_, it)| it.kind == Kind::Entry) {
                     self.index.remove(header.group, crate::Position::new(segment.number, *offset));
                 }
@@ -214,7 +229,7 @@ impl Shared {
     }
 
     pub(crate) fn find(&self, group: &[u8], key: &[u8], now_s: u64) -> Option<Found> {
-        if !self.index.is_loaded() {
+        if !self.index.is_loaded() || self.forgetting.load(Relaxed) > 0 {
             return None;
         }
         let (group, key_hash) = (self.hash(group), self.hash(key));

@@ -219,9 +219,9 @@ fn notes_come_back_in_their_order_with_their_places() {
     let settings = settings(folder.path(), 64 << 20);
     let cache = open(&settings);
     put(&cache, "a", "k", vec![1]);
-    let first = cache.note(b"one".to_vec()).unwrap();
+    let first = cache.note(vec![b"one".to_vec()]).unwrap();
     put(&cache, "b", "k", vec![1]);
-    let second = cache.note(b"two".to_vec()).unwrap();
+    let second = cache.note(vec![b"two".to_vec()]).unwrap();
     let place = |cache: &DiskCache, group: &str| cache.find(group.as_bytes(), b"k", 5).unwrap().position();
     assert!(place(&cache, "a") < first && first < place(&cache, "b") && place(&cache, "b") < second);
     drop(cache);
@@ -254,4 +254,103 @@ fn two_do_not_share_a_folder() {
     let _cache = open(&settings);
     let refused = DiskCache::open(&settings, |_| {}).unwrap_err();
     assert!(refused.to_string().contains("in use by another process"), "{refused}");
+}
+
+#[test]
+fn what_is_not_written_leaves_nothing_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), 16 << 20);
+    settings.waiting = 400 << 10;
+    let cache = open(&settings);
+    put(&cache, "a", "k", vec![1; 10]);
+    // Longer than a segment; and longer than what may wait.
+    for length in [300 << 10, 500 << 10] {
+        put(&cache, "a", "k", vec![2; length]);
+        assert_eq!(get(&cache, "a", "k"), None);
+        let at = tempfile::tempdir().unwrap();
+        let copy = killed(&settings, at.path());
+        assert_eq!(get(&open(&copy), "a", "k"), None, "nor after a kill");
+        put(&cache, "a", "k", vec![1; 10]);
+        assert!(get(&cache, "a", "k").is_some());
+    }
+}
+
+#[test]
+fn what_was_replaced_by_what_is_past_its_time_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let cache = open(&settings);
+    put(&cache, "a", "k", vec![1]);
+    let record = Record { key: "k".into(), meta: "m".into(), body: "2".into(), expires: 1 };
+    cache.put(b"a", record);
+    drop(cache);
+    let cache = open(&settings);
+    assert_eq!((get(&cache, "a", "k"), cache.totals().entries), (None, 0));
+}
+
+#[test]
+fn nobody_makes_a_group_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let cache = open(&settings);
+    for number in 0..500 {
+        put(&cache, "a", &number.to_string(), vec![1]);
+    }
+    assert!(get(&cache, "a", "499").is_some() && get(&cache, "a", "0").is_none());
+    assert_eq!(cache.totals().entries, 64);
+    drop(cache);
+    let cache = open(&settings);
+    assert_eq!(cache.totals().entries, 64);
+    assert!(get(&cache, "a", "499").is_some() && get(&cache, "a", "300").is_none());
+}
+
+#[test]
+fn what_waits_is_forgotten_too_and_nothing_is_taken_after_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let cache = open(&settings);
+    for round in 0..200 {
+        let record = Record { key: "k".into(), meta: "m".into(), body: "1".into(), expires: NEVER };
+        cache.put(b"a", record);
+        // At whatever it is just now.
+        if round % 2 == 0 {
+            std::thread::yield_now();
+        }
+        cache.forget(b"a");
+        cache.flush();
+        assert_eq!(get(&cache, "a", "k"), None, "{round}");
+    }
+    cache.close();
+    assert!(cache.note(vec![b"late".to_vec()]).is_err() && cache.set_state("apps", b"late").is_err());
+    // Another one may have it.
+    assert_eq!(open(&settings).state("apps"), None);
+}
+
+#[test]
+fn a_damaged_word_of_forgetting_takes_what_was_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 16 << 20);
+    let cache = open(&settings);
+    put(&cache, "a", "k", vec![1]);
+    // Into the next segment.
+    put(&cache, "b", "k", vec![1; 200 << 10]);
+    put(&cache, "c", "k", vec![1; 200 << 10]);
+    cache.forget(b"a");
+    cache.note(vec![b"what is to be forgotten".to_vec()]).unwrap();
+    put(&cache, "d", "k", vec![1; 200 << 10]);
+    drop(cache);
+    let damaged = fs::read_dir(&settings.folder).unwrap().map(|it| it.unwrap().path()).find(|path| {
+        let bytes = fs::read(path).unwrap();
+        let at = bytes.windows(23).position(|it| it == b"what is to be forgotten");
+        at.is_some_and(|at| {
+            let mut bytes = bytes;
+            bytes[at] ^= 1;
+            fs::write(path, bytes).unwrap();
+            true
+        })
+    });
+    assert!(damaged.is_some());
+    let cache = open(&settings);
+    assert!(get(&cache, "a", "k").is_none() && get(&cache, "b", "k").is_none());
+    assert!(get(&cache, "d", "k").is_some());
 }

@@ -21,6 +21,9 @@ const QUEUE_MAX: usize = 4096;
 /// Beyond so many that are to be forgotten all is: nobody may make it long.
 const FORGET_MAX: usize = 100_000;
 
+/// So often it is looked how much the file system has left.
+const LOOK_EVERY: u64 = 256;
+
 /// How long nothing is written when the disk has failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -29,7 +32,7 @@ pub(crate) enum Op {
     Put((u64, u64), Record),
     Forget(u64),
     ForgetAll(SyncSender<()>),
-    Note(Vec<u8>, SyncSender<io::Result<Position>>),
+    Note(Vec<Vec<u8>>, SyncSender<io::Result<Position>>),
     Flush(SyncSender<()>),
     Close,
 }
@@ -46,11 +49,8 @@ struct Waiting {
     ops: VecDeque<Op>,
     puts: usize,
     bytes: u64,
-    /// Of these, those that the writer has taken.
-    taken: u64,
-    /// The writer has taken some, and is at them.
+    /// The writer has taken one, and is at it.
     busy: bool,
-    dropped: u64,
     /// Nothing is taken any more.
     closed: bool,
 }
@@ -71,19 +71,42 @@ impl Queue {
         Self { bytes_max, waiting: Mutex::default(), more: Condvar::new() }
     }
 
-    pub(crate) fn put(&self, hashes: (u64, u64), record: Record) {
-        let bytes = (record.key.len() + record.meta.len() + record.body.len()) as u64;
+    /// Whether it is taken.
+    pub(crate) fn put(&self, hashes: (u64, u64), record: Record) -> bool {
+        let bytes = size(&record);
         let mut waiting = self.waiting();
-        if waiting.closed {
-            return;
-        }
-        if waiting.puts >= QUEUE_MAX || waiting.bytes + bytes > self.bytes_max {
-            waiting.dropped += 1;
-            return;
+        if waiting.closed || waiting.puts >= QUEUE_MAX || waiting.bytes + bytes > self.bytes_max {
+            return false;
         }
         waiting.puts += 1;
         waiting.bytes += bytes;
         waiting.ops.push_back(Op::Put(hashes, record));
+        self.more.notify_one();
+        true
+    }
+
+    /// What waits of a group is not written, and that it is to be forgotten is before all that waits.
+    pub(crate) fn forget(&self, group: u64) {
+        let mut waiting = self.waiting();
+        let Waiting { ops, puts, bytes, .. } = &mut *waiting;
+        if *puts > 0 {
+            ops.retain(|op| match op {
+                Op::Put((of, _), record) if *of == group => {
+                    *puts -= 1;
+                    *bytes -= size(record);
+                    false
+                }
+                _ => true,
+            });
+        }
+        if ops.len() > QUEUE_MAX + FORGET_MAX {
+            let (done, _) = std::sync::mpsc::sync_channel(1);
+            ops.retain(|it| !matches!(it, Op::Forget(_) | Op::Put(..)));
+            (*puts, *bytes) = (0, 0);
+            ops.push_front(Op::ForgetAll(done));
+        } else if !waiting.closed {
+            waiting.ops.push_front(Op::Forget(group));
+        }
         self.more.notify_one();
     }
 
@@ -93,14 +116,7 @@ impl Queue {
             return;
         }
         waiting.closed = matches!(op, Op::Close);
-        if waiting.ops.len() > QUEUE_MAX + FORGET_MAX && matches!(op, Op::Forget(_)) {
-            let (done, _) = std::sync::mpsc::sync_channel(1);
-            waiting.ops.retain(|it| !matches!(it, Op::Forget(_) | Op::Put(..)));
-            (waiting.puts, waiting.bytes) = (0, waiting.taken);
-            waiting.ops.push_back(Op::ForgetAll(done));
-        } else {
-            waiting.ops.push_back(op);
-        }
+        waiting.ops.push_back(op);
         self.more.notify_one();
     }
 
@@ -110,19 +126,27 @@ impl Queue {
         waiting.puts > 0 || waiting.busy
     }
 
-    /// All that waits; and how much was not taken.
-    fn take(&self) -> (VecDeque<Op>, u64) {
+    /// What is next.
+    fn take(&self) -> Op {
         let mut waiting = self.waiting();
-        waiting.busy = false;
-        // Those that it had taken are written.
-        waiting.bytes -= std::mem::take(&mut waiting.taken);
-        while waiting.ops.is_empty() {
+        loop {
+            waiting.busy = false;
+            if let Some(op) = waiting.ops.pop_front() {
+                if let Op::Put(_, record) = &op {
+                    waiting.puts -= 1;
+                    waiting.bytes -= size(record);
+                }
+                waiting.busy = true;
+                return op;
+            }
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        waiting.busy = true;
-        (waiting.puts, waiting.taken) = (0, waiting.bytes);
-        (std::mem::take(&mut waiting.ops), std::mem::take(&mut waiting.dropped))
     }
+}
+
+/// Bytes of memory.
+fn size(record: &Record) -> u64 {
+    (record.key.len() + record.meta.len() + record.body.len()) as u64
 }
 
 /// The segment that is being written.
@@ -135,42 +159,33 @@ pub(crate) struct Writing {
     failed: Option<Instant>,
     /// What it has is not to be used at the next start.
     distrusted: bool,
+    written: u64,
 }
 
 /// Does what is to be done until the end.
 pub(crate) fn run(shared: &Shared, mut writing: Writing) {
     loop {
-        let (ops, dropped) = shared.queue.take();
-        shared.counters.dropped.fetch_add(dropped, Relaxed);
-        for op in ops {
-            match op {
-                Op::Put(hashes, record) => writing.put(shared, hashes, &record),
-                Op::Forget(group) => {
-                    shared.index.forget_group(group);
-                    if writing.append(shared, Kind::Forget, (group, 0), &Record::default()).is_err() {
-                        writing.distrust(shared);
-                    }
-                }
-                Op::ForgetAll(done) => {
-                    writing.forget_all(shared);
-                    let _ = done.try_send(());
-                }
-                Op::Note(note, done) => {
-                    let record = Record { body: note.into(), ..Record::default() };
-                    let noted = writing.append(shared, Kind::Note, (0, 0), &record);
-                    let noted = noted.and_then(|it| writing.segment.file.sync_data().map(|()| it));
-                    // What can't be noted is as if all was noted: nothing that is there may be used.
-                    if noted.is_err() {
-                        writing.forget_all(shared);
-                        writing.distrust(shared);
-                    }
-                    let _ = done.try_send(noted);
-                }
-                Op::Flush(done) => {
-                    let _ = done.try_send(());
-                }
-                Op::Close => return writing.close(shared),
+        match shared.queue.take() {
+            Op::Put(hashes, record) => writing.put(shared, hashes, &record),
+            Op::Forget(group) => writing.forget(shared, group),
+            Op::ForgetAll(done) => {
+                writing.forget_all(shared);
+                // By whom nobody waits for it.
+                let _ = shared.forgetting.fetch_update(Relaxed, Relaxed, |it| it.checked_sub(1));
+                let _ = done.try_send(());
             }
+            Op::Note(notes, done) => {
+                let noted = writing.note(shared, notes);
+                if noted.is_err() {
+                    writing.forget_all(shared);
+                    writing.distrust(shared);
+                }
+                let _ = done.try_send(noted);
+            }
+            Op::Flush(done) => {
+                let _ = done.try_send(());
+            }
+            Op::Close => return writing.close(shared),
         }
     }
 }
@@ -179,14 +194,44 @@ impl Writing {
     pub(crate) fn begin(shared: &Shared, number: u32) -> io::Result<Self> {
         let segment = Arc::new(Segment::create(&shared.folder, number)?);
         shared.put_segment(segment.clone());
-        Ok(Self { segment, offset: 0, list: Vec::new(), buffer: Vec::new(), failed: None, distrusted: false })
+        Ok(Self {
+            segment,
+            offset: 0,
+            list: Vec::new(),
+            buffer: Vec::new(),
+            failed: None,
+            distrusted: false,
+            written: 0,
+        })
     }
 
     fn put(&mut self, shared: &Shared, hashes: (u64, u64), record: &Record) {
+        let (group, key_hash) = hashes;
+        match self.try_put(shared, hashes, record) {
+            Some(position) => {
+                let Some((_, header)) = self.list.last() else { return };
+                let length = u32::try_from(header.length()).unwrap_or(u32::MAX);
+                shared.index.insert(group, Location { key_hash, position, length, expires: record.expires });
+                shared.counters.written.fetch_add(1, Relaxed);
+            }
+            // What stands there of before is out of date.
+            None => self.forget(shared, group),
+        }
+    }
+
+    fn try_put(&mut self, shared: &Shared, hashes: (u64, u64), record: &Record) -> Option<Position> {
         if self.failed.is_some_and(|until| Instant::now() < until) {
-            return;
+            return None;
         }
         self.failed = None;
+        self.written += 1;
+        // Others may need the disk.
+        if self.written.is_multiple_of(LOOK_EVERY)
+            && shared.is_reserve_touched()
+            && let Some(oldest) = shared.oldest()
+        {
+            shared.drop_segment(&oldest);
+        }
         let mut written = self.append(shared, Kind::Entry, hashes, record);
         // Others have filled the disk: what is oldest here makes room.
         if written.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::StorageFull)
@@ -196,20 +241,33 @@ impl Writing {
             written = self.append(shared, Kind::Entry, hashes, record);
         }
         match written {
-            Ok(position) => {
-                let Some((_, header)) = self.list.last() else { return };
-                let length = u32::try_from(header.length()).unwrap_or(u32::MAX);
-                let (group, key_hash) = hashes;
-                shared.index.insert(group, Location { key_hash, position, length, expires: record.expires });
-                shared.counters.written.fetch_add(1, Relaxed);
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {}
+            Ok(position) => Some(position),
+            Err(cause) if cause.kind() == io::ErrorKind::FileTooLarge => None,
             Err(cause) => {
                 shared.counters.failed.fetch_add(1, Relaxed);
                 tracing::warn!(%cause, "the disk takes nothing more to be kept: tried again in {FAILED_PAUSE:?}");
                 self.failed = Some(Instant::now() + FAILED_PAUSE);
+                None
             }
         }
+    }
+
+    fn forget(&mut self, shared: &Shared, group: u64) {
+        shared.index.forget_group(group);
+        if self.append(shared, Kind::Forget, (group, 0), &Record::default()).is_err() {
+            self.distrust(shared);
+        }
+    }
+
+    /// The place of the last, when all are on disk.
+    fn note(&mut self, shared: &Shared, notes: Vec<Vec<u8>>) -> io::Result<Position> {
+        let mut at = Position::default();
+        for note in notes {
+            let record = Record { body: note.into(), ..Record::default() };
+            at = self.append(shared, Kind::Note, (0, 0), &record)?;
+        }
+        self.segment.file.sync_data()?;
+        Ok(at)
     }
 
     /// Writes a record behind the others.
@@ -257,7 +315,7 @@ impl Writing {
         if let Err(cause) = self.segment.seal(&self.list) {
             tracing::debug!(%cause, "no list of a file of what is kept");
         }
-        *self = Self { distrusted: self.distrusted, ..next };
+        *self = Self { distrusted: self.distrusted, written: self.written, ..next };
         Ok(())
     }
 

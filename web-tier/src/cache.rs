@@ -36,7 +36,7 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -117,6 +117,7 @@ pub(crate) struct Cache {
     pub(crate) fetches: Fetches,
     /// The second tier.
     disk: Option<Arc<Disk>>,
+    is_former: AtomicBool,
     /// The hashes of the bodies that are being compressed.
     packing: Mutex<Vec<u64>>,
     /// Bytes of answers that are not in the table.
@@ -182,6 +183,7 @@ impl Cache {
             index,
             fetches: Fetches::default(),
             disk,
+            is_former: AtomicBool::new(false),
             packing: Mutex::default(),
             outside,
             counters,
@@ -315,8 +317,16 @@ impl Cache {
         self.counters.stored.fetch_add(1, Relaxed);
         self.admit(entry);
         if let Some(disk) = &self.disk {
-            disk.write(entry);
+            match self.is_former.load(Relaxed) {
+                false => disk.write(entry),
+                true => disk.forget_url(entry.key.url()),
+            }
         }
+    }
+
+    /// Another one has taken its place, and has its disk: what comes late is not written.
+    pub(crate) fn is_former(&self) {
+        self.is_former.store(true, Relaxed);
     }
 
     /// Takes an answer out again.
@@ -366,17 +376,26 @@ impl Cache {
             }
             None => false,
         });
-        gone.count()
+        let count = gone.count();
+        if let Some(disk) = &self.disk {
+            disk.forget_url(url);
+        }
+        count
     }
 
-    /// Forgets answers, or makes them stale; those that are under way are not kept. Returns how many. Looks at all, which
-    /// takes a while.
-    pub(crate) fn purge(&self, purges: &[Purge]) -> usize {
+    /// Forgets answers, or makes them stale; those that are under way are not kept. Returns how many, and whether that is so after
+    /// a restart too. Looks at all, which takes a while.
+    pub(crate) fn purge(&self, purges: &[Purge]) -> (usize, bool) {
         self.fetches.spoil_all();
-        // First there: what is read from there meanwhile looks whether it was purged when it is in memory.
-        if let Some(disk) = &self.disk {
-            disk.purge(purges);
-        }
+        let Some(disk) = &self.disk else { return (self.purge_memory(purges), true) };
+        // What is read from there from now on is not given; then what is in memory is forgotten, however slow the disk is.
+        let number = disk.purge_begins(purges);
+        let count = self.purge_memory(purges);
+        let is_noted = disk.purge(purges, number);
+        (count, is_noted)
+    }
+
+    fn purge_memory(&self, purges: &[Purge]) -> usize {
         let mut count = 0;
         for (hash, slot) in &self.table {
             let Slot::Entry(entry) = &slot else { continue };

@@ -21,11 +21,11 @@ use client_limits::Limits;
 use cluster_port::Credentials;
 use common::{
     cidr::CidrSet,
-    config::{Action, Cluster, Compression, Config, Rule},
+    config::{Action, Cluster, Compression, Config, DiskTier, Rule},
     id::ServerId,
 };
 use host::Hosts;
-use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 /// The part of `memory-size` that may wait, beside it, to be written to disk.
 const WAITING_PART: u64 = 8;
@@ -72,6 +72,10 @@ impl Plan {
     ) -> Result<Option<Arc<Cache>>, (PathBuf, io::Error)> {
         let Some(wanted) = &cluster.proxy_cache else { return Ok(None) };
         let known = former.and_then(|it| it.disk());
+        let rules = format!(
+            "{} {} {:?} {:?}",
+            wanted.store_set_cookie, wanted.vary_is_private, wanted.error_max_age, wanted.mappings
+        );
         let disk = match &wanted.disk {
             Some(tier) => {
                 let folder = tier.folder(&config.data_dir, me);
@@ -83,15 +87,22 @@ impl Plan {
                 match known.filter(|it| it.settings().folder == folder) {
                     Some(same) => {
                         same.resize(tier.size);
+                        same.set_rules(&rules);
                         Some(same.clone())
                     }
                     None => {
                         let open = if is_start { Disk::open } else { Disk::open_empty };
-                        Some(open(settings).map_err(|cause| (folder, cause))?)
+                        Some(open(settings, &rules).map_err(|cause| (folder, cause))?)
                     }
                 }
             }
-            None => None,
+            None => {
+                // What is done from now on nobody would know of, were it used again.
+                if is_start {
+                    let _ = fs::remove_dir_all(DiskTier::own_folder(&config.data_dir, me));
+                }
+                None
+            }
         };
         let is_same = |it: &&Arc<Cache>| {
             it.capacity() == wanted.memory_size

@@ -62,8 +62,13 @@ impl DiskTier {
     pub fn folder(&self, data_dir: &Path, server: &ServerId) -> PathBuf {
         match &self.path {
             Some(path) => path.join(server.as_str()),
-            None => data_dir.join(server.as_str()).join("proxy-cache"),
+            None => Self::own_folder(data_dir, server),
         }
+    }
+
+    /// The same where no `path` is said.
+    pub fn own_folder(data_dir: &Path, server: &ServerId) -> PathBuf {
+        data_dir.join(server.as_str()).join("proxy-cache")
     }
 }
 

@@ -1,7 +1,7 @@
 //! The second tier: what is kept in memory is written to disk too, and found there when it is not in memory any more, or since a restart.
 
 use super::{
-    Cache, Slot,
+    Cache, Room, Slot,
     disk_record::{self, Now},
     entry::{Entry, Varies},
     key,
@@ -11,7 +11,7 @@ use super::{
 use crate::http1::Fields;
 use common::clock::{Clock, SystemClock};
 pub(crate) use disk_cache::Settings;
-use disk_cache::{DiskCache, Note, Position, Totals};
+use disk_cache::{DiskCache, Note, Position, Record, Totals};
 use prost::Message;
 use proto::web::v1::PurgeCache;
 use std::{
@@ -21,7 +21,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
@@ -32,6 +32,9 @@ const LIFETIME_MIN: u64 = 5;
 const READS: usize = 64;
 const READ_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a disk that was slower is left alone.
+const SLOW_PAUSE: Duration = Duration::from_secs(10);
+
 /// Purges by prefix or pattern that answers on disk are looked at for, and purges by keys. What was kept before the oldest of more is not used.
 const PURGES_MAX: usize = 500;
 const TAGS_MAX: usize = 100_000;
@@ -39,13 +42,19 @@ const TAGS_MAX: usize = 100_000;
 /// The files of what outlives what is kept: which of the hub's purges are done, and by which versions of apps.
 const DONE: &str = "purged";
 const APPS: &str = "apps";
+const RULES: &str = "rules";
+
+/// Of what stands in records, and of what may be kept: another one has nothing to do with what there is.
+const VERSION: u32 = 1;
 
 /// One server's.
 pub(crate) struct Disk {
     store: DiskCache,
     settings: Settings,
     purges: Arc<Mutex<Purges>>,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
+    /// It did not answer in time: until then it is not asked.
+    slow: Mutex<Option<Instant>>,
     /// What was purged and which apps have changed while this server was away is known: before nothing is given.
     caught_up: [AtomicBool; 2],
 }
@@ -64,6 +73,9 @@ struct Purges {
     tags: HashMap<String, (Position, Position)>,
     /// What is before it is not used.
     floor: Position,
+    /// Purges that are just being written down, by the numbers of those who do it: of whatever is kept anywhere.
+    coming: Vec<(u64, Purge)>,
+    last: u64,
 }
 
 /// What purges say of an answer.
@@ -97,7 +109,8 @@ impl Purges {
     }
 
     fn verdict(&self, at: Position, entry: &Entry) -> Verdict {
-        if at < self.floor {
+        let coming = || self.coming.iter().map(|it| &it.1).filter(|it| it.is_meant(entry));
+        if at < self.floor || coming().any(|it| !it.soft) {
             return Verdict::Gone;
         }
         let tags = entry.tags.iter().filter_map(|it| self.tags.get(&**it));
@@ -106,7 +119,7 @@ impl Purges {
         let later = || self.others.iter().filter(|it| it.0 > at && it.1.is_meant(entry));
         if hard || later().any(|it| !it.1.soft) {
             Verdict::Gone
-        } else if soft || later().next().is_some() {
+        } else if soft || later().next().is_some() || coming().next().is_some() {
             Verdict::Soft
         } else {
             Verdict::Good
@@ -115,11 +128,26 @@ impl Purges {
 }
 
 impl Disk {
-    /// Opens a folder; what is there is found soon.
+    /// Opens a folder; what is there is found soon, if it was kept by the same rules.
     ///
     /// # Errors
     /// It can't be used.
-    pub(crate) fn open(settings: Settings) -> io::Result<Arc<Self>> {
+    pub(crate) fn open(settings: Settings, rules: &str) -> io::Result<Arc<Self>> {
+        let opened = Self::open_any(settings)?;
+        opened.set_rules(rules);
+        Ok(opened)
+    }
+
+    /// What is kept is kept by these rules; what was kept by others is forgotten.
+    pub(crate) fn set_rules(&self, rules: &str) {
+        let rules = format!("{VERSION} {rules}");
+        if self.store.state(RULES).is_none_or(|it| it != rules.as_bytes()) {
+            self.store.forget_all();
+            self.state_is(RULES, rules.as_bytes());
+        }
+    }
+
+    fn open_any(settings: Settings) -> io::Result<Arc<Self>> {
         let purges = Arc::<Mutex<Purges>>::default();
         let of_loader = purges.clone();
         let store = DiskCache::open(&settings, move |notes| {
@@ -133,12 +161,14 @@ impl Disk {
             }
             ours.others.into_iter().for_each(|(at, purge)| purges.add(at, purge));
             purges.floor = purges.floor.max(ours.floor);
+            (purges.coming, purges.last) = (ours.coming, ours.last);
         })?;
         Ok(Arc::new(Self {
             store,
             settings,
             purges,
-            reads: Semaphore::new(READS),
+            reads: Arc::new(Semaphore::new(READS)),
+            slow: Mutex::default(),
             caught_up: Default::default(),
         }))
     }
@@ -147,8 +177,8 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be used.
-    pub(crate) fn open_empty(settings: Settings) -> io::Result<Arc<Self>> {
-        let opened = Self::open(settings)?;
+    pub(crate) fn open_empty(settings: Settings, rules: &str) -> io::Result<Arc<Self>> {
+        let opened = Self::open(settings, rules)?;
         opened.store.forget_all();
         opened.purges_are_done();
         opened.apps_are_known();
@@ -177,9 +207,12 @@ impl Disk {
 
     /// An answer that is kept.
     pub(super) fn write(&self, entry: &Entry) {
-        if entry.lifetime.saturating_sub(entry.initial_age) >= LIFETIME_MIN {
+        let is_long = entry.lifetime.saturating_sub(entry.initial_age) >= LIFETIME_MIN;
+        match disk_record::of_entry(entry).filter(|_| is_long) {
             // Its bytes alone wait: an entry that somebody holds is one that is still read.
-            disk_record::of_entry(entry).into_iter().for_each(|it| self.store.put(entry.key.url(), it));
+            Some(record) => self.store.put(entry.key.url(), record),
+            // What stands there of before is out of date.
+            None => self.store.forget(entry.key.url()),
         }
     }
 
@@ -189,23 +222,35 @@ impl Disk {
         self.store.put(varies.key.url(), disk_record::of_varies(varies, now));
     }
 
-    /// Forgets a URL. To be called before it is forgotten in memory: what is read meanwhile is forgotten there.
+    /// Forgets a URL. To be called before it is forgotten in memory, and once more then: what is read or written anew meanwhile is found by
+    /// one of both.
     pub(super) fn forget_url(&self, url: &[u8]) {
         self.store.forget(url);
     }
 
-    /// Forgets what was purged, in the same order. Waits for the disk.
-    pub(super) fn purge(&self, purges: &[Purge]) {
-        for purge in purges {
-            if purge.is_of_all() && !purge.soft {
-                self.store.forget_all();
-                continue;
-            }
-            // The store forgets all if it can't write it down.
-            if let Ok(at) = self.store.note(purge.asked().encode_to_vec()) {
-                locked(&self.purges).add(at, purge.clone());
-            }
+    /// Nothing is given of what these mean, from now on; [`Self::purge`] has to follow.
+    pub(super) fn purge_begins(&self, purges: &[Purge]) -> u64 {
+        let mut known = locked(&self.purges);
+        known.last += 1;
+        let number = known.last;
+        known.coming.extend(purges.iter().map(|it| (number, it.clone())));
+        number
+    }
+
+    /// Writes them down, in the same order. Waits for the disk; false: it did not take them, and all is forgotten.
+    pub(super) fn purge(&self, purges: &[Purge], number: u64) -> bool {
+        let noted: Vec<&Purge> = purges.iter().filter(|it| it.soft || !it.is_of_all()).collect();
+        if noted.len() < purges.len() {
+            self.store.forget_all();
         }
+        let notes: Vec<Vec<u8>> = noted.iter().map(|it| it.asked().encode_to_vec()).collect();
+        let at = if notes.is_empty() { Ok(Position::default()) } else { self.store.note(notes) };
+        let mut known = locked(&self.purges);
+        if let Ok(at) = at {
+            noted.into_iter().for_each(|it| known.add(at, it.clone()));
+        }
+        known.coming.retain(|it| it.0 != number);
+        at.is_ok()
     }
 
     /// The hub's purges are done.
@@ -273,40 +318,73 @@ impl Disk {
     async fn read(self: &Arc<Self>, cache: &Cache, key: &[u8], url: usize, now: Now) -> Option<Slot> {
         let found = self.store.find(&key[..url], key, now.wall)?;
         let room = cache.room(found.length())?;
-        let _permit = timeout(READ_WAIT, self.reads.acquire()).await.ok()?.ok()?;
-        let (this, of_reader) = (self.clone(), key.to_vec());
-        let record = spawn_blocking(move || this.store.read(&found, &of_reader)).await.ok()??;
-        let slot = disk_record::read(&record, now)?;
+        let (record, room) = self.read_record(found, key, room, now.monotonic).await?;
+        let is_there = || {
+            let there = self.store.find(&key[..url], key, now.wall);
+            there.is_some_and(|it| it.position() == found.position())
+        };
+        let slot = disk_record::read(&record, now).filter(|_| is_there())?;
         let Slot::Entry(entry) = &slot else {
             cache.put(cache.hash(key), slot.clone());
             return Some(slot);
         };
         entry.body.is_outside(room);
         let verdict = || locked(&self.purges).verdict(found.position(), entry);
-        match verdict() {
-            Verdict::Gone => return None,
-            Verdict::Soft => entry.life.expire(entry.age(now.monotonic)),
-            Verdict::Good => {}
+        if verdict() == Verdict::Gone {
+            return None;
         }
         cache.admit(entry);
-        // What may have come between looked for it in memory before it was there, or will.
-        let is_there = || {
-            let there = self.store.find(&key[..url], key, now.wall);
-            there.is_some_and(|it| it.position() >= found.position()) && verdict() != Verdict::Gone
-        };
-        if !is_there() {
+        // What came between has looked for it in memory before it was there: what it has said is looked at once more.
+        let said = verdict();
+        if !is_there() || said == Verdict::Gone {
             cache.take_out(entry);
             return None;
         }
-        if found.is_old {
+        if said == Verdict::Soft {
+            entry.life.expire(entry.age(now.monotonic));
+        } else if found.is_old {
             self.write(entry);
+            if verdict() != Verdict::Good || entry.life.is_over() {
+                self.store.forget(entry.key.url());
+            }
         }
         Some(slot)
     }
+
+    /// Reads it, unless the disk is slow: for a while nobody waits for it then.
+    async fn read_record(
+        self: &Arc<Self>,
+        found: disk_cache::Found,
+        key: &[u8],
+        room: Room,
+        now: Instant,
+    ) -> Option<(Record, Room)> {
+        if locked(&self.slow).is_some_and(|until| now < until) {
+            return None;
+        }
+        let (this, key) = (self.clone(), key.to_vec());
+        let reading = async {
+            let permit = self.reads.clone().acquire_owned().await.ok()?;
+            // Both are held as long as the disk takes, whoever has left meanwhile.
+            let read = spawn_blocking(move || {
+                let record = this.store.read(&found, &key);
+                drop(permit);
+                record.map(|it| (it, room))
+            });
+            read.await.ok()?
+        };
+        match timeout(READ_WAIT, reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                *locked(&self.slow) = Some(now + SLOW_PAUSE);
+                None
+            }
+        }
+    }
 }
 
-fn locked(purges: &Mutex<Purges>) -> MutexGuard<'_, Purges> {
-    purges.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read_note(note: Note) -> Option<(Position, Purge)> {

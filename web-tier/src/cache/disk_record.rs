@@ -53,6 +53,9 @@ struct Meta {
     kept_for_s: u64,
 }
 
+/// How far the clock may go back, in seconds.
+const CLOCK_STEP: u64 = 5;
+
 /// The time by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
@@ -112,6 +115,10 @@ pub(super) fn of_varies(varies: &Varies, wall: u64) -> Record {
 /// What was written; `None`: by another version, which had something that this one does not know.
 pub(super) fn read(record: &Record, now: Now) -> Option<Slot> {
     let meta = Meta::decode(record.meta.clone()).ok()?;
+    // It can't have come later than now: nobody knows how old it is.
+    if meta.came_s > now.wall + CLOCK_STEP {
+        return None;
+    }
     let url = usize::try_from(meta.url).ok().filter(|it| *it <= record.key.len())?;
     let key = Key::new(&record.key, url);
     if !meta.vary.is_empty() {
@@ -133,7 +140,6 @@ pub(super) fn read(record: &Record, now: Now) -> Option<Slot> {
     }
     let length = record.body.len() as u64;
     let named = |name: &str| head.fields.named(name).next().map(Box::from);
-    // By this start's clock; what was written "later" than now came now.
     let passed = Duration::from_secs(now.wall.saturating_sub(meta.came_s));
     let entry = Entry {
         key,

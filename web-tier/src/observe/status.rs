@@ -181,7 +181,7 @@ impl WebTierView {
     pub fn purge(&self, asked: &PurgeCache) -> Result<CachePurged, String> {
         let purge = purge(asked)?;
         let Some(cache) = self.cache() else { return Ok(CachePurged { count: 0, off: true }) };
-        let count = cache.purged.once(asked.number, || cache.purge(&[purge]));
+        let count = cache.purged.once(asked.number, || cache.purge(&[purge]).0);
         Ok(CachePurged { count: count as u64, off: false })
     }
 
@@ -191,17 +191,22 @@ impl WebTierView {
         let Some(cache) = self.cache() else { return 0 };
         let numbers: Vec<u64> = told.keys().copied().collect();
         let asked: Vec<_> = told.values().collect();
-        let before = cache.purged.done();
-        let count = cache.purged.catch_up(&numbers, |places| match places {
-            Some(places) => {
-                let missed = places.into_iter().filter_map(|it| purge(asked[it].what.as_ref()?).ok());
-                cache.purge(&missed.collect::<Vec<_>>())
-            }
-            None => cache.purge(&[Purging::all()]),
+        let (before, mut is_noted) = (cache.purged.done(), true);
+        let count = cache.purged.catch_up(&numbers, |places| {
+            let missed = match places {
+                Some(places) => {
+                    places.into_iter().filter_map(|it| purge(asked[it].what.as_ref()?).ok()).collect()
+                }
+                None => vec![Purging::all()],
+            };
+            let (count, noted) = cache.purge(&missed);
+            is_noted = noted;
+            count
         });
         // What is on disk at the next start is as it is now.
         if let Some(disk) = cache.disk() {
-            cache.purged.done().filter(|it| Some(*it) != before).into_iter().for_each(|it| disk.set_done(it));
+            let done = cache.purged.done().filter(|it| Some(*it) != before && is_noted);
+            done.into_iter().for_each(|it| disk.set_done(it));
             disk.purges_are_done();
         }
         count

@@ -6,6 +6,7 @@ use super::{
     run::{LogChange, Reload},
 };
 use crate::{
+    cache::Cache,
     listen::listeners::NextListeners,
     observe::access_log::LogWriter,
     route::Plan,
@@ -55,9 +56,8 @@ impl WebTier {
         let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
         };
-        let former = self.plan.cache.as_ref();
-        let cache =
-            Plan::cache_for(&config, (cluster, &self.me), (false, former)).map_err(WebTierError::cache)?;
+        let cache = self.prepare_cache(config.clone()).await?;
+        let former = self.plan.cache.clone();
         // From here on nothing fails.
         let mut changes = Changes::default();
         changes.add_list("listeners added", &next.added);
@@ -86,6 +86,7 @@ impl WebTier {
             waiting.push(is_done);
         }
         drop(pipe);
+        self.retire_cache(former);
         for is_done in waiting {
             if !matches!(timeout_at(deadline, is_done).await, Ok(Ok(()))) {
                 tracing::warn!("not every web-tier worker goes by the new configuration yet");
@@ -114,6 +115,32 @@ impl WebTier {
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
         prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?
+    }
+
+    /// Opens what answers are to be kept in.
+    async fn prepare_cache(&self, config: Arc<Config>) -> Result<Option<Arc<Cache>>, WebTierError> {
+        let (former, me) = (self.plan.cache.clone(), self.me.clone());
+        let preparing = spawn_blocking(move || {
+            let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
+            let former = (false, former.as_ref());
+            Plan::cache_for(&config, (cluster, &me), former).map_err(WebTierError::cache)
+        });
+        let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
+        prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?
+    }
+
+    /// The former cache has no part in what comes any more.
+    fn retire_cache(&self, former: Option<Arc<Cache>>) {
+        let present = self.plan.cache.as_ref();
+        let Some(former) = former.filter(|it| present.is_none_or(|present| !Arc::ptr_eq(it, present))) else {
+            return;
+        };
+        former.is_former();
+        let disk = |cache: &Arc<Cache>| cache.disk().map(Arc::as_ptr);
+        if disk(&former) != present.and_then(disk) {
+            // In the background, as it waits for the disk.
+            spawn_blocking(move || former.disk().map(|it| it.close()));
+        }
     }
 
     /// Exchanges the access log. Returns what workers are told, and the log that ends.

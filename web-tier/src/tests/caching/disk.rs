@@ -220,3 +220,96 @@ async fn a_folder_that_cant_be_used_is_an_error_at_the_start() {
     assert!(refused.0.ends_with("web-a") && refused.1.to_string().contains("in use"), "{refused:?}");
     drop(first);
 }
+
+#[tokio::test]
+async fn what_a_newer_answer_has_replaced_does_not_come_back_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    // The second may be used for a moment alone, and is not written.
+    let says = || {
+        origin.answers(|_, number| {
+            (200, format!("Cache-Control: max-age={}", if number == 1 { 600 } else { 2 }))
+        })
+    };
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[]);
+    cluster.ask("GET /", "").await;
+    written(&cluster, 1).await;
+    assert_eq!(cluster.ask("GET /", "Cache-Control: no-cache\r\n").await.body, "answer 2");
+    stop(cluster).await;
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[]);
+    assert_eq!(cluster.ask("GET /", "").await.body, "answer 3");
+}
+
+#[tokio::test]
+async fn what_was_purged_softly_is_asked_about_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    let says = || origin.says("Cache-Control: max-age=600\nETag: \"a\"\nSurrogate-Key: key");
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[]);
+    cluster.ask("GET /", "").await;
+    written(&cluster, 1).await;
+    let asked = PurgeCache { what: Some(What::Tag("key".to_owned())), soft: true, number: 0 };
+    assert_eq!(cluster.web.view().purge(&asked).unwrap().count, 1);
+    stop(cluster).await;
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[]);
+    let answer = found(&cluster, "GET /", "").await;
+    assert!(!status_of(&answer).contains("hit"), "{}", answer.head);
+    assert_eq!(origin.seen().last().unwrap().header("if-none-match"), Some("\"a\""));
+}
+
+#[tokio::test]
+async fn other_rules_mean_another_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    let says = || origin.says("Cache-Control: max-age=600\nSet-Cookie: id=1");
+    let begin = |store_set_cookie| {
+        let disk = Some(DiskTier { size: 64 << 20, path: Some(folder.path().to_owned()) });
+        Cluster::start_with([says()], move |config| {
+            config.clusters[1].proxy_cache =
+                Some(ProxyCache { disk, store_set_cookie, ..ProxyCache::default() });
+        })
+    };
+    let cluster = begin(true).await;
+    cluster.ask("GET /", "").await;
+    written(&cluster, 1).await;
+    stop(cluster).await;
+    let cluster = begin(false).await;
+    hears(&cluster, &[]);
+    assert_eq!(cluster.web.view().status().await.cache.unwrap().disk.unwrap().entries, 0);
+    assert_eq!(cluster.ask("GET /", "").await.body, "answer 2");
+}
+
+#[tokio::test]
+async fn a_reload_to_another_folder_and_back_begins_anew() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let origin = Origin::default();
+    let kept = std::cell::RefCell::new(None);
+    let with = |folder: &Path| {
+        let disk = Some(DiskTier { size: 64 << 20, path: Some(folder.to_owned()) });
+        Some(ProxyCache { disk, ..ProxyCache::default() })
+    };
+    let mut cluster = Cluster::start_with([origin.says("Cache-Control: max-age=600")], |config| {
+        config.clusters[1].proxy_cache = with(one.path());
+        *kept.borrow_mut() = Some(config.clone());
+    })
+    .await;
+    hears(&cluster, &[]);
+    cluster.ask("GET /", "").await;
+    written(&cluster, 1).await;
+    let mut config = kept.borrow_mut().take().unwrap();
+    for (folder, expected) in [(&two, "answer 2"), (&one, "answer 3")] {
+        config.clusters[1].proxy_cache = with(folder.path());
+        let mut reloaded = cluster.web.reload(Arc::new(config.clone())).await;
+        // The former folder is being closed in the background.
+        while reloaded.as_ref().is_err_and(|it| it.to_string().contains("in use")) {
+            tokio::task::yield_now().await;
+            reloaded = cluster.web.reload(Arc::new(config.clone())).await;
+        }
+        reloaded.unwrap();
+        assert_eq!(cluster.ask("GET /", "").await.body, expected);
+    }
+}
