@@ -7,9 +7,10 @@ use crate::{
     say,
 };
 use anyhow::{Context, bail, ensure};
+use rand::{RngExt, SeedableRng};
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -115,6 +116,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = fs::canonicalize(folder.path())?;
     prepare(&arguments.peers, &folder)?;
     let (_origin, caches) = start(&fs::canonicalize(&arguments.copal)?, &folder)?;
+    for cache in &caches {
+        hit_ratio(cache)?;
+    }
     say("| CPU µs a hit | copal | nginx | varnish | copal to the best |");
     say("|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Tls, Protocol::Http2] {
@@ -125,9 +129,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     for (name, path, more) in LOADS {
         row(arguments, &folder, (name, Protocol::Http1, path, more), &caches)?;
-    }
-    for cache in &caches {
-        hit_ratio(arguments, &folder, cache)?;
     }
     for cache in &caches {
         say(&format!(
@@ -141,22 +142,56 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The part of requests for a million URLs (zipf) for which the origin is not asked.
-fn hit_ratio(arguments: &Arguments, folder: &Path, cache: &Cache) -> anyhow::Result<()> {
-    let Some(url) = Protocol::Http1.url(cache, "") else { return Ok(()) };
-    let load = |seconds| -> anyhow::Result<(f64, f64)> {
-        let before = origin_requests()?;
-        let count = Protocol::Http1.run(folder, &url, &["-s", "zipf.lua"], seconds)?;
-        Ok((count, origin_requests()? - before))
-    };
-    load(arguments.seconds * 3)?;
-    let (count, misses) = load(arguments.seconds * 3)?;
-    let share = 100.0 * (1.0 - misses / count);
+/// The part of requests for a million URLs (zipf) for which the origin is not asked: of as many requests for each cache, and the same ones, after as many
+/// others.
+fn hit_ratio(cache: &Cache) -> anyhow::Result<()> {
+    let address = SocketAddr::from(([127, 0, 0, 1], cache.port));
+    zipf(address, 1)?;
+    let before = origin_requests()?;
+    zipf(address, 2)?;
+    let misses = origin_requests()? - before;
+    let all = (CLIENTS * REQUESTS) as f64;
+    let share = 100.0 * (1.0 - misses / all);
     say(&format!(
-        "{}: {share:.1} % of {count:.0} requests for a million URLs of 4 KB (zipf) are hits",
+        "{}: {share:.1} % of {all:.0} requests for a million URLs of 4 KB (zipf) are hits",
         cache.name
     ));
     Ok(())
+}
+
+/// Clients, and requests of each.
+const CLIENTS: usize = 32;
+const REQUESTS: usize = 20_000;
+
+/// Asks for the k-th of a million URLs as often as 1/k.
+fn zipf(address: SocketAddr, turn: u64) -> anyhow::Result<()> {
+    let client = |client: u64| -> anyhow::Result<()> {
+        let mut random = rand::rngs::StdRng::seed_from_u64(turn << 32 | client);
+        let mut stream = BufReader::new(TcpStream::connect(address)?);
+        let mut line = String::new();
+        for _ in 0..REQUESTS {
+            let number = 1e6_f64.powf(random.random::<f64>()) as u64;
+            write!(stream.get_mut(), "GET /zipf/{number} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+            let mut length = 0;
+            loop {
+                line.clear();
+                ensure!(stream.read_line(&mut line)? > 0, "{address} has closed the connection");
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                    length = value.trim().parse()?;
+                }
+                if line == "\r\n" {
+                    break;
+                }
+            }
+            ensure!(length == 4 << 10, "an answer of {length} bytes");
+            stream.read_exact(&mut vec![0; length])?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS as u64).map(|it| scope.spawn(move || client(it))).collect();
+        clients.into_iter().try_for_each(|it| it.join().expect("a client ends"))
+    })
 }
 
 /// How many requests the origin has had.

@@ -170,7 +170,7 @@ impl Routes {
                 .cache
                 .clone()
                 .zip(cluster.proxy_cache.clone())
-                .map(|(cache, config)| CacheSettings { cache, config: Rc::new(config) }),
+                .map(|(cache, config)| CacheSettings::new(cache, config)),
             compression: cluster.compression.clone(),
         }
     }

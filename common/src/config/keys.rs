@@ -138,7 +138,7 @@ pub(super) static PROXY_CACHE: Keys = Keys {
 
 pub(super) static CACHE_MAPPING: Keys = Keys {
     what: "a mapping of `cache-mapping`",
-    known: &["regexp", "max-age", "heuristic", "heuristic-max", "import"],
+    known: &["regexp", "max-age", "heuristic", "heuristic-max", "ignore-query", "import"],
     later: &[],
 };
 

@@ -78,7 +78,7 @@ pub use load_options::LoadOptions;
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use problem::{ConfigErrors, Location, Problem};
-pub use proxy_cache::{CacheMapping, DiskTier, ProxyCache};
+pub use proxy_cache::{CacheMapping, DiskTier, ProxyCache, QueryName};
 pub use rewrite::{Origin, Piece, RewriteTarget, Variable};
 pub use rule::*;
 pub use secret::Secret;

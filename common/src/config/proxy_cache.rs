@@ -5,6 +5,7 @@ use super::{
     decode::{Context, Fields},
     keys,
     node::Node,
+    quoted::quoted,
 };
 use crate::id::ServerId;
 use regex::Regex;
@@ -83,6 +84,19 @@ pub struct CacheMapping {
     pub heuristic: Option<u32>,
     /// `heuristic-max` (1 day).
     pub heuristic_max: Duration,
+    /// `ignore-query` (none): parameters of the query that choose no answer.
+    pub ignore_query: Vec<QueryName>,
+}
+
+/// A name of a parameter, or, with `*` at its end, all that begin so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryName(String);
+
+impl QueryName {
+    /// Whether a parameter has it.
+    pub fn is(&self, name: &str) -> bool {
+        self.0.strip_suffix('*').map_or(self.0 == name, |begin| name.starts_with(begin))
+    }
 }
 
 impl Default for ProxyCache {
@@ -153,13 +167,28 @@ fn mapping(context: Context<'_>, node: &Node) -> Option<CacheMapping> {
     };
     let max_age = fields.duration("max-age", AGES);
     let heuristic = fields.integer("heuristic", 1..=100);
-    if fields.get("max-age").is_none() && fields.get("heuristic").is_none() {
-        let hint = "say how long answers are fresh: `max-age: 15D`, or `heuristic: 10` for a tenth of the time since they were modified";
+    let ignore_query: Vec<_> =
+        fields.items("ignore-query").iter().filter_map(|it| query_name(fields.context, it)).collect();
+    if ["max-age", "heuristic", "ignore-query"].into_iter().all(|it| fields.get(it).is_none()) {
+        let hint = "say how long answers are fresh: `max-age: 15D`, or `heuristic: 10` for a tenth of the time since they were modified; or \
+            which parameters choose no answer: `ignore-query: [utm_*]`";
         context.error(
             node.span,
-            format!("a mapping of `cache-mapping` has neither `max-age` nor `heuristic`: {hint}"),
+            format!("a mapping of `cache-mapping` has neither `max-age` nor `heuristic` nor `ignore-query`: {hint}"),
         );
     }
     let heuristic_max = fields.duration("heuristic-max", AGES).unwrap_or(Duration::from_secs(86_400));
-    Some(CacheMapping { regexp, max_age, heuristic, heuristic_max })
+    Some(CacheMapping { regexp, max_age, heuristic, heuristic_max, ignore_query })
+}
+
+fn query_name(context: Context<'_>, node: &Node) -> Option<QueryName> {
+    let is_byte = |it: u8| it.is_ascii_alphanumeric() || b"-._~%[]".contains(&it);
+    let text = context.checked(node, |text| {
+        let name = text.strip_suffix('*').unwrap_or(text);
+        if !name.is_empty() && name.bytes().all(is_byte) {
+            return Ok(());
+        }
+        Err(format!("expected a parameter's name such as `fbclid` or `utm_*`, found {}", quoted(text)))
+    })?;
+    Some(QueryName(text))
 }

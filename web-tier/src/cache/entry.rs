@@ -1,9 +1,10 @@
 //! A kept answer.
 
 use super::{Slot, body::Body, key::Key};
-use crate::http1::ResponseHead;
+use crate::http1::{Name, ResponseHead};
 use bytes::Bytes;
 use http_cache::{
+    date,
     directives::{AnswerDirectives, RequestDirectives},
     reuse::{Reuse, Stored},
     validate::Conditions,
@@ -149,7 +150,10 @@ impl Entry {
 
     /// Whether a client that says this has it.
     pub(crate) fn is_had(&self, conditions: &Conditions<'_>) -> bool {
-        conditions.are_met(self.etag.as_deref(), self.last_modified.as_deref(), self.came_s)
+        // It was made when it says, and else when it came.
+        let made = || self.head.fields.first(Name::Date).and_then(date).unwrap_or(self.came_s);
+        let made = if self.last_modified.is_none() { made() } else { self.came_s };
+        conditions.are_met(self.etag.as_deref(), self.last_modified.as_deref(), made)
     }
 
     /// How long it is kept in all.

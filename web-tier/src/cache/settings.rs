@@ -3,20 +3,53 @@
 use super::Cache;
 use common::config::{CacheMapping, ProxyCache};
 use http_cache::{freshness::Heuristic, store::StoreRules};
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::Duration};
 
 /// `proxy-cache`, and what is kept by it.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheSettings {
     pub(crate) cache: Arc<Cache>,
     pub(crate) config: Rc<ProxyCache>,
+    /// A mapping has parameters that choose no answer.
+    ignores: bool,
 }
 
 impl CacheSettings {
+    /// By a cluster's `proxy-cache`.
+    pub(crate) fn new(cache: Arc<Cache>, config: ProxyCache) -> Self {
+        let ignores = config.mappings.iter().any(|it| !it.ignore_query.is_empty());
+        Self { cache, config: Rc::new(config), ignores }
+    }
+
+    /// Path and query, without the parameters that choose no answer.
+    pub(crate) fn target<'a>(&self, target: &'a str) -> Cow<'a, str> {
+        let Some((path, query)) = target.split_once('?').filter(|_| self.ignores) else {
+            return target.into();
+        };
+        let ignored = self.mapping(path).map(|it| &it.ignore_query[..]).unwrap_or_default();
+        let counts = |it: &&str| {
+            let name = it.split('=').next().unwrap_or_default();
+            !ignored.iter().any(|known| known.is(name))
+        };
+        if query.split('&').all(|it| counts(&it)) {
+            return target.into();
+        }
+        let counted: Vec<&str> = query.split('&').filter(counts).collect();
+        if counted.is_empty() {
+            path.to_owned().into()
+        } else {
+            format!("{path}?{}", counted.join("&")).into()
+        }
+    }
+
+    fn mapping(&self, path: &str) -> Option<&CacheMapping> {
+        let matches = |it: &&CacheMapping| it.regexp.as_ref().is_none_or(|regexp| regexp.is_match(path));
+        self.config.mappings.iter().find(matches)
+    }
+
     /// What is said of answers to requests for a path.
     pub(crate) fn rules(&self, path: &str) -> StoreRules {
-        let matches = |it: &&CacheMapping| it.regexp.as_ref().is_none_or(|regexp| regexp.is_match(path));
-        let mapping = self.config.mappings.iter().find(matches);
+        let mapping = self.mapping(path);
         StoreRules {
             heuristic: mapping
                 .and_then(|it| Some(Heuristic { percent: it.heuristic?, max: seconds(it.heuristic_max) })),

@@ -109,7 +109,7 @@ pub(super) async fn answer<S: ClientSide>(
 fn put_key(ask: Ask<'_>, head: &RequestHead, key: &mut Vec<u8>) -> Option<usize> {
     let asked = Asked {
         host: head.host(),
-        target: &head.target,
+        target: &ask.settings.target(&head.target),
         secure: ask.asker.secure,
         upstream: ask.way.upstream.label(),
     };

@@ -343,6 +343,7 @@ async fn a_mapping_says_how_long_an_answer_with_a_validator_is_fresh() {
                 max_age: Some(Duration::from_secs(60)),
                 heuristic: None,
                 heuristic_max: Duration::ZERO,
+                ignore_query: Vec::new(),
             }];
         }),
     )
@@ -524,4 +525,38 @@ async fn clients_that_take_nothing_hold_no_more_than_their_part() {
     for mut client in clients {
         assert_eq!(client.answer().await.body.len(), LENGTH);
     }
+}
+
+#[tokio::test]
+async fn parameters_that_choose_no_answer_are_none_of_the_key() {
+    let origin = Origin::default();
+    let hosts = "clusters: [{id: app-tier, servers: [{id: app-a, address: 127.0.0.1}]}, {id: web-tier, servers: [{id: web-a, address: 127.0.0.1, port: 6801}], \
+        proxy-cache: {cache-mapping: [{regexp: '^/a', ignore-query: [fbclid, utm_*]}]}}]";
+    let loaded = common::config::load_str(
+        hosts,
+        std::path::Path::new("c.yaml"),
+        &common::config::LoadOptions::default(),
+    );
+    let cache = loaded.unwrap().config.clusters[1].proxy_cache.clone();
+    let cluster = Cluster::start_with([origin.says("Cache-Control: max-age=60")], |config| {
+        config.clusters[1].proxy_cache = cache;
+    })
+    .await;
+    for (target, body) in [
+        ("/a?x=1&utm_source=mail", "answer 1"),
+        ("/a?utm_id=2&x=1&fbclid=3", "answer 1"),
+        ("/a?x=1", "answer 1"),
+        ("/a?x=2", "answer 2"),
+        ("/a?fbclid", "answer 3"),
+        ("/a", "answer 3"),
+        ("/a?fbclids=1", "answer 4"),
+        ("/b?fbclid=1", "answer 5"),
+        ("/b", "answer 6"),
+    ] {
+        assert_eq!(cluster.ask(&format!("GET {target}"), "").await.body, body, "{target}");
+    }
+    // The server saw what the first had.
+    assert_eq!(origin.seen()[0].path, "/a?x=1&utm_source=mail");
+    cluster.ask("POST /a?x=1&fbclid=9", "Content-Length: 0\r\n").await;
+    assert_eq!(cluster.ask("GET /a?x=1", "").await.body, "answer 8");
 }

@@ -27,7 +27,7 @@ pub(super) async fn forward<S: ClientSide>(
         let mut url = Vec::new();
         let mut forget = |target: &str| {
             url.clear();
-            put_url(&mut url, &host, target);
+            put_url(&mut url, &host, &ask.settings.target(target));
             ask.settings.cache.forget_url(&url)
         };
         forget(&target);
