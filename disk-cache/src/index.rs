@@ -130,8 +130,13 @@ impl Index {
         gone.is_some()
     }
 
-    /// What has this key is out of date.
-    pub(crate) fn remove_key(&self, group: u64, key_hash: u64) {
+    /// What has this key is out of date, and does not come back from before either.
+    pub(crate) fn replaced(&self, group: u64, key_hash: u64) {
+        if !self.is_loaded()
+            && let Some(forgotten) = &mut *locked(&self.forgotten)
+        {
+            forgotten.insert(group);
+        }
         let known = self.find(group, key_hash);
         known.into_iter().for_each(|it| self.remove(group, it.position));
     }

@@ -70,6 +70,7 @@ impl DiskCache {
         let next = opened.segments.last().map_or(1, |it| it.number + 1);
         let first = writer::Writing::begin(&shared, next)?;
         shared.put_former(&opened.segments);
+        shared.look_at_the_disk();
         let (of_writer, of_loader) = (shared.clone(), shared.clone());
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let writer = named("cache-writer").spawn(move || writer::run(&of_writer, first))?;
@@ -95,12 +96,14 @@ impl DiskCache {
     /// Keeps something, if the disk keeps up.
     pub fn put(&self, group: &[u8], record: Record) {
         let (group, key_hash) = (self.shared.hash(group), self.shared.hash(&record.key));
+        let index = &self.shared.index;
         // Whatever becomes of this one, the former is out of date.
-        self.shared.index.remove_key(group, key_hash);
-        if !self.shared.queue.put((group, key_hash), record) {
+        if !self.shared.queue.put((group, key_hash), record, || index.replaced(group, key_hash)) {
             self.shared.counters.dropped.fetch_add(1, Relaxed);
-            self.shared.index.forget_group(group);
-            self.shared.queue.forget(group);
+            self.shared.queue.forget(group, || {
+                index.forget_group(group);
+                true
+            });
         }
     }
 
@@ -120,19 +123,19 @@ impl DiskCache {
     }
 
     fn forget_hash(&self, group: u64) {
-        // In this order: what is written or found again after these looks is in the index before the last one, or behind the word in the queue.
-        let may_come = self.shared.queue.is_writing() || !self.is_loaded();
-        if self.shared.index.forget_group(group) || may_come {
-            self.shared.queue.forget(group);
-        }
+        self.shared.queue.forget(group, || {
+            // In this order: what is found again after the first look is in the index before the second one.
+            let may_come = !self.is_loaded();
+            self.shared.index.forget_group(group) || may_come
+        });
     }
 
-    /// Forgets all: nothing of what was put before is found from now on. Waits for the disk, for a while.
-    pub fn forget_all(&self) {
+    /// Forgets all: nothing of what was put before is found from now on. Waits for the disk, for a while; whether it is so at the next start too.
+    pub fn forget_all(&self) -> bool {
         let (done, is_done) = mpsc::sync_channel(1);
         self.shared.forgetting.fetch_add(1, Relaxed);
         self.shared.queue.push(Op::ForgetAll(done));
-        let _ = is_done.recv_timeout(NOTE_WAIT);
+        is_done.recv_timeout(NOTE_WAIT).is_ok()
     }
 
     /// Writes notes, and waits until they are on disk; the place of the last, behind all that was put before.

@@ -64,6 +64,8 @@ pub(crate) fn open(folder: &Path) -> io::Result<Opened> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         match Segment::open(path.clone()) {
+            // Of those in which nothing was written nothing is needed.
+            Ok(Some(segment)) if segment.file.metadata().is_ok_and(|it| it.len() == 0) => segment.remove(),
             Ok(segment) => segments.extend(segment.map(Arc::new)),
             // It may say what is to be forgotten of the others.
             Err(cause) => {
@@ -182,7 +184,8 @@ pub(crate) fn run(shared: &Shared, segments: &[Arc<Segment>], told: impl FnOnce(
         let is_whole = match segment.list() {
             // The last word of a process that was killed may be half a one.
             Ok((list, is_all)) => {
-                take_in(shared, segment, list, now_s, &mut finds) && (is_all || segment.number == newest)
+                let is_mended = is_all || (segment.number == newest && segment.mend(&list).is_ok());
+                is_mended && take_in(shared, segment, list, now_s, &mut finds)
             }
             Err(_) => false,
         };

@@ -67,9 +67,8 @@ impl Segment {
         Ok((list, at == length))
     }
 
-    /// It is full: its list goes beside it, and both are on disk.
+    /// It is full: its list goes beside it.
     pub(crate) fn seal(&self, list: &[Listed]) -> io::Result<()> {
-        self.file.sync_data()?;
         let mut bytes = Vec::with_capacity(list.len() * (HEADER + 4) + 4);
         for (offset, header) in list {
             bytes.extend_from_slice(&offset.to_le_bytes());
@@ -78,8 +77,20 @@ impl Segment {
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         let path = self.path.with_extension("list");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all_at(&bytes, 0)?;
-        file.sync_data()
+        file.write_all_at(&bytes, 0)
+    }
+
+    /// The last word of a process that was killed was half a one: it goes, and the list of the others is put beside them.
+    pub(crate) fn mend(&self, list: &[Listed]) -> io::Result<()> {
+        let end = list.last().map_or(0, |(offset, header)| u64::from(*offset) + header.length());
+        self.file.set_len(end)?;
+        self.seal(list)
+    }
+
+    /// It and its list are on disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        File::open(self.path.with_extension("list"))?.sync_data()
     }
 
     /// The record at a place; `None`: it is not what was written.

@@ -35,6 +35,8 @@ pub(crate) const ENTRY_MIN: u64 = 4 << 10;
 pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     capacity: AtomicU64,
+    /// What the file system has for it, as last seen.
+    room: AtomicU64,
     /// Without it nobody can make keys whose hashes are the same.
     secret: [u8; 32],
     /// Held as long as the folder is in use.
@@ -107,6 +109,7 @@ impl Shared {
         Self {
             folder: settings.folder.clone(),
             capacity: AtomicU64::new(settings.capacity),
+            room: AtomicU64::new(u64::MAX),
             secret,
             lock: Mutex::new(Some(lock)),
             index,
@@ -136,7 +139,8 @@ impl Shared {
         let (length, bytes) = (self.segment_max(), self.counters.bytes.load(Relaxed));
         bytes + length > self.capacity()
             || self.is_reserve_touched()
-            || self.all().len() as u64 * length >= self.capacity()
+            || self.index.entries() * ENTRY_MIN >= self.capacity()
+            || self.all().len() as u64 >= SEGMENTS * 4
     }
 
     /// Whether the file system has little left, which is for others: a hundredth, or a gigabyte.
@@ -148,7 +152,15 @@ impl Shared {
 
     /// How long a segment may be.
     pub(crate) fn segment_max(&self) -> u64 {
-        (self.capacity() / SEGMENTS).clamp(SEGMENT_MIN, SEGMENT_MAX)
+        (self.capacity().min(self.room.load(Relaxed)) / SEGMENTS).clamp(SEGMENT_MIN, SEGMENT_MAX)
+    }
+
+    /// How much the file system has for what is kept: a small one has short segments.
+    pub(crate) fn look_at_the_disk(&self) {
+        let Ok(it) = rustix::fs::statvfs(&self.folder) else { return };
+        let (all, free) = (it.f_blocks * it.f_frsize, it.f_bavail * it.f_frsize);
+        let ours = self.counters.bytes.load(Relaxed);
+        self.room.store((ours + free).saturating_sub((all / 100).min(RESERVE_MAX)), Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -214,7 +226,9 @@ impl Shared {
 
     /// A segment goes, with what is in it.
     pub(crate) fn drop_segment(&self, segment: &Segment) {
-        self.all_mut().remove(&segment.number);
+        if !self.unlink(segment) {
+            return;
+        }
         match segment.list() {
             Ok((list, _)) => {
                 for (offset, header) in list.iter().filter(|(_, it)| it.kind == Kind::Entry) {
@@ -223,9 +237,24 @@ impl Shared {
             }
             Err(_) => self.index.remove_before(segment.number + 1),
         }
-        let length = segment.file.metadata().map_or(0, |it| it.len());
-        self.counters.bytes.fetch_sub(length.min(self.counters.bytes.load(Relaxed)), Relaxed);
         segment.remove();
+    }
+
+    /// A segment goes, of which nothing is in the index, or soon; false: it has gone already.
+    pub(crate) fn unlink(&self, segment: &Segment) -> bool {
+        if self.all_mut().remove(&segment.number).is_none() {
+            return false;
+        }
+        let length = segment.file.metadata().map_or(0, |it| it.len());
+        let less = |bytes: u64| Some(bytes.saturating_sub(length));
+        let _ = self.counters.bytes.fetch_update(Relaxed, Relaxed, less);
+        true
+    }
+
+    /// All segments are on disk.
+    pub(crate) fn sync_all(&self) -> std::io::Result<()> {
+        let all: Vec<_> = self.all().values().cloned().collect();
+        all.iter().try_for_each(|it| it.sync())
     }
 
     pub(crate) fn find(&self, group: &[u8], key: &[u8], now_s: u64) -> Option<Found> {
@@ -240,7 +269,7 @@ impl Shared {
         }
         let all = self.all();
         let (first, last) = (*all.keys().next()?, *all.keys().next_back()?);
-        let is_full = last - first + 2 >= SEGMENTS as u32
+        let is_full = self.index.entries() * ENTRY_MIN * 16 > self.capacity() * 15
             || self.counters.bytes.load(Relaxed) + 2 * self.segment_max() > self.capacity();
         let is_old = is_full && location.position.segment() < first + (last - first) / 4;
         Some(Found { group, location, is_old })

@@ -8,7 +8,7 @@ use crate::{
     shared::{ENTRY_MIN, Shared},
 };
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, HashSet, VecDeque},
     io,
     os::unix::fs::FileExt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed, mpsc::SyncSender},
@@ -18,23 +18,29 @@ use std::{
 /// Things that wait to be written.
 const QUEUE_MAX: usize = 4096;
 
-/// Beyond so many that are to be forgotten all is: nobody may make it long.
-const FORGET_MAX: usize = 100_000;
-
 /// So often it is looked how much the file system has left.
 const LOOK_EVERY: u64 = 256;
 
 /// How long nothing is written when the disk has failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
-/// What is to be done.
+/// A group and a key of it, by their hashes.
+pub(crate) type Hashes = (u64, u64);
+
+/// What is to be done, one after the other.
 pub(crate) enum Op {
-    Put((u64, u64), Record),
-    Forget(u64),
+    Put(Hashes, Record),
     ForgetAll(SyncSender<()>),
     Note(Vec<Vec<u8>>, SyncSender<io::Result<Position>>),
     Flush(SyncSender<()>),
     Close,
+}
+
+/// What is next.
+enum Next {
+    /// Before all that waits: what waits of the group is none of it any more.
+    Forget(u64),
+    Op(Op),
 }
 
 /// What waits for the writer.
@@ -47,10 +53,14 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     ops: VecDeque<Op>,
-    puts: usize,
+    /// How many of them are things of a group.
+    puts: HashMap<u64, usize>,
+    count: usize,
     bytes: u64,
-    /// The writer has taken one, and is at it.
-    busy: bool,
+    forgets: HashSet<u64>,
+    /// What the writer is writing, and whether it is out of date already.
+    busy: Option<Hashes>,
+    is_stale: bool,
     /// Nothing is taken any more.
     closed: bool,
 }
@@ -58,6 +68,35 @@ struct Waiting {
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Queue({})", self.waiting().ops.len())
+    }
+}
+
+impl Waiting {
+    /// Takes out what waits and `is` out of date.
+    fn drop_puts(&mut self, group: u64, is: impl Fn(u64) -> bool) {
+        self.is_stale |= self.busy.is_some_and(|(of, key)| of == group && is(key));
+        if !self.puts.contains_key(&group) {
+            return;
+        }
+        let ops = std::mem::take(&mut self.ops);
+        for op in ops {
+            match &op {
+                Op::Put((of, key), record) if *of == group && is(*key) => self.taken(group, record),
+                _ => self.ops.push_back(op),
+            }
+        }
+    }
+
+    /// One thing of a group waits no more.
+    fn taken(&mut self, group: u64, record: &Record) {
+        self.count -= 1;
+        self.bytes -= size(record);
+        if let Some(puts) = self.puts.get_mut(&group) {
+            *puts -= 1;
+            if *puts == 0 {
+                self.puts.remove(&group);
+            }
+        }
     }
 }
 
@@ -71,43 +110,35 @@ impl Queue {
         Self { bytes_max, waiting: Mutex::default(), more: Condvar::new() }
     }
 
-    /// Whether it is taken.
-    pub(crate) fn put(&self, hashes: (u64, u64), record: Record) -> bool {
+    /// A thing in the place of what waits with its key. Whether it is taken.
+    /// `forget` takes what is found with its key away: meanwhile nothing is found that was not.
+    pub(crate) fn put(&self, (group, key): Hashes, record: Record, forget: impl FnOnce()) -> bool {
         let bytes = size(&record);
         let mut waiting = self.waiting();
-        if waiting.closed || waiting.puts >= QUEUE_MAX || waiting.bytes + bytes > self.bytes_max {
+        waiting.drop_puts(group, |it| it == key);
+        forget();
+        if waiting.closed || waiting.count >= QUEUE_MAX || waiting.bytes + bytes > self.bytes_max {
             return false;
         }
-        waiting.puts += 1;
+        waiting.count += 1;
         waiting.bytes += bytes;
-        waiting.ops.push_back(Op::Put(hashes, record));
+        *waiting.puts.entry(group).or_default() += 1;
+        waiting.ops.push_back(Op::Put((group, key), record));
         self.more.notify_one();
         true
     }
 
-    /// What waits of a group is not written, and that it is to be forgotten is before all that waits.
-    pub(crate) fn forget(&self, group: u64) {
+    /// What waits of a group is not written, and that it is to be forgotten is before all that waits: if something of it may be on disk, as `forget` says,
+    /// which takes away what is found of it, or something of it has waited or is just being written.
+    pub(crate) fn forget(&self, group: u64, forget: impl FnOnce() -> bool) {
         let mut waiting = self.waiting();
-        let Waiting { ops, puts, bytes, .. } = &mut *waiting;
-        if *puts > 0 {
-            ops.retain(|op| match op {
-                Op::Put((of, _), record) if *of == group => {
-                    *puts -= 1;
-                    *bytes -= size(record);
-                    false
-                }
-                _ => true,
-            });
+        let may_be = forget();
+        let waits = waiting.puts.contains_key(&group) || waiting.busy.is_some_and(|it| it.0 == group);
+        waiting.drop_puts(group, |_| true);
+        if (waits || may_be) && !waiting.closed {
+            waiting.forgets.insert(group);
+            self.more.notify_one();
         }
-        if ops.len() > QUEUE_MAX + FORGET_MAX {
-            let (done, _) = std::sync::mpsc::sync_channel(1);
-            ops.retain(|it| !matches!(it, Op::Forget(_) | Op::Put(..)));
-            (*puts, *bytes) = (0, 0);
-            ops.push_front(Op::ForgetAll(done));
-        } else if !waiting.closed {
-            waiting.ops.push_front(Op::Forget(group));
-        }
-        self.more.notify_one();
     }
 
     pub(crate) fn push(&self, op: Op) {
@@ -116,31 +147,38 @@ impl Queue {
             return;
         }
         waiting.closed = matches!(op, Op::Close);
+        waiting.is_stale |= matches!(op, Op::ForgetAll(_));
         waiting.ops.push_back(op);
         self.more.notify_one();
     }
 
-    /// Whether something may be written that is not found yet.
-    pub(crate) fn is_writing(&self) -> bool {
-        let waiting = self.waiting();
-        waiting.puts > 0 || waiting.busy
-    }
-
     /// What is next.
-    fn take(&self) -> Op {
+    fn take(&self) -> Next {
         let mut waiting = self.waiting();
         loop {
-            waiting.busy = false;
+            (waiting.busy, waiting.is_stale) = (None, false);
+            if let Some(group) = waiting.forgets.iter().next().copied() {
+                waiting.forgets.remove(&group);
+                return Next::Forget(group);
+            }
             if let Some(op) = waiting.ops.pop_front() {
-                if let Op::Put(_, record) = &op {
-                    waiting.puts -= 1;
-                    waiting.bytes -= size(record);
+                if let Op::Put(hashes, record) = &op {
+                    waiting.taken(hashes.0, record);
+                    waiting.busy = Some(*hashes);
                 }
-                waiting.busy = true;
-                return op;
+                return Next::Op(op);
             }
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The thing that was just written can be found from now on, unless it is out of date meanwhile.
+    fn publish(&self, insert: impl FnOnce()) {
+        let mut waiting = self.waiting();
+        if !waiting.is_stale {
+            insert();
+        }
+        waiting.busy = None;
     }
 }
 
@@ -154,6 +192,8 @@ pub(crate) struct Writing {
     segment: Arc<Segment>,
     offset: u64,
     list: Vec<Listed>,
+    /// Things among them.
+    entries: u64,
     buffer: Vec<u8>,
     /// The disk has failed, until then.
     failed: Option<Instant>,
@@ -165,9 +205,15 @@ pub(crate) struct Writing {
 /// Does what is to be done until the end.
 pub(crate) fn run(shared: &Shared, mut writing: Writing) {
     loop {
-        match shared.queue.take() {
+        let op = match shared.queue.take() {
+            Next::Forget(group) => {
+                writing.forget(shared, group);
+                continue;
+            }
+            Next::Op(op) => op,
+        };
+        match op {
             Op::Put(hashes, record) => writing.put(shared, hashes, &record),
-            Op::Forget(group) => writing.forget(shared, group),
             Op::ForgetAll(done) => {
                 writing.forget_all(shared);
                 // By whom nobody waits for it.
@@ -198,6 +244,7 @@ impl Writing {
             segment,
             offset: 0,
             list: Vec::new(),
+            entries: 0,
             buffer: Vec::new(),
             failed: None,
             distrusted: false,
@@ -205,13 +252,14 @@ impl Writing {
         })
     }
 
-    fn put(&mut self, shared: &Shared, hashes: (u64, u64), record: &Record) {
+    fn put(&mut self, shared: &Shared, hashes: Hashes, record: &Record) {
         let (group, key_hash) = hashes;
         match self.try_put(shared, hashes, record) {
             Some(position) => {
                 let Some((_, header)) = self.list.last() else { return };
                 let length = u32::try_from(header.length()).unwrap_or(u32::MAX);
-                shared.index.insert(group, Location { key_hash, position, length, expires: record.expires });
+                let location = Location { key_hash, position, length, expires: record.expires };
+                shared.queue.publish(|| shared.index.insert(group, location));
                 shared.counters.written.fetch_add(1, Relaxed);
             }
             // What stands there of before is out of date.
@@ -219,27 +267,21 @@ impl Writing {
         }
     }
 
-    fn try_put(&mut self, shared: &Shared, hashes: (u64, u64), record: &Record) -> Option<Position> {
+    fn try_put(&mut self, shared: &Shared, hashes: Hashes, record: &Record) -> Option<Position> {
         if self.failed.is_some_and(|until| Instant::now() < until) {
             return None;
         }
         self.failed = None;
         self.written += 1;
         // Others may need the disk.
-        if self.written.is_multiple_of(LOOK_EVERY)
-            && shared.is_reserve_touched()
-            && let Some(oldest) = shared.oldest()
-        {
-            shared.drop_segment(&oldest);
+        if self.written.is_multiple_of(LOOK_EVERY) {
+            shared.look_at_the_disk();
+            if shared.is_reserve_touched() && !self.make_room(shared) {
+                self.failed = Some(Instant::now() + FAILED_PAUSE);
+                return None;
+            }
         }
-        let mut written = self.append(shared, Kind::Entry, hashes, record);
-        // Others have filled the disk: what is oldest here makes room.
-        if written.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::StorageFull)
-            && let Some(oldest) = shared.oldest()
-        {
-            shared.drop_segment(&oldest);
-            written = self.append(shared, Kind::Entry, hashes, record);
-        }
+        let written = self.append(shared, Kind::Entry, hashes, record);
         match written {
             Ok(position) => Some(position),
             Err(cause) if cause.kind() == io::ErrorKind::FileTooLarge => None,
@@ -266,16 +308,41 @@ impl Writing {
             let record = Record { body: note.into(), ..Record::default() };
             at = self.append(shared, Kind::Note, (0, 0), &record)?;
         }
-        self.segment.file.sync_data()?;
+        // In the system's memory, which outlives this process; and what is lost with the power takes all with it.
         Ok(at)
     }
 
-    /// Writes a record behind the others.
+    /// The oldest goes, though it were the one that is being written. Whether something went.
+    fn make_room(&mut self, shared: &Shared) -> bool {
+        if shared.oldest().is_none() && (self.offset == 0 || self.next(shared).is_err()) {
+            return false;
+        }
+        let oldest = shared.oldest();
+        oldest.iter().for_each(|it| shared.drop_segment(it));
+        oldest.is_some()
+    }
+
+    /// Writes a record behind the others; what is oldest makes room if others have filled the disk.
     fn append(
         &mut self,
         shared: &Shared,
         kind: Kind,
-        hashes: (u64, u64),
+        hashes: Hashes,
+        record: &Record,
+    ) -> io::Result<Position> {
+        match self.try_append(shared, kind, hashes, record) {
+            Err(cause) if cause.kind() == io::ErrorKind::StorageFull && self.make_room(shared) => {
+                self.try_append(shared, kind, hashes, record)
+            }
+            appended => appended,
+        }
+    }
+
+    fn try_append(
+        &mut self,
+        shared: &Shared,
+        kind: Kind,
+        hashes: Hashes,
         record: &Record,
     ) -> io::Result<Position> {
         let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
@@ -286,13 +353,14 @@ impl Writing {
                 return Err(too_large());
             }
             let is_full = self.offset + header.length() > shared.segment_max()
-                || self.list.len() as u64 >= shared.segment_max() / ENTRY_MIN;
+                || self.entries >= shared.segment_max() / ENTRY_MIN;
             if is_full {
                 self.next(shared)?;
             }
             self.segment.file.write_all_at(&buffer, self.offset)?;
             let offset = u32::try_from(self.offset).map_err(|_| too_large())?;
             self.list.push((offset, header));
+            self.entries += u64::from(kind == Kind::Entry);
             self.offset += header.length();
             shared.counters.bytes.fetch_add(header.length(), Relaxed);
             Ok(Position::new(self.segment.number, offset))
@@ -323,12 +391,15 @@ impl Writing {
         shared.index.clear();
         let next = self.next(shared);
         while let Some(oldest) = shared.oldest() {
-            shared.drop_segment(&oldest);
+            shared.unlink(&oldest);
+            oldest.remove();
         }
+        // If there is no other, what is in this one must not be found at the next start.
         if next.is_err() {
-            // There is no other: what is in this one must not be found at the next start.
-            let _ = self.segment.file.set_len(0);
-            (self.offset, self.list) = (0, Vec::new());
+            if self.segment.file.set_len(0).is_err() {
+                self.distrust(shared);
+            }
+            (self.offset, self.list, self.entries) = (0, Vec::new(), 0);
         }
         shared.index.clear();
     }
@@ -340,7 +411,13 @@ impl Writing {
 
     /// All is on disk, so that it can be used after the machine has been shut down.
     fn close(&mut self, shared: &Shared) {
-        if self.segment.seal(&self.list).is_ok() && !self.distrusted {
+        if self.list.is_empty() {
+            shared.unlink(&self.segment);
+            self.segment.remove();
+        } else if self.segment.seal(&self.list).is_err() {
+            return;
+        }
+        if shared.sync_all().is_ok() && !self.distrusted {
             load::mark_clean(&shared.folder);
         }
     }

@@ -7,15 +7,9 @@ use common::{
     config::{Config, Host},
 };
 use prost::Message;
-use proto::{
-    hub::v1::App,
-    web::v1::{PurgeCache, purge_cache::What},
-};
+use proto::hub::v1::App;
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::spawn_blocking;
 use web_tier::WebTierView;
 
@@ -23,21 +17,17 @@ use web_tier::WebTierView;
 type Versions = BTreeMap<String, u64>;
 
 /// Follows the hub for as long as it tells.
-pub(crate) fn follow(config: &Arc<Config>, mut apps: Apps, view: WebTierView) {
-    let config = config.clone();
+pub(crate) fn follow(mut apps: Apps, view: WebTierView) {
     tokio::spawn(async move {
         // Those by which the answers are that were kept on disk before this start.
         let mut known = view.apps().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
         loop {
             let told = apps.borrow_and_update().clone();
             if let Some(told) = told {
-                let present = versions(&told);
+                let (present, config) = (versions(&told), view.config());
                 let changed: BTreeSet<String> =
                     changed(&known, &present).flat_map(|tag| paths(&config, tag)).collect();
-                match changed.is_empty() {
-                    true => view.set_apps(None),
-                    false => forget(&view, changed, &present).await,
-                }
+                forget(&view, changed, &present).await;
                 known = present;
             }
             if apps.changed().await.is_err() {
@@ -51,14 +41,10 @@ pub(crate) fn follow(config: &Arc<Config>, mut apps: Apps, view: WebTierView) {
 async fn forget(view: &WebTierView, paths: BTreeSet<String>, versions: &Versions) {
     let (view, versions) = (view.clone(), serde_json::to_vec(versions).unwrap_or_default());
     let forgotten = spawn_blocking(move || {
-        for path in paths {
-            let asked = PurgeCache { what: Some(What::Prefix(path.clone())), ..PurgeCache::default() };
-            let count = view.purge(&asked).map_or(0, |it| it.count);
-            if count > 0 {
-                tracing::info!(path, count, "an app has changed: its kept answers are forgotten");
-            }
+        let count = view.apps_changed(paths.iter(), &versions);
+        if count > 0 {
+            tracing::info!(?paths, count, "apps have changed: their kept answers are forgotten");
         }
-        view.set_apps(Some(&versions));
     });
     let _ = forgotten.await;
 }

@@ -537,7 +537,7 @@ fn start_web_tier(
         heard: heard.clone(),
         traces: spans.exporter.clone(),
     })?;
-    app_purge::follow(config, apps, web_tier.view());
+    app_purge::follow(apps, web_tier.view());
     purges::follow(purged, web_tier.view());
     Ok(Some(web_tier))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 23] = [
+const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -20,6 +20,7 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("static-files", &[]),
     ("http-cache", &[]),
     ("compression", &["http-cache", "common"]),
+    ("disk-cache", &[]),
     (
         "web-tier",
         &[

@@ -10,6 +10,7 @@ pub(crate) mod disk;
 pub(crate) mod disk_record;
 pub(crate) mod entry;
 pub(crate) mod fetch;
+pub(crate) mod in_use;
 mod index;
 pub(crate) mod key;
 pub(crate) mod near;
@@ -111,6 +112,8 @@ impl Slot {
 pub(crate) struct Cache {
     /// `memory-size`.
     capacity: u64,
+    /// By which rules answers are kept: one with others is another cache.
+    rules: String,
     table: Moka<u64, Slot, BuildHasherDefault<HashedAlready>>,
     hasher: RandomState,
     index: Arc<Index>,
@@ -150,7 +153,7 @@ pub(crate) enum Lookup {
 
 impl Cache {
     /// One with nothing in memory, where it may take so many bytes.
-    pub(crate) fn new(capacity: u64, disk: Option<Arc<Disk>>) -> Arc<Self> {
+    pub(crate) fn new(capacity: u64, rules: String, disk: Option<Arc<Disk>>) -> Arc<Self> {
         let index = Arc::<Index>::default();
         let counters = counters::SharedCounters::default();
         let outside = Arc::new(AtomicU64::new(0));
@@ -178,6 +181,7 @@ impl Cache {
         let done = disk.as_ref().and_then(|it| it.done());
         Arc::new(Self {
             capacity,
+            rules,
             table,
             hasher: RandomState::new(),
             index,
@@ -195,6 +199,11 @@ impl Cache {
     /// `memory-size`.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// The rules by which answers are kept.
+    pub(crate) fn rules(&self) -> &str {
+        &self.rules
     }
 
     /// The second tier, if there is one.
@@ -273,7 +282,7 @@ impl Cache {
             let varies =
                 Varies { key: primary.clone(), vary: vary.clone(), kept_for, life: Default::default() };
             let varies = Arc::new(varies);
-            if let Some(disk) = &self.disk {
+            if let Some(disk) = self.disk.as_ref().filter(|_| !self.is_former.load(Relaxed)) {
                 disk.write_varies(&varies);
             }
             self.put(hash, Slot::Varies(varies));
@@ -369,7 +378,7 @@ impl Cache {
         let of_url = |slot: &Slot| slot.key().url() == url;
         let gone = hashes.into_iter().filter(|hash| match self.table.get(hash).filter(of_url) {
             Some(slot) => {
-                slot.life().end();
+                slot.life().forget();
                 self.table.invalidate(hash);
                 self.index.remove(url_hash, *hash);
                 matches!(slot, Slot::Entry(_))
@@ -407,7 +416,7 @@ impl Cache {
             if meant.all(|it| it.soft) {
                 entry.life.expire(entry.age(Instant::now()));
             } else {
-                entry.life.end();
+                entry.life.forget();
                 self.table.invalidate(&*hash);
             }
         }
@@ -432,6 +441,11 @@ impl Cache {
             hottest: top(|it| it.hits.load(Relaxed)),
             not_kept: self.not_kept.list(),
         }
+    }
+
+    /// Room that is taken already, whether there is so much or not.
+    pub(crate) fn room_taken(&self, bytes: u64) -> Room {
+        Room::taken(&self.outside, bytes)
     }
 
     /// Room for an answer that is coming, of so many bytes as far as is known; `None`: too much is there already that is not in the table.

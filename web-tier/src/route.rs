@@ -12,6 +12,7 @@ use crate::{
     cache::{
         Cache,
         disk::{Disk, Settings},
+        in_use,
         settings::CacheSettings,
     },
     http1::HeadLimits,
@@ -21,11 +22,11 @@ use client_limits::Limits;
 use cluster_port::Credentials;
 use common::{
     cidr::CidrSet,
-    config::{Action, Cluster, Compression, Config, DiskTier, Rule},
+    config::{Action, Cluster, Compression, Config, Rule},
     id::ServerId,
 };
 use host::Hosts;
-use std::{fs, io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 /// The part of `memory-size` that may wait, beside it, to be written to disk.
 const WAITING_PART: u64 = 8;
@@ -43,8 +44,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What a web tier of this cluster begins with.
-    /// That of a server; what it is to keep answers in is opened.
+    /// What the web tier of a server begins with; what it is to keep answers in is opened.
     ///
     /// # Errors
     /// The folder for what is kept on disk can't be used: which, and why.
@@ -70,46 +70,47 @@ impl Plan {
         (cluster, me): (&Cluster, &ServerId),
         (is_start, former): (bool, Option<&Arc<Cache>>),
     ) -> Result<Option<Arc<Cache>>, (PathBuf, io::Error)> {
+        let tier = cluster.proxy_cache.as_ref().and_then(|it| it.disk.as_ref());
+        let folder = tier.map(|it| it.folder(&config.data_dir, me));
+        // What was not in use for a while does not know what has changed meanwhile.
+        let is_known = !is_start || in_use::take(&config.data_dir.join(me.as_str()), folder.as_deref());
         let Some(wanted) = &cluster.proxy_cache else { return Ok(None) };
-        let known = former.and_then(|it| it.disk());
         let rules = format!(
             "{} {} {:?} {:?}",
             wanted.store_set_cookie, wanted.vary_is_private, wanted.error_max_age, wanted.mappings
         );
-        let disk = match &wanted.disk {
-            Some(tier) => {
-                let folder = tier.folder(&config.data_dir, me);
+        let disk = match (tier, folder) {
+            (Some(tier), Some(folder)) => {
                 let settings = Settings {
                     folder: folder.clone(),
                     capacity: tier.size,
                     waiting: (wanted.memory_size / WAITING_PART).clamp(1 << 20, 64 << 20),
                 };
-                match known.filter(|it| it.settings().folder == folder) {
+                match former.and_then(|it| it.disk()).filter(|it| it.settings().folder == folder) {
                     Some(same) => {
                         same.resize(tier.size);
-                        same.set_rules(&rules);
                         Some(same.clone())
                     }
                     None => {
-                        let open = if is_start { Disk::open } else { Disk::open_empty };
-                        Some(open(settings, &rules).map_err(|cause| (folder, cause))?)
+                        let opened = Disk::open(settings, &rules).map_err(|cause| (folder, cause))?;
+                        if !is_start {
+                            opened.begin_empty();
+                        } else if !is_known {
+                            opened.forget_all();
+                        }
+                        Some(opened)
                     }
                 }
             }
-            None => {
-                // What is done from now on nobody would know of, were it used again.
-                if is_start {
-                    let _ = fs::remove_dir_all(DiskTier::own_folder(&config.data_dir, me));
-                }
-                None
-            }
+            _ => None,
         };
         let is_same = |it: &&Arc<Cache>| {
             it.capacity() == wanted.memory_size
+                && it.rules() == rules
                 && it.disk().map(Arc::as_ptr) == disk.as_ref().map(Arc::as_ptr)
         };
         let same = former.filter(is_same).cloned();
-        Ok(Some(same.unwrap_or_else(|| Cache::new(wanted.memory_size, disk))))
+        Ok(Some(same.unwrap_or_else(|| Cache::new(wanted.memory_size, rules, disk))))
     }
 }
 

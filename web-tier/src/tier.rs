@@ -198,12 +198,7 @@ impl WebTier {
         }
         let addresses = listeners.addresses();
         let shown = Shown::default();
-        shown.set(
-            &addresses,
-            (http, listeners.secured().cloned().collect()),
-            &plan.foreign,
-            plan.cache.as_ref(),
-        );
+        shown.set(&addresses, (http, listeners.secured().cloned().collect()), &plan);
         Ok(Self {
             workers,
             listeners,

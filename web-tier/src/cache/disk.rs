@@ -141,8 +141,7 @@ impl Disk {
     /// What is kept is kept by these rules; what was kept by others is forgotten.
     pub(crate) fn set_rules(&self, rules: &str) {
         let rules = format!("{VERSION} {rules}");
-        if self.store.state(RULES).is_none_or(|it| it != rules.as_bytes()) {
-            self.store.forget_all();
+        if self.store.state(RULES).is_none_or(|it| it != rules.as_bytes()) && self.store.forget_all() {
             self.state_is(RULES, rules.as_bytes());
         }
     }
@@ -173,16 +172,16 @@ impl Disk {
         }))
     }
 
-    /// Opens a folder in the midst of things, and forgets what is there: nobody knows what has changed since.
-    ///
-    /// # Errors
-    /// It can't be used.
-    pub(crate) fn open_empty(settings: Settings, rules: &str) -> io::Result<Arc<Self>> {
-        let opened = Self::open(settings, rules)?;
-        opened.store.forget_all();
-        opened.purges_are_done();
-        opened.apps_are_known();
-        Ok(opened)
+    /// In the midst of things: what is there is forgotten, as nobody knows what has changed since.
+    pub(crate) fn begin_empty(&self) {
+        self.forget_all();
+        self.purges_are_done();
+        self.apps_are_known();
+    }
+
+    /// Forgets all.
+    pub(crate) fn forget_all(&self) {
+        self.store.forget_all();
     }
 
     /// Where it is, and how large.
@@ -237,12 +236,11 @@ impl Disk {
         number
     }
 
-    /// Writes them down, in the same order. Waits for the disk; false: it did not take them, and all is forgotten.
+    /// Writes them down, in the same order. Waits for the disk; false: it did not take them, or not in time. Nothing is given of what they mean
+    /// in any case, but at the next start nobody would know of them.
     pub(super) fn purge(&self, purges: &[Purge], number: u64) -> bool {
         let noted: Vec<&Purge> = purges.iter().filter(|it| it.soft || !it.is_of_all()).collect();
-        if noted.len() < purges.len() {
-            self.store.forget_all();
-        }
+        let is_forgotten = noted.len() == purges.len() || self.store.forget_all();
         let notes: Vec<Vec<u8>> = noted.iter().map(|it| it.asked().encode_to_vec()).collect();
         let at = if notes.is_empty() { Ok(Position::default()) } else { self.store.note(notes) };
         let mut known = locked(&self.purges);
@@ -250,7 +248,7 @@ impl Disk {
             noted.into_iter().for_each(|it| known.add(at, it.clone()));
         }
         known.coming.retain(|it| it.0 != number);
-        at.is_ok()
+        at.is_ok() && is_forgotten
     }
 
     /// The hub's purges are done.
@@ -328,6 +326,12 @@ impl Disk {
             cache.put(cache.hash(key), slot.clone());
             return Some(slot);
         };
+        // Another request may have brought it meanwhile, or a server something newer.
+        if let Some(Slot::Entry(there)) = cache.get(cache.hash(key), key)
+            && !there.life.is_over()
+        {
+            return Some(Slot::Entry(there));
+        }
         entry.body.is_outside(room);
         let verdict = || locked(&self.purges).verdict(found.position(), entry);
         if verdict() == Verdict::Gone {
@@ -344,7 +348,7 @@ impl Disk {
             entry.life.expire(entry.age(now.monotonic));
         } else if found.is_old {
             self.write(entry);
-            if verdict() != Verdict::Good || entry.life.is_over() {
+            if verdict() != Verdict::Good || entry.life.is_forgotten() {
                 self.store.forget(entry.key.url());
             }
         }

@@ -1,6 +1,6 @@
 //! A kept answer.
 
-use super::{Slot, body::Body, key::Key};
+use super::{Room, Slot, body::Body, key::Key};
 use crate::http1::{Name, ResponseHead};
 use bytes::Bytes;
 use http_cache::{
@@ -24,6 +24,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Life {
     over: AtomicBool,
+    /// As it is out of date, not to make room.
+    forgotten: AtomicBool,
     /// How old it was when it was expired, in seconds.
     expired: AtomicU64,
     /// How old it is to be before its server is asked in the background again.
@@ -38,7 +40,12 @@ const NEVER: u64 = u64::MAX;
 
 impl Default for Life {
     fn default() -> Self {
-        Self { over: AtomicBool::new(false), expired: AtomicU64::new(NEVER), asked_from: AtomicU64::new(0) }
+        Self {
+            over: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
+            expired: AtomicU64::new(NEVER),
+            asked_from: AtomicU64::new(0),
+        }
     }
 }
 
@@ -46,6 +53,16 @@ impl Life {
     /// It is not to be used any more.
     pub(crate) fn end(&self) {
         self.over.store(true, Relaxed);
+    }
+
+    /// The same, as it is out of date.
+    pub(crate) fn forget(&self) {
+        self.forgotten.store(true, Relaxed);
+        self.end();
+    }
+
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Relaxed)
     }
 
     /// Its server is to be asked first from now on, when it is so old.
@@ -197,9 +214,10 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Of the answer's own body, or of a copy of it, which is none of its memory.
-    pub(crate) fn begin(entry: &Arc<Entry>, copied: bool) -> Self {
-        if !copied {
-            entry.readers.fetch_add(1, Relaxed);
+    pub(crate) fn begin(entry: &Arc<Entry>, copied: bool, outside: impl FnOnce(u64) -> Room) -> Self {
+        // The table may have had no room for it: then it is beside it from the beginning.
+        if !copied && entry.readers.fetch_add(1, Relaxed) == 0 && entry.life.is_over() {
+            entry.body.is_outside(outside(entry.body.length()));
         }
         Self { entry: entry.clone(), counted: !copied }
     }

@@ -42,7 +42,8 @@ impl Purged {
     }
 
     /// Does the purge with this number, unless it is done; how many answers it was.
-    pub(crate) fn once(&self, number: u64, purge: impl FnOnce() -> usize) -> usize {
+    /// `purge` returns that, and whether it is done for good: else it is done again when the hub tells of it.
+    pub(crate) fn once(&self, number: u64, purge: impl FnOnce() -> (usize, bool)) -> usize {
         // Held meanwhile: who comes second has to wait for the first.
         let mut numbers = self.lock();
         if let Some(count) = numbers.counts.get(&number) {
@@ -51,8 +52,10 @@ impl Purged {
         if number > 0 && numbers.done.is_some_and(|done| number <= done) {
             return 0;
         }
-        let count = purge();
-        numbers.note(number, count);
+        let (count, is_done) = purge();
+        if is_done {
+            numbers.note(number, count);
+        }
         count
     }
 
@@ -106,13 +109,13 @@ mod tests {
     fn each_is_done_once_whoever_brings_it() {
         let purged = Purged::default();
         assert_eq!(told(&purged, &[1, 2]), "[0, 1]", "what was kept before the hub was heard");
-        assert_eq!(purged.once(3, || 7), 7);
+        assert_eq!(purged.once(3, || (7, true)), 7);
         assert_eq!(purged.once(3, || panic!()), 7, "it is told what it was");
         assert_eq!(told(&purged, &[1, 2, 3]), "");
         assert_eq!(told(&purged, &[1, 2, 3, 4, 5]), "[3, 4]");
         assert_eq!(told(&purged, &[1, 2, 3, 4, 5, 6]), "[5]");
         assert_eq!(purged.once(6, || panic!()), 1, "the hub was first");
-        assert_eq!((purged.once(0, || 1), purged.once(0, || 2)), (1, 2));
+        assert_eq!((purged.once(0, || (1, true)), purged.once(0, || (2, true))), (1, 2));
     }
 
     #[test]

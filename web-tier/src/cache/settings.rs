@@ -29,7 +29,8 @@ impl CacheSettings {
         let ignored = self.mapping(path).map(|it| &it.ignore_query[..]).unwrap_or_default();
         let counts = |it: &&str| {
             let name = it.split('=').next().unwrap_or_default();
-            !ignored.iter().any(|known| known.is(name))
+            // Some servers take what is behind a semicolon for another parameter.
+            it.contains(';') || !ignored.iter().any(|known| known.is(name))
         };
         if query.split('&').all(|it| counts(&it)) {
             return target.into();

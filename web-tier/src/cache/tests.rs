@@ -93,7 +93,7 @@ proptest! {
     /// Whatever two workers do: what is found is the last that was stored for the URL and what it depends on, and nothing that was forgotten.
     #[test]
     fn what_is_found_is_what_was_stored_last_and_not_forgotten(steps in proptest::collection::vec(step(), 1..80)) {
-        let (cache, workers) = (Cache::new(1 << 24, None), [Near::default(), Near::default()]);
+        let (cache, workers) = (Cache::new(1 << 24, String::new(), None), [Near::default(), Near::default()]);
         // By URL: whether it depends on the language, and the answers; without a language where it does not.
         let mut model: HashMap<u8, (bool, HashMap<Option<u8>, u64>)> = HashMap::new();
         for (count, step) in steps.into_iter().enumerate() {
@@ -136,7 +136,7 @@ proptest! {
 
 #[test]
 fn what_is_kept_stays_within_its_memory_and_what_is_asked_for_most_stays() {
-    let (cache, near) = (Cache::new(1 << 20, None), Near::default());
+    let (cache, near) = (Cache::new(1 << 20, String::new(), None), Near::default());
     let none = Fields::default();
     cache.insert(&entry(key_of("/hot"), 1, 1000, ""));
     for number in 0..5000 {
@@ -157,7 +157,7 @@ fn what_is_kept_stays_within_its_memory_and_what_is_asked_for_most_stays() {
 
 #[test]
 fn purges_mean_what_they_say() {
-    let cache = Cache::new(1 << 20, None);
+    let cache = Cache::new(1 << 20, String::new(), None);
     let fill = || {
         for target in ["/shop", "/shop/a?b", "/shopping", "/shop;x", "/other"] {
             cache.insert(&entry(key_of(target), 0, 10, if target == "/other" { "news" } else { "shop" }));

@@ -8,11 +8,11 @@ use crate::{
         histogram::Times,
         notable::{NotableReport, newest},
     },
-    route::normalise::normal_url,
+    route::{Plan, normalise::normal_url},
     transport::tls::TlsListener,
     upstream::foreign::ForeignServers,
 };
-use common::config::HttpListener;
+use common::config::{Config, HttpListener};
 use futures_util::future::join_all;
 use http_cache::store::WhyNot;
 use proto::{
@@ -70,25 +70,23 @@ pub(crate) struct Shown(Arc<RwLock<Present>>);
 struct Present {
     listeners: Vec<Listener>,
     secured: Vec<TlsListener>,
-    foreign: Option<Arc<ForeignServers>>,
-    cache: Option<Arc<Cache>>,
+    plan: Option<Plan>,
 }
 
 impl Shown {
-    /// The listeners with the addresses that they have, and what checks say of foreign servers.
+    /// The listeners with the addresses that they have, and what all workers go by.
     pub(crate) fn set(
         &self,
         addresses: &[SocketAddr],
         (http, secured): (&[HttpListener], Vec<TlsListener>),
-        foreign: &Arc<ForeignServers>,
-        cache: Option<&Arc<Cache>>,
+        plan: &Plan,
     ) {
         let listeners = addresses.iter().zip(http);
         let listeners = listeners
             .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
             .collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Present { listeners, secured, foreign: Some(foreign.clone()), cache: cache.cloned() };
+            Present { listeners, secured, plan: Some(plan.clone()) };
     }
 }
 
@@ -147,8 +145,10 @@ impl WebTierView {
     pub async fn status(&self) -> WebTier {
         let reports = self.ask(Asked::Status).await;
         let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
-        let Present { listeners, foreign, cache, .. } =
+        let Present { listeners, plan, .. } =
             self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (foreign, cache) = plan.map(|it| (it.foreign, it.cache)).unzip();
+        let cache = cache.flatten();
         let recent: Totals = reports.iter().map(|it| it.recent).sum();
         let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
         let silent = self.workers.len() - reports.len();
@@ -171,7 +171,16 @@ impl WebTierView {
 
     /// What this server keeps of answers.
     fn cache(&self) -> Option<Arc<Cache>> {
-        self.shown.0.read().unwrap_or_else(PoisonError::into_inner).cache.clone()
+        self.shown.0.read().unwrap_or_else(PoisonError::into_inner).plan.as_ref()?.cache.clone()
+    }
+
+    /// The configuration that it goes by.
+    ///
+    /// # Panics
+    /// Before the web tier has started; whoever has a view has it later.
+    pub fn config(&self) -> Arc<Config> {
+        let shown = self.shown.0.read().unwrap_or_else(PoisonError::into_inner);
+        shown.plan.as_ref().map(|it| it.config.clone()).expect("a web tier that has started goes by a plan")
     }
 
     /// Forgets answers. May take a while: not for a thread that serves requests.
@@ -181,7 +190,7 @@ impl WebTierView {
     pub fn purge(&self, asked: &PurgeCache) -> Result<CachePurged, String> {
         let purge = purge(asked)?;
         let Some(cache) = self.cache() else { return Ok(CachePurged { count: 0, off: true }) };
-        let count = cache.purged.once(asked.number, || cache.purge(&[purge]).0);
+        let count = cache.purged.once(asked.number, || cache.purge(&[purge]));
         Ok(CachePurged { count: count as u64, off: false })
     }
 
@@ -212,17 +221,28 @@ impl WebTierView {
         count
     }
 
-    /// What [`Self::set_apps`] was last told, if it is as it was: by which versions of apps the answers on disk are.
+    /// What [`Self::apps_changed`] was last told, if it is as it was: by which versions of apps the answers on disk are.
     pub fn apps(&self) -> Option<Vec<u8>> {
         self.cache()?.disk()?.apps()
     }
 
-    /// What is kept is by these versions of apps; `None`: by those that were said. Waits for the disk.
-    pub fn set_apps(&self, apps: Option<&[u8]>) {
-        if let Some(disk) = self.cache().as_ref().and_then(|it| it.disk()) {
-            apps.into_iter().for_each(|it| disk.set_apps(it));
+    /// Forgets the answers of these paths and all below them, of apps that are others now: what is kept from now on is by these versions. Waits for
+    /// the disk. Returns how many answers it was.
+    pub fn apps_changed<'a>(&self, paths: impl Iterator<Item = &'a String>, apps: &[u8]) -> usize {
+        let Some(cache) = self.cache() else { return 0 };
+        let of_path = |path: &String| {
+            let what = Some(What::Prefix(path.clone()));
+            purge(&PurgeCache { what, ..PurgeCache::default() }).ok()
+        };
+        let purges: Vec<Purging> = paths.filter_map(of_path).collect();
+        let (count, is_noted) = if purges.is_empty() { (0, true) } else { cache.purge(&purges) };
+        if let Some(disk) = cache.disk() {
+            if is_noted && !purges.is_empty() {
+                disk.set_apps(apps);
+            }
             disk.apps_are_known();
         }
+        count
     }
 
     /// What is kept, `most` of the largest and of what is asked for most. May take a while.

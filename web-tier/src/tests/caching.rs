@@ -400,9 +400,13 @@ async fn a_reload_keeps_what_is_kept() {
     .await;
     cluster.ask("GET /", "").await;
     let mut config = kept.borrow_mut().take().unwrap();
-    config.clusters[1].proxy_cache.as_mut().unwrap().store_set_cookie = true;
+    config.clusters[1].proxy_cache.as_mut().unwrap().stale_keep = Duration::from_secs(9);
     cluster.web.reload(Arc::new(config.clone())).await.unwrap();
     assert!(status_of(&cluster.ask("GET /", "").await).contains("hit"));
+    // By other rules it would not have been kept.
+    config.clusters[1].proxy_cache.as_mut().unwrap().vary_is_private = true;
+    cluster.web.reload(Arc::new(config.clone())).await.unwrap();
+    assert!(status_of(&cluster.ask("GET /", "").await).ends_with("stored"));
     config.clusters[1].proxy_cache = None;
     cluster.web.reload(Arc::new(config)).await.unwrap();
     assert_eq!(status_of(&cluster.ask("GET /", "").await), "");
@@ -552,11 +556,13 @@ async fn parameters_that_choose_no_answer_are_none_of_the_key() {
         ("/a?fbclids=1", "answer 4"),
         ("/b?fbclid=1", "answer 5"),
         ("/b", "answer 6"),
+        // Some servers part at semicolons too.
+        ("/a?fbclid=1;x=2", "answer 7"),
     ] {
         assert_eq!(cluster.ask(&format!("GET {target}"), "").await.body, body, "{target}");
     }
     // The server saw what the first had.
     assert_eq!(origin.seen()[0].path, "/a?x=1&utm_source=mail");
     cluster.ask("POST /a?x=1&fbclid=9", "Content-Length: 0\r\n").await;
-    assert_eq!(cluster.ask("GET /a?x=1", "").await.body, "answer 8");
+    assert_eq!(cluster.ask("GET /a?x=1", "").await.body, "answer 9");
 }

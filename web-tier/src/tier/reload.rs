@@ -75,7 +75,7 @@ impl WebTier {
         self.addresses = self.listeners.addresses();
         let http = self.plan.config.server(&self.me).map_or(&[][..], |(_, server)| &server.http);
         let secured = self.listeners.secured().cloned().collect();
-        self.shown.set(&self.addresses, (http, secured), &self.plan.foreign, self.plan.cache.as_ref());
+        self.shown.set(&self.addresses, (http, secured), &self.plan);
         let deadline = Instant::now() + RELOAD_TIMEOUT;
         let mut waiting = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(next.changes) {
@@ -86,13 +86,13 @@ impl WebTier {
             waiting.push(is_done);
         }
         drop(pipe);
-        self.retire_cache(former);
         for is_done in waiting {
             if !matches!(timeout_at(deadline, is_done).await, Ok(Ok(()))) {
                 tracing::warn!("not every web-tier worker goes by the new configuration yet");
                 break;
             }
         }
+        self.retire_cache(former);
         if let Some(log) = ended {
             self.lines_lost += log.lost();
             finish_log(log, deadline + EXIT_TIMEOUT).await;
@@ -136,11 +136,17 @@ impl WebTier {
             return;
         };
         former.is_former();
-        let disk = |cache: &Arc<Cache>| cache.disk().map(Arc::as_ptr);
-        if disk(&former) != present.and_then(disk) {
-            // In the background, as it waits for the disk.
-            spawn_blocking(move || former.disk().map(|it| it.close()));
-        }
+        let Some(disk) = former.disk().cloned() else { return };
+        let same = present.filter(|it| it.disk().is_some_and(|it| Arc::ptr_eq(it, &disk))).cloned();
+        // In the background, as both wait for the disk.
+        spawn_blocking(move || match same {
+            Some(present) => disk.set_rules(present.rules()),
+            // What changes from now on it would not know of.
+            None => {
+                disk.forget_all();
+                disk.close();
+            }
+        });
     }
 
     /// Exchanges the access log. Returns what workers are told, and the log that ends.

@@ -110,7 +110,8 @@ fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Lo
     let entry = &found.entry;
     let given = |from: u64, length: Option<u64>| {
         let mut local = Local::cached(ask.client, body(found, from, length));
-        local.kept = Some(Reading::begin(entry, found.copy.is_some()));
+        local.kept =
+            Some(Reading::begin(entry, found.copy.is_some(), |bytes| ask.settings.cache.room_taken(bytes)));
         local
     };
     let is_part =

@@ -31,7 +31,9 @@ async fn start(backend: OnConnection, folder: &Path) -> Cluster {
 
 async fn start_with(backend: OnConnection, folder: &Path, memory_size: u64) -> Cluster {
     let disk = Some(DiskTier { size: 64 << 20, path: Some(folder.to_owned()) });
+    fs::create_dir_all(folder.join("data/web-a")).unwrap();
     Cluster::start_with([backend], |config| {
+        config.data_dir = folder.join("data");
         config.clusters[1].proxy_cache =
             Some(ProxyCache { disk, memory_size, max_entry_size: memory_size / 4, ..ProxyCache::default() });
     })
@@ -45,7 +47,7 @@ fn hears(cluster: &Cluster, told: &[(u64, What)]) {
         (*number, Purge { number: *number, what, ..Purge::default() })
     };
     cluster.web.view().catch_up(&told.iter().map(purge).collect::<BTreeMap<_, _>>());
-    cluster.web.view().set_apps(None);
+    cluster.web.view().apps_changed([].iter(), b"");
 }
 
 /// What is to be written is on disk.
@@ -312,4 +314,22 @@ async fn a_reload_to_another_folder_and_back_begins_anew() {
         reloaded.unwrap();
         assert_eq!(cluster.ask("GET /", "").await.body, expected);
     }
+}
+
+#[tokio::test]
+async fn a_folder_that_was_out_of_use_is_not_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::default();
+    let says = || origin.says("Cache-Control: max-age=600");
+    let cluster = start(says(), folder.path()).await;
+    cluster.ask("GET /", "").await;
+    written(&cluster, 1).await;
+    stop(cluster).await;
+    // What changes now it does not hear of.
+    let cluster = Cluster::start_with([says()], |config| config.data_dir = folder.path().join("data")).await;
+    stop(cluster).await;
+    let cluster = start(says(), folder.path()).await;
+    hears(&cluster, &[]);
+    assert_eq!(cluster.web.view().status().await.cache.unwrap().disk.unwrap().entries, 0);
+    assert_eq!(cluster.ask("GET /", "").await.body, "answer 2");
 }
