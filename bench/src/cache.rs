@@ -116,9 +116,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = fs::canonicalize(folder.path())?;
     prepare(&arguments.peers, &folder)?;
     let (_origin, caches) = start(&fs::canonicalize(&arguments.copal)?, &folder)?;
-    for cache in &caches {
-        hit_ratio(cache)?;
-    }
     say("| CPU µs a hit | copal | nginx | varnish | copal to the best |");
     say("|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Tls, Protocol::Http2] {
@@ -129,6 +126,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     for (name, path, more) in LOADS {
         row(arguments, &folder, (name, Protocol::Http1, path, more), &caches)?;
+    }
+    for cache in &caches {
+        hit_ratio(cache)?;
     }
     for cache in &caches {
         say(&format!(
