@@ -354,3 +354,81 @@ fn a_damaged_word_of_forgetting_takes_what_was_before_it() {
     assert!(get(&cache, "a", "k").is_none() && get(&cache, "b", "k").is_none());
     assert!(get(&cache, "d", "k").is_some());
 }
+
+/// A file system of so many bytes, taken away when it is dropped.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    /// `None`, and a word, where the system does not allow it.
+    fn mount(bytes: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("size={bytes},mode=0700");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "copal-test"])
+            .arg(folder.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        if mounted.is_ok_and(|it| it.success()) {
+            return Some(Self(folder));
+        }
+        let _ = io::Write::write_all(
+            &mut io::stderr(),
+            b"skipped a test of full disks: mounting one is not allowed here\n",
+        );
+        None
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_small_disk_has_the_newest_and_leaves_something_to_others() {
+    let Some(small) = Small::mount(24 << 20) else { return };
+    let settings = settings(small.0.path(), 1 << 30);
+    let cache = open(&settings);
+    for number in 0..2000 {
+        put(&cache, &number.to_string(), "k", vec![1; 50_000]);
+    }
+    assert!(get(&cache, "1999", "k").is_some() && get(&cache, "1900", "k").is_some(), "{:?}", cache.totals());
+    assert_eq!((get(&cache, "0", "k"), cache.totals().failed), (None, 0));
+    fs::write(small.0.path().join("other"), vec![0; 100_000]).unwrap();
+    drop(cache);
+    assert!(get(&open(&settings), "1999", "k").is_some());
+}
+
+#[test]
+fn a_disk_that_others_fill_loses_what_is_kept_and_gives_nothing_wrong() {
+    let Some(small) = Small::mount(24 << 20) else { return };
+    let settings = settings(small.0.path(), 16 << 20);
+    let cache = open(&settings);
+    for number in 0..100 {
+        put(&cache, &number.to_string(), "k", vec![1; 50_000]);
+    }
+    // As much as there is.
+    let mut other = fs::File::create(small.0.path().join("other")).unwrap();
+    while io::Write::write(&mut other, &[0; 65536]).is_ok() {}
+    for number in 0..300 {
+        cache.forget(number.to_string().as_bytes());
+        put(&cache, &number.to_string(), "k", vec![2; 50_000]);
+        let found = get(&cache, &number.to_string(), "k");
+        assert!(found.is_none_or(|it| it[0] == 2), "{number}");
+    }
+    // A purge is done, whether it can be written down or not.
+    let noted = cache.note(vec![vec![b'x'; 3000]]).is_ok();
+    assert!(noted || cache.totals().entries == 0);
+    // There is room again.
+    drop(other);
+    fs::remove_file(small.0.path().join("other")).unwrap();
+    drop(cache);
+    let cache = open(&settings);
+    for number in 0..300 {
+        let found = get(&cache, &number.to_string(), "k");
+        assert!(found.is_none_or(|it| it[0] == 2), "{number}");
+    }
+    put(&cache, "a", "k", vec![3]);
+    assert!(get(&cache, "a", "k").is_some());
+}
