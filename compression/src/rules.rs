@@ -43,9 +43,9 @@ pub fn is_worth(
     });
     let Some(kind) = kind.filter(|_| !is_fixed) else { return false };
     let kind = kind.split(|it| *it == b';').next().unwrap_or_default().trim_ascii();
-    let Ok(kind) = str::from_utf8(kind) else { return false };
-    let kind = kind.to_ascii_lowercase();
-    rules.types.iter().any(|it| it.has(&kind))
+    let Some(slash) = kind.iter().position(|it| *it == b'/') else { return false };
+    let (main, sub) = (&kind[..slash], &kind[slash + 1..]);
+    rules.types.iter().any(|it| it.has(main, sub))
 }
 
 /// Answers whose body is a whole one of the server's, or a page that says what is wrong.

@@ -3,7 +3,7 @@
 use crate::{
     index::{Location, Position},
     record::{Header, Kind},
-    segment::{Listed, Segment},
+    segment::{Listed, Segment, Source},
     shared::Shared,
 };
 use bytes::Bytes;
@@ -53,7 +53,10 @@ pub(crate) fn open(folder: &Path) -> io::Result<Opened> {
     lock.try_lock().map_err(|_| {
         io::Error::new(
             io::ErrorKind::ResourceBusy,
-            format!("{} is in use by another process", folder.display()),
+            format!(
+                "{} is in use: by another process, or it is still being closed after a reload",
+                folder.display()
+            ),
         )
     })?;
     let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -182,10 +185,14 @@ pub(crate) fn run(shared: &Shared, segments: &[Arc<Segment>], told: impl FnOnce(
             continue;
         }
         let is_whole = match segment.list() {
-            // The last word of a process that was killed may be half a one.
-            Ok((list, is_all)) => {
-                let is_mended = is_all || (segment.number == newest && segment.mend(&list).is_ok());
-                is_mended && take_in(shared, segment, list, now_s, &mut finds)
+            Ok((list, source)) => {
+                let is_good = match source {
+                    Source::List => true,
+                    // The last word of a process that was killed may be half a one.
+                    Source::Torn if segment.number != newest => false,
+                    Source::Whole | Source::Torn => segment.mend(&list).is_ok(),
+                };
+                is_good && take_in(shared, segment, list, now_s, &mut finds)
             }
             Err(_) => false,
         };

@@ -20,6 +20,17 @@ pub(crate) struct Segment {
     path: PathBuf,
 }
 
+/// How it is known what is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// By the list beside it.
+    List,
+    /// All of it was read.
+    Whole,
+    /// It was read up to what is no record.
+    Torn,
+}
+
 /// What a record's header says, and where it stands.
 pub(crate) type Listed = (u32, Header);
 
@@ -40,13 +51,15 @@ impl Segment {
         Ok(Some(Self { number, file, path }))
     }
 
-    /// Its records; from the list beside it, or else from itself, as far as they are whole; and whether that is all of it.
-    pub(crate) fn list(&self) -> io::Result<(Vec<Listed>, bool)> {
+    /// Its records; from the list beside it, or else from itself, as far as they are whole.
+    pub(crate) fn list(&self) -> io::Result<(Vec<Listed>, Source)> {
         let length = self.file.metadata()?.len();
-        match fs::read(self.path.with_extension("list")).ok().and_then(|it| parse(&it, length)) {
-            Some(list) => Ok((list, true)),
-            None => self.scan(length),
+        if let Some(list) = fs::read(self.path.with_extension("list")).ok().and_then(|it| parse(&it, length))
+        {
+            return Ok((list, Source::List));
         }
+        let (list, is_whole) = self.scan(length)?;
+        Ok((list, if is_whole { Source::Whole } else { Source::Torn }))
     }
 
     /// Reads all of it, up to what is not whole.
@@ -80,7 +93,7 @@ impl Segment {
         file.write_all_at(&bytes, 0)
     }
 
-    /// The last word of a process that was killed was half a one: it goes, and the list of the others is put beside them.
+    /// Its process was killed: what was its last word, and half a one, goes, and the list of the others is put beside them.
     pub(crate) fn mend(&self, list: &[Listed]) -> io::Result<()> {
         let end = list.last().map_or(0, |(offset, header)| u64::from(*offset) + header.length());
         self.file.set_len(end)?;

@@ -143,11 +143,15 @@ impl Shared {
             || self.all().len() as u64 >= SEGMENTS * 4
     }
 
-    /// Whether the file system has little left, which is for others: a hundredth, or a gigabyte.
+    /// What the file system has left, and what of that is for others: a hundredth of it all, or a gigabyte.
+    fn left(&self) -> Option<(u64, u64)> {
+        let it = rustix::fs::statvfs(&self.folder).ok()?;
+        Some((it.f_bavail * it.f_frsize, (it.f_blocks * it.f_frsize / 100).min(RESERVE_MAX)))
+    }
+
+    /// Whether what is for others would be touched by another segment.
     pub(crate) fn is_reserve_touched(&self) -> bool {
-        let Ok(it) = rustix::fs::statvfs(&self.folder) else { return false };
-        let (all, free) = (it.f_blocks * it.f_frsize, it.f_bavail * it.f_frsize);
-        free < (all / 100).min(RESERVE_MAX) + self.segment_max()
+        self.left().is_some_and(|(free, reserve)| free < reserve + self.segment_max())
     }
 
     /// How long a segment may be.
@@ -157,10 +161,10 @@ impl Shared {
 
     /// How much the file system has for what is kept: a small one has short segments.
     pub(crate) fn look_at_the_disk(&self) {
-        let Ok(it) = rustix::fs::statvfs(&self.folder) else { return };
-        let (all, free) = (it.f_blocks * it.f_frsize, it.f_bavail * it.f_frsize);
-        let ours = self.counters.bytes.load(Relaxed);
-        self.room.store((ours + free).saturating_sub((all / 100).min(RESERVE_MAX)), Relaxed);
+        if let Some((free, reserve)) = self.left() {
+            let ours = self.counters.bytes.load(Relaxed);
+            self.room.store((ours + free).saturating_sub(reserve), Relaxed);
+        }
     }
 
     pub(crate) fn totals(&self) -> Totals {

@@ -214,6 +214,30 @@ fn after_a_loss_of_power_nothing_is_there() {
 }
 
 #[test]
+fn what_a_kill_has_left_is_whole_after_the_next_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 64 << 20);
+    let cache = open(&settings);
+    (0..3).for_each(|it| put(&cache, &it.to_string(), "k", vec![1; 1000]));
+    for torn in [false, true] {
+        let at = tempfile::tempdir().unwrap();
+        let killed = killed(&settings, at.path());
+        if torn {
+            let log = fs::OpenOptions::new().write(true).open(killed.folder.join("00000001.log")).unwrap();
+            log.set_len(log.metadata().unwrap().len() - 1).unwrap();
+        }
+        // Twice, as the first start mends it, and the machine is shut down properly then.
+        for _ in 0..2 {
+            let started = open(&killed);
+            assert!(get(&started, "0", "k").is_some() && get(&started, "1", "k").is_some());
+            assert_eq!(get(&started, "2", "k").is_some(), !torn);
+            drop(started);
+            fs::remove_file(killed.folder.join("boot")).unwrap();
+        }
+    }
+}
+
+#[test]
 fn notes_come_back_in_their_order_with_their_places() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), 64 << 20);
@@ -253,7 +277,7 @@ fn two_do_not_share_a_folder() {
     let settings = settings(folder.path(), 64 << 20);
     let _cache = open(&settings);
     let refused = DiskCache::open(&settings, |_| {}).unwrap_err();
-    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+    assert!(refused.to_string().contains("in use: by another process"), "{refused}");
 }
 
 #[test]

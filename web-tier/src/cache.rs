@@ -418,6 +418,7 @@ impl Cache {
             } else {
                 entry.life.forget();
                 self.table.invalidate(&*hash);
+                self.forget_packed(entry);
             }
         }
         count

@@ -89,8 +89,8 @@ impl Key {
     }
 
     /// That of its answer's body, compressed.
-    pub(crate) fn packed(&self, encoding: Encoding) -> Self {
-        self.with([&*self.bytes, &[PACKED, encoding as u8]].concat())
+    pub(crate) fn packed(&self, encoding: Encoding) -> Vec<u8> {
+        [&*self.bytes, &[PACKED, encoding as u8]].concat()
     }
 
     /// Of the same URL.

@@ -31,7 +31,7 @@ impl Cache {
     /// The body of a kept answer in an encoding.
     pub(crate) fn packed(&self, near: &Near, entry: &Entry, encoding: Encoding, now: Instant) -> PackedBody {
         let key = entry.key.packed(encoding);
-        match near.get(self, self.hash(key.bytes()), key.bytes(), now) {
+        match near.get(self, self.hash(&key), &key, now) {
             Some(Got::Packed(packed)) if packed.is_of(entry) => {
                 packed.bytes.clone().map_or(PackedBody::Useless, PackedBody::Is)
             }
@@ -44,23 +44,42 @@ impl Cache {
         // What was asked for once may be so for ever.
         let Some(body) = entry.body.get().filter(|_| entry.hits.load(Relaxed) > 0).cloned() else { return };
         let key = entry.key.packed(encoding);
-        let hash = self.hash(key.bytes());
-        let packing = || self.packing.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hash(&key);
         {
-            let mut packing = packing();
+            let mut packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
             if packing.len() >= AT_A_TIME || packing.contains(&hash) || entry.life.is_over() {
                 return;
             }
             packing.push(hash);
         }
-        let (cache, entry) = (self.clone(), entry.clone());
+        let (under_way, entry) = (UnderWay { cache: self.clone(), hash }, entry.clone());
         tokio::task::spawn_blocking(move || {
             let packed = compression::encoder::whole(encoding, &body).ok();
             let shorter = packed.filter(|it| it.len() < body.len()).map(Bytes::from);
             if !entry.life.is_over() {
-                cache.put(hash, Slot::Packed(Arc::new(Packed::new(key, &entry, shorter))));
+                let packed = Packed::new(entry.key.with(key), &entry, shorter);
+                under_way.cache.put(hash, Slot::Packed(Arc::new(packed)));
             }
-            cache.packing.lock().unwrap_or_else(PoisonError::into_inner).retain(|it| *it != hash);
         });
+    }
+
+    /// Forgets the compressed bodies of an answer.
+    pub(super) fn forget_packed(&self, entry: &Entry) {
+        for encoding in Encoding::ALL {
+            self.table.invalidate(&self.hash(&entry.key.packed(encoding)));
+        }
+    }
+}
+
+/// A body that is being compressed, until that has ended, however it does.
+struct UnderWay {
+    cache: Arc<Cache>,
+    hash: u64,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut packing = self.cache.packing.lock().unwrap_or_else(PoisonError::into_inner);
+        packing.retain(|it| *it != self.hash);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Cluster, Origin, status_of};
 use crate::tests::{
     backend::{OnConnection, http},
-    foreign::until,
+    foreign::{until, until_async},
 };
 use bytes::Bytes;
 use common::config::{DiskTier, ProxyCache};
@@ -11,6 +11,7 @@ use http::Response;
 use http_body_util::Full;
 use proto::{
     hub::v1::Purge,
+    status::v1::DiskTier as DiskStatus,
     web::v1::{PurgeCache, purge_cache::What},
 };
 use std::{
@@ -52,14 +53,11 @@ fn hears(cluster: &Cluster, told: &[(u64, What)]) {
 
 /// What is to be written is on disk.
 async fn written(cluster: &Cluster, count: u64) {
-    let view = cluster.web.view();
-    for _ in 0.. {
-        let status = view.status().await;
-        if status.cache.unwrap().disk.unwrap().written >= count {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
+    until_async(async || disk(cluster).await.written >= count).await;
+}
+
+async fn disk(cluster: &Cluster) -> DiskStatus {
+    cluster.web.view().status().await.cache.unwrap().disk.unwrap()
 }
 
 async fn stop(cluster: Cluster) {
@@ -68,10 +66,7 @@ async fn stop(cluster: Cluster) {
 
 /// The first that is asked for is found on disk as soon as that has been read.
 async fn found(cluster: &Cluster, line: &str, headers: &str) -> crate::tests::client::Answer {
-    let disk = || async { cluster.web.view().status().await.cache.unwrap().disk.unwrap().entries };
-    while disk().await == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_async(async || disk(cluster).await.entries > 0).await;
     cluster.ask(line, headers).await
 }
 
@@ -205,7 +200,7 @@ async fn what_is_damaged_is_asked_for_again() {
     hears(&cluster, &[]);
     let answer = found(&cluster, "GET /0", "").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "answer 11"));
-    assert!(cluster.web.view().status().await.cache.unwrap().disk.unwrap().damaged > 0);
+    assert!(disk(&cluster).await.damaged > 0);
     until(|| cluster.web.totals().requests_active == 0).await;
 }
 
@@ -281,7 +276,7 @@ async fn other_rules_mean_another_cache() {
     stop(cluster).await;
     let cluster = begin(false).await;
     hears(&cluster, &[]);
-    assert_eq!(cluster.web.view().status().await.cache.unwrap().disk.unwrap().entries, 0);
+    assert_eq!(disk(&cluster).await.entries, 0);
     assert_eq!(cluster.ask("GET /", "").await.body, "answer 2");
 }
 
@@ -305,13 +300,16 @@ async fn a_reload_to_another_folder_and_back_begins_anew() {
     let mut config = kept.borrow_mut().take().unwrap();
     for (folder, expected) in [(&two, "answer 2"), (&one, "answer 3")] {
         config.clusters[1].proxy_cache = with(folder.path());
-        let mut reloaded = cluster.web.reload(Arc::new(config.clone())).await;
         // The former folder is being closed in the background.
-        while reloaded.as_ref().is_err_and(|it| it.to_string().contains("in use")) {
-            tokio::task::yield_now().await;
-            reloaded = cluster.web.reload(Arc::new(config.clone())).await;
-        }
-        reloaded.unwrap();
+        let reloading = async {
+            loop {
+                match cluster.web.reload(Arc::new(config.clone())).await {
+                    Err(cause) if cause.to_string().contains("in use") => tokio::task::yield_now().await,
+                    reloaded => return reloaded,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reloading).await.expect("in time").unwrap();
         assert_eq!(cluster.ask("GET /", "").await.body, expected);
     }
 }
@@ -330,6 +328,6 @@ async fn a_folder_that_was_out_of_use_is_not_used_again() {
     stop(cluster).await;
     let cluster = start(says(), folder.path()).await;
     hears(&cluster, &[]);
-    assert_eq!(cluster.web.view().status().await.cache.unwrap().disk.unwrap().entries, 0);
+    assert_eq!(disk(&cluster).await.entries, 0);
     assert_eq!(cluster.ask("GET /", "").await.body, "answer 2");
 }
