@@ -249,6 +249,14 @@ impl Cache {
         self.table.get(&hash).filter(|slot| slot.key().bytes() == key)
     }
 
+    /// The answer with this key, fresh or not, in memory.
+    pub(crate) fn peek(&self, key: &Key) -> Option<Arc<Entry>> {
+        match self.get(self.hash(key.bytes()), key.bytes())? {
+            Slot::Entry(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
     /// Tells the table that a key was asked for.
     fn touch(&self, hash: u64) {
         let _ = self.table.get(&hash);

@@ -3,9 +3,11 @@
 use super::{Room, Slot, body::Body, key::Key};
 use crate::http1::{Name, ResponseHead};
 use bytes::Bytes;
+use http::StatusCode;
 use http_cache::{
     date,
     directives::{AnswerDirectives, RequestDirectives},
+    range::ContentRange,
     reuse::{Reuse, Stored},
     validate::Conditions,
     vary::Vary,
@@ -158,6 +160,14 @@ impl Entry {
             }
             reuse => reuse,
         }
+    }
+
+    /// Which part of a whole it is, if it is one.
+    pub(crate) fn part(&self) -> Option<ContentRange> {
+        if self.head.status != StatusCode::PARTIAL_CONTENT {
+            return None;
+        }
+        ContentRange::of(self.head.fields.named("content-range").next()?)
     }
 
     /// Whether its server can be asked if it is still so.

@@ -18,6 +18,9 @@ const VARIES: u8 = 1;
 /// Stands before the encoding of a compressed body.
 const PACKED: u8 = 2;
 
+/// Stands behind the key of the whole in that of its parts.
+const PARTS: u8 = 3;
+
 /// The longest key without what answers depend on, in bytes; requests with a longer one are not answered from the cache.
 pub(crate) const LENGTH_MAX: usize = 4096;
 
@@ -91,6 +94,11 @@ impl Key {
     /// That of its answer's body, compressed.
     pub(crate) fn packed(&self, encoding: Encoding) -> Vec<u8> {
         [&*self.bytes, &[PACKED, encoding as u8]].concat()
+    }
+
+    /// That of the part that is kept of it while the whole is not.
+    pub(crate) fn of_parts(&self) -> Self {
+        self.with([&*self.bytes, &[PARTS]].concat())
     }
 
     /// Of the same URL.

@@ -3,6 +3,7 @@
 mod asks;
 mod invalidate;
 mod keep;
+mod parts;
 mod refresh;
 mod serve;
 
@@ -166,11 +167,15 @@ async fn keyed<S: ClientSide>(
         },
         None => Forwarded::UriMiss,
     };
+    if asks.range.is_some() && found.is_none() && head.method == Method::GET {
+        // In a box, as every request would be as large.
+        return Box::pin(parts::answer(ask, head, asks, &primary(key), side)).await;
+    }
     if asks.directives.only_if_cached {
         return Ok(Reply::Local(Local::error_page(ask.client, 504, Some("nothing fresh is kept"))));
     }
-    // What is asked for a part, or without a body, brings nothing to keep.
-    if head.method == Method::HEAD || asks.directives.no_store || asks.range.is_some() && found.is_none() {
+    // What is asked for without a body brings nothing to keep.
+    if head.method == Method::HEAD || asks.directives.no_store {
         return pass(ask, head, why, side).await;
     }
     match cache.fetches.turn(cache, key, url) {

@@ -2,6 +2,7 @@
 
 mod collapsing;
 mod disk;
+mod parts;
 mod safety;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Keeps a server's answer while it comes: it is read to its end whatever becomes of the client that asked.
 
-use super::{super::Passed, Ask, asks::Asks, serve};
+use super::{super::Passed, Ask, asks::Asks, parts, serve};
 use crate::{
     cache::{
         Cache,
@@ -16,7 +16,7 @@ use crate::{
     upstream::exchange::Exchange,
     worker::Worker,
 };
-use http::Method;
+use http::{Method, StatusCode};
 use http_cache::{
     freshness::Times,
     store::{Asked, Storable, WhyNot},
@@ -56,7 +56,10 @@ pub(super) fn storable(
     let asked = Asked { of_a_user, no_store: asks.directives.no_store };
     let answer = &passed.answer.head;
     let rules = ask.settings.rules(head.path());
-    let mut storable = Storable::of(asked, answer.status.as_u16(), &answer.fields, times, &rules)?;
+    // A part is kept under the same rules as the whole (RFC 9111 §3.3), if it is one that was asked for.
+    let is_part = asks.range.is_some() && parts::content_range(answer).is_some();
+    let status = if is_part { StatusCode::OK } else { answer.status };
+    let mut storable = Storable::of(asked, status.as_u16(), &answer.fields, times, &rules)?;
     // What rules set on the request is in the key already, and so are host and scheme.
     let is_in_key =
         |name: &str| SAID_BY_THE_KEY.contains(&name) || ask.edits.iter().any(|it| it.name() == name);
@@ -250,16 +253,19 @@ pub(super) fn freshen(
     let fresh = Arc::new(Entry { body: found.entry.body.clone(), ..fresh });
     lead.answered(&fresh);
     if fresh.body.get().is_some() {
-        keep(&ask.settings.cache, &fresh, &lead);
+        keep(&ask.settings.cache, &fresh, &lead, config.max_entry_size);
     }
     lead.done();
     serve::revalidated(ask, head, asks, &Found::far(fresh))
 }
 
 /// Keeps an answer, unless something has changed at its URL meanwhile.
-fn keep(cache: &Cache, entry: &Arc<Entry>, lead: &Lead) {
+fn keep(cache: &Cache, entry: &Arc<Entry>, lead: &Lead, max: u64) {
     if lead.is_good() {
-        cache.insert(entry);
+        match parts::joined(cache, entry, max) {
+            Some(joined) => cache.insert(&joined),
+            None => cache.insert(entry),
+        }
         // That may have come between.
         if !lead.is_good() {
             cache.forget_url(entry.key.url());
@@ -379,7 +385,7 @@ impl Pump {
         }
         self.entry.body.finish();
         if self.entry.body.length() <= self.max {
-            keep(&self.cache, &self.entry, &self.lead);
+            keep(&self.cache, &self.entry, &self.lead, self.max);
         }
         if !self.known {
             self.lead.answered(&self.entry);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_cache::{
     date,
-    range::{Part, part},
+    range::{ContentRange, Part, part},
     validate::{is_told_with_304, matches_strongly},
 };
 
@@ -81,12 +81,12 @@ pub(super) fn put_status(fields: &mut Fields, what: &str, more: &str) {
 fn give(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, status: &str) -> Reply {
     let entry = &found.entry;
     let conditions = asks.conditions();
-    let mut local =
-        if entry.head.status == StatusCode::OK && conditions.is_some() && entry.is_had(&conditions) {
-            not_modified(ask, entry)
-        } else {
-            with_body(ask, head, asks, found)
-        };
+    let is_content = matches!(entry.head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+    let mut local = if is_content && conditions.is_some() && entry.is_had(&conditions) {
+        not_modified(ask, entry)
+    } else {
+        with_body(ask, head, asks, found)
+    };
     put_age(&mut local.head.fields, entry.age(ask.client.worker.now()));
     put_status(&mut local.head.fields, status, "");
     Reply::Local(local)
@@ -114,6 +114,16 @@ fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Lo
             Some(Reading::begin(entry, found.copy.is_some(), |bytes| ask.settings.cache.room_taken(bytes)));
         local
     };
+    if let Some(kept) = entry.part() {
+        let wanted = asks.range.as_deref().and_then(|it| kept.part(it));
+        let (from, to) = wanted.unwrap_or((kept.from, kept.to));
+        let mut local = given(from - kept.from, Some(to - from));
+        local.head.copy_from(&entry.head);
+        local.head.set_length(to - from);
+        local.head.fields.remove_if(|it| it.name.eq_ignore_ascii_case(b"content-range"));
+        put_range(&mut local, &ContentRange { from, to, total: kept.total }.to_string());
+        return local;
+    }
     let is_part =
         head.method == Method::GET && entry.head.status == StatusCode::OK && is_of_range(asks, entry);
     let wanted = match (&asks.range, entry.length) {
@@ -131,7 +141,7 @@ fn with_body(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Lo
             local.head.copy_from(&entry.head);
             set_status(&mut local, StatusCode::PARTIAL_CONTENT);
             local.head.set_length(to - from);
-            put_range(&mut local, &format!("bytes {from}-{}/{length}", to - 1));
+            put_range(&mut local, &ContentRange { from, to, total: length }.to_string());
             return local;
         }
         (Part::None, length) => (Local::cached(ask.client, LocalBody::Bytes(Bytes::new())), length),
@@ -152,7 +162,7 @@ fn put_range(local: &mut Local, range: &str) {
 }
 
 /// Whether `If-Range` lets a part be given (RFC 9110 §13.1.5).
-fn is_of_range(asks: &Asks, entry: &Entry) -> bool {
+pub(super) fn is_of_range(asks: &Asks, entry: &Entry) -> bool {
     let Some(condition) = asks.if_range.as_deref() else { return true };
     match date(condition) {
         Some(time) => entry.last_modified.as_deref().and_then(date) == Some(time),
