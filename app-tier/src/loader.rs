@@ -2,7 +2,11 @@
 
 use crate::{
     app::App,
+    daemon::{DaemonHost, Daemons, Guard},
     error::AppTierError,
+    lease::Leases,
+    local_api::{Addresses, Bound},
+    own_paths::OwnPaths,
     process::{
         AppFolders, Asked, Confinement, Launch, PidFile, PrepareError, Processes, RunDir, open_passage,
         prepare,
@@ -26,7 +30,7 @@ use std::{
     },
 };
 
-/// The app API's socket in the folder of sockets.
+/// The local API's socket in the folder of sockets.
 const API: &str = "api";
 
 /// What all apps of a server are started with.
@@ -36,10 +40,14 @@ pub(crate) struct Loader {
     cluster: Cluster,
     server: Server,
     run_dir: Arc<RunDir>,
+    /// Where apps call this server.
+    api: Addresses,
     pids: Arc<PidFile>,
     pub(crate) link: Arc<Link>,
     /// What of the environment apps don't get.
     servers_own: ServersOwn,
+    /// What daemons need; `None`: there is no hub, and nobody runs them.
+    daemons: Option<DaemonHost>,
     /// Apps with processes so far: their sockets have numbers.
     started: AtomicUsize,
 }
@@ -69,23 +77,33 @@ impl Loader {
         config: &AppTierConfig,
         cluster: &Cluster,
         server: &Server,
-    ) -> Result<Self, AppTierError> {
+    ) -> Result<(Self, Bound), AppTierError> {
         AppFolders::empty_tmp(&config.data_dir);
-        Ok(Self {
-            pids: Arc::new(PidFile::open(&config.data_dir)?),
-            run_dir: Arc::new(RunDir::make(&config.data_dir)?),
+        let daemons = config.leases.clone().map(|leases| DaemonHost {
+            leases: leases.start(config.me.as_str()),
+            guard: Guard::new(config.launcher.as_ref().map(|it| it.program.as_path())),
+        });
+        let pids = Arc::new(PidFile::open(&config.data_dir)?);
+        let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
+        let bound = Bound::bind(run_dir.socket(API))?;
+        let loader = Self {
+            pids,
+            run_dir,
+            api: bound.addresses().clone(),
             link: Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1)),
             servers_own: ServersOwn::new(&config.config),
             config: config.clone(),
             cluster: cluster.clone(),
             server: server.clone(),
+            daemons,
             started: AtomicUsize::new(0),
-        })
+        };
+        Ok((loader, bound))
     }
 
-    /// The app API's socket.
-    pub(crate) fn api(&self) -> PathBuf {
-        self.run_dir.socket(API)
+    /// This server's leases; `None` without a hub.
+    pub(crate) fn leases(&self) -> Option<&Leases> {
+        self.daemons.as_ref().map(|it| &it.leases)
     }
 
     /// This server.
@@ -143,7 +161,7 @@ impl Loader {
             app: name.to_owned(),
             socket_name: format!("app-{}", self.started.fetch_add(1, Ordering::Relaxed)),
             server: self.config.me.clone(),
-            hub: self.api(),
+            api: self.api.clone(),
             token: format!("{:032x}", rand::random::<u128>()),
             servers_own: self.servers_own.clone(),
             run_dir: self.run_dir.clone(),
@@ -182,7 +200,12 @@ impl Loader {
         };
         let token = launch.token.clone();
         let processes = Processes::start(name, &folder.spec, launch, self.server.balance_socket_timeout);
-        let app = Arc::new(ProcessApp { statics, processes, sessions: sessions(&folder) });
+        let processes = Arc::new(processes);
+        let named = (name, folder.key.as_str());
+        let daemons = Daemons::new(named, &folder.spec, launch, &processes, self.daemons.as_ref());
+        let own_paths = OwnPaths::of(&folder.spec);
+        let app = ProcessApp { statics, processes, sessions: sessions(&folder), daemons, own_paths };
+        let app = Arc::new(app);
         Started { app: app.clone(), running: Some(Running { token, app }) }
     }
 

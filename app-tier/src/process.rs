@@ -18,7 +18,10 @@ pub(crate) use app_folders::{AppFolders, CHECKED_OUT, open_passage};
 pub(crate) use confine::{Asked, Confinement};
 pub use confine::{Launcher, RightsError};
 pub(crate) use launch::Launch;
-pub(crate) use pid_file::PidFile;
+pub(crate) use output::Output;
+#[cfg(test)]
+pub(crate) use pid_file::is_process;
+pub(crate) use pid_file::{Marked, PidFile};
 pub(crate) use prepare::{PrepareError, prepare};
 pub(crate) use run_dir::RunDir;
 
@@ -28,10 +31,9 @@ use crate::{
     spec::Spec,
 };
 use common::id::ServerId;
-use output::Output;
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -61,6 +63,8 @@ pub(crate) enum State {
 pub(crate) struct Lives {
     /// Of the one that runs; 0 for none.
     pid: AtomicU32,
+    /// What marks all processes that it starts.
+    run: std::sync::Mutex<String>,
     starts: AtomicU64,
 }
 
@@ -71,6 +75,42 @@ pub(crate) struct Seen {
     pub(crate) pid: u32,
     /// Beyond the first start.
     pub(crate) restarts: u64,
+}
+
+/// A healthy process, in one of its lives.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) pid: u32,
+    /// What marks all processes that it starts: see [`Guarded`](crate::daemon::Guarded).
+    pub(crate) run: String,
+    lives: Arc<Lives>,
+    state: watch::Receiver<State>,
+}
+
+impl Picked {
+    /// Waits until it is not healthy any more, or has ended.
+    pub(crate) async fn is_gone(&self) {
+        let mut state = self.state.clone();
+        let is_it = |state: &State| matches!(state, State::Ready(it) if Arc::ptr_eq(it, &self.backend));
+        // An error means that nobody watches it any more.
+        let _ = state.wait_for(|state| !is_it(state)).await;
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn has_ended(&self) {
+        let mut state = self.state.clone();
+        while self.lives.pid.load(Ordering::Relaxed) == self.pid {
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether it still runs, healthy or not.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.lives.pid.load(Ordering::Relaxed) == self.pid
+    }
 }
 
 /// One process and who watches it.
@@ -139,6 +179,39 @@ impl Processes {
             }
         }
         Err(RequestError::AppUnavailable { app: self.app.clone(), why })
+    }
+
+    /// A healthy process, for something that lasts as long as it lives: in turn.
+    pub(crate) fn pick_life(&self) -> Option<Picked> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..self.instances.len()).find_map(|offset| {
+            let instance = &self.instances[first.wrapping_add(offset) % self.instances.len()];
+            let State::Ready(backend) = instance.state.borrow().clone() else { return None };
+            let picked = Picked {
+                backend,
+                pid: instance.lives.pid.load(Ordering::Relaxed),
+                run: instance.lives.run.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                lives: instance.lives.clone(),
+                state: instance.state.clone(),
+            };
+            // Another life may have begun meanwhile.
+            let is_it =
+                matches!(&*instance.state.borrow(), State::Ready(it) if Arc::ptr_eq(it, &picked.backend));
+            (is_it && picked.pid != 0).then_some(picked)
+        })
+    }
+
+    /// Waits until one process is healthy.
+    pub(crate) async fn one_ready(&self) {
+        let ready = self.instances.iter().map(|instance| {
+            let mut state = instance.state.clone();
+            Box::pin(async move {
+                if state.wait_for(|state| matches!(state, State::Ready(_))).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        futures_util::future::select_all(ready).await;
     }
 
     /// How each process is.
@@ -212,7 +285,8 @@ impl Drop for Processes {
 
 impl Lives {
     /// Another one begins.
-    fn begins(&self, pid: u32) {
+    fn begins(&self, pid: u32, run: &str) {
+        run.clone_into(&mut self.run.lock().unwrap_or_else(PoisonError::into_inner));
         self.pid.store(pid, Ordering::Relaxed);
         self.starts.fetch_add(1, Ordering::Relaxed);
     }

@@ -3,9 +3,13 @@
 use crate::{
     app::{App, Kind},
     body::{Request, Response, empty},
+    daemon::Daemons,
     error::RequestError,
+    own_paths::OwnPaths,
     process::Processes,
-    proxy::{Answer, Backend, HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end},
+    proxy::{
+        Answer, Backend, HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end, without_own,
+    },
     session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
     upgrade::{AppSide, announce, has_token, wanted},
@@ -22,8 +26,11 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 #[derive(Debug)]
 pub(crate) struct ProcessApp {
     pub(crate) statics: Option<StaticFiles>,
-    pub(crate) processes: Processes,
+    pub(crate) processes: Arc<Processes>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) daemons: Daemons,
+    /// Where this server calls it.
+    pub(crate) own_paths: OwnPaths,
 }
 
 impl App for ProcessApp {
@@ -33,6 +40,9 @@ impl App for ProcessApp {
         request: Request,
     ) -> BoxFuture<'a, Result<Response, RequestError>> {
         Box::pin(async move {
+            if self.own_paths.has(prefix, request.uri().path()) {
+                return Err(RequestError::NotFound);
+            }
             let (parts, body) = request.into_parts();
             if let Some(statics) = &self.statics
                 && let Some(response) = statics.find(prefix, &parts).await?
@@ -64,6 +74,7 @@ impl ProcessApp {
         let (trailers, chunked) =
             (has_token(headers, &header::TE, "trailers"), headers.contains_key(header::TRANSFER_ENCODING));
         end_to_end(headers);
+        without_own(headers);
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }

@@ -9,7 +9,9 @@ mod target;
 
 pub(crate) use answer::{Answer, Pause};
 pub(crate) use backend::Backend;
-pub(crate) use headers::{HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end};
+pub(crate) use headers::{
+    DELIVERY, FENCE, HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, SOURCE, end_to_end, without_own,
+};
 pub(crate) use target::Target;
 
 #[cfg(test)]

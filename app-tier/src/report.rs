@@ -2,10 +2,11 @@
 
 use crate::{
     app::Kind,
+    daemon::Phase,
     process::{Seen, State},
     session::SessionStats,
 };
-use proto::status::v1::{App, AppKind, Instance, InstanceState, Sessions};
+use proto::status::v1::{App, AppKind, Daemon, DaemonState, Instance, InstanceState, Sessions};
 
 /// What there is to tell of an app, without its name.
 pub(crate) fn app(kind: Kind<'_>) -> App {
@@ -16,6 +17,7 @@ pub(crate) fn app(kind: Kind<'_>) -> App {
             kind: AppKind::Process.into(),
             instances: app.processes.seen().iter().map(instance).collect(),
             sessions: Some(sessions(&app.sessions.stats())),
+            daemons: app.daemons.seen().map(|(name, phase)| daemon(name, phase)).collect(),
             ..App::default()
         },
     }
@@ -30,6 +32,17 @@ fn instance(seen: &Seen) -> Instance {
     };
     let why = if let State::Down { why, .. } = &seen.state { why.clone() } else { String::new() };
     Instance { state: state.into(), pid: seen.pid, restarts: seen.restarts, why }
+}
+
+fn daemon(name: &str, phase: Phase) -> Daemon {
+    let (state, token, why) = match phase {
+        Phase::Idle => (DaemonState::Idle, 0, String::new()),
+        Phase::Waiting => (DaemonState::Waiting, 0, String::new()),
+        Phase::Running { token } => (DaemonState::Running, token, String::new()),
+        Phase::Failed(why) => (DaemonState::Failed, 0, why),
+        Phase::Stopped => (DaemonState::Stopped, 0, String::new()),
+    };
+    Daemon { name: name.to_owned(), state: state.into(), token, why }
 }
 
 fn sessions(stats: &SessionStats) -> Sessions {

@@ -1,7 +1,9 @@
 //! What an app's folder says of it: its `app.yaml`, or static files without one.
 
 use crate::error::AppTierError;
-use common::config::{AppLimits, Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml};
+use common::config::{
+    AppLimits, Daemon, Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml,
+};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -37,6 +39,8 @@ pub(crate) struct Spec {
     pub(crate) prepare_timeout: Duration,
     /// `session`: beneath what the cluster's file says.
     pub(crate) session: SessionOverrides,
+    /// `daemons`.
+    pub(crate) daemons: Vec<Daemon>,
 }
 
 impl Default for Spec {
@@ -58,6 +62,7 @@ impl Default for Spec {
             prepare: Vec::new(),
             prepare_timeout: Duration::from_secs(300),
             session: SessionOverrides::default(),
+            daemons: Vec::new(),
         }
     }
 }
@@ -88,5 +93,6 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         prepare: yaml.prepare,
         prepare_timeout: yaml.prepare_timeout,
         session: yaml.session,
+        daemons: yaml.daemons,
     })
 }

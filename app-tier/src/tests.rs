@@ -57,6 +57,7 @@ fn start(mode: &str, more: &str) -> Result<Tier, AppTierError> {
             me: "app-a".into(),
             data_dir: data.clone(),
             hub: None,
+            leases: None,
             clock: Arc::new(SystemClock),
             launcher: None,
         },

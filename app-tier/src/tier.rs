@@ -2,11 +2,12 @@
 
 use crate::{
     app::{App, Deployed},
-    app_api::AppApi,
     deploy::{DeployConfig, Deployer, Place},
     error::AppTierError,
     in_process::InProcessService,
+    lease::LeaseConfig,
     loader::{Folder, Loader},
+    local_api::LocalApi,
     process::Launcher,
     process_app::ProcessApp,
     registry::{Registry, Running},
@@ -45,6 +46,8 @@ pub struct AppTierConfig {
     pub data_dir: PathBuf,
     /// Where sessions are saved; without one they live in memory alone.
     pub hub: Option<Hub>,
+    /// Where leases are had: without it nobody runs daemons.
+    pub leases: Option<LeaseConfig>,
     /// What answers at web-apps with `admin: true`; without it they are left out.
     pub admin: Option<InProcessService>,
     /// Where deployed apps come from; without it there are none.
@@ -91,11 +94,13 @@ impl AppTier {
     pub fn start(config: AppTierConfig, shutdown: CancellationToken) -> Result<Self, AppTierError> {
         let unknown = || AppTierError::UnknownServer(config.me.clone());
         let (cluster, server) = config.config.server(&config.me).ok_or_else(unknown)?;
-        let loader = Arc::new(Loader::new(&config, cluster, server)?);
+        let (loader, bound) = Loader::new(&config, cluster, server)?;
+        let loader = Arc::new(loader);
         let (hosts, running) = start_web_apps(&config, cluster, &loader)?;
+        running.iter().for_each(|it| it.app.daemons.begin());
         let registry = Arc::new(Registry::new(hosts, running, &cluster.session_cookie));
         let end = CancellationToken::new();
-        AppApi::new(registry.clone()).serve(loader.api(), end.clone())?;
+        LocalApi::new(registry.clone(), loader.leases().cloned()).serve(bound, end.clone());
         tokio::spawn(sweep(registry.clone(), end.clone()));
         tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
         let front =
@@ -130,6 +135,12 @@ impl AppTier {
                 }
             }
         });
+    }
+
+    /// Ends what runs here alone in the cluster, for good: others take it over at once.
+    pub async fn stop_daemons(&self) {
+        let running = self.inner.registry.running();
+        join_all(running.iter().map(|it| it.app.daemons.stop())).await;
     }
 
     /// Saves what is unsaved, beside the requests that go on: what is saved early needs no hub later.
@@ -201,6 +212,7 @@ impl AppTier {
     /// Stops in order: requests in flight end (up to `shutdown-wait-max`), sessions are saved, processes end.
     pub async fn stop(&self) {
         let inner = &self.inner;
+        self.stop_daemons().await;
         inner.front.drain.cancel();
         inner.connections.close();
         if tokio::time::timeout(inner.shutdown_wait_max, inner.connections.wait()).await.is_err() {

@@ -26,6 +26,9 @@ pub(crate) enum Command {
     /// Gives up rights and becomes an app, as servers start confined apps
     #[command(hide = true)]
     LaunchApp(LaunchArguments),
+    /// Ends daemons whose lease is over, as servers that run some start it
+    #[command(hide = true)]
+    GuardDaemons,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -7,6 +7,7 @@ mod cli;
 mod data_folder;
 mod demo;
 mod deployed;
+mod guard_daemons;
 mod history;
 mod inquiry;
 mod launch_app;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
     if let Command::LaunchApp(arguments) = &command {
         return launch_app::run(arguments);
     }
+    if let Command::GuardDaemons = command {
+        return guard_daemons::run();
+    }
     if let Err(cause) = memory_guard::close() {
         complain(&anyhow::anyhow!("this process's memory can't be kept from others: {cause}"));
         return ExitCode::FAILURE;
@@ -47,5 +51,6 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoApp => demo::run_app(),
         Command::LaunchApp(arguments) => launch_app::run(&arguments),
+        Command::GuardDaemons => guard_daemons::run(),
     }
 }

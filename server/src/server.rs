@@ -13,7 +13,7 @@ use crate::{
 };
 use admin::{Admin, AdminConfig, HealthView};
 use anyhow::{Context, anyhow};
-use app_tier::{AppTier, AppTierConfig, Apps, DeployConfig, Launcher};
+use app_tier::{AppTier, AppTierConfig, Apps, DeployConfig, Launcher, LeaseConfig};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
-use triad_client::{Hub, HubConfig, Membership, Purges, Tokens, Watch, WatchTask};
+use triad_client::{Hub, HubConfig, Leases, Membership, Purges, Tokens, Watch, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
@@ -103,13 +103,13 @@ impl RunningServer {
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server);
         let hub = hub(&config, &id, &credentials);
-        let Watch { members, apps, tokens, purges, events, heard, task: watching } = hub.watch();
+        let Watch { members, apps, tokens, purges, leases, events, heard, task: watching } = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps.clone())?;
         let told = (&hub, &members, tokens, heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
-        let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), &spans);
+        let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), member.started_ms, &spans);
         // The hub does not need it.
-        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, (&hub, &admin), deploy) {
+        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, (leases, &hub, &admin), deploy) {
             Err(cause) if triad.is_some() => (None, Some(cause)),
             started => (started?, None),
         };
@@ -288,7 +288,7 @@ impl RunningServer {
         }
         // Beside the requests that still run: servers that stop at the same time may take the hub with them before those have ended.
         if let Some(app_tier) = self.app_tier.clone() {
-            tokio::spawn(async move { app_tier.save().await });
+            tokio::spawn(async move { tokio::join!(app_tier.save(), app_tier.stop_daemons()) });
         }
         let mut membership = self.membership.take().or_else(|| lock(&self.late_membership).take());
         if let Some(member) = &membership
@@ -447,8 +447,8 @@ fn start_app_tier(
     config: &Arc<Config>,
     id: &ServerId,
     data: &DataFolder,
-    (hub, admin): (&Hub, &Admin),
-    (deploy, spans): (Option<DeployConfig>, &Spans),
+    (leases, hub, admin): (Leases, &Hub, &Admin),
+    (deploy, started_ms, spans): (Option<DeployConfig>, u64, &Spans),
 ) -> anyhow::Result<Option<Arc<AppTier>>> {
     let Some((cluster, _)) = config.server(id) else { return Ok(None) };
     let deploy = deploy.filter(|_| config.app_clusters().contains(&cluster.id));
@@ -461,6 +461,7 @@ fn start_app_tier(
             me: id.clone(),
             data_dir: data.path().to_owned(),
             hub: Some(hub.clone()),
+            leases: Some(LeaseConfig { hub: hub.clone(), heard: leases, started_ms }),
             admin: Some(administration::service(admin.clone())),
             deploy,
             traces: spans.exporter.clone(),

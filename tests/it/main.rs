@@ -12,6 +12,7 @@ mod tool;
 mod browser;
 mod cluster_port;
 mod confinement;
+mod daemons;
 mod demo;
 mod deploy;
 mod disk_full;

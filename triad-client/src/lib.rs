@@ -5,6 +5,7 @@ mod audit;
 mod channel;
 mod cpu;
 mod leader;
+mod leases;
 mod membership;
 mod pulse;
 mod purges;
@@ -20,7 +21,7 @@ mod writer;
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
-pub use watch::{Heard, Purges, Tokens, Watch, WatchTask};
+pub use watch::{Heard, Leases, Purges, Tokens, Watch, WatchTask};
 
 use cluster_port::Credentials;
 use common::id::ServerId;

@@ -456,7 +456,12 @@ async fn a_leader_that_gives_no_sign_of_life_is_left_though_it_goes_on_talking()
 /// Apps, tokens and purges, of which nobody wants to hear.
 fn untold() -> watch::Tables {
     let (apps, tokens) = (tokio::sync::watch::channel(None).0, tokio::sync::watch::channel(None).0);
-    watch::Tables { apps, tokens, purges: tokio::sync::watch::channel(None).0 }
+    watch::Tables {
+        apps,
+        tokens,
+        purges: tokio::sync::watch::channel(None).0,
+        leases: tokio::sync::watch::channel(None).0,
+    }
 }
 
 #[tokio::test]

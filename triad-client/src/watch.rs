@@ -6,7 +6,8 @@ use bytes::Bytes;
 use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
 use proto::hub::v1::{
-    App, AskAlive, Event, Member, MemberLoad, Purge, Token, WatchEvents, event, watch_client::WatchClient,
+    App, AskAlive, Event, Lease, LeaseKey, Member, MemberLoad, Purge, Token, WatchEvents, event,
+    watch_client::WatchClient,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -39,6 +40,9 @@ pub type Tokens = watch::Receiver<Option<Arc<BTreeMap<Bytes, Token>>>>;
 /// The last purges as heard, by number; `None` before the first word from the hub. Whoever has missed what is not among them any more forgets all.
 pub type Purges = watch::Receiver<Option<Arc<BTreeMap<u64, Purge>>>>;
 
+/// The leases that are held as last heard, by app and name; `None` before the first word from the hub. Renewals are not told.
+pub type Leases = watch::Receiver<Option<Arc<BTreeMap<(String, String), Lease>>>>;
+
 /// As many as the hub has at most.
 const PURGES_MAX: usize = 500;
 
@@ -53,6 +57,8 @@ pub struct Watch {
     pub tokens: Tokens,
     /// What web-tiers are to forget.
     pub purges: Purges,
+    /// Who holds which lease.
+    pub leases: Leases,
     /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Heard>,
     /// When the last sign of life of the hub's leader was sent to this server, at the earliest: cheap to read, from any thread.
@@ -85,15 +91,18 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let (apps_sender, apps) = watch::channel(None);
     let (tokens_sender, tokens) = watch::channel(None);
     let (purges_sender, purges) = watch::channel(None);
+    let (leases_sender, leases) = watch::channel(None);
     let (events_sender, events) = mpsc::channel(EVENTS_MAX);
     let heard = LastHeard::never();
-    let tables = Tables { apps: apps_sender, tokens: tokens_sender, purges: purges_sender };
+    let tables =
+        Tables { apps: apps_sender, tokens: tokens_sender, purges: purges_sender, leases: leases_sender };
     let follower = Follower::new(leader, members_sender, tables, events_sender, heard.clone());
     Watch {
         members,
         apps,
         tokens,
         purges,
+        leases,
         events,
         heard,
         task: WatchTask(tokio::spawn(follower.run()).abort_handle()),
@@ -103,12 +112,59 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
 /// Where a table of the hub's is told of.
 type Table<K, V> = watch::Sender<Option<Arc<BTreeMap<K, V>>>>;
 
-/// Where apps, tokens and purges are told of.
+/// Where apps, tokens, purges and leases are told of.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) apps: Table<String, App>,
     pub(crate) tokens: Table<Bytes, Token>,
     pub(crate) purges: Table<u64, Purge>,
+    pub(crate) leases: Table<(String, String), Lease>,
+}
+
+impl Tables {
+    /// Changes what the event tells of.
+    fn hear(&self, event: Option<&event::Event>) {
+        match event {
+            Some(event::Event::Snapshot(snapshot)) => {
+                let apps = snapshot.apps.iter().map(|app| (app.tag.clone(), app.clone())).collect();
+                self.apps.send_replace(Some(Arc::new(apps)));
+                let tokens = snapshot.tokens.iter().map(|it| (it.hash.clone(), it.clone())).collect();
+                self.tokens.send_replace(Some(Arc::new(tokens)));
+                let purges = snapshot.purges.iter().map(|it| (it.number, it.clone())).collect();
+                self.purges.send_replace(Some(Arc::new(purges)));
+                let leases = snapshot.leases.iter().map(|it| (lease_place(it.key.as_ref()), it.clone()));
+                self.leases.send_replace(Some(Arc::new(leases.collect())));
+            }
+            Some(event::Event::App(app)) => change(&self.apps, |apps| {
+                apps.insert(app.tag.clone(), app.clone());
+            }),
+            Some(event::Event::AppGone(gone)) => change(&self.apps, |apps| {
+                apps.remove(&gone.tag);
+            }),
+            Some(event::Event::Token(token)) => change(&self.tokens, |tokens| {
+                tokens.insert(token.hash.clone(), token.clone());
+            }),
+            Some(event::Event::TokenForgotten(forgotten)) => change(&self.tokens, |tokens| {
+                tokens.remove(&forgotten.hash);
+            }),
+            Some(event::Event::Purge(purge)) => change(&self.purges, |purges| {
+                purges.insert(purge.number, purge.clone());
+                if purges.len() > PURGES_MAX {
+                    purges.pop_first();
+                }
+            }),
+            Some(event::Event::Lease(lease)) => change(&self.leases, |leases| {
+                leases.insert(lease_place(lease.key.as_ref()), lease.clone());
+            }),
+            Some(event::Event::LeaseFree(free)) => change(&self.leases, |leases| {
+                let place = lease_place(free.key.as_ref());
+                if leases.get(&place).is_some_and(|it| it.token <= free.token) {
+                    leases.remove(&place);
+                }
+            }),
+            _ => {}
+        }
+    }
 }
 
 pub(crate) struct Follower {
@@ -217,6 +273,7 @@ impl Follower {
     pub(crate) fn pass_on(&mut self, event: Event, now: Instant) -> Result<(), Status> {
         let revision = event.revision;
         let mut sent = None;
+        self.tables.hear(event.event.as_ref());
         match &event.event {
             Some(event::Event::Snapshot(snapshot)) => {
                 let mut members = snapshot.members.clone();
@@ -224,34 +281,10 @@ impl Follower {
                     members.iter_mut().for_each(|member| keep_load(all, member));
                     *all = Arc::new(members);
                 });
-                let apps = snapshot.apps.iter().map(|app| (app.tag.clone(), app.clone())).collect();
-                self.tables.apps.send_replace(Some(Arc::new(apps)));
-                let tokens = snapshot.tokens.iter().map(|it| (it.hash.clone(), it.clone())).collect();
-                self.tables.tokens.send_replace(Some(Arc::new(tokens)));
-                let purges = snapshot.purges.iter().map(|it| (it.number, it.clone())).collect();
-                self.tables.purges.send_replace(Some(Arc::new(purges)));
             }
             Some(event::Event::Member(member)) => {
                 self.members.send_modify(|all| place(Arc::make_mut(all), member));
             }
-            Some(event::Event::App(app)) => change(&self.tables.apps, |apps| {
-                apps.insert(app.tag.clone(), app.clone());
-            }),
-            Some(event::Event::AppGone(gone)) => change(&self.tables.apps, |apps| {
-                apps.remove(&gone.tag);
-            }),
-            Some(event::Event::Token(token)) => change(&self.tables.tokens, |tokens| {
-                tokens.insert(token.hash.clone(), token.clone());
-            }),
-            Some(event::Event::TokenForgotten(forgotten)) => change(&self.tables.tokens, |tokens| {
-                tokens.remove(&forgotten.hash);
-            }),
-            Some(event::Event::Purge(purge)) => change(&self.tables.purges, |purges| {
-                purges.insert(purge.number, purge.clone());
-                if purges.len() > PURGES_MAX {
-                    purges.pop_first();
-                }
-            }),
             Some(event::Event::MemberLoads(loads)) => {
                 self.members.send_if_modified(|all| take_loads(all, &loads.loads));
             }
@@ -278,6 +311,10 @@ impl Follower {
 /// Changes a table that others may be reading.
 fn change<K: Clone, V: Clone>(table: &Table<K, V>, change: impl FnOnce(&mut BTreeMap<K, V>)) {
     table.send_modify(|all| change(Arc::make_mut(all.get_or_insert_default())));
+}
+
+fn lease_place(key: Option<&LeaseKey>) -> (String, String) {
+    key.map(|it| (it.app.clone(), it.name.clone())).unwrap_or_default()
 }
 
 /// Asks one server for its events until it gives them.

@@ -8,7 +8,7 @@ use prost::Message;
 use proto::hub::v1::{Author, Batch, Command, SessionWrite, command, session_write::Write};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
@@ -21,6 +21,9 @@ pub(crate) const AUDIT: u32 = 6;
 
 /// The version that brought purges of what web-tiers keep.
 pub(crate) const PURGES: u32 = 7;
+
+/// The version that brought leases.
+pub(crate) const LEASES: u32 = 8;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,12 @@ fn since(command: &Command) -> u32 {
         Some(command::Command::ExpireUnused(_)) => EXPIRE_UNUSED,
         Some(command::Command::NoteAudit(_)) => AUDIT,
         Some(command::Command::NotePurge(_)) => PURGES,
+        Some(
+            command::Command::AcquireLease(_)
+            | command::Command::RenewLeases(_)
+            | command::Command::ReleaseLeases(_)
+            | command::Command::ExpireLeases(_),
+        ) => LEASES,
         Some(it) if author(it).is_some() => AUDIT,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
@@ -135,7 +144,11 @@ fn known(command: &Command) -> bool {
             | command::Command::RevokeToken(_)
             | command::Command::ExpireTokens(_)
             | command::Command::NoteAudit(_)
-            | command::Command::NotePurge(_),
+            | command::Command::NotePurge(_)
+            | command::Command::AcquireLease(_)
+            | command::Command::RenewLeases(_)
+            | command::Command::ReleaseLeases(_)
+            | command::Command::ExpireLeases(_),
         ) => true,
         None => false,
     }

@@ -2,7 +2,7 @@
 
 use crate::state::Change;
 use proto::hub::v1::{
-    Alive, App, AppGone, AskAlive, Event, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
+    Alive, App, AppGone, AskAlive, Event, Lease, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
     TokenForgotten, WatchEvents, event,
 };
 use std::{
@@ -180,6 +180,8 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
                 Some(event::Event::TokenForgotten(TokenForgotten { hash: hash.clone() }))
             }
             Change::Purge(purge) => Some(event::Event::Purge(purge.clone())),
+            Change::Lease(lease) => Some(event::Event::Lease(Lease::clone(lease))),
+            Change::LeaseFree(free) => Some(event::Event::LeaseFree(free.clone())),
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
             }),
@@ -225,6 +227,8 @@ mod tests {
                 event::Event::Token(it) => it.name,
                 event::Event::TokenForgotten(it) => format!("no {:?}", it.hash),
                 event::Event::Purge(it) => format!("purge {}", it.number),
+                event::Event::Lease(it) => format!("lease {}", it.token),
+                event::Event::LeaseFree(it) => format!("free {}", it.token),
             };
             seen.push((event.revision, name));
         }

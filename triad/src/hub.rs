@@ -1,6 +1,7 @@
 //! What the services share: who leads and may say so, what is proposed and read. What a leader does by itself is in `duties`.
 
 mod duties;
+mod lease_watch;
 
 use crate::{
     absence::Absence,

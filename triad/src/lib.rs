@@ -41,9 +41,9 @@ use hub::Hub;
 use message_size::MESSAGE_MAX;
 use proto::hub::v1::{
     apps_server::AppsServer, audits_server::AuditsServer, lead_server::LeadServer,
-    members_server::MembersServer, purges_server::PurgesServer, raft_server::RaftServer,
-    session_admin_server::SessionAdminServer, sessions_server::SessionsServer, tokens_server::TokensServer,
-    triad_server::TriadServer, watch_server::WatchServer,
+    leases_server::LeasesServer, members_server::MembersServer, purges_server::PurgesServer,
+    raft_server::RaftServer, session_admin_server::SessionAdminServer, sessions_server::SessionsServer,
+    tokens_server::TokensServer, triad_server::TriadServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -85,6 +85,7 @@ impl Triad {
         let hub = Arc::new(Hub::new(node, feed, &config));
         tokio::spawn(hub.clone().run(stop.clone()));
         tokio::spawn(hub.clone().vouch(stop.clone()));
+        tokio::spawn(hub.clone().expire_leases(stop.clone()));
         tokio::spawn(hub.clone().hear_clocks(stop.clone()));
         let (me, data_dir) = (config.me, config.data_dir);
         Ok(Self { hub, me, data_dir, _stop_on_drop: stop.clone().drop_guard(), stop })
@@ -103,6 +104,7 @@ impl Triad {
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
         let audits = AuditsServer::new(service::AuditService(self.hub.clone()));
         let lead = LeadServer::new(service::LeadService(self.hub.clone()));
+        let leases = LeasesServer::new(service::LeaseService(self.hub.clone()));
         let purges = PurgesServer::new(service::PurgeService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
         let status = TriadServer::new(service::StatusService::new(self.hub.clone(), self.data_dir.clone()));
@@ -115,6 +117,7 @@ impl Triad {
             .add_service(tokens)
             .add_service(audits)
             .add_service(purges)
+            .add_service(leases)
             .add_service(lead)
             .add_service(status)
             .add_service(watch)

@@ -5,8 +5,9 @@ use proto::{
     config::v1::configuration_server,
     history::v1::history_server,
     hub::v1::{
-        apps_server, audits_server, lead_server, members_server, objects_server, purges_server, raft_server,
-        session_admin_server, sessions_server, tokens_server, triad_server, watch_server,
+        apps_server, audits_server, lead_server, leases_server, members_server, objects_server,
+        purges_server, raft_server, session_admin_server, sessions_server, tokens_server, triad_server,
+        watch_server,
     },
     logs::v1::logs_server,
     requests::v1::requests_server,
@@ -23,7 +24,7 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
     match service {
         // Votes, the log, snapshots.
         raft_server::SERVICE_NAME => rights.hub,
-        sessions_server::SERVICE_NAME => rights.apps,
+        sessions_server::SERVICE_NAME | leases_server::SERVICE_NAME => rights.apps,
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
@@ -65,7 +66,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 52] = [
+    const CALLS: [(&str, [bool; 5]); 55] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -74,6 +75,9 @@ mod tests {
         ("/copal.hub.v1.Raft/Dial", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Sessions/Load", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Sessions/Write", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Leases/Acquire", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Leases/Renew", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Leases/Release", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Members/SetAdmin", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Members/Register", [YES; 5]),
         ("/copal.hub.v1.Members/Heartbeat", [YES; 5]),
@@ -143,6 +147,7 @@ mod tests {
             "hub/v1/app",
             "hub/v1/audit",
             "hub/v1/lead",
+            "hub/v1/lease",
             "hub/v1/object",
             "hub/v1/raft",
             "hub/v1/session",

@@ -5,6 +5,7 @@ pub(crate) mod app;
 pub(crate) mod audit;
 mod change;
 mod key;
+pub(crate) mod lease;
 pub(crate) mod member;
 pub(crate) mod memory;
 pub(crate) mod purge;
@@ -23,6 +24,7 @@ pub(crate) use snapshot::{Restore, RestoreError};
 use crate::command::AUDIT;
 use app::Apps;
 use audit::{Action, Audit};
+use lease::Leases;
 use member::Members;
 use memory::Memory;
 use proto::hub::v1::{Batch, Rollout, RolloutOutcome, SessionKey, command::Command};
@@ -58,6 +60,7 @@ pub(crate) struct State {
     tokens: Tokens,
     audit: Audit,
     purges: Purges,
+    leases: Leases,
 }
 
 impl State {
@@ -145,6 +148,13 @@ impl State {
                 Reply::Done
             }
             Command::NotePurge(note) => self.purges.note(note, now_ms, changes),
+            Command::AcquireLease(acquire) => self.leases.acquire(acquire, now_ms, changes),
+            Command::RenewLeases(renew) => self.leases.renew(&renew),
+            Command::ReleaseLeases(release) => self.leases.release(&release, changes),
+            Command::ExpireLeases(expire) => {
+                self.leases.expire(&expire, changes);
+                Reply::Done
+            }
         }
     }
 
@@ -214,6 +224,11 @@ impl State {
     /// What web-tiers are to forget.
     pub(crate) fn purges(&self) -> &Purges {
         &self.purges
+    }
+
+    /// Who holds what.
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// Who has changed what.

@@ -7,7 +7,7 @@ use super::{
     since,
 };
 use crate::status::{
-    app::{DeployedRecord, InstanceRecord, OnServerRecord, RunningRecord},
+    app::{DaemonRecord, DeployedRecord, InstanceRecord, OnServerRecord, RunningRecord},
     record::ClusterRecord,
 };
 use askama::Template;
@@ -105,9 +105,18 @@ struct Running {
     kind: &'static str,
     tree: String,
     processes: Vec<Process>,
+    daemons: Vec<Daemon>,
     sessions: String,
     bytes: String,
     unsaved: String,
+}
+
+#[derive(Debug)]
+struct Daemon {
+    name: String,
+    class: &'static str,
+    state: &'static str,
+    words: String,
 }
 
 #[derive(Debug)]
@@ -222,10 +231,18 @@ impl Running {
             kind: app.kind,
             tree: short_id(app.tree.as_ref()),
             processes: app.instances.iter().map(Process::of).collect(),
+            daemons: app.daemons.iter().map(Daemon::of).collect(),
             sessions: sessions.map_or(NONE.to_owned(), |it| count(it.held)),
             bytes: sessions.map_or(NONE.to_owned(), |it| bytes(it.bytes)),
             unsaved: sessions.map_or(NONE.to_owned(), |it| count(it.unsaved)),
         }
+    }
+}
+
+impl Daemon {
+    fn of(daemon: &DaemonRecord) -> Self {
+        let words = daemon.token.map_or_else(|| daemon.why.clone(), |token| format!("token {token}"));
+        Self { name: daemon.name.clone(), class: class_of(daemon.state), state: daemon.state, words }
     }
 }
 

@@ -66,6 +66,7 @@ fn status(id: &str) -> proto::status::v1::ServerStatus {
         tree: vec![0xbb; 20].into(),
         instances: vec![instance(number)],
         sessions: Some(Sessions { held: 42, bytes: 10_000, ..Sessions::default() }),
+        daemons: Vec::new(),
     };
     if let Some(app_tier) = &mut status.app_tier {
         app_tier.apps = (0..APPS).map(app).collect();

@@ -5,7 +5,7 @@ use crate::{apps::is_there, apps::is_to_run, apps::record::hex, timestamp};
 use common::{app_tag::AppTag, config::Config};
 use proto::{
     hub::v1::{App, AppServer, AppServerState, Member, MemberState, RolloutOutcome},
-    status::v1::{self as status, AppKind, InstanceState},
+    status::v1::{self as status, AppKind, DaemonState, InstanceState},
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -57,6 +57,18 @@ pub(crate) struct RunningRecord {
     pub(crate) tree: Option<String>,
     pub(crate) instances: Vec<InstanceRecord>,
     pub(crate) sessions: Option<SessionsRecord>,
+    pub(crate) daemons: Vec<DaemonRecord>,
+}
+
+/// What of an app runs on one server of the cluster at a time, as it is on this one.
+#[derive(Debug, Serialize)]
+pub(crate) struct DaemonRecord {
+    pub(crate) name: String,
+    /// `running`, `waiting`, `failed`, `idle` or `stopped`.
+    pub(crate) state: &'static str,
+    /// Of one that runs here.
+    pub(crate) token: Option<u64>,
+    pub(crate) why: String,
 }
 
 /// A process of an app.
@@ -201,6 +213,24 @@ impl RunningRecord {
                 lost: it.lost,
                 unsaved_answers: it.unsaved_answers,
             }),
+            daemons: app.daemons.iter().map(DaemonRecord::of).collect(),
+        }
+    }
+}
+
+impl DaemonRecord {
+    fn of(daemon: &status::Daemon) -> Self {
+        Self {
+            name: daemon.name.clone(),
+            state: match daemon.state() {
+                DaemonState::Idle | DaemonState::Unspecified => "idle",
+                DaemonState::Waiting => "waiting",
+                DaemonState::Running => "running",
+                DaemonState::Failed => "failed",
+                DaemonState::Stopped => "stopped",
+            },
+            token: Some(daemon.token).filter(|it| *it != 0),
+            why: daemon.why.clone(),
         }
     }
 }

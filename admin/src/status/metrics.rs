@@ -285,6 +285,14 @@ fn apps(text: &mut Text, app_tier: &AppTier) {
     text.counter("copal_app_restarts", "Starts of an app's processes beyond the first of each.");
     with_processes()
         .for_each(|it| text.of_app("_total", it, it.instances.iter().map(|it| it.restarts).sum()));
+    text.gauge(
+        "copal_daemon_running",
+        "Whether this server runs a daemon of an app: one server of a cluster does.",
+    );
+    for (app, daemon) in app_tier.apps.iter().flat_map(|app| app.daemons.iter().map(move |it| (app, it))) {
+        let is_here = daemon.state() == proto::status::v1::DaemonState::Running;
+        text.sample("", &[("app", &app.name), ("daemon", &daemon.name)], u64::from(is_here));
+    }
     type Read = fn(&proto::status::v1::Sessions) -> u64;
     let sessions: [(&'static str, &str, bool, Read); 7] = [
         ("copal_sessions", "Sessions in this server's memory.", false, |it| it.held),

@@ -18,9 +18,9 @@ use proto::{
     requests::v1::{NotableRequest, NotableRequests},
     session::v1::{HeldAttribute, HeldSession},
     status::v1::{
-        App, AppKind, AppTier, Exemplar, Histogram, Hub, HubFollower, HubRole, Instance, InstanceState,
-        Listener, Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream, UpstreamKind,
-        UpstreamServer, WebTier, WorkerView,
+        App, AppKind, AppTier, Daemon, DaemonState, Exemplar, Histogram, Hub, HubFollower, HubRole, Instance,
+        InstanceState, Listener, Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream,
+        UpstreamKind, UpstreamServer, WebTier, WorkerView,
     },
 };
 use std::{path::Path, sync::Arc};
@@ -145,9 +145,17 @@ fn app_tier() -> AppTier {
                 tree: vec![0xbb; 20].into(),
                 instances: vec![instance(InstanceState::Ready, ""), instance(InstanceState::Down, EVIL)],
                 sessions: Some(Sessions { held: 42, bytes: 10_000, unsaved: 1, ..Sessions::default() }),
+                daemons: vec![
+                    daemon("counter", DaemonState::Running, 7, ""),
+                    daemon("mailer", DaemonState::Failed, 0, EVIL),
+                ],
             },
         ],
     }
+}
+
+fn daemon(name: &str, state: DaemonState, token: u64, why: &str) -> Daemon {
+    Daemon { name: name.into(), state: state.into(), token, why: why.into() }
 }
 
 fn hub(id: &str) -> Hub {

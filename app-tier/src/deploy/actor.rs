@@ -351,6 +351,7 @@ impl Actor {
     fn activate(&mut self, version: Version) {
         let files = Files { commit: version.commit.clone(), tree: version.tree.clone() };
         self.mount(version.mounted(), Some(files));
+        version.begin();
         tracing::info!(app = self.name, commit = hex(&version.commit), "in use");
         (self.unable, self.stopped) = (None, None);
         if let Some(old) = self.current.replace(version) {

@@ -76,6 +76,13 @@ impl Version {
         registered.running.app.processes.ready(server, timeout).await.map_err(|cause| cause.to_string())
     }
 
+    /// It is in use from now on: its daemons may run.
+    pub(crate) fn begin(&self) {
+        if let Some(registered) = &self.registered {
+            registered.running.app.daemons.begin();
+        }
+    }
+
     /// Ends it when its requests have ended; returns at once with what tells of the end.
     pub(crate) fn retire(self) -> tokio::task::JoinHandle<()> {
         let Self { folder, app, requests, registered, .. } = self;
@@ -83,6 +90,9 @@ impl Version {
         drop(app);
         requests.close();
         tokio::spawn(async move {
+            if let Some(registered) = &registered {
+                registered.running.app.daemons.stop().await;
+            }
             if tokio::time::timeout(DRAIN_MAX, requests.wait()).await.is_err() {
                 let (requests, folder) = (requests.len(), folder.path().display());
                 tracing::warn!(requests, %folder, "requests go on with an old version past its time: ending it");

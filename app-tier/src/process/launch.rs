@@ -6,7 +6,7 @@ use super::{
     pid_file::{PidFile, kill_group, kill_marked},
     run_dir::RunDir,
 };
-use crate::{proxy::Target, spec::Spec};
+use crate::{local_api::Addresses, proxy::Target, spec::Spec};
 use common::{
     config::{Listen, ServersOwn, fill_placeholders},
     id::ServerId,
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 /// Tells one start of an app from all others, for what leaves its process's group.
-const RUN: &str = "COPAL_RUN";
+pub(super) const RUN: &str = "COPAL_RUN";
 
 /// What every process of an app is started with.
 #[derive(Debug, Clone)]
@@ -39,8 +39,8 @@ pub(crate) struct Launch {
     pub(crate) socket_name: String,
     /// `COPAL_SERVER`.
     pub(crate) server: ServerId,
-    /// `COPAL_HUB`: the app API's socket.
-    pub(crate) hub: PathBuf,
+    /// `COPAL_HUB` and `COPAL_API`: the local API.
+    pub(crate) api: Addresses,
     /// `COPAL_TOKEN`.
     pub(crate) token: String,
     /// What of this server's environment the process does not get.
@@ -70,9 +70,37 @@ impl Launch {
         let words: Vec<String> = spec.command.iter().map(|word| fill(word)).collect();
         let at = Place { root: &self.root, writes_root: false, sockets: sockets.as_deref() };
         let mut command = self.command(&words, at)?;
-        command.env(variable, &place).env("COPAL_HUB", &self.hub).env("COPAL_TOKEN", &self.token);
+        command.env(variable, &place);
+        self.tell_of_api(&mut command);
         command.envs(spec.env.iter().map(|(name, value)| (name, fill(value))));
         Ok((self.run(command, output)?, target))
+    }
+
+    /// Starts a further process of the app, which serves no requests: `variables` tell it what it is for.
+    ///
+    /// # Errors
+    /// The program does not exist or can't be run.
+    pub(crate) fn start_beside(
+        &self,
+        words: &[String],
+        env: &[(String, String)],
+        variables: &[(&str, &str)],
+        output: &Arc<Output>,
+    ) -> io::Result<Running> {
+        let data = self.confinement.data()?;
+        let words: Vec<String> =
+            words.iter().map(|word| fill_placeholders(word, &[("DATA", data)])).collect();
+        let mut command =
+            self.command(&words, Place { root: &self.root, writes_root: false, sockets: None })?;
+        self.tell_of_api(&mut command);
+        command.envs(env.iter().map(|(name, value)| (name, fill_placeholders(value, &[("DATA", data)]))));
+        command.envs(variables.iter().copied());
+        self.run(command, output)
+    }
+
+    fn tell_of_api(&self, command: &mut Command) {
+        command.env("COPAL_HUB", &self.api.socket).env("COPAL_TOKEN", &self.token);
+        command.env("COPAL_API", format!("http://{}", self.api.tcp));
     }
 
     /// A command line of the app, with what every program of it gets of the environment.
@@ -149,7 +177,7 @@ struct Listening {
 
 /// A running process.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     pid: i32,
     /// [`RUN`] in its environment, and in that of what it starts.
@@ -161,12 +189,17 @@ pub(super) struct Running {
 
 impl Running {
     /// The process.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         u32::try_from(self.pid).unwrap_or_default()
     }
 
+    /// What marks all processes that it starts.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Waits for the process to end.
-    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
@@ -182,7 +215,7 @@ impl Running {
     }
 
     /// Ends the process and its group: SIGTERM, after `timeout` SIGKILL.
-    pub(super) async fn stop(mut self, timeout: Duration) {
+    pub(crate) async fn stop(mut self, timeout: Duration) {
         kill_group(self.pid, Signal::TERM);
         if tokio::time::timeout(timeout, self.child.wait()).await.is_err() {
             tracing::warn!(pid = self.pid, ?timeout, "the app did not end on SIGTERM: killing it");
@@ -212,7 +245,7 @@ pub(super) mod tests {
             app: "default/".to_owned(),
             socket_name: "app-0".to_owned(),
             server: "a".into(),
-            hub: root.join("api"),
+            api: Addresses { socket: root.join("api"), tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)) },
             token: "the token".to_owned(),
             servers_own: ServersOwn::default(),
             run_dir: Arc::new(RunDir::make(root).unwrap()),

@@ -1,6 +1,7 @@
 //! The app processes of this server, on disk: a server that was killed leaves its apps running, and its next start ends
 //! them before it starts new ones.
 
+use super::launch::RUN;
 use crate::error::AppTierError;
 use common::private;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -154,6 +155,35 @@ fn stat(pid: i32) -> Option<Stat> {
     let mut fields = fields.split_ascii_whitespace();
     let group = fields.nth(2)?.parse().ok()?;
     Some(Stat { group, started: fields.nth(16)?.parse().ok()? })
+}
+
+/// A process and all that it started, to be killed though its id may go to another one.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    pid: i32,
+    started: Option<u64>,
+    variable: String,
+}
+
+impl Marked {
+    /// The process that has this id now, and what has this mark in its environment.
+    pub(crate) fn new(pid: i32, run: &str) -> Self {
+        Self { pid, started: start_time(pid), variable: format!("{RUN}={run}") }
+    }
+
+    /// Kills what is left of it.
+    pub(crate) fn kill(&self) {
+        if self.started.is_some() && start_time(self.pid) == self.started {
+            kill_group(self.pid, Signal::KILL);
+        }
+        kill_marked(&self.variable);
+    }
+}
+
+/// Whether there is a process with this id.
+#[cfg(test)]
+pub(crate) fn is_process(pid: i32) -> bool {
+    start_time(pid).is_some()
 }
 
 /// Signals a process and all that it started and that stayed in its group.

@@ -76,6 +76,7 @@ impl Supervisor {
             let end = self.life(failures).await;
             self.lives.ended();
             match end {
+                // Who waits for its end hears of it by the state.
                 End::Stopped => break,
                 End::Failed { why, settled, fault } => {
                     if settled {
@@ -112,7 +113,7 @@ impl Supervisor {
                 return End::Failed { why, settled: false, fault };
             }
         };
-        self.lives.begins(process.pid());
+        self.lives.begins(process.pid(), process.run());
         let backend = Arc::new(Backend::new(&self.app, target, self.answer_timeout));
         let mut fault = Fault::One;
         let lived = tokio::select! {

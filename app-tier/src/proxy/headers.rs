@@ -14,6 +14,18 @@ pub(crate) const SESSION_LINK: HeaderName = HeaderName::from_static("x-session-u
 /// Names the request in flight to the app API; a client's own is dropped.
 pub(crate) const REQUEST: HeaderName = HeaderName::from_static("x-copal-request");
 
+/// Says to the app that this server calls, and what for: no client can.
+pub(crate) const DELIVERY: HeaderName = HeaderName::from_static("x-copal-delivery");
+
+/// The name of what it is called for.
+pub(crate) const SOURCE: HeaderName = HeaderName::from_static("x-copal-source");
+
+/// A lease's name and token, `name=token`.
+pub(crate) const FENCE: HeaderName = HeaderName::from_static("x-copal-fence");
+
+/// What headers between this server and the app begin with.
+const OWN: &str = "x-copal-";
+
 /// Says what the URL names for a session, where a rule wants to know.
 pub(crate) const SESSION_URL: HeaderName = HeaderName::from_static(session_id::SESSION_URL);
 
@@ -33,6 +45,15 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
+
+/// Removes what a client can't know: it is this server's to say to an app.
+pub(crate) fn without_own(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| name.as_str().starts_with(OWN)) {
+        let own: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with(OWN)).cloned().collect();
+        own.iter().for_each(|name| drop(headers.remove(name)));
+    }
+}
 
 /// Removes what belongs to one connection alone: first what `Connection` nominates, then the well-known fields; and what an
 /// app must not claim.

@@ -3,6 +3,7 @@
 use super::{
     app_rights::{self, AppLimits},
     bounds::{TIMEOUT, WAIT},
+    daemons::{self, Daemon},
     decode::{Context, Fields},
     defaults::DEFAULTS,
     import::Importer,
@@ -54,6 +55,8 @@ pub struct AppYaml {
     pub prepare_timeout: Duration,
     /// `session`: the app's wishes; the cluster file's explicit keys win (`WebApp::session_with`).
     pub session: SessionOverrides,
+    /// `daemons`: what of it runs once in the cluster.
+    pub daemons: Vec<Daemon>,
 }
 
 /// `listen`: where an app's process listens.
@@ -143,7 +146,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
     }
     if command.is_empty() {
-        for key in ["listen", "health", "instances", "env", "stop-timeout"] {
+        for key in ["listen", "health", "instances", "env", "stop-timeout", "daemons"] {
             if let (Some(entry), None) = (fields.entry(key), fields.entry("command")) {
                 context.report.warning(entry.key_span, format!("`{key}` does nothing without a `command`"));
             }
@@ -165,11 +168,12 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         prepare,
         prepare_timeout: fields.duration("prepare-timeout", TIMEOUT).unwrap_or(DEFAULTS.prepare_timeout),
         session: session.unwrap_or_default(),
+        daemons: daemons::decode(&fields),
     })
 }
 
 /// A command line as a list.
-fn words(fields: &Fields<'_>, key: &str, example: &str) -> Vec<String> {
+pub(super) fn words(fields: &Fields<'_>, key: &str, example: &str) -> Vec<String> {
     let Some(node) = fields.get(key) else { return Vec::new() };
     let context = fields.context;
     let words: Vec<String> = context.items(node).iter().filter_map(|item| word(context, item)).collect();
@@ -250,7 +254,7 @@ fn health(fields: &Fields<'_>) -> Health {
 }
 
 /// A path for a request line: visible ASCII (RFC 9112 §3.2.1).
-fn health_path(text: &str) -> Result<(), String> {
+pub(super) fn health_path(text: &str) -> Result<(), String> {
     if text.starts_with('/') && text.bytes().all(|it| it.is_ascii_graphic()) {
         return Ok(());
     }

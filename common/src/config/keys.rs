@@ -391,6 +391,7 @@ pub(super) static APP: Keys = Keys {
         "prepare",
         "prepare-timeout",
         "session",
+        "daemons",
     ],
     later: &["caches"],
 };
@@ -398,8 +399,14 @@ pub(super) static APP: Keys = Keys {
 pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
 
+pub(super) static DAEMON: Keys = Keys {
+    what: "a daemon",
+    known: &["name", "start", "stop", "command", "lease", "start-timeout", "stop-timeout"],
+    later: &[],
+};
+
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 35] = [
+pub(super) static ALL: [&Keys; 36] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -435,6 +442,7 @@ pub(super) static ALL: [&Keys; 35] = [
     &HEALTH,
     &HEALTH_CHECKS,
     &WEBHOOK,
+    &DAEMON,
 ];
 
 const CLUSTER_FILE: usize = 27;

@@ -1671,6 +1671,555 @@ pub mod lead_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseKey {
+    /// Whose it is: of the daemons of an app, its name on the hub. Empty: the lease's name is the whole cluster's.
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lease {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<LeaseKey>,
+    /// The fencing token: of all leases no grant has a smaller one than one before it.
+    #[prost(uint64, tag = "2")]
+    pub token: u64,
+    /// Who holds it, and the process that is meant.
+    #[prost(string, tag = "3")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub started_ms: u64,
+    /// The app that asked for it.
+    #[prost(string, tag = "5")]
+    pub app: ::prost::alloc::string::String,
+    /// It is over when it was not renewed for so long.
+    #[prost(uint64, tag = "6")]
+    pub ttl_ms: u64,
+    /// When it was granted, by the leader's time.
+    #[prost(uint64, tag = "7")]
+    pub since_ms: u64,
+    /// How often it was renewed: whoever says that it is over says of which renewal.
+    #[prost(uint64, tag = "8")]
+    pub renewals: u64,
+    /// Of the call that asked for it.
+    #[prost(fixed64, tag = "9")]
+    pub id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcquireLease {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<LeaseKey>,
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub started_ms: u64,
+    #[prost(string, tag = "4")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub ttl_ms: u64,
+    /// Random: a call that is sent again is known by it.
+    #[prost(fixed64, tag = "6")]
+    pub id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseAcquired {
+    #[prost(oneof = "lease_acquired::Outcome", tags = "1, 2, 3")]
+    pub outcome: ::core::option::Option<lease_acquired::Outcome>,
+}
+/// Nested message and enum types in `LeaseAcquired`.
+pub mod lease_acquired {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Granted(super::Lease),
+        /// Another has it.
+        #[prost(message, tag = "2")]
+        Held(super::Lease),
+        /// There is no room: how many there are, of the app or of all.
+        #[prost(uint32, tag = "3")]
+        Full(u32),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewLeases {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    #[prost(uint64, repeated, tag = "3")]
+    pub tokens: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeasesRenewed {
+    /// Of those that were asked for, the ones that it does not hold any more.
+    #[prost(uint64, repeated, tag = "1")]
+    pub lost: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLeases {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    #[prost(uint64, repeated, tag = "3")]
+    pub tokens: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeasesReleased {
+    /// Those that it held.
+    #[prost(uint64, repeated, tag = "1")]
+    pub released: ::prost::alloc::vec::Vec<u64>,
+}
+/// The leader's word that leases were not renewed for their whole time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExpireLeases {
+    #[prost(message, repeated, tag = "1")]
+    pub overdue: ::prost::alloc::vec::Vec<OverdueLease>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverdueLease {
+    #[prost(uint64, tag = "1")]
+    pub token: u64,
+    /// One that was renewed since is not over.
+    #[prost(uint64, tag = "2")]
+    pub renewals: u64,
+}
+/// Nobody holds this lease any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseFree {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<LeaseKey>,
+    /// The last one's.
+    #[prost(uint64, tag = "2")]
+    pub token: u64,
+}
+/// Generated client implementations.
+pub mod leases_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Not the leader, no leader: answered as in session.proto. Answered when it is on disk on a majority.
+    #[derive(Debug, Clone)]
+    pub struct LeasesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> LeasesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LeasesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LeasesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes a lease that nobody holds. Sent again with the same `id`, it is the same grant. Its time runs from when this was sent.
+        /// RESOURCE_EXHAUSTED when there is no room for another lease.
+        pub async fn acquire(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcquireLease>,
+        ) -> std::result::Result<tonic::Response<super::LeaseAcquired>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Leases/Acquire",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Leases", "Acquire"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All that a server holds, in one command. Their times run from when this was sent.
+        pub async fn renew(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewLeases>,
+        ) -> std::result::Result<tonic::Response<super::LeasesRenewed>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Leases/Renew",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Leases", "Renew"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives leases back before their time.
+        pub async fn release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseLeases>,
+        ) -> std::result::Result<tonic::Response<super::LeasesReleased>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Leases/Release",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Leases", "Release"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod leases_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with LeasesServer.
+    #[async_trait]
+    pub trait Leases: std::marker::Send + std::marker::Sync + 'static {
+        /// Takes a lease that nobody holds. Sent again with the same `id`, it is the same grant. Its time runs from when this was sent.
+        /// RESOURCE_EXHAUSTED when there is no room for another lease.
+        async fn acquire(
+            &self,
+            request: tonic::Request<super::AcquireLease>,
+        ) -> std::result::Result<tonic::Response<super::LeaseAcquired>, tonic::Status>;
+        /// All that a server holds, in one command. Their times run from when this was sent.
+        async fn renew(
+            &self,
+            request: tonic::Request<super::RenewLeases>,
+        ) -> std::result::Result<tonic::Response<super::LeasesRenewed>, tonic::Status>;
+        /// Gives leases back before their time.
+        async fn release(
+            &self,
+            request: tonic::Request<super::ReleaseLeases>,
+        ) -> std::result::Result<tonic::Response<super::LeasesReleased>, tonic::Status>;
+    }
+    /// Not the leader, no leader: answered as in session.proto. Answered when it is on disk on a majority.
+    #[derive(Debug)]
+    pub struct LeasesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> LeasesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for LeasesServer<T>
+    where
+        T: Leases,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Leases/Acquire" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcquireSvc<T: Leases>(pub Arc<T>);
+                    impl<T: Leases> tonic::server::UnaryService<super::AcquireLease>
+                    for AcquireSvc<T> {
+                        type Response = super::LeaseAcquired;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcquireLease>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Leases>::acquire(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcquireSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Leases/Renew" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewSvc<T: Leases>(pub Arc<T>);
+                    impl<T: Leases> tonic::server::UnaryService<super::RenewLeases>
+                    for RenewSvc<T> {
+                        type Response = super::LeasesRenewed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewLeases>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Leases>::renew(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Leases/Release" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseSvc<T: Leases>(pub Arc<T>);
+                    impl<T: Leases> tonic::server::UnaryService<super::ReleaseLeases>
+                    for ReleaseSvc<T> {
+                        type Response = super::LeasesReleased;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseLeases>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Leases>::release(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for LeasesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Leases";
+    impl<T> tonic::server::NamedService for LeasesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AskLead {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4757,7 +5306,7 @@ pub struct Batch {
 pub struct Command {
     #[prost(
         oneof = "command::Command",
-        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21"
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"
     )]
     pub command: ::core::option::Option<command::Command>,
 }
@@ -4799,8 +5348,18 @@ pub mod command {
         /// Since version 6.
         #[prost(message, tag = "20")]
         NoteAudit(super::NoteAudit),
+        /// Since version 7.
         #[prost(message, tag = "21")]
         NotePurge(super::NotePurge),
+        /// These since version 8.
+        #[prost(message, tag = "22")]
+        AcquireLease(super::AcquireLease),
+        #[prost(message, tag = "23")]
+        RenewLeases(super::RenewLeases),
+        #[prost(message, tag = "24")]
+        ReleaseLeases(super::ReleaseLeases),
+        #[prost(message, tag = "25")]
+        ExpireLeases(super::ExpireLeases),
     }
 }
 /// Removes sessions that are due by the batch's time.
@@ -4841,7 +5400,7 @@ pub struct SnapshotHead {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotItem {
-    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4, 5, 20, 21")]
+    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4, 5, 20, 21, 22, 23")]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
 /// Nested message and enum types in `SnapshotItem`.
@@ -4862,6 +5421,11 @@ pub mod snapshot_item {
         Audit(super::AuditEntry),
         #[prost(message, tag = "21")]
         Purge(super::Purge),
+        #[prost(message, tag = "22")]
+        Lease(super::Lease),
+        /// The token of the last grant: the next one's is greater.
+        #[prost(uint64, tag = "23")]
+        LastToken(u64),
     }
 }
 /// What is left of a session that is gone.
@@ -6441,7 +7005,7 @@ pub struct Event {
     /// The log index that made the change. Also on `alive`: everything up to it has been sent.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
-    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub event: ::core::option::Option<event::Event>,
 }
 /// Nested message and enum types in `Event`.
@@ -6472,6 +7036,11 @@ pub mod event {
         TokenForgotten(super::TokenForgotten),
         #[prost(message, tag = "12")]
         Purge(super::Purge),
+        /// A lease that was granted. Renewals are not told.
+        #[prost(message, tag = "13")]
+        Lease(super::Lease),
+        #[prost(message, tag = "14")]
+        LeaseFree(super::LeaseFree),
     }
 }
 /// All events after the asked revision follow.
@@ -6489,6 +7058,8 @@ pub struct Snapshot {
     /// The last ones, the oldest first.
     #[prost(message, repeated, tag = "4")]
     pub purges: ::prost::alloc::vec::Vec<Purge>,
+    #[prost(message, repeated, tag = "5")]
+    pub leases: ::prost::alloc::vec::Vec<Lease>,
 }
 /// The watcher's copy of this session is stale: another server has claimed, saved or removed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -376,6 +376,22 @@ pub struct App {
     /// Of one with processes.
     #[prost(message, optional, tag = "7")]
     pub sessions: ::core::option::Option<Sessions>,
+    #[prost(message, repeated, tag = "8")]
+    pub daemons: ::prost::alloc::vec::Vec<Daemon>,
+}
+/// What of the app runs on one server of the cluster at a time, as it is on this one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Daemon {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "DaemonState", tag = "2")]
+    pub state: i32,
+    /// Of one that runs here.
+    #[prost(uint64, tag = "3")]
+    pub token: u64,
+    /// Of one that failed.
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Instance {
@@ -600,6 +616,47 @@ impl Trouble {
             "TROUBLE_UNREACHABLE" => Some(Self::Unreachable),
             "TROUBLE_BROKE" => Some(Self::Broke),
             "TROUBLE_BUSY" => Some(Self::Busy),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DaemonState {
+    Unspecified = 0,
+    /// This version of the app is not in use here.
+    Idle = 1,
+    /// It runs elsewhere, or may soon run here.
+    Waiting = 2,
+    Running = 3,
+    /// It is tried again.
+    Failed = 4,
+    Stopped = 5,
+}
+impl DaemonState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DAEMON_STATE_UNSPECIFIED",
+            Self::Idle => "DAEMON_STATE_IDLE",
+            Self::Waiting => "DAEMON_STATE_WAITING",
+            Self::Running => "DAEMON_STATE_RUNNING",
+            Self::Failed => "DAEMON_STATE_FAILED",
+            Self::Stopped => "DAEMON_STATE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DAEMON_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DAEMON_STATE_IDLE" => Some(Self::Idle),
+            "DAEMON_STATE_WAITING" => Some(Self::Waiting),
+            "DAEMON_STATE_RUNNING" => Some(Self::Running),
+            "DAEMON_STATE_FAILED" => Some(Self::Failed),
+            "DAEMON_STATE_STOPPED" => Some(Self::Stopped),
             _ => None,
         }
     }

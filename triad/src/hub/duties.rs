@@ -229,7 +229,7 @@ impl Hub {
     }
 
     /// Replicates what can as well be done at the next tick; waits not longer than a tick.
-    async fn try_propose(&self, commands: Vec<Command>) -> bool {
+    pub(super) async fn try_propose(&self, commands: Vec<Command>) -> bool {
         let bytes = 64 * commands.len();
         match tokio::time::timeout(TICK, self.proposer.propose(commands, bytes)).await {
             Ok(Ok(_)) => true,

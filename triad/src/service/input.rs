@@ -1,8 +1,9 @@
 //! What requests may hold. A refusal names the field, its value and what was expected.
 
 use crate::serve::Caller;
+use common::service_name::ServiceName;
 use prost::Message;
-use proto::hub::v1::{RenameSession, SessionKey, SessionWrite, session_write::Write};
+use proto::hub::v1::{LeaseKey, RenameSession, SessionKey, SessionWrite, session_write::Write};
 use tonic::Status;
 
 const ID_MAX: usize = 128;
@@ -88,6 +89,19 @@ pub(super) fn key(field: &str, key: Option<&SessionKey>) -> Result<(), Status> {
     let key = key.ok_or_else(|| Status::invalid_argument(format!("{field} is missing")))?;
     name(&format!("{field}.app"), &key.app, APP_MAX)?;
     name(&format!("{field}.id"), &key.id, ID_MAX)
+}
+
+/// A lease's key.
+pub(super) fn lease(field: &str, key: Option<&LeaseKey>) -> Result<(), Status> {
+    let key = key.ok_or_else(|| Status::invalid_argument(format!("{field} is missing")))?;
+    if !key.app.is_empty() {
+        name(&format!("{field}.app"), &key.app, APP_MAX)?;
+    }
+    if ServiceName::new(&key.name).is_err() {
+        let (found, expected) = (shown(&key.name), ServiceName::EXPECTED);
+        return Err(Status::invalid_argument(format!("{field}.name is {found}: expected {expected}")));
+    }
+    Ok(())
 }
 
 /// A session's id.

@@ -40,7 +40,8 @@ impl Watch for WatchService {
             let (members, apps) = (members.iter().cloned().collect(), apps.iter().cloned().collect());
             let tokens = applied.state.tokens().iter().cloned().collect();
             let purges = applied.state.purges().iter().cloned().collect();
-            (revision, Snapshot { members, apps, tokens, purges })
+            let leases = applied.state.leases().iter().cloned().collect();
+            (revision, Snapshot { members, apps, tokens, purges, leases })
         });
         // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;

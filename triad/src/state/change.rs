@@ -1,7 +1,7 @@
 //! What a watcher may want to hear of.
 
 use bytes::Bytes;
-use proto::hub::v1::{App, Member, Purge, SessionKey, Token};
+use proto::hub::v1::{App, Lease, LeaseFree, Member, Purge, SessionKey, Token};
 use std::sync::Arc;
 
 /// What a watcher may want to hear of.
@@ -19,6 +19,10 @@ pub(crate) enum Change {
     TokenForgotten(Bytes),
     /// Web-tiers are to forget this.
     Purge(Purge),
+    /// A lease was granted.
+    Lease(Arc<Lease>),
+    /// Nobody holds it any more.
+    LeaseFree(LeaseFree),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.

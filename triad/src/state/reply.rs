@@ -1,7 +1,8 @@
 //! What a command is answered with.
 
 use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, PurgeNoted, SessionOutcome, TokenCreated, TokenRevoked,
+    App, AppDeployed, AppUndeployed, LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted,
+    SessionOutcome, TokenCreated, TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -21,6 +22,12 @@ pub(crate) enum Reply {
     TokenRevoked(TokenRevoked),
     /// Of a purge.
     PurgeNoted(PurgeNoted),
+    /// Of asking for a lease.
+    LeaseAcquired(LeaseAcquired),
+    /// Of holding on to some.
+    LeasesRenewed(LeasesRenewed),
+    /// Of giving some back.
+    LeasesReleased(LeasesReleased),
     /// Of all others.
     Done,
 }

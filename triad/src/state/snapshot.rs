@@ -40,9 +40,18 @@ impl State {
         let tokens = self.tokens.iter().cloned().map(Item::Token);
         let audit = self.audit.iter().cloned().map(Item::Audit);
         let purges = self.purges.iter().cloned().map(Item::Purge);
+        let leases = self.leases.iter().map(|it| Item::Lease(it.clone()));
+        let last_token = self.leases.last_token();
+        let leases = leases.chain((last_token > 0).then_some(Item::LastToken(last_token)));
         let mut pending = Vec::with_capacity(chunk);
-        for item in
-            members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(tombstones).chain(sessions)
+        for item in members
+            .chain(apps)
+            .chain(tokens)
+            .chain(audit)
+            .chain(purges)
+            .chain(leases)
+            .chain(tombstones)
+            .chain(sessions)
         {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
@@ -77,6 +86,8 @@ impl Restore {
                 Some(Item::Token(token)) => self.0.tokens.restore(token),
                 Some(Item::Audit(entry)) => self.0.audit.restore(entry),
                 Some(Item::Purge(purge)) => self.0.purges.restore(purge),
+                Some(Item::Lease(lease)) => self.0.leases.restore(lease),
+                Some(Item::LastToken(token)) => self.0.leases.restore_last_token(token),
                 None => return Err(RestoreError::Unknown),
             }
         }

@@ -33,6 +33,7 @@ fn config(file: &str, data_dir: &Path, launcher: bool) -> AppTierConfig {
         me: "a".into(),
         data_dir: data_dir.to_owned(),
         hub: None,
+        leases: None,
         admin: None,
         clock: Arc::new(SystemClock),
         launcher: launcher.then(|| Launcher { program: "/launcher".into(), landlock: 6 }),

@@ -1,6 +1,7 @@
 //! `app.yaml`.
 
 use super::*;
+use crate::service_name::ServiceName;
 use std::time::Duration;
 
 fn app(text: &str) -> Result<AppYaml, String> {
@@ -58,8 +59,27 @@ session: {session-timeout: 5m}
             session_timeout: Some(Duration::from_secs(300)),
             ..SessionOverrides::default()
         },
+        daemons: Vec::new(),
     };
     assert_eq!(app, expected);
+}
+
+#[test]
+fn daemons_are_called_or_run() {
+    let app = app(r#"
+command: [./app]
+daemons:
+  - {name: counter, start: /d/start, stop: /d/stop, lease: 10s, start-timeout: 1s, stop-timeout: 2s}
+  - {name: mailer, command: [./mailer, "--data=${DATA}"]}
+"#);
+    let daemon = |name: &str, run, times: [u64; 3]| {
+        let [lease, start_timeout, stop_timeout] = times.map(Duration::from_secs);
+        Daemon { name: ServiceName::new(name).unwrap(), run, lease, start_timeout, stop_timeout }
+    };
+    let called = DaemonRun::Call { start: "/d/start".to_owned(), stop: Some("/d/stop".to_owned()) };
+    let process = DaemonRun::Process(["./mailer", "--data=${DATA}"].map(str::to_owned).into());
+    let expected = [daemon("counter", called, [10, 1, 2]), daemon("mailer", process, [5, 30, 15])];
+    assert_eq!(app.unwrap().daemons, expected);
 }
 
 #[test]
@@ -93,6 +113,15 @@ prepare: []
 caches: []
 import: other.yaml
 session: {session-timeout: 5}
+daemons:
+  - {name: Counter, start: d/start}
+  - {name: a}
+  - {name: b, start: /x, command: [./b]}
+  - {name: c, command: [./c], stop: /stop}
+  - {name: d, start: /x, lease: 1s}
+  - {name: e, start: /x}
+  - {name: e, start: /y}
+  - {start: /x, leese: 5s}
 "#)
         .unwrap_err(),
     );

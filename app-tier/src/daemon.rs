@@ -1,0 +1,118 @@
+//! Daemons: what of an app runs on one server of its cluster at a time (docs/daemons.md). Each has a lease of its own; the server that holds
+//! it runs the daemon, and another takes over when it does not any more.
+
+mod guard;
+mod guarded;
+mod keeper;
+mod runner;
+
+pub use guard::guard_daemons;
+pub(crate) use guarded::{Guard, Guarded};
+pub(crate) use keeper::Phase;
+
+use crate::{
+    lease::{Leases, Name},
+    process::{Launch, Output, Processes},
+    spec::Spec,
+};
+use keeper::Keeper;
+use runner::Runner;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// What daemons need of their server.
+#[derive(Debug, Clone)]
+pub(crate) struct DaemonHost {
+    pub(crate) leases: Leases,
+    pub(crate) guard: Guard,
+}
+
+/// The daemons of one version of an app on this server: they run, or wait for their turn, from [`Daemons::begin`] on.
+#[derive(Debug)]
+pub(crate) struct Daemons {
+    kept: Vec<Kept>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: String,
+    phase: watch::Receiver<Phase>,
+    /// Until it has begun.
+    keeper: Mutex<Option<Keeper>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Daemons {
+    /// Those that the app declares; `key` is its name on the hub. None without a host for them.
+    pub(crate) fn new(
+        (app, key): (&str, &str),
+        spec: &Spec,
+        launch: &Launch,
+        processes: &Arc<Processes>,
+        host: Option<&DaemonHost>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let kept = host.into_iter().flat_map(|host| {
+            spec.daemons.iter().map(|daemon| {
+                let (sender, phase) = watch::channel(Phase::Idle);
+                let keeper = Keeper {
+                    app: app.to_owned(),
+                    lease: Name { app: key.to_owned(), name: daemon.name.clone() },
+                    daemon: daemon.clone(),
+                    runner: Runner {
+                        daemon: daemon.clone(),
+                        processes: processes.clone(),
+                        launch: launch.clone(),
+                        env: spec.env.clone(),
+                        output: Arc::new(Output::new(app)),
+                        guard: host.guard.clone(),
+                    },
+                    leases: host.leases.clone(),
+                    processes: processes.clone(),
+                    phase: sender,
+                    stop: stop.clone(),
+                };
+                let keeper = Mutex::new(Some(keeper));
+                Kept { name: daemon.name.as_str().to_owned(), phase, keeper, task: Mutex::default() }
+            })
+        });
+        Self { kept: kept.collect(), stop: stop.clone() }
+    }
+
+    /// They may run from now on: this version of the app is in use. The second time it does nothing.
+    pub(crate) fn begin(&self) {
+        for kept in &self.kept {
+            let keeper = kept.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(keeper) = keeper {
+                let task = tokio::spawn(keeper.run());
+                *kept.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+            }
+        }
+    }
+
+    /// Ends them, in order; another server may run them when this returns, and this version of the app here no more.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        for kept in &self.kept {
+            drop(kept.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
+            let task = kept.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(task) = task {
+                // A panic is in the log.
+                let _ = task.await;
+            }
+        }
+    }
+
+    /// How each of them is here.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (&str, Phase)> {
+        self.kept.iter().map(|it| (it.name.as_str(), it.phase.borrow().clone()))
+    }
+}
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

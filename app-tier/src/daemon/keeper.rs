@@ -1,0 +1,125 @@
+//! Keeps one daemon: waits for its lease, runs it while that is held, gives it back.
+
+use super::runner::{End, Runner};
+use crate::{
+    lease::{Held, LeaseError, Leases, Name, Renewed},
+    process::Processes,
+};
+use common::{backoff::Backoff, config::Daemon};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// A server that runs daemons already lets others be first, by so much for each: they spread over the servers.
+const POLITE: Duration = Duration::from_millis(30);
+
+/// The most of it.
+const POLITE_MAX: Duration = Duration::from_millis(300);
+
+/// The wait before another try where a daemon failed, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// The wait where the hub could not be asked, or what was heard of it is older than its answer.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// One that ran so long starts the waits over.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// What a daemon is doing here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// This version of the app is not in use.
+    Idle,
+    /// Another server may be running it.
+    Waiting,
+    /// It runs here, or is being started.
+    Running { token: u64 },
+    /// It failed, and is tried again.
+    Failed(String),
+    /// It was stopped for good.
+    Stopped,
+}
+
+/// Who keeps it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    /// `host/path`, for people.
+    pub(super) app: String,
+    pub(super) lease: Name,
+    pub(super) daemon: Daemon,
+    pub(super) runner: Runner,
+    pub(super) leases: Leases,
+    pub(super) processes: Arc<Processes>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Keeper {
+    /// Runs until told to stop; the daemon does not run here any more then.
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        while let Some(held) = self.next_lease().await {
+            self.phase.send_replace(Phase::Running { token: held.token() });
+            let (app, daemon, token) = (&self.app, &self.daemon.name, held.token());
+            tracing::info!(app, %daemon, token, "the daemon is this server's");
+            let began = tokio::time::Instant::now();
+            let end = self.runner.run(&held, &self.stop).await;
+            // What is not released ends by itself, in its time.
+            let released = self.leases.release(&held).await;
+            if let Err(cause) = &released {
+                tracing::debug!(app, %daemon, token, %cause, "the lease was not given back");
+            }
+            if began.elapsed() >= SETTLED {
+                backoff.reset();
+            }
+            match end {
+                End::Stopped => tracing::info!(app, %daemon, token, "the daemon was stopped here"),
+                End::Lost => {
+                    let why = "the hub can't be reached, or has given it to another";
+                    tracing::warn!(app, %daemon, token, why, "the daemon was ended here");
+                }
+                End::Failed(why) => {
+                    let wait = backoff.wait(rand::random());
+                    tracing::warn!(app, %daemon, token, why, ?wait, "the daemon has ended: it is started again, here or elsewhere");
+                    self.phase.send_replace(Phase::Failed(why));
+                    let _ = timeout(wait, self.stop.cancelled()).await;
+                }
+            }
+        }
+        self.phase.send_replace(Phase::Stopped);
+    }
+
+    /// Waits for the lease. `None`: it is to stop. A call to the hub is not broken off: what it brought would be held by nobody.
+    async fn next_lease(&self) -> Option<Arc<Held>> {
+        loop {
+            let free = async {
+                self.leases.is_free(&self.lease).await;
+                self.processes.one_ready().await;
+                let polite = POLITE * self.leases.daemons_held();
+                sleep(polite.min(POLITE_MAX) + POLITE.mul_f64(rand::random())).await;
+                self.leases.is_free(&self.lease).await;
+            };
+            if !matches!(&*self.phase.borrow(), Phase::Failed(_)) {
+                self.phase.send_replace(Phase::Waiting);
+            }
+            self.stop.run_until_cancelled(free).await?;
+            let asked =
+                self.leases.acquire(&self.lease, &self.lease.app, self.daemon.lease, Renewed::ByServer).await;
+            match asked {
+                Ok(held) if self.stop.is_cancelled() => {
+                    let _in_its_time = self.leases.release(&held).await;
+                    return None;
+                }
+                Ok(held) => return Some(held),
+                Err(LeaseError::Held { .. }) => {}
+                Err(cause) => {
+                    tracing::warn!(app = self.app, daemon = %self.daemon.name, %cause, "no lease for the daemon");
+                }
+            }
+            self.stop.run_until_cancelled(sleep(ASK_AGAIN)).await?;
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The local API: what app processes call, by HTTP with JSON or by gRPC, on a Unix socket (`COPAL_HUB`) and on a loopback port (`COPAL_API`). Both
+//! are up before the first process is. A token says which app calls (docs/local-api.md).
+
+mod answer;
+mod input;
+mod leases;
+mod route;
+mod sessions;
+
+use crate::{
+    error::AppTierError,
+    lease::Leases,
+    registry::{Registry, Running},
+};
+use answer::Problem;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use sessions::SessionService;
+use std::{
+    convert::Infallible,
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body, service::Routes};
+use tower::ServiceExt;
+
+/// Calls at once on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 1024;
+
+/// A call takes at most this long; what it waits for inside has shorter bounds.
+const CALL_MAX: Duration = Duration::from_secs(90);
+
+/// Window of a stream, and of a connection: large enough for a session in one round trip.
+const WINDOW: u32 = 1024 * 1024;
+
+/// A request's head is there within this, or its connection is closed; so is one on which nothing is asked.
+const HEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Memory of a connection for a head.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Connections of all apps; one more waits until another has ended.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// When this server stops, calls under way have this long.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What tokens come in: gRPC's metadata, or as a bearer (RFC 6750).
+const TOKEN: &str = "copal-token";
+const BEARER: &[u8] = b"Bearer ";
+
+/// Where apps find it.
+#[derive(Debug, Clone)]
+pub(crate) struct Addresses {
+    /// `COPAL_HUB`.
+    pub(crate) socket: PathBuf,
+    /// Where `COPAL_API` leads.
+    pub(crate) tcp: SocketAddr,
+}
+
+/// The places where apps call, taken before they are started.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    unix: UnixListener,
+    tcp: TcpListener,
+    addresses: Addresses,
+}
+
+impl Bound {
+    /// Takes a new socket at `path`, and a loopback port that the system chooses.
+    ///
+    /// # Errors
+    /// [`AppTierError::Io`]: one of them can't be had.
+    pub(crate) fn bind(path: PathBuf) -> Result<Self, AppTierError> {
+        let failed = |what, path: &PathBuf| {
+            let path = path.clone();
+            move |cause: io::Error| AppTierError::Io { what, path, cause }
+        };
+        let unix = UnixListener::bind(&path).and_then(|listener| {
+            // Who may enter its folder may connect; a call needs an app's token.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+            Ok(listener)
+        });
+        let unix = unix.map_err(failed("binding the local API's socket", &path))?;
+        let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((TcpListener::from_std(listener)?, address))
+        });
+        let (tcp, address) =
+            tcp.map_err(failed("binding a loopback port for the local API beside", &path))?;
+        Ok(Self { unix, tcp, addresses: Addresses { socket: path, tcp: address } })
+    }
+
+    /// Where that is.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+}
+
+/// What is called.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalApi {
+    apps: Arc<Registry>,
+    leases: Option<Leases>,
+}
+
+impl LocalApi {
+    /// For the apps that there are, by their tokens; without a hub there are no leases.
+    pub(crate) fn new(apps: Arc<Registry>, leases: Option<Leases>) -> Self {
+        Self { apps, leases }
+    }
+
+    /// Serves calls until `stop` is cancelled.
+    pub(crate) fn serve(self, bound: Bound, stop: CancellationToken) {
+        let Bound { unix, tcp, .. } = bound;
+        let grpc = SessionService.routes();
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let server = Arc::new(Server { api: self, grpc, room, stop });
+        let over_unix = server.clone();
+        tokio::spawn(async move {
+            while let Some(room) = over_unix.room().await {
+                let accepted = over_unix.stop.run_until_cancelled(unix.accept()).await;
+                over_unix.accepted(accepted.map(|it| it.map(|(stream, _)| stream)), room).await;
+            }
+        });
+        tokio::spawn(async move {
+            while let Some(room) = server.room().await {
+                let accepted = server.stop.run_until_cancelled(tcp.accept()).await;
+                server.accepted(accepted.map(|it| it.map(|(stream, _)| stream)), room).await;
+            }
+        });
+    }
+
+    /// The app that calls. Every token is compared, to its end: how long it takes tells nothing.
+    fn caller(&self, headers: &HeaderMap) -> Option<Running> {
+        let bearer = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let bearer = bearer.and_then(|it| it.split_at_checked(BEARER.len()));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER)).map(|(_, token)| token);
+        let token = headers.get(TOKEN).map(HeaderValue::as_bytes).or(bearer).unwrap_or_default();
+        let apps = self.apps.running();
+        let found =
+            apps.iter().fold(
+                None,
+                |found, known| {
+                    if is_same(known.token.as_bytes(), token) { Some(known) } else { found }
+                },
+            );
+        found.cloned()
+    }
+}
+
+/// The app that calls, in the extensions of its requests.
+#[derive(Debug, Clone)]
+struct Caller(Running);
+
+/// What serves the connections.
+#[derive(Debug)]
+struct Server {
+    api: LocalApi,
+    grpc: Routes,
+    room: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Waits for room for another connection. `None`: it stops.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.stop.run_until_cancelled(self.room.clone().acquire_owned()).await?.ok()
+    }
+
+    async fn accepted<S>(self: &Arc<Self>, accepted: Option<io::Result<S>>, room: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match accepted {
+            Some(Ok(stream)) => drop(tokio::spawn(self.clone().connection(stream, room))),
+            // Out of file descriptors: not a reason to spin.
+            Some(Err(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            None => {}
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        _room: OwnedSemaphorePermit,
+    ) {
+        let (server, stop) = (self.clone(), self.stop.clone());
+        let service = service_fn(move |request| server.clone().answer(request));
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .keep_alive_interval(HEAD_MAX)
+            .keep_alive_timeout(HEAD_MAX);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(DRAIN_MAX, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
+        };
+        if let Err(cause) = ended {
+            tracing::debug!(cause, "a connection of the local API broke");
+        }
+    }
+
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let is_grpc = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_grpc = is_grpc.is_some_and(|it| it.starts_with(b"application/grpc"));
+        // Before its message is read: nobody's is kept without a token.
+        let Some(caller) = self.api.caller(request.headers()) else {
+            let text = "the value of COPAL_TOKEN is missing, or another one";
+            return Ok(match is_grpc {
+                true => Status::unauthenticated(text).into_http(),
+                false => Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text).into_response(),
+            });
+        };
+        request.extensions_mut().insert(Caller(caller.clone()));
+        let answered = async {
+            if is_grpc {
+                return self.grpc.clone().oneshot(request).await;
+            }
+            Ok(match route::answer(&self.api, &caller, request).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
+            })
+        };
+        match tokio::time::timeout(CALL_MAX, answered).await {
+            Ok(answered) => answered,
+            Err(_) if is_grpc => Ok(Status::deadline_exceeded("it took too long").into_http()),
+            Err(_) => {
+                Ok(Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", "it took too long").into_response())
+            }
+        }
+    }
+}
+
+/// In a time that depends on the lengths alone.
+fn is_same(known: &[u8], given: &[u8]) -> bool {
+    let differing =
+        known.iter().zip(given).fold(0, |differing, (a, b)| std::hint::black_box(differing | (a ^ b)));
+    known.len() == given.len() && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_compared_whole() {
+        assert!(is_same(b"abc", b"abc"));
+        for given in [&b"abd"[..], b"ab", b"abcd", b"", b"bbc"] {
+            assert!(!is_same(b"abc", given), "{given:?}");
+        }
+    }
+}

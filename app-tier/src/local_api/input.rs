@@ -1,0 +1,157 @@
+//! What calls hold: names, queries, bodies of JSON. What is refused names the place, the value and what was expected.
+
+use super::answer::Problem;
+use bytes::Bytes;
+use common::{config::parse_duration, service_name::ServiceName};
+use http::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+use std::{ops::RangeInclusive, time::Duration};
+
+/// The longest body of JSON, in bytes.
+const JSON_MAX: usize = 64 << 10;
+
+/// A body comes within this.
+const BODY_MAX: Duration = Duration::from_secs(30);
+
+fn shown(text: &str) -> String {
+    let shown: String = text.chars().take(80).collect();
+    if shown.len() < text.len() { format!("{shown:?}…") } else { format!("{shown:?}") }
+}
+
+/// A name in a path.
+pub(super) fn name(what: &str, text: &str) -> Result<ServiceName, Problem> {
+    ServiceName::new(text).map_err(|_| {
+        Problem::bad(format!("the {what}'s name is {}: expected {}", shown(text), ServiceName::EXPECTED))
+    })
+}
+
+/// A token in a path.
+pub(super) fn token(text: &str) -> Result<u64, Problem> {
+    let number = text.parse().ok().filter(|it| *it > 0 && text.bytes().all(|it| it.is_ascii_digit()));
+    number.ok_or_else(|| Problem::bad(format!("the token is {}: expected a number from 1 on", shown(text))))
+}
+
+/// A whole body, of at most `max` bytes.
+pub(super) async fn bytes(body: Incoming, max: usize) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_MAX, Limited::new(body, max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
+            let text = format!("the body is longer than {max} bytes");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text))
+        }
+        Ok(Err(cause)) => Err(Problem::bad(format!("the body broke off: {cause}"))),
+        Err(_) => {
+            let text = format!("the body has not come within {BODY_MAX:?}");
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "late", text))
+        }
+    }
+}
+
+/// A body of JSON with no keys but these; an empty one is `{}`.
+pub(super) async fn object(body: Incoming, keys: &[&str]) -> Result<Object, Problem> {
+    let bytes = bytes(body, JSON_MAX).await?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Object::default());
+    }
+    let value = serde_json::from_slice(&bytes);
+    let value = value.map_err(|cause| Problem::bad(format!("the body is no JSON: {cause}")))?;
+    let Value::Object(map) = value else { return Err(Problem::bad("the body is no JSON object")) };
+    if let Some(key) = map.keys().find(|key| !keys.contains(&key.as_str())) {
+        let known = keys.join(", ");
+        return Err(Problem::bad(format!("the body has {}: expected {known}", shown(key))));
+    }
+    Ok(Object(map))
+}
+
+/// The members of a body.
+#[derive(Debug, Default)]
+pub(super) struct Object(serde_json::Map<String, Value>);
+
+impl Object {
+    /// A time, such as `"5s"`.
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, Problem> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => duration(key, text, bounds).map(Some),
+            Some(other) => {
+                let found = shown(&other.to_string());
+                Err(Problem::bad(format!("{key} is {found}: expected a text such as \"5s\"")))
+            }
+        }
+    }
+}
+
+fn duration(key: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Problem> {
+    let read = parse_duration(text).ok().filter(|it| bounds.contains(it));
+    read.ok_or_else(|| {
+        let (least, most) = (bounds.start(), bounds.end());
+        Problem::bad(format!(
+            "{key} is {}: expected a time from {least:?} to {most:?}, such as \"5s\"",
+            shown(text)
+        ))
+    })
+}
+
+/// The parameters of a query.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Those of a query that has no others than these.
+    pub(super) fn of(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+        let pairs = query.unwrap_or_default().split('&').filter(|it| !it.is_empty());
+        let mut found = Vec::new();
+        for pair in pairs {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let read = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let (name, value) = (read(name), read(value));
+            if !known.contains(&name.as_str()) {
+                let expected = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(Problem::bad(format!("the query has {}: expected {expected}", shown(&name))));
+            }
+            found.push((name, value));
+        }
+        Ok(Self(found))
+    }
+
+    /// A time, such as `10s`.
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, Problem> {
+        let found = self.0.iter().find(|(name, _)| name == key);
+        found.map(|(_, text)| duration(key, text, bounds)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_named() {
+        let text = |problem: Problem| format!("{problem:?}");
+        assert!(name("lease", "a.b").is_ok());
+        assert!(text(name("lease", "A/b").unwrap_err()).contains("the lease's name is \\\"A/b\\\""));
+        assert_eq!(token("7").unwrap(), 7);
+        for bad in ["", "0", "-1", "+1", "x", "99999999999999999999"] {
+            assert!(text(token(bad).unwrap_err()).contains("expected a number from 1 on"), "{bad}");
+        }
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(60);
+        let wait = |query| Query::of(Some(query), &["wait"]).and_then(|it| it.duration("wait", &bounds));
+        assert_eq!(wait("wait=10s").unwrap(), Some(Duration::from_secs(10)));
+        assert_eq!(wait("wait=1500ms").unwrap(), Some(Duration::from_millis(1500)));
+        assert_eq!(wait("").unwrap(), None);
+        for bad in ["wait", "wait=0", "wait=61s", "wait=x", "other=1"] {
+            assert!(text(wait(bad).unwrap_err()).contains("expected"), "{bad}");
+        }
+    }
+}

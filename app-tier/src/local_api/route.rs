@@ -1,0 +1,34 @@
+//! From a call's method and path to who answers it.
+
+use super::{LocalApi, answer::Problem, leases};
+use crate::registry::Running;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tonic::body::Body;
+
+/// Answers a call of an app.
+///
+/// # Errors
+/// What is told to the app instead.
+pub(super) async fn answer(
+    api: &LocalApi,
+    caller: &Running,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.strip_prefix("/v1/").map(|it| it.split('/').collect()).unwrap_or_default();
+    match segments[..] {
+        ["leases", name] => leases::of_name(api, caller, name, request).await,
+        ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
+        _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),
+    }
+}
+
+/// A method that a path does not have.
+pub(super) fn not_allowed(allowed: &'static str, method: &Method) -> Response<Body> {
+    let text = format!("{method} is none of this path: expected {allowed}");
+    let mut response =
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", text).into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,89 @@
+//! The paths by which this server calls an app: nobody else gets to them. Apps read paths in many ways, so whatever some app could take for one of them
+//! is closed too.
+
+use crate::spec::Spec;
+use common::config::DaemonRun;
+use percent_encoding::percent_decode_str;
+
+/// Decoded more often than this it is no path that an app understands.
+const DECODED_MAX: usize = 3;
+
+/// An app's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OwnPaths(Vec<String>);
+
+impl OwnPaths {
+    /// Those that the app declares.
+    pub(crate) fn of(spec: &Spec) -> Self {
+        let daemons = spec.daemons.iter().flat_map(|daemon| match &daemon.run {
+            DaemonRun::Call { start, stop } => [Some(start), stop.as_ref()],
+            DaemonRun::Process(_) => [None, None],
+        });
+        Self(daemons.flatten().map(|path| plain(path)).collect())
+    }
+
+    /// Whether a request for `path`, of an app that is mounted at `prefix`, is for one of them.
+    pub(crate) fn has(&self, prefix: &str, path: &str) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let (whole, below) = (plain(path), path.strip_prefix(prefix).map(plain));
+        self.0.iter().any(|own| *own == whole || Some(own) == below.as_ref())
+    }
+}
+
+/// A path without what some servers look past: escapes, parameters, empty and dotted segments, capitals, a suffix of the whole.
+fn plain(path: &str) -> String {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let mut decoded = path.to_owned();
+    for _ in 0..DECODED_MAX {
+        let next = percent_decode_str(&decoded).decode_utf8_lossy().into_owned();
+        if next == decoded {
+            break;
+        }
+        decoded = next;
+    }
+    let mut segments: Vec<String> = Vec::new();
+    for segment in decoded.split(['/', '\\']) {
+        match segment.split([';', '\0', '?', '#']).next().unwrap_or_default().trim() {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment.to_lowercase()),
+        }
+    }
+    segments.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_app_could_take_for_them_is_closed() {
+        let own = OwnPaths(vec![plain("/d/Start")]);
+        for path in [
+            "/d/Start",
+            "/d/start",
+            "//d//start/",
+            "/d/%73tart",
+            "/d/%2573tart",
+            "/d/start;x=1",
+            "/d;a/start",
+            "/x/../d/start",
+            "/d/./start",
+            "/d\\start",
+            "/d/start%00",
+            "/d/start%3fx",
+            "/D/START",
+            "/d/start%20",
+            "/shop/d/start",
+            "/shop//d/start",
+        ] {
+            assert!(own.has("/shop", path), "{path}");
+        }
+        for path in ["/d", "/d/starts", "/start", "/d/start/x", "/other/d/start", "/"] {
+            assert!(!own.has("/shop", path), "{path}");
+        }
+        assert!(!OwnPaths::default().has("", "/"));
+    }
+}

@@ -1,0 +1,89 @@
+//! `lease.proto`'s service.
+
+use super::input;
+use crate::{hub::Hub, serve::Caller, state::Reply};
+use proto::hub::v1::{
+    AcquireLease, Command, LeaseAcquired, LeasesReleased, LeasesRenewed, ReleaseLeases, RenewLeases, command,
+    leases_server::Leases,
+};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// A lease's record is small.
+const BYTES: usize = 512;
+
+/// Leases that one call may be of: a server holds no more.
+const TOKENS_MAX: usize = 10_000;
+
+/// The shortest and the longest time of a lease.
+const TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaseService(pub(crate) Arc<Hub>);
+
+fn unexpected() -> Status {
+    Status::internal("the hub's state answered another question")
+}
+
+fn tokens(tokens: &[u64]) -> Result<(), Status> {
+    if tokens.len() <= TOKENS_MAX {
+        return Ok(());
+    }
+    let text = format!("tokens has {} entries: expected at most {TOKENS_MAX}", tokens.len());
+    Err(Status::invalid_argument(text))
+}
+
+impl LeaseService {
+    async fn propose(&self, command: command::Command, bytes: usize) -> Result<Reply, Status> {
+        let replies = self.0.propose(vec![Command { command: Some(command) }], bytes).await?;
+        replies.into_iter().next().ok_or_else(unexpected)
+    }
+}
+
+#[tonic::async_trait]
+impl Leases for LeaseService {
+    async fn acquire(&self, request: Request<AcquireLease>) -> Result<Response<LeaseAcquired>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let acquire = request.into_inner();
+        input::server("server", &acquire.server)?;
+        input::own("server", &acquire.server, caller.as_ref())?;
+        input::lease("key", acquire.key.as_ref())?;
+        input::app("app", &acquire.app)?;
+        if !TTL_MS.contains(&acquire.ttl_ms) {
+            let text =
+                format!("ttl_ms is {}: expected {} to {}", acquire.ttl_ms, TTL_MS.start(), TTL_MS.end());
+            return Err(Status::invalid_argument(text));
+        }
+        match self.propose(command::Command::AcquireLease(acquire), BYTES).await? {
+            Reply::LeaseAcquired(acquired) => Ok(Response::new(acquired)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn renew(&self, request: Request<RenewLeases>) -> Result<Response<LeasesRenewed>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let renew = request.into_inner();
+        input::server("server", &renew.server)?;
+        input::own("server", &renew.server, caller.as_ref())?;
+        tokens(&renew.tokens)?;
+        let bytes = 64 + 16 * renew.tokens.len();
+        match self.propose(command::Command::RenewLeases(renew), bytes).await? {
+            Reply::LeasesRenewed(renewed) => Ok(Response::new(renewed)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn release(&self, request: Request<ReleaseLeases>) -> Result<Response<LeasesReleased>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let release = request.into_inner();
+        input::server("server", &release.server)?;
+        input::own("server", &release.server, caller.as_ref())?;
+        tokens(&release.tokens)?;
+        let bytes = 64 + 16 * release.tokens.len();
+        match self.propose(command::Command::ReleaseLeases(release), bytes).await? {
+            Reply::LeasesReleased(released) => Ok(Response::new(released)),
+            _ => Err(unexpected()),
+        }
+    }
+}
