@@ -18,7 +18,7 @@ use crate::{
 use keeper::Keeper;
 use runner::Runner;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What daemons need of their server.
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct DaemonHost {
     pub(crate) leases: Leases,
     pub(crate) guard: Guard,
+    /// Cancelled when this server stops: no daemon begins here any more.
+    pub(crate) stop: CancellationToken,
 }
 
 /// The daemons of one version of an app on this server: they run, or wait for their turn, from [`Daemons::begin`] on.
@@ -41,7 +43,6 @@ struct Kept {
     phase: watch::Receiver<Phase>,
     /// Until it has begun.
     keeper: Mutex<Option<Keeper>>,
-    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Daemons {
@@ -53,7 +54,7 @@ impl Daemons {
         processes: &Arc<Processes>,
         host: Option<&DaemonHost>,
     ) -> Self {
-        let stop = CancellationToken::new();
+        let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
         let kept = host.into_iter().flat_map(|host| {
             spec.daemons.iter().map(|daemon| {
                 let (sender, phase) = watch::channel(Phase::Idle);
@@ -75,7 +76,7 @@ impl Daemons {
                     stop: stop.clone(),
                 };
                 let keeper = Mutex::new(Some(keeper));
-                Kept { name: daemon.name.as_str().to_owned(), phase, keeper, task: Mutex::default() }
+                Kept { name: daemon.name.as_str().to_owned(), phase, keeper }
             })
         });
         Self { kept: kept.collect(), stop: stop.clone() }
@@ -85,10 +86,7 @@ impl Daemons {
     pub(crate) fn begin(&self) {
         for kept in &self.kept {
             let keeper = kept.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(keeper) = keeper {
-                let task = tokio::spawn(keeper.run());
-                *kept.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-            }
+            keeper.filter(|_| !self.stop.is_cancelled()).map(|keeper| tokio::spawn(keeper.run()));
         }
     }
 
@@ -97,11 +95,8 @@ impl Daemons {
         self.stop.cancel();
         for kept in &self.kept {
             drop(kept.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
-            let task = kept.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(task) = task {
-                // A panic is in the log.
-                let _ = task.await;
-            }
+            // An error means that its task is gone, or never was.
+            let _ = kept.phase.clone().wait_for(|phase| *phase == Phase::Stopped).await;
         }
     }
 

@@ -20,10 +20,13 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
-use triad_client::{Hub, HubError};
+use triad_client::{Hub, HubError, WatchStream};
 
 /// A call to the hub may take so long; a lease that is shorter has shorter ones.
 const CALL_MAX: Duration = Duration::from_secs(3);
+
+/// The wait before the hub is told again that a lease is given back.
+const RELEASE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Whose lease it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,20 +82,22 @@ impl From<HubError> for LeaseError {
     }
 }
 
-/// Where a server has its leases.
+/// Where a server has its leases and caches.
 #[derive(Debug, Clone)]
-pub struct LeaseConfig {
+pub struct ServicesConfig {
     /// The hub.
     pub hub: Hub,
     /// What is heard of it.
     pub heard: triad_client::Leases,
+    /// On which stream it is heard.
+    pub stream: WatchStream,
     /// This process among those of the same server.
     pub started_ms: u64,
 }
 
-impl LeaseConfig {
+impl ServicesConfig {
     pub(crate) fn start(self, server: &str) -> Leases {
-        let Self { hub, heard, started_ms } = self;
+        let Self { hub, heard, started_ms, .. } = self;
         Leases::start(Arc::new(HubLeases { hub, heard }), server, started_ms)
     }
 }
@@ -145,19 +150,48 @@ impl Leases {
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             id: rand::random::<u64>() | 1,
         };
-        match self.0.hub.acquire(acquire, CALL_MAX.min(ttl / 2)).await? {
-            Outcome::Granted(lease) => {
+        let id = acquire.id;
+        match self.0.hub.acquire(acquire, CALL_MAX.min(ttl / 2)).await {
+            Ok(Outcome::Granted(lease)) => {
                 let held = Arc::new(Held::new(name.clone(), app, lease.token, ttl, renewed, sent));
                 self.0.lock().insert(lease.token, held.clone());
                 self.0.wake.notify_one();
                 Ok(held)
             }
-            Outcome::Held(lease) => {
+            Ok(Outcome::Held(lease)) => {
                 let ttl = Duration::from_millis(lease.ttl_ms);
                 Err(LeaseError::Held { server: lease.server, token: lease.token, ttl })
             }
-            Outcome::Full(count) => Err(LeaseError::Full(count)),
+            Ok(Outcome::Full(count)) => Err(LeaseError::Full(count)),
+            Err(cause) => {
+                // It may have been granted, and would be held by nobody.
+                if let HubError::Unavailable { .. } = cause {
+                    self.release_later(ReleaseLeases { ids: vec![id], ..self.releasing() }, ttl);
+                }
+                Err(cause.into())
+            }
         }
+    }
+
+    /// The same for one who may go away meanwhile: then it is given back.
+    ///
+    /// # Errors
+    /// [`LeaseError`].
+    pub(crate) async fn acquire_for(
+        &self,
+        name: &Name,
+        app: &str,
+        ttl: Duration,
+    ) -> Result<Arc<Held>, LeaseError> {
+        let (leases, name, app) = (self.clone(), name.clone(), app.to_owned());
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let acquired = leases.acquire(&name, &app, ttl, Renewed::ByApp).await;
+            if let Err(Ok(held)) = sender.send(acquired) {
+                leases.give_back(&held).await;
+            }
+        });
+        answer.await.unwrap_or_else(|_| Err(LeaseError::HubLost("the call was broken off".to_owned())))
     }
 
     /// How many daemons this server runs.
@@ -184,17 +218,49 @@ impl Leases {
     /// Gives one back before its time; what held it has ended.
     ///
     /// # Errors
-    /// [`LeaseError::Over`]: it was not held any more; [`LeaseError::HubLost`]: it ends by itself, in its time.
+    /// [`LeaseError::Over`]: it was not held any more; [`LeaseError::HubLost`]: it is told the hub as soon as it is heard, or ends in its time.
     pub(crate) async fn release(&self, held: &Held) -> Result<(), LeaseError> {
         self.0.lock().remove(&held.token());
         held.end();
-        let release = ReleaseLeases {
+        let release = ReleaseLeases { tokens: vec![held.token()], ..self.releasing() };
+        match self.0.hub.release(release.clone(), CALL_MAX).await {
+            Ok(released) if released.is_empty() => Err(LeaseError::Over),
+            Ok(_) => Ok(()),
+            Err(cause) => {
+                self.release_later(release, held.ttl());
+                Err(cause.into())
+            }
+        }
+    }
+
+    /// The same for who does not want to know.
+    pub(crate) async fn give_back(&self, held: &Held) {
+        if let Err(cause) = self.release(held).await {
+            tracing::debug!(lease = %held.name().name, token = held.token(), %cause, "the lease was not given back");
+        }
+    }
+
+    /// It is renewed by this server while what is returned is there, and no longer.
+    pub(crate) fn while_renewed(&self, held: &Held) -> impl Drop + use<> {
+        WhileRenewed { leases: self.clone(), token: held.token() }
+    }
+
+    fn releasing(&self) -> ReleaseLeases {
+        ReleaseLeases {
             server: self.0.server.clone(),
             started_ms: self.0.started_ms,
-            tokens: vec![held.token()],
-        };
-        let released = self.0.hub.release(release, CALL_MAX).await?;
-        if released.is_empty() { Err(LeaseError::Over) } else { Ok(()) }
+            ..ReleaseLeases::default()
+        }
+    }
+
+    /// Tries again until its time is over.
+    fn release_later(&self, release: ReleaseLeases, ttl: Duration) {
+        let hub = self.0.hub.clone();
+        tokio::spawn(tokio::time::timeout(ttl, async move {
+            while hub.release(release.clone(), CALL_MAX).await.is_err() {
+                tokio::time::sleep(RELEASE_AGAIN).await;
+            }
+        }));
     }
 
     /// Who holds a lease, as far as is heard here.
@@ -216,6 +282,18 @@ impl Leases {
             // Nobody follows the hub any more: this server ends.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Ends a lease's renewals when it is dropped.
+struct WhileRenewed {
+    leases: Leases,
+    token: u64,
+}
+
+impl Drop for WhileRenewed {
+    fn drop(&mut self) {
+        self.leases.0.lock().remove(&self.token);
     }
 }
 

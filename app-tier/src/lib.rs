@@ -6,6 +6,7 @@
 
 mod app;
 mod body;
+mod cache;
 mod daemon;
 mod deploy;
 mod error;
@@ -38,7 +39,7 @@ pub use daemon::guard_daemons;
 pub use deploy::{Apps, DeployConfig, Deployments};
 pub use error::{AppTierError, NOT_PROCESSED, NotReady};
 pub use in_process::InProcessService;
-pub use lease::LeaseConfig;
+pub use lease::ServicesConfig;
 pub use process::{APP_FOLDERS, AccountError, Launcher, RightsError};
 pub use session::SessionStats;
 pub use tier::{AppTier, AppTierConfig};

@@ -2,6 +2,7 @@
 
 use crate::{
     app::App,
+    cache::Caches,
     daemon::{DaemonHost, Daemons, Guard},
     error::AppTierError,
     lease::Leases,
@@ -29,6 +30,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+use tokio_util::sync::CancellationToken;
 
 /// The local API's socket in the folder of sockets.
 const API: &str = "api";
@@ -46,6 +48,8 @@ pub(crate) struct Loader {
     pub(crate) link: Arc<Link>,
     /// What of the environment apps don't get.
     servers_own: ServersOwn,
+    /// What apps have cached; `None`: there is no hub.
+    pub(crate) caches: Option<Caches>,
     /// What daemons need; `None`: there is no hub, and nobody runs them.
     daemons: Option<DaemonHost>,
     /// Apps with processes so far: their sockets have numbers.
@@ -79,9 +83,15 @@ impl Loader {
         server: &Server,
     ) -> Result<(Self, Bound), AppTierError> {
         AppFolders::empty_tmp(&config.data_dir);
+        let link = Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1));
+        let caches = config
+            .leases
+            .as_ref()
+            .map(|it| Caches::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms));
         let daemons = config.leases.clone().map(|leases| DaemonHost {
             leases: leases.start(config.me.as_str()),
             guard: Guard::new(config.launcher.as_ref().map(|it| it.program.as_path())),
+            stop: CancellationToken::new(),
         });
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
@@ -90,7 +100,8 @@ impl Loader {
             pids,
             run_dir,
             api: bound.addresses().clone(),
-            link: Arc::new(Link::new(config.clock.clone(), cluster.servers.len() > 1)),
+            link,
+            caches,
             servers_own: ServersOwn::new(&config.config),
             config: config.clone(),
             cluster: cluster.clone(),
@@ -99,6 +110,13 @@ impl Loader {
             started: AtomicUsize::new(0),
         };
         Ok((loader, bound))
+    }
+
+    /// No daemon begins here any more.
+    pub(crate) fn stop_daemons(&self) {
+        if let Some(host) = &self.daemons {
+            host.stop.cancel();
+        }
     }
 
     /// This server's leases; `None` without a hub.

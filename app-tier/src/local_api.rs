@@ -2,12 +2,14 @@
 //! are up before the first process is. A token says which app calls (docs/local-api.md).
 
 mod answer;
+mod caches;
 mod input;
 mod leases;
 mod route;
 mod sessions;
 
 use crate::{
+    cache::Caches,
     error::AppTierError,
     lease::Leases,
     registry::{Registry, Running},
@@ -21,13 +23,17 @@ use hyper_util::{
 };
 use sessions::SessionService;
 use std::{
+    collections::HashMap,
     convert::Infallible,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -53,8 +59,18 @@ const HEAD_MAX: Duration = Duration::from_secs(60);
 /// Memory of a connection for a head.
 const HEAD_BYTES: usize = 64 << 10;
 
-/// Connections of all apps; one more waits until another has ended.
-const CONNECTIONS_MAX: usize = 4096;
+/// Connections on the socket, and on the port, where any user of the machine can connect; one more waits until another has ended.
+const UNIX_MAX: usize = 4096;
+const TCP_MAX: usize = 1024;
+
+/// A connection has shown a token within this, or it is closed.
+const TOKEN_MAX: Duration = Duration::from_secs(10);
+
+/// One on which nothing was asked for so long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Calls of one app that are under way at once; a further one is refused.
+const CALLS_MAX: usize = 1024;
 
 /// When this server stops, calls under way have this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -117,29 +133,30 @@ impl Bound {
 pub(crate) struct LocalApi {
     apps: Arc<Registry>,
     leases: Option<Leases>,
+    caches: Option<Caches>,
 }
 
 impl LocalApi {
-    /// For the apps that there are, by their tokens; without a hub there are no leases.
-    pub(crate) fn new(apps: Arc<Registry>, leases: Option<Leases>) -> Self {
-        Self { apps, leases }
+    /// For the apps that there are, by their tokens; without a hub there are neither leases nor caches.
+    pub(crate) fn new(apps: Arc<Registry>, leases: Option<Leases>, caches: Option<Caches>) -> Self {
+        Self { apps, leases, caches }
     }
 
     /// Serves calls until `stop` is cancelled.
     pub(crate) fn serve(self, bound: Bound, stop: CancellationToken) {
         let Bound { unix, tcp, .. } = bound;
         let grpc = SessionService.routes();
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let server = Arc::new(Server { api: self, grpc, room, stop });
+        let server = Arc::new(Server { api: self, grpc, calls: Mutex::default(), stop });
+        let (unix_room, tcp_room) = (Arc::new(Semaphore::new(UNIX_MAX)), Arc::new(Semaphore::new(TCP_MAX)));
         let over_unix = server.clone();
         tokio::spawn(async move {
-            while let Some(room) = over_unix.room().await {
+            while let Some(room) = over_unix.room(&unix_room).await {
                 let accepted = over_unix.stop.run_until_cancelled(unix.accept()).await;
                 over_unix.accepted(accepted.map(|it| it.map(|(stream, _)| stream)), room).await;
             }
         });
         tokio::spawn(async move {
-            while let Some(room) = server.room().await {
+            while let Some(room) = server.room(&tcp_room).await {
                 let accepted = server.stop.run_until_cancelled(tcp.accept()).await;
                 server.accepted(accepted.map(|it| it.map(|(stream, _)| stream)), room).await;
             }
@@ -173,14 +190,88 @@ struct Caller(Running);
 struct Server {
     api: LocalApi,
     grpc: Routes,
-    room: Arc<Semaphore>,
+    /// By app.
+    calls: Mutex<HashMap<String, usize>>,
     stop: CancellationToken,
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+struct Activity {
+    /// It has shown a token.
+    is_known: AtomicBool,
+    calls: AtomicUsize,
+    last: Mutex<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        let (is_known, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { is_known, calls, last: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until it has been of no use for too long.
+    async fn is_useless(&self) {
+        loop {
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = if self.is_known.load(Relaxed) { IDLE_MAX } else { TOKEN_MAX };
+            let is_idle = self.calls.load(Relaxed) == 0 || !self.is_known.load(Relaxed);
+            if is_idle && last.elapsed() >= limit {
+                return;
+            }
+            tokio::time::sleep(limit.saturating_sub(last.elapsed()).clamp(Duration::from_secs(1), TOKEN_MAX))
+                .await;
+        }
+    }
+
+    fn begin(&self) -> Active<'_> {
+        self.is_known.store(true, Relaxed);
+        self.calls.fetch_add(1, Relaxed);
+        Active(self)
+    }
+}
+
+/// A call on a connection.
+struct Active<'a>(&'a Activity);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.calls.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A call of an app.
+struct Call<'a> {
+    server: &'a Server,
+    app: String,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.server.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        match calls.get_mut(&self.app) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(calls.remove(&self.app)),
+        }
+    }
 }
 
 impl Server {
     /// Waits for room for another connection. `None`: it stops.
-    async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        self.stop.run_until_cancelled(self.room.clone().acquire_owned()).await?.ok()
+    async fn room(&self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        self.stop.run_until_cancelled(room.clone().acquire_owned()).await?.ok()
+    }
+
+    /// Another call of an app; `None`: too many are under way.
+    fn begin(&self, app: &str) -> Option<Call<'_>> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = calls.entry(app.to_owned()).or_default();
+        if *count >= CALLS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Call { server: self, app: app.to_owned() })
     }
 
     async fn accepted<S>(self: &Arc<Self>, accepted: Option<io::Result<S>>, room: OwnedSemaphorePermit)
@@ -201,8 +292,9 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         _room: OwnedSemaphorePermit,
     ) {
-        let (server, stop) = (self.clone(), self.stop.clone());
-        let service = service_fn(move |request| server.clone().answer(request));
+        let (server, stop, activity) = (self.clone(), self.stop.clone(), Arc::new(Activity::new()));
+        let seen = activity.clone();
+        let service = service_fn(move |request| server.clone().answer(request, seen.clone()));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES);
         builder
@@ -217,6 +309,7 @@ impl Server {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = activity.is_useless() => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 match tokio::time::timeout(DRAIN_MAX, connection).await {
@@ -230,7 +323,11 @@ impl Server {
         }
     }
 
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        activity: Arc<Activity>,
+    ) -> Result<Response<Body>, Infallible> {
         let is_grpc = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_grpc = is_grpc.is_some_and(|it| it.starts_with(b"application/grpc"));
         // Before its message is read: nobody's is kept without a token.
@@ -239,6 +336,14 @@ impl Server {
             return Ok(match is_grpc {
                 true => Status::unauthenticated(text).into_http(),
                 false => Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text).into_response(),
+            });
+        };
+        let _active = activity.begin();
+        let Some(_call) = self.begin(caller.app.sessions.app()) else {
+            let text = format!("{CALLS_MAX} calls of this app are under way already");
+            return Ok(match is_grpc {
+                true => Status::resource_exhausted(text).into_http(),
+                false => Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1).into_response(),
             });
         };
         request.extensions_mut().insert(Caller(caller.clone()));

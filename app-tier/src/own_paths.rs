@@ -27,14 +27,18 @@ impl OwnPaths {
         if self.0.is_empty() {
             return false;
         }
-        let (whole, below) = (plain(path), path.strip_prefix(prefix).map(plain));
-        self.0.iter().any(|own| *own == whole || Some(own) == below.as_ref())
+        // Some look no further than a parameter, or a NUL; some look past a suffix such as `.json`.
+        let cut = decoded(path).split([';', '\0', '?', '#']).next().unwrap_or_default().to_owned();
+        let read = [path, &cut].into_iter().flat_map(|path| [Some(path), path.strip_prefix(prefix)]);
+        read.flatten().map(plain).any(|read| {
+            let without_suffix = read.rfind('/').map_or(0, |it| it + 1);
+            let without_suffix = read[without_suffix..].find('.').map(|dot| &read[..without_suffix + dot]);
+            self.0.iter().any(|own| *own == read || Some(own.as_str()) == without_suffix)
+        })
     }
 }
 
-/// A path without what some servers look past: escapes, parameters, empty and dotted segments, capitals, a suffix of the whole.
-fn plain(path: &str) -> String {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
+fn decoded(path: &str) -> String {
     let mut decoded = path.to_owned();
     for _ in 0..DECODED_MAX {
         let next = percent_decode_str(&decoded).decode_utf8_lossy().into_owned();
@@ -43,6 +47,12 @@ fn plain(path: &str) -> String {
         }
         decoded = next;
     }
+    decoded
+}
+
+/// A path without what some servers look past: escapes, parameters, empty and dotted segments, capitals.
+fn plain(path: &str) -> String {
+    let decoded = decoded(path.split(['?', '#']).next().unwrap_or_default());
     let mut segments: Vec<String> = Vec::new();
     for segment in decoded.split(['/', '\\']) {
         match segment.split([';', '\0', '?', '#']).next().unwrap_or_default().trim() {
@@ -78,6 +88,11 @@ mod tests {
             "/d/start%20",
             "/shop/d/start",
             "/shop//d/start",
+            "/d/start.json",
+            "/d/start.",
+            "/d/start%00/x",
+            "/d/start;/x",
+            "/shop/d/start.json;x/y",
         ] {
             assert!(own.has("/shop", path), "{path}");
         }

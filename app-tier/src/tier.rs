@@ -2,10 +2,11 @@
 
 use crate::{
     app::{App, Deployed},
+    cache::Caches,
     deploy::{DeployConfig, Deployer, Place},
     error::AppTierError,
     in_process::InProcessService,
-    lease::LeaseConfig,
+    lease::ServicesConfig,
     loader::{Folder, Loader},
     local_api::LocalApi,
     process::Launcher,
@@ -47,7 +48,7 @@ pub struct AppTierConfig {
     /// Where sessions are saved; without one they live in memory alone.
     pub hub: Option<Hub>,
     /// Where leases are had: without it nobody runs daemons.
-    pub leases: Option<LeaseConfig>,
+    pub leases: Option<ServicesConfig>,
     /// What answers at web-apps with `admin: true`; without it they are left out.
     pub admin: Option<InProcessService>,
     /// Where deployed apps come from; without it there are none.
@@ -100,7 +101,8 @@ impl AppTier {
         running.iter().for_each(|it| it.app.daemons.begin());
         let registry = Arc::new(Registry::new(hosts, running, &cluster.session_cookie));
         let end = CancellationToken::new();
-        LocalApi::new(registry.clone(), loader.leases().cloned()).serve(bound, end.clone());
+        LocalApi::new(registry.clone(), loader.leases().cloned(), loader.caches.clone())
+            .serve(bound, end.clone());
         tokio::spawn(sweep(registry.clone(), end.clone()));
         tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
         let front =
@@ -139,6 +141,7 @@ impl AppTier {
 
     /// Ends what runs here alone in the cluster, for good: others take it over at once.
     pub async fn stop_daemons(&self) {
+        self.inner.loader.stop_daemons();
         let running = self.inner.registry.running();
         join_all(running.iter().map(|it| it.app.daemons.stop())).await;
     }
@@ -152,7 +155,8 @@ impl AppTier {
     /// How the apps are, for the status page.
     pub fn status(&self) -> status::AppTier {
         let connections = u64::try_from(self.inner.connections.len()).unwrap_or(u64::MAX);
-        status::AppTier { apps: self.inner.registry.report(), connections }
+        let caches = self.inner.loader.caches.as_ref().map(Caches::report);
+        status::AppTier { apps: self.inner.registry.report(), connections, caches }
     }
 
     /// The sessions of each process app, in numbers.
@@ -247,6 +251,9 @@ impl Inner {
             for it in running.iter().filter(|it| it.app.sessions.app() == key.app) {
                 it.app.sessions.moved(&key.id);
             }
+        }
+        if let Some(caches) = &self.loader.caches {
+            caches.heard(event);
         }
         self.loader.link.heard(event, sent);
     }

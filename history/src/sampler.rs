@@ -210,7 +210,10 @@ mod tests {
             process: Some(process),
             web_tier: Some(WebTier { total: Some(total), ..WebTier::default() }),
             hub: Some(Hub { applied: Some(requests * 2), sessions: 9, ..Hub::default() }),
-            app_tier: Some(AppTier { apps: vec![sessions(3), App::default(), sessions(4)], connections: 0 }),
+            app_tier: Some(AppTier {
+                apps: vec![sessions(3), App::default(), sessions(4)],
+                ..AppTier::default()
+            }),
             ..ServerStatus::default()
         }
     }

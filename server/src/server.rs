@@ -13,7 +13,7 @@ use crate::{
 };
 use admin::{Admin, AdminConfig, HealthView};
 use anyhow::{Context, anyhow};
-use app_tier::{AppTier, AppTierConfig, Apps, DeployConfig, Launcher, LeaseConfig};
+use app_tier::{AppTier, AppTierConfig, Apps, DeployConfig, Launcher, ServicesConfig};
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
-use triad_client::{Hub, HubConfig, Leases, Membership, Purges, Tokens, Watch, WatchTask};
+use triad_client::{Hub, HubConfig, Leases, Membership, Purges, Tokens, WatchStream, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
@@ -103,23 +103,21 @@ impl RunningServer {
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server);
         let hub = hub(&config, &id, &credentials);
-        let Watch { members, apps, tokens, purges, leases, events, heard, task: watching } = hub.watch();
-        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps.clone())?;
-        let told = (&hub, &members, tokens, heard.clone());
+        let watch = hub.watch();
+        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, watch.apps.clone())?;
+        let told = (&hub, &watch.members, watch.tokens, watch.heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), member.started_ms, &spans);
-        // The hub does not need it.
-        let (app_tier, no_apps) = match start_app_tier(&config, &id, &data, (leases, &hub, &admin), deploy) {
-            Err(cause) if triad.is_some() => (None, Some(cause)),
-            started => (started?, None),
-        };
-        let _following = app_tier.as_ref().map(|it| it.follow(events));
+        let started =
+            start_app_tier(&config, &id, &data, ((watch.leases, watch.stream), &hub, &admin), deploy);
+        let (app_tier, no_apps) = or_without_apps(started, triad.is_some())?;
+        let _following = app_tier.as_ref().map(|it| it.follow(watch.events));
         let listeners = lines(&id, server, &public);
         let (acceptor, roster) = start_acceptor(listener, server, &credentials, &config);
-        let told = (&heard, &spans, apps, purges);
-        let web_tier = start_web_tier(&config, &id, public, &credentials, &members, told)?;
+        let told = (&watch.heard, &spans, watch.apps, watch.purges);
+        let web_tier = start_web_tier(&config, &id, public, &credentials, &watch.members, told)?;
         let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
-        let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), heard);
+        let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), watch.heard);
         let history = history::start(&config, &id, data.path(), &admin);
         let serves = (web_tier.as_ref(), app_tier.clone(), deployed.as_ref(), history.as_ref());
         let grpc = spans.around(routes(&knows, serves, &admin));
@@ -140,7 +138,7 @@ impl RunningServer {
             app_tier,
             _health: triad.as_ref().map(|triad| watch_health(&admin, triad)),
             admin,
-            members,
+            members: watch.members,
             triad,
             files: tokio::spawn(cluster_port::watch(credentials.clone())).abort_handle(),
             credentials,
@@ -149,7 +147,7 @@ impl RunningServer {
             cluster_port: tokio::spawn(serving).abort_handle(),
             scraped: scraped.serve(&knows),
             _history: history,
-            _watch: watching,
+            _watch: watch.task,
             _spans: spans,
             _data: data,
         })
@@ -379,6 +377,7 @@ async fn start_triad(
         data_dir: data.path().to_owned(),
         heartbeat_interval: config.heartbeat_interval,
         session_limits: session_limits(config, id),
+        cache_memory_max: config.cache_memory_max,
         clock: Arc::new(SystemClock),
     });
     Ok(Some(triad.await?))
@@ -447,7 +446,7 @@ fn start_app_tier(
     config: &Arc<Config>,
     id: &ServerId,
     data: &DataFolder,
-    (leases, hub, admin): (Leases, &Hub, &Admin),
+    ((leases, stream), hub, admin): ((Leases, WatchStream), &Hub, &Admin),
     (deploy, started_ms, spans): (Option<DeployConfig>, u64, &Spans),
 ) -> anyhow::Result<Option<Arc<AppTier>>> {
     let Some((cluster, _)) = config.server(id) else { return Ok(None) };
@@ -461,7 +460,7 @@ fn start_app_tier(
             me: id.clone(),
             data_dir: data.path().to_owned(),
             hub: Some(hub.clone()),
-            leases: Some(LeaseConfig { hub: hub.clone(), heard: leases, started_ms }),
+            leases: Some(ServicesConfig { hub: hub.clone(), heard: leases, stream, started_ms }),
             admin: Some(administration::service(admin.clone())),
             deploy,
             traces: spans.exporter.clone(),
@@ -471,6 +470,17 @@ fn start_app_tier(
         CancellationToken::new(),
     )?;
     Ok(Some(Arc::new(app_tier)))
+}
+
+/// A server of the hub goes on without its apps: the hub does not need them.
+fn or_without_apps(
+    started: anyhow::Result<Option<Arc<AppTier>>>,
+    is_hub: bool,
+) -> anyhow::Result<(Option<Arc<AppTier>>, Option<anyhow::Error>)> {
+    match started {
+        Err(cause) if is_hub => Ok((None, Some(cause))),
+        started => Ok((started?, None)),
+    }
 }
 
 /// This very program, whatever has taken its place on the disk meanwhile.

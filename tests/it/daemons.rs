@@ -5,12 +5,13 @@ use crate::{
     tell::tell,
 };
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, body::Bytes, client::conn::http1};
+use hyper::{HeaderMap, Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -48,10 +49,13 @@ class Handler(BaseHTTPRequestHandler):
             threading.Thread(target=run, args=(fence, running), daemon=True).start()
         elif self.path == "/stop" and running:
             running.set()
+        elif self.path == "/slow":
+            time.sleep(2)
+            threading.Thread(target=run, args=(fence, threading.Event()), daemon=True).start()
         elif self.path == "/stubborn":
             time.sleep(3600)
         elif self.path == "/env":
-            body = json.dumps({"api": os.environ["COPAL_API"], "token": os.environ["COPAL_TOKEN"]})
+            body = json.dumps({"server": me, "api": os.environ["COPAL_API"], "token": os.environ["COPAL_TOKEN"]})
         elif self.path == "/headers":
             body = json.dumps({name.lower(): value for name, value in self.headers.items()})
         self.send_response(200)
@@ -65,7 +69,7 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forev
 "#;
 
 /// A cluster whose app is the one above, with these lines in its `app.yaml`, and the file that its daemon writes to.
-async fn start(apps: usize, lines: &str) -> Option<(Cluster, PathBuf)> {
+pub(crate) async fn start(apps: usize, lines: &str) -> Option<(Cluster, PathBuf)> {
     let python = ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|it| Path::new(it).exists());
     let Some(python) = python else {
         tell("skipped a test of daemons: there is no python3 in /usr");
@@ -159,6 +163,45 @@ async fn one_server_at_a_time_runs_a_daemon_whatever_becomes_of_it() {
     tell(&format!(
         "a daemon with a lease of 2 s was away for {gaps:?} ms when its server was killed, paused, stopped, its process killed"
     ));
+}
+
+/// What has begun nobody knows: the word to stop is not enough then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_takes_too_long_to_start_never_runs_without_its_lease() {
+    let lines = "daemons: [{name: counter, start: /slow, stop: /stop, lease: 2s, start-timeout: 300ms}]";
+    let Some((cluster, out)) = start(2, lines).await else { return };
+    let log =
+        |server: &str| fs::read_to_string(cluster.folder().join(format!("{server}.log"))).unwrap_or_default();
+    let failed = async {
+        while ["app-a", "app-b"].iter().map(|it| log(it).matches("(start-timeout)").count()).sum::<usize>()
+            < 4
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failed).await.expect("it is tried again and again");
+    assert_eq!(written(&out), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_daemon_runs_without_its_guard() {
+    let Some((cluster, out)) = start(1, CALLED).await else { return };
+    let (_, mut token) = holder_after(&out, 0).await;
+    for signal in [Signal::KILL, Signal::STOP] {
+        let server = cluster.process("app-a").pid();
+        let is_guard = |pid: &i32| {
+            let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            let parent =
+                read("stat").rsplit_once(')').and_then(|(_, it)| it.split_whitespace().nth(1)?.parse().ok());
+            parent == Some(server) && read("cmdline").contains("guard-daemons")
+        };
+        let ids =
+            fs::read_dir("/proc").unwrap().filter_map(|it| it.unwrap().file_name().to_str()?.parse().ok());
+        let guard = ids.into_iter().find(is_guard).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(guard).unwrap(), signal).unwrap();
+        (_, token) = holder_after(&out, token).await;
+    }
+    changes(&out);
 }
 
 /// Of the app's process on a server.
@@ -260,35 +303,97 @@ async fn call(
     body: &str,
     headers: &[(&str, &str)],
 ) -> (u16, Value) {
+    let answer = request(calls, method, path, body, headers).await;
+    (answer.status, serde_json::from_str(&answer.text).unwrap_or_default())
+}
+
+async fn request(
+    calls: &mut Calls,
+    method: Method,
+    path: &str,
+    body: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     calls.ready().await.unwrap();
     let answer = calls.send_request(request.body(Full::from(body.to_owned())).unwrap()).await.unwrap();
-    let status = answer.status().as_u16();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let body = answer.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() }
 }
 
 /// An app, as it calls its own server's local API.
-struct Local {
+pub(crate) struct Local {
     calls: Calls,
     token: String,
 }
 
 impl Local {
     /// The app of the server that a new user comes to.
-    async fn of_some_server(cluster: &Cluster) -> Self {
-        let (status, env) = call(&mut connect(&cluster.web()).await, Method::GET, "/env", "", &[]).await;
-        assert_eq!(status, 200);
-        let api = env["api"].as_str().unwrap().strip_prefix("http://").unwrap();
-        Self { calls: connect(api).await, token: format!("Bearer {}", env["token"].as_str().unwrap()) }
+    pub(crate) async fn of_some_server(cluster: &Cluster) -> Self {
+        Self::of(&Self::environment(cluster).await).await
     }
 
-    async fn call(&mut self, method: Method, path: &str, body: &str) -> (u16, Value) {
+    /// That of each server, in the order of their ids.
+    pub(crate) async fn of_each_server<const COUNT: usize>(cluster: &Cluster) -> [Self; COUNT] {
+        let mut found = BTreeMap::new();
+        while found.len() < COUNT {
+            let environment = Self::environment(cluster).await;
+            found.insert(environment["server"].as_str().unwrap().to_owned(), environment);
+        }
+        let apps = found.values().map(Self::of);
+        futures_util::future::join_all(apps)
+            .await
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("as many as were found"))
+    }
+
+    async fn environment(cluster: &Cluster) -> Value {
+        let (status, environment) =
+            call(&mut connect(&cluster.web()).await, Method::GET, "/env", "", &[]).await;
+        assert_eq!(status, 200);
+        environment
+    }
+
+    async fn of(environment: &Value) -> Self {
+        let api = environment["api"].as_str().unwrap().strip_prefix("http://").unwrap();
+        Self {
+            calls: connect(api).await,
+            token: format!("Bearer {}", environment["token"].as_str().unwrap()),
+        }
+    }
+
+    pub(crate) async fn call(&mut self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        let answer = self.request(method, path, body, &[]).await;
+        (answer.status, serde_json::from_str(&answer.text).unwrap_or_default())
+    }
+
+    pub(crate) async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let token = self.token.clone();
-        call(&mut self.calls, method, path, body, &[("authorization", &token)]).await
+        let headers: Vec<_> = headers.iter().copied().chain([("authorization", token.as_str())]).collect();
+        request(&mut self.calls, method, path, body, &headers).await
+    }
+}
+
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|it| it.to_str().unwrap())
     }
 }
 

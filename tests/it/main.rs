@@ -3,6 +3,7 @@
 
 mod access_log;
 mod audit;
+mod caches;
 mod caching;
 mod client;
 mod cluster;

@@ -2,6 +2,7 @@
 
 mod apps;
 mod audit;
+mod caches;
 mod channel;
 mod cpu;
 mod leader;
@@ -18,10 +19,11 @@ mod tokens;
 mod watch;
 mod writer;
 
+pub use caches::CacheWriter;
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
-pub use watch::{Heard, Leases, Purges, Tokens, Watch, WatchTask};
+pub use watch::{Heard, Leases, Purges, Tokens, Watch, WatchStream, WatchTask};
 
 use cluster_port::Credentials;
 use common::id::ServerId;

@@ -8,10 +8,10 @@ use common::{
 };
 use prost::Message;
 use proto::hub::v1::{
-    Alive, AliveAsked, AskAlive, AskLead, Author, Event, HeartbeatNoted, Leads, LoadedSession,
-    MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad, MemberLoads, MemberStateSet, NoRoom,
-    RegisterMember, Registered, SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState,
-    Snapshot, TouchSession, WatchEvents, WriteSessions, event,
+    Alive, AliveAsked, AskAlive, AskLead, Author, ChangesConfirmed, ConfirmChanges, Event, HeartbeatNoted,
+    Leads, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad, MemberLoads,
+    MemberStateSet, NoRoom, RegisterMember, Registered, SaveSession, SessionMoved, SessionOutcome,
+    SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions, event,
     members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
@@ -110,6 +110,10 @@ impl Sessions for FakeServer {
 #[tonic::async_trait]
 impl WatchService for FakeServer {
     type EventsStream = ReceiverStream<Result<Event, Status>>;
+
+    async fn confirm(&self, _: Request<ConfirmChanges>) -> Result<Response<ChangesConfirmed>, Status> {
+        Ok(Response::new(ChangesConfirmed {}))
+    }
 
     async fn ask(&self, request: Request<AskAlive>) -> Result<Response<AliveAsked>, Status> {
         let stream = self.vouches.as_ref().and_then(|it| it.lock().unwrap().clone());
@@ -471,7 +475,8 @@ async fn a_reader_that_is_behind_gets_a_snapshot() {
     let leader =
         Arc::new(Leader::new(HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() }));
     let heard = LastHeard::never();
-    let mut follower = watch::Follower::new(leader, members, untold(), events, heard.clone());
+    let mut follower =
+        watch::Follower::new(leader, members, untold(), events, (heard.clone(), WatchStream::default()));
     let alive = |revision, number| Event { revision, event: Some(event::Event::Alive(Alive { number })) };
     let start = Instant::now();
     follower.pass_on(alive(5, 9), start).unwrap();
@@ -520,7 +525,8 @@ async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     let (events, _read) = mpsc::channel(20);
     let config = HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() };
     let leader = Arc::new(Leader::new(config));
-    let mut follower = watch::Follower::new(leader, members, untold(), events, LastHeard::never());
+    let mut follower =
+        watch::Follower::new(leader, members, untold(), events, (LastHeard::never(), WatchStream::default()));
     let mut hear = |event| {
         follower.pass_on(Event { revision: 1, event: Some(event) }, Instant::now()).unwrap();
         watched.borrow().iter().map(|it| it.cpu_load).collect::<Vec<_>>()

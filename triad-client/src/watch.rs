@@ -6,12 +6,15 @@ use bytes::Bytes;
 use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
 use proto::hub::v1::{
-    App, AskAlive, Event, Lease, LeaseKey, Member, MemberLoad, Purge, Token, WatchEvents, event,
-    watch_client::WatchClient,
+    App, AskAlive, ConfirmChanges, Event, Lease, LeaseKey, Member, MemberLoad, Purge, Token, WatchEvents,
+    event, watch_client::WatchClient,
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -61,6 +64,8 @@ pub struct Watch {
     pub leases: Leases,
     /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
     pub events: mpsc::Receiver<Heard>,
+    /// The stream on which events come now; [`crate::Hub::confirm_changes`] wants it.
+    pub stream: WatchStream,
     /// When the last sign of life of the hub's leader was sent to this server, at the earliest: cheap to read, from any thread.
     pub heard: LastHeard,
     /// Following ends when it is dropped.
@@ -74,6 +79,22 @@ pub struct Heard {
     pub event: Event,
     /// When it was sent, at the earliest: of an `Alive` that is a sign of life ([`Pulse`]), and of nothing else.
     pub sent: Option<Instant>,
+}
+
+/// Names the stream on which events come; another leader is another stream. Cheap to read, from any thread.
+#[derive(Debug, Clone, Default)]
+pub struct WatchStream(Arc<AtomicU64>);
+
+impl WatchStream {
+    /// Its name; 0 while there is none.
+    pub fn name(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// For tests.
+    pub fn set(&self, name: u64) {
+        self.0.store(name, Ordering::Release);
+    }
 }
 
 /// The following task; ends it when dropped.
@@ -96,7 +117,9 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let heard = LastHeard::never();
     let tables =
         Tables { apps: apps_sender, tokens: tokens_sender, purges: purges_sender, leases: leases_sender };
-    let follower = Follower::new(leader, members_sender, tables, events_sender, heard.clone());
+    let stream = WatchStream::default();
+    let follower =
+        Follower::new(leader, members_sender, tables, events_sender, (heard.clone(), stream.clone()));
     Watch {
         members,
         apps,
@@ -104,6 +127,7 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
         purges,
         leases,
         events,
+        stream,
         heard,
         task: WatchTask(tokio::spawn(follower.run()).abort_handle()),
     }
@@ -175,6 +199,7 @@ pub(crate) struct Follower {
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
     heard: LastHeard,
+    stream: WatchStream,
     pub(crate) pulse: Pulse,
 }
 
@@ -192,7 +217,7 @@ impl Follower {
         members: watch::Sender<Arc<Vec<Member>>>,
         tables: Tables,
         events: mpsc::Sender<Heard>,
-        heard: LastHeard,
+        (heard, stream): (LastHeard, WatchStream),
     ) -> Self {
         Self {
             leader,
@@ -201,6 +226,7 @@ impl Follower {
             events,
             revision: 0,
             heard,
+            stream,
             pulse: Pulse::new(&TIMES, Instant::now()),
         }
     }
@@ -212,7 +238,9 @@ impl Follower {
             let Some(found) = self.find(watch).await else { return };
             self.leader.found(found.place);
             let (server, before) = (found.server.clone(), self.revision);
+            self.stream.set(watch);
             let status = self.follow(found, watch).await;
+            self.stream.set(0);
             tracing::debug!(%server, %status, "the hub's events ended");
             if self.revision != before {
                 backoff.reset();
@@ -328,6 +356,24 @@ async fn knock(place: usize, server: ServerId, channel: Channel, wanted: WatchEv
             Err(_) => tracing::trace!(%server, "does not answer to a watch"),
         }
         tokio::time::sleep(backoff.wait(rand::random())).await;
+    }
+}
+
+impl crate::Hub {
+    /// Says that the copies are gone which the hub has called back, up to this change; whoever has written waits for it.
+    ///
+    /// # Errors
+    /// See [`crate::HubError`].
+    pub async fn confirm_changes(
+        &self,
+        watch: u64,
+        number: u64,
+        deadline: Duration,
+    ) -> Result<(), crate::HubError> {
+        let confirmed = self.leader.call(deadline, TIMES.silence, |channel| async move {
+            WatchClient::new(channel).confirm(ConfirmChanges { watch, number }).await
+        });
+        confirmed.await.map(drop)
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) const AUDIT: u32 = 6;
 /// The version that brought purges of what web-tiers keep.
 pub(crate) const PURGES: u32 = 7;
 
-/// The version that brought leases.
-pub(crate) const LEASES: u32 = 8;
+/// The version that brought leases and caches.
+pub(crate) const SERVICES: u32 = 8;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +75,10 @@ fn since(command: &Command) -> u32 {
             command::Command::AcquireLease(_)
             | command::Command::RenewLeases(_)
             | command::Command::ReleaseLeases(_)
-            | command::Command::ExpireLeases(_),
-        ) => LEASES,
+            | command::Command::ExpireLeases(_)
+            | command::Command::WriteCaches(_)
+            | command::Command::ExpireCached(_),
+        ) => SERVICES,
         Some(it) if author(it).is_some() => AUDIT,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
@@ -148,8 +150,10 @@ fn known(command: &Command) -> bool {
             | command::Command::AcquireLease(_)
             | command::Command::RenewLeases(_)
             | command::Command::ReleaseLeases(_)
-            | command::Command::ExpireLeases(_),
+            | command::Command::ExpireLeases(_)
+            | command::Command::ExpireCached(_),
         ) => true,
+        Some(command::Command::WriteCaches(call)) => call.writes.iter().all(|it| it.write.is_some()),
         None => false,
     }
 }

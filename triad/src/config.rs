@@ -20,6 +20,8 @@ pub struct HubServerConfig {
     pub heartbeat_interval: Duration,
     /// How much of this server's memory sessions may take.
     pub session_limits: SessionLimits,
+    /// What apps' caches may take, in bytes.
+    pub cache_memory_max: u64,
     /// Where time comes from. The hub's own goes by the median of its servers' clocks.
     pub clock: Arc<dyn Clock>,
 }

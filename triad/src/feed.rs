@@ -1,15 +1,17 @@
 //! What watchers hear: the last events by revision, so that one that comes back misses nothing, and those who listen now.
 
-use crate::state::Change;
+use crate::{copies::Copies, state::Change};
+use common::witness::TIMES;
 use proto::hub::v1::{
-    Alive, App, AppGone, AskAlive, Event, Lease, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
-    TokenForgotten, WatchEvents, event,
+    Alive, App, AppGone, AskAlive, CacheChanged, ConfirmChanges, Event, Lease, MemberLoad, MemberLoads,
+    Resumed, SessionMoved, Snapshot, TokenForgotten, WatchEvents, event,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Events kept for those who come back.
 const KEPT: usize = 16_384;
@@ -17,9 +19,16 @@ const KEPT: usize = 16_384;
 /// Events that wait for one watcher; one that is slower is dropped, comes back and resumes.
 const PENDING: usize = 4096;
 
+/// A watcher that has had no sign of life for so long believes no copy any more.
+const BELIEVED: Duration = TIMES.believed.saturating_mul(2);
+
 /// The feed of one hub server. Every server keeps one, so that a new leader can resume its predecessor's watchers.
 #[derive(Debug, Default)]
-pub(crate) struct Feed(Mutex<Inner>);
+pub(crate) struct Feed {
+    inner: Mutex<Inner>,
+    /// A watcher has confirmed, or is gone.
+    confirmed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -29,6 +38,12 @@ struct Inner {
     /// Everything up to this revision was published.
     published: u64,
     watchers: Vec<Watcher>,
+    /// Who keeps copies of what is cached.
+    copies: Copies,
+    /// The number of the last word about copies.
+    told: u64,
+    /// Until then a watcher that is gone may believe its copies.
+    unsure_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -37,6 +52,9 @@ struct Watcher {
     /// The stream's name in questions for signs of life; 0: it never asks, and is told unasked.
     watch: u64,
     events: mpsc::Sender<Event>,
+    /// The last word about copies that it was told, and the last that it has confirmed.
+    told: u64,
+    confirmed: u64,
 }
 
 impl Feed {
@@ -44,10 +62,11 @@ impl Feed {
     pub(crate) fn publish(&self, revision: u64, changes: Vec<Change>) {
         let mut inner = self.lock();
         inner.published = revision;
+        let changes = inner.tell_of_copies(revision, changes);
         if changes.is_empty() {
             return;
         }
-        inner.watchers.retain(|watcher| {
+        inner.retain(|watcher| {
             let events = events(&watcher.server, revision, changes.iter());
             let fits = events.into_iter().all(|event| watcher.events.try_send(event).is_ok());
             if !fits {
@@ -68,7 +87,9 @@ impl Feed {
     /// The state was replaced by a snapshot at `revision`: what came before is unknown.
     pub(crate) fn restart(&self, revision: u64) {
         let mut inner = self.lock();
-        *inner = Inner { floor: revision, published: revision, ..Inner::default() };
+        inner.retain(|_| false);
+        let unsure_until = inner.unsure_until;
+        *inner = Inner { floor: revision, published: revision, unsure_until, ..Inner::default() };
     }
 
     /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
@@ -96,7 +117,8 @@ impl Feed {
             // `missed` is bounded so that all fits.
             let _fits = sender.try_send(event);
         }
-        inner.watchers.push(Watcher { server: server.to_owned(), watch, events: sender });
+        let server = server.to_owned();
+        inner.watchers.push(Watcher { server, watch, events: sender, told: 0, confirmed: 0 });
         receiver
     }
 
@@ -114,7 +136,60 @@ impl Feed {
         let alive = event::Event::Alive(Alive { number: asked.number });
         let event = Event { revision: inner.published, event: Some(alive) };
         if inner.watchers[place].events.try_send(event).is_err() {
-            inner.watchers.swap_remove(place);
+            inner.retain(|it| it.watch != asked.watch);
+        }
+    }
+
+    /// A watcher is about to be given a value of which it keeps a copy; false: it does not watch here.
+    pub(crate) fn takes_copy(&self, watch: u64, cache: &str, key: &str) -> bool {
+        let mut inner = self.lock();
+        if watch == 0 || !inner.watchers.iter().any(|it| it.watch == watch && !it.events.is_closed()) {
+            return false;
+        }
+        if let Some((key, holder)) = inner.copies.take(cache, key, watch) {
+            let revision = inner.published;
+            let changed = CacheChanged { keys: vec![key], ..CacheChanged::default() };
+            inner.call_back(revision, BTreeMap::from([(holder, changed)]));
+        }
+        true
+    }
+
+    /// A watcher has dropped what was outdated.
+    pub(crate) fn confirm(&self, confirm: &ConfirmChanges) {
+        let mut inner = self.lock();
+        if let Some(watcher) = inner.watchers.iter_mut().find(|it| it.watch == confirm.watch && it.watch != 0)
+        {
+            watcher.confirmed = watcher.confirmed.max(confirm.number);
+        }
+        drop(inner);
+        self.confirmed.notify_waiters();
+    }
+
+    /// Returns when no watcher believes a copy of what has changed before the call: each has confirmed, or gets no sign of life any more and
+    /// has had none for long enough.
+    pub(crate) async fn copies_are_gone(&self) {
+        let owed = self.lock().owed();
+        if !owed.is_empty() {
+            let all_confirmed = async {
+                loop {
+                    let mut changed = std::pin::pin!(self.confirmed.notified());
+                    changed.as_mut().enable();
+                    if self.lock().have_confirmed(&owed) {
+                        return;
+                    }
+                    changed.await;
+                }
+            };
+            if tokio::time::timeout(TIMES.believed, all_confirmed).await.is_err() {
+                let mut inner = self.lock();
+                let late: Vec<u64> =
+                    owed.iter().filter(|it| !inner.have_confirmed(&[**it])).map(|it| it.0).collect();
+                inner.retain(|it| !late.contains(&it.watch));
+            }
+        }
+        let unsure_until = self.lock().unsure_until;
+        if let Some(until) = unsure_until {
+            tokio::time::sleep_until(until.into()).await;
         }
     }
 
@@ -128,7 +203,7 @@ impl Feed {
     fn tell(&self, event: &event::Event, is_meant: impl Fn(&Watcher) -> bool) {
         let mut inner = self.lock();
         let revision = inner.published;
-        inner.watchers.retain(|watcher| {
+        inner.retain(|watcher| {
             let event = || Event { revision, event: Some(event.clone()) };
             !is_meant(watcher) || watcher.events.try_send(event()).is_ok()
         });
@@ -136,7 +211,8 @@ impl Feed {
 
     /// Ends all watches: this server leads no more.
     pub(crate) fn end(&self) {
-        self.lock().watchers.clear();
+        self.lock().retain(|_| false);
+        self.confirmed.notify_waiters();
     }
 
     /// Whether `server` watches.
@@ -150,11 +226,83 @@ impl Feed {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
+    /// Keeps some watchers. One that had copies believes them for a while.
+    fn retain(&mut self, keeps: impl Fn(&Watcher) -> bool) {
+        let Self { watchers, copies, unsure_until, .. } = self;
+        watchers.retain(|watcher| {
+            let stays = keeps(watcher);
+            if !stays && copies.is_holder(watcher.watch) {
+                copies.gone(watcher.watch);
+                *unsure_until = (*unsure_until).max(Some(Instant::now() + BELIEVED));
+            }
+            stays
+        });
+    }
+
+    /// Tells those who have copies of what has changed; what is left is for all.
+    fn tell_of_copies(&mut self, revision: u64, changes: Vec<Change>) -> Vec<Change> {
+        if !changes.iter().any(|it| matches!(it, Change::Cached(_) | Change::CacheCleared(_))) {
+            return changes;
+        }
+        let (mut others, mut told) = (Vec::new(), BTreeMap::<u64, CacheChanged>::new());
+        for change in changes {
+            match change {
+                Change::Cached(key) => {
+                    for watch in self.copies.changed(&key) {
+                        told.entry(watch).or_default().keys.push(key.clone());
+                    }
+                }
+                Change::CacheCleared(cache) => {
+                    for watch in self.copies.cleared(&cache) {
+                        told.entry(watch).or_default().caches.push(cache.clone());
+                    }
+                }
+                other => others.push(other),
+            }
+        }
+        self.call_back(revision, told);
+        others
+    }
+
+    /// Tells each of these watchers what of its copies is outdated.
+    fn call_back(&mut self, revision: u64, mut told: BTreeMap<u64, CacheChanged>) {
+        if told.is_empty() {
+            return;
+        }
+        self.told += 1;
+        let number = self.told;
+        let mut late = Vec::new();
+        for watcher in &mut self.watchers {
+            let Some(changed) = told.remove(&watcher.watch) else { continue };
+            let event = event::Event::CacheChanged(CacheChanged { number, ..changed });
+            watcher.told = number;
+            // The changes of this entry that are for all come behind it.
+            let event = Event { revision: revision.saturating_sub(1), event: Some(event) };
+            if watcher.events.try_send(event).is_err() {
+                late.push(watcher.watch);
+            }
+        }
+        self.retain(|it| !late.contains(&it.watch));
+    }
+
+    /// What watchers have been told and have not confirmed.
+    fn owed(&self) -> Vec<(u64, u64)> {
+        let owed = self.watchers.iter().filter(|it| it.told > it.confirmed);
+        owed.map(|it| (it.watch, it.told)).collect()
+    }
+
+    /// Whether all of these have confirmed; of one that is gone is known until when it may believe.
+    fn have_confirmed(&self, owed: &[(u64, u64)]) -> bool {
+        owed.iter().all(|(watch, told)| {
+            self.watchers.iter().find(|it| it.watch == *watch).is_none_or(|it| it.confirmed >= *told)
+        })
+    }
+
     /// What `server` has missed after `revision`; `None` when it is more than a watcher may have pending.
     fn missed(&self, server: &str, revision: u64) -> Option<Vec<Event>> {
         let start = self.kept.partition_point(|(at, _)| *at <= revision);
@@ -182,6 +330,8 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
             Change::Purge(purge) => Some(event::Event::Purge(purge.clone())),
             Change::Lease(lease) => Some(event::Event::Lease(Lease::clone(lease))),
             Change::LeaseFree(free) => Some(event::Event::LeaseFree(free.clone())),
+            // Told before, to those who have copies.
+            Change::Cached(_) | Change::CacheCleared(_) => None,
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
             }),
@@ -229,6 +379,7 @@ mod tests {
                 event::Event::Purge(it) => format!("purge {}", it.number),
                 event::Event::Lease(it) => format!("lease {}", it.token),
                 event::Event::LeaseFree(it) => format!("free {}", it.token),
+                event::Event::CacheChanged(it) => format!("changed {}", it.number),
             };
             seen.push((event.revision, name));
         }

@@ -52,6 +52,7 @@ pub(crate) struct Hub {
     time: Arc<HubTime>,
     versions: Versions,
     admission: Admission,
+    cache_memory_max: u64,
     absence: Mutex<Absence>,
     /// It hands over, and gives no sign of life any more: whoever leads next may do so within milliseconds.
     retires: AtomicBool,
@@ -76,6 +77,7 @@ impl Hub {
             time,
             versions,
             admission: Admission::new(config.session_limits, config.servers.len()),
+            cache_memory_max: config.cache_memory_max,
             absence: Mutex::default(),
             retires: AtomicBool::new(false),
             hands_over: AtomicBool::new(false),
@@ -96,6 +98,11 @@ impl Hub {
 
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// What caches may take, in bytes.
+    pub(crate) fn cache_memory_max(&self) -> u64 {
+        self.cache_memory_max
     }
 
     pub(crate) fn probes(&self) -> &Arc<Probes> {

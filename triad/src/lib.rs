@@ -4,6 +4,7 @@ mod absence;
 mod admission;
 mod command;
 mod config;
+mod copies;
 mod dial;
 mod disk;
 mod error;
@@ -40,10 +41,11 @@ use feed::Feed;
 use hub::Hub;
 use message_size::MESSAGE_MAX;
 use proto::hub::v1::{
-    apps_server::AppsServer, audits_server::AuditsServer, lead_server::LeadServer,
-    leases_server::LeasesServer, members_server::MembersServer, purges_server::PurgesServer,
-    raft_server::RaftServer, session_admin_server::SessionAdminServer, sessions_server::SessionsServer,
-    tokens_server::TokensServer, triad_server::TriadServer, watch_server::WatchServer,
+    apps_server::AppsServer, audits_server::AuditsServer, caches_server::CachesServer,
+    lead_server::LeadServer, leases_server::LeasesServer, members_server::MembersServer,
+    purges_server::PurgesServer, raft_server::RaftServer, session_admin_server::SessionAdminServer,
+    sessions_server::SessionsServer, tokens_server::TokensServer, triad_server::TriadServer,
+    watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -104,6 +106,9 @@ impl Triad {
         let apps = AppsServer::new(service::AppService(self.hub.clone()));
         let audits = AuditsServer::new(service::AuditService(self.hub.clone()));
         let lead = LeadServer::new(service::LeadService(self.hub.clone()));
+        let caches = CachesServer::new(service::CacheService(self.hub.clone()))
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
         let leases = LeasesServer::new(service::LeaseService(self.hub.clone()));
         let purges = PurgesServer::new(service::PurgeService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
@@ -118,6 +123,7 @@ impl Triad {
             .add_service(audits)
             .add_service(purges)
             .add_service(leases)
+            .add_service(caches)
             .add_service(lead)
             .add_service(status)
             .add_service(watch)

@@ -5,9 +5,9 @@ use proto::{
     config::v1::configuration_server,
     history::v1::history_server,
     hub::v1::{
-        apps_server, audits_server, lead_server, leases_server, members_server, objects_server,
-        purges_server, raft_server, session_admin_server, sessions_server, tokens_server, triad_server,
-        watch_server,
+        apps_server, audits_server, caches_server, lead_server, leases_server, members_server,
+        objects_server, purges_server, raft_server, session_admin_server, sessions_server, tokens_server,
+        triad_server, watch_server,
     },
     logs::v1::logs_server,
     requests::v1::requests_server,
@@ -24,7 +24,8 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
     match service {
         // Votes, the log, snapshots.
         raft_server::SERVICE_NAME => rights.hub,
-        sessions_server::SERVICE_NAME | leases_server::SERVICE_NAME => rights.apps,
+        caches_server::SERVICE_NAME if method == "Describe" => true,
+        sessions_server::SERVICE_NAME | leases_server::SERVICE_NAME | caches_server::SERVICE_NAME => rights.apps,
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
@@ -66,7 +67,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 55] = [
+    const CALLS: [(&str, [bool; 5]); 59] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -75,6 +76,10 @@ mod tests {
         ("/copal.hub.v1.Raft/Dial", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Sessions/Load", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Sessions/Write", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Caches/Write", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Caches/Load", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Caches/Describe", [YES; 5]),
+        ("/copal.hub.v1.Watch/Confirm", [YES; 5]),
         ("/copal.hub.v1.Leases/Acquire", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Renew", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Release", [NO, YES, NO, NO, NO]),
@@ -146,6 +151,7 @@ mod tests {
         let files = [
             "hub/v1/app",
             "hub/v1/audit",
+            "hub/v1/cache",
             "hub/v1/lead",
             "hub/v1/lease",
             "hub/v1/object",

@@ -2,6 +2,7 @@
 
 mod app;
 mod audit;
+mod cache;
 mod input;
 mod lead;
 mod lease;
@@ -15,6 +16,7 @@ mod watch;
 
 pub(crate) use app::AppService;
 pub(crate) use audit::AuditService;
+pub(crate) use cache::CacheService;
 pub(crate) use lead::{LeadService, note_hand_over};
 pub(crate) use lease::LeaseService;
 pub(crate) use member::MemberService;

@@ -3,6 +3,7 @@
 
 pub(crate) mod app;
 pub(crate) mod audit;
+pub(crate) mod cache;
 mod change;
 mod key;
 pub(crate) mod lease;
@@ -16,6 +17,7 @@ mod snapshot;
 mod tests;
 pub(crate) mod token;
 mod tombstone;
+mod written;
 
 pub(crate) use change::Change;
 pub(crate) use reply::Reply;
@@ -24,6 +26,7 @@ pub(crate) use snapshot::{Restore, RestoreError};
 use crate::command::AUDIT;
 use app::Apps;
 use audit::{Action, Audit};
+use cache::Caches;
 use lease::Leases;
 use member::Members;
 use memory::Memory;
@@ -61,6 +64,7 @@ pub(crate) struct State {
     audit: Audit,
     purges: Purges,
     leases: Leases,
+    caches: Caches,
 }
 
 impl State {
@@ -80,7 +84,8 @@ impl State {
     /// Carries a command out, and makes the audit log's entry of it, if it is an administrator's.
     fn run(&mut self, command: Command, changes: &mut Vec<Change>) -> Reply {
         // By what the log says, so that all servers do it alike.
-        let audited = self.commands >= AUDIT && !matches!(command, Command::Session(_));
+        let audited =
+            self.commands >= AUDIT && !matches!(command, Command::Session(_) | Command::WriteCaches(_));
         if !audited {
             return self.carry_out(command, changes);
         }
@@ -148,13 +153,29 @@ impl State {
                 Reply::Done
             }
             Command::NotePurge(note) => self.purges.note(note, now_ms, changes),
+            service => self.serve(service, changes),
+        }
+    }
+
+    /// Carries out what apps ask of each other.
+    fn serve(&mut self, command: Command, changes: &mut Vec<Change>) -> Reply {
+        let now_ms = self.time_ms;
+        match command {
             Command::AcquireLease(acquire) => self.leases.acquire(acquire, now_ms, changes),
             Command::RenewLeases(renew) => self.leases.renew(&renew),
             Command::ReleaseLeases(release) => self.leases.release(&release, changes),
+            Command::WriteCaches(call) => {
+                Reply::CachesWritten(self.caches.write(call, &self.leases, now_ms, changes))
+            }
+            Command::ExpireCached(expire) => {
+                self.caches.expire(expire.limit, now_ms);
+                Reply::Done
+            }
             Command::ExpireLeases(expire) => {
                 self.leases.expire(&expire, changes);
                 Reply::Done
             }
+            _ => Reply::Done,
         }
     }
 
@@ -229,6 +250,11 @@ impl State {
     /// Who holds what.
     pub(crate) fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// What apps have cached.
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     /// Who has changed what.

@@ -18,9 +18,9 @@ use proto::{
     requests::v1::{NotableRequest, NotableRequests},
     session::v1::{HeldAttribute, HeldSession},
     status::v1::{
-        App, AppKind, AppTier, Daemon, DaemonState, Exemplar, Histogram, Hub, HubFollower, HubRole, Instance,
-        InstanceState, Listener, Process, ServerStatus, Sessions, Standing, Traffic, Trouble, Upstream,
-        UpstreamKind, UpstreamServer, WebTier, WorkerView,
+        App, AppKind, AppTier, Caches, Daemon, DaemonState, Exemplar, Histogram, Hub, HubFollower, HubRole,
+        Instance, InstanceState, Listener, Process, ServerStatus, Sessions, Standing, Traffic, Trouble,
+        Upstream, UpstreamKind, UpstreamServer, WebTier, WorkerView,
     },
 };
 use std::{path::Path, sync::Arc};
@@ -134,6 +134,7 @@ fn app_tier() -> AppTier {
         why: why.into(),
     };
     AppTier {
+        caches: Some(Caches { near_hits: 900, hub_hits: 90, misses: 10, ..Caches::default() }),
         connections: 4,
         apps: vec![
             App { name: "default/".into(), kind: AppKind::Static.into(), ..App::default() },

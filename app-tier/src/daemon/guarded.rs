@@ -1,7 +1,7 @@
 //! This server's side of the process that ends daemons in time (`guard`): started when it is first needed, told what to watch. Where it can't be
 //! had, or has ended, no daemon runs.
 
-use crate::lease::BootTime;
+use crate::{lease::BootTime, process::Marked};
 use std::{
     collections::HashMap,
     io,
@@ -109,6 +109,8 @@ impl Process {
         tokio::spawn(async move {
             reader.hear(stdout).await;
             reader.give_up();
+            // One that hangs would wake one day, and kill what is none of its any more.
+            let _ended_already = child.start_kill();
             match child.wait().await {
                 Ok(status) if status.success() => {}
                 Ok(status) => tracing::error!(%status, "the guard of daemons has ended"),
@@ -183,24 +185,29 @@ async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<String>, mut end
 }
 
 impl Guarded {
-    /// It is not to be killed before this.
-    pub(crate) fn put_off(&self, until: BootTime) {
-        if let Some(guard) = &self.guard
-            && guard.tell(format!("until {} {}", self.id, until.as_nanos())).is_err()
-        {
+    /// It is not to be killed before this. A guard that does not answer is none.
+    pub(crate) async fn put_off(&self, until: BootTime) {
+        let Some(guard) = &self.guard else { return };
+        let line = format!("until {} {}", self.id, until.as_nanos());
+        if guard.ask(line, format!("put off {}", self.id)).await.is_err() {
             guard.give_up();
         }
     }
 
-    /// Kills it, and all that it started. It is dying when this returns.
+    /// The process that has the mark is this one: what is in its group is killed with it.
+    ///
+    /// # Errors
+    /// The guard does not answer.
+    pub(crate) async fn is(&self, pid: u32, until: BootTime) -> io::Result<()> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        let line = format!("watch {} {pid} {} {}", self.id, self.run, until.as_nanos());
+        guard.ask(line, format!("ok {}", self.id)).await
+    }
+
+    /// Kills it, and all that it started: at once, by this server itself. It is dying when this returns.
     pub(crate) async fn kill(&self) {
-        if let Some(guard) = &self.guard
-            && guard.ask(format!("kill {}", self.id), format!("killed {}", self.id)).await.is_ok()
-        {
-            return;
-        }
         let Ok(pid) = i32::try_from(self.pid) else { return };
-        let marked = crate::process::Marked::new(pid, &self.run);
+        let marked = Marked::new(pid, &self.run);
         // It looks through all processes.
         let _ = tokio::task::spawn_blocking(move || marked.kill()).await;
     }

@@ -66,11 +66,12 @@ impl Keeper {
             let (app, daemon, token) = (&self.app, &self.daemon.name, held.token());
             tracing::info!(app, %daemon, token, "the daemon is this server's");
             let began = tokio::time::Instant::now();
+            // Whatever becomes of this task, it is not renewed for ever.
+            let renewed = self.leases.while_renewed(&held);
             let end = self.runner.run(&held, &self.stop).await;
-            // What is not released ends by itself, in its time.
-            let released = self.leases.release(&held).await;
-            if let Err(cause) = &released {
-                tracing::debug!(app, %daemon, token, %cause, "the lease was not given back");
+            drop(renewed);
+            if !matches!(end, End::Immortal) {
+                self.leases.give_back(&held).await;
             }
             if began.elapsed() >= SETTLED {
                 backoff.reset();
@@ -81,19 +82,28 @@ impl Keeper {
                     let why = "the hub can't be reached, or has given it to another";
                     tracing::warn!(app, %daemon, token, why, "the daemon was ended here");
                 }
+                End::Immortal => {
+                    tracing::error!(app, %daemon, token, "the daemon's process can't be killed: its lease ends in its time");
+                    self.fail("its process can't be killed".to_owned(), &mut backoff).await;
+                }
                 End::Failed(why) => {
-                    let wait = backoff.wait(rand::random());
-                    tracing::warn!(app, %daemon, token, why, ?wait, "the daemon has ended: it is started again, here or elsewhere");
-                    self.phase.send_replace(Phase::Failed(why));
-                    let _ = timeout(wait, self.stop.cancelled()).await;
+                    tracing::warn!(app, %daemon, token, why, "the daemon has ended: it is started again, here or elsewhere");
+                    self.fail(why, &mut backoff).await;
                 }
             }
         }
         self.phase.send_replace(Phase::Stopped);
     }
 
+    /// Waits before the next try.
+    async fn fail(&self, why: String, backoff: &mut Backoff) {
+        self.phase.send_replace(Phase::Failed(why));
+        let _ = timeout(backoff.wait(rand::random()), self.stop.cancelled()).await;
+    }
+
     /// Waits for the lease. `None`: it is to stop. A call to the hub is not broken off: what it brought would be held by nobody.
     async fn next_lease(&self) -> Option<Arc<Held>> {
+        let mut backoff = Backoff::new(ASK_AGAIN, AGAIN.1);
         loop {
             let free = async {
                 self.leases.is_free(&self.lease).await;
@@ -108,18 +118,20 @@ impl Keeper {
             self.stop.run_until_cancelled(free).await?;
             let asked =
                 self.leases.acquire(&self.lease, &self.lease.app, self.daemon.lease, Renewed::ByServer).await;
-            match asked {
-                Ok(held) if self.stop.is_cancelled() => {
-                    let _in_its_time = self.leases.release(&held).await;
-                    return None;
+            let wait = match asked {
+                // An answer that was under way for long is of no use: this server, or its machine, was stopped meanwhile.
+                Ok(held) if self.stop.is_cancelled() || held.left() < self.daemon.lease / 2 => {
+                    self.leases.give_back(&held).await;
+                    ASK_AGAIN
                 }
                 Ok(held) => return Some(held),
-                Err(LeaseError::Held { .. }) => {}
+                Err(LeaseError::Held { .. }) => ASK_AGAIN,
                 Err(cause) => {
                     tracing::warn!(app = self.app, daemon = %self.daemon.name, %cause, "no lease for the daemon");
+                    backoff.wait(rand::random())
                 }
-            }
-            self.stop.run_until_cancelled(sleep(ASK_AGAIN)).await?;
+            };
+            self.stop.run_until_cancelled(sleep(wait)).await?;
         }
     }
 }

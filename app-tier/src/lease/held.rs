@@ -93,9 +93,9 @@ impl Held {
         }
     }
 
-    /// Waits for the next renewal, or the end.
-    pub(crate) async fn changed(&self) {
-        let _ = self.known.subscribe().changed().await;
+    /// Tells of each renewal, and of the end.
+    pub(crate) fn renewals(&self) -> watch::Receiver<impl Sized + use<>> {
+        self.known.subscribe()
     }
 
     /// It is to be renewed now: this server's own when a fifth of its time has passed, an app's when it has asked.

@@ -42,7 +42,13 @@ pub(super) async fn run(leases: Weak<Inner>) {
 fn due(inner: &Inner) -> (Vec<Arc<Held>>, Duration) {
     let mut held = inner.lock();
     // What an app has let run out is nobody's any more.
-    held.retain(|_, it| it.is_by_server() || !it.is_past());
+    held.retain(|_, it| {
+        let stays = it.is_by_server() || !it.is_past();
+        if !stays {
+            it.end();
+        }
+        stays
+    });
     let due = held.values().filter(|it| it.is_due(EVERY)).take(CALL_LEASES).cloned().collect();
     let look = |it: &Arc<Held>| if it.is_by_server() { (it.ttl() / 10).min(EVERY / 5) } else { it.left() };
     (due, held.values().map(look).min().unwrap_or(NOTHING))

@@ -1,12 +1,14 @@
 //! What calls hold: names, queries, bodies of JSON. What is refused names the place, the value and what was expected.
 
 use super::answer::Problem;
+use crate::proxy::FENCE;
 use bytes::Bytes;
 use common::{config::parse_duration, service_name::ServiceName};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use proto::hub::v1::Fence;
 use serde_json::Value;
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -26,6 +28,26 @@ pub(super) fn name(what: &str, text: &str) -> Result<ServiceName, Problem> {
     ServiceName::new(text).map_err(|_| {
         Problem::bad(format!("the {what}'s name is {}: expected {}", shown(text), ServiceName::EXPECTED))
     })
+}
+
+/// A part of a path, decoded.
+pub(super) fn decoded(what: &str, text: &str) -> Result<String, Problem> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(std::borrow::Cow::into_owned).map_err(|_| Problem::bad(format!("the {what} is no UTF-8")))
+}
+
+/// `X-Copal-Fence`: the lease that has to be held.
+pub(super) fn fence(headers: &HeaderMap) -> Result<Option<Fence>, Problem> {
+    let Some(value) = headers.get(FENCE) else { return Ok(None) };
+    let text = value.to_str().unwrap_or("?");
+    let read = text.split_once('=').and_then(|(name, token)| {
+        let name = ServiceName::new(name).ok()?;
+        let token = token.parse().ok().filter(|it| *it > 0)?;
+        Some(Fence { name: name.as_str().to_owned(), token })
+    });
+    let expected = "a lease's name and token, such as counter=42";
+    read.map(Some)
+        .ok_or_else(|| Problem::bad(format!("X-Copal-Fence is {}: expected {expected}", shown(text))))
 }
 
 /// A token in a path.
@@ -52,7 +74,12 @@ pub(super) async fn bytes(body: Incoming, max: usize) -> Result<Bytes, Problem> 
 
 /// A body of JSON with no keys but these; an empty one is `{}`.
 pub(super) async fn object(body: Incoming, keys: &[&str]) -> Result<Object, Problem> {
-    let bytes = bytes(body, JSON_MAX).await?;
+    object_of(body, keys, JSON_MAX).await
+}
+
+/// The same of at most `max` bytes.
+pub(super) async fn object_of(body: Incoming, keys: &[&str], max: usize) -> Result<Object, Problem> {
+    let bytes = bytes(body, max).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Object::default());
     }
@@ -71,6 +98,25 @@ pub(super) async fn object(body: Incoming, keys: &[&str]) -> Result<Object, Prob
 pub(super) struct Object(serde_json::Map<String, Value>);
 
 impl Object {
+    /// A whole number.
+    pub(super) fn integer(&self, key: &str) -> Result<Option<i64>, Problem> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_i64().map(Some).ok_or_else(|| {
+                let found = shown(&value.to_string());
+                Problem::bad(format!("{key} is {found}: expected a whole number of 64 bits"))
+            }),
+        }
+    }
+
+    /// A list.
+    pub(super) fn list(&self, key: &str) -> Result<&[Value], Problem> {
+        match self.0.get(key) {
+            Some(Value::Array(list)) => Ok(list),
+            _ => Err(Problem::bad(format!("{key} is missing, or no list"))),
+        }
+    }
+
     /// A time, such as `"5s"`.
     pub(super) fn duration(
         &self,
@@ -88,7 +134,12 @@ impl Object {
     }
 }
 
-fn duration(key: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Problem> {
+/// A time as a text, such as `5s`.
+pub(super) fn duration(
+    key: &str,
+    text: &str,
+    bounds: &RangeInclusive<Duration>,
+) -> Result<Duration, Problem> {
     let read = parse_duration(text).ok().filter(|it| bounds.contains(it));
     read.ok_or_else(|| {
         let (least, most) = (bounds.start(), bounds.end());
@@ -119,6 +170,15 @@ impl Query {
             found.push((name, value));
         }
         Ok(Self(found))
+    }
+
+    /// One of these words.
+    pub(super) fn choice(&self, key: &str, words: &[&str]) -> Result<Option<&str>, Problem> {
+        let Some((_, found)) = self.0.iter().find(|(name, _)| name == key) else { return Ok(None) };
+        if words.contains(&found.as_str()) {
+            return Ok(Some(found));
+        }
+        Err(Problem::bad(format!("{key} is {}: expected {}", shown(found), words.join(" or "))))
     }
 
     /// A time, such as `10s`.

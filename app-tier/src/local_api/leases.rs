@@ -7,7 +7,7 @@ use super::{
     route::not_allowed,
 };
 use crate::{
-    lease::{Held, LeaseError, Leases, Name, Renewed},
+    lease::{Held, LeaseError, Leases, Name},
     registry::Running,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -66,7 +66,7 @@ async fn acquire(
     let (ttl, until) = (ttl.unwrap_or(TTL_DEFAULT), Instant::now() + wait);
     let held = loop {
         let app = caller.app.sessions.app();
-        match leases.acquire(name, app, ttl, Renewed::ByApp).await {
+        match leases.acquire_for(name, app, ttl).await {
             Err(LeaseError::Held { .. }) if Instant::now() < until => {
                 let free = async {
                     tokio::time::sleep(LOOK_AGAIN).await;

@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, leases};
+use super::{LocalApi, answer::Problem, caches, leases};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -18,6 +18,10 @@ pub(super) async fn answer(
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.strip_prefix("/v1/").map(|it| it.split('/').collect()).unwrap_or_default();
     match segments[..] {
+        ["caches"] => caches::all(api, request).await,
+        ["caches", name] => caches::of_name(api, name, request).await,
+        ["caches", name, key] => caches::of_key(api, (name, key), request).await,
+        ["caches", name, key, "increment"] => caches::increment(api, (name, key), request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),

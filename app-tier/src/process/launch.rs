@@ -25,6 +25,9 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// A process that was killed is gone within this.
+const KILLED: Duration = Duration::from_secs(2);
+
 /// Tells one start of an app from all others, for what leaves its process's group.
 pub(super) const RUN: &str = "COPAL_RUN";
 
@@ -85,7 +88,7 @@ impl Launch {
         words: &[String],
         env: &[(String, String)],
         variables: &[(&str, &str)],
-        output: &Arc<Output>,
+        (output, run): (&Arc<Output>, &str),
     ) -> io::Result<Running> {
         let data = self.confinement.data()?;
         let words: Vec<String> =
@@ -95,7 +98,7 @@ impl Launch {
         self.tell_of_api(&mut command);
         command.envs(env.iter().map(|(name, value)| (name, fill_placeholders(value, &[("DATA", data)]))));
         command.envs(variables.iter().copied());
-        self.run(command, output)
+        self.run_as(command, output, run.to_owned())
     }
 
     fn tell_of_api(&self, command: &mut Command) {
@@ -120,9 +123,17 @@ impl Launch {
     }
 
     /// Starts it in a group of its own; what it prints is logged.
-    pub(super) fn run(&self, mut command: Command, output: &Arc<Output>) -> io::Result<Running> {
+    pub(super) fn run(&self, command: Command, output: &Arc<Output>) -> io::Result<Running> {
+        self.run_as(command, output, Self::new_run())
+    }
+
+    /// What marks one start of an app, and all that it starts.
+    pub(crate) fn new_run() -> String {
+        format!("{:016x}", rand::random::<u64>())
+    }
+
+    fn run_as(&self, mut command: Command, output: &Arc<Output>, run: String) -> io::Result<Running> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let run = format!("{:016x}", rand::random::<u64>());
         command.env(RUN, &run);
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
@@ -212,6 +223,20 @@ impl Running {
                 let _ = pipe.await;
             }
         }
+    }
+
+    /// Ends the process: SIGTERM, after `limit` or when `cut` says so SIGKILL. Whether it is dead.
+    pub(crate) async fn end(mut self, limit: Duration, cut: impl Future<Output = ()>) -> bool {
+        kill_group(self.pid, Signal::TERM);
+        let has_ended = tokio::select! {
+            ended = tokio::time::timeout(limit, self.child.wait()) => ended.is_ok(),
+            () = cut => false,
+        };
+        if !has_ended {
+            tracing::warn!(pid = self.pid, "a daemon did not end on SIGTERM: killing it");
+            kill_group(self.pid, Signal::KILL);
+        }
+        tokio::time::timeout(KILLED, self.child.wait()).await.is_ok()
     }
 
     /// Ends the process and its group: SIGTERM, after `timeout` SIGKILL.

@@ -116,9 +116,13 @@ fn is_of_an_app(pid: i32) -> bool {
 /// Ends what has left its process's group, as daemons do, but has the variable that the process was started with. One that has cleared its
 /// environment is not found.
 pub(super) fn kill_marked(variable: &str) {
+    kill_with(|it| it == variable.as_bytes());
+}
+
+fn kill_with(is_it: impl Fn(&[u8]) -> bool) {
     // What forks while it is looked for is found the next time.
     for _ in 0..PASSES {
-        let marked = ids().filter(|pid| has_variable(*pid, |it| it == variable.as_bytes()));
+        let marked = ids().filter(|pid| has_variable(*pid, &is_it));
         let killed = marked.filter_map(Pid::from_raw).filter(|pid| kill_process(*pid, Signal::KILL).is_ok());
         if killed.count() == 0 {
             return;
@@ -173,10 +177,17 @@ impl Marked {
 
     /// Kills what is left of it.
     pub(crate) fn kill(&self) {
-        if self.started.is_some() && start_time(self.pid) == self.started {
-            kill_group(self.pid, Signal::KILL);
+        Self::kill_all(std::slice::from_ref(self));
+    }
+
+    /// The same of several: their groups first, which is quick, then what has left them.
+    pub(crate) fn kill_all(all: &[Self]) {
+        for it in all.iter().filter(|it| it.started.is_some() && start_time(it.pid) == it.started) {
+            kill_group(it.pid, Signal::KILL);
         }
-        kill_marked(&self.variable);
+        if !all.is_empty() {
+            kill_with(|variable| all.iter().any(|it| it.variable.as_bytes() == variable));
+        }
     }
 }
 

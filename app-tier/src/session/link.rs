@@ -111,7 +111,7 @@ impl Link {
     }
 
     /// The epoch in which copies are verified now; `None` while the hub's events may not reach this server.
-    pub(super) fn current(&self) -> Option<u64> {
+    pub(crate) fn current(&self) -> Option<u64> {
         let now = self.clock.now();
         let state = self.state();
         state.is_current(now).then_some(state.epoch)

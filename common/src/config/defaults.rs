@@ -41,6 +41,7 @@ pub(super) struct Defaults {
     pub(super) start_timeout: Duration,
     pub(super) stop_timeout: Duration,
     pub(super) prepare_timeout: Duration,
+    pub(super) cache_memory_max: u64,
 }
 
 /// The defaults.
@@ -80,6 +81,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     start_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(15),
     prepare_timeout: Duration::from_secs(300),
+    cache_memory_max: 512 << 20,
 };
 
 impl Default for RequestLimits {

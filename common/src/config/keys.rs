@@ -25,6 +25,7 @@ pub(super) static ROOT: Keys = Keys {
         "dependency-check-interval",
         "session-memory-max",
         "app-session-memory-max",
+        "cache-memory-max",
         "session-first-timeout",
         "app-users",
         "traces",

@@ -64,6 +64,8 @@ pub struct Config {
     pub dependency_check_interval: Option<Duration>,
     /// How much memory of the hub's servers sessions may take.
     pub session_memory: SessionMemory,
+    /// `cache-memory-max` (512M): what the caches of all apps may take on each server of the hub, in bytes.
+    pub cache_memory_max: u64,
     /// `app-users`: users of the system that an `app.yaml` may choose; nobody unless given.
     pub app_users: Vec<String>,
     /// `traces`: where spans of requests go; nowhere unless given.

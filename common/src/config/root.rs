@@ -21,6 +21,7 @@ use super::{
 };
 use crate::id::ServerId;
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -34,6 +35,9 @@ const MAKE_KEY: &str = "openssl rand -base64 32";
 
 /// The largest file with a cluster key, in bytes.
 const KEY_FILE_MAX: u64 = 64 << 10;
+
+/// The bounds of what caches may take: two values of the greatest length at least.
+const CACHE_MEMORY: RangeInclusive<u64> = 2 << 20..=1 << 50;
 
 /// The most servers of the hub.
 const TRIAD_MAX: usize = 3;
@@ -90,6 +94,7 @@ pub(super) fn decode(
         heartbeat_interval,
         dependency_check_interval,
         session_memory: session_memory::decode(&fields),
+        cache_memory_max: fields.size("cache-memory-max", CACHE_MEMORY).unwrap_or(DEFAULTS.cache_memory_max),
         app_users: app_rights::app_users(&fields),
         private_files: key_files(&fields),
         traces: traces::decode(&fields),

@@ -1366,6 +1366,742 @@ pub mod apps_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteCaches {
+    /// Who writes: the process of a server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// The first write's number; the others follow. Of one process each write has its own.
+    #[prost(uint64, tag = "3")]
+    pub first: u64,
+    /// All writes before this number are answered, or nobody waits for them: they are not sent again.
+    #[prost(uint64, tag = "4")]
+    pub settled: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub writes: ::prost::alloc::vec::Vec<CacheWrite>,
+    /// What all caches may take, in bytes; the leader's word.
+    #[prost(uint64, tag = "6")]
+    pub max_bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CacheWrite {
+    #[prost(string, tag = "1")]
+    pub cache: ::prost::alloc::string::String,
+    /// Only while this lease is held.
+    #[prost(message, optional, tag = "2")]
+    pub fence: ::core::option::Option<Fence>,
+    #[prost(oneof = "cache_write::Write", tags = "3, 4, 5, 6, 7, 8")]
+    pub write: ::core::option::Option<cache_write::Write>,
+}
+/// Nested message and enum types in `CacheWrite`.
+pub mod cache_write {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Write {
+        #[prost(message, tag = "3")]
+        Put(super::CachePut),
+        #[prost(message, tag = "4")]
+        PutAll(super::CachePutAll),
+        #[prost(message, tag = "5")]
+        Remove(super::CacheRemove),
+        #[prost(message, tag = "6")]
+        Increment(super::CacheIncrement),
+        #[prost(message, tag = "7")]
+        Clear(super::CacheClear),
+        /// These were read: they are not idle.
+        #[prost(message, tag = "8")]
+        Touch(super::CacheTouch),
+    }
+}
+/// A lease's name and token, as `X-Copal-Fence` has them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fence {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub token: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheValue {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub value: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub content_type: ::prost::alloc::string::String,
+    /// It is gone so long after it was put; 0: never by itself.
+    #[prost(uint64, tag = "3")]
+    pub ttl_ms: u64,
+    /// It is gone when nobody has read it for so long; 0: never.
+    #[prost(uint64, tag = "4")]
+    pub idle_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CachePut {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<CacheValue>,
+    #[prost(message, optional, tag = "3")]
+    pub condition: ::core::option::Option<CacheCondition>,
+}
+/// What has to be there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheCondition {
+    #[prost(oneof = "cache_condition::Condition", tags = "1, 2, 3")]
+    pub condition: ::core::option::Option<cache_condition::Condition>,
+}
+/// Nested message and enum types in `CacheCondition`.
+pub mod cache_condition {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Condition {
+        /// Nothing.
+        #[prost(bool, tag = "1")]
+        Absent(bool),
+        /// Something.
+        #[prost(bool, tag = "2")]
+        Present(bool),
+        /// What has this version.
+        #[prost(uint64, tag = "3")]
+        Version(u64),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CachePutAll {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<CachePut>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheRemove {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub condition: ::core::option::Option<CacheCondition>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheIncrement {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(sint64, tag = "2")]
+    pub by: i64,
+    /// Where there is nothing, this is the value before.
+    #[prost(sint64, tag = "3")]
+    pub initial: i64,
+    /// Of a new one.
+    #[prost(uint64, tag = "4")]
+    pub ttl_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub idle_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheClear {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheTouch {
+    #[prost(string, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CachesWritten {
+    /// One a write, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<CacheOutcome>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheOutcome {
+    #[prost(oneof = "cache_outcome::Outcome", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub outcome: ::core::option::Option<cache_outcome::Outcome>,
+}
+/// Nested message and enum types in `CacheOutcome`.
+pub mod cache_outcome {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Stored(super::CacheStored),
+        /// The condition does not hold: what is there instead; 0 for nothing.
+        #[prost(uint64, tag = "2")]
+        Unmet(u64),
+        #[prost(message, tag = "3")]
+        Number(super::CacheNumber),
+        /// Whether there was something; of a clear or a touch, always.
+        #[prost(bool, tag = "4")]
+        Done(bool),
+        /// The fence's lease is not held with that token any more.
+        #[prost(bool, tag = "5")]
+        StaleFence(bool),
+        /// What is there is no whole number, or would become too great.
+        #[prost(bool, tag = "6")]
+        NotANumber(bool),
+        /// There is no room: the bound in bytes, or of the number of caches.
+        #[prost(uint64, tag = "7")]
+        Full(u64),
+        /// It was answered before: nobody waits for this.
+        #[prost(bool, tag = "8")]
+        Settled(bool),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheStored {
+    /// Never that of another value before.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Nothing was there before.
+    #[prost(bool, tag = "2")]
+    pub created: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheNumber {
+    #[prost(sint64, tag = "1")]
+    pub value: i64,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadCached {
+    #[prost(string, tag = "1")]
+    pub cache: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// The watch of a server that keeps a copy, and will be told when that is outdated; 0: it keeps none.
+    #[prost(fixed64, tag = "3")]
+    pub watch: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CachedLoaded {
+    /// None: there is nothing.
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<CachedEntry>,
+    /// The server is told when this changes.
+    #[prost(bool, tag = "2")]
+    pub told: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CachedEntry {
+    #[prost(message, optional, tag = "1")]
+    pub value: ::core::option::Option<CacheValue>,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// How long it is there yet if nobody reads or changes it; 0: for ever.
+    #[prost(uint64, tag = "3")]
+    pub left_ms: u64,
+}
+/// Copies of these are outdated; the watcher confirms it by `Watch.Confirm`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CacheChanged {
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<CacheKey>,
+    /// All copies of these caches.
+    #[prost(string, repeated, tag = "2")]
+    pub caches: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Each is greater than those before it on the same stream.
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheKey {
+    #[prost(string, tag = "1")]
+    pub cache: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+}
+/// The leader's word that the time of some is over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExpireCached {
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeCaches {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CachesDescribed {
+    #[prost(message, repeated, tag = "1")]
+    pub caches: ::prost::alloc::vec::Vec<CacheDescription>,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub max_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheDescription {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// That made room for others since it was made.
+    #[prost(uint64, tag = "4")]
+    pub evicted: u64,
+}
+/// In a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotCached {
+    #[prost(string, tag = "1")]
+    pub cache: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub value: ::core::option::Option<CacheValue>,
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
+    /// By the leader's time; 0: never.
+    #[prost(uint64, tag = "5")]
+    pub expires_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub idle_until_ms: u64,
+    /// Grows with each use.
+    #[prost(uint64, tag = "7")]
+    pub used: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotCache {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub evicted: u64,
+}
+/// What a process has written lately: a call that is sent again is known by it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotWriter {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub settled: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub outcomes: ::prost::alloc::vec::Vec<WrittenOutcome>,
+    #[prost(uint64, tag = "5")]
+    pub used: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WrittenOutcome {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(message, optional, tag = "2")]
+    pub outcome: ::core::option::Option<CacheOutcome>,
+}
+/// Generated client implementations.
+pub mod caches_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug, Clone)]
+    pub struct CachesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> CachesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> CachesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            CachesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Answered when it is on disk on a majority, and no server believes an older copy any more. Sent again, each write counts once.
+        pub async fn write(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WriteCaches>,
+        ) -> std::result::Result<tonic::Response<super::CachesWritten>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Caches/Write",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Caches", "Write"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The values as of now: all that was answered before the call is in them.
+        pub async fn load(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LoadCached>,
+        ) -> std::result::Result<tonic::Response<super::CachedLoaded>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Caches/Load");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Caches", "Load"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// How the caches are, for the status page.
+        pub async fn describe(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeCaches>,
+        ) -> std::result::Result<
+            tonic::Response<super::CachesDescribed>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Caches/Describe",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Caches", "Describe"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod caches_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with CachesServer.
+    #[async_trait]
+    pub trait Caches: std::marker::Send + std::marker::Sync + 'static {
+        /// Answered when it is on disk on a majority, and no server believes an older copy any more. Sent again, each write counts once.
+        async fn write(
+            &self,
+            request: tonic::Request<super::WriteCaches>,
+        ) -> std::result::Result<tonic::Response<super::CachesWritten>, tonic::Status>;
+        /// The values as of now: all that was answered before the call is in them.
+        async fn load(
+            &self,
+            request: tonic::Request<super::LoadCached>,
+        ) -> std::result::Result<tonic::Response<super::CachedLoaded>, tonic::Status>;
+        /// How the caches are, for the status page.
+        async fn describe(
+            &self,
+            request: tonic::Request<super::DescribeCaches>,
+        ) -> std::result::Result<tonic::Response<super::CachesDescribed>, tonic::Status>;
+    }
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug)]
+    pub struct CachesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> CachesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for CachesServer<T>
+    where
+        T: Caches,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Caches/Write" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteSvc<T: Caches>(pub Arc<T>);
+                    impl<T: Caches> tonic::server::UnaryService<super::WriteCaches>
+                    for WriteSvc<T> {
+                        type Response = super::CachesWritten;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WriteCaches>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Caches>::write(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Caches/Load" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadSvc<T: Caches>(pub Arc<T>);
+                    impl<T: Caches> tonic::server::UnaryService<super::LoadCached>
+                    for LoadSvc<T> {
+                        type Response = super::CachedLoaded;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LoadCached>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Caches>::load(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Caches/Describe" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeSvc<T: Caches>(pub Arc<T>);
+                    impl<T: Caches> tonic::server::UnaryService<super::DescribeCaches>
+                    for DescribeSvc<T> {
+                        type Response = super::CachesDescribed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeCaches>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Caches>::describe(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for CachesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Caches";
+    impl<T> tonic::server::NamedService for CachesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HandOverLead {
     /// The server's id.
@@ -1765,6 +2501,9 @@ pub struct ReleaseLeases {
     pub started_ms: u64,
     #[prost(uint64, repeated, tag = "3")]
     pub tokens: ::prost::alloc::vec::Vec<u64>,
+    /// Of calls whose answers did not come: what they were granted, if anything.
+    #[prost(fixed64, repeated, tag = "4")]
+    pub ids: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeasesReleased {
@@ -5306,7 +6045,7 @@ pub struct Batch {
 pub struct Command {
     #[prost(
         oneof = "command::Command",
-        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27"
     )]
     pub command: ::core::option::Option<command::Command>,
 }
@@ -5360,6 +6099,10 @@ pub mod command {
         ReleaseLeases(super::ReleaseLeases),
         #[prost(message, tag = "25")]
         ExpireLeases(super::ExpireLeases),
+        #[prost(message, tag = "26")]
+        WriteCaches(super::WriteCaches),
+        #[prost(message, tag = "27")]
+        ExpireCached(super::ExpireCached),
     }
 }
 /// Removes sessions that are due by the batch's time.
@@ -5400,7 +6143,10 @@ pub struct SnapshotHead {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotItem {
-    #[prost(oneof = "snapshot_item::Item", tags = "1, 2, 3, 4, 5, 20, 21, 22, 23")]
+    #[prost(
+        oneof = "snapshot_item::Item",
+        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27"
+    )]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
 /// Nested message and enum types in `SnapshotItem`.
@@ -5426,6 +6172,15 @@ pub mod snapshot_item {
         /// The token of the last grant: the next one's is greater.
         #[prost(uint64, tag = "23")]
         LastToken(u64),
+        #[prost(message, tag = "24")]
+        Cache(super::SnapshotCache),
+        #[prost(message, tag = "25")]
+        Cached(super::SnapshotCached),
+        #[prost(message, tag = "26")]
+        Writer(super::SnapshotWriter),
+        /// The greatest version of what is cached.
+        #[prost(uint64, tag = "27")]
+        LastVersion(u64),
     }
 }
 /// What is left of a session that is gone.
@@ -6977,6 +7732,16 @@ pub mod triad_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmChanges {
+    #[prost(uint64, tag = "1")]
+    pub watch: u64,
+    /// The last `CacheChanged` that was gone by.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangesConfirmed {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchEvents {
     /// Who watches: session events are for the former owner alone.
@@ -7005,7 +7770,10 @@ pub struct Event {
     /// The log index that made the change. Also on `alive`: everything up to it has been sent.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
-    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(
+        oneof = "event::Event",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
     pub event: ::core::option::Option<event::Event>,
 }
 /// Nested message and enum types in `Event`.
@@ -7041,6 +7809,9 @@ pub mod event {
         Lease(super::Lease),
         #[prost(message, tag = "14")]
         LeaseFree(super::LeaseFree),
+        /// To those alone who keep copies.
+        #[prost(message, tag = "15")]
+        CacheChanged(super::CacheChanged),
     }
 }
 /// All events after the asked revision follow.
@@ -7219,6 +7990,31 @@ pub mod watch_client {
             req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Watch", "Ask"));
             self.inner.unary(req, path, codec).await
         }
+        /// The watcher has dropped the copies that were outdated, up to this change. Whoever has written waits for it.
+        pub async fn confirm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfirmChanges>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangesConfirmed>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Watch/Confirm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Watch", "Confirm"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -7252,6 +8048,14 @@ pub mod watch_server {
             &self,
             request: tonic::Request<super::AskAlive>,
         ) -> std::result::Result<tonic::Response<super::AliveAsked>, tonic::Status>;
+        /// The watcher has dropped the copies that were outdated, up to this change. Whoever has written waits for it.
+        async fn confirm(
+            &self,
+            request: tonic::Request<super::ConfirmChanges>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangesConfirmed>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct WatchServer<T> {
@@ -7403,6 +8207,49 @@ pub mod watch_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Watch/Confirm" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmSvc<T: Watch>(pub Arc<T>);
+                    impl<T: Watch> tonic::server::UnaryService<super::ConfirmChanges>
+                    for ConfirmSvc<T> {
+                        type Response = super::ChangesConfirmed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfirmChanges>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Watch>::confirm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

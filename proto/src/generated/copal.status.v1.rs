@@ -354,6 +354,32 @@ pub struct AppTier {
     /// Web-tiers' connections that are open.
     #[prost(uint64, tag = "2")]
     pub connections: u64,
+    /// What apps here have asked of their caches.
+    #[prost(message, optional, tag = "3")]
+    pub caches: ::core::option::Option<Caches>,
+}
+/// Since this server's start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Caches {
+    /// Read from this server's memory.
+    #[prost(uint64, tag = "1")]
+    pub near_hits: u64,
+    /// Read from the hub.
+    #[prost(uint64, tag = "2")]
+    pub hub_hits: u64,
+    /// Where there was nothing.
+    #[prost(uint64, tag = "3")]
+    pub misses: u64,
+    /// Read from memory though the hub could not be asked.
+    #[prost(uint64, tag = "4")]
+    pub stale: u64,
+    #[prost(uint64, tag = "5")]
+    pub writes: u64,
+    /// In this server's memory now.
+    #[prost(uint64, tag = "6")]
+    pub copies: u64,
+    #[prost(uint64, tag = "7")]
+    pub copied_bytes: u64,
 }
 /// An app at one path.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -10,7 +10,7 @@ use crate::{
 };
 use common::witness::TIMES;
 use proto::hub::v1::{
-    Command, ExpireRollouts, ExpireSessions, ExpireTokens, ExpireUnused, MemberState, command,
+    Command, ExpireCached, ExpireRollouts, ExpireSessions, ExpireTokens, ExpireUnused, MemberState, command,
 };
 use std::{
     sync::Arc,
@@ -138,6 +138,22 @@ impl Hub {
         self.expire_unused().await;
         self.expire_rollouts().await;
         self.expire_tokens().await;
+        self.expire_cached().await;
+    }
+
+    /// What is cached and over takes no memory any more.
+    async fn expire_cached(&self) {
+        for _ in 0..EXPIRE_ROUNDS {
+            let now_ms = self.now_ms();
+            let due = self.node.view().read().state.caches().next_deadline_ms();
+            if due.is_none_or(|at_ms| at_ms > now_ms) {
+                return;
+            }
+            let expire = command::Command::ExpireCached(ExpireCached { limit: EXPIRE_LIMIT });
+            if !self.try_propose(vec![Command { command: Some(expire) }]).await {
+                return;
+            }
+        }
     }
 
     async fn expire(&self) {

@@ -97,11 +97,16 @@ pub(super) fn lease(field: &str, key: Option<&LeaseKey>) -> Result<(), Status> {
     if !key.app.is_empty() {
         name(&format!("{field}.app"), &key.app, APP_MAX)?;
     }
-    if ServiceName::new(&key.name).is_err() {
-        let (found, expected) = (shown(&key.name), ServiceName::EXPECTED);
-        return Err(Status::invalid_argument(format!("{field}.name is {found}: expected {expected}")));
+    service_name(&format!("{field}.name"), &key.name)
+}
+
+/// A name of what apps share.
+pub(super) fn service_name(field: &str, name: &str) -> Result<(), Status> {
+    if ServiceName::new(name).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    let (found, expected) = (shown(name), ServiceName::EXPECTED);
+    Err(Status::invalid_argument(format!("{field} is {found}: expected {expected}")))
 }
 
 /// A session's id.

@@ -4,7 +4,7 @@ use super::input;
 use crate::{hub::Hub, serve::Caller, state::Reply};
 use proto::hub::v1::{
     AcquireLease, Command, LeaseAcquired, LeasesReleased, LeasesRenewed, ReleaseLeases, RenewLeases, command,
-    leases_server::Leases,
+    lease_acquired, leases_server::Leases,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -55,6 +55,15 @@ impl Leases for LeaseService {
                 format!("ttl_ms is {}: expected {} to {}", acquire.ttl_ms, TTL_MS.start(), TTL_MS.end());
             return Err(Status::invalid_argument(text));
         }
+        // Who asks again and again for what another has costs no entry of the log.
+        self.0.must_be_confirmed()?;
+        let held = {
+            let applied = self.0.node().view().read();
+            acquire.key.as_ref().and_then(|key| applied.state.leases().holder(key)).cloned()
+        };
+        if let Some(held) = held.filter(|it| it.id != acquire.id || it.server != acquire.server) {
+            return Ok(Response::new(LeaseAcquired { outcome: Some(lease_acquired::Outcome::Held(held)) }));
+        }
         match self.propose(command::Command::AcquireLease(acquire), BYTES).await? {
             Reply::LeaseAcquired(acquired) => Ok(Response::new(acquired)),
             _ => Err(unexpected()),
@@ -80,6 +89,7 @@ impl Leases for LeaseService {
         input::server("server", &release.server)?;
         input::own("server", &release.server, caller.as_ref())?;
         tokens(&release.tokens)?;
+        tokens(&release.ids)?;
         let bytes = 64 + 16 * release.tokens.len();
         match self.propose(command::Command::ReleaseLeases(release), bytes).await? {
             Reply::LeasesReleased(released) => Ok(Response::new(released)),

@@ -2,7 +2,9 @@
 
 use super::input;
 use crate::{hub::Hub, probe, serve::Caller};
-use proto::hub::v1::{AliveAsked, AskAlive, Event, Snapshot, WatchEvents, watch_server::Watch};
+use proto::hub::v1::{
+    AliveAsked, AskAlive, ChangesConfirmed, ConfirmChanges, Event, Snapshot, WatchEvents, watch_server::Watch,
+};
 use std::{
     pin::Pin,
     sync::Arc,
@@ -47,6 +49,11 @@ impl Watch for WatchService {
         self.0.must_lead()?;
         self.0.must_stay()?;
         Ok(Response::new(Box::pin(Watching { hub: self.0.clone(), server: watch.server, events })))
+    }
+
+    async fn confirm(&self, request: Request<ConfirmChanges>) -> Result<Response<ChangesConfirmed>, Status> {
+        self.0.feed().confirm(request.get_ref());
+        Ok(Response::new(ChangesConfirmed {}))
     }
 
     async fn ask(&self, request: Request<AskAlive>) -> Result<Response<AliveAsked>, Status> {

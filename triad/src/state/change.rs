@@ -1,7 +1,7 @@
 //! What a watcher may want to hear of.
 
 use bytes::Bytes;
-use proto::hub::v1::{App, Lease, LeaseFree, Member, Purge, SessionKey, Token};
+use proto::hub::v1::{App, CacheKey, Lease, LeaseFree, Member, Purge, SessionKey, Token};
 use std::sync::Arc;
 
 /// What a watcher may want to hear of.
@@ -23,6 +23,10 @@ pub(crate) enum Change {
     Lease(Arc<Lease>),
     /// Nobody holds it any more.
     LeaseFree(LeaseFree),
+    /// A cached value is another one, or gone.
+    Cached(CacheKey),
+    /// So are all of this cache.
+    CacheCleared(String),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.

@@ -9,8 +9,9 @@ use proto::hub::v1::{
 };
 use std::sync::Arc;
 
-/// The most leases that are held at once, and those of them that one app has asked for.
+/// The most leases that are held at once; how many of them daemons alone can have; and those that one app has asked for.
 pub(crate) const LEASES_MAX: usize = 10_000;
+const FOR_DAEMONS: usize = 1_000;
 pub(crate) const APP_LEASES_MAX: usize = 1_000;
 
 /// The leases that are held.
@@ -34,12 +35,13 @@ impl Leases {
     pub(super) fn acquire(&mut self, acquire: AcquireLease, now_ms: u64, changes: &mut Vec<Change>) -> Reply {
         let AcquireLease { key, server, started_ms, app, ttl_ms, id } = acquire;
         let key = key.unwrap_or_default();
+        let max = if key.app.is_empty() { LEASES_MAX - FOR_DAEMONS } else { LEASES_MAX };
         let held = self.by_key.get(&place(&key)).and_then(|token| self.by_token.get(token));
         let outcome = if let Some(held) = held {
             let is_same = held.id == id && held.server == server && held.started_ms == started_ms;
             if is_same { Outcome::Granted(Lease::clone(held)) } else { Outcome::Held(Lease::clone(held)) }
-        } else if self.by_token.len() >= LEASES_MAX {
-            Outcome::Full(u32::try_from(LEASES_MAX).unwrap_or(u32::MAX))
+        } else if self.by_token.len() >= max {
+            Outcome::Full(u32::try_from(max).unwrap_or(u32::MAX))
         } else if self.by_app.get(&app).is_some_and(|count| *count >= APP_LEASES_MAX) {
             Outcome::Full(u32::try_from(APP_LEASES_MAX).unwrap_or(u32::MAX))
         } else {
@@ -80,7 +82,10 @@ impl Leases {
     /// Their holder gives them back.
     pub(super) fn release(&mut self, release: &ReleaseLeases, changes: &mut Vec<Change>) -> Reply {
         let mut released = Vec::new();
-        for token in &release.tokens {
+        let asked = |it: &&Arc<Lease>| it.id != 0 && release.ids.contains(&it.id);
+        let by_id = self.by_token.values().filter(asked).map(|it| it.token);
+        let by_id: Vec<u64> = if release.ids.is_empty() { Vec::new() } else { by_id.collect() };
+        for token in release.tokens.iter().chain(&by_id) {
             if self.held_by(*token, &release.server, release.started_ms).is_some() {
                 self.remove(*token, changes);
                 released.push(*token);
@@ -96,6 +101,12 @@ impl Leases {
                 self.remove(overdue.token, changes);
             }
         }
+    }
+
+    /// Whether the lease with this name is held with this token.
+    pub(super) fn is_held(&self, name: &str, token: u64) -> bool {
+        let lease = self.by_token.get(&token);
+        lease.and_then(|it| it.key.as_ref()).is_some_and(|key| key.name == name)
     }
 
     fn held_by(&self, token: u64, server: &str, started_ms: u64) -> Option<&Arc<Lease>> {
@@ -124,6 +135,11 @@ impl Leases {
     /// The same of the last token.
     pub(super) fn restore_last_token(&mut self, token: u64) {
         self.last_token = self.last_token.max(token);
+    }
+
+    /// Who holds a lease.
+    pub(crate) fn holder(&self, key: &LeaseKey) -> Option<&Lease> {
+        self.by_token.get(self.by_key.get(&place(key))?).map(|it| &**it)
     }
 
     /// Those that are held, the oldest grant first.
@@ -162,7 +178,8 @@ mod tests {
     }
 
     fn release(leases: &mut Leases, server: &str, tokens: &[u64]) -> Vec<u64> {
-        let release = ReleaseLeases { server: server.into(), started_ms: 1, tokens: tokens.into() };
+        let release =
+            ReleaseLeases { server: server.into(), started_ms: 1, tokens: tokens.into(), ids: Vec::new() };
         match leases.release(&release, &mut Vec::new()) {
             Reply::LeasesReleased(it) => it.released,
             other => panic!("{other:?}"),
@@ -196,7 +213,17 @@ mod tests {
         assert_eq!(release(&mut leases, "x", &[first]), []);
         let second = token(&acquire(&mut leases, "a", "y", 7));
         assert!(second > first);
-        assert!(token(&acquire(&mut leases, "b", "y", 8)) > second, "of whatever name");
+        let third = token(&acquire(&mut leases, "b", "y", 8));
+        assert!(third > second, "of whatever name");
+        let by_id = |server: &str, ids: &[u64]| ReleaseLeases {
+            server: server.into(),
+            started_ms: 1,
+            ids: ids.into(),
+            ..ReleaseLeases::default()
+        };
+        leases.release(&by_id("x", &[7, 8]), &mut Vec::new());
+        leases.release(&by_id("y", &[0, 8]), &mut Vec::new());
+        assert_eq!(leases.iter().map(|it| it.token).collect::<Vec<_>>(), [second]);
     }
 
     #[test]
@@ -226,13 +253,14 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        for app in 0..LEASES_MAX / APP_LEASES_MAX {
+        let max = LEASES_MAX - FOR_DAEMONS;
+        for app in 0..max / APP_LEASES_MAX {
             for number in 0..APP_LEASES_MAX {
                 of_app(&mut leases, app, number).unwrap();
             }
             assert!(of_app(&mut leases, app, APP_LEASES_MAX).is_err());
         }
-        assert_eq!(of_app(&mut leases, 99, 0), Err(10_000));
+        assert_eq!(of_app(&mut leases, 99, 0), Err(9_000));
         assert_eq!(release(&mut leases, "x", &[1]), [1]);
         of_app(&mut leases, 0, APP_LEASES_MAX).unwrap();
         assert_eq!(leases.by_app.values().sum::<usize>(), leases.iter().count());

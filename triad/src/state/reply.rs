@@ -1,7 +1,7 @@
 //! What a command is answered with.
 
 use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted,
+    App, AppDeployed, AppUndeployed, CachesWritten, LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted,
     SessionOutcome, TokenCreated, TokenRevoked,
 };
 
@@ -28,6 +28,8 @@ pub(crate) enum Reply {
     LeasesRenewed(LeasesRenewed),
     /// Of giving some back.
     LeasesReleased(LeasesReleased),
+    /// Of writes to caches.
+    CachesWritten(CachesWritten),
     /// Of all others.
     Done,
 }

@@ -43,16 +43,15 @@ impl State {
         let leases = self.leases.iter().map(|it| Item::Lease(it.clone()));
         let last_token = self.leases.last_token();
         let leases = leases.chain((last_token > 0).then_some(Item::LastToken(last_token)));
+        let caches = self.caches.export_names().map(Item::Cache);
+        let cached = self.caches.export().map(Item::Cached);
+        let writers = self.caches.export_writers().map(Item::Writer);
+        let last_version = self.caches.last();
+        let caches = caches.chain(cached).chain(writers);
+        let caches = caches.chain((last_version > 0).then_some(Item::LastVersion(last_version)));
         let mut pending = Vec::with_capacity(chunk);
-        for item in members
-            .chain(apps)
-            .chain(tokens)
-            .chain(audit)
-            .chain(purges)
-            .chain(leases)
-            .chain(tombstones)
-            .chain(sessions)
-        {
+        let small = members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(leases);
+        for item in small.chain(caches).chain(tombstones).chain(sessions) {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -88,6 +87,10 @@ impl Restore {
                 Some(Item::Purge(purge)) => self.0.purges.restore(purge),
                 Some(Item::Lease(lease)) => self.0.leases.restore(lease),
                 Some(Item::LastToken(token)) => self.0.leases.restore_last_token(token),
+                Some(Item::Cache(cache)) => self.0.caches.restore_name(cache),
+                Some(Item::Cached(cached)) => self.0.caches.restore(cached),
+                Some(Item::Writer(writer)) => self.0.caches.restore_writer(writer),
+                Some(Item::LastVersion(version)) => self.0.caches.restore_last(version),
                 None => return Err(RestoreError::Unknown),
             }
         }

@@ -137,6 +137,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
+        cache_memory_max: 1 << 30,
         traces: None,
         file: "cluster.yaml".into(),
         effective: Arc::default(),

@@ -1,0 +1,351 @@
+//! Caches: `GET`, `PUT` and `DELETE` of `/v1/caches/{cache}/{key}`, `POST …/increment`, and the whole: `PATCH` puts many, `DELETE` clears.
+
+use super::{
+    LocalApi,
+    answer::{Problem, hub_lost, json_body, no_content},
+    input::{self, Query},
+    route::not_allowed,
+};
+use crate::cache::{CacheError, Caches, Source};
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use proto::hub::v1::{
+    CacheClear, CacheCondition, CacheDescription, CacheIncrement, CachePut, CachePutAll, CacheRemove,
+    CacheValue, CachedEntry, cache_condition::Condition, cache_outcome::Outcome, cache_write::Write,
+};
+use serde_json::{Value, json};
+use std::{ops::RangeInclusive, time::Duration};
+use tonic::body::Body;
+
+/// The longest value, and the longest body of many, in bytes.
+const VALUE_MAX: usize = 1 << 20;
+const MANY_MAX: usize = 4 << 20;
+
+/// The longest key, in bytes.
+const KEY_MAX: usize = 512;
+
+/// The longest content type that is kept, in bytes.
+const TYPE_MAX: usize = 256;
+
+/// What a value is of which nothing is said.
+const TYPE: &str = "application/octet-stream";
+
+/// The bounds of times.
+const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
+
+/// Where a value was found, and how old it is when the hub can't be asked.
+const FROM: HeaderName = HeaderName::from_static("x-copal-cache");
+const STALE: HeaderName = HeaderName::from_static("x-copal-stale");
+
+/// What is left of a value's time, in milliseconds.
+const LEFT: HeaderName = HeaderName::from_static("x-copal-ttl-ms");
+
+/// All of them.
+pub(super) async fn all(api: &LocalApi, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    Query::of(request.uri().query(), &[])?;
+    if request.method() != Method::GET {
+        return Ok(not_allowed("GET", request.method()));
+    }
+    let described = caches(api)?.describe().await?;
+    let list: Vec<Value> = described.caches.iter().map(told).collect();
+    let told = json!({"caches": list, "bytes": described.bytes, "max-bytes": described.max_bytes});
+    Ok(json_body(StatusCode::OK, &told))
+}
+
+fn told(cache: &CacheDescription) -> Value {
+    json!({"name": cache.name, "entries": cache.entries, "bytes": cache.bytes, "evicted": cache.evicted})
+}
+
+/// One as a whole.
+pub(super) async fn of_name(
+    api: &LocalApi,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let name = input::name("cache", name)?;
+    Query::of(request.uri().query(), &[])?;
+    let (caches, fence) = (caches(api)?, input::fence(request.headers())?);
+    match *request.method() {
+        Method::GET => {
+            let described = caches.describe().await?;
+            let found = described.caches.iter().find(|it| it.name == name.as_str());
+            // One that nobody has written to is empty.
+            let empty = CacheDescription { name: name.as_str().to_owned(), ..CacheDescription::default() };
+            Ok(json_body(StatusCode::OK, &told(found.unwrap_or(&empty))))
+        }
+        Method::PATCH => {
+            let body = input::object_of(request.into_body(), &["entries"], MANY_MAX).await?;
+            let entries = body.list("entries")?.iter().enumerate().map(|(place, it)| entry(place, it));
+            let entries = entries.collect::<Result<_, _>>()?;
+            written(caches.write(name.as_str(), Write::PutAll(CachePutAll { entries }), fence).await?)
+        }
+        Method::DELETE => written(caches.write(name.as_str(), Write::Clear(CacheClear {}), fence).await?),
+        _ => Ok(not_allowed("GET, PATCH, DELETE", request.method())),
+    }
+}
+
+/// One of the entries of `PATCH`.
+fn entry(place: usize, value: &Value) -> Result<CachePut, Problem> {
+    let field = |name: &str| format!("entries[{place}].{name}");
+    let Value::Object(map) = value else {
+        return Err(Problem::bad(format!("entries[{place}] is no object")));
+    };
+    const KEYS: [&str; 7] = ["key", "value", "base64", "json", "content-type", "ttl", "idle"];
+    if let Some(other) = map.keys().find(|it| !KEYS.contains(&it.as_str())) {
+        return Err(Problem::bad(format!("entries[{place}] has {other:?}: expected {}", KEYS.join(", "))));
+    }
+    let text = |name: &str| map.get(name).and_then(Value::as_str);
+    let name = key(text("key").ok_or_else(|| Problem::bad(format!("{} is missing", field("key"))))?)?;
+    let (bytes, kind) = match (map.get("value"), map.get("base64"), map.get("json")) {
+        (Some(Value::String(text)), None, None) => (Bytes::from(text.clone()), "text/plain; charset=utf-8"),
+        (None, Some(Value::String(text)), None) => {
+            let bytes = Base64::decode_vec(text);
+            (Bytes::from(bytes.map_err(|_| Problem::bad(format!("{} is no base64", field("base64"))))?), TYPE)
+        }
+        (None, None, Some(value)) => (Bytes::from(value.to_string()), "application/json"),
+        _ => {
+            let text = format!(
+                "entries[{place}] has to have a value (a text), a base64 (a text) or a json, one of them"
+            );
+            return Err(Problem::bad(text));
+        }
+    };
+    if bytes.len() > VALUE_MAX {
+        let text = format!("entries[{place}] has {} bytes: expected at most {VALUE_MAX}", bytes.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text));
+    }
+    let content_type = text("content-type").unwrap_or(kind);
+    content_type_is_ok(content_type)?;
+    let time = |name: &str| -> Result<u64, Problem> {
+        text(name).map_or(Ok(0), |text| input::duration(&field(name), text, &TIME).map(millis))
+    };
+    let value = CacheValue {
+        value: bytes,
+        content_type: content_type.to_owned(),
+        ttl_ms: time("ttl")?,
+        idle_ms: time("idle")?,
+    };
+    Ok(CachePut { key: name, value: Some(value), condition: None })
+}
+
+fn content_type_is_ok(text: &str) -> Result<(), Problem> {
+    if text.len() <= TYPE_MAX && HeaderValue::from_str(text).is_ok() {
+        return Ok(());
+    }
+    Err(Problem::bad(format!(
+        "the content type has {} bytes: expected at most {TYPE_MAX}, as a header has them",
+        text.len()
+    )))
+}
+
+fn key(text: &str) -> Result<String, Problem> {
+    if (1..=KEY_MAX).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::bad(format!("the key has {} bytes: expected 1 to {KEY_MAX}", text.len())))
+}
+
+/// One value.
+pub(super) async fn of_key(
+    api: &LocalApi,
+    (cache, name): (&str, &str),
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (cache, key) = (input::name("cache", cache)?, key(&input::decoded("key", name)?)?);
+    let caches = caches(api)?;
+    match *request.method() {
+        Method::GET | Method::HEAD => {
+            let query = Query::of(request.uri().query(), &["consistency"])?;
+            let strong = query.choice("consistency", &["near", "strong"])?.is_some_and(|it| it == "strong");
+            let found = caches.get(cache.as_str(), &key, strong).await?;
+            let mut response = match found.entry {
+                Some(entry) => value(entry, request.headers()),
+                None => {
+                    Problem::not_found(format!("the cache {cache} has nothing at this key")).into_response()
+                }
+            };
+            let from = match found.from {
+                Source::Hub => "hub",
+                Source::Near => "near",
+                Source::Stale(age) => {
+                    response.headers_mut().insert(STALE, HeaderValue::from(age.as_secs()));
+                    "stale"
+                }
+            };
+            response.headers_mut().insert(FROM, HeaderValue::from_static(from));
+            Ok(response)
+        }
+        Method::PUT => put(caches, cache.as_str(), key, request).await,
+        Method::DELETE => {
+            Query::of(request.uri().query(), &[])?;
+            let (condition, fence) = (condition(request.headers())?, input::fence(request.headers())?);
+            let remove = Write::Remove(CacheRemove { key, condition });
+            match caches.write(cache.as_str(), remove, fence).await? {
+                Outcome::Done(false) => {
+                    Err(Problem::not_found(format!("the cache {cache} has nothing at this key")))
+                }
+                other => written(other),
+            }
+        }
+        _ => Ok(not_allowed("GET, HEAD, PUT, DELETE", request.method())),
+    }
+}
+
+async fn put(
+    caches: &Caches,
+    cache: &str,
+    key: String,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let query = Query::of(request.uri().query(), &["ttl", "idle"])?;
+    let time = |name: &str| query.duration(name, &TIME).map(|it| it.map_or(0, millis));
+    let (ttl_ms, idle_ms) = (time("ttl")?, time("idle")?);
+    let (condition, fence) = (condition(request.headers())?, input::fence(request.headers())?);
+    let content_type = request.headers().get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
+    let content_type = content_type.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
+    content_type_is_ok(&content_type)?;
+    let value = input::bytes(request.into_body(), VALUE_MAX).await?;
+    let value = CacheValue { value, content_type, ttl_ms, idle_ms };
+    written(caches.write(cache, Write::Put(CachePut { key, value: Some(value), condition }), fence).await?)
+}
+
+/// `POST …/{key}/increment`.
+pub(super) async fn increment(
+    api: &LocalApi,
+    (cache, name): (&str, &str),
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    if request.method() != Method::POST {
+        return Ok(not_allowed("POST", request.method()));
+    }
+    let (cache, key) = (input::name("cache", cache)?, key(&input::decoded("key", name)?)?);
+    Query::of(request.uri().query(), &[])?;
+    let (caches, fence) = (caches(api)?, input::fence(request.headers())?);
+    let body = input::object(request.into_body(), &["by", "initial", "ttl", "idle"]).await?;
+    let time = |name: &str| body.duration(name, &TIME).map(|it| it.map_or(0, millis));
+    let increment = CacheIncrement {
+        key,
+        by: body.integer("by")?.unwrap_or(1),
+        initial: body.integer("initial")?.unwrap_or(0),
+        ttl_ms: time("ttl")?,
+        idle_ms: time("idle")?,
+    };
+    written(caches.write(cache.as_str(), Write::Increment(increment), fence).await?)
+}
+
+/// A value, or the word that the caller has it (RFC 9110 §13.1.2).
+fn value(entry: CachedEntry, asked: &HeaderMap) -> Response<Body> {
+    let CachedEntry { value, version, left_ms } = entry;
+    let CacheValue { value, content_type, .. } = value.unwrap_or_default();
+    let tag = tag(version);
+    let had = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
+    let is_had = had.flat_map(|it| it.split(',')).any(|it| it.trim() == tag);
+    let mut response = Response::new(match is_had {
+        true => Body::empty(),
+        false => Body::new(Full::from(value)),
+    });
+    if is_had {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(&content_type) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    if left_ms != 0 {
+        headers.insert(LEFT, HeaderValue::from(left_ms));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn tag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// What `If-Match` and `If-None-Match` want to be there.
+fn condition(headers: &HeaderMap) -> Result<Option<CacheCondition>, Problem> {
+    let text = |name: HeaderName| headers.get(&name).map(|it| it.to_str().unwrap_or("?").trim().to_owned());
+    let condition = match (text(header::IF_MATCH).as_deref(), text(header::IF_NONE_MATCH).as_deref()) {
+        (None, None) => return Ok(None),
+        (Some("*"), None) => Condition::Present(true),
+        (None, Some("*")) => Condition::Absent(true),
+        (Some(tag), None) => {
+            let number =
+                tag.strip_prefix('"').and_then(|it| it.strip_suffix('"')).and_then(|it| it.parse().ok());
+            let number = number.filter(|it| *it > 0);
+            Condition::Version(number.ok_or_else(|| {
+                Problem::bad(format!("If-Match is {tag:?}: expected * or the ETag of a value, such as \"7\""))
+            })?)
+        }
+        (None, Some(other)) => {
+            return Err(Problem::bad(format!("If-None-Match is {other:?}: expected *, nothing is there")));
+        }
+        (Some(_), Some(_)) => return Err(Problem::bad("If-Match and If-None-Match: expected one of them")),
+    };
+    Ok(Some(CacheCondition { condition: Some(condition) }))
+}
+
+fn written(outcome: Outcome) -> Result<Response<Body>, Problem> {
+    let with_tag = |mut response: Response<Body>, version| {
+        if let Ok(tag) = HeaderValue::from_str(&tag(version)) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    };
+    Ok(match outcome {
+        Outcome::Stored(stored) => {
+            let mut response = no_content();
+            if stored.created {
+                *response.status_mut() = StatusCode::CREATED;
+            }
+            with_tag(response, stored.version)
+        }
+        Outcome::Number(number) => {
+            with_tag(json_body(StatusCode::OK, &json!({"value": number.value})), number.version)
+        }
+        Outcome::Done(_) => no_content(),
+        Outcome::Unmet(version) => {
+            let found = if version == 0 { "nothing".to_owned() } else { format!("the version {version}") };
+            let text = format!("the condition does not hold: {found} is there");
+            let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", text);
+            return Err(problem.with("version", version));
+        }
+        Outcome::StaleFence(_) => {
+            let text = "the lease of X-Copal-Fence is not held with this token any more";
+            return Err(Problem::new(StatusCode::CONFLICT, "stale-fence", text));
+        }
+        Outcome::NotANumber(_) => {
+            let text = "what is there is no whole number, or would become greater than 64 bits hold";
+            return Err(Problem::new(StatusCode::CONFLICT, "not-a-number", text));
+        }
+        Outcome::Full(max) => {
+            let text = format!("there is no room: the bound is {max}");
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(5));
+        }
+        Outcome::Settled(_) => return Err(hub_lost("nobody knows what came of it")),
+    })
+}
+
+impl From<CacheError> for Problem {
+    fn from(error: CacheError) -> Self {
+        let text = error.to_string();
+        match error {
+            CacheError::HubLost(_) => hub_lost(text),
+            CacheError::Refused(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "refused", text).again(1),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn caches(api: &LocalApi) -> Result<&Caches, Problem> {
+    api.caches.as_ref().ok_or_else(|| hub_lost("this server has no hub"))
+}
