@@ -1,23 +1,31 @@
 //! The caches of apps, as this server sees them (docs/caches.md): values are the hub's, and what was read is kept near, in this server's memory, until
 //! the hub calls it back. A copy is good while the hub's events reach this server on the stream on which it was promised to be called back.
 
+mod follow;
 mod near;
+mod own;
 mod touches;
 
+pub(crate) use follow::{CacheEvent, Listener};
+
 use crate::session::Link;
+use common::config::{CacheMode, DeclaredCache};
+use follow::Follows;
 use near::{Copy, Near};
+use own::Own;
 use proto::hub::v1::{
-    CacheWrite, CachedEntry, CachesDescribed, Fence, LoadCached, cache_outcome::Outcome, cache_write::Write,
-    event,
+    CacheChanged, CacheKey, CacheWrite, CachedEntry, CachesDescribed, Fence, LoadCached,
+    cache_outcome::Outcome, cache_write::Write, event,
 };
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use touches::Touches;
 use triad_client::{CacheWriter, Hub, HubError, WatchStream};
 
@@ -28,6 +36,9 @@ const READ_OR_STALE_MAX: Duration = Duration::from_millis(500);
 
 /// Calls to the hub that confirm have so long.
 const CONFIRM_MAX: Duration = Duration::from_secs(1);
+
+/// Values that are read at once before anybody has asked.
+const FETCHING_MAX: usize = 64;
 
 /// Why a cache can't be read, or written.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +92,21 @@ struct Inner {
     near: Near,
     touches: Touches,
     counters: Counters,
+    follows: Follows,
+    /// What apps have declared, by name; of what they have not, the hub has the values.
+    declared: Mutex<HashMap<String, Arc<Declared>>>,
     /// The last change that the hub has told of on its stream, which is to be confirmed.
-    called_back: std::sync::Mutex<(u64, u64)>,
+    called_back: Mutex<(u64, u64)>,
     confirm: Notify,
+    /// Room for what is read before anybody asks.
+    fetching: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Declared {
+    cache: DeclaredCache,
+    /// Of `local` and `invalidated`.
+    own: Own,
 }
 
 #[derive(Debug, Default)]
@@ -106,23 +129,86 @@ impl Caches {
             near: Near::default(),
             touches: Touches::default(),
             counters: Counters::default(),
-            called_back: std::sync::Mutex::default(),
+            follows: Follows::default(),
+            declared: Mutex::default(),
+            called_back: Mutex::default(),
             confirm: Notify::new(),
+            fetching: Arc::new(Semaphore::new(FETCHING_MAX)),
         });
         tokio::spawn(confirm(Arc::downgrade(&inner)));
         tokio::spawn(touches::run(Arc::downgrade(&inner)));
+        tokio::spawn(follow::run(Arc::downgrade(&inner)));
         Self(inner)
+    }
+
+    /// An app says how its caches are to be. The first word counts, for as long as this server runs.
+    pub(crate) fn declare(&self, app: &str, caches: &[DeclaredCache]) {
+        for cache in caches {
+            let name = cache.name.as_str();
+            let mut declared = self.0.declared();
+            match declared.get(name) {
+                Some(known) if known.cache != *cache => {
+                    tracing::warn!(
+                        app,
+                        cache = name,
+                        "the cache was declared otherwise before: that stays until this server is started again"
+                    );
+                }
+                Some(_) => {}
+                None => {
+                    let new = Declared { cache: cache.clone(), own: Own::default() };
+                    declared.insert(name.to_owned(), Arc::new(new));
+                    if matches!(cache.mode, CacheMode::Invalidated | CacheMode::Replicated) {
+                        self.0.follows.declare(name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hears of the changes of a cache from now on; `None`: too many listen already.
+    pub(crate) fn listen(&self, cache: &str) -> Option<Listener> {
+        Listener::new(&self.0, cache)
     }
 
     /// An event of the hub's. To be noted before the link's time is.
     pub(crate) fn heard(&self, event: &event::Event) {
-        let event::Event::CacheChanged(changed) = event else { return };
-        self.0.near.drop_keys(changed.keys.iter().map(|it| (it.cache.as_str(), it.key.as_str())));
-        changed.caches.iter().for_each(|cache| self.0.near.drop_cache(cache));
-        let stream = self.0.stream.name();
-        *self.0.called_back.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            (stream, changed.number);
-        self.0.confirm.notify_one();
+        match event {
+            event::Event::CacheChanged(changed) => self.changed(changed),
+            // Another stream: what came between was not heard.
+            event::Event::Resumed(_) | event::Event::Snapshot(_) => {
+                let declared = self.0.declared();
+                let invalidated = declared.values().filter(|it| it.cache.mode == CacheMode::Invalidated);
+                invalidated.for_each(|it| it.own.forget_all());
+                drop(declared);
+                self.0.follows.another_stream();
+            }
+            _ => {}
+        }
+    }
+
+    fn changed(&self, changed: &CacheChanged) {
+        let inner = &self.0;
+        inner.near.drop_keys(changed.keys.iter().map(|it| (it.cache.as_str(), it.key.as_str())));
+        for CacheKey { cache, key } in &changed.keys {
+            match inner.declared().get(cache) {
+                Some(it) if it.cache.mode == CacheMode::Invalidated => it.own.forget(key),
+                Some(it) if it.cache.mode == CacheMode::Replicated => inner.fetch_ahead(cache, key),
+                _ => {}
+            }
+            inner.follows.tell(cache, CacheEvent::Changed(key.clone()));
+        }
+        for cache in &changed.caches {
+            inner.near.drop_cache(cache);
+            if let Some(it) = inner.declared().get(cache).filter(|it| it.cache.mode == CacheMode::Invalidated)
+            {
+                it.own.forget_all();
+            }
+            inner.follows.tell(cache, CacheEvent::Cleared);
+        }
+        let stream = inner.stream.name();
+        *inner.called_back.lock().unwrap_or_else(PoisonError::into_inner) = (stream, changed.number);
+        inner.confirm.notify_one();
     }
 
     /// A value. `strong`: as of now, and not as of a moment ago.
@@ -131,6 +217,9 @@ impl Caches {
     /// [`CacheError`].
     pub(crate) async fn get(&self, cache: &str, key: &str, strong: bool) -> Result<Found, CacheError> {
         let inner = &self.0;
+        if let Some(declared) = inner.own(cache) {
+            return Ok(inner.get_own(cache, key, &declared));
+        }
         let copy = inner.near.get(cache, key).filter(|_| !strong);
         if let Some(copy) = copy.as_ref().filter(|it| inner.is_good(it)) {
             inner.counters.near.fetch_add(1, Relaxed);
@@ -169,6 +258,10 @@ impl Caches {
         fence: Option<Fence>,
     ) -> Result<Outcome, CacheError> {
         self.0.counters.writes.fetch_add(1, Relaxed);
+        let write = self.0.with_times(cache, write);
+        if let Some(declared) = self.0.own(cache) {
+            return self.0.write_own(cache, write, &declared).await;
+        }
         let write = CacheWrite { cache: cache.to_owned(), fence, write: Some(write) };
         Ok(self.0.writer.write(write, WRITE_MAX).await?)
     }
@@ -184,7 +277,10 @@ impl Caches {
     /// What was asked of this server.
     pub(crate) fn report(&self) -> proto::status::v1::Caches {
         let Counters { near, hub, missed, stale, writes } = &self.0.counters;
-        let (copies, copied_bytes) = self.0.near.size();
+        let (mut copies, mut copied_bytes) = self.0.near.size();
+        for (count, bytes) in self.0.declared().values().map(|it| it.own.size()) {
+            (copies, copied_bytes) = (copies + count, copied_bytes + bytes);
+        }
         proto::status::v1::Caches {
             near_hits: near.load(Relaxed),
             hub_hits: hub.load(Relaxed),
@@ -198,6 +294,94 @@ impl Caches {
 }
 
 impl Inner {
+    /// From now on the hub tells of every change of a cache; what was put before may be outdated.
+    fn is_followed(&self, cache: &str) {
+        if let Some(it) = self.declared().get(cache).filter(|it| it.cache.mode == CacheMode::Invalidated) {
+            it.own.forget_all();
+        }
+    }
+
+    fn declared(&self) -> MutexGuard<'_, HashMap<String, Arc<Declared>>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cache whose values are this server's own.
+    fn own(&self, cache: &str) -> Option<Arc<Declared>> {
+        let declared = self.declared().get(cache).cloned()?;
+        matches!(declared.cache.mode, CacheMode::Local | CacheMode::Invalidated).then_some(declared)
+    }
+
+    fn get_own(&self, cache: &str, key: &str, declared: &Declared) -> Found {
+        let entry = declared.own.get(key);
+        let counter = if entry.is_some() { &self.counters.near } else { &self.counters.missed };
+        counter.fetch_add(1, Relaxed);
+        let is_good = declared.cache.mode == CacheMode::Local
+            || (self.follows.is_told(self.stream.name(), cache) && self.link.current().is_some());
+        // Another server may have changed it, and this one has not heard.
+        let from = if is_good { Source::Near } else { Source::Stale(Duration::ZERO) };
+        Found { entry, from }
+    }
+
+    /// Writes to what is this server's own; the others are told to forget theirs.
+    async fn write_own(&self, cache: &str, write: Write, declared: &Declared) -> Result<Outcome, CacheError> {
+        let key = |key: &str| CacheKey { cache: cache.to_owned(), key: key.to_owned() };
+        let (keys, caches) = match &write {
+            Write::Put(put) => (vec![key(&put.key)], Vec::new()),
+            Write::PutAll(all) => (all.entries.iter().map(|it| key(&it.key)).collect(), Vec::new()),
+            Write::Remove(remove) => (vec![key(&remove.key)], Vec::new()),
+            Write::Increment(increment) => (vec![key(&increment.key)], Vec::new()),
+            Write::Clear(_) => (Vec::new(), vec![cache.to_owned()]),
+            Write::Touch(_) => (Vec::new(), Vec::new()),
+        };
+        let outcome = declared.own.write(write);
+        let has_changed = matches!(outcome, Outcome::Stored(_) | Outcome::Number(_) | Outcome::Done(true));
+        for key in keys.iter().filter(|_| has_changed) {
+            self.follows.tell(cache, CacheEvent::Changed(key.key.clone()));
+        }
+        if declared.cache.mode == CacheMode::Invalidated && has_changed {
+            let changed = CacheChanged { keys, caches, number: 0 };
+            let told = self.hub.tell_changes(self.stream.name(), changed.clone(), WRITE_MAX).await;
+            if let Err(cause) = told {
+                // Nobody is to have what the others may not have heard of.
+                changed.keys.iter().for_each(|it| declared.own.forget(&it.key));
+                return Err(cause.into());
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// A write that says nothing of times has those that were declared.
+    fn with_times(&self, cache: &str, mut write: Write) -> Write {
+        let Some(declared) = self.declared().get(cache).cloned() else { return write };
+        let (ttl_ms, idle_ms) = (millis(declared.cache.ttl), millis(declared.cache.idle));
+        let set = |ttl: &mut u64, idle: &mut u64| {
+            if *ttl == 0 && *idle == 0 {
+                (*ttl, *idle) = (ttl_ms, idle_ms);
+            }
+        };
+        match &mut write {
+            Write::Put(put) => put.value.iter_mut().for_each(|it| set(&mut it.ttl_ms, &mut it.idle_ms)),
+            Write::PutAll(all) => {
+                let values = all.entries.iter_mut().filter_map(|it| it.value.as_mut());
+                values.for_each(|it| set(&mut it.ttl_ms, &mut it.idle_ms));
+            }
+            Write::Increment(it) => set(&mut it.ttl_ms, &mut it.idle_ms),
+            Write::Remove(_) | Write::Clear(_) | Write::Touch(_) => {}
+        }
+        write
+    }
+
+    /// Reads what has changed before anybody asks for it.
+    fn fetch_ahead(self: &Arc<Self>, cache: &str, key: &str) {
+        let Ok(room) = self.fetching.clone().try_acquire_owned() else { return };
+        let (inner, cache, key) = (self.clone(), cache.to_owned(), key.to_owned());
+        tokio::spawn(async move {
+            // What can't be had now is had when somebody asks for it.
+            let _ = inner.load(&cache, &key, READ_MAX).await;
+            drop(room);
+        });
+    }
+
     /// Whether a copy is as good as the hub's.
     fn is_good(&self, copy: &Copy) -> bool {
         copy.stream != 0
@@ -227,11 +411,15 @@ async fn confirm(caches: std::sync::Weak<Inner>) {
         if notified.is_err() {
             continue;
         }
-        let (watch, number) = *inner.called_back.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (watch, number) = *inner.called_back.lock().unwrap_or_else(PoisonError::into_inner);
         if watch == 0 {
             continue;
         }
         // If it is not heard, the hub waits until nobody can believe a copy.
         let _late = inner.hub.confirm_changes(watch, number, CONFIRM_MAX).await;
     }
+}
+
+fn millis(time: Option<Duration>) -> u64 {
+    time.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
 }

@@ -217,6 +217,9 @@ impl Loader {
             return Started { app, running: None };
         };
         let token = launch.token.clone();
+        if let Some(caches) = &self.caches {
+            caches.declare(name, &folder.spec.caches);
+        }
         let processes = Processes::start(name, &folder.spec, launch, self.server.balance_socket_timeout);
         let processes = Arc::new(processes);
         let named = (name, folder.key.as_str());

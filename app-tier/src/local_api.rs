@@ -224,17 +224,18 @@ impl Activity {
         }
     }
 
-    fn begin(&self) -> Active<'_> {
+    fn begin(self: &Arc<Self>) -> Active {
         self.is_known.store(true, Relaxed);
         self.calls.fetch_add(1, Relaxed);
-        Active(self)
+        Active(self.clone())
     }
 }
 
 /// A call on a connection.
-struct Active<'a>(&'a Activity);
+#[derive(Debug)]
+struct Active(Arc<Activity>);
 
-impl Drop for Active<'_> {
+impl Drop for Active {
     fn drop(&mut self) {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.calls.fetch_sub(1, Relaxed);
@@ -346,6 +347,7 @@ impl Server {
                 false => Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1).into_response(),
             });
         };
+        request.extensions_mut().insert(activity.clone());
         request.extensions_mut().insert(Caller(caller.clone()));
         let answered = async {
             if is_grpc {

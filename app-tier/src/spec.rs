@@ -2,7 +2,8 @@
 
 use crate::error::AppTierError;
 use common::config::{
-    AppLimits, Daemon, Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml,
+    AppLimits, Daemon, DeclaredCache, Health, Listen, LoadOptions, ServersOwn, SessionOverrides,
+    load_app_yaml,
 };
 use std::{
     path::{Path, PathBuf},
@@ -41,6 +42,8 @@ pub(crate) struct Spec {
     pub(crate) session: SessionOverrides,
     /// `daemons`.
     pub(crate) daemons: Vec<Daemon>,
+    /// `caches`.
+    pub(crate) caches: Vec<DeclaredCache>,
 }
 
 impl Default for Spec {
@@ -63,6 +66,7 @@ impl Default for Spec {
             prepare_timeout: Duration::from_secs(300),
             session: SessionOverrides::default(),
             daemons: Vec::new(),
+            caches: Vec::new(),
         }
     }
 }
@@ -94,5 +98,6 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         prepare_timeout: yaml.prepare_timeout,
         session: yaml.session,
         daemons: yaml.daemons,
+        caches: yaml.caches,
     })
 }

@@ -255,3 +255,117 @@ async fn what_is_wrong_is_named() {
     let mut app = Local::of_some_server(&cluster).await;
     assert_eq!(app.request(Method::PUT, "/v1/caches/c/k", &large[1..], &[]).await.status, 201);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_is_as_it_is_declared() {
+    let lines = "caches: [{name: own, mode: local}, {name: told, mode: invalidated}, {name: ahead, mode: replicated}, {name: short, ttl: 300ms}]";
+    let Some((cluster, _)) = start(2, lines).await else { return };
+    let [mut a, mut b] = Local::of_each_server(&cluster).await;
+    // Each server has its own, and nobody else hears of it.
+    assert_eq!(a.request(Method::PUT, "/v1/caches/own/k", "a", &[]).await.status, 201);
+    assert_eq!(b.request(Method::GET, "/v1/caches/own/k", "", &[]).await.status, 404);
+    assert_eq!(b.request(Method::PUT, "/v1/caches/own/k", "b", &[("if-none-match", "*")]).await.status, 201);
+    assert_eq!(a.request(Method::GET, "/v1/caches/own/k", "", &[]).await.text, "a");
+    assert_eq!(a.call(Method::POST, "/v1/caches/own/n/increment", "").await, (200, json!({"value": 1})));
+    // Each server has its own, and forgets what another changes.
+    let near = |answer: &crate::daemons::Answer| answer.header("x-copal-cache") == Some("near");
+    for (is_turned, text) in [(false, "1"), (true, "2")] {
+        let (app, other) = if is_turned { (&mut b, &mut a) } else { (&mut a, &mut b) };
+        let put = other.request(Method::PUT, "/v1/caches/told/k", text, &[]).await;
+        assert_eq!(put.status, 201, "{}", put.text);
+        let has_heard = async {
+            while !near(&other.request(Method::GET, "/v1/caches/told/none", "", &[]).await) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, has_heard).await.unwrap();
+        other.request(Method::PUT, "/v1/caches/told/k", text, &[]).await;
+        assert_eq!(app.request(Method::PUT, "/v1/caches/told/k", "changed", &[]).await.status, 201);
+        assert_eq!(other.request(Method::GET, "/v1/caches/told/k", "", &[]).await.status, 404);
+        assert_eq!(app.request(Method::GET, "/v1/caches/told/k", "", &[]).await.text, "changed");
+        app.call(Method::DELETE, "/v1/caches/told", "").await;
+    }
+    // What another has put is there before it is asked for.
+    assert_eq!(a.request(Method::PUT, "/v1/caches/ahead/k", "v", &[]).await.status, 201);
+    let ahead = async {
+        loop {
+            let key = format!("/v1/caches/ahead/{}", rand::random::<u32>());
+            a.request(Method::PUT, &key, "v", &[]).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if near(&b.request(Method::GET, &key, "", &[]).await) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ahead).await.expect("values come by themselves");
+    // What is put without a time has the declared one.
+    a.request(Method::PUT, "/v1/caches/short/k", "v", &[]).await;
+    let gone = async {
+        while b.request(Method::GET, "/v1/caches/short/k", "", &[]).await.status != 404 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_caller_computes_and_the_others_wait() {
+    let Some((cluster, _)) = start(2, "").await else { return };
+    let [mut a, b] = Local::of_each_server(&cluster).await;
+    let mut others = vec![b];
+    for _ in 0..4 {
+        others.push(Local::of_some_server(&cluster).await);
+    }
+    let first = a.request(Method::GET, "/v1/caches/memo/k?claim=30s", "", &[]).await;
+    let claim = first.header("x-copal-claim").unwrap().to_owned();
+    assert_eq!(first.status, 404);
+    let waiting: Vec<_> = others
+        .into_iter()
+        .map(|mut app| {
+            tokio::spawn(
+                async move { app.request(Method::GET, "/v1/caches/memo/k?claim=30s", "", &[]).await },
+            )
+        })
+        .collect();
+    // They wait for as long as it takes.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(waiting.iter().all(|it| !it.is_finished()));
+    let put = a.request(Method::PUT, "/v1/caches/memo/k", "computed", &[("x-copal-claim", &claim)]).await;
+    assert_eq!(put.status, 201);
+    for answer in waiting {
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer)
+            .await
+            .expect("well before the claim ends")
+            .unwrap();
+        assert_eq!(
+            (answer.status, answer.text.as_str(), answer.header("x-copal-claim")),
+            (200, "computed", None)
+        );
+    }
+    // Whoever had the claim did nothing: another gets it when its time is over.
+    let first = a.request(Method::GET, "/v1/caches/memo/other?claim=1s", "", &[]).await;
+    let second = a.request(Method::GET, "/v1/caches/memo/other?claim=1s", "", &[]).await;
+    assert!(
+        first.header("x-copal-claim").is_some()
+            && second.header("x-copal-claim") > first.header("x-copal-claim")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_told_as_they_come() {
+    let Some((cluster, _)) = start(2, "").await else { return };
+    let [mut a, b] = Local::of_each_server(&cluster).await;
+    let mut events = b.events("/v1/caches/shop/events").await;
+    assert_eq!(events.next().await, "event: ready data: {}");
+    for number in 0..100 {
+        a.request(Method::PUT, &format!("/v1/caches/shop/k{number}"), "v", &[]).await;
+    }
+    a.request(Method::PUT, "/v1/caches/other/k", "v", &[]).await;
+    a.request(Method::DELETE, "/v1/caches/shop/k5", "", &[]).await;
+    a.request(Method::DELETE, "/v1/caches/shop", "", &[]).await;
+    for number in 0..100 {
+        assert_eq!(events.next().await, format!("event: changed data: {{\"key\":\"k{number}\"}}"));
+    }
+    assert_eq!(events.next().await, "event: changed data: {\"key\":\"k5\"}");
+    assert_eq!(events.next().await, "event: cleared data: {}");
+}

@@ -5,7 +5,11 @@ use crate::{
     tell::tell,
 };
 use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Method, Request, body::Bytes, client::conn::http1};
+use hyper::{
+    HeaderMap, Method, Request,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustix::process::Signal;
@@ -371,6 +375,18 @@ impl Local {
         (answer.status, serde_json::from_str(&answer.text).unwrap_or_default())
     }
 
+    pub(crate) async fn events(mut self, path: &str) -> Events {
+        let request = Request::get(path)
+            .header("host", "localhost")
+            .header("accept", "text/event-stream")
+            .header("authorization", &self.token)
+            .body(Full::default())
+            .unwrap();
+        let answer = self.calls.send_request(request).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Events { body: answer.into_body(), text: String::new() }
+    }
+
     pub(crate) async fn request(
         &mut self,
         method: Method,
@@ -381,6 +397,30 @@ impl Local {
         let token = self.token.clone();
         let headers: Vec<_> = headers.iter().copied().chain([("authorization", token.as_str())]).collect();
         request(&mut self.calls, method, path, body, &headers).await
+    }
+}
+
+/// A stream of server-sent events.
+pub(crate) struct Events {
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    /// The next one, in one line; what keeps the connection open is passed over.
+    pub(crate) async fn next(&mut self) -> String {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                if !event.starts_with(':') {
+                    return event.trim().replace('\n', " ");
+                }
+                continue;
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("events come");
+            let bytes = frame.unwrap().unwrap().into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
     }
 }
 

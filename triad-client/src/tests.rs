@@ -8,10 +8,11 @@ use common::{
 };
 use prost::Message;
 use proto::hub::v1::{
-    Alive, AliveAsked, AskAlive, AskLead, Author, ChangesConfirmed, ConfirmChanges, Event, HeartbeatNoted,
-    Leads, LoadedSession, MemberAdminSet, MemberHeartbeat, MemberList, MemberLoad, MemberLoads,
-    MemberStateSet, NoRoom, RegisterMember, Registered, SaveSession, SessionMoved, SessionOutcome,
-    SessionOutcomes, SetMemberState, Snapshot, TouchSession, WatchEvents, WriteSessions, event,
+    Alive, AliveAsked, AskAlive, AskLead, Author, CachesFollowed, ChangesConfirmed, ChangesTold,
+    ConfirmChanges, Event, FollowCaches, HeartbeatNoted, Leads, LoadedSession, MemberAdminSet,
+    MemberHeartbeat, MemberList, MemberLoad, MemberLoads, MemberStateSet, NoRoom, RegisterMember, Registered,
+    SaveSession, SessionMoved, SessionOutcome, SessionOutcomes, SetMemberState, Snapshot, TellChanges,
+    TouchSession, WatchEvents, WriteSessions, event,
     members_server::{Members, MembersServer},
     sessions_server::{Sessions, SessionsServer},
     watch_server::{Watch as WatchService, WatchServer},
@@ -110,6 +111,14 @@ impl Sessions for FakeServer {
 #[tonic::async_trait]
 impl WatchService for FakeServer {
     type EventsStream = ReceiverStream<Result<Event, Status>>;
+
+    async fn follow(&self, _: Request<FollowCaches>) -> Result<Response<CachesFollowed>, Status> {
+        Ok(Response::new(CachesFollowed {}))
+    }
+
+    async fn tell(&self, _: Request<TellChanges>) -> Result<Response<ChangesTold>, Status> {
+        Ok(Response::new(ChangesTold {}))
+    }
 
     async fn confirm(&self, _: Request<ConfirmChanges>) -> Result<Response<ChangesConfirmed>, Status> {
         Ok(Response::new(ChangesConfirmed {}))

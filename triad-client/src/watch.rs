@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES};
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
 use proto::hub::v1::{
-    App, AskAlive, ConfirmChanges, Event, Lease, LeaseKey, Member, MemberLoad, Purge, Token, WatchEvents,
-    event, watch_client::WatchClient,
+    App, AskAlive, CacheChanged, ConfirmChanges, Event, FollowCaches, Lease, LeaseKey, Member, MemberLoad,
+    Purge, TellChanges, Token, WatchEvents, event, watch_client::WatchClient,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -360,6 +360,40 @@ async fn knock(place: usize, server: ServerId, channel: Channel, wanted: WatchEv
 }
 
 impl crate::Hub {
+    /// Has the hub tell of every change of these caches on this stream.
+    ///
+    /// # Errors
+    /// See [`crate::HubError`]; refused where it is another stream by now.
+    pub async fn follow_caches(
+        &self,
+        watch: u64,
+        caches: Vec<String>,
+        deadline: Duration,
+    ) -> Result<(), crate::HubError> {
+        let followed = self.leader.call(deadline, TIMES.silence, |channel| {
+            let request = FollowCaches { watch, caches: caches.clone() };
+            async move { WatchClient::new(channel).follow(request).await }
+        });
+        followed.await.map(drop)
+    }
+
+    /// Tells the other servers that follow a cache of changes; each has gone by them when this returns, or believes nothing any more.
+    ///
+    /// # Errors
+    /// See [`crate::HubError`].
+    pub async fn tell_changes(
+        &self,
+        watch: u64,
+        changed: CacheChanged,
+        deadline: Duration,
+    ) -> Result<(), crate::HubError> {
+        let told = self.leader.call(deadline, Duration::from_secs(3), |channel| {
+            let request = TellChanges { watch, changed: Some(changed.clone()) };
+            async move { WatchClient::new(channel).tell(request).await }
+        });
+        told.await.map(drop)
+    }
+
     /// Says that the copies are gone which the hub has called back, up to this change; whoever has written waits for it.
     ///
     /// # Errors

@@ -44,6 +44,16 @@ impl Copies {
         Some((CacheKey { cache: place.0, key: place.1 }, watch))
     }
 
+    /// A watcher believes something, if no single value.
+    pub(crate) fn holds(&mut self, watch: u64) {
+        self.holders.insert(watch);
+    }
+
+    /// Who has copies of a value.
+    pub(crate) fn holders_of(&self, key: &CacheKey) -> Vec<u64> {
+        self.by_place.get(&(key.cache.clone(), key.key.clone())).cloned().unwrap_or_default()
+    }
+
     /// A value has changed: who has copies of it, which are none any more.
     pub(crate) fn changed(&mut self, key: &CacheKey) -> Vec<u64> {
         self.by_place.remove(&(key.cache.clone(), key.key.clone())).unwrap_or_default()

@@ -7,7 +7,7 @@ use proto::hub::v1::{
     Resumed, SessionMoved, Snapshot, TokenForgotten, WatchEvents, event,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -55,6 +55,8 @@ struct Watcher {
     /// The last word about copies that it was told, and the last that it has confirmed.
     told: u64,
     confirmed: u64,
+    /// Caches of which it is told every change.
+    follows: HashSet<String>,
 }
 
 impl Feed {
@@ -118,7 +120,14 @@ impl Feed {
             let _fits = sender.try_send(event);
         }
         let server = server.to_owned();
-        inner.watchers.push(Watcher { server, watch, events: sender, told: 0, confirmed: 0 });
+        inner.watchers.push(Watcher {
+            server,
+            watch,
+            events: sender,
+            told: 0,
+            confirmed: 0,
+            follows: HashSet::new(),
+        });
         receiver
     }
 
@@ -152,6 +161,35 @@ impl Feed {
             inner.call_back(revision, BTreeMap::from([(holder, changed)]));
         }
         true
+    }
+
+    /// A watcher wants to be told of every change of these caches; false: it does not watch here.
+    pub(crate) fn follow(&self, watch: u64, caches: Vec<String>) -> bool {
+        let mut inner = self.lock();
+        let Some(watcher) = inner.watchers.iter_mut().find(|it| it.watch == watch && watch != 0) else {
+            return false;
+        };
+        watcher.follows = caches.into_iter().collect();
+        // It believes what it is not told of.
+        inner.copies.holds(watch);
+        true
+    }
+
+    /// Tells those who follow these caches, but for `watch`, of changes.
+    pub(crate) fn tell_of(&self, watch: u64, changed: &CacheChanged) {
+        let mut inner = self.lock();
+        let revision = inner.published;
+        let mut told = BTreeMap::new();
+        for watcher in inner.watchers.iter().filter(|it| it.watch != watch && it.watch != 0) {
+            let keys: Vec<_> =
+                changed.keys.iter().filter(|it| watcher.follows.contains(&it.cache)).cloned().collect();
+            let caches: Vec<_> =
+                changed.caches.iter().filter(|it| watcher.follows.contains(*it)).cloned().collect();
+            if !keys.is_empty() || !caches.is_empty() {
+                told.insert(watcher.watch, CacheChanged { keys, caches, number: 0 });
+            }
+        }
+        inner.call_back(revision, told);
     }
 
     /// A watcher has dropped what was outdated.
@@ -253,12 +291,14 @@ impl Inner {
         for change in changes {
             match change {
                 Change::Cached(key) => {
-                    for watch in self.copies.changed(&key) {
+                    for watch in self.and_followers(self.copies.holders_of(&key), &key.cache) {
                         told.entry(watch).or_default().keys.push(key.clone());
                     }
+                    self.copies.changed(&key);
                 }
                 Change::CacheCleared(cache) => {
-                    for watch in self.copies.cleared(&cache) {
+                    let holders = self.copies.cleared(&cache);
+                    for watch in self.and_followers(holders, &cache) {
                         told.entry(watch).or_default().caches.push(cache.clone());
                     }
                 }
@@ -267,6 +307,15 @@ impl Inner {
         }
         self.call_back(revision, told);
         others
+    }
+
+    /// These watchers and those who follow a cache.
+    fn and_followers(&self, mut watches: Vec<u64>, cache: &str) -> Vec<u64> {
+        let followers = self.watchers.iter().filter(|it| it.follows.contains(cache)).map(|it| it.watch);
+        watches.extend(followers);
+        watches.sort_unstable();
+        watches.dedup();
+        watches
     }
 
     /// Tells each of these watchers what of its copies is outdated.

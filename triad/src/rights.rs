@@ -30,6 +30,7 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
         // status page.
+        watch_server::SERVICE_NAME if matches!(method, "Follow" | "Tell") => rights.apps,
         members_server::SERVICE_NAME
         | watch_server::SERVICE_NAME
         | status_server::SERVICE_NAME
@@ -67,7 +68,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 59] = [
+    const CALLS: [(&str, [bool; 5]); 61] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -80,6 +81,8 @@ mod tests {
         ("/copal.hub.v1.Caches/Load", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Caches/Describe", [YES; 5]),
         ("/copal.hub.v1.Watch/Confirm", [YES; 5]),
+        ("/copal.hub.v1.Watch/Follow", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Watch/Tell", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Acquire", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Renew", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Release", [NO, YES, NO, NO, NO]),

@@ -1,23 +1,36 @@
 //! Caches: `GET`, `PUT` and `DELETE` of `/v1/caches/{cache}/{key}`, `POST …/increment`, and the whole: `PATCH` puts many, `DELETE` clears.
 
 use super::{
-    LocalApi,
+    Activity, LocalApi,
     answer::{Problem, hub_lost, json_body, no_content},
     input::{self, Query},
     route::not_allowed,
 };
-use crate::cache::{CacheError, Caches, Source};
+use crate::{
+    cache::{CacheError, CacheEvent, Caches, Found, Source},
+    lease::{LeaseError, Name},
+    registry::Running,
+};
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
+use common::service_name::ServiceName;
+use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use proto::hub::v1::{
     CacheClear, CacheCondition, CacheDescription, CacheIncrement, CachePut, CachePutAll, CacheRemove,
     CacheValue, CachedEntry, cache_condition::Condition, cache_outcome::Outcome, cache_write::Write,
 };
 use serde_json::{Value, json};
-use std::{ops::RangeInclusive, time::Duration};
+use std::{
+    convert::Infallible,
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 
 /// The longest value, and the longest body of many, in bytes.
@@ -35,6 +48,17 @@ const TYPE: &str = "application/octet-stream";
 
 /// The bounds of times.
 const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
+
+/// How long a claim is good, the longest wait for another's, and what names it.
+const CLAIM: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+const CLAIM_TOKEN: HeaderName = HeaderName::from_static("x-copal-claim");
+
+/// What was heard of the hub may be older than its answer.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often something comes on a stream of events, if nothing happens.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where a value was found, and how old it is when the hub can't be asked.
 const FROM: HeaderName = HeaderName::from_static("x-copal-cache");
@@ -151,6 +175,7 @@ fn key(text: &str) -> Result<String, Problem> {
 /// One value.
 pub(super) async fn of_key(
     api: &LocalApi,
+    caller: &Running,
     (cache, name): (&str, &str),
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
@@ -158,15 +183,22 @@ pub(super) async fn of_key(
     let caches = caches(api)?;
     match *request.method() {
         Method::GET | Method::HEAD => {
-            let query = Query::of(request.uri().query(), &["consistency"])?;
+            let query = Query::of(request.uri().query(), &["consistency", "claim"])?;
             let strong = query.choice("consistency", &["near", "strong"])?.is_some_and(|it| it == "strong");
-            let found = caches.get(cache.as_str(), &key, strong).await?;
+            let mut found = caches.get(cache.as_str(), &key, strong).await?;
+            let mut claim = None;
+            if let (None, Some(time)) = (&found.entry, query.duration("claim", &CLAIM)?) {
+                (found, claim) = claimed(api, caller, (cache.as_str(), &key), time).await?;
+            }
             let mut response = match found.entry {
                 Some(entry) => value(entry, request.headers()),
                 None => {
                     Problem::not_found(format!("the cache {cache} has nothing at this key")).into_response()
                 }
             };
+            if let Some(token) = claim {
+                response.headers_mut().insert(CLAIM_TOKEN, HeaderValue::from(token));
+            }
             let from = match found.from {
                 Source::Hub => "hub",
                 Source::Near => "near",
@@ -178,7 +210,17 @@ pub(super) async fn of_key(
             response.headers_mut().insert(FROM, HeaderValue::from_static(from));
             Ok(response)
         }
-        Method::PUT => put(caches, cache.as_str(), key, request).await,
+        Method::PUT => {
+            let claim = request.headers().get(CLAIM_TOKEN).and_then(|it| it.to_str().ok()?.parse().ok());
+            let put = put(caches, cache.as_str(), key, request).await?;
+            // Those who wait for it read it now.
+            if let (Some(leases), Some(token)) = (&api.leases, claim)
+                && let Some(held) = leases.held(token).filter(|it| it.app() == caller.app.sessions.app())
+            {
+                leases.give_back(&held).await;
+            }
+            Ok(put)
+        }
         Method::DELETE => {
             Query::of(request.uri().query(), &[])?;
             let (condition, fence) = (condition(request.headers())?, input::fence(request.headers())?);
@@ -192,6 +234,93 @@ pub(super) async fn of_key(
         }
         _ => Ok(not_allowed("GET, HEAD, PUT, DELETE", request.method())),
     }
+}
+
+/// One caller of the cluster computes what is not there, and gets a claim; the others wait for what it puts.
+async fn claimed(
+    api: &LocalApi,
+    caller: &Running,
+    (cache, key): (&str, &str),
+    time: Duration,
+) -> Result<(Found, Option<u64>), Problem> {
+    let leases = api.leases.as_ref().ok_or_else(|| hub_lost("this server has no hub"))?;
+    let (caches, name) = (caches(api)?, Name { app: String::new(), name: claim_name(cache, key) });
+    let until = Instant::now() + WAIT_MAX;
+    loop {
+        match leases.acquire_for(&name, caller.app.sessions.app(), time).await {
+            Ok(held) => {
+                // Whoever had the claim before may have put it.
+                let found = caches.get(cache, key, true).await;
+                if matches!(&found, Ok(found) if found.entry.is_none()) {
+                    return Ok((found?, Some(held.token())));
+                }
+                leases.give_back(&held).await;
+                return Ok((found?, None));
+            }
+            Err(LeaseError::Held { .. }) if Instant::now() < until => {
+                let free = async {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    leases.is_free(&name).await;
+                };
+                let _ = timeout_at(until, free).await;
+                let found = caches.get(cache, key, true).await?;
+                if found.entry.is_some() {
+                    return Ok((found, None));
+                }
+            }
+            Err(cause) => return Err(cause.into()),
+        }
+    }
+}
+
+/// The lease of who computes a value: the same on every server that runs the same version, whatever the key is.
+fn claim_name(cache: &str, key: &str) -> ServiceName {
+    let hash = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, cache, key).hash(&mut hasher);
+        hasher.finish()
+    };
+    ServiceName::new(&format!("claim.{:016x}{:016x}", hash(1), hash(2))).expect("hexadecimal digits")
+}
+
+/// Tells of changes as they come (server-sent events).
+pub(super) fn events(
+    api: &LocalApi,
+    name: &str,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    if request.method() != Method::GET {
+        return Ok(not_allowed("GET", request.method()));
+    }
+    let cache = input::name("cache", name)?;
+    Query::of(request.uri().query(), &[])?;
+    let full =
+        || Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "too many listen on this server already");
+    let listener = caches(api)?.listen(cache.as_str()).ok_or_else(|| full().again(5))?;
+    let active = request.extensions().get::<Arc<Activity>>().map(Activity::begin);
+    let stream = stream::unfold((listener, active, false), |(mut listener, active, is_told)| async move {
+        let text = if is_told {
+            match tokio::time::timeout(HEARTBEAT, listener.next()).await {
+                Ok(CacheEvent::Changed(key)) => {
+                    format!("event: changed\ndata: {}\n\n", json!({"key": key}))
+                }
+                Ok(CacheEvent::Cleared) => "event: cleared\ndata: {}\n\n".to_owned(),
+                Ok(CacheEvent::Missed) => "event: missed\ndata: {}\n\n".to_owned(),
+                Err(_) => ":\n\n".to_owned(),
+            }
+        } else if listener.is_told(HEARTBEAT).await {
+            "event: ready\ndata: {}\n\n".to_owned()
+        } else {
+            ":\n\n".to_owned()
+        };
+        let is_told = is_told || text.starts_with("event: ready");
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (listener, active, is_told)))
+    });
+    let mut response = Response::new(Body::new(StreamBody::new(stream)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 async fn put(

@@ -20,12 +20,19 @@ pub(super) async fn answer(
     match segments[..] {
         ["caches"] => caches::all(api, request).await,
         ["caches", name] => caches::of_name(api, name, request).await,
-        ["caches", name, key] => caches::of_key(api, (name, key), request).await,
+        ["caches", name, "events"] if is_for_events(&request) => caches::events(api, name, &request),
+        ["caches", name, key] => caches::of_key(api, caller, (name, key), request).await,
         ["caches", name, key, "increment"] => caches::increment(api, (name, key), request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),
     }
+}
+
+/// A key may be called `events` as well: it is the client who says which is meant.
+fn is_for_events(request: &Request<Incoming>) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    accept.flat_map(|it| it.split(',')).any(|it| it.trim().starts_with("text/event-stream"))
 }
 
 /// A method that a path does not have.

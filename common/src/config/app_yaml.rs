@@ -3,6 +3,7 @@
 use super::{
     app_rights::{self, AppLimits},
     bounds::{TIMEOUT, WAIT},
+    caches::{self, DeclaredCache},
     daemons::{self, Daemon},
     decode::{Context, Fields},
     defaults::DEFAULTS,
@@ -57,6 +58,8 @@ pub struct AppYaml {
     pub session: SessionOverrides,
     /// `daemons`: what of it runs once in the cluster.
     pub daemons: Vec<Daemon>,
+    /// `caches`: those that are not as the defaults.
+    pub caches: Vec<DeclaredCache>,
 }
 
 /// `listen`: where an app's process listens.
@@ -146,7 +149,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
     }
     if command.is_empty() {
-        for key in ["listen", "health", "instances", "env", "stop-timeout", "daemons"] {
+        for key in ["listen", "health", "instances", "env", "stop-timeout", "daemons", "caches"] {
             if let (Some(entry), None) = (fields.entry(key), fields.entry("command")) {
                 context.report.warning(entry.key_span, format!("`{key}` does nothing without a `command`"));
             }
@@ -169,6 +172,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         prepare_timeout: fields.duration("prepare-timeout", TIMEOUT).unwrap_or(DEFAULTS.prepare_timeout),
         session: session.unwrap_or_default(),
         daemons: daemons::decode(&fields),
+        caches: caches::decode(&fields),
     })
 }
 

@@ -74,7 +74,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Vec<Daemon> {
 
 fn daemon(context: Context<'_>, node: &Node) -> Option<Daemon> {
     let fields = Fields::open(context, node, &keys::DAEMON)?;
-    let name = fields.required("name", "such as `counter`").and_then(|node| name(context, node));
+    let name = fields.required("name", "such as `counter`").and_then(|node| service_name(context, node));
     let path = |key| fields.get(key).and_then(|node| context.checked(node, health_path));
     let command = words(&fields, "command", "[\"./daemon\"]");
     let (start, stop) = (path("start"), path("stop"));
@@ -112,7 +112,8 @@ fn daemon(context: Context<'_>, node: &Node) -> Option<Daemon> {
     })
 }
 
-fn name(context: Context<'_>, node: &Node) -> Option<ServiceName> {
+/// A name of what apps share.
+pub(super) fn service_name(context: Context<'_>, node: &Node) -> Option<ServiceName> {
     let text = context.checked(node, |text| {
         let refused = |_| format!("expected {}, found {}", ServiceName::EXPECTED, quoted(text));
         ServiceName::new(text).map(drop).map_err(refused)

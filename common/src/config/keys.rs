@@ -393,12 +393,15 @@ pub(super) static APP: Keys = Keys {
         "prepare-timeout",
         "session",
         "daemons",
+        "caches",
     ],
-    later: &["caches"],
+    later: &[],
 };
 
 pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
+
+pub(super) static CACHE: Keys = Keys { what: "a cache", known: &["name", "mode", "ttl", "idle"], later: &[] };
 
 pub(super) static DAEMON: Keys = Keys {
     what: "a daemon",
@@ -407,7 +410,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 36] = [
+pub(super) static ALL: [&Keys; 37] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -444,6 +447,7 @@ pub(super) static ALL: [&Keys; 36] = [
     &HEALTH_CHECKS,
     &WEBHOOK,
     &DAEMON,
+    &CACHE,
 ];
 
 const CLUSTER_FILE: usize = 27;

@@ -9,6 +9,7 @@ mod admin;
 mod app_rights;
 mod app_yaml;
 mod bounds;
+mod caches;
 mod check;
 mod cluster;
 mod compression;
@@ -65,6 +66,7 @@ mod tests;
 
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
+pub use caches::{CacheMode, DeclaredCache};
 pub use compression::{Compression, Encoding, MediaRange};
 pub use condition::{Condition, FileExists, Named, ServerName};
 pub use connection_limits::{limit_below_workers_text, limits_below_workers};

@@ -7732,6 +7732,24 @@ pub mod triad_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FollowCaches {
+    #[prost(uint64, tag = "1")]
+    pub watch: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub caches: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CachesFollowed {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TellChanges {
+    #[prost(uint64, tag = "1")]
+    pub watch: u64,
+    #[prost(message, optional, tag = "2")]
+    pub changed: ::core::option::Option<CacheChanged>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangesTold {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfirmChanges {
     #[prost(uint64, tag = "1")]
@@ -8015,6 +8033,48 @@ pub mod watch_client {
                 .insert(GrpcMethod::new("copal.hub.v1.Watch", "Confirm"));
             self.inner.unary(req, path, codec).await
         }
+        /// From now on the watcher is told of every change of these caches, and of no others but those that it has copies of. NOT_FOUND where
+        /// it does not watch.
+        pub async fn follow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FollowCaches>,
+        ) -> std::result::Result<tonic::Response<super::CachesFollowed>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Watch/Follow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Watch", "Follow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells all that follow a cache, but the watcher that says so, of changes that are not the hub's own. Answered when each has confirmed, or
+        /// believes nothing any more.
+        pub async fn tell(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TellChanges>,
+        ) -> std::result::Result<tonic::Response<super::ChangesTold>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Watch/Tell");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Watch", "Tell"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -8056,6 +8116,18 @@ pub mod watch_server {
             tonic::Response<super::ChangesConfirmed>,
             tonic::Status,
         >;
+        /// From now on the watcher is told of every change of these caches, and of no others but those that it has copies of. NOT_FOUND where
+        /// it does not watch.
+        async fn follow(
+            &self,
+            request: tonic::Request<super::FollowCaches>,
+        ) -> std::result::Result<tonic::Response<super::CachesFollowed>, tonic::Status>;
+        /// Tells all that follow a cache, but the watcher that says so, of changes that are not the hub's own. Answered when each has confirmed, or
+        /// believes nothing any more.
+        async fn tell(
+            &self,
+            request: tonic::Request<super::TellChanges>,
+        ) -> std::result::Result<tonic::Response<super::ChangesTold>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct WatchServer<T> {
@@ -8250,6 +8322,92 @@ pub mod watch_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfirmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Watch/Follow" => {
+                    #[allow(non_camel_case_types)]
+                    struct FollowSvc<T: Watch>(pub Arc<T>);
+                    impl<T: Watch> tonic::server::UnaryService<super::FollowCaches>
+                    for FollowSvc<T> {
+                        type Response = super::CachesFollowed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FollowCaches>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Watch>::follow(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FollowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Watch/Tell" => {
+                    #[allow(non_camel_case_types)]
+                    struct TellSvc<T: Watch>(pub Arc<T>);
+                    impl<T: Watch> tonic::server::UnaryService<super::TellChanges>
+                    for TellSvc<T> {
+                        type Response = super::ChangesTold;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TellChanges>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Watch>::tell(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TellSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

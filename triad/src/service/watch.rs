@@ -3,7 +3,8 @@
 use super::input;
 use crate::{hub::Hub, probe, serve::Caller};
 use proto::hub::v1::{
-    AliveAsked, AskAlive, ChangesConfirmed, ConfirmChanges, Event, Snapshot, WatchEvents, watch_server::Watch,
+    AliveAsked, AskAlive, CachesFollowed, ChangesConfirmed, ChangesTold, ConfirmChanges, Event, FollowCaches,
+    Snapshot, TellChanges, WatchEvents, watch_server::Watch,
 };
 use std::{
     pin::Pin,
@@ -13,6 +14,10 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
+
+/// Caches that one server follows, and changes that are told at a time.
+const FOLLOWED_MAX: usize = 1000;
+const TOLD_MAX: usize = 10_000;
 
 /// Watchers at once: every server of a cluster has one.
 const WATCHERS: usize = 4096;
@@ -54,6 +59,33 @@ impl Watch for WatchService {
     async fn confirm(&self, request: Request<ConfirmChanges>) -> Result<Response<ChangesConfirmed>, Status> {
         self.0.feed().confirm(request.get_ref());
         Ok(Response::new(ChangesConfirmed {}))
+    }
+
+    async fn follow(&self, request: Request<FollowCaches>) -> Result<Response<CachesFollowed>, Status> {
+        let FollowCaches { watch, caches } = request.into_inner();
+        if caches.len() > FOLLOWED_MAX {
+            let text = format!("caches has {} entries: expected at most {FOLLOWED_MAX}", caches.len());
+            return Err(Status::invalid_argument(text));
+        }
+        caches.iter().try_for_each(|it| input::service_name("caches", it))?;
+        self.0.must_lead()?;
+        match self.0.feed().follow(watch, caches) {
+            true => Ok(Response::new(CachesFollowed {})),
+            false => Err(Status::invalid_argument("watch is no stream of events here")),
+        }
+    }
+
+    async fn tell(&self, request: Request<TellChanges>) -> Result<Response<ChangesTold>, Status> {
+        let TellChanges { watch, changed } = request.into_inner();
+        let changed = changed.unwrap_or_default();
+        if changed.keys.len() + changed.caches.len() > TOLD_MAX {
+            return Err(Status::invalid_argument(format!("changed has more than {TOLD_MAX} entries")));
+        }
+        self.0.must_be_confirmed()?;
+        self.0.feed().tell_of(watch, &changed);
+        self.0.feed().copies_are_gone().await;
+        self.0.must_be_confirmed()?;
+        Ok(Response::new(ChangesTold {}))
     }
 
     async fn ask(&self, request: Request<AskAlive>) -> Result<Response<AliveAsked>, Status> {

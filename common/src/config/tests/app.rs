@@ -60,6 +60,7 @@ session: {session-timeout: 5m}
             ..SessionOverrides::default()
         },
         daemons: Vec::new(),
+        caches: Vec::new(),
     };
     assert_eq!(app, expected);
 }
@@ -80,6 +81,19 @@ daemons:
     let process = DaemonRun::Process(["./mailer", "--data=${DATA}"].map(str::to_owned).into());
     let expected = [daemon("counter", called, [10, 1, 2]), daemon("mailer", process, [5, 30, 15])];
     assert_eq!(app.unwrap().daemons, expected);
+}
+
+#[test]
+fn caches_are_as_they_are_declared() {
+    let app =
+        app("command: [./app]\ncaches: [{name: a}, {name: b, mode: local, ttl: 1h, idle: 5m}]").unwrap();
+    let cache = |name: &str, mode, ttl, idle| {
+        let [ttl, idle] = [ttl, idle].map(|it: Option<u64>| it.map(Duration::from_secs));
+        DeclaredCache { name: ServiceName::new(name).unwrap(), mode, ttl, idle }
+    };
+    let expected =
+        [cache("a", CacheMode::Distributed, None, None), cache("b", CacheMode::Local, Some(3600), Some(300))];
+    assert_eq!(app.caches, expected);
 }
 
 #[test]
@@ -110,7 +124,7 @@ user: root
 group: shop
 open-files-max: 3
 prepare: []
-caches: []
+caches: [{name: A}, {name: a, mode: shared}, {name: a}, {name: a, ttl: 0}, {ttl: 1s, tll: 1s}]
 import: other.yaml
 session: {session-timeout: 5}
 daemons:
