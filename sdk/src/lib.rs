@@ -18,17 +18,24 @@
 //!
 //! The session is loaded when a handler first asks for it; its changes are sent together when the handler has returned, and Copal
 //! has them safe before the answer leaves (docs/sessions.md).
+//!
+//! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), and [daemons](daemon()), which run on
+//! one server at a time (docs/daemons.md).
 
+mod daemon;
 mod environment;
 mod error;
 mod layer;
 mod memory;
 mod remote;
 mod serve;
+mod services;
 mod session;
 
+pub use daemon::{Fence, Lease, Lost, daemon};
 pub use environment::{Environment, Listen};
 pub use error::{ServeError, SessionError};
 pub use layer::{SessionLayer, SessionService};
 pub use serve::{serve, serve_in};
+pub use services::{Cache, Copal, ServiceError};
 pub use session::Session;

@@ -73,6 +73,9 @@ fn print_what_to_try(demo: &Demo, processes: bool) {
     say(&format!("Data is in {}. Try, in another terminal:", demo.folder.display()));
     say("");
     say(&format!("  curl -c cookies -b cookies {address}/count    # again and again: your session counts"));
+    say(&format!(
+        "  curl {address}/ticks                      # a daemon counts seconds, on one server of the cluster"
+    ));
     if processes {
         say(
             "  kill -9 <the pid of the server that answered>           # its number is above: the count goes on",

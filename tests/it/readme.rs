@@ -64,6 +64,39 @@ async fn the_session_with_a_killed_server_goes_as_the_readme_says() {
     }
 }
 
+#[tokio::test]
+async fn the_session_with_the_daemon_goes_as_the_readme_says() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().await.is_err() {
+        tell("skipped the_session_with_the_daemon: there is no curl on this machine");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let offset = crate::demo::free_offset();
+    let (_demo, said) = demo(folder.path(), offset, &["--processes"]).await;
+    let steps = session(3);
+    assert_eq!(steps.len(), 3, "{steps:?}");
+    let address = |command: &str| command.replace(":8080/", &format!(":{}/", 8080 + offset));
+    // It has begun to count.
+    let ticks = address(&steps[0].0);
+    let counted = async |before: u64, by_other_than: &str| loop {
+        let line = shell(&ticks, folder.path()).await;
+        let (seconds, server) = line.trim().split_once(" seconds, counted on ").unwrap();
+        let seconds: u64 = seconds.parse().unwrap();
+        if seconds > before && server != by_other_than {
+            return (seconds, server.to_owned());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    let (seconds, server) = timeout(PATIENCE, counted(0, "nobody")).await.expect("it counts");
+    let line = said.iter().find(|line| line.starts_with(&server)).unwrap();
+    assert!(steps[1].0.starts_with("kill -9 "));
+    shell(&format!("kill -9 {}", line.rsplit("(pid ").next().unwrap().trim_end_matches(')')), folder.path())
+        .await;
+    // As long as the README says it may take, and longer on a machine that has other work.
+    shell(steps[2].0.split(';').next().unwrap(), folder.path()).await;
+    timeout(PATIENCE, counted(seconds, &server)).await.expect("another goes on from there");
+}
+
 /// A running demo: it ends with this, and can write as long.
 struct Demo {
     _child: Child,
@@ -98,7 +131,7 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let offset = crate::demo::free_offset();
     let (_demo, said) = demo(folder.path(), offset, &[]).await;
     assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
-    let steps = [session(3), session(4), session(5)].concat();
+    let steps = [session(4), session(5), session(6)].concat();
     assert_eq!(steps.len(), 12, "{steps:?}");
     std::os::unix::fs::symlink(
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod pages;
+mod ticker;
 
 use axum::{
     Router,
@@ -15,7 +16,7 @@ use axum::{
 pub async fn run() -> Result<(), sdk::ServeError> {
     let environment = sdk::Environment::read()?;
     let testing = std::env::var("COUNTER_TEST").is_ok_and(|value| value == "1");
-    sdk::serve(router(&environment.server, testing)).await
+    sdk::serve(router(&environment.server, testing).merge(ticker::router(&environment))).await
 }
 
 /// The app on `server`. `testing`: with `/exit`, which ends the process at once.

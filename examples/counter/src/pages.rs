@@ -23,6 +23,7 @@ pub(crate) async fn home(State(server): State<Server>, session: Session) -> Html
         "<h1>Copal</h1>\n<p>Answered by <b>{server}</b>.</p>\n\
          <ul>\n\
          <li><a href=\"{count}\">count</a>: counts in your session. Reload it, kill the server that answers, reload it again.</li>\n\
+         <li><a href=\"ticks\">ticks</a>: one of all servers counts seconds. Kill that one, and another goes on.</li>\n\
          <li><a href=\"slow?ms=1000\">slow</a>: answers after a second.</li>\n\
          <li><a href=\"bytes?n=1000000\">bytes</a>: a million bytes.</li>\n\
          </ul>\n\

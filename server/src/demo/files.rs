@@ -30,7 +30,9 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
          name: counter\n\
          command: [{command}, demo-app]\n\
          listen: tcp\n\
-         health: {{path: /healthz, interval: 1s, start-timeout: 30s}}\n"
+         health: {{path: /healthz, interval: 1s, start-timeout: 30s}}\n\
+         # Runs on one server at a time: it counts seconds. See /ticks, and docs/daemons.md.\n\
+         daemons: [{{name: ticker, start: /daemons/ticker/start, stop: /daemons/ticker/stop}}]\n"
     );
     put(&app.join("app.yaml"), &app_yaml)?;
     let file = folder.join("demo.yaml");
