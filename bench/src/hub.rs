@@ -6,7 +6,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use cluster_port::{ClusterKey, Credentials};
 use common::config::{ClusterEncryption, Secret};
-use proto::hub::v1::{SaveSession, SessionKey, session_outcome::Outcome, session_write::Write};
+use proto::hub::v1::{
+    CacheIncrement, CachePut, CacheValue, CacheWrite, SaveSession, SessionKey, cache_outcome, cache_write,
+    session_outcome::Outcome, session_write::Write,
+};
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -15,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use triad_client::{Hub, HubConfig};
+use triad_client::{CacheWriter, Hub, HubConfig};
 
 const VALUE: usize = 1024;
 
@@ -39,6 +42,9 @@ pub(crate) struct Arguments {
     /// Writes in flight
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
     in_flight: Vec<usize>,
+    /// What is written: `save` a session, `put` a value into a cache, or `increment` a number in one
+    #[arg(long, default_value = "save")]
+    what: What,
     /// Measures this alone: `copal`, `copal-encrypted` or `etcd`
     #[arg(long)]
     only: Option<String>,
@@ -47,17 +53,35 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
+/// What is written.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum What {
+    Save,
+    Put,
+    Increment,
+}
+
 /// A store to measure.
 enum Contender {
-    Copal(Hub),
-    Etcd(Etcd),
+    Copal(Hub, CacheWriter, What),
+    Etcd(Etcd, What),
 }
 
 impl Contender {
     /// One acknowledged write by writer `n`, its `round`th.
     async fn write(&self, n: usize, round: u64, value: Bytes) -> anyhow::Result<()> {
         match self {
-            Self::Copal(hub) => {
+            Self::Copal(_, caches, What::Put) => {
+                let value = CacheValue { value, ..CacheValue::default() };
+                let put = CachePut { key: format!("bench{n}"), value: Some(value), condition: None };
+                cached(caches, cache_write::Write::Put(put)).await
+            }
+            Self::Copal(_, caches, What::Increment) => {
+                let increment =
+                    CacheIncrement { key: format!("bench{n}"), by: 1, ..CacheIncrement::default() };
+                cached(caches, cache_write::Write::Increment(increment)).await
+            }
+            Self::Copal(hub, _, What::Save) => {
                 let save = SaveSession {
                     key: Some(SessionKey { app: "bench|".into(), id: format!("aaBench{n}") }),
                     base_version: round,
@@ -72,8 +96,18 @@ impl Contender {
                     other => anyhow::bail!("writer {n} round {round}: {other:?}"),
                 }
             }
-            Self::Etcd(etcd) => etcd.put(format!("bench{n}").into(), value).await,
+            // The nearest that there is: a transaction that puts the next number if nobody else has.
+            Self::Etcd(etcd, What::Increment) => etcd.increment(format!("bench{n}").into(), round).await,
+            Self::Etcd(etcd, What::Save | What::Put) => etcd.put(format!("bench{n}").into(), value).await,
         }
+    }
+}
+
+async fn cached(caches: &CacheWriter, write: cache_write::Write) -> anyhow::Result<()> {
+    let write = CacheWrite { cache: "bench".into(), fence: None, write: Some(write) };
+    match caches.write(write, DEADLINE).await? {
+        cache_outcome::Outcome::Stored(_) | cache_outcome::Outcome::Number(_) => Ok(()),
+        other => anyhow::bail!("{other:?}"),
     }
 }
 
@@ -107,7 +141,7 @@ async fn measure(arguments: &Arguments, name: &str, in_flight: usize) -> anyhow:
     let (contender, _processes) = match name {
         "copal" => start_copal(arguments, folder.path(), ClusterEncryption::BeyondLoopback).await?,
         "copal-encrypted" => start_copal(arguments, folder.path(), ClusterEncryption::Always).await?,
-        _ => start_etcd(folder.path()).await?,
+        _ => start_etcd(arguments, folder.path()).await?,
     };
     let contender = Arc::new(contender);
     load(&contender, in_flight, Duration::from_secs(1), "warm").await?;
@@ -168,10 +202,11 @@ async fn start_copal(
         servers: servers.iter().map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
     });
     hub.leader(DEADLINE).await.context("the hub elects a leader")?;
-    Ok((Contender::Copal(hub), processes))
+    let caches = hub.cache_writer(1);
+    Ok((Contender::Copal(hub, caches, arguments.what), processes))
 }
 
-async fn start_etcd(folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> {
+async fn start_etcd(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> {
     const CLUSTER: &str =
         "etcd-a=http://127.0.0.1:26810,etcd-b=http://127.0.0.1:26811,etcd-c=http://127.0.0.1:26812";
     let mut processes = Vec::new();
@@ -209,5 +244,5 @@ async fn start_etcd(folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> 
         anyhow::ensure!(start.elapsed() < DEADLINE, "etcd elects no leader");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok((Contender::Etcd(etcd), processes))
+    Ok((Contender::Etcd(etcd, arguments.what), processes))
 }

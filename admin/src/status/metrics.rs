@@ -273,6 +273,27 @@ fn all_servers(web_tier: &WebTier) -> impl Iterator<Item = (&str, &proto::status
     web_tier.upstreams.iter().flat_map(|it| it.servers.iter().map(move |server| (it.name.as_str(), server)))
 }
 
+/// What apps have asked of their caches on this server.
+fn app_caches(text: &mut Text, caches: &proto::status::v1::Caches) {
+    text.counter(
+        "copal_app_cache_reads",
+        "Values that apps have asked their caches for, by where they were.",
+    );
+    let reads = [
+        ("near", caches.near_hits),
+        ("hub", caches.hub_hits),
+        ("nowhere", caches.misses),
+        ("stale", caches.stale),
+    ];
+    reads.into_iter().for_each(|(from, count)| text.sample("_total", &[("from", from)], count));
+    text.counter("copal_app_cache_writes", "Writes of apps to their caches.");
+    text.sample("_total", &[], caches.writes);
+    text.gauge("copal_app_cache_copies", "Values of caches in this server's memory.");
+    text.sample("", &[], caches.copies);
+    text.gauge("copal_app_cache_copies_bytes", "Bytes that they take.");
+    text.sample("", &[], caches.copied_bytes);
+}
+
 fn apps(text: &mut Text, app_tier: &AppTier) {
     let ready = |app: &App| app.instances.iter().filter(|it| it.state() == InstanceState::Ready).count();
     text.gauge("copal_app_connections_open", "Web-tiers' connections that are open.");
@@ -292,6 +313,9 @@ fn apps(text: &mut Text, app_tier: &AppTier) {
     for (app, daemon) in app_tier.apps.iter().flat_map(|app| app.daemons.iter().map(move |it| (app, it))) {
         let is_here = daemon.state() == proto::status::v1::DaemonState::Running;
         text.sample("", &[("app", &app.name), ("daemon", &daemon.name)], u64::from(is_here));
+    }
+    if let Some(caches) = &app_tier.caches {
+        app_caches(text, caches);
     }
     type Read = fn(&proto::status::v1::Sessions) -> u64;
     let sessions: [(&'static str, &str, bool, Read); 7] = [
