@@ -9,6 +9,7 @@ mod touches;
 pub(crate) use follow::{CacheEvent, Listener};
 
 use crate::session::Link;
+use bytes::Bytes;
 use common::config::{CacheMode, DeclaredCache};
 use follow::Follows;
 use near::{Copy, Near};
@@ -172,9 +173,9 @@ impl Caches {
     }
 
     /// An event of the hub's. To be noted before the link's time is.
-    pub(crate) fn heard(&self, event: &event::Event) {
+    pub(crate) fn heard(&self, event: &event::Event, stream: u64) {
         match event {
-            event::Event::CacheChanged(changed) => self.changed(changed),
+            event::Event::CacheChanged(changed) => self.changed(changed, stream),
             // Another stream: what came between was not heard.
             event::Event::Resumed(_) | event::Event::Snapshot(_) => {
                 let declared = self.0.declared();
@@ -187,7 +188,7 @@ impl Caches {
         }
     }
 
-    fn changed(&self, changed: &CacheChanged) {
+    fn changed(&self, changed: &CacheChanged, stream: u64) {
         let inner = &self.0;
         inner.near.drop_keys(changed.keys.iter().map(|it| (it.cache.as_str(), it.key.as_str())));
         for CacheKey { cache, key } in &changed.keys {
@@ -206,7 +207,6 @@ impl Caches {
             }
             inner.follows.tell(cache, CacheEvent::Cleared);
         }
-        let stream = inner.stream.name();
         *inner.called_back.lock().unwrap_or_else(PoisonError::into_inner) = (stream, changed.number);
         inner.confirm.notify_one();
     }
@@ -392,11 +392,15 @@ impl Inner {
 
     /// Asks the hub; what it will call back is kept.
     async fn load(&self, cache: &str, key: &str, limit: Duration) -> Result<Option<CachedEntry>, HubError> {
-        let (stream, before) = (self.stream.name(), self.near.mark(cache, key));
+        let (stream, before, read) = (self.stream.name(), self.near.mark(cache, key), Instant::now());
         let load = LoadCached { cache: cache.to_owned(), key: key.to_owned(), watch: stream };
-        let loaded = self.hub.load_cached(load, limit).await?;
+        let mut loaded = self.hub.load_cached(load, limit).await?;
+        // What came is a part of a larger piece of memory.
+        if let Some(value) = loaded.entry.as_mut().and_then(|it| it.value.as_mut()) {
+            value.value = Bytes::copy_from_slice(&value.value);
+        }
         if loaded.told {
-            let copy = Copy { entry: loaded.entry.clone(), stream, read: Instant::now() };
+            let copy = Copy { entry: loaded.entry.clone(), stream, read };
             self.near.put(cache, key, copy, before);
         }
         Ok(loaded.entry)

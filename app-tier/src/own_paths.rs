@@ -30,12 +30,14 @@ impl OwnPaths {
         // Some look no further than a parameter, or a NUL; some look past a suffix such as `.json`.
         let cut = decoded(path).split([';', '\0', '?', '#']).next().unwrap_or_default().to_owned();
         let read = [path, &cut].into_iter().flat_map(|path| [Some(path), path.strip_prefix(prefix)]);
-        read.flatten().map(plain).any(|read| {
-            let without_suffix = read.rfind('/').map_or(0, |it| it + 1);
-            let without_suffix = read[without_suffix..].find('.').map(|dot| &read[..without_suffix + dot]);
-            self.0.iter().any(|own| *own == read || Some(own.as_str()) == without_suffix)
-        })
+        read.flatten().map(plain).any(|read| self.0.iter().any(|own| is_for(own, &read)))
     }
+}
+
+/// Whether some app could take `read` for `own`: as it is, with something below it, or with a suffix to a segment.
+fn is_for(own: &str, read: &str) -> bool {
+    let Some(rest) = read.strip_prefix(own) else { return false };
+    own.is_empty() && rest.is_empty() || !own.is_empty() && (rest.is_empty() || rest.starts_with(['/', '.']))
 }
 
 fn decoded(path: &str) -> String {
@@ -89,6 +91,8 @@ mod tests {
             "/shop/d/start",
             "/shop//d/start",
             "/d/start.json",
+            "/d/start/x",
+            "/d/start.json/x",
             "/d/start.",
             "/d/start%00/x",
             "/d/start;/x",
@@ -96,7 +100,7 @@ mod tests {
         ] {
             assert!(own.has("/shop", path), "{path}");
         }
-        for path in ["/d", "/d/starts", "/start", "/d/start/x", "/other/d/start", "/"] {
+        for path in ["/d", "/d/starts", "/start", "/other/d/start", "/"] {
             assert!(!own.has("/shop", path), "{path}");
         }
         assert!(!OwnPaths::default().has("", "/"));

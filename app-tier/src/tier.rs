@@ -131,9 +131,11 @@ impl AppTier {
     pub fn follow(&self, mut events: mpsc::Receiver<Heard>) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
-            while let Some(Some(Heard { event, sent })) = inner.end.run_until_cancelled(events.recv()).await {
+            while let Some(Some(Heard { event, sent, stream })) =
+                inner.end.run_until_cancelled(events.recv()).await
+            {
                 if let Some(event) = event.event {
-                    inner.heard(&event, sent);
+                    inner.heard(&event, sent, stream);
                 }
             }
         });
@@ -243,7 +245,7 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    fn heard(&self, event: &event::Event, sent: Option<Instant>) {
+    fn heard(&self, event: &event::Event, sent: Option<Instant>, stream: u64) {
         if let event::Event::SessionMoved(moved) = event
             && let Some(key) = &moved.key
         {
@@ -253,7 +255,7 @@ impl Inner {
             }
         }
         if let Some(caches) = &self.loader.caches {
-            caches.heard(event);
+            caches.heard(event, stream);
         }
         self.loader.link.heard(event, sent);
     }

@@ -54,6 +54,18 @@ impl DataFolder {
         Ok(Self { path: folder.to_owned(), _lock: lock })
     }
 
+    /// When this process was started, in milliseconds since 1970; later than any before it here, whatever its clock says: processes of the same
+    /// server are told apart by it.
+    pub(crate) fn started_ms(&self, now_ms: u64) -> u64 {
+        let path = self.path.join("started");
+        let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let started_ms = before.map_or(now_ms, |before| now_ms.max(before.saturating_add(1)));
+        if let Err(cause) = private::write(&path, started_ms.to_string().as_bytes()) {
+            tracing::warn!(path = %path.display(), %cause, "when this process was started can't be written down");
+        }
+        started_ms
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

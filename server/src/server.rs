@@ -101,7 +101,7 @@ impl RunningServer {
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
         let spans = Spans::start(&config, id.as_str())?;
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
-        let member = member(&config, cluster, server);
+        let member = member(&config, cluster, server, data.started_ms(SystemClock.unix_ms()));
         let hub = hub(&config, &id, &credentials);
         let watch = hub.watch();
         let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, watch.apps.clone())?;
@@ -557,18 +557,17 @@ fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {
     config.hub().into_iter().map(|server| (server.id.clone(), server.cluster_address())).collect()
 }
 
-fn member(config: &Config, cluster: &Cluster, server: &Server) -> Member {
-    let now = SystemClock.unix_ms();
+fn member(config: &Config, cluster: &Cluster, server: &Server, started_ms: u64) -> Member {
     Member {
         id: server.id.as_str().to_owned(),
         cluster: cluster.id.as_str().to_owned(),
         index: server.index.0.into(),
         address: server.cluster_address(),
-        started_ms: now,
+        started_ms,
         state: MemberState::Active.into(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_hash: common::config::topology_hash(config),
-        since_ms: now,
+        since_ms: started_ms,
         stage: config.deployments.stage.clone(),
         ..Member::default()
     }

@@ -30,6 +30,9 @@ const CALLS_MAX: usize = 3;
 const WRITES_MAX: usize = 1024;
 const BYTES_MAX: usize = 3 << 20;
 
+/// A write whose caller waits for no longer than this is not begun.
+const TIME_MIN: Duration = Duration::from_millis(100);
+
 struct Waiting {
     write: CacheWrite,
     deadline: Instant,
@@ -134,14 +137,10 @@ async fn run(leader: Arc<Leader>, started_ms: u64, mut queue: mpsc::Receiver<Wai
                 writes: batch.writes,
                 max_bytes: 0,
             };
-            let outcomes = send(&leader, call, batch.deadline).await;
+            let outcomes = send_all(&leader, call, batch.deadline).await;
             under_way.change(|it| it.remove(&number));
-            for (place, waiting) in batch.waiting.into_iter().enumerate() {
-                let outcome = match &outcomes {
-                    Ok(outcomes) => outcomes.get(place).copied().flatten().ok_or_else(odd),
-                    Err(error) => Err(error.clone()),
-                };
-                let _gone = waiting.send(outcome);
+            for (waiting, outcome) in batch.waiting.into_iter().zip(outcomes) {
+                let _gone = waiting.send(outcome.and_then(|it| it.ok_or_else(odd)));
             }
             drop(place);
         });
@@ -160,16 +159,21 @@ struct Batch {
 
 /// Waits for the first write and takes along what is there, up to the bounds. `held` keeps the one that did not fit.
 async fn collect(queue: &mut mpsc::Receiver<Waiting>, held: &mut Option<Waiting>) -> Option<Batch> {
-    let first = match held.take() {
-        Some(waiting) => waiting,
-        None => queue.recv().await?,
+    let first = loop {
+        let next = match held.take() {
+            Some(waiting) => waiting,
+            None => queue.recv().await?,
+        };
+        if next.is_awaited() {
+            break next;
+        }
     };
     let mut bytes = first.write.encoded_len();
     let mut batch =
         Batch { writes: vec![first.write], waiting: vec![first.outcome], deadline: first.deadline };
     while batch.writes.len() < WRITES_MAX {
         let Ok(next) = queue.try_recv() else { break };
-        if next.outcome.is_closed() {
+        if !next.is_awaited() {
             continue;
         }
         bytes += next.write.encoded_len();
@@ -177,11 +181,46 @@ async fn collect(queue: &mut mpsc::Receiver<Waiting>, held: &mut Option<Waiting>
             *held = Some(next);
             break;
         }
-        batch.deadline = batch.deadline.max(next.deadline);
+        // What nobody waits for any more is not to be sent again.
+        batch.deadline = batch.deadline.min(next.deadline);
         batch.writes.push(next.write);
         batch.waiting.push(next.outcome);
     }
     Some(batch)
+}
+
+impl Waiting {
+    /// Whether its caller is there, and has time to wait for it.
+    fn is_awaited(&self) -> bool {
+        !self.outcome.is_closed() && self.deadline.saturating_duration_since(Instant::now()) > TIME_MIN
+    }
+}
+
+/// Sends a call. The hub refuses it as a whole: whose write it was is found by halves, so that it harms no other.
+async fn send_all(
+    leader: &Leader,
+    call: WriteCaches,
+    deadline: Instant,
+) -> Vec<Result<Option<Outcome>, HubError>> {
+    let (mut parts, mut outcomes) = (vec![call], Vec::new());
+    while let Some(mut call) = parts.pop() {
+        let count = call.writes.len();
+        match send(leader, call.clone(), deadline).await {
+            Err(HubError::Refused(_)) if count > 1 => {
+                let second = call.writes.split_off(count / 2);
+                let first = call.first + (count / 2) as u64;
+                parts.push(WriteCaches { first, writes: second, ..call.clone() });
+                parts.push(call);
+            }
+            Err(error) => outcomes.extend((0..count).map(|_| Err(error.clone()))),
+            Ok(came) => {
+                let odd = came.len() != count;
+                outcomes.extend(came.into_iter().map(Ok).chain((0..count).map(|_| Ok(None))).take(count));
+                debug_assert!(!odd, "one outcome a write");
+            }
+        }
+    }
+    outcomes
 }
 
 async fn send(

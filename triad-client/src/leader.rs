@@ -84,6 +84,8 @@ impl Leader {
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         let mut redirects = 0;
         let mut last = String::from("not tried");
+        // A try that was not answered may be carried out yet: what is said afterwards is not all that there is to say.
+        let mut is_unknown = false;
         loop {
             let Some((place, server, channel)) = self.believed() else {
                 return Err(HubError::Refused("the configuration names no hub server".into()));
@@ -96,6 +98,7 @@ impl Leader {
                 tried = tokio::time::timeout(left.min(patience), call(channel)) => tried,
                 to = self.succession.after(place, &self.servers) => {
                     tracing::debug!(%server, "the hub's leader is silent and another leads");
+                    is_unknown = true;
                     last = format!("{server} is silent and another leads");
                     self.believe(place, to);
                     continue;
@@ -107,6 +110,7 @@ impl Leader {
                 Err(_) => Status::deadline_exceeded("no answer"),
             };
             match self.judge(server, &status) {
+                Verdict::Final(HubError::Overloaded(said)) if is_unknown => last = said,
                 Verdict::Final(error) => return Err(error),
                 // Two servers that each believe the other leads are in the middle of an election: wait then.
                 Verdict::Redirected(to) if redirects < self.servers.len() => {
@@ -117,6 +121,7 @@ impl Leader {
                 }
                 Verdict::Redirected(to) => self.believe(place, to),
                 Verdict::Elsewhere(said) => {
+                    is_unknown = true;
                     last = said;
                     self.believe(place, (place + 1) % self.servers.len());
                 }

@@ -79,6 +79,8 @@ pub struct Heard {
     pub event: Event,
     /// When it was sent, at the earliest: of an `Alive` that is a sign of life ([`Pulse`]), and of nothing else.
     pub sent: Option<Instant>,
+    /// On which stream it has come: see [`WatchStream`].
+    pub stream: u64,
 }
 
 /// Names the stream on which events come; another leader is another stream. Cheap to read, from any thread.
@@ -322,7 +324,7 @@ impl Follower {
             }
             _ => {}
         }
-        match self.events.try_send(Heard { event, sent }) {
+        match self.events.try_send(Heard { event, sent, stream: self.stream.name() }) {
             // Nobody reads the events of a server without sessions: its members still follow.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {
                 self.revision = self.revision.max(revision);

@@ -1,15 +1,16 @@
 //! What watchers hear: the last events by revision, so that one that comes back misses nothing, and those who listen now.
 
-use crate::{copies::Copies, state::Change};
-use common::witness::TIMES;
+mod callbacks;
+
+use crate::state::Change;
+use callbacks::{Account, Callbacks};
 use proto::hub::v1::{
-    Alive, App, AppGone, AskAlive, CacheChanged, ConfirmChanges, Event, Lease, MemberLoad, MemberLoads,
-    Resumed, SessionMoved, Snapshot, TokenForgotten, WatchEvents, event,
+    Alive, App, AppGone, AskAlive, Event, Lease, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
+    TokenForgotten, WatchEvents, event,
 };
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -18,9 +19,6 @@ const KEPT: usize = 16_384;
 
 /// Events that wait for one watcher; one that is slower is dropped, comes back and resumes.
 const PENDING: usize = 4096;
-
-/// A watcher that has had no sign of life for so long believes no copy any more.
-const BELIEVED: Duration = TIMES.believed.saturating_mul(2);
 
 /// The feed of one hub server. Every server keeps one, so that a new leader can resume its predecessor's watchers.
 #[derive(Debug, Default)]
@@ -38,12 +36,8 @@ struct Inner {
     /// Everything up to this revision was published.
     published: u64,
     watchers: Vec<Watcher>,
-    /// Who keeps copies of what is cached.
-    copies: Copies,
-    /// The number of the last word about copies.
-    told: u64,
-    /// Until then a watcher that is gone may believe its copies.
-    unsure_until: Option<Instant>,
+    /// Copies of what is cached.
+    callbacks: Callbacks,
 }
 
 #[derive(Debug)]
@@ -52,11 +46,7 @@ struct Watcher {
     /// The stream's name in questions for signs of life; 0: it never asks, and is told unasked.
     watch: u64,
     events: mpsc::Sender<Event>,
-    /// The last word about copies that it was told, and the last that it has confirmed.
-    told: u64,
-    confirmed: u64,
-    /// Caches of which it is told every change.
-    follows: HashSet<String>,
+    account: Account,
 }
 
 impl Feed {
@@ -90,8 +80,8 @@ impl Feed {
     pub(crate) fn restart(&self, revision: u64) {
         let mut inner = self.lock();
         inner.retain(|_| false);
-        let unsure_until = inner.unsure_until;
-        *inner = Inner { floor: revision, published: revision, unsure_until, ..Inner::default() };
+        let callbacks = inner.callbacks.again();
+        *inner = Inner { floor: revision, published: revision, callbacks, ..Inner::default() };
     }
 
     /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
@@ -120,14 +110,7 @@ impl Feed {
             let _fits = sender.try_send(event);
         }
         let server = server.to_owned();
-        inner.watchers.push(Watcher {
-            server,
-            watch,
-            events: sender,
-            told: 0,
-            confirmed: 0,
-            follows: HashSet::new(),
-        });
+        inner.watchers.push(Watcher { server, watch, events: sender, account: Account::default() });
         receiver
     }
 
@@ -146,88 +129,6 @@ impl Feed {
         let event = Event { revision: inner.published, event: Some(alive) };
         if inner.watchers[place].events.try_send(event).is_err() {
             inner.retain(|it| it.watch != asked.watch);
-        }
-    }
-
-    /// A watcher is about to be given a value of which it keeps a copy; false: it does not watch here.
-    pub(crate) fn takes_copy(&self, watch: u64, cache: &str, key: &str) -> bool {
-        let mut inner = self.lock();
-        if watch == 0 || !inner.watchers.iter().any(|it| it.watch == watch && !it.events.is_closed()) {
-            return false;
-        }
-        if let Some((key, holder)) = inner.copies.take(cache, key, watch) {
-            let revision = inner.published;
-            let changed = CacheChanged { keys: vec![key], ..CacheChanged::default() };
-            inner.call_back(revision, BTreeMap::from([(holder, changed)]));
-        }
-        true
-    }
-
-    /// A watcher wants to be told of every change of these caches; false: it does not watch here.
-    pub(crate) fn follow(&self, watch: u64, caches: Vec<String>) -> bool {
-        let mut inner = self.lock();
-        let Some(watcher) = inner.watchers.iter_mut().find(|it| it.watch == watch && watch != 0) else {
-            return false;
-        };
-        watcher.follows = caches.into_iter().collect();
-        // It believes what it is not told of.
-        inner.copies.holds(watch);
-        true
-    }
-
-    /// Tells those who follow these caches, but for `watch`, of changes.
-    pub(crate) fn tell_of(&self, watch: u64, changed: &CacheChanged) {
-        let mut inner = self.lock();
-        let revision = inner.published;
-        let mut told = BTreeMap::new();
-        for watcher in inner.watchers.iter().filter(|it| it.watch != watch && it.watch != 0) {
-            let keys: Vec<_> =
-                changed.keys.iter().filter(|it| watcher.follows.contains(&it.cache)).cloned().collect();
-            let caches: Vec<_> =
-                changed.caches.iter().filter(|it| watcher.follows.contains(*it)).cloned().collect();
-            if !keys.is_empty() || !caches.is_empty() {
-                told.insert(watcher.watch, CacheChanged { keys, caches, number: 0 });
-            }
-        }
-        inner.call_back(revision, told);
-    }
-
-    /// A watcher has dropped what was outdated.
-    pub(crate) fn confirm(&self, confirm: &ConfirmChanges) {
-        let mut inner = self.lock();
-        if let Some(watcher) = inner.watchers.iter_mut().find(|it| it.watch == confirm.watch && it.watch != 0)
-        {
-            watcher.confirmed = watcher.confirmed.max(confirm.number);
-        }
-        drop(inner);
-        self.confirmed.notify_waiters();
-    }
-
-    /// Returns when no watcher believes a copy of what has changed before the call: each has confirmed, or gets no sign of life any more and
-    /// has had none for long enough.
-    pub(crate) async fn copies_are_gone(&self) {
-        let owed = self.lock().owed();
-        if !owed.is_empty() {
-            let all_confirmed = async {
-                loop {
-                    let mut changed = std::pin::pin!(self.confirmed.notified());
-                    changed.as_mut().enable();
-                    if self.lock().have_confirmed(&owed) {
-                        return;
-                    }
-                    changed.await;
-                }
-            };
-            if tokio::time::timeout(TIMES.believed, all_confirmed).await.is_err() {
-                let mut inner = self.lock();
-                let late: Vec<u64> =
-                    owed.iter().filter(|it| !inner.have_confirmed(&[**it])).map(|it| it.0).collect();
-                inner.retain(|it| !late.contains(&it.watch));
-            }
-        }
-        let unsure_until = self.lock().unsure_until;
-        if let Some(until) = unsure_until {
-            tokio::time::sleep_until(until.into()).await;
         }
     }
 
@@ -271,85 +172,14 @@ impl Feed {
 impl Inner {
     /// Keeps some watchers. One that had copies believes them for a while.
     fn retain(&mut self, keeps: impl Fn(&Watcher) -> bool) {
-        let Self { watchers, copies, unsure_until, .. } = self;
-        watchers.retain(|watcher| {
+        let Self { watchers, callbacks, .. } = self;
+        watchers.retain_mut(|watcher| {
             let stays = keeps(watcher);
-            if !stays && copies.is_holder(watcher.watch) {
-                copies.gone(watcher.watch);
-                *unsure_until = (*unsure_until).max(Some(Instant::now() + BELIEVED));
+            if !stays {
+                callbacks.gone(watcher);
             }
             stays
         });
-    }
-
-    /// Tells those who have copies of what has changed; what is left is for all.
-    fn tell_of_copies(&mut self, revision: u64, changes: Vec<Change>) -> Vec<Change> {
-        if !changes.iter().any(|it| matches!(it, Change::Cached(_) | Change::CacheCleared(_))) {
-            return changes;
-        }
-        let (mut others, mut told) = (Vec::new(), BTreeMap::<u64, CacheChanged>::new());
-        for change in changes {
-            match change {
-                Change::Cached(key) => {
-                    for watch in self.and_followers(self.copies.holders_of(&key), &key.cache) {
-                        told.entry(watch).or_default().keys.push(key.clone());
-                    }
-                    self.copies.changed(&key);
-                }
-                Change::CacheCleared(cache) => {
-                    let holders = self.copies.cleared(&cache);
-                    for watch in self.and_followers(holders, &cache) {
-                        told.entry(watch).or_default().caches.push(cache.clone());
-                    }
-                }
-                other => others.push(other),
-            }
-        }
-        self.call_back(revision, told);
-        others
-    }
-
-    /// These watchers and those who follow a cache.
-    fn and_followers(&self, mut watches: Vec<u64>, cache: &str) -> Vec<u64> {
-        let followers = self.watchers.iter().filter(|it| it.follows.contains(cache)).map(|it| it.watch);
-        watches.extend(followers);
-        watches.sort_unstable();
-        watches.dedup();
-        watches
-    }
-
-    /// Tells each of these watchers what of its copies is outdated.
-    fn call_back(&mut self, revision: u64, mut told: BTreeMap<u64, CacheChanged>) {
-        if told.is_empty() {
-            return;
-        }
-        self.told += 1;
-        let number = self.told;
-        let mut late = Vec::new();
-        for watcher in &mut self.watchers {
-            let Some(changed) = told.remove(&watcher.watch) else { continue };
-            let event = event::Event::CacheChanged(CacheChanged { number, ..changed });
-            watcher.told = number;
-            // The changes of this entry that are for all come behind it.
-            let event = Event { revision: revision.saturating_sub(1), event: Some(event) };
-            if watcher.events.try_send(event).is_err() {
-                late.push(watcher.watch);
-            }
-        }
-        self.retain(|it| !late.contains(&it.watch));
-    }
-
-    /// What watchers have been told and have not confirmed.
-    fn owed(&self) -> Vec<(u64, u64)> {
-        let owed = self.watchers.iter().filter(|it| it.told > it.confirmed);
-        owed.map(|it| (it.watch, it.told)).collect()
-    }
-
-    /// Whether all of these have confirmed; of one that is gone is known until when it may believe.
-    fn have_confirmed(&self, owed: &[(u64, u64)]) -> bool {
-        owed.iter().all(|(watch, told)| {
-            self.watchers.iter().find(|it| it.watch == *watch).is_none_or(|it| it.confirmed >= *told)
-        })
     }
 
     /// What `server` has missed after `revision`; `None` when it is more than a watcher may have pending.

@@ -168,7 +168,7 @@ impl State {
                 Reply::CachesWritten(self.caches.write(call, &self.leases, now_ms, changes))
             }
             Command::ExpireCached(expire) => {
-                self.caches.expire(expire.limit, now_ms);
+                self.caches.expire(&expire, now_ms);
                 Reply::Done
             }
             Command::ExpireLeases(expire) => {

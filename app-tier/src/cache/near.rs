@@ -50,8 +50,8 @@ impl Copy {
     }
 
     fn bytes(&self, key: &str) -> usize {
-        COPY + 2 * key.len()
-            + self.entry.as_ref().and_then(|it| it.value.as_ref()).map_or(0, |it| it.value.len())
+        let value = self.entry.as_ref().and_then(|it| it.value.as_ref());
+        COPY + 2 * key.len() + value.map_or(0, |it| it.value.len() + it.content_type.len())
     }
 }
 

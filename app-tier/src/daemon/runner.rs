@@ -15,6 +15,7 @@ use crate::{
     proxy::{Backend, DELIVERY, FENCE, SOURCE},
 };
 use common::config::{Daemon, DaemonRun};
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use std::{future::Future, sync::Arc, time::Duration};
@@ -97,10 +98,13 @@ impl Runner {
 
     async fn call(&self, held: &Held, stop: &CancellationToken, called: &Called<'_>) -> End {
         let picked = &called.picked;
+        // One whose lease is over already, or that is to stop, never starts.
+        if let Some(cause) = cause(held, stop, &called.watched, picked.is_gone()).now_or_never() {
+            return cause.into();
+        }
         let mut begun = std::pin::pin!(self.post(called, called.start, START));
         let answer = tokio::select! {
             biased;
-            // One whose lease is over already never starts.
             cause = cause(held, stop, &called.watched, picked.is_gone()) => Err(cause),
             begun = timeout(self.daemon.start_timeout, begun.as_mut()) => Ok(begun),
         };
@@ -195,9 +199,10 @@ impl Runner {
                 return End::Failed(format!("{program:?} can't be started: {cause}"));
             }
         };
-        // Its group, too. Dropped, it is killed.
+        // Its group, too.
         if let Err(cause) = watched.guarded.is(process.pid(), held.at(KILL)).await {
-            return End::Failed(cause.to_string());
+            let is_dead = process.end(Duration::ZERO, std::future::ready(())).await;
+            return if is_dead { End::Failed(cause.to_string()) } else { End::Immortal };
         }
         tracing::info!(daemon = %self.daemon.name, fence, pid = process.pid(), "the daemon has started");
         let gone = std::future::pending::<()>();

@@ -37,6 +37,9 @@ use tonic::body::Body;
 const VALUE_MAX: usize = 1 << 20;
 const MANY_MAX: usize = 4 << 20;
 
+/// Entries of one `PATCH`.
+const ENTRIES_MAX: usize = 10_000;
+
 /// The longest key, in bytes.
 const KEY_MAX: usize = 512;
 
@@ -102,7 +105,12 @@ pub(super) async fn of_name(
         }
         Method::PATCH => {
             let body = input::object_of(request.into_body(), &["entries"], MANY_MAX).await?;
-            let entries = body.list("entries")?.iter().enumerate().map(|(place, it)| entry(place, it));
+            let list = body.list("entries")?;
+            if list.len() > ENTRIES_MAX {
+                let text = format!("entries has {}: expected at most {ENTRIES_MAX}", list.len());
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text));
+            }
+            let entries = list.iter().enumerate().map(|(place, it)| entry(place, it));
             let entries = entries.collect::<Result<_, _>>()?;
             written(caches.write(name.as_str(), Write::PutAll(CachePutAll { entries }), fence).await?)
         }
@@ -120,6 +128,12 @@ fn entry(place: usize, value: &Value) -> Result<CachePut, Problem> {
     const KEYS: [&str; 7] = ["key", "value", "base64", "json", "content-type", "ttl", "idle"];
     if let Some(other) = map.keys().find(|it| !KEYS.contains(&it.as_str())) {
         return Err(Problem::bad(format!("entries[{place}] has {other:?}: expected {}", KEYS.join(", "))));
+    }
+    if let Some(name) = ["key", "value", "base64", "content-type", "ttl", "idle"]
+        .into_iter()
+        .find(|name| map.get(*name).is_some_and(|it| !it.is_string()))
+    {
+        return Err(Problem::bad(format!("{} is {}: expected a text", field(name), map[name])));
     }
     let text = |name: &str| map.get(name).and_then(Value::as_str);
     let name = key(text("key").ok_or_else(|| Problem::bad(format!("{} is missing", field("key"))))?)?;

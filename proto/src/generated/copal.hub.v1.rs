@@ -1607,6 +1607,9 @@ pub struct CacheKey {
 pub struct ExpireCached {
     #[prost(uint32, tag = "1")]
     pub limit: u32,
+    /// What all caches may take, in bytes: what was not used for the longest makes room. 0: as much as they do.
+    #[prost(uint64, tag = "2")]
+    pub max_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeCaches {}

@@ -141,15 +141,20 @@ impl Hub {
         self.expire_cached().await;
     }
 
-    /// What is cached and over takes no memory any more.
+    /// What is cached and over takes no memory any more, and all of it no more than it may.
     async fn expire_cached(&self) {
+        let max_bytes = self.cache_memory_max();
         for _ in 0..EXPIRE_ROUNDS {
             let now_ms = self.now_ms();
-            let due = self.node.view().read().state.caches().next_deadline_ms();
-            if due.is_none_or(|at_ms| at_ms > now_ms) {
+            let is_due = {
+                let applied = self.node.view().read();
+                let caches = applied.state.caches();
+                caches.next_deadline_ms().is_some_and(|at_ms| at_ms <= now_ms) || caches.bytes() > max_bytes
+            };
+            if !is_due {
                 return;
             }
-            let expire = command::Command::ExpireCached(ExpireCached { limit: EXPIRE_LIMIT });
+            let expire = command::Command::ExpireCached(ExpireCached { limit: EXPIRE_LIMIT, max_bytes });
             if !self.try_propose(vec![Command { command: Some(expire) }]).await {
                 return;
             }

@@ -1,7 +1,12 @@
 //! `cache.proto`'s service.
 
 use super::input;
-use crate::{hub::Hub, serve::Caller, state::Reply};
+use crate::{
+    copies::{Place, place},
+    hub::Hub,
+    serve::Caller,
+    state::Reply,
+};
 use prost::Message;
 use proto::hub::v1::{
     CachePut, CacheValue, CacheWrite, CachedLoaded, CachesDescribed, CachesWritten, Command, DescribeCaches,
@@ -42,17 +47,20 @@ impl Caches for CacheService {
         for (place, write) in call.writes.iter().enumerate() {
             check(place, write)?;
         }
-        let (count, bytes) = (call.writes.len(), call.encoded_len());
+        let (count, bytes, written) = (call.writes.len(), call.encoded_len(), places(&call.writes));
         call.max_bytes = self.0.cache_memory_max();
         let command = Command { command: Some(command::Command::WriteCaches(call)) };
-        let Some(Reply::CachesWritten(written)) = self.0.propose(vec![command], bytes).await?.pop() else {
+        let Some(Reply::CachesWritten(outcomes)) = self.0.propose(vec![command], bytes).await?.pop() else {
             return Err(Status::internal("the hub's state answered another question"));
         };
-        if written.outcomes.len() != count {
-            return Err(Status::internal(format!("{count} writes have {} outcomes", written.outcomes.len())));
+        if outcomes.outcomes.len() != count {
+            return Err(Status::internal(format!(
+                "{count} writes have {} outcomes",
+                outcomes.outcomes.len()
+            )));
         }
-        self.0.feed().copies_are_gone().await;
-        Ok(Response::new(written))
+        self.0.feed().copies_are_gone(&written, self.0.node().position().term).await;
+        Ok(Response::new(outcomes))
     }
 
     async fn load(&self, request: Request<LoadCached>) -> Result<Response<CachedLoaded>, Status> {
@@ -63,7 +71,13 @@ impl Caches for CacheService {
         // Before it is looked up: what changes from here on is told.
         let told = self.0.feed().takes_copy(watch, &cache, &key);
         let now_ms = self.0.time_ms();
-        let entry = self.0.node().view().read().state.caches().get(&cache, &key, now_ms);
+        let (entry, lingers) = {
+            let applied = self.0.node().view().read();
+            let caches = applied.state.caches();
+            (caches.get(&cache, &key, now_ms), caches.lingers(&cache, &key))
+        };
+        // One that is over, and was read elsewhere a moment ago, may be there again without a word.
+        let told = told && (entry.is_some() || !lingers);
         Ok(Response::new(CachedLoaded { entry, told }))
     }
 
@@ -74,6 +88,22 @@ impl Caches for CacheService {
         let (bytes, max_bytes) = (caches.bytes(), self.0.cache_memory_max());
         Ok(Response::new(CachesDescribed { caches: caches.describe().collect(), bytes, max_bytes }))
     }
+}
+
+/// Of what there may be copies that are outdated. To have read a value changes none.
+fn places(writes: &[CacheWrite]) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    for CacheWrite { cache, write, .. } in writes {
+        match write {
+            Some(Write::Put(it)) => places.push(place(cache, &it.key)),
+            Some(Write::PutAll(all)) => places.extend(all.entries.iter().map(|it| place(cache, &it.key))),
+            Some(Write::Remove(it)) => places.push(place(cache, &it.key)),
+            Some(Write::Increment(it)) => places.push(place(cache, &it.key)),
+            Some(Write::Clear(_)) => places.push(place(cache, "")),
+            Some(Write::Touch(_)) | None => {}
+        }
+    }
+    places
 }
 
 fn key_is_ok(field: &str, key: &str) -> Result<(), Status> {

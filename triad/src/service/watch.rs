@@ -1,7 +1,12 @@
 //! `watch.proto`'s service.
 
 use super::input;
-use crate::{hub::Hub, probe, serve::Caller};
+use crate::{
+    copies::{Place, place},
+    hub::Hub,
+    probe,
+    serve::Caller,
+};
 use proto::hub::v1::{
     AliveAsked, AskAlive, CachesFollowed, ChangesConfirmed, ChangesTold, ConfirmChanges, Event, FollowCaches,
     Snapshot, TellChanges, WatchEvents, watch_server::Watch,
@@ -57,6 +62,7 @@ impl Watch for WatchService {
     }
 
     async fn confirm(&self, request: Request<ConfirmChanges>) -> Result<Response<ChangesConfirmed>, Status> {
+        self.0.must_lead()?;
         self.0.feed().confirm(request.get_ref());
         Ok(Response::new(ChangesConfirmed {}))
     }
@@ -71,7 +77,9 @@ impl Watch for WatchService {
         self.0.must_lead()?;
         match self.0.feed().follow(watch, caches) {
             true => Ok(Response::new(CachesFollowed {})),
-            false => Err(Status::invalid_argument("watch is no stream of events here")),
+            false => Err(Status::invalid_argument(
+                "watch is no stream of events here, or of a server that was late lately",
+            )),
         }
     }
 
@@ -83,7 +91,9 @@ impl Watch for WatchService {
         }
         self.0.must_be_confirmed()?;
         self.0.feed().tell_of(watch, &changed);
-        self.0.feed().copies_are_gone().await;
+        let keys = changed.keys.iter().map(|it| place(&it.cache, &it.key));
+        let written: Vec<Place> = keys.chain(changed.caches.iter().map(|it| place(it, ""))).collect();
+        self.0.feed().copies_are_gone(&written, self.0.node().position().term).await;
         self.0.must_be_confirmed()?;
         Ok(Response::new(ChangesTold {}))
     }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use proto::hub::v1::{
     CacheCondition, CacheDescription, CacheIncrement, CacheKey, CacheNumber, CacheOutcome, CachePut,
-    CacheRemove, CacheStored, CacheTouch, CacheValue, CacheWrite, CachedEntry, CachesWritten, SnapshotCache,
-    SnapshotCached, SnapshotWriter, WriteCaches, cache_condition::Condition, cache_outcome::Outcome,
-    cache_write::Write,
+    CacheRemove, CacheStored, CacheTouch, CacheValue, CacheWrite, CachedEntry, CachesWritten, ExpireCached,
+    SnapshotCache, SnapshotCached, SnapshotWriter, WriteCaches, cache_condition::Condition,
+    cache_outcome::Outcome, cache_write::Write,
 };
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ pub(crate) const CACHES_MAX: usize = 1000;
 /// What an entry takes beside its key and value: itself, and its places in three maps.
 const ENTRY: u64 = 400;
 
+/// Entries that make room at a time: the leader sees to it that there is room in the end.
+const EVICTED_MAX: usize = 2_000;
+
 /// What a whole number is stored as.
 const NUMBER: &str = "application/json";
 
@@ -28,8 +31,9 @@ const NUMBER: &str = "application/json";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Caches {
     all: OrdMap<Arc<str>, Cache>,
-    /// When entries are over, by the leader's time.
-    deadlines: OrdSet<(u64, Arc<str>, Arc<str>)>,
+    /// The caches by the use of the entry that was not used for the longest, and by when the first of theirs is over.
+    by_oldest: OrdSet<(u64, Arc<str>)>,
+    by_deadline: OrdSet<(u64, Arc<str>)>,
     bytes: u64,
     /// The greatest version, and the greatest count of uses.
     last: u64,
@@ -41,8 +45,32 @@ struct Cache {
     entries: OrdMap<Arc<str>, Arc<Entry>>,
     /// By use: the oldest first.
     by_use: OrdMap<u64, Arc<str>>,
+    /// When entries are over, by the leader's time.
+    deadlines: OrdSet<(u64, Arc<str>)>,
     bytes: u64,
     evicted: u64,
+}
+
+impl Cache {
+    fn place(&mut self, key: &Arc<str>, entry: Entry) {
+        self.bytes += entry.bytes(key);
+        if entry.deadline_ms() != 0 {
+            self.deadlines.insert((entry.deadline_ms(), key.clone()));
+        }
+        self.by_use.insert(entry.used, key.clone());
+        self.entries.insert(key.clone(), Arc::new(entry));
+    }
+
+    /// Takes an entry out, due or not.
+    fn take(&mut self, key: &Arc<str>) -> Option<Arc<Entry>> {
+        let entry = self.entries.remove(key)?;
+        self.bytes -= entry.bytes(key);
+        self.by_use.remove(&entry.used);
+        if entry.deadline_ms() != 0 {
+            self.deadlines.remove(&(entry.deadline_ms(), key.clone()));
+        }
+        Some(entry)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +90,8 @@ impl Entry {
     fn new(value: CacheValue, version: u64, now_ms: u64) -> Self {
         let CacheValue { value, content_type, ttl_ms, idle_ms } = value;
         let content_type = content_type.into();
+        // The log's entry, of which it is a part, is larger.
+        let value = Bytes::copy_from_slice(&value);
         let (expires_ms, idle_until_ms) = (after(now_ms, ttl_ms), after(now_ms, idle_ms));
         Self { value, content_type, version, ttl_ms, idle_ms, expires_ms, idle_until_ms, used: version }
     }
@@ -211,7 +241,7 @@ impl Caches {
             return Outcome::Full(max);
         }
         let version = self.insert(cache, &key, entry, changes);
-        self.make_room(max, changes);
+        self.make_room(max);
         Outcome::Stored(CacheStored { version, created })
     }
 
@@ -254,7 +284,7 @@ impl Caches {
             return Outcome::Full(max);
         }
         self.insert(cache, &key, entry, changes);
-        self.make_room(max, changes);
+        self.make_room(max);
         Outcome::Number(CacheNumber { value: number, version })
     }
 
@@ -271,17 +301,16 @@ impl Caches {
         }
         let existed = found.is_some();
         let key: Arc<str> = remove.key.as_str().into();
-        if self.take(cache, &key).is_some() {
-            changes.push(changed(cache, &key));
-        }
+        self.change(cache, |here| here.take(&key));
+        // Copies may have outlived an entry that made room.
+        changes.push(changed(cache, &key));
         Outcome::Done(existed)
     }
 
     fn clear(&mut self, cache: &Arc<str>, changes: &mut Vec<Change>) {
-        let Some(cleared) = self.all.remove(cache) else { return };
-        self.bytes -= cleared.bytes;
-        for (key, entry) in cleared.entries.iter().filter(|(_, it)| it.deadline_ms() != 0) {
-            self.deadlines.remove(&(entry.deadline_ms(), cache.clone(), key.clone()));
+        if let Some(cleared) = self.all.remove(cache) {
+            self.unplace(cache, &cleared);
+            self.bytes -= cleared.bytes;
         }
         changes.push(Change::CacheCleared(cache.to_string()));
     }
@@ -294,82 +323,102 @@ impl Caches {
             self.last += 1;
             let idle_until_ms = after(now_ms, entry.idle_ms);
             let touched = Entry { idle_until_ms, used: self.last, ..Entry::clone(&entry) };
-            self.take(cache, &key);
-            self.place(cache, &key, touched);
+            self.change(cache, |here| {
+                here.take(&key);
+                here.place(&key, touched);
+            });
         }
     }
 
     fn insert(&mut self, cache: &Arc<str>, key: &Arc<str>, entry: Entry, changes: &mut Vec<Change>) -> u64 {
         let version = entry.version;
-        self.take(cache, key);
         self.place(cache, key, entry);
         changes.push(changed(cache, key));
         version
     }
 
     fn place(&mut self, cache: &Arc<str>, key: &Arc<str>, entry: Entry) {
-        let bytes = entry.bytes(key);
         self.last = self.last.max(entry.version).max(entry.used);
-        self.bytes += bytes;
-        if entry.deadline_ms() != 0 {
-            self.deadlines.insert((entry.deadline_ms(), cache.clone(), key.clone()));
-        }
-        let here = self.all.entry(cache.clone()).or_default();
-        here.bytes += bytes;
-        here.by_use.insert(entry.used, key.clone());
-        here.entries.insert(key.clone(), Arc::new(entry));
+        self.all.entry(cache.clone()).or_default();
+        self.change(cache, |here| {
+            here.take(key);
+            here.place(key, entry);
+        });
     }
 
-    /// Takes an entry out, due or not.
-    fn take(&mut self, cache: &Arc<str>, key: &Arc<str>) -> Option<Arc<Entry>> {
+    /// Changes a cache, if it is there, and keeps what is known of all of them.
+    fn change<T>(&mut self, cache: &Arc<str>, change: impl FnOnce(&mut Cache) -> T) -> Option<T> {
         let here = self.all.get_mut(cache)?;
-        let entry = here.entries.remove(key)?;
-        let bytes = entry.bytes(key);
-        here.bytes -= bytes;
-        here.by_use.remove(&entry.used);
-        self.bytes -= bytes;
-        if entry.deadline_ms() != 0 {
-            self.deadlines.remove(&(entry.deadline_ms(), cache.clone(), key.clone()));
+        let before =
+            (here.by_use.get_min().map(|it| it.0), here.deadlines.get_min().map(|it| it.0), here.bytes);
+        let changed = change(here);
+        let after =
+            (here.by_use.get_min().map(|it| it.0), here.deadlines.get_min().map(|it| it.0), here.bytes);
+        self.bytes = self.bytes + after.2 - before.2;
+        if before.0 != after.0 {
+            before.0.into_iter().for_each(|it| drop(self.by_oldest.remove(&(it, cache.clone()))));
+            after.0.into_iter().for_each(|it| drop(self.by_oldest.insert((it, cache.clone()))));
         }
-        Some(entry)
+        if before.1 != after.1 {
+            before.1.into_iter().for_each(|it| drop(self.by_deadline.remove(&(it, cache.clone()))));
+            after.1.into_iter().for_each(|it| drop(self.by_deadline.insert((it, cache.clone()))));
+        }
+        Some(changed)
     }
 
-    /// What was not used for the longest makes room, of whatever cache. That is no change of a value: copies are as good as before.
-    fn make_room(&mut self, max: u64, _changes: &mut Vec<Change>) {
-        while self.bytes > max {
-            let oldest = self.all.iter().filter_map(|(name, it)| {
-                let (used, key) = it.by_use.get_min()?;
-                Some((*used, name.clone(), key.clone()))
-            });
-            let Some((_, cache, key)) = oldest.min() else { return };
-            self.take(&cache, &key);
-            if let Some(here) = self.all.get_mut(&cache) {
-                here.evicted += 1;
-            }
+    /// A cache is not among all any more.
+    fn unplace(&mut self, cache: &Arc<str>, gone: &Cache) {
+        if let Some((used, _)) = gone.by_use.get_min() {
+            self.by_oldest.remove(&(*used, cache.clone()));
+        }
+        if let Some((at_ms, _)) = gone.deadlines.get_min() {
+            self.by_deadline.remove(&(*at_ms, cache.clone()));
         }
     }
 
-    /// Takes out what is over, at most `limit` entries. Whoever has a copy knows when it ends.
-    pub(super) fn expire(&mut self, limit: u32, now_ms: u64) {
-        for _ in 0..limit {
-            let Some((at_ms, cache, key)) = self.deadlines.get_min().cloned() else { return };
-            if at_ms > now_ms {
+    /// What was not used for the longest makes room, of whatever cache; at most [`EVICTED_MAX`] entries at a time. That is no change of a value:
+    /// copies are as good as before.
+    fn make_room(&mut self, max: u64) {
+        for _ in 0..EVICTED_MAX {
+            let Some((_, cache)) = self.by_oldest.get_min().filter(|_| self.bytes > max).cloned() else {
                 return;
-            }
-            if self.take(&cache, &key).is_none() {
-                self.deadlines.remove(&(at_ms, cache, key));
-            }
+            };
+            self.change(&cache, |here| {
+                let oldest = here.by_use.get_min().map(|(_, key)| key.clone());
+                oldest.into_iter().for_each(|key| drop(here.take(&key)));
+                here.evicted += 1;
+            });
+        }
+    }
+
+    /// Takes out what is over, at most `limit` entries, and makes room. Whoever has a copy knows when it ends.
+    pub(super) fn expire(&mut self, expire: &ExpireCached, now_ms: u64) {
+        for _ in 0..expire.limit {
+            let due = self.by_deadline.get_min().filter(|(at_ms, _)| *at_ms <= now_ms).cloned();
+            let Some((_, cache)) = due else { break };
+            self.change(&cache, |here| {
+                let due = here.deadlines.get_min().map(|(_, key)| key.clone());
+                due.into_iter().for_each(|key| drop(here.take(&key)));
+            });
+        }
+        if expire.max_bytes > 0 {
+            self.make_room(expire.max_bytes);
         }
     }
 
     /// The earliest time at which an entry is over.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        self.deadlines.get_min().map(|(at_ms, ..)| *at_ms)
+        self.by_deadline.get_min().map(|(at_ms, _)| *at_ms)
     }
 
     /// A value that is there at this time.
     pub(crate) fn get(&self, cache: &str, key: &str, now_ms: u64) -> Option<CachedEntry> {
         self.entry(cache, key, now_ms).map(|it| it.told(now_ms))
+    }
+
+    /// Whether something is at a key, over or not: what reads say of it may change without a write.
+    pub(crate) fn lingers(&self, cache: &str, key: &str) -> bool {
+        self.all.get(cache).is_some_and(|it| it.entries.contains_key(key))
     }
 
     /// Each of them, in numbers.

@@ -64,6 +64,10 @@ impl Writer {
     }
 }
 
+fn expire(limit: u32, max_bytes: u64) -> ExpireCached {
+    ExpireCached { limit, max_bytes }
+}
+
 fn version(outcome: &Outcome) -> u64 {
     match outcome {
         Outcome::Stored(stored) => stored.version,
@@ -140,9 +144,9 @@ fn what_is_over_is_not_there_and_what_is_read_stays() {
     let absent = Write::Put(CachePut { condition: condition(Condition::Absent(true)), ..put("ttl", "new") });
     assert!(matches!(writer.write(absent, 1100), Outcome::Stored(CacheStored { created: true, .. })));
     assert_eq!(writer.caches.next_deadline_ms(), Some(1100));
-    writer.caches.expire(1, 1130);
-    writer.caches.expire(10, 1130);
-    assert_eq!((writer.caches.next_deadline_ms(), writer.caches.deadlines.len()), (None, 0));
+    writer.caches.expire(&expire(1, 0), 1130);
+    writer.caches.expire(&expire(10, 0), 1130);
+    assert_eq!((writer.caches.next_deadline_ms(), writer.caches.by_deadline.len()), (None, 0));
     assert_eq!(writer.caches.describe().next().unwrap().entries, 1);
 }
 
@@ -163,6 +167,14 @@ fn what_was_not_used_for_the_longest_makes_room() {
     let large = "x".repeat(usize::try_from(3 * entry).unwrap());
     assert_eq!(writer.write(Write::Put(put("f", &large)), 0), Outcome::Full(3 * entry));
     assert!(writer.text("a", 0).is_some(), "what does not fit pushes nothing out");
+    // A smaller bound is reached by and by, the newest staying.
+    writer.caches.expire(&expire(0, 2 * entry), 0);
+    assert!(
+        writer.caches.bytes() == 2 * entry && writer.text("e", 0).is_some() && writer.text("c", 0).is_none()
+    );
+    // What made room may have copies still.
+    let remove = Write::Remove(CacheRemove { key: "c".into(), condition: None });
+    assert_eq!((writer.write(remove, 0), writer.changes.len()), (Outcome::Done(false), 1));
 }
 
 #[test]
@@ -275,7 +287,7 @@ proptest! {
                     writer.write(Write::Clear(CacheClear {}), now);
                     model.clear();
                 }
-                Step::Expire => writer.caches.expire(100, now),
+                Step::Expire => writer.caches.expire(&expire(100, 0), now),
                 Step::Pass(ms) => now += ms,
                 Step::Restart => {
                     let mut again = Caches::default();
@@ -294,8 +306,16 @@ proptest! {
             let caches = &writer.caches;
             let entries: Vec<_> = caches.all.values().flat_map(|it| it.entries.iter()).collect();
             prop_assert_eq!(caches.bytes, entries.iter().map(|(key, it)| it.bytes(key)).sum::<u64>());
-            prop_assert_eq!(caches.deadlines.len(), entries.iter().filter(|(_, it)| it.deadline_ms() != 0).count());
-            prop_assert!(caches.all.values().all(|it| it.by_use.len() == it.entries.len()));
+            for (name, it) in &caches.all {
+                let timed = it.entries.values().filter(|it| it.deadline_ms() != 0).count();
+                prop_assert_eq!((it.by_use.len(), it.deadlines.len()), (it.entries.len(), timed));
+                let oldest = it.by_use.get_min().map(|(used, _)| (*used, name.clone()));
+                prop_assert!(oldest.is_none_or(|it| caches.by_oldest.contains(&it)));
+                let first = it.deadlines.get_min().map(|(at_ms, _)| (*at_ms, name.clone()));
+                prop_assert!(first.is_none_or(|it| caches.by_deadline.contains(&it)));
+            }
+            let has_some = |it: &&Cache| !it.entries.is_empty();
+            prop_assert_eq!(caches.by_oldest.len(), caches.all.values().filter(has_some).count());
         }
     }
 }
