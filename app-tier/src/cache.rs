@@ -50,6 +50,9 @@ pub(crate) enum CacheError {
     /// The hub refused.
     #[error("{0}")]
     Refused(String),
+    /// Leases are the hub's, and these values are not.
+    #[error("a cache whose values are a server's own (local, invalidated) takes no X-Copal-Fence")]
+    NoFence,
 }
 
 impl From<HubError> for CacheError {
@@ -88,6 +91,7 @@ pub(crate) struct Caches(Arc<Inner>);
 struct Inner {
     hub: Hub,
     writer: CacheWriter,
+    started_ms: u64,
     stream: WatchStream,
     link: Arc<Link>,
     near: Near,
@@ -124,6 +128,7 @@ impl Caches {
     pub(crate) fn start(hub: Hub, stream: WatchStream, link: Arc<Link>, started_ms: u64) -> Self {
         let inner = Arc::new(Inner {
             writer: hub.cache_writer(started_ms),
+            started_ms,
             hub,
             stream,
             link,
@@ -157,7 +162,7 @@ impl Caches {
                 }
                 Some(_) => {}
                 None => {
-                    let new = Declared { cache: cache.clone(), own: Own::default() };
+                    let new = Declared { cache: cache.clone(), own: Own::after(self.0.started_ms) };
                     declared.insert(name.to_owned(), Arc::new(new));
                     if matches!(cache.mode, CacheMode::Invalidated | CacheMode::Replicated) {
                         self.0.follows.declare(name);
@@ -260,7 +265,13 @@ impl Caches {
         self.0.counters.writes.fetch_add(1, Relaxed);
         let write = self.0.with_times(cache, write);
         if let Some(declared) = self.0.own(cache) {
-            return self.0.write_own(cache, write, &declared).await;
+            if fence.is_some() {
+                return Err(CacheError::NoFence);
+            }
+            // It is told to its end, though the app may go away meanwhile.
+            let (inner, cache) = (self.0.clone(), cache.to_owned());
+            let written = tokio::spawn(async move { inner.write_own(&cache, write, &declared).await });
+            return written.await.unwrap_or_else(|cause| Err(CacheError::HubLost(cause.to_string())));
         }
         let write = CacheWrite { cache: cache.to_owned(), fence, write: Some(write) };
         Ok(self.0.writer.write(write, WRITE_MAX).await?)
@@ -334,9 +345,13 @@ impl Inner {
             Write::Touch(_) => (Vec::new(), Vec::new()),
         };
         let outcome = declared.own.write(write);
-        let has_changed = matches!(outcome, Outcome::Stored(_) | Outcome::Number(_) | Outcome::Done(true));
+        // What is not here may be elsewhere.
+        let has_changed = matches!(outcome, Outcome::Stored(_) | Outcome::Number(_) | Outcome::Done(_));
         for key in keys.iter().filter(|_| has_changed) {
             self.follows.tell(cache, CacheEvent::Changed(key.key.clone()));
+        }
+        if !caches.is_empty() {
+            self.follows.tell(cache, CacheEvent::Cleared);
         }
         if declared.cache.mode == CacheMode::Invalidated && has_changed {
             let changed = CacheChanged { keys, caches, number: 0 };

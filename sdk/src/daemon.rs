@@ -2,8 +2,9 @@
 
 use crate::{Environment, environment::Token};
 use axum::{Router, extract::State, routing::post};
+use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode, header};
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
@@ -72,7 +73,8 @@ impl fmt::Debug for Daemon {
 
 /// The two paths by which Copal starts and stops a daemon: `/daemons/NAME/start` and `/daemons/NAME/stop`, as `app.yaml` has to have them.
 ///
-/// `run` ends when [`Lease::sleep`] says so, or when it is done; it is dropped a moment after it was told.
+/// `run` ends when [`Lease::sleep`] says so, or when it is done, until the next start; it is dropped 10 seconds after it was told. If it panics, the process
+/// ends, so that the daemon is started again, here or elsewhere.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -117,24 +119,39 @@ impl Daemon {
         given.len() == expected.len() && differing == 0
     }
 
-    async fn end(&self) {
-        let Some((stop, mut task)) = self.running.lock().await.take() else { return };
-        stop.send_replace(true);
-        if tokio::time::timeout(END_MAX, &mut task).await.is_err() {
-            task.abort();
-            // Until it is dropped.
-            let _ = task.await;
-        }
+    /// Ends what runs, and runs another one if there is one; to its end, though its caller may go away meanwhile.
+    async fn change(self, next: Option<Fence>) {
+        let changing = tokio::spawn(async move {
+            let mut running = self.running.lock().await;
+            if let Some((stop, mut task)) = running.take() {
+                stop.send_replace(true);
+                if tokio::time::timeout(END_MAX, &mut task).await.is_err() {
+                    task.abort();
+                    // Until it is dropped.
+                    let _ = task.await;
+                }
+            }
+            if let Some(fence) = next {
+                let (stop, told) = watch::channel(false);
+                let daemon = (self.run)(Lease { fence, stop: told });
+                let task = tokio::spawn(async move {
+                    // One that has panicked runs nowhere, and its lease is renewed on and on: the server is to see that this process has ended.
+                    if AssertUnwindSafe(daemon).catch_unwind().await.is_err() {
+                        std::process::abort();
+                    }
+                });
+                *running = Some((stop, task));
+            }
+        });
+        // A panic is in the log.
+        let _ = changing.await;
     }
 }
 
 async fn start(State(daemon): State<Daemon>, headers: HeaderMap) -> StatusCode {
     let fence = headers.get("x-copal-fence").and_then(|it| it.to_str().ok());
     let (true, Some(fence)) = (daemon.is_copal(&headers), fence) else { return StatusCode::FORBIDDEN };
-    daemon.end().await;
-    let (stop, told) = watch::channel(false);
-    let task = tokio::spawn((daemon.run)(Lease { fence: Fence(fence.to_owned()), stop: told }));
-    *daemon.running.lock().await = Some((stop, task));
+    daemon.change(Some(Fence(fence.to_owned()))).await;
     StatusCode::NO_CONTENT
 }
 
@@ -142,7 +159,7 @@ async fn stop(State(daemon): State<Daemon>, headers: HeaderMap) -> StatusCode {
     if !daemon.is_copal(&headers) {
         return StatusCode::FORBIDDEN;
     }
-    daemon.end().await;
+    daemon.change(None).await;
     StatusCode::NO_CONTENT
 }
 

@@ -295,6 +295,11 @@ async fn a_cache_is_as_it_is_declared() {
         assert_eq!(app.request(Method::GET, "/v1/caches/told/k", "", &[]).await.text, "changed");
         app.call(Method::DELETE, "/v1/caches/told", "").await;
     }
+    // What is not here may be elsewhere.
+    b.request(Method::PUT, "/v1/caches/told/elsewhere", "old", &[]).await;
+    a.request(Method::DELETE, "/v1/caches/told/elsewhere", "", &[]).await;
+    assert_eq!(b.request(Method::GET, "/v1/caches/told/elsewhere", "", &[]).await.status, 404);
+    assert_eq!(a.request(Method::PUT, "/v1/caches/own/k", "", &[("x-copal-fence", "a=1")]).await.status, 400);
     // What another has put is there before it is asked for.
     assert_eq!(a.request(Method::PUT, "/v1/caches/ahead/k", "v", &[]).await.status, 201);
     let ahead = async {

@@ -166,6 +166,8 @@ pub(super) async fn run(caches: Weak<Inner>) {
             let _ = tokio::time::timeout(AGAIN, inner.follows.changed.notified()).await;
             continue;
         }
+        // What is not wanted any more may not be told from here on.
+        inner.follows.lock().told.1.retain(|it| wanted.contains(it));
         let is_nothing = wanted.is_empty() && inner.follows.lock().told.1.is_empty();
         let said = match is_nothing {
             true => Ok(()),
@@ -176,10 +178,17 @@ pub(super) async fn run(caches: Weak<Inner>) {
                 let (before, told) = inner.follows.lock().told.clone();
                 let is_new = |it: &&String| before != stream || !told.contains(*it);
                 wanted.iter().filter(is_new).for_each(|it| inner.is_followed(it));
-                inner.follows.lock().told = (stream, wanted);
+                let mut followed = inner.follows.lock();
+                followed.told = (stream, wanted);
+                // What changed between the two streams, or before the hub was told on this one, nobody has heard.
+                if before != 0 && before != stream {
+                    followed.listeners.values().for_each(|(_, events)| drop(events.send(CacheEvent::Missed)));
+                }
             }
             Err(cause) => {
                 tracing::debug!(%cause, "the hub was not told which caches are followed");
+                // It may have heard.
+                inner.follows.lock().told.1.clear();
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -64,6 +64,12 @@ fn bytes(key: &str, value: &CacheValue) -> usize {
 }
 
 impl Own {
+    /// With versions that those of a process before this one, which was started at that time, did not have.
+    pub(super) fn after(started_ms: u64) -> Self {
+        let last = started_ms << 20 | u64::from(rand::random::<u32>() >> 12);
+        Self(Mutex::new(Inner { last, ..Inner::default() }))
+    }
+
     /// A value; it was read then.
     pub(super) fn get(&self, key: &str) -> Option<CachedEntry> {
         let now = Instant::now();
@@ -188,6 +194,8 @@ impl Inner {
 
     fn place(&mut self, key: String, value: CacheValue, put: Instant) -> u64 {
         self.take(&key);
+        // What came is a part of a larger piece of memory.
+        let value = CacheValue { value: Bytes::copy_from_slice(&value.value), ..value };
         self.last += 1;
         let (version, key): (u64, Arc<str>) = (self.last, key.into());
         self.bytes += bytes(&key, &value);

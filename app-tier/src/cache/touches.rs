@@ -72,7 +72,7 @@ pub(super) async fn run(caches: Weak<Inner>) {
             let touch = Write::Touch(CacheTouch { keys: keys.collect() });
             let write = CacheWrite { cache, fence: None, write: Some(touch) };
             // What is not told is told the next time it is read.
-            let _untold = inner.writer.write(write, EVERY).await;
+            let _untold = inner.writer.write(write, super::WRITE_MAX).await;
         }
     }
 }

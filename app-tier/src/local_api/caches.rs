@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cache::{CacheError, CacheEvent, Caches, Found, Source},
-    lease::{LeaseError, Name},
+    lease::{Held, LeaseError, Name},
     registry::Running,
 };
 use base64ct::{Base64, Encoding};
@@ -224,17 +224,7 @@ pub(super) async fn of_key(
             response.headers_mut().insert(FROM, HeaderValue::from_static(from));
             Ok(response)
         }
-        Method::PUT => {
-            let claim = request.headers().get(CLAIM_TOKEN).and_then(|it| it.to_str().ok()?.parse().ok());
-            let put = put(caches, cache.as_str(), key, request).await?;
-            // Those who wait for it read it now.
-            if let (Some(leases), Some(token)) = (&api.leases, claim)
-                && let Some(held) = leases.held(token).filter(|it| it.app() == caller.app.sessions.app())
-            {
-                leases.give_back(&held).await;
-            }
-            Ok(put)
-        }
+        Method::PUT => put_claimed(api, caller, (cache.as_str(), key), request).await,
         Method::DELETE => {
             Query::of(request.uri().query(), &[])?;
             let (condition, fence) = (condition(request.headers())?, input::fence(request.headers())?);
@@ -248,6 +238,27 @@ pub(super) async fn of_key(
         }
         _ => Ok(not_allowed("GET, HEAD, PUT, DELETE", request.method())),
     }
+}
+
+/// Puts a value; whoever had a claim on it gives that back, so that those who wait for the value read it now.
+async fn put_claimed(
+    api: &LocalApi,
+    caller: &Running,
+    (cache, key): (&str, String),
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let claim = request.headers().get(CLAIM_TOKEN).and_then(|it| it.to_str().ok()?.parse().ok());
+    let name = claim_name(cache, &key);
+    let put = put(caches(api)?, cache, key, request).await?;
+    let is_claim = |it: &Arc<Held>| {
+        it.app() == caller.app.sessions.app() && it.name().app.is_empty() && it.name().name == name
+    };
+    if let (Some(leases), Some(token)) = (&api.leases, claim)
+        && let Some(held) = leases.held(token).filter(is_claim)
+    {
+        leases.give_back(&held).await;
+    }
+    Ok(put)
 }
 
 /// One caller of the cluster computes what is not there, and gets a claim; the others wait for what it puts.
@@ -480,6 +491,7 @@ impl From<CacheError> for Problem {
         let text = error.to_string();
         match error {
             CacheError::HubLost(_) => hub_lost(text),
+            CacheError::NoFence => Self::bad(text),
             CacheError::Refused(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "refused", text).again(1),
         }
     }

@@ -25,8 +25,8 @@ pub(super) struct Callbacks {
     copies: Copies,
     /// The number of the last word about copies.
     told: u64,
-    /// Who was told that its copy of a value is outdated, and has not confirmed.
-    pending: HashMap<Place, Vec<u64>>,
+    /// Who was told that its copy of a value is outdated, by which word, and has not confirmed it.
+    pending: HashMap<Place, Vec<(u64, u64)>>,
     unsure: Vec<Unsure>,
     /// Servers that were too late, and until when they are not trusted with copies.
     late: HashMap<String, Instant>,
@@ -92,10 +92,14 @@ impl Callbacks {
 
     /// A watcher is gone: it may go on to believe what it had.
     pub(super) fn gone(&mut self, watcher: &mut Watcher) {
+        let now = Instant::now();
+        self.unsure.retain(|it| it.until > now);
         let mut places = self.copies.gone(watcher.watch);
-        for place in watcher.account.owes.drain(..).flat_map(|(_, places)| places) {
-            self.is_settled(&place, watcher.watch);
-            places.insert(place);
+        for (number, owed) in watcher.account.owes.drain(..) {
+            for place in owed {
+                self.is_settled(&place, (watcher.watch, number));
+                places.insert(place);
+            }
         }
         let caches = std::mem::take(&mut watcher.account.follows);
         if !places.is_empty() || !caches.is_empty() {
@@ -104,26 +108,30 @@ impl Callbacks {
         }
     }
 
-    fn is_settled(&mut self, place: &Place, watch: u64) {
+    /// A watcher has confirmed a word about a value; a later one it has not.
+    fn is_settled(&mut self, place: &Place, word: (u64, u64)) {
         if let Some(waiting) = self.pending.get_mut(place) {
-            waiting.retain(|it| *it != watch);
+            waiting.retain(|it| *it != word);
             if waiting.is_empty() {
                 self.pending.remove(place);
             }
         }
     }
 
-    /// Who may still believe an older value of what was written.
-    fn believers(&self, written: &[Place]) -> HashSet<u64> {
+    /// Who may still believe an older value of what was written, as it has not confirmed a word up to this one.
+    fn believers(&self, written: &[Place], upto: u64) -> HashSet<u64> {
         let mut found = HashSet::new();
+        let mut add = |waiting: &[(u64, u64)]| {
+            found.extend(waiting.iter().filter(|(_, number)| *number <= upto).map(|(watch, _)| *watch));
+        };
         for it in written {
             if is_whole(it) {
                 let of_cache = self.pending.iter().filter(|(place, _)| concerns(place, it));
-                found.extend(of_cache.flat_map(|(_, waiting)| waiting));
+                of_cache.for_each(|(_, waiting)| add(waiting));
             } else {
                 let whole = place(cache_of(it), "");
-                found
-                    .extend([self.pending.get(it), self.pending.get(&whole)].into_iter().flatten().flatten());
+                let waiting = [self.pending.get(it), self.pending.get(&whole)];
+                waiting.into_iter().flatten().for_each(|waiting| add(waiting));
             }
         }
         found
@@ -206,8 +214,8 @@ impl Feed {
         while let Some((number, _)) = watcher.account.owes.front()
             && *number <= confirm.number
         {
-            let places = watcher.account.owes.pop_front().map(|(_, places)| places).unwrap_or_default();
-            places.iter().for_each(|place| callbacks.is_settled(place, watcher.watch));
+            let Some((number, places)) = watcher.account.owes.pop_front() else { break };
+            places.iter().for_each(|place| callbacks.is_settled(place, (watcher.watch, number)));
         }
         drop(inner);
         self.confirmed.notify_waiters();
@@ -219,19 +227,21 @@ impl Feed {
         if written.is_empty() {
             return;
         }
-        {
+        // What is told from here on is of others' writes: who wrote before does not wait for it.
+        let upto = {
             let mut inner = self.lock();
             if inner.callbacks.term != term {
                 inner.callbacks.term = term;
                 let until = Instant::now() + BELIEVED;
                 inner.callbacks.unsure.push(Unsure { until, what: Believed::Anything });
             }
-        }
+            inner.callbacks.told
+        };
         let all_confirmed = async {
             loop {
                 let mut changed = std::pin::pin!(self.confirmed.notified());
                 changed.as_mut().enable();
-                if self.lock().callbacks.believers(written).is_empty() {
+                if self.lock().callbacks.believers(written, upto).is_empty() {
                     return;
                 }
                 changed.await;
@@ -239,7 +249,7 @@ impl Feed {
         };
         if tokio::time::timeout(TIMES.believed, all_confirmed).await.is_err() {
             let mut inner = self.lock();
-            let late = inner.callbacks.believers(written);
+            let late = inner.callbacks.believers(written, upto);
             let servers =
                 inner.watchers.iter().filter(|it| late.contains(&it.watch)).map(|it| it.server.clone());
             for server in servers.collect::<Vec<_>>() {
@@ -312,7 +322,7 @@ impl Inner {
             let keys = changed.keys.iter().map(|it| place(&it.cache, &it.key));
             let places: Vec<Place> = keys.chain(changed.caches.iter().map(|it| place(it, ""))).collect();
             for it in &places {
-                self.callbacks.pending.entry(it.clone()).or_default().push(watcher.watch);
+                self.callbacks.pending.entry(it.clone()).or_default().push((watcher.watch, number));
             }
             watcher.account.owes.push_back((number, places));
             watcher.account.told = number;

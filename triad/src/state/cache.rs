@@ -363,6 +363,10 @@ impl Caches {
             before.1.into_iter().for_each(|it| drop(self.by_deadline.remove(&(it, cache.clone()))));
             after.1.into_iter().for_each(|it| drop(self.by_deadline.insert((it, cache.clone()))));
         }
+        // An empty one is none: names have a bound.
+        if after.0.is_none() {
+            self.all.remove(cache);
+        }
         Some(changed)
     }
 

@@ -13,9 +13,10 @@ use common::{
 use hyper_util::rt::TokioIo;
 use proto::hub::v1::{
     AskAlive, LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents,
-    WriteSessions, audits_client::AuditsClient, lead_client::LeadClient, members_client::MembersClient,
-    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
-    tokens_client::TokensClient, watch_client::WatchClient,
+    WriteSessions, audits_client::AuditsClient, caches_client::CachesClient, lead_client::LeadClient,
+    leases_client::LeasesClient, members_client::MembersClient, session_outcome::Outcome,
+    session_write::Write, sessions_client::SessionsClient, tokens_client::TokensClient,
+    watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -339,6 +340,14 @@ impl TestHub {
 
     pub(super) fn sessions(&self, at: usize) -> SessionsClient<Channel> {
         SessionsClient::new(self.channel(at, CLIENT)).max_decoding_message_size(64 << 20)
+    }
+
+    pub(super) fn caches(&self, at: usize) -> CachesClient<Channel> {
+        CachesClient::new(self.channel(at, CLIENT))
+    }
+
+    pub(super) fn leases(&self, at: usize) -> LeasesClient<Channel> {
+        LeasesClient::new(self.channel(at, CLIENT))
     }
 
     /// The members' service as `me`.

@@ -298,7 +298,7 @@ fn found(record: &SessionRecord) -> Output {
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+pub(super) enum Fault {
     /// The leader's machine loses power, and with it what was not synced.
     LeaderLosesPower,
     AllLosePower,
@@ -322,7 +322,7 @@ use Fault::{
     LeaderMute, LeaderPaused, SlowNetwork, StaleMeetsWiped,
 };
 
-const ALL: [Fault; 10] = [
+pub(super) const ALL: [Fault; 10] = [
     LeaderLosesPower,
     AllLosePower,
     FollowerMissesALot,
@@ -335,7 +335,7 @@ const ALL: [Fault; 10] = [
     SlowNetwork,
 ];
 
-async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
+pub(super) async fn inflict(hub: &mut TestHub, fault: Fault, rng: &mut StdRng) {
     let leader = hub.leader().await;
     let other = (leader + rng.random_range(1..3)) % 3;
     let lasts =
@@ -435,7 +435,7 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
 }
 
 /// Waits until all servers have applied the same, and compares what they have.
-async fn agree(hub: &TestHub, seed: u64) {
+pub(super) async fn agree(hub: &TestHub, seed: u64) {
     let last = hub.triad(hub.leader().await).status().applied;
     let reached = |at: usize| hub.triad(at).status().applied >= last;
     until("all servers have applied all", || (0..3).all(reached)).await;
@@ -455,7 +455,8 @@ async fn agree(hub: &TestHub, seed: u64) {
     }
 }
 
-async fn hub() -> TestHub {
+/// Three servers on disks that lose what was not synced.
+pub(super) async fn hub() -> TestHub {
     let mut hub = TestHub::new(3);
     hub.simulate_disks();
     hub.threads = true;

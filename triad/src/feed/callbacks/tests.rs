@@ -23,7 +23,7 @@ async fn waits(feed: &Feed, written: &[Place], term: u64) -> Duration {
 /// Whether whoever has written this need not wait.
 fn is_free(feed: &Feed, written: &[Place]) -> bool {
     let mut inner = feed.lock();
-    inner.callbacks.believers(written).is_empty() && inner.callbacks.unsure_until(written).is_none()
+    inner.callbacks.believers(written, u64::MAX).is_empty() && inner.callbacks.unsure_until(written).is_none()
 }
 
 /// Its first word in a term is waited for.
@@ -47,12 +47,30 @@ async fn whoever_has_a_copy_of_what_was_written_is_waited_for_and_nobody_else() 
     assert!(is_free(&feed, &[place("c", "other"), place("d", "k"), place("cc", "")]));
     // A word of another stream is none.
     feed.confirm(&ConfirmChanges { watch: 1, number: told.number + 1000 });
-    assert!(!feed.lock().callbacks.believers(&[place("c", "k")]).is_empty());
-    assert!(!feed.lock().callbacks.believers(&[place("c", "")]).is_empty());
+    assert!(!feed.lock().callbacks.believers(&[place("c", "k")], u64::MAX).is_empty());
+    assert!(!feed.lock().callbacks.believers(&[place("c", "")], u64::MAX).is_empty());
     feed.confirm(&ConfirmChanges { watch: 1, number: told.number });
     assert!(is_free(&feed, &[place("c", "k"), place("c", "")]));
     feed.copies_are_gone(&[place("c", "k")], 1).await;
     assert!(feed.lock().callbacks.pending.is_empty());
+}
+
+/// It has read anew what was called back, and that has changed again, before its word of the first change came.
+#[tokio::test]
+async fn a_confirmation_is_of_its_own_word_and_of_no_later_one() {
+    let feed = Feed::default();
+    led(&feed).await;
+    let _a = watch(&feed, "a", 1);
+    for _ in 0..2 {
+        assert!(feed.takes_copy(1, "c", "k"));
+        feed.publish(2, vec![changed("c", "k")]);
+    }
+    feed.confirm(&ConfirmChanges { watch: 1, number: 1 });
+    assert!(!is_free(&feed, &[place("c", "k")]));
+    // Whoever wrote the first of them need not wait for the second.
+    assert!(feed.lock().callbacks.believers(&[place("c", "k")], 1).is_empty());
+    feed.confirm(&ConfirmChanges { watch: 1, number: 2 });
+    assert!(is_free(&feed, &[place("c", "k")]));
 }
 
 #[tokio::test]
@@ -108,7 +126,7 @@ async fn whole_caches_and_followers_are_told() {
             matches!(event, event::Event::CacheChanged(told) if told.caches == ["c"] && told.keys.is_empty())
         );
     }
-    assert_eq!(feed.lock().callbacks.believers(&[place("c", "any")]).len(), 2);
+    assert_eq!(feed.lock().callbacks.believers(&[place("c", "any")], u64::MAX).len(), 2);
     // Of what is not the hub's own: all that follow it, but for who says so.
     feed.tell_of(2, &CacheChanged { caches: vec!["c".into()], ..CacheChanged::default() });
     feed.tell_of(
