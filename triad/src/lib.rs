@@ -36,7 +36,7 @@ pub use error::TriadError;
 pub use hub_status::{HubRole, HubStatus};
 pub use serve::{Caller, serve_grpc};
 
-use common::id::ServerId;
+use common::{id::ServerId, witness::TIMES};
 use feed::Feed;
 use hub::Hub;
 use message_size::MESSAGE_MAX;
@@ -143,6 +143,10 @@ impl Triad {
     /// Stops: a leader hands over first (at most two seconds), then Raft ends and the log is closed.
     pub async fn stop(&self) {
         self.hub.retire();
+        if self.hub.must_lead().is_ok() {
+            // Whoever leads next does not know who believes this server's last word: nobody does any more then.
+            tokio::time::sleep(TIMES.believed).await;
+        }
         if !self.hub.node().hand_over(HAND_OVER).await {
             tracing::warn!("no other hub server has taken the leadership over");
         }

@@ -30,25 +30,15 @@ pub(super) struct Callbacks {
     unsure: Vec<Unsure>,
     /// Servers that were too late, and until when they are not trusted with copies.
     late: HashMap<String, Instant>,
-    /// In which this server has led last.
-    term: u64,
 }
 
-/// What someone may believe who can't be told any more.
+/// What a watcher may believe that is gone. What was believed of the leader before this one nobody believes any more: see `Times::are_safe`, and
+/// [`crate::Triad::stop`].
 #[derive(Debug)]
 struct Unsure {
     until: Instant,
-    what: Believed,
-}
-
-#[derive(Debug)]
-enum Believed {
-    /// Another server has led: nobody knows who has what.
-    Anything,
-    These {
-        places: HashSet<Place>,
-        caches: HashSet<String>,
-    },
+    places: HashSet<Place>,
+    caches: HashSet<String>,
 }
 
 /// A watcher's part.
@@ -81,7 +71,7 @@ impl Callbacks {
     /// What outlives a new state: what was believed of the old one.
     pub(super) fn again(&mut self) -> Self {
         let (unsure, late) = (std::mem::take(&mut self.unsure), std::mem::take(&mut self.late));
-        Self { unsure, late, term: self.term, ..Self::default() }
+        Self { unsure, late, ..Self::default() }
     }
 
     fn is_late(&mut self, server: &str) -> bool {
@@ -104,7 +94,7 @@ impl Callbacks {
         let caches = std::mem::take(&mut watcher.account.follows);
         if !places.is_empty() || !caches.is_empty() {
             let until = Instant::now() + BELIEVED;
-            self.unsure.push(Unsure { until, what: Believed::These { places, caches } });
+            self.unsure.push(Unsure { until, places, caches });
         }
     }
 
@@ -141,14 +131,13 @@ impl Callbacks {
     fn unsure_until(&mut self, written: &[Place]) -> Option<Instant> {
         let now = Instant::now();
         self.unsure.retain(|it| it.until > now);
-        let concerned = self.unsure.iter().filter(|unsure| match &unsure.what {
-            Believed::Anything => true,
-            Believed::These { places, caches } => written.iter().any(|it| {
+        let concerned = self.unsure.iter().filter(|Unsure { places, caches, .. }| {
+            written.iter().any(|it| {
                 caches.contains(cache_of(it))
                     || places.contains(it)
                     || places.contains(&place(cache_of(it), ""))
                     || (is_whole(it) && places.iter().any(|place| concerns(place, it)))
-            }),
+            })
         });
         concerned.map(|it| it.until).max()
     }
@@ -221,22 +210,14 @@ impl Feed {
         self.confirmed.notify_waiters();
     }
 
-    /// Returns when no watcher believes an older value of what was written, by a leader of this term: each that had a copy has confirmed, or gets no
-    /// sign of life any more and has had none for long enough.
-    pub(crate) async fn copies_are_gone(&self, written: &[Place], term: u64) {
+    /// Returns when no watcher believes an older value of what was written: each that had a copy has confirmed, or gets no sign of life any more and
+    /// has had none for long enough.
+    pub(crate) async fn copies_are_gone(&self, written: &[Place]) {
         if written.is_empty() {
             return;
         }
         // What is told from here on is of others' writes: who wrote before does not wait for it.
-        let upto = {
-            let mut inner = self.lock();
-            if inner.callbacks.term != term {
-                inner.callbacks.term = term;
-                let until = Instant::now() + BELIEVED;
-                inner.callbacks.unsure.push(Unsure { until, what: Believed::Anything });
-            }
-            inner.callbacks.told
-        };
+        let upto = self.lock().callbacks.told;
         let all_confirmed = async {
             loop {
                 let mut changed = std::pin::pin!(self.confirmed.notified());

@@ -59,7 +59,7 @@ impl Caches for CacheService {
                 outcomes.outcomes.len()
             )));
         }
-        self.0.feed().copies_are_gone(&written, self.0.node().position().term).await;
+        self.0.feed().copies_are_gone(&written).await;
         Ok(Response::new(outcomes))
     }
 

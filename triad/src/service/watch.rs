@@ -93,7 +93,7 @@ impl Watch for WatchService {
         self.0.feed().tell_of(watch, &changed);
         let keys = changed.keys.iter().map(|it| place(&it.cache, &it.key));
         let written: Vec<Place> = keys.chain(changed.caches.iter().map(|it| place(it, ""))).collect();
-        self.0.feed().copies_are_gone(&written, self.0.node().position().term).await;
+        self.0.feed().copies_are_gone(&written).await;
         // One that was deposed meanwhile has told nobody.
         if !self.0.vouches() {
             return Err(Status::unavailable("no majority has confirmed this leader lately"));

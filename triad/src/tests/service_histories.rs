@@ -252,7 +252,8 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
     let book = Book {
         start: Instant::now(),
         name: format!("round-{seed}"),
-        number: Arc::default(),
+        // A number that was used in a round before would be answered as it was then.
+        number: Arc::new(AtomicU64::new(seed * 1_000_000)),
         histories: Arc::default(),
         held: Arc::default(),
     };

@@ -14,9 +14,9 @@ fn changed(cache: &str, key: &str) -> Change {
 }
 
 /// How long a writer waits, by a clock that jumps where nothing else happens.
-async fn waits(feed: &Feed, written: &[Place], term: u64) -> Duration {
+async fn waits(feed: &Feed, written: &[Place]) -> Duration {
     let began = tokio::time::Instant::now();
-    feed.copies_are_gone(written, term).await;
+    feed.copies_are_gone(written).await;
     began.elapsed()
 }
 
@@ -26,15 +26,9 @@ fn is_free(feed: &Feed, written: &[Place]) -> bool {
     inner.callbacks.believers(written, u64::MAX).is_empty() && inner.callbacks.unsure_until(written).is_none()
 }
 
-/// Its first word in a term is waited for.
-async fn led(feed: &Feed) {
-    feed.copies_are_gone(&[place("x", "x")], 1).await;
-}
-
 #[tokio::test]
 async fn whoever_has_a_copy_of_what_was_written_is_waited_for_and_nobody_else() {
     let feed = Feed::default();
-    led(&feed).await;
     let (mut a, _b) = (watch(&feed, "a", 1), watch(&feed, "b", 2));
     assert!(feed.takes_copy(1, "c", "k") && feed.takes_copy(2, "c", "other"));
     assert!(!feed.takes_copy(0, "c", "k") && !feed.takes_copy(3, "c", "k"));
@@ -51,7 +45,7 @@ async fn whoever_has_a_copy_of_what_was_written_is_waited_for_and_nobody_else() 
     assert!(!feed.lock().callbacks.believers(&[place("c", "")], u64::MAX).is_empty());
     feed.confirm(&ConfirmChanges { watch: 1, number: told.number });
     assert!(is_free(&feed, &[place("c", "k"), place("c", "")]));
-    feed.copies_are_gone(&[place("c", "k")], 1).await;
+    feed.copies_are_gone(&[place("c", "k")]).await;
     assert!(feed.lock().callbacks.pending.is_empty());
 }
 
@@ -59,7 +53,6 @@ async fn whoever_has_a_copy_of_what_was_written_is_waited_for_and_nobody_else() 
 #[tokio::test]
 async fn a_confirmation_is_of_its_own_word_and_of_no_later_one() {
     let feed = Feed::default();
-    led(&feed).await;
     let _a = watch(&feed, "a", 1);
     for _ in 0..2 {
         assert!(feed.takes_copy(1, "c", "k"));
@@ -76,11 +69,10 @@ async fn a_confirmation_is_of_its_own_word_and_of_no_later_one() {
 #[tokio::test]
 async fn a_server_that_is_late_is_waited_for_once() {
     let feed = Feed::default();
-    led(&feed).await;
     let _slow = watch(&feed, "slow", 1);
     assert!(feed.takes_copy(1, "c", "k"));
     feed.publish(2, vec![changed("c", "k")]);
-    let waited = waits(&feed, &[place("c", "k")], 1).await;
+    let waited = waits(&feed, &[place("c", "k")]).await;
     assert!(waited >= TIMES.believed + BELIEVED, "{waited:?}");
     assert_eq!(feed.watchers(), 0);
     let _again = watch(&feed, "slow", 2);
@@ -91,7 +83,6 @@ async fn a_server_that_is_late_is_waited_for_once() {
 #[tokio::test]
 async fn what_a_watcher_had_that_is_gone_is_waited_for_and_nothing_else() {
     let feed = Feed::default();
-    led(&feed).await;
     let (a, _b) = (watch(&feed, "a", 1), watch(&feed, "b", 2));
     feed.takes_copy(1, "c", "k");
     feed.follow(1, vec!["followed".into()]);
@@ -103,18 +94,13 @@ async fn what_a_watcher_had_that_is_gone_is_waited_for_and_nothing_else() {
     for written in [place("c", "k"), place("c", ""), place("followed", "any")] {
         assert!(feed.lock().callbacks.unsure_until(&[written]).is_some());
     }
-    feed.copies_are_gone(&[place("c", "k")], 1).await;
+    feed.copies_are_gone(&[place("c", "k")]).await;
     assert!(is_free(&feed, &[place("c", "k")]));
-    // Another leader knows nobody, and waits until nobody can believe what the one before has told.
-    let waited = waits(&feed, &[place("z", "z")], 2).await;
-    assert!(waited >= BELIEVED, "{waited:?}");
-    assert!(is_free(&feed, &[place("z", "z")]));
 }
 
 #[tokio::test]
 async fn whole_caches_and_followers_are_told() {
     let feed = Feed::default();
-    led(&feed).await;
     let (mut a, mut b) = (watch(&feed, "a", 1), watch(&feed, "b", 2));
     feed.takes_copy(1, "c", "k");
     assert!(feed.follow(2, vec!["c".into()]));
