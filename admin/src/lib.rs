@@ -3,6 +3,7 @@
 //! A browser's way: [`Admin::answer`] → `pages` (docs/status-page.md), which show what `status` has asked all servers. A tool's: from this site? (`origin`) → who is it, and may they? (`sign_in`, `gate`, `throttle`; a program
 //! with a `token`) → `servers` to look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
 
+mod app_caches;
 mod apps;
 mod ask;
 mod audit;
@@ -259,6 +260,7 @@ impl Inner {
                 Ok(json(StatusCode::OK, &self.invalidate_session(config, asker, &id).await?))
             }
             Route::Cache => Ok(json(StatusCode::OK, &self.cache(config).await)),
+            Route::AppCaches => Ok(json(StatusCode::OK, &self.app_caches(config).await)),
             Route::PurgeCache => {
                 let purge = cache::Purge::read(&publish::text(body).await?)?;
                 Ok(json(StatusCode::OK, &self.purge_cache(config, asker, &purge).await?))

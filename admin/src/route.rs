@@ -49,6 +49,8 @@ pub(crate) enum Route {
     Cache,
     /// `POST /api/v1/cache/purge`.
     PurgeCache,
+    /// `GET /api/v1/app-caches`.
+    AppCaches,
     /// `GET /api/v1/configuration`.
     Configuration,
     /// `GET /metrics`, of this server.
@@ -122,6 +124,7 @@ impl Route {
             ["sessions", "invalidate"] => (Self::InvalidateSession, Method::POST),
             ["cache"] => (Self::Cache, Method::GET),
             ["cache", "purge"] => (Self::PurgeCache, Method::POST),
+            ["app-caches"] => (Self::AppCaches, Method::GET),
             ["configuration"] => (Self::Configuration, Method::GET),
             _ => return Ok(None),
         }))

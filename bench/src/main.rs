@@ -1,4 +1,4 @@
-//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy`, `cache` and `status` print the tables of bench/README.md again.
+//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy`, `cache`, `services` and `status` print the tables of bench/README.md again.
 
 mod backend;
 mod cache;
@@ -9,6 +9,7 @@ mod idle;
 mod open_loop;
 mod process;
 mod proxy;
+mod services;
 mod status;
 mod visitors;
 
@@ -32,6 +33,8 @@ enum What {
     Status(status::Arguments),
     /// Kept answers beside nginx and Varnish: CPU time a hit
     Cache(cache::Arguments),
+    /// Near reads of the caches of apps beside Redis
+    Services(services::Arguments),
     /// Visitors who come once, more than the hub has memory for
     Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         What::Deploy(arguments) => deploy::run(&arguments),
         What::Status(arguments) => status::run(&arguments),
         What::Cache(arguments) => cache::run(&arguments),
+        What::Services(arguments) => services::run(&arguments),
         What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),

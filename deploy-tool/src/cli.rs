@@ -126,6 +126,8 @@ pub(crate) enum Verb {
     /// The proxy cache: what web-tiers keep of answers
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Lists the caches of apps: what the hub keeps of each, and how near each server finds what its apps read
+    AppCaches,
     /// Lists who has changed what, the newest first
     Audit {
         /// How many entries, 1 to 1000

@@ -1,6 +1,7 @@
 //! The command line for administration: raw arguments (`cli`) → where and as whom (`target`) → a verb (`apps`, `deploy`, `servers`, `triad`, `audit`, `tokens`, `password`, `manual`),
 //! over HTTP (`client`). Data goes to standard output, everything else to standard error.
 
+mod app_caches;
 mod apps;
 mod audit;
 mod ca;
@@ -80,6 +81,7 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Triad(TriadCommand::Lead { id }) => triad::lead(target, id, json).await,
         Verb::Cache(CacheCommand::Status) => cache::status(target, json).await,
         Verb::Cache(CacheCommand::Purge(arguments)) => cache::purge(target, arguments, json).await,
+        Verb::AppCaches => app_caches::list(target, json).await,
         Verb::Audit { limit, kind } => audit::list(target, *limit, kind.as_deref(), json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,

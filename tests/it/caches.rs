@@ -2,8 +2,10 @@
 
 use crate::{
     cluster::PATIENCE,
-    daemons::{Local, start},
+    daemons::{Local, start, start_with},
     tell::tell,
+    tokens::deploying,
+    tool::tool_as,
 };
 use hyper::Method;
 use rustix::process::Signal;
@@ -383,4 +385,60 @@ async fn changes_are_told_as_they_come() {
     }
     assert_eq!(events.next().await, "event: changed data: {\"key\":\"k5\"}");
     assert_eq!(events.next().await, "event: cleared data: {}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_what_is_in_them() {
+    let Some((mut cluster, _)) = start_with(3, "", deploying).await else { return };
+    let [mut a, mut b] = Local::of_each_server(&cluster).await;
+    for key in ["one", "two"] {
+        let path = format!("/v1/caches/shop/{key}");
+        assert_eq!(a.request(Method::PUT, &path, "value", &[]).await.status, 201);
+    }
+    assert_eq!(a.request(Method::PUT, "/v1/caches/large/k", &"v".repeat(10_000), &[]).await.status, 201);
+    for _ in 0..3 {
+        assert_eq!(b.request(Method::GET, "/v1/caches/shop/one", "", &[]).await.status, 200);
+    }
+    let target = format!("http://{}/admin", cluster.web());
+    let seen = async || tool_as(&target, "eve", "password", "app-caches").await;
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let said = seen().await.succeeds();
+    let lines: Vec<_> = said.lines().map(words).collect();
+    assert_eq!(lines[0], ["CACHE", "ENTRIES", "MEMORY", "EVICTED"]);
+    // The largest first.
+    assert_eq!((&lines[1][..2], &lines[2][..2]), (&words("large 1")[..], &words("shop 2")[..]), "{said}");
+    assert_eq!((lines[3][0].as_str(), &lines[3][3..]), ("(all)", &words("of 536.8 MB")[..]), "{said}");
+    assert_eq!(lines[4], ["SERVER", "NEAR", "HUB", "MISSES", "STALE", "WRITES", "COPIES", "MEMORY"]);
+    let counted = async {
+        // What a server says of itself is asked for now and then.
+        loop {
+            let json = tool_as(&target, "eve", "password", "--json app-caches").await.succeeds();
+            let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+            let sum = |name: &str| -> u64 {
+                json["servers"].as_array().unwrap().iter().map(|it| it[name].as_u64().unwrap()).sum()
+            };
+            if [sum("near"), sum("hub"), sum("writes"), sum("misses"), sum("stale")] == [2, 1, 3, 0, 0] {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("the servers count");
+    // Without a hub it is said that nobody knows.
+    cluster.kill("app-b").await;
+    cluster.kill("app-c").await;
+    let unknown = async {
+        loop {
+            let said = seen().await;
+            if said.code == Some(1) {
+                return said;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let said = tokio::time::timeout(PATIENCE, unknown).await.expect("the hub is missed");
+    assert!(
+        said.stdout.starts_with("SERVER") && said.stderr.contains("what the hub has is unknown: "),
+        "{said:?}"
+    );
 }

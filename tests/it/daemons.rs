@@ -1,7 +1,7 @@
 //! Daemons and leases of whole servers: one holder at a time, whatever is killed, paused or cut off.
 
 use crate::{
-    cluster::{Cluster, PATIENCE},
+    cluster::{Cluster, Configuration, PATIENCE},
     tell::tell,
 };
 use http_body_util::{BodyExt, Full};
@@ -74,12 +74,20 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forev
 
 /// A cluster whose app is the one above, with these lines in its `app.yaml`, and the file that its daemon writes to.
 pub(crate) async fn start(apps: usize, lines: &str) -> Option<(Cluster, PathBuf)> {
+    start_with(apps, lines, |_| {}).await
+}
+
+pub(crate) async fn start_with(
+    apps: usize,
+    lines: &str,
+    configure: fn(&mut Configuration),
+) -> Option<(Cluster, PathBuf)> {
     let python = ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|it| Path::new(it).exists());
     let Some(python) = python else {
         tell("skipped a test of daemons: there is no python3 in /usr");
         return None;
     };
-    let mut cluster = Cluster::prepare(apps, |_| {});
+    let mut cluster = Cluster::prepare(apps, configure);
     let (script, out) = (cluster.folder().join("app.py"), cluster.folder().join("out"));
     fs::write(&script, APP).unwrap();
     fs::write(&out, "").unwrap();
