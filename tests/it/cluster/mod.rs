@@ -11,13 +11,14 @@ pub(crate) use network::Network;
 pub(crate) use process::{Process, copal, deploy_tool};
 
 use crate::{client::User, tell::tell};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
 /// Longer than any start, election or fail-over takes on a busy machine: past it something hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running cluster; dropped, all its processes are killed. When the test fails, the tails of their logs are printed.
+/// A running cluster; dropped, all its processes are killed, and its apps' with them. When the test fails, the tails of their logs are printed.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) configuration: Configuration,
@@ -175,6 +176,21 @@ impl Cluster {
         User::new(self.web()).with_cookie(format!("JSESSIONID={home}aUserNumber{name:012}"))
     }
 
+    /// Kills what the apps' killed servers have left behind: nobody starts those again.
+    fn end_apps(&self) {
+        let mine = self.folder.path().as_os_str().as_encoded_bytes();
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            let pid = process.file_name().to_str().and_then(|it| it.parse().ok()).and_then(Pid::from_raw);
+            let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+            let is_mine = environment.split(|it| *it == 0).any(|variable| {
+                variable.strip_prefix(b"COPAL_HUB=").is_some_and(|path| path.starts_with(mine))
+            });
+            if let Some(pid) = pid.filter(|_| is_mine) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+
     /// A handle on the hub, as `app-a` has one.
     pub(crate) fn hub(&self) -> triad_client::Hub {
         self.configuration.hub()
@@ -183,6 +199,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.processes.clear();
+        self.end_apps();
         if !std::thread::panicking() {
             return;
         }
