@@ -228,7 +228,9 @@ impl Caches {
         let copy = inner.near.get(cache, key).filter(|_| !strong);
         if let Some(copy) = copy.as_ref().filter(|it| inner.is_good(it)) {
             inner.counters.near.fetch_add(1, Relaxed);
-            inner.touches.read(cache, key, &copy.entry, true);
+            if let Some(entry) = &copy.entry {
+                inner.touches.read(cache, key, entry);
+            }
             return Ok(Found { entry: copy.told(), from: Source::Near });
         }
         let limit = if copy.is_some() { READ_OR_STALE_MAX } else { READ_MAX };
@@ -237,7 +239,7 @@ impl Caches {
                 let counter = if entry.is_some() { &inner.counters.hub } else { &inner.counters.missed };
                 counter.fetch_add(1, Relaxed);
                 if let Some(entry) = &entry {
-                    inner.touches.read(cache, key, entry, false);
+                    inner.touches.read(cache, key, entry);
                 }
                 Ok(Found { entry, from: Source::Hub })
             }

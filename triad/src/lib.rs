@@ -140,18 +140,21 @@ impl Triad {
         tokio::time::timeout(timeout, ready).await.is_ok()
     }
 
-    /// Stops: a leader hands over first (at most two seconds), then Raft ends and the log is closed.
-    pub async fn stop(&self) {
+    /// Stops: a leader hands over first (at most two seconds), then Raft ends and the log is closed. False: it led, and no other has
+    /// taken the leadership over.
+    pub async fn stop(&self) -> bool {
         self.hub.retire();
         if self.hub.must_lead().is_ok() {
             // Whoever leads next does not know who believes this server's last word: nobody does any more then.
             tokio::time::sleep(TIMES.believed).await;
         }
-        if !self.hub.node().hand_over(HAND_OVER).await {
+        let handed = self.hub.node().hand_over(HAND_OVER).await;
+        if !handed {
             tracing::warn!("no other hub server has taken the leadership over");
         }
         self.stop.cancel();
         self.hub.node().stop().await;
+        handed
     }
 
     /// Whether this server leads, as a majority has confirmed lately.

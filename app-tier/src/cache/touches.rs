@@ -25,8 +25,9 @@ pub(super) struct Touches(Mutex<HashMap<String, HashSet<String>>>);
 
 impl Touches {
     /// A value was read, near or at the hub.
-    pub(super) fn read(&self, cache: &str, key: &str, entry: &(impl AsEntry + ?Sized), _near: bool) {
-        let is_told = entry.is_idle() || rand::random_ratio(1, SAMPLE);
+    pub(super) fn read(&self, cache: &str, key: &str, entry: &CachedEntry) {
+        let is_idle = entry.value.as_ref().is_some_and(|it| it.idle_ms > 0);
+        let is_told = is_idle || rand::random_ratio(1, SAMPLE);
         if !is_told {
             return;
         }
@@ -38,23 +39,6 @@ impl Touches {
 
     fn take(&self) -> HashMap<String, HashSet<String>> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What says whether a value ends when nobody reads it.
-pub(super) trait AsEntry {
-    fn is_idle(&self) -> bool;
-}
-
-impl AsEntry for CachedEntry {
-    fn is_idle(&self) -> bool {
-        self.value.as_ref().is_some_and(|it| it.idle_ms > 0)
-    }
-}
-
-impl AsEntry for Option<CachedEntry> {
-    fn is_idle(&self) -> bool {
-        self.as_ref().is_some_and(AsEntry::is_idle)
     }
 }
 

@@ -152,16 +152,13 @@ async fn a_wiped_server_and_a_stale_one_elect_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_stops_hands_over_at_once() {
+async fn a_leader_that_stops_hands_over_first() {
     let mut hub = TestHub::started(3).await;
     write_versions(&hub, "s", 0, 5).await;
     let leader = hub.leader().await;
-    let began = Instant::now();
-    hub.stop(leader).await;
+    // Nobody elects another while it leads: it was handed over, and not taken after a time-out.
+    assert!(hub.stop(leader).await, "another leads before it has stopped");
     write_versions(&hub, "s", 5, 1).await;
-    let pause = began.elapsed();
-    // An election by time-out begins after 710 ms at the earliest.
-    assert!(pause < Duration::from_millis(710), "the hand-over took {pause:?}");
     assert_version(&hub, "s", 6).await;
 }
 

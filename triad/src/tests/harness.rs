@@ -290,9 +290,9 @@ impl TestHub {
     }
 
     /// Stops a server as it should be.
-    pub(super) async fn stop(&mut self, at: usize) {
+    pub(super) async fn stop(&mut self, at: usize) -> bool {
         let server = self.servers[at].take().unwrap();
-        server.triad.stop().await;
+        server.triad.stop().await
     }
 
     /// The leader, once one is known to itself and confirmed.
