@@ -1,5 +1,5 @@
 //! The application server: static files and app processes behind the cluster port, their sessions, and what they call (`local_api`): leases
-//! (docs/leases.md), by which it runs daemons, too (docs/daemons.md).
+//! (docs/leases.md), by which it runs daemons, too (docs/daemons.md), caches, and queues, with whose messages it calls apps (docs/queues.md).
 //!
 //! A request's way: [`AppTier::serve`] → virtual host and web-app (`hosts`) → static files or the app's process (`app`,
 //! `process`, `proxy`), with its session (`session`, docs/sessions.md) saved before the answer leaves.
@@ -7,6 +7,7 @@
 mod app;
 mod body;
 mod cache;
+mod content;
 mod daemon;
 mod deploy;
 mod error;
@@ -23,6 +24,7 @@ mod own_paths;
 mod process;
 mod process_app;
 mod proxy;
+mod queue;
 mod registry;
 mod report;
 mod serve;

@@ -13,6 +13,7 @@ use crate::{
         prepare,
     },
     process_app::ProcessApp,
+    queue::{Consumers, QueueHost, Queues},
     registry::Running,
     session::{Link, MEMORY_MAX, SessionHub, Sessions, SessionsConfig},
     spec::{self, Spec},
@@ -52,6 +53,8 @@ pub(crate) struct Loader {
     pub(crate) caches: Option<Caches>,
     /// What daemons need; `None`: there is no hub, and nobody runs them.
     daemons: Option<DaemonHost>,
+    /// What queues need; the same.
+    queues: Option<QueueHost>,
     /// Apps with processes so far: their sockets have numbers.
     started: AtomicUsize,
 }
@@ -88,10 +91,15 @@ impl Loader {
             .leases
             .as_ref()
             .map(|it| Caches::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms));
+        let stop = CancellationToken::new();
+        let queues = config.leases.as_ref().map(|it| QueueHost {
+            queues: Queues::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms),
+            stop: stop.clone(),
+        });
         let daemons = config.leases.clone().map(|leases| DaemonHost {
             leases: leases.start(config.me.as_str()),
             guard: Guard::new(config.launcher.as_ref().map(|it| it.program.as_path())),
-            stop: CancellationToken::new(),
+            stop,
         });
         let pids = Arc::new(PidFile::open(&config.data_dir)?);
         let run_dir = Arc::new(RunDir::make(&config.data_dir)?);
@@ -107,16 +115,22 @@ impl Loader {
             cluster: cluster.clone(),
             server: server.clone(),
             daemons,
+            queues,
             started: AtomicUsize::new(0),
         };
         Ok((loader, bound))
     }
 
-    /// No daemon begins here any more.
+    /// No daemon begins here any more, and no message comes.
     pub(crate) fn stop_daemons(&self) {
         if let Some(host) = &self.daemons {
             host.stop.cancel();
         }
+    }
+
+    /// The queues; `None` without a hub.
+    pub(crate) fn queues(&self) -> Option<&Queues> {
+        self.queues.as_ref().map(|it| &it.queues)
     }
 
     /// This server's leases; `None` without a hub.
@@ -224,8 +238,9 @@ impl Loader {
         let processes = Arc::new(processes);
         let named = (name, folder.key.as_str());
         let daemons = Daemons::new(named, &folder.spec, launch, &processes, self.daemons.as_ref());
-        let own_paths = OwnPaths::of(&folder.spec);
-        let app = ProcessApp { statics, processes, sessions: sessions(&folder), daemons, own_paths };
+        let consumers = Consumers::new(&folder.key, &folder.spec, launch, &processes, self.queues.as_ref());
+        let (own_paths, sessions) = (OwnPaths::of(&folder.spec), sessions(&folder));
+        let app = ProcessApp { statics, processes, sessions, daemons, consumers, own_paths };
         let app = Arc::new(app);
         Started { app: app.clone(), running: Some(Running { token, app }) }
     }

@@ -5,6 +5,7 @@ mod answer;
 mod caches;
 mod input;
 mod leases;
+mod queues;
 mod route;
 mod sessions;
 
@@ -12,6 +13,7 @@ use crate::{
     cache::Caches,
     error::AppTierError,
     lease::Leases,
+    queue::Queues,
     registry::{Registry, Running},
 };
 use answer::Problem;
@@ -134,12 +136,18 @@ pub(crate) struct LocalApi {
     apps: Arc<Registry>,
     leases: Option<Leases>,
     caches: Option<Caches>,
+    queues: Option<Queues>,
 }
 
 impl LocalApi {
-    /// For the apps that there are, by their tokens; without a hub there are neither leases nor caches.
-    pub(crate) fn new(apps: Arc<Registry>, leases: Option<Leases>, caches: Option<Caches>) -> Self {
-        Self { apps, leases, caches }
+    /// For the apps that there are, by their tokens; without a hub there is none of the others.
+    pub(crate) fn new(
+        apps: Arc<Registry>,
+        leases: Option<Leases>,
+        caches: Option<Caches>,
+        queues: Option<Queues>,
+    ) -> Self {
+        Self { apps, leases, caches, queues }
     }
 
     /// Serves calls until `stop` is cancelled.

@@ -19,7 +19,8 @@ impl OwnPaths {
             DaemonRun::Call { start, stop } => [Some(start), stop.as_ref()],
             DaemonRun::Process(_) => [None, None],
         });
-        Self(daemons.flatten().map(|path| plain(path)).collect())
+        let queues = spec.queues.iter().map(|it| &it.path);
+        Self(daemons.flatten().chain(queues).map(|path| plain(path)).collect())
     }
 
     /// Whether a request for `path`, of an app that is mounted at `prefix`, is for one of them.

@@ -181,6 +181,46 @@ impl Processes {
         Err(RequestError::AppUnavailable { app: self.app.clone(), why })
     }
 
+    /// The healthy process with the fewest requests in flight.
+    ///
+    /// # Errors
+    /// [`RequestError::AppUnavailable`] when there is none.
+    pub(crate) fn pick_idlest(&self) -> Result<Arc<Backend>, RequestError> {
+        let ready = self.instances.iter().filter_map(|it| match &*it.state.borrow() {
+            State::Ready(backend) => Some(backend.clone()),
+            _ => None,
+        });
+        match ready.min_by_key(|it| it.in_flight()) {
+            Some(backend) => Ok(backend),
+            None => self.pick(),
+        }
+    }
+
+    /// How many are healthy.
+    pub(crate) fn healthy(&self) -> usize {
+        self.instances.iter().filter(|it| matches!(&*it.state.borrow(), State::Ready(_))).count()
+    }
+
+    /// Resolves when the state of one changes after this call.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let states = self.instances.iter().map(|it| {
+            let mut state = it.state.clone();
+            state.mark_unchanged();
+            state
+        });
+        let states: Vec<_> = states.collect();
+        async move {
+            let changes = states.into_iter().map(|mut state| {
+                Box::pin(async move {
+                    if state.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                })
+            });
+            futures_util::future::select_all(changes).await;
+        }
+    }
+
     /// A healthy process, for something that lasts as long as it lives: in turn.
     pub(crate) fn pick_life(&self) -> Option<Picked> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);

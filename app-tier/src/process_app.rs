@@ -10,6 +10,7 @@ use crate::{
     proxy::{
         Answer, Backend, HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end, without_own,
     },
+    queue::Consumers,
     session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
     upgrade::{AppSide, announce, has_token, wanted},
@@ -29,6 +30,7 @@ pub(crate) struct ProcessApp {
     pub(crate) processes: Arc<Processes>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) daemons: Daemons,
+    pub(crate) consumers: Consumers,
     /// Where this server calls it.
     pub(crate) own_paths: OwnPaths,
 }
@@ -59,6 +61,17 @@ impl App for ProcessApp {
 }
 
 impl ProcessApp {
+    /// This version is in use from now on: what it runs beside requests begins.
+    pub(crate) fn begin(&self) {
+        self.daemons.begin();
+        self.consumers.begin();
+    }
+
+    /// The same ends, in order.
+    pub(crate) async fn end(&self) {
+        tokio::join!(self.daemons.stop(), self.consumers.stop());
+    }
+
     async fn forward(&self, mut request: Request) -> Result<Response, RequestError> {
         let backend = self.processes.pick()?;
         let wanted = wanted(&request);

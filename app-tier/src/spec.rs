@@ -2,8 +2,8 @@
 
 use crate::error::AppTierError;
 use common::config::{
-    AppLimits, Daemon, DeclaredCache, Health, Listen, LoadOptions, ServersOwn, SessionOverrides,
-    load_app_yaml,
+    AppLimits, Daemon, DeclaredCache, DeclaredQueue, Health, Listen, LoadOptions, ServersOwn,
+    SessionOverrides, load_app_yaml,
 };
 use std::{
     path::{Path, PathBuf},
@@ -44,6 +44,8 @@ pub(crate) struct Spec {
     pub(crate) daemons: Vec<Daemon>,
     /// `caches`.
     pub(crate) caches: Vec<DeclaredCache>,
+    /// `queues`.
+    pub(crate) queues: Vec<DeclaredQueue>,
 }
 
 impl Default for Spec {
@@ -67,6 +69,7 @@ impl Default for Spec {
             session: SessionOverrides::default(),
             daemons: Vec::new(),
             caches: Vec::new(),
+            queues: Vec::new(),
         }
     }
 }
@@ -99,5 +102,6 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         session: yaml.session,
         daemons: yaml.daemons,
         caches: yaml.caches,
+        queues: yaml.queues,
     })
 }

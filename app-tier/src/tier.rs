@@ -98,11 +98,11 @@ impl AppTier {
         let (loader, bound) = Loader::new(&config, cluster, server)?;
         let loader = Arc::new(loader);
         let (hosts, running) = start_web_apps(&config, cluster, &loader)?;
-        running.iter().for_each(|it| it.app.daemons.begin());
+        running.iter().for_each(|it| it.app.begin());
         let registry = Arc::new(Registry::new(hosts, running, &cluster.session_cookie));
         let end = CancellationToken::new();
-        LocalApi::new(registry.clone(), loader.leases().cloned(), loader.caches.clone())
-            .serve(bound, end.clone());
+        let (leases, queues) = (loader.leases().cloned(), loader.queues().cloned());
+        LocalApi::new(registry.clone(), leases, loader.caches.clone(), queues).serve(bound, end.clone());
         tokio::spawn(sweep(registry.clone(), end.clone()));
         tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
         let front =
@@ -141,11 +141,11 @@ impl AppTier {
         });
     }
 
-    /// Ends what runs here alone in the cluster, for good: others take it over at once.
+    /// Ends what runs here alone in the cluster, and what is handed to this server, for good: others take it over at once.
     pub async fn stop_daemons(&self) {
         self.inner.loader.stop_daemons();
         let running = self.inner.registry.running();
-        join_all(running.iter().map(|it| it.app.daemons.stop())).await;
+        join_all(running.iter().map(|it| it.app.end())).await;
     }
 
     /// Saves what is unsaved, beside the requests that go on: what is saved early needs no hub later.

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 26] = [
+const FILES: [&str; 27] = [
     "copal/app/v1/session.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 26] = [
     "copal/hub/v1/member.proto",
     "copal/hub/v1/object.proto",
     "copal/hub/v1/purge.proto",
+    "copal/hub/v1/queue.proto",
     "copal/hub/v1/raft.proto",
     "copal/hub/v1/session.proto",
     "copal/hub/v1/session_admin.proto",

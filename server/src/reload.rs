@@ -176,7 +176,10 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
             "session-memory-max, app-session-memory-max and session-first-timeout",
             old.triad.contains(me) && old.session_memory != new.session_memory,
         ),
-        ("cache-memory-max", old.triad.contains(me) && old.cache_memory_max != new.cache_memory_max),
+        (
+            "cache-memory-max and queue-memory-max",
+            old.triad.contains(me) && old.services_memory != new.services_memory,
+        ),
         ("address and port", old_me.cluster_address() != new_me.cluster_address()),
         ("servers and triad, as the hub and the apps know them", topology_hash(old) != topology_hash(new)),
         ("traces", old.traces != new.traces),

@@ -377,7 +377,8 @@ async fn start_triad(
         data_dir: data.path().to_owned(),
         heartbeat_interval: config.heartbeat_interval,
         session_limits: session_limits(config, id),
-        cache_memory_max: config.cache_memory_max,
+        cache_memory_max: config.services_memory.caches,
+        queue_memory_max: config.services_memory.queues,
         clock: Arc::new(SystemClock),
     });
     Ok(Some(triad.await?))

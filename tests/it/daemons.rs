@@ -82,14 +82,24 @@ pub(crate) async fn start_with(
     lines: &str,
     configure: fn(&mut Configuration),
 ) -> Option<(Cluster, PathBuf)> {
+    start_script(APP, apps, lines, configure).await
+}
+
+/// The same with another app in Python.
+pub(crate) async fn start_script(
+    script_text: &str,
+    apps: usize,
+    lines: &str,
+    configure: fn(&mut Configuration),
+) -> Option<(Cluster, PathBuf)> {
     let python = ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|it| Path::new(it).exists());
     let Some(python) = python else {
-        tell("skipped a test of daemons: there is no python3 in /usr");
+        tell("skipped a test of an app in Python: there is no python3 in /usr");
         return None;
     };
     let mut cluster = Cluster::prepare(apps, configure);
     let (script, out) = (cluster.folder().join("app.py"), cluster.folder().join("out"));
-    fs::write(&script, APP).unwrap();
+    fs::write(&script, script_text).unwrap();
     fs::write(&out, "").unwrap();
     let word = |path: &Path| path.to_str().unwrap().to_owned();
     cluster.configuration.command = [python, "-B", &word(&script), &word(&out)].map(str::to_owned).into();
@@ -299,9 +309,9 @@ async fn clients_can_neither_start_a_daemon_nor_speak_for_the_server() {
     assert_eq!((status, own.collect::<Vec<_>>()), (200, vec!["x-copal-request"]));
 }
 
-type Calls = http1::SendRequest<Full<Bytes>>;
+pub(crate) type Calls = http1::SendRequest<Full<Bytes>>;
 
-async fn connect(address: &str) -> Calls {
+pub(crate) async fn connect(address: &str) -> Calls {
     let stream = TcpStream::connect(address).await.unwrap();
     let (calls, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -319,22 +329,32 @@ async fn call(
     (answer.status, serde_json::from_str(&answer.text).unwrap_or_default())
 }
 
-async fn request(
+pub(crate) async fn request(
     calls: &mut Calls,
     method: Method,
     path: &str,
     body: &str,
     headers: &[(&str, &str)],
 ) -> Answer {
+    try_request(calls, method, path, body, headers).await.unwrap()
+}
+
+async fn try_request(
+    calls: &mut Calls,
+    method: Method,
+    path: &str,
+    body: &str,
+    headers: &[(&str, &str)],
+) -> hyper::Result<Answer> {
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    calls.ready().await.unwrap();
-    let answer = calls.send_request(request.body(Full::from(body.to_owned())).unwrap()).await.unwrap();
+    calls.ready().await?;
+    let answer = calls.send_request(request.body(Full::from(body.to_owned())).unwrap()).await?;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() }
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok(Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// An app, as it calls its own server's local API.
@@ -405,6 +425,13 @@ impl Local {
         let token = self.token.clone();
         let headers: Vec<_> = headers.iter().copied().chain([("authorization", token.as_str())]).collect();
         request(&mut self.calls, method, path, body, &headers).await
+    }
+
+    /// The same where the server may be gone.
+    pub(crate) async fn try_request(&mut self, method: Method, path: &str, body: &str) -> Option<Answer> {
+        let token = self.token.clone();
+        let headers = [("authorization", token.as_str())];
+        try_request(&mut self.calls, method, path, body, &headers).await.ok()
     }
 }
 

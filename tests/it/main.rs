@@ -30,6 +30,7 @@ mod many;
 mod openapi;
 mod operating;
 mod private;
+mod queues;
 mod readme;
 mod reload;
 mod session;

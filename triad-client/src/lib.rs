@@ -8,8 +8,10 @@ mod cpu;
 mod leader;
 mod leases;
 mod membership;
+mod numbered;
 mod pulse;
 mod purges;
+mod queues;
 mod session_admin;
 mod status;
 mod succession;
@@ -23,6 +25,7 @@ pub use caches::CacheWriter;
 pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
+pub use queues::{Deliveries, QueueWriter, Takes};
 pub use watch::{Heard, Leases, Purges, Tokens, Watch, WatchStream, WatchTask};
 
 use cluster_port::Credentials;

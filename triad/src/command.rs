@@ -5,10 +5,12 @@
 
 use bytes::Bytes;
 use prost::Message;
-use proto::hub::v1::{Author, Batch, Command, SessionWrite, command, session_write::Write};
+use proto::hub::v1::{
+    Author, Batch, Command, QueueWrite, SessionWrite, command, queue_write, session_write::Write,
+};
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 8;
+pub(crate) const VERSION: u32 = 9;
 
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
@@ -24,6 +26,9 @@ pub(crate) const PURGES: u32 = 7;
 
 /// The version that brought leases and caches.
 pub(crate) const SERVICES: u32 = 8;
+
+/// The version that brought queues.
+pub(crate) const QUEUES: u32 = 9;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +84,12 @@ fn since(command: &Command) -> u32 {
             | command::Command::WriteCaches(_)
             | command::Command::ExpireCached(_),
         ) => SERVICES,
+        Some(
+            command::Command::WriteQueues(_)
+            | command::Command::ConsumeQueues(_)
+            | command::Command::ManageQueue(_)
+            | command::Command::ExpireQueues(_),
+        ) => QUEUES,
         Some(it) if author(it).is_some() => AUDIT,
         Some(command::Command::SetMemberAdmin(_)) => 2,
         Some(
@@ -111,6 +122,7 @@ fn author(command: &command::Command) -> Option<&Author> {
         command::Command::CreateToken(it) => it.author.as_ref(),
         command::Command::RevokeToken(it) => it.author.as_ref(),
         command::Command::NoteAudit(it) => it.author.as_ref(),
+        command::Command::ManageQueue(it) => it.author.as_ref(),
         _ => None,
     }
 }
@@ -151,10 +163,23 @@ fn known(command: &Command) -> bool {
             | command::Command::RenewLeases(_)
             | command::Command::ReleaseLeases(_)
             | command::Command::ExpireLeases(_)
-            | command::Command::ExpireCached(_),
+            | command::Command::ExpireCached(_)
+            | command::Command::ConsumeQueues(_)
+            | command::Command::ExpireQueues(_),
         ) => true,
         Some(command::Command::WriteCaches(call)) => call.writes.iter().all(|it| it.write.is_some()),
+        Some(command::Command::WriteQueues(call)) => call.writes.iter().all(is_known),
+        Some(command::Command::ManageQueue(call)) => call.action.is_some(),
         None => false,
+    }
+}
+
+fn is_known(write: &QueueWrite) -> bool {
+    match &write.write {
+        Some(queue_write::Write::Settle(settle)) => {
+            settle.outcome.is_some() && settle.caches.iter().all(|it| it.write.is_some())
+        }
+        other => other.is_some(),
     }
 }
 

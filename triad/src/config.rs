@@ -22,6 +22,8 @@ pub struct HubServerConfig {
     pub session_limits: SessionLimits,
     /// What apps' caches may take, in bytes.
     pub cache_memory_max: u64,
+    /// What the messages of queues may take, in bytes.
+    pub queue_memory_max: u64,
     /// Where time comes from. The hub's own goes by the median of its servers' clocks.
     pub clock: Arc<dyn Clock>,
 }

@@ -1,16 +1,18 @@
 //! What watchers hear: the last events by revision, so that one that comes back misses nothing, and those who listen now.
 
 mod callbacks;
+mod deliveries;
 
 use crate::state::Change;
 use callbacks::{Account, Callbacks};
+use deliveries::Deliveries;
 use proto::hub::v1::{
     Alive, App, AppGone, AskAlive, Event, Lease, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
     TokenForgotten, WatchEvents, event,
 };
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -26,6 +28,7 @@ pub(crate) struct Feed {
     inner: Mutex<Inner>,
     /// A watcher has confirmed, or is gone.
     confirmed: Notify,
+    deliveries: Deliveries,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +54,8 @@ struct Watcher {
 
 impl Feed {
     /// The changes of the log entry `revision`.
-    pub(crate) fn publish(&self, revision: u64, changes: Vec<Change>) {
+    pub(crate) fn publish(&self, revision: u64, mut changes: Vec<Change>) {
+        self.deliveries.wake(&mut changes);
         let mut inner = self.lock();
         inner.published = revision;
         let changes = inner.tell_of_copies(revision, changes);
@@ -152,6 +156,12 @@ impl Feed {
     pub(crate) fn end(&self) {
         self.lock().retain(|_| false);
         self.confirmed.notify_waiters();
+        self.deliveries.wake_all();
+    }
+
+    /// Notified when a server is handed something, and when this server may lead no more.
+    pub(crate) fn deliveries(&self, server: &str) -> Arc<Notify> {
+        self.deliveries.of(server)
     }
 
     /// Whether `server` watches.
@@ -210,7 +220,7 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
             Change::Lease(lease) => Some(event::Event::Lease(Lease::clone(lease))),
             Change::LeaseFree(free) => Some(event::Event::LeaseFree(free.clone())),
             // Told before, to those who have copies.
-            Change::Cached(_) | Change::CacheCleared(_) => None,
+            Change::Cached(_) | Change::CacheCleared(_) | Change::Delivered(_) => None,
             Change::SessionMoved { former, key, owner } => (former == server).then(|| {
                 event::Event::SessionMoved(SessionMoved { key: Some(key.clone()), owner: owner.clone() })
             }),

@@ -2,6 +2,7 @@
 
 mod duties;
 mod lease_watch;
+mod queue_watch;
 
 use crate::{
     absence::Absence,
@@ -53,6 +54,7 @@ pub(crate) struct Hub {
     versions: Versions,
     admission: Admission,
     cache_memory_max: u64,
+    queue_memory_max: u64,
     absence: Mutex<Absence>,
     /// It hands over, and gives no sign of life any more: whoever leads next may do so within milliseconds.
     retires: AtomicBool,
@@ -78,6 +80,7 @@ impl Hub {
             versions,
             admission: Admission::new(config.session_limits, config.servers.len()),
             cache_memory_max: config.cache_memory_max,
+            queue_memory_max: config.queue_memory_max,
             absence: Mutex::default(),
             retires: AtomicBool::new(false),
             hands_over: AtomicBool::new(false),
@@ -103,6 +106,11 @@ impl Hub {
     /// What caches may take, in bytes.
     pub(crate) fn cache_memory_max(&self) -> u64 {
         self.cache_memory_max
+    }
+
+    /// What messages may take, in bytes.
+    pub(crate) fn queue_memory_max(&self) -> u64 {
+        self.queue_memory_max
     }
 
     pub(crate) fn probes(&self) -> &Arc<Probes> {

@@ -6,8 +6,8 @@ use proto::{
     history::v1::history_server,
     hub::v1::{
         apps_server, audits_server, caches_server, lead_server, leases_server, members_server,
-        objects_server, purges_server, raft_server, session_admin_server, sessions_server, tokens_server,
-        triad_server, watch_server,
+        objects_server, purges_server, queues_server, raft_server, session_admin_server, sessions_server,
+        tokens_server, triad_server, watch_server,
     },
     logs::v1::logs_server,
     requests::v1::requests_server,
@@ -24,8 +24,14 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
     match service {
         // Votes, the log, snapshots.
         raft_server::SERVICE_NAME => rights.hub,
-        caches_server::SERVICE_NAME if method == "Describe" => true,
-        sessions_server::SERVICE_NAME | leases_server::SERVICE_NAME | caches_server::SERVICE_NAME => rights.apps,
+        caches_server::SERVICE_NAME | queues_server::SERVICE_NAME if method == "Describe" => true,
+        // Messages are the apps' own; an operator may look at them.
+        queues_server::SERVICE_NAME if method == "Browse" => rights.apps || rights.administers,
+        queues_server::SERVICE_NAME if method == "Manage" => rights.administers,
+        sessions_server::SERVICE_NAME
+        | leases_server::SERVICE_NAME
+        | caches_server::SERVICE_NAME
+        | queues_server::SERVICE_NAME => rights.apps,
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
@@ -68,7 +74,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 61] = [
+    const CALLS: [(&str, [bool; 5]); 68] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -86,6 +92,13 @@ mod tests {
         ("/copal.hub.v1.Leases/Acquire", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Renew", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Leases/Release", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Queues/Write", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Queues/Deliver", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Queues/Consume", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Queues/Describe", [YES; 5]),
+        ("/copal.hub.v1.Queues/Browse", [NO, YES, NO, YES, NO]),
+        ("/copal.hub.v1.Queues/Replay", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Queues/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Members/SetAdmin", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Members/Register", [YES; 5]),
         ("/copal.hub.v1.Members/Heartbeat", [YES; 5]),
@@ -158,6 +171,7 @@ mod tests {
             "hub/v1/lead",
             "hub/v1/lease",
             "hub/v1/object",
+            "hub/v1/queue",
             "hub/v1/raft",
             "hub/v1/session",
             "hub/v1/token",

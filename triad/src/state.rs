@@ -10,6 +10,7 @@ pub(crate) mod lease;
 pub(crate) mod member;
 pub(crate) mod memory;
 pub(crate) mod purge;
+pub(crate) mod queue;
 mod reply;
 pub(crate) mod session;
 mod snapshot;
@@ -30,8 +31,9 @@ use cache::Caches;
 use lease::Leases;
 use member::Members;
 use memory::Memory;
-use proto::hub::v1::{Batch, Rollout, RolloutOutcome, SessionKey, command::Command};
+use proto::hub::v1::{Batch, MemberState, Rollout, RolloutOutcome, SessionKey, command::Command};
 use purge::Purges;
+use queue::Queues;
 use session::{Session, Sessions};
 use std::sync::Arc;
 use token::Tokens;
@@ -65,6 +67,7 @@ pub(crate) struct State {
     purges: Purges,
     leases: Leases,
     caches: Caches,
+    queues: Queues,
 }
 
 impl State {
@@ -84,8 +87,9 @@ impl State {
     /// Carries a command out, and makes the audit log's entry of it, if it is an administrator's.
     fn run(&mut self, command: Command, changes: &mut Vec<Change>) -> Reply {
         // By what the log says, so that all servers do it alike.
-        let audited =
-            self.commands >= AUDIT && !matches!(command, Command::Session(_) | Command::WriteCaches(_));
+        let is_often =
+            matches!(command, Command::Session(_) | Command::WriteCaches(_) | Command::WriteQueues(_));
+        let audited = self.commands >= AUDIT && !is_often;
         if !audited {
             return self.carry_out(command, changes);
         }
@@ -117,14 +121,19 @@ impl State {
                 Reply::Done
             }
             Command::RegisterMember(member) => {
-                let id = member.id.clone();
+                let (id, started_ms) = (member.id.clone(), member.started_ms);
                 self.members.register(member, now_ms, changes);
+                // What another process of it had is others'.
+                self.queues.follows(&id, started_ms, now_ms, changes);
                 self.member_changed(&id, changes);
                 Reply::Done
             }
             Command::SetMemberState(set) => {
                 self.members.set_state(&set, now_ms, changes);
                 self.member_changed(&set.id, changes);
+                if self.members.get(&set.id).is_some_and(|it| it.state() == MemberState::Down) {
+                    self.queues.release(&set.id, now_ms, changes);
+                }
                 Reply::Done
             }
             Command::SetMemberAdmin(set) => {
@@ -173,6 +182,16 @@ impl State {
             }
             Command::ExpireLeases(expire) => {
                 self.leases.expire(&expire, changes);
+                Reply::Done
+            }
+            Command::WriteQueues(call) => {
+                let (leases, caches) = (&self.leases, &mut self.caches);
+                Reply::QueuesWritten(self.queues.write(call, leases, caches, now_ms, changes))
+            }
+            Command::ConsumeQueues(call) => Reply::QueuesConsumed(self.queues.consume(call, now_ms, changes)),
+            Command::ManageQueue(call) => Reply::QueueManaged(self.queues.manage(call, now_ms, changes)),
+            Command::ExpireQueues(expire) => {
+                self.queues.expire(&expire, now_ms, changes);
                 Reply::Done
             }
             _ => Reply::Done,
@@ -255,6 +274,11 @@ impl State {
     /// What apps have cached.
     pub(crate) fn caches(&self) -> &Caches {
         &self.caches
+    }
+
+    /// What apps hand each other.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.queues
     }
 
     /// Who has changed what.

@@ -76,10 +76,10 @@ impl Version {
         registered.running.app.processes.ready(server, timeout).await.map_err(|cause| cause.to_string())
     }
 
-    /// It is in use from now on: its daemons may run.
+    /// It is in use from now on: its daemons may run, and messages come.
     pub(crate) fn begin(&self) {
         if let Some(registered) = &self.registered {
-            registered.running.app.daemons.begin();
+            registered.running.app.begin();
         }
     }
 
@@ -91,7 +91,7 @@ impl Version {
         requests.close();
         tokio::spawn(async move {
             if let Some(registered) = &registered {
-                registered.running.app.daemons.stop().await;
+                registered.running.app.end().await;
             }
             if tokio::time::timeout(DRAIN_MAX, requests.wait()).await.is_err() {
                 let (requests, folder) = (requests.len(), folder.path().display());

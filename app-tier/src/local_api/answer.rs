@@ -1,6 +1,6 @@
 //! Answers: JSON, or a problem (RFC 9457) that says what is wrong.
 
-use crate::lease::LeaseError;
+use crate::{content::BadJson, lease::LeaseError, queue::QueueError};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tonic::body::Body;
@@ -58,6 +58,29 @@ impl Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<BadJson> for Problem {
+    fn from(error: BadJson) -> Self {
+        let text = error.to_string();
+        match error {
+            BadJson::Bad(_) => Self::bad(text),
+            BadJson::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text),
+        }
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        let text = error.to_string();
+        match error {
+            QueueError::HubLost(_) => hub_lost(text),
+            QueueError::Full(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1),
+            QueueError::StaleFence => Self::new(StatusCode::CONFLICT, "stale-fence", text),
+            QueueError::Over => Self::new(StatusCode::CONFLICT, "delivery-over", text),
+            QueueError::Refused(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "refused", text).again(1),
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     cache::{CacheError, CacheEvent, Caches, Found, Source},
+    content::{ObjectAt, TYPE, content_type_is_ok, millis},
     lease::{Held, LeaseError, Name},
     registry::Running,
 };
-use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use common::service_name::ServiceName;
 use futures_util::stream;
@@ -42,12 +42,6 @@ const ENTRIES_MAX: usize = 10_000;
 
 /// The longest key, in bytes.
 const KEY_MAX: usize = 512;
-
-/// The longest content type that is kept, in bytes.
-const TYPE_MAX: usize = 256;
-
-/// What a value is of which nothing is said.
-const TYPE: &str = "application/octet-stream";
 
 /// The bounds of times.
 const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
@@ -121,62 +115,16 @@ pub(super) async fn of_name(
 
 /// One of the entries of `PATCH`.
 fn entry(place: usize, value: &Value) -> Result<CachePut, Problem> {
-    let field = |name: &str| format!("entries[{place}].{name}");
-    let Value::Object(map) = value else {
-        return Err(Problem::bad(format!("entries[{place}] is no object")));
-    };
     const KEYS: [&str; 7] = ["key", "value", "base64", "json", "content-type", "ttl", "idle"];
-    if let Some(other) = map.keys().find(|it| !KEYS.contains(&it.as_str())) {
-        return Err(Problem::bad(format!("entries[{place}] has {other:?}: expected {}", KEYS.join(", "))));
-    }
-    if let Some(name) = ["key", "value", "base64", "content-type", "ttl", "idle"]
-        .into_iter()
-        .find(|name| map.get(*name).is_some_and(|it| !it.is_string()))
-    {
-        return Err(Problem::bad(format!("{} is {}: expected a text", field(name), map[name])));
-    }
-    let text = |name: &str| map.get(name).and_then(Value::as_str);
-    let name = key(text("key").ok_or_else(|| Problem::bad(format!("{} is missing", field("key"))))?)?;
-    let (bytes, kind) = match (map.get("value"), map.get("base64"), map.get("json")) {
-        (Some(Value::String(text)), None, None) => (Bytes::from(text.clone()), "text/plain; charset=utf-8"),
-        (None, Some(Value::String(text)), None) => {
-            let bytes = Base64::decode_vec(text);
-            (Bytes::from(bytes.map_err(|_| Problem::bad(format!("{} is no base64", field("base64"))))?), TYPE)
-        }
-        (None, None, Some(value)) => (Bytes::from(value.to_string()), "application/json"),
-        _ => {
-            let text = format!(
-                "entries[{place}] has to have a value (a text), a base64 (a text) or a json, one of them"
-            );
-            return Err(Problem::bad(text));
-        }
-    };
-    if bytes.len() > VALUE_MAX {
-        let text = format!("entries[{place}] has {} bytes: expected at most {VALUE_MAX}", bytes.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text));
-    }
-    let content_type = text("content-type").unwrap_or(kind);
-    content_type_is_ok(content_type)?;
-    let time = |name: &str| -> Result<u64, Problem> {
-        text(name).map_or(Ok(0), |text| input::duration(&field(name), text, &TIME).map(millis))
-    };
-    let value = CacheValue {
-        value: bytes,
-        content_type: content_type.to_owned(),
-        ttl_ms: time("ttl")?,
-        idle_ms: time("idle")?,
-    };
-    Ok(CachePut { key: name, value: Some(value), condition: None })
-}
-
-fn content_type_is_ok(text: &str) -> Result<(), Problem> {
-    if text.len() <= TYPE_MAX && HeaderValue::from_str(text).is_ok() {
-        return Ok(());
-    }
-    Err(Problem::bad(format!(
-        "the content type has {} bytes: expected at most {TYPE_MAX}, as a header has them",
-        text.len()
-    )))
+    let place = format!("entries[{place}]");
+    let object = ObjectAt::new(&place, value, &KEYS)?;
+    let name =
+        object.text("key")?.ok_or_else(|| Problem::bad(format!("{} is missing", object.field("key"))))?;
+    let (value, content_type) = object.required_content(VALUE_MAX)?;
+    let time = |name: &str| object.duration(name, &TIME).map(|it| it.map_or(0, millis));
+    let (ttl_ms, idle_ms) = (time("ttl")?, time("idle")?);
+    let value = CacheValue { value, content_type, ttl_ms, idle_ms };
+    Ok(CachePut { key: key(name)?, value: Some(value), condition: None })
 }
 
 fn key(text: &str) -> Result<String, Problem> {
@@ -495,10 +443,6 @@ impl From<CacheError> for Problem {
             CacheError::Refused(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "refused", text).again(1),
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn caches(api: &LocalApi) -> Result<&Caches, Problem> {

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use proto::hub::v1::Fence;
 use serde_json::Value;
-use std::{ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 /// The longest body of JSON, in bytes.
 const JSON_MAX: usize = 64 << 10;
@@ -109,6 +109,20 @@ impl Object {
         }
     }
 
+    /// Whether it has this member.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// A text of at most `max` bytes.
+    pub(super) fn text(&self, key: &str, max: usize) -> Result<Option<&str>, Problem> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.len() <= max => Ok(Some(text)),
+            Some(_) => Err(Problem::bad(format!("{key}: expected a text of at most {max} bytes"))),
+        }
+    }
+
     /// A list.
     pub(super) fn list(&self, key: &str) -> Result<&[Value], Problem> {
         match self.0.get(key) {
@@ -179,6 +193,19 @@ impl Query {
             return Ok(Some(found));
         }
         Err(Problem::bad(format!("{key} is {}: expected {}", shown(found), words.join(" or "))))
+    }
+
+    /// A whole number.
+    pub(super) fn number<T>(&self, key: &str, bounds: &RangeInclusive<T>) -> Result<Option<T>, Problem>
+    where
+        T: FromStr + PartialOrd + fmt::Display + Copy,
+    {
+        let Some((_, found)) = self.0.iter().find(|(name, _)| name == key) else { return Ok(None) };
+        let read = found.parse().ok().filter(|it| bounds.contains(it));
+        read.map(Some).ok_or_else(|| {
+            let (least, most) = (bounds.start(), bounds.end());
+            Problem::bad(format!("{key} is {}: expected a number from {least} to {most}", shown(found)))
+        })
     }
 
     /// A time, such as `10s`.

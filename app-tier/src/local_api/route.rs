@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, leases};
+use super::{LocalApi, answer::Problem, caches, leases, queues};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -23,6 +23,13 @@ pub(super) async fn answer(
         ["caches", name, "events"] if is_for_events(&request) => caches::events(api, name, &request),
         ["caches", name, key] => caches::of_key(api, caller, (name, key), request).await,
         ["caches", name, key, "increment"] => caches::increment(api, (name, key), request).await,
+        ["queues"] => queues::all(api, &request).await,
+        ["queues", name] => queues::of_name(api, caller, name, request).await,
+        ["queues", name, "batch"] => queues::batch(api, caller, name, request).await,
+        ["queues", name, "receive"] => queues::receive(api, caller, name, &request).await,
+        ["queues", name, "dead"] => queues::dead(api, name, &request).await,
+        ["queues", name, "dead", "replay"] => queues::replay(api, name, request).await,
+        ["deliveries", token] => queues::of_delivery(api, caller, token, request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),

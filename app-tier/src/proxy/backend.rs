@@ -57,6 +57,11 @@ impl Backend {
         Self { app: app.to_owned(), target, answer_timeout, idle, in_flight }
     }
 
+    /// Requests at it now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Where it listens.
     pub(crate) fn target(&self) -> &Target {
         &self.target

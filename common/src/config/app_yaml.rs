@@ -13,6 +13,7 @@ use super::{
     names,
     node::{Node, Value},
     problem::ConfigErrors,
+    queues::{self, DeclaredQueue},
     quoted::quoted,
     session,
     session_overrides::SessionOverrides,
@@ -60,6 +61,8 @@ pub struct AppYaml {
     pub daemons: Vec<Daemon>,
     /// `caches`: those that are not as the defaults.
     pub caches: Vec<DeclaredCache>,
+    /// `queues`: those whose messages it is called with.
+    pub queues: Vec<DeclaredQueue>,
 }
 
 /// `listen`: where an app's process listens.
@@ -149,7 +152,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
     }
     if command.is_empty() {
-        for key in ["listen", "health", "instances", "env", "stop-timeout", "daemons", "caches"] {
+        for key in ["listen", "health", "instances", "env", "stop-timeout", "daemons", "caches", "queues"] {
             if let (Some(entry), None) = (fields.entry(key), fields.entry("command")) {
                 context.report.warning(entry.key_span, format!("`{key}` does nothing without a `command`"));
             }
@@ -173,6 +176,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         session: session.unwrap_or_default(),
         daemons: daemons::decode(&fields),
         caches: caches::decode(&fields),
+        queues: queues::decode(&fields),
     })
 }
 

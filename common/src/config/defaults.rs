@@ -2,7 +2,7 @@
 
 use super::{
     cookie_config::{CookieConfig, CookieSecure, SameSite},
-    model::{AccessLogFormat, RequestLimits},
+    model::{AccessLogFormat, RequestLimits, ServicesMemory},
     rule::{HealthCheck, HealthQuestion, HttpProxy, StickyCookie, Strategy},
     session_config::{OnHubLoss, SaveMode, SessionConfig},
 };
@@ -41,7 +41,7 @@ pub(super) struct Defaults {
     pub(super) start_timeout: Duration,
     pub(super) stop_timeout: Duration,
     pub(super) prepare_timeout: Duration,
-    pub(super) cache_memory_max: u64,
+    pub(super) services_memory: ServicesMemory,
 }
 
 /// The defaults.
@@ -81,7 +81,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     start_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(15),
     prepare_timeout: Duration::from_secs(300),
-    cache_memory_max: 512 << 20,
+    services_memory: ServicesMemory { caches: 512 << 20, queues: 512 << 20 },
 };
 
 impl Default for RequestLimits {

@@ -26,6 +26,7 @@ pub(super) static ROOT: Keys = Keys {
         "session-memory-max",
         "app-session-memory-max",
         "cache-memory-max",
+        "queue-memory-max",
         "session-first-timeout",
         "app-users",
         "traces",
@@ -394,6 +395,7 @@ pub(super) static APP: Keys = Keys {
         "session",
         "daemons",
         "caches",
+        "queues",
     ],
     later: &[],
 };
@@ -403,6 +405,12 @@ pub(super) static HEALTH: Keys =
 
 pub(super) static CACHE: Keys = Keys { what: "a cache", known: &["name", "mode", "ttl", "idle"], later: &[] };
 
+pub(super) static QUEUE: Keys =
+    Keys { what: "a queue", known: &["name", "path", "concurrency", "timeout", "retry"], later: &[] };
+
+pub(super) static RETRY: Keys =
+    Keys { what: "`retry`", known: &["attempts", "delay", "factor", "max"], later: &[] };
+
 pub(super) static DAEMON: Keys = Keys {
     what: "a daemon",
     known: &["name", "start", "stop", "command", "lease", "start-timeout", "stop-timeout"],
@@ -410,7 +418,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 37] = [
+pub(super) static ALL: [&Keys; 39] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -448,6 +456,8 @@ pub(super) static ALL: [&Keys; 37] = [
     &WEBHOOK,
     &DAEMON,
     &CACHE,
+    &QUEUE,
+    &RETRY,
 ];
 
 const CLUSTER_FILE: usize = 27;

@@ -64,8 +64,8 @@ pub struct Config {
     pub dependency_check_interval: Option<Duration>,
     /// How much memory of the hub's servers sessions may take.
     pub session_memory: SessionMemory,
-    /// `cache-memory-max` (512M): what the caches of all apps may take on each server of the hub, in bytes.
-    pub cache_memory_max: u64,
+    /// What caches and messages of apps may take on each server of the hub.
+    pub services_memory: ServicesMemory,
     /// `app-users`: users of the system that an `app.yaml` may choose; nobody unless given.
     pub app_users: Vec<String>,
     /// `traces`: where spans of requests go; nowhere unless given.
@@ -80,6 +80,15 @@ pub struct Config {
     pub deployments: Deployments,
     /// `clusters`, in file order.
     pub clusters: Vec<Cluster>,
+}
+
+/// What apps' services may take on each server of the hub, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServicesMemory {
+    /// `cache-memory-max` (512M): the caches of all apps.
+    pub caches: u64,
+    /// `queue-memory-max` (512M): the messages of all queues.
+    pub queues: u64,
 }
 
 /// How much memory of the hub's servers sessions may take.

@@ -12,7 +12,7 @@ use super::{
     health_checks, keys,
     layers::{Layers, layered, refuse_id},
     load_options::LoadOptions,
-    model::Config,
+    model::{Config, ServicesMemory},
     node::{Node, Value},
     secret::Secret,
     secret_variables, session_memory,
@@ -39,11 +39,22 @@ const KEY_FILE_MAX: u64 = 64 << 10;
 /// The bounds of what caches may take: two values of the greatest length at least.
 const CACHE_MEMORY: RangeInclusive<u64> = 2 << 20..=1 << 50;
 
+/// The same of messages: a batch, and its app has half of it.
+const QUEUE_MEMORY: RangeInclusive<u64> = 16 << 20..=1 << 50;
+
 /// The most servers of the hub.
 const TRIAD_MAX: usize = 3;
 
 const TWO_HUB_SERVERS: &str = "two hub servers cannot outvote a failure: data is safe on both, but nothing is written \
     while either is down; a third server, a web-tier one too, makes it a triad";
+
+/// What caches and messages may take.
+fn services_memory(fields: &Fields<'_>) -> ServicesMemory {
+    let caches = fields.size("cache-memory-max", CACHE_MEMORY);
+    let queues = fields.size("queue-memory-max", QUEUE_MEMORY);
+    let default = DEFAULTS.services_memory;
+    ServicesMemory { caches: caches.unwrap_or(default.caches), queues: queues.unwrap_or(default.queues) }
+}
 
 /// Reads the whole configuration; `None` when it is too broken to check further.
 pub(super) fn decode(
@@ -94,7 +105,7 @@ pub(super) fn decode(
         heartbeat_interval,
         dependency_check_interval,
         session_memory: session_memory::decode(&fields),
-        cache_memory_max: fields.size("cache-memory-max", CACHE_MEMORY).unwrap_or(DEFAULTS.cache_memory_max),
+        services_memory: services_memory(&fields),
         app_users: app_rights::app_users(&fields),
         private_files: key_files(&fields),
         traces: traces::decode(&fields),

@@ -91,7 +91,7 @@ impl Caches for CacheService {
 }
 
 /// Of what there may be copies that are outdated. To have read a value changes none.
-fn places(writes: &[CacheWrite]) -> Vec<Place> {
+pub(super) fn places(writes: &[CacheWrite]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     for CacheWrite { cache, write, .. } in writes {
         match write {
@@ -113,7 +113,8 @@ fn key_is_ok(field: &str, key: &str) -> Result<(), Status> {
     Err(Status::invalid_argument(format!("{field} has {} bytes: expected 1 to {KEY_MAX}", key.len())))
 }
 
-fn check(place: usize, write: &CacheWrite) -> Result<(), Status> {
+/// What a write may hold; `place` is its place in the list.
+pub(super) fn check(place: usize, write: &CacheWrite) -> Result<(), Status> {
     let field = |name: &str| format!("writes[{place}].{name}");
     input::service_name(&field("cache"), &write.cache)?;
     match &write.write {

@@ -3,14 +3,14 @@
 use super::{
     change::Change,
     lease::Leases,
-    written::{Known, Written},
+    written::{Known, Writer, Written},
 };
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use proto::hub::v1::{
     CacheCondition, CacheDescription, CacheIncrement, CacheKey, CacheNumber, CacheOutcome, CachePut,
     CacheRemove, CacheStored, CacheTouch, CacheValue, CacheWrite, CachedEntry, CachesWritten, ExpireCached,
-    SnapshotCache, SnapshotCached, SnapshotWriter, WriteCaches, cache_condition::Condition,
+    SnapshotCache, SnapshotCached, SnapshotWriter, WriteCaches, WrittenOutcome, cache_condition::Condition,
     cache_outcome::Outcome, cache_write::Write,
 };
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) struct Caches {
     bytes: u64,
     /// The greatest version, and the greatest count of uses.
     last: u64,
-    written: Written,
+    written: Written<CacheOutcome>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -168,7 +168,14 @@ impl Caches {
         CachesWritten { outcomes: outcomes.collect() }
     }
 
-    fn carry_out(&mut self, write: CacheWrite, max: u64, now_ms: u64, changes: &mut Vec<Change>) -> Outcome {
+    /// Carries one write out, whatever its fence.
+    pub(super) fn carry_out(
+        &mut self,
+        write: CacheWrite,
+        max: u64,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> Outcome {
         let CacheWrite { cache, write, .. } = write;
         let brings = matches!(write, Some(Write::Put(_) | Write::PutAll(_) | Write::Increment(_)));
         if brings && !self.all.contains_key(&*cache) && self.all.len() >= CACHES_MAX {
@@ -467,7 +474,17 @@ impl Caches {
 
     /// Who has written what lately.
     pub(super) fn export_writers(&self) -> impl Iterator<Item = SnapshotWriter> {
-        self.written.export()
+        self.written.iter().map(|(server, it)| SnapshotWriter {
+            server: server.to_owned(),
+            started_ms: it.started_ms,
+            settled: it.settled,
+            outcomes: it
+                .outcomes
+                .iter()
+                .map(|(number, outcome)| WrittenOutcome { number: *number, outcome: Some(*outcome) })
+                .collect(),
+            used: it.used,
+        })
     }
 
     /// The greatest version.
@@ -490,7 +507,9 @@ impl Caches {
 
     /// The same of a process that writes.
     pub(super) fn restore_writer(&mut self, writer: SnapshotWriter) {
-        self.written.restore(writer);
+        let SnapshotWriter { server, started_ms, settled, outcomes, used } = writer;
+        let outcomes = outcomes.into_iter().map(|it| (it.number, it.outcome.unwrap_or_default())).collect();
+        self.written.restore(server, Writer { started_ms, settled, outcomes, used });
     }
 
     /// The same of the greatest version.

@@ -27,6 +27,8 @@ pub(crate) enum Change {
     Cached(CacheKey),
     /// So are all of this cache.
     CacheCleared(String),
+    /// Messages, or replies, are handed to this server.
+    Delivered(Arc<str>),
     /// `former`'s copy of a session is stale.
     SessionMoved {
         /// Who held the session.

@@ -2,7 +2,7 @@
 
 use proto::hub::v1::{
     App, AppDeployed, AppUndeployed, CachesWritten, LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted,
-    SessionOutcome, TokenCreated, TokenRevoked,
+    QueueManaged, QueuesConsumed, QueuesWritten, SessionOutcome, TokenCreated, TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -30,6 +30,12 @@ pub(crate) enum Reply {
     LeasesReleased(LeasesReleased),
     /// Of writes to caches.
     CachesWritten(CachesWritten),
+    /// Of writes to queues.
+    QueuesWritten(QueuesWritten),
+    /// Of what a server takes.
+    QueuesConsumed(QueuesConsumed),
+    /// Of what was done to a queue.
+    QueueManaged(QueueManaged),
     /// Of all others.
     Done,
 }

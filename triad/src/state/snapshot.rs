@@ -51,7 +51,7 @@ impl State {
         let caches = caches.chain((last_version > 0).then_some(Item::LastVersion(last_version)));
         let mut pending = Vec::with_capacity(chunk);
         let small = members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(leases);
-        for item in small.chain(caches).chain(tombstones).chain(sessions) {
+        for item in small.chain(caches).chain(self.queues.export()).chain(tombstones).chain(sessions) {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -91,6 +91,7 @@ impl Restore {
                 Some(Item::Cached(cached)) => self.0.caches.restore(cached),
                 Some(Item::Writer(writer)) => self.0.caches.restore_writer(writer),
                 Some(Item::LastVersion(version)) => self.0.caches.restore_last(version),
+                Some(item) => self.0.queues.restore(item),
                 None => return Err(RestoreError::Unknown),
             }
         }

@@ -167,6 +167,7 @@ impl TestHub {
         std::fs::create_dir_all(&data_dir).unwrap();
         let config = HubServerConfig {
             cache_memory_max: 64 << 20,
+            queue_memory_max: 64 << 20,
             me: self.names[at].0.clone(),
             servers: self.names.clone(),
             credentials: credentials(),

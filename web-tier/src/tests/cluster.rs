@@ -9,8 +9,8 @@ use cluster_port::{ClusterKey, Credentials};
 use common::{
     config::{
         Action, Cluster as ClusterConfig, ClusterEncryption, Config, Deployments, HealthChecks, Host,
-        HttpListener, LoadBalance, RequestLimits, Rule, Secret, Server, SessionMemory, StickyCookie,
-        Strategy,
+        HttpListener, LoadBalance, RequestLimits, Rule, Secret, Server, ServicesMemory, SessionMemory,
+        StickyCookie, Strategy,
     },
     hub_age::LastHeard,
     id::{ServerId, ServerIndex},
@@ -137,7 +137,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     };
     let host = Host { dispatch: vec![rule], ..host("") };
     Config {
-        cache_memory_max: 1 << 30,
+        services_memory: ServicesMemory { caches: 1 << 30, queues: 1 << 30 },
         traces: None,
         file: "cluster.yaml".into(),
         effective: Arc::default(),

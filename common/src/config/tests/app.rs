@@ -60,6 +60,7 @@ session: {session-timeout: 5m}
             ..SessionOverrides::default()
         },
         daemons: Vec::new(),
+        queues: Vec::new(),
         caches: Vec::new(),
     };
     assert_eq!(app, expected);

@@ -3,9 +3,9 @@
 use crate::state::{State, reply::Reply};
 use bytes::Bytes;
 use proto::hub::v1::{
-    App, AuditEntry, Author, CreateToken, DeployApp, MemberAdmin, RevokeToken, Rollout, RolloutOutcome,
-    SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp, app_deployed, command::Command,
-    token_created,
+    App, AuditEntry, Author, CreateToken, DeployApp, ManageQueue, MemberAdmin, RevokeToken, Rollout,
+    RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp, app_deployed,
+    command::Command, manage_queue, token_created,
 };
 use std::fmt::Write;
 
@@ -38,6 +38,8 @@ impl Action {
                 let action = Self::new(author, word, tag.clone(), String::new());
                 Some(Self { unchanged: before == Some(*stopped), ..action })
             }
+            // One that takes several commands is one action.
+            Command::ManageQueue(it) if it.upto == 0 => manage_queue(it),
             Command::CreateToken(it) => create_token(it, state),
             Command::RevokeToken(it) => Some(revoke_token(it, state)),
             _ => None,
@@ -61,6 +63,7 @@ impl Action {
                 token_created::Outcome::NameTaken(it) => format!("refused: {} has the name already", it.user),
                 token_created::Outcome::Full(count) => format!("refused: there are {count} tokens"),
             },
+            Reply::QueueManaged(it) if it.unknown => "there is no such queue".to_owned(),
             Reply::TokenRevoked(it) if it.token.is_none() => "there is no such token".to_owned(),
             Reply::Done if state.members().get(&self.entry.target).is_none() => {
                 "there is no such server".to_owned()
@@ -98,6 +101,20 @@ fn set_admin(set: &SetMemberAdmin, state: &State) -> Action {
     let before = state.members().get(&set.id).map(|it| it.admin);
     let action = Action::new(author_of(set.author.as_ref(), ""), word, set.id.clone(), String::new());
     Action { unchanged: before == Some(set.admin), ..action }
+}
+
+/// `None`: an app does it with its own.
+fn manage_queue(call: &ManageQueue) -> Option<Action> {
+    let author = call.author.clone()?;
+    let (word, detail) = match call.action.as_ref()? {
+        manage_queue::Action::Pause(true) => ("pause-queue", String::new()),
+        manage_queue::Action::Pause(false) => ("resume-queue", String::new()),
+        manage_queue::Action::Purge(purge) if purge.dead => ("purge-queue", "dead messages".to_owned()),
+        manage_queue::Action::Purge(_) => ("purge-queue", String::new()),
+        manage_queue::Action::Replay(replay) if replay.ids.is_empty() => ("replay-queue", "all".to_owned()),
+        manage_queue::Action::Replay(replay) => ("replay-queue", format!("{} messages", replay.ids.len())),
+    };
+    Some(Action::new(author, word, call.queue.clone(), detail))
 }
 
 fn deploy(deploy: &DeployApp) -> Action {

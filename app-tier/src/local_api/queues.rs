@@ -1,0 +1,389 @@
+//! Queues: `POST /v1/queues/{queue}` publishes, `…/batch` many, `…/receive` takes messages, which `DELETE` or `PATCH /v1/deliveries/{token}` settles;
+//! `…/dead` are those that failed for good.
+
+use super::{
+    LocalApi,
+    answer::{Problem, hub_lost, json_body, no_content},
+    input::{self, Query},
+    route::not_allowed,
+};
+use crate::{
+    content::{TYPE, content_type_is_ok, told},
+    queue::{HeldDelivery, Queues, of_headers, of_json},
+    registry::Running,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use proto::hub::v1::{
+    BrowseQueue, BrowsedMessage, Delivery, DeliveryDone, DeliveryFailed, DeliveryGivenBack,
+    MessagesPublished, QueueDescription, QueueMessage, QueuePolicy, SettleDelivery, browse_queue::Which,
+    message_reply, settle_delivery::Outcome,
+};
+use serde_json::{Map, Value, json};
+use std::{ops::RangeInclusive, time::Duration};
+use tonic::body::Body;
+
+/// The longest message, and the longest body of many, in bytes.
+const MESSAGE_MAX: usize = 256 << 10;
+const BATCH_MAX: usize = 4 << 20;
+
+/// Messages of one batch, and that are received at a time.
+const MESSAGES_MAX: usize = 1000;
+const RECEIVE_MAX: u32 = 100;
+
+/// The bounds of a wait: for a reply, for messages.
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+
+/// The bounds of a delivery's time, and of the wait before another attempt.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const AFTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
+
+/// Dead messages that are told at a time, and bytes of their bodies.
+const DEAD_MAX: u32 = 100;
+const DEAD_BODY_MAX: u32 = 4 << 10;
+
+/// Why a message is dead, in bytes.
+const WHY_MAX: usize = 1024;
+
+/// All of them.
+pub(super) async fn all(api: &LocalApi, request: &Request<Incoming>) -> Result<Response<Body>, Problem> {
+    Query::of(request.uri().query(), &[])?;
+    if request.method() != Method::GET {
+        return Ok(not_allowed("GET", request.method()));
+    }
+    let described = queues(api)?.describe().await?;
+    let list: Vec<Value> = described.queues.iter().map(described_queue).collect();
+    let told = json!({"queues": list, "bytes": described.bytes, "max-bytes": described.max_bytes});
+    Ok(json_body(StatusCode::OK, &told))
+}
+
+/// What is told of a queue.
+fn described_queue(queue: &QueueDescription) -> Value {
+    let counts = queue.counts.unwrap_or_default();
+    let QueuePolicy { timeout_ms, attempts, .. } = queue.policy.unwrap_or_default();
+    let oldest_ms = if queue.oldest_ms == 0 { 0 } else { queue.now_ms.saturating_sub(queue.oldest_ms) };
+    json!({
+        "name": queue.name,
+        "paused": queue.paused,
+        "ready": queue.ready,
+        "delayed": queue.delayed,
+        "assigned": queue.assigned,
+        "waiting": queue.waiting,
+        "dead": queue.dead,
+        "bytes": queue.bytes,
+        "oldest-ms": oldest_ms,
+        "published": counts.published,
+        "settled": counts.settled,
+        "delivered": counts.delivered,
+        "failed": counts.failed,
+        "expired": counts.expired,
+        "timeout-ms": timeout_ms,
+        "attempts": attempts,
+        "consumers": queue.consumers.iter().map(|it| json!({
+            "server": it.server, "app": it.app, "window": it.window, "assigned": it.assigned,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// One of them.
+pub(super) async fn of_name(
+    api: &LocalApi,
+    caller: &Running,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    match *request.method() {
+        Method::GET => {
+            Query::of(request.uri().query(), &[])?;
+            let described = queues.describe().await?;
+            let found = described.queues.iter().find(|it| it.name == name.as_str());
+            // One that nobody has published to is empty.
+            let empty = QueueDescription { name: name.as_str().to_owned(), ..QueueDescription::default() };
+            Ok(json_body(StatusCode::OK, &described_queue(found.unwrap_or(&empty))))
+        }
+        Method::POST => {
+            let wait = Query::of(request.uri().query(), &["wait"])?.duration("wait", &WAIT)?;
+            let fence = input::fence(request.headers())?;
+            let (head, body) = request.into_parts();
+            let kind = head.headers.get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
+            let kind = kind.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
+            content_type_is_ok(&kind)?;
+            let body = input::bytes(body, MESSAGE_MAX).await?;
+            let message = of_headers(&head.headers, body, kind)?;
+            let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
+            let message = QueueMessage { queue, app, ..message };
+            match wait.filter(|it| !it.is_zero()) {
+                None => Ok(published(&queues.publish(vec![message], fence).await?)),
+                Some(wait) => ask(queues, message, fence, wait).await,
+            }
+        }
+        _ => Ok(not_allowed("GET, POST", request.method())),
+    }
+}
+
+/// Publishes and waits for what the handler answers.
+async fn ask(
+    queues: &Queues,
+    message: QueueMessage,
+    fence: Option<proto::hub::v1::Fence>,
+    wait: Duration,
+) -> Result<Response<Body>, Problem> {
+    let (came, reply) = queues.ask(message, fence, wait).await?;
+    let id = came.ids.first().copied().unwrap_or_default();
+    match reply.and_then(|it| it.outcome) {
+        Some(message_reply::Outcome::Done(DeliveryDone { body, content_type })) => {
+            let mut response = Response::new(Body::new(Full::from(body)));
+            if let Ok(kind) = HeaderValue::from_str(&content_type)
+                && !content_type.is_empty()
+            {
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            }
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Ok(response)
+        }
+        Some(message_reply::Outcome::Failed(why)) => {
+            let problem =
+                Problem::new(StatusCode::BAD_GATEWAY, "failed", format!("the message has failed: {why}"));
+            Err(problem.with("id", id.to_string()))
+        }
+        // It is whose publish was the first that the reply is for.
+        None if !came.repeated.is_empty() => Ok(published(&came)),
+        None => {
+            let text = format!("no reply has come within {wait:?}");
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", text).with("id", id.to_string()))
+        }
+    }
+}
+
+/// One message that was published, or was there before. An id is a text: JavaScript's numbers have 53 bits.
+fn published(came: &MessagesPublished) -> Response<Body> {
+    let id = came.ids.first().copied().unwrap_or_default().to_string();
+    match came.repeated.is_empty() {
+        true => json_body(StatusCode::CREATED, &json!({"id": id})),
+        false => json_body(StatusCode::OK, &json!({"id": id, "repeated": true})),
+    }
+}
+
+/// `POST …/batch`: all or none.
+pub(super) async fn batch(
+    api: &LocalApi,
+    caller: &Running,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    Query::of(request.uri().query(), &[])?;
+    if request.method() != Method::POST {
+        return Ok(not_allowed("POST", request.method()));
+    }
+    let fence = input::fence(request.headers())?;
+    let body = input::object_of(request.into_body(), &["messages"], BATCH_MAX).await?;
+    let list = body.list("messages")?;
+    if !(1..=MESSAGES_MAX).contains(&list.len()) {
+        let text = format!("messages has {} entries: expected 1 to {MESSAGES_MAX}", list.len());
+        return Err(Problem::bad(text));
+    }
+    let messages = list.iter().enumerate().map(|(place, it)| {
+        let message = of_json(&format!("messages[{place}]"), it, &[], MESSAGE_MAX)?;
+        let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
+        Ok::<_, Problem>(QueueMessage { queue, app, ..message })
+    });
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    let came = queues.publish(messages, fence).await?;
+    let ids: Vec<String> = came.ids.iter().map(u64::to_string).collect();
+    Ok(json_body(StatusCode::CREATED, &json!({"ids": ids, "repeated": came.repeated})))
+}
+
+/// `POST …/receive`.
+pub(super) async fn receive(
+    api: &LocalApi,
+    caller: &Running,
+    name: &str,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    if request.method() != Method::POST {
+        return Ok(not_allowed("POST", request.method()));
+    }
+    let query = Query::of(request.uri().query(), &["wait", "max", "timeout"])?;
+    let wait = query.duration("wait", &WAIT)?.unwrap_or_default();
+    let timeout = query.duration("timeout", &TIMEOUT)?;
+    let max = query.number("max", &(1..=RECEIVE_MAX))?.unwrap_or(1);
+    let app = caller.app.sessions.app();
+    let held = queues.receive((name.as_str(), app), max, wait, timeout).await?;
+    let list: Vec<Value> = held.iter().map(|it| delivered(it)).collect();
+    Ok(json_body(StatusCode::OK, &json!({"messages": list})))
+}
+
+/// What is told of a message that someone has received.
+fn delivered(held: &HeldDelivery) -> Value {
+    let Delivery { id, attempt, left_ms, published_ms, message, .. } = held.delivery();
+    let message = message.clone().unwrap_or_default();
+    let mut map = message_told(&message);
+    map.insert("token".to_owned(), held.number().to_string().into());
+    map.insert("id".to_owned(), id.to_string().into());
+    map.insert("attempt".to_owned(), (*attempt).into());
+    map.insert("ttl-ms".to_owned(), (*left_ms).into());
+    map.insert("published-ms".to_owned(), (*published_ms).into());
+    Value::Object(map)
+}
+
+fn message_told(message: &QueueMessage) -> Map<String, Value> {
+    let mut map = Map::new();
+    told(&mut map, &message.body, &message.content_type);
+    for (name, text) in [("group", &message.group), ("correlation", &message.correlation)] {
+        if !text.is_empty() {
+            map.insert(name.to_owned(), text.as_str().into());
+        }
+    }
+    if !message.meta.is_empty() {
+        let meta = message.meta.iter().map(|it| (it.name.clone(), it.value.as_str().into()));
+        map.insert("meta".to_owned(), Value::Object(meta.collect()));
+    }
+    map
+}
+
+/// A delivery that the app has: `GET` says how long it is its, `DELETE` that the message is done, `PATCH` something else.
+pub(super) async fn of_delivery(
+    api: &LocalApi,
+    caller: &Running,
+    token: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (number, queues) = (input::token(token)?, queues(api)?);
+    Query::of(request.uri().query(), &[])?;
+    let held = || {
+        let held = queues.held(number, caller.app.sessions.app());
+        held.ok_or_else(|| {
+            let text = "no delivery with this token is this app's on this server; it may be over";
+            Problem::new(StatusCode::CONFLICT, "delivery-over", text)
+        })
+    };
+    let settle =
+        |outcome| SettleDelivery { delivery: number, outcome: Some(outcome), ..SettleDelivery::default() };
+    match *request.method() {
+        Method::GET => {
+            let left = held()?.until().saturating_duration_since(tokio::time::Instant::now());
+            Ok(json_body(StatusCode::OK, &json!({"ttl-ms": crate::content::millis(left)})))
+        }
+        Method::DELETE => {
+            let (held, fence) = (held()?, input::fence(request.headers())?);
+            let kind = request.headers().get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+            let content_type = kind.unwrap_or_default().chars().take(crate::content::TYPE_MAX).collect();
+            // A reply, if someone waits for one.
+            let body = input::bytes(request.into_body(), MESSAGE_MAX).await?;
+            queues.settle(&held, settle(Outcome::Done(DeliveryDone { body, content_type })), fence).await?;
+            Ok(no_content())
+        }
+        Method::PATCH => {
+            let (held, fence) = (held()?, input::fence(request.headers())?);
+            let body = input::object(request.into_body(), &["extend", "retry", "give-back", "dead"]).await?;
+            let time = |key, bounds: &RangeInclusive<Duration>| {
+                body.duration(key, bounds).map(|it| it.map(|it| (it, crate::content::millis(it))))
+            };
+            let outcome = match (
+                time("extend", &TIMEOUT)?,
+                time("retry", &AFTER)?,
+                time("give-back", &AFTER)?,
+                body.text("dead", WHY_MAX)?,
+            ) {
+                (Some((time, extend_ms)), None, None, None) => {
+                    queues.settle(&held, settle(Outcome::ExtendMs(extend_ms)), fence).await?;
+                    held.extend(time);
+                    return Ok(no_content());
+                }
+                (None, Some((_, after_ms)), None, None) => {
+                    let why = "its receiver asked for another attempt".to_owned();
+                    Outcome::Failed(DeliveryFailed { why, after_ms: after_ms.max(1) })
+                }
+                (None, None, Some((_, after_ms)), None) => Outcome::GivenBack(DeliveryGivenBack { after_ms }),
+                (None, None, None, Some(why)) => Outcome::Dead(why.to_owned()),
+                _ => {
+                    let text =
+                        "expected one of extend, retry, give-back (times, such as \"5s\") and dead (why)";
+                    return Err(Problem::bad(text));
+                }
+            };
+            queues.settle(&held, settle(outcome), fence).await?;
+            Ok(no_content())
+        }
+        _ => Ok(not_allowed("GET, DELETE, PATCH", request.method())),
+    }
+}
+
+/// `GET …/dead`.
+pub(super) async fn dead(
+    api: &LocalApi,
+    name: &str,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    if request.method() != Method::GET {
+        return Ok(not_allowed("GET", request.method()));
+    }
+    let query = Query::of(request.uri().query(), &["max", "after"])?;
+    let browse = BrowseQueue {
+        queue: name.as_str().to_owned(),
+        which: Which::Dead.into(),
+        after: query.number("after", &(0..=u64::MAX))?.unwrap_or(0),
+        limit: query.number("max", &(1..=DEAD_MAX))?.unwrap_or(DEAD_MAX),
+        body_max: DEAD_BODY_MAX,
+    };
+    // A queue that is not there has no dead.
+    let described = queues.describe().await?;
+    let found = match described.queues.iter().any(|it| it.name == name.as_str()) {
+        true => queues.browse(browse).await?,
+        false => Vec::new(),
+    };
+    let list: Vec<Value> = found.iter().map(dead_told).collect();
+    Ok(json_body(StatusCode::OK, &json!({"messages": list})))
+}
+
+fn dead_told(dead: &BrowsedMessage) -> Value {
+    let mut map = message_told(dead.message.as_ref().unwrap_or(&QueueMessage::default()));
+    map.insert("id".to_owned(), dead.id.to_string().into());
+    map.insert("attempts".to_owned(), dead.attempts.into());
+    map.insert("why".to_owned(), dead.why.as_str().into());
+    map.insert("died-ms".to_owned(), dead.at_ms.into());
+    map.insert("published-ms".to_owned(), dead.published_ms.into());
+    map.insert("bytes".to_owned(), dead.body_bytes.into());
+    Value::Object(map)
+}
+
+/// `POST …/dead/replay`: all, or those of `ids`.
+pub(super) async fn replay(
+    api: &LocalApi,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    Query::of(request.uri().query(), &[])?;
+    if request.method() != Method::POST {
+        return Ok(not_allowed("POST", request.method()));
+    }
+    let body = input::object(request.into_body(), &["ids"]).await?;
+    let ids = match body.has("ids") {
+        false => Vec::new(),
+        true => {
+            let list = body.list("ids")?;
+            if !(1..=MESSAGES_MAX).contains(&list.len()) {
+                let text = format!(
+                    "ids has {} entries: expected 1 to {MESSAGES_MAX}, or no ids for all",
+                    list.len()
+                );
+                return Err(Problem::bad(text));
+            }
+            let read = |it: &Value| it.as_str().and_then(|it| it.parse().ok()).or_else(|| it.as_u64());
+            let bad = || Problem::bad("ids: expected ids as texts, such as \"17\"");
+            list.iter().map(|it| read(it).ok_or_else(bad)).collect::<Result<_, _>>()?
+        }
+    };
+    let replayed = queues.replay(name.as_str(), ids).await?;
+    Ok(json_body(StatusCode::ACCEPTED, &json!({"replayed": replayed.count})))
+}
+
+fn queues(api: &LocalApi) -> Result<&Queues, Problem> {
+    api.queues.as_ref().ok_or_else(|| hub_lost("this server has no hub"))
+}

@@ -1,0 +1,339 @@
+//! An app that is called with the messages of a queue.
+
+use super::{
+    CORRELATION, GROUP, META, QueueError, Queues, lock,
+    outcome::{self, Said},
+    time_left,
+};
+use crate::{
+    body::{Request, full},
+    error::RequestError,
+    process::{Launch, Processes},
+    proxy::{DELIVERY, SOURCE},
+    spec::Spec,
+};
+use bytes::Bytes;
+use common::{
+    backoff::Backoff,
+    clock::{Clock, SystemClock},
+    config::DeclaredQueue,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use proto::hub::v1::{Delivery, QueueMessage, QueuePolicy, QueueWindow, SettleDelivery};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Names the kind of delivery.
+const QUEUE: &str = "queue";
+
+const MESSAGE_ID: HeaderName = HeaderName::from_static("x-copal-message-id");
+const ATTEMPT: HeaderName = HeaderName::from_static("x-copal-attempt");
+const DEADLINE: HeaderName = HeaderName::from_static("x-copal-deadline");
+const TOKEN: HeaderName = HeaderName::from_static("x-copal-delivery-token");
+
+/// The longest answer, in bytes.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// A process that could not be reached is left alone for so long, and for longer and longer.
+const UNREACHED: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// A version that ends waits so long for the messages that it has.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// What queues need of their server.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueHost {
+    pub(crate) queues: Queues,
+    /// Cancelled when this server stops: no message comes here any more.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The queues that one version of an app on this server is called with, from [`Consumers::begin`] on.
+#[derive(Debug)]
+pub(crate) struct Consumers {
+    all: Vec<Arc<Consumer>>,
+    queues: Option<Queues>,
+    begun: Mutex<bool>,
+    stop: CancellationToken,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    /// The app's name on the hub.
+    app: String,
+    queue: DeclaredQueue,
+    processes: Arc<Processes>,
+    /// The app can tell by its token that it is this server that calls.
+    token: HeaderValue,
+    window: AtomicU32,
+    /// Nothing comes before then: the app has no room, or is not reached.
+    paused: watch::Sender<Option<Instant>>,
+    unreached: Mutex<Backoff>,
+    stop: CancellationToken,
+    /// Messages that it has.
+    tasks: TaskTracker,
+}
+
+impl Consumers {
+    /// Those that the app declares; `key` is its name on the hub. None without a host for them.
+    pub(crate) fn new(
+        key: &str,
+        spec: &Spec,
+        launch: &Launch,
+        processes: &Arc<Processes>,
+        host: Option<&QueueHost>,
+    ) -> Self {
+        let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
+        let all = host.into_iter().flat_map(|_| &spec.queues).map(|queue| {
+            let token = HeaderValue::try_from(format!("Bearer {}", launch.token));
+            Arc::new(Consumer {
+                app: key.to_owned(),
+                queue: queue.clone(),
+                processes: processes.clone(),
+                token: token.expect("tokens are hexadecimal"),
+                window: AtomicU32::new(0),
+                paused: watch::Sender::new(None),
+                unreached: Mutex::new(Backoff::new(UNREACHED.0, UNREACHED.1)),
+                stop: stop.clone(),
+                tasks: TaskTracker::new(),
+            })
+        });
+        let queues = host.map(|it| it.queues.clone());
+        Self { all: all.collect(), queues, begun: Mutex::new(false), stop }
+    }
+
+    /// Messages may come from now on: this version of the app is in use. The second time it does nothing.
+    pub(crate) fn begin(&self) {
+        static ORDER: AtomicU64 = AtomicU64::new(0);
+        let Some(queues) = &self.queues else { return };
+        if std::mem::replace(&mut *lock(&self.begun), true) || self.stop.is_cancelled() {
+            return;
+        }
+        for consumer in &self.all {
+            let order = ORDER.fetch_add(1, Ordering::Relaxed);
+            lock(&queues.0.consumers).insert(order, consumer.clone());
+            tokio::spawn(consumer.clone().keep(queues.clone(), order));
+        }
+    }
+
+    /// No message comes any more, and those that are here end, in so long at most.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        for consumer in &self.all {
+            consumer.tasks.close();
+            if tokio::time::timeout(DRAIN_MAX, consumer.tasks.wait()).await.is_err() {
+                let (app, queue) = (&consumer.app, consumer.queue.name.as_str());
+                tracing::warn!(
+                    app,
+                    queue,
+                    "messages go on past their time as the app ends: others get them later"
+                );
+            }
+        }
+    }
+}
+
+impl Drop for Consumers {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Consumer {
+    /// What is told to the hub.
+    pub(super) fn window(&self) -> QueueWindow {
+        let DeclaredQueue { name, timeout, retry, .. } = &self.queue;
+        let millis = crate::content::millis;
+        let policy = QueuePolicy {
+            timeout_ms: millis(*timeout),
+            attempts: retry.attempts,
+            delay_ms: millis(retry.delay),
+            factor: retry.factor,
+            max_delay_ms: millis(retry.max),
+        };
+        QueueWindow {
+            queue: name.as_str().to_owned(),
+            app: self.app.clone(),
+            window: self.window.load(Ordering::Relaxed),
+            policy: Some(policy),
+        }
+    }
+
+    /// Whether it is called with this app's messages of this queue.
+    pub(super) fn takes(&self, queue: &str, app: &str) -> bool {
+        self.queue.name.as_str() == queue && self.app == app && !self.stop.is_cancelled()
+    }
+
+    /// Says how many messages it takes, until it is stopped.
+    async fn keep(self: Arc<Self>, queues: Queues, order: u64) {
+        let mut paused = self.paused.subscribe();
+        while !self.stop.is_cancelled() {
+            let until = (*paused.borrow_and_update()).filter(|it| *it > Instant::now());
+            let changed = self.processes.changed();
+            let healthy = if until.is_some() { 0 } else { self.processes.healthy() };
+            let window = self.queue.concurrency.saturating_mul(u32::try_from(healthy).unwrap_or(u32::MAX));
+            if self.window.swap(window, Ordering::Relaxed) != window || window == 0 {
+                queues.say_what_is_taken();
+            }
+            let over = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                _ = paused.changed() => {}
+                () = over => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        lock(&queues.0.consumers).remove(&order);
+        queues.say_what_is_taken();
+    }
+
+    /// Nothing comes for so long.
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        self.paused.send_if_modified(|paused| {
+            let is_longer = paused.is_none_or(|it| it < until);
+            if is_longer {
+                *paused = Some(until);
+            }
+            is_longer
+        });
+    }
+
+    /// Calls the app with a message, and tells the hub what has come of it.
+    pub(super) async fn consume(self: Arc<Self>, queues: &Queues, delivery: Delivery) {
+        let _task = self.tasks.token();
+        let left = time_left(&delivery);
+        let (number, until) = (delivery.number, Instant::now() + left);
+        if self.stop.is_cancelled() || !queues.is_heard().await {
+            return queues.give_back(number, 0, left).await;
+        }
+        let held = queues.0.held.hold(delivery);
+        let message = held.delivery().message.clone().unwrap_or_default();
+        let asked = message.wait_ms > 0;
+        let answered = tokio::time::timeout_at(until, self.post(held.delivery(), message)).await;
+        let settle = match answered {
+            Ok(Answered::Said(status, headers, body)) => {
+                lock(&self.unreached).reset();
+                match outcome::of_answer(&self.app, asked, status, &headers, body) {
+                    Said::Later => return,
+                    Said::Settled(settle) => *settle,
+                    Said::NoRoom(time) => {
+                        self.pause(time);
+                        outcome::given_back(time)
+                    }
+                }
+            }
+            Ok(Answered::Unreached(why)) => {
+                // It is the process's fault, and not the message's.
+                let wait = lock(&self.unreached).wait(rand::random());
+                tracing::debug!(app = self.app, queue = %self.queue.name, why, "no process takes the message");
+                self.pause(wait);
+                outcome::given_back(wait)
+            }
+            Ok(Answered::Broke(why)) => outcome::failed(&why),
+            Err(_) => {
+                let (path, timeout) = (&self.queue.path, self.queue.timeout);
+                outcome::failed(&format!("POST {path} was not answered within {timeout:?} (timeout)"))
+            }
+        };
+        self.settle(queues, number, settle, until).await;
+        queues.0.held.forget(number);
+    }
+
+    async fn settle(&self, queues: &Queues, number: u64, settle: SettleDelivery, until: Instant) {
+        let settle = SettleDelivery { delivery: number, ..settle };
+        match queues.settle_surely(settle, until).await {
+            Ok(()) => {}
+            // What it asked for can't be: it is tried again.
+            Err(cause @ (QueueError::Refused(_) | QueueError::Full(_) | QueueError::StaleFence)) => {
+                let failed = SettleDelivery { delivery: number, ..outcome::failed(&cause.to_string()) };
+                let _unknown = queues.settle_surely(failed, until).await;
+            }
+            Err(cause @ (QueueError::Over | QueueError::HubLost(_))) => {
+                let (app, queue) = (&self.app, self.queue.name.as_str());
+                tracing::warn!(app, queue, %cause, "the hub does not know what came of a message: it is delivered again");
+            }
+        }
+    }
+
+    async fn post(&self, delivery: &Delivery, message: QueueMessage) -> Answered {
+        let backend = match self.processes.pick_idlest() {
+            Ok(backend) => backend,
+            Err(cause) => return Answered::Unreached(cause.to_string()),
+        };
+        let request = self.request(delivery, message);
+        let response = match backend.send(request).await {
+            Ok(response) => response,
+            Err(cause @ (RequestError::AppUnavailable { .. } | RequestError::Short(_))) => {
+                return Answered::Unreached(cause.to_string());
+            }
+            Err(cause) => return Answered::Broke(cause.to_string()),
+        };
+        let (head, body) = response.into_parts();
+        match Limited::new(body, ANSWER_MAX).collect().await {
+            Ok(body) => Answered::Said(head.status, head.headers, body.to_bytes()),
+            Err(cause) if cause.is::<LengthLimitError>() => {
+                Answered::Broke(format!("its answer is longer than {ANSWER_MAX} bytes"))
+            }
+            Err(cause) => Answered::Broke(format!("its answer broke off: {cause}")),
+        }
+    }
+
+    fn request(&self, delivery: &Delivery, message: QueueMessage) -> Request {
+        let QueueMessage { body, content_type, group, correlation, meta, .. } = message;
+        let mut request = http::Request::new(full(body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.queue.path.parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        let mut put = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        put(header::HOST, "localhost");
+        put(header::CONTENT_LENGTH, &body.len().to_string());
+        put(DELIVERY, QUEUE);
+        put(SOURCE, self.queue.name.as_str());
+        put(MESSAGE_ID, &delivery.id.to_string());
+        put(ATTEMPT, &delivery.attempt.to_string());
+        put(DEADLINE, &SystemClock.unix_ms().saturating_add(delivery.left_ms).to_string());
+        put(TOKEN, &delivery.number.to_string());
+        for (name, value) in
+            [(header::CONTENT_TYPE, content_type), (GROUP, group), (CORRELATION, correlation)]
+        {
+            if !value.is_empty() {
+                put(name, &value);
+            }
+        }
+        for it in meta {
+            if let Ok(name) = HeaderName::try_from(format!("{META}{}", it.name)) {
+                put(name, &it.value);
+            }
+        }
+        headers.insert(header::AUTHORIZATION, self.token.clone());
+        request
+    }
+}
+
+/// What became of a call.
+enum Answered {
+    Said(StatusCode, HeaderMap, Bytes),
+    /// No process has seen it.
+    Unreached(String),
+    /// Nobody knows what the app has done.
+    Broke(String),
+}

@@ -1,0 +1,529 @@
+//! Who has which message: servers' processes say what they take, are handed messages in turn, and settle them.
+
+use super::{
+    Around, Max, Process, Queues, full,
+    line::{Consumer, ConsumerKey, Line},
+};
+use crate::state::change::Change;
+use proto::hub::v1::{
+    ConsumeQueues, Delivery, DeliveryDone, MessageReply, QueueMessage, QueuePolicy, QueuesConsumed,
+    ReceiveMessages, SettleDelivery, cache_outcome, message_reply, queue_outcome::Outcome, queues_full::Of,
+    settle_delivery,
+};
+use std::{ops::Bound, sync::Arc};
+
+/// A delivery's time begins before its server has it, and its answer comes after it was given: this much is allowed for both.
+const UNDER_WAY_MS: u64 = 5_000;
+
+/// What is over at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    Reply(Arc<str>, u64),
+    Receive(Arc<str>, u64),
+}
+
+/// A message that is someone's.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Assigned {
+    pub(super) queue: Arc<str>,
+    pub(super) id: u64,
+    pub(super) app: Arc<str>,
+    pub(super) deadline_ms: u64,
+    /// Of who has asked for it; 0: a consumer.
+    pub(super) receive: u64,
+    pub(super) of: u32,
+}
+
+/// Someone who waits to receive.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Receive {
+    pub(super) server: Arc<str>,
+    pub(super) app: Arc<str>,
+    pub(super) id: u64,
+    pub(super) max: u32,
+    pub(super) timeout_ms: u64,
+    pub(super) until_ms: u64,
+}
+
+/// Who is handed a message.
+struct Taker<'a> {
+    server: &'a Arc<str>,
+    app: &'a Arc<str>,
+    receive: u64,
+    of: u32,
+    timeout_ms: u64,
+}
+
+/// How long a message waits before its next attempt. No two wait equally long: those that failed together don't come together again.
+fn backoff_ms(policy: &QueuePolicy, attempts: u32, id: u64) -> u64 {
+    let mut delay = u128::from(policy.delay_ms);
+    let max = u128::from(policy.max_delay_ms.max(policy.delay_ms));
+    for _ in 1..attempts {
+        delay = (delay * u128::from(policy.factor.max(1000)) / 1000).min(max);
+        if delay == max {
+            break;
+        }
+    }
+    let spread = id.wrapping_add(u64::from(attempts)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let delay = delay * (900 + u128::from(spread % 200)) / 1000;
+    u64::try_from(delay).unwrap_or(u64::MAX)
+}
+
+impl Queues {
+    /// A process of a server has come, or is known; false: it is one that another has followed.
+    pub(super) fn process(
+        &mut self,
+        server: &str,
+        started_ms: u64,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        let known = self.servers.get(server).map_or(0, |it| it.started_ms);
+        if known < started_ms {
+            self.release(server, now_ms, changes);
+            let (server, released) = (server.into(), self.servers.get(server).map_or(0, |it| it.released));
+            self.servers.insert(server, Process { started_ms, number: 0, released });
+        }
+        known <= started_ms
+    }
+
+    /// A server runs another process than the one that is known, if any is.
+    pub(crate) fn follows(&mut self, server: &str, started_ms: u64, now_ms: u64, changes: &mut Vec<Change>) {
+        if self.servers.contains_key(server) {
+            self.process(server, started_ms, now_ms, changes);
+        }
+    }
+
+    /// A server's process is dead, or another has followed it: what it had is others'.
+    pub(crate) fn release(&mut self, server: &str, now_ms: u64, changes: &mut Vec<Change>) {
+        let Some((server, _)) = self.servers.get_key_value(server) else { return };
+        let server = server.clone();
+        if let Some(process) = self.servers.get_mut(&server) {
+            process.released += 1;
+            process.number = 0;
+        }
+        let queues: Vec<Arc<str>> = self.all.keys().cloned().collect();
+        for queue in &queues {
+            self.change(queue, |line| {
+                let here = consumers_of(line, &server);
+                here.iter().for_each(|it| {
+                    line.consumers.remove(it);
+                });
+            });
+        }
+        let of_server = |it: &(Arc<str>, u64)| it.0 == server;
+        let receives: Vec<_> = self
+            .receives
+            .iter()
+            .filter(|(_, it)| it.server == server)
+            .map(|(place, _)| place.clone())
+            .collect();
+        receives.iter().for_each(|place| drop(self.take_receive(place)));
+        let first = (server.clone(), 0);
+        let replies: Vec<_> =
+            self.replies.range(first.clone()..).map(|it| it.0.clone()).take_while(of_server).collect();
+        replies.iter().for_each(|(_, number)| self.take_reply(&server, *number));
+        let had: Vec<_> = self.assigned.range(first..).map(|it| it.0.clone()).take_while(of_server).collect();
+        for place in &had {
+            self.failed(place, "its server has ended", Some(0), now_ms, changes);
+        }
+        changes.push(Change::Delivered(server));
+    }
+
+    /// How many messages a process takes.
+    pub(crate) fn consume(
+        &mut self,
+        call: ConsumeQueues,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> QueuesConsumed {
+        let ConsumeQueues { server, started_ms, number, windows } = call;
+        let is_current = self.process(&server, started_ms, now_ms, changes);
+        let Some((server, process)) = self.servers.get_key_value(&*server).filter(|_| is_current) else {
+            return QueuesConsumed { outdated: true };
+        };
+        if process.number >= number {
+            return QueuesConsumed { outdated: process.number > number };
+        }
+        let server = server.clone();
+        self.servers.insert(server.clone(), Process { number, ..self.servers[&server].clone() });
+        let queues: Vec<Arc<str>> = self.all.keys().cloned().collect();
+        for queue in &queues {
+            self.change(queue, |line| {
+                let here = consumers_of(line, &server);
+                here.iter().for_each(|it| set_window(line, it, 0));
+            });
+        }
+        for window in windows {
+            let app = self.app(&window.app);
+            if !self.all.contains_key(&*window.queue) {
+                self.drop_idle(1);
+                if self.all.len() >= super::QUEUES_MAX {
+                    continue;
+                }
+            }
+            let queue = self.queue(&window.queue, &app);
+            self.change(&queue, |line| {
+                line.policy = window.policy.unwrap_or(line.policy);
+                set_window(line, &(server.clone(), app), window.window);
+            });
+            self.hand_out(&queue, now_ms, changes);
+        }
+        QueuesConsumed { outdated: false }
+    }
+
+    /// Hands out what is ready to those who take it: first to those who have asked, then in turn.
+    pub(super) fn hand_out(&mut self, queue: &Arc<str>, now_ms: u64, changes: &mut Vec<Change>) {
+        loop {
+            let Some(line) = self.all.get(queue).filter(|it| !it.paused && it.ready() > 0) else { return };
+            let (ready, timeout_ms) = (line.ready(), line.policy.timeout_ms);
+            let next = next_consumer(line);
+            if let Some((place, receive)) = self.first_receive(queue) {
+                let of = receive.max.min(u32::try_from(ready).unwrap_or(u32::MAX));
+                self.take_receive(&place);
+                self.hand_to(queue, &receive, of, now_ms, changes);
+            } else if let Some(consumer) = next {
+                let (server, app) = &consumer;
+                self.assign(queue, &Taker { server, app, receive: 0, of: 0, timeout_ms }, now_ms);
+                changes.push(Change::Delivered(consumer.0));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Hands so many to someone who has asked.
+    fn hand_to(
+        &mut self,
+        queue: &Arc<str>,
+        receive: &Receive,
+        of: u32,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) {
+        let Receive { server, app, id, timeout_ms, .. } = receive;
+        let policy_ms = self.all.get(queue).map_or(0, |it| it.policy.timeout_ms);
+        let timeout_ms = if *timeout_ms == 0 { policy_ms } else { *timeout_ms };
+        for _ in 0..of {
+            self.assign(queue, &Taker { server, app, receive: *id, of, timeout_ms }, now_ms);
+        }
+        changes.push(Change::Delivered(server.clone()));
+    }
+
+    fn assign(&mut self, queue: &Arc<str>, taker: &Taker<'_>, now_ms: u64) {
+        let Taker { server, app, receive, of, timeout_ms } = *taker;
+        let number = self.next();
+        let consumer = (server.clone(), app.clone());
+        let assigned = self.change(queue, |line| {
+            let id = line.hand_out(number)?;
+            if receive == 0 {
+                if let Some(it) = line.consumers.get_mut(&consumer) {
+                    it.assigned += 1;
+                }
+                line.turn = Some(consumer);
+            }
+            Some(id)
+        });
+        let Some(id) = assigned.flatten() else { return };
+        let deadline_ms = now_ms.saturating_add(timeout_ms).saturating_add(UNDER_WAY_MS);
+        let (queue, app) = (queue.clone(), app.clone());
+        self.put_assigned((server.clone(), number), Assigned { queue, id, app, deadline_ms, receive, of });
+    }
+
+    pub(super) fn put_assigned(&mut self, place: (Arc<str>, u64), assigned: Assigned) {
+        self.deadlines.insert((assigned.deadline_ms, place.0.clone(), place.1));
+        self.assigned.insert(place, assigned);
+    }
+
+    fn take_assigned(&mut self, place: &(Arc<str>, u64)) -> Option<Assigned> {
+        let assigned = self.assigned.remove(place)?;
+        self.deadlines.remove(&(assigned.deadline_ms, place.0.clone(), place.1));
+        if assigned.receive == 0 {
+            let consumer = (place.0.clone(), assigned.app.clone());
+            self.change(&assigned.queue, |line| {
+                if let Some(it) = line.consumers.get_mut(&consumer) {
+                    it.assigned = it.assigned.saturating_sub(1);
+                    if *it == Consumer::default() {
+                        line.consumers.remove(&consumer);
+                    }
+                }
+            });
+        }
+        Some(assigned)
+    }
+
+    /// What has come of a delivery; all of it or nothing.
+    pub(super) fn settle(
+        &mut self,
+        (server, started_ms): (&Arc<str>, u64),
+        settle: SettleDelivery,
+        max: Max,
+        around: &mut Around<'_>,
+    ) -> Outcome {
+        let SettleDelivery { delivery, outcome, publish, caches } = settle;
+        let place = (server.clone(), delivery);
+        if !self.assigned.contains_key(&place) {
+            return Outcome::Over(true);
+        }
+        if !publish.is_empty() || !caches.is_empty() {
+            let before = (self.clone(), around.caches.clone(), around.changes.len());
+            let refused = self.write_beside((server, started_ms), publish, caches, max, around);
+            if let Some(refused) = refused {
+                (*self, *around.caches) = (before.0, before.1);
+                around.changes.truncate(before.2);
+                return refused;
+            }
+        }
+        let now_ms = around.now_ms;
+        match outcome {
+            Some(settle_delivery::Outcome::Done(done)) => self.done(&place, done, now_ms, around.changes),
+            Some(settle_delivery::Outcome::GivenBack(given)) => {
+                self.give_back(&place, now_ms.saturating_add(given.after_ms), now_ms, around.changes);
+            }
+            Some(settle_delivery::Outcome::Failed(failed)) => {
+                let after_ms = (failed.after_ms > 0).then_some(failed.after_ms);
+                self.failed(&place, &failed.why, after_ms, now_ms, around.changes);
+            }
+            Some(settle_delivery::Outcome::Dead(why)) => self.dies(&place, &why, now_ms, around.changes),
+            Some(settle_delivery::Outcome::ExtendMs(time_ms)) => {
+                if let Some(assigned) = self.take_deadline(&place) {
+                    let deadline_ms = now_ms.saturating_add(time_ms).saturating_add(UNDER_WAY_MS);
+                    self.put_assigned(place, Assigned { deadline_ms, ..assigned });
+                }
+            }
+            None => {}
+        }
+        Outcome::Done(true)
+    }
+
+    /// Whose it is, without a deadline.
+    fn take_deadline(&mut self, place: &(Arc<str>, u64)) -> Option<Assigned> {
+        let assigned = self.assigned.get(place)?.clone();
+        self.deadlines.remove(&(assigned.deadline_ms, place.0.clone(), place.1));
+        Some(assigned)
+    }
+
+    /// What is published and cached together with a settlement; why it can't be.
+    fn write_beside(
+        &mut self,
+        from: (&Arc<str>, u64),
+        publish: Vec<QueueMessage>,
+        caches: Vec<proto::hub::v1::CacheWrite>,
+        max: Max,
+        around: &mut Around<'_>,
+    ) -> Option<Outcome> {
+        for write in caches {
+            let cache = write.cache.clone();
+            let came = around.caches.carry_out(write, max.cache_bytes, around.now_ms, around.changes);
+            let why = match came {
+                cache_outcome::Outcome::Unmet(_) => "what its condition asks for is not so",
+                cache_outcome::Outcome::NotANumber(_) => "what is there is no whole number",
+                cache_outcome::Outcome::Full(_) => "there is no room",
+                _ => continue,
+            };
+            return Some(Outcome::Refused(format!("a write to the cache {cache}: {why}")));
+        }
+        match self.publish(from, publish, max.bytes, around) {
+            Outcome::Published(_) => None,
+            other => Some(other),
+        }
+    }
+
+    fn done(&mut self, place: &(Arc<str>, u64), done: DeliveryDone, now_ms: u64, changes: &mut Vec<Change>) {
+        let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
+        let taken = self.change(&queue, |line| {
+            line.counts.settled += 1;
+            line.take(id, now_ms)
+        });
+        if let Some(fixed) = taken.flatten() {
+            self.gone(&fixed);
+            self.reply(id, &fixed, message_reply::Outcome::Done(done), (now_ms, changes));
+        }
+        self.hand_out(&queue, now_ms, changes);
+    }
+
+    fn give_back(&mut self, place: &(Arc<str>, u64), from_ms: u64, now_ms: u64, changes: &mut Vec<Change>) {
+        let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
+        self.change(&queue, |line| line.give_back(id, from_ms, None, now_ms));
+        self.look_at(&queue, id, now_ms, changes);
+        self.hand_out(&queue, now_ms, changes);
+    }
+
+    /// One that has come back may be over by now.
+    fn look_at(&mut self, queue: &Arc<str>, id: u64, now_ms: u64, changes: &mut Vec<Change>) {
+        let message = self.all.get(queue).and_then(|it| it.get(id));
+        if message.is_some_and(|it| it.fixed.is_over(now_ms)) {
+            self.expired(queue, id, now_ms, changes);
+        }
+    }
+
+    /// An attempt has failed. It is tried again after `after_ms`; `None`: after the time that the queue has for it.
+    pub(super) fn failed(
+        &mut self,
+        place: &(Arc<str>, u64),
+        why: &str,
+        after_ms: Option<u64>,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(Assigned { queue, id, .. }) = self.assigned.get(place).cloned() else { return };
+        let Some(line) = self.all.get(&queue) else { return };
+        let (attempts, policy) = (line.get(id).map_or(0, |it| it.attempts), line.policy);
+        if policy.attempts != 0 && attempts >= policy.attempts {
+            return self.dies(place, why, now_ms, changes);
+        }
+        let after_ms = after_ms.unwrap_or_else(|| backoff_ms(&policy, attempts, id));
+        self.take_assigned(place);
+        self.change(&queue, |line| line.give_back(id, now_ms.saturating_add(after_ms), Some(why), now_ms));
+        self.look_at(&queue, id, now_ms, changes);
+        self.hand_out(&queue, now_ms, changes);
+    }
+
+    fn dies(&mut self, place: &(Arc<str>, u64), why: &str, now_ms: u64, changes: &mut Vec<Change>) {
+        let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
+        let fixed = self.all.get(&queue).and_then(|it| it.get(id)).map(|it| it.fixed.clone());
+        self.change(&queue, |line| line.die(id, why, now_ms));
+        if let Some(fixed) = fixed {
+            self.reply(id, &fixed, message_reply::Outcome::Failed(why.to_owned()), (now_ms, changes));
+        }
+        self.hand_out(&queue, now_ms, changes);
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        server: &Arc<str>,
+        receive: ReceiveMessages,
+        around: &mut Around<'_>,
+    ) -> Outcome {
+        let ReceiveMessages { queue, app, id, max, wait_ms, timeout_ms } = receive;
+        let app = self.app(&app);
+        let share = self.apps.get(&app).copied().unwrap_or_default();
+        if !self.all.contains_key(&*queue) {
+            self.drop_idle(1);
+            if self.all.len() >= super::QUEUES_MAX {
+                return full(Of::Queues, super::QUEUES_MAX as u64);
+            }
+            if share.queues >= super::APP_QUEUES_MAX {
+                return full(Of::Queues, super::APP_QUEUES_MAX as u64);
+            }
+        }
+        let queue = self.queue(&queue, &app);
+        let until_ms = around.now_ms.saturating_add(wait_ms);
+        let receive = Receive { server: server.clone(), app: app.clone(), id, max, timeout_ms, until_ms };
+        let ready = self.all.get(&queue).filter(|it| !it.paused).map_or(0, Line::ready);
+        let of = max.min(u32::try_from(ready).unwrap_or(u32::MAX));
+        if of > 0 {
+            self.hand_to(&queue, &receive, of, around.now_ms, around.changes);
+        } else if wait_ms > 0 {
+            if self.receives.len() >= super::RECEIVES_MAX {
+                return full(Of::Receiving, super::RECEIVES_MAX as u64);
+            }
+            if share.receives >= super::APP_RECEIVES_MAX {
+                return full(Of::Receiving, super::APP_RECEIVES_MAX as u64);
+            }
+            let order = self.next();
+            self.put_receive((queue, order), receive);
+        }
+        Outcome::Receiving(of)
+    }
+
+    pub(super) fn put_receive(&mut self, place: (Arc<str>, u64), receive: Receive) {
+        self.share(&receive.app, |it| it.receives += 1);
+        self.ends.insert((receive.until_ms, End::Receive(place.0.clone(), place.1)));
+        self.receives.insert(place, receive);
+    }
+
+    pub(super) fn take_receive(&mut self, place: &(Arc<str>, u64)) -> Option<Receive> {
+        let receive = self.receives.remove(place)?;
+        self.ends.remove(&(receive.until_ms, End::Receive(place.0.clone(), place.1)));
+        self.share(&receive.app, |it| it.receives -= 1);
+        Some(receive)
+    }
+
+    fn first_receive(&self, queue: &Arc<str>) -> Option<((Arc<str>, u64), Receive)> {
+        let first = self.receives.range((queue.clone(), 0)..).next();
+        first.filter(|(place, _)| place.0 == *queue).map(|(place, it)| (place.clone(), it.clone()))
+    }
+
+    /// Whether someone waits to receive of a queue.
+    pub(super) fn is_received(&self, queue: &Arc<str>) -> bool {
+        self.receives.range((queue.clone(), 0)..).next().is_some_and(|(place, _)| place.0 == *queue)
+    }
+
+    pub(super) fn stop_receiving(&mut self, server: &Arc<str>, id: u64) {
+        let found = self.receives.iter().find(|(_, it)| it.id == id && it.server == *server);
+        if let Some(place) = found.map(|it| it.0.clone()) {
+            self.take_receive(&place);
+        }
+    }
+
+    /// What a server's process was handed after these numbers, at most so many and about so many bytes of it.
+    pub(crate) fn handed(
+        &self,
+        server: &str,
+        (after_delivery, after_reply): (u64, u64),
+        (max, max_bytes): (usize, usize),
+        now_ms: u64,
+    ) -> (Vec<Delivery>, Vec<MessageReply>) {
+        let server: Arc<str> = server.into();
+        let mut bytes = 0;
+        let mut fits = |more: usize| {
+            let fits = bytes == 0 || bytes + more <= max_bytes;
+            bytes += more;
+            fits
+        };
+        let mut deliveries = Vec::new();
+        let found = self.assigned.range((server.clone(), after_delivery + 1)..);
+        for ((_, number), it) in found.take_while(|(place, _)| place.0 == server).take(max) {
+            let Some(message) = self.all.get(&it.queue).and_then(|line| line.get(it.id)) else { continue };
+            if !fits(message.fixed.body.len() + 512) {
+                break;
+            }
+            deliveries.push(Delivery {
+                number: *number,
+                app: it.app.to_string(),
+                id: it.id,
+                attempt: message.attempts,
+                left_ms: it.deadline_ms.saturating_sub(now_ms).saturating_sub(UNDER_WAY_MS),
+                published_ms: message.fixed.published_ms,
+                message: Some(message.fixed.told(&it.queue)),
+                receive: it.receive,
+                of: it.of,
+            });
+        }
+        let replies = self.replies.range((server.clone(), after_reply + 1)..);
+        let replies = replies.take_while(|(place, _)| place.0 == server).take(max);
+        let replies = replies.take_while(|(_, it)| fits(usize::try_from(it.bytes()).unwrap_or(usize::MAX)));
+        (deliveries, replies.map(|(_, it)| MessageReply::clone(&it.reply)).collect())
+    }
+
+    /// A server's process: since when it runs, and how often what it had was given to others.
+    pub(crate) fn server(&self, server: &str) -> Option<(u64, u64)> {
+        self.servers.get(server).map(|it| (it.started_ms, it.released))
+    }
+}
+
+/// A server's, for whatever app.
+fn consumers_of(line: &Line, server: &Arc<str>) -> Vec<ConsumerKey> {
+    let first = (server.clone(), Arc::from(""));
+    line.consumers.range(first..).map(|it| it.0.clone()).take_while(|it| it.0 == *server).collect()
+}
+
+fn set_window(line: &mut Line, consumer: &ConsumerKey, window: u32) {
+    let assigned = line.consumers.get(consumer).map_or(0, |it| it.assigned);
+    if window == 0 && assigned == 0 {
+        line.consumers.remove(consumer);
+    } else {
+        line.consumers.insert(consumer.clone(), Consumer { window, assigned });
+    }
+}
+
+/// The next one with room, after who was handed the last message.
+fn next_consumer(line: &Line) -> Option<ConsumerKey> {
+    let has_room = |(_, it): &(&ConsumerKey, &Consumer)| it.assigned < it.window;
+    let after = line.turn.as_ref().and_then(|turn| {
+        let after = (Bound::Excluded(turn), Bound::Unbounded);
+        line.consumers.range::<_, ConsumerKey>(after).find(has_room)
+    });
+    after.or_else(|| line.consumers.iter().find(has_room)).map(|it| it.0.clone())
+}

@@ -1,0 +1,340 @@
+//! One queue: its messages by where they stand. It knows no servers' deliveries, only that a message is someone's.
+
+use super::message::{Fixed, Message, Status};
+use imbl::{OrdMap, OrdSet};
+use proto::hub::v1::{QueueCounts, QueuePolicy};
+use std::sync::Arc;
+
+/// What a key that is remembered takes beside itself.
+const KEY: u64 = 200;
+
+/// How a queue is of which no consumer has said anything.
+pub(super) const POLICY: QueuePolicy =
+    QueuePolicy { timeout_ms: 60_000, attempts: 10, delay_ms: 1_000, factor: 2_000, max_delay_ms: 600_000 };
+
+/// Who takes messages: a server, for one of its apps.
+pub(super) type ConsumerKey = (Arc<str>, Arc<str>);
+
+/// A queue.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Line {
+    messages: OrdMap<u64, Message>,
+    /// By priority, the greatest first, and order.
+    ready: OrdMap<(u8, u64), u64>,
+    /// Each group's messages by their order: the first one is ready, delayed or someone's, the others wait.
+    groups: OrdMap<Arc<str>, OrdMap<u64, u64>>,
+    unique: OrdMap<Arc<str>, u64>,
+    /// When a message is ready, or its time is over.
+    due: OrdSet<(u64, u64)>,
+    /// Keys of what was published, and until when they are remembered.
+    pub(super) keys: OrdMap<Arc<str>, (u64, u64)>,
+    keys_due: OrdSet<(u64, Arc<str>)>,
+    pub(super) dead: OrdMap<u64, Dead>,
+    /// What the last attempt of a message failed of.
+    whys: OrdMap<u64, Arc<str>>,
+    pub(super) consumers: OrdMap<ConsumerKey, Consumer>,
+    /// Who was handed the last message.
+    pub(super) turn: Option<ConsumerKey>,
+    pub(super) policy: QueuePolicy,
+    pub(super) paused: bool,
+    pub(super) counts: QueueCounts,
+    /// Who has brought it about.
+    pub(super) app: Arc<str>,
+    delayed: u64,
+    waiting: u64,
+    assigned: u64,
+    pub(super) bytes: u64,
+}
+
+/// A dead message.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dead {
+    pub(super) fixed: Arc<Fixed>,
+    pub(super) attempts: u32,
+    pub(super) died_ms: u64,
+}
+
+/// How many messages a consumer takes, and has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Consumer {
+    pub(super) window: u32,
+    pub(super) assigned: u32,
+}
+
+impl Line {
+    pub(super) fn new(app: Arc<str>) -> Self {
+        Self {
+            messages: OrdMap::new(),
+            ready: OrdMap::new(),
+            groups: OrdMap::new(),
+            unique: OrdMap::new(),
+            due: OrdSet::new(),
+            keys: OrdMap::new(),
+            keys_due: OrdSet::new(),
+            dead: OrdMap::new(),
+            whys: OrdMap::new(),
+            consumers: OrdMap::new(),
+            turn: None,
+            policy: POLICY,
+            paused: false,
+            counts: QueueCounts::default(),
+            app,
+            delayed: 0,
+            waiting: 0,
+            assigned: 0,
+            bytes: 0,
+        }
+    }
+
+    /// It could be made anew without a difference, but for its counts.
+    pub(super) fn is_idle(&self) -> bool {
+        self.messages.is_empty()
+            && self.dead.is_empty()
+            && self.keys.is_empty()
+            && self.consumers.is_empty()
+            && !self.paused
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Message> {
+        self.messages.get(&id)
+    }
+
+    /// The messages by their id.
+    pub(super) fn messages(&self) -> &OrdMap<u64, Message> {
+        &self.messages
+    }
+
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Delayed, behind others, and someone's.
+    pub(super) fn others(&self) -> [u64; 3] {
+        [self.delayed, self.waiting, self.assigned]
+    }
+
+    /// What its last attempt failed of.
+    pub(super) fn why(&self, id: u64) -> Option<&Arc<str>> {
+        self.whys.get(&id)
+    }
+
+    /// The message that bears a key that has to be the only one.
+    pub(super) fn unique(&self, key: &str) -> Option<u64> {
+        self.unique.get(key).copied()
+    }
+
+    /// The earliest time at which something is to be done.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        let (message, key) = (self.due.get_min().map(|it| it.0), self.keys_due.get_min().map(|it| it.0));
+        [message, key].into_iter().flatten().min()
+    }
+
+    /// A message comes. It is ready from `from_ms` on.
+    pub(super) fn add(&mut self, id: u64, fixed: Arc<Fixed>, order: u64, from_ms: u64, now_ms: u64) {
+        self.join(id, Message { fixed, order, attempts: 0, status: Status::Waiting(from_ms) });
+        self.expose(id, now_ms);
+    }
+
+    /// It is there, and waits.
+    fn join(&mut self, id: u64, message: Message) {
+        let fixed = &message.fixed;
+        self.bytes += fixed.bytes();
+        self.waiting += 1;
+        if fixed.expires_ms != 0 {
+            self.due.insert((fixed.expires_ms, id));
+        }
+        if let Some(key) = fixed.unique() {
+            self.unique.insert(key.clone(), id);
+        }
+        if let Some(group) = fixed.group() {
+            self.groups.entry(group.clone()).or_default().insert(message.order, id);
+        }
+        self.messages.insert(id, message);
+    }
+
+    /// One that waits does so no longer, if nothing of its group is before it.
+    fn expose(&mut self, id: u64, now_ms: u64) {
+        let Some(Status::Waiting(from_ms)) = self.messages.get(&id).map(|it| it.status) else { return };
+        if self.is_first(id) {
+            let status = if from_ms > now_ms { Status::Delayed(from_ms) } else { Status::Ready };
+            self.set(id, status);
+        }
+    }
+
+    fn is_first(&self, id: u64) -> bool {
+        let group = self.messages.get(&id).and_then(|it| it.fixed.group());
+        let first = group.and_then(|it| self.groups.get(it)?.get_min());
+        first.is_none_or(|(_, first)| *first == id)
+    }
+
+    /// It stands elsewhere from now on.
+    fn set(&mut self, id: u64, status: Status) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        let place = (9 - message.fixed.priority.min(9), message.order);
+        let expires_ms = message.fixed.expires_ms;
+        match std::mem::replace(&mut message.status, status) {
+            Status::Ready => drop(self.ready.remove(&place)),
+            Status::Delayed(from_ms) => {
+                self.delayed -= 1;
+                if from_ms != expires_ms {
+                    self.due.remove(&(from_ms, id));
+                }
+            }
+            Status::Waiting(_) => self.waiting -= 1,
+            Status::Assigned(_) => {
+                self.assigned -= 1;
+                if expires_ms != 0 {
+                    self.due.insert((expires_ms, id));
+                }
+            }
+        }
+        match status {
+            Status::Ready => drop(self.ready.insert(place, id)),
+            Status::Delayed(from_ms) => {
+                self.delayed += 1;
+                self.due.insert((from_ms, id));
+            }
+            Status::Waiting(_) => self.waiting += 1,
+            // Whoever has it may settle it, however late.
+            Status::Assigned(_) => {
+                self.assigned += 1;
+                self.due.remove(&(expires_ms, id));
+            }
+        }
+    }
+
+    /// The next one that is ready is someone's, by this delivery.
+    pub(super) fn hand_out(&mut self, delivery: u64) -> Option<u64> {
+        let (_, id) = self.ready.get_min()?;
+        let id = *id;
+        self.set(id, Status::Assigned(delivery));
+        self.counts.delivered += 1;
+        if let Some(message) = self.messages.get_mut(&id) {
+            message.attempts = message.attempts.saturating_add(1);
+        }
+        Some(id)
+    }
+
+    /// It is nobody's any more, and ready from `from_ms` on. `why` its attempt failed; if it did not, it was none.
+    pub(super) fn give_back(&mut self, id: u64, from_ms: u64, why: Option<&str>, now_ms: u64) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        match why {
+            Some(why) => {
+                self.counts.failed += 1;
+                self.whys.insert(id, why.into());
+            }
+            None => message.attempts = message.attempts.saturating_sub(1),
+        }
+        self.set(id, Status::Waiting(from_ms));
+        self.expose(id, now_ms);
+    }
+
+    /// It is gone; the next one of its group is first.
+    pub(super) fn take(&mut self, id: u64, now_ms: u64) -> Option<Arc<Fixed>> {
+        // Out of whichever map it is in.
+        self.set(id, Status::Waiting(0));
+        let Message { fixed, order, .. } = self.messages.remove(&id)?;
+        self.waiting -= 1;
+        self.bytes -= fixed.bytes();
+        self.whys.remove(&id);
+        if fixed.expires_ms != 0 {
+            self.due.remove(&(fixed.expires_ms, id));
+        }
+        if let Some(key) = fixed.unique().filter(|key| self.unique.get(*key) == Some(&id)) {
+            self.unique.remove(key);
+        }
+        if let Some(group) = fixed.group() {
+            let next = self.groups.get_mut(group).and_then(|line| {
+                line.remove(&order);
+                line.get_min().map(|(_, next)| *next)
+            });
+            match next {
+                Some(next) => self.expose(next, now_ms),
+                None => drop(self.groups.remove(group)),
+            }
+        }
+        Some(fixed)
+    }
+
+    /// No attempt is made any more.
+    pub(super) fn die(&mut self, id: u64, why: &str, now_ms: u64) {
+        let attempts = self.messages.get(&id).map_or(0, |it| it.attempts);
+        let Some(fixed) = self.take(id, now_ms) else { return };
+        self.counts.died += 1;
+        self.bury(id, Dead { fixed, attempts, died_ms: now_ms }, why);
+    }
+
+    fn bury(&mut self, id: u64, dead: Dead, why: &str) {
+        self.bytes += dead.fixed.bytes();
+        self.whys.insert(id, why.into());
+        self.dead.insert(id, dead);
+    }
+
+    /// A dead one is ready again, behind all others, whatever its time was; false: it is none, or another has its key by now.
+    pub(super) fn replay(&mut self, id: u64, order: u64, now_ms: u64) -> bool {
+        let taken = |it: &Dead| it.fixed.unique().is_some_and(|key| self.unique.contains_key(key));
+        if self.dead.get(&id).is_none_or(taken) {
+            return false;
+        }
+        let Some(fixed) = self.forget(id) else { return false };
+        let fixed = Arc::new(Fixed { expires_ms: 0, ..Fixed::clone(&fixed) });
+        self.add(id, fixed, order, 0, now_ms);
+        true
+    }
+
+    /// A dead one is gone for good.
+    pub(super) fn forget(&mut self, id: u64) -> Option<Arc<Fixed>> {
+        let Dead { fixed, .. } = self.dead.remove(&id)?;
+        self.bytes -= fixed.bytes();
+        self.whys.remove(&id);
+        Some(fixed)
+    }
+
+    /// A key is remembered, in place of one whose time is over.
+    pub(super) fn remember(&mut self, key: Arc<str>, id: u64, until_ms: u64) {
+        self.forget_key(&key);
+        self.bytes += KEY + 2 * key.len() as u64;
+        self.keys_due.insert((until_ms, key.clone()));
+        self.keys.insert(key, (id, until_ms));
+    }
+
+    fn forget_key(&mut self, key: &Arc<str>) {
+        if let Some((_, until_ms)) = self.keys.remove(key) {
+            self.bytes -= KEY + 2 * key.len() as u64;
+            self.keys_due.remove(&(until_ms, key.clone()));
+        }
+    }
+
+    /// What is due is done: `Ok` if that was all it took, or the message whose time is over.
+    pub(super) fn expire_one(&mut self, now_ms: u64) -> Option<Result<(), u64>> {
+        if let Some((_, key)) = self.keys_due.get_min().filter(|it| it.0 <= now_ms).cloned() {
+            self.forget_key(&key);
+            return Some(Ok(()));
+        }
+        let (at_ms, id) = self.due.get_min().filter(|it| it.0 <= now_ms).copied()?;
+        self.due.remove(&(at_ms, id));
+        let Some(message) = self.messages.get(&id) else { return Some(Ok(())) };
+        match message.status {
+            _ if message.fixed.is_over(now_ms) => return Some(Err(id)),
+            Status::Delayed(from_ms) if from_ms <= now_ms => self.set(id, Status::Ready),
+            Status::Delayed(from_ms) => drop(self.due.insert((from_ms, id))),
+            Status::Ready | Status::Waiting(_) | Status::Assigned(_) => {}
+        }
+        Some(Ok(()))
+    }
+
+    /// Puts a message back, from a snapshot: it waits, or is someone's, until [`Line::restored`].
+    pub(super) fn restore(&mut self, id: u64, message: Message, why: &str) {
+        let status = message.status;
+        self.join(id, Message { status: Status::Waiting(0), ..message });
+        self.set(id, status);
+        if !why.is_empty() {
+            self.whys.insert(id, why.into());
+        }
+    }
+
+    /// The same of a dead one.
+    pub(super) fn restore_dead(&mut self, id: u64, dead: Dead, why: &str) {
+        self.bury(id, dead, why);
+    }
+}

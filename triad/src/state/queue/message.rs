@@ -1,0 +1,167 @@
+//! A message: what was published, and where it stands.
+
+use bytes::Bytes;
+use proto::hub::v1::{MessageMeta, QueueMessage};
+use std::sync::Arc;
+
+/// What a message takes beside its body and texts: itself, and its places in the maps. Measured: bench/README.md.
+const MESSAGE: u64 = 300;
+
+/// The same of one with a group, a key, or someone who waits.
+const EXTRA: u64 = 300;
+
+/// What a message has of whose priority nothing was said.
+const PRIORITY: u32 = 4;
+
+/// The greatest priority.
+pub(crate) const PRIORITY_MAX: u32 = 9;
+
+/// A message of a queue.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Message {
+    pub(super) fixed: Arc<Fixed>,
+    /// Smaller ones of the same priority go first.
+    pub(super) order: u64,
+    /// Deliveries that were begun, and not given back.
+    pub(super) attempts: u32,
+    pub(super) status: Status,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Ready,
+    /// It is ready at this time.
+    Delayed(u64),
+    /// Behind another one of its group; then it is ready, but not before this time.
+    Waiting(u64),
+    /// By this delivery it is someone's.
+    Assigned(u64),
+}
+
+/// What does not change.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fixed {
+    pub(super) body: Bytes,
+    pub(super) content_type: Arc<str>,
+    /// Who has published it.
+    pub(super) app: Arc<str>,
+    pub(super) published_ms: u64,
+    /// 0: never.
+    pub(super) expires_ms: u64,
+    pub(super) priority: u8,
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// What most messages don't have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Extra {
+    pub(super) group: Option<Arc<str>>,
+    pub(super) unique: Option<Arc<str>>,
+    correlation: String,
+    meta: Vec<MessageMeta>,
+    pub(super) asker: Option<Asker>,
+}
+
+/// Who waits for a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Asker {
+    pub(super) server: Arc<str>,
+    pub(super) started_ms: u64,
+    pub(super) until_ms: u64,
+    pub(super) ask: u64,
+}
+
+/// A text that may be missing.
+fn some(text: String) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+/// About what a message will take.
+pub(super) fn bytes_of(message: &QueueMessage) -> u64 {
+    let texts = message.group.len() + message.unique.len() + message.correlation.len();
+    let meta: usize = message.meta.iter().map(|it| it.name.len() + it.value.len() + 64).sum();
+    let has_extra = texts + meta > 0 || message.wait_ms > 0;
+    let fixed = MESSAGE + if has_extra { EXTRA } else { 0 };
+    fixed + (2 * texts + meta + message.body.len() + message.content_type.len()) as u64
+}
+
+impl Fixed {
+    /// Of what was published at `now_ms`; `asker` waits for its reply.
+    pub(super) fn new(message: QueueMessage, app: Arc<str>, asker: Option<Asker>, now_ms: u64) -> Self {
+        let expires_ms = if message.ttl_ms == 0 { 0 } else { now_ms.saturating_add(message.ttl_ms) };
+        Self::of(message, app, asker, (now_ms, expires_ms))
+    }
+
+    /// The same with its times.
+    pub(super) fn of(
+        message: QueueMessage,
+        app: Arc<str>,
+        asker: Option<Asker>,
+        (published_ms, expires_ms): (u64, u64),
+    ) -> Self {
+        let QueueMessage { body, content_type, priority, group, unique, correlation, meta, .. } = message;
+        let extra = Extra { group: some(group), unique: some(unique), correlation, meta, asker };
+        let priority = priority.unwrap_or(PRIORITY).min(PRIORITY_MAX);
+        Self {
+            // The log's entry, of which it is a part, is larger.
+            body: Bytes::copy_from_slice(&body),
+            content_type: content_type.into(),
+            app,
+            published_ms,
+            expires_ms,
+            priority: u8::try_from(priority).unwrap_or(u8::MAX),
+            extra: (extra != Extra::default()).then(|| Box::new(extra)),
+        }
+    }
+
+    /// As it was published.
+    pub(super) fn told(&self, queue: &str) -> QueueMessage {
+        let text = |it: Option<&Arc<str>>| it.map(ToString::to_string).unwrap_or_default();
+        let extra = self.extra.as_deref();
+        QueueMessage {
+            queue: queue.to_owned(),
+            body: self.body.clone(),
+            content_type: self.content_type.to_string(),
+            priority: Some(self.priority.into()),
+            ttl_ms: if self.expires_ms == 0 { 0 } else { self.expires_ms.saturating_sub(self.published_ms) },
+            group: text(self.group()),
+            unique: text(self.unique()),
+            correlation: extra.map(|it| it.correlation.clone()).unwrap_or_default(),
+            meta: extra.map(|it| it.meta.clone()).unwrap_or_default(),
+            app: self.app.to_string(),
+            // For whom it is done: whether its reply is wanted.
+            wait_ms: self.asker().map_or(0, |it| it.until_ms.saturating_sub(self.published_ms)),
+            ..QueueMessage::default()
+        }
+    }
+
+    pub(super) fn group(&self) -> Option<&Arc<str>> {
+        self.extra.as_ref()?.group.as_ref()
+    }
+
+    pub(super) fn unique(&self) -> Option<&Arc<str>> {
+        self.extra.as_ref()?.unique.as_ref()
+    }
+
+    pub(super) fn asker(&self) -> Option<&Asker> {
+        self.extra.as_ref()?.asker.as_ref()
+    }
+
+    /// Its time is over.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.expires_ms != 0 && self.expires_ms <= now_ms
+    }
+
+    /// What it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let of_extra = |it: &Extra| {
+            let text = |it: &Option<Arc<str>>| it.as_ref().map_or(0, |it| it.len());
+            let texts = text(&it.group) + text(&it.unique) + it.correlation.len();
+            let meta: usize = it.meta.iter().map(|it| it.name.len() + it.value.len() + 64).sum();
+            EXTRA + (2 * texts + meta) as u64
+        };
+        let extra = self.extra.as_deref().map_or(0, of_extra);
+        MESSAGE + extra + (self.body.len() + self.content_type.len()) as u64
+    }
+}

@@ -1,0 +1,239 @@
+//! Queues as records, and back.
+
+use super::{
+    Process, Queues, Reply,
+    delivery::{Assigned, Receive},
+    line::{Consumer, Dead, Line},
+    message::{Asker, Fixed, Message, Status},
+};
+use crate::state::written::Writer;
+use proto::hub::v1::{
+    QueueConsumer, QueueMessage, ReceiveMessages, SnapshotDelivery, SnapshotMessage, SnapshotMessageKey,
+    SnapshotMessageReply, SnapshotQueue, SnapshotQueueServer, SnapshotQueueWriter, SnapshotReceive,
+    WrittenQueueOutcome, snapshot_item::Item, snapshot_message::Status as Saved,
+};
+use std::sync::Arc;
+
+impl Queues {
+    /// For a snapshot.
+    pub(in crate::state) fn export(&self) -> impl Iterator<Item = Item> {
+        let queues = self.all.iter().map(|(name, line)| Item::Queue(queue(name, line)));
+        let messages = self.all.iter().flat_map(|(name, line)| {
+            let living = line.messages().iter().map(|(id, it)| self.message(name, line, *id, it));
+            let dead = line.dead.iter().map(|(id, it)| dead(name, line, *id, it));
+            living.chain(dead).map(Item::Message)
+        });
+        let servers = self.servers.iter().map(|(server, it)| {
+            let Process { started_ms, number, released } = *it;
+            let server = server.to_string();
+            Item::QueueServer(SnapshotQueueServer { server, started_ms, number, released })
+        });
+        let replies = self.replies.iter().map(|((server, _), it)| {
+            let (server, reply) = (server.to_string(), Some(it.reply.as_ref().clone()));
+            Item::Reply(SnapshotMessageReply { server, reply, until_ms: it.until_ms })
+        });
+        let receives = self.receives.iter().map(|((queue, order), it)| {
+            let receive = ReceiveMessages {
+                queue: queue.to_string(),
+                app: it.app.to_string(),
+                id: it.id,
+                max: it.max,
+                wait_ms: 0,
+                timeout_ms: it.timeout_ms,
+            };
+            let (order, server, receive) = (*order, it.server.to_string(), Some(receive));
+            Item::Receive(SnapshotReceive { order, server, receive, until_ms: it.until_ms })
+        });
+        let writers = self.written.iter().map(|(server, it)| {
+            let outcomes = it.outcomes.iter();
+            let outcomes = outcomes.map(|(number, outcome)| WrittenQueueOutcome {
+                number: *number,
+                outcome: Some(outcome.clone()),
+            });
+            Item::QueueWriter(SnapshotQueueWriter {
+                server: server.to_owned(),
+                started_ms: it.started_ms,
+                settled: it.settled,
+                outcomes: outcomes.collect(),
+                used: it.used,
+            })
+        });
+        let last = (self.last > 0).then_some(Item::LastMessage(self.last));
+        queues.chain(messages).chain(servers).chain(replies).chain(receives).chain(writers).chain(last)
+    }
+
+    fn message(&self, queue: &str, line: &Line, id: u64, message: &Message) -> SnapshotMessage {
+        let status = match message.status {
+            Status::Ready => Saved::Ready(true),
+            Status::Delayed(at_ms) => Saved::DelayedMs(at_ms),
+            Status::Waiting(at_ms) => Saved::WaitingMs(at_ms),
+            Status::Assigned(number) => Saved::Assigned(self.delivery(number)),
+        };
+        saved((queue, id), &message.fixed, (message.order, message.attempts), line, status)
+    }
+
+    fn delivery(&self, number: u64) -> SnapshotDelivery {
+        let found = self.servers.keys().find_map(|server| {
+            let it = self.assigned.get(&(server.clone(), number))?;
+            Some(SnapshotDelivery {
+                number,
+                server: server.to_string(),
+                app: it.app.to_string(),
+                deadline_ms: it.deadline_ms,
+                receive: it.receive,
+                of: it.of,
+            })
+        });
+        found.unwrap_or_default()
+    }
+
+    /// Puts a record back, from a snapshot: queues come before their messages.
+    pub(in crate::state) fn restore(&mut self, item: Item) {
+        match item {
+            Item::Queue(queue) => self.restore_queue(queue),
+            Item::Message(message) => self.restore_message(message),
+            Item::QueueServer(SnapshotQueueServer { server, started_ms, number, released }) => {
+                self.servers.insert(server.into(), Process { started_ms, number, released });
+            }
+            Item::Reply(SnapshotMessageReply { server, reply, until_ms }) => {
+                let reply = reply.unwrap_or_default();
+                self.put_reply(&server.into(), reply.number, Reply { reply: Arc::new(reply), until_ms });
+            }
+            Item::Receive(SnapshotReceive { order, server, receive, until_ms }) => {
+                let ReceiveMessages { queue, app, id, max, timeout_ms, .. } = receive.unwrap_or_default();
+                let (server, app) = (server.into(), self.app(&app));
+                let place = (self.name_of(&queue), order);
+                self.put_receive(place, Receive { server, app, id, max, timeout_ms, until_ms });
+            }
+            Item::QueueWriter(writer) => {
+                let SnapshotQueueWriter { server, started_ms, settled, outcomes, used } = writer;
+                let outcomes = outcomes.into_iter().map(|it| (it.number, it.outcome.unwrap_or_default()));
+                let outcomes = outcomes.collect();
+                self.written.restore(server, Writer { started_ms, settled, outcomes, used });
+            }
+            Item::LastMessage(last) => self.last = self.last.max(last),
+            _ => {}
+        }
+    }
+
+    fn name_of(&self, queue: &str) -> Arc<str> {
+        self.all.get_key_value(queue).map_or_else(|| queue.into(), |(name, _)| name.clone())
+    }
+
+    fn restore_queue(&mut self, saved: SnapshotQueue) {
+        let SnapshotQueue { name, paused, counts, policy, consumers, turn_server, turn_app, keys, app } =
+            saved;
+        let app = self.app(&app);
+        let queue = self.queue(&name, &app);
+        let consumers = consumers.into_iter().map(|it| {
+            let QueueConsumer { server, app, window, .. } = it;
+            ((server.into(), app.into()), Consumer { window, assigned: 0 })
+        });
+        let consumers = consumers.collect();
+        self.change(&queue, |line| {
+            line.consumers = consumers;
+            line.paused = paused;
+            line.counts = counts.unwrap_or_default();
+            line.policy = policy.unwrap_or(line.policy);
+            line.turn = (!turn_server.is_empty()).then(|| (turn_server.into(), turn_app.into()));
+            for SnapshotMessageKey { key, id, until_ms } in keys {
+                line.remember(key.into(), id, until_ms);
+            }
+        });
+    }
+
+    fn restore_message(&mut self, saved: SnapshotMessage) {
+        let SnapshotMessage { id, message, published_ms, expires_ms, order, attempts, why, .. } = saved;
+        let asker = (saved.reply_until_ms > 0).then(|| Asker {
+            server: saved.reply_server.into(),
+            started_ms: saved.reply_started_ms,
+            until_ms: saved.reply_until_ms,
+            ask: saved.reply_ask,
+        });
+        let message: QueueMessage = message.unwrap_or_default();
+        let (app, queue) = (self.app(&message.app), self.name_of(&message.queue));
+        let fixed = Arc::new(Fixed::of(message, app.clone(), asker, (published_ms, expires_ms)));
+        self.share(&app, |it| it.bytes += fixed.bytes());
+        let status = match saved.status {
+            Some(Saved::DiedMs(died_ms)) => {
+                let dead = Dead { fixed, attempts, died_ms };
+                self.change(&queue, |line| line.restore_dead(id, dead, &why));
+                return;
+            }
+            Some(Saved::DelayedMs(at_ms)) => Status::Delayed(at_ms),
+            Some(Saved::WaitingMs(at_ms)) => Status::Waiting(at_ms),
+            Some(Saved::Assigned(it)) => {
+                let SnapshotDelivery { number, server, app, deadline_ms, receive, of } = it;
+                let (server, app): (Arc<str>, _) = (server.into(), self.app(&app));
+                let consumer = (server.clone(), app.clone());
+                if receive == 0 {
+                    self.change(&queue, |line| {
+                        if let Some(it) = line.consumers.get_mut(&consumer) {
+                            it.assigned += 1;
+                        }
+                    });
+                }
+                let queue = queue.clone();
+                self.put_assigned((server, number), Assigned { queue, id, app, deadline_ms, receive, of });
+                Status::Assigned(number)
+            }
+            Some(Saved::Ready(_)) | None => Status::Ready,
+        };
+        self.change(&queue, |line| line.restore(id, Message { fixed, order, attempts, status }, &why));
+    }
+}
+
+fn queue(name: &str, line: &Line) -> SnapshotQueue {
+    let (turn_server, turn_app) =
+        line.turn.as_ref().map(|(server, app)| (server.to_string(), app.to_string())).unwrap_or_default();
+    let consumers = line.consumers.iter().map(|((server, app), it)| QueueConsumer {
+        server: server.to_string(),
+        app: app.to_string(),
+        window: it.window,
+        assigned: it.assigned,
+    });
+    let keys = line.keys.iter().map(|(key, (id, until_ms))| SnapshotMessageKey {
+        key: key.to_string(),
+        id: *id,
+        until_ms: *until_ms,
+    });
+    SnapshotQueue {
+        name: name.to_owned(),
+        paused: line.paused,
+        counts: Some(line.counts),
+        policy: Some(line.policy),
+        consumers: consumers.collect(),
+        turn_server,
+        turn_app,
+        keys: keys.collect(),
+        app: line.app.to_string(),
+    }
+}
+
+fn dead(queue: &str, line: &Line, id: u64, dead: &Dead) -> SnapshotMessage {
+    saved((queue, id), &dead.fixed, (0, dead.attempts), line, Saved::DiedMs(dead.died_ms))
+}
+
+fn saved(
+    (queue, id): (&str, u64),
+    fixed: &Fixed,
+    (order, attempts): (u64, u32),
+    line: &Line,
+    status: Saved,
+) -> SnapshotMessage {
+    let asker = fixed.asker();
+    SnapshotMessage {
+        id,
+        message: Some(fixed.told(queue)),
+        published_ms: fixed.published_ms,
+        expires_ms: fixed.expires_ms,
+        order,
+        attempts,
+        why: line.why(id).map(ToString::to_string).unwrap_or_default(),
+        reply_server: asker.map(|it| it.server.to_string()).unwrap_or_default(),
+        reply_started_ms: asker.map_or(0, |it| it.started_ms),
+        reply_until_ms: asker.map_or(0, |it| it.until_ms),
+        reply_ask: asker.map_or(0, |it| it.ask),
+        status: Some(status),
+    }
+}
