@@ -390,7 +390,8 @@ impl Local {
         environment
     }
 
-    async fn of(environment: &Value) -> Self {
+    /// The one whose environment this is, as `/env` says it.
+    pub(crate) async fn of(environment: &Value) -> Self {
         let api = environment["api"].as_str().unwrap().strip_prefix("http://").unwrap();
         Self {
             calls: connect(api).await,
