@@ -13,6 +13,7 @@ mod linearizable;
 mod members;
 mod memory;
 mod network;
+mod queue_histories;
 mod service_histories;
 mod tokens;
 mod upgrade;

@@ -14,9 +14,9 @@ use hyper_util::rt::TokioIo;
 use proto::hub::v1::{
     AskAlive, LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents,
     WriteSessions, audits_client::AuditsClient, caches_client::CachesClient, lead_client::LeadClient,
-    leases_client::LeasesClient, members_client::MembersClient, session_outcome::Outcome,
-    session_write::Write, sessions_client::SessionsClient, tokens_client::TokensClient,
-    watch_client::WatchClient,
+    leases_client::LeasesClient, members_client::MembersClient, queues_client::QueuesClient,
+    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
+    tokens_client::TokensClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -349,6 +349,11 @@ impl TestHub {
 
     pub(super) fn leases(&self, at: usize) -> LeasesClient<Channel> {
         LeasesClient::new(self.channel(at, CLIENT))
+    }
+
+    /// The queues' service as `me`.
+    pub(super) fn queues(&self, at: usize, me: &str) -> QueuesClient<Channel> {
+        QueuesClient::new(self.channel(at, me))
     }
 
     /// The members' service as `me`.

@@ -99,7 +99,7 @@ impl Book {
 }
 
 /// Asks one server after the other until one answers; the same call each time.
-async fn ask<T, F>(at: &mut usize, tries: usize, call: impl Fn(usize) -> F) -> Option<T>
+pub(super) async fn ask<T, F>(at: &mut usize, tries: usize, call: impl Fn(usize) -> F) -> Option<T>
 where
     F: Future<Output = Result<T, Status>>,
 {
