@@ -20,6 +20,7 @@ mod openapi;
 mod operate;
 mod origin;
 mod pages;
+mod queues;
 mod refusal;
 mod requests;
 mod route;
@@ -261,6 +262,14 @@ impl Inner {
             }
             Route::Cache => Ok(json(StatusCode::OK, &self.cache(config).await)),
             Route::AppCaches => Ok(json(StatusCode::OK, &self.app_caches(config).await)),
+            Route::Queues => Ok(json(StatusCode::OK, &self.queues().await)),
+            Route::QueueMessages(queue, query) => {
+                Ok(json(StatusCode::OK, &self.queue_messages(asker, &queue, &query).await?))
+            }
+            Route::ManageQueue(queue, verb) => {
+                let body = publish::text(body).await?;
+                Ok(json(StatusCode::OK, &self.manage_queue(asker, &queue, verb, &body).await?))
+            }
             Route::PurgeCache => {
                 let purge = cache::Purge::read(&publish::text(body).await?)?;
                 Ok(json(StatusCode::OK, &self.purge_cache(config, asker, &purge).await?))

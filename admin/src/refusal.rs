@@ -124,6 +124,8 @@ pub(crate) enum Refusal {
     Method(&'static str),
     #[error("{}", unknown(id, known))]
     UnknownServer { id: String, known: Vec<String> },
+    #[error("there is no queue {0:?}: `deploy-tool queue list` shows them")]
+    NoQueue(String),
     #[error("the server `{0}` has never been started: the hub does not know it yet")]
     NeverStarted(String),
     #[error(
@@ -168,6 +170,7 @@ impl Refusal {
             | Self::UnknownServer { .. }
             | Self::UnknownApp { .. }
             | Self::UnknownToken(_)
+            | Self::NoQueue(_)
             | Self::NoVersion(_) => StatusCode::NOT_FOUND,
             Self::DiskFull(_) | Self::Publish(PublishError::DiskFull { .. }) => {
                 StatusCode::INSUFFICIENT_STORAGE

@@ -6,6 +6,7 @@ use crate::{
     git::route::{self, GitRoute},
     history::Question,
     logs::LogQuery,
+    queues::{MessagesQuery, QueueVerb},
     refusal::Refusal,
 };
 use http::{Method, Request, Uri};
@@ -51,6 +52,12 @@ pub(crate) enum Route {
     PurgeCache,
     /// `GET /api/v1/app-caches`.
     AppCaches,
+    /// `GET /api/v1/queues`.
+    Queues,
+    /// `GET /api/v1/queues/QUEUE/messages?which=…`.
+    QueueMessages(String, MessagesQuery),
+    /// `POST /api/v1/queues/QUEUE/VERB`.
+    ManageQueue(String, QueueVerb),
     /// `GET /api/v1/configuration`.
     Configuration,
     /// `GET /metrics`, of this server.
@@ -100,7 +107,8 @@ impl Route {
             | Self::HandOverLead
             | Self::FindSession
             | Self::InvalidateSession
-            | Self::PurgeCache => "POST",
+            | Self::PurgeCache
+            | Self::ManageQueue(..) => "POST",
             _ => "GET, HEAD",
         }))
     }
@@ -125,6 +133,14 @@ impl Route {
             ["cache"] => (Self::Cache, Method::GET),
             ["cache", "purge"] => (Self::PurgeCache, Method::POST),
             ["app-caches"] => (Self::AppCaches, Method::GET),
+            ["queues"] => (Self::Queues, Method::GET),
+            ["queues", name, "messages"] => {
+                let query = MessagesQuery::of(uri.query().unwrap_or_default())?;
+                (Self::QueueMessages(name.to_owned(), query), Method::GET)
+            }
+            ["queues", name, verb] => {
+                (Self::ManageQueue(name.to_owned(), QueueVerb::of(verb)?), Method::POST)
+            }
             ["configuration"] => (Self::Configuration, Method::GET),
             _ => return Ok(None),
         }))

@@ -1,4 +1,4 @@
-//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy`, `cache`, `services` and `status` print the tables of bench/README.md again.
+//! Measurements beside the peers: `bench/run proxy`, `hub`, `deploy`, `cache`, `services`, `queues` and `status` print the tables of bench/README.md again.
 
 mod backend;
 mod cache;
@@ -9,6 +9,7 @@ mod idle;
 mod open_loop;
 mod process;
 mod proxy;
+mod queues;
 mod services;
 mod status;
 mod visitors;
@@ -35,6 +36,8 @@ enum What {
     Cache(cache::Arguments),
     /// Near reads of the caches of apps beside Redis
     Services(services::Arguments),
+    /// Queues beside NATS JetStream and RabbitMQ
+    Queues(queues::Arguments),
     /// Visitors who come once, more than the hub has memory for
     Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         What::Status(arguments) => status::run(&arguments),
         What::Cache(arguments) => cache::run(&arguments),
         What::Services(arguments) => services::run(&arguments),
+        What::Queues(arguments) => queues::run(&arguments),
         What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),

@@ -128,6 +128,9 @@ pub(crate) enum Verb {
     Cache(CacheCommand),
     /// Lists the caches of apps: what the hub keeps of each, and how near each server finds what its apps read
     AppCaches,
+    /// The queues of apps: how they are, what is in them, pause, resume, purge and replay
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Lists who has changed what, the newest first
     Audit {
         /// How many entries, 1 to 1000
@@ -196,6 +199,57 @@ pub(crate) enum CacheCommand {
     Status,
     /// Has all web-tiers forget answers; fails if one of them does not say that it did
     Purge(PurgeArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// Lists the queues: messages that are ready, delayed, someone's, dead, and the age of the oldest
+    List,
+    /// Lists messages of a queue
+    Messages {
+        /// The queue
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+        /// Where they stand: ready, delayed, assigned, waiting or dead
+        #[arg(long, value_name = "WHICH", default_value = "dead")]
+        which: String,
+        /// How many, 1 to 200
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        limit: u32,
+        /// Those after this id
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+    },
+    /// Hands out no message until the queue is resumed; what someone has goes on
+    Pause {
+        /// The queue
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+    },
+    /// Hands out messages again
+    Resume {
+        /// The queue
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+    },
+    /// Drops the messages that nobody has, for good
+    Purge {
+        /// The queue
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+        /// The dead ones instead
+        #[arg(long)]
+        dead: bool,
+    },
+    /// Makes dead messages ready again, behind the others; their attempts begin anew
+    Replay {
+        /// The queue
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+        /// These [default: all]
+        #[arg(value_name = "ID")]
+        ids: Vec<u64>,
+    },
 }
 
 #[derive(Debug, Args)]

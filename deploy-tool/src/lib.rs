@@ -13,6 +13,7 @@ mod logs;
 mod manual;
 mod password;
 mod progress;
+mod queues;
 mod rollout;
 mod servers;
 mod status;
@@ -82,6 +83,7 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Cache(CacheCommand::Status) => cache::status(target, json).await,
         Verb::Cache(CacheCommand::Purge(arguments)) => cache::purge(target, arguments, json).await,
         Verb::AppCaches => app_caches::list(target, json).await,
+        Verb::Queue(command) => queues::run(target, command, json).await,
         Verb::Audit { limit, kind } => audit::list(target, *limit, kind.as_deref(), json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,
         Verb::Server(ServerCommand::Disable(it)) => servers::set(target, SetAdmin::Disable, it, json).await,

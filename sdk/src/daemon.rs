@@ -3,7 +3,7 @@
 use crate::{Environment, environment::Token};
 use axum::{Router, extract::State, routing::post};
 use futures_util::FutureExt;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use std::{fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, watch},
@@ -112,11 +112,7 @@ const END_MAX: Duration = Duration::from_secs(10);
 impl Daemon {
     /// Whether it is Copal that calls: other processes of the machine can connect as well.
     fn is_copal(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return false };
-        let given = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
-        let expected = format!("Bearer {}", token.0);
-        let differing = expected.bytes().zip(given).fold(0, |differing, (a, b)| differing | (a ^ b));
-        given.len() == expected.len() && differing == 0
+        self.token.as_ref().is_some_and(|it| it.is_of(headers))
     }
 
     /// Ends what runs, and runs another one if there is one; to its end, though its caller may go away meanwhile.
@@ -178,6 +174,7 @@ mod tests {
             listen: Listen::Port(1),
             hub: Some(("/api.sock".into(), Token("secret".into()))),
             server: "a".into(),
+            dev: crate::dev::Dev::default(),
         };
         let running = Arc::new(AtomicUsize::new(0));
         let seen = running.clone();

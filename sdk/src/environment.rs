@@ -1,6 +1,6 @@
 //! What Copal tells an app's process in its environment.
 
-use crate::error::ServeError;
+use crate::{dev::Dev, error::ServeError};
 use std::path::PathBuf;
 
 /// Where to listen, and how to reach the app API.
@@ -12,6 +12,8 @@ pub struct Environment {
     pub hub: Option<(PathBuf, Token)>,
     /// `COPAL_SERVER`: the server that the app runs on; `local` with `COPAL_DEV`.
     pub server: String,
+    /// What there is in memory with `COPAL_DEV`.
+    pub(crate) dev: Dev,
 }
 
 /// Where the app listens.
@@ -26,6 +28,16 @@ pub enum Listen {
 /// `COPAL_TOKEN`: what the app proves itself with; never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub(crate) String);
+
+impl Token {
+    /// Whether a request bears it. How long that takes tells nothing of it.
+    pub(crate) fn is_of(&self, headers: &http::HeaderMap) -> bool {
+        let given = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let (given, expected) = (given.unwrap_or_default(), format!("Bearer {}", self.0));
+        let differing = expected.bytes().zip(given).fold(0, |differing, (a, b)| differing | (a ^ b));
+        given.len() == expected.len() && differing == 0
+    }
+}
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -68,7 +80,7 @@ impl Environment {
             (None, _) => return wrong(format!("COPAL_HUB is not set{HINT}")),
         };
         let server = lookup("COPAL_SERVER").unwrap_or_else(|| "local".to_owned());
-        Ok(Self { listen, hub, server })
+        Ok(Self { listen, hub, server, dev: Dev::default() })
     }
 }
 

@@ -19,14 +19,16 @@
 //! The session is loaded when a handler first asks for it; its changes are sent together when the handler has returned, and Copal
 //! has them safe before the answer leaves (docs/sessions.md).
 //!
-//! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), and [daemons](daemon()), which run on
-//! one server at a time (docs/daemons.md).
+//! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), [daemons](daemon()), which run on
+//! one server at a time (docs/daemons.md), and [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md).
 
 mod daemon;
+mod dev;
 mod environment;
 mod error;
 mod layer;
 mod memory;
+mod queue;
 mod remote;
 mod serve;
 mod services;
@@ -36,6 +38,7 @@ pub use daemon::{Fence, Lease, Lost, daemon};
 pub use environment::{Environment, Listen};
 pub use error::{ServeError, SessionError};
 pub use layer::{SessionLayer, SessionService};
+pub use queue::{Message, Outcome, Publish, Queue, consume};
 pub use serve::{serve, serve_in};
 pub use services::{Cache, Copal, ServiceError};
 pub use session::Session;

@@ -1,6 +1,6 @@
-//! What an app shares with the others of its cluster: caches, by the local API (docs/local-api.md).
+//! What an app shares with the others of its cluster, by the local API (docs/local-api.md): caches here, queues in `queue`.
 
-use crate::{Environment, ServeError, daemon::Fence, environment::Token};
+use crate::{Environment, ServeError, daemon::Fence, dev::Dev, environment::Token};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -8,11 +8,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, sync::Mutex, time::timeout};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
 
 /// A call takes at most this long; the server's own limits are below.
-const CALL_MAX: Duration = Duration::from_secs(30);
+const CALL_MAX: Duration = Duration::from_secs(75);
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,14 +35,14 @@ pub enum ServiceError {
 
 /// The services of this app's server. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Copal(Arc<Place>);
+pub struct Copal(pub(crate) Arc<Place>);
 
 #[derive(Debug)]
-enum Place {
+pub(crate) enum Place {
     /// The socket, and the app's token.
     Server(PathBuf, Token),
     /// `COPAL_DEV`: in this process's memory.
-    Memory(Mutex<HashMap<(String, String), serde_json::Value>>),
+    Memory(Dev),
 }
 
 impl Copal {
@@ -58,7 +58,7 @@ impl Copal {
     pub fn of(environment: &Environment) -> Self {
         Self(Arc::new(match &environment.hub {
             Some((socket, token)) => Place::Server(socket.clone(), token.clone()),
-            None => Place::Memory(Mutex::default()),
+            None => Place::Memory(environment.dev.clone()),
         }))
     }
 
@@ -67,12 +67,38 @@ impl Copal {
         Cache { copal: self.clone(), name: name.to_owned(), fence: None }
     }
 
-    /// One call. A connection to a socket costs little, and none can be dead.
-    async fn call(
-        (socket, token): (&PathBuf, &Token),
+    /// One call, and what it is answered with; in memory nothing.
+    pub(crate) async fn ask(
+        &self,
         method: Method,
         path: &str,
         body: Vec<u8>,
+        headers: &[(&'static str, String)],
+        fence: Option<&Fence>,
+    ) -> Result<Bytes, ServiceError> {
+        #[derive(serde::Deserialize)]
+        struct Problem {
+            code: String,
+            detail: String,
+        }
+        let Place::Server(socket, token) = &*self.0 else { return Ok(Bytes::new()) };
+        let (status, body) = Self::call((socket, token), (method, path), body, headers, fence).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(Problem { code, detail }) if code == "hub-lost" => Err(ServiceError::Unavailable(detail)),
+            Ok(Problem { code, detail }) => Err(ServiceError::Refused { code, detail }),
+            Err(_) => Err(ServiceError::Unavailable(format!("an answer with {status}"))),
+        }
+    }
+
+    /// One call. A connection to a socket costs little, and none can be dead.
+    async fn call(
+        (socket, token): (&PathBuf, &Token),
+        (method, path): (Method, &str),
+        body: Vec<u8>,
+        headers: &[(&'static str, String)],
         fence: Option<&Fence>,
     ) -> Result<(StatusCode, Bytes), ServiceError> {
         let away = |cause: &dyn std::fmt::Display| ServiceError::Unavailable(cause.to_string());
@@ -84,6 +110,9 @@ impl Copal {
             .header(header::AUTHORIZATION, format!("Bearer {}", token.0));
         if let Some(fence) = fence {
             request = request.header("x-copal-fence", fence.as_str());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
         let request = request.body(Full::<Bytes>::from(body)).map_err(|cause| away(&cause))?;
         let called = async {
@@ -126,7 +155,7 @@ impl Cache {
                 Err(ServiceError::Refused { code, .. }) if code == "not-found" => return Ok(None),
                 answered => serde_json::from_slice(&answered?),
             },
-            Place::Memory(values) => match values.lock().await.get(&self.place(key)) {
+            Place::Memory(dev) => match dev.get(&self.name, key) {
                 Some(value) => T::deserialize(value),
                 None => return Ok(None),
             },
@@ -142,8 +171,8 @@ impl Cache {
         let value = serde_json::to_value(value).map_err(|cause| ServiceError::Value(cause.to_string()))?;
         match &*self.copal.0 {
             Place::Server(..) => self.call(Method::PUT, key, "", value.to_string().into()).await.map(drop),
-            Place::Memory(values) => {
-                values.lock().await.insert(self.place(key), value);
+            Place::Memory(dev) => {
+                dev.put(&self.name, key, value);
                 Ok(())
             }
         }
@@ -165,19 +194,8 @@ impl Cache {
                 let answer: Result<Answer, _> = serde_json::from_slice(&answer);
                 answer.map(|it| it.value).map_err(|cause| ServiceError::Value(cause.to_string()))
             }
-            Place::Memory(values) => {
-                let mut values = values.lock().await;
-                let value = values.entry(self.place(key)).or_insert_with(|| 0.into());
-                let sum = value.as_i64().and_then(|it| it.checked_add(by));
-                let sum = sum.ok_or_else(|| ServiceError::Value(format!("{value} is no whole number")))?;
-                *value = sum.into();
-                Ok(sum)
-            }
+            Place::Memory(dev) => dev.increment(&self.name, key, by),
         }
-    }
-
-    fn place(&self, key: &str) -> (String, String) {
-        (self.name.clone(), key.to_owned())
     }
 
     async fn call(
@@ -187,22 +205,8 @@ impl Cache {
         more: &str,
         body: Vec<u8>,
     ) -> Result<Bytes, ServiceError> {
-        #[derive(serde::Deserialize)]
-        struct Problem {
-            code: String,
-            detail: String,
-        }
-        let Place::Server(socket, token) = &*self.copal.0 else { return Ok(Bytes::new()) };
         let path = format!("/v1/caches/{}/{}{more}", self.name, utf8_percent_encode(key, NON_ALPHANUMERIC));
-        let (status, body) = Copal::call((socket, token), method, &path, body, self.fence.as_ref()).await?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(Problem { code, detail }) if code == "hub-lost" => Err(ServiceError::Unavailable(detail)),
-            Ok(Problem { code, detail }) => Err(ServiceError::Refused { code, detail }),
-            Err(_) => Err(ServiceError::Unavailable(format!("an answer with {status}"))),
-        }
+        self.copal.ask(method, &path, body, &[], self.fence.as_ref()).await
     }
 }
 
@@ -212,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn in_memory_it_does_the_same() {
-        let cache = Copal(Arc::new(Place::Memory(Mutex::default()))).cache("c");
+        let cache = Copal(Arc::new(Place::Memory(Dev::default()))).cache("c");
         assert_eq!(cache.get::<u64>("k").await.unwrap(), None);
         cache.put("k", "text").await.unwrap();
         assert_eq!(cache.get::<String>("k").await.unwrap().unwrap(), "text");

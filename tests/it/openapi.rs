@@ -84,6 +84,7 @@ async fn asked(
         ("{name}", "shop"),
         ("{id}", "app-a"),
         ("{token}", "ci"),
+        ("{queue}", "nobodys"),
     ];
     let real = real.iter().fold(path.to_owned(), |path, (field, value)| path.replace(field, value));
     let (status, answer) = curl(web, &format!("{method} /admin{real}{query}"), OPS, body).await;
@@ -103,11 +104,19 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     let get = async |path: &str, query: &str, expected: u16| {
         asked(&web, &document, ("GET", path, query), Vec::new(), expected).await
     };
-    for path in ["logs", "requests", "sessions", "cache", "app-caches", "configuration"] {
+    for path in ["logs", "requests", "sessions", "cache", "app-caches", "queues", "configuration"] {
         get(&format!("/api/v1/{path}"), "", 200).await;
     }
     get("/api/v1/logs", "?level=loud", 400).await;
     get("/api/v1/logs", "?server=app-x", 404).await;
+    get("/api/v1/queues/{queue}/messages", "?which=ready", 404).await;
+    get("/api/v1/queues/{queue}/messages", "?which=all", 400).await;
+    for verb in ["pause", "resume", "purge", "replay"] {
+        let path = format!("/api/v1/queues/{{queue}}/{verb}");
+        for (body, expected) in [("", 404), ("{\"x\": 1}", 400)] {
+            asked(&web, &document, ("POST", &path, ""), body.into(), expected).await;
+        }
+    }
     let purge = async |body: &str, expected: u16| {
         asked(&web, &document, ("POST", "/api/v1/cache/purge", ""), body.into(), expected).await
     };

@@ -4,6 +4,8 @@ use crate::{
     cluster::{Cluster, PATIENCE},
     daemons::{Local, start_script},
     tell::tell,
+    tokens::{OPS, curl, deploying},
+    tool::tool_as,
 };
 use hyper::Method;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -182,7 +184,12 @@ async fn a_message_is_what_was_published_and_the_answer_says_what_becomes_of_it(
     until(&mut a, "work", is_empty).await;
     let order: Vec<_> = lines_of(&out, "g");
     assert_eq!(order, [1, 1, 1, 2, 3]);
-    // What cannot be is told.
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_is_told() {
+    let Some((cluster, _)) = start(1).await else { return };
+    let mut a = Local::of_some_server(&cluster).await;
     for (path, headers, body, status) in [
         ("/v1/queues/A", &[][..], "x", 400),
         ("/v1/queues/work", &[("x-copal-priority", "high")][..], "x", 400),
@@ -313,6 +320,25 @@ async fn reqwest_status(cluster: &Cluster, path: &str) -> u16 {
     crate::daemons::request(&mut calls, Method::POST, path, "{}", &[]).await.status
 }
 
+/// Publishes a message a number; those that were acknowledged, and those of which nobody knows.
+async fn publish_numbers(mut app: Local, numbers: std::ops::Range<u64>) -> (Vec<u64>, Vec<u64>) {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for n in numbers {
+        let message = json!({"n": n, "do": if n % 7 == 0 { "fail" } else { "" }, "times": 1}).to_string();
+        match app.try_request(Method::POST, "/v1/queues/work", &message).await {
+            Some(answer) if answer.status == 201 => known.push(n),
+            // The hub has not answered in time.
+            Some(_) => unknown.push(n),
+            // Its server is no more.
+            None => {
+                unknown.push(n);
+                break;
+            }
+        }
+    }
+    (known, unknown)
+}
+
 /// Publishers on all servers while these are killed, paused and stopped, the hub's leader among them: what was acknowledged was handled, and the rest is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_acknowledged_is_handled_whatever_becomes_of_the_servers() {
@@ -331,31 +357,11 @@ async fn what_was_acknowledged_is_handled_whatever_becomes_of_the_servers() {
         let kind = if fault < 3 { fault } else { dice.random_range(0..3) };
         let first = next;
         next += 90;
-        let publishing: Vec<_> = apps
-            .into_iter()
-            .enumerate()
-            .map(|(place, mut app)| {
-                tokio::spawn(async move {
-                    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-                    let start = first + 30 * place as u64;
-                    for n in start..start + 30 {
-                        let message = json!({"n": n, "do": if n % 7 == 0 { "fail" } else { "" }, "times": 1})
-                            .to_string();
-                        match app.try_request(Method::POST, "/v1/queues/work", &message).await {
-                            Some(answer) if answer.status == 201 => known.push(n),
-                            // The hub has not answered in time.
-                            Some(_) => unknown.push(n),
-                            // Its server is no more.
-                            None => {
-                                unknown.push(n);
-                                break;
-                            }
-                        }
-                    }
-                    (known, unknown)
-                })
-            })
-            .collect();
+        let publishing = apps.into_iter().zip(0_u64..).map(|(app, place)| {
+            let start = first + 30 * place;
+            tokio::spawn(publish_numbers(app, start..start + 30))
+        });
+        let publishing: Vec<_> = publishing.collect();
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..30))).await;
         match kind {
             0 => cluster.kill(&victim).await,
@@ -377,24 +383,120 @@ async fn what_was_acknowledged_is_handled_whatever_becomes_of_the_servers() {
     }
     let mut app = local(&out, "app-a").await;
     let described = until(&mut app, "work", is_empty).await;
+    let dead = &described["dead"];
+    let (_, list) = app.call(Method::GET, "/v1/queues/work/dead", "").await;
+    let died = list["messages"].as_array().unwrap().iter().map(|it| it["json"]["n"].as_u64().unwrap());
     let mut done = BTreeMap::<u64, u64>::new();
     for line in lines(&out, "end").iter().filter(|it| it["status"] == 200) {
         *done.entry(line["message"]["n"].as_u64().unwrap()).or_default() += 1;
     }
     let twice = done.values().filter(|it| **it > 1).count();
+    let (known, not, handled) = (acknowledged.len(), unknown.len(), done.len());
     tell(&format!(
-        "{} messages were acknowledged, {} not; {} were handled, {twice} more than once, {} have died",
-        acknowledged.len(),
-        unknown.len(),
-        done.len(),
-        described["dead"]
+        "{known} were acknowledged, {not} not; {handled} handled, {twice} more than once, {dead} dead"
     ));
-    let (_, dead) = app.call(Method::GET, "/v1/queues/work/dead", "").await;
-    let dead = dead["messages"].as_array().unwrap().iter().map(|it| it["json"]["n"].as_u64().unwrap());
-    let dead: BTreeSet<u64> = dead.collect();
-    let lost: Vec<_> =
-        acknowledged.iter().filter(|it| !done.contains_key(it) && !dead.contains(it)).collect();
+    let ended: BTreeSet<u64> = died.chain(done.keys().copied()).collect();
+    let lost: Vec<_> = acknowledged.difference(&ended).collect();
     assert!(lost.is_empty(), "seed {seed}: {lost:?} were acknowledged and are nowhere");
     assert!(done.keys().all(|it| acknowledged.contains(it) || unknown.contains(it)));
-    assert!(acknowledged.len() > 100, "seed {seed}: only {} were acknowledged", acknowledged.len());
+    assert!(known > 100, "seed {seed}: only {known} were acknowledged");
+}
+
+/// Publishers flood while no consumer does anything: they are told that it is full, and the hub goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses_and_loses_nothing() {
+    let small = |configuration: &mut crate::cluster::Configuration| {
+        configuration.lines.push("queue-memory-max: 16M".to_owned());
+    };
+    let Some((cluster, out)) = start_script(APP, 1, QUEUES, small).await else { return };
+    let mut app = Local::of_some_server(&cluster).await;
+    let large = format!("{{\"pad\": \"{}\"}}", "x".repeat(200_000));
+    let mut count = 0;
+    let refused = loop {
+        let answer = app.request(Method::POST, "/v1/queues/flood", &large, &[]).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        count += 1;
+        assert!(count < 1000, "nothing is refused");
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{}", refused.text);
+    assert!(
+        refused.text.contains("\"full\"") && refused.text.contains("queue-memory-max"),
+        "{}",
+        refused.text
+    );
+    // Half of it is one app's.
+    assert!((35..=42).contains(&count), "{count}");
+    let described = until(&mut app, "flood", |it| it["ready"] == count).await;
+    assert!(described["bytes"].as_u64().unwrap() <= 8 << 20, "{described}");
+    // What is taken makes room.
+    let (_, got) = app.call(Method::POST, "/v1/queues/flood/receive?max=5", "").await;
+    for message in got["messages"].as_array().unwrap() {
+        let path = format!("/v1/deliveries/{}", message["token"].as_str().unwrap());
+        assert_eq!(app.call(Method::DELETE, &path, "").await.0, 204);
+    }
+    publish(&mut app, "work", &json!({"n": 1})).await;
+    handled(&out, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_queues_and_pause_purge_and_replay_them() {
+    let Some((cluster, out)) = start_script(APP, 1, QUEUES, deploying).await else { return };
+    let mut app = Local::of_some_server(&cluster).await;
+    let target = format!("http://{}/admin", cluster.web());
+    let tool = async |words: &str| tool_as(&target, "ops", "password", words).await;
+    publish(&mut app, "work", &json!({"do": "dead"})).await;
+    until(&mut app, "work", |it| it["dead"] == 1 && is_empty(it)).await;
+    let listed = tool("queue list").await.succeeds();
+    let line = listed.lines().find(|it| it.starts_with("work ")).unwrap();
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(
+        (&words[1..7], words.last().unwrap()),
+        (&["0", "0", "0", "0", "1", "0"][..], &"(4)"),
+        "{listed}"
+    );
+    let messages = tool("queue messages work").await.succeeds();
+    assert!(messages.contains("nonsense") && messages.contains("{\"do\":\"dead\"}"), "{messages}");
+    assert_eq!(tool("queue pause work").await.succeeds().trim(), "work is paused: what someone has goes on");
+    assert_eq!(tool("queue replay work").await.succeeds().trim(), "1 message of work ready again");
+    publish(&mut app, "work", &json!({"n": 5})).await;
+    let ready = tool("queue messages work --which ready --limit 1").await.succeeds();
+    assert_eq!(ready.lines().count(), 2, "{ready}");
+    assert!(tool("queue list").await.succeeds().contains("paused"));
+    assert_eq!(tool("queue purge work").await.succeeds().trim(), "2 messages of work dropped");
+    assert_eq!(tool("queue resume work").await.succeeds().trim(), "work hands out messages");
+    publish(&mut app, "work", &json!({"n": 6})).await;
+    until(&mut app, "work", |it| it["settled"] == 1).await;
+    assert_eq!(lines_of(&out, "n"), [6]);
+    for (words, said) in [
+        ("queue pause nothing", "there is no queue"),
+        ("queue messages nothing", "there is no queue"),
+        ("queue messages work --which some", "expected ready, delayed"),
+    ] {
+        let refused = tool(words).await;
+        assert!(refused.code == Some(1) && refused.stderr.contains(said), "{words}: {}", refused.stderr);
+    }
+    let refused = tool_as(&target, "eve", "password", "queue pause work").await;
+    assert!(refused.stderr.contains("needs `operate`"), "{}", refused.stderr);
+    let audit = tool("audit").await.succeeds();
+    for action in ["pause-queue", "resume-queue", "purge-queue", "replay-queue"] {
+        assert!(audit.contains(action), "{audit}");
+    }
+    let metrics = async {
+        loop {
+            let all = tool_metrics(&cluster).await;
+            if all.contains("copal_queue_settled_total{queue=\"work\"} 1") {
+                return all;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let metrics = tokio::time::timeout(PATIENCE, metrics).await.expect("metrics tell of queues");
+    assert!(metrics.contains("copal_queue_messages{queue=\"work\",state=\"ready\"} 0"), "{metrics}");
+}
+
+async fn tool_metrics(cluster: &Cluster) -> String {
+    let (_, text) = curl(&cluster.web(), "GET /admin/metrics/app-a", OPS, "").await;
+    text.as_str().unwrap_or_default().to_owned()
 }

@@ -1,8 +1,14 @@
 //! Where a hub server stands, for the status page.
 
 use crate::{Triad, hub_status::HubRole, raft::node::Follower};
-use proto::status::v1::{self as status, HubFollower, MemberHeard};
+use proto::{
+    hub::v1::QueueDescription,
+    status::v1::{self as status, HubFollower, HubQueue, MemberHeard},
+};
 use std::time::Duration;
+
+/// Queues of which a status tells.
+const QUEUES_MAX: usize = 200;
 
 impl Triad {
     /// Where this server stands, without what it takes on disk.
@@ -32,12 +38,43 @@ impl Triad {
                 .flatten()
                 .map(|(id, ago)| MemberHeard { id, ago_ms: millis(ago) })
                 .collect(),
+            queues: if leads { self.queues() } else { Vec::new() },
         }
+    }
+
+    /// Those with the most messages.
+    fn queues(&self) -> Vec<HubQueue> {
+        let now_ms = self.hub.time_ms();
+        let queues = self.hub.node().view().read().state.queues().clone();
+        let mut told: Vec<HubQueue> = queues.describe(now_ms).map(told).collect();
+        told.sort_by_key(|it| std::cmp::Reverse(it.ready + it.delayed + it.assigned + it.waiting + it.dead));
+        told.truncate(QUEUES_MAX);
+        told
     }
 
     fn follower(&self, follower: &Follower) -> Option<HubFollower> {
         let id = self.hub.name(follower.node)?.to_string();
         Some(HubFollower { id, matched: follower.matched, heard_ms: follower.heard.map(millis) })
+    }
+}
+
+fn told(queue: QueueDescription) -> HubQueue {
+    let counts = queue.counts.unwrap_or_default();
+    let oldest_ms = if queue.oldest_ms == 0 { 0 } else { queue.now_ms.saturating_sub(queue.oldest_ms) };
+    HubQueue {
+        name: queue.name,
+        paused: queue.paused,
+        ready: queue.ready,
+        delayed: queue.delayed,
+        assigned: queue.assigned,
+        waiting: queue.waiting,
+        dead: queue.dead,
+        bytes: queue.bytes,
+        oldest_ms,
+        published: counts.published,
+        settled: counts.settled,
+        failed: counts.failed,
+        expired: counts.expired,
     }
 }
 

@@ -498,6 +498,40 @@ pub struct Hub {
     /// On a leader: when it last heard of each member.
     #[prost(message, repeated, tag = "15")]
     pub members: ::prost::alloc::vec::Vec<MemberHeard>,
+    /// On a leader: the queues of apps, those with the most messages.
+    #[prost(message, repeated, tag = "16")]
+    pub queues: ::prost::alloc::vec::Vec<HubQueue>,
+}
+/// A queue; counts are since it was made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HubQueue {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub paused: bool,
+    #[prost(uint64, tag = "3")]
+    pub ready: u64,
+    #[prost(uint64, tag = "4")]
+    pub delayed: u64,
+    #[prost(uint64, tag = "5")]
+    pub assigned: u64,
+    #[prost(uint64, tag = "6")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "7")]
+    pub dead: u64,
+    #[prost(uint64, tag = "8")]
+    pub bytes: u64,
+    /// The age of the oldest that is not dead.
+    #[prost(uint64, tag = "9")]
+    pub oldest_ms: u64,
+    #[prost(uint64, tag = "10")]
+    pub published: u64,
+    #[prost(uint64, tag = "11")]
+    pub settled: u64,
+    #[prost(uint64, tag = "12")]
+    pub failed: u64,
+    #[prost(uint64, tag = "13")]
+    pub expired: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HubFollower {

@@ -59,6 +59,25 @@ impl Book {
         self.known.lock().unwrap()
     }
 
+    /// What was acknowledged is done or dead, and nothing else is.
+    fn adds_up(&self, queue: &QueueDescription, faults: &[Fault]) {
+        let (published, known, seed) = (self.published.lock().unwrap(), self.known(), self.seed);
+        let counts = queue.counts.unwrap();
+        assert_eq!(counts.published, counts.settled + queue.dead, "seed {seed}, faults {faults:?}");
+        let ended = (known.done.len() as u64, known.dead.len() as u64);
+        assert_eq!((counts.settled, queue.dead), ended, "seed {seed}, faults {faults:?}");
+        let lost = published.iter().filter(|id| !known.done.contains(id) && !known.dead.contains(id));
+        let lost: Vec<_> = lost.collect();
+        assert!(
+            lost.is_empty(),
+            "seed {seed}, faults {faults:?}: {lost:?} were acknowledged and are nowhere"
+        );
+        assert_eq!(
+            counts.delivered, known.deliveries,
+            "seed {seed}: each was handed out as often as it was seen"
+        );
+    }
+
     /// A consumer was handed a message.
     fn delivered(&self, me: usize, delivery: &Delivery) {
         let (mut known, id, seed) = (self.known(), delivery.id, self.seed);
@@ -203,6 +222,27 @@ async fn described(servers: &Servers, queue: &str) -> QueueDescription {
     asked.await.unwrap().into_inner().queues.into_iter().find(|it| it.name == queue).unwrap()
 }
 
+type Clients = Vec<tokio::task::JoinHandle<()>>;
+
+fn clients(
+    hub: &TestHub,
+    book: &Book,
+    rng: &mut StdRng,
+    (stop, over): (&CancellationToken, &CancellationToken),
+) -> (Clients, Clients) {
+    let mut seeded = || StdRng::seed_from_u64(rng.next_u64());
+    let publishing = (0..PUBLISHERS).map(|me| {
+        let servers = [0, 1, 2].map(|at| hub.queues(at, CLIENT));
+        tokio::spawn(publish(me, servers, seeded(), book.clone(), stop.clone()))
+    });
+    let publishing = publishing.collect();
+    let consuming = CONSUMERS.iter().enumerate().map(|(me, name)| {
+        let servers = [0, 1, 2].map(|at| hub.queues(at, name));
+        tokio::spawn(consume(me, servers, seeded(), book.clone(), over.clone()))
+    });
+    (publishing, consuming.collect())
+}
+
 async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
     let mut rng = StdRng::seed_from_u64(seed);
     let book = Book {
@@ -214,17 +254,7 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
         known: Arc::default(),
     };
     let (stop, over) = (CancellationToken::new(), CancellationToken::new());
-    let (mut publishing, mut consuming) = (Vec::new(), Vec::new());
-    for me in 0..PUBLISHERS {
-        let servers = [0, 1, 2].map(|at| hub.queues(at, CLIENT));
-        let rng = StdRng::seed_from_u64(rng.next_u64());
-        publishing.push(tokio::spawn(publish(me, servers, rng, book.clone(), stop.clone())));
-    }
-    for (me, name) in CONSUMERS.iter().enumerate() {
-        let servers = [0, 1, 2].map(|at| hub.queues(at, name));
-        let rng = StdRng::seed_from_u64(rng.next_u64());
-        consuming.push(tokio::spawn(consume(me, servers, rng, book.clone(), over.clone())));
-    }
+    let (publishing, consuming) = clients(hub, &book, &mut rng, (&stop, &over));
     for &fault in faults {
         inflict(hub, fault, &mut rng).await;
     }
@@ -260,21 +290,7 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
     enough.expect("messages are handled after the hub's faults");
     let queue = queue.expect("the queue is empty in the end");
     agree(hub, seed).await;
-    let (published, known) = (book.published.lock().unwrap(), book.known());
-    let counts = queue.counts.unwrap();
-    assert_eq!(counts.published, counts.settled + queue.dead, "seed {seed}, faults {faults:?}");
-    assert_eq!(
-        (counts.settled, queue.dead),
-        (known.done.len() as u64, known.dead.len() as u64),
-        "seed {seed}"
-    );
-    let lost: Vec<_> =
-        published.iter().filter(|id| !known.done.contains(id) && !known.dead.contains(id)).collect();
-    assert!(lost.is_empty(), "seed {seed}, faults {faults:?}: {lost:?} were acknowledged and are nowhere");
-    assert_eq!(
-        counts.delivered, known.deliveries,
-        "seed {seed}: each was handed out as often as it was seen"
-    );
+    book.adds_up(&queue, faults);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,199 @@
+//! Queues beside their peers, three processes each on this machine: messages of 1 KB that are published, acknowledged on disk on a majority; published,
+//! handed out and settled; and the time from a publish to its handler when nothing else goes on.
+
+mod copal;
+mod nats;
+
+use crate::{median, say};
+use anyhow::ensure;
+use bytes::Bytes;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+/// Of a message's body.
+const BYTES: usize = 1024;
+
+/// Publishes that are under way beside those who settle.
+const BESIDE: usize = 128;
+
+/// Nothing may take longer.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The binary `copal`
+    #[arg(long)]
+    copal: PathBuf,
+    /// The folder of the peers' configurations
+    #[arg(long, default_value = "bench/peers")]
+    peers: PathBuf,
+    /// Runs; the table shows their median
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Seconds a run
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Publishes under way
+    #[arg(long, default_value_t = 256)]
+    in_flight: usize,
+    /// Measures these alone
+    #[arg(long, value_delimiter = ',', default_values_t = ["copal".to_owned(), "nats".to_owned()])]
+    only: Vec<String>,
+    /// Data is kept under this folder, which decides which disk is synced
+    #[arg(long, default_value = ".")]
+    folder: PathBuf,
+}
+
+/// A broker to measure.
+pub(super) trait Broker: Send + Sync + 'static {
+    /// Publishes a message; it is on disk on a majority when this returns. `lane`: of concurrent calls each has another.
+    fn publish(&self, lane: usize, body: Bytes) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Consumes: the body of each message is sent, and then the message is settled.
+    fn consume(
+        self: &Arc<Self>,
+        handled: mpsc::UnboundedSender<Bytes>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    say(&format!(
+        "| broker | published/s, {} in flight | published, handled and settled/s | idle: publish to handler, p50 | p99 |",
+        arguments.in_flight
+    ));
+    say("|---|---|---|---|---|");
+    for name in &arguments.only {
+        let mut runs = Vec::new();
+        for _ in 0..arguments.runs {
+            let folder = tempfile::tempdir_in(&arguments.folder)?;
+            runs.push(match name.as_str() {
+                "copal" => runtime.block_on(async {
+                    let (broker, _processes) = copal::start(arguments, folder.path()).await?;
+                    measure(arguments, broker).await
+                })?,
+                _ => runtime.block_on(async {
+                    let (broker, _processes) = nats::start(folder.path()).await?;
+                    measure(arguments, broker).await
+                })?,
+            });
+        }
+        let of = |which: fn(&Figures) -> f64| median(runs.iter().map(which).collect());
+        let (published, handled) = (of(|it| it.published), of(|it| it.handled));
+        let (p50, p99) = (of(|it| it.p50_ms), of(|it| it.p99_ms));
+        say(&format!("| {name} | {published:.0} | {handled:.0} | {p50:.2} ms | {p99:.2} ms |"));
+    }
+    Ok(())
+}
+
+struct Figures {
+    published: f64,
+    handled: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+async fn measure<B: Broker>(arguments: &Arguments, broker: Arc<B>) -> anyhow::Result<Figures> {
+    let time = Duration::from_secs(arguments.seconds);
+    publish(&broker, arguments.in_flight, Duration::from_secs(1)).await?;
+    let published = publish(&broker, arguments.in_flight, time).await?;
+    // Those that were published are handled first, and are none of what is counted.
+    let (sender, mut handled) = mpsc::unbounded_channel();
+    broker.consume(sender).await?;
+    while tokio::time::timeout(Duration::from_secs(2), handled.recv()).await.is_ok() {}
+    let (p50_ms, p99_ms) = idle(&broker, &mut handled).await?;
+    let handled = both(&broker, &mut handled, time).await?;
+    Ok(Figures { published, handled, p50_ms, p99_ms })
+}
+
+/// Publishes a second.
+async fn publish<B: Broker>(broker: &Arc<B>, in_flight: usize, time: Duration) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let mut publishers = JoinSet::new();
+    for lane in 0..in_flight {
+        let broker = broker.clone();
+        publishers.spawn(async move {
+            let body = Bytes::from(vec![b'm'; BYTES]);
+            let mut count = 0_u64;
+            while start.elapsed() < time {
+                tokio::time::timeout(DEADLINE, broker.publish(lane, body.clone())).await??;
+                count += 1;
+            }
+            anyhow::Ok(count)
+        });
+    }
+    let mut count = 0;
+    while let Some(publisher) = publishers.join_next().await {
+        count += publisher??;
+    }
+    Ok(count as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Messages a second that are published, handled and settled.
+async fn both<B: Broker>(
+    broker: &Arc<B>,
+    handled: &mut mpsc::UnboundedReceiver<Bytes>,
+    time: Duration,
+) -> anyhow::Result<f64> {
+    let (stop, ahead) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut publishers = JoinSet::new();
+    for lane in 0..BESIDE {
+        let (broker, stop, ahead) = (broker.clone(), stop.clone(), ahead.clone());
+        publishers.spawn(async move {
+            let body = Bytes::from(vec![b'm'; BYTES]);
+            while !stop.load(Ordering::Relaxed) {
+                // No queue grows: who publishes waits for who handles.
+                if ahead.load(Ordering::Relaxed) > 10 * BESIDE as u64 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+                tokio::time::timeout(DEADLINE, broker.publish(lane, body.clone())).await??;
+                ahead.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        });
+    }
+    let (start, mut count) = (Instant::now(), 0_u64);
+    while start.elapsed() < time {
+        let next = tokio::time::timeout(DEADLINE, handled.recv()).await?;
+        ensure!(next.is_some(), "its consumer has ended");
+        // It may be handled before its publish is answered.
+        let _ahead = ahead.try_update(Ordering::Relaxed, Ordering::Relaxed, |it| Some(it.saturating_sub(1)));
+        count += 1;
+    }
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    while let Some(publisher) = publishers.join_next().await {
+        publisher??;
+    }
+    Ok(rate)
+}
+
+/// From a publish's begin to its handler's, in milliseconds: the middle, and the 99th of 100.
+async fn idle<B: Broker>(
+    broker: &Arc<B>,
+    handled: &mut mpsc::UnboundedReceiver<Bytes>,
+) -> anyhow::Result<(f64, f64)> {
+    let mut took = Vec::new();
+    let body = Bytes::from(vec![b'i'; BYTES]);
+    for _ in 0..300 {
+        let began = Instant::now();
+        let (published, next) =
+            tokio::join!(broker.publish(0, body.clone()), tokio::time::timeout(DEADLINE, handled.recv()));
+        published?;
+        ensure!(next?.is_some(), "its consumer has ended");
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+        // Until it is settled.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or(f64::NAN);
+    Ok((at(50), at(99)))
+}
