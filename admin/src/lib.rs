@@ -15,6 +15,7 @@ mod gate;
 mod git;
 mod health;
 mod history;
+mod jobs;
 mod logs;
 mod openapi;
 mod operate;
@@ -262,6 +263,10 @@ impl Inner {
             }
             Route::Cache => Ok(json(StatusCode::OK, &self.cache(config).await)),
             Route::AppCaches => Ok(json(StatusCode::OK, &self.app_caches(config).await)),
+            Route::Jobs => Ok(json(StatusCode::OK, &self.jobs().await)),
+            Route::ManageJob(job, verb) => {
+                Ok(json(StatusCode::OK, &self.manage_job(asker, &job, verb).await?))
+            }
             Route::Queues => Ok(json(StatusCode::OK, &self.queues().await)),
             Route::QueueMessages(queue, query) => {
                 Ok(json(StatusCode::OK, &self.queue_messages(asker, &queue, &query).await?))

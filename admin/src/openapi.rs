@@ -32,6 +32,8 @@ mod tests {
             ("{name}", "shop"),
             ("{id}", "app-a"),
             ("{token}", "ci"),
+            ("{queue}", "q"),
+            ("{job}", "j"),
         ]
         .iter()
         .fold(path.to_owned(), |path, (field, value)| path.replace(field, value));

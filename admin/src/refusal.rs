@@ -124,6 +124,10 @@ pub(crate) enum Refusal {
     Method(&'static str),
     #[error("{}", unknown(id, known))]
     UnknownServer { id: String, known: Vec<String> },
+    #[error("there is no job {0:?}: `deploy-tool job list` shows them")]
+    NoJob(String),
+    #[error("messages take as much as they may already (queue-memory-max)")]
+    NoRoom,
     #[error("there is no queue {0:?}: `deploy-tool queue list` shows them")]
     NoQueue(String),
     #[error("the server `{0}` has never been started: the hub does not know it yet")]
@@ -171,6 +175,7 @@ impl Refusal {
             | Self::UnknownApp { .. }
             | Self::UnknownToken(_)
             | Self::NoQueue(_)
+            | Self::NoJob(_)
             | Self::NoVersion(_) => StatusCode::NOT_FOUND,
             Self::DiskFull(_) | Self::Publish(PublishError::DiskFull { .. }) => {
                 StatusCode::INSUFFICIENT_STORAGE
@@ -189,7 +194,7 @@ impl Refusal {
             | Self::TokenName { .. }
             | Self::TokensFull(_)
             | Self::Hub(HubError::Refused(_)) => StatusCode::CONFLICT,
-            Self::Slowed(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Slowed(_) | Self::NoRoom => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentType(_) | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Crowded
             | Self::GitCrowded

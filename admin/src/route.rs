@@ -5,6 +5,7 @@ use crate::{
     audit::AuditQuery,
     git::route::{self, GitRoute},
     history::Question,
+    jobs::JobVerb,
     logs::LogQuery,
     queues::{MessagesQuery, QueueVerb},
     refusal::Refusal,
@@ -52,6 +53,10 @@ pub(crate) enum Route {
     PurgeCache,
     /// `GET /api/v1/app-caches`.
     AppCaches,
+    /// `GET /api/v1/jobs`.
+    Jobs,
+    /// `POST /api/v1/jobs/JOB/VERB`.
+    ManageJob(String, JobVerb),
     /// `GET /api/v1/queues`.
     Queues,
     /// `GET /api/v1/queues/QUEUE/messages?which=…`.
@@ -108,7 +113,8 @@ impl Route {
             | Self::FindSession
             | Self::InvalidateSession
             | Self::PurgeCache
-            | Self::ManageQueue(..) => "POST",
+            | Self::ManageQueue(..)
+            | Self::ManageJob(..) => "POST",
             _ => "GET, HEAD",
         }))
     }
@@ -133,6 +139,8 @@ impl Route {
             ["cache"] => (Self::Cache, Method::GET),
             ["cache", "purge"] => (Self::PurgeCache, Method::POST),
             ["app-caches"] => (Self::AppCaches, Method::GET),
+            ["jobs"] => (Self::Jobs, Method::GET),
+            ["jobs", name, verb] => (Self::ManageJob(name.to_owned(), JobVerb::of(verb)?), Method::POST),
             ["queues"] => (Self::Queues, Method::GET),
             ["queues", name, "messages"] => {
                 let query = MessagesQuery::of(uri.query().unwrap_or_default())?;

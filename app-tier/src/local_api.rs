@@ -4,6 +4,7 @@
 mod answer;
 mod caches;
 mod input;
+mod jobs;
 mod leases;
 mod queues;
 mod route;

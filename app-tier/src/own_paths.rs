@@ -20,7 +20,8 @@ impl OwnPaths {
             DaemonRun::Process(_) => [None, None],
         });
         let queues = spec.queues.iter().map(|it| &it.path);
-        Self(daemons.flatten().chain(queues).map(|path| plain(path)).collect())
+        let jobs = spec.jobs.iter().map(|it| &it.path);
+        Self(daemons.flatten().chain(queues).chain(jobs).map(|path| plain(path)).collect())
     }
 
     /// Whether a request for `path`, of an app that is mounted at `prefix`, is for one of them.

@@ -3,21 +3,23 @@
 
 mod consumer;
 mod held;
+mod jobs;
 mod message;
 mod outcome;
 
 pub(crate) use consumer::{Consumers, QueueHost};
 pub(crate) use held::HeldDelivery;
-pub(crate) use message::{CORRELATION, GROUP, META, of_headers, of_json};
+pub(crate) use message::{CORRELATION, GROUP, META, of_headers, of_json, queue_name};
 
 use crate::session::Link;
 use consumer::Consumer;
 use held::Held;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, ManageQueue, MessageReply,
-    MessagesPublished, PublishMessages, QueueManaged, QueueMessage, QueueWindow, QueueWrite, QueuesDescribed,
-    QueuesFull, ReceiveMessages, SettleDelivery, manage_queue::Action, queue_outcome::Outcome,
-    queue_write::Write, queues_full::Of, settle_delivery,
+    BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, Job, JobList, JobManaged, JobSpec,
+    ManageJob, ManageQueue, MessageReply, MessagesPublished, PublishMessages, QueueManaged, QueueMessage,
+    QueueWindow, QueueWrite, QueuesDescribed, QueuesFull, ReceiveMessages, SettleDelivery, job_put,
+    manage_job, manage_queue::Action, queue_outcome::Outcome, queue_write::Write, queues_full::Of,
+    settle_delivery,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -56,6 +58,12 @@ pub(crate) enum QueueError {
     /// There is no room.
     #[error("{}", full_text(.0))]
     Full(QueuesFull),
+    /// The same of jobs.
+    #[error("there are {0} jobs of this app, or twice as many in all, already: as many as there may be")]
+    TooManyJobs(u32),
+    /// Another app has made a job with this name, or it is declared.
+    #[error("a job with this name is {0}'s, or declared in an app.yaml")]
+    OthersJob(String),
     /// A lease is not held any more.
     #[error("the lease of X-Copal-Fence is not held with this token any more")]
     StaleFence,
@@ -390,6 +398,54 @@ impl Queues {
     /// [`QueueError`].
     pub(crate) async fn browse(&self, browse: BrowseQueue) -> Result<Vec<BrowsedMessage>, QueueError> {
         Ok(self.0.hub.browse_queue(browse, READ_MAX).await?)
+    }
+
+    /// Declares the jobs of an app, in place of those before.
+    async fn declare_jobs(&self, app: &str, jobs: Vec<JobSpec>) -> Result<(), QueueError> {
+        match self.0.hub.declare_jobs(app, jobs, WRITE_MAX).await?.full {
+            0 => Ok(()),
+            max => Err(QueueError::TooManyJobs(max)),
+        }
+    }
+
+    /// Makes a job, or changes it; whether it is new.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn put_job(&self, spec: JobSpec) -> Result<(Job, bool), QueueError> {
+        let put = self.0.hub.put_job(spec, WRITE_MAX).await?;
+        match put.outcome {
+            Some(job_put::Outcome::Job(job)) => Ok((job, put.created)),
+            Some(job_put::Outcome::Full(max)) => Err(QueueError::TooManyJobs(max)),
+            Some(job_put::Outcome::OfApp(app)) => Err(QueueError::OthersJob(app)),
+            None => Err(QueueError::Refused("the hub answered another question".to_owned())),
+        }
+    }
+
+    /// Ends a job that the app has made; whether there was one.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn remove_job(&self, name: &str, app: &str) -> Result<bool, QueueError> {
+        Ok(self.0.hub.remove_job(name, app, WRITE_MAX).await?)
+    }
+
+    /// All jobs.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn jobs(&self) -> Result<JobList, QueueError> {
+        Ok(self.0.hub.jobs(READ_MAX).await?)
+    }
+
+    /// Runs a job now.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn run_job(&self, name: &str) -> Result<JobManaged, QueueError> {
+        let action = Some(manage_job::Action::Run(true));
+        let manage = ManageJob { name: name.to_owned(), action, ..ManageJob::default() };
+        Ok(self.0.hub.run_job(manage, WRITE_MAX).await?)
     }
 
     /// Makes dead messages ready again.

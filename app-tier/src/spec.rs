@@ -2,7 +2,7 @@
 
 use crate::error::AppTierError;
 use common::config::{
-    AppLimits, Daemon, DeclaredCache, DeclaredQueue, Health, Listen, LoadOptions, ServersOwn,
+    AppLimits, Daemon, DeclaredCache, DeclaredJob, DeclaredQueue, Health, Listen, LoadOptions, ServersOwn,
     SessionOverrides, load_app_yaml,
 };
 use std::{
@@ -46,6 +46,8 @@ pub(crate) struct Spec {
     pub(crate) caches: Vec<DeclaredCache>,
     /// `queues`.
     pub(crate) queues: Vec<DeclaredQueue>,
+    /// `jobs`.
+    pub(crate) jobs: Vec<DeclaredJob>,
 }
 
 impl Default for Spec {
@@ -70,6 +72,7 @@ impl Default for Spec {
             daemons: Vec::new(),
             caches: Vec::new(),
             queues: Vec::new(),
+            jobs: Vec::new(),
         }
     }
 }
@@ -103,5 +106,6 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         daemons: yaml.daemons,
         caches: yaml.caches,
         queues: yaml.queues,
+        jobs: yaml.jobs,
     })
 }

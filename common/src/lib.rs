@@ -16,6 +16,7 @@ pub mod password;
 pub mod private;
 pub mod recent_logs;
 pub mod rendezvous;
+pub mod schedule;
 pub mod service_name;
 pub mod session_id;
 pub mod shortage;

@@ -131,6 +131,9 @@ pub(crate) enum Verb {
     /// The queues of apps: how they are, what is in them, pause, resume, purge and replay
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// The jobs of apps: when they are due, pause, resume and run
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Lists who has changed what, the newest first
     Audit {
         /// How many entries, 1 to 1000
@@ -199,6 +202,30 @@ pub(crate) enum CacheCommand {
     Status,
     /// Has all web-tiers forget answers; fails if one of them does not say that it did
     Purge(PurgeArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Lists the jobs: their times, the next one, the last one
+    List,
+    /// Runs a job now, besides its times; not if it runs already
+    Run {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Leaves out its times until it is resumed
+    Pause {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Goes by its times again
+    Resume {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod cache;
 mod cli;
 mod client;
 mod deploy;
+mod jobs;
 mod logs;
 mod manual;
 mod password;
@@ -83,6 +84,7 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Cache(CacheCommand::Status) => cache::status(target, json).await,
         Verb::Cache(CacheCommand::Purge(arguments)) => cache::purge(target, arguments, json).await,
         Verb::AppCaches => app_caches::list(target, json).await,
+        Verb::Job(command) => jobs::run(target, command, json).await,
         Verb::Queue(command) => queues::run(target, command, json).await,
         Verb::Audit { limit, kind } => audit::list(target, *limit, kind.as_deref(), json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,

@@ -7,13 +7,14 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 27] = [
+const FILES: [&str; 28] = [
     "copal/app/v1/session.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
     "copal/hub/v1/app.proto",
     "copal/hub/v1/audit.proto",
     "copal/hub/v1/cache.proto",
+    "copal/hub/v1/job.proto",
     "copal/hub/v1/lead.proto",
     "copal/hub/v1/lease.proto",
     "copal/hub/v1/member.proto",

@@ -25,6 +25,7 @@ mod health;
 mod history;
 mod hub;
 mod inquiry;
+mod jobs;
 mod layers;
 mod many;
 mod openapi;

@@ -85,6 +85,7 @@ async fn asked(
         ("{id}", "app-a"),
         ("{token}", "ci"),
         ("{queue}", "nobodys"),
+        ("{job}", "nobodys"),
     ];
     let real = real.iter().fold(path.to_owned(), |path, (field, value)| path.replace(field, value));
     let (status, answer) = curl(web, &format!("{method} /admin{real}{query}"), OPS, body).await;
@@ -104,13 +105,16 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     let get = async |path: &str, query: &str, expected: u16| {
         asked(&web, &document, ("GET", path, query), Vec::new(), expected).await
     };
-    for path in ["logs", "requests", "sessions", "cache", "app-caches", "queues", "configuration"] {
+    for path in ["logs", "requests", "sessions", "cache", "app-caches", "queues", "jobs", "configuration"] {
         get(&format!("/api/v1/{path}"), "", 200).await;
     }
     get("/api/v1/logs", "?level=loud", 400).await;
     get("/api/v1/logs", "?server=app-x", 404).await;
     get("/api/v1/queues/{queue}/messages", "?which=ready", 404).await;
     get("/api/v1/queues/{queue}/messages", "?which=all", 400).await;
+    for verb in ["pause", "resume", "run"] {
+        asked(&web, &document, ("POST", &format!("/api/v1/jobs/{{job}}/{verb}"), ""), Vec::new(), 404).await;
+    }
     for verb in ["pause", "resume", "purge", "replay"] {
         let path = format!("/api/v1/queues/{{queue}}/{verb}");
         for (body, expected) in [("", 404), ("{\"x\": 1}", 400)] {

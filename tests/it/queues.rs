@@ -18,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-/// Writes each message that it is called with as a line of JSON, when it begins and when it ends, and answers as the message's body says.
-const APP: &str = r#"
+/// Writes each message and job that it is called with as a line of JSON, when it begins and when it ends, and answers as the message's body says.
+pub(crate) const APP: &str = r#"
 import json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 out = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -30,6 +30,7 @@ with open(f"{sys.argv[1]}.new.{me}", "w") as file:
 os.rename(f"{sys.argv[1]}.new.{me}", f"{sys.argv[1]}.{me}")
 
 def write(it):
+    it["ms"] = time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e6
     os.write(out, (json.dumps(it) + "\n").encode())
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,12 +81,12 @@ async fn start(apps: usize) -> Option<(Cluster, std::path::PathBuf)> {
 }
 
 /// The app of a server, whether new users come to it yet or not.
-async fn local(out: &Path, id: &str) -> Local {
+pub(crate) async fn local(out: &Path, id: &str) -> Local {
     let text = fs::read_to_string(format!("{}.{id}", out.display())).unwrap();
     Local::of(&serde_json::from_str(&text).unwrap()).await
 }
 
-fn lines(out: &Path, at: &str) -> Vec<Value> {
+pub(crate) fn lines(out: &Path, at: &str) -> Vec<Value> {
     let text = fs::read_to_string(out).unwrap();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let all = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -93,7 +94,7 @@ fn lines(out: &Path, at: &str) -> Vec<Value> {
 }
 
 /// Waits until so many were handled.
-async fn handled(out: &Path, count: usize) -> Vec<Value> {
+pub(crate) async fn handled(out: &Path, count: usize) -> Vec<Value> {
     let found = async {
         loop {
             let lines = lines(out, "end");
@@ -114,7 +115,7 @@ async fn publish(app: &mut Local, queue: &str, message: &Value) -> String {
 }
 
 /// Waits until a queue is as it should be.
-async fn until(app: &mut Local, queue: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(app: &mut Local, queue: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let limit = tokio::time::Instant::now() + PATIENCE;
     loop {
         let (_, described) = app.call(Method::GET, &format!("/v1/queues/{queue}"), "").await;
@@ -126,7 +127,7 @@ async fn until(app: &mut Local, queue: &str, is_so: impl Fn(&Value) -> bool) -> 
     }
 }
 
-fn is_empty(queue: &Value) -> bool {
+pub(crate) fn is_empty(queue: &Value) -> bool {
     ["ready", "delayed", "assigned", "waiting"].iter().all(|it| queue[it] == 0)
 }
 

@@ -5,6 +5,7 @@ mod audit;
 mod caches;
 mod channel;
 mod cpu;
+mod jobs;
 mod leader;
 mod leases;
 mod membership;

@@ -27,7 +27,7 @@ pub(crate) const PURGES: u32 = 7;
 /// The version that brought leases and caches.
 pub(crate) const SERVICES: u32 = 8;
 
-/// The version that brought queues.
+/// The version that brought queues and jobs.
 pub(crate) const QUEUES: u32 = 9;
 
 /// Why a log entry can't be applied.
@@ -88,7 +88,12 @@ fn since(command: &Command) -> u32 {
             command::Command::WriteQueues(_)
             | command::Command::ConsumeQueues(_)
             | command::Command::ManageQueue(_)
-            | command::Command::ExpireQueues(_),
+            | command::Command::ExpireQueues(_)
+            | command::Command::DeclareJobs(_)
+            | command::Command::PutJob(_)
+            | command::Command::RemoveJob(_)
+            | command::Command::ManageJob(_)
+            | command::Command::FireJobs(_),
         ) => QUEUES,
         Some(it) if author(it).is_some() => AUDIT,
         Some(command::Command::SetMemberAdmin(_)) => 2,
@@ -123,6 +128,7 @@ fn author(command: &command::Command) -> Option<&Author> {
         command::Command::RevokeToken(it) => it.author.as_ref(),
         command::Command::NoteAudit(it) => it.author.as_ref(),
         command::Command::ManageQueue(it) => it.author.as_ref(),
+        command::Command::ManageJob(it) => it.author.as_ref(),
         _ => None,
     }
 }
@@ -165,11 +171,16 @@ fn known(command: &Command) -> bool {
             | command::Command::ExpireLeases(_)
             | command::Command::ExpireCached(_)
             | command::Command::ConsumeQueues(_)
-            | command::Command::ExpireQueues(_),
+            | command::Command::ExpireQueues(_)
+            | command::Command::DeclareJobs(_)
+            | command::Command::PutJob(_)
+            | command::Command::RemoveJob(_)
+            | command::Command::FireJobs(_),
         ) => true,
         Some(command::Command::WriteCaches(call)) => call.writes.iter().all(|it| it.write.is_some()),
         Some(command::Command::WriteQueues(call)) => call.writes.iter().all(is_known),
         Some(command::Command::ManageQueue(call)) => call.action.is_some(),
+        Some(command::Command::ManageJob(call)) => call.action.is_some(),
         None => false,
     }
 }

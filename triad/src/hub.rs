@@ -1,6 +1,7 @@
 //! What the services share: who leads and may say so, what is proposed and read. What a leader does by itself is in `duties`.
 
 mod duties;
+mod job_watch;
 mod lease_watch;
 mod queue_watch;
 

@@ -42,10 +42,10 @@ use hub::Hub;
 use message_size::MESSAGE_MAX;
 use proto::hub::v1::{
     apps_server::AppsServer, audits_server::AuditsServer, caches_server::CachesServer,
-    lead_server::LeadServer, leases_server::LeasesServer, members_server::MembersServer,
-    purges_server::PurgesServer, queues_server::QueuesServer, raft_server::RaftServer,
-    session_admin_server::SessionAdminServer, sessions_server::SessionsServer, tokens_server::TokensServer,
-    triad_server::TriadServer, watch_server::WatchServer,
+    jobs_server::JobsServer, lead_server::LeadServer, leases_server::LeasesServer,
+    members_server::MembersServer, purges_server::PurgesServer, queues_server::QueuesServer,
+    raft_server::RaftServer, session_admin_server::SessionAdminServer, sessions_server::SessionsServer,
+    tokens_server::TokensServer, triad_server::TriadServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -89,6 +89,7 @@ impl Triad {
         tokio::spawn(hub.clone().vouch(stop.clone()));
         tokio::spawn(hub.clone().expire_leases(stop.clone()));
         tokio::spawn(hub.clone().expire_queues(stop.clone()));
+        tokio::spawn(hub.clone().fire_jobs(stop.clone()));
         tokio::spawn(hub.clone().hear_clocks(stop.clone()));
         let (me, data_dir) = (config.me, config.data_dir);
         Ok(Self { hub, me, data_dir, _stop_on_drop: stop.clone().drop_guard(), stop })
@@ -115,6 +116,7 @@ impl Triad {
         let queues = QueuesServer::new(service::QueueService::new(self.hub.clone()))
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
+        let jobs = JobsServer::new(service::JobService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
         let status = TriadServer::new(service::StatusService::new(self.hub.clone(), self.data_dir.clone()));
         let watch = WatchServer::new(service::WatchService(self.hub.clone()));
@@ -129,6 +131,7 @@ impl Triad {
             .add_service(leases)
             .add_service(caches)
             .add_service(queues)
+            .add_service(jobs)
             .add_service(lead)
             .add_service(status)
             .add_service(watch)

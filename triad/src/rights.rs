@@ -5,7 +5,7 @@ use proto::{
     config::v1::configuration_server,
     history::v1::history_server,
     hub::v1::{
-        apps_server, audits_server, caches_server, lead_server, leases_server, members_server,
+        apps_server, audits_server, caches_server, jobs_server, lead_server, leases_server, members_server,
         objects_server, purges_server, queues_server, raft_server, session_admin_server, sessions_server,
         tokens_server, triad_server, watch_server,
     },
@@ -27,11 +27,13 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         caches_server::SERVICE_NAME | queues_server::SERVICE_NAME if method == "Describe" => true,
         // Messages are the apps' own; an operator may look at them.
         queues_server::SERVICE_NAME if method == "Browse" => rights.apps || rights.administers,
-        queues_server::SERVICE_NAME if method == "Manage" => rights.administers,
+        jobs_server::SERVICE_NAME if method == "List" => rights.apps || rights.administers,
+        queues_server::SERVICE_NAME | jobs_server::SERVICE_NAME if method == "Manage" => rights.administers,
         sessions_server::SERVICE_NAME
         | leases_server::SERVICE_NAME
         | caches_server::SERVICE_NAME
-        | queues_server::SERVICE_NAME => rights.apps,
+        | queues_server::SERVICE_NAME
+        | jobs_server::SERVICE_NAME => rights.apps,
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
@@ -74,7 +76,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 68] = [
+    const CALLS: [(&str, [bool; 5]); 74] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -99,6 +101,12 @@ mod tests {
         ("/copal.hub.v1.Queues/Browse", [NO, YES, NO, YES, NO]),
         ("/copal.hub.v1.Queues/Replay", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Queues/Manage", [NO, NO, NO, YES, NO]),
+        ("/copal.hub.v1.Jobs/Declare", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Jobs/Put", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Jobs/Remove", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Jobs/List", [NO, YES, NO, YES, NO]),
+        ("/copal.hub.v1.Jobs/Run", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Jobs/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Members/SetAdmin", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Members/Register", [YES; 5]),
         ("/copal.hub.v1.Members/Heartbeat", [YES; 5]),
@@ -168,6 +176,7 @@ mod tests {
             "hub/v1/app",
             "hub/v1/audit",
             "hub/v1/cache",
+            "hub/v1/job",
             "hub/v1/lead",
             "hub/v1/lease",
             "hub/v1/object",

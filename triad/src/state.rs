@@ -5,6 +5,7 @@ pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod cache;
 mod change;
+pub(crate) mod job;
 mod key;
 pub(crate) mod lease;
 pub(crate) mod member;
@@ -28,6 +29,7 @@ use crate::command::AUDIT;
 use app::Apps;
 use audit::{Action, Audit};
 use cache::Caches;
+use job::Jobs;
 use lease::Leases;
 use member::Members;
 use memory::Memory;
@@ -68,6 +70,7 @@ pub(crate) struct State {
     leases: Leases,
     caches: Caches,
     queues: Queues,
+    jobs: Jobs,
 }
 
 impl State {
@@ -190,6 +193,16 @@ impl State {
             }
             Command::ConsumeQueues(call) => Reply::QueuesConsumed(self.queues.consume(call, now_ms, changes)),
             Command::ManageQueue(call) => Reply::QueueManaged(self.queues.manage(call, now_ms, changes)),
+            Command::DeclareJobs(call) => Reply::JobsDeclared(self.jobs.declare(call)),
+            Command::PutJob(put) => Reply::JobPut(self.jobs.put(put)),
+            Command::RemoveJob(remove) => Reply::JobRemoved(self.jobs.remove(&remove)),
+            Command::ManageJob(call) => {
+                Reply::JobManaged(self.jobs.manage(&call, &mut self.queues, now_ms, changes))
+            }
+            Command::FireJobs(fires) => {
+                self.jobs.fire(&fires, &mut self.queues, now_ms, changes);
+                Reply::Done
+            }
             Command::ExpireQueues(expire) => {
                 self.queues.expire(&expire, now_ms, changes);
                 Reply::Done
@@ -274,6 +287,11 @@ impl State {
     /// What apps have cached.
     pub(crate) fn caches(&self) -> &Caches {
         &self.caches
+    }
+
+    /// What is due at times.
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// What apps hand each other.

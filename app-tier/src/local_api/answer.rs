@@ -76,7 +76,10 @@ impl From<QueueError> for Problem {
         let text = error.to_string();
         match error {
             QueueError::HubLost(_) => hub_lost(text),
-            QueueError::Full(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1),
+            QueueError::OthersJob(_) => Self::new(StatusCode::CONFLICT, "others-job", text),
+            QueueError::Full(_) | QueueError::TooManyJobs(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1)
+            }
             QueueError::StaleFence => Self::new(StatusCode::CONFLICT, "stale-fence", text),
             QueueError::Over => Self::new(StatusCode::CONFLICT, "delivery-over", text),
             QueueError::Refused(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "refused", text).again(1),

@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, leases, queues};
+use super::{LocalApi, answer::Problem, caches, jobs, leases, queues};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -30,6 +30,9 @@ pub(super) async fn answer(
         ["queues", name, "dead"] => queues::dead(api, name, &request).await,
         ["queues", name, "dead", "replay"] => queues::replay(api, name, request).await,
         ["deliveries", token] => queues::of_delivery(api, caller, token, request).await,
+        ["jobs"] => jobs::all(api, &request).await,
+        ["jobs", name] => jobs::of_name(api, caller, name, request).await,
+        ["jobs", name, "run"] => jobs::run(api, name, &request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),

@@ -1,7 +1,7 @@
-//! An app that is called with the messages of a queue.
+//! An app that is called with the messages of a queue, or by a job.
 
 use super::{
-    CORRELATION, GROUP, META, QueueError, Queues, lock,
+    CORRELATION, GROUP, META, QueueError, Queues, jobs, lock,
     outcome::{self, Said},
     time_left,
 };
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use common::{
     backoff::Backoff,
     clock::{Clock, SystemClock},
-    config::DeclaredQueue,
+    config::{DeclaredJob, DeclaredQueue, Retry},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -31,13 +31,18 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Names the kind of delivery.
+/// Name the kind of delivery.
 const QUEUE: &str = "queue";
+const JOB: &str = "job";
 
 const MESSAGE_ID: HeaderName = HeaderName::from_static("x-copal-message-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-copal-attempt");
 const DEADLINE: HeaderName = HeaderName::from_static("x-copal-deadline");
 const TOKEN: HeaderName = HeaderName::from_static("x-copal-delivery-token");
+
+/// For which time a job is run; in messages of jobs it is the meta of this name.
+const DUE: HeaderName = HeaderName::from_static("x-copal-due");
+const DUE_META: &str = "due";
 
 /// The longest answer, in bytes.
 const ANSWER_MAX: usize = 1 << 20;
@@ -56,10 +61,13 @@ pub(crate) struct QueueHost {
     pub(crate) stop: CancellationToken,
 }
 
-/// The queues that one version of an app on this server is called with, from [`Consumers::begin`] on.
+/// The queues and jobs that one version of an app on this server is called with, from [`Consumers::begin`] on.
 #[derive(Debug)]
 pub(crate) struct Consumers {
+    /// The app's name on the hub.
+    app: String,
     all: Vec<Arc<Consumer>>,
+    jobs: Vec<DeclaredJob>,
     queues: Option<Queues>,
     begun: Mutex<bool>,
     stop: CancellationToken,
@@ -70,7 +78,9 @@ pub(crate) struct Consumers {
 pub(super) struct Consumer {
     /// The app's name on the hub.
     app: String,
-    queue: DeclaredQueue,
+    /// The queue's name on the hub.
+    queue: String,
+    source: Source,
     processes: Arc<Processes>,
     /// The app can tell by its token that it is this server that calls.
     token: HeaderValue,
@@ -83,6 +93,33 @@ pub(super) struct Consumer {
     tasks: TaskTracker,
 }
 
+/// What an app is called with, as it has declared it.
+#[derive(Debug)]
+struct Source {
+    /// `queue` or `job`, and its name.
+    kind: &'static str,
+    name: String,
+    path: String,
+    concurrency: u32,
+    timeout: Duration,
+    retry: Retry,
+}
+
+impl Source {
+    fn of_queue(queue: &DeclaredQueue) -> (String, Self) {
+        let DeclaredQueue { name, path, concurrency, timeout, retry } = queue.clone();
+        let name = name.as_str().to_owned();
+        (name.clone(), Self { kind: QUEUE, name, path, concurrency, timeout, retry })
+    }
+
+    fn of_job(job: &DeclaredJob) -> (String, Self) {
+        let DeclaredJob { name, path, timeout, retry, .. } = job.clone();
+        let name = name.as_str().to_owned();
+        let queue = format!("{}{name}", jobs::QUEUE);
+        (queue, Self { kind: JOB, name, path, concurrency: 1, timeout, retry })
+    }
+}
+
 impl Consumers {
     /// Those that the app declares; `key` is its name on the hub. None without a host for them.
     pub(crate) fn new(
@@ -93,11 +130,13 @@ impl Consumers {
         host: Option<&QueueHost>,
     ) -> Self {
         let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
-        let all = host.into_iter().flat_map(|_| &spec.queues).map(|queue| {
+        let sources = spec.queues.iter().map(Source::of_queue).chain(spec.jobs.iter().map(Source::of_job));
+        let all = sources.filter(|_| host.is_some()).map(|(queue, source)| {
             let token = HeaderValue::try_from(format!("Bearer {}", launch.token));
             Arc::new(Consumer {
                 app: key.to_owned(),
-                queue: queue.clone(),
+                queue,
+                source,
                 processes: processes.clone(),
                 token: token.expect("tokens are hexadecimal"),
                 window: AtomicU32::new(0),
@@ -108,7 +147,8 @@ impl Consumers {
             })
         });
         let queues = host.map(|it| it.queues.clone());
-        Self { all: all.collect(), queues, begun: Mutex::new(false), stop }
+        let (app, all, jobs) = (key.to_owned(), all.collect(), spec.jobs.clone());
+        Self { app, all, jobs, queues, begun: Mutex::new(false), stop }
     }
 
     /// Messages may come from now on: this version of the app is in use. The second time it does nothing.
@@ -123,6 +163,9 @@ impl Consumers {
             lock(&queues.0.consumers).insert(order, consumer.clone());
             tokio::spawn(consumer.clone().keep(queues.clone(), order));
         }
+        // An app that has none any more says so, too.
+        let (queues, app) = (queues.clone(), self.app.clone());
+        tokio::spawn(jobs::declare(queues, app, self.jobs.clone(), self.stop.clone()));
     }
 
     /// No message comes any more, and those that are here end, in so long at most.
@@ -131,7 +174,7 @@ impl Consumers {
         for consumer in &self.all {
             consumer.tasks.close();
             if tokio::time::timeout(DRAIN_MAX, consumer.tasks.wait()).await.is_err() {
-                let (app, queue) = (&consumer.app, consumer.queue.name.as_str());
+                let (app, queue) = (&consumer.app, &consumer.queue);
                 tracing::warn!(
                     app,
                     queue,
@@ -151,7 +194,7 @@ impl Drop for Consumers {
 impl Consumer {
     /// What is told to the hub.
     pub(super) fn window(&self) -> QueueWindow {
-        let DeclaredQueue { name, timeout, retry, .. } = &self.queue;
+        let Source { timeout, retry, .. } = &self.source;
         let millis = crate::content::millis;
         let policy = QueuePolicy {
             timeout_ms: millis(*timeout),
@@ -161,7 +204,7 @@ impl Consumer {
             max_delay_ms: millis(retry.max),
         };
         QueueWindow {
-            queue: name.as_str().to_owned(),
+            queue: self.queue.clone(),
             app: self.app.clone(),
             window: self.window.load(Ordering::Relaxed),
             policy: Some(policy),
@@ -170,7 +213,7 @@ impl Consumer {
 
     /// Whether it is called with this app's messages of this queue.
     pub(super) fn takes(&self, queue: &str, app: &str) -> bool {
-        self.queue.name.as_str() == queue && self.app == app && !self.stop.is_cancelled()
+        self.queue == queue && self.app == app && !self.stop.is_cancelled()
     }
 
     /// Says how many messages it takes, until it is stopped.
@@ -180,7 +223,7 @@ impl Consumer {
             let until = (*paused.borrow_and_update()).filter(|it| *it > Instant::now());
             let changed = self.processes.changed();
             let healthy = if until.is_some() { 0 } else { self.processes.healthy() };
-            let window = self.queue.concurrency.saturating_mul(u32::try_from(healthy).unwrap_or(u32::MAX));
+            let window = self.source.concurrency.saturating_mul(u32::try_from(healthy).unwrap_or(u32::MAX));
             if self.window.swap(window, Ordering::Relaxed) != window || window == 0 {
                 queues.say_what_is_taken();
             }
@@ -240,13 +283,13 @@ impl Consumer {
             Ok(Answered::Unreached(why)) => {
                 // It is the process's fault, and not the message's.
                 let wait = lock(&self.unreached).wait(rand::random());
-                tracing::debug!(app = self.app, queue = %self.queue.name, why, "no process takes the message");
+                tracing::debug!(app = self.app, queue = self.queue, why, "no process takes the message");
                 self.pause(wait);
                 outcome::given_back(wait)
             }
             Ok(Answered::Broke(why)) => outcome::failed(&why),
             Err(_) => {
-                let (path, timeout) = (&self.queue.path, self.queue.timeout);
+                let (path, timeout) = (&self.source.path, self.source.timeout);
                 outcome::failed(&format!("POST {path} was not answered within {timeout:?} (timeout)"))
             }
         };
@@ -263,8 +306,8 @@ impl Consumer {
                 let failed = SettleDelivery { delivery: number, ..outcome::failed(&cause.to_string()) };
                 let _unknown = queues.settle_surely(failed, until).await;
             }
-            Err(cause @ (QueueError::Over | QueueError::HubLost(_))) => {
-                let (app, queue) = (&self.app, self.queue.name.as_str());
+            Err(cause) => {
+                let (app, queue) = (&self.app, &self.queue);
                 tracing::warn!(app, queue, %cause, "the hub does not know what came of a message: it is delivered again");
             }
         }
@@ -297,7 +340,7 @@ impl Consumer {
         let QueueMessage { body, content_type, group, correlation, meta, .. } = message;
         let mut request = http::Request::new(full(body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.queue.path.parse().unwrap_or_default();
+        *request.uri_mut() = self.source.path.parse().unwrap_or_default();
         let headers = request.headers_mut();
         let mut put = |name: HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -306,8 +349,8 @@ impl Consumer {
         };
         put(header::HOST, "localhost");
         put(header::CONTENT_LENGTH, &body.len().to_string());
-        put(DELIVERY, QUEUE);
-        put(SOURCE, self.queue.name.as_str());
+        put(DELIVERY, self.source.kind);
+        put(SOURCE, &self.source.name);
         put(MESSAGE_ID, &delivery.id.to_string());
         put(ATTEMPT, &delivery.attempt.to_string());
         put(DEADLINE, &SystemClock.unix_ms().saturating_add(delivery.left_ms).to_string());
@@ -320,7 +363,9 @@ impl Consumer {
             }
         }
         for it in meta {
-            if let Ok(name) = HeaderName::try_from(format!("{META}{}", it.name)) {
+            if self.source.kind == JOB && it.name == DUE_META {
+                put(DUE, &it.value);
+            } else if let Ok(name) = HeaderName::try_from(format!("{META}{}", it.name)) {
                 put(name, &it.value);
             }
         }

@@ -8,6 +8,7 @@ use super::{
     decode::{Context, Fields},
     defaults::DEFAULTS,
     import::Importer,
+    jobs::{self, DeclaredJob},
     keys,
     load_options::LoadOptions,
     names,
@@ -63,6 +64,8 @@ pub struct AppYaml {
     pub caches: Vec<DeclaredCache>,
     /// `queues`: those whose messages it is called with.
     pub queues: Vec<DeclaredQueue>,
+    /// `jobs`: what of it is called at times.
+    pub jobs: Vec<DeclaredJob>,
 }
 
 /// `listen`: where an app's process listens.
@@ -152,7 +155,9 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
     }
     if command.is_empty() {
-        for key in ["listen", "health", "instances", "env", "stop-timeout", "daemons", "caches", "queues"] {
+        for key in
+            ["listen", "health", "instances", "env", "stop-timeout", "daemons", "caches", "queues", "jobs"]
+        {
             if let (Some(entry), None) = (fields.entry(key), fields.entry("command")) {
                 context.report.warning(entry.key_span, format!("`{key}` does nothing without a `command`"));
             }
@@ -177,6 +182,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         daemons: daemons::decode(&fields),
         caches: caches::decode(&fields),
         queues: queues::decode(&fields),
+        jobs: jobs::decode(&fields),
     })
 }
 

@@ -396,6 +396,7 @@ pub(super) static APP: Keys = Keys {
         "daemons",
         "caches",
         "queues",
+        "jobs",
     ],
     later: &[],
 };
@@ -408,6 +409,15 @@ pub(super) static CACHE: Keys = Keys { what: "a cache", known: &["name", "mode",
 pub(super) static QUEUE: Keys =
     Keys { what: "a queue", known: &["name", "path", "concurrency", "timeout", "retry"], later: &[] };
 
+pub(super) static JOB: Keys = Keys {
+    what: "a job",
+    known: &[
+        "name", "path", "cron", "timezone", "every", "at", "in", "until", "repeat", "missed", "timeout",
+        "retry",
+    ],
+    later: &[],
+};
+
 pub(super) static RETRY: Keys =
     Keys { what: "`retry`", known: &["attempts", "delay", "factor", "max"], later: &[] };
 
@@ -418,7 +428,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 39] = [
+pub(super) static ALL: [&Keys; 40] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -457,6 +467,7 @@ pub(super) static ALL: [&Keys; 39] = [
     &DAEMON,
     &CACHE,
     &QUEUE,
+    &JOB,
     &RETRY,
 ];
 

@@ -47,7 +47,7 @@ impl Default for Retry {
 }
 
 /// The bounds of times.
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 const DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
 
 /// The most of one app.
@@ -91,7 +91,8 @@ fn queue(context: Context<'_>, node: &Node) -> Option<DeclaredQueue> {
     })
 }
 
-fn retry(context: Context<'_>, node: &Node) -> Option<Retry> {
+/// What becomes of what failed.
+pub(super) fn retry(context: Context<'_>, node: &Node) -> Option<Retry> {
     let fields = Fields::open(context, node, &keys::RETRY)?;
     let default = Retry::default();
     Some(Retry {

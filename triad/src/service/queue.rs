@@ -165,7 +165,9 @@ impl Queues for QueueService {
         few("windows", call.windows.len(), WINDOWS_MAX)?;
         for (place, window) in call.windows.iter().enumerate() {
             let field = |name: &str| format!("windows[{place}].{name}");
-            input::service_name(&field("queue"), &window.queue)?;
+            // A job's own queue, too.
+            let name = crate::state::job::job_of(&window.queue).unwrap_or(&window.queue);
+            input::service_name(&field("queue"), name)?;
             input::app(&field("app"), &window.app)?;
             at_most(&field("window"), window.window.into(), WINDOW_MAX.into())?;
             if let Some(policy) = &window.policy {
@@ -190,7 +192,7 @@ impl Queues for QueueService {
 
     async fn browse(&self, request: Request<BrowseQueue>) -> Result<Response<QueueBrowsed>, Status> {
         let mut call = request.into_inner();
-        input::service_name("queue", &call.queue)?;
+        queue_name(&call.queue)?;
         call.limit = call.limit.clamp(1, BROWSED_MAX);
         self.hub.confirm_read().await?;
         let queues = self.hub.node().view().read().state.queues().clone();
@@ -210,7 +212,7 @@ impl Queues for QueueService {
 
     async fn replay(&self, request: Request<ManageQueue>) -> Result<Response<QueueManaged>, Status> {
         let call = request.into_inner();
-        input::service_name("queue", &call.queue)?;
+        queue_name(&call.queue)?;
         let Some(Action::Replay(replay)) = &call.action else {
             return Err(Status::invalid_argument("action: expected replay"));
         };
@@ -221,7 +223,7 @@ impl Queues for QueueService {
     async fn manage(&self, request: Request<ManageQueue>) -> Result<Response<QueueManaged>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
         let mut call = request.into_inner();
-        input::service_name("queue", &call.queue)?;
+        queue_name(&call.queue)?;
         audit::check(call.author.as_ref())?;
         match &call.action {
             None => return Err(Status::invalid_argument("action is missing")),
@@ -274,6 +276,11 @@ async fn hand(hub: &Hub, call: DeliverMessages, sender: &mpsc::Sender<Result<Del
     }
 }
 
+/// A queue's name, or that of a job's own queue.
+fn queue_name(queue: &str) -> Result<(), Status> {
+    input::service_name("queue", crate::state::job::job_of(queue).unwrap_or(queue))
+}
+
 fn few(field: &str, count: usize, max: usize) -> Result<(), Status> {
     at_most(&format!("{field}'s length"), count as u64, max as u64)
 }
@@ -319,7 +326,8 @@ fn all_of_one_app(field: &str, messages: &[QueueMessage]) -> Result<(), Status> 
     Err(Status::invalid_argument(format!("{field}: expected messages of one app")))
 }
 
-fn message(field: &str, message: &QueueMessage) -> Result<(), Status> {
+/// What a message may hold.
+pub(super) fn message(field: &str, message: &QueueMessage) -> Result<(), Status> {
     let of = |name: &str| format!("{field}.{name}");
     input::service_name(&of("queue"), &message.queue)?;
     input::app(&of("app"), &message.app)?;

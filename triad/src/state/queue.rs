@@ -325,6 +325,30 @@ impl Queues {
         (id, true)
     }
 
+    /// Publishes what the hub itself has to say; nobody waits for a reply.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub(super) fn publish_own(
+        &mut self,
+        message: QueueMessage,
+        max: u64,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> Result<bool, Outcome> {
+        if let Some(full) = self.is_full(std::slice::from_ref(&message), max) {
+            return Err(full);
+        }
+        let (leases, caches) = (&Leases::default(), &mut Caches::default());
+        let mut around = Around { leases, caches, now_ms, changes };
+        Ok(self.publish_one((&Arc::from(""), 0), QueueMessage { wait_ms: 0, ..message }, &mut around).1)
+    }
+
+    /// Whether someone takes messages of a queue.
+    pub(crate) fn is_taken(&self, queue: &str) -> bool {
+        self.all.get(queue).is_some_and(|line| line.consumers.values().any(|it| it.window > 0))
+    }
+
     /// A message is no more.
     fn gone(&mut self, fixed: &Fixed) {
         self.share(&fixed.app, |it| it.bytes = it.bytes.saturating_sub(fixed.bytes()));

@@ -1,8 +1,9 @@
 //! What a command is answered with.
 
 use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, CachesWritten, LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted,
-    QueueManaged, QueuesConsumed, QueuesWritten, SessionOutcome, TokenCreated, TokenRevoked,
+    App, AppDeployed, AppUndeployed, CachesWritten, JobManaged, JobPut, JobRemoved, JobsDeclared,
+    LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten,
+    SessionOutcome, TokenCreated, TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -36,6 +37,14 @@ pub(crate) enum Reply {
     QueuesConsumed(QueuesConsumed),
     /// Of what was done to a queue.
     QueueManaged(QueueManaged),
+    /// Of the jobs that an app declares.
+    JobsDeclared(JobsDeclared),
+    /// Of a job's making.
+    JobPut(JobPut),
+    /// Of its end.
+    JobRemoved(JobRemoved),
+    /// Of what was done to it.
+    JobManaged(JobManaged),
     /// Of all others.
     Done,
 }

@@ -49,9 +49,14 @@ impl State {
         let last_version = self.caches.last();
         let caches = caches.chain(cached).chain(writers);
         let caches = caches.chain((last_version > 0).then_some(Item::LastVersion(last_version)));
+        let jobs = self.jobs.iter().map(|it| Item::Job(it.clone()));
+        let last_job = self.jobs.last();
+        let jobs = jobs.chain((last_job > 0).then_some(Item::LastJob(last_job)));
         let mut pending = Vec::with_capacity(chunk);
         let small = members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(leases);
-        for item in small.chain(caches).chain(self.queues.export()).chain(tombstones).chain(sessions) {
+        for item in
+            small.chain(caches).chain(self.queues.export()).chain(jobs).chain(tombstones).chain(sessions)
+        {
             SnapshotItem { item: Some(item) }
                 .encode_length_delimited(&mut pending)
                 .expect("a Vec grows as needed");
@@ -91,6 +96,8 @@ impl Restore {
                 Some(Item::Cached(cached)) => self.0.caches.restore(cached),
                 Some(Item::Writer(writer)) => self.0.caches.restore_writer(writer),
                 Some(Item::LastVersion(version)) => self.0.caches.restore_last(version),
+                Some(Item::Job(job)) => self.0.jobs.restore(job),
+                Some(Item::LastJob(last)) => self.0.jobs.restore_last(last),
                 Some(item) => self.0.queues.restore(item),
                 None => return Err(RestoreError::Unknown),
             }

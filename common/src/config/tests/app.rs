@@ -1,7 +1,7 @@
 //! `app.yaml`.
 
 use super::*;
-use crate::service_name::ServiceName;
+use crate::{schedule::Times, service_name::ServiceName};
 use std::time::Duration;
 
 fn app(text: &str) -> Result<AppYaml, String> {
@@ -61,6 +61,7 @@ session: {session-timeout: 5m}
         },
         daemons: Vec::new(),
         queues: Vec::new(),
+        jobs: Vec::new(),
         caches: Vec::new(),
     };
     assert_eq!(app, expected);
@@ -98,6 +99,47 @@ fn caches_are_as_they_are_declared() {
 }
 
 #[test]
+fn queues_and_jobs_are_as_they_are_declared() {
+    let app = app(r#"
+command: [./app]
+queues:
+  - {name: a, path: /on/a}
+  - {name: b, path: /on/b, concurrency: 8, timeout: 5m, retry: {attempts: 0, delay: 0s, factor: 1.5, max: 1h}}
+jobs:
+  - {name: often, path: /jobs/often, every: 20s}
+  - {name: nightly, path: /jobs/nightly, cron: "30 2 * * *", timezone: Europe/Berlin, missed: skip, timeout: 1h}
+  - {name: once, path: /jobs/once, at: "2026-12-01T09:00:00+01:00", until: "2026-12-01T09:00:00Z", repeat: 2, missed: all}
+"#)
+    .unwrap();
+    let name = |name: &str| ServiceName::new(name).unwrap();
+    let secs = Duration::from_secs;
+    let retry = Retry { attempts: 0, delay: secs(0), factor: 1500, max: secs(3600) };
+    let first = DeclaredQueue {
+        name: name("a"),
+        path: "/on/a".into(),
+        concurrency: 1,
+        timeout: secs(60),
+        retry: Retry::default(),
+    };
+    let second =
+        DeclaredQueue { name: name("b"), path: "/on/b".into(), concurrency: 8, timeout: secs(300), retry };
+    assert_eq!(app.queues, [first, second]);
+    let times: Vec<_> = app.jobs.iter().map(|it| (it.times.clone(), it.missed, it.timeout)).collect();
+    let cron = Times::Cron { expression: "30 2 * * *".into(), timezone: "Europe/Berlin".into() };
+    let expected = [
+        (Times::Every(secs(20)), MissedTimes::Once, secs(60)),
+        (cron, MissedTimes::Skip, secs(3600)),
+        (Times::Once, MissedTimes::All, secs(60)),
+    ];
+    assert_eq!(times, expected);
+    let once = &app.jobs[2];
+    assert_eq!(
+        (once.at_ms, once.until_ms, once.repeat),
+        (Some(1_796_112_000_000), Some(1_796_115_600_000), 2)
+    );
+}
+
+#[test]
 fn a_command_is_enough() {
     let app = app("command: [./app]").unwrap();
     assert_eq!((app.listen, app.instances, app.stop_timeout), (Listen::Tcp, 1, Duration::from_secs(15)));
@@ -128,6 +170,14 @@ prepare: []
 caches: [{name: A}, {name: a, mode: shared}, {name: a}, {name: a, ttl: 0}, {ttl: 1s, tll: 1s}]
 import: other.yaml
 session: {session-timeout: 5}
+queues: [{name: A, path: x}, {name: a}, {name: a, path: /a, retry: {factor: 0.5, attemps: 1}}, {name: a, path: /b, concurrency: 0}]
+jobs:
+  - {name: a, path: /a}
+  - {name: b, path: /b, cron: nightly, every: 1s}
+  - {name: c, path: /c, cron: "* * *"}
+  - {name: d, path: /d, cron: "* * * * *", timezone: Mars/Base}
+  - {name: e, path: /e, every: 1ms, timezone: UTC}
+  - {name: f, path: /f, at: tomorrow, in: 5s, missed: never}
 daemons:
   - {name: Counter, start: d/start}
   - {name: a}

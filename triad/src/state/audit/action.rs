@@ -3,9 +3,9 @@
 use crate::state::{State, reply::Reply};
 use bytes::Bytes;
 use proto::hub::v1::{
-    App, AuditEntry, Author, CreateToken, DeployApp, ManageQueue, MemberAdmin, RevokeToken, Rollout,
-    RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp, app_deployed,
-    command::Command, manage_queue, token_created,
+    App, AuditEntry, Author, CreateToken, DeployApp, ManageJob, ManageQueue, MemberAdmin, RevokeToken,
+    Rollout, RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp, app_deployed,
+    command::Command, manage_job, manage_queue, token_created,
 };
 use std::fmt::Write;
 
@@ -38,6 +38,7 @@ impl Action {
                 let action = Self::new(author, word, tag.clone(), String::new());
                 Some(Self { unchanged: before == Some(*stopped), ..action })
             }
+            Command::ManageJob(it) => manage_job(it),
             // One that takes several commands is one action.
             Command::ManageQueue(it) if it.upto == 0 => manage_queue(it),
             Command::CreateToken(it) => create_token(it, state),
@@ -63,6 +64,8 @@ impl Action {
                 token_created::Outcome::NameTaken(it) => format!("refused: {} has the name already", it.user),
                 token_created::Outcome::Full(count) => format!("refused: there are {count} tokens"),
             },
+            Reply::JobManaged(it) if it.unknown => "there is no such job".to_owned(),
+            Reply::JobManaged(it) if it.runs => "it runs already".to_owned(),
             Reply::QueueManaged(it) if it.unknown => "there is no such queue".to_owned(),
             Reply::TokenRevoked(it) if it.token.is_none() => "there is no such token".to_owned(),
             Reply::Done if state.members().get(&self.entry.target).is_none() => {
@@ -115,6 +118,16 @@ fn manage_queue(call: &ManageQueue) -> Option<Action> {
         manage_queue::Action::Replay(replay) => ("replay-queue", format!("{} messages", replay.ids.len())),
     };
     Some(Action::new(author, word, call.queue.clone(), detail))
+}
+
+/// The same.
+fn manage_job(call: &ManageJob) -> Option<Action> {
+    let word = match call.action.as_ref()? {
+        manage_job::Action::Pause(true) => "pause-job",
+        manage_job::Action::Pause(false) => "resume-job",
+        manage_job::Action::Run(_) => "run-job",
+    };
+    Some(Action::new(call.author.clone()?, word, call.name.clone(), String::new()))
 }
 
 fn deploy(deploy: &DeployApp) -> Action {

@@ -1,0 +1,237 @@
+//! Jobs: `PUT /v1/jobs/{job}` has a message published at times; those that an app.yaml declares are seen here, too.
+
+use super::{
+    LocalApi,
+    answer::{Problem, hub_lost, json_body, no_content},
+    input::{self, Query},
+    route::not_allowed,
+};
+use crate::{
+    content::{BadJson, ObjectAt, millis},
+    queue::{Queues, of_json},
+    registry::Running,
+};
+use common::schedule::{EVERY_MIN, Schedule, Times};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use proto::hub::v1::{Job, JobSpec, Missed, QueueMessage};
+use serde_json::{Value, json};
+use std::{ops::RangeInclusive, time::Duration};
+use tonic::body::Body;
+
+/// The longest body of a job, in bytes: its message's, and more.
+const BODY_MAX: usize = 300 << 10;
+const MESSAGE_MAX: usize = 256 << 10;
+
+/// The bounds of intervals.
+const EVERY: RangeInclusive<Duration> = EVERY_MIN..=Duration::from_secs(366 * 24 * 3600);
+
+/// The most times.
+const REPEAT: RangeInclusive<i64> = 1..=1_000_000_000;
+
+/// All of them.
+pub(super) async fn all(api: &LocalApi, request: &Request<Incoming>) -> Result<Response<Body>, Problem> {
+    Query::of(request.uri().query(), &[])?;
+    if request.method() != Method::GET {
+        return Ok(not_allowed("GET", request.method()));
+    }
+    let listed = queues(api)?.jobs().await?;
+    let list: Vec<Value> = listed.jobs.iter().map(told).collect();
+    Ok(json_body(StatusCode::OK, &json!({"jobs": list})))
+}
+
+/// What is told of a job.
+fn told(job: &Job) -> Value {
+    let spec = job.spec.clone().unwrap_or_default();
+    let time = |ms: u64| if ms == 0 { Value::Null } else { instant(ms).into() };
+    let queue = spec.message.as_ref().map(|it| it.queue.clone());
+    let missed = match spec.missed() {
+        Missed::Once => "once",
+        Missed::Skip => "skip",
+        Missed::All => "all",
+    };
+    json!({
+        "name": spec.name,
+        "app": spec.app,
+        "declared": spec.declared,
+        "queue": queue,
+        "cron": if spec.cron.is_empty() { Value::Null } else { spec.cron.into() },
+        "timezone": if spec.timezone.is_empty() { Value::Null } else { spec.timezone.into() },
+        "every-ms": if spec.every_ms == 0 { Value::Null } else { spec.every_ms.into() },
+        "until": time(spec.until_ms),
+        "missed": missed,
+        "paused": job.paused,
+        "next": time(job.next_ms),
+        "last": time(job.last_ms),
+        "fired": job.fired,
+        "overlapped": job.overlapped,
+        "missed-times": job.missed,
+    })
+}
+
+/// A time as people read it (RFC 3339, UTC).
+fn instant(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(|it| Timestamp::from_millisecond(it).ok());
+    time.map_or_else(|| ms.to_string(), |it| it.to_string())
+}
+
+/// One of them.
+pub(super) async fn of_name(
+    api: &LocalApi,
+    caller: &Running,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("job", name)?, queues(api)?);
+    Query::of(request.uri().query(), &[])?;
+    let app = caller.app.sessions.app().to_owned();
+    let missing = || Problem::not_found(format!("there is no job {name} of this app"));
+    match *request.method() {
+        Method::GET => {
+            let listed = queues.jobs().await?;
+            let is_it = |it: &&Job| it.spec.as_ref().is_some_and(|it| it.name == name.as_str());
+            let found = listed.jobs.iter().find(is_it).ok_or_else(missing)?;
+            Ok(json_body(StatusCode::OK, &told(found)))
+        }
+        Method::PUT => {
+            let bytes = input::bytes(request.into_body(), BODY_MAX).await?;
+            let value = serde_json::from_slice(&bytes);
+            let value = value.map_err(|cause| Problem::bad(format!("the body is no JSON: {cause}")))?;
+            let spec = JobSpec { name: name.as_str().to_owned(), app, ..spec(&value)? };
+            let (job, is_new) = queues.put_job(spec).await?;
+            Ok(json_body(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &told(&job)))
+        }
+        Method::DELETE => match queues.remove_job(name.as_str(), &app).await? {
+            true => Ok(no_content()),
+            false => Err(missing()),
+        },
+        _ => Ok(not_allowed("GET, PUT, DELETE", request.method())),
+    }
+}
+
+/// What a body says of a job.
+fn spec(value: &Value) -> Result<JobSpec, BadJson> {
+    const KEYS: [&str; 10] =
+        ["cron", "timezone", "every", "at", "in", "until", "repeat", "missed", "queue", "message"];
+    let object = ObjectAt::new("job", value, &KEYS)?;
+    let text = |key: &str| object.text(key).map(Option::unwrap_or_default);
+    let bad = |text: String| BadJson::Bad(text);
+    let (cron, timezone) = (text("cron")?.to_owned(), text("timezone")?.to_owned());
+    let every = object.duration("every", &EVERY)?;
+    let times = match (cron.as_str(), every) {
+        ("", None) => Times::Once,
+        ("", Some(time)) => Times::Every(time),
+        (_, None) => Times::Cron { expression: cron.clone(), timezone: timezone.clone() },
+        (_, Some(_)) => return Err(bad("job has a cron and an every: expected one of them".to_owned())),
+    };
+    Schedule::new(&times).map_err(|cause| bad(format!("job: {cause}")))?;
+    let time = |key: &str| -> Result<u64, BadJson> {
+        let Some(text) = object.text(key)? else { return Ok(0) };
+        let read = text.parse::<Timestamp>().ok().and_then(|it| u64::try_from(it.as_millisecond()).ok());
+        read.ok_or_else(|| {
+            let field = object.field(key);
+            bad(format!("{field} is {text:?}: expected a time such as 2026-12-01T09:00:00+01:00"))
+        })
+    };
+    let (at_ms, until_ms) = (time("at")?, time("until")?);
+    let in_ms = object.duration("in", &EVERY)?.map_or(0, millis);
+    if at_ms != 0 && in_ms != 0 {
+        return Err(bad("job has an at and an in: expected one of them".to_owned()));
+    }
+    if matches!(times, Times::Once) && at_ms == 0 && in_ms == 0 {
+        return Err(bad("job has none of cron, every, at and in".to_owned()));
+    }
+    let missed = match object.text("missed")? {
+        None | Some("once") => Missed::Once,
+        Some("skip") => Missed::Skip,
+        Some("all") => Missed::All,
+        Some(other) => return Err(bad(format!("job.missed is {other:?}: expected once, skip or all"))),
+    };
+    let queue = object
+        .text("queue")?
+        .ok_or_else(|| bad("job.queue is missing: what is published where".to_owned()))?;
+    let queue = crate::queue::queue_name("job.queue", queue)?;
+    let message = match object.get("message") {
+        Some(message) => of_json("job.message", message, &[], MESSAGE_MAX)?,
+        None => QueueMessage::default(),
+    };
+    let repeat = object.integer("repeat", &REPEAT)?.and_then(|it| u64::try_from(it).ok());
+    Ok(JobSpec {
+        cron,
+        timezone,
+        every_ms: every.map_or(0, millis),
+        at_ms,
+        in_ms,
+        until_ms,
+        repeat: repeat.unwrap_or(0),
+        missed: missed.into(),
+        message: Some(QueueMessage { queue, ..message }),
+        ..JobSpec::default()
+    })
+}
+
+/// `POST …/run`: now, besides its times.
+pub(super) async fn run(
+    api: &LocalApi,
+    name: &str,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (name, queues) = (input::name("job", name)?, queues(api)?);
+    Query::of(request.uri().query(), &[])?;
+    if request.method() != Method::POST {
+        return Ok(not_allowed("POST", request.method()));
+    }
+    let managed = queues.run_job(name.as_str()).await?;
+    if managed.unknown {
+        return Err(Problem::not_found(format!("there is no job {name}")));
+    }
+    if managed.full {
+        return Err(
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "there is no room for its message").again(1)
+        );
+    }
+    Ok(json_body(StatusCode::ACCEPTED, &json!({"runs-already": managed.runs})))
+}
+
+fn queues(api: &LocalApi) -> Result<&Queues, Problem> {
+    api.queues.as_ref().ok_or_else(|| hub_lost("this server has no hub"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_says_when_and_what() {
+        let read = spec(&json!({
+            "cron": "30 2 * * *", "timezone": "Europe/Berlin", "until": "2026-12-01T09:00:00+01:00", "repeat": 3,
+            "missed": "skip", "queue": "reports", "message": {"json": {"n": 1}, "priority": 9},
+        }))
+        .unwrap();
+        assert_eq!((read.until_ms, read.repeat, read.missed()), (1_796_112_000_000, 3, Missed::Skip));
+        let message = read.message.unwrap();
+        assert_eq!(
+            (message.queue.as_str(), message.priority, &message.body[..]),
+            ("reports", Some(9), &b"{\"n\":1}"[..])
+        );
+        assert_eq!(spec(&json!({"in": "5s", "queue": "q"})).unwrap().in_ms, 5000);
+        for (wrong, text) in [
+            (json!({"queue": "q"}), "none of cron, every, at and in"),
+            (json!({"every": "1s"}), "job.queue is missing"),
+            (json!({"every": "1s", "cron": "* * * * *", "queue": "q"}), "expected one of them"),
+            (json!({"every": "1ms", "queue": "q"}), "job.every is \"1ms\""),
+            (json!({"cron": "x", "queue": "q"}), "\"x\" is no cron expression"),
+            (json!({"cron": "* * * * *", "timezone": "Mars", "queue": "q"}), "\"Mars\" is no time zone"),
+            (json!({"at": "soon", "queue": "q"}), "job.at is \"soon\""),
+            (json!({"at": "2026-12-01T09:00:00Z", "in": "1s", "queue": "q"}), "an at and an in"),
+            (json!({"in": "1s", "queue": "Q"}), "job.queue is \"Q\""),
+            (json!({"in": "1s", "queue": "q", "message": {}}), "job.message has to have a value"),
+            (json!({"in": "1s", "queue": "q", "missed": "no"}), "job.missed is \"no\""),
+            (json!({"in": "1s", "queue": "q", "repeat": 0}), "job.repeat is 0"),
+        ] {
+            let found = spec(&wrong).unwrap_err().to_string();
+            assert!(found.contains(text), "{wrong}: {found}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Jobs that an app declares: told to the hub, which calls them as messages of a queue of their own.
+
+use super::Queues;
+use crate::content::millis;
+use common::{
+    backoff::Backoff,
+    config::{DeclaredJob, MissedTimes},
+    schedule::Times,
+};
+use proto::hub::v1::{JobSpec, Missed};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The hub is told again after this, and later and later.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The name of a job's queue begins so; no app can use such a name.
+pub(super) const QUEUE: &str = "job:";
+
+/// A job as the hub has it.
+fn spec(app: &str, job: &DeclaredJob) -> JobSpec {
+    let (cron, timezone, every_ms) = match &job.times {
+        Times::Cron { expression, timezone } => (expression.clone(), timezone.clone(), 0),
+        Times::Every(time) => (String::new(), String::new(), millis(*time)),
+        Times::Once => Default::default(),
+    };
+    let missed = match job.missed {
+        MissedTimes::Once => Missed::Once,
+        MissedTimes::Skip => Missed::Skip,
+        MissedTimes::All => Missed::All,
+    };
+    JobSpec {
+        name: job.name.as_str().to_owned(),
+        app: app.to_owned(),
+        declared: true,
+        cron,
+        timezone,
+        every_ms,
+        at_ms: job.at_ms.unwrap_or(0),
+        in_ms: job.after.map_or(0, millis),
+        until_ms: job.until_ms.unwrap_or(0),
+        repeat: job.repeat,
+        missed: missed.into(),
+        message: None,
+    }
+}
+
+/// Tells the hub which jobs an app has, until it knows.
+pub(super) async fn declare(queues: Queues, app: String, jobs: Vec<DeclaredJob>, stop: CancellationToken) {
+    let specs: Vec<JobSpec> = jobs.iter().map(|it| spec(&app, it)).collect();
+    let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+    while !stop.is_cancelled() {
+        match queues.declare_jobs(&app, specs.clone()).await {
+            Ok(()) => return,
+            Err(cause) => tracing::debug!(app, %cause, "the hub does not know the app's jobs yet"),
+        }
+        let wait = backoff.wait(rand::random());
+        let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+    }
+}
