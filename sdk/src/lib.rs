@@ -20,12 +20,13 @@
 //! has them safe before the answer leaves (docs/sessions.md).
 //!
 //! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), [daemons](daemon()), which run on
-//! one server at a time (docs/daemons.md), and [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md).
+//! one server at a time (docs/daemons.md), [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md), and [jobs](job()), which run at times (docs/jobs.md).
 
 mod daemon;
 mod dev;
 mod environment;
 mod error;
+mod job;
 mod layer;
 mod memory;
 mod queue;
@@ -37,6 +38,7 @@ mod session;
 pub use daemon::{Fence, Lease, Lost, daemon};
 pub use environment::{Environment, Listen};
 pub use error::{ServeError, SessionError};
+pub use job::{Due, job};
 pub use layer::{SessionLayer, SessionService};
 pub use queue::{Message, Outcome, Publish, Queue, consume};
 pub use serve::{serve, serve_in};

@@ -321,7 +321,12 @@ async fn deliver(State(consumer): State<Consumer>, headers: HeaderMap, body: Byt
         group: text("x-copal-group"),
     };
     let value = serde_json::from_slice(&body).map_err(|cause| cause.to_string());
-    match (consumer.handle)(value, told).await {
+    answered((consumer.handle)(value, told).await)
+}
+
+/// What a handler's end is answered with.
+pub(crate) fn answered(outcome: Result<Outcome, String>) -> Response {
+    match outcome {
         Ok(outcome) if outcome == Outcome::done() => StatusCode::NO_CONTENT.into_response(),
         Ok(outcome) => {
             let mut response = Value::Object(outcome.json).to_string().into_response();

@@ -23,6 +23,9 @@ pub(crate) enum Command {
     /// The demo's app, as the demo's app servers start it
     #[command(hide = true)]
     DemoApp,
+    /// The demo's second app: what a cluster has, all at once
+    #[command(hide = true)]
+    ClusterDemoApp,
     /// Gives up rights and becomes an app, as servers start confined apps
     #[command(hide = true)]
     LaunchApp(LaunchArguments),

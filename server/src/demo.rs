@@ -39,11 +39,10 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     }
 }
 
-/// The hidden `copal demo-app`: the counter app, so that the one binary is the whole demo.
-pub(crate) fn run_app() -> ExitCode {
+/// The hidden `copal demo-app` and its like: apps of `examples/`, so that the one binary is the whole demo.
+pub(crate) fn run_app<E: Into<anyhow::Error>>(app: impl Future<Output = Result<(), E>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done =
-        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(counter::run()).map_err(Into::into));
+    let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(app).map_err(Into::into));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

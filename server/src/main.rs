@@ -49,7 +49,8 @@ fn main() -> ExitCode {
         Command::Start(arguments) => start::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::DemoApp => demo::run_app(),
+        Command::DemoApp => demo::run_app(counter::run()),
+        Command::ClusterDemoApp => demo::run_app(cluster_demo::run()),
         Command::LaunchApp(arguments) => launch_app::run(&arguments),
         Command::GuardDaemons => guard_daemons::run(),
     }

@@ -11,6 +11,7 @@ mod tell;
 mod tool;
 
 mod browser;
+mod cluster_demo;
 mod cluster_port;
 mod confinement;
 mod daemons;

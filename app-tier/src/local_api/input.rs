@@ -109,6 +109,11 @@ impl Object {
         }
     }
 
+    /// All of them.
+    pub(super) fn members(&self) -> &serde_json::Map<String, Value> {
+        &self.0
+    }
+
     /// Whether it has this member.
     pub(super) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)

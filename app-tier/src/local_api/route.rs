@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, jobs, leases, queues};
+use super::{LocalApi, answer::Problem, caches, jobs, leases, queues, sessions};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -33,6 +33,8 @@ pub(super) async fn answer(
         ["jobs"] => jobs::all(api, &request).await,
         ["jobs", name] => jobs::of_name(api, caller, name, request).await,
         ["jobs", name, "run"] => jobs::run(api, name, &request).await,
+        ["session"] => sessions::session(caller, request).await,
+        ["session", "id"] => sessions::change_id(caller, &request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),

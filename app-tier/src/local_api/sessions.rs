@@ -1,5 +1,9 @@
 //! Sessions over gRPC: the app that calls has shown its token, and the request's handle says which session it may see.
 
+mod http;
+
+pub(super) use http::{change_id, session};
+
 use super::Caller;
 use crate::session::{SessionError, Sessions, Visit};
 use proto::app::v1::{

@@ -76,6 +76,11 @@ pub(crate) struct VisitGuard {
 pub(crate) type Loaded = (bool, u64, Attributes);
 
 impl Visit {
+    /// The session's id, which another call may have changed.
+    pub(crate) async fn current_id(&self) -> SessionId {
+        self.state.lock().await.id.clone()
+    }
+
     /// Does something that the app calls for, as a part of its request.
     pub(crate) async fn within<F: Future>(&self, call: F) -> F::Output {
         traces::Scope::run(self.scope.as_ref(), call).await

@@ -17,11 +17,13 @@ pub(super) const PASSWORD: &str = "admin-password";
 /// The demo's user.
 pub(super) const USER: &str = "admin";
 
-/// Writes `demo.yaml`, `counter/app.yaml` and, unless there is one, `admin-password` under `folder`; gives the first one's path.
+/// Writes `demo.yaml`, `counter/app.yaml`, `cluster-demo/app.yaml` and, unless there is one, `admin-password` under `folder`; gives the first one's path.
 pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
-    let app = folder.join("counter");
-    private::make_folder(&app)
-        .with_context(|| format!("the demo's folder {} can't be made", app.display()))?;
+    let [app, cluster_demo] = ["counter", "cluster-demo"].map(|it| folder.join(it));
+    for app in [&app, &cluster_demo] {
+        private::make_folder(app)
+            .with_context(|| format!("the demo's folder {} can't be made", app.display()))?;
+    }
     let this = std::env::current_exe().context("where this binary is can't be found out")?;
     // JSON's strings are YAML's double-quoted scalars, whatever the path has in it.
     let command = format!("{:?}", this.to_string_lossy());
@@ -35,6 +37,17 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
          daemons: [{{name: ticker, start: /daemons/ticker/start, stop: /daemons/ticker/stop}}]\n"
     );
     put(&app.join("app.yaml"), &app_yaml)?;
+    let cluster_demo_yaml = format!(
+        "# What a cluster has, all at once: here the copal binary's copy of examples/cluster-demo.\n\
+         name: cluster-demo\n\
+         command: [{command}, cluster-demo-app]\n\
+         health: {{path: /healthz, interval: 1s, start-timeout: 30s}}\n\
+         # Messages come to all servers in turn, the job and the daemon run on one.\n\
+         queues: [{{name: msg, path: /queues/msg, concurrency: 4}}]\n\
+         jobs: [{{name: ajob, path: /jobs/ajob, every: 20s}}]\n\
+         daemons: [{{name: counter, start: /daemons/counter/start, stop: /daemons/counter/stop}}]\n"
+    );
+    put(&cluster_demo.join("app.yaml"), &cluster_demo_yaml)?;
     let file = folder.join("demo.yaml");
     let hash = PasswordHash::new(password(&folder.join(PASSWORD))?.as_bytes(), rand::random());
     let user = format!(
