@@ -17,11 +17,14 @@ use crate::{
 };
 use common::hub_age;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Where an app is, if not at the root.
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// An app with processes.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl App for ProcessApp {
             {
                 return Ok(response);
             }
-            self.forward(Request::from_parts(parts, body)).await
+            self.forward(prefix, Request::from_parts(parts, body)).await
         })
     }
 
@@ -72,8 +75,9 @@ impl ProcessApp {
         tokio::join!(self.daemons.stop(), self.consumers.stop());
     }
 
-    async fn forward(&self, mut request: Request) -> Result<Response, RequestError> {
+    async fn forward(&self, prefix: &str, mut request: Request) -> Result<Response, RequestError> {
         let backend = self.processes.pick()?;
+        below(prefix, &mut request);
         let wanted = wanted(&request);
         let headers = request.headers_mut();
         let in_url = headers.remove(SESSION_URL);
@@ -127,6 +131,18 @@ impl ProcessApp {
     }
 }
 
+/// An app need not know where it is: it sees the path below its own, and that in a header. A client's own such header is dropped by the web-tier.
+fn below(prefix: &str, request: &mut Request) {
+    let Some(own) = HeaderValue::from_str(prefix).ok().filter(|it| !it.is_empty()) else { return };
+    let asked = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let Some(rest) = asked.strip_prefix(prefix) else { return };
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    if let Ok(rest) = rest.parse::<Uri>() {
+        *request.uri_mut() = rest;
+        request.headers_mut().insert(FORWARDED_PREFIX, own);
+    }
+}
+
 /// The app's answer with what its head says of the session, and the protocol that it names for an upgrade.
 async fn ask(
     visit: &Visit,
@@ -154,4 +170,30 @@ fn is_secure(headers: &HeaderMap) -> bool {
 
 fn name(id: &str) -> HeaderValue {
     HeaderValue::from_str(id).expect("session ids, handles and ages are of letters, digits, `_` and `-`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_sees_what_is_below_its_path() {
+        let seen = |prefix: &str, asked: &str| {
+            let mut request = Request::new(empty());
+            *request.uri_mut() = asked.parse().unwrap();
+            below(prefix, &mut request);
+            let own = request.headers().get(FORWARDED_PREFIX).map(|it| it.to_str().unwrap().to_owned());
+            (request.uri().to_string(), own)
+        };
+        for (prefix, asked, path) in [
+            ("/shop", "/shop/a%2Fb?x=/shop/", "/a%2Fb?x=/shop/"),
+            ("/shop", "/shop/", "/"),
+            ("/shop", "/shop", "/"),
+            ("/shop", "/shop?x", "/?x"),
+            ("/shop", "/shop//a", "//a"),
+        ] {
+            assert_eq!(seen(prefix, asked), (path.to_owned(), Some(prefix.to_owned())), "{asked}");
+        }
+        assert_eq!(seen("", "/a?b"), ("/a?b".to_owned(), None));
+    }
 }

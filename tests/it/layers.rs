@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 24] = [
+const MAY_IMPORT: [(&str, &[&str]); 25] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -56,6 +56,7 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("deploy-tool", &["import", "repository", "common"]),
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
+    ("cluster-demo", &["sdk"]),
     (
         "copal",
         &[
@@ -72,6 +73,7 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
             "traces",
             "proto",
             "common",
+            "cluster-demo",
             "counter",
         ],
     ),

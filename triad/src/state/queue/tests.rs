@@ -1,3 +1,5 @@
+//! The rules of queues; and that whatever happens nothing is lost, and nothing is two servers' at once.
+
 use super::*;
 use crate::state::written::Writer;
 use proptest::prelude::*;
