@@ -97,6 +97,39 @@ async fn the_session_with_the_daemon_goes_as_the_readme_says() {
     timeout(PATIENCE, counted(seconds, &server)).await.expect("another goes on from there");
 }
 
+#[tokio::test]
+async fn the_session_with_the_queue_goes_as_the_readme_says() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().await.is_err() {
+        tell("skipped the_session_with_the_queue: there is no curl on this machine");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let offset = crate::demo::free_offset();
+    let (_demo, said) = demo(folder.path(), offset, &["--processes"]).await;
+    let steps = session(4);
+    assert_eq!(steps.len(), 3, "{steps:?}");
+    let seen = steps[0].0.replace(":8080/", &format!(":{}/", 8080 + offset));
+    let received = async |more_than: u64| loop {
+        let line = shell(&seen, folder.path()).await;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [sent, "messages", "sent,", received, "received,", _, "jobs", "run"] = words[..] else {
+            panic!("{line}")
+        };
+        let [sent, received] = [sent, received].map(|it| it.parse::<u64>().unwrap());
+        assert!(received <= sent, "{line}");
+        if received > more_than {
+            return received;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    let before = timeout(PATIENCE, received(0)).await.expect("a message comes");
+    let line = said.iter().find(|line| line.starts_with("app-c")).unwrap();
+    assert!(steps[1].0.starts_with("kill -9 "));
+    shell(&format!("kill -9 {}", line.rsplit("(pid ").next().unwrap().trim_end_matches(')')), folder.path())
+        .await;
+    timeout(PATIENCE, received(before + 1)).await.expect("the others go on from there");
+}
+
 /// A running demo: it ends with this, and can write as long.
 struct Demo {
     _child: Child,
@@ -131,7 +164,7 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let offset = crate::demo::free_offset();
     let (_demo, said) = demo(folder.path(), offset, &[]).await;
     assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
-    let steps = [session(4), session(5), session(6)].concat();
+    let steps = [session(5), session(6), session(7)].concat();
     assert_eq!(steps.len(), 12, "{steps:?}");
     std::os::unix::fs::symlink(
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
