@@ -32,6 +32,7 @@ mod session;
 mod spec;
 mod static_files;
 mod tier;
+mod topic;
 mod upgrade;
 mod upload;
 mod versions;

@@ -19,6 +19,7 @@ use crate::{
     spec::{self, Spec},
     static_files::StaticFiles,
     tier::AppTierConfig,
+    topic::Topics,
 };
 use common::{
     config::{AppRights, Cluster, Server, ServersOwn, SessionConfig, SessionOverrides},
@@ -94,6 +95,7 @@ impl Loader {
         let stop = CancellationToken::new();
         let queues = config.leases.as_ref().map(|it| QueueHost {
             queues: Queues::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms),
+            topics: Topics::start(it.hub.clone(), it.stream.clone()),
             stop: stop.clone(),
         });
         let daemons = config.leases.clone().map(|leases| DaemonHost {
@@ -131,6 +133,11 @@ impl Loader {
     /// The queues; `None` without a hub.
     pub(crate) fn queues(&self) -> Option<&Queues> {
         self.queues.as_ref().map(|it| &it.queues)
+    }
+
+    /// The topics; `None` without a hub.
+    pub(crate) fn topics(&self) -> Option<&Topics> {
+        self.queues.as_ref().map(|it| &it.topics)
     }
 
     /// This server's leases; `None` without a hub.

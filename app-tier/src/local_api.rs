@@ -9,6 +9,7 @@ mod leases;
 mod queues;
 mod route;
 mod sessions;
+mod topics;
 
 use crate::{
     cache::Caches,
@@ -16,6 +17,7 @@ use crate::{
     lease::Leases,
     queue::Queues,
     registry::{Registry, Running},
+    topic::Topics,
 };
 use answer::Problem;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -138,6 +140,7 @@ pub(crate) struct LocalApi {
     leases: Option<Leases>,
     caches: Option<Caches>,
     queues: Option<Queues>,
+    topics: Option<Topics>,
 }
 
 impl LocalApi {
@@ -146,9 +149,9 @@ impl LocalApi {
         apps: Arc<Registry>,
         leases: Option<Leases>,
         caches: Option<Caches>,
-        queues: Option<Queues>,
+        (queues, topics): (Option<Queues>, Option<Topics>),
     ) -> Self {
-        Self { apps, leases, caches, queues }
+        Self { apps, leases, caches, queues, topics }
     }
 
     /// Serves calls until `stop` is cancelled.

@@ -21,7 +21,8 @@ impl OwnPaths {
         });
         let queues = spec.queues.iter().map(|it| &it.path);
         let jobs = spec.jobs.iter().map(|it| &it.path);
-        Self(daemons.flatten().chain(queues).chain(jobs).map(|path| plain(path)).collect())
+        let topics = spec.topics.iter().map(|it| &it.path);
+        Self(daemons.flatten().chain(queues).chain(jobs).chain(topics).map(|path| plain(path)).collect())
     }
 
     /// Whether a request for `path`, of an app that is mounted at `prefix`, is for one of them.

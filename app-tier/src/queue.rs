@@ -17,9 +17,9 @@ use held::Held;
 use proto::hub::v1::{
     BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, Job, JobList, JobManaged, JobSpec,
     ManageJob, ManageQueue, MessageReply, MessagesPublished, PublishMessages, QueueManaged, QueueMessage,
-    QueueWindow, QueueWrite, QueuesDescribed, QueuesFull, ReceiveMessages, SettleDelivery, job_put,
-    manage_job, manage_queue::Action, queue_outcome::Outcome, queue_write::Write, queues_full::Of,
-    settle_delivery,
+    QueueWindow, QueueWrite, QueuesDescribed, QueuesFull, ReceiveMessages, SettleDelivery, SubscribeTopic,
+    UnsubscribeTopic, job_put, manage_job, manage_queue::Action, queue_outcome::Outcome, queue_write::Write,
+    queues_full::Of, settle_delivery,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -253,6 +253,39 @@ impl Queues {
             Outcome::Published(published) => Ok(published),
             _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
         }
+    }
+
+    /// Publishes a message to the durable subscriptions of a topic, `queue`; all or none.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn publish_to_topic(
+        &self,
+        message: QueueMessage,
+        fence: Option<Fence>,
+    ) -> Result<MessagesPublished, QueueError> {
+        match self.write(Write::PublishToTopic(message), fence, WRITE_MAX).await? {
+            Outcome::Published(published) => Ok(published),
+            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
+        }
+    }
+
+    /// A durable subscription is there from now on.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn subscribe(&self, topic: &str, name: &str, app: &str) -> Result<(), QueueError> {
+        let (topic, name, app) = (topic.to_owned(), name.to_owned(), app.to_owned());
+        self.write(Write::Subscribe(SubscribeTopic { topic, name, app }), None, WRITE_MAX).await.map(drop)
+    }
+
+    /// A durable subscription ends, with what was not taken of it.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn unsubscribe(&self, topic: &str, name: &str) -> Result<(), QueueError> {
+        let (topic, name) = (topic.to_owned(), name.to_owned());
+        self.write(Write::Unsubscribe(UnsubscribeTopic { topic, name }), None, WRITE_MAX).await.map(drop)
     }
 
     /// Publishes a message and waits for its reply, for so long; `None`: there was none, or the message was there before.

@@ -2,8 +2,8 @@
 
 use crate::error::AppTierError;
 use common::config::{
-    AppLimits, Daemon, DeclaredCache, DeclaredJob, DeclaredQueue, Health, Listen, LoadOptions, ServersOwn,
-    SessionOverrides, load_app_yaml,
+    AppLimits, Daemon, DeclaredCache, DeclaredJob, DeclaredQueue, DeclaredTopic, Health, Listen, LoadOptions,
+    ServersOwn, SessionOverrides, load_app_yaml,
 };
 use std::{
     path::{Path, PathBuf},
@@ -48,6 +48,8 @@ pub(crate) struct Spec {
     pub(crate) queues: Vec<DeclaredQueue>,
     /// `jobs`.
     pub(crate) jobs: Vec<DeclaredJob>,
+    /// `topics`.
+    pub(crate) topics: Vec<DeclaredTopic>,
 }
 
 impl Default for Spec {
@@ -73,6 +75,7 @@ impl Default for Spec {
             caches: Vec::new(),
             queues: Vec::new(),
             jobs: Vec::new(),
+            topics: Vec::new(),
         }
     }
 }
@@ -107,5 +110,6 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         caches: yaml.caches,
         queues: yaml.queues,
         jobs: yaml.jobs,
+        topics: yaml.topics,
     })
 }

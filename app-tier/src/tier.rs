@@ -102,7 +102,9 @@ impl AppTier {
         let registry = Arc::new(Registry::new(hosts, running, &cluster.session_cookie));
         let end = CancellationToken::new();
         let (leases, queues) = (loader.leases().cloned(), loader.queues().cloned());
-        LocalApi::new(registry.clone(), leases, loader.caches.clone(), queues).serve(bound, end.clone());
+        let topics = loader.topics().cloned();
+        LocalApi::new(registry.clone(), leases, loader.caches.clone(), (queues, topics))
+            .serve(bound, end.clone());
         tokio::spawn(sweep(registry.clone(), end.clone()));
         tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
         let front =

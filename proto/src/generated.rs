@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 28] = [
+const FILES: [&str; 29] = [
     "copal/app/v1/session.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
@@ -25,6 +25,7 @@ const FILES: [&str; 28] = [
     "copal/hub/v1/session.proto",
     "copal/hub/v1/session_admin.proto",
     "copal/hub/v1/token.proto",
+    "copal/hub/v1/topic.proto",
     "copal/hub/v1/triad.proto",
     "copal/hub/v1/watch.proto",
     "copal/logs/v1/logs.proto",

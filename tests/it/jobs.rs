@@ -131,7 +131,7 @@ async fn operators_see_jobs_and_pause_and_run_them() {
     let listed = tokio::time::timeout(PATIENCE, declared).await.expect("the app's job is known");
     assert!(listed.contains("0 3 * * *") && listed.contains("T03:00:00"), "{listed}");
     // It can run as soon as its app takes calls.
-    until(&mut app, "job:daily", |_| true).await;
+    until(&mut app, "job:daily", |it| it["consumers"].as_array().is_some_and(|it| !it.is_empty())).await;
     assert_eq!(tool("job run daily").await.succeeds().trim(), "daily runs");
     handled(&out, 1).await;
     assert_eq!(tool("job pause daily").await.succeeds().trim(), "daily is paused");

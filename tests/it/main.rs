@@ -43,5 +43,6 @@ mod stopping;
 mod streams;
 mod tidy;
 mod tokens;
+mod topics;
 mod traces;
 mod upload;

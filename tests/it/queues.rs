@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         is_mine = headers.get("authorization") == "Bearer " + os.environ["COPAL_TOKEN"]
         told = {"server": me, "path": self.path, "headers": headers, "message": message, "mine": is_mine}
         write({**told, "at": "begin"})
-        attempt, do = int(headers["x-copal-attempt"]), message.get("do")
+        attempt, do = int(headers.get("x-copal-attempt", "1")), message.get("do")
         status, text, more = 200, "", {}
         if message.get("sleep"):
             time.sleep(message["sleep"])

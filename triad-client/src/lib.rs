@@ -19,6 +19,7 @@ mod succession;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod topics;
 mod watch;
 mod writer;
 
@@ -27,6 +28,7 @@ pub use channel::channel;
 pub use membership::Membership;
 pub use pulse::Pulse;
 pub use queues::{Deliveries, QueueWriter, Takes};
+pub use topics::TopicHeard;
 pub use watch::{Heard, Leases, Purges, Tokens, Watch, WatchStream, WatchTask};
 
 use cluster_port::Credentials;

@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod deliveries;
+mod topics;
 
 use crate::state::Change;
 use callbacks::{Account, Callbacks};
@@ -15,6 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, mpsc};
+use topics::Topics;
 
 /// Events kept for those who come back.
 const KEPT: usize = 16_384;
@@ -29,6 +31,7 @@ pub(crate) struct Feed {
     /// A watcher has confirmed, or is gone.
     confirmed: Notify,
     deliveries: Deliveries,
+    topics: Topics,
 }
 
 #[derive(Debug, Default)]
@@ -157,6 +160,12 @@ impl Feed {
         self.lock().retain(|_| false);
         self.confirmed.notify_waiters();
         self.deliveries.wake_all();
+        self.topics.end();
+    }
+
+    /// Those who listen to topics.
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// Notified when a server is handed something, and when this server may lead no more.

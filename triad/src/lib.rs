@@ -45,7 +45,8 @@ use proto::hub::v1::{
     jobs_server::JobsServer, lead_server::LeadServer, leases_server::LeasesServer,
     members_server::MembersServer, purges_server::PurgesServer, queues_server::QueuesServer,
     raft_server::RaftServer, session_admin_server::SessionAdminServer, sessions_server::SessionsServer,
-    tokens_server::TokensServer, triad_server::TriadServer, watch_server::WatchServer,
+    tokens_server::TokensServer, topics_server::TopicsServer, triad_server::TriadServer,
+    watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -116,6 +117,7 @@ impl Triad {
         let queues = QueuesServer::new(service::QueueService::new(self.hub.clone()))
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
+        let topics = TopicsServer::new(service::TopicService(self.hub.clone()));
         let jobs = JobsServer::new(service::JobService(self.hub.clone()));
         let tokens = TokensServer::new(service::TokenService(self.hub.clone()));
         let status = TriadServer::new(service::StatusService::new(self.hub.clone(), self.data_dir.clone()));
@@ -132,6 +134,7 @@ impl Triad {
             .add_service(caches)
             .add_service(queues)
             .add_service(jobs)
+            .add_service(topics)
             .add_service(lead)
             .add_service(status)
             .add_service(watch)

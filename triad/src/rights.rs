@@ -7,7 +7,7 @@ use proto::{
     hub::v1::{
         apps_server, audits_server, caches_server, jobs_server, lead_server, leases_server, members_server,
         objects_server, purges_server, queues_server, raft_server, session_admin_server, sessions_server,
-        tokens_server, triad_server, watch_server,
+        tokens_server, topics_server, triad_server, watch_server,
     },
     logs::v1::logs_server,
     requests::v1::requests_server,
@@ -33,7 +33,8 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         | leases_server::SERVICE_NAME
         | caches_server::SERVICE_NAME
         | queues_server::SERVICE_NAME
-        | jobs_server::SERVICE_NAME => rights.apps,
+        | jobs_server::SERVICE_NAME
+        | topics_server::SERVICE_NAME => rights.apps,
         // Every server is a member; of whom it speaks there is looked at call by call.
         members_server::SERVICE_NAME if method == "SetAdmin" => rights.administers,
         // The status is what a server says of itself, the history what hub servers have kept of that: any of them may be asked for the
@@ -76,7 +77,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 74] = [
+    const CALLS: [(&str, [bool; 5]); 77] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -107,6 +108,9 @@ mod tests {
         ("/copal.hub.v1.Jobs/List", [NO, YES, NO, YES, NO]),
         ("/copal.hub.v1.Jobs/Run", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Jobs/Manage", [NO, NO, NO, YES, NO]),
+        ("/copal.hub.v1.Topics/Tell", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Topics/Listen", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Topics/Follow", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Members/SetAdmin", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Members/Register", [YES; 5]),
         ("/copal.hub.v1.Members/Heartbeat", [YES; 5]),
@@ -184,6 +188,7 @@ mod tests {
             "hub/v1/raft",
             "hub/v1/session",
             "hub/v1/token",
+            "hub/v1/topic",
             "hub/v1/triad",
             "hub/v1/member",
             "hub/v1/watch",

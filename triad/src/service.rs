@@ -14,6 +14,7 @@ mod session;
 mod session_admin;
 mod status;
 mod token;
+mod topic;
 mod watch;
 
 pub(crate) use app::AppService;
@@ -29,4 +30,5 @@ pub(crate) use session::SessionService;
 pub(crate) use session_admin::SessionAdminService;
 pub(crate) use status::StatusService;
 pub(crate) use token::TokenService;
+pub(crate) use topic::TopicService;
 pub(crate) use watch::WatchService;

@@ -30,6 +30,27 @@ pub(super) fn name(what: &str, text: &str) -> Result<ServiceName, Problem> {
     })
 }
 
+/// A queue to look at: one of its own name, a job's (`job:NAME`), or a subscription's (`topic:TOPIC:NAME`).
+pub(super) fn queue_to_look_at(text: &str) -> Result<&str, Problem> {
+    let are_names = |parts: &str, count| {
+        parts.split(':').count() == count && parts.split(':').all(|it| ServiceName::new(it).is_ok())
+    };
+    let is_one = match text.split_once(':') {
+        None => are_names(text, 1),
+        Some(("job", name)) => are_names(name, 1),
+        Some(("topic", names)) => are_names(names, 2),
+        Some(_) => false,
+    };
+    let problem = || {
+        let expected = ServiceName::EXPECTED;
+        let found = shown(text);
+        Problem::bad(format!(
+            "the queue's name is {found}: expected {expected}, or job:NAME, or topic:TOPIC:SUBSCRIPTION"
+        ))
+    };
+    if is_one { Ok(text) } else { Err(problem()) }
+}
+
 /// A part of a path, decoded.
 pub(super) fn decoded(what: &str, text: &str) -> Result<String, Problem> {
     let decoded = percent_decode_str(text).decode_utf8();

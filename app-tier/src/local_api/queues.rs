@@ -93,17 +93,19 @@ pub(super) async fn of_name(
     name: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    let queues = queues(api)?;
     match *request.method() {
         Method::GET => {
+            let name = input::queue_to_look_at(name)?;
             Query::of(request.uri().query(), &[])?;
             let described = queues.describe().await?;
-            let found = described.queues.iter().find(|it| it.name == name.as_str());
+            let found = described.queues.iter().find(|it| it.name == name);
             // One that nobody has published to is empty.
-            let empty = QueueDescription { name: name.as_str().to_owned(), ..QueueDescription::default() };
+            let empty = QueueDescription { name: name.to_owned(), ..QueueDescription::default() };
             Ok(json_body(StatusCode::OK, &described_queue(found.unwrap_or(&empty))))
         }
         Method::POST => {
+            let name = input::name("queue", name)?;
             let wait = Query::of(request.uri().query(), &["wait"])?.duration("wait", &WAIT)?;
             let fence = input::fence(request.headers())?;
             let (head, body) = request.into_parts();
@@ -203,7 +205,17 @@ pub(super) async fn receive(
     name: &str,
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    receive_of(api, caller, input::name("queue", name)?.as_str(), request).await
+}
+
+/// The same of a queue whose name no app can use.
+pub(super) async fn receive_of(
+    api: &LocalApi,
+    caller: &Running,
+    name: &str,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let queues = queues(api)?;
     if request.method() != Method::POST {
         return Ok(not_allowed("POST", request.method()));
     }
@@ -212,7 +224,7 @@ pub(super) async fn receive(
     let timeout = query.duration("timeout", &TIMEOUT)?;
     let max = query.number("max", &(1..=RECEIVE_MAX))?.unwrap_or(1);
     let app = caller.app.sessions.app();
-    let held = queues.receive((name.as_str(), app), max, wait, timeout).await?;
+    let held = queues.receive((name, app), max, wait, timeout).await?;
     let list: Vec<Value> = held.iter().map(|it| delivered(it)).collect();
     Ok(json_body(StatusCode::OK, &json!({"messages": list})))
 }
@@ -319,13 +331,13 @@ pub(super) async fn dead(
     name: &str,
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    let (name, queues) = (input::queue_to_look_at(name)?, queues(api)?);
     if request.method() != Method::GET {
         return Ok(not_allowed("GET", request.method()));
     }
     let query = Query::of(request.uri().query(), &["max", "after"])?;
     let browse = BrowseQueue {
-        queue: name.as_str().to_owned(),
+        queue: name.to_owned(),
         which: Which::Dead.into(),
         after: query.number("after", &(0..=u64::MAX))?.unwrap_or(0),
         limit: query.number("max", &(1..=DEAD_MAX))?.unwrap_or(DEAD_MAX),
@@ -333,7 +345,7 @@ pub(super) async fn dead(
     };
     // A queue that is not there has no dead.
     let described = queues.describe().await?;
-    let found = match described.queues.iter().any(|it| it.name == name.as_str()) {
+    let found = match described.queues.iter().any(|it| it.name == name) {
         true => queues.browse(browse).await?,
         false => Vec::new(),
     };
@@ -358,7 +370,7 @@ pub(super) async fn replay(
     name: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("queue", name)?, queues(api)?);
+    let (name, queues) = (input::queue_to_look_at(name)?, queues(api)?);
     Query::of(request.uri().query(), &[])?;
     if request.method() != Method::POST {
         return Ok(not_allowed("POST", request.method()));
@@ -380,7 +392,7 @@ pub(super) async fn replay(
             list.iter().map(|it| read(it).ok_or_else(bad)).collect::<Result<_, _>>()?
         }
     };
-    let replayed = queues.replay(name.as_str(), ids).await?;
+    let replayed = queues.replay(name, ids).await?;
     Ok(json_body(StatusCode::ACCEPTED, &json!({"replayed": replayed.count})))
 }
 

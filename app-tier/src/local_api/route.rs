@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, jobs, leases, queues, sessions};
+use super::{LocalApi, answer::Problem, caches, jobs, leases, queues, sessions, topics};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -30,6 +30,14 @@ pub(super) async fn answer(
         ["queues", name, "dead"] => queues::dead(api, name, &request).await,
         ["queues", name, "dead", "replay"] => queues::replay(api, name, request).await,
         ["deliveries", token] => queues::of_delivery(api, caller, token, request).await,
+        ["topics", name] => topics::publish(api, caller, name, request).await,
+        ["topics", name, "events"] => topics::events(api, name, &request),
+        ["topics", topic, "subscriptions", name] => {
+            topics::subscription(api, caller, (topic, name), &request).await
+        }
+        ["topics", topic, "subscriptions", name, "receive"] => {
+            topics::receive(api, caller, (topic, name), &request).await
+        }
         ["jobs"] => jobs::all(api, &request).await,
         ["jobs", name] => jobs::of_name(api, caller, name, request).await,
         ["jobs", name, "run"] => jobs::run(api, name, &request).await,

@@ -11,12 +11,13 @@ use crate::{
     process::{Launch, Processes},
     proxy::{DELIVERY, SOURCE},
     spec::Spec,
+    topic::{Called, Topics},
 };
 use bytes::Bytes;
 use common::{
     backoff::Backoff,
     clock::{Clock, SystemClock},
-    config::{DeclaredJob, DeclaredQueue, Retry},
+    config::{DeclaredJob, DeclaredQueue, DeclaredTopic, Retry},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -34,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Name the kind of delivery.
 const QUEUE: &str = "queue";
 const JOB: &str = "job";
+const TOPIC: &str = "topic";
 
 const MESSAGE_ID: HeaderName = HeaderName::from_static("x-copal-message-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-copal-attempt");
@@ -57,6 +59,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct QueueHost {
     pub(crate) queues: Queues,
+    pub(crate) topics: Topics,
     /// Cancelled when this server stops: no message comes here any more.
     pub(crate) stop: CancellationToken,
 }
@@ -68,6 +71,11 @@ pub(crate) struct Consumers {
     app: String,
     all: Vec<Arc<Consumer>>,
     jobs: Vec<DeclaredJob>,
+    /// Topics whose subscription has to be there.
+    durable: Vec<(String, String)>,
+    /// Topics that it hears while it is here.
+    called: Vec<Arc<Called>>,
+    topics: Option<Topics>,
     queues: Option<Queues>,
     begun: Mutex<bool>,
     stop: CancellationToken,
@@ -112,6 +120,13 @@ impl Source {
         (name.clone(), Self { kind: QUEUE, name, path, concurrency, timeout, retry })
     }
 
+    fn of_topic(topic: &DeclaredTopic) -> Option<(String, Self)> {
+        let DeclaredTopic { name, path, durable, concurrency, timeout, retry } = topic.clone();
+        let (name, durable) = (name.as_str().to_owned(), durable?);
+        let queue = format!("topic:{name}:{durable}");
+        Some((queue, Self { kind: TOPIC, name, path, concurrency, timeout, retry }))
+    }
+
     fn of_job(job: &DeclaredJob) -> (String, Self) {
         let DeclaredJob { name, path, timeout, retry, .. } = job.clone();
         let name = name.as_str().to_owned();
@@ -131,6 +146,7 @@ impl Consumers {
     ) -> Self {
         let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
         let sources = spec.queues.iter().map(Source::of_queue).chain(spec.jobs.iter().map(Source::of_job));
+        let sources = sources.chain(spec.topics.iter().filter_map(Source::of_topic));
         let all = sources.filter(|_| host.is_some()).map(|(queue, source)| {
             let token = HeaderValue::try_from(format!("Bearer {}", launch.token));
             Arc::new(Consumer {
@@ -148,7 +164,13 @@ impl Consumers {
         });
         let queues = host.map(|it| it.queues.clone());
         let (app, all, jobs) = (key.to_owned(), all.collect(), spec.jobs.clone());
-        Self { app, all, jobs, queues, begun: Mutex::new(false), stop }
+        let durable = spec
+            .topics
+            .iter()
+            .filter_map(|it| Some((it.name.as_str().to_owned(), it.durable.as_ref()?.as_str().to_owned())));
+        let (durable, topics) = (durable.collect(), host.map(|it| it.topics.clone()));
+        let called = Called::of(&spec.topics, launch, processes);
+        Self { app, all, jobs, durable, called, topics, queues, begun: Mutex::new(false), stop }
     }
 
     /// Messages may come from now on: this version of the app is in use. The second time it does nothing.
@@ -165,7 +187,12 @@ impl Consumers {
         }
         // An app that has none any more says so, too.
         let (queues, app) = (queues.clone(), self.app.clone());
-        tokio::spawn(jobs::declare(queues, app, self.jobs.clone(), self.stop.clone()));
+        let (jobs, durable) = (self.jobs.clone(), self.durable.clone());
+        tokio::spawn(jobs::declare(queues, app, (jobs, durable), self.stop.clone()));
+        for called in self.topics.iter().flat_map(|_| &self.called) {
+            let Some(topics) = self.topics.clone() else { return };
+            tokio::spawn(called.clone().run(topics, self.stop.clone()));
+        }
     }
 
     /// No message comes any more, and those that are here end, in so long at most.

@@ -1,4 +1,4 @@
-//! Jobs that an app declares: told to the hub, which calls them as messages of a queue of their own.
+//! Jobs and durable subscriptions that an app declares: told to the hub, which calls it with messages of queues of their own.
 
 use super::Queues;
 use crate::content::millis;
@@ -45,14 +45,27 @@ fn spec(app: &str, job: &DeclaredJob) -> JobSpec {
     }
 }
 
-/// Tells the hub which jobs an app has, until it knows.
-pub(super) async fn declare(queues: Queues, app: String, jobs: Vec<DeclaredJob>, stop: CancellationToken) {
+/// Tells the hub which jobs an app has, and which durable subscriptions, until it knows.
+pub(super) async fn declare(
+    queues: Queues,
+    app: String,
+    (jobs, durable): (Vec<DeclaredJob>, Vec<(String, String)>),
+    stop: CancellationToken,
+) {
     let specs: Vec<JobSpec> = jobs.iter().map(|it| spec(&app, it)).collect();
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     while !stop.is_cancelled() {
-        match queues.declare_jobs(&app, specs.clone()).await {
+        let declared = async {
+            for (topic, name) in &durable {
+                queues.subscribe(topic, name, &app).await?;
+            }
+            queues.declare_jobs(&app, specs.clone()).await
+        };
+        match declared.await {
             Ok(()) => return,
-            Err(cause) => tracing::debug!(app, %cause, "the hub does not know the app's jobs yet"),
+            Err(cause) => {
+                tracing::warn!(app, %cause, "the hub does not know the app's jobs and subscriptions yet");
+            }
         }
         let wait = backoff.wait(rand::random());
         let _ = tokio::time::timeout(wait, stop.cancelled()).await;

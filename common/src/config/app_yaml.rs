@@ -18,6 +18,7 @@ use super::{
     quoted::quoted,
     session,
     session_overrides::SessionOverrides,
+    topics::{self, DeclaredTopic},
     variables::Place,
 };
 use std::{
@@ -66,6 +67,8 @@ pub struct AppYaml {
     pub queues: Vec<DeclaredQueue>,
     /// `jobs`: what of it is called at times.
     pub jobs: Vec<DeclaredJob>,
+    /// `topics`: those that it hears.
+    pub topics: Vec<DeclaredTopic>,
 }
 
 /// `listen`: where an app's process listens.
@@ -155,9 +158,18 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
     }
     if command.is_empty() {
-        for key in
-            ["listen", "health", "instances", "env", "stop-timeout", "daemons", "caches", "queues", "jobs"]
-        {
+        for key in [
+            "listen",
+            "health",
+            "instances",
+            "env",
+            "stop-timeout",
+            "daemons",
+            "caches",
+            "queues",
+            "jobs",
+            "topics",
+        ] {
             if let (Some(entry), None) = (fields.entry(key), fields.entry("command")) {
                 context.report.warning(entry.key_span, format!("`{key}` does nothing without a `command`"));
             }
@@ -183,6 +195,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         caches: caches::decode(&fields),
         queues: queues::decode(&fields),
         jobs: jobs::decode(&fields),
+        topics: topics::decode(&fields),
     })
 }
 

@@ -397,6 +397,7 @@ pub(super) static APP: Keys = Keys {
         "caches",
         "queues",
         "jobs",
+        "topics",
     ],
     later: &[],
 };
@@ -408,6 +409,12 @@ pub(super) static CACHE: Keys = Keys { what: "a cache", known: &["name", "mode",
 
 pub(super) static QUEUE: Keys =
     Keys { what: "a queue", known: &["name", "path", "concurrency", "timeout", "retry"], later: &[] };
+
+pub(super) static TOPIC: Keys = Keys {
+    what: "a topic",
+    known: &["name", "path", "durable", "concurrency", "timeout", "retry"],
+    later: &[],
+};
 
 pub(super) static JOB: Keys = Keys {
     what: "a job",
@@ -428,7 +435,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 40] = [
+pub(super) static ALL: [&Keys; 41] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -468,6 +475,7 @@ pub(super) static ALL: [&Keys; 40] = [
     &CACHE,
     &QUEUE,
     &JOB,
+    &TOPIC,
     &RETRY,
 ];
 

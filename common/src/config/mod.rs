@@ -56,6 +56,7 @@ mod session_config;
 mod session_memory;
 mod session_overrides;
 mod source;
+mod topics;
 mod topology;
 mod traces;
 mod units;
@@ -93,6 +94,7 @@ pub use secret::Secret;
 pub use servers_own::ServersOwn;
 pub use session_config::{OnHubLoss, SaveMode, SessionConfig};
 pub use session_overrides::{CookieOverrides, SessionOverrides};
+pub use topics::DeclaredTopic;
 pub use topology::topology_hash;
 pub use units::{UnitError, format_duration, parse_duration, parse_size};
 

@@ -2131,7 +2131,7 @@ pub struct QueueWrite {
     /// Only while this lease is held.
     #[prost(message, optional, tag = "1")]
     pub fence: ::core::option::Option<Fence>,
-    #[prost(oneof = "queue_write::Write", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "queue_write::Write", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub write: ::core::option::Option<queue_write::Write>,
 }
 /// Nested message and enum types in `QueueWrite`.
@@ -2147,7 +2147,32 @@ pub mod queue_write {
         /// Of this id: nobody waits for it any more.
         #[prost(fixed64, tag = "5")]
         StopReceiving(u64),
+        /// To each durable subscription of a topic, or to none: `published` has an id for each.
+        #[prost(message, tag = "6")]
+        PublishToTopic(super::QueueMessage),
+        #[prost(message, tag = "7")]
+        Subscribe(super::SubscribeTopic),
+        #[prost(message, tag = "8")]
+        Unsubscribe(super::UnsubscribeTopic),
     }
+}
+/// A subscription that is there whether its consumers are or not: a queue, `topic:TOPIC:NAME`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscribeTopic {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
+}
+/// What was not taken of it is dropped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsubscribeTopic {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 /// All of them or none.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2847,6 +2872,15 @@ pub struct SnapshotReceive {
     pub receive: ::core::option::Option<ReceiveMessages>,
     #[prost(uint64, tag = "4")]
     pub until_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotSubscription {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
 }
 /// What a process has written lately.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -8481,7 +8515,7 @@ pub struct SnapshotHead {
 pub struct SnapshotItem {
     #[prost(
         oneof = "snapshot_item::Item",
-        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36"
+        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37"
     )]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
@@ -8537,6 +8571,8 @@ pub mod snapshot_item {
         /// The greatest version of jobs.
         #[prost(uint64, tag = "36")]
         LastJob(u64),
+        #[prost(message, tag = "37")]
+        Subscription(super::SnapshotSubscription),
     }
 }
 /// What is left of a session that is gone.
@@ -9731,6 +9767,498 @@ pub mod session_admin_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "copal.hub.v1.SessionAdmin";
     impl<T> tonic::server::NamedService for SessionAdminServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TellTopic {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<QueueMessage>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopicTold {
+    /// Servers that listen.
+    #[prost(uint32, tag = "1")]
+    pub servers: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListenTopics {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// Random, names the stream.
+    #[prost(fixed64, tag = "2")]
+    pub stream: u64,
+    #[prost(string, repeated, tag = "3")]
+    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopicFrame {
+    #[prost(oneof = "topic_frame::Frame", tags = "1, 2, 3")]
+    pub frame: ::core::option::Option<topic_frame::Frame>,
+}
+/// Nested message and enum types in `TopicFrame`.
+pub mod topic_frame {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Frame {
+        /// These are listened to from here on.
+        #[prost(message, tag = "1")]
+        Listening(super::TopicsFollowed),
+        #[prost(message, tag = "2")]
+        Message(super::TellTopic),
+        /// So many were left out: its reader is too slow.
+        #[prost(uint64, tag = "3")]
+        Missed(u64),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FollowTopics {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(fixed64, tag = "2")]
+    pub stream: u64,
+    #[prost(string, repeated, tag = "3")]
+    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Grows; the frame `listening` bears it.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopicsFollowed {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+/// Generated client implementations.
+pub mod topics_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug, Clone)]
+    pub struct TopicsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> TopicsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TopicsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TopicsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Tells all who listen now, in the order in which it is called; nothing of it is kept. Durable subscriptions are told by `Queues.Write`.
+        pub async fn tell(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TellTopic>,
+        ) -> std::result::Result<tonic::Response<super::TopicTold>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Topics/Tell");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Topics", "Tell"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What is told on these topics from now on: `listening` comes first, and none is missed after it but by a break of the stream.
+        pub async fn listen(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListenTopics>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TopicFrame>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Topics/Listen",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Topics", "Listen"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The topics of a stream, in place of those before. NOT_FOUND where it is none of this hub server's.
+        pub async fn follow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FollowTopics>,
+        ) -> std::result::Result<tonic::Response<super::TopicsFollowed>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Topics/Follow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Topics", "Follow"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod topics_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TopicsServer.
+    #[async_trait]
+    pub trait Topics: std::marker::Send + std::marker::Sync + 'static {
+        /// Tells all who listen now, in the order in which it is called; nothing of it is kept. Durable subscriptions are told by `Queues.Write`.
+        async fn tell(
+            &self,
+            request: tonic::Request<super::TellTopic>,
+        ) -> std::result::Result<tonic::Response<super::TopicTold>, tonic::Status>;
+        /// Server streaming response type for the Listen method.
+        type ListenStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TopicFrame, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What is told on these topics from now on: `listening` comes first, and none is missed after it but by a break of the stream.
+        async fn listen(
+            &self,
+            request: tonic::Request<super::ListenTopics>,
+        ) -> std::result::Result<tonic::Response<Self::ListenStream>, tonic::Status>;
+        /// The topics of a stream, in place of those before. NOT_FOUND where it is none of this hub server's.
+        async fn follow(
+            &self,
+            request: tonic::Request<super::FollowTopics>,
+        ) -> std::result::Result<tonic::Response<super::TopicsFollowed>, tonic::Status>;
+    }
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug)]
+    pub struct TopicsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TopicsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TopicsServer<T>
+    where
+        T: Topics,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Topics/Tell" => {
+                    #[allow(non_camel_case_types)]
+                    struct TellSvc<T: Topics>(pub Arc<T>);
+                    impl<T: Topics> tonic::server::UnaryService<super::TellTopic>
+                    for TellSvc<T> {
+                        type Response = super::TopicTold;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TellTopic>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Topics>::tell(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TellSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Topics/Listen" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListenSvc<T: Topics>(pub Arc<T>);
+                    impl<
+                        T: Topics,
+                    > tonic::server::ServerStreamingService<super::ListenTopics>
+                    for ListenSvc<T> {
+                        type Response = super::TopicFrame;
+                        type ResponseStream = T::ListenStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListenTopics>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Topics>::listen(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Topics/Follow" => {
+                    #[allow(non_camel_case_types)]
+                    struct FollowSvc<T: Topics>(pub Arc<T>);
+                    impl<T: Topics> tonic::server::UnaryService<super::FollowTopics>
+                    for FollowSvc<T> {
+                        type Response = super::TopicsFollowed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FollowTopics>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Topics>::follow(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FollowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TopicsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Topics";
+    impl<T> tonic::server::NamedService for TopicsServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -5,7 +5,11 @@ use crate::{
     copies::Place,
     hub::Hub,
     serve::Caller,
-    state::{Reply, queue::PRIORITY_MAX},
+    state::{
+        Reply,
+        job::job_of,
+        queue::{PRIORITY_MAX, subscription_of},
+    },
 };
 use prost::Message;
 use proto::hub::v1::{
@@ -166,8 +170,7 @@ impl Queues for QueueService {
         for (place, window) in call.windows.iter().enumerate() {
             let field = |name: &str| format!("windows[{place}].{name}");
             // A job's own queue, too.
-            let name = crate::state::job::job_of(&window.queue).unwrap_or(&window.queue);
-            input::service_name(&field("queue"), name)?;
+            queue_name(&field("queue"), &window.queue)?;
             input::app(&field("app"), &window.app)?;
             at_most(&field("window"), window.window.into(), WINDOW_MAX.into())?;
             if let Some(policy) = &window.policy {
@@ -192,7 +195,7 @@ impl Queues for QueueService {
 
     async fn browse(&self, request: Request<BrowseQueue>) -> Result<Response<QueueBrowsed>, Status> {
         let mut call = request.into_inner();
-        queue_name(&call.queue)?;
+        queue_name("queue", &call.queue)?;
         call.limit = call.limit.clamp(1, BROWSED_MAX);
         self.hub.confirm_read().await?;
         let queues = self.hub.node().view().read().state.queues().clone();
@@ -212,7 +215,7 @@ impl Queues for QueueService {
 
     async fn replay(&self, request: Request<ManageQueue>) -> Result<Response<QueueManaged>, Status> {
         let call = request.into_inner();
-        queue_name(&call.queue)?;
+        queue_name("queue", &call.queue)?;
         let Some(Action::Replay(replay)) = &call.action else {
             return Err(Status::invalid_argument("action: expected replay"));
         };
@@ -223,7 +226,7 @@ impl Queues for QueueService {
     async fn manage(&self, request: Request<ManageQueue>) -> Result<Response<QueueManaged>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
         let mut call = request.into_inner();
-        queue_name(&call.queue)?;
+        queue_name("queue", &call.queue)?;
         audit::check(call.author.as_ref())?;
         match &call.action {
             None => return Err(Status::invalid_argument("action is missing")),
@@ -276,9 +279,15 @@ async fn hand(hub: &Hub, call: DeliverMessages, sender: &mpsc::Sender<Result<Del
     }
 }
 
-/// A queue's name, or that of a job's own queue.
-fn queue_name(queue: &str) -> Result<(), Status> {
-    input::service_name("queue", crate::state::job::job_of(queue).unwrap_or(queue))
+/// A queue's name, or that of a job's or a subscription's own queue.
+fn queue_name(field: &str, queue: &str) -> Result<(), Status> {
+    match subscription_of(queue) {
+        Some((topic, name)) => {
+            input::service_name(field, topic)?;
+            input::service_name(field, name)
+        }
+        None => input::service_name(field, job_of(queue).unwrap_or(queue)),
+    }
 }
 
 fn few(field: &str, count: usize, max: usize) -> Result<(), Status> {
@@ -301,7 +310,7 @@ fn check(place: usize, write: &QueueWrite) -> Result<(), Status> {
         }
         Some(Write::Settle(settle)) => settlement(&field("settle"), settle),
         Some(Write::Receive(ReceiveMessages { queue, app, id, max, wait_ms, timeout_ms })) => {
-            input::service_name(&field("receive.queue"), queue)?;
+            queue_name(&field("receive.queue"), queue)?;
             input::app(&field("receive.app"), app)?;
             if *id == 0 || *max == 0 {
                 return Err(Status::invalid_argument(format!(
@@ -314,6 +323,16 @@ fn check(place: usize, write: &QueueWrite) -> Result<(), Status> {
             at_most(&field("receive.timeout_ms"), *timeout_ms, TIME_MAX_MS)
         }
         Some(Write::StopReceiving(_)) => Ok(()),
+        Some(Write::PublishToTopic(it)) => message(&field("publish_to_topic"), it),
+        Some(Write::Subscribe(it)) => {
+            input::service_name(&field("subscribe.topic"), &it.topic)?;
+            input::service_name(&field("subscribe.name"), &it.name)?;
+            input::app(&field("subscribe.app"), &it.app)
+        }
+        Some(Write::Unsubscribe(it)) => {
+            input::service_name(&field("unsubscribe.topic"), &it.topic)?;
+            input::service_name(&field("unsubscribe.name"), &it.name)
+        }
         None => Err(Status::invalid_argument(format!("{} is missing", field("write")))),
     }
 }

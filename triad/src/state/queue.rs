@@ -9,8 +9,10 @@ mod message;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 pub(crate) use message::PRIORITY_MAX;
+pub(crate) use topic::subscription_of;
 
 use super::{
     cache::Caches,
@@ -56,6 +58,8 @@ pub(crate) struct Queues {
     /// When replies, and waits, are over.
     ends: OrdSet<(u64, End)>,
     apps: OrdMap<Arc<str>, Share>,
+    /// Durable subscriptions by topic and name, and whose they are.
+    topics: OrdMap<String, OrdMap<String, String>>,
     bytes: u64,
     /// Of messages, deliveries, replies, orders: each greater than all before it.
     last: u64,
@@ -172,6 +176,11 @@ impl Queues {
                 self.stop_receiving(server, id);
                 Outcome::Done(true)
             }
+            Some(Write::PublishToTopic(message)) => {
+                self.publish_to_topic((server, started_ms), &message, max.bytes, around)
+            }
+            Some(Write::Subscribe(subscribe)) => self.subscribe(subscribe),
+            Some(Write::Unsubscribe(unsubscribe)) => self.unsubscribe(&unsubscribe, around),
             // Refused when the batch was decoded.
             None => Outcome::Done(false),
         }
@@ -254,7 +263,9 @@ impl Queues {
     /// Makes room for so many names where nothing is.
     fn drop_idle(&mut self, new: usize) {
         let over = (self.all.len() + new).saturating_sub(QUEUES_MAX);
-        let is_idle = |name: &Arc<str>, line: &Line| line.is_idle() && !self.is_received(name);
+        let is_idle = |name: &Arc<str>, line: &Line| {
+            line.is_idle() && !self.is_received(name) && subscription_of(name).is_none()
+        };
         let idle = self.all.iter().filter(|(name, line)| is_idle(name, line)).map(|(name, _)| name.clone());
         let idle: Vec<Arc<str>> = if over == 0 { Vec::new() } else { idle.take(over).collect() };
         for name in idle {

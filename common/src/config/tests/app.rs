@@ -62,6 +62,7 @@ session: {session-timeout: 5m}
         daemons: Vec::new(),
         queues: Vec::new(),
         jobs: Vec::new(),
+        topics: Vec::new(),
         caches: Vec::new(),
     };
     assert_eq!(app, expected);
@@ -105,6 +106,7 @@ command: [./app]
 queues:
   - {name: a, path: /on/a}
   - {name: b, path: /on/b, concurrency: 8, timeout: 5m, retry: {attempts: 0, delay: 0s, factor: 1.5, max: 1h}}
+topics: [{name: orders, path: /on/order}, {name: orders, path: /bill, durable: billing, concurrency: 2}]
 jobs:
   - {name: often, path: /jobs/often, every: 20s}
   - {name: nightly, path: /jobs/nightly, cron: "30 2 * * *", timezone: Europe/Berlin, missed: skip, timeout: 1h}
@@ -132,6 +134,8 @@ jobs:
         (Times::Once, MissedTimes::All, secs(60)),
     ];
     assert_eq!(times, expected);
+    let durable: Vec<_> = app.topics.iter().map(|it| it.durable.clone()).collect();
+    assert_eq!(durable, [None, Some(name("billing"))]);
     let once = &app.jobs[2];
     assert_eq!(
         (once.at_ms, once.until_ms, once.repeat),
@@ -170,6 +174,7 @@ prepare: []
 caches: [{name: A}, {name: a, mode: shared}, {name: a}, {name: a, ttl: 0}, {ttl: 1s, tll: 1s}]
 import: other.yaml
 session: {session-timeout: 5}
+topics: [{name: t, path: /t, retry: {attempts: 1}}, {name: t, path: /u}, {name: u, path: /t, durable: A}]
 queues: [{name: A, path: x}, {name: a}, {name: a, path: /a, retry: {factor: 0.5, attemps: 1}}, {name: a, path: /b, concurrency: 0}]
 jobs:
   - {name: a, path: /a}

@@ -34,8 +34,11 @@ impl Queues {
             Some(Action::Replay(replay)) => {
                 let chosen = |id: &u64| *id <= last && (replay.ids.is_empty() || replay.ids.contains(id));
                 let line = self.all.get(&queue);
-                let ids =
-                    line.into_iter().flat_map(|it| it.dead.keys().copied()).filter(chosen).take(limit + 1);
+                let ids = line
+                    .into_iter()
+                    .flat_map(|it| it.dead.keys().copied())
+                    .filter(chosen)
+                    .take(limit.saturating_add(1));
                 let mut ids: Vec<u64> = ids.collect();
                 let more = ids.len() > limit;
                 ids.truncate(limit);
@@ -53,7 +56,7 @@ impl Queues {
         QueueManaged { count: count as u64, more, last, unknown: false }
     }
 
-    fn purge(
+    pub(super) fn purge(
         &mut self,
         queue: &Arc<str>,
         dead: bool,
@@ -63,11 +66,11 @@ impl Queues {
     ) -> (usize, bool) {
         let Some(line) = self.all.get(queue) else { return (0, false) };
         let ids: Vec<u64> = if dead {
-            line.dead.keys().copied().take_while(|id| *id <= upto).take(limit + 1).collect()
+            line.dead.keys().copied().take_while(|id| *id <= upto).take(limit.saturating_add(1)).collect()
         } else {
             let free = |it: &Message| !matches!(it.status, Status::Assigned(_));
             let there = line.messages().iter().take_while(|(id, _)| **id <= upto);
-            there.filter(|(_, it)| free(it)).map(|(id, _)| *id).take(limit + 1).collect()
+            there.filter(|(_, it)| free(it)).map(|(id, _)| *id).take(limit.saturating_add(1)).collect()
         };
         let (count, more) = (ids.len().min(limit), ids.len() > limit);
         for id in ids.into_iter().take(limit) {

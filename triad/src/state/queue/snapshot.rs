@@ -58,8 +58,16 @@ impl Queues {
                 used: it.used,
             })
         });
+        let topics = self.export_topics().map(Item::Subscription);
         let last = (self.last > 0).then_some(Item::LastMessage(self.last));
-        queues.chain(messages).chain(servers).chain(replies).chain(receives).chain(writers).chain(last)
+        queues
+            .chain(messages)
+            .chain(servers)
+            .chain(replies)
+            .chain(receives)
+            .chain(writers)
+            .chain(topics)
+            .chain(last)
     }
 
     fn message(&self, queue: &str, line: &Line, id: u64, message: &Message) -> SnapshotMessage {
@@ -111,6 +119,7 @@ impl Queues {
                 let outcomes = outcomes.collect();
                 self.written.restore(server, Writer { started_ms, settled, outcomes, used });
             }
+            Item::Subscription(saved) => self.restore_topic(saved),
             Item::LastMessage(last) => self.last = self.last.max(last),
             _ => {}
         }
