@@ -43,6 +43,7 @@ pub(crate) enum JobVerb {
     Pause,
     Resume,
     Run,
+    Remove,
 }
 
 /// What came of it.
@@ -59,6 +60,7 @@ impl JobVerb {
             "pause" => Ok(Self::Pause),
             "resume" => Ok(Self::Resume),
             "run" => Ok(Self::Run),
+            "remove" => Ok(Self::Remove),
             _ => Err(Refusal::NotFound),
         }
     }
@@ -114,7 +116,7 @@ impl Inner {
         }
     }
 
-    /// Pauses a job, resumes it, or runs it now.
+    /// Pauses a job, resumes it, runs it now, or removes it.
     ///
     /// # Errors
     /// The user may not, or there is no such job.
@@ -129,6 +131,7 @@ impl Inner {
             JobVerb::Pause => Action::Pause(true),
             JobVerb::Resume => Action::Pause(false),
             JobVerb::Run => Action::Run(true),
+            JobVerb::Remove => Action::Remove(true),
         });
         let author = Some(asker.author(""));
         let manage = ManageJob { name: job.to_owned(), action, author, ..ManageJob::default() };

@@ -14,6 +14,9 @@ use triad_client::HubError;
 const MESSAGES_MAX: u32 = 200;
 const BODY_MAX: u32 = 4 << 10;
 
+/// Messages that are replayed by their ids at a time.
+const IDS_MAX: usize = 1000;
+
 /// The longest body of a request, in bytes.
 const REQUEST_MAX: usize = 64 << 10;
 
@@ -163,6 +166,9 @@ impl QueueVerb {
             Self::Pause => Action::Pause(true),
             Self::Resume => Action::Pause(false),
             Self::Purge => Action::Purge(PurgeMessages { dead: how.dead }),
+            Self::Replay if how.ids.len() > IDS_MAX => {
+                return Err(refused(format!("{} ids, of which there may be {IDS_MAX}", how.ids.len())));
+            }
             Self::Replay => {
                 Action::Replay(ReplayMessages { ids: how.ids.iter().map(id).collect::<Result<_, _>>()? })
             }

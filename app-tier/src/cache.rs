@@ -279,6 +279,21 @@ impl Caches {
         Ok(self.0.writer.write(write, WRITE_MAX).await?)
     }
 
+    /// A write that is carried out on the hub together with something else, with the times that its cache has.
+    ///
+    /// # Errors
+    /// The values of its cache are each server's own.
+    pub(crate) fn beside(&self, write: CacheWrite) -> Result<CacheWrite, String> {
+        let cache = &write.cache;
+        if self.0.own(cache).is_some() {
+            return Err(format!(
+                "the cache {cache} is each server's own (local or invalidated): expected one that is on the hub"
+            ));
+        }
+        let write_in = write.write.map(|it| self.0.with_times(cache, it));
+        Ok(CacheWrite { write: write_in, ..write })
+    }
+
     /// How all caches are, by the hub.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::{
     queue::{Consumers, QueueHost, Queues},
     registry::Running,
     session::{Link, MEMORY_MAX, SessionHub, Sessions, SessionsConfig},
-    spec::{self, Spec},
+    spec::{self, DeployedAs, Spec},
     static_files::StaticFiles,
     tier::AppTierConfig,
     topic::Topics,
@@ -70,6 +70,7 @@ pub(crate) struct Folder {
     pub(crate) spec: Spec,
     /// What its processes are started with, if it has any.
     launch: Option<Launch>,
+    pub(crate) deployed_as: DeployedAs,
 }
 
 /// An app that runs, or is about to.
@@ -93,9 +94,10 @@ impl Loader {
             .as_ref()
             .map(|it| Caches::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms));
         let stop = CancellationToken::new();
-        let queues = config.leases.as_ref().map(|it| QueueHost {
+        let queues = config.leases.as_ref().zip(caches.clone()).map(|(it, caches)| QueueHost {
             queues: Queues::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms),
             topics: Topics::start(it.hub.clone(), it.stream.clone()),
+            caches,
             stop: stop.clone(),
         });
         let daemons = config.leases.clone().map(|leases| DaemonHost {
@@ -191,7 +193,7 @@ impl Loader {
                 confinement.map_err(|cause| AppTierError::Rights { app: name.to_owned(), cause })?;
             Some(self.launch(name, &root, confinement))
         };
-        Ok(Folder { key, root, statics, spec, launch })
+        Ok(Folder { key, root, statics, spec, launch, deployed_as: DeployedAs::default() })
     }
 
     fn launch(&self, name: &str, root: &Path, confinement: Confinement) -> Launch {
@@ -245,7 +247,13 @@ impl Loader {
         let processes = Arc::new(processes);
         let named = (name, folder.key.as_str());
         let daemons = Daemons::new(named, &folder.spec, launch, &processes, self.daemons.as_ref());
-        let consumers = Consumers::new(&folder.key, &folder.spec, launch, &processes, self.queues.as_ref());
+        let consumers = Consumers::new(
+            (&folder.key, &folder.deployed_as),
+            &folder.spec,
+            launch,
+            &processes,
+            self.queues.as_ref(),
+        );
         let (own_paths, sessions) = (OwnPaths::of(&folder.spec), sessions(&folder));
         let app = ProcessApp { statics, processes, sessions, daemons, consumers, own_paths };
         let app = Arc::new(app);

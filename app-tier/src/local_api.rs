@@ -21,6 +21,7 @@ use crate::{
 };
 use answer::Problem;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -76,6 +77,11 @@ const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// Calls of one app that are under way at once; a further one is refused.
 const CALLS_MAX: usize = 1024;
+
+/// Bodies that are longer than this count, one of unknown length as this much; and what those of one app may have at once, in bytes.
+const BODY_SMALL: u64 = 64 << 10;
+const BODY_UNKNOWN: u64 = 4 << 20;
+const BODIES_MAX: u64 = 128 << 20;
 
 /// When this server stops, calls under way have this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -202,9 +208,16 @@ struct Caller(Running);
 struct Server {
     api: LocalApi,
     grpc: Routes,
-    /// By app.
-    calls: Mutex<HashMap<String, usize>>,
+    /// What is under way, by app.
+    calls: Mutex<HashMap<String, UnderWay>>,
     stop: CancellationToken,
+}
+
+/// An app's calls, and the bytes of their large bodies.
+#[derive(Debug, Default)]
+struct UnderWay {
+    calls: usize,
+    bytes: u64,
 }
 
 /// What a connection is doing.
@@ -258,14 +271,18 @@ impl Drop for Active {
 struct Call<'a> {
     server: &'a Server,
     app: String,
+    bytes: u64,
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         let mut calls = self.server.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        match calls.get_mut(&self.app) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(calls.remove(&self.app)),
+        if let Some(under_way) = calls.get_mut(&self.app) {
+            under_way.calls -= 1;
+            under_way.bytes -= self.bytes;
+            if under_way.calls == 0 {
+                calls.remove(&self.app);
+            }
         }
     }
 }
@@ -276,15 +293,24 @@ impl Server {
         self.stop.run_until_cancelled(room.clone().acquire_owned()).await?.ok()
     }
 
-    /// Another call of an app; `None`: too many are under way.
-    fn begin(&self, app: &str) -> Option<Call<'_>> {
+    /// Another call of an app with a body of so many bytes.
+    ///
+    /// # Errors
+    /// Too much is under way: what.
+    fn begin(&self, app: &str, body: Option<u64>) -> Result<Call<'_>, String> {
+        let bytes = body.unwrap_or(BODY_UNKNOWN);
+        let bytes = if bytes <= BODY_SMALL { 0 } else { bytes };
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = calls.entry(app.to_owned()).or_default();
-        if *count >= CALLS_MAX {
-            return None;
+        let under_way = calls.entry(app.to_owned()).or_default();
+        if under_way.calls >= CALLS_MAX {
+            return Err(format!("{CALLS_MAX} calls of this app are under way already"));
         }
-        *count += 1;
-        Some(Call { server: self, app: app.to_owned() })
+        if bytes > 0 && under_way.bytes + bytes > BODIES_MAX {
+            return Err(format!("{BODIES_MAX} bytes of bodies of this app's calls are under way already"));
+        }
+        under_way.calls += 1;
+        under_way.bytes += bytes;
+        Ok(Call { server: self, app: app.to_owned(), bytes })
     }
 
     async fn accepted<S>(self: &Arc<Self>, accepted: Option<io::Result<S>>, room: OwnedSemaphorePermit)
@@ -352,12 +378,15 @@ impl Server {
             });
         };
         let _active = activity.begin();
-        let Some(_call) = self.begin(caller.app.sessions.app()) else {
-            let text = format!("{CALLS_MAX} calls of this app are under way already");
-            return Ok(match is_grpc {
-                true => Status::resource_exhausted(text).into_http(),
-                false => Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1).into_response(),
-            });
+        // A message of gRPC has a bound of its own, and comes in a stream of whatever length.
+        let body = if is_grpc { Some(0) } else { request.body().size_hint().upper() };
+        let _call = match self.begin(caller.app.sessions.app(), body) {
+            Ok(call) => call,
+            Err(text) if is_grpc => return Ok(Status::resource_exhausted(text).into_http()),
+            Err(text) => {
+                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text);
+                return Ok(problem.again(1).into_response());
+            }
         };
         request.extensions_mut().insert(activity.clone());
         request.extensions_mut().insert(Caller(caller.clone()));

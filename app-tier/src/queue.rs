@@ -15,11 +15,11 @@ use crate::session::Link;
 use consumer::Consumer;
 use held::Held;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, Job, JobList, JobManaged, JobSpec,
-    ManageJob, ManageQueue, MessageReply, MessagesPublished, PublishMessages, QueueManaged, QueueMessage,
-    QueueWindow, QueueWrite, QueuesDescribed, QueuesFull, ReceiveMessages, SettleDelivery, SubscribeTopic,
-    UnsubscribeTopic, job_put, manage_job, manage_queue::Action, queue_outcome::Outcome, queue_write::Write,
-    queues_full::Of, settle_delivery,
+    BrowseQueue, BrowsedMessage, DeclareJobs, Delivery, DeliveryGivenBack, Fence, Job, JobList, JobManaged,
+    JobSpec, JobsDeclared, ManageQueue, MessageReply, MessagesPublished, PublishMessages, PutJob,
+    QueueManaged, QueueMessage, QueueWindow, QueueWrite, QueuesDescribed, QueuesFull, ReceiveMessages,
+    RemoveJob, RunJob, SettleDelivery, SubscribeTopic, UnsubscribeTopic, job_put, manage_queue::Action,
+    queue_outcome::Outcome, queue_write::Write, queues_full::Of, settle_delivery,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -61,6 +61,12 @@ pub(crate) enum QueueError {
     /// The same of jobs.
     #[error("there are {0} jobs of this app, or twice as many in all, already: as many as there may be")]
     TooManyJobs(u32),
+    /// The same of what they publish.
+    #[error("jobs take {0} bytes of this app already, or twice as many in all: as many as they may")]
+    NoRoomForJobs(u64),
+    /// A job whose times make no sense.
+    #[error("{0}")]
+    BadJob(String),
     /// Another app has made a job with this name, or it is declared.
     #[error("a job with this name is {0}'s, or declared in an app.yaml")]
     OthersJob(String),
@@ -94,6 +100,10 @@ impl From<HubError> for QueueError {
         }
     }
 }
+
+/// Messages of one queue that this server takes at once, and queues of which it takes any: as the hub has it.
+const WINDOW_MAX: u32 = 10_000;
+const WINDOWS_MAX: usize = 8000;
 
 /// Who waits for a reply; by a number of this process's own.
 type Asking = HashMap<u64, oneshot::Sender<MessageReply>>;
@@ -165,8 +175,10 @@ impl Queues {
         } else {
             let queue = delivery.message.as_ref().map_or("", |it| &it.queue);
             let consumers = lock(&inner.consumers);
-            // The newest that takes any: of two versions of an app the newer one.
-            let found = consumers.values().rev().find(|it| it.takes(queue, &delivery.app)).cloned();
+            // The newest that has room for it: of two versions of an app the newer one, as long as it takes any.
+            let mut found = consumers.values().rev().filter(|it| it.takes(queue, &delivery.app)).peekable();
+            let first = found.peek().copied().cloned();
+            let found = found.find(|it| it.has_room()).cloned().or(first);
             drop(consumers);
             match found {
                 Some(consumer) => {
@@ -196,11 +208,19 @@ impl Queues {
                 window: 0,
                 policy,
             });
-            sum.window += window;
+            sum.window = sum.window.saturating_add(window).min(WINDOW_MAX);
             // The newest version says how its queues are treated.
             sum.policy = policy;
         }
-        let windows: Vec<QueueWindow> = windows.into_values().collect();
+        if windows.len() > WINDOWS_MAX {
+            let queues = windows.len();
+            tracing::warn!(
+                queues,
+                max = WINDOWS_MAX,
+                "apps of this server take more queues than it may: it takes the first of them"
+            );
+        }
+        let windows: Vec<QueueWindow> = windows.into_values().take(WINDOWS_MAX).collect();
         self.0.takes.send_if_modified(|takes| {
             let is_news = if windows.is_empty() {
                 takes.as_ref().is_some_and(|it| !it.is_empty())
@@ -330,9 +350,9 @@ impl Queues {
     ) -> Result<Vec<Arc<HeldDelivery>>, QueueError> {
         self.listen();
         let id = rand::random::<u64>() | 1;
-        let (sender, mut deliveries) = mpsc::unbounded_channel();
+        let (sender, deliveries) = mpsc::unbounded_channel();
         lock(&self.0.receiving).insert(id, sender);
-        let mut receiving = Receiving { queues: self, id, is_waiting: true, unread: Vec::new() };
+        let mut receiving = Receiving { queues: self, id, is_waiting: true, deliveries, unread: Vec::new() };
         let millis = crate::content::millis;
         let receive = ReceiveMessages {
             queue: queue.to_owned(),
@@ -348,7 +368,9 @@ impl Queues {
         };
         let mut wanted = count;
         if count == 0 {
-            let first = tokio::time::timeout(wait, deliveries.recv()).await;
+            // The hub waits for nobody who does not.
+            receiving.is_waiting = !wait.is_zero();
+            let first = tokio::time::timeout(wait, receiving.deliveries.recv()).await;
             let Ok(Some(first)) = first else { return Ok(Vec::new()) };
             wanted = first.of.max(1) - 1;
             receiving.unread.push(first);
@@ -356,7 +378,9 @@ impl Queues {
         receiving.is_waiting = false;
         // They come together; only a loss of the hub's leader comes between.
         while wanted > 0 {
-            let Ok(Some(delivery)) = tokio::time::timeout_at(until, deliveries.recv()).await else { break };
+            let Ok(Some(delivery)) = tokio::time::timeout_at(until, receiving.deliveries.recv()).await else {
+                break;
+            };
             receiving.unread.push(delivery);
             wanted -= 1;
         }
@@ -434,23 +458,37 @@ impl Queues {
     }
 
     /// Declares the jobs of an app, in place of those before.
-    async fn declare_jobs(&self, app: &str, jobs: Vec<JobSpec>) -> Result<(), QueueError> {
-        match self.0.hub.declare_jobs(app, jobs, WRITE_MAX).await?.full {
-            0 => Ok(()),
-            max => Err(QueueError::TooManyJobs(max)),
+    async fn declare_jobs(&self, call: DeclareJobs) -> Result<(), QueueError> {
+        let JobsDeclared { full, outdated, full_bytes } = self.0.hub.declare_jobs(call, WRITE_MAX).await?;
+        match (full, full_bytes) {
+            // A newer version has spoken: its word counts.
+            _ if outdated => Ok(()),
+            (0, 0) => Ok(()),
+            (0, max) => Err(QueueError::NoRoomForJobs(max)),
+            (max, _) => Err(QueueError::TooManyJobs(max)),
         }
     }
 
-    /// Makes a job, or changes it; whether it is new.
+    /// Makes a job, or changes it; whether it is new. `tag`: as which its app is deployed.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub(crate) async fn put_job(&self, spec: JobSpec) -> Result<(Job, bool), QueueError> {
-        let put = self.0.hub.put_job(spec, WRITE_MAX).await?;
+    pub(crate) async fn put_job(
+        &self,
+        spec: JobSpec,
+        tag: &str,
+        fence: Option<Fence>,
+    ) -> Result<(Job, bool), QueueError> {
+        let put = PutJob { spec: Some(spec), tag: tag.to_owned(), ..PutJob::default() };
+        let Outcome::JobPut(put) = self.write(Write::PutJob(put), fence, WRITE_MAX).await? else {
+            return Err(QueueError::Refused("the hub answered another question".to_owned()));
+        };
         match put.outcome {
             Some(job_put::Outcome::Job(job)) => Ok((job, put.created)),
             Some(job_put::Outcome::Full(max)) => Err(QueueError::TooManyJobs(max)),
+            Some(job_put::Outcome::FullBytes(max)) => Err(QueueError::NoRoomForJobs(max)),
             Some(job_put::Outcome::OfApp(app)) => Err(QueueError::OthersJob(app)),
+            Some(job_put::Outcome::Refused(why)) => Err(QueueError::BadJob(why)),
             None => Err(QueueError::Refused("the hub answered another question".to_owned())),
         }
     }
@@ -459,8 +497,17 @@ impl Queues {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub(crate) async fn remove_job(&self, name: &str, app: &str) -> Result<bool, QueueError> {
-        Ok(self.0.hub.remove_job(name, app, WRITE_MAX).await?)
+    pub(crate) async fn remove_job(
+        &self,
+        name: &str,
+        app: &str,
+        fence: Option<Fence>,
+    ) -> Result<bool, QueueError> {
+        let remove = RemoveJob { name: name.to_owned(), app: app.to_owned() };
+        match self.write(Write::RemoveJob(remove), fence, WRITE_MAX).await? {
+            Outcome::JobRemoved(removed) => Ok(removed.existed),
+            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
+        }
     }
 
     /// All jobs.
@@ -475,10 +522,11 @@ impl Queues {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub(crate) async fn run_job(&self, name: &str) -> Result<JobManaged, QueueError> {
-        let action = Some(manage_job::Action::Run(true));
-        let manage = ManageJob { name: name.to_owned(), action, ..ManageJob::default() };
-        Ok(self.0.hub.run_job(manage, WRITE_MAX).await?)
+    pub(crate) async fn run_job(&self, name: &str, fence: Option<Fence>) -> Result<JobManaged, QueueError> {
+        match self.write(Write::RunJob(RunJob { name: name.to_owned() }), fence, WRITE_MAX).await? {
+            Outcome::JobManaged(managed) => Ok(managed),
+            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
+        }
     }
 
     /// Makes dead messages ready again.
@@ -512,17 +560,22 @@ struct Receiving<'a> {
     id: u64,
     /// The hub may hand it something yet.
     is_waiting: bool,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
     unread: Vec<Delivery>,
 }
 
 impl Drop for Receiving<'_> {
     fn drop(&mut self) {
         lock(&self.queues.0.receiving).remove(&self.id);
-        let (queues, id, unread) = (self.queues.clone(), self.id, std::mem::take(&mut self.unread));
-        if !self.is_waiting && unread.is_empty() {
+        self.deliveries.close();
+        let mut unread = std::mem::take(&mut self.unread);
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            unread.push(delivery);
+        }
+        let (queues, id, is_waiting) = (self.queues.clone(), self.id, self.is_waiting);
+        if !is_waiting && unread.is_empty() {
             return;
         }
-        let is_waiting = self.is_waiting;
         tokio::spawn(async move {
             for delivery in unread {
                 queues.give_back(delivery.number, 0, time_left(&delivery)).await;

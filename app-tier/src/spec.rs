@@ -10,6 +10,13 @@ use std::{
     time::Duration,
 };
 
+/// What an app was deployed as; nothing of one that the file names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeployedAs {
+    pub(crate) tag: String,
+    pub(crate) commit: Vec<u8>,
+}
+
 /// The file that describes an app.
 pub(crate) const FILE: &str = "app.yaml";
 

@@ -110,6 +110,16 @@ impl fmt::Display for AppTag {
     }
 }
 
+/// Whether these tags are versions of one app, and the first one the newer. Without a version is the oldest.
+pub fn is_newer(tag: &str, than: &str) -> bool {
+    let (Ok(a), Ok(b)) = (AppTag::parse(tag), AppTag::parse(than)) else { return false };
+    let newer = match (&a.version, &b.version) {
+        (Some(a), Some(b)) => compare_versions(a, b) == Ordering::Greater,
+        (a, b) => a.is_some() && b.is_none(),
+    };
+    newer && a.app() == b.app()
+}
+
 /// Orders versions as people mean them: 1.10 is above 1.9, numbers above words (1.0 above 1.rc), and the longer above what it begins
 /// with (1.2.1 above 1.2), but for a word at its end (1.2-rc1 below 1.2).
 pub fn compare_versions(a: &str, b: &str) -> Ordering {

@@ -220,8 +220,14 @@ pub(crate) enum JobCommand {
         #[arg(value_name = "JOB")]
         job: String,
     },
-    /// Goes by its times again
+    /// Goes by its times again; those while it was paused are left out
     Resume {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Ends a job for good; one that an app.yaml declares comes again with its app
+    Remove {
         /// The job
         #[arg(value_name = "JOB")]
         job: String,

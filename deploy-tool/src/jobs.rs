@@ -41,6 +41,7 @@ pub(crate) async fn run(target: &Target, command: &JobCommand, json: bool) -> an
         JobCommand::Run { job } => act(target, job, "run", json).await,
         JobCommand::Pause { job } => act(target, job, "pause", json).await,
         JobCommand::Resume { job } => act(target, job, "resume", json).await,
+        JobCommand::Remove { job } => act(target, job, "remove", json).await,
     }
 }
 
@@ -82,6 +83,7 @@ async fn act(target: &Target, job: &str, verb: &str, json: bool) -> anyhow::Resu
         ("run", true) => format!("{job} runs already"),
         ("run", false) => format!("{job} runs"),
         ("pause", _) => format!("{job} is paused"),
+        ("remove", _) => format!("{job} is removed"),
         _ => format!("{job} is due as it says"),
     });
     Ok(true)

@@ -7,11 +7,30 @@ use crate::{
 };
 use hyper::Method;
 use serde_json::{Value, json};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 const TOPICS: &str = "topics:\n  - {name: orders, path: /on/order}\n  - {name: orders, path: /bill, durable: billing, retry: {delay: 50ms}}";
 
 fn at_path<'a>(lines: &'a [Value], path: &str) -> Vec<&'a Value> {
     lines.iter().filter(|it| it["path"] == path).collect()
+}
+
+/// Publishes until both servers' apps are called.
+async fn both_listen(a: &mut Local, out: &Path) {
+    let both = async {
+        loop {
+            let (_, told) = a.call(Method::POST, "/v1/topics/orders", "{\"n\": 0}").await;
+            let lines = lines(out, "end");
+            let heard: BTreeSet<_> =
+                at_path(&lines, "/on/order").iter().map(|it| it["server"].to_string()).collect();
+            if heard.len() == 2 {
+                assert_eq!(told["listening-servers"], 2);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.expect("both servers listen");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,18 +42,9 @@ async fn who_listens_hears_all_and_a_durable_subscription_one_each() {
     let listener = local(&out, "app-b").await;
     let mut events = listener.events("/v1/topics/orders/events").await;
     assert!(events.next().await.starts_with("event: ready"));
-    // Until both servers listen.
-    let both = async {
-        loop {
-            let (status, told) = a.call(Method::POST, "/v1/topics/probe", "{}").await;
-            assert_eq!((status, &told["ids"]), (202, &json!([])));
-            let (_, told) = a.call(Method::POST, "/v1/topics/orders", "{\"n\": 0}").await;
-            if told["listening-servers"] == 2 {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, both).await.expect("both servers listen");
+    let (status, told) = a.call(Method::POST, "/v1/topics/probe", "{}").await;
+    assert_eq!((status, &told["ids"]), (202, &json!([])));
+    both_listen(&mut a, &out).await;
     for n in 1..=20 {
         let app = if n % 2 == 0 { &mut a } else { &mut b };
         let body = json!({"n": n}).to_string();
@@ -73,7 +83,7 @@ async fn who_listens_hears_all_and_a_durable_subscription_one_each() {
             if (of("app-a"), of("app-b")) == (20, 20) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, called).await.expect("both servers' apps are called");

@@ -2,8 +2,7 @@
 
 use crate::{Hub, HubError, MESSAGE_MAX, leader::TRY_TIMEOUT};
 use proto::hub::v1::{
-    DeclareJobs, JobList, JobManaged, JobPut, JobSpec, JobsDeclared, ListJobs, ManageJob, PutJob, RemoveJob,
-    jobs_client::JobsClient,
+    DeclareJobs, JobList, JobManaged, JobsDeclared, ListJobs, ManageJob, jobs_client::JobsClient,
 };
 use std::time::Duration;
 
@@ -14,42 +13,14 @@ impl Hub {
     /// See [`HubError`].
     pub async fn declare_jobs(
         &self,
-        app: &str,
-        jobs: Vec<JobSpec>,
+        call: DeclareJobs,
         deadline: Duration,
     ) -> Result<JobsDeclared, HubError> {
-        let call = DeclareJobs { app: app.to_owned(), jobs, next_ms: Vec::new() };
         let declared = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let call = call.clone();
             async move { JobsClient::new(channel).declare(call).await }
         });
         declared.await
-    }
-
-    /// Makes a job, or changes it.
-    ///
-    /// # Errors
-    /// See [`HubError`]; refused where its times are none.
-    pub async fn put_job(&self, spec: JobSpec, deadline: Duration) -> Result<JobPut, HubError> {
-        let put = PutJob { spec: Some(spec), next_ms: 0 };
-        let put = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
-            let put = put.clone();
-            async move { JobsClient::new(channel).put(put).await }
-        });
-        put.await
-    }
-
-    /// Ends a job; whether there was one.
-    ///
-    /// # Errors
-    /// See [`HubError`].
-    pub async fn remove_job(&self, name: &str, app: &str, deadline: Duration) -> Result<bool, HubError> {
-        let remove = RemoveJob { name: name.to_owned(), app: app.to_owned() };
-        let removed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
-            let remove = remove.clone();
-            async move { JobsClient::new(channel).remove(remove).await }
-        });
-        Ok(removed.await?.existed)
     }
 
     /// All of them, without the bodies that they publish.
@@ -63,22 +34,10 @@ impl Hub {
         listed.await
     }
 
-    /// Runs a job now, for an app.
+    /// Pauses a job, resumes it, removes it or runs it now, for an operator.
     ///
     /// # Errors
     /// See [`HubError`]; after [`HubError::Unavailable`] it may run.
-    pub async fn run_job(&self, manage: ManageJob, deadline: Duration) -> Result<JobManaged, HubError> {
-        let managed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
-            let manage = manage.clone();
-            async move { JobsClient::new(channel).run(manage).await }
-        });
-        managed.await
-    }
-
-    /// Pauses a job, resumes it or runs it now, for an operator.
-    ///
-    /// # Errors
-    /// See [`HubError`].
     pub async fn manage_job(&self, manage: ManageJob, deadline: Duration) -> Result<JobManaged, HubError> {
         let managed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
             let manage = manage.clone();

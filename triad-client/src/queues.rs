@@ -8,12 +8,15 @@ use crate::{
 use common::backoff::Backoff;
 use proto::hub::v1::{
     BrowseQueue, BrowsedMessage, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, ManageQueue,
-    QueueManaged, QueueWindow, QueueWrite, QueuesDescribed, QueuesWritten, WriteQueues,
+    QueueManaged, QueueWindow, QueueWrite, QueuesConsumed, QueuesDescribed, QueuesWritten, WriteQueues,
     queue_outcome::Outcome, queues_client::QueuesClient,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{mpsc, watch};
-use tonic::{Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
 /// Waits before the hub is asked again what it has for this process.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -27,6 +30,9 @@ const BEGIN_MAX: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether the hub is heard on another stream by now.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// What the hub has no room for is said again after this.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A purge, or a replay, of many messages takes many commands.
 const MANAGE_MAX: Duration = Duration::from_secs(60);
@@ -113,6 +119,7 @@ impl Hub {
             number: 0,
             after_delivery: 0,
             after_reply: 0,
+            say_again: None,
         };
         tokio::spawn(listener.run());
         Deliveries { delivered }
@@ -182,6 +189,8 @@ struct Listener {
     number: u64,
     after_delivery: u64,
     after_reply: u64,
+    /// What it takes is to be said again then: there was no room for some of it.
+    say_again: Option<Instant>,
 }
 
 /// Why a stream was left.
@@ -206,6 +215,9 @@ impl Listener {
             };
             match left {
                 Left::Over => return,
+                Left::Ended(status) if status.code() == Code::InvalidArgument => {
+                    tracing::warn!(%status, "the hub hands out nothing");
+                }
                 Left::Ended(status) => tracing::debug!(%status, "the hub hands out nothing"),
             }
             if before != (self.after_delivery, self.after_reply) {
@@ -228,10 +240,18 @@ impl Listener {
             let consume = consume.clone();
             async move { QueuesClient::new(channel).consume(consume).await }
         });
-        match consumed.await?.outdated {
-            true => Err(HubError::Refused("another process of this server has followed".to_owned())),
-            false => Ok(()),
+        let QueuesConsumed { outdated, no_room } = consumed.await?;
+        if outdated {
+            return Err(HubError::Refused("another process of this server has followed".to_owned()));
         }
+        self.say_again = (no_room > 0).then(|| Instant::now() + SAY_AGAIN);
+        if no_room > 0 {
+            tracing::warn!(
+                queues = no_room,
+                "the hub has no room for queues whose messages this server takes: it is asked again"
+            );
+        }
+        Ok(())
     }
 
     async fn begin(&self) -> Result<Streaming<Delivered>, Status> {
@@ -280,6 +300,11 @@ impl Listener {
                     }
                 }
                 _ = looks.tick() => {
+                    if self.say_again.is_some_and(|it| it <= Instant::now())
+                        && let Err(cause) = self.consume().await
+                    {
+                        return Left::Ended(Status::unavailable(cause.to_string()));
+                    }
                     let now = self.stream.name();
                     if now != heard_on && now != 0 {
                         return Left::Ended(Status::unavailable("the hub is heard elsewhere"));

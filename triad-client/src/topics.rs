@@ -162,7 +162,7 @@ impl Listener {
                 return Left::Ended(status);
             }
         };
-        let heard_on = self.stream.name();
+        let mut heard_on = self.stream.name();
         let (mut looks, mut number) = (tokio::time::interval(LOOK), 0);
         loop {
             tokio::select! {
@@ -190,6 +190,10 @@ impl Listener {
                 }
                 _ = looks.tick() => {
                     let now = self.stream.name();
+                    // Where it was not heard at all yet, it has not moved.
+                    if heard_on == 0 {
+                        heard_on = now;
+                    }
                     if now != heard_on && now != 0 {
                         return Left::Ended(Status::unavailable("the hub is heard elsewhere"));
                     }

@@ -90,8 +90,6 @@ fn since(command: &Command) -> u32 {
             | command::Command::ManageQueue(_)
             | command::Command::ExpireQueues(_)
             | command::Command::DeclareJobs(_)
-            | command::Command::PutJob(_)
-            | command::Command::RemoveJob(_)
             | command::Command::ManageJob(_)
             | command::Command::FireJobs(_),
         ) => QUEUES,
@@ -173,8 +171,6 @@ fn known(command: &Command) -> bool {
             | command::Command::ConsumeQueues(_)
             | command::Command::ExpireQueues(_)
             | command::Command::DeclareJobs(_)
-            | command::Command::PutJob(_)
-            | command::Command::RemoveJob(_)
             | command::Command::FireJobs(_),
         ) => true,
         Some(command::Command::WriteCaches(call)) => call.writes.iter().all(|it| it.write.is_some()),

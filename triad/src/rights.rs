@@ -77,7 +77,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 77] = [
+    const CALLS: [(&str, [bool; 5]); 74] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -103,10 +103,7 @@ mod tests {
         ("/copal.hub.v1.Queues/Replay", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Queues/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Jobs/Declare", [NO, YES, NO, NO, NO]),
-        ("/copal.hub.v1.Jobs/Put", [NO, YES, NO, NO, NO]),
-        ("/copal.hub.v1.Jobs/Remove", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Jobs/List", [NO, YES, NO, YES, NO]),
-        ("/copal.hub.v1.Jobs/Run", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Jobs/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Topics/Tell", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Topics/Listen", [NO, YES, NO, NO, NO]),

@@ -35,7 +35,7 @@ use member::Members;
 use memory::Memory;
 use proto::hub::v1::{Batch, MemberState, Rollout, RolloutOutcome, SessionKey, command::Command};
 use purge::Purges;
-use queue::Queues;
+use queue::{Around, Queues};
 use session::{Session, Sessions};
 use std::sync::Arc;
 use token::Tokens;
@@ -148,7 +148,10 @@ impl State {
                 self.apps.report(report, now_ms, changes);
                 Reply::Done
             }
-            Command::UndeployApp(undeploy) => self.apps.undeploy(undeploy, changes),
+            Command::UndeployApp(undeploy) => {
+                self.jobs.undeployed(&undeploy.tag, &mut self.queues);
+                self.apps.undeploy(undeploy, changes)
+            }
             Command::SetAppStopped(set) => self.apps.set_stopped(&set, changes),
             Command::ExpireRollouts(_) => {
                 self.apps.expire(now_ms, changes);
@@ -188,14 +191,16 @@ impl State {
                 Reply::Done
             }
             Command::WriteQueues(call) => {
-                let (leases, caches) = (&self.leases, &mut self.caches);
-                Reply::QueuesWritten(self.queues.write(call, leases, caches, now_ms, changes))
+                let (leases, caches, jobs) = (&self.leases, &mut self.caches, &mut self.jobs);
+                let around = &mut Around { leases, caches, jobs, now_ms, changes };
+                Reply::QueuesWritten(self.queues.write(call, around))
             }
             Command::ConsumeQueues(call) => Reply::QueuesConsumed(self.queues.consume(call, now_ms, changes)),
             Command::ManageQueue(call) => Reply::QueueManaged(self.queues.manage(call, now_ms, changes)),
-            Command::DeclareJobs(call) => Reply::JobsDeclared(self.jobs.declare(call)),
-            Command::PutJob(put) => Reply::JobPut(self.jobs.put(put)),
-            Command::RemoveJob(remove) => Reply::JobRemoved(self.jobs.remove(&remove)),
+            Command::DeclareJobs(call) => {
+                let queues = &mut self.queues;
+                Reply::JobsDeclared(self.jobs.declare(call, &self.apps, queues, now_ms, changes))
+            }
             Command::ManageJob(call) => {
                 Reply::JobManaged(self.jobs.manage(&call, &mut self.queues, now_ms, changes))
             }

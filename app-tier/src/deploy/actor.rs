@@ -12,6 +12,7 @@ use crate::{
     loader::{Folder, Loader, Started},
     registry::Mounted,
     session::Sessions,
+    spec::DeployedAs,
 };
 use common::{
     app_tag::AppTag,
@@ -283,10 +284,11 @@ impl Actor {
         let starting = |cause: AppTierError| Failure::of(RolloutStep::Starting)(cause.to_string());
         let key = shared.loader.key(&self.host.id, &self.path());
         // Read before anything of the app runs: its `prepare` may not change what it was deployed as.
-        let read = shared
+        let mut read = shared
             .loader
             .read(&self.name, key, folder.path(), &self.host.rights_default, true)
             .map_err(starting)?;
+        read.deployed_as = DeployedAs { tag: self.tag.to_string(), commit: files.0.clone() };
         if !folder.is_prepared() {
             step(RolloutStep::Preparing);
             let preparing = self.prepare(&read, &folder).await;

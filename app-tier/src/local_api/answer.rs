@@ -76,8 +76,9 @@ impl From<QueueError> for Problem {
         let text = error.to_string();
         match error {
             QueueError::HubLost(_) => hub_lost(text),
+            QueueError::BadJob(_) => Self::bad(text),
             QueueError::OthersJob(_) => Self::new(StatusCode::CONFLICT, "others-job", text),
-            QueueError::Full(_) | QueueError::TooManyJobs(_) => {
+            QueueError::Full(_) | QueueError::TooManyJobs(_) | QueueError::NoRoomForJobs(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1)
             }
             QueueError::StaleFence => Self::new(StatusCode::CONFLICT, "stale-fence", text),

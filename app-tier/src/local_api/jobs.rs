@@ -95,17 +95,21 @@ pub(super) async fn of_name(
             Ok(json_body(StatusCode::OK, &told(found)))
         }
         Method::PUT => {
+            let fence = input::fence(request.headers())?;
             let bytes = input::bytes(request.into_body(), BODY_MAX).await?;
             let value = serde_json::from_slice(&bytes);
             let value = value.map_err(|cause| Problem::bad(format!("the body is no JSON: {cause}")))?;
             let spec = JobSpec { name: name.as_str().to_owned(), app, ..spec(&value)? };
-            let (job, is_new) = queues.put_job(spec).await?;
+            let (job, is_new) = queues.put_job(spec, &caller.app.consumers.deployed_as().tag, fence).await?;
             Ok(json_body(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &told(&job)))
         }
-        Method::DELETE => match queues.remove_job(name.as_str(), &app).await? {
-            true => Ok(no_content()),
-            false => Err(missing()),
-        },
+        Method::DELETE => {
+            let fence = input::fence(request.headers())?;
+            match queues.remove_job(name.as_str(), &app, fence).await? {
+                true => Ok(no_content()),
+                false => Err(missing()),
+            }
+        }
         _ => Ok(not_allowed("GET, PUT, DELETE", request.method())),
     }
 }
@@ -182,7 +186,7 @@ pub(super) async fn run(
     if request.method() != Method::POST {
         return Ok(not_allowed("POST", request.method()));
     }
-    let managed = queues.run_job(name.as_str()).await?;
+    let managed = queues.run_job(name.as_str(), input::fence(request.headers())?).await?;
     if managed.unknown {
         return Err(Problem::not_found(format!("there is no job {name}")));
     }

@@ -150,8 +150,10 @@ async fn ask(
                 Problem::new(StatusCode::BAD_GATEWAY, "failed", format!("the message has failed: {why}"));
             Err(problem.with("id", id.to_string()))
         }
-        // It is whose publish was the first that the reply is for.
-        None if !came.repeated.is_empty() => Ok(published(&came)),
+        None if !came.repeated.is_empty() => {
+            let text = "the message was published before: its reply is for whoever did so";
+            Err(Problem::new(StatusCode::CONFLICT, "repeated", text).with("id", id.to_string()))
+        }
         None => {
             let text = format!("no reply has come within {wait:?}");
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", text).with("id", id.to_string()))

@@ -73,24 +73,35 @@ impl Backend {
     /// # Errors
     /// [`RequestError::AppUnavailable`] and [`RequestError::Short`] when the process has not seen the request; [`RequestError::AppFailed`] and
     /// [`RequestError::AppTimeout`] when it may have.
-    pub(crate) async fn send(
+    pub(crate) async fn send(self: &Arc<Self>, request: Request) -> Result<Response<Answer>, RequestError> {
+        self.send_within(request, self.answer_timeout).await
+    }
+
+    /// The same with an answer that may pause for another time.
+    ///
+    /// # Errors
+    /// Those of [`Backend::send`].
+    pub(crate) async fn send_within(
         self: &Arc<Self>,
         mut request: Request,
+        answer_timeout: Duration,
     ) -> Result<Response<Answer>, RequestError> {
         let mut lease = self.lease()?;
         let expectation = Expectation::of(&mut request);
         hear_interims(&mut request, expectation.as_ref());
         let progress = Progress::begin(&mut request);
         if let Some(mut sender) = self.take_idle() {
-            match self.try_send(&mut sender, request, &progress).await? {
-                Ok(response) => return Ok(self.answer(response, lease, sender, expectation)),
+            match self.try_send(&mut sender, request, (&progress, answer_timeout)).await? {
+                Ok(response) => {
+                    return Ok(Self::answer(response, (lease, sender), expectation, answer_timeout));
+                }
                 Err(unsent) => request = unsent,
             }
         }
         let mut sender = self.target.connect().await.map_err(|cause| self.not_reached(cause))?;
         lease.sender = None;
-        match self.try_send(&mut sender, request, &progress).await? {
-            Ok(response) => Ok(self.answer(response, lease, sender, expectation)),
+        match self.try_send(&mut sender, request, (&progress, answer_timeout)).await? {
+            Ok(response) => Ok(Self::answer(response, (lease, sender), expectation, answer_timeout)),
             Err(_unsent) => Err(self.unavailable(format!("{} closed a new connection", self.target))),
         }
     }
@@ -112,9 +123,9 @@ impl Backend {
         &self,
         sender: &mut SendRequest<Body>,
         request: Request,
-        progress: &Progress,
+        (progress, answer_timeout): (&Progress, Duration),
     ) -> Result<Result<Response<hyper::body::Incoming>, Request>, RequestError> {
-        match progress.within(self.answer_timeout, sender.try_send_request(request)).await {
+        match progress.within(answer_timeout, sender.try_send_request(request)).await {
             Ok(Ok(response)) => Ok(Ok(response)),
             Ok(Err(mut failed)) => match failed.take_message() {
                 Some(request) => Ok(Err(request)),
@@ -122,24 +133,21 @@ impl Backend {
                     Err(RequestError::AppFailed { app: self.app.clone(), cause: chain(&failed.into_error()) })
                 }
             },
-            Err(_stalled) => {
-                Err(RequestError::AppTimeout { app: self.app.clone(), waited: self.answer_timeout })
-            }
+            Err(_stalled) => Err(RequestError::AppTimeout { app: self.app.clone(), waited: answer_timeout }),
         }
     }
 
     fn answer(
-        &self,
         response: Response<hyper::body::Incoming>,
-        mut lease: Lease,
-        sender: SendRequest<Body>,
+        (mut lease, sender): (Lease, SendRequest<Body>),
         expectation: Option<Expectation>,
+        answer_timeout: Duration,
     ) -> Response<Answer> {
         let unread = expectation.as_ref().is_some_and(|it| it.answered(response.status()));
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // What has become something else, or waits for a body that never comes, is of no use to another request.
         lease.sender = (!unread && !switches).then_some(sender);
-        response.map(|body| Answer::new(body, lease, expectation, switches, self.answer_timeout))
+        response.map(|body| Answer::new(body, lease, expectation, switches, answer_timeout))
     }
 
     /// The app did what no app may do.

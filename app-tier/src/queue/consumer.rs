@@ -1,16 +1,17 @@
 //! An app that is called with the messages of a queue, or by a job.
 
 use super::{
-    CORRELATION, GROUP, META, QueueError, Queues, jobs, lock,
+    CORRELATION, GROUP, HeldDelivery, META, QueueError, Queues, jobs, lock,
     outcome::{self, Said},
     time_left,
 };
 use crate::{
     body::{Request, full},
+    cache::Caches,
     error::RequestError,
     process::{Launch, Processes},
     proxy::{DELIVERY, SOURCE},
-    spec::Spec,
+    spec::{DeployedAs, Spec},
     topic::{Called, Topics},
 };
 use bytes::Bytes;
@@ -55,11 +56,21 @@ const UNREACHED: (Duration, Duration) = (Duration::from_millis(200), Duration::f
 /// A version that ends waits so long for the messages that it has.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
+/// After that the rest is cut off, and waits so long for the hub to know.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(5);
+
+/// A message whose outcome has no room comes again after this.
+const NO_ROOM: Duration = Duration::from_secs(5);
+
+/// A message has its own time, whatever that of requests is.
+const NO_OTHER_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// What queues need of their server.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueHost {
     pub(crate) queues: Queues,
     pub(crate) topics: Topics,
+    pub(crate) caches: Caches,
     /// Cancelled when this server stops: no message comes here any more.
     pub(crate) stop: CancellationToken,
 }
@@ -77,6 +88,7 @@ pub(crate) struct Consumers {
     called: Vec<Arc<Called>>,
     topics: Option<Topics>,
     queues: Option<Queues>,
+    deployed_as: DeployedAs,
     begun: Mutex<bool>,
     stop: CancellationToken,
 }
@@ -90,6 +102,7 @@ pub(super) struct Consumer {
     queue: String,
     source: Source,
     processes: Arc<Processes>,
+    caches: Option<Caches>,
     /// The app can tell by its token that it is this server that calls.
     token: HeaderValue,
     window: AtomicU32,
@@ -97,6 +110,8 @@ pub(super) struct Consumer {
     paused: watch::Sender<Option<Instant>>,
     unreached: Mutex<Backoff>,
     stop: CancellationToken,
+    /// No message is waited for any more.
+    cut_off: CancellationToken,
     /// Messages that it has.
     tasks: TaskTracker,
 }
@@ -138,7 +153,7 @@ impl Source {
 impl Consumers {
     /// Those that the app declares; `key` is its name on the hub. None without a host for them.
     pub(crate) fn new(
-        key: &str,
+        (key, deployed_as): (&str, &DeployedAs),
         spec: &Spec,
         launch: &Launch,
         processes: &Arc<Processes>,
@@ -154,11 +169,13 @@ impl Consumers {
                 queue,
                 source,
                 processes: processes.clone(),
+                caches: host.map(|it| it.caches.clone()),
                 token: token.expect("tokens are hexadecimal"),
                 window: AtomicU32::new(0),
                 paused: watch::Sender::new(None),
                 unreached: Mutex::new(Backoff::new(UNREACHED.0, UNREACHED.1)),
                 stop: stop.clone(),
+                cut_off: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             })
         });
@@ -170,14 +187,32 @@ impl Consumers {
             .filter_map(|it| Some((it.name.as_str().to_owned(), it.durable.as_ref()?.as_str().to_owned())));
         let (durable, topics) = (durable.collect(), host.map(|it| it.topics.clone()));
         let called = Called::of(&spec.topics, launch, processes);
-        Self { app, all, jobs, durable, called, topics, queues, begun: Mutex::new(false), stop }
+        let deployed_as = deployed_as.clone();
+        Self { app, all, jobs, durable, called, topics, queues, deployed_as, begun: Mutex::new(false), stop }
     }
 
-    /// Messages may come from now on: this version of the app is in use. The second time it does nothing.
+    /// As which the app is deployed.
+    pub(crate) fn deployed_as(&self) -> &DeployedAs {
+        &self.deployed_as
+    }
+
+    /// Messages may come from now on: this version of the app is in use. The second time it is said again what it declares: another version
+    /// may have been in use meanwhile.
     pub(crate) fn begin(&self) {
         static ORDER: AtomicU64 = AtomicU64::new(0);
         let Some(queues) = &self.queues else { return };
-        if std::mem::replace(&mut *lock(&self.begun), true) || self.stop.is_cancelled() {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        // An app that has none any more says so, too.
+        let declared = jobs::Declared {
+            app: self.app.clone(),
+            jobs: self.jobs.clone(),
+            durable: self.durable.clone(),
+            deployed_as: self.deployed_as.clone(),
+        };
+        tokio::spawn(declared.say(queues.clone(), self.stop.clone()));
+        if std::mem::replace(&mut *lock(&self.begun), true) {
             return;
         }
         for consumer in &self.all {
@@ -185,30 +220,17 @@ impl Consumers {
             lock(&queues.0.consumers).insert(order, consumer.clone());
             tokio::spawn(consumer.clone().keep(queues.clone(), order));
         }
-        // An app that has none any more says so, too.
-        let (queues, app) = (queues.clone(), self.app.clone());
-        let (jobs, durable) = (self.jobs.clone(), self.durable.clone());
-        tokio::spawn(jobs::declare(queues, app, (jobs, durable), self.stop.clone()));
         for called in self.topics.iter().flat_map(|_| &self.called) {
             let Some(topics) = self.topics.clone() else { return };
             tokio::spawn(called.clone().run(topics, self.stop.clone()));
         }
     }
 
-    /// No message comes any more, and those that are here end, in so long at most.
+    /// No message comes any more, and those that are here end, in so long at most; then others get them.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
-        for consumer in &self.all {
-            consumer.tasks.close();
-            if tokio::time::timeout(DRAIN_MAX, consumer.tasks.wait()).await.is_err() {
-                let (app, queue) = (&consumer.app, &consumer.queue);
-                tracing::warn!(
-                    app,
-                    queue,
-                    "messages go on past their time as the app ends: others get them later"
-                );
-            }
-        }
+        let until = Instant::now() + DRAIN_MAX;
+        futures_util::future::join_all(self.all.iter().map(|it| it.end(until))).await;
     }
 }
 
@@ -243,6 +265,11 @@ impl Consumer {
         self.queue == queue && self.app == app && !self.stop.is_cancelled()
     }
 
+    /// Whether it can be called with one more now.
+    pub(super) fn has_room(&self) -> bool {
+        self.tasks.len() < self.window.load(Ordering::Relaxed) as usize
+    }
+
     /// Says how many messages it takes, until it is stopped.
     async fn keep(self: Arc<Self>, queues: Queues, order: u64) {
         let mut paused = self.paused.subscribe();
@@ -271,6 +298,19 @@ impl Consumer {
         queues.say_what_is_taken();
     }
 
+    /// Waits for messages that it has, until then.
+    async fn end(&self, until: Instant) {
+        self.tasks.close();
+        if tokio::time::timeout_at(until, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        let (app, queue) = (&self.app, &self.queue);
+        tracing::warn!(app, queue, "messages go on past their time as the app ends: others get them");
+        // What is under way is cut off, and each message is given back.
+        self.cut_off.cancel();
+        let _rest = tokio::time::timeout(GIVE_BACK_MAX, self.tasks.wait()).await;
+    }
+
     /// Nothing comes for so long.
     fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
@@ -287,49 +327,66 @@ impl Consumer {
     pub(super) async fn consume(self: Arc<Self>, queues: &Queues, delivery: Delivery) {
         let _task = self.tasks.token();
         let left = time_left(&delivery);
-        let (number, until) = (delivery.number, Instant::now() + left);
+        let number = delivery.number;
         if self.stop.is_cancelled() || !queues.is_heard().await {
             return queues.give_back(number, 0, left).await;
         }
         let held = queues.0.held.hold(delivery);
         let message = held.delivery().message.clone().unwrap_or_default();
         let asked = message.wait_ms > 0;
-        let answered = tokio::time::timeout_at(until, self.post(held.delivery(), message)).await;
-        let settle = match answered {
-            Ok(Answered::Said(status, headers, body)) => {
+        let settle = match self.answered(&held, message).await {
+            Answered::Said(status, headers, body) => {
                 lock(&self.unreached).reset();
                 match outcome::of_answer(&self.app, asked, status, &headers, body) {
                     Said::Later => return,
-                    Said::Settled(settle) => *settle,
+                    Said::Settled(settle) => self.with_caches(*settle),
                     Said::NoRoom(time) => {
                         self.pause(time);
                         outcome::given_back(time)
                     }
                 }
             }
-            Ok(Answered::Unreached(why)) => {
+            Answered::Unreached(why) => {
                 // It is the process's fault, and not the message's.
                 let wait = lock(&self.unreached).wait(rand::random());
                 tracing::debug!(app = self.app, queue = self.queue, why, "no process takes the message");
                 self.pause(wait);
                 outcome::given_back(wait)
             }
-            Ok(Answered::Broke(why)) => outcome::failed(&why),
-            Err(_) => {
+            Answered::Broke(why) => outcome::failed(&why),
+            Answered::Late => {
                 let (path, timeout) = (&self.source.path, self.source.timeout);
                 outcome::failed(&format!("POST {path} was not answered within {timeout:?} (timeout)"))
             }
+            Answered::CutOff => outcome::given_back(Duration::ZERO),
         };
-        self.settle(queues, number, settle, until).await;
+        self.settle(queues, number, settle, held.until()).await;
         queues.0.held.forget(number);
+    }
+
+    /// What it writes to caches is written as each of them has it.
+    fn with_caches(&self, mut settle: SettleDelivery) -> SettleDelivery {
+        let Some(caches) = &self.caches else { return settle };
+        let writes = std::mem::take(&mut settle.caches).into_iter().map(|it| caches.beside(it));
+        match writes.collect() {
+            Ok(writes) => SettleDelivery { caches: writes, ..settle },
+            Err(why) => outcome::failed(&format!("its outcome can't be: {why}")),
+        }
     }
 
     async fn settle(&self, queues: &Queues, number: u64, settle: SettleDelivery, until: Instant) {
         let settle = SettleDelivery { delivery: number, ..settle };
         match queues.settle_surely(settle, until).await {
             Ok(()) => {}
+            // There is no room for what it publishes: not the message's fault.
+            Err(cause @ QueueError::Full(_)) => {
+                let (app, queue) = (&self.app, &self.queue);
+                tracing::debug!(app, queue, %cause, "a message is given back: there is no room for what it publishes");
+                let back = SettleDelivery { delivery: number, ..outcome::given_back(NO_ROOM) };
+                let _unknown = queues.settle_surely(back, until).await;
+            }
             // What it asked for can't be: it is tried again.
-            Err(cause @ (QueueError::Refused(_) | QueueError::Full(_) | QueueError::StaleFence)) => {
+            Err(cause @ (QueueError::Refused(_) | QueueError::StaleFence)) => {
                 let failed = SettleDelivery { delivery: number, ..outcome::failed(&cause.to_string()) };
                 let _unknown = queues.settle_surely(failed, until).await;
             }
@@ -340,13 +397,29 @@ impl Consumer {
         }
     }
 
+    /// Calls the app, as long as the message is its: it may ask for more time meanwhile.
+    async fn answered(&self, held: &HeldDelivery, message: QueueMessage) -> Answered {
+        let mut answer = std::pin::pin!(self.post(held.delivery(), message));
+        loop {
+            let until = held.until();
+            tokio::select! {
+                answered = &mut answer => return answered,
+                () = tokio::time::sleep_until(until) => {}
+                () = self.cut_off.cancelled() => return Answered::CutOff,
+            }
+            if held.until() <= until {
+                return Answered::Late;
+            }
+        }
+    }
+
     async fn post(&self, delivery: &Delivery, message: QueueMessage) -> Answered {
         let backend = match self.processes.pick_idlest() {
             Ok(backend) => backend,
             Err(cause) => return Answered::Unreached(cause.to_string()),
         };
         let request = self.request(delivery, message);
-        let response = match backend.send(request).await {
+        let response = match backend.send_within(request, NO_OTHER_TIME).await {
             Ok(response) => response,
             Err(cause @ (RequestError::AppUnavailable { .. } | RequestError::Short(_))) => {
                 return Answered::Unreached(cause.to_string());
@@ -408,4 +481,8 @@ enum Answered {
     Unreached(String),
     /// Nobody knows what the app has done.
     Broke(String),
+    /// There was no answer in time.
+    Late,
+    /// Its app ends.
+    CutOff,
 }

@@ -1,13 +1,13 @@
 //! Jobs and durable subscriptions that an app declares: told to the hub, which calls it with messages of queues of their own.
 
 use super::Queues;
-use crate::content::millis;
+use crate::{content::millis, spec::DeployedAs};
 use common::{
     backoff::Backoff,
     config::{DeclaredJob, MissedTimes},
     schedule::Times,
 };
-use proto::hub::v1::{JobSpec, Missed};
+use proto::hub::v1::{DeclareJobs, JobSpec, Missed};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -45,29 +45,40 @@ fn spec(app: &str, job: &DeclaredJob) -> JobSpec {
     }
 }
 
-/// Tells the hub which jobs an app has, and which durable subscriptions, until it knows.
-pub(super) async fn declare(
-    queues: Queues,
-    app: String,
-    (jobs, durable): (Vec<DeclaredJob>, Vec<(String, String)>),
-    stop: CancellationToken,
-) {
-    let specs: Vec<JobSpec> = jobs.iter().map(|it| spec(&app, it)).collect();
-    let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
-    while !stop.is_cancelled() {
-        let declared = async {
-            for (topic, name) in &durable {
-                queues.subscribe(topic, name, &app).await?;
+/// What an app declares.
+#[derive(Debug)]
+pub(super) struct Declared {
+    /// The app's name on the hub.
+    pub(super) app: String,
+    pub(super) jobs: Vec<DeclaredJob>,
+    /// Topics and their durable subscriptions.
+    pub(super) durable: Vec<(String, String)>,
+    pub(super) deployed_as: DeployedAs,
+}
+
+impl Declared {
+    /// Tells the hub, until it knows.
+    pub(super) async fn say(self, queues: Queues, stop: CancellationToken) {
+        let app = &self.app;
+        let DeployedAs { tag, commit } = self.deployed_as.clone();
+        let jobs: Vec<JobSpec> = self.jobs.iter().map(|it| spec(app, it)).collect();
+        let call = DeclareJobs { app: app.clone(), jobs, tag, commit: commit.into(), next_ms: Vec::new() };
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        while !stop.is_cancelled() {
+            let declared = async {
+                for (topic, name) in &self.durable {
+                    queues.subscribe(topic, name, app).await?;
+                }
+                queues.declare_jobs(call.clone()).await
+            };
+            match declared.await {
+                Ok(()) => return,
+                Err(cause) => {
+                    tracing::warn!(app, %cause, "the hub does not know the app's jobs and subscriptions yet");
+                }
             }
-            queues.declare_jobs(&app, specs.clone()).await
-        };
-        match declared.await {
-            Ok(()) => return,
-            Err(cause) => {
-                tracing::warn!(app, %cause, "the hub does not know the app's jobs and subscriptions yet");
-            }
+            let wait = backoff.wait(rand::random());
+            let _ = tokio::time::timeout(wait, stop.cancelled()).await;
         }
-        let wait = backoff.wait(rand::random());
-        let _ = tokio::time::timeout(wait, stop.cancelled()).await;
     }
 }

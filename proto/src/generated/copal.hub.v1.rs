@@ -2106,81 +2106,6 @@ pub mod caches_server {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WriteQueues {
-    /// Who writes: the process of a server.
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub started_ms: u64,
-    /// The first write's number; the others follow. Of one process each write has its own.
-    #[prost(uint64, tag = "3")]
-    pub first: u64,
-    /// All writes before this number are answered, or nobody waits for them: they are not sent again.
-    #[prost(uint64, tag = "4")]
-    pub settled: u64,
-    #[prost(message, repeated, tag = "5")]
-    pub writes: ::prost::alloc::vec::Vec<QueueWrite>,
-    /// What all messages, and all caches, may take, in bytes; the leader's word.
-    #[prost(uint64, tag = "6")]
-    pub max_bytes: u64,
-    #[prost(uint64, tag = "7")]
-    pub cache_max_bytes: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct QueueWrite {
-    /// Only while this lease is held.
-    #[prost(message, optional, tag = "1")]
-    pub fence: ::core::option::Option<Fence>,
-    #[prost(oneof = "queue_write::Write", tags = "2, 3, 4, 5, 6, 7, 8")]
-    pub write: ::core::option::Option<queue_write::Write>,
-}
-/// Nested message and enum types in `QueueWrite`.
-pub mod queue_write {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Write {
-        #[prost(message, tag = "2")]
-        Publish(super::PublishMessages),
-        #[prost(message, tag = "3")]
-        Settle(super::SettleDelivery),
-        #[prost(message, tag = "4")]
-        Receive(super::ReceiveMessages),
-        /// Of this id: nobody waits for it any more.
-        #[prost(fixed64, tag = "5")]
-        StopReceiving(u64),
-        /// To each durable subscription of a topic, or to none: `published` has an id for each.
-        #[prost(message, tag = "6")]
-        PublishToTopic(super::QueueMessage),
-        #[prost(message, tag = "7")]
-        Subscribe(super::SubscribeTopic),
-        #[prost(message, tag = "8")]
-        Unsubscribe(super::UnsubscribeTopic),
-    }
-}
-/// A subscription that is there whether its consumers are or not: a queue, `topic:TOPIC:NAME`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SubscribeTopic {
-    #[prost(string, tag = "1")]
-    pub topic: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub app: ::prost::alloc::string::String,
-}
-/// What was not taken of it is dropped.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UnsubscribeTopic {
-    #[prost(string, tag = "1")]
-    pub topic: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-}
-/// All of them or none.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PublishMessages {
-    #[prost(message, repeated, tag = "1")]
-    pub messages: ::prost::alloc::vec::Vec<QueueMessage>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueueMessage {
     #[prost(string, tag = "1")]
     pub queue: ::prost::alloc::string::String,
@@ -2228,1400 +2153,6 @@ pub struct MessageMeta {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
-}
-/// What has come of a delivery. What is published and cached is so if and only if the delivery is settled.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SettleDelivery {
-    #[prost(uint64, tag = "1")]
-    pub delivery: u64,
-    #[prost(message, repeated, tag = "7")]
-    pub publish: ::prost::alloc::vec::Vec<QueueMessage>,
-    #[prost(message, repeated, tag = "8")]
-    pub caches: ::prost::alloc::vec::Vec<CacheWrite>,
-    #[prost(oneof = "settle_delivery::Outcome", tags = "2, 3, 4, 5, 6")]
-    pub outcome: ::core::option::Option<settle_delivery::Outcome>,
-}
-/// Nested message and enum types in `SettleDelivery`.
-pub mod settle_delivery {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Outcome {
-        #[prost(message, tag = "2")]
-        Done(super::DeliveryDone),
-        /// Not the message's fault: it does not count as an attempt.
-        #[prost(message, tag = "3")]
-        GivenBack(super::DeliveryGivenBack),
-        #[prost(message, tag = "4")]
-        Failed(super::DeliveryFailed),
-        /// Why no other attempt would do better.
-        #[prost(string, tag = "5")]
-        Dead(::prost::alloc::string::String),
-        /// It takes so long from now on.
-        #[prost(uint64, tag = "6")]
-        ExtendMs(u64),
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeliveryDone {
-    /// For whoever waits.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub body: ::prost::bytes::Bytes,
-    #[prost(string, tag = "2")]
-    pub content_type: ::prost::alloc::string::String,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeliveryGivenBack {
-    #[prost(uint64, tag = "1")]
-    pub after_ms: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeliveryFailed {
-    #[prost(string, tag = "1")]
-    pub why: ::prost::alloc::string::String,
-    /// 0: as the queue has it.
-    #[prost(uint64, tag = "2")]
-    pub after_ms: u64,
-}
-/// Up to `max` messages at once, as soon as there is one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReceiveMessages {
-    #[prost(string, tag = "1")]
-    pub queue: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub app: ::prost::alloc::string::String,
-    /// Random; deliveries bear it.
-    #[prost(fixed64, tag = "3")]
-    pub id: u64,
-    #[prost(uint32, tag = "4")]
-    pub max: u32,
-    #[prost(uint64, tag = "5")]
-    pub wait_ms: u64,
-    /// They are handed to another when they are not settled within this; 0: as the queue has it.
-    #[prost(uint64, tag = "6")]
-    pub timeout_ms: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct QueuesWritten {
-    /// One a write, in order.
-    #[prost(message, repeated, tag = "1")]
-    pub outcomes: ::prost::alloc::vec::Vec<QueueOutcome>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueueOutcome {
-    #[prost(oneof = "queue_outcome::Outcome", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
-    pub outcome: ::core::option::Option<queue_outcome::Outcome>,
-}
-/// Nested message and enum types in `QueueOutcome`.
-pub mod queue_outcome {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Outcome {
-        #[prost(message, tag = "1")]
-        Published(super::MessagesPublished),
-        /// Settled; of what is no more, `over`.
-        #[prost(bool, tag = "2")]
-        Done(bool),
-        /// The delivery is not this process's any more: it took too long, or the process was taken for dead.
-        #[prost(bool, tag = "3")]
-        Over(bool),
-        /// The fence's lease is not held with that token any more.
-        #[prost(bool, tag = "4")]
-        StaleFence(bool),
-        /// There is no room.
-        #[prost(message, tag = "5")]
-        Full(super::QueuesFull),
-        /// How many are on their way at once; of 0, the first is as soon as there is one.
-        #[prost(uint32, tag = "6")]
-        Receiving(u32),
-        /// It was answered before: nobody waits for this.
-        #[prost(bool, tag = "7")]
-        Answered(bool),
-        /// Of what a settled delivery writes to caches: why it can't be.
-        #[prost(string, tag = "8")]
-        Refused(::prost::alloc::string::String),
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MessagesPublished {
-    /// One a message.
-    #[prost(uint64, repeated, tag = "1")]
-    pub ids: ::prost::alloc::vec::Vec<u64>,
-    /// Those places of the list that were there before.
-    #[prost(uint32, repeated, tag = "2")]
-    pub repeated: ::prost::alloc::vec::Vec<u32>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueuesFull {
-    #[prost(enumeration = "queues_full::Of", tag = "1")]
-    pub of: i32,
-    #[prost(uint64, tag = "2")]
-    pub max: u64,
-}
-/// Nested message and enum types in `QueuesFull`.
-pub mod queues_full {
-    #[derive(
-        Clone,
-        Copy,
-        Debug,
-        PartialEq,
-        Eq,
-        Hash,
-        PartialOrd,
-        Ord,
-        ::prost::Enumeration
-    )]
-    #[repr(i32)]
-    pub enum Of {
-        /// Bytes of all messages, of one app's, or the number of queues.
-        All = 0,
-        App = 1,
-        Queues = 2,
-        /// Those who wait to receive.
-        Receiving = 3,
-    }
-    impl Of {
-        /// String value of the enum field names used in the ProtoBuf definition.
-        ///
-        /// The values are not transformed in any way and thus are considered stable
-        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-        pub fn as_str_name(&self) -> &'static str {
-            match self {
-                Self::All => "OF_ALL",
-                Self::App => "OF_APP",
-                Self::Queues => "OF_QUEUES",
-                Self::Receiving => "OF_RECEIVING",
-            }
-        }
-        /// Creates an enum from field names used in the ProtoBuf definition.
-        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-            match value {
-                "OF_ALL" => Some(Self::All),
-                "OF_APP" => Some(Self::App),
-                "OF_QUEUES" => Some(Self::Queues),
-                "OF_RECEIVING" => Some(Self::Receiving),
-                _ => None,
-            }
-        }
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeliverMessages {
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub started_ms: u64,
-    /// The numbers of the last delivery and the last reply that it has seen; 0 for none.
-    #[prost(uint64, tag = "3")]
-    pub after_delivery: u64,
-    #[prost(uint64, tag = "4")]
-    pub after_reply: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Delivered {
-    #[prost(message, repeated, tag = "1")]
-    pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
-    #[prost(message, repeated, tag = "2")]
-    pub replies: ::prost::alloc::vec::Vec<MessageReply>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Delivery {
-    /// Grows; names the delivery.
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    /// The app that is to have it.
-    #[prost(string, tag = "2")]
-    pub app: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "3")]
-    pub id: u64,
-    /// From 1.
-    #[prost(uint32, tag = "4")]
-    pub attempt: u32,
-    /// What is left of its time when it is sent.
-    #[prost(uint64, tag = "5")]
-    pub left_ms: u64,
-    #[prost(uint64, tag = "6")]
-    pub published_ms: u64,
-    #[prost(message, optional, tag = "7")]
-    pub message: ::core::option::Option<QueueMessage>,
-    /// Of a `ReceiveMessages`: its id, and how many it gets.
-    #[prost(fixed64, tag = "8")]
-    pub receive: u64,
-    #[prost(uint32, tag = "9")]
-    pub of: u32,
-}
-/// Of a message for which this process waits.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MessageReply {
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    #[prost(uint64, tag = "2")]
-    pub id: u64,
-    #[prost(fixed64, tag = "5")]
-    pub ask: u64,
-    #[prost(oneof = "message_reply::Outcome", tags = "3, 4")]
-    pub outcome: ::core::option::Option<message_reply::Outcome>,
-}
-/// Nested message and enum types in `MessageReply`.
-pub mod message_reply {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Outcome {
-        #[prost(message, tag = "3")]
-        Done(super::DeliveryDone),
-        /// It is dead, or gone: why.
-        #[prost(string, tag = "4")]
-        Failed(::prost::alloc::string::String),
-    }
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ConsumeQueues {
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub started_ms: u64,
-    /// Of one process each has a greater one than those before it.
-    #[prost(uint64, tag = "3")]
-    pub number: u64,
-    #[prost(message, repeated, tag = "4")]
-    pub windows: ::prost::alloc::vec::Vec<QueueWindow>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueueWindow {
-    #[prost(string, tag = "1")]
-    pub queue: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub app: ::prost::alloc::string::String,
-    /// Messages under way at once.
-    #[prost(uint32, tag = "3")]
-    pub window: u32,
-    #[prost(message, optional, tag = "4")]
-    pub policy: ::core::option::Option<QueuePolicy>,
-}
-/// How a queue's messages are treated: what was said last counts.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueuePolicy {
-    /// A delivery is over when it was not settled for so long.
-    #[prost(uint64, tag = "1")]
-    pub timeout_ms: u64,
-    /// Attempts before a message is dead; 0: without end.
-    #[prost(uint32, tag = "2")]
-    pub attempts: u32,
-    /// Before the second attempt, the factor by which it grows, in thousandths, and the longest.
-    #[prost(uint64, tag = "3")]
-    pub delay_ms: u64,
-    #[prost(uint32, tag = "4")]
-    pub factor: u32,
-    #[prost(uint64, tag = "5")]
-    pub max_delay_ms: u64,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueuesConsumed {
-    /// It is a call that a later one has overtaken, or of a process that another has followed.
-    #[prost(bool, tag = "1")]
-    pub outdated: bool,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DescribeQueues {}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct QueuesDescribed {
-    #[prost(message, repeated, tag = "1")]
-    pub queues: ::prost::alloc::vec::Vec<QueueDescription>,
-    #[prost(uint64, tag = "2")]
-    pub bytes: u64,
-    #[prost(uint64, tag = "3")]
-    pub max_bytes: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct QueueDescription {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(bool, tag = "2")]
-    pub paused: bool,
-    #[prost(uint64, tag = "3")]
-    pub ready: u64,
-    #[prost(uint64, tag = "4")]
-    pub delayed: u64,
-    #[prost(uint64, tag = "5")]
-    pub assigned: u64,
-    /// Behind another of their group.
-    #[prost(uint64, tag = "6")]
-    pub waiting: u64,
-    #[prost(uint64, tag = "7")]
-    pub dead: u64,
-    #[prost(uint64, tag = "8")]
-    pub bytes: u64,
-    /// When the oldest that is not dead was published, by the leader's time; 0: there is none.
-    #[prost(uint64, tag = "9")]
-    pub oldest_ms: u64,
-    #[prost(message, optional, tag = "10")]
-    pub counts: ::core::option::Option<QueueCounts>,
-    #[prost(message, optional, tag = "11")]
-    pub policy: ::core::option::Option<QueuePolicy>,
-    #[prost(message, repeated, tag = "12")]
-    pub consumers: ::prost::alloc::vec::Vec<QueueConsumer>,
-    /// By the leader's clock.
-    #[prost(uint64, tag = "13")]
-    pub now_ms: u64,
-}
-/// Since the queue was made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueueCounts {
-    #[prost(uint64, tag = "1")]
-    pub published: u64,
-    #[prost(uint64, tag = "2")]
-    pub settled: u64,
-    #[prost(uint64, tag = "3")]
-    pub delivered: u64,
-    #[prost(uint64, tag = "4")]
-    pub failed: u64,
-    #[prost(uint64, tag = "5")]
-    pub died: u64,
-    #[prost(uint64, tag = "6")]
-    pub expired: u64,
-    #[prost(uint64, tag = "7")]
-    pub purged: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueueConsumer {
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub app: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "3")]
-    pub window: u32,
-    #[prost(uint32, tag = "4")]
-    pub assigned: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BrowseQueue {
-    #[prost(string, tag = "1")]
-    pub queue: ::prost::alloc::string::String,
-    #[prost(enumeration = "browse_queue::Which", tag = "2")]
-    pub which: i32,
-    /// Those after this id.
-    #[prost(uint64, tag = "3")]
-    pub after: u64,
-    #[prost(uint32, tag = "4")]
-    pub limit: u32,
-    /// Bytes of each body, at most.
-    #[prost(uint32, tag = "5")]
-    pub body_max: u32,
-}
-/// Nested message and enum types in `BrowseQueue`.
-pub mod browse_queue {
-    #[derive(
-        Clone,
-        Copy,
-        Debug,
-        PartialEq,
-        Eq,
-        Hash,
-        PartialOrd,
-        Ord,
-        ::prost::Enumeration
-    )]
-    #[repr(i32)]
-    pub enum Which {
-        Ready = 0,
-        Delayed = 1,
-        Assigned = 2,
-        Waiting = 3,
-        Dead = 4,
-    }
-    impl Which {
-        /// String value of the enum field names used in the ProtoBuf definition.
-        ///
-        /// The values are not transformed in any way and thus are considered stable
-        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-        pub fn as_str_name(&self) -> &'static str {
-            match self {
-                Self::Ready => "WHICH_READY",
-                Self::Delayed => "WHICH_DELAYED",
-                Self::Assigned => "WHICH_ASSIGNED",
-                Self::Waiting => "WHICH_WAITING",
-                Self::Dead => "WHICH_DEAD",
-            }
-        }
-        /// Creates an enum from field names used in the ProtoBuf definition.
-        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-            match value {
-                "WHICH_READY" => Some(Self::Ready),
-                "WHICH_DELAYED" => Some(Self::Delayed),
-                "WHICH_ASSIGNED" => Some(Self::Assigned),
-                "WHICH_WAITING" => Some(Self::Waiting),
-                "WHICH_DEAD" => Some(Self::Dead),
-                _ => None,
-            }
-        }
-    }
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct QueueBrowsed {
-    #[prost(message, repeated, tag = "1")]
-    pub messages: ::prost::alloc::vec::Vec<BrowsedMessage>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct BrowsedMessage {
-    #[prost(uint64, tag = "1")]
-    pub id: u64,
-    #[prost(uint32, tag = "2")]
-    pub attempts: u32,
-    #[prost(uint64, tag = "3")]
-    pub published_ms: u64,
-    /// Its body may be cut off.
-    #[prost(message, optional, tag = "4")]
-    pub message: ::core::option::Option<QueueMessage>,
-    #[prost(uint64, tag = "5")]
-    pub body_bytes: u64,
-    /// When it is ready, its time is over, or it died, by the leader's time.
-    #[prost(uint64, tag = "6")]
-    pub at_ms: u64,
-    /// Who has it.
-    #[prost(string, tag = "7")]
-    pub server: ::prost::alloc::string::String,
-    /// What it died of, or what its last attempt failed of.
-    #[prost(string, tag = "8")]
-    pub why: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ManageQueue {
-    #[prost(string, tag = "1")]
-    pub queue: ::prost::alloc::string::String,
-    /// Who has it done; an app: nobody.
-    #[prost(message, optional, tag = "5")]
-    pub author: ::core::option::Option<Author>,
-    /// Those that there were when it was begun, and how many at a time; the leader's word.
-    #[prost(uint64, tag = "6")]
-    pub upto: u64,
-    #[prost(uint32, tag = "7")]
-    pub limit: u32,
-    #[prost(oneof = "manage_queue::Action", tags = "2, 3, 4")]
-    pub action: ::core::option::Option<manage_queue::Action>,
-}
-/// Nested message and enum types in `ManageQueue`.
-pub mod manage_queue {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Action {
-        #[prost(bool, tag = "2")]
-        Pause(bool),
-        /// All but the dead and those that someone has.
-        #[prost(message, tag = "3")]
-        Purge(super::PurgeMessages),
-        #[prost(message, tag = "4")]
-        Replay(super::ReplayMessages),
-    }
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PurgeMessages {
-    /// The dead instead.
-    #[prost(bool, tag = "1")]
-    pub dead: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReplayMessages {
-    /// These; none: all.
-    #[prost(uint64, repeated, tag = "1")]
-    pub ids: ::prost::alloc::vec::Vec<u64>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct QueueManaged {
-    /// Messages that it was done to.
-    #[prost(uint64, tag = "1")]
-    pub count: u64,
-    /// There are more.
-    #[prost(bool, tag = "2")]
-    pub more: bool,
-    /// The greatest number that was given by then.
-    #[prost(uint64, tag = "3")]
-    pub last: u64,
-    /// There is no queue with this name.
-    #[prost(bool, tag = "4")]
-    pub unknown: bool,
-}
-/// The leader's word that the time of some is over.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExpireQueues {
-    #[prost(uint32, tag = "1")]
-    pub limit: u32,
-    /// Deliveries as well: a leader that has just begun lets their servers speak first.
-    #[prost(bool, tag = "2")]
-    pub deliveries: bool,
-}
-/// In a snapshot.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SnapshotQueue {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(bool, tag = "2")]
-    pub paused: bool,
-    #[prost(message, optional, tag = "3")]
-    pub counts: ::core::option::Option<QueueCounts>,
-    #[prost(message, optional, tag = "4")]
-    pub policy: ::core::option::Option<QueuePolicy>,
-    #[prost(message, repeated, tag = "5")]
-    pub consumers: ::prost::alloc::vec::Vec<QueueConsumer>,
-    /// Who was handed the last message.
-    #[prost(string, tag = "6")]
-    pub turn_server: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub turn_app: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "8")]
-    pub keys: ::prost::alloc::vec::Vec<SnapshotMessageKey>,
-    /// Who has brought it about.
-    #[prost(string, tag = "9")]
-    pub app: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotMessageKey {
-    #[prost(string, tag = "1")]
-    pub key: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub id: u64,
-    #[prost(uint64, tag = "3")]
-    pub until_ms: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SnapshotMessage {
-    /// `message.queue` says of which queue.
-    #[prost(uint64, tag = "1")]
-    pub id: u64,
-    #[prost(message, optional, tag = "2")]
-    pub message: ::core::option::Option<QueueMessage>,
-    #[prost(uint64, tag = "3")]
-    pub published_ms: u64,
-    #[prost(uint64, tag = "4")]
-    pub expires_ms: u64,
-    #[prost(uint64, tag = "5")]
-    pub order: u64,
-    #[prost(uint32, tag = "6")]
-    pub attempts: u32,
-    #[prost(string, tag = "7")]
-    pub why: ::prost::alloc::string::String,
-    /// Where its reply goes, and until when.
-    #[prost(string, tag = "8")]
-    pub reply_server: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "9")]
-    pub reply_started_ms: u64,
-    #[prost(uint64, tag = "10")]
-    pub reply_until_ms: u64,
-    #[prost(fixed64, tag = "16")]
-    pub reply_ask: u64,
-    #[prost(oneof = "snapshot_message::Status", tags = "11, 12, 13, 14, 15")]
-    pub status: ::core::option::Option<snapshot_message::Status>,
-}
-/// Nested message and enum types in `SnapshotMessage`.
-pub mod snapshot_message {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Status {
-        #[prost(bool, tag = "11")]
-        Ready(bool),
-        /// From when on it is.
-        #[prost(uint64, tag = "12")]
-        DelayedMs(u64),
-        /// Behind another of its group, and not ready before then.
-        #[prost(uint64, tag = "13")]
-        WaitingMs(u64),
-        #[prost(message, tag = "14")]
-        Assigned(super::SnapshotDelivery),
-        /// When it died.
-        #[prost(uint64, tag = "15")]
-        DiedMs(u64),
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotDelivery {
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    #[prost(string, tag = "2")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub app: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "4")]
-    pub deadline_ms: u64,
-    #[prost(fixed64, tag = "5")]
-    pub receive: u64,
-    #[prost(uint32, tag = "6")]
-    pub of: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotQueueServer {
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub started_ms: u64,
-    /// Of the last `ConsumeQueues`.
-    #[prost(uint64, tag = "3")]
-    pub number: u64,
-    /// How often what it had was given to others.
-    #[prost(uint64, tag = "4")]
-    pub released: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotMessageReply {
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub reply: ::core::option::Option<MessageReply>,
-    #[prost(uint64, tag = "3")]
-    pub until_ms: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotReceive {
-    #[prost(uint64, tag = "1")]
-    pub order: u64,
-    #[prost(string, tag = "2")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "3")]
-    pub receive: ::core::option::Option<ReceiveMessages>,
-    #[prost(uint64, tag = "4")]
-    pub until_ms: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotSubscription {
-    #[prost(string, tag = "1")]
-    pub topic: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub app: ::prost::alloc::string::String,
-}
-/// What a process has written lately.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SnapshotQueueWriter {
-    #[prost(string, tag = "1")]
-    pub server: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub started_ms: u64,
-    #[prost(uint64, tag = "3")]
-    pub settled: u64,
-    #[prost(message, repeated, tag = "4")]
-    pub outcomes: ::prost::alloc::vec::Vec<WrittenQueueOutcome>,
-    #[prost(uint64, tag = "5")]
-    pub used: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WrittenQueueOutcome {
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    #[prost(message, optional, tag = "2")]
-    pub outcome: ::core::option::Option<QueueOutcome>,
-}
-/// Generated client implementations.
-pub mod queues_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Not the leader, no leader: answered as in session.proto.
-    #[derive(Debug, Clone)]
-    pub struct QueuesClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> QueuesClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> QueuesClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            QueuesClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Publishes, settles, receives. Answered when it is on disk on a majority. Sent again, each write counts once.
-        pub async fn write(
-            &mut self,
-            request: impl tonic::IntoRequest<super::WriteQueues>,
-        ) -> std::result::Result<tonic::Response<super::QueuesWritten>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Write",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Queues", "Write"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// What is handed to a server's process, in order: what it was handed before and has not seen first. Ends when the hub server leads no more, or
-        /// the process is none of the hub's any more.
-        pub async fn deliver(
-            &mut self,
-            request: impl tonic::IntoRequest<super::DeliverMessages>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::Delivered>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Deliver",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Deliver"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-        /// How many messages the process takes at once, of each queue: in place of what it said before. 0 and what is not named: none.
-        pub async fn consume(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ConsumeQueues>,
-        ) -> std::result::Result<tonic::Response<super::QueuesConsumed>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Consume",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Consume"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// How the queues are, for people.
-        pub async fn describe(
-            &mut self,
-            request: impl tonic::IntoRequest<super::DescribeQueues>,
-        ) -> std::result::Result<
-            tonic::Response<super::QueuesDescribed>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Describe",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Describe"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Messages of one of them.
-        pub async fn browse(
-            &mut self,
-            request: impl tonic::IntoRequest<super::BrowseQueue>,
-        ) -> std::result::Result<tonic::Response<super::QueueBrowsed>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Browse",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Browse"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Dead messages are ready again.
-        pub async fn replay(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ManageQueue>,
-        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Replay",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Replay"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// The same, and what an operator does besides: pause, resume, purge.
-        pub async fn manage(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ManageQueue>,
-        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/copal.hub.v1.Queues/Manage",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Manage"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod queues_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with QueuesServer.
-    #[async_trait]
-    pub trait Queues: std::marker::Send + std::marker::Sync + 'static {
-        /// Publishes, settles, receives. Answered when it is on disk on a majority. Sent again, each write counts once.
-        async fn write(
-            &self,
-            request: tonic::Request<super::WriteQueues>,
-        ) -> std::result::Result<tonic::Response<super::QueuesWritten>, tonic::Status>;
-        /// Server streaming response type for the Deliver method.
-        type DeliverStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::Delivered, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// What is handed to a server's process, in order: what it was handed before and has not seen first. Ends when the hub server leads no more, or
-        /// the process is none of the hub's any more.
-        async fn deliver(
-            &self,
-            request: tonic::Request<super::DeliverMessages>,
-        ) -> std::result::Result<tonic::Response<Self::DeliverStream>, tonic::Status>;
-        /// How many messages the process takes at once, of each queue: in place of what it said before. 0 and what is not named: none.
-        async fn consume(
-            &self,
-            request: tonic::Request<super::ConsumeQueues>,
-        ) -> std::result::Result<tonic::Response<super::QueuesConsumed>, tonic::Status>;
-        /// How the queues are, for people.
-        async fn describe(
-            &self,
-            request: tonic::Request<super::DescribeQueues>,
-        ) -> std::result::Result<tonic::Response<super::QueuesDescribed>, tonic::Status>;
-        /// Messages of one of them.
-        async fn browse(
-            &self,
-            request: tonic::Request<super::BrowseQueue>,
-        ) -> std::result::Result<tonic::Response<super::QueueBrowsed>, tonic::Status>;
-        /// Dead messages are ready again.
-        async fn replay(
-            &self,
-            request: tonic::Request<super::ManageQueue>,
-        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status>;
-        /// The same, and what an operator does besides: pause, resume, purge.
-        async fn manage(
-            &self,
-            request: tonic::Request<super::ManageQueue>,
-        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status>;
-    }
-    /// Not the leader, no leader: answered as in session.proto.
-    #[derive(Debug)]
-    pub struct QueuesServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> QueuesServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for QueuesServer<T>
-    where
-        T: Queues,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/copal.hub.v1.Queues/Write" => {
-                    #[allow(non_camel_case_types)]
-                    struct WriteSvc<T: Queues>(pub Arc<T>);
-                    impl<T: Queues> tonic::server::UnaryService<super::WriteQueues>
-                    for WriteSvc<T> {
-                        type Response = super::QueuesWritten;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::WriteQueues>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::write(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = WriteSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Queues/Deliver" => {
-                    #[allow(non_camel_case_types)]
-                    struct DeliverSvc<T: Queues>(pub Arc<T>);
-                    impl<
-                        T: Queues,
-                    > tonic::server::ServerStreamingService<super::DeliverMessages>
-                    for DeliverSvc<T> {
-                        type Response = super::Delivered;
-                        type ResponseStream = T::DeliverStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DeliverMessages>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::deliver(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DeliverSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Queues/Consume" => {
-                    #[allow(non_camel_case_types)]
-                    struct ConsumeSvc<T: Queues>(pub Arc<T>);
-                    impl<T: Queues> tonic::server::UnaryService<super::ConsumeQueues>
-                    for ConsumeSvc<T> {
-                        type Response = super::QueuesConsumed;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ConsumeQueues>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::consume(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ConsumeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Queues/Describe" => {
-                    #[allow(non_camel_case_types)]
-                    struct DescribeSvc<T: Queues>(pub Arc<T>);
-                    impl<T: Queues> tonic::server::UnaryService<super::DescribeQueues>
-                    for DescribeSvc<T> {
-                        type Response = super::QueuesDescribed;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DescribeQueues>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::describe(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DescribeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Queues/Browse" => {
-                    #[allow(non_camel_case_types)]
-                    struct BrowseSvc<T: Queues>(pub Arc<T>);
-                    impl<T: Queues> tonic::server::UnaryService<super::BrowseQueue>
-                    for BrowseSvc<T> {
-                        type Response = super::QueueBrowsed;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::BrowseQueue>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::browse(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = BrowseSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Queues/Replay" => {
-                    #[allow(non_camel_case_types)]
-                    struct ReplaySvc<T: Queues>(pub Arc<T>);
-                    impl<T: Queues> tonic::server::UnaryService<super::ManageQueue>
-                    for ReplaySvc<T> {
-                        type Response = super::QueueManaged;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ManageQueue>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::replay(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ReplaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Queues/Manage" => {
-                    #[allow(non_camel_case_types)]
-                    struct ManageSvc<T: Queues>(pub Arc<T>);
-                    impl<T: Queues> tonic::server::UnaryService<super::ManageQueue>
-                    for ManageSvc<T> {
-                        type Response = super::QueueManaged;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ManageQueue>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Queues>::manage(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ManageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for QueuesServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "copal.hub.v1.Queues";
-    impl<T> tonic::server::NamedService for QueuesServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {
@@ -3682,6 +2213,12 @@ pub struct Job {
     /// How many of its times have passed, whatever became of them.
     #[prost(uint64, tag = "9")]
     pub times: u64,
+    /// Its message found no room: it is tried again then.
+    #[prost(uint64, tag = "10")]
+    pub retry_ms: u64,
+    /// Whose app has made it, as it is deployed; empty: not by a deployment.
+    #[prost(string, tag = "11")]
+    pub tag: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeclareJobs {
@@ -3692,32 +2229,50 @@ pub struct DeclareJobs {
     /// When each is due first; the leader's word.
     #[prost(uint64, repeated, tag = "3")]
     pub next_ms: ::prost::alloc::vec::Vec<u64>,
+    /// As which the app is deployed; empty: not by a deployment. Of two versions the newer one's word counts.
+    #[prost(string, tag = "4")]
+    pub tag: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub commit: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobsDeclared {
     /// There is no room: how many there may be.
     #[prost(uint32, tag = "1")]
     pub full: u32,
+    /// A newer version of the app has declared its jobs.
+    #[prost(bool, tag = "2")]
+    pub outdated: bool,
+    /// There is no room: bytes that they may take.
+    #[prost(uint64, tag = "3")]
+    pub full_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutJob {
     #[prost(message, optional, tag = "1")]
     pub spec: ::core::option::Option<JobSpec>,
+    /// The leader's word.
     #[prost(uint64, tag = "2")]
     pub next_ms: u64,
+    #[prost(string, tag = "3")]
+    pub tag: ::prost::alloc::string::String,
+    /// Why it makes no sense; the leader's word, too.
+    #[prost(string, tag = "4")]
+    pub refused: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobPut {
     /// There was none with its name.
     #[prost(bool, tag = "4")]
     pub created: bool,
-    #[prost(oneof = "job_put::Outcome", tags = "1, 2, 3")]
+    #[prost(oneof = "job_put::Outcome", tags = "1, 2, 3, 5, 6")]
     pub outcome: ::core::option::Option<job_put::Outcome>,
 }
 /// Nested message and enum types in `JobPut`.
 pub mod job_put {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Outcome {
+        /// Without what it publishes.
         #[prost(message, tag = "1")]
         Job(super::Job),
         #[prost(uint32, tag = "2")]
@@ -3725,6 +2280,12 @@ pub mod job_put {
         /// Another app has declared it, or made it.
         #[prost(string, tag = "3")]
         OfApp(::prost::alloc::string::String),
+        /// Bytes that jobs may take.
+        #[prost(uint64, tag = "5")]
+        FullBytes(u64),
+        /// Why it makes no sense.
+        #[prost(string, tag = "6")]
+        Refused(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3740,6 +2301,12 @@ pub struct JobRemoved {
     #[prost(bool, tag = "1")]
     pub existed: bool,
 }
+/// Due now, besides its times.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunJob {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListJobs {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3753,13 +2320,15 @@ pub struct JobList {
 pub struct ManageJob {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Who has it done; an app: nobody.
+    /// When one that is resumed is due; the leader's word. 0: as before.
+    #[prost(uint64, tag = "7")]
+    pub next_ms: u64,
     #[prost(message, optional, tag = "4")]
     pub author: ::core::option::Option<Author>,
     /// What messages may take; the leader's word.
     #[prost(uint64, tag = "5")]
     pub max_bytes: u64,
-    #[prost(oneof = "manage_job::Action", tags = "2, 3")]
+    #[prost(oneof = "manage_job::Action", tags = "2, 3, 6")]
     pub action: ::core::option::Option<manage_job::Action>,
 }
 /// Nested message and enum types in `ManageJob`.
@@ -3770,6 +2339,9 @@ pub mod manage_job {
         Pause(bool),
         #[prost(bool, tag = "3")]
         Run(bool),
+        /// One that is declared comes again when its app does.
+        #[prost(bool, tag = "6")]
+        Remove(bool),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3806,6 +2378,16 @@ pub struct JobFire {
     /// It was missed, and is left out.
     #[prost(bool, tag = "5")]
     pub skip: bool,
+}
+/// In a snapshot: who has declared the jobs of an app.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotJobsDeclared {
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub commit: ::prost::bytes::Bytes,
 }
 /// What becomes of times at which nobody could run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3941,43 +2523,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Jobs", "Declare"));
             self.inner.unary(req, path, codec).await
         }
-        /// Makes a job, or changes the one with its name. One that is as it was keeps its times.
-        pub async fn put(
-            &mut self,
-            request: impl tonic::IntoRequest<super::PutJob>,
-        ) -> std::result::Result<tonic::Response<super::JobPut>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Jobs/Put");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Jobs", "Put"));
-            self.inner.unary(req, path, codec).await
-        }
-        pub async fn remove(
-            &mut self,
-            request: impl tonic::IntoRequest<super::RemoveJob>,
-        ) -> std::result::Result<tonic::Response<super::JobRemoved>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Jobs/Remove");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Jobs", "Remove"));
-            self.inner.unary(req, path, codec).await
-        }
+        /// All of them, without what they publish. (Apps make, remove and run theirs by `Queues.Write`: sent again, it counts once.)
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListJobs>,
@@ -3996,26 +2542,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Jobs", "List"));
             self.inner.unary(req, path, codec).await
         }
-        /// Due now, besides its times.
-        pub async fn run(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ManageJob>,
-        ) -> std::result::Result<tonic::Response<super::JobManaged>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Jobs/Run");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Jobs", "Run"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// The same, and what an operator does besides: pause and resume.
+        /// Pauses a job, resumes it, removes it or runs it now.
         pub async fn manage(
             &mut self,
             request: impl tonic::IntoRequest<super::ManageJob>,
@@ -4054,25 +2581,12 @@ pub mod jobs_server {
             &self,
             request: tonic::Request<super::DeclareJobs>,
         ) -> std::result::Result<tonic::Response<super::JobsDeclared>, tonic::Status>;
-        /// Makes a job, or changes the one with its name. One that is as it was keeps its times.
-        async fn put(
-            &self,
-            request: tonic::Request<super::PutJob>,
-        ) -> std::result::Result<tonic::Response<super::JobPut>, tonic::Status>;
-        async fn remove(
-            &self,
-            request: tonic::Request<super::RemoveJob>,
-        ) -> std::result::Result<tonic::Response<super::JobRemoved>, tonic::Status>;
+        /// All of them, without what they publish. (Apps make, remove and run theirs by `Queues.Write`: sent again, it counts once.)
         async fn list(
             &self,
             request: tonic::Request<super::ListJobs>,
         ) -> std::result::Result<tonic::Response<super::JobList>, tonic::Status>;
-        /// Due now, besides its times.
-        async fn run(
-            &self,
-            request: tonic::Request<super::ManageJob>,
-        ) -> std::result::Result<tonic::Response<super::JobManaged>, tonic::Status>;
-        /// The same, and what an operator does besides: pause and resume.
+        /// Pauses a job, resumes it, removes it or runs it now.
         async fn manage(
             &self,
             request: tonic::Request<super::ManageJob>,
@@ -4198,92 +2712,6 @@ pub mod jobs_server {
                     };
                     Box::pin(fut)
                 }
-                "/copal.hub.v1.Jobs/Put" => {
-                    #[allow(non_camel_case_types)]
-                    struct PutSvc<T: Jobs>(pub Arc<T>);
-                    impl<T: Jobs> tonic::server::UnaryService<super::PutJob>
-                    for PutSvc<T> {
-                        type Response = super::JobPut;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::PutJob>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Jobs>::put(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Jobs/Remove" => {
-                    #[allow(non_camel_case_types)]
-                    struct RemoveSvc<T: Jobs>(pub Arc<T>);
-                    impl<T: Jobs> tonic::server::UnaryService<super::RemoveJob>
-                    for RemoveSvc<T> {
-                        type Response = super::JobRemoved;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RemoveJob>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Jobs>::remove(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RemoveSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
                 "/copal.hub.v1.Jobs/List" => {
                     #[allow(non_camel_case_types)]
                     struct ListSvc<T: Jobs>(pub Arc<T>);
@@ -4312,49 +2740,6 @@ pub mod jobs_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/copal.hub.v1.Jobs/Run" => {
-                    #[allow(non_camel_case_types)]
-                    struct RunSvc<T: Jobs>(pub Arc<T>);
-                    impl<T: Jobs> tonic::server::UnaryService<super::ManageJob>
-                    for RunSvc<T> {
-                        type Response = super::JobManaged;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ManageJob>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Jobs>::run(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RunSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -7047,6 +5432,1520 @@ pub mod purges_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteQueues {
+    /// Who writes: the process of a server.
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// The first write's number; the others follow. Of one process each write has its own.
+    #[prost(uint64, tag = "3")]
+    pub first: u64,
+    /// All writes before this number are answered, or nobody waits for them: they are not sent again.
+    #[prost(uint64, tag = "4")]
+    pub settled: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub writes: ::prost::alloc::vec::Vec<QueueWrite>,
+    /// What all messages, and all caches, may take, in bytes; the leader's word.
+    #[prost(uint64, tag = "6")]
+    pub max_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub cache_max_bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueueWrite {
+    /// Only while this lease is held.
+    #[prost(message, optional, tag = "1")]
+    pub fence: ::core::option::Option<Fence>,
+    #[prost(oneof = "queue_write::Write", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    pub write: ::core::option::Option<queue_write::Write>,
+}
+/// Nested message and enum types in `QueueWrite`.
+pub mod queue_write {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Write {
+        #[prost(message, tag = "2")]
+        Publish(super::PublishMessages),
+        #[prost(message, tag = "3")]
+        Settle(super::SettleDelivery),
+        #[prost(message, tag = "4")]
+        Receive(super::ReceiveMessages),
+        /// Of this id: nobody waits for it any more.
+        #[prost(fixed64, tag = "5")]
+        StopReceiving(u64),
+        /// To each durable subscription of a topic, or to none: `published` has an id for each.
+        #[prost(message, tag = "6")]
+        PublishToTopic(super::QueueMessage),
+        #[prost(message, tag = "7")]
+        Subscribe(super::SubscribeTopic),
+        #[prost(message, tag = "8")]
+        Unsubscribe(super::UnsubscribeTopic),
+        #[prost(message, tag = "9")]
+        PutJob(super::PutJob),
+        #[prost(message, tag = "10")]
+        RemoveJob(super::RemoveJob),
+        #[prost(message, tag = "11")]
+        RunJob(super::RunJob),
+    }
+}
+/// A subscription that is there whether its consumers are or not: a queue, `topic:TOPIC:NAME`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscribeTopic {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
+}
+/// What was not taken of it is dropped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsubscribeTopic {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// All of them or none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishMessages {
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<QueueMessage>,
+}
+/// What has come of a delivery. What is published and cached is so if and only if the delivery is settled.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleDelivery {
+    #[prost(uint64, tag = "1")]
+    pub delivery: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub publish: ::prost::alloc::vec::Vec<QueueMessage>,
+    #[prost(message, repeated, tag = "8")]
+    pub caches: ::prost::alloc::vec::Vec<CacheWrite>,
+    #[prost(oneof = "settle_delivery::Outcome", tags = "2, 3, 4, 5, 6")]
+    pub outcome: ::core::option::Option<settle_delivery::Outcome>,
+}
+/// Nested message and enum types in `SettleDelivery`.
+pub mod settle_delivery {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "2")]
+        Done(super::DeliveryDone),
+        /// Not the message's fault: it does not count as an attempt.
+        #[prost(message, tag = "3")]
+        GivenBack(super::DeliveryGivenBack),
+        #[prost(message, tag = "4")]
+        Failed(super::DeliveryFailed),
+        /// Why no other attempt would do better.
+        #[prost(string, tag = "5")]
+        Dead(::prost::alloc::string::String),
+        /// It takes so long from now on.
+        #[prost(uint64, tag = "6")]
+        ExtendMs(u64),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveryDone {
+    /// For whoever waits.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub body: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub content_type: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveryGivenBack {
+    #[prost(uint64, tag = "1")]
+    pub after_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveryFailed {
+    #[prost(string, tag = "1")]
+    pub why: ::prost::alloc::string::String,
+    /// 0: as the queue has it.
+    #[prost(uint64, tag = "2")]
+    pub after_ms: u64,
+}
+/// Up to `max` messages at once, as soon as there is one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveMessages {
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub app: ::prost::alloc::string::String,
+    /// Random; deliveries bear it.
+    #[prost(fixed64, tag = "3")]
+    pub id: u64,
+    #[prost(uint32, tag = "4")]
+    pub max: u32,
+    #[prost(uint64, tag = "5")]
+    pub wait_ms: u64,
+    /// They are handed to another when they are not settled within this; 0: as the queue has it.
+    #[prost(uint64, tag = "6")]
+    pub timeout_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueuesWritten {
+    /// One a write, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<QueueOutcome>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueueOutcome {
+    #[prost(
+        oneof = "queue_outcome::Outcome",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    )]
+    pub outcome: ::core::option::Option<queue_outcome::Outcome>,
+}
+/// Nested message and enum types in `QueueOutcome`.
+pub mod queue_outcome {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Published(super::MessagesPublished),
+        /// Settled; of what is no more, `over`.
+        #[prost(bool, tag = "2")]
+        Done(bool),
+        /// The delivery is not this process's any more: it took too long, or the process was taken for dead.
+        #[prost(bool, tag = "3")]
+        Over(bool),
+        /// The fence's lease is not held with that token any more.
+        #[prost(bool, tag = "4")]
+        StaleFence(bool),
+        /// There is no room.
+        #[prost(message, tag = "5")]
+        Full(super::QueuesFull),
+        /// How many are on their way at once; of 0, the first is as soon as there is one.
+        #[prost(uint32, tag = "6")]
+        Receiving(u32),
+        /// It was answered before: nobody waits for this.
+        #[prost(bool, tag = "7")]
+        Answered(bool),
+        /// Of what a settled delivery writes to caches: why it can't be.
+        #[prost(string, tag = "8")]
+        Refused(::prost::alloc::string::String),
+        #[prost(message, tag = "9")]
+        JobPut(::prost::alloc::boxed::Box<super::JobPut>),
+        #[prost(message, tag = "10")]
+        JobRemoved(super::JobRemoved),
+        #[prost(message, tag = "11")]
+        JobManaged(super::JobManaged),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessagesPublished {
+    /// One a message.
+    #[prost(uint64, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<u64>,
+    /// Those places of the list that were there before.
+    #[prost(uint32, repeated, tag = "2")]
+    pub repeated: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueuesFull {
+    #[prost(enumeration = "queues_full::Of", tag = "1")]
+    pub of: i32,
+    #[prost(uint64, tag = "2")]
+    pub max: u64,
+}
+/// Nested message and enum types in `QueuesFull`.
+pub mod queues_full {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Of {
+        /// Bytes of all messages, of one app's, or the number of queues.
+        All = 0,
+        App = 1,
+        Queues = 2,
+        /// Those who wait to receive.
+        Receiving = 3,
+    }
+    impl Of {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::All => "OF_ALL",
+                Self::App => "OF_APP",
+                Self::Queues => "OF_QUEUES",
+                Self::Receiving => "OF_RECEIVING",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OF_ALL" => Some(Self::All),
+                "OF_APP" => Some(Self::App),
+                "OF_QUEUES" => Some(Self::Queues),
+                "OF_RECEIVING" => Some(Self::Receiving),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliverMessages {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// The numbers of the last delivery and the last reply that it has seen; 0 for none.
+    #[prost(uint64, tag = "3")]
+    pub after_delivery: u64,
+    #[prost(uint64, tag = "4")]
+    pub after_reply: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Delivered {
+    #[prost(message, repeated, tag = "1")]
+    pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
+    #[prost(message, repeated, tag = "2")]
+    pub replies: ::prost::alloc::vec::Vec<MessageReply>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Delivery {
+    /// Grows; names the delivery.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The app that is to have it.
+    #[prost(string, tag = "2")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub id: u64,
+    /// From 1.
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    /// What is left of its time when it is sent.
+    #[prost(uint64, tag = "5")]
+    pub left_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub published_ms: u64,
+    #[prost(message, optional, tag = "7")]
+    pub message: ::core::option::Option<QueueMessage>,
+    /// Of a `ReceiveMessages`: its id, and how many it gets.
+    #[prost(fixed64, tag = "8")]
+    pub receive: u64,
+    #[prost(uint32, tag = "9")]
+    pub of: u32,
+}
+/// Of a message for which this process waits.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageReply {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(uint64, tag = "2")]
+    pub id: u64,
+    #[prost(fixed64, tag = "5")]
+    pub ask: u64,
+    #[prost(oneof = "message_reply::Outcome", tags = "3, 4")]
+    pub outcome: ::core::option::Option<message_reply::Outcome>,
+}
+/// Nested message and enum types in `MessageReply`.
+pub mod message_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "3")]
+        Done(super::DeliveryDone),
+        /// It is dead, or gone: why.
+        #[prost(string, tag = "4")]
+        Failed(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConsumeQueues {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// Of one process each has a greater one than those before it.
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub windows: ::prost::alloc::vec::Vec<QueueWindow>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueueWindow {
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub app: ::prost::alloc::string::String,
+    /// Messages under way at once.
+    #[prost(uint32, tag = "3")]
+    pub window: u32,
+    #[prost(message, optional, tag = "4")]
+    pub policy: ::core::option::Option<QueuePolicy>,
+}
+/// How a queue's messages are treated: what was said last counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueuePolicy {
+    /// A delivery is over when it was not settled for so long.
+    #[prost(uint64, tag = "1")]
+    pub timeout_ms: u64,
+    /// Attempts before a message is dead; 0: without end.
+    #[prost(uint32, tag = "2")]
+    pub attempts: u32,
+    /// Before the second attempt, the factor by which it grows, in thousandths, and the longest.
+    #[prost(uint64, tag = "3")]
+    pub delay_ms: u64,
+    #[prost(uint32, tag = "4")]
+    pub factor: u32,
+    #[prost(uint64, tag = "5")]
+    pub max_delay_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueuesConsumed {
+    /// It is a call that a later one has overtaken, or of a process that another has followed.
+    #[prost(bool, tag = "1")]
+    pub outdated: bool,
+    /// So many of the queues are not there, and there is no room for them.
+    #[prost(uint32, tag = "2")]
+    pub no_room: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeQueues {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueuesDescribed {
+    #[prost(message, repeated, tag = "1")]
+    pub queues: ::prost::alloc::vec::Vec<QueueDescription>,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub max_bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueueDescription {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub paused: bool,
+    #[prost(uint64, tag = "3")]
+    pub ready: u64,
+    #[prost(uint64, tag = "4")]
+    pub delayed: u64,
+    #[prost(uint64, tag = "5")]
+    pub assigned: u64,
+    /// Behind another of their group.
+    #[prost(uint64, tag = "6")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "7")]
+    pub dead: u64,
+    #[prost(uint64, tag = "8")]
+    pub bytes: u64,
+    /// When the oldest that is not dead was published, by the leader's time; 0: there is none.
+    #[prost(uint64, tag = "9")]
+    pub oldest_ms: u64,
+    #[prost(message, optional, tag = "10")]
+    pub counts: ::core::option::Option<QueueCounts>,
+    #[prost(message, optional, tag = "11")]
+    pub policy: ::core::option::Option<QueuePolicy>,
+    #[prost(message, repeated, tag = "12")]
+    pub consumers: ::prost::alloc::vec::Vec<QueueConsumer>,
+    /// By the leader's clock.
+    #[prost(uint64, tag = "13")]
+    pub now_ms: u64,
+}
+/// Since the queue was made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueueCounts {
+    #[prost(uint64, tag = "1")]
+    pub published: u64,
+    #[prost(uint64, tag = "2")]
+    pub settled: u64,
+    #[prost(uint64, tag = "3")]
+    pub delivered: u64,
+    #[prost(uint64, tag = "4")]
+    pub failed: u64,
+    #[prost(uint64, tag = "5")]
+    pub died: u64,
+    #[prost(uint64, tag = "6")]
+    pub expired: u64,
+    #[prost(uint64, tag = "7")]
+    pub purged: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueueConsumer {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub window: u32,
+    #[prost(uint32, tag = "4")]
+    pub assigned: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BrowseQueue {
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    #[prost(enumeration = "browse_queue::Which", tag = "2")]
+    pub which: i32,
+    /// Those after this id.
+    #[prost(uint64, tag = "3")]
+    pub after: u64,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+    /// Bytes of each body, at most.
+    #[prost(uint32, tag = "5")]
+    pub body_max: u32,
+}
+/// Nested message and enum types in `BrowseQueue`.
+pub mod browse_queue {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Which {
+        Ready = 0,
+        Delayed = 1,
+        Assigned = 2,
+        Waiting = 3,
+        Dead = 4,
+    }
+    impl Which {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Ready => "WHICH_READY",
+                Self::Delayed => "WHICH_DELAYED",
+                Self::Assigned => "WHICH_ASSIGNED",
+                Self::Waiting => "WHICH_WAITING",
+                Self::Dead => "WHICH_DEAD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "WHICH_READY" => Some(Self::Ready),
+                "WHICH_DELAYED" => Some(Self::Delayed),
+                "WHICH_ASSIGNED" => Some(Self::Assigned),
+                "WHICH_WAITING" => Some(Self::Waiting),
+                "WHICH_DEAD" => Some(Self::Dead),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueueBrowsed {
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<BrowsedMessage>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BrowsedMessage {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(uint32, tag = "2")]
+    pub attempts: u32,
+    #[prost(uint64, tag = "3")]
+    pub published_ms: u64,
+    /// Its body may be cut off.
+    #[prost(message, optional, tag = "4")]
+    pub message: ::core::option::Option<QueueMessage>,
+    #[prost(uint64, tag = "5")]
+    pub body_bytes: u64,
+    /// When it is ready, its time is over, or it died, by the leader's time.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+    /// Who has it.
+    #[prost(string, tag = "7")]
+    pub server: ::prost::alloc::string::String,
+    /// What it died of, or what its last attempt failed of.
+    #[prost(string, tag = "8")]
+    pub why: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManageQueue {
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    /// Who has it done; an app: nobody.
+    #[prost(message, optional, tag = "5")]
+    pub author: ::core::option::Option<Author>,
+    /// Those that there were when it was begun, and how many at a time; the leader's word.
+    #[prost(uint64, tag = "6")]
+    pub upto: u64,
+    #[prost(uint32, tag = "7")]
+    pub limit: u32,
+    /// Of a replay: those after this one.
+    #[prost(uint64, tag = "8")]
+    pub after: u64,
+    #[prost(oneof = "manage_queue::Action", tags = "2, 3, 4")]
+    pub action: ::core::option::Option<manage_queue::Action>,
+}
+/// Nested message and enum types in `ManageQueue`.
+pub mod manage_queue {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(bool, tag = "2")]
+        Pause(bool),
+        /// All but the dead and those that someone has.
+        #[prost(message, tag = "3")]
+        Purge(super::PurgeMessages),
+        #[prost(message, tag = "4")]
+        Replay(super::ReplayMessages),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeMessages {
+    /// The dead instead.
+    #[prost(bool, tag = "1")]
+    pub dead: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayMessages {
+    /// These; none: all.
+    #[prost(uint64, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueueManaged {
+    /// Messages that it was done to.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// There are more.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// The greatest number that was given by then.
+    #[prost(uint64, tag = "3")]
+    pub last: u64,
+    /// There is no queue with this name.
+    #[prost(bool, tag = "4")]
+    pub unknown: bool,
+    /// Of a replay: it goes on after this one.
+    #[prost(uint64, tag = "5")]
+    pub after: u64,
+}
+/// The leader's word that the time of some is over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExpireQueues {
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+    /// Deliveries as well: a leader that has just begun lets their servers speak first.
+    #[prost(bool, tag = "2")]
+    pub deliveries: bool,
+}
+/// In a snapshot.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotQueue {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub paused: bool,
+    #[prost(message, optional, tag = "3")]
+    pub counts: ::core::option::Option<QueueCounts>,
+    #[prost(message, optional, tag = "4")]
+    pub policy: ::core::option::Option<QueuePolicy>,
+    #[prost(message, repeated, tag = "5")]
+    pub consumers: ::prost::alloc::vec::Vec<QueueConsumer>,
+    /// Who was handed the last message.
+    #[prost(string, tag = "6")]
+    pub turn_server: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub turn_app: ::prost::alloc::string::String,
+    /// Who has brought it about.
+    #[prost(string, tag = "9")]
+    pub app: ::prost::alloc::string::String,
+    /// Of a declared job: whose it is.
+    #[prost(string, tag = "10")]
+    pub only: ::prost::alloc::string::String,
+    /// It has ended, with its messages up to this one; 0: it has not.
+    #[prost(uint64, tag = "11")]
+    pub ends_upto: u64,
+}
+/// Some of a queue's keys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotMessageKeys {
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub keys: ::prost::alloc::vec::Vec<SnapshotMessageKey>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotMessageKey {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub id: u64,
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+    #[prost(string, tag = "4")]
+    pub app: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotMessage {
+    /// `message.queue` says of which queue.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<QueueMessage>,
+    #[prost(uint64, tag = "3")]
+    pub published_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub expires_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub order: u64,
+    #[prost(uint32, tag = "6")]
+    pub attempts: u32,
+    #[prost(string, tag = "7")]
+    pub why: ::prost::alloc::string::String,
+    /// Where its reply goes, and until when.
+    #[prost(string, tag = "8")]
+    pub reply_server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "9")]
+    pub reply_started_ms: u64,
+    #[prost(uint64, tag = "10")]
+    pub reply_until_ms: u64,
+    #[prost(fixed64, tag = "16")]
+    pub reply_ask: u64,
+    #[prost(oneof = "snapshot_message::Status", tags = "11, 12, 13, 14, 15")]
+    pub status: ::core::option::Option<snapshot_message::Status>,
+}
+/// Nested message and enum types in `SnapshotMessage`.
+pub mod snapshot_message {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Status {
+        #[prost(bool, tag = "11")]
+        Ready(bool),
+        /// From when on it is.
+        #[prost(uint64, tag = "12")]
+        DelayedMs(u64),
+        /// Behind another of its group, and not ready before then.
+        #[prost(uint64, tag = "13")]
+        WaitingMs(u64),
+        #[prost(message, tag = "14")]
+        Assigned(super::SnapshotDelivery),
+        /// When it died.
+        #[prost(uint64, tag = "15")]
+        DiedMs(u64),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotDelivery {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub deadline_ms: u64,
+    #[prost(fixed64, tag = "5")]
+    pub receive: u64,
+    #[prost(uint32, tag = "6")]
+    pub of: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotQueueServer {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// Of the last `ConsumeQueues`.
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// How often what it had was given to others.
+    #[prost(uint64, tag = "4")]
+    pub released: u64,
+    /// Deliveries up to this number were those of a process before it; whether some are not others' yet.
+    #[prost(uint64, tag = "5")]
+    pub released_upto: u64,
+    #[prost(bool, tag = "6")]
+    pub releasing: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotMessageReply {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub reply: ::core::option::Option<MessageReply>,
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+    #[prost(string, tag = "4")]
+    pub app: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotReceive {
+    #[prost(uint64, tag = "1")]
+    pub order: u64,
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub receive: ::core::option::Option<ReceiveMessages>,
+    #[prost(uint64, tag = "4")]
+    pub until_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotSubscription {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
+}
+/// What a process has written lately.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotQueueWriter {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub settled: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub outcomes: ::prost::alloc::vec::Vec<WrittenQueueOutcome>,
+    #[prost(uint64, tag = "5")]
+    pub used: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WrittenQueueOutcome {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(message, optional, tag = "2")]
+    pub outcome: ::core::option::Option<QueueOutcome>,
+}
+/// Generated client implementations.
+pub mod queues_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug, Clone)]
+    pub struct QueuesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> QueuesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> QueuesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            QueuesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Publishes, settles, receives. Answered when it is on disk on a majority. Sent again, each write counts once.
+        pub async fn write(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WriteQueues>,
+        ) -> std::result::Result<tonic::Response<super::QueuesWritten>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Write",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Queues", "Write"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What is handed to a server's process, in order: what it was handed before and has not seen first. Ends when the hub server leads no more, or
+        /// the process is none of the hub's any more.
+        pub async fn deliver(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeliverMessages>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Delivered>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Deliver",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Deliver"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// How many messages the process takes at once, of each queue: in place of what it said before. 0 and what is not named: none.
+        pub async fn consume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsumeQueues>,
+        ) -> std::result::Result<tonic::Response<super::QueuesConsumed>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Consume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Consume"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// How the queues are, for people.
+        pub async fn describe(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeQueues>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueuesDescribed>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Describe",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Describe"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Messages of one of them.
+        pub async fn browse(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BrowseQueue>,
+        ) -> std::result::Result<tonic::Response<super::QueueBrowsed>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Browse",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Browse"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Dead messages are ready again.
+        pub async fn replay(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ManageQueue>,
+        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Replay",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Replay"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The same, and what an operator does besides: pause, resume, purge.
+        pub async fn manage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ManageQueue>,
+        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/Manage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "Manage"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod queues_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with QueuesServer.
+    #[async_trait]
+    pub trait Queues: std::marker::Send + std::marker::Sync + 'static {
+        /// Publishes, settles, receives. Answered when it is on disk on a majority. Sent again, each write counts once.
+        async fn write(
+            &self,
+            request: tonic::Request<super::WriteQueues>,
+        ) -> std::result::Result<tonic::Response<super::QueuesWritten>, tonic::Status>;
+        /// Server streaming response type for the Deliver method.
+        type DeliverStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Delivered, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What is handed to a server's process, in order: what it was handed before and has not seen first. Ends when the hub server leads no more, or
+        /// the process is none of the hub's any more.
+        async fn deliver(
+            &self,
+            request: tonic::Request<super::DeliverMessages>,
+        ) -> std::result::Result<tonic::Response<Self::DeliverStream>, tonic::Status>;
+        /// How many messages the process takes at once, of each queue: in place of what it said before. 0 and what is not named: none.
+        async fn consume(
+            &self,
+            request: tonic::Request<super::ConsumeQueues>,
+        ) -> std::result::Result<tonic::Response<super::QueuesConsumed>, tonic::Status>;
+        /// How the queues are, for people.
+        async fn describe(
+            &self,
+            request: tonic::Request<super::DescribeQueues>,
+        ) -> std::result::Result<tonic::Response<super::QueuesDescribed>, tonic::Status>;
+        /// Messages of one of them.
+        async fn browse(
+            &self,
+            request: tonic::Request<super::BrowseQueue>,
+        ) -> std::result::Result<tonic::Response<super::QueueBrowsed>, tonic::Status>;
+        /// Dead messages are ready again.
+        async fn replay(
+            &self,
+            request: tonic::Request<super::ManageQueue>,
+        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status>;
+        /// The same, and what an operator does besides: pause, resume, purge.
+        async fn manage(
+            &self,
+            request: tonic::Request<super::ManageQueue>,
+        ) -> std::result::Result<tonic::Response<super::QueueManaged>, tonic::Status>;
+    }
+    /// Not the leader, no leader: answered as in session.proto.
+    #[derive(Debug)]
+    pub struct QueuesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> QueuesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for QueuesServer<T>
+    where
+        T: Queues,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/copal.hub.v1.Queues/Write" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::WriteQueues>
+                    for WriteSvc<T> {
+                        type Response = super::QueuesWritten;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WriteQueues>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::write(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Deliver" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeliverSvc<T: Queues>(pub Arc<T>);
+                    impl<
+                        T: Queues,
+                    > tonic::server::ServerStreamingService<super::DeliverMessages>
+                    for DeliverSvc<T> {
+                        type Response = super::Delivered;
+                        type ResponseStream = T::DeliverStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeliverMessages>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::deliver(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeliverSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Consume" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConsumeSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::ConsumeQueues>
+                    for ConsumeSvc<T> {
+                        type Response = super::QueuesConsumed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsumeQueues>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::consume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConsumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Describe" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::DescribeQueues>
+                    for DescribeSvc<T> {
+                        type Response = super::QueuesDescribed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeQueues>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::describe(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Browse" => {
+                    #[allow(non_camel_case_types)]
+                    struct BrowseSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::BrowseQueue>
+                    for BrowseSvc<T> {
+                        type Response = super::QueueBrowsed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BrowseQueue>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::browse(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BrowseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Replay" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplaySvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::ManageQueue>
+                    for ReplaySvc<T> {
+                        type Response = super::QueueManaged;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ManageQueue>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::replay(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplaySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Manage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ManageSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::ManageQueue>
+                    for ManageSvc<T> {
+                        type Response = super::QueueManaged;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ManageQueue>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::manage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ManageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for QueuesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "copal.hub.v1.Queues";
+    impl<T> tonic::server::NamedService for QueuesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// At most 4,096 writes and 4 MiB of them, unless a single session is larger than that.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WriteSessions {
@@ -8396,7 +8295,7 @@ pub struct Batch {
 pub struct Command {
     #[prost(
         oneof = "command::Command",
-        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36"
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 36"
     )]
     pub command: ::core::option::Option<command::Command>,
 }
@@ -8465,10 +8364,6 @@ pub mod command {
         ExpireQueues(super::ExpireQueues),
         #[prost(message, tag = "32")]
         DeclareJobs(super::DeclareJobs),
-        #[prost(message, tag = "33")]
-        PutJob(super::PutJob),
-        #[prost(message, tag = "34")]
-        RemoveJob(super::RemoveJob),
         #[prost(message, tag = "35")]
         ManageJob(super::ManageJob),
         #[prost(message, tag = "36")]
@@ -8515,7 +8410,7 @@ pub struct SnapshotHead {
 pub struct SnapshotItem {
     #[prost(
         oneof = "snapshot_item::Item",
-        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37"
+        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39"
     )]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
@@ -8573,6 +8468,10 @@ pub mod snapshot_item {
         LastJob(u64),
         #[prost(message, tag = "37")]
         Subscription(super::SnapshotSubscription),
+        #[prost(message, tag = "38")]
+        MessageKeys(super::SnapshotMessageKeys),
+        #[prost(message, tag = "39")]
+        JobsDeclared(super::SnapshotJobsDeclared),
     }
 }
 /// What is left of a session that is gone.

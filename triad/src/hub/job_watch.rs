@@ -1,10 +1,7 @@
 //! Jobs whose time has come: the leader says so, and when they come next.
 
 use super::Hub;
-use crate::{
-    service::schedule_of,
-    state::{job::queue_of, queue::Queues},
-};
+use crate::{service::schedule_of, state::job::queue_of};
 use proto::hub::v1::{Command, FireJobs, Job, JobFire, JobSpec, Missed, command};
 use std::{
     collections::HashMap,
@@ -24,16 +21,19 @@ const MISSED_MS: u64 = 30_000;
 const FIRES: usize = 500;
 const DUE: usize = 5_000;
 
-/// A job whose message found no room is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is said that there is no room.
+const WARN: Duration = Duration::from_secs(10);
 
-/// What is to be done about a job that is due at `now_ms`; `None`: it waits.
-fn fire(job: &Job, queues: &Queues, now_ms: u64) -> Option<JobFire> {
+/// A job that nobody can run is looked at again after this.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What is to be done about a job that is due at `now_ms`; `None`: it waits. `is_taken`: whether somebody takes messages of its queue.
+fn fire(job: &Job, is_taken: bool, now_ms: u64) -> Option<JobFire> {
     let spec: &JobSpec = job.spec.as_ref()?;
     let is_missed = now_ms.saturating_sub(job.next_ms) > MISSED_MS;
     let skip = is_missed && spec.missed() == Missed::Skip;
     // Nobody who could run it is there: as soon as one is, it is late.
-    if spec.declared && !skip && !queues.is_taken(&queue_of(spec)) {
+    if spec.declared && !skip && !is_taken {
         return None;
     }
     // What could be read when it was made.
@@ -58,7 +58,7 @@ impl Hub {
     pub(crate) async fn fire_jobs(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut later = HashMap::<String, Instant>::new();
+        let (mut later, mut warned) = (HashMap::<String, Instant>::new(), None);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -69,13 +69,14 @@ impl Hub {
             }
             let (now, now_ms) = (self.now(), self.time_ms());
             later.retain(|_, until| *until > now);
-            let due = {
-                let applied = self.node().view().read();
-                let state = &applied.state;
-                let due = state.jobs().due(now_ms).take(DUE);
-                let due = due.filter(|it| it.spec.as_ref().is_none_or(|it| !later.contains_key(&it.name)));
-                due.filter_map(|it| fire(it, state.queues(), now_ms)).collect::<Vec<_>>()
-            };
+            let mut due = Vec::new();
+            for (job, is_taken) in self.due_jobs(now_ms, &later) {
+                match fire(&job, is_taken, now_ms) {
+                    Some(fire) => due.push(fire),
+                    None => drop(later.insert(name(&job).to_owned(), now + AGAIN)),
+                }
+            }
+            let mut no_room = 0;
             for fires in due.chunks(FIRES) {
                 let (fires, max_bytes) = (fires.to_vec(), self.queue_memory_max());
                 let call = command::Command::FireJobs(FireJobs { fires: fires.clone(), max_bytes });
@@ -85,19 +86,35 @@ impl Hub {
                 let applied = self.node().view().read();
                 let jobs = applied.state.jobs();
                 let is_due = |it: &&JobFire| jobs.get(&it.name).is_some_and(|job| job.next_ms == it.due_ms);
-                for it in fires.iter().filter(is_due) {
-                    tracing::warn!(job = it.name, "the job is due, and there is no room for its message");
-                    later.insert(it.name.clone(), now + AGAIN);
-                }
+                no_room += fires.iter().filter(is_due).count();
+            }
+            if no_room > 0 && warned.is_none_or(|it| now - it >= WARN) {
+                warned = Some(now);
+                tracing::warn!(
+                    jobs = no_room,
+                    "jobs are due, and there is no room for their messages: they are late (queue-memory-max)"
+                );
             }
         }
     }
+
+    /// The jobs that are due, but for those that are looked at later, and whether somebody takes their messages.
+    fn due_jobs(&self, now_ms: u64, later: &HashMap<String, Instant>) -> Vec<(Arc<Job>, bool)> {
+        let applied = self.node().view().read();
+        let state = &applied.state;
+        let due = state.jobs().due(now_ms).filter(|it| !later.contains_key(name(it))).take(DUE);
+        let is_taken = |it: &Job| it.spec.as_ref().is_some_and(|it| state.queues().is_taken(&queue_of(it)));
+        due.map(|it| (it.clone(), is_taken(it))).collect()
+    }
+}
+
+fn name(job: &Job) -> &str {
+    job.spec.as_ref().map_or("", |it| &it.name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::hub::v1::{ConsumeQueues, QueueWindow};
 
     fn job(next_ms: u64, missed: Missed, change: impl FnOnce(&mut JobSpec)) -> Job {
         let mut spec = JobSpec {
@@ -112,20 +129,10 @@ mod tests {
         Job { spec: Some(spec), next_ms, version: 1, ..Job::default() }
     }
 
-    fn taken() -> Queues {
-        let mut queues = Queues::default();
-        let window =
-            QueueWindow { queue: "job:a".into(), app: "shop".into(), window: 1, ..QueueWindow::default() };
-        let call = ConsumeQueues { server: "x".into(), started_ms: 1, number: 1, windows: vec![window] };
-        queues.consume(call, 1, &mut Vec::new());
-        queues
-    }
-
     #[test]
     fn what_was_missed_is_made_up_for_as_it_is_said() {
-        let queues = taken();
         let fired = |missed, now_ms| {
-            let it = fire(&job(100_000, missed, |_| {}), &queues, now_ms).unwrap();
+            let it = fire(&job(100_000, missed, |_| {}), true, now_ms).unwrap();
             (it.skip, it.next_ms)
         };
         for missed in [Missed::Once, Missed::Skip, Missed::All] {
@@ -138,16 +145,14 @@ mod tests {
 
     #[test]
     fn nobody_to_run_it_is_a_time_that_is_missed() {
-        let nobody = Queues::default();
-        assert_eq!(fire(&job(100_000, Missed::Once, |_| {}), &nobody, 155_000), None);
-        assert_eq!(fire(&job(100_000, Missed::Skip, |_| {}), &nobody, 100_000), None);
-        assert!(fire(&job(100_000, Missed::Skip, |_| {}), &nobody, 155_000).unwrap().skip);
+        assert_eq!(fire(&job(100_000, Missed::Once, |_| {}), false, 155_000), None);
+        assert_eq!(fire(&job(100_000, Missed::Skip, |_| {}), false, 100_000), None);
+        assert!(fire(&job(100_000, Missed::Skip, |_| {}), false, 155_000).unwrap().skip);
     }
 
     #[test]
     fn it_ends_when_it_is_to() {
-        let queues = taken();
-        let next = |job: &Job| fire(job, &queues, job.next_ms).unwrap().next_ms;
+        let next = |job: &Job| fire(job, true, job.next_ms).unwrap().next_ms;
         assert_eq!(next(&job(100_000, Missed::Once, |it| it.until_ms = 110_000)), 110_000);
         assert_eq!(next(&job(100_000, Missed::Once, |it| it.until_ms = 109_999)), 0);
         assert_eq!(next(&job(100_000, Missed::Once, |it| it.repeat = 1)), 0);

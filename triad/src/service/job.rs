@@ -4,13 +4,13 @@ use super::{audit, input, queue};
 use crate::{
     hub::Hub,
     serve::Caller,
-    state::{Reply, job::APP_JOBS_MAX},
+    state::{Reply, job::shown},
 };
 use common::schedule::{BadTimes, Schedule, Times};
 use prost::Message;
 use proto::hub::v1::{
-    Command, DeclareJobs, Job, JobList, JobManaged, JobPut, JobRemoved, JobSpec, JobsDeclared, ListJobs,
-    ManageJob, PutJob, QueueMessage, RemoveJob, command, jobs_server::Jobs, manage_job::Action,
+    Command, DeclareJobs, JobList, JobManaged, JobSpec, JobsDeclared, ListJobs, ManageJob, PutJob,
+    QueueMessage, command, jobs_server::Jobs, manage_job::Action,
 };
 use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
@@ -18,6 +18,11 @@ use tonic::{Request, Response, Status};
 /// The longest expression, and name of a time zone, in bytes.
 const CRON_MAX: usize = 256;
 const TIMEZONE_MAX: usize = 64;
+
+/// The longest tag, and id of a commit, in bytes; and the jobs that an app may declare.
+const TAG_MAX: usize = 512;
+const COMMIT_MAX: usize = 64;
+const DECLARED_MAX: usize = 1000;
 
 /// The longest interval: a year; and the latest time: the year 10000.
 const EVERY_MAX_MS: u64 = 366 * 24 * 3600 * 1000;
@@ -99,28 +104,55 @@ impl JobService {
         replies.into_iter().next().ok_or_else(unexpected)
     }
 
-    async fn do_manage(&self, mut call: ManageJob) -> Result<Response<JobManaged>, Status> {
-        call.max_bytes = self.0.queue_memory_max();
-        match self.propose(command::Command::ManageJob(call), 512).await? {
-            Reply::JobManaged(managed) => Ok(Response::new(managed)),
-            _ => Err(unexpected()),
-        }
+    /// When a job is due next if its times until now are left out; 0: as before. One that comes once is late.
+    fn resumes_ms(&self, name: &str) -> u64 {
+        let (now_ms, job) = (self.0.time_ms(), self.0.node().view().read().state.jobs().get(name).cloned());
+        let late = job.filter(|it| it.next_ms != 0 && it.next_ms <= now_ms);
+        let next = late.and_then(|it| schedule_of(it.spec.as_ref()?).ok()?.next(it.next_ms, now_ms));
+        next.unwrap_or_default()
+    }
+}
+
+/// What an app writes of a job, with the time at which it is due first, or why it makes no sense: others' writes come with it, and are not refused.
+pub(super) fn complete_put(put: &mut PutJob, now_ms: u64) {
+    put.refused.clear();
+    match first_of_put(put, now_ms) {
+        Ok(next_ms) => put.next_ms = next_ms,
+        Err(status) => put.refused = status.message().to_owned(),
+    }
+}
+
+fn first_of_put(put: &PutJob, now_ms: u64) -> Result<u64, Status> {
+    let spec = put.spec.as_ref().ok_or_else(|| Status::invalid_argument("spec is missing"))?;
+    let schedule = check("spec", spec)?;
+    if spec.declared {
+        return Err(Status::invalid_argument("spec: a declared job comes with those of its app"));
+    }
+    input::text("tag", &put.tag, TAG_MAX)?;
+    match first_ms(spec, &schedule, now_ms) {
+        0 => Err(Status::invalid_argument("none of the job's times is to come: expected one, before until")),
+        next_ms => Ok(next_ms),
     }
 }
 
 #[tonic::async_trait]
 impl Jobs for JobService {
     async fn declare(&self, request: Request<DeclareJobs>) -> Result<Response<JobsDeclared>, Status> {
-        let DeclareJobs { app, jobs, .. } = request.into_inner();
-        input::app("app", &app)?;
-        if jobs.len() > APP_JOBS_MAX {
-            let text = format!("jobs has {} entries: expected at most {APP_JOBS_MAX}", jobs.len());
+        let mut call = request.into_inner();
+        let DeclareJobs { app, jobs, tag, commit, .. } = &call;
+        input::app("app", app)?;
+        input::text("tag", tag, TAG_MAX)?;
+        if commit.len() > COMMIT_MAX {
+            return Err(Status::invalid_argument("commit: expected at most 64 bytes"));
+        }
+        if jobs.len() > DECLARED_MAX {
+            let text = format!("jobs has {} entries: expected at most {DECLARED_MAX}", jobs.len());
             return Err(Status::invalid_argument(text));
         }
         let (now_ms, mut next_ms) = (self.0.time_ms(), Vec::new());
         for (place, spec) in jobs.iter().enumerate() {
             let schedule = check(&format!("jobs[{place}]"), spec)?;
-            if !spec.declared || spec.app != app {
+            if !spec.declared || spec.app != *app {
                 return Err(Status::invalid_argument(format!(
                     "jobs[{place}]: expected one that {app} declares"
                 )));
@@ -129,50 +161,13 @@ impl Jobs for JobService {
         }
         // Every server of a cluster says the same: what is so already costs no entry of the log.
         self.0.must_be_confirmed()?;
-        let is_so = {
-            let applied = self.0.node().view().read();
-            let known: Vec<&JobSpec> = applied
-                .state
-                .jobs()
-                .iter()
-                .filter_map(|it| it.spec.as_ref())
-                .filter(|it| it.declared && it.app == app)
-                .collect();
-            known.len() == jobs.len() && jobs.iter().all(|it| known.contains(&it))
-        };
-        if is_so {
-            return Ok(Response::new(JobsDeclared { full: 0 }));
+        if self.0.node().view().read().state.jobs().is_declared(&call) {
+            return Ok(Response::new(JobsDeclared::default()));
         }
-        let call = DeclareJobs { app, jobs, next_ms };
+        call.next_ms = next_ms;
         let bytes = call.encoded_len();
         match self.propose(command::Command::DeclareJobs(call), bytes).await? {
             Reply::JobsDeclared(declared) => Ok(Response::new(declared)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn put(&self, request: Request<PutJob>) -> Result<Response<JobPut>, Status> {
-        let PutJob { spec, .. } = request.into_inner();
-        let spec = spec.ok_or_else(|| Status::invalid_argument("spec is missing"))?;
-        let schedule = check("spec", &spec)?;
-        if spec.declared {
-            return Err(Status::invalid_argument("spec: a declared job comes with those of its app"));
-        }
-        let next_ms = first_ms(&spec, &schedule, self.0.time_ms());
-        let put = PutJob { spec: Some(spec), next_ms };
-        let bytes = put.encoded_len();
-        match self.propose(command::Command::PutJob(put), bytes).await? {
-            Reply::JobPut(put) => Ok(Response::new(put)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn remove(&self, request: Request<RemoveJob>) -> Result<Response<JobRemoved>, Status> {
-        let remove = request.into_inner();
-        input::service_name("name", &remove.name)?;
-        input::app("app", &remove.app)?;
-        match self.propose(command::Command::RemoveJob(remove), 512).await? {
-            Reply::JobRemoved(removed) => Ok(Response::new(removed)),
             _ => Err(unexpected()),
         }
     }
@@ -181,23 +176,7 @@ impl Jobs for JobService {
         self.0.confirm_read().await?;
         let now_ms = self.0.time_ms();
         let jobs = self.0.node().view().read().state.jobs().clone();
-        let without_body = |job: &Job| {
-            let mut job = job.clone();
-            if let Some(message) = job.spec.as_mut().and_then(|it| it.message.as_mut()) {
-                message.body.clear();
-            }
-            job
-        };
-        Ok(Response::new(JobList { jobs: jobs.iter().map(without_body).collect(), now_ms }))
-    }
-
-    async fn run(&self, request: Request<ManageJob>) -> Result<Response<JobManaged>, Status> {
-        let call = request.into_inner();
-        input::service_name("name", &call.name)?;
-        if !matches!(call.action, Some(Action::Run(_))) {
-            return Err(Status::invalid_argument("action: expected run"));
-        }
-        self.do_manage(ManageJob { author: None, ..call }).await
+        Ok(Response::new(JobList { jobs: jobs.iter().map(shown).collect(), now_ms }))
     }
 
     async fn manage(&self, request: Request<ManageJob>) -> Result<Response<JobManaged>, Status> {
@@ -209,7 +188,13 @@ impl Jobs for JobService {
             return Err(Status::invalid_argument("action is missing"));
         }
         call.author = audit::signed(&self.0, call.author, caller.as_ref());
-        self.do_manage(call).await
+        call.next_ms =
+            if call.action == Some(Action::Pause(false)) { self.resumes_ms(&call.name) } else { 0 };
+        call.max_bytes = self.0.queue_memory_max();
+        match self.propose(command::Command::ManageJob(call), 512).await? {
+            Reply::JobManaged(managed) => Ok(Response::new(managed)),
+            _ => Err(unexpected()),
+        }
     }
 }
 

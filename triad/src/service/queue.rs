@@ -1,6 +1,6 @@
 //! `queue.proto`'s service.
 
-use super::{audit, cache, input};
+use super::{audit, cache, input, job};
 use crate::{
     copies::Place,
     hub::Hub,
@@ -8,7 +8,7 @@ use crate::{
     state::{
         Reply,
         job::job_of,
-        queue::{PRIORITY_MAX, subscription_of},
+        queue::{JOB_QUEUES_MAX, PRIORITY_MAX, QUEUES_MAX, SUBSCRIPTION_QUEUES_MAX, subscription_of},
     },
 };
 use prost::Message;
@@ -46,7 +46,7 @@ const WAIT_MAX_MS: u64 = 600_000;
 
 /// What one consumer takes at once, and the queues that a server's process says something of.
 const WINDOW_MAX: u32 = 10_000;
-const WINDOWS_MAX: usize = 1000;
+const WINDOWS_MAX: usize = QUEUES_MAX + JOB_QUEUES_MAX + SUBSCRIPTION_QUEUES_MAX;
 
 /// What is handed out in one message of a stream: so many, and about so many bytes.
 const HANDED: (usize, usize) = (256, 2 << 20);
@@ -90,7 +90,7 @@ impl QueueService {
     }
 
     async fn do_manage(&self, mut call: ManageQueue) -> Result<Response<QueueManaged>, Status> {
-        (call.upto, call.limit) = (0, MANAGED);
+        (call.upto, call.after, call.limit) = (0, 0, MANAGED);
         let (mut count, bytes) = (0, call.encoded_len() + 64);
         loop {
             let Reply::QueueManaged(managed) =
@@ -102,7 +102,7 @@ impl QueueService {
             if !managed.more {
                 return Ok(Response::new(QueueManaged { count, ..managed }));
             }
-            call.upto = managed.last;
+            (call.upto, call.after) = (managed.last, managed.after);
         }
     }
 }
@@ -117,6 +117,12 @@ impl Queues for QueueService {
         few("writes", call.writes.len(), WRITES_MAX)?;
         for (place, write) in call.writes.iter().enumerate() {
             check(place, write)?;
+        }
+        let now_ms = self.hub.time_ms();
+        for write in &mut call.writes {
+            if let Some(Write::PutJob(put)) = &mut write.write {
+                job::complete_put(put, now_ms);
+            }
         }
         let (count, bytes, written) = (call.writes.len(), call.encoded_len(), places(&call.writes));
         (call.max_bytes, call.cache_max_bytes) = (self.hub.queue_memory_max(), self.hub.cache_memory_max());
@@ -322,7 +328,8 @@ fn check(place: usize, write: &QueueWrite) -> Result<(), Status> {
             at_most(&field("receive.wait_ms"), *wait_ms, WAIT_MAX_MS)?;
             at_most(&field("receive.timeout_ms"), *timeout_ms, TIME_MAX_MS)
         }
-        Some(Write::StopReceiving(_)) => Ok(()),
+        // A job is looked at where its times are: what is wrong with it is its outcome.
+        Some(Write::StopReceiving(_) | Write::PutJob(_)) => Ok(()),
         Some(Write::PublishToTopic(it)) => message(&field("publish_to_topic"), it),
         Some(Write::Subscribe(it)) => {
             input::service_name(&field("subscribe.topic"), &it.topic)?;
@@ -333,6 +340,11 @@ fn check(place: usize, write: &QueueWrite) -> Result<(), Status> {
             input::service_name(&field("unsubscribe.topic"), &it.topic)?;
             input::service_name(&field("unsubscribe.name"), &it.name)
         }
+        Some(Write::RemoveJob(it)) => {
+            input::service_name(&field("remove_job.name"), &it.name)?;
+            input::app(&field("remove_job.app"), &it.app)
+        }
+        Some(Write::RunJob(it)) => input::service_name(&field("run_job.name"), &it.name),
         None => Err(Status::invalid_argument(format!("{} is missing", field("write")))),
     }
 }

@@ -157,6 +157,14 @@ impl Apps {
     }
 
     /// One of them.
+    /// Whether this commit of an app is in use, or about to be.
+    pub(super) fn is_current(&self, tag: &str, commit: &[u8]) -> bool {
+        self.get(tag).is_some_and(|app| {
+            let begun = app.rollout.as_ref().filter(|_| is_under_way(app));
+            *begun.map_or(&app.commit, |it| &it.commit) == *commit
+        })
+    }
+
     pub(crate) fn get(&self, tag: &str) -> Option<&App> {
         self.0.get(tag).map(|it| &**it)
     }

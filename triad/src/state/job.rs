@@ -1,17 +1,30 @@
 //! Jobs: what is published when its time has come. Which time is the next one is the leader's word; that of one time one message is published is
 //! the state's. A job's calls are messages of a queue of its own, one at a time: so two runs never overlap, and a run that fails is tried again as any message is.
 
-use super::{change::Change, queue::Queues};
+use super::{app::Apps, change::Change, queue::Queues};
+use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
+use prost::Message;
 use proto::hub::v1::{
     DeclareJobs, FireJobs, Job, JobManaged, JobPut, JobRemoved, JobSpec, JobsDeclared, ManageJob,
-    MessageMeta, Missed, PutJob, QueueMessage, RemoveJob, job_put::Outcome, manage_job::Action,
+    MessageMeta, Missed, PutJob, QueueMessage, RemoveJob, SnapshotJobsDeclared, job_put::Outcome,
+    manage_job::Action,
 };
 use std::sync::Arc;
 
 /// Jobs that there may be, and those of one app.
 pub(crate) const JOBS_MAX: usize = 50_000;
 pub(crate) const APP_JOBS_MAX: usize = JOBS_MAX / 2;
+
+/// What they may take with their messages, and those of one app, in bytes.
+const BYTES_MAX: u64 = 128 << 20;
+const APP_BYTES_MAX: u64 = BYTES_MAX / 2;
+
+/// What a job takes beside what it is made of.
+const JOB: u64 = 500;
+
+/// A job whose message found no room is tried again after this.
+const RETRY_MS: u64 = 1000;
 
 /// The name of a declared job's queue: no app can use such a name.
 const QUEUE: &str = "job:";
@@ -24,9 +37,29 @@ const DUE: &str = "due";
 pub(crate) struct Jobs {
     all: OrdMap<String, Arc<Job>>,
     by_due: OrdSet<(u64, String)>,
-    by_app: OrdMap<String, usize>,
+    by_app: OrdMap<String, Share>,
+    bytes: u64,
+    /// Who has declared the jobs of an app: as which it is deployed, and of which commit.
+    declared: OrdMap<String, (String, Bytes)>,
     /// The greatest version.
     last: u64,
+}
+
+/// An app's part.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Share {
+    jobs: usize,
+    bytes: u64,
+}
+
+/// Why there is no room.
+enum Full {
+    Jobs(u32),
+    Bytes(u64),
+}
+
+fn bytes_of(spec: &JobSpec) -> u64 {
+    JOB + spec.encoded_len() as u64
 }
 
 /// The queue of a job.
@@ -60,51 +93,115 @@ fn message(spec: &JobSpec, due_ms: u64) -> QueueMessage {
     message
 }
 
+/// A copy of its own: a part of the log's entry would keep all of it.
+fn own(mut spec: JobSpec) -> JobSpec {
+    if let Some(message) = &mut spec.message {
+        message.body = Bytes::copy_from_slice(&message.body);
+    }
+    spec
+}
+
+/// Without what it publishes.
+pub(crate) fn shown(job: &Job) -> Job {
+    let mut job = job.clone();
+    if let Some(message) = job.spec.as_mut().and_then(|it| it.message.as_mut()) {
+        *message = QueueMessage { queue: std::mem::take(&mut message.queue), ..QueueMessage::default() };
+    }
+    job
+}
+
 impl Jobs {
     fn insert(&mut self, job: Job) {
-        let name = job.spec.as_ref().map(|it| it.name.clone()).unwrap_or_default();
-        self.take(&name);
+        let spec = job.spec.clone().unwrap_or_default();
+        self.take(&spec.name);
         if job.next_ms != 0 && !job.paused {
-            self.by_due.insert((job.next_ms, name.clone()));
+            self.by_due.insert((job.next_ms.max(job.retry_ms), spec.name.clone()));
         }
-        *self.by_app.entry(app(&job).to_owned()).or_default() += 1;
-        self.all.insert(name, Arc::new(job));
+        let share = self.by_app.entry(spec.app.clone()).or_default();
+        let bytes = bytes_of(&spec);
+        (share.jobs, share.bytes) = (share.jobs + 1, share.bytes + bytes);
+        self.bytes += bytes;
+        self.all.insert(spec.name, Arc::new(job));
     }
 
     fn take(&mut self, name: &str) -> Option<Arc<Job>> {
         let job = self.all.remove(name)?;
-        self.by_due.remove(&(job.next_ms, name.to_owned()));
-        match self.by_app.get_mut(app(&job)) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.by_app.remove(app(&job))),
+        self.by_due.remove(&(job.next_ms.max(job.retry_ms), name.to_owned()));
+        let bytes = job.spec.as_ref().map_or(0, bytes_of);
+        self.bytes -= bytes;
+        if let Some(share) = self.by_app.get_mut(app(&job)) {
+            (share.jobs, share.bytes) = (share.jobs - 1, share.bytes - bytes);
+            if share.jobs == 0 {
+                self.by_app.remove(app(&job));
+            }
         }
         Some(job)
     }
 
     /// A job as it is from now on; one that is as it was goes on.
-    fn put_one(&mut self, spec: JobSpec, next_ms: u64) {
-        let known = self.all.get(&spec.name);
-        if known.is_some_and(|it| it.spec.as_ref() == Some(&spec)) {
+    fn put_one(&mut self, spec: JobSpec, next_ms: u64, tag: &str) {
+        let known = self.all.get(&spec.name).cloned();
+        if let Some(known) = known.as_ref().filter(|it| it.spec.as_ref() == Some(&spec)) {
+            if known.tag != tag {
+                self.insert(Job { tag: tag.to_owned(), ..Job::clone(known) });
+            }
             return;
         }
         // Who has paused it meant the job, whatever its times are.
         let paused = known.is_some_and(|it| it.paused);
         self.last += 1;
-        self.insert(Job { spec: Some(spec), next_ms, paused, version: self.last, ..Job::default() });
+        let (spec, version, tag) = (Some(own(spec)), self.last, tag.to_owned());
+        self.insert(Job { spec, next_ms, paused, version, tag, ..Job::default() });
     }
 
-    /// Whether there is room for so many more.
-    fn has_room(&self, app: &str, more: usize) -> bool {
+    /// Whether there is room for these in place of what has their names.
+    fn room_for(&self, app: &str, specs: &[JobSpec]) -> Result<(), Full> {
         let own = self.by_app.get(app).copied().unwrap_or_default();
-        self.all.len() + more <= JOBS_MAX && own + more <= APP_JOBS_MAX
+        let (mut new, mut more, mut less) = (0, 0, 0);
+        for spec in specs {
+            more += bytes_of(spec);
+            match self.all.get(&spec.name).and_then(|it| it.spec.as_ref()) {
+                Some(known) if known.app == app => less += bytes_of(known),
+                Some(_) => {}
+                None => new += 1,
+            }
+        }
+        let max = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+        if self.all.len() + new > JOBS_MAX || own.jobs + new > APP_JOBS_MAX {
+            Err(Full::Jobs(max(APP_JOBS_MAX)))
+        } else if self.bytes + more > BYTES_MAX + less || own.bytes + more > APP_BYTES_MAX + less {
+            Err(Full::Bytes(APP_BYTES_MAX))
+        } else {
+            Ok(())
+        }
     }
 
-    pub(super) fn declare(&mut self, call: DeclareJobs) -> JobsDeclared {
-        let DeclareJobs { app, jobs, next_ms } = call;
-        let new = jobs.iter().filter(|it| !self.all.contains_key(&it.name)).count();
-        if !self.has_room(&app, new) {
-            return JobsDeclared { full: u32::try_from(APP_JOBS_MAX).unwrap_or(u32::MAX) };
+    /// Whether another version of the app has a word that counts more.
+    fn is_outdated(&self, call: &DeclareJobs, apps: &Apps) -> bool {
+        let Some((tag, commit)) = self.declared.get(&call.app) else { return false };
+        if *tag == call.tag {
+            return *commit != call.commit && !apps.is_current(tag, &call.commit);
         }
+        apps.get(tag).is_some() && common::app_tag::is_newer(tag, &call.tag)
+    }
+
+    pub(super) fn declare(
+        &mut self,
+        call: DeclareJobs,
+        apps: &Apps,
+        queues: &mut Queues,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> JobsDeclared {
+        if self.is_outdated(&call, apps) {
+            return JobsDeclared { outdated: true, ..JobsDeclared::default() };
+        }
+        match self.room_for(&call.app, &call.jobs) {
+            Ok(()) => {}
+            Err(Full::Jobs(full)) => return JobsDeclared { full, ..JobsDeclared::default() },
+            Err(Full::Bytes(full_bytes)) => return JobsDeclared { full_bytes, ..JobsDeclared::default() },
+        }
+        let DeclareJobs { app, jobs, next_ms, tag, commit } = call;
         let is_gone = |job: &&Arc<Job>| {
             job.spec.as_ref().is_some_and(|spec| {
                 spec.declared && spec.app == app && !jobs.iter().any(|it| it.name == spec.name)
@@ -112,28 +209,67 @@ impl Jobs {
         };
         let gone: Vec<String> =
             self.all.values().filter(is_gone).filter_map(|it| Some(it.spec.as_ref()?.name.clone())).collect();
-        gone.iter().for_each(|name| drop(self.take(name)));
+        gone.iter().for_each(|name| self.end(name, queues));
         for (spec, next_ms) in jobs.into_iter().zip(next_ms) {
-            self.put_one(spec, next_ms);
+            queues.only_for(&queue_of(&spec), &app, now_ms, changes);
+            self.put_one(spec, next_ms, &tag);
         }
-        JobsDeclared { full: 0 }
+        self.declared.insert(app, (tag, Bytes::copy_from_slice(&commit)));
+        JobsDeclared::default()
+    }
+
+    /// Whether a declaration says what is so.
+    pub(crate) fn is_declared(&self, call: &DeclareJobs) -> bool {
+        let known: Vec<&JobSpec> = self
+            .iter()
+            .filter(|it| it.tag == call.tag)
+            .filter_map(|it| it.spec.as_ref())
+            .filter(|it| it.declared && it.app == call.app)
+            .collect();
+        let by = self.declared.get(&call.app);
+        let is_same = by.is_some_and(|(tag, commit)| *tag == call.tag && *commit == call.commit);
+        is_same && known.len() == call.jobs.len() && call.jobs.iter().all(|it| known.contains(&it))
+    }
+
+    /// A job is no more, and nothing of it runs any more.
+    fn end(&mut self, name: &str, queues: &mut Queues) {
+        let Some(job) = self.take(name) else { return };
+        if let Some(spec) = job.spec.as_ref().filter(|it| it.declared) {
+            queues.end_queue(&queue_of(spec));
+        }
+    }
+
+    /// What is deployed as `tag` is no more, and so its jobs.
+    pub(super) fn undeployed(&mut self, tag: &str, queues: &mut Queues) {
+        let of_tag = self.all.values().filter(|it| it.tag == tag);
+        let gone: Vec<String> = of_tag.filter_map(|it| Some(it.spec.as_ref()?.name.clone())).collect();
+        gone.iter().for_each(|name| self.end(name, queues));
+        let apps: Vec<String> =
+            self.declared.iter().filter(|(_, by)| by.0 == tag).map(|(app, _)| app.clone()).collect();
+        apps.iter().for_each(|app| drop(self.declared.remove(app)));
     }
 
     pub(super) fn put(&mut self, put: PutJob) -> JobPut {
-        let PutJob { spec, next_ms } = put;
+        let PutJob { spec, next_ms, tag, refused } = put;
+        if !refused.is_empty() {
+            return JobPut { outcome: Some(Outcome::Refused(refused)), created: false };
+        }
         let spec = spec.unwrap_or_default();
         let known = self.all.get(&spec.name).and_then(|it| it.spec.as_ref());
         if let Some(other) = known.filter(|it| it.app != spec.app || it.declared) {
             return JobPut { outcome: Some(Outcome::OfApp(other.app.clone())), created: false };
         }
         let created = known.is_none();
-        if created && !self.has_room(&spec.app, 1) {
-            let max = u32::try_from(APP_JOBS_MAX).unwrap_or(u32::MAX);
-            return JobPut { outcome: Some(Outcome::Full(max)), created: false };
+        match self.room_for(&spec.app, std::slice::from_ref(&spec)) {
+            Ok(()) => {}
+            Err(Full::Jobs(max)) => return JobPut { outcome: Some(Outcome::Full(max)), created: false },
+            Err(Full::Bytes(max)) => {
+                return JobPut { outcome: Some(Outcome::FullBytes(max)), created: false };
+            }
         }
         let name = spec.name.clone();
-        self.put_one(spec, next_ms);
-        let job = self.all.get(&name).map(|it| Job::clone(it)).unwrap_or_default();
+        self.put_one(spec, next_ms, &tag);
+        let job = self.all.get(&name).map(|it| shown(it)).unwrap_or_default();
         JobPut { outcome: Some(Outcome::Job(job)), created }
     }
 
@@ -158,22 +294,40 @@ impl Jobs {
         };
         match call.action {
             Some(Action::Pause(paused)) => {
-                self.insert(Job { paused, ..Job::clone(&job) });
+                let next_ms = if call.next_ms == 0 { job.next_ms } else { call.next_ms };
+                self.insert(Job { paused, next_ms, ..Job::clone(&job) });
                 JobManaged::default()
             }
-            Some(Action::Run(_)) => {
-                let spec = job.spec.clone().unwrap_or_default();
-                match queues.publish_own(message(&spec, now_ms), call.max_bytes, now_ms, changes) {
-                    Ok(true) => {
-                        let (fired, last_ms) = (job.fired + 1, now_ms);
-                        self.insert(Job { fired, last_ms, ..Job::clone(&job) });
-                        JobManaged::default()
-                    }
-                    Ok(false) => JobManaged { runs: true, ..JobManaged::default() },
-                    Err(_) => JobManaged { full: true, ..JobManaged::default() },
-                }
+            Some(Action::Remove(_)) => {
+                self.end(&call.name, queues);
+                JobManaged::default()
             }
+            Some(Action::Run(_)) => self.run(&call.name, queues, call.max_bytes, now_ms, changes),
             None => JobManaged::default(),
+        }
+    }
+
+    /// Publishes one's message now, besides its times.
+    pub(super) fn run(
+        &mut self,
+        name: &str,
+        queues: &mut Queues,
+        max_bytes: u64,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> JobManaged {
+        let Some(job) = self.all.get(name).cloned() else {
+            return JobManaged { unknown: true, ..JobManaged::default() };
+        };
+        let spec = job.spec.clone().unwrap_or_default();
+        match queues.publish_own(message(&spec, now_ms), max_bytes, now_ms, changes) {
+            Some(true) => {
+                let (fired, last_ms) = (job.fired + 1, now_ms);
+                self.insert(Job { fired, last_ms, ..Job::clone(&job) });
+                JobManaged::default()
+            }
+            Some(false) => JobManaged { runs: true, ..JobManaged::default() },
+            None => JobManaged { full: true, ..JobManaged::default() },
         }
     }
 
@@ -191,15 +345,19 @@ impl Jobs {
             };
             let Some(job) = self.all.get(&fire.name).filter(is_due).cloned() else { continue };
             let spec = job.spec.clone().unwrap_or_default();
-            let mut next = Job { next_ms: fire.next_ms, times: job.times + 1, ..Job::clone(&job) };
+            let (next_ms, times) = (fire.next_ms, job.times + 1);
+            let mut next = Job { next_ms, times, retry_ms: 0, ..Job::clone(&job) };
             if fire.skip {
                 next.missed += 1;
             } else {
                 match queues.publish_own(message(&spec, fire.due_ms), call.max_bytes, now_ms, changes) {
-                    Ok(true) => (next.fired, next.last_ms) = (job.fired + 1, fire.due_ms),
-                    Ok(false) => next.overlapped += 1,
+                    Some(true) => (next.fired, next.last_ms) = (job.fired + 1, fire.due_ms),
+                    Some(false) => next.overlapped += 1,
                     // There is no room: it is tried again, as late as it is then.
-                    Err(_) => continue,
+                    None => {
+                        self.insert(Job { retry_ms: now_ms.saturating_add(RETRY_MS), ..Job::clone(&job) });
+                        continue;
+                    }
                 }
             }
             // One that was made, and is over, is no more.
@@ -227,6 +385,21 @@ impl Jobs {
         self.all.values().map(|it| &**it)
     }
 
+    /// Who has declared the jobs of apps, for a snapshot.
+    pub(super) fn export_declared(&self) -> impl Iterator<Item = SnapshotJobsDeclared> {
+        self.declared.iter().map(|(app, (tag, commit))| SnapshotJobsDeclared {
+            app: app.clone(),
+            tag: tag.clone(),
+            commit: commit.clone(),
+        })
+    }
+
+    /// Puts that back.
+    pub(super) fn restore_declared(&mut self, saved: SnapshotJobsDeclared) {
+        let SnapshotJobsDeclared { app, tag, commit } = saved;
+        self.declared.insert(app, (tag, Bytes::copy_from_slice(&commit)));
+    }
+
     /// The greatest version.
     pub(super) fn last(&self) -> u64 {
         self.last
@@ -235,7 +408,8 @@ impl Jobs {
     /// Puts one back, from a snapshot.
     pub(super) fn restore(&mut self, job: Job) {
         self.last = self.last.max(job.version);
-        self.insert(job);
+        let spec = job.spec.map(own);
+        self.insert(Job { spec, ..job });
     }
 
     /// The same of the greatest version.
@@ -249,121 +423,4 @@ fn app(job: &Job) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proto::hub::v1::{JobFire, QueueDescription};
-
-    const MAX: u64 = 1 << 20;
-
-    fn declared(name: &str) -> JobSpec {
-        JobSpec {
-            name: name.into(),
-            app: "shop".into(),
-            declared: true,
-            every_ms: 1000,
-            ..JobSpec::default()
-        }
-    }
-
-    fn declare(jobs: &mut Jobs, specs: Vec<JobSpec>) {
-        let next_ms = vec![1000; specs.len()];
-        let call = DeclareJobs { app: "shop".into(), jobs: specs, next_ms };
-        assert_eq!(jobs.declare(call).full, 0);
-    }
-
-    fn fire(name: &str, version: u64, due_ms: u64, next_ms: u64) -> FireJobs {
-        let fire = JobFire { name: name.into(), version, due_ms, next_ms, skip: false };
-        FireJobs { fires: vec![fire], max_bytes: MAX }
-    }
-
-    fn described(queues: &Queues, queue: &str) -> QueueDescription {
-        queues.describe(0).find(|it| it.name == queue).unwrap_or_default()
-    }
-
-    #[test]
-    fn of_each_time_one_message_is_published_and_runs_do_not_overlap() {
-        let (mut jobs, mut queues) = (Jobs::default(), Queues::default());
-        declare(&mut jobs, vec![declared("a")]);
-        assert_eq!(jobs.due(999).count(), 0);
-        let job = jobs.due(1000).next().unwrap().clone();
-        let run = |jobs: &mut Jobs, queues: &mut Queues, due_ms, next_ms| {
-            jobs.fire(&fire("a", job.version, due_ms, next_ms), queues, due_ms, &mut Vec::new());
-        };
-        for _ in 0..2 {
-            run(&mut jobs, &mut queues, 1000, 2000);
-        }
-        assert_eq!(described(&queues, "job:a").ready, 1, "the second word is of a time that is over");
-        run(&mut jobs, &mut queues, 2000, 3000);
-        let job = jobs.get("a").unwrap();
-        assert_eq!((job.fired, job.overlapped, job.last_ms, job.next_ms), (1, 1, 1000, 3000));
-        assert_eq!(described(&queues, "job:a").ready, 1, "the first one is not done");
-    }
-
-    #[test]
-    fn each_that_was_missed_waits_for_the_one_before_it() {
-        let (mut jobs, mut queues) = (Jobs::default(), Queues::default());
-        declare(&mut jobs, vec![JobSpec { missed: Missed::All.into(), ..declared("a") }]);
-        let version = jobs.get("a").unwrap().version;
-        for due_ms in [1000, 2000, 3000] {
-            jobs.fire(&fire("a", version, due_ms, due_ms + 1000), &mut queues, 5000, &mut Vec::new());
-        }
-        let queue = described(&queues, "job:a");
-        assert_eq!((queue.ready, queue.waiting), (1, 2));
-    }
-
-    #[test]
-    fn what_is_declared_as_it_was_goes_on_and_what_is_not_ends() {
-        let (mut jobs, mut queues) = (Jobs::default(), Queues::default());
-        declare(&mut jobs, vec![declared("a"), declared("b")]);
-        let version = jobs.get("a").unwrap().version;
-        jobs.fire(&fire("a", version, 1000, 2000), &mut queues, 1000, &mut Vec::new());
-        declare(&mut jobs, vec![declared("a")]);
-        assert_eq!((jobs.get("a").unwrap().next_ms, jobs.all.len()), (2000, 1));
-        let pause = |paused| ManageJob {
-            name: "a".into(),
-            action: Some(Action::Pause(paused)),
-            ..ManageJob::default()
-        };
-        jobs.manage(&pause(true), &mut queues, 1, &mut Vec::new());
-        declare(&mut jobs, vec![JobSpec { every_ms: 5, ..declared("a") }]);
-        assert_eq!((jobs.get("a").unwrap().paused, jobs.due(u64::MAX).count()), (true, 0));
-        jobs.fire(&fire("a", version, 2000, 3000), &mut queues, 2000, &mut Vec::new());
-        assert_eq!(jobs.get("a").unwrap().fired, 0, "it is another one");
-        jobs.manage(&pause(false), &mut queues, 1, &mut Vec::new());
-        assert_eq!(jobs.due(1000).count(), 1);
-        let put = |app: &str| {
-            let spec = JobSpec { app: app.into(), declared: false, ..declared("a") };
-            Jobs::clone(&jobs).put(PutJob { spec: Some(spec), next_ms: 1 })
-        };
-        for app in ["shop", "other"] {
-            assert_eq!(put(app).outcome, Some(Outcome::OfApp("shop".into())));
-        }
-    }
-
-    #[test]
-    fn one_that_was_made_publishes_and_ends() {
-        let (mut jobs, mut queues) = (Jobs::default(), Queues::default());
-        let message = QueueMessage { queue: "q".into(), body: "x".into(), ..QueueMessage::default() };
-        let spec =
-            JobSpec { name: "once".into(), app: "shop".into(), message: Some(message), ..JobSpec::default() };
-        let put = jobs.put(PutJob { spec: Some(spec.clone()), next_ms: 7 });
-        let Some(Outcome::Job(job)) = put.outcome.filter(|_| put.created) else { panic!() };
-        let run =
-            ManageJob { name: "once".into(), action: Some(Action::Run(true)), max_bytes: MAX, author: None };
-        assert_eq!(jobs.manage(&run, &mut queues, 1, &mut Vec::new()), JobManaged::default());
-        let small = FireJobs { max_bytes: 10, ..fire("once", job.version, 7, 0) };
-        jobs.fire(&small, &mut queues, 7, &mut Vec::new());
-        assert_eq!(jobs.all.len(), 1, "there was no room");
-        let mut again = Jobs::default();
-        jobs.iter().for_each(|it| again.restore(it.clone()));
-        again.restore_last(jobs.last());
-        assert_eq!(again, jobs);
-        jobs.fire(&fire("once", job.version, 7, 0), &mut queues, 7, &mut Vec::new());
-        assert_eq!((jobs.all.len(), described(&queues, "q").ready), (0, 2));
-        assert!(!jobs.remove(&RemoveJob { name: "once".into(), app: "shop".into() }).existed);
-        jobs.put(PutJob { spec: Some(spec), next_ms: 7 });
-        assert!(!jobs.remove(&RemoveJob { name: "once".into(), app: "other".into() }).existed);
-        assert!(jobs.remove(&RemoveJob { name: "once".into(), app: "shop".into() }).existed);
-        assert!(jobs.by_app.is_empty() && jobs.by_due.is_empty());
-    }
-}
+mod tests;

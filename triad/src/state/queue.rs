@@ -6,40 +6,39 @@ mod delivery;
 mod line;
 mod manage;
 mod message;
+mod names;
+mod process;
+mod receive;
+mod reply;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod topic;
 
 pub(crate) use message::PRIORITY_MAX;
+pub(crate) use names::{JOB_QUEUES_MAX, QUEUES_MAX, SUBSCRIPTION_QUEUES_MAX};
 pub(crate) use topic::subscription_of;
 
 use super::{
     cache::Caches,
     change::Change,
+    job::Jobs,
     lease::Leases,
     written::{Known, Written},
 };
-use delivery::{Assigned, End, Receive};
+use delivery::{Assigned, End};
 use imbl::{OrdMap, OrdSet};
-use line::Line;
+use line::{Due, Key, Line, Taken, bytes_of_key};
 use message::{Asker, Fixed, bytes_of};
+use names::Kind;
+use process::Process;
 use proto::hub::v1::{
-    ExpireQueues, MessageReply, MessagesPublished, QueueMessage, QueueOutcome, QueueWrite, QueuesFull,
-    QueuesWritten, WriteQueues, message_reply, queue_outcome::Outcome, queue_write::Write, queues_full::Of,
+    ExpireQueues, MessagesPublished, QueueMessage, QueueOutcome, QueueWrite, QueuesFull, QueuesWritten,
+    WriteQueues, message_reply, queue_outcome::Outcome, queue_write::Write, queues_full::Of,
 };
+use receive::Receive;
+use reply::Reply;
 use std::sync::Arc;
-
-/// Names that there may be; those that one app has brought about.
-pub(crate) const QUEUES_MAX: usize = 1000;
-const APP_QUEUES_MAX: usize = QUEUES_MAX / 2;
-
-/// Those who wait to receive, and those of one app.
-const RECEIVES_MAX: usize = 10_000;
-const APP_RECEIVES_MAX: usize = 2_000;
-
-/// A reply that waits for whoever asked, beside its body.
-const REPLY: u64 = 300;
 
 /// The queues.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,25 +54,23 @@ pub(crate) struct Queues {
     replies: OrdMap<(Arc<str>, u64), Reply>,
     /// Those who wait to receive, by queue, the first one first.
     receives: OrdMap<(Arc<str>, u64), Receive>,
+    /// The same by server and id.
+    receives_by_id: OrdMap<(Arc<str>, u64), (Arc<str>, u64)>,
     /// When replies, and waits, are over.
     ends: OrdSet<(u64, End)>,
+    /// Servers whose dead process had more than was others' at once.
+    releasing: OrdSet<Arc<str>>,
+    /// Queues that have ended, and up to which message: what is left of them goes step by step.
+    ending: OrdMap<Arc<str>, u64>,
     apps: OrdMap<Arc<str>, Share>,
+    /// Names of each kind.
+    kinds: [usize; 3],
     /// Durable subscriptions by topic and name, and whose they are.
     topics: OrdMap<String, OrdMap<String, String>>,
     bytes: u64,
     /// Of messages, deliveries, replies, orders: each greater than all before it.
     last: u64,
     written: Written<QueueOutcome>,
-}
-
-/// A server's process.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Process {
-    started_ms: u64,
-    /// Of its last word on what it takes.
-    number: u64,
-    /// How often what it had was given to others.
-    released: u64,
 }
 
 /// An app's part.
@@ -84,25 +81,6 @@ struct Share {
     receives: usize,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Reply {
-    reply: Arc<MessageReply>,
-    until_ms: u64,
-}
-
-impl Reply {
-    fn bytes(&self) -> u64 {
-        REPLY
-            + match &self.reply.outcome {
-                Some(message_reply::Outcome::Done(done)) => {
-                    (done.body.len() + done.content_type.len()) as u64
-                }
-                Some(message_reply::Outcome::Failed(why)) => why.len() as u64,
-                None => 0,
-            }
-    }
-}
-
 /// What all messages, and caches, may take.
 #[derive(Debug, Clone, Copy)]
 struct Max {
@@ -111,11 +89,12 @@ struct Max {
 }
 
 /// What a write may need beside the queues.
-struct Around<'a> {
-    leases: &'a Leases,
-    caches: &'a mut Caches,
-    now_ms: u64,
-    changes: &'a mut Vec<Change>,
+pub(super) struct Around<'a> {
+    pub(super) leases: &'a Leases,
+    pub(super) caches: &'a mut Caches,
+    pub(super) jobs: &'a mut Jobs,
+    pub(super) now_ms: u64,
+    pub(super) changes: &'a mut Vec<Change>,
 }
 
 fn full(of: Of, max: u64) -> Outcome {
@@ -124,28 +103,20 @@ fn full(of: Of, max: u64) -> Outcome {
 
 impl Queues {
     /// Carries a call's writes out, those that are new.
-    pub(super) fn write(
-        &mut self,
-        call: WriteQueues,
-        leases: &Leases,
-        caches: &mut Caches,
-        now_ms: u64,
-        changes: &mut Vec<Change>,
-    ) -> QueuesWritten {
+    pub(super) fn write(&mut self, call: WriteQueues, around: &mut Around<'_>) -> QueuesWritten {
         let WriteQueues { server, started_ms, first, settled, writes, max_bytes, cache_max_bytes } = call;
         let max = Max { bytes: max_bytes, cache_bytes: cache_max_bytes };
         let is_current = self.written.begin(&server, started_ms, settled);
-        let is_current = is_current && self.process(&server, started_ms, now_ms, changes);
+        let is_current = is_current && self.process(&server, started_ms, around.now_ms, around.changes);
         let server: Arc<str> = server.into();
         let numbered = (first..).zip(writes);
         let outcomes = numbered.map(|(number, write)| {
-            let mut around = Around { leases, caches: &mut *caches, now_ms, changes: &mut *changes };
             let known = if is_current { self.written.known(&server, number) } else { Known::Settled };
             match known {
                 Known::Settled => QueueOutcome { outcome: Some(Outcome::Answered(true)) },
                 Known::Outcome(known) => known,
                 Known::New => {
-                    let came = self.carry_out(&server, started_ms, write, max, &mut around);
+                    let came = self.carry_out(&server, started_ms, write, max, around);
                     let came = QueueOutcome { outcome: Some(came) };
                     self.written.note(&server, number, came.clone());
                     came
@@ -180,7 +151,13 @@ impl Queues {
                 self.publish_to_topic((server, started_ms), &message, max.bytes, around)
             }
             Some(Write::Subscribe(subscribe)) => self.subscribe(subscribe),
-            Some(Write::Unsubscribe(unsubscribe)) => self.unsubscribe(&unsubscribe, around),
+            Some(Write::Unsubscribe(unsubscribe)) => self.unsubscribe(&unsubscribe),
+            Some(Write::PutJob(put)) => Outcome::JobPut(Box::new(around.jobs.put(put))),
+            Some(Write::RemoveJob(remove)) => Outcome::JobRemoved(around.jobs.remove(&remove)),
+            Some(Write::RunJob(run)) => {
+                let Around { jobs, now_ms, changes, .. } = around;
+                Outcome::JobManaged(jobs.run(&run.name, self, max.bytes, *now_ms, changes))
+            }
             // Refused when the batch was decoded.
             None => Outcome::Done(false),
         }
@@ -224,7 +201,8 @@ impl Queues {
         let mut published =
             MessagesPublished { ids: Vec::with_capacity(messages.len()), repeated: Vec::new() };
         for (place, message) in (0..).zip(messages) {
-            let (id, is_new) = self.publish_one((server, started_ms), message, around);
+            let (id, is_new) =
+                self.publish_one((server, started_ms), message, (around.now_ms, around.changes));
             published.ids.push(id);
             if !is_new {
                 published.repeated.push(place);
@@ -235,55 +213,24 @@ impl Queues {
 
     /// Why there is no room for these.
     fn is_full(&mut self, messages: &[QueueMessage], max: u64) -> Option<Outcome> {
-        let (mut bytes, mut new_queues) = (0, Vec::new());
+        let app = &messages.first()?.app;
+        let (mut bytes, mut new) = (0, Vec::new());
         for message in messages {
-            bytes += bytes_of(message);
-            if !self.all.contains_key(&*message.queue) && !new_queues.contains(&&message.queue) {
-                new_queues.push(&message.queue);
+            let key = &message.idempotency_key;
+            bytes += bytes_of(message) + if key.is_empty() { 0 } else { bytes_of_key(key) };
+            if !self.all.contains_key(&*message.queue) && !new.contains(&&message.queue) {
+                new.push(&message.queue);
             }
         }
         if self.bytes + bytes > max {
             return Some(full(Of::All, max));
         }
-        let app = messages.first().map_or("", |it| &it.app);
-        let share = self.apps.get(app).copied().unwrap_or_default();
-        if share.bytes + bytes > max / 2 {
+        if self.apps.get(&**app).map_or(0, |it| it.bytes) + bytes > max / 2 {
             return Some(full(Of::App, max / 2));
         }
-        if share.queues + new_queues.len() > APP_QUEUES_MAX {
-            return Some(full(Of::Queues, APP_QUEUES_MAX as u64));
-        }
-        let new = new_queues.len();
-        if new > 0 {
-            self.drop_idle(new);
-        }
-        (self.all.len() + new > QUEUES_MAX).then(|| full(Of::Queues, QUEUES_MAX as u64))
-    }
-
-    /// Makes room for so many names where nothing is.
-    fn drop_idle(&mut self, new: usize) {
-        let over = (self.all.len() + new).saturating_sub(QUEUES_MAX);
-        let is_idle = |name: &Arc<str>, line: &Line| {
-            line.is_idle() && !self.is_received(name) && subscription_of(name).is_none()
-        };
-        let idle = self.all.iter().filter(|(name, line)| is_idle(name, line)).map(|(name, _)| name.clone());
-        let idle: Vec<Arc<str>> = if over == 0 { Vec::new() } else { idle.take(over).collect() };
-        for name in idle {
-            if let Some(line) = self.all.remove(&name) {
-                self.share(&line.app, |it| it.queues -= 1);
-            }
-        }
-    }
-
-    /// The name of a queue that is there from now on.
-    fn queue(&mut self, name: &str, app: &Arc<str>) -> Arc<str> {
-        if let Some((name, _)) = self.all.get_key_value(name) {
-            return name.clone();
-        }
-        let name: Arc<str> = name.into();
-        self.all.insert(name.clone(), Line::new(app.clone()));
-        self.share(app, |it| it.queues += 1);
-        name
+        // Those of one publish are of one kind: the hub's own come alone.
+        let kind = Kind::of(new.first()?);
+        self.room_for_names(kind, app, new.len()).err().map(|max| full(Of::Queues, max as u64))
     }
 
     /// Changes a queue, if it is there, and keeps what is known of all of them.
@@ -305,16 +252,15 @@ impl Queues {
         &mut self,
         (server, started_ms): (&Arc<str>, u64),
         mut message: QueueMessage,
-        around: &mut Around<'_>,
+        (now_ms, changes): (u64, &mut Vec<Change>),
     ) -> (u64, bool) {
-        let now_ms = around.now_ms;
         let app = self.app(&message.app);
         let queue = self.queue(&message.queue, &app);
         let key: Option<Arc<str>> = (!message.idempotency_key.is_empty())
             .then(|| std::mem::take(&mut message.idempotency_key).into());
         if let Some(line) = self.all.get(&queue) {
-            let known = key.as_ref().and_then(|key| line.keys.get(key)).filter(|it| it.1 > now_ms);
-            let known = known.map(|it| it.0).or_else(|| line.unique(&message.unique));
+            let known = key.as_ref().and_then(|key| line.keys.get(key)).filter(|it| it.until_ms > now_ms);
+            let known = known.map(|it| it.id).or_else(|| line.unique(&message.unique));
             if let Some(id) = known {
                 return (id, false);
             }
@@ -324,35 +270,37 @@ impl Queues {
         let asker = (wait_ms > 0).then(|| Asker { server: server.clone(), started_ms, until_ms, ask });
         let fixed = Arc::new(Fixed::new(message, app.clone(), asker, now_ms));
         let (id, bytes) = (self.next(), fixed.bytes());
-        self.change(&queue, |line| {
+        let key_bytes = key.as_ref().map_or(0, |it| bytes_of_key(it));
+        let (known, until_ms) = (app.clone(), now_ms.saturating_add(key_ms));
+        let outlived = self.change(&queue, |line| {
             line.counts.published += 1;
             line.add(id, fixed, id, if delay_ms == 0 { 0 } else { now_ms.saturating_add(delay_ms) }, now_ms);
-            if let Some(key) = key {
-                line.remember(key, id, now_ms.saturating_add(key_ms));
-            }
+            let key = key?;
+            let outlived = line.forget_key(&key);
+            line.remember(key, Key { id, until_ms, app: known });
+            outlived
         });
-        self.share(&app, |it| it.bytes += bytes);
-        self.hand_out(&queue, now_ms, around.changes);
+        if let Some((app, bytes)) = outlived.flatten() {
+            self.share(&app, |it| it.bytes -= bytes);
+        }
+        self.share(&app, |it| it.bytes += bytes + key_bytes);
+        self.hand_out(&queue, now_ms, changes);
         (id, true)
     }
 
-    /// Publishes what the hub itself has to say; nobody waits for a reply.
-    ///
-    /// # Errors
-    /// There is no room.
+    /// Publishes what the hub itself has to say; nobody waits for a reply. Whether it was not there before; `None`: there is no room.
     pub(super) fn publish_own(
         &mut self,
         message: QueueMessage,
         max: u64,
         now_ms: u64,
         changes: &mut Vec<Change>,
-    ) -> Result<bool, Outcome> {
-        if let Some(full) = self.is_full(std::slice::from_ref(&message), max) {
-            return Err(full);
+    ) -> Option<bool> {
+        if self.is_full(std::slice::from_ref(&message), max).is_some() {
+            return None;
         }
-        let (leases, caches) = (&Leases::default(), &mut Caches::default());
-        let mut around = Around { leases, caches, now_ms, changes };
-        Ok(self.publish_one((&Arc::from(""), 0), QueueMessage { wait_ms: 0, ..message }, &mut around).1)
+        let message = QueueMessage { wait_ms: 0, ..message };
+        Some(self.publish_one((&Arc::from(""), 0), message, (now_ms, changes)).1)
     }
 
     /// Whether someone takes messages of a queue.
@@ -361,54 +309,31 @@ impl Queues {
     }
 
     /// A message is no more.
-    fn gone(&mut self, fixed: &Fixed) {
-        self.share(&fixed.app, |it| it.bytes = it.bytes.saturating_sub(fixed.bytes()));
-    }
-
-    /// Tells whoever waits for a message's reply.
-    fn reply(
-        &mut self,
-        id: u64,
-        fixed: &Fixed,
-        outcome: message_reply::Outcome,
-        around: (u64, &mut Vec<Change>),
-    ) {
-        let (now_ms, changes) = around;
-        let Some(Asker { server, started_ms, until_ms, ask }) = fixed.asker().cloned() else { return };
-        let is_there = self.servers.get(&server).is_some_and(|it| it.started_ms == started_ms);
-        if until_ms <= now_ms || !is_there {
-            return;
-        }
-        let number = self.next();
-        let reply =
-            Reply { reply: Arc::new(MessageReply { number, id, ask, outcome: Some(outcome) }), until_ms };
-        self.put_reply(&server, number, reply);
-        changes.push(Change::Delivered(server));
-    }
-
-    fn put_reply(&mut self, server: &Arc<str>, number: u64, reply: Reply) {
-        self.bytes += reply.bytes();
-        self.ends.insert((reply.until_ms, End::Reply(server.clone(), number)));
-        self.replies.insert((server.clone(), number), reply);
-    }
-
-    fn take_reply(&mut self, server: &Arc<str>, number: u64) {
-        if let Some(reply) = self.replies.remove(&(server.clone(), number)) {
-            self.bytes -= reply.bytes();
-            self.ends.remove(&(reply.until_ms, End::Reply(server.clone(), number)));
-        }
+    fn gone(&mut self, taken: &Taken) {
+        self.share(&taken.fixed.app, |it| it.bytes -= taken.bytes);
     }
 
     /// Does what is due by `now_ms`, at most `limit` of it.
     pub(super) fn expire(&mut self, expire: &ExpireQueues, now_ms: u64, changes: &mut Vec<Change>) {
         let mut left = expire.limit;
         while left > 0
+            && let Some(server) = self.releasing.get_min().cloned()
+        {
+            left -= self.release_some(&server, left, now_ms, changes);
+        }
+        while left > 0
+            && let Some((queue, upto)) = self.ending.get_min().cloned()
+        {
+            left -= self.end_some(&queue, upto, left, now_ms, changes);
+        }
+        while left > 0
             && let Some((_, queue)) = self.by_due.get_min().filter(|it| it.0 <= now_ms).cloned()
         {
             left -= 1;
-            let over = self.change(&queue, |line| line.expire_one(now_ms)).flatten();
-            if let Some(Err(id)) = over {
-                self.expired(&queue, id, now_ms, changes);
+            match self.change(&queue, |line| line.expire_one(now_ms)).flatten() {
+                Some(Due::Over(id)) => self.expired(&queue, id, now_ms, changes),
+                Some(Due::Key(app, bytes)) => self.share(&app, |it| it.bytes -= bytes),
+                Some(Due::Nothing) | None => {}
             }
             self.hand_out(&queue, now_ms, changes);
         }
@@ -436,18 +361,20 @@ impl Queues {
             line.counts.expired += 1;
             line.take(id, now_ms)
         });
-        if let Some(fixed) = taken.flatten() {
-            self.gone(&fixed);
+        if let Some(taken) = taken.flatten() {
+            self.gone(&taken);
             let outcome = message_reply::Outcome::Failed("nobody has taken it in its time".to_owned());
-            self.reply(id, &fixed, outcome, (now_ms, changes));
+            self.reply(id, &taken.fixed, outcome, (now_ms, changes));
         }
     }
 
     /// The earliest time at which something is due: of messages and those who wait, and of deliveries.
     pub(crate) fn next_due_ms(&self) -> (Option<u64>, Option<u64>) {
+        let is_begun = !self.releasing.is_empty() || !self.ending.is_empty();
         let due = self.by_due.get_min().map(|it| it.0);
         let end = self.ends.get_min().map(|it| it.0);
-        (due.into_iter().chain(end).min(), self.deadlines.get_min().map(|it| it.0))
+        let begun = is_begun.then_some(0);
+        (due.into_iter().chain(end).chain(begun).min(), self.deadlines.get_min().map(|it| it.0))
     }
 
     /// What messages take.

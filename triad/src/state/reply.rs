@@ -1,9 +1,9 @@
 //! What a command is answered with.
 
 use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, CachesWritten, JobManaged, JobPut, JobRemoved, JobsDeclared,
-    LeaseAcquired, LeasesReleased, LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten,
-    SessionOutcome, TokenCreated, TokenRevoked,
+    App, AppDeployed, AppUndeployed, CachesWritten, JobManaged, JobsDeclared, LeaseAcquired, LeasesReleased,
+    LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten, SessionOutcome, TokenCreated,
+    TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -39,11 +39,7 @@ pub(crate) enum Reply {
     QueueManaged(QueueManaged),
     /// Of the jobs that an app declares.
     JobsDeclared(JobsDeclared),
-    /// Of a job's making.
-    JobPut(JobPut),
-    /// Of its end.
-    JobRemoved(JobRemoved),
-    /// Of what was done to it.
+    /// Of what was done to a job.
     JobManaged(JobManaged),
     /// Of all others.
     Done,

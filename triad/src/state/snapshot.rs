@@ -51,6 +51,7 @@ impl State {
         let caches = caches.chain((last_version > 0).then_some(Item::LastVersion(last_version)));
         let jobs = self.jobs.iter().map(|it| Item::Job(it.clone()));
         let last_job = self.jobs.last();
+        let jobs = jobs.chain(self.jobs.export_declared().map(Item::JobsDeclared));
         let jobs = jobs.chain((last_job > 0).then_some(Item::LastJob(last_job)));
         let mut pending = Vec::with_capacity(chunk);
         let small = members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(leases);
@@ -97,6 +98,7 @@ impl Restore {
                 Some(Item::Writer(writer)) => self.0.caches.restore_writer(writer),
                 Some(Item::LastVersion(version)) => self.0.caches.restore_last(version),
                 Some(Item::Job(job)) => self.0.jobs.restore(job),
+                Some(Item::JobsDeclared(saved)) => self.0.jobs.restore_declared(saved),
                 Some(Item::LastJob(last)) => self.0.jobs.restore_last(last),
                 Some(item) => self.0.queues.restore(item),
                 None => return Err(RestoreError::Unknown),

@@ -126,6 +126,7 @@ fn manage_job(call: &ManageJob) -> Option<Action> {
         manage_job::Action::Pause(true) => "pause-job",
         manage_job::Action::Pause(false) => "resume-job",
         manage_job::Action::Run(_) => "run-job",
+        manage_job::Action::Remove(_) => "remove-job",
     };
     Some(Action::new(call.author.clone()?, word, call.name.clone(), String::new()))
 }

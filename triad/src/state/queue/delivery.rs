@@ -1,19 +1,24 @@
 //! Who has which message: servers' processes say what they take, are handed messages in turn, and settle them.
 
 use super::{
-    Around, Max, Process, Queues, full,
+    Around, Max, Queues,
     line::{Consumer, ConsumerKey, Line},
+    names::Kind,
+    process::Process,
+    receive::Receive,
 };
 use crate::state::change::Change;
 use proto::hub::v1::{
     ConsumeQueues, Delivery, DeliveryDone, MessageReply, QueueMessage, QueuePolicy, QueuesConsumed,
-    ReceiveMessages, SettleDelivery, cache_outcome, message_reply, queue_outcome::Outcome, queues_full::Of,
-    settle_delivery,
+    SettleDelivery, cache_outcome, message_reply, queue_outcome::Outcome, settle_delivery,
 };
 use std::{ops::Bound, sync::Arc};
 
 /// A delivery's time begins before its server has it, and its answer comes after it was given: this much is allowed for both.
 const UNDER_WAY_MS: u64 = 5_000;
+
+/// A wait grows no more often than this.
+const ROUNDS: u32 = 1000;
 
 /// What is over at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,17 +39,6 @@ pub(super) struct Assigned {
     pub(super) of: u32,
 }
 
-/// Someone who waits to receive.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Receive {
-    pub(super) server: Arc<str>,
-    pub(super) app: Arc<str>,
-    pub(super) id: u64,
-    pub(super) max: u32,
-    pub(super) timeout_ms: u64,
-    pub(super) until_ms: u64,
-}
-
 /// Who is handed a message.
 struct Taker<'a> {
     server: &'a Arc<str>,
@@ -56,80 +50,20 @@ struct Taker<'a> {
 
 /// How long a message waits before its next attempt. No two wait equally long: those that failed together don't come together again.
 fn backoff_ms(policy: &QueuePolicy, attempts: u32, id: u64) -> u64 {
-    let mut delay = u128::from(policy.delay_ms);
-    let max = u128::from(policy.max_delay_ms.max(policy.delay_ms));
-    for _ in 1..attempts {
-        delay = (delay * u128::from(policy.factor.max(1000)) / 1000).min(max);
-        if delay == max {
+    let max = policy.max_delay_ms.max(policy.delay_ms);
+    let mut delay = policy.delay_ms;
+    for _ in 1..attempts.min(ROUNDS) {
+        let longer = (delay.saturating_mul(u64::from(policy.factor.max(1000))) / 1000).min(max);
+        if longer == delay {
             break;
         }
+        delay = longer;
     }
     let spread = id.wrapping_add(u64::from(attempts)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    let delay = delay * (900 + u128::from(spread % 200)) / 1000;
-    u64::try_from(delay).unwrap_or(u64::MAX)
+    delay.saturating_mul(900 + spread % 200) / 1000
 }
 
 impl Queues {
-    /// A process of a server has come, or is known; false: it is one that another has followed.
-    pub(super) fn process(
-        &mut self,
-        server: &str,
-        started_ms: u64,
-        now_ms: u64,
-        changes: &mut Vec<Change>,
-    ) -> bool {
-        let known = self.servers.get(server).map_or(0, |it| it.started_ms);
-        if known < started_ms {
-            self.release(server, now_ms, changes);
-            let (server, released) = (server.into(), self.servers.get(server).map_or(0, |it| it.released));
-            self.servers.insert(server, Process { started_ms, number: 0, released });
-        }
-        known <= started_ms
-    }
-
-    /// A server runs another process than the one that is known, if any is.
-    pub(crate) fn follows(&mut self, server: &str, started_ms: u64, now_ms: u64, changes: &mut Vec<Change>) {
-        if self.servers.contains_key(server) {
-            self.process(server, started_ms, now_ms, changes);
-        }
-    }
-
-    /// A server's process is dead, or another has followed it: what it had is others'.
-    pub(crate) fn release(&mut self, server: &str, now_ms: u64, changes: &mut Vec<Change>) {
-        let Some((server, _)) = self.servers.get_key_value(server) else { return };
-        let server = server.clone();
-        if let Some(process) = self.servers.get_mut(&server) {
-            process.released += 1;
-            process.number = 0;
-        }
-        let queues: Vec<Arc<str>> = self.all.keys().cloned().collect();
-        for queue in &queues {
-            self.change(queue, |line| {
-                let here = consumers_of(line, &server);
-                here.iter().for_each(|it| {
-                    line.consumers.remove(it);
-                });
-            });
-        }
-        let of_server = |it: &(Arc<str>, u64)| it.0 == server;
-        let receives: Vec<_> = self
-            .receives
-            .iter()
-            .filter(|(_, it)| it.server == server)
-            .map(|(place, _)| place.clone())
-            .collect();
-        receives.iter().for_each(|place| drop(self.take_receive(place)));
-        let first = (server.clone(), 0);
-        let replies: Vec<_> =
-            self.replies.range(first.clone()..).map(|it| it.0.clone()).take_while(of_server).collect();
-        replies.iter().for_each(|(_, number)| self.take_reply(&server, *number));
-        let had: Vec<_> = self.assigned.range(first..).map(|it| it.0.clone()).take_while(of_server).collect();
-        for place in &had {
-            self.failed(place, "its server has ended", Some(0), now_ms, changes);
-        }
-        changes.push(Change::Delivered(server));
-    }
-
     /// How many messages a process takes.
     pub(crate) fn consume(
         &mut self,
@@ -140,36 +74,49 @@ impl Queues {
         let ConsumeQueues { server, started_ms, number, windows } = call;
         let is_current = self.process(&server, started_ms, now_ms, changes);
         let Some((server, process)) = self.servers.get_key_value(&*server).filter(|_| is_current) else {
-            return QueuesConsumed { outdated: true };
+            return QueuesConsumed { outdated: true, no_room: 0 };
         };
         if process.number >= number {
-            return QueuesConsumed { outdated: process.number > number };
+            return QueuesConsumed { outdated: process.number > number, no_room: 0 };
         }
-        let server = server.clone();
-        self.servers.insert(server.clone(), Process { number, ..self.servers[&server].clone() });
-        let queues: Vec<Arc<str>> = self.all.keys().cloned().collect();
-        for queue in &queues {
-            self.change(queue, |line| {
+        let (server, process) = (server.clone(), Process { number, ..process.clone() });
+        self.servers.insert(server.clone(), process);
+        for queue in self.consumed_by(&server) {
+            self.change(&queue, |line| {
                 let here = consumers_of(line, &server);
                 here.iter().for_each(|it| set_window(line, it, 0));
             });
         }
+        let mut no_room = 0;
         for window in windows {
             let app = self.app(&window.app);
-            if !self.all.contains_key(&*window.queue) {
-                self.drop_idle(1);
-                if self.all.len() >= super::QUEUES_MAX {
-                    continue;
-                }
+            if !self.all.contains_key(&*window.queue)
+                && self.room_for_names(Kind::of(&window.queue), &app, 1).is_err()
+            {
+                no_room += 1;
+                continue;
             }
             let queue = self.queue(&window.queue, &app);
             self.change(&queue, |line| {
-                line.policy = window.policy.unwrap_or(line.policy);
+                if line.only.as_ref().is_none_or(|it| *it == app) {
+                    line.policy = window.policy.unwrap_or(line.policy);
+                }
                 set_window(line, &(server.clone(), app), window.window);
             });
             self.hand_out(&queue, now_ms, changes);
         }
-        QueuesConsumed { outdated: false }
+        QueuesConsumed { outdated: false, no_room }
+    }
+
+    /// A declared job's queue: its messages are this app's alone, whoever else takes such.
+    pub(crate) fn only_for(&mut self, queue: &str, app: &str, now_ms: u64, changes: &mut Vec<Change>) {
+        let app = self.app(app);
+        if !self.all.contains_key(queue) && self.room_for_names(Kind::of(queue), &app, 1).is_err() {
+            return;
+        }
+        let queue = self.queue(queue, &app);
+        self.change(&queue, |line| line.only = Some(app));
+        self.hand_out(&queue, now_ms, changes);
     }
 
     /// Hands out what is ready to those who take it: first to those who have asked, then in turn.
@@ -193,7 +140,7 @@ impl Queues {
     }
 
     /// Hands so many to someone who has asked.
-    fn hand_to(
+    pub(super) fn hand_to(
         &mut self,
         queue: &Arc<str>,
         receive: &Receive,
@@ -265,35 +212,46 @@ impl Queues {
         if !self.assigned.contains_key(&place) {
             return Outcome::Over(true);
         }
-        if !publish.is_empty() || !caches.is_empty() {
-            let before = (self.clone(), around.caches.clone(), around.changes.len());
-            let refused = self.write_beside((server, started_ms), publish, caches, max, around);
-            if let Some(refused) = refused {
-                (*self, *around.caches) = (before.0, before.1);
-                around.changes.truncate(before.2);
-                return refused;
-            }
+        let is_alone = publish.is_empty() && caches.is_empty();
+        let before = (!is_alone).then(|| (self.clone(), around.caches.clone(), around.changes.len()));
+        // It makes room for what is published with it.
+        self.carry_out_settlement(&place, outcome, max.bytes, around);
+        if let Some((queues, all_caches, changes)) = before
+            && let Some(refused) = self.write_beside((server, started_ms), publish, caches, max, around)
+        {
+            (*self, *around.caches) = (queues, all_caches);
+            around.changes.truncate(changes);
+            return refused;
         }
+        Outcome::Done(true)
+    }
+
+    fn carry_out_settlement(
+        &mut self,
+        place: &(Arc<str>, u64),
+        outcome: Option<settle_delivery::Outcome>,
+        max_bytes: u64,
+        around: &mut Around<'_>,
+    ) {
         let now_ms = around.now_ms;
         match outcome {
-            Some(settle_delivery::Outcome::Done(done)) => self.done(&place, done, now_ms, around.changes),
+            Some(settle_delivery::Outcome::Done(done)) => self.done(place, done, max_bytes, around),
             Some(settle_delivery::Outcome::GivenBack(given)) => {
-                self.give_back(&place, now_ms.saturating_add(given.after_ms), now_ms, around.changes);
+                self.give_back(place, now_ms.saturating_add(given.after_ms), now_ms, around.changes);
             }
             Some(settle_delivery::Outcome::Failed(failed)) => {
                 let after_ms = (failed.after_ms > 0).then_some(failed.after_ms);
-                self.failed(&place, &failed.why, after_ms, now_ms, around.changes);
+                self.failed(place, &failed.why, after_ms, now_ms, around.changes);
             }
-            Some(settle_delivery::Outcome::Dead(why)) => self.dies(&place, &why, now_ms, around.changes),
+            Some(settle_delivery::Outcome::Dead(why)) => self.dies(place, &why, now_ms, around.changes),
             Some(settle_delivery::Outcome::ExtendMs(time_ms)) => {
-                if let Some(assigned) = self.take_deadline(&place) {
+                if let Some(assigned) = self.take_deadline(place) {
                     let deadline_ms = now_ms.saturating_add(time_ms).saturating_add(UNDER_WAY_MS);
-                    self.put_assigned(place, Assigned { deadline_ms, ..assigned });
+                    self.put_assigned(place.clone(), Assigned { deadline_ms, ..assigned });
                 }
             }
             None => {}
         }
-        Outcome::Done(true)
     }
 
     /// Whose it is, without a deadline.
@@ -329,32 +287,47 @@ impl Queues {
         }
     }
 
-    fn done(&mut self, place: &(Arc<str>, u64), done: DeliveryDone, now_ms: u64, changes: &mut Vec<Change>) {
+    fn done(&mut self, place: &(Arc<str>, u64), done: DeliveryDone, max_bytes: u64, around: &mut Around<'_>) {
+        let now_ms = around.now_ms;
         let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
         let taken = self.change(&queue, |line| {
             line.counts.settled += 1;
             line.take(id, now_ms)
         });
-        if let Some(fixed) = taken.flatten() {
-            self.gone(&fixed);
-            self.reply(id, &fixed, message_reply::Outcome::Done(done), (now_ms, changes));
+        if let Some(taken) = taken.flatten() {
+            self.gone(&taken);
+            self.reply_done(id, &taken.fixed, done, max_bytes, (now_ms, around.changes));
         }
-        self.hand_out(&queue, now_ms, changes);
+        self.hand_out(&queue, now_ms, around.changes);
     }
 
     fn give_back(&mut self, place: &(Arc<str>, u64), from_ms: u64, now_ms: u64, changes: &mut Vec<Change>) {
-        let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
-        self.change(&queue, |line| line.give_back(id, from_ms, None, now_ms));
-        self.look_at(&queue, id, now_ms, changes);
-        self.hand_out(&queue, now_ms, changes);
+        let Some(assigned) = self.take_assigned(place) else { return };
+        self.comes_back(&assigned, from_ms, None, now_ms, changes);
     }
 
-    /// One that has come back may be over by now.
-    fn look_at(&mut self, queue: &Arc<str>, id: u64, now_ms: u64, changes: &mut Vec<Change>) {
-        let message = self.all.get(queue).and_then(|it| it.get(id));
-        if message.is_some_and(|it| it.fixed.is_over(now_ms)) {
-            self.expired(queue, id, now_ms, changes);
+    /// A message is nobody's any more; `why` its attempt failed.
+    fn comes_back(
+        &mut self,
+        Assigned { queue, id, .. }: &Assigned,
+        from_ms: u64,
+        why: Option<&str>,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) {
+        let app = self.all.get(queue).and_then(|it| it.get(*id)).map(|it| it.fixed.app.clone());
+        let more = self.change(queue, |line| line.give_back(*id, from_ms, why, now_ms)).unwrap_or_default();
+        if let Some(app) = app.filter(|_| more > 0) {
+            self.share(&app, |it| it.bytes += more);
         }
+        // It may be over by now, or its subscription.
+        let message = self.all.get(queue).and_then(|it| it.get(*id));
+        let is_over = message.is_some_and(|it| it.fixed.is_over(now_ms));
+        if is_over || message.is_some() && Kind::of(queue) == Kind::Subscription && !self.is_subscribed(queue)
+        {
+            self.expired(queue, *id, now_ms, changes);
+        }
+        self.hand_out(queue, now_ms, changes);
     }
 
     /// An attempt has failed. It is tried again after `after_ms`; `None`: after the time that the queue has for it.
@@ -366,95 +339,26 @@ impl Queues {
         now_ms: u64,
         changes: &mut Vec<Change>,
     ) {
-        let Some(Assigned { queue, id, .. }) = self.assigned.get(place).cloned() else { return };
-        let Some(line) = self.all.get(&queue) else { return };
-        let (attempts, policy) = (line.get(id).map_or(0, |it| it.attempts), line.policy);
+        let Some(assigned) = self.assigned.get(place).cloned() else { return };
+        let Some(line) = self.all.get(&assigned.queue) else { return };
+        let (attempts, policy) = (line.get(assigned.id).map_or(0, |it| it.attempts), line.policy);
         if policy.attempts != 0 && attempts >= policy.attempts {
             return self.dies(place, why, now_ms, changes);
         }
-        let after_ms = after_ms.unwrap_or_else(|| backoff_ms(&policy, attempts, id));
+        let after_ms = after_ms.unwrap_or_else(|| backoff_ms(&policy, attempts, assigned.id));
         self.take_assigned(place);
-        self.change(&queue, |line| line.give_back(id, now_ms.saturating_add(after_ms), Some(why), now_ms));
-        self.look_at(&queue, id, now_ms, changes);
-        self.hand_out(&queue, now_ms, changes);
+        self.comes_back(&assigned, now_ms.saturating_add(after_ms), Some(why), now_ms, changes);
     }
 
     fn dies(&mut self, place: &(Arc<str>, u64), why: &str, now_ms: u64, changes: &mut Vec<Change>) {
         let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
         let fixed = self.all.get(&queue).and_then(|it| it.get(id)).map(|it| it.fixed.clone());
-        self.change(&queue, |line| line.die(id, why, now_ms));
+        let more = self.change(&queue, |line| line.die(id, why, now_ms)).unwrap_or_default();
         if let Some(fixed) = fixed {
+            self.share(&fixed.app, |it| it.bytes += more);
             self.reply(id, &fixed, message_reply::Outcome::Failed(why.to_owned()), (now_ms, changes));
         }
         self.hand_out(&queue, now_ms, changes);
-    }
-
-    pub(super) fn receive(
-        &mut self,
-        server: &Arc<str>,
-        receive: ReceiveMessages,
-        around: &mut Around<'_>,
-    ) -> Outcome {
-        let ReceiveMessages { queue, app, id, max, wait_ms, timeout_ms } = receive;
-        let app = self.app(&app);
-        let share = self.apps.get(&app).copied().unwrap_or_default();
-        if !self.all.contains_key(&*queue) {
-            self.drop_idle(1);
-            if self.all.len() >= super::QUEUES_MAX {
-                return full(Of::Queues, super::QUEUES_MAX as u64);
-            }
-            if share.queues >= super::APP_QUEUES_MAX {
-                return full(Of::Queues, super::APP_QUEUES_MAX as u64);
-            }
-        }
-        let queue = self.queue(&queue, &app);
-        let until_ms = around.now_ms.saturating_add(wait_ms);
-        let receive = Receive { server: server.clone(), app: app.clone(), id, max, timeout_ms, until_ms };
-        let ready = self.all.get(&queue).filter(|it| !it.paused).map_or(0, Line::ready);
-        let of = max.min(u32::try_from(ready).unwrap_or(u32::MAX));
-        if of > 0 {
-            self.hand_to(&queue, &receive, of, around.now_ms, around.changes);
-        } else if wait_ms > 0 {
-            if self.receives.len() >= super::RECEIVES_MAX {
-                return full(Of::Receiving, super::RECEIVES_MAX as u64);
-            }
-            if share.receives >= super::APP_RECEIVES_MAX {
-                return full(Of::Receiving, super::APP_RECEIVES_MAX as u64);
-            }
-            let order = self.next();
-            self.put_receive((queue, order), receive);
-        }
-        Outcome::Receiving(of)
-    }
-
-    pub(super) fn put_receive(&mut self, place: (Arc<str>, u64), receive: Receive) {
-        self.share(&receive.app, |it| it.receives += 1);
-        self.ends.insert((receive.until_ms, End::Receive(place.0.clone(), place.1)));
-        self.receives.insert(place, receive);
-    }
-
-    pub(super) fn take_receive(&mut self, place: &(Arc<str>, u64)) -> Option<Receive> {
-        let receive = self.receives.remove(place)?;
-        self.ends.remove(&(receive.until_ms, End::Receive(place.0.clone(), place.1)));
-        self.share(&receive.app, |it| it.receives -= 1);
-        Some(receive)
-    }
-
-    fn first_receive(&self, queue: &Arc<str>) -> Option<((Arc<str>, u64), Receive)> {
-        let first = self.receives.range((queue.clone(), 0)..).next();
-        first.filter(|(place, _)| place.0 == *queue).map(|(place, it)| (place.clone(), it.clone()))
-    }
-
-    /// Whether someone waits to receive of a queue.
-    pub(super) fn is_received(&self, queue: &Arc<str>) -> bool {
-        self.receives.range((queue.clone(), 0)..).next().is_some_and(|(place, _)| place.0 == *queue)
-    }
-
-    pub(super) fn stop_receiving(&mut self, server: &Arc<str>, id: u64) {
-        let found = self.receives.iter().find(|(_, it)| it.id == id && it.server == *server);
-        if let Some(place) = found.map(|it| it.0.clone()) {
-            self.take_receive(&place);
-        }
     }
 
     /// What a server's process was handed after these numbers, at most so many and about so many bytes of it.
@@ -466,6 +370,12 @@ impl Queues {
         now_ms: u64,
     ) -> (Vec<Delivery>, Vec<MessageReply>) {
         let server: Arc<str> = server.into();
+        // A hub that has begun anew counts from the beginning.
+        let after = |it: u64| if it > self.last { 0 } else { it };
+        let (after_delivery, after_reply) = (after(after_delivery), after(after_reply));
+        // What a process before it had is others'.
+        let upto = self.servers.get(&server).map_or(0, |it| it.released_upto);
+        let after_delivery = after_delivery.max(upto);
         let mut bytes = 0;
         let mut fits = |more: usize| {
             let fits = bytes == 0 || bytes + more <= max_bytes;
@@ -504,7 +414,7 @@ impl Queues {
 }
 
 /// A server's, for whatever app.
-fn consumers_of(line: &Line, server: &Arc<str>) -> Vec<ConsumerKey> {
+pub(super) fn consumers_of(line: &Line, server: &Arc<str>) -> Vec<ConsumerKey> {
     let first = (server.clone(), Arc::from(""));
     line.consumers.range(first..).map(|it| it.0.clone()).take_while(|it| it.0 == *server).collect()
 }
@@ -520,7 +430,9 @@ fn set_window(line: &mut Line, consumer: &ConsumerKey, window: u32) {
 
 /// The next one with room, after who was handed the last message.
 fn next_consumer(line: &Line) -> Option<ConsumerKey> {
-    let has_room = |(_, it): &(&ConsumerKey, &Consumer)| it.assigned < it.window;
+    let has_room = |(key, it): &(&ConsumerKey, &Consumer)| {
+        it.assigned < it.window && line.only.as_ref().is_none_or(|app| *app == key.1)
+    };
     let after = line.turn.as_ref().and_then(|turn| {
         let after = (Bound::Excluded(turn), Bound::Unbounded);
         line.consumers.range::<_, ConsumerKey>(after).find(has_room)

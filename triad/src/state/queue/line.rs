@@ -8,6 +8,10 @@ use std::sync::Arc;
 /// What a key that is remembered takes beside itself.
 const KEY: u64 = 200;
 
+/// What takes it that a message's last attempt has failed, and how much is kept of why, in bytes.
+pub(super) const WHY: u64 = 300;
+const WHY_TEXT_MAX: usize = 200;
+
 /// How a queue is of which no consumer has said anything.
 pub(super) const POLICY: QueuePolicy =
     QueuePolicy { timeout_ms: 60_000, attempts: 10, delay_ms: 1_000, factor: 2_000, max_delay_ms: 600_000 };
@@ -27,7 +31,7 @@ pub(super) struct Line {
     /// When a message is ready, or its time is over.
     due: OrdSet<(u64, u64)>,
     /// Keys of what was published, and until when they are remembered.
-    pub(super) keys: OrdMap<Arc<str>, (u64, u64)>,
+    pub(super) keys: OrdMap<Arc<str>, Key>,
     keys_due: OrdSet<(u64, Arc<str>)>,
     pub(super) dead: OrdMap<u64, Dead>,
     /// What the last attempt of a message failed of.
@@ -37,6 +41,8 @@ pub(super) struct Line {
     pub(super) turn: Option<ConsumerKey>,
     pub(super) policy: QueuePolicy,
     pub(super) paused: bool,
+    /// Of a declared job: messages are those of this app's consumers alone.
+    pub(super) only: Option<Arc<str>>,
     pub(super) counts: QueueCounts,
     /// Who has brought it about.
     pub(super) app: Arc<str>,
@@ -52,6 +58,43 @@ pub(super) struct Dead {
     pub(super) fixed: Arc<Fixed>,
     pub(super) attempts: u32,
     pub(super) died_ms: u64,
+}
+
+/// A key that is remembered: of which message, until when, and whose room it takes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Key {
+    pub(super) id: u64,
+    pub(super) until_ms: u64,
+    pub(super) app: Arc<str>,
+}
+
+/// What such a key takes.
+pub(super) fn bytes_of_key(key: &str) -> u64 {
+    KEY + 2 * key.len() as u64
+}
+
+/// A message that is no more, and what it took.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) fixed: Arc<Fixed>,
+    pub(super) bytes: u64,
+}
+
+/// What was due.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// That was all it took.
+    Nothing,
+    /// A key is forgotten: whose, and what it took.
+    Key(Arc<str>, u64),
+    /// The time of this message is over.
+    Over(u64),
+}
+
+/// The beginning of why an attempt has failed.
+fn short(why: &str) -> Arc<str> {
+    let why = if why.is_empty() { "it has failed" } else { why };
+    why[..why.floor_char_boundary(WHY_TEXT_MAX)].into()
 }
 
 /// How many messages a consumer takes, and has.
@@ -77,6 +120,7 @@ impl Line {
             turn: None,
             policy: POLICY,
             paused: false,
+            only: None,
             counts: QueueCounts::default(),
             app,
             delayed: 0,
@@ -215,28 +259,44 @@ impl Line {
         Some(id)
     }
 
-    /// It is nobody's any more, and ready from `from_ms` on. `why` its attempt failed; if it did not, it was none.
-    pub(super) fn give_back(&mut self, id: u64, from_ms: u64, why: Option<&str>, now_ms: u64) {
-        let Some(message) = self.messages.get_mut(&id) else { return };
-        match why {
+    /// It is nobody's any more, and ready from `from_ms` on. `why` its attempt failed; if it did not, it was none. What it takes more.
+    pub(super) fn give_back(&mut self, id: u64, from_ms: u64, why: Option<&str>, now_ms: u64) -> u64 {
+        let Some(message) = self.messages.get_mut(&id) else { return 0 };
+        let more = match why {
             Some(why) => {
                 self.counts.failed += 1;
-                self.whys.insert(id, why.into());
+                self.put_why(id, why)
             }
-            None => message.attempts = message.attempts.saturating_sub(1),
-        }
+            None => {
+                message.attempts = message.attempts.saturating_sub(1);
+                0
+            }
+        };
         self.set(id, Status::Waiting(from_ms));
         self.expose(id, now_ms);
+        more
+    }
+
+    /// What it takes more.
+    fn put_why(&mut self, id: u64, why: &str) -> u64 {
+        let more = if self.whys.insert(id, short(why)).is_none() { WHY } else { 0 };
+        self.bytes += more;
+        more
+    }
+
+    /// What it took.
+    fn take_why(&mut self, id: u64) -> u64 {
+        if self.whys.remove(&id).is_some() { WHY } else { 0 }
     }
 
     /// It is gone; the next one of its group is first.
-    pub(super) fn take(&mut self, id: u64, now_ms: u64) -> Option<Arc<Fixed>> {
+    pub(super) fn take(&mut self, id: u64, now_ms: u64) -> Option<Taken> {
         // Out of whichever map it is in.
         self.set(id, Status::Waiting(0));
         let Message { fixed, order, .. } = self.messages.remove(&id)?;
         self.waiting -= 1;
-        self.bytes -= fixed.bytes();
-        self.whys.remove(&id);
+        let bytes = fixed.bytes() + self.take_why(id);
+        self.bytes -= bytes;
         if fixed.expires_ms != 0 {
             self.due.remove(&(fixed.expires_ms, id));
         }
@@ -253,88 +313,98 @@ impl Line {
                 None => drop(self.groups.remove(group)),
             }
         }
-        Some(fixed)
+        Some(Taken { fixed, bytes })
     }
 
-    /// No attempt is made any more.
-    pub(super) fn die(&mut self, id: u64, why: &str, now_ms: u64) {
+    /// No attempt is made any more. What it takes more.
+    pub(super) fn die(&mut self, id: u64, why: &str, now_ms: u64) -> u64 {
         let attempts = self.messages.get(&id).map_or(0, |it| it.attempts);
-        let Some(fixed) = self.take(id, now_ms) else { return };
+        let Some(Taken { fixed, bytes }) = self.take(id, now_ms) else { return 0 };
         self.counts.died += 1;
-        self.bury(id, Dead { fixed, attempts, died_ms: now_ms }, why);
+        self.bury(id, Dead { fixed, attempts, died_ms: now_ms }, why) - bytes
     }
 
-    fn bury(&mut self, id: u64, dead: Dead, why: &str) {
-        self.bytes += dead.fixed.bytes();
-        self.whys.insert(id, why.into());
+    /// What it takes.
+    fn bury(&mut self, id: u64, dead: Dead, why: &str) -> u64 {
+        let bytes = dead.fixed.bytes();
+        self.bytes += bytes;
         self.dead.insert(id, dead);
+        bytes + self.put_why(id, why)
     }
 
-    /// A dead one is ready again, behind all others, whatever its time was; false: it is none, or another has its key by now.
-    pub(super) fn replay(&mut self, id: u64, order: u64, now_ms: u64) -> bool {
+    /// A dead one is ready again, behind all others, whatever its time was. What it takes less; `None`: it is none, or another has its key
+    /// by now.
+    pub(super) fn replay(&mut self, id: u64, order: u64, now_ms: u64) -> Option<u64> {
         let taken = |it: &Dead| it.fixed.unique().is_some_and(|key| self.unique.contains_key(key));
         if self.dead.get(&id).is_none_or(taken) {
-            return false;
+            return None;
         }
-        let Some(fixed) = self.forget(id) else { return false };
+        let Taken { fixed, bytes } = self.forget(id)?;
+        let less = bytes - fixed.bytes();
         let fixed = Arc::new(Fixed { expires_ms: 0, ..Fixed::clone(&fixed) });
         self.add(id, fixed, order, 0, now_ms);
-        true
+        Some(less)
     }
 
     /// A dead one is gone for good.
-    pub(super) fn forget(&mut self, id: u64) -> Option<Arc<Fixed>> {
+    pub(super) fn forget(&mut self, id: u64) -> Option<Taken> {
         let Dead { fixed, .. } = self.dead.remove(&id)?;
-        self.bytes -= fixed.bytes();
-        self.whys.remove(&id);
-        Some(fixed)
+        let bytes = fixed.bytes() + self.take_why(id);
+        self.bytes -= bytes;
+        Some(Taken { fixed, bytes })
     }
 
-    /// A key is remembered, in place of one whose time is over.
-    pub(super) fn remember(&mut self, key: Arc<str>, id: u64, until_ms: u64) {
-        self.forget_key(&key);
-        self.bytes += KEY + 2 * key.len() as u64;
-        self.keys_due.insert((until_ms, key.clone()));
-        self.keys.insert(key, (id, until_ms));
+    /// A key is remembered, which was not, or was forgotten.
+    pub(super) fn remember(&mut self, key: Arc<str>, known: Key) {
+        self.bytes += bytes_of_key(&key);
+        self.keys_due.insert((known.until_ms, key.clone()));
+        self.keys.insert(key, known);
     }
 
-    fn forget_key(&mut self, key: &Arc<str>) {
-        if let Some((_, until_ms)) = self.keys.remove(key) {
-            self.bytes -= KEY + 2 * key.len() as u64;
-            self.keys_due.remove(&(until_ms, key.clone()));
-        }
+    /// Whose it was, and what it took.
+    pub(super) fn forget_key(&mut self, key: &Arc<str>) -> Option<(Arc<str>, u64)> {
+        let known = self.keys.remove(key)?;
+        let bytes = bytes_of_key(key);
+        self.bytes -= bytes;
+        self.keys_due.remove(&(known.until_ms, key.clone()));
+        Some((known.app, bytes))
     }
 
-    /// What is due is done: `Ok` if that was all it took, or the message whose time is over.
-    pub(super) fn expire_one(&mut self, now_ms: u64) -> Option<Result<(), u64>> {
+    /// Keys of messages up to this one that are here no more, at most so many.
+    pub(super) fn loose_keys(&self, upto: u64, limit: usize) -> Vec<Arc<str>> {
+        let is_loose = |it: &Key| {
+            it.id <= upto && !self.messages.contains_key(&it.id) && !self.dead.contains_key(&it.id)
+        };
+        self.keys.iter().filter(|(_, it)| is_loose(it)).map(|(key, _)| key.clone()).take(limit).collect()
+    }
+
+    /// What is due first is done, if anything is.
+    pub(super) fn expire_one(&mut self, now_ms: u64) -> Option<Due> {
         if let Some((_, key)) = self.keys_due.get_min().filter(|it| it.0 <= now_ms).cloned() {
-            self.forget_key(&key);
-            return Some(Ok(()));
+            return Some(self.forget_key(&key).map_or(Due::Nothing, |(app, bytes)| Due::Key(app, bytes)));
         }
         let (at_ms, id) = self.due.get_min().filter(|it| it.0 <= now_ms).copied()?;
         self.due.remove(&(at_ms, id));
-        let Some(message) = self.messages.get(&id) else { return Some(Ok(())) };
+        let Some(message) = self.messages.get(&id) else { return Some(Due::Nothing) };
         match message.status {
-            _ if message.fixed.is_over(now_ms) => return Some(Err(id)),
+            _ if message.fixed.is_over(now_ms) => return Some(Due::Over(id)),
             Status::Delayed(from_ms) if from_ms <= now_ms => self.set(id, Status::Ready),
             Status::Delayed(from_ms) => drop(self.due.insert((from_ms, id))),
             Status::Ready | Status::Waiting(_) | Status::Assigned(_) => {}
         }
-        Some(Ok(()))
+        Some(Due::Nothing)
     }
 
-    /// Puts a message back, from a snapshot: it waits, or is someone's, until [`Line::restored`].
-    pub(super) fn restore(&mut self, id: u64, message: Message, why: &str) {
-        let status = message.status;
+    /// Puts a message back, from a snapshot: where it stood. What it takes.
+    pub(super) fn restore(&mut self, id: u64, message: Message, why: &str) -> u64 {
+        let (status, bytes) = (message.status, message.fixed.bytes());
         self.join(id, Message { status: Status::Waiting(0), ..message });
         self.set(id, status);
-        if !why.is_empty() {
-            self.whys.insert(id, why.into());
-        }
+        bytes + if why.is_empty() { 0 } else { self.put_why(id, why) }
     }
 
     /// The same of a dead one.
-    pub(super) fn restore_dead(&mut self, id: u64, dead: Dead, why: &str) {
-        self.bury(id, dead, why);
+    pub(super) fn restore_dead(&mut self, id: u64, dead: Dead, why: &str) -> u64 {
+        self.bury(id, dead, why)
     }
 }

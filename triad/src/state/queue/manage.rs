@@ -25,37 +25,57 @@ impl Queues {
             return QueueManaged { unknown: true, last, ..QueueManaged::default() };
         };
         let (queue, limit) = (queue.clone(), usize::try_from(call.limit).unwrap_or(usize::MAX));
-        let (count, more) = match call.action {
+        let (mut last_seen, mut more) = (0, false);
+        let count = match call.action {
             Some(Action::Pause(paused)) => {
                 self.change(&queue, |line| line.paused = paused);
-                (0, false)
+                0
             }
-            Some(Action::Purge(purge)) => self.purge(&queue, purge.dead, (last, limit), now_ms, changes),
+            Some(Action::Purge(purge)) => {
+                let count;
+                (count, more) = self.purge(&queue, purge.dead, (last, limit), now_ms, changes);
+                count
+            }
             Some(Action::Replay(replay)) => {
-                let chosen = |id: &u64| *id <= last && (replay.ids.is_empty() || replay.ids.contains(id));
-                let line = self.all.get(&queue);
-                let ids = line
-                    .into_iter()
-                    .flat_map(|it| it.dead.keys().copied())
-                    .filter(chosen)
-                    .take(limit.saturating_add(1));
-                let mut ids: Vec<u64> = ids.collect();
-                let more = ids.len() > limit;
-                ids.truncate(limit);
-                let replayed = ids.into_iter().filter(|id| {
-                    let order = self.next();
-                    self.change(&queue, |line| line.replay(*id, order, now_ms)).unwrap_or_default()
-                });
-                let replayed = replayed.count();
-                // Those that can't be would be met again and again.
-                (replayed, more && replayed > 0)
+                let (replayed, after) = self.replay(&queue, &replay.ids, (call.after, last), limit, now_ms);
+                (last_seen, more) = (after, after > 0);
+                replayed
             }
-            None => (0, false),
+            None => 0,
         };
         self.hand_out(&queue, now_ms, changes);
-        QueueManaged { count: count as u64, more, last, unknown: false }
+        QueueManaged { count: count as u64, more, last, after: last_seen, unknown: false }
     }
 
+    /// Makes these dead ones ready again, of none all; how many were, and after which of them it goes on, if it does.
+    fn replay(
+        &mut self,
+        queue: &Arc<str>,
+        ids: &[u64],
+        (after, upto): (u64, u64),
+        limit: usize,
+        now_ms: u64,
+    ) -> (usize, u64) {
+        let Some(line) = self.all.get(queue) else { return (0, 0) };
+        let chosen: Vec<u64> = match ids {
+            [] => line.dead.range(after + 1..=upto).map(|(id, _)| *id).take(limit).collect(),
+            ids => ids.iter().copied().filter(|id| line.dead.contains_key(id)).collect(),
+        };
+        let goes_on = ids.is_empty() && chosen.len() == limit;
+        let last = chosen.last().copied().unwrap_or_default();
+        let replayed = chosen.into_iter().filter(|id| {
+            let order = self.next();
+            let app = self.all.get(queue).and_then(|it| it.dead.get(id)).map(|it| it.fixed.app.clone());
+            let less = self.change(queue, |line| line.replay(*id, order, now_ms)).flatten();
+            if let (Some(app), Some(less)) = (app, less) {
+                self.share(&app, |it| it.bytes -= less);
+            }
+            less.is_some()
+        });
+        (replayed.count(), if goes_on { last } else { 0 })
+    }
+
+    /// Takes away what nobody has, or the dead, up to this message; and keys of what is gone.
     pub(super) fn purge(
         &mut self,
         queue: &Arc<str>,
@@ -78,13 +98,51 @@ impl Queues {
                 line.counts.purged += 1;
                 if dead { line.forget(id) } else { line.take(id, now_ms) }
             });
-            if let Some(fixed) = purged.flatten() {
-                self.gone(&fixed);
+            if let Some(taken) = purged.flatten() {
+                self.gone(&taken);
                 let outcome = message_reply::Outcome::Failed("an operator has purged the queue".to_owned());
-                self.reply(id, &fixed, outcome, (now_ms, changes));
+                self.reply(id, &taken.fixed, outcome, (now_ms, changes));
             }
         }
-        (count, more)
+        if more || dead {
+            return (count, more);
+        }
+        let room = (limit - count).saturating_add(1);
+        let keys = self.all.get(queue).map(|line| line.loose_keys(upto, room)).unwrap_or_default();
+        for key in keys.iter().take(limit - count) {
+            if let Some((app, bytes)) = self.change(queue, |line| line.forget_key(key)).flatten() {
+                self.share(&app, |it| it.bytes -= bytes);
+            }
+        }
+        (count, keys.len() == room)
+    }
+
+    /// Nobody's any more: what is left of it goes by and by.
+    pub(crate) fn end_queue(&mut self, queue: &str) {
+        if let Some((queue, _)) = self.all.get_key_value(queue) {
+            self.ending.insert(queue.clone(), self.last);
+        }
+    }
+
+    /// Goes on with one that has ended, at most `limit` of it; how much there was.
+    pub(super) fn end_some(
+        &mut self,
+        queue: &Arc<str>,
+        upto: u64,
+        limit: u32,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> u32 {
+        let limit = limit as usize;
+        let (living, more) = self.purge(queue, false, (upto, limit), now_ms, changes);
+        let (dead, more_dead) = match more {
+            true => (0, true),
+            false => self.purge(queue, true, (upto, limit - living), now_ms, changes),
+        };
+        if !more && !more_dead {
+            self.ending.remove(queue);
+        }
+        u32::try_from(living + dead).unwrap_or(u32::MAX).max(1)
     }
 
     /// Each of them, in numbers.

@@ -1,36 +1,45 @@
 //! Queues as records, and back.
 
 use super::{
-    Process, Queues, Reply,
-    delivery::{Assigned, Receive},
-    line::{Consumer, Dead, Line},
+    Queues,
+    delivery::Assigned,
+    line::{Consumer, Dead, Key, Line, bytes_of_key},
     message::{Asker, Fixed, Message, Status},
+    process::Process,
+    receive::Receive,
+    reply::Reply,
 };
 use crate::state::written::Writer;
 use proto::hub::v1::{
     QueueConsumer, QueueMessage, ReceiveMessages, SnapshotDelivery, SnapshotMessage, SnapshotMessageKey,
-    SnapshotMessageReply, SnapshotQueue, SnapshotQueueServer, SnapshotQueueWriter, SnapshotReceive,
-    WrittenQueueOutcome, snapshot_item::Item, snapshot_message::Status as Saved,
+    SnapshotMessageKeys, SnapshotMessageReply, SnapshotQueue, SnapshotQueueServer, SnapshotQueueWriter,
+    SnapshotReceive, WrittenQueueOutcome, snapshot_item::Item, snapshot_message::Status as Saved,
 };
 use std::sync::Arc;
+
+/// Keys of one record: a queue may have very many.
+const KEYS: usize = 200;
 
 impl Queues {
     /// For a snapshot.
     pub(in crate::state) fn export(&self) -> impl Iterator<Item = Item> {
-        let queues = self.all.iter().map(|(name, line)| Item::Queue(queue(name, line)));
+        let queues = self.all.iter().map(|(name, line)| Item::Queue(self.saved_queue(name, line)));
+        let keys = self.all.iter().flat_map(|(name, line)| keys(name, line)).map(Item::MessageKeys);
         let messages = self.all.iter().flat_map(|(name, line)| {
             let living = line.messages().iter().map(|(id, it)| self.message(name, line, *id, it));
             let dead = line.dead.iter().map(|(id, it)| dead(name, line, *id, it));
             living.chain(dead).map(Item::Message)
         });
         let servers = self.servers.iter().map(|(server, it)| {
-            let Process { started_ms, number, released } = *it;
-            let server = server.to_string();
-            Item::QueueServer(SnapshotQueueServer { server, started_ms, number, released })
+            let Process { started_ms, number, released, released_upto } = *it;
+            let (server, releasing) = (server.to_string(), self.releasing.contains(server));
+            let it = SnapshotQueueServer { server, started_ms, number, released, released_upto, releasing };
+            Item::QueueServer(it)
         });
         let replies = self.replies.iter().map(|((server, _), it)| {
-            let (server, reply) = (server.to_string(), Some(it.reply.as_ref().clone()));
-            Item::Reply(SnapshotMessageReply { server, reply, until_ms: it.until_ms })
+            let (server, app) = (server.to_string(), it.app.to_string());
+            let reply = Some(it.reply.as_ref().clone());
+            Item::Reply(SnapshotMessageReply { server, reply, until_ms: it.until_ms, app })
         });
         let receives = self.receives.iter().map(|((queue, order), it)| {
             let receive = ReceiveMessages {
@@ -61,6 +70,7 @@ impl Queues {
         let topics = self.export_topics().map(Item::Subscription);
         let last = (self.last > 0).then_some(Item::LastMessage(self.last));
         queues
+            .chain(keys)
             .chain(messages)
             .chain(servers)
             .chain(replies)
@@ -100,12 +110,20 @@ impl Queues {
         match item {
             Item::Queue(queue) => self.restore_queue(queue),
             Item::Message(message) => self.restore_message(message),
-            Item::QueueServer(SnapshotQueueServer { server, started_ms, number, released }) => {
-                self.servers.insert(server.into(), Process { started_ms, number, released });
+            Item::MessageKeys(keys) => self.restore_keys(keys),
+            Item::QueueServer(saved) => {
+                let SnapshotQueueServer { server, started_ms, number, released, released_upto, releasing } =
+                    saved;
+                let server: Arc<str> = server.into();
+                if releasing {
+                    self.releasing.insert(server.clone());
+                }
+                self.servers.insert(server, Process { started_ms, number, released, released_upto });
             }
-            Item::Reply(SnapshotMessageReply { server, reply, until_ms }) => {
-                let reply = reply.unwrap_or_default();
-                self.put_reply(&server.into(), reply.number, Reply { reply: Arc::new(reply), until_ms });
+            Item::Reply(SnapshotMessageReply { server, reply, until_ms, app }) => {
+                let (reply, app) = (reply.unwrap_or_default(), self.app(&app));
+                let (number, reply) = (reply.number, Arc::new(reply));
+                self.put_reply(&server.into(), number, Reply { reply, app, until_ms });
             }
             Item::Receive(SnapshotReceive { order, server, receive, until_ms }) => {
                 let ReceiveMessages { queue, app, id, max, timeout_ms, .. } = receive.unwrap_or_default();
@@ -130,10 +148,12 @@ impl Queues {
     }
 
     fn restore_queue(&mut self, saved: SnapshotQueue) {
-        let SnapshotQueue { name, paused, counts, policy, consumers, turn_server, turn_app, keys, app } =
-            saved;
-        let app = self.app(&app);
+        let SnapshotQueue { name, paused, counts, policy, consumers, turn_server, turn_app, app, .. } = saved;
+        let (app, only) = (self.app(&app), (!saved.only.is_empty()).then(|| self.app(&saved.only)));
         let queue = self.queue(&name, &app);
+        if saved.ends_upto > 0 {
+            self.ending.insert(queue.clone(), saved.ends_upto);
+        }
         let consumers = consumers.into_iter().map(|it| {
             let QueueConsumer { server, app, window, .. } = it;
             ((server.into(), app.into()), Consumer { window, assigned: 0 })
@@ -145,10 +165,17 @@ impl Queues {
             line.counts = counts.unwrap_or_default();
             line.policy = policy.unwrap_or(line.policy);
             line.turn = (!turn_server.is_empty()).then(|| (turn_server.into(), turn_app.into()));
-            for SnapshotMessageKey { key, id, until_ms } in keys {
-                line.remember(key.into(), id, until_ms);
-            }
+            line.only = only;
         });
+    }
+
+    fn restore_keys(&mut self, saved: SnapshotMessageKeys) {
+        let queue = self.name_of(&saved.queue);
+        for SnapshotMessageKey { key, id, until_ms, app } in saved.keys {
+            let (app, bytes) = (self.app(&app), bytes_of_key(&key));
+            self.share(&app, |it| it.bytes += bytes);
+            self.change(&queue, |line| line.remember(key.into(), Key { id, until_ms, app }));
+        }
     }
 
     fn restore_message(&mut self, saved: SnapshotMessage) {
@@ -162,12 +189,11 @@ impl Queues {
         let message: QueueMessage = message.unwrap_or_default();
         let (app, queue) = (self.app(&message.app), self.name_of(&message.queue));
         let fixed = Arc::new(Fixed::of(message, app.clone(), asker, (published_ms, expires_ms)));
-        self.share(&app, |it| it.bytes += fixed.bytes());
         let status = match saved.status {
             Some(Saved::DiedMs(died_ms)) => {
                 let dead = Dead { fixed, attempts, died_ms };
-                self.change(&queue, |line| line.restore_dead(id, dead, &why));
-                return;
+                let bytes = self.change(&queue, |line| line.restore_dead(id, dead, &why));
+                return self.share(&app, |it| it.bytes += bytes.unwrap_or_default());
             }
             Some(Saved::DelayedMs(at_ms)) => Status::Delayed(at_ms),
             Some(Saved::WaitingMs(at_ms)) => Status::Waiting(at_ms),
@@ -188,8 +214,29 @@ impl Queues {
             }
             Some(Saved::Ready(_)) | None => Status::Ready,
         };
-        self.change(&queue, |line| line.restore(id, Message { fixed, order, attempts, status }, &why));
+        let message = Message { fixed, order, attempts, status };
+        let bytes = self.change(&queue, |line| line.restore(id, message, &why));
+        self.share(&app, |it| it.bytes += bytes.unwrap_or_default());
     }
+
+    fn saved_queue(&self, name: &Arc<str>, line: &Line) -> SnapshotQueue {
+        let ends_upto = self.ending.get(name).copied().unwrap_or_default();
+        SnapshotQueue { ends_upto, ..queue(name, line) }
+    }
+}
+
+fn keys<'a>(queue: &'a str, line: &'a Line) -> impl Iterator<Item = SnapshotMessageKeys> + 'a {
+    let told = |(key, it): (&Arc<str>, &Key)| SnapshotMessageKey {
+        key: key.to_string(),
+        id: it.id,
+        until_ms: it.until_ms,
+        app: it.app.to_string(),
+    };
+    let mut all = line.keys.iter();
+    std::iter::from_fn(move || {
+        let keys: Vec<_> = all.by_ref().take(KEYS).map(told).collect();
+        (!keys.is_empty()).then(|| SnapshotMessageKeys { queue: queue.to_owned(), keys })
+    })
 }
 
 fn queue(name: &str, line: &Line) -> SnapshotQueue {
@@ -201,11 +248,6 @@ fn queue(name: &str, line: &Line) -> SnapshotQueue {
         window: it.window,
         assigned: it.assigned,
     });
-    let keys = line.keys.iter().map(|(key, (id, until_ms))| SnapshotMessageKey {
-        key: key.to_string(),
-        id: *id,
-        until_ms: *until_ms,
-    });
     SnapshotQueue {
         name: name.to_owned(),
         paused: line.paused,
@@ -214,8 +256,9 @@ fn queue(name: &str, line: &Line) -> SnapshotQueue {
         consumers: consumers.collect(),
         turn_server,
         turn_app,
-        keys: keys.collect(),
         app: line.app.to_string(),
+        only: line.only.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ends_upto: 0,
     }
 }
 

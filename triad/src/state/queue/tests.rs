@@ -1,5 +1,7 @@
 //! The rules of queues; and that whatever happens nothing is lost, and nothing is two servers' at once.
 
+mod bounds;
+
 use super::*;
 use crate::state::written::Writer;
 use proptest::prelude::*;
@@ -64,7 +66,9 @@ impl World {
             cache_max_bytes: MAX,
         };
         let changes = &mut Vec::new();
-        let written = self.queues.write(call, &self.leases, &mut self.caches, self.now_ms, changes);
+        let (leases, caches, jobs) = (&self.leases, &mut self.caches, &mut Jobs::default());
+        let mut around = Around { leases, caches, jobs, now_ms: self.now_ms, changes };
+        let written = self.queues.write(call, &mut around);
         written.outcomes.into_iter().next().unwrap().outcome.unwrap()
     }
 
@@ -112,11 +116,11 @@ impl World {
     fn manage(&mut self, action: manage_queue::Action) -> u64 {
         let call =
             ManageQueue { queue: "q".into(), action: Some(action), limit: 3, ..ManageQueue::default() };
-        let (mut count, mut upto) = (0, 0);
+        let (mut count, mut upto, mut after) = (0, 0, 0);
         loop {
-            let call = ManageQueue { upto, ..call.clone() };
+            let call = ManageQueue { upto, after, ..call.clone() };
             let managed = self.queues.manage(call, self.now_ms, &mut Vec::new());
-            (count, upto) = (count + managed.count, managed.last);
+            (count, upto, after) = (count + managed.count, managed.last, managed.after);
             if !managed.more {
                 return count;
             }
@@ -127,8 +131,10 @@ impl World {
         self.queues.describe(self.now_ms).find(|it| it.name == queue).unwrap()
     }
 
-    /// A snapshot makes the same.
+    /// A snapshot makes the same, and what apps take is all that there is.
     fn again(&self) {
+        let taken: u64 = self.queues.apps.values().map(|it| it.bytes).sum();
+        assert_eq!(taken, self.queues.bytes());
         let mut again = Queues::default();
         self.queues.export().for_each(|it| again.restore(it));
         assert_eq!(again, self.queues);
@@ -351,41 +357,6 @@ fn what_a_dead_server_had_is_others_at_once() {
 }
 
 #[test]
-fn bounds() {
-    let mut world = World::new();
-    let publish = |world: &mut World, app: &str, queue: &str, bytes: usize| {
-        let body = vec![b'x'; bytes].into();
-        let message = QueueMessage { queue: queue.into(), body, app: app.into(), ..QueueMessage::default() };
-        world.number += 1;
-        world.write_with(
-            "x",
-            world.number,
-            100_000,
-            Write::Publish(PublishMessages { messages: vec![message] }),
-        )
-    };
-    let of = |outcome: Outcome| match outcome {
-        Outcome::Full(it) => Some(it.of()),
-        _ => None,
-    };
-    assert_eq!(of(publish(&mut world, "a", "q", 48_000)), None);
-    assert_eq!(of(publish(&mut world, "a", "q", 2_000)), Some(Of::App));
-    assert_eq!(of(publish(&mut world, "b", "q", 48_000)), None);
-    assert_eq!(of(publish(&mut world, "c", "q", 5_000)), Some(Of::All));
-    let before = world.queues.clone();
-    assert_eq!(of(publish(&mut world, "c", "other", 5_000)), Some(Of::All));
-    assert_eq!(world.queues.all, before.all, "what is refused changes nothing");
-    assert_eq!(world.manage(manage_queue::Action::Purge(PurgeMessages { dead: false })), 2);
-    assert_eq!((world.queues.bytes(), world.queues.apps.get("b")), (0, None));
-    for number in 0..APP_QUEUES_MAX {
-        world.publish(message(&format!("q{number}"), "x"));
-    }
-    let one_more = Write::Publish(PublishMessages { messages: vec![message("one-more", "x")] });
-    assert_eq!(of(world.write("x", one_more)), Some(Of::Queues));
-    world.again();
-}
-
-#[test]
 fn a_settlement_is_whole_or_not_at_all() {
     use proto::hub::v1::{CacheIncrement, CachePut, CacheValue, CacheWrite, cache_write};
     let mut world = World::new();
@@ -430,6 +401,7 @@ fn a_write_that_is_sent_again_counts_once() {
 
 #[derive(Debug, Clone)]
 enum Step {
+    PublishWithKey(u8),
     Publish { group: u8, priority: u8, ttl_ms: u64, delay_ms: u64, unique: u8 },
     Consume(u8, u32),
     Receive(u8, u32),
@@ -445,6 +417,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..3_u8, 0..10_u8, times.clone(), times, 0..4_u8).prop_map(
             |(group, priority, ttl_ms, delay_ms, unique)| Step::Publish { group, priority, ttl_ms, delay_ms, unique }
         ),
+        1 => (0..3_u8).prop_map(Step::PublishWithKey),
         2 => (0..3_u8, 0..4_u32).prop_map(|(server, window)| Step::Consume(server, window)),
         2 => (0..3_u8, 1..4_u32).prop_map(|(server, max)| Step::Receive(server, max)),
         6 => (0..3_u8, 0..5_usize, 0..6_u8).prop_map(|(server, which, how)| Step::Settle(server, which, how)),
@@ -476,6 +449,10 @@ proptest! {
                         ..message("q", "body")
                     });
                     of_group.entry(id).or_insert(group);
+                }
+                Step::PublishWithKey(key) => {
+                    let idempotency_key = format!("key{key}");
+                    world.publish(QueueMessage { idempotency_key, key_ms: 500, ..message("q", "") });
                 }
                 Step::Consume(server, window) => world.consume(&server.to_string(), "q", window, policy(3, 50)),
                 Step::Receive(server, max) => {

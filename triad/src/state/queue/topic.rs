@@ -1,6 +1,6 @@
-//! Topics: a durable subscription is a queue of its own; what is published to the topic goes to each, and its body is there once.
+//! Topics: a durable subscription is a queue of its own; what is published to the topic goes to each of them.
 
-use super::{Around, Queues, full, message::bytes_of};
+use super::{Around, Queues, full, line::bytes_of_key, message::bytes_of, names::Kind};
 use proto::hub::v1::{
     MessagesPublished, QueueMessage, SnapshotSubscription, SubscribeTopic, UnsubscribeTopic,
     queue_outcome::Outcome, queues_full::Of,
@@ -28,39 +28,41 @@ impl Queues {
     pub(super) fn subscribe(&mut self, subscribe: SubscribeTopic) -> Outcome {
         let SubscribeTopic { topic, name, app } = subscribe;
         let known = self.topics.get(&topic).map_or(0, imbl::OrdMap::len);
-        let is_new = !self.topics.get(&topic).is_some_and(|it| it.contains_key(&name));
-        if is_new && known >= SUBSCRIPTIONS_MAX {
+        if self.topics.get(&topic).is_some_and(|it| it.contains_key(&name)) {
+            return Outcome::Done(false);
+        }
+        if known >= SUBSCRIPTIONS_MAX {
             return full(Of::Queues, SUBSCRIPTIONS_MAX as u64);
         }
-        if is_new {
-            // Its queue is there before its first message, and has a place among all.
-            if self.all.len() >= super::QUEUES_MAX {
-                self.drop_idle(1);
-            }
-            if self.all.len() >= super::QUEUES_MAX {
-                return full(Of::Queues, super::QUEUES_MAX as u64);
-            }
-            let owner = self.app(&app);
-            self.queue(&queue_of(&topic, &name), &owner);
-            self.topics.entry(topic).or_default().insert(name, app);
+        // Its queue is there before its first message.
+        let (queue, owner) = (queue_of(&topic, &name), self.app(&app));
+        if !self.all.contains_key(&*queue)
+            && let Err(max) = self.room_for_names(Kind::Subscription, &owner, 1)
+        {
+            return full(Of::Queues, max as u64);
         }
+        self.queue(&queue, &owner);
+        self.topics.entry(topic).or_default().insert(name, app);
         Outcome::Done(true)
     }
 
     /// It ends, with what was not taken of it.
-    pub(super) fn unsubscribe(&mut self, unsubscribe: &UnsubscribeTopic, around: &mut Around<'_>) -> Outcome {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &UnsubscribeTopic) -> Outcome {
         let UnsubscribeTopic { topic, name } = unsubscribe;
         let existed = self.topics.get_mut(topic).is_some_and(|it| it.remove(name).is_some());
         if self.topics.get(topic).is_some_and(imbl::OrdMap::is_empty) {
             self.topics.remove(topic);
         }
-        let queue: Arc<str> = queue_of(topic, name).into();
         if existed {
-            for dead in [false, true] {
-                self.purge(&queue, dead, (u64::MAX, usize::MAX), around.now_ms, around.changes);
-            }
+            self.end_queue(&queue_of(topic, name));
         }
         Outcome::Done(existed)
+    }
+
+    /// Whether the subscription of this queue is there.
+    pub(super) fn is_subscribed(&self, queue: &str) -> bool {
+        let found = subscription_of(queue);
+        found.is_some_and(|(topic, name)| self.topics.get(topic).is_some_and(|it| it.contains_key(name)))
     }
 
     /// To each subscription; all or none.
@@ -73,7 +75,9 @@ impl Queues {
     ) -> Outcome {
         let names: Vec<String> =
             self.topics.get(&message.queue).map(|it| it.keys().cloned().collect()).unwrap_or_default();
-        let bytes = bytes_of(message) * names.len() as u64;
+        let key = &message.idempotency_key;
+        let key_bytes = if key.is_empty() { 0 } else { bytes_of_key(key) };
+        let bytes = (bytes_of(message) + key_bytes) * names.len() as u64;
         let share = self.apps.get(&*message.app).copied().unwrap_or_default();
         if self.bytes + bytes > max {
             return full(Of::All, max);
@@ -86,7 +90,7 @@ impl Queues {
             let queue = queue_of(&message.queue, &name);
             // No reply: of several who would answer, whose it is nobody knows.
             let copy = QueueMessage { queue, wait_ms: 0, ..message.clone() };
-            let (id, is_new) = self.publish_one(from, copy, around);
+            let (id, is_new) = self.publish_one(from, copy, (around.now_ms, around.changes));
             published.ids.push(id);
             if !is_new {
                 published.repeated.push(place);
