@@ -35,6 +35,7 @@ mod private;
 mod queues;
 mod readme;
 mod reload;
+mod schema;
 mod session;
 mod session_url;
 mod start;
