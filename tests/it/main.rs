@@ -28,6 +28,7 @@ mod hub;
 mod inquiry;
 mod jobs;
 mod layers;
+mod local_openapi;
 mod many;
 mod openapi;
 mod operating;
