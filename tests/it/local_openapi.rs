@@ -431,7 +431,10 @@ async fn the_app_is_called_as_the_description_says() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, called).await.expect("all but the last call have come");
+    tokio::time::timeout(PATIENCE, called).await.unwrap_or_else(|_| {
+        let seen: BTreeSet<_> = received(&out).iter().map(|it| webhook(&it["headers"])).collect();
+        panic!("not all calls have come: {seen:?}")
+    });
     cluster.stop("app-a").await;
     let mut seen = BTreeSet::new();
     for call in received(&out) {
