@@ -6,6 +6,7 @@ mod caches;
 mod input;
 mod jobs;
 mod leases;
+mod openapi;
 mod queues;
 mod route;
 mod sessions;

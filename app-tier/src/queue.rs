@@ -199,6 +199,23 @@ impl Queues {
 
     /// Says anew what this server takes.
     fn say_what_is_taken(&self) {
+        // It is put together while nobody else says something: what is older never takes the place of what is newer.
+        self.0.takes.send_if_modified(|takes| {
+            let windows = self.windows();
+            let is_news = if windows.is_empty() {
+                takes.as_ref().is_some_and(|it| !it.is_empty())
+            } else {
+                takes.as_ref() != Some(&windows)
+            };
+            if is_news {
+                *takes = Some(windows);
+            }
+            is_news
+        });
+    }
+
+    /// What this server takes now.
+    fn windows(&self) -> Vec<QueueWindow> {
         let mut windows = BTreeMap::<(String, String), QueueWindow>::new();
         for consumer in lock(&self.0.consumers).values() {
             let QueueWindow { queue, app, window, policy } = consumer.window();
@@ -220,18 +237,7 @@ impl Queues {
                 "apps of this server take more queues than it may: it takes the first of them"
             );
         }
-        let windows: Vec<QueueWindow> = windows.into_values().take(WINDOWS_MAX).collect();
-        self.0.takes.send_if_modified(|takes| {
-            let is_news = if windows.is_empty() {
-                takes.as_ref().is_some_and(|it| !it.is_empty())
-            } else {
-                takes.as_ref() != Some(&windows)
-            };
-            if is_news {
-                *takes = Some(windows);
-            }
-            is_news
-        });
+        windows.into_values().take(WINDOWS_MAX).collect()
     }
 
     /// The hub's answers to this process come from now on.

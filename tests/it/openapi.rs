@@ -2,60 +2,10 @@
 
 use crate::{
     cluster::Cluster,
+    schema::wrong,
     tokens::{OPS, curl, deploying, rolled_out, tar},
 };
 use serde_json::Value;
-
-/// Where `value` is not what `schema` says; nothing where it is.
-fn wrong(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let pointed = document.pointer(reference.trim_start_matches('#')).unwrap();
-        return wrong(document, pointed, value, place);
-    }
-    if let Some(choices) = schema["oneOf"].as_array() {
-        let good = choices.iter().filter(|it| wrong(document, it, value, place).is_empty()).count();
-        return if good == 1 {
-            Vec::new()
-        } else {
-            vec![format!("{place}: {good} of its kinds fit {value}")]
-        };
-    }
-    let kinds: Vec<&str> = match &schema["type"] {
-        Value::String(kind) => vec![kind],
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-        other => panic!("{place}: {other} for a type"),
-    };
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(it) if it.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let is_kind = kinds.contains(&kind) || (kind == "integer" && kinds.contains(&"number"));
-    if !is_kind {
-        return vec![format!("{place} is a {kind}, not one of {kinds:?}: {value}")];
-    }
-    let mut found = Vec::new();
-    if schema["enum"].as_array().is_some_and(|names| !names.contains(value)) {
-        found.push(format!("{place} is {value}"));
-    }
-    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-        found.extend(wrong(document, &schema["items"], item, &format!("{place}[{index}]")));
-    }
-    for (name, field) in value.as_object().into_iter().flatten() {
-        match &schema["properties"][name] {
-            Value::Null if schema["properties"].is_null() => {}
-            Value::Null => found.push(format!("{place}.{name} is not described")),
-            described => found.extend(wrong(document, described, field, &format!("{place}.{name}"))),
-        }
-    }
-    let needed = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    found.extend(needed.filter(|it| value.get(it).is_none()).map(|it| format!("{place}.{it} is missing")));
-    found
-}
 
 /// The schema of an answer.
 fn schema<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> &'a Value {

@@ -147,9 +147,10 @@ pub(super) async fn of_key(
         Method::GET | Method::HEAD => {
             let query = Query::of(request.uri().query(), &["consistency", "claim"])?;
             let strong = query.choice("consistency", &["near", "strong"])?.is_some_and(|it| it == "strong");
+            let time = query.duration("claim", &CLAIM)?;
             let mut found = caches.get(cache.as_str(), &key, strong).await?;
             let mut claim = None;
-            if let (None, Some(time)) = (&found.entry, query.duration("claim", &CLAIM)?) {
+            if let (None, Some(time)) = (&found.entry, time) {
                 (found, claim) = claimed(api, caller, (cache.as_str(), &key), time).await?;
             }
             let mut response = match found.entry {

@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, jobs, leases, queues, sessions, topics};
+use super::{LocalApi, answer::Problem, caches, jobs, leases, openapi, queues, sessions, topics};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -45,6 +45,7 @@ pub(super) async fn answer(
         ["session", "id"] => sessions::change_id(caller, &request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
+        ["openapi.json"] => openapi::describe(&request),
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),
     }
 }

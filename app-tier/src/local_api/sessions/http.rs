@@ -45,6 +45,9 @@ pub(in crate::local_api) async fn session(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
     Query::of(request.uri().query(), &[])?;
+    if ![Method::GET, Method::PATCH, Method::DELETE].contains(request.method()) {
+        return Ok(not_allowed("GET, PATCH, DELETE", request.method()));
+    }
     let visit = visit(caller, &request)?;
     let id = visit.current_id().await;
     match *request.method() {
@@ -58,11 +61,10 @@ pub(in crate::local_api) async fn session(
             visit.within(visit.update(id.as_str(), set, removed)).await?;
             Ok(no_content())
         }
-        Method::DELETE => {
+        _ => {
             visit.within(visit.invalidate(id.as_str())).await?;
             Ok(no_content())
         }
-        _ => Ok(not_allowed("GET, PATCH, DELETE", request.method())),
     }
 }
 
