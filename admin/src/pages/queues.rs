@@ -136,7 +136,6 @@ impl Row {
                 count(queue.published),
                 count(queue.settled),
                 count(queue.failed),
-                count(queue.expired),
             ],
             consumers: consumers(&queue.consumers),
         }

@@ -146,6 +146,33 @@ fn each_page_shows_what_it_is_for() {
         4,
         &["production/webapp/default/shop-1.2.0", "aaaaaaaaaa", "✓", "1 d 0 h ago", "pid 4711, 2 restarts"],
     );
+    has(8, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
+    has(9, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
+    has(11, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
+    has(
+        14,
+        &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
+    );
+    has(
+        15,
+        &[
+            "aaSe…",
+            "count (8 B)",
+            "has changes that the hub lacks",
+            "actions/sessions/invalidate",
+            "data-still",
+        ],
+    );
+}
+
+#[test]
+fn the_pages_of_what_apps_share_show_it() {
+    let pages = all_pages();
+    let has = |page: usize, words: &[&str]| {
+        for word in words {
+            assert!(pages[page].contains(word), "{word}: {}", pages[page]);
+        }
+    };
     has(
         5,
         &[
@@ -173,7 +200,7 @@ fn each_page_shows_what_it_is_for() {
             "in 1 h 0 min",
             "1 min 1 s ago",
             "running",
-            "the queue orders",
+            "a queue<small>",
             "never again",
         ],
     );
@@ -187,23 +214,6 @@ fn each_page_shows_what_it_is_for() {
         ],
     );
     has(7, &["5\u{202f}120", "4.00 MiB", "of 512 MiB", "90.0 %", "1.00 KiB"]);
-    has(8, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
-    has(9, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
-    has(11, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
-    has(
-        14,
-        &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
-    );
-    has(
-        15,
-        &[
-            "aaSe…",
-            "count (8 B)",
-            "has changes that the hub lacks",
-            "actions/sessions/invalidate",
-            "data-still",
-        ],
-    );
 }
 
 #[test]
