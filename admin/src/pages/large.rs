@@ -215,6 +215,7 @@ fn a_thousand_queues_and_50_000_jobs_are_shown_a_hundred_at_a_time() {
     };
     let queues = |query: &str| {
         let page = render("/admin", Content::Queues(list::ListQuery::read(query), all()), &visitor, &cluster);
+        println!("| Queues | {} kB |", page.len() / 1000);
         assert!(page.len() < 200_000, "{}", page.len());
         page
     };
@@ -242,5 +243,6 @@ fn a_thousand_queues_and_50_000_jobs_are_shown_a_hundred_at_a_time() {
     let content = Content::Jobs(list::ListQuery::read("page=2"), jobs, all());
     let page = render("/admin", content, &visitor, &cluster);
     assert!(page.contains("101 to 200 of 50000") && page.contains("nobody to run it"), "{page}");
+    println!("| Jobs | {} kB |", page.len() / 1000);
     assert!(page.len() < 250_000, "{}", page.len());
 }

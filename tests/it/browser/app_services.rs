@@ -42,7 +42,7 @@ impl Visit {
         self.browser.until(&format!("document.querySelector('main').textContent.includes({words:?})")).await;
     }
 
-    /// That something was done, by the page that follows; and that it stays the same page when it shows itself anew.
+    /// That something was done, by the page that follows.
     async fn is_told(&self, words: &str) {
         self.browser
             .until(&format!("document.querySelector('.done')?.textContent.includes({words:?})"))
@@ -58,6 +58,15 @@ impl Visit {
                  .then((it) => done(it.status));"
         );
         self.browser.run_async(&script).await
+    }
+
+    /// The name of its queue has a colon, and so the address something else.
+    async fn follows_a_job_to_its_runs(&self) {
+        self.open("/jobs").await;
+        self.browser.click("#jobs td a").await;
+        self.sees("runs of the job yearly").await;
+        self.browser.click("h1 a").await;
+        self.browser.until("document.querySelector('#find')?.value === 'yearly'").await;
     }
 
     async fn pauses_and_resumes_a_queue(&self) {
@@ -163,11 +172,12 @@ async fn an_operator_sees_what_apps_share_and_acts() {
     visit.signs_in("ops").await;
     visit.looks_at(&PAGES).await;
     visit.looks_at_messages().await;
+    visit.follows_a_job_to_its_runs().await;
     visit.pauses_and_resumes_a_queue().await;
     visit.replays_and_purges(&mut app, &out).await;
     visit.runs_a_job(&out).await;
     assert_eq!(visit.browser.errors().await, Vec::<String>::new());
-    assert_ne!(visit.sends("/actions/jobs/yearly/run", false).await, json!(200), "a form has its token");
+    assert_eq!(visit.sends("/actions/jobs/yearly/run", false).await, json!(403), "a form has its token");
     visit.browser.click(".who button").await;
     visit.browser.until("document.querySelector('#password')").await;
     visit.browser.errors().await;
