@@ -6,7 +6,7 @@
   let wait = PERIOD, timer = 0, busy = false;
 
   // What is shown is asked for again; what was done is told once.
-  const query = location.search.startsWith("?done=") ? "" : location.search;
+  const query = location.search.replace(/([?&])done=[^&]*&?/, "$1");
 
   function clock() {
     return new Date().toLocaleTimeString();

@@ -1,20 +1,26 @@
 //! The jobs of apps: when each is due, and what an operator does to it.
 
 use crate::{HUB_WAIT, Inner, refusal::Refusal, sign_in::SignedIn, timestamp};
-use proto::hub::v1::{Job, JobSpec, ManageJob, Missed, manage_job::Action};
+use percent_encoding::percent_decode_str;
+use proto::hub::v1::{Job, JobSpec, ListJobs, ManageJob, Missed, manage_job::Action};
 use serde::Serialize;
+
+/// The longest part of a name that is looked for, in characters.
+const FIND_MAX: usize = 100;
 
 /// `GET /api/v1/jobs`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct JobsRecord {
-    /// By name.
+    /// By name: those that were asked for.
     pub(crate) jobs: Vec<JobRecord>,
+    /// How many there are to be found, whatever `skip` and `limit` leave out.
+    pub(crate) total: u64,
     /// Why the hub has not said; none when it has.
     pub(crate) unknown: Option<String>,
 }
 
 /// A job. Counts are since it was made, or changed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct JobRecord {
     pub(crate) name: String,
     /// Whose it is: an app's name on the hub.
@@ -35,6 +41,39 @@ pub(crate) struct JobRecord {
     /// Times that were left out, as one was still running.
     pub(crate) overlapped: u64,
     pub(crate) missed_times: u64,
+}
+
+/// Which jobs are asked for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct JobsQuery {
+    /// Is in the name, or in the app's; empty: any.
+    pub(crate) find: String,
+    pub(crate) skip: u64,
+    /// 0: all.
+    pub(crate) limit: u64,
+}
+
+impl JobsQuery {
+    /// Of a query: `find`, `skip`, `limit`.
+    ///
+    /// # Errors
+    /// It has something else.
+    pub(crate) fn of(query: &str) -> Result<Self, Refusal> {
+        let mut read = Self::default();
+        for pair in query.split('&').filter(|it| !it.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decode_str(value).decode_utf8_lossy();
+            let number = || value.parse().map_err(|_| Refusal::Body(format!("{name}: expected a number")));
+            match name {
+                "find" if value.chars().count() <= FIND_MAX => read.find = value.into_owned(),
+                "find" => return Err(Refusal::Body("find: expected at most 100 characters".to_owned())),
+                "skip" => read.skip = number()?,
+                "limit" => read.limit = number()?,
+                _ => return Err(Refusal::Body(format!("{name:?}: expected find, skip or limit"))),
+            }
+        }
+        Ok(read)
+    }
 }
 
 /// What is done to a job.
@@ -102,17 +141,19 @@ fn times(spec: &JobSpec) -> String {
 }
 
 impl Inner {
-    /// The jobs, as the hub has them.
-    pub(crate) async fn jobs(&self) -> JobsRecord {
-        let wait = HUB_WAIT / 5;
-        match tokio::time::timeout(wait, self.hub.jobs(wait)).await {
-            Ok(Ok(listed)) => {
-                JobsRecord { jobs: listed.jobs.into_iter().map(JobRecord::of).collect(), unknown: None }
-            }
-            Ok(Err(why)) => JobsRecord { unknown: Some(why.to_string()), ..JobsRecord::default() },
-            Err(_late) => {
-                JobsRecord { unknown: Some("the hub does not answer".to_owned()), ..JobsRecord::default() }
-            }
+    /// The jobs that are asked for, as the hub has them.
+    pub(crate) async fn jobs(&self, query: &JobsQuery) -> JobsRecord {
+        let JobsQuery { find, skip, limit } = query.clone();
+        let (list, wait) = (ListJobs { find, skip, limit }, HUB_WAIT / 5);
+        let unknown = |why: String| JobsRecord { unknown: Some(why), ..JobsRecord::default() };
+        match tokio::time::timeout(wait, self.hub.find_jobs(list, wait)).await {
+            Ok(Ok(listed)) => JobsRecord {
+                total: listed.total,
+                jobs: listed.jobs.into_iter().map(JobRecord::of).collect(),
+                unknown: None,
+            },
+            Ok(Err(why)) => unknown(why.to_string()),
+            Err(_late) => unknown("the hub does not answer".to_owned()),
         }
     }
 
@@ -147,5 +188,22 @@ impl Inner {
         }
         tracing::info!(user = asker.user.name, job, ?verb, "an operator has changed a job");
         Ok(JobDoneRecord { runs: managed.runs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_read_or_named() {
+        let query = |text: &str| JobsQuery::of(text).map_err(|it| it.to_string());
+        assert_eq!(query(""), Ok(JobsQuery::default()));
+        let read = JobsQuery { find: "a b".to_owned(), skip: 7, limit: 3 };
+        assert_eq!(query("find=a%20b&skip=7&limit=3"), Ok(read));
+        for (wrong, named) in [("skip=-1", "skip"), ("limit=x", "limit"), ("x=1", "\"x\"")] {
+            assert!(query(wrong).unwrap_err().contains(named), "{wrong}");
+        }
+        assert!(query(&format!("find={}", "x".repeat(101))).is_err());
     }
 }

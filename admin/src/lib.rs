@@ -263,7 +263,7 @@ impl Inner {
             }
             Route::Cache => Ok(json(StatusCode::OK, &self.cache(config).await)),
             Route::AppCaches => Ok(json(StatusCode::OK, &self.app_caches(config).await)),
-            Route::Jobs => Ok(json(StatusCode::OK, &self.jobs().await)),
+            Route::Jobs(query) => Ok(json(StatusCode::OK, &self.jobs(&query).await)),
             Route::ManageJob(job, verb) => {
                 Ok(json(StatusCode::OK, &self.manage_job(asker, &job, verb).await?))
             }

@@ -1,6 +1,7 @@
 //! The status page: what [`crate::status`] has, for people. Templates are compiled in; everything that they show is escaped.
 
 pub(crate) mod actions;
+mod app_caches;
 mod apps;
 pub(crate) mod assets;
 mod audit;
@@ -12,10 +13,14 @@ pub(crate) mod form;
 mod format;
 pub(crate) mod graph;
 mod health;
+mod jobs;
+mod list;
 mod logs;
 mod multipart;
 mod overview;
 mod picture;
+mod queue;
+mod queues;
 mod requests;
 mod server;
 mod servers;
@@ -53,6 +58,9 @@ pub(crate) enum Page {
     Balancer,
     Triad,
     Apps,
+    Queues,
+    Jobs,
+    AppCaches,
     Requests,
     Sessions,
     Cache,
@@ -63,12 +71,15 @@ pub(crate) enum Page {
 }
 
 impl Page {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Overview,
         Self::Servers,
         Self::Balancer,
         Self::Triad,
         Self::Apps,
+        Self::Queues,
+        Self::Jobs,
+        Self::AppCaches,
         Self::Requests,
         Self::Sessions,
         Self::Cache,
@@ -91,6 +102,9 @@ impl Page {
             Self::Balancer => "/balancer",
             Self::Triad => "/triad",
             Self::Apps => "/apps",
+            Self::Queues => "/queues",
+            Self::Jobs => "/jobs",
+            Self::AppCaches => "/app-caches",
             Self::Requests => "/requests",
             Self::Sessions => "/sessions",
             Self::Cache => "/cache",
@@ -108,6 +122,9 @@ impl Page {
             Self::Balancer => "Balancer",
             Self::Triad => "Triad",
             Self::Apps => "Apps",
+            Self::Queues => "Queues",
+            Self::Jobs => "Jobs",
+            Self::AppCaches => "App caches",
             Self::Requests => "Requests",
             Self::Sessions => "Sessions",
             Self::Cache => "Cache",
@@ -163,12 +180,12 @@ struct Tab {
 struct Figure {
     name: &'static str,
     value: String,
-    unit: &'static str,
+    unit: String,
 }
 
 impl Figure {
-    fn new(name: &'static str, value: impl Into<String>, unit: &'static str) -> Self {
-        Self { name, value: value.into(), unit }
+    fn new(name: &'static str, value: impl Into<String>, unit: impl Into<String>) -> Self {
+        Self { name, value: value.into(), unit: unit.into() }
     }
 }
 
@@ -254,6 +271,11 @@ pub(crate) fn render(prefix: &str, content: Content, visitor: &Visitor, cluster:
         Content::Balancer => text(&balancer::Balancer::new(frame, cluster)),
         Content::Triad => text(&triad::Triad::new(frame, cluster)),
         Content::Apps(query) => text(&apps::Apps::new(frame, cluster, &query)),
+        Content::Queues(query, queues) => text(&queues::Queues::new(frame, &queues, &query)),
+        Content::Jobs(query, jobs, queues) => {
+            text(&jobs::Jobs::new(frame, cluster, (&jobs, &queues), &query))
+        }
+        Content::AppCaches(query, caches) => text(&app_caches::AppCaches::new(frame, &caches, &query)),
         Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, &requests)),
         Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, &sessions)),
         Content::Cache(record) => text(&cache::Cache::new(frame, record)),

@@ -34,7 +34,7 @@ pub(crate) struct QueuesRecord {
 }
 
 /// A queue. Counts are since it was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct QueueRecord {
     pub(crate) name: String,
     pub(crate) paused: bool,
@@ -76,7 +76,7 @@ pub(crate) struct MessagesRecord {
 }
 
 /// A message. Its id is a text: it has more digits than JavaScript's numbers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct MessageRecord {
     pub(crate) id: String,
     pub(crate) attempts: u32,
@@ -116,12 +116,23 @@ pub(crate) enum QueueVerb {
 }
 
 /// Which messages are asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MessagesQuery {
-    which: Which,
-    after: u64,
-    limit: u32,
+    pub(crate) which: Which,
+    pub(crate) after: u64,
+    pub(crate) limit: u32,
+    /// Of each body.
+    pub(crate) body_max: u32,
 }
+
+/// Where messages of a queue stand, by the word for it.
+pub(crate) const WHICH: [(&str, Which); 5] = [
+    ("ready", Which::Ready),
+    ("delayed", Which::Delayed),
+    ("waiting", Which::Waiting),
+    ("assigned", Which::Assigned),
+    ("dead", Which::Dead),
+];
 
 /// The body of a purge: `{"dead": true}`; of a replay: `{"ids": ["17"]}`.
 #[derive(Debug, Default, Deserialize)]
@@ -182,7 +193,7 @@ impl MessagesQuery {
     /// # Errors
     /// It has something else.
     pub(crate) fn of(query: &str) -> Result<Self, Refusal> {
-        let mut read = Self { which: Which::Dead, after: 0, limit: 50 };
+        let mut read = Self { which: Which::Dead, after: 0, limit: 50, body_max: BODY_MAX };
         for pair in query.split('&').filter(|it| !it.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_str(value).decode_utf8_lossy();
@@ -194,14 +205,9 @@ impl MessagesQuery {
             };
             match name {
                 "which" => {
-                    read.which = match &*value {
-                        "ready" => Which::Ready,
-                        "delayed" => Which::Delayed,
-                        "assigned" => Which::Assigned,
-                        "waiting" => Which::Waiting,
-                        "dead" => Which::Dead,
-                        _ => return Err(refused("ready, delayed, assigned, waiting or dead")),
-                    };
+                    let known = WHICH.iter().find(|(word, _)| *word == value);
+                    let known = known.ok_or_else(|| refused("ready, delayed, waiting, assigned or dead"))?;
+                    read.which = known.1;
                 }
                 "after" => read.after = value.parse().map_err(|_| refused("a message's id"))?,
                 "limit" => {
@@ -311,9 +317,8 @@ impl Inner {
         query: &MessagesQuery,
     ) -> Result<MessagesRecord, Refusal> {
         asker.must_operate()?;
-        let MessagesQuery { which, after, limit } = *query;
-        let browse =
-            BrowseQueue { queue: queue.to_owned(), which: which.into(), after, limit, body_max: BODY_MAX };
+        let MessagesQuery { which, after, limit, body_max } = *query;
+        let browse = BrowseQueue { queue: queue.to_owned(), which: which.into(), after, limit, body_max };
         match self.hub.browse_queue(browse, HUB_WAIT).await {
             Ok(messages) => {
                 Ok(MessagesRecord { messages: messages.into_iter().map(MessageRecord::of).collect() })
@@ -357,8 +362,9 @@ mod tests {
     #[test]
     fn what_is_asked_is_read_or_named() {
         let query = |text: &str| MessagesQuery::of(text).map_err(|it| it.to_string());
-        assert_eq!(query("").unwrap(), MessagesQuery { which: Which::Dead, after: 0, limit: 50 });
-        let read = MessagesQuery { which: Which::Delayed, after: 7, limit: 3 };
+        let none = MessagesQuery { which: Which::Dead, after: 0, limit: 50, body_max: BODY_MAX };
+        assert_eq!(query("").unwrap(), none);
+        let read = MessagesQuery { which: Which::Delayed, after: 7, limit: 3, ..none };
         assert_eq!(query("which=delayed&after=7&limit=3").unwrap(), read);
         for (wrong, named) in [
             ("which=all", "which is \"all\""),

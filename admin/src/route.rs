@@ -5,7 +5,7 @@ use crate::{
     audit::AuditQuery,
     git::route::{self, GitRoute},
     history::Question,
-    jobs::JobVerb,
+    jobs::{JobVerb, JobsQuery},
     logs::LogQuery,
     queues::{MessagesQuery, QueueVerb},
     refusal::Refusal,
@@ -53,8 +53,8 @@ pub(crate) enum Route {
     PurgeCache,
     /// `GET /api/v1/app-caches`.
     AppCaches,
-    /// `GET /api/v1/jobs`.
-    Jobs,
+    /// `GET /api/v1/jobs?find=…&skip=…&limit=…`.
+    Jobs(JobsQuery),
     /// `POST /api/v1/jobs/JOB/VERB`.
     ManageJob(String, JobVerb),
     /// `GET /api/v1/queues`.
@@ -127,9 +127,7 @@ impl Route {
             ["health"] => (Self::Health, Method::GET),
             ["audit"] => (Self::Audit(AuditQuery::of(uri)?), Method::GET),
             ["status"] => (Self::Status, Method::GET),
-            ["servers", id] => {
-                (Self::Server(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
-            }
+            ["servers", id] => (Self::Server(decoded(id)), Method::GET),
             ["history"] => (Self::History(Question::of(uri.query().unwrap_or_default())?), Method::GET),
             ["logs"] => (Self::Logs(LogQuery::read(uri.query().unwrap_or_default())?), Method::GET),
             ["requests"] => (Self::Requests, Method::GET),
@@ -139,16 +137,14 @@ impl Route {
             ["cache"] => (Self::Cache, Method::GET),
             ["cache", "purge"] => (Self::PurgeCache, Method::POST),
             ["app-caches"] => (Self::AppCaches, Method::GET),
-            ["jobs"] => (Self::Jobs, Method::GET),
-            ["jobs", name, verb] => (Self::ManageJob(name.to_owned(), JobVerb::of(verb)?), Method::POST),
+            ["jobs"] => (Self::Jobs(JobsQuery::of(uri.query().unwrap_or_default())?), Method::GET),
+            ["jobs", name, verb] => (Self::ManageJob(decoded(name), JobVerb::of(verb)?), Method::POST),
             ["queues"] => (Self::Queues, Method::GET),
             ["queues", name, "messages"] => {
                 let query = MessagesQuery::of(uri.query().unwrap_or_default())?;
-                (Self::QueueMessages(name.to_owned(), query), Method::GET)
+                (Self::QueueMessages(decoded(name), query), Method::GET)
             }
-            ["queues", name, verb] => {
-                (Self::ManageQueue(name.to_owned(), QueueVerb::of(verb)?), Method::POST)
-            }
+            ["queues", name, verb] => (Self::ManageQueue(decoded(name), QueueVerb::of(verb)?), Method::POST),
             ["configuration"] => (Self::Configuration, Method::GET),
             _ => return Ok(None),
         }))
@@ -160,18 +156,13 @@ impl Route {
             [""] => (Self::Index, Method::GET),
             ["", "stats;csv"] => (Self::StatsCsv, Method::GET),
             ["", "metrics"] => (Self::Metrics, Method::GET),
-            ["", "metrics", id] => {
-                (Self::MetricsOf(percent_decode_str(id).decode_utf8_lossy().into_owned()), Method::GET)
-            }
+            ["", "metrics", id] => (Self::MetricsOf(decoded(id)), Method::GET),
             ["", "api", "v1", "openapi.json"] => (Self::OpenApi, Method::GET),
             ["", "api", "v1", "tokens"] if *request.method() == Method::POST => {
                 (Self::CreateToken, Method::POST)
             }
             ["", "api", "v1", "tokens"] => (Self::ListTokens, Method::GET),
-            ["", "api", "v1", "tokens", named] => {
-                let named = percent_decode_str(named).decode_utf8_lossy();
-                (Self::RevokeToken(named.into_owned()), Method::DELETE)
-            }
+            ["", "api", "v1", "tokens", named] => (Self::RevokeToken(decoded(named)), Method::DELETE),
             ["", "api", "v1", ref rest @ ..] => {
                 let route = AppRoute::of(request.method(), rest, request.uri())?;
                 (Self::Apps(route), request.method().clone())
@@ -188,6 +179,11 @@ impl Route {
             _ => return Err(Refusal::NotFound),
         })
     }
+}
+
+/// A part of a path.
+pub(crate) fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
 pub(crate) fn admin(verb: &str) -> Result<MemberAdmin, Refusal> {
@@ -228,6 +224,11 @@ mod tests {
             route("GET", "", "/api/v1/history?range=6h").starts_with("History(Question { range: SixHours,")
         );
         assert_eq!(route("POST", "", "/api/v1/history"), "this path takes GET, HEAD alone");
+        for queue in ["job:report", "job%3Areport"] {
+            let path = format!("/api/v1/queues/{queue}/pause");
+            assert_eq!(route("POST", "", &path), "ManageQueue(\"job:report\", Pause)");
+        }
+        assert_eq!(route("GET", "", "/api/v1/jobs?limit=x"), "limit: expected a number");
         assert_eq!(route("HEAD", "", "/api/v1/tokens"), "ListTokens");
         assert_eq!(route("POST", "", "/api/v1/tokens/"), "CreateToken");
         assert_eq!(route("DELETE", "", "/api/v1/tokens/c%69"), "RevokeToken(\"ci\")");

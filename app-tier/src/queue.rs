@@ -182,8 +182,11 @@ impl Queues {
             drop(consumers);
             match found {
                 Some(consumer) => {
-                    let queues = self.clone();
-                    tokio::spawn(async move { consumer.consume(&queues, delivery).await });
+                    let (queues, task) = (self.clone(), consumer.begins());
+                    tokio::spawn(async move {
+                        consumer.consume(&queues, delivery).await;
+                        drop(task);
+                    });
                     None
                 }
                 None => Some(delivery),

@@ -349,7 +349,7 @@ impl Write for Text {
 
 /// Whether a character shows itself alone: none that ends a line, drives a terminal, or turns the direction of what follows
 /// (Unicode's bidirectional controls).
-fn is_harmless(it: char) -> bool {
+pub fn is_harmless(it: char) -> bool {
     let turns = matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let ends = matches!(it, '\u{2028}' | '\u{2029}');
     it == '\t' || !(it.is_control() || turns || ends)

@@ -60,6 +60,8 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     }
     get("/api/v1/logs", "?level=loud", 400).await;
     get("/api/v1/logs", "?server=app-x", 404).await;
+    get("/api/v1/jobs", "?find=nobodys&skip=1&limit=10", 200).await;
+    get("/api/v1/jobs", "?limit=many", 400).await;
     get("/api/v1/queues/{queue}/messages", "?which=ready", 404).await;
     get("/api/v1/queues/{queue}/messages", "?which=all", 400).await;
     for verb in ["pause", "resume", "run"] {

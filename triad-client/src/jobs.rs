@@ -28,8 +28,17 @@ impl Hub {
     /// # Errors
     /// See [`HubError`].
     pub async fn jobs(&self, deadline: Duration) -> Result<JobList, HubError> {
-        let listed = self.leader.call(deadline, TRY_TIMEOUT, |channel| async move {
-            JobsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).list(ListJobs {}).await
+        self.find_jobs(ListJobs::default(), deadline).await
+    }
+
+    /// Those that are asked for.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn find_jobs(&self, list: ListJobs, deadline: Duration) -> Result<JobList, HubError> {
+        let listed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
+            let list = list.clone();
+            async move { JobsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).list(list).await }
         });
         listed.await
     }

@@ -5,7 +5,9 @@ use super::{
     assets::Asset,
     content::Content,
     form::Form,
-    html, is_wanted, render,
+    html, is_wanted,
+    list::ListQuery,
+    queue, render,
     sessions::{Found, SessionsContent},
 };
 use crate::{
@@ -14,15 +16,17 @@ use crate::{
     browser::{Keys, Visitor},
     cache::Purge,
     history::Range,
+    jobs::JobVerb,
+    queues::QueueVerb,
     refusal::Refusal,
-    route, sessions,
+    route::{self, decoded},
+    sessions,
     sign_in::SignedIn,
 };
 use askama::Template;
 use common::config::Config;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
-use percent_encoding::percent_decode_str;
 use proto::hub::v1::{Member, MemberAdmin};
 use std::{sync::Arc, time::Duration};
 
@@ -32,11 +36,15 @@ const X_COPAL_REFRESH: HeaderName = HeaderName::from_static("x-copal-refresh");
 /// What the hub has on disk this server hears within this.
 const KNOWN: Duration = Duration::from_secs(1);
 
+/// A word for what has been done, which [`done_text`] puts into a sentence.
+pub(super) type Done = &'static str;
+
 /// What a browser asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Page(Page),
     Server(String),
+    Queue(String),
     Asset(Asset),
     SignInForm,
     SignIn,
@@ -48,6 +56,8 @@ pub(crate) enum Asked {
     FindSession,
     InvalidateSession,
     PurgeCache,
+    ManageQueue(String, QueueVerb),
+    ManageJob(String, JobVerb),
 }
 
 impl Asked {
@@ -61,9 +71,8 @@ impl Asked {
                 [""] if is_wanted(request.headers()) => Some(Self::Page(Page::Overview)),
                 ["", "assets", name] => Asset::named(name).map(Self::Asset),
                 ["", "sign-in"] => Some(Self::SignInForm),
-                ["", "servers", id] => {
-                    Some(Self::Server(percent_decode_str(id).decode_utf8_lossy().into_owned()))
-                }
+                ["", "servers", id] => Some(Self::Server(decoded(id))),
+                ["", "queues", name] => Some(Self::Queue(decoded(name))),
                 ["", page] => Page::at(page).map(Self::Page),
                 _ => None,
             };
@@ -79,12 +88,15 @@ impl Asked {
             ["", "actions", "cache", "purge"] => Some(Self::PurgeCache),
             ["", "actions", "sessions", "invalidate"] => Some(Self::InvalidateSession),
             ["", "actions", "servers", id, verb] => {
-                let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
-                Some(Self::SetAdmin { id, admin: route::admin(verb).ok()? })
+                Some(Self::SetAdmin { id: decoded(id), admin: route::admin(verb).ok()? })
             }
             ["", "actions", "upload"] => Some(Self::Upload),
-            ["", "actions", "triad", to, "lead"] => {
-                Some(Self::HandOverLead { to: percent_decode_str(to).decode_utf8_lossy().into_owned() })
+            ["", "actions", "triad", to, "lead"] => Some(Self::HandOverLead { to: decoded(to) }),
+            ["", "actions", "queues", name, verb] => {
+                Some(Self::ManageQueue(decoded(name), QueueVerb::of(verb).ok()?))
+            }
+            ["", "actions", "jobs", name, verb] => {
+                Some(Self::ManageJob(decoded(name), JobVerb::of(verb).ok()?))
             }
             ["", "actions", ref rest @ ..] => {
                 let route = AppRoute::of(method, rest, request.uri()).ok()?;
@@ -103,8 +115,30 @@ impl Asked {
             Self::App(_) | Self::Upload => Page::Apps,
             Self::FindSession | Self::InvalidateSession => Page::Sessions,
             Self::PurgeCache => Page::Cache,
+            Self::Queue(_) | Self::ManageQueue(..) => Page::Queues,
+            Self::ManageJob(..) => Page::Jobs,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
+    }
+
+    /// The same with what was looked at there.
+    fn way_back(&self, form: &Form) -> String {
+        let list = form.field("list");
+        match self {
+            Self::ManageQueue(name, _) if list.is_empty() => queue::way_back(name, form),
+            Self::ManageQueue(..) | Self::ManageJob(..) => {
+                format!("{}?{}", self.page().path(), ListQuery::read(list).fields())
+            }
+            _ => self.page().path().to_owned(),
+        }
+    }
+}
+
+/// A way with the word for what was done.
+fn with_done(way: &str, done: Done) -> String {
+    match way.split_once('?') {
+        Some((path, query)) => format!("{path}?done={done}&{query}"),
+        None => format!("{way}?done={done}"),
     }
 }
 
@@ -142,7 +176,7 @@ impl Inner {
             Asked::Asset(asset) => asset.answer(headers),
             Asked::SignInForm => sign_in_page(prefix, Page::Overview, None),
             Asked::SignIn => self.signs_in(config, prefix, headers, body).await,
-            Asked::Page(_) | Asked::Server(_) => {
+            Asked::Page(_) | Asked::Server(_) | Asked::Queue(_) => {
                 self.shows(config, prefix, &asked, headers, head.uri.query().unwrap_or_default()).await
             }
             asked => {
@@ -191,6 +225,7 @@ impl Inner {
         let range = (!refreshes).then(|| Range::named(fields.field("range")).unwrap_or_default());
         let mut response = match asked {
             Asked::Server(id) => self.server_page(config, prefix, id, (&visitor, range)).await,
+            Asked::Queue(name) => self.queue_page(config, prefix, name, (&visitor, headers, &fields)).await,
             _ => self.page(config, prefix, (page, query), &visitor, range).await,
         };
         if !refreshes && let Some(cookie) = self.renewal(config, prefix, headers) {
@@ -263,9 +298,9 @@ impl Inner {
             let found = self.found_page(config, prefix, form.field("id"), visitor).await;
             return found.map_err(|refusal| (visitor(), refusal));
         }
-        let page = asked.page();
+        let way = asked.way_back(&form);
         let done = self.act(config, &asker, asked, &form).await.map_err(|refusal| (visitor(), refusal))?;
-        Ok(see_other(prefix, &format!("{}?done={done}", page.path())))
+        Ok(see_other(prefix, &with_done(&way, done)))
     }
 
     /// The page of sessions with what there is of one. Its id is in the form alone.
@@ -291,7 +326,7 @@ impl Inner {
         asker: &SignedIn,
         asked: Asked,
         form: &Form,
-    ) -> Result<&'static str, Refusal> {
+    ) -> Result<Done, Refusal> {
         match asked {
             Asked::HandOverLead { to } => {
                 self.hand_over(asker, &to).await?;
@@ -327,8 +362,11 @@ impl Inner {
                 self.collector.forget().await;
                 Ok(if purged.silent.is_empty() { "purged" } else { "purged-partly" })
             }
+            Asked::ManageQueue(name, verb) => self.queue_form(asker, &name, verb, form).await,
+            Asked::ManageJob(name, verb) => self.job_form(asker, &name, verb).await,
             Asked::Page(_)
             | Asked::Server(_)
+            | Asked::Queue(_)
             | Asked::Asset(_)
             | Asked::SignInForm
             | Asked::SignIn
@@ -354,6 +392,16 @@ fn done_text(done: &str) -> &'static str {
         "purged-partly" => {
             "Not every web-tier has answered: one that has not may still have it until it hears the hub again."
         }
+        "queue-paused" => "The queue is paused: it hands out nothing until it is resumed.",
+        "queue-resumed" => "The queue hands out messages again.",
+        "queue-purged" => "The messages are gone.",
+        "queue-replayed" => "What was dead is ready again, behind the others.",
+        "queue-nothing" => "There was no such message any more.",
+        "job-paused" => "The job is paused: its times are left out until it is resumed.",
+        "job-resumed" => "The job goes by its times again.",
+        "job-runs" => "The job is begun now, besides its times.",
+        "job-ran" => "The job was running already: it was not begun again.",
+        "job-removed" => "The job is removed.",
         "no-session" => "There was no session of this id any more.",
         _ => "",
     }

@@ -2,8 +2,8 @@
 
 use super::{
     Act, Frame, class_of,
-    form::Form,
     format::{NONE, bytes, count, short_id},
+    list::{List, ListQuery},
     since,
 };
 use crate::status::{
@@ -22,47 +22,13 @@ const APPS: usize = 40;
 /// Rows of what runs; the rest is on the pages of the servers.
 const RUNNING: usize = 100;
 
-/// The longest part of a name that is looked for, in characters.
-const FIND_MAX: usize = 100;
-
-/// Which apps are wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AppsQuery {
-    /// Is in the tag; empty: any.
-    find: String,
-    /// From 0.
-    page: usize,
-}
-
-impl AppsQuery {
-    /// Reads the query of a URL. What makes no sense says nothing.
-    pub(crate) fn read(query: &str) -> Self {
-        let form = Form::read(query);
-        let find = form.field("find").trim().chars().take(FIND_MAX).collect();
-        Self { find, page: form.field("page").parse().unwrap_or(1).max(1) - 1 }
-    }
-
-    fn is_wanted(&self, tag: &str) -> bool {
-        tag.contains(&self.find)
-    }
-
-    /// The way to another page.
-    fn link(&self, page: usize) -> String {
-        format!("?find={}&page={}", utf8_percent_encode(&self.find, NON_ALPHANUMERIC), page + 1)
-    }
-}
-
 #[derive(Debug, Template)]
 #[template(path = "apps.html")]
 pub(super) struct Apps {
     frame: Frame,
-    find: String,
+    list: List,
     /// Nothing is deployed at all.
     none: bool,
-    /// Which of how many are shown, if not all.
-    which: String,
-    earlier: Option<String>,
-    later: Option<String>,
     deployed: Vec<Deployed>,
     running: Vec<Running>,
     /// Rows that there would be besides.
@@ -127,17 +93,15 @@ struct Process {
 }
 
 impl Apps {
-    pub(super) fn new(frame: Frame, cluster: &ClusterRecord, query: &AppsQuery) -> Self {
+    pub(super) fn new(frame: Frame, cluster: &ClusterRecord, query: &ListQuery) -> Self {
         let wanted: Vec<_> = cluster.apps.iter().filter(|it| query.is_wanted(&it.tag)).collect();
-        let page = query.page.min(wanted.len().saturating_sub(1) / APPS);
-        let from = page * APPS;
-        let shown = &wanted[from..wanted.len().min(from + APPS)];
-        let is_part = shown.len() < wanted.len();
-        let which = || format!("{} to {} of {}", from + 1, from + shown.len(), wanted.len());
+        let range = query.range(wanted.len(), APPS);
+        let is_first = range.start == 0;
+        let shown = &wanted[range];
         // What is not deployed, as the file has it, is on the first page.
         let is_here = |tag: Option<&str>| match tag {
             Some(tag) if cluster.apps.iter().any(|it| it.tag == tag) => shown.iter().any(|it| it.tag == tag),
-            tag => page == 0 && query.is_wanted(tag.unwrap_or_default()),
+            tag => is_first && query.is_wanted(tag.unwrap_or_default()),
         };
         let running = cluster.servers.iter().flat_map(|server| {
             let apps = server.answer.iter().flat_map(|it| &it.apps);
@@ -147,11 +111,8 @@ impl Apps {
         running.sort_by(|a, b| (&a.0.name, &a.0.tag).cmp(&(&b.0.name, &b.0.tag)));
         let more_running = running.len().saturating_sub(RUNNING);
         Self {
-            find: query.find.clone(),
+            list: query.above(("/apps", "Which apps"), &[], (wanted.len(), APPS)),
             none: cluster.apps.is_empty(),
-            which: if is_part { which() } else { String::new() },
-            earlier: (page > 0).then(|| query.link(page - 1)),
-            later: (from + APPS < wanted.len()).then(|| query.link(page + 1)),
             deployed: shown.iter().map(|it| Deployed::of(it, cluster)).collect(),
             running: running
                 .into_iter()

@@ -1,13 +1,16 @@
 //! What a page shows besides the cluster: what it has to ask servers for.
 
-use super::{Page, apps::AppsQuery, graph::Graphs, sessions::SessionsContent};
+use super::{Page, graph::Graphs, list::ListQuery, sessions::SessionsContent};
 use crate::{
     Inner,
+    app_caches::AppCachesRecord,
     audit::{AuditQuery, AuditRecord, PAGE_WAIT},
     cache::CacheRecord,
     configuration::ConfigurationRecord,
     health::record::HealthRecord,
+    jobs::JobsRecord,
     logs::{LogQuery, LogsRecord},
+    queues::QueuesRecord,
     requests::RequestsRecord,
 };
 use common::config::Config;
@@ -19,7 +22,11 @@ pub(crate) enum Content {
     Servers,
     Balancer,
     Triad,
-    Apps(AppsQuery),
+    Apps(ListQuery),
+    Queues(ListQuery, QueuesRecord),
+    /// With the queues that their runs are in.
+    Jobs(ListQuery, JobsRecord, QueuesRecord),
+    AppCaches(ListQuery, AppCachesRecord),
     Requests(RequestsRecord),
     Sessions(SessionsContent),
     Cache(CacheRecord),
@@ -39,6 +46,9 @@ impl Content {
             Self::Balancer => Page::Balancer,
             Self::Triad => Page::Triad,
             Self::Apps(_) => Page::Apps,
+            Self::Queues(..) => Page::Queues,
+            Self::Jobs(..) => Page::Jobs,
+            Self::AppCaches(..) => Page::AppCaches,
             Self::Requests(_) => Page::Requests,
             Self::Sessions(_) => Page::Sessions,
             Self::Cache(_) => Page::Cache,
@@ -59,7 +69,14 @@ impl Inner {
             Page::Servers => Content::Servers,
             Page::Balancer => Content::Balancer,
             Page::Triad => Content::Triad,
-            Page::Apps => Content::Apps(AppsQuery::read(query)),
+            Page::Apps => Content::Apps(ListQuery::read(query)),
+            Page::Queues => Content::Queues(ListQuery::read(query), self.queues().await),
+            Page::Jobs => {
+                let query = ListQuery::read(query);
+                let (jobs, queues) = tokio::join!(self.jobs_of_page(&query), self.queues());
+                Content::Jobs(query, jobs, queues)
+            }
+            Page::AppCaches => Content::AppCaches(ListQuery::read(query), self.app_caches(config).await),
             Page::Requests => Content::Requests(self.requests(config).await),
             Page::Sessions => {
                 let sessions = self.sessions(config).await;

@@ -1,6 +1,8 @@
 //! Numbers, sizes and times as people read them at three in the morning.
 
 use crate::timestamp;
+use common::recent_logs::is_harmless;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Between the digits of a long number: narrow, and no line breaks there.
 const SPACE: char = '\u{202f}';
@@ -88,6 +90,30 @@ pub(super) fn optional(number: Option<u64>) -> String {
     number.map_or(NONE.to_owned(), count)
 }
 
+/// The beginning of a text of others: so many characters and lines; those that would not show themselves alone by their numbers.
+pub(super) fn beginning(text: &str, characters: usize, lines: usize) -> String {
+    let mut shown = String::new();
+    let mut ends = 0;
+    for (place, it) in text.chars().enumerate() {
+        ends += usize::from(it == '\n');
+        if place >= characters || ends >= lines {
+            shown.push('…');
+            break;
+        }
+        if it == '\n' || is_harmless(it) {
+            shown.push(it);
+        } else {
+            shown.extend(it.escape_unicode());
+        }
+    }
+    shown
+}
+
+/// A text of others as a part of a path.
+pub(super) fn path_part(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
 /// Thousandths of a core, or of anything, in hundredths.
 pub(super) fn percent(per_mille: u64) -> String {
     format!("{} %", short(per_mille as f64 / 10.0))
@@ -127,5 +153,14 @@ mod tests {
         assert_eq!((ago(at, now), ago(now, at)), ("1 h 2 min".into(), "0 s".into()));
         assert_eq!((ago(None, now), ago(at, Some("now"))), (String::new(), String::new()));
         assert_eq!((clock_time(at), clock_time(Some("x"))), ("09:00:00 UTC".into(), String::new()));
+    }
+
+    #[test]
+    fn a_text_of_others_is_short_and_drives_no_terminal() {
+        assert_eq!(beginning("ä\tb\nc", 9, 9), "ä\tb\nc");
+        assert_eq!(beginning("abc", 2, 9), "ab…");
+        assert_eq!(beginning("a\nb\nc\nd", 99, 2), "a\nb…");
+        assert_eq!(beginning("\u{1b}[31m\u{202e}\r", 99, 9), "\\u{1b}[31m\\u{202e}\\u{d}");
+        assert_eq!(path_part("job:a b"), "job%3Aa%20b");
     }
 }

@@ -4,6 +4,8 @@
 use super::*;
 use crate::{
     history,
+    jobs::{JobRecord, JobsRecord},
+    queues::{QueueConsumerRecord, QueueRecord, QueuesRecord},
     status::{
         collect::{Answer, Asked, Snapshot},
         planted,
@@ -132,7 +134,7 @@ fn a_cluster_of_64_servers_and_500_apps_has_pages_that_a_browser_can_show() {
         || Content::Servers,
         || Content::Balancer,
         || Content::Triad,
-        || Content::Apps(apps::AppsQuery::default()),
+        || Content::Apps(list::ListQuery::default()),
     ];
     for content in contents {
         measure(content().page().name(), &|cluster| render("/admin", content(), &visitor, cluster));
@@ -173,7 +175,7 @@ fn apps_are_shown_a_page_at_a_time_and_found_by_name() {
     let visitor = Visitor { user, token: Some("the-token".to_owned()), done: String::new() };
     let cluster = ClusterRecord::of(&snapshot(&config), &config);
     let shown = |query: &str| {
-        let content = Content::Apps(apps::AppsQuery::read(query));
+        let content = Content::Apps(list::ListQuery::read(query));
         let page = render("/admin", content, &visitor, &cluster);
         let tags = page.split("<th scope=\"row\">production/webapp/default/app-").skip(1);
         (tags.map(|it| it[..3].to_owned()).collect::<Vec<_>>(), page)
@@ -184,4 +186,63 @@ fn apps_are_shown_a_page_at_a_time_and_found_by_name() {
     assert_eq!((last.len(), last.last().map(String::as_str)), (20, Some("499")));
     assert!(page.contains("481 to 500 of 500") && page.contains("?find=&#38;page=12"));
     assert!(shown("find=%3Cb%3E&page=x").1.contains("No app has such a name"));
+}
+
+#[test]
+fn a_thousand_queues_and_50_000_jobs_are_shown_a_hundred_at_a_time() {
+    let user = planted::config().admin_users[0].clone();
+    let visitor = Visitor { user, token: Some("the-token".to_owned()), done: String::new() };
+    let cluster = ClusterRecord::of(&planted::snapshot(), &planted::config());
+    let consumer = |number: usize| QueueConsumerRecord {
+        server: format!("app-{number}"),
+        app: "app-tier||/a-shop-with-a-long-name".to_owned(),
+        window: 1000,
+        assigned: 999,
+    };
+    let queue = |number: usize| QueueRecord {
+        name: format!("job:a-queue-with-a-name-that-is-not-short-{number:04}"),
+        ready: number as u64,
+        dead: (1000 - number) as u64,
+        oldest_ms: (number == 700).then_some(1),
+        consumers: (0..100).map(consumer).collect(),
+        ..QueueRecord::default()
+    };
+    let all = || QueuesRecord {
+        queues: (0..1000).map(queue).collect(),
+        bytes: Some(1),
+        capacity_bytes: Some(2),
+        unknown: None,
+    };
+    let queues = |query: &str| {
+        let page = render("/admin", Content::Queues(list::ListQuery::read(query), all()), &visitor, &cluster);
+        println!("| Queues | {} kB |", page.len() / 1000);
+        assert!(page.len() < 200_000, "{}", page.len());
+        page
+    };
+    let first = |page: &str| page.split("short-").nth(1).unwrap()[..4].to_owned();
+    let page = queues("");
+    assert!(page.contains("1 to 100 of 1000") && page.contains("and 97 more") && first(&page) == "0000");
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 100);
+    assert_eq!(
+        ["order=ready", "order=dead&page=2", "order=oldest", "order=x", "find=-0017"]
+            .map(|it| first(&queues(it))),
+        ["0999", "0100", "0700", "0000", "0017"]
+    );
+    let back = "name=\"list\" value=\"find=short&#38;order=dead&#38;page=2\"";
+    assert!(queues("order=dead&page=2&find=short").contains(back));
+    assert!(queues("find=nobodys").contains("No queue has such a name"));
+
+    let job = |number: usize| JobRecord {
+        name: format!("a-queue-with-a-name-that-is-not-short-{number:04}"),
+        app: "app-tier||/a-shop-with-a-long-name".to_owned(),
+        declared: true,
+        times: "30 2 * * * Europe/Berlin".to_owned(),
+        ..JobRecord::default()
+    };
+    let jobs = JobsRecord { jobs: (100..200).map(job).collect(), total: 50_000, unknown: None };
+    let content = Content::Jobs(list::ListQuery::read("page=2"), jobs, all());
+    let page = render("/admin", content, &visitor, &cluster);
+    assert!(page.contains("101 to 200 of 50000") && page.contains("nobody to run it"), "{page}");
+    println!("| Jobs | {} kB |", page.len() / 1000);
+    assert!(page.len() < 250_000, "{}", page.len());
 }

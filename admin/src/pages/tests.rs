@@ -11,7 +11,7 @@ use crate::{
     sessions::SessionsRecord,
     status::planted::{self, EVIL, SECRET},
 };
-use apps::AppsQuery;
+use list::ListQuery;
 use sessions::{Found, SessionsContent};
 use std::collections::BTreeSet;
 
@@ -27,7 +27,19 @@ fn cluster() -> ClusterRecord {
 fn all_pages() -> Vec<String> {
     let (cluster, visitor) = (cluster(), visitor(Some("the-token")));
     let pages = planted_contents().into_iter().map(|it| render("/admin", it, &visitor, &cluster));
-    pages.chain(with_graphs(&cluster, &visitor)).collect()
+    let queue = ["dead", "assigned"].map(|which| queue_page(&cluster, &visitor, which));
+    pages.chain(with_graphs(&cluster, &visitor)).chain(queue).collect()
+}
+
+/// The page of a queue with messages.
+fn queue_page(cluster: &ClusterRecord, visitor: &Visitor, which: &str) -> String {
+    let queues = planted::queues();
+    let looked = queue::Looked {
+        queue: queues.queues.iter().find(|it| it.name == "orders").unwrap(),
+        query: queue::messages_query(&form::Form::read(&format!("which={which}"))),
+        messages: Ok(planted::messages()),
+    };
+    queue::render(Frame::new("/admin", Page::Queues, visitor, cluster), cluster, &looked)
 }
 
 /// The first page, and the page of each server.
@@ -60,7 +72,10 @@ fn planted_contents() -> Vec<Content> {
         Content::Servers,
         Content::Balancer,
         Content::Triad,
-        Content::Apps(AppsQuery::default()),
+        Content::Apps(ListQuery::default()),
+        Content::Queues(ListQuery::default(), planted::queues()),
+        Content::Jobs(ListQuery::default(), planted::jobs(), planted::queues()),
+        Content::AppCaches(ListQuery::default(), planted::app_caches()),
         Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
         Content::Sessions(SessionsContent { sessions: sessions(), found: None }),
         Content::Cache(planted::cache()),
@@ -131,15 +146,15 @@ fn each_page_shows_what_it_is_for() {
         4,
         &["production/webapp/default/shop-1.2.0", "aaaaaaaaaa", "✓", "1 d 0 h ago", "pid 4711, 2 restarts"],
     );
-    has(5, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
-    has(6, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
-    has(8, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
+    has(8, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
+    has(9, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
+    has(11, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
     has(
-        11,
+        14,
         &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
     );
     has(
-        12,
+        15,
         &[
             "aaSe…",
             "count (8 B)",
@@ -148,6 +163,80 @@ fn each_page_shows_what_it_is_for() {
             "data-still",
         ],
     );
+}
+
+#[test]
+fn the_pages_of_what_apps_share_show_it() {
+    let pages = all_pages();
+    let has = |page: usize, words: &[&str]| {
+        for word in words {
+            assert!(pages[page].contains(word), "{word}: {}", pages[page]);
+        }
+    };
+    has(
+        5,
+        &[
+            "orders",
+            "1.00 MiB",
+            "of 512 MiB",
+            "1 min 1 s",
+            "1\u{202f}234",
+            "paused",
+            "actions/queues/orders/resume",
+        ],
+    );
+    has(
+        5,
+        &[
+            "runs of the job report",
+            "durable subscription billing of the topic orders",
+            "job%3Areport?which=dead",
+        ],
+    );
+    has(
+        6,
+        &[
+            "30 2 * * * Europe/Berlin",
+            "in 1 h 0 min",
+            "1 min 1 s ago",
+            "running",
+            "a queue<small>",
+            "never again",
+        ],
+    );
+    has(
+        6,
+        &[
+            "actions/jobs/report/run",
+            "actions/jobs/report/pause",
+            "queues/job%3Areport?which=dead",
+            "2026-03-01 10:00:00",
+        ],
+    );
+    has(7, &["5\u{202f}120", "4.00 MiB", "of 512 MiB", "90.0 %", "1.00 KiB"]);
+}
+
+#[test]
+fn a_message_is_shown_as_text_and_not_all_of_it() {
+    let page = queue_page(&cluster(), &visitor(Some("the-token")), "dead");
+    for words in [
+        "&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;\\u{202e}xxx",
+        "500 Internal Server Error: &#60;script&#62;",
+        "\\u{1b}[31m",
+        "base64: AP8=…",
+        "<a id=\"which-dead\" href=\"/admin/queues/orders?which=dead\" aria-current=\"true\">dead 2</a>",
+        "2 min 0 s ago",
+        "1 min 0 s ago",
+        "4.88 KiB",
+        "name=\"id\" value=\"17\"",
+        "actions/queues/orders/purge",
+        "<th scope=\"row\">&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;</th>",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains(&"x".repeat(400)) && !page.contains(['\u{1b}', '\u{202e}']));
+    let page = queue_page(&cluster(), &visitor(Some("the-token")), "assigned");
+    assert!(page.contains("in 0 s, &#60;script") && !page.contains("name=\"id\""), "{page}");
 }
 
 #[test]
@@ -160,11 +249,16 @@ fn forms_are_for_those_who_may_and_each_brings_its_token() {
     assert_eq!(page.matches("<form").count(), 0, "a tool sends none");
     let mut viewer = visitor(Some("t"));
     viewer.user.roles = vec![Role::View];
-    for page in [Content::Servers, Content::Apps(AppsQuery::default())] {
+    for page in [Content::Servers, Content::Apps(ListQuery::default())] {
         assert_eq!(render("/admin", page, &viewer, &cluster).matches("<form").count(), 1, "to sign out");
     }
+    // Who may look sees queues and jobs, and changes none.
+    for page in [5, 6].map(|it| render("/admin", planted_contents().swap_remove(it), &viewer, &cluster)) {
+        assert!(page.contains("report") && !page.contains("/actions/"), "{page}");
+    }
+    assert!(!queue_page(&cluster, &viewer, "dead").contains("/actions/"));
     // Who may look may look a session up, and end none.
-    let page = render("/admin", planted_contents().swap_remove(12), &viewer, &cluster);
+    let page = render("/admin", planted_contents().swap_remove(15), &viewer, &cluster);
     assert!(page.contains("action=\"/admin/sessions\"") && !page.contains("sessions/invalidate"), "{page}");
     // All forms that send something bring the token; the filter of the log lines only looks.
     for page in all_pages() {

@@ -2,9 +2,12 @@
 
 use super::collect::{Answer, Asked, Silent, Snapshot};
 use crate::{
+    app_caches::{AppCacheRecord, AppCachesRecord, ServerAppCachesRecord},
     ask::{Answers, SilentServer},
     cache::{CacheEntryRecord, CacheRecord, LatelyRecord, NotKeptRecord, WebTierCacheRecord},
+    jobs::{JobRecord, JobsRecord},
     logs::{LineRecord, LogQuery, LogsRecord},
+    queues::{MessageRecord, QueueConsumerRecord, QueueRecord, QueuesRecord},
     sessions::{FoundRecord, HeldSessionRecord, HubSessionRecord},
 };
 use common::config::{Config, LoadOptions, load_str};
@@ -384,4 +387,93 @@ pub(crate) fn cache() -> CacheRecord {
         ..WebTierCacheRecord::default()
     };
     CacheRecord { web_tiers: vec![web_tier], silent: Vec::new() }
+}
+
+/// Queues of each kind; names of the hub are plain, and whoever takes over a server of it may have others.
+pub(crate) fn queues() -> QueuesRecord {
+    let consumer = QueueConsumerRecord { server: EVIL.into(), app: EVIL.into(), window: 4, assigned: 1 };
+    let queue = |name: &str| QueueRecord { name: name.into(), ..QueueRecord::default() };
+    let orders = QueueRecord {
+        paused: true,
+        ready: 1234,
+        dead: 2,
+        bytes: 5 << 10,
+        oldest_ms: Some(61_000),
+        published: 2000,
+        consumers: vec![consumer],
+        ..queue("orders")
+    };
+    let runs = QueueRecord { assigned: 1, dead: 3, settled: 17, failed: 4, ..queue("job:report") };
+    let queues = vec![queue(EVIL), runs, orders, queue("topic:orders:billing")];
+    QueuesRecord { bytes: Some(1 << 20), capacity_bytes: Some(512 << 20), queues, unknown: None }
+}
+
+/// Messages of a queue that are scripts.
+pub(crate) fn messages() -> Vec<MessageRecord> {
+    let message = |id: &str, text: Option<&str>, base64: Option<&str>| MessageRecord {
+        id: id.into(),
+        attempts: 10,
+        published_ms: NOW_MS - 120_000,
+        priority: 4,
+        group: EVIL.into(),
+        app: EVIL.into(),
+        content_type: EVIL.into(),
+        bytes: 5000,
+        text: text.map(str::to_owned),
+        base64: base64.map(str::to_owned),
+        at_ms: NOW_MS - 60_000,
+        server: EVIL.into(),
+        why: format!("500 Internal Server Error: {EVIL}\u{1b}[31m"),
+    };
+    vec![
+        message("17", Some(&format!("{EVIL}\u{202e}{}", "x".repeat(1000))), None),
+        message("18", None, Some("AP8=")),
+    ]
+}
+
+/// Jobs, of an app and made by one.
+pub(crate) fn jobs() -> JobsRecord {
+    let report = JobRecord {
+        name: "report".into(),
+        app: EVIL.into(),
+        declared: true,
+        times: "30 2 * * * Europe/Berlin".into(),
+        missed: "once",
+        next: Some("2026-03-01T10:00:00.000Z".into()),
+        last: Some("2026-03-01T08:58:59.000Z".into()),
+        fired: 17,
+        overlapped: 1,
+        ..JobRecord::default()
+    };
+    let made = JobRecord {
+        name: EVIL.into(),
+        queue: Some("orders".into()),
+        times: EVIL.into(),
+        missed: "skip",
+        paused: true,
+        ..JobRecord::default()
+    };
+    JobsRecord { jobs: vec![report, made], total: 2, unknown: None }
+}
+
+/// Caches of apps.
+pub(crate) fn app_caches() -> AppCachesRecord {
+    let cache = AppCacheRecord { name: EVIL.into(), entries: 5120, bytes: 4 << 20, evicted: 7 };
+    let server = ServerAppCachesRecord {
+        server: EVIL.into(),
+        near: 75,
+        hub: 15,
+        misses: 10,
+        stale: 0,
+        writes: 3,
+        copies: 2,
+        copied_bytes: 1024,
+    };
+    AppCachesRecord {
+        bytes: Some(4 << 20),
+        capacity_bytes: Some(512 << 20),
+        caches: vec![cache],
+        unknown: None,
+        servers: vec![server],
+    }
 }

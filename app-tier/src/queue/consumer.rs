@@ -31,7 +31,10 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 /// Name the kind of delivery.
 const QUEUE: &str = "queue";
@@ -270,6 +273,11 @@ impl Consumer {
         self.tasks.len() < self.window.load(Ordering::Relaxed) as usize
     }
 
+    /// It has one more, until this is dropped.
+    pub(super) fn begins(&self) -> TaskTrackerToken {
+        self.tasks.token()
+    }
+
     /// Says how many messages it takes, until it is stopped.
     async fn keep(self: Arc<Self>, queues: Queues, order: u64) {
         let mut paused = self.paused.subscribe();
@@ -325,7 +333,6 @@ impl Consumer {
 
     /// Calls the app with a message, and tells the hub what has come of it.
     pub(super) async fn consume(self: Arc<Self>, queues: &Queues, delivery: Delivery) {
-        let _task = self.tasks.token();
         let left = time_left(&delivery);
         let number = delivery.number;
         if self.stop.is_cancelled() || !queues.is_heard().await {

@@ -2307,14 +2307,26 @@ pub struct RunJob {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListJobs {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListJobs {
+    /// Those with this in their name, or in their app's; empty: any.
+    #[prost(string, tag = "1")]
+    pub find: ::prost::alloc::string::String,
+    /// By name, all but the first ones, and how many; 0: all.
+    #[prost(uint64, tag = "2")]
+    pub skip: u64,
+    #[prost(uint64, tag = "3")]
+    pub limit: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobList {
     #[prost(message, repeated, tag = "1")]
     pub jobs: ::prost::alloc::vec::Vec<Job>,
     #[prost(uint64, tag = "2")]
     pub now_ms: u64,
+    /// How many there are to be found, whatever was skipped.
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ManageJob {

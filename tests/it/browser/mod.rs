@@ -1,6 +1,7 @@
 //! The status page in a real browser: signing in, watching a server die and come back, taking one out, and what accessibility checkers,
 //! the console and the eye have to say. Screenshots are left in `target/screenshots`.
 
+mod app_services;
 mod web_driver;
 
 use crate::{
@@ -49,11 +50,11 @@ impl Visit {
         self.browser.run("window.stays = true", &[]).await;
     }
 
-    async fn signs_in(&self) {
+    async fn signs_in(&self, user: &str) {
         self.browser.look(DESKTOP, "light").await;
         self.open("/sign-in").await;
         self.sees_no_fault("sign-in").await;
-        self.browser.type_into("#user", "ops").await;
+        self.browser.type_into("#user", user).await;
         self.browser.type_into("#password", "password").await;
         self.browser.click("button.primary").await;
         self.browser.until("document.querySelector('h1.verdict.ok')").await;
@@ -81,11 +82,14 @@ impl Visit {
         found.chain(self.browser.errors().await).map(|it| format!("{page}: {it}")).collect()
     }
 
-    /// Every page, light, dark and on a phone.
-    async fn looks_at_all(&self) {
+    /// These pages, light, dark and on a phone.
+    async fn looks_at(&self, pages: &[&str]) {
         let mut faults = Vec::new();
-        for page in PAGES {
-            let name = if page == "/" { "overview".to_owned() } else { page[1..].replace('/', "-") };
+        for page in pages {
+            let name = match page.split('?').next() {
+                Some("/") | None => "overview".to_owned(),
+                Some(path) => path[1..].replace('/', "-"),
+            };
             for (size, scheme, suffix) in
                 [(DESKTOP, "light", "light"), (DESKTOP, "dark", "dark"), (PHONE, "light", "phone")]
             {
@@ -200,9 +204,9 @@ async fn an_operator_uses_the_status_page() {
         configuration.webs = 1;
     });
     let mut visit = Visit { cluster: cluster.await, browser };
-    visit.signs_in().await;
+    visit.signs_in("ops").await;
     visit.deploys().await;
-    visit.looks_at_all().await;
+    visit.looks_at(&PAGES).await;
     visit.watches_a_server_die().await;
     visit.disables_a_server().await;
 }

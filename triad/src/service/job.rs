@@ -9,7 +9,7 @@ use crate::{
 use common::schedule::{BadTimes, Schedule, Times};
 use prost::Message;
 use proto::hub::v1::{
-    Command, DeclareJobs, JobList, JobManaged, JobSpec, JobsDeclared, ListJobs, ManageJob, PutJob,
+    Command, DeclareJobs, Job, JobList, JobManaged, JobSpec, JobsDeclared, ListJobs, ManageJob, PutJob,
     QueueMessage, command, jobs_server::Jobs, manage_job::Action,
 };
 use std::{sync::Arc, time::Duration};
@@ -34,6 +34,24 @@ pub(crate) struct JobService(pub(crate) Arc<Hub>);
 
 fn unexpected() -> Status {
     Status::internal("the hub's state answered another question")
+}
+
+/// The jobs that are asked for, and how many there are to be found.
+fn found<'a>(jobs: impl Iterator<Item = &'a Job>, list: &ListJobs) -> (Vec<&'a Job>, u64) {
+    let is_it = |it: &JobSpec| it.name.contains(&list.find) || it.app.contains(&list.find);
+    let from = usize::try_from(list.skip).unwrap_or(usize::MAX);
+    let most = match list.limit {
+        0 => usize::MAX,
+        limit => usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    let (mut found, mut total) = (Vec::new(), 0);
+    for job in jobs.filter(|it| it.spec.as_ref().is_some_and(is_it)) {
+        if total >= from && found.len() < most {
+            found.push(job);
+        }
+        total += 1;
+    }
+    (found, total as u64)
 }
 
 /// When a job is due after its first time.
@@ -172,11 +190,13 @@ impl Jobs for JobService {
         }
     }
 
-    async fn list(&self, _request: Request<ListJobs>) -> Result<Response<JobList>, Status> {
+    async fn list(&self, request: Request<ListJobs>) -> Result<Response<JobList>, Status> {
+        let list = request.into_inner();
         self.0.confirm_read().await?;
         let now_ms = self.0.time_ms();
         let jobs = self.0.node().view().read().state.jobs().clone();
-        Ok(Response::new(JobList { jobs: jobs.iter().map(shown).collect(), now_ms }))
+        let (found, total) = found(jobs.iter(), &list);
+        Ok(Response::new(JobList { jobs: found.into_iter().map(shown).collect(), now_ms, total }))
     }
 
     async fn manage(&self, request: Request<ManageJob>) -> Result<Response<JobManaged>, Status> {
@@ -233,5 +253,24 @@ mod tests {
         assert!(wrong(|it| it.at_ms = u64::MAX).contains("before the year 10000"));
         assert!(wrong(|it| (it.in_ms, it.declared) = (1, false)).contains("expected a message"));
         assert!(wrong(|it| it.name = "A".into()).contains("spec.name is \"A\""));
+    }
+
+    #[test]
+    fn jobs_are_found_by_name_and_app_a_part_at_a_time() {
+        let job = |name: &str, app: &str| {
+            let spec = Some(spec(|it| (it.name, it.app) = (name.to_owned(), app.to_owned())));
+            Job { spec, ..Job::default() }
+        };
+        let jobs = [job("a", "shop"), job("b", "shop"), job("c", "blog")];
+        let named = |find: &str, skip, limit| {
+            let (found, total) = found(jobs.iter(), &ListJobs { find: find.to_owned(), skip, limit });
+            let names = found.into_iter().map(|it| it.spec.as_ref().unwrap().name.as_str());
+            (names.collect::<String>(), total)
+        };
+        assert_eq!(named("", 0, 0), ("abc".to_owned(), 3));
+        assert_eq!(named("shop", 1, 9), ("b".to_owned(), 2));
+        assert_eq!(named("", 1, 1), ("b".to_owned(), 3));
+        assert_eq!(named("c", 0, 0), ("c".to_owned(), 1));
+        assert_eq!(named("", u64::MAX, 1), (String::new(), 3));
     }
 }
