@@ -77,6 +77,16 @@ pub enum HubError {
     Refused(String),
 }
 
+impl HubError {
+    /// The same, told to whoever has waited for so long: a call that began later had less time.
+    fn of_wait(self, deadline: Duration) -> Self {
+        match self {
+            Self::Unavailable { last, .. } => Self::Unavailable { deadline, last },
+            other => other,
+        }
+    }
+}
+
 /// A handle on the hub; clones share connections and queues.
 #[derive(Debug, Clone)]
 pub struct Hub {

@@ -105,7 +105,7 @@ impl<W: Writes> Writer<W> {
         let waiting = Waiting { write, deadline: end, outcome, _room: room };
         self.queue.try_send(waiting).map_err(|_| full())?;
         match tokio::time::timeout_at(end, done).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => outcome.map_err(|it| it.of_wait(deadline)),
             Ok(Err(_gone)) => Err(HubError::Unavailable { deadline, last: "the writer has stopped".into() }),
             Err(_late) => {
                 Err(HubError::Unavailable { deadline, last: "the write is still on its way".into() })

@@ -57,7 +57,7 @@ impl Writer {
             .try_send(Waiting { write: SessionWrite { write: Some(write) }, deadline: end, outcome })
             .map_err(|_| HubError::Overloaded(format!("{QUEUE_MAX} writes are waiting already")))?;
         match tokio::time::timeout_at(end, done).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => outcome.map_err(|it| it.of_wait(deadline)),
             Ok(Err(_gone)) => Err(HubError::Unavailable { deadline, last: "the writer has stopped".into() }),
             Err(_late) => {
                 Err(HubError::Unavailable { deadline, last: "the write is still on its way".into() })
