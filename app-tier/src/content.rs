@@ -74,6 +74,17 @@ impl<'a> ObjectAt<'a> {
         }
     }
 
+    /// `true`, `false`, or nothing, which is `false`.
+    pub(crate) fn boolean(&self, key: &str) -> Result<bool, BadJson> {
+        match self.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(other) => {
+                Err(BadJson::Bad(format!("{} is {other}: expected true or false", self.field(key))))
+            }
+        }
+    }
+
     /// A whole number.
     pub(crate) fn integer(&self, key: &str, bounds: &RangeInclusive<i64>) -> Result<Option<i64>, BadJson> {
         let Some(value) = self.get(key) else { return Ok(None) };

@@ -7,6 +7,7 @@ mod input;
 mod jobs;
 mod leases;
 mod openapi;
+mod pipelines;
 mod queues;
 mod route;
 mod sessions;

@@ -22,7 +22,10 @@ impl OwnPaths {
         let queues = spec.queues.iter().map(|it| &it.path);
         let jobs = spec.jobs.iter().map(|it| &it.path);
         let topics = spec.topics.iter().map(|it| &it.path);
-        Self(daemons.flatten().chain(queues).chain(jobs).chain(topics).map(|path| plain(path)).collect())
+        let steps = spec.pipelines.iter().flat_map(|it| it.steps.iter().chain(&it.on_error));
+        let steps = steps.map(|it| &it.path);
+        let all = daemons.flatten().chain(queues).chain(jobs).chain(topics).chain(steps);
+        Self(all.map(|path| plain(path)).collect())
     }
 
     /// Whether a request for `path`, of an app that is mounted at `prefix`, is for one of them.

@@ -1,24 +1,26 @@
 //! Queues, as this server sees them (docs/queues.md): messages are the hub's; it hands some to this server, which calls an app with each, and tells the
 //! hub what has come of it.
 
+mod ask;
 mod consumer;
 mod held;
 mod jobs;
 mod message;
 mod outcome;
+mod step;
 
 pub(crate) use consumer::{Consumers, QueueHost};
 pub(crate) use held::HeldDelivery;
 pub(crate) use message::{CORRELATION, GROUP, META, of_headers, of_json, queue_name};
+pub(crate) use step::step_of;
 
 use crate::session::Link;
 use consumer::Consumer;
 use held::Held;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, DeclareJobs, Delivery, DeliveryGivenBack, Fence, Job, JobList, JobManaged,
-    JobSpec, JobsDeclared, ManageQueue, MessageReply, MessagesPublished, PublishMessages, PutJob,
-    QueueManaged, QueueMessage, QueueWindow, QueueWrite, QueuesDescribed, QueuesFull, ReceiveMessages,
-    RemoveJob, RunJob, SettleDelivery, SubscribeTopic, UnsubscribeTopic, job_put, manage_queue::Action,
+    BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, ManageQueue, MessageReply,
+    MessagesPublished, PublishMessages, QueueManaged, QueueMessage, QueueWindow, QueueWrite, QueuesDescribed,
+    QueuesFull, ReceiveMessages, SettleDelivery, SubscribeTopic, UnsubscribeTopic, manage_queue::Action,
     queue_outcome::Outcome, queue_write::Write, queues_full::Of, settle_delivery,
 };
 use std::{
@@ -26,6 +28,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use step::{Step, Way};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -86,6 +89,7 @@ fn full_text(full: &QueuesFull) -> String {
             format!("this app's messages take {max} bytes already, half of what all may (queue-memory-max)")
         }
         Of::Queues => format!("there are {max} queues already, as many as there may be"),
+        Of::Runs => format!("there are {max} runs of pipelines already, as many as there may be"),
         Of::Receiving => format!("{max} wait to receive already, as many as there may be"),
     }
 }
@@ -226,7 +230,7 @@ impl Queues {
                 queue,
                 app,
                 window: 0,
-                policy,
+                policy: None,
             });
             sum.window = sum.window.saturating_add(window).min(WINDOW_MAX);
             // The newest version says how its queues are treated.
@@ -267,6 +271,12 @@ impl Queues {
             Outcome::Refused(why) => Err(QueueError::Refused(why)),
             other => Ok(other),
         }
+    }
+
+    /// A step of a pipeline that an app of this server declares.
+    pub(crate) fn pipeline(&self, name: &str) -> Option<Arc<Step>> {
+        let consumers = lock(&self.0.consumers);
+        consumers.values().rev().find_map(|it| it.step_of(name)).cloned()
     }
 
     /// Publishes messages, all or none.
@@ -317,35 +327,6 @@ impl Queues {
         self.write(Write::Unsubscribe(UnsubscribeTopic { topic, name }), None, WRITE_MAX).await.map(drop)
     }
 
-    /// Publishes a message and waits for its reply, for so long; `None`: there was none, or the message was there before.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub(crate) async fn ask(
-        &self,
-        mut message: QueueMessage,
-        fence: Option<Fence>,
-        wait: Duration,
-    ) -> Result<(MessagesPublished, Option<MessageReply>), QueueError> {
-        self.listen();
-        let ask = rand::random::<u64>() | 1;
-        (message.ask, message.wait_ms) = (ask, crate::content::millis(wait));
-        if message.ttl_ms == 0 {
-            // What nobody waits for any more is not begun.
-            message.ttl_ms = message.wait_ms.saturating_add(message.delay_ms);
-        }
-        let (sender, reply) = oneshot::channel();
-        lock(&self.0.asking).insert(ask, sender);
-        let _asking = OnDrop(|| drop(lock(&self.0.asking).remove(&ask)));
-        let until = Instant::now() + wait;
-        let published = self.publish(vec![message], fence).await?;
-        if !published.repeated.is_empty() {
-            return Ok((published, None));
-        }
-        let reply = tokio::time::timeout_at(until, reply).await;
-        Ok((published, reply.ok().and_then(Result::ok)))
-    }
-
     /// Receives up to `max` messages, as soon as there is one.
     ///
     /// # Errors
@@ -394,7 +375,7 @@ impl Queues {
             wanted -= 1;
         }
         let unread = std::mem::take(&mut receiving.unread);
-        Ok(unread.into_iter().map(|it| self.0.held.hold(it)).collect())
+        Ok(unread.into_iter().map(|it| self.0.held.hold(it, None)).collect())
     }
 
     /// A delivery that an app of this server has.
@@ -412,6 +393,10 @@ impl Queues {
         settle: SettleDelivery,
         fence: Option<Fence>,
     ) -> Result<(), QueueError> {
+        let settle = match held.step() {
+            Some(step) => of_step(step, held, settle)?,
+            None => settle,
+        };
         let is_over = !matches!(settle.outcome, Some(settle_delivery::Outcome::ExtendMs(_)));
         let settled = self.write(Write::Settle(settle), fence, WRITE_MAX).await;
         if is_over && matches!(settled, Ok(_) | Err(QueueError::Over)) {
@@ -466,78 +451,6 @@ impl Queues {
         Ok(self.0.hub.browse_queue(browse, READ_MAX).await?)
     }
 
-    /// Declares the jobs of an app, in place of those before.
-    async fn declare_jobs(&self, call: DeclareJobs) -> Result<(), QueueError> {
-        let JobsDeclared { full, outdated, full_bytes } = self.0.hub.declare_jobs(call, WRITE_MAX).await?;
-        match (full, full_bytes) {
-            // A newer version has spoken: its word counts.
-            _ if outdated => Ok(()),
-            (0, 0) => Ok(()),
-            (0, max) => Err(QueueError::NoRoomForJobs(max)),
-            (max, _) => Err(QueueError::TooManyJobs(max)),
-        }
-    }
-
-    /// Makes a job, or changes it; whether it is new. `tag`: as which its app is deployed.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub(crate) async fn put_job(
-        &self,
-        spec: JobSpec,
-        tag: &str,
-        fence: Option<Fence>,
-    ) -> Result<(Job, bool), QueueError> {
-        let put = PutJob { spec: Some(spec), tag: tag.to_owned(), ..PutJob::default() };
-        let Outcome::JobPut(put) = self.write(Write::PutJob(put), fence, WRITE_MAX).await? else {
-            return Err(QueueError::Refused("the hub answered another question".to_owned()));
-        };
-        match put.outcome {
-            Some(job_put::Outcome::Job(job)) => Ok((job, put.created)),
-            Some(job_put::Outcome::Full(max)) => Err(QueueError::TooManyJobs(max)),
-            Some(job_put::Outcome::FullBytes(max)) => Err(QueueError::NoRoomForJobs(max)),
-            Some(job_put::Outcome::OfApp(app)) => Err(QueueError::OthersJob(app)),
-            Some(job_put::Outcome::Refused(why)) => Err(QueueError::BadJob(why)),
-            None => Err(QueueError::Refused("the hub answered another question".to_owned())),
-        }
-    }
-
-    /// Ends a job that the app has made; whether there was one.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub(crate) async fn remove_job(
-        &self,
-        name: &str,
-        app: &str,
-        fence: Option<Fence>,
-    ) -> Result<bool, QueueError> {
-        let remove = RemoveJob { name: name.to_owned(), app: app.to_owned() };
-        match self.write(Write::RemoveJob(remove), fence, WRITE_MAX).await? {
-            Outcome::JobRemoved(removed) => Ok(removed.existed),
-            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
-        }
-    }
-
-    /// All jobs.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub(crate) async fn jobs(&self) -> Result<JobList, QueueError> {
-        Ok(self.0.hub.jobs(READ_MAX).await?)
-    }
-
-    /// Runs a job now.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub(crate) async fn run_job(&self, name: &str, fence: Option<Fence>) -> Result<JobManaged, QueueError> {
-        match self.write(Write::RunJob(RunJob { name: name.to_owned() }), fence, WRITE_MAX).await? {
-            Outcome::JobManaged(managed) => Ok(managed),
-            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
-        }
-    }
-
     /// Makes dead messages ready again.
     ///
     /// # Errors
@@ -554,13 +467,14 @@ fn time_left(delivery: &Delivery) -> Duration {
     Duration::from_millis(delivery.left_ms)
 }
 
-/// Does something when it is dropped.
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
+/// What comes of a delivery that an app settles later: a step's message goes on to the next one.
+fn of_step(step: &Step, held: &HeldDelivery, settle: SettleDelivery) -> Result<SettleDelivery, QueueError> {
+    let mut settle = settle;
+    if let Some(settle_delivery::Outcome::Done(done)) = &mut settle.outcome {
+        let message = held.delivery().message.clone().unwrap_or_default();
+        settle.advance = step.advance(Way::default(), &message, done).map_err(QueueError::Refused)?;
     }
+    Ok(settle)
 }
 
 /// Someone waits to receive. Whoever goes away gives back what has come.

@@ -2,8 +2,8 @@
 
 use crate::error::AppTierError;
 use common::config::{
-    AppLimits, Daemon, DeclaredCache, DeclaredJob, DeclaredQueue, DeclaredTopic, Health, Listen, LoadOptions,
-    ServersOwn, SessionOverrides, load_app_yaml,
+    AppLimits, Daemon, DeclaredCache, DeclaredJob, DeclaredPipeline, DeclaredQueue, DeclaredTopic, Health,
+    Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml,
 };
 use std::{
     path::{Path, PathBuf},
@@ -51,6 +51,8 @@ pub(crate) struct Spec {
     pub(crate) daemons: Vec<Daemon>,
     /// `caches`.
     pub(crate) caches: Vec<DeclaredCache>,
+    /// `pipelines`.
+    pub(crate) pipelines: Vec<DeclaredPipeline>,
     /// `queues`.
     pub(crate) queues: Vec<DeclaredQueue>,
     /// `jobs`.
@@ -80,6 +82,7 @@ impl Default for Spec {
             session: SessionOverrides::default(),
             daemons: Vec::new(),
             caches: Vec::new(),
+            pipelines: Vec::new(),
             queues: Vec::new(),
             jobs: Vec::new(),
             topics: Vec::new(),
@@ -115,6 +118,7 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         session: yaml.session,
         daemons: yaml.daemons,
         caches: yaml.caches,
+        pipelines: yaml.pipelines,
         queues: yaml.queues,
         jobs: yaml.jobs,
         topics: yaml.topics,

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 30] = [
+const FILES: [&str; 31] = [
     "copal/app/v1/session.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
@@ -20,6 +20,7 @@ const FILES: [&str; 30] = [
     "copal/hub/v1/member.proto",
     "copal/hub/v1/message.proto",
     "copal/hub/v1/object.proto",
+    "copal/hub/v1/pipeline.proto",
     "copal/hub/v1/purge.proto",
     "copal/hub/v1/queue.proto",
     "copal/hub/v1/raft.proto",

@@ -30,9 +30,9 @@ def copal(method, path, body, handle):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    def reply(self, status, body=""):
+    def reply(self, status, body="", kind="text/plain"):
         self.send_response(status)
-        self.send_header("content-type", "text/plain")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
@@ -50,7 +50,11 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         mine = headers.pop("authorization", "") == token
         os.write(out, (json.dumps({"path": self.path, "headers": headers, "body": body, "mine": mine}) + "\n").encode())
-        self.reply(422 if body == "dead" else 200, "nonsense" if body == "dead" else "done")
+        if self.path == "/one" and body == "parts":
+            self.reply(200, json.dumps({"fan-out": [1]}), "application/vnd.copal.outcome+json")
+        else:
+            wrong = body == "dead" and self.path != "/failed"
+            self.reply(422 if wrong else 200, "nonsense" if wrong else "done")
     def log_message(self, *_):
         pass
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
@@ -59,6 +63,7 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forev
 const DECLARED: &str = "queues: [{name: work, path: /on/work}]
 topics: [{name: orders, path: /on/order}, {name: orders, path: /bill, durable: billing}]
 jobs: [{name: often, path: /jobs/often, every: 200ms, missed: all}]
+pipelines: [{name: steps, on-error: /failed, steps: [{name: one, path: /one, retry: {attempts: 1}}, {name: two, path: /two}]}]
 daemons: [{name: counter, start: /d/start, stop: /d/stop, lease: 2s}]";
 
 /// An app that calls, the document, and which operations were answered with a success.
@@ -283,11 +288,13 @@ async fn jobs_and_leases(it: &mut Described) {
 
 /// A body, and a number, may be as great as it is described, and no greater.
 async fn bounds(it: &mut Described, cluster: &Cluster) {
-    let names = [("cache", "large"), ("key", "k"), ("topic", "large"), ("queue", "large")];
+    let names =
+        [("cache", "large"), ("key", "k"), ("topic", "large"), ("queue", "large"), ("pipeline", "large")];
     for (call, status) in [
         ("PUT /v1/caches/{cache}/{key}", 201),
         ("POST /v1/topics/{topic}", 202),
         ("POST /v1/queues/{queue}", 201),
+        ("POST /v1/pipelines/{pipeline}", 202),
     ] {
         let (method, path) = call.split_once(' ').unwrap();
         let body = &it.document["paths"][path][method.to_lowercase()]["requestBody"];
@@ -309,6 +316,33 @@ async fn bounds(it: &mut Described, cluster: &Cluster) {
         it.ask((&format!("{call}?max={max}"), &names), &[], "", 200).await;
         it.ask((&format!("{call}?max={}", max + 1), &names), &[], "", 400).await;
     }
+}
+
+async fn pipelines(it: &mut Described) {
+    let steps = [("pipeline", "steps")];
+    let begin = "POST /v1/pipelines/{pipeline}";
+    let key = [("idempotency-key", "once"), ("x-copal-correlation", "c"), ("x-copal-meta-from", "me")];
+    let first = it.ask((begin, &steps), &key, "x", 202).await;
+    let again = it.ask((begin, &steps), &key, "x", 202).await;
+    assert_eq!((&again["id"], &again["repeated"]), (&first["id"], &json!(true)));
+    let end = "POST /v1/pipelines/{pipeline}?wait=20s&step=two";
+    assert_eq!(it.ask((end, &steps), &[], "x", 200).await, "done");
+    // The step for errors halts the run.
+    assert_eq!(it.ask(("POST /v1/pipelines/{pipeline}?wait=20s", &steps), &[], "dead", 410).await, "done");
+    let none = [("pipeline", "none")];
+    it.ask(("POST /v1/pipelines/{pipeline}?wait=1ms", &none), &[], "x", 504).await;
+    it.ask((begin, &steps), &[("x-copal-fence", "nobodys=1")], "x", 409).await;
+    it.ask((begin, &steps), &[("x-copal-ttl", "1s")], "x", 400).await;
+    let id = first["id"].as_str().unwrap();
+    let run = "GET /v1/pipelines/{pipeline}/runs/{run}";
+    let ended = async {
+        let path = format!("/v1/pipelines/steps/runs/{id}");
+        while it.app.call(Method::GET, &path, "").await.0 == 202 {}
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the run ends");
+    assert_eq!(it.ask((run, &[("pipeline", "steps"), ("run", id)]), &[], "", 200).await, "done");
+    it.ask((run, &[("pipeline", "none"), ("run", id)]), &[], "", 404).await;
+    it.ask(("GET /v1/pipelines/{pipeline}", &steps), &[], "", 200).await;
 }
 
 /// Of the request that is being answered: it is the app that calls.
@@ -368,6 +402,7 @@ async fn every_call_is_answered_as_the_description_says() {
     queues(&mut it).await;
     topics(&mut it).await;
     jobs_and_leases(&mut it).await;
+    pipelines(&mut it).await;
     bounds(&mut it, &cluster).await;
     session(&mut it, &cluster).await;
     events(&mut it, &cluster).await;
@@ -376,7 +411,8 @@ async fn every_call_is_answered_as_the_description_says() {
     for (path, item) in &mut paths {
         item.as_object_mut().unwrap().remove("parameters");
         // Whoever comes with another method is told of those that there are.
-        let names = ["token", "lease", "job", "topic", "subscription", "queue", "cache", "key"];
+        let names =
+            ["token", "lease", "job", "topic", "subscription", "queue", "cache", "key", "pipeline", "run"];
         let real = names.iter().fold(path.clone(), |path, name| path.replace(&format!("{{{name}}}"), "1"));
         let answer = it.app.request(Method::OPTIONS, &real, "", &[("accept", "text/event-stream")]).await;
         let allowed: BTreeSet<_> =
@@ -404,6 +440,7 @@ fn webhook(headers: &Value) -> &'static str {
     match (headers["x-copal-delivery"].as_str().unwrap(), headers["x-copal-message-id"].is_string()) {
         ("queue", true) => "queue",
         ("job", true) => "job",
+        ("pipeline", true) => "step",
         ("topic", true) => "durableTopic",
         ("topic", false) => "topic",
         ("daemon-start", false) => "daemonStart",
@@ -423,6 +460,9 @@ async fn the_app_is_called_as_the_description_says() {
             // Who listens to a topic hears what is told from then on.
             it.app.request(Method::POST, "/v1/topics/orders", "x", &headers).await;
             it.app.request(Method::POST, "/v1/queues/work", "x", &headers).await;
+            for body in ["parts", "dead"] {
+                it.app.request(Method::POST, "/v1/pipelines/steps", body, &headers[1..]).await;
+            }
             let seen: BTreeSet<_> =
                 received(&out).iter().map(|it| webhook(&it["headers"]).to_owned()).collect();
             if seen.len() + 1 >= hooks.len() {

@@ -32,6 +32,7 @@ mod local_openapi;
 mod many;
 mod openapi;
 mod operating;
+mod pipelines;
 mod private;
 mod queues;
 mod readme;

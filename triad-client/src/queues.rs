@@ -7,9 +7,9 @@ use crate::{
 };
 use common::backoff::Backoff;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, ManageQueue,
-    QueueManaged, QueueWindow, QueueWrite, QueuesConsumed, QueuesDescribed, QueuesWritten, WriteQueues,
-    queue_outcome::Outcome, queues_client::QueuesClient,
+    BrowseQueue, BrowsedMessage, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, GetRun,
+    ManageQueue, QueueManaged, QueueWindow, QueueWrite, QueuesConsumed, QueuesDescribed, QueuesWritten,
+    RunDescription, WriteQueues, queue_outcome::Outcome, queues_client::QueuesClient,
 };
 use std::{
     sync::Arc,
@@ -135,6 +135,18 @@ impl Hub {
             client.describe(DescribeQueues {}).await
         });
         described.await
+    }
+
+    /// What has come of a run of a pipeline.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn pipeline_run(&self, get: GetRun, deadline: Duration) -> Result<RunDescription, HubError> {
+        let told = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
+            let get = get.clone();
+            async move { QueuesClient::new(channel).max_decoding_message_size(MESSAGE_MAX).run(get).await }
+        });
+        told.await
     }
 
     /// Messages of one.

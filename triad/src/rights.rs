@@ -77,7 +77,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 74] = [
+    const CALLS: [(&str, [bool; 5]); 75] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -101,6 +101,7 @@ mod tests {
         ("/copal.hub.v1.Queues/Describe", [YES; 5]),
         ("/copal.hub.v1.Queues/Browse", [NO, YES, NO, YES, NO]),
         ("/copal.hub.v1.Queues/Replay", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Queues/Run", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Queues/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Jobs/Declare", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Jobs/List", [NO, YES, NO, YES, NO]),

@@ -8,6 +8,7 @@ mod job;
 mod lead;
 mod lease;
 mod member;
+mod pipeline;
 mod purge;
 mod queue;
 mod session;

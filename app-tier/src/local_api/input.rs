@@ -30,7 +30,7 @@ pub(super) fn name(what: &str, text: &str) -> Result<ServiceName, Problem> {
     })
 }
 
-/// A queue to look at: one of its own name, a job's (`job:NAME`), or a subscription's (`topic:TOPIC:NAME`).
+/// A queue to look at: one of its own name, a job's (`job:NAME`), a subscription's (`topic:TOPIC:NAME`), or a step's (`pipe:PIPELINE:STEP`).
 pub(super) fn queue_to_look_at(text: &str) -> Result<&str, Problem> {
     let are_names = |parts: &str, count| {
         parts.split(':').count() == count && parts.split(':').all(|it| ServiceName::new(it).is_ok())
@@ -38,14 +38,14 @@ pub(super) fn queue_to_look_at(text: &str) -> Result<&str, Problem> {
     let is_one = match text.split_once(':') {
         None => are_names(text, 1),
         Some(("job", name)) => are_names(name, 1),
-        Some(("topic", names)) => are_names(names, 2),
+        Some(("topic" | "pipe", names)) => are_names(names, 2),
         Some(_) => false,
     };
     let problem = || {
         let expected = ServiceName::EXPECTED;
         let found = shown(text);
         Problem::bad(format!(
-            "the queue's name is {found}: expected {expected}, or job:NAME, or topic:TOPIC:SUBSCRIPTION"
+            "the queue's name is {found}: expected {expected}, or job:NAME, topic:TOPIC:SUBSCRIPTION or pipe:PIPELINE:STEP"
         ))
     };
     if is_one { Ok(text) } else { Err(problem()) }
@@ -210,6 +210,11 @@ impl Query {
             found.push((name, value));
         }
         Ok(Self(found))
+    }
+
+    /// A text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|it| it.1.as_str())
     }
 
     /// One of these words.

@@ -31,11 +31,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The files whose functions answer calls, by the names that the router uses.
-    const SOURCES: [(&str, &str); 9] = [
+    const SOURCES: [(&str, &str); 10] = [
         ("caches", include_str!("caches.rs")),
         ("queues", include_str!("queues.rs")),
         ("topics", include_str!("topics.rs")),
         ("jobs", include_str!("jobs.rs")),
+        ("pipelines", include_str!("pipelines.rs")),
         ("sessions", include_str!("sessions/http.rs")),
         ("leases", include_str!("leases.rs")),
         ("openapi", include_str!("openapi.rs")),

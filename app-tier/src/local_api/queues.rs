@@ -12,6 +12,7 @@ use crate::{
     queue::{HeldDelivery, Queues, of_headers, of_json},
     registry::Running,
 };
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -33,7 +34,7 @@ const MESSAGES_MAX: usize = 1000;
 const RECEIVE_MAX: u32 = 100;
 
 /// The bounds of a wait: for a reply, for messages.
-const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+pub(super) const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 
 /// The bounds of a delivery's time, and of the wait before another attempt.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -59,9 +60,9 @@ pub(super) async fn all(api: &LocalApi, request: &Request<Incoming>) -> Result<R
 }
 
 /// What is told of a queue.
-fn described_queue(queue: &QueueDescription) -> Value {
+pub(super) fn described_queue(queue: &QueueDescription) -> Value {
     let counts = queue.counts.unwrap_or_default();
-    let QueuePolicy { timeout_ms, attempts, .. } = queue.policy.unwrap_or_default();
+    let QueuePolicy { timeout_ms, attempts, .. } = queue.policy.clone().unwrap_or_default();
     let oldest_ms = if queue.oldest_ms == 0 { 0 } else { queue.now_ms.saturating_sub(queue.oldest_ms) };
     json!({
         "name": queue.name,
@@ -108,12 +109,7 @@ pub(super) async fn of_name(
             let name = input::name("queue", name)?;
             let wait = Query::of(request.uri().query(), &["wait"])?.duration("wait", &WAIT)?;
             let fence = input::fence(request.headers())?;
-            let (head, body) = request.into_parts();
-            let kind = head.headers.get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
-            let kind = kind.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
-            content_type_is_ok(&kind)?;
-            let body = input::bytes(body, MESSAGE_MAX).await?;
-            let message = of_headers(&head.headers, body, kind)?;
+            let message = message_of(request).await?;
             let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
             let message = QueueMessage { queue, app, ..message };
             match wait.filter(|it| !it.is_zero()) {
@@ -123,6 +119,16 @@ pub(super) async fn of_name(
         }
         _ => Ok(not_allowed("GET, POST", request.method())),
     }
+}
+
+/// The message that a request is.
+pub(super) async fn message_of(request: Request<Incoming>) -> Result<QueueMessage, Problem> {
+    let (head, body) = request.into_parts();
+    let kind = head.headers.get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
+    let kind = kind.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
+    content_type_is_ok(&kind)?;
+    let body = input::bytes(body, MESSAGE_MAX).await?;
+    Ok(of_headers(&head.headers, body, kind)?)
 }
 
 /// Publishes and waits for what the handler answers.
@@ -135,15 +141,8 @@ async fn ask(
     let (came, reply) = queues.ask(message, fence, wait).await?;
     let id = came.ids.first().copied().unwrap_or_default();
     match reply.and_then(|it| it.outcome) {
-        Some(message_reply::Outcome::Done(DeliveryDone { body, content_type })) => {
-            let mut response = Response::new(Body::new(Full::from(body)));
-            if let Ok(kind) = HeaderValue::from_str(&content_type)
-                && !content_type.is_empty()
-            {
-                response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            }
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            Ok(response)
+        Some(message_reply::Outcome::Done(done) | message_reply::Outcome::Halted(done)) => {
+            Ok(content(StatusCode::OK, done.body, &done.content_type))
         }
         Some(message_reply::Outcome::Failed(why)) => {
             let problem =
@@ -159,6 +158,19 @@ async fn ask(
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", text).with("id", id.to_string()))
         }
     }
+}
+
+/// What an app has answered.
+pub(super) fn content(status: StatusCode, body: Bytes, content_type: &str) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::from(body)));
+    *response.status_mut() = status;
+    if let Ok(kind) = HeaderValue::from_str(content_type)
+        && !content_type.is_empty()
+    {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// One message that was published, or was there before. An id is a text: JavaScript's numbers have 53 bits.
@@ -398,6 +410,6 @@ pub(super) async fn replay(
     Ok(json_body(StatusCode::ACCEPTED, &json!({"replayed": replayed.count})))
 }
 
-fn queues(api: &LocalApi) -> Result<&Queues, Problem> {
+pub(super) fn queues(api: &LocalApi) -> Result<&Queues, Problem> {
     api.queues.as_ref().ok_or_else(|| hub_lost("this server has no hub"))
 }

@@ -1,6 +1,6 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, jobs, leases, openapi, queues, sessions, topics};
+use super::{LocalApi, answer::Problem, caches, jobs, leases, openapi, pipelines, queues, sessions, topics};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -38,6 +38,8 @@ pub(super) async fn answer(
         ["topics", topic, "subscriptions", name, "receive"] => {
             topics::receive(api, caller, (topic, name), &request).await
         }
+        ["pipelines", name] => pipelines::of_name(api, caller, name, request).await,
+        ["pipelines", name, "runs", run] => pipelines::of_run(api, (name, run), &request).await,
         ["jobs"] => jobs::all(api, &request).await,
         ["jobs", name] => jobs::of_name(api, caller, name, request).await,
         ["jobs", name, "run"] => jobs::run(api, name, &request).await,

@@ -3,6 +3,7 @@
 use super::{
     CORRELATION, GROUP, HeldDelivery, META, QueueError, Queues, jobs, lock,
     outcome::{self, Said},
+    step::{self, Step},
     time_left,
 };
 use crate::{
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use common::{
     backoff::Backoff,
     clock::{Clock, SystemClock},
-    config::{DeclaredJob, DeclaredQueue, DeclaredTopic, Retry},
+    config::{DeclaredJob, DeclaredPipeline, DeclaredQueue, DeclaredStep, DeclaredTopic, Retry},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -40,6 +41,7 @@ use tokio_util::{
 const QUEUE: &str = "queue";
 const JOB: &str = "job";
 const TOPIC: &str = "topic";
+const PIPELINE: &str = "pipeline";
 
 const MESSAGE_ID: HeaderName = HeaderName::from_static("x-copal-message-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-copal-attempt");
@@ -49,6 +51,15 @@ const TOKEN: HeaderName = HeaderName::from_static("x-copal-delivery-token");
 /// For which time a job is run; in messages of jobs it is the meta of this name.
 const DUE: HeaderName = HeaderName::from_static("x-copal-due");
 const DUE_META: &str = "due";
+
+/// Of a run of a pipeline: which one, at which step, which part of what was fanned out; and for the step for errors why which step has failed.
+const RUN: HeaderName = HeaderName::from_static("x-copal-run");
+const STEP: HeaderName = HeaderName::from_static("x-copal-step");
+const PART: HeaderName = HeaderName::from_static("x-copal-part");
+const ERROR: HeaderName = HeaderName::from_static("x-copal-error");
+const FAILED_STEP: HeaderName = HeaderName::from_static("x-copal-failed-step");
+const ERROR_META: &str = "copal-error";
+const FROM_META: &str = "copal-from";
 
 /// The longest answer, in bytes.
 const ANSWER_MAX: usize = 1 << 20;
@@ -122,34 +133,43 @@ pub(super) struct Consumer {
 /// What an app is called with, as it has declared it.
 #[derive(Debug)]
 struct Source {
-    /// `queue` or `job`, and its name.
+    /// `queue`, `job`, `topic` or `pipeline`, and its name.
     kind: &'static str,
     name: String,
     path: String,
     concurrency: u32,
     timeout: Duration,
     retry: Retry,
+    step: Option<Arc<Step>>,
 }
 
 impl Source {
     fn of_queue(queue: &DeclaredQueue) -> (String, Self) {
         let DeclaredQueue { name, path, concurrency, timeout, retry } = queue.clone();
         let name = name.as_str().to_owned();
-        (name.clone(), Self { kind: QUEUE, name, path, concurrency, timeout, retry })
+        (name.clone(), Self { kind: QUEUE, name, path, concurrency, timeout, retry, step: None })
     }
 
     fn of_topic(topic: &DeclaredTopic) -> Option<(String, Self)> {
         let DeclaredTopic { name, path, durable, concurrency, timeout, retry } = topic.clone();
         let (name, durable) = (name.as_str().to_owned(), durable?);
         let queue = format!("topic:{name}:{durable}");
-        Some((queue, Self { kind: TOPIC, name, path, concurrency, timeout, retry }))
+        Some((queue, Self { kind: TOPIC, name, path, concurrency, timeout, retry, step: None }))
     }
 
     fn of_job(job: &DeclaredJob) -> (String, Self) {
         let DeclaredJob { name, path, timeout, retry, .. } = job.clone();
         let name = name.as_str().to_owned();
         let queue = format!("{}{name}", jobs::QUEUE);
-        (queue, Self { kind: JOB, name, path, concurrency: 1, timeout, retry })
+        (queue, Self { kind: JOB, name, path, concurrency: 1, timeout, retry, step: None })
+    }
+
+    fn of_pipeline(pipeline: &DeclaredPipeline) -> impl Iterator<Item = (String, Self)> {
+        step::steps_of(pipeline).into_iter().map(|(step, declared)| {
+            let DeclaredStep { path, concurrency, timeout, retry, .. } = declared;
+            let (queue, name) = (step.queue(), step.pipeline_name().to_owned());
+            (queue, Self { kind: PIPELINE, name, path, concurrency, timeout, retry, step: Some(step) })
+        })
     }
 }
 
@@ -165,6 +185,7 @@ impl Consumers {
         let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
         let sources = spec.queues.iter().map(Source::of_queue).chain(spec.jobs.iter().map(Source::of_job));
         let sources = sources.chain(spec.topics.iter().filter_map(Source::of_topic));
+        let sources = sources.chain(spec.pipelines.iter().flat_map(Source::of_pipeline));
         let all = sources.filter(|_| host.is_some()).map(|(queue, source)| {
             let token = HeaderValue::try_from(format!("Bearer {}", launch.token));
             Arc::new(Consumer {
@@ -246,7 +267,7 @@ impl Drop for Consumers {
 impl Consumer {
     /// What is told to the hub.
     pub(super) fn window(&self) -> QueueWindow {
-        let Source { timeout, retry, .. } = &self.source;
+        let Source { timeout, retry, step, .. } = &self.source;
         let millis = crate::content::millis;
         let policy = QueuePolicy {
             timeout_ms: millis(*timeout),
@@ -254,6 +275,7 @@ impl Consumer {
             delay_ms: millis(retry.delay),
             factor: retry.factor,
             max_delay_ms: millis(retry.max),
+            dead_to: step.as_ref().map(|it| it.dead_to()).unwrap_or_default(),
         };
         QueueWindow {
             queue: self.queue.clone(),
@@ -261,6 +283,11 @@ impl Consumer {
             window: self.window.load(Ordering::Relaxed),
             policy: Some(policy),
         }
+    }
+
+    /// Its step, if it is one of this pipeline.
+    pub(super) fn step_of(&self, pipeline: &str) -> Option<&Arc<Step>> {
+        self.source.step.as_ref().filter(|it| it.pipeline_name() == pipeline)
     }
 
     /// Whether it is called with this app's messages of this queue.
@@ -338,13 +365,18 @@ impl Consumer {
         if self.stop.is_cancelled() || !queues.is_heard().await {
             return queues.give_back(number, 0, left).await;
         }
-        let held = queues.0.held.hold(delivery);
+        let held = queues.0.held.hold(delivery, self.source.step.clone());
         let message = held.delivery().message.clone().unwrap_or_default();
-        let asked = message.wait_ms > 0;
-        let settle = match self.answered(&held, message).await {
+        let asked = outcome::Asked {
+            app: &self.app,
+            wants_reply: message.wait_ms > 0,
+            step: self.source.step.as_deref(),
+            message: &message,
+        };
+        let settle = match self.answered(&held, message.clone()).await {
             Answered::Said(status, headers, body) => {
                 lock(&self.unreached).reset();
-                match outcome::of_answer(&self.app, asked, status, &headers, body) {
+                match outcome::of_answer(&asked, status, &headers, body) {
                     Said::Later => return,
                     Said::Settled(settle) => self.with_caches(*settle),
                     Said::NoRoom(time) => {
@@ -444,13 +476,13 @@ impl Consumer {
     }
 
     fn request(&self, delivery: &Delivery, message: QueueMessage) -> Request {
-        let QueueMessage { body, content_type, group, correlation, meta, .. } = message;
+        let QueueMessage { body, content_type, group, correlation, meta, run, join, part, .. } = message;
         let mut request = http::Request::new(full(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.source.path.parse().unwrap_or_default();
         let headers = request.headers_mut();
         let mut put = |name: HeaderName, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 headers.insert(name, value);
             }
         };
@@ -469,9 +501,21 @@ impl Consumer {
                 put(name, &value);
             }
         }
+        let step = self.source.step.as_ref();
+        if let Some(step) = step {
+            put(RUN, &run.to_string());
+            put(STEP, step.name());
+        }
+        if join > 0 {
+            put(PART, &part.to_string());
+        }
         for it in meta {
             if self.source.kind == JOB && it.name == DUE_META {
                 put(DUE, &it.value);
+            } else if it.name == ERROR_META && step.is_some() {
+                put(ERROR, &it.value.replace(|it: char| it.is_control(), " "));
+            } else if let Some(step) = step.filter(|_| it.name == FROM_META) {
+                put(FAILED_STEP, &step.pipeline().name_of_queue(&it.value));
             } else if let Ok(name) = HeaderName::try_from(format!("{META}{}", it.name)) {
                 put(name, &it.value);
             }

@@ -1,5 +1,6 @@
 //! Deliveries that apps of this server have, and settle by their token.
 
+use super::step::Step;
 use proto::hub::v1::Delivery;
 use std::{
     collections::HashMap,
@@ -18,6 +19,8 @@ const SWEEP: usize = 256;
 #[derive(Debug)]
 pub(crate) struct HeldDelivery {
     delivery: Delivery,
+    /// Of which step of a pipeline its message is.
+    step: Option<Arc<Step>>,
     /// How long it is this app's: it may be prolonged.
     until: Mutex<Instant>,
 }
@@ -36,6 +39,11 @@ impl HeldDelivery {
     /// What was delivered.
     pub(crate) fn delivery(&self) -> &Delivery {
         &self.delivery
+    }
+
+    /// Of which step of a pipeline its message is.
+    pub(super) fn step(&self) -> Option<&Arc<Step>> {
+        self.step.as_ref()
     }
 
     /// Its time.
@@ -59,9 +67,9 @@ impl Held {
     }
 
     /// An app has it from now on.
-    pub(super) fn hold(&self, delivery: Delivery) -> Arc<HeldDelivery> {
+    pub(super) fn hold(&self, delivery: Delivery, step: Option<Arc<Step>>) -> Arc<HeldDelivery> {
         let until = Mutex::new(Instant::now() + Duration::from_millis(delivery.left_ms));
-        let held = Arc::new(HeldDelivery { delivery, until });
+        let held = Arc::new(HeldDelivery { delivery, step, until });
         let mut all = self.lock();
         if all.0.len() >= all.1 {
             let now = Instant::now();

@@ -1,13 +1,16 @@
 //! Jobs and durable subscriptions that an app declares: told to the hub, which calls it with messages of queues of their own.
 
-use super::Queues;
+use super::{QueueError, Queues, READ_MAX, WRITE_MAX};
 use crate::{content::millis, spec::DeployedAs};
 use common::{
     backoff::Backoff,
     config::{DeclaredJob, MissedTimes},
     schedule::Times,
 };
-use proto::hub::v1::{DeclareJobs, JobSpec, Missed};
+use proto::hub::v1::{
+    DeclareJobs, Fence, Job, JobList, JobManaged, JobSpec, JobsDeclared, Missed, PutJob, RemoveJob, RunJob,
+    job_put, queue_outcome::Outcome, queue_write::Write,
+};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +82,80 @@ impl Declared {
             }
             let wait = backoff.wait(rand::random());
             let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+        }
+    }
+}
+
+impl Queues {
+    /// Declares the jobs of an app, in place of those before.
+    async fn declare_jobs(&self, call: DeclareJobs) -> Result<(), QueueError> {
+        let JobsDeclared { full, outdated, full_bytes } = self.0.hub.declare_jobs(call, WRITE_MAX).await?;
+        match (full, full_bytes) {
+            // A newer version has spoken: its word counts.
+            _ if outdated => Ok(()),
+            (0, 0) => Ok(()),
+            (0, max) => Err(QueueError::NoRoomForJobs(max)),
+            (max, _) => Err(QueueError::TooManyJobs(max)),
+        }
+    }
+
+    /// Makes a job, or changes it; whether it is new. `tag`: as which its app is deployed.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn put_job(
+        &self,
+        spec: JobSpec,
+        tag: &str,
+        fence: Option<Fence>,
+    ) -> Result<(Job, bool), QueueError> {
+        let put = PutJob { spec: Some(spec), tag: tag.to_owned(), ..PutJob::default() };
+        let Outcome::JobPut(put) = self.write(Write::PutJob(put), fence, WRITE_MAX).await? else {
+            return Err(QueueError::Refused("the hub answered another question".to_owned()));
+        };
+        match put.outcome {
+            Some(job_put::Outcome::Job(job)) => Ok((job, put.created)),
+            Some(job_put::Outcome::Full(max)) => Err(QueueError::TooManyJobs(max)),
+            Some(job_put::Outcome::FullBytes(max)) => Err(QueueError::NoRoomForJobs(max)),
+            Some(job_put::Outcome::OfApp(app)) => Err(QueueError::OthersJob(app)),
+            Some(job_put::Outcome::Refused(why)) => Err(QueueError::BadJob(why)),
+            None => Err(QueueError::Refused("the hub answered another question".to_owned())),
+        }
+    }
+
+    /// Ends a job that the app has made; whether there was one.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn remove_job(
+        &self,
+        name: &str,
+        app: &str,
+        fence: Option<Fence>,
+    ) -> Result<bool, QueueError> {
+        let remove = RemoveJob { name: name.to_owned(), app: app.to_owned() };
+        match self.write(Write::RemoveJob(remove), fence, WRITE_MAX).await? {
+            Outcome::JobRemoved(removed) => Ok(removed.existed),
+            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
+        }
+    }
+
+    /// All jobs.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn jobs(&self) -> Result<JobList, QueueError> {
+        Ok(self.0.hub.jobs(READ_MAX).await?)
+    }
+
+    /// Runs a job now.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub(crate) async fn run_job(&self, name: &str, fence: Option<Fence>) -> Result<JobManaged, QueueError> {
+        match self.write(Write::RunJob(RunJob { name: name.to_owned() }), fence, WRITE_MAX).await? {
+            Outcome::JobManaged(managed) => Ok(managed),
+            _ => Err(QueueError::Refused("the hub answered another question".to_owned())),
         }
     }
 }

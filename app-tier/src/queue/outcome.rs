@@ -1,6 +1,9 @@
 //! What an app's answer says of a message.
 
-use super::message;
+use super::{
+    message,
+    step::{Step, Way},
+};
 use crate::content::{BadJson, ObjectAt, millis};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,6 +25,12 @@ const BODY_MAX: usize = 1 << 20;
 
 /// What one outcome may publish, and write to caches.
 const BESIDE_MAX: usize = 100;
+
+/// Parts that a step may make of a run.
+const PARTS_MAX: usize = 1000;
+
+/// The keys of an outcome.
+const KEYS: [&str; 8] = ["publish", "cache", "body", "dead", "retry-after", "next", "halt", "fan-out"];
 
 /// The longest key of a cache, in bytes.
 const KEY_MAX: usize = 512;
@@ -66,14 +75,19 @@ fn clipped(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// What an app says by its answer of a message that `app` was called with. `asked`: someone waits for the reply.
-pub(crate) fn of_answer(
-    app: &str,
-    asked: bool,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Said {
+/// With what which app was called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) app: &'a str,
+    /// Someone waits for the reply.
+    pub(crate) wants_reply: bool,
+    /// What it answers goes on in a run of a pipeline.
+    pub(crate) step: Option<&'a Step>,
+    pub(crate) message: &'a QueueMessage,
+}
+
+/// What an app says by its answer of a message that it was called with.
+pub(crate) fn of_answer(asked: &Asked<'_>, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Said {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let why = || {
         let text = String::from_utf8_lossy(&body[..body.len().min(WHY_MAX)]);
@@ -88,13 +102,13 @@ pub(crate) fn of_answer(
         }
         StatusCode::GONE | StatusCode::UNPROCESSABLE_ENTITY => settled(Outcome::Dead(why())),
         _ if status.is_success() && content_type.split(';').next().unwrap_or_default().trim() == OUTCOME => {
-            match of_json(app, &body) {
-                Ok(settle) => Said::Settled(Box::new(settle)),
-                Err(cause) => Said::Settled(Box::new(failed(&format!("its {OUTCOME} is wrong: {cause}")))),
-            }
+            let settle = of_json(asked.app, &body).map_err(|cause| cause.to_string());
+            let settle = settle.and_then(|(settle, way)| goes_on(asked, settle, way));
+            let wrong = |cause| failed(&format!("its {OUTCOME} is wrong: {cause}"));
+            Said::Settled(Box::new(settle.unwrap_or_else(wrong)))
         }
         _ if status.is_success() => {
-            let done = if asked {
+            let done = if asked.wants_reply || asked.step.is_some() {
                 DeliveryDone {
                     body,
                     content_type: content_type.chars().take(crate::content::TYPE_MAX).collect(),
@@ -102,10 +116,31 @@ pub(crate) fn of_answer(
             } else {
                 DeliveryDone::default()
             };
-            settled(Outcome::Done(done))
+            let settle = SettleDelivery { outcome: Some(Outcome::Done(done)), ..SettleDelivery::default() };
+            Said::Settled(Box::new(goes_on(asked, settle, Way::default()).unwrap_or_else(|it| failed(&it))))
         }
         _ => Said::Settled(Box::new(failed(&why()))),
     }
+}
+
+/// With where a run goes from here, if the message is of one.
+pub(crate) fn goes_on(
+    asked: &Asked<'_>,
+    mut settle: SettleDelivery,
+    way: Way,
+) -> Result<SettleDelivery, String> {
+    match (asked.step, &mut settle.outcome) {
+        (Some(step), Some(Outcome::Done(done))) => settle.advance = step.advance(way, asked.message, done)?,
+        (_, outcome) if way.is_of_step() => {
+            let text = match outcome {
+                Some(Outcome::Done(_)) => "next, halt and fan-out are for steps of pipelines",
+                _ => "a message that is not done goes nowhere: expected no next, halt and fan-out",
+            };
+            return Err(text.to_owned());
+        }
+        _ => {}
+    }
+    Ok(settle)
 }
 
 /// `Retry-After` in seconds; a date is none that is worth its while here.
@@ -113,20 +148,19 @@ fn seconds(value: &HeaderValue) -> Option<Duration> {
     value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn of_json(app: &str, body: &[u8]) -> Result<SettleDelivery, BadJson> {
+fn of_json(app: &str, body: &[u8]) -> Result<(SettleDelivery, Way), BadJson> {
     let value: Value =
         serde_json::from_slice(body).map_err(|cause| BadJson::Bad(format!("no JSON: {cause}")))?;
-    let object = ObjectAt::new("outcome", &value, &["publish", "cache", "body", "dead", "retry-after"])?;
-    let list = |key: &str| match object.get(key) {
+    let object = ObjectAt::new("outcome", &value, &KEYS)?;
+    let list = |key: &str, max: usize| match object.get(key) {
         None => Ok(&[][..]),
-        Some(Value::Array(list)) if list.len() <= BESIDE_MAX => Ok(&list[..]),
-        Some(_) => {
-            Err(BadJson::Bad(format!("{}: expected a list of at most {BESIDE_MAX}", object.field(key))))
-        }
+        Some(Value::Array(list)) if list.len() <= max => Ok(&list[..]),
+        Some(_) => Err(BadJson::Bad(format!("{}: expected a list of at most {max}", object.field(key)))),
     };
-    let publish = list("publish")?.iter().enumerate().map(|(place, it)| published(app, place, it));
+    let publish =
+        list("publish", BESIDE_MAX)?.iter().enumerate().map(|(place, it)| published(app, place, it));
     let publish = publish.collect::<Result<Vec<QueueMessage>, _>>()?;
-    let caches = list("cache")?.iter().enumerate().map(|(place, it)| cached(place, it));
+    let caches = list("cache", BESIDE_MAX)?.iter().enumerate().map(|(place, it)| cached(place, it));
     let caches = caches.collect::<Result<Vec<CacheWrite>, _>>()?;
     let outcome = match (object.text("dead")?, object.duration("retry-after", &TIME)?, object.get("body")) {
         (Some(why), None, None) => Outcome::Dead(clipped(why)),
@@ -141,7 +175,14 @@ fn of_json(app: &str, body: &[u8]) -> Result<SettleDelivery, BadJson> {
         }
         _ => return Err(BadJson::Bad("outcome has more than one of body, dead and retry-after".to_owned())),
     };
-    Ok(SettleDelivery { delivery: 0, outcome: Some(outcome), publish, caches })
+    let fan_out = list("fan-out", PARTS_MAX)?.to_vec();
+    let way = Way {
+        next: object.text("next")?.map(str::to_owned),
+        halt: object.boolean("halt")?,
+        fan_out: object.get("fan-out").map(|_| fan_out),
+        has_body: object.get("body").is_some(),
+    };
+    Ok((SettleDelivery { outcome: Some(outcome), publish, caches, ..SettleDelivery::default() }, way))
 }
 
 fn published(app: &str, place: usize, value: &Value) -> Result<QueueMessage, BadJson> {
@@ -212,7 +253,9 @@ mod tests {
             (name.parse::<http::HeaderName>().unwrap(), HeaderValue::from_static(value))
         });
         let headers: HeaderMap = headers.collect();
-        of_answer("shop", true, StatusCode::from_u16(status).unwrap(), &headers, Bytes::from(body.to_owned()))
+        let message = QueueMessage::default();
+        let asked = Asked { app: "shop", wants_reply: true, step: None, message: &message };
+        of_answer(&asked, StatusCode::from_u16(status).unwrap(), &headers, Bytes::from(body.to_owned()))
     }
 
     fn outcome(said: Said) -> Outcome {
@@ -250,7 +293,7 @@ mod tests {
 
     #[test]
     fn an_outcome_says_what_else_is_to_be_done() {
-        let of = |value: Value| of_json("shop", value.to_string().as_bytes());
+        let of = |value: Value| of_json("shop", value.to_string().as_bytes()).map(|it| it.0);
         let settle = of(json!({
             "publish": [{"queue": "next", "json": {"n": 1}, "delay": "5s"}],
             "cache": [
@@ -279,6 +322,9 @@ mod tests {
             (json!({"cache": [{"cache": "c", "key": "", "value": ""}]}), "cache[0].key has 0 bytes"),
             (json!({"cache": [{"cache": "c", "key": "k"}]}), "cache[0]: expected one of"),
             (json!({"dead": "x", "body": 1}), "more than one of"),
+            (json!({"next": 1}), "outcome.next"),
+            (json!({"halt": "yes"}), "outcome.halt"),
+            (json!({"fan-out": {}}), "outcome.fan-out: expected a list"),
         ] {
             let found = of(wrong.clone()).unwrap_err().to_string();
             assert!(found.contains(text), "{wrong}: {found}");
@@ -287,5 +333,13 @@ mod tests {
             outcome(said(200, &[("content-type", OUTCOME)], "{")),
             Outcome::Failed(it) if it.why.contains("is wrong: no JSON")
         ));
+        for (wrong, text) in [
+            (json!({"next": "b"}), "are for steps of pipelines"),
+            (json!({"fan-out": []}), "are for steps of pipelines"),
+            (json!({"dead": "x", "halt": true}), "a message that is not done goes nowhere"),
+        ] {
+            let outcome = outcome(said(200, &[("content-type", OUTCOME)], &wrong.to_string()));
+            assert!(matches!(outcome, Outcome::Failed(it) if it.why.contains(text)), "{wrong}");
+        }
     }
 }

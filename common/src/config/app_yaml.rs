@@ -13,6 +13,7 @@ use super::{
     load_options::LoadOptions,
     names,
     node::{Node, Value},
+    pipelines::{self, DeclaredPipeline},
     problem::ConfigErrors,
     queues::{self, DeclaredQueue},
     quoted::quoted,
@@ -63,6 +64,8 @@ pub struct AppYaml {
     pub daemons: Vec<Daemon>,
     /// `caches`: those that are not as the defaults.
     pub caches: Vec<DeclaredCache>,
+    /// `pipelines`.
+    pub pipelines: Vec<DeclaredPipeline>,
     /// `queues`: those whose messages it is called with.
     pub queues: Vec<DeclaredQueue>,
     /// `jobs`: what of it is called at times.
@@ -167,6 +170,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
             "daemons",
             "caches",
             "queues",
+            "pipelines",
             "jobs",
             "topics",
         ] {
@@ -193,6 +197,7 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         session: session.unwrap_or_default(),
         daemons: daemons::decode(&fields),
         caches: caches::decode(&fields),
+        pipelines: pipelines::decode(&fields),
         queues: queues::decode(&fields),
         jobs: jobs::decode(&fields),
         topics: topics::decode(&fields),

@@ -396,6 +396,7 @@ pub(super) static APP: Keys = Keys {
         "daemons",
         "caches",
         "queues",
+        "pipelines",
         "jobs",
         "topics",
     ],
@@ -413,6 +414,18 @@ pub(super) static QUEUE: Keys =
 pub(super) static TOPIC: Keys = Keys {
     what: "a topic",
     known: &["name", "path", "durable", "concurrency", "timeout", "retry"],
+    later: &[],
+};
+
+pub(super) static PIPELINE: Keys = Keys {
+    what: "a pipeline",
+    known: &["name", "steps", "on-error", "concurrency", "timeout", "retry", "result-ttl"],
+    later: &[],
+};
+
+pub(super) static STEP: Keys = Keys {
+    what: "a step",
+    known: &["name", "path", "join", "concurrency", "timeout", "retry", "pipeline"],
     later: &[],
 };
 
@@ -435,7 +448,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 41] = [
+pub(super) static ALL: [&Keys; 43] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -476,6 +489,8 @@ pub(super) static ALL: [&Keys; 41] = [
     &QUEUE,
     &JOB,
     &TOPIC,
+    &PIPELINE,
+    &STEP,
     &RETRY,
 ];
 

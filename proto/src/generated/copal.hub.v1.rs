@@ -2146,6 +2146,13 @@ pub struct QueueMessage {
     /// The app that publishes.
     #[prost(string, tag = "14")]
     pub app: ::prost::alloc::string::String,
+    /// Of a run of a pipeline: which one, and which part of what was fanned out; 0: none.
+    #[prost(uint64, tag = "16")]
+    pub run: u64,
+    #[prost(uint64, tag = "17")]
+    pub join: u64,
+    #[prost(uint32, tag = "18")]
+    pub part: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageMeta {
@@ -5137,6 +5144,146 @@ pub mod objects_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BeginRun {
+    #[prost(string, tag = "1")]
+    pub pipeline: ::prost::alloc::string::String,
+    /// To the queue of a step, `pipe:PIPELINE:STEP`; with `wait_ms` the end of the run is its reply.
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<QueueMessage>,
+    /// How long what has come of it is kept.
+    #[prost(uint64, tag = "3")]
+    pub result_ms: u64,
+}
+/// Where a run goes from a step that is done. None of these: it ends with the step's reply, or this part of it does.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Advance {
+    /// What each part of the run goes on with.
+    #[prost(message, repeated, tag = "4")]
+    pub parts: ::prost::alloc::vec::Vec<RunPart>,
+    #[prost(oneof = "advance::To", tags = "1, 2, 3")]
+    pub to: ::core::option::Option<advance::To>,
+}
+/// Nested message and enum types in `Advance`.
+pub mod advance {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// The queue of a step, which has the reply as its message; or each of `parts`.
+        #[prost(string, tag = "1")]
+        Queue(::prost::alloc::string::String),
+        /// The same of one that waits for all parts, and has them all as its message.
+        #[prost(string, tag = "2")]
+        Join(::prost::alloc::string::String),
+        /// The run ends here, whatever is left of it.
+        #[prost(bool, tag = "3")]
+        Halt(bool),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunPart {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub body: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub content_type: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunEnd {
+    #[prost(oneof = "run_end::End", tags = "1, 2, 3")]
+    pub end: ::core::option::Option<run_end::End>,
+}
+/// Nested message and enum types in `RunEnd`.
+pub mod run_end {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum End {
+        #[prost(message, tag = "1")]
+        Done(super::RunPart),
+        #[prost(message, tag = "2")]
+        Halted(super::RunPart),
+        /// Why.
+        #[prost(string, tag = "3")]
+        Failed(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRun {
+    #[prost(string, tag = "1")]
+    pub pipeline: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunDescription {
+    /// There is none, or it is forgotten.
+    #[prost(bool, tag = "1")]
+    pub unknown: bool,
+    /// None: it goes on.
+    #[prost(message, optional, tag = "2")]
+    pub end: ::core::option::Option<RunEnd>,
+    #[prost(uint64, tag = "3")]
+    pub begun_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub ended_ms: u64,
+    #[prost(string, tag = "5")]
+    pub app: ::prost::alloc::string::String,
+}
+/// In a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotRun {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub pipeline: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub begun_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub result_ms: u64,
+    #[prost(message, optional, tag = "6")]
+    pub end: ::core::option::Option<RunEnd>,
+    #[prost(uint64, tag = "7")]
+    pub ended_ms: u64,
+    /// Where its end is told, and until when.
+    #[prost(string, tag = "8")]
+    pub reply_server: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "9")]
+    pub reply_started_ms: u64,
+    #[prost(uint64, tag = "10")]
+    pub reply_until_ms: u64,
+    #[prost(fixed64, tag = "11")]
+    pub reply_ask: u64,
+    /// Messages that are dead, or lost.
+    #[prost(uint32, tag = "12")]
+    pub dead: u32,
+}
+/// Parts of a run that wait for the others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotJoin {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+    /// Of which join this is a part itself; 0: none.
+    #[prost(uint64, tag = "3")]
+    pub parent: u64,
+    #[prost(uint32, tag = "4")]
+    pub part: u32,
+    /// How many there are.
+    #[prost(uint32, tag = "5")]
+    pub parts: u32,
+}
+/// One that is there; its join comes before it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotJoined {
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+    #[prost(uint64, tag = "2")]
+    pub join: u64,
+    #[prost(uint32, tag = "3")]
+    pub part: u32,
+    #[prost(message, optional, tag = "4")]
+    pub reply: ::core::option::Option<RunPart>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Purge {
     /// Each is one greater than that before it. The hub remembers the last few hundred.
@@ -5470,7 +5617,7 @@ pub struct QueueWrite {
     /// Only while this lease is held.
     #[prost(message, optional, tag = "1")]
     pub fence: ::core::option::Option<Fence>,
-    #[prost(oneof = "queue_write::Write", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "queue_write::Write", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub write: ::core::option::Option<queue_write::Write>,
 }
 /// Nested message and enum types in `QueueWrite`.
@@ -5499,6 +5646,8 @@ pub mod queue_write {
         RemoveJob(super::RemoveJob),
         #[prost(message, tag = "11")]
         RunJob(super::RunJob),
+        #[prost(message, tag = "12")]
+        BeginRun(super::BeginRun),
     }
 }
 /// A subscription that is there whether its consumers are or not: a queue, `topic:TOPIC:NAME`.
@@ -5534,6 +5683,9 @@ pub struct SettleDelivery {
     pub publish: ::prost::alloc::vec::Vec<QueueMessage>,
     #[prost(message, repeated, tag = "8")]
     pub caches: ::prost::alloc::vec::Vec<CacheWrite>,
+    /// Of a message of a run.
+    #[prost(message, optional, tag = "9")]
+    pub advance: ::core::option::Option<Advance>,
     #[prost(oneof = "settle_delivery::Outcome", tags = "2, 3, 4, 5, 6")]
     pub outcome: ::core::option::Option<settle_delivery::Outcome>,
 }
@@ -5681,6 +5833,8 @@ pub mod queues_full {
         Queues = 2,
         /// Those who wait to receive.
         Receiving = 3,
+        /// Runs of pipelines.
+        Runs = 4,
     }
     impl Of {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -5693,6 +5847,7 @@ pub mod queues_full {
                 Self::App => "OF_APP",
                 Self::Queues => "OF_QUEUES",
                 Self::Receiving => "OF_RECEIVING",
+                Self::Runs => "OF_RUNS",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5702,6 +5857,7 @@ pub mod queues_full {
                 "OF_APP" => Some(Self::App),
                 "OF_QUEUES" => Some(Self::Queues),
                 "OF_RECEIVING" => Some(Self::Receiving),
+                "OF_RUNS" => Some(Self::Runs),
                 _ => None,
             }
         }
@@ -5761,7 +5917,7 @@ pub struct MessageReply {
     pub id: u64,
     #[prost(fixed64, tag = "5")]
     pub ask: u64,
-    #[prost(oneof = "message_reply::Outcome", tags = "3, 4")]
+    #[prost(oneof = "message_reply::Outcome", tags = "3, 4, 6")]
     pub outcome: ::core::option::Option<message_reply::Outcome>,
 }
 /// Nested message and enum types in `MessageReply`.
@@ -5773,6 +5929,9 @@ pub mod message_reply {
         /// It is dead, or gone: why.
         #[prost(string, tag = "4")]
         Failed(::prost::alloc::string::String),
+        /// Of a run: it has halted.
+        #[prost(message, tag = "6")]
+        Halted(super::DeliveryDone),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5800,7 +5959,7 @@ pub struct QueueWindow {
     pub policy: ::core::option::Option<QueuePolicy>,
 }
 /// How a queue's messages are treated: what was said last counts.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueuePolicy {
     /// A delivery is over when it was not settled for so long.
     #[prost(uint64, tag = "1")]
@@ -5815,6 +5974,9 @@ pub struct QueuePolicy {
     pub factor: u32,
     #[prost(uint64, tag = "5")]
     pub max_delay_ms: u64,
+    /// Where a message goes that would be dead; empty: nowhere.
+    #[prost(string, tag = "6")]
+    pub dead_to: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueuesConsumed {
@@ -6413,6 +6575,25 @@ pub mod queues_client {
                 .insert(GrpcMethod::new("copal.hub.v1.Queues", "Describe"));
             self.inner.unary(req, path, codec).await
         }
+        /// What has come of a run of a pipeline.
+        pub async fn run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRun>,
+        ) -> std::result::Result<tonic::Response<super::RunDescription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/copal.hub.v1.Queues/Run");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Queues", "Run"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Messages of one of them.
         pub async fn browse(
             &mut self,
@@ -6521,6 +6702,11 @@ pub mod queues_server {
             &self,
             request: tonic::Request<super::DescribeQueues>,
         ) -> std::result::Result<tonic::Response<super::QueuesDescribed>, tonic::Status>;
+        /// What has come of a run of a pipeline.
+        async fn run(
+            &self,
+            request: tonic::Request<super::GetRun>,
+        ) -> std::result::Result<tonic::Response<super::RunDescription>, tonic::Status>;
         /// Messages of one of them.
         async fn browse(
             &self,
@@ -6774,6 +6960,49 @@ pub mod queues_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DescribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/Run" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::GetRun>
+                    for RunSvc<T> {
+                        type Response = super::RunDescription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRun>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8422,7 +8651,7 @@ pub struct SnapshotHead {
 pub struct SnapshotItem {
     #[prost(
         oneof = "snapshot_item::Item",
-        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39"
+        tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42"
     )]
     pub item: ::core::option::Option<snapshot_item::Item>,
 }
@@ -8484,6 +8713,12 @@ pub mod snapshot_item {
         MessageKeys(super::SnapshotMessageKeys),
         #[prost(message, tag = "39")]
         JobsDeclared(super::SnapshotJobsDeclared),
+        #[prost(message, tag = "40")]
+        Run(super::SnapshotRun),
+        #[prost(message, tag = "41")]
+        Join(super::SnapshotJoin),
+        #[prost(message, tag = "42")]
+        Joined(super::SnapshotJoined),
     }
 }
 /// What is left of a session that is gone.

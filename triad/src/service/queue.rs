@@ -1,6 +1,6 @@
 //! `queue.proto`'s service.
 
-use super::{audit, cache, input, job};
+use super::{audit, cache, input, job, pipeline};
 use crate::{
     copies::Place,
     hub::Hub,
@@ -8,15 +8,18 @@ use crate::{
     state::{
         Reply,
         job::job_of,
-        queue::{JOB_QUEUES_MAX, PRIORITY_MAX, QUEUES_MAX, SUBSCRIPTION_QUEUES_MAX, subscription_of},
+        queue::{
+            JOB_QUEUES_MAX, PRIORITY_MAX, QUEUES_MAX, STEP_QUEUES_MAX, SUBSCRIPTION_QUEUES_MAX, step_of,
+            subscription_of,
+        },
     },
 };
 use prost::Message;
 use proto::hub::v1::{
-    BrowseQueue, CacheWrite, Command, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, ManageQueue,
-    QueueBrowsed, QueueManaged, QueueMessage, QueuePolicy, QueueWrite, QueuesConsumed, QueuesDescribed,
-    QueuesWritten, ReceiveMessages, SettleDelivery, WriteQueues, command, manage_queue::Action,
-    queue_write::Write, queues_server::Queues, settle_delivery,
+    BrowseQueue, CacheWrite, Command, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, GetRun,
+    ManageQueue, QueueBrowsed, QueueManaged, QueueMessage, QueuePolicy, QueueWrite, QueuesConsumed,
+    QueuesDescribed, QueuesWritten, ReceiveMessages, RunDescription, SettleDelivery, WriteQueues, command,
+    manage_queue::Action, queue_write::Write, queues_server::Queues, settle_delivery,
 };
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc};
@@ -31,8 +34,8 @@ const MESSAGES_MAX: usize = 1000;
 const BESIDE_MAX: usize = 100;
 
 /// The longest body, content type, text of a message, and its further headers.
-const BODY_MAX: usize = 1 << 20;
-const TYPE_MAX: usize = 256;
+pub(super) const BODY_MAX: usize = 1 << 20;
+pub(super) const TYPE_MAX: usize = 256;
 const TEXT_MAX: usize = 256;
 const META_MAX: usize = 32;
 const META_TEXT_MAX: usize = 1024;
@@ -41,12 +44,12 @@ const META_TEXT_MAX: usize = 1024;
 const WHY_MAX: usize = 2048;
 
 /// The longest time: ten years; and that for which someone waits.
-const TIME_MAX_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
+pub(super) const TIME_MAX_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
 const WAIT_MAX_MS: u64 = 600_000;
 
 /// What one consumer takes at once, and the queues that a server's process says something of.
 const WINDOW_MAX: u32 = 10_000;
-const WINDOWS_MAX: usize = QUEUES_MAX + JOB_QUEUES_MAX + SUBSCRIPTION_QUEUES_MAX;
+const WINDOWS_MAX: usize = QUEUES_MAX + JOB_QUEUES_MAX + SUBSCRIPTION_QUEUES_MAX + STEP_QUEUES_MAX;
 
 /// What is handed out in one message of a stream: so many, and about so many bytes.
 const HANDED: (usize, usize) = (256, 2 << 20);
@@ -219,6 +222,14 @@ impl Queues for QueueService {
         Ok(Response::new(QueueBrowsed { messages }))
     }
 
+    async fn run(&self, request: Request<GetRun>) -> Result<Response<RunDescription>, Status> {
+        let call = request.into_inner();
+        input::service_name("pipeline", &call.pipeline)?;
+        self.hub.confirm_read().await?;
+        let applied = self.hub.node().view().read();
+        Ok(Response::new(applied.state.queues().run(&call.pipeline, call.run)))
+    }
+
     async fn replay(&self, request: Request<ManageQueue>) -> Result<Response<QueueManaged>, Status> {
         let call = request.into_inner();
         queue_name("queue", &call.queue)?;
@@ -285,22 +296,22 @@ async fn hand(hub: &Hub, call: DeliverMessages, sender: &mpsc::Sender<Result<Del
     }
 }
 
-/// A queue's name, or that of a job's or a subscription's own queue.
-fn queue_name(field: &str, queue: &str) -> Result<(), Status> {
-    match subscription_of(queue) {
-        Some((topic, name)) => {
-            input::service_name(field, topic)?;
+/// A queue's name, or that of the own queue of a job, a subscription, or a pipeline's step.
+pub(super) fn queue_name(field: &str, queue: &str) -> Result<(), Status> {
+    match subscription_of(queue).or_else(|| step_of(queue)) {
+        Some((of, name)) => {
+            input::service_name(field, of)?;
             input::service_name(field, name)
         }
         None => input::service_name(field, job_of(queue).unwrap_or(queue)),
     }
 }
 
-fn few(field: &str, count: usize, max: usize) -> Result<(), Status> {
+pub(super) fn few(field: &str, count: usize, max: usize) -> Result<(), Status> {
     at_most(&format!("{field}'s length"), count as u64, max as u64)
 }
 
-fn at_most(field: &str, found: u64, max: u64) -> Result<(), Status> {
+pub(super) fn at_most(field: &str, found: u64, max: u64) -> Result<(), Status> {
     if found <= max {
         return Ok(());
     }
@@ -330,6 +341,7 @@ fn check(place: usize, write: &QueueWrite) -> Result<(), Status> {
         }
         // A job is looked at where its times are: what is wrong with it is its outcome.
         Some(Write::StopReceiving(_) | Write::PutJob(_)) => Ok(()),
+        Some(Write::BeginRun(it)) => pipeline::begin(&field("begin_run"), it),
         Some(Write::PublishToTopic(it)) => message(&field("publish_to_topic"), it),
         Some(Write::Subscribe(it)) => {
             input::service_name(&field("subscribe.topic"), &it.topic)?;
@@ -357,10 +369,18 @@ fn all_of_one_app(field: &str, messages: &[QueueMessage]) -> Result<(), Status> 
     Err(Status::invalid_argument(format!("{field}: expected messages of one app")))
 }
 
-/// What a message may hold.
+/// What a message may hold that an app publishes.
 pub(super) fn message(field: &str, message: &QueueMessage) -> Result<(), Status> {
+    input::service_name(&format!("{field}.queue"), &message.queue)?;
+    message_of_any(field, message)
+}
+
+/// The same of a message to any queue.
+pub(super) fn message_of_any(field: &str, message: &QueueMessage) -> Result<(), Status> {
     let of = |name: &str| format!("{field}.{name}");
-    input::service_name(&of("queue"), &message.queue)?;
+    if (message.run, message.join, message.part) != (0, 0, 0) {
+        return Err(Status::invalid_argument(format!("{}: it is the hub's to say", of("run"))));
+    }
     input::app(&of("app"), &message.app)?;
     at_most(&of("body's length"), message.body.len() as u64, BODY_MAX as u64)?;
     input::text(&of("content_type"), &message.content_type, TYPE_MAX)?;
@@ -390,6 +410,7 @@ fn settlement(field: &str, settle: &SettleDelivery) -> Result<(), Status> {
     few(&of("publish"), settle.publish.len(), BESIDE_MAX)?;
     all_of_one_app(&of("publish"), &settle.publish)?;
     few(&of("caches"), settle.caches.len(), BESIDE_MAX)?;
+    settle.advance.iter().try_for_each(|it| pipeline::advance(&of("advance"), it))?;
     settle.caches.iter().enumerate().try_for_each(|(place, it)| cache::check(place, it))?;
     match &settle.outcome {
         Some(settle_delivery::Outcome::Done(done)) => {
@@ -408,7 +429,10 @@ fn settlement(field: &str, settle: &SettleDelivery) -> Result<(), Status> {
 }
 
 fn policy_is_ok(field: &str, policy: &QueuePolicy) -> Result<(), Status> {
-    let QueuePolicy { timeout_ms, attempts: _, delay_ms, factor, max_delay_ms } = policy;
+    let QueuePolicy { timeout_ms, attempts: _, delay_ms, factor, max_delay_ms, dead_to } = policy;
+    if !dead_to.is_empty() {
+        queue_name(&format!("{field}.dead_to"), dead_to)?;
+    }
     for (name, ms) in [("timeout_ms", timeout_ms), ("delay_ms", delay_ms), ("max_delay_ms", max_delay_ms)] {
         at_most(&format!("{field}.{name}"), *ms, TIME_MAX_MS)?;
     }

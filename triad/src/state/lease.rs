@@ -208,9 +208,9 @@ mod tests {
         for (server, id) in [("y", 5), ("x", 6)] {
             assert!(matches!(acquire(&mut leases, "a", server, id), Outcome::Held(it) if it.token == first));
         }
-        assert_eq!(release(&mut leases, "y", &[first]), [], "it is another's");
+        assert_eq!(release(&mut leases, "y", &[first]), [0_u64; 0], "it is another's");
         assert_eq!(release(&mut leases, "x", &[first, 99]), [first]);
-        assert_eq!(release(&mut leases, "x", &[first]), []);
+        assert_eq!(release(&mut leases, "x", &[first]), [0_u64; 0]);
         let second = token(&acquire(&mut leases, "a", "y", 7));
         assert!(second > first);
         let third = token(&acquire(&mut leases, "b", "y", 8));

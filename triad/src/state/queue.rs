@@ -10,13 +10,15 @@ mod names;
 mod process;
 mod receive;
 mod reply;
+mod run;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod topic;
 
 pub(crate) use message::PRIORITY_MAX;
-pub(crate) use names::{JOB_QUEUES_MAX, QUEUES_MAX, SUBSCRIPTION_QUEUES_MAX};
+pub(crate) use names::{JOB_QUEUES_MAX, QUEUES_MAX, STEP_QUEUES_MAX, SUBSCRIPTION_QUEUES_MAX};
+pub(crate) use run::step_of;
 pub(crate) use topic::subscription_of;
 
 use super::{
@@ -34,10 +36,11 @@ use names::Kind;
 use process::Process;
 use proto::hub::v1::{
     ExpireQueues, MessagesPublished, QueueMessage, QueueOutcome, QueueWrite, QueuesFull, QueuesWritten,
-    WriteQueues, message_reply, queue_outcome::Outcome, queue_write::Write, queues_full::Of,
+    RunPart, WriteQueues, message_reply, queue_outcome::Outcome, queue_write::Write, queues_full::Of,
 };
 use receive::Receive;
 use reply::Reply;
+use run::{Join, Run};
 use std::sync::Arc;
 
 /// The queues.
@@ -64,7 +67,11 @@ pub(crate) struct Queues {
     ending: OrdMap<Arc<str>, u64>,
     apps: OrdMap<Arc<str>, Share>,
     /// Names of each kind.
-    kinds: [usize; 3],
+    kinds: [usize; 4],
+    runs: OrdMap<u64, Run>,
+    /// Parts of runs that wait for the others: by run and join, and those that are there by join and part.
+    joins: OrdMap<(u64, u64), Join>,
+    joined: OrdMap<(u64, u32), RunPart>,
     /// Durable subscriptions by topic and name, and whose they are.
     topics: OrdMap<String, OrdMap<String, String>>,
     bytes: u64,
@@ -79,6 +86,7 @@ struct Share {
     bytes: u64,
     queues: usize,
     receives: usize,
+    runs: usize,
 }
 
 /// What all messages, and caches, may take.
@@ -152,6 +160,10 @@ impl Queues {
             }
             Some(Write::Subscribe(subscribe)) => self.subscribe(subscribe),
             Some(Write::Unsubscribe(unsubscribe)) => self.unsubscribe(&unsubscribe),
+            Some(Write::BeginRun(begin)) => {
+                let around = (around.now_ms, &mut *around.changes);
+                self.begin_run((server, started_ms), begin, max.bytes, around)
+            }
             Some(Write::PutJob(put)) => Outcome::JobPut(Box::new(around.jobs.put(put))),
             Some(Write::RemoveJob(remove)) => Outcome::JobRemoved(around.jobs.remove(&remove)),
             Some(Write::RunJob(run)) => {
@@ -344,6 +356,7 @@ impl Queues {
             match end {
                 End::Reply(server, number) => self.take_reply(&server, number),
                 End::Receive(queue, order) => drop(self.take_receive(&(queue, order))),
+                End::Run(run) => self.forget_run(run),
             }
         }
         while expire.deliveries
@@ -363,8 +376,15 @@ impl Queues {
         });
         if let Some(taken) = taken.flatten() {
             self.gone(&taken);
-            let outcome = message_reply::Outcome::Failed("nobody has taken it in its time".to_owned());
-            self.reply(id, &taken.fixed, outcome, (now_ms, changes));
+            self.lost(id, &taken.fixed, "nobody has taken it in its time", (now_ms, changes));
+        }
+    }
+
+    /// Nothing comes of a message any more: whoever waits is told, and its run fails.
+    fn lost(&mut self, id: u64, fixed: &Fixed, why: &str, (now_ms, changes): (u64, &mut Vec<Change>)) {
+        self.reply(id, fixed, message_reply::Outcome::Failed(why.to_owned()), (now_ms, &mut *changes));
+        if let Some(place) = fixed.run() {
+            self.run_fails(place.run, why, (now_ms, changes));
         }
     }
 

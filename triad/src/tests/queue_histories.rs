@@ -148,8 +148,14 @@ async fn consume(me: usize, servers: Servers, mut rng: StdRng, book: Book, over:
     let (mut at, mut number, mut after) = (me, 0, 0);
     while !over.is_cancelled() {
         number += 1;
-        let policy =
-            QueuePolicy { timeout_ms: 3_600_000, attempts: 4, delay_ms: 10, factor: 1000, max_delay_ms: 50 };
+        let policy = QueuePolicy {
+            timeout_ms: 3_600_000,
+            attempts: 4,
+            delay_ms: 10,
+            factor: 1000,
+            max_delay_ms: 50,
+            dead_to: String::new(),
+        };
         let (queue, app, policy) = (book.queue.clone(), "shop".to_owned(), Some(policy));
         let windows = vec![QueueWindow { queue, app, window: 3, policy }];
         let consume = ConsumeQueues { server: server.clone(), started_ms, number, windows };

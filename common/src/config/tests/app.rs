@@ -61,6 +61,7 @@ session: {session-timeout: 5m}
         },
         daemons: Vec::new(),
         queues: Vec::new(),
+        pipelines: Vec::new(),
         jobs: Vec::new(),
         topics: Vec::new(),
         caches: Vec::new(),
@@ -144,6 +145,53 @@ jobs:
 }
 
 #[test]
+fn pipelines_have_steps_and_those_of_others() {
+    let app = app(r#"
+command: [./app]
+pipelines:
+  - name: notify
+    timeout: 5s
+    steps: [{name: mail, path: /mail}, {path: /sms, concurrency: 3}]
+  - name: orders
+    concurrency: 8
+    retry: {attempts: 3}
+    on-error: /orders/failed
+    result-ttl: 10m
+    steps:
+      - {name: first, path: /check, retry: {attempts: 1}}
+      - {path: /charge, timeout: 2m}
+      - {name: total, path: /total, join: true}
+      - pipeline: notify
+"#)
+    .unwrap();
+    let secs = Duration::from_secs;
+    let step =
+        |name: &str, path: &str, (concurrency, timeout, attempts): (u32, u64, u32), join| DeclaredStep {
+            name: ServiceName::new(name).unwrap(),
+            path: path.into(),
+            concurrency,
+            timeout: secs(timeout),
+            retry: Retry { attempts, ..Retry::default() },
+            join,
+        };
+    let orders = DeclaredPipeline {
+        name: ServiceName::new("orders").unwrap(),
+        steps: vec![
+            step("first", "/check", (8, 60, 1), false),
+            step("step-2", "/charge", (8, 120, 3), false),
+            step("total", "/total", (8, 60, 3), true),
+            step("notify.mail", "/mail", (1, 5, 10), false),
+            step("notify.step-2", "/sms", (3, 5, 10), false),
+        ],
+        on_error: Some(step("on-error", "/orders/failed", (8, 60, 3), false)),
+        result_ttl: secs(600),
+    };
+    assert_eq!(app.pipelines[1], orders);
+    let notify = &app.pipelines[0];
+    assert_eq!((notify.steps.len(), notify.on_error.clone(), notify.result_ttl), (2, None, secs(3600)));
+}
+
+#[test]
 fn a_command_is_enough() {
     let app = app("command: [./app]").unwrap();
     assert_eq!((app.listen, app.instances, app.stop_timeout), (Listen::Tcp, 1, Duration::from_secs(15)));
@@ -183,6 +231,12 @@ jobs:
   - {name: d, path: /d, cron: "* * * * *", timezone: Mars/Base}
   - {name: e, path: /e, every: 1ms, timezone: UTC}
   - {name: f, path: /f, at: tomorrow, in: 5s, missed: never}
+pipelines:
+  - {name: a, steps: []}
+  - {name: b, on-error: x, result-ttl: 1ms, steps: [{path: /x, join: true}, {name: first, path: /y}, {name: on-error, path: /z}]}
+  - {name: c, steps: [{name: s, path: /x}, {name: s, path: /y}, {pipeline: c}, {pipeline: b, path: /x}, {stepp: 1}]}
+  - {name: b, steps: [{path: /x}], step: 1}
+  - {steps: [/x]}
 daemons:
   - {name: Counter, start: d/start}
   - {name: a}

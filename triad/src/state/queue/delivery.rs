@@ -9,8 +9,8 @@ use super::{
 };
 use crate::state::change::Change;
 use proto::hub::v1::{
-    ConsumeQueues, Delivery, DeliveryDone, MessageReply, QueueMessage, QueuePolicy, QueuesConsumed,
-    SettleDelivery, cache_outcome, message_reply, queue_outcome::Outcome, settle_delivery,
+    Advance, ConsumeQueues, Delivery, DeliveryDone, MessageReply, QueueMessage, QueuePolicy, QueuesConsumed,
+    SettleDelivery, cache_outcome, queue_outcome::Outcome, settle_delivery,
 };
 use std::{ops::Bound, sync::Arc};
 
@@ -25,6 +25,7 @@ const ROUNDS: u32 = 1000;
 pub(super) enum End {
     Reply(Arc<str>, u64),
     Receive(Arc<str>, u64),
+    Run(u64),
 }
 
 /// A message that is someone's.
@@ -98,8 +99,9 @@ impl Queues {
             }
             let queue = self.queue(&window.queue, &app);
             self.change(&queue, |line| {
-                if line.only.as_ref().is_none_or(|it| *it == app) {
-                    line.policy = window.policy.unwrap_or(line.policy);
+                let is_its = line.only.as_ref().is_none_or(|it| *it == app);
+                if let Some(policy) = window.policy.filter(|_| is_its) {
+                    line.policy = policy;
                 }
                 set_window(line, &(server.clone(), app), window.window);
             });
@@ -122,6 +124,7 @@ impl Queues {
     /// Hands out what is ready to those who take it: first to those who have asked, then in turn.
     pub(super) fn hand_out(&mut self, queue: &Arc<str>, now_ms: u64, changes: &mut Vec<Change>) {
         loop {
+            self.drop_of_ended_runs(queue, now_ms);
             let Some(line) = self.all.get(queue).filter(|it| !it.paused && it.ready() > 0) else { return };
             let (ready, timeout_ms) = (line.ready(), line.policy.timeout_ms);
             let next = next_consumer(line);
@@ -207,17 +210,20 @@ impl Queues {
         max: Max,
         around: &mut Around<'_>,
     ) -> Outcome {
-        let SettleDelivery { delivery, outcome, publish, caches } = settle;
+        let SettleDelivery { delivery, outcome, publish, caches, advance } = settle;
         let place = (server.clone(), delivery);
         if !self.assigned.contains_key(&place) {
             return Outcome::Over(true);
         }
-        let is_alone = publish.is_empty() && caches.is_empty();
+        let is_of_run = self.is_of_run(&place);
+        let is_alone = publish.is_empty() && caches.is_empty() && !is_of_run;
         let before = (!is_alone).then(|| (self.clone(), around.caches.clone(), around.changes.len()));
         // It makes room for what is published with it.
-        self.carry_out_settlement(&place, outcome, max.bytes, around);
+        self.carry_out_settlement(&place, (outcome, advance), max.bytes, around);
         if let Some((queues, all_caches, changes)) = before
-            && let Some(refused) = self.write_beside((server, started_ms), publish, caches, max, around)
+            && let Some(refused) = self
+                .write_beside((server, started_ms), publish, caches, max, around)
+                .or_else(|| self.has_grown_too_much(&queues, max.bytes))
         {
             (*self, *around.caches) = (queues, all_caches);
             around.changes.truncate(changes);
@@ -229,13 +235,15 @@ impl Queues {
     fn carry_out_settlement(
         &mut self,
         place: &(Arc<str>, u64),
-        outcome: Option<settle_delivery::Outcome>,
+        (outcome, advance): (Option<settle_delivery::Outcome>, Option<Advance>),
         max_bytes: u64,
         around: &mut Around<'_>,
     ) {
         let now_ms = around.now_ms;
         match outcome {
-            Some(settle_delivery::Outcome::Done(done)) => self.done(place, done, max_bytes, around),
+            Some(settle_delivery::Outcome::Done(done)) => {
+                self.done(place, (done, advance), max_bytes, around);
+            }
             Some(settle_delivery::Outcome::GivenBack(given)) => {
                 self.give_back(place, now_ms.saturating_add(given.after_ms), now_ms, around.changes);
             }
@@ -287,7 +295,13 @@ impl Queues {
         }
     }
 
-    fn done(&mut self, place: &(Arc<str>, u64), done: DeliveryDone, max_bytes: u64, around: &mut Around<'_>) {
+    fn done(
+        &mut self,
+        place: &(Arc<str>, u64),
+        (done, advance): (DeliveryDone, Option<Advance>),
+        max_bytes: u64,
+        around: &mut Around<'_>,
+    ) {
         let now_ms = around.now_ms;
         let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
         let taken = self.change(&queue, |line| {
@@ -296,7 +310,10 @@ impl Queues {
         });
         if let Some(taken) = taken.flatten() {
             self.gone(&taken);
-            self.reply_done(id, &taken.fixed, done, max_bytes, (now_ms, around.changes));
+            match taken.fixed.run() {
+                Some(place) => self.advance(&taken.fixed, place, &done, advance, (now_ms, around.changes)),
+                None => self.reply_done(id, &taken.fixed, done, max_bytes, (now_ms, around.changes)),
+            }
         }
         self.hand_out(&queue, now_ms, around.changes);
     }
@@ -341,7 +358,7 @@ impl Queues {
     ) {
         let Some(assigned) = self.assigned.get(place).cloned() else { return };
         let Some(line) = self.all.get(&assigned.queue) else { return };
-        let (attempts, policy) = (line.get(assigned.id).map_or(0, |it| it.attempts), line.policy);
+        let (attempts, policy) = (line.get(assigned.id).map_or(0, |it| it.attempts), line.policy.clone());
         if policy.attempts != 0 && attempts >= policy.attempts {
             return self.dies(place, why, now_ms, changes);
         }
@@ -352,11 +369,14 @@ impl Queues {
 
     fn dies(&mut self, place: &(Arc<str>, u64), why: &str, now_ms: u64, changes: &mut Vec<Change>) {
         let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
+        if self.goes_to_dead_letters(&queue, id, why, (now_ms, &mut *changes)) {
+            return self.hand_out(&queue, now_ms, changes);
+        }
         let fixed = self.all.get(&queue).and_then(|it| it.get(id)).map(|it| it.fixed.clone());
         let more = self.change(&queue, |line| line.die(id, why, now_ms)).unwrap_or_default();
         if let Some(fixed) = fixed {
             self.share(&fixed.app, |it| it.bytes += more);
-            self.reply(id, &fixed, message_reply::Outcome::Failed(why.to_owned()), (now_ms, changes));
+            self.lost(id, &fixed, why, (now_ms, &mut *changes));
         }
         self.hand_out(&queue, now_ms, changes);
     }

@@ -13,8 +13,14 @@ pub(super) const WHY: u64 = 300;
 const WHY_TEXT_MAX: usize = 200;
 
 /// How a queue is of which no consumer has said anything.
-pub(super) const POLICY: QueuePolicy =
-    QueuePolicy { timeout_ms: 60_000, attempts: 10, delay_ms: 1_000, factor: 2_000, max_delay_ms: 600_000 };
+pub(super) const POLICY: QueuePolicy = QueuePolicy {
+    timeout_ms: 60_000,
+    attempts: 10,
+    delay_ms: 1_000,
+    factor: 2_000,
+    max_delay_ms: 600_000,
+    dead_to: String::new(),
+};
 
 /// Who takes messages: a server, for one of its apps.
 pub(super) type ConsumerKey = (Arc<str>, Arc<str>);
@@ -150,6 +156,12 @@ impl Line {
 
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
+    }
+
+    /// The message that is handed out next.
+    pub(super) fn first_ready(&self) -> Option<(u64, &Fixed)> {
+        let (_, id) = self.ready.get_min()?;
+        Some((*id, &self.messages.get(id)?.fixed))
     }
 
     /// Delayed, behind others, and someone's.

@@ -8,7 +8,7 @@ use super::{
 use crate::state::change::Change;
 use proto::hub::v1::{
     BrowseQueue, BrowsedMessage, ManageQueue, QueueConsumer, QueueDescription, QueueManaged,
-    browse_queue::Which, manage_queue::Action, message_reply,
+    browse_queue::Which, manage_queue::Action,
 };
 use std::sync::Arc;
 
@@ -65,10 +65,11 @@ impl Queues {
         let last = chosen.last().copied().unwrap_or_default();
         let replayed = chosen.into_iter().filter(|id| {
             let order = self.next();
-            let app = self.all.get(queue).and_then(|it| it.dead.get(id)).map(|it| it.fixed.app.clone());
+            let fixed = self.all.get(queue).and_then(|it| it.dead.get(id)).map(|it| it.fixed.clone());
             let less = self.change(queue, |line| line.replay(*id, order, now_ms)).flatten();
-            if let (Some(app), Some(less)) = (app, less) {
-                self.share(&app, |it| it.bytes -= less);
+            if let (Some(fixed), Some(less)) = (fixed, less) {
+                self.share(&fixed.app, |it| it.bytes -= less);
+                self.run_goes_on(queue, &fixed, now_ms);
             }
             less.is_some()
         });
@@ -100,8 +101,7 @@ impl Queues {
             });
             if let Some(taken) = purged.flatten() {
                 self.gone(&taken);
-                let outcome = message_reply::Outcome::Failed("an operator has purged the queue".to_owned());
-                self.reply(id, &taken.fixed, outcome, (now_ms, changes));
+                self.lost(id, &taken.fixed, "the queue was purged", (now_ms, &mut *changes));
             }
         }
         if more || dead {
@@ -220,7 +220,7 @@ fn describe(name: &str, line: &Line, now_ms: u64) -> QueueDescription {
         bytes: line.bytes,
         oldest_ms: line.messages().get_min().map_or(0, |(_, it)| it.fixed.published_ms),
         counts: Some(line.counts),
-        policy: Some(line.policy),
+        policy: Some(line.policy.clone()),
         consumers: line
             .consumers
             .iter()

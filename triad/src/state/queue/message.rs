@@ -61,6 +61,15 @@ pub(super) struct Extra {
     correlation: String,
     meta: Vec<MessageMeta>,
     pub(super) asker: Option<Asker>,
+    run: Option<RunPlace>,
+}
+
+/// Of which run a message is, and which part of what was fanned out; `join` 0: all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RunPlace {
+    pub(super) run: u64,
+    pub(super) join: u64,
+    pub(super) part: u32,
 }
 
 /// Who waits for a reply.
@@ -81,7 +90,7 @@ fn some(text: String) -> Option<Arc<str>> {
 pub(super) fn bytes_of(message: &QueueMessage) -> u64 {
     let texts = message.group.len() + message.unique.len() + message.correlation.len();
     let meta: usize = message.meta.iter().map(|it| it.name.len() + it.value.len() + 64).sum();
-    let has_extra = texts + meta > 0 || message.wait_ms > 0;
+    let has_extra = texts + meta > 0 || message.wait_ms > 0 || message.run > 0;
     let fixed = MESSAGE + if has_extra { EXTRA } else { 0 };
     fixed + (2 * texts + meta + message.body.len() + message.content_type.len()) as u64
 }
@@ -100,8 +109,21 @@ impl Fixed {
         asker: Option<Asker>,
         (published_ms, expires_ms): (u64, u64),
     ) -> Self {
-        let QueueMessage { body, content_type, priority, group, unique, correlation, meta, .. } = message;
-        let extra = Extra { group: some(group), unique: some(unique), correlation, meta, asker };
+        let QueueMessage {
+            body,
+            content_type,
+            priority,
+            group,
+            unique,
+            correlation,
+            meta,
+            run,
+            join,
+            part,
+            ..
+        } = message;
+        let run = (run > 0).then_some(RunPlace { run, join, part });
+        let extra = Extra { group: some(group), unique: some(unique), correlation, meta, asker, run };
         let priority = priority.unwrap_or(PRIORITY).min(PRIORITY_MAX);
         Self {
             // The log's entry, of which it is a part, is larger.
@@ -119,7 +141,11 @@ impl Fixed {
     pub(super) fn told(&self, queue: &str) -> QueueMessage {
         let text = |it: Option<&Arc<str>>| it.map(ToString::to_string).unwrap_or_default();
         let extra = self.extra.as_deref();
+        let run = self.run();
         QueueMessage {
+            run: run.map_or(0, |it| it.run),
+            join: run.map_or(0, |it| it.join),
+            part: run.map_or(0, |it| it.part),
             queue: queue.to_owned(),
             body: self.body.clone(),
             content_type: self.content_type.to_string(),
@@ -142,6 +168,10 @@ impl Fixed {
 
     pub(super) fn unique(&self) -> Option<&Arc<str>> {
         self.extra.as_ref()?.unique.as_ref()
+    }
+
+    pub(super) fn run(&self) -> Option<RunPlace> {
+        self.extra.as_ref()?.run
     }
 
     pub(super) fn asker(&self) -> Option<&Asker> {

@@ -1,6 +1,6 @@
 //! Names of queues: those that apps use, and those that jobs and durable subscriptions have. So many of each kind, so that none takes the others' room.
 
-use super::{Queues, topic::subscription_of};
+use super::{Queues, run::step_of, topic::subscription_of};
 use crate::state::job::job_of;
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use std::sync::Arc;
 pub(crate) const QUEUES_MAX: usize = 1000;
 pub(super) const APP_QUEUES_MAX: usize = QUEUES_MAX / 2;
 
-/// Queues of declared jobs, and of durable subscriptions.
+/// Queues of declared jobs, of durable subscriptions, and of steps of pipelines.
 pub(crate) const JOB_QUEUES_MAX: usize = 5000;
 pub(crate) const SUBSCRIPTION_QUEUES_MAX: usize = 2000;
+pub(crate) const STEP_QUEUES_MAX: usize = 2000;
 
 /// Whose a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +19,15 @@ pub(super) enum Kind {
     Plain,
     Job,
     Subscription,
+    Step,
 }
 
 impl Kind {
     pub(super) fn of(name: &str) -> Self {
-        match (job_of(name), subscription_of(name)) {
-            (Some(_), _) => Self::Job,
-            (_, Some(_)) => Self::Subscription,
+        match (job_of(name), subscription_of(name), step_of(name)) {
+            (Some(_), ..) => Self::Job,
+            (_, Some(_), _) => Self::Subscription,
+            (.., Some(_)) => Self::Step,
             _ => Self::Plain,
         }
     }
@@ -35,6 +38,7 @@ impl Kind {
             Self::Plain => QUEUES_MAX,
             Self::Job => JOB_QUEUES_MAX,
             Self::Subscription => SUBSCRIPTION_QUEUES_MAX,
+            Self::Step => STEP_QUEUES_MAX,
         }
     }
 }

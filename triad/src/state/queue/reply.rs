@@ -32,7 +32,7 @@ impl Reply {
 
 fn bytes_of(outcome: &Outcome) -> u64 {
     let texts = match outcome {
-        Outcome::Done(done) => done.body.len() + done.content_type.len(),
+        Outcome::Done(done) | Outcome::Halted(done) => done.body.len() + done.content_type.len(),
         Outcome::Failed(why) => why.len(),
     };
     REPLY + texts as u64

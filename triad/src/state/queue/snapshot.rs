@@ -68,6 +68,7 @@ impl Queues {
             })
         });
         let topics = self.export_topics().map(Item::Subscription);
+        let runs = self.export_runs();
         let last = (self.last > 0).then_some(Item::LastMessage(self.last));
         queues
             .chain(keys)
@@ -77,6 +78,7 @@ impl Queues {
             .chain(receives)
             .chain(writers)
             .chain(topics)
+            .chain(runs)
             .chain(last)
     }
 
@@ -138,6 +140,9 @@ impl Queues {
                 self.written.restore(server, Writer { started_ms, settled, outcomes, used });
             }
             Item::Subscription(saved) => self.restore_topic(saved),
+            Item::Run(saved) => self.restore_run(saved),
+            Item::Join(saved) => self.restore_join(&saved),
+            Item::Joined(saved) => self.restore_joined(saved),
             Item::LastMessage(last) => self.last = self.last.max(last),
             _ => {}
         }
@@ -163,7 +168,9 @@ impl Queues {
             line.consumers = consumers;
             line.paused = paused;
             line.counts = counts.unwrap_or_default();
-            line.policy = policy.unwrap_or(line.policy);
+            if let Some(policy) = policy {
+                line.policy = policy;
+            }
             line.turn = (!turn_server.is_empty()).then(|| (turn_server.into(), turn_app.into()));
             line.only = only;
         });
@@ -252,7 +259,7 @@ fn queue(name: &str, line: &Line) -> SnapshotQueue {
         name: name.to_owned(),
         paused: line.paused,
         counts: Some(line.counts),
-        policy: Some(line.policy),
+        policy: Some(line.policy.clone()),
         consumers: consumers.collect(),
         turn_server,
         turn_app,

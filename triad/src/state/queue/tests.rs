@@ -1,6 +1,7 @@
 //! The rules of queues; and that whatever happens nothing is lost, and nothing is two servers' at once.
 
 mod bounds;
+mod runs;
 
 use super::*;
 use crate::state::written::Writer;
@@ -34,7 +35,14 @@ fn message(queue: &str, body: &str) -> QueueMessage {
 }
 
 fn policy(attempts: u32, delay_ms: u64) -> QueuePolicy {
-    QueuePolicy { timeout_ms: 1000, attempts, delay_ms, factor: 2000, max_delay_ms: 60_000 }
+    QueuePolicy {
+        timeout_ms: 1000,
+        attempts,
+        delay_ms,
+        factor: 2000,
+        max_delay_ms: 60_000,
+        dead_to: String::new(),
+    }
 }
 
 fn done(body: &str) -> settle_delivery::Outcome {
@@ -372,7 +380,7 @@ fn a_settlement_is_whole_or_not_at_all() {
     let cache = |write| CacheWrite { cache: "c".into(), fence: None, write: Some(write) };
     let settle = |caches: Vec<CacheWrite>| {
         let publish = vec![message("next", "y")];
-        Write::Settle(SettleDelivery { delivery, outcome: Some(done("")), publish, caches })
+        Write::Settle(SettleDelivery { delivery, outcome: Some(done("")), publish, caches, advance: None })
     };
     let refused = world.write("a", settle(vec![cache(put("no number")), cache(increment.clone())]));
     assert!(matches!(&refused, Outcome::Refused(why) if why.contains("cache c")), "{refused:?}");
