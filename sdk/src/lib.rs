@@ -24,6 +24,7 @@
 
 mod daemon;
 mod dev;
+mod entry;
 mod environment;
 mod error;
 mod job;
@@ -36,6 +37,7 @@ mod services;
 mod session;
 
 pub use daemon::{Fence, Lease, Lost, daemon};
+pub use entry::{Entry, Found, Version};
 pub use environment::{Environment, Listen};
 pub use error::{ServeError, SessionError};
 pub use job::{Due, job};
