@@ -21,6 +21,8 @@
 //!
 //! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), [daemons](daemon()), which run on
 //! one server at a time (docs/daemons.md), [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md), and [jobs](job()), which run at times (docs/jobs.md).
+//!
+//! With the feature `tower-sessions`, `CopalStore` keeps the sessions of the crate of that name: for apps that have them already.
 
 mod daemon;
 mod dev;
@@ -35,6 +37,8 @@ mod remote;
 mod serve;
 mod services;
 mod session;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 
 pub use daemon::{Fence, Lease, Lost, daemon};
 pub use entry::{Entry, Found, Version};
@@ -46,3 +50,5 @@ pub use queue::{Message, Outcome, Publish, Queue, consume};
 pub use serve::{serve, serve_in};
 pub use services::{Cache, Copal, ServiceError};
 pub use session::Session;
+#[cfg(feature = "tower-sessions")]
+pub use tower_sessions::CopalStore;
