@@ -52,3 +52,8 @@ pub use services::{Cache, Copal, ServiceError};
 pub use session::Session;
 #[cfg(feature = "tower-sessions")]
 pub use tower_sessions::CopalStore;
+
+/// The program of docs/sessions.md is one that compiles.
+#[cfg(all(doctest, feature = "tower-sessions"))]
+#[doc = include_str!("../../docs/sessions.md")]
+struct Documentation;

@@ -26,8 +26,8 @@ const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// What the last millisecond is of which `expiry_date` can tell: 9999-12-31T23:59:59.999Z.
 const EXPIRES_MAX: u64 = 253_402_300_799_999;
 
-/// So many fresh ids are tried, and so often a save that others came before.
-const TRIES: usize = 100;
+/// So many ids are tried for a new session, and so often a save of one that comes and goes.
+const TRIES: usize = 5;
 
 /// Keeps the sessions of `tower-sessions` in a cache of the cluster: every server has them, and they outlive each of them.
 ///
@@ -64,7 +64,7 @@ const TRIES: usize = 100;
 ///
 /// - The cookie is that of `tower-sessions`. Copal's own session, its cookie and its timeouts have nothing to do with it. Any server will do for any
 ///   request.
-/// - A save is on disk on a majority of the hub when it returns. Of requests of one session at the same time the last save counts, as a whole, as in
+/// - A save is on disk on a majority of the hub when it returns. Of requests of one session at the same time the save of one counts, as a whole, as in
 ///   every store of `tower-sessions`.
 /// - A session that was ended (`flush`, `delete`, `cycle_id`) is not brought back, for a minute, by a request that runs meanwhile: its save is an error.
 /// - A record has 1 MiB of JSON at most, and lives for 366 days at most after its last save. Records share the room of all caches: where it is full, what
@@ -147,12 +147,14 @@ impl SessionStore for CopalStore {
     async fn save(&self, record: &Record) -> Result<()> {
         let Some(left) = left(record, SystemTime::now()) else { return self.delete(&record.id).await };
         let key = self.key(&record.id);
-        let mut entry = self.cache.entry(&key);
-        for _ in 0..TRIES {
+        let mut entry = self.cache.entry(&key).fresh();
+        for attempt in 0..TRIES {
             let entry_now = match entry.get::<Value>().await.map_err(failed)? {
                 Some(Found { value, .. }) if value == "ended" => {
                     return Err(Error::Backend("the session was ended meanwhile".to_owned()));
                 }
+                // Another save came between: the two ran at the same time, so that one may be the later. Whoever sends many at once gains nothing.
+                Some(_) if attempt > 0 => return Ok(()),
                 Some(Found { version, .. }) => entry.clone().if_version(&version),
                 // It was forgotten; or the app has cleared what it has not loaded, as a login may: an error would be one at each try.
                 None => entry.clone().if_absent(),
@@ -160,10 +162,9 @@ impl SessionStore for CopalStore {
             if self.put(entry_now, record, left).await? {
                 return Ok(());
             }
-            // Another was first: a copy near may still be what was there before.
             entry = entry.strong();
         }
-        Err(Error::Backend(format!("others were first {TRIES} times")))
+        Err(Error::Backend(format!("the session came and went {TRIES} times")))
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
