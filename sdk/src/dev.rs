@@ -25,6 +25,9 @@ const VALUE_MAX: usize = 1 << 20;
 const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
 const VALUES_MAX: usize = 10_000;
 
+/// So many messages wait for a handler.
+const WAITING_MAX: usize = 10_000;
+
 /// What there is in memory.
 #[derive(Clone, Default)]
 pub(crate) struct Dev(Arc<Mutex<Memory>>);
@@ -204,7 +207,7 @@ impl Dev {
     }
 
     /// A message is handled as soon as there is a handler.
-    pub(crate) fn publish(&self, name: &str, message: DevMessage) {
+    pub(crate) fn publish(&self, name: &str, message: DevMessage) -> Result<(), ServiceError> {
         let mut memory = self.lock();
         let queue = memory.queues.entry(name.to_owned()).or_default();
         match queue.handle.clone() {
@@ -212,8 +215,13 @@ impl Dev {
                 drop(memory);
                 tokio::spawn(self.clone().handle(handle, message));
             }
+            None if queue.waiting.len() >= WAITING_MAX => {
+                let detail = format!("{WAITING_MAX} messages wait in {name} for a handler");
+                return Err(ServiceError::Refused { code: "full".to_owned(), detail });
+            }
             None => queue.waiting.push(message),
         }
+        Ok(())
     }
 
     async fn handle(self, handle: Arc<Handle>, message: DevMessage) {
@@ -246,7 +254,7 @@ impl Dev {
         let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
         for it in list("publish") {
             let (message, _reply) = DevMessage::new(it["json"].clone(), Duration::ZERO, None);
-            self.publish(&text(&it, "queue"), message);
+            let _full = self.publish(&text(&it, "queue"), message);
         }
         for it in list("cache") {
             let (cache, key) = (text(&it, "cache"), text(&it, "key"));

@@ -169,7 +169,7 @@ impl Publish<'_> {
         let delay = find("x-copal-delay").and_then(|it| it.trim_end_matches("ms").parse().ok());
         let delay = delay.map_or(Duration::ZERO, Duration::from_millis);
         let (message, handled) = DevMessage::new(body, delay, find("x-copal-group"));
-        dev.publish(&queue.name, message);
+        dev.publish(&queue.name, message)?;
         match wait {
             None => Ok(json!({"id": "dev"})),
             Some(wait) => match tokio::time::timeout(wait, handled).await {
@@ -462,5 +462,15 @@ mod tests {
         while seen.load(Ordering::SeqCst) != 7 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn in_memory_room_is_bounded() {
+        let queue = Copal::of(&Environment::in_memory()).queue("nobodys");
+        for number in 0..10_000 {
+            queue.publish(&number).await.unwrap();
+        }
+        let full = queue.publish(&0).await.unwrap_err();
+        assert_eq!(full.to_string(), "full: 10000 messages wait in nobodys for a handler");
     }
 }
