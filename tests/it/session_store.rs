@@ -35,7 +35,7 @@ async fn start() -> Cluster {
     Cluster::start_with(3, has_example).await
 }
 
-/// Counts until that is answered, which it is not while the hub elects: then nobody knows whether it has counted. The count, by whom, and how often it was asked.
+/// Counts until that is answered, which it may not be while servers die: then nobody knows whether it has counted. The count, by whom, and how often it was asked.
 async fn counted(user: &mut User) -> (u64, String, u64) {
     let answered = async {
         let mut asked = 1;
@@ -59,38 +59,38 @@ async fn post(user: &mut User, path: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_survives_the_server_that_it_was_on() {
+async fn a_session_survives_the_servers_that_it_was_on() {
     let mut cluster = start().await;
     let mut user = cluster.user();
-    let (mut before, mut server, _) = counted(&mut user).await;
+    assert_eq!(counted(&mut user).await.0, 1);
+    let first = user.cookie.clone().unwrap();
+    assert!(first.starts_with("axum-sessions="), "{first}");
+    // A login changes the id, and the old one is nobody's.
+    assert_eq!(post(&mut user, "/login").await.status, StatusCode::OK);
     let cookie = user.cookie.clone().unwrap();
-    assert!(before == 1 && cookie.starts_with("axum-sessions="), "{before} {cookie}");
+    let mut stranger = cluster.user().with_cookie(first.clone());
+    assert_eq!(counted(&mut stranger).await.0, 1);
+    assert!(cookie != first && stranger.cookie.as_deref() != Some(first.as_str()));
+    // A logout ends a session on all servers.
+    let ended = stranger.cookie.clone().unwrap();
+    assert_eq!(post(&mut stranger, "/logout").await.status, StatusCode::OK);
+    for _ in 0..6 {
+        let mut late = cluster.user().with_cookie(ended.clone());
+        assert_eq!(counted(&mut late).await.0, 1);
+    }
+    // Whichever server dies, the hub's leader among them, another goes on.
+    let (mut before, mut server, _) = counted(&mut user).await;
+    assert_eq!(before, 2);
     for _ in 0..3 {
         cluster.kill(&server).await;
         let (count, other, asked) = counted(&mut user).await;
         assert_ne!(other, server);
-        assert!(
-            (before + 1..=before + asked).contains(&count),
-            "{count} after {before}, asked {asked} times"
-        );
+        // The web-tier sends a GET once more whose server is said to be down, and that one may have counted too.
+        let counts = before + 1..=before + 2 * asked;
+        assert!(counts.contains(&count), "{count} after {before}, asked {asked} times");
         assert_eq!(user.cookie.as_deref(), Some(cookie.as_str()));
         cluster.start_one(&server).await;
         (before, server) = (count, other);
-    }
-    // A login changes the id, and the old one is nobody's.
-    assert_eq!(post(&mut user, "/login").await.status, StatusCode::OK);
-    assert_ne!(user.cookie.as_deref(), Some(cookie.as_str()));
-    let (count, ..) = counted(&mut user).await;
-    assert!(count > before, "{count} after {before}");
-    let mut stranger = cluster.user().with_cookie(cookie.clone());
-    assert_eq!(counted(&mut stranger).await.0, 1);
-    assert_ne!(stranger.cookie.as_deref(), Some(cookie.as_str()));
-    // A logout ends it on all servers.
-    let ended = user.cookie.clone().unwrap();
-    assert_eq!(post(&mut user, "/logout").await.status, StatusCode::OK);
-    for _ in 0..6 {
-        let mut user = cluster.user().with_cookie(ended.clone());
-        assert_eq!(counted(&mut user).await.0, 1);
     }
 }
 
