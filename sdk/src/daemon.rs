@@ -26,7 +26,7 @@ impl Fence {
 #[error("the daemon's lease is not this server's any more")]
 pub struct Lost;
 
-/// The lease by which a daemon runs.
+/// The lease by which a [`daemon()`] runs. Other leases are had over the local API (docs/leases.md).
 #[derive(Debug)]
 pub struct Lease {
     fence: Fence,
@@ -76,15 +76,35 @@ impl fmt::Debug for Daemon {
 /// `run` ends when [`Lease::sleep`] says so, or when it is done, until the next start; it is dropped 10 seconds after it was told. If it panics, the process
 /// ends, so that the daemon is started again, here or elsewhere.
 ///
-/// ```no_run
-/// # use std::time::Duration;
-/// # async fn tick() {}
-/// # fn routes(environment: &sdk::Environment) -> axum::Router {
-/// sdk::daemon(environment, "ticker", |mut lease| async move {
-///     while lease.sleep(Duration::from_secs(1)).await.is_ok() {
-///         tick().await;
+/// ```
+/// use axum::{body::Body, http::Request};
+/// use sdk::{Copal, Environment, Lease};
+/// use std::time::Duration;
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sdk::ServeError> {
+/// # let variables = [("PORT", "1"), ("COPAL_HUB", "/api.sock"), ("COPAL_TOKEN", "secret")];
+/// # let lookup = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
+/// # let environment = Environment::from_lookup(lookup)?;
+/// let counters = Copal::of(&environment).cache("counters");
+/// let routes = sdk::daemon(&environment, "ticker", move |mut lease: Lease| {
+///     // What it writes after its lease has gone to another counts for nothing.
+///     let counters = counters.fenced(lease.fence());
+///     async move {
+///         while lease.sleep(Duration::from_secs(1)).await.is_ok() {
+///             let _not_counted = counters.increment("seconds", 1).await;
+///         }
 ///     }
-/// })
+/// });
+///
+/// // What Copal does on the server that holds the lease, and when that is over.
+/// for path in ["/daemons/ticker/start", "/daemons/ticker/stop"] {
+///     let call = Request::post(path).header("authorization", "Bearer secret").header("x-copal-fence", "ticker=42");
+///     let answer = routes.clone().oneshot(call.body(Body::empty()).unwrap()).await.unwrap();
+///     assert_eq!(answer.status(), 204);
+/// }
+/// # Ok(())
 /// # }
 /// ```
 pub fn daemon<F>(
@@ -174,6 +194,7 @@ mod tests {
             listen: Listen::Port(1),
             hub: Some(("/api.sock".into(), Token("secret".into()))),
             server: "a".into(),
+            app: "default/".into(),
             dev: crate::dev::Dev::default(),
         };
         let running = Arc::new(AtomicUsize::new(0));

@@ -12,6 +12,8 @@ pub struct Environment {
     pub hub: Option<(PathBuf, Token)>,
     /// `COPAL_SERVER`: the server that the app runs on; `local` with `COPAL_DEV`.
     pub server: String,
+    /// `COPAL_APP`: the app, whichever of its versions this is; `local` with `COPAL_DEV`.
+    pub app: String,
     /// What there is in memory with `COPAL_DEV`.
     pub(crate) dev: Dev,
 }
@@ -48,6 +50,9 @@ impl std::fmt::Debug for Token {
 /// The port of an app that is tried without Copal.
 const DEV_PORT: u16 = 8081;
 
+/// The server and the app that are tried without Copal.
+const LOCAL: &str = "local";
+
 impl Environment {
     /// Reads this process's environment.
     ///
@@ -55,6 +60,12 @@ impl Environment {
     /// [`ServeError::Environment`]: the process was not started by Copal, or a value is wrong.
     pub fn read() -> Result<Self, ServeError> {
         Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// As with `COPAL_DEV=1`: all is in this process's memory. For an app's own tests.
+    pub fn in_memory() -> Self {
+        let (server, app) = (LOCAL.to_owned(), LOCAL.to_owned());
+        Self { listen: Listen::Port(DEV_PORT), hub: None, server, app, dev: Dev::default() }
     }
 
     /// Reads an environment.
@@ -79,8 +90,9 @@ impl Environment {
             (None, _) if dev => None,
             (None, _) => return wrong(format!("COPAL_HUB is not set{HINT}")),
         };
-        let server = lookup("COPAL_SERVER").unwrap_or_else(|| "local".to_owned());
-        Ok(Self { listen, hub, server, dev: Dev::default() })
+        let server = lookup("COPAL_SERVER").unwrap_or_else(|| LOCAL.to_owned());
+        let app = lookup("COPAL_APP").unwrap_or_else(|| LOCAL.to_owned());
+        Ok(Self { listen, hub, server, app, dev: Dev::default() })
     }
 }
 
@@ -103,8 +115,10 @@ mod tests {
             ("COPAL_HUB", "/run/api.sock"),
             ("COPAL_TOKEN", "t"),
             ("COPAL_SERVER", "a"),
+            ("COPAL_APP", "default/shop"),
         ]);
         let found = found.unwrap();
+        assert_eq!(found.app, "default/shop");
         assert_eq!((found.listen, found.server.as_str()), (Listen::Port(8123), "a"));
         assert_eq!(found.hub, Some(("/run/api.sock".into(), Token("t".to_owned()))));
     }
@@ -113,6 +127,8 @@ mod tests {
     fn alone() {
         let found = read(&[("COPAL_DEV", "1")]).unwrap();
         assert_eq!((found.listen, found.hub, found.server.as_str()), (Listen::Port(DEV_PORT), None, "local"));
+        let found = Environment::in_memory();
+        assert_eq!((found.hub, found.server.as_str(), found.app.as_str()), (None, "local", "local"));
     }
 
     #[test]

@@ -46,13 +46,28 @@ impl fmt::Debug for Job {
 ///
 /// `Err` is tried again, later and later. With `COPAL_DEV=1` nobody runs it: an app's own tests call what it calls.
 ///
-/// ```no_run
-/// # fn routes(environment: &sdk::Environment) -> axum::Router {
-/// let counters = sdk::Copal::of(environment).cache("counters");
-/// sdk::job(environment, "hourly", move |_due| {
-///     let counters = counters.clone();
-///     async move { counters.increment("hours", 1).await.map(drop) }
-/// })
+/// ```
+/// use axum::{body::Body, http::Request};
+/// use sdk::{Environment, Outcome};
+/// use tower::ServiceExt;
+///
+/// async fn hourly(due: sdk::Due) -> Result<Outcome, std::io::Error> {
+///     // Together with the run's end: one that is tried again counts once.
+///     Ok(Outcome::done().increment("counters", "hours", 1))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sdk::ServeError> {
+/// # let variables = [("PORT", "1"), ("COPAL_HUB", "/api.sock"), ("COPAL_TOKEN", "secret")];
+/// # let lookup = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
+/// # let environment = Environment::from_lookup(lookup)?;
+/// let routes = sdk::job(&environment, "hourly", hourly);
+///
+/// // What Copal does when it is time: 200 and 204 are done.
+/// let run = Request::post("/jobs/hourly").header("authorization", "Bearer secret");
+/// let answer = routes.oneshot(run.body(Body::empty()).unwrap()).await.unwrap();
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
 /// # }
 /// ```
 pub fn job<F, O, E>(

@@ -21,9 +21,12 @@
 //!
 //! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), [daemons](daemon()), which run on
 //! one server at a time (docs/daemons.md), [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md), and [jobs](job()), which run at times (docs/jobs.md).
+//!
+//! With the feature `tower-sessions`, `CopalStore` keeps the sessions of the crate of that name: for apps that have them already.
 
 mod daemon;
 mod dev;
+mod entry;
 mod environment;
 mod error;
 mod job;
@@ -34,8 +37,11 @@ mod remote;
 mod serve;
 mod services;
 mod session;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 
 pub use daemon::{Fence, Lease, Lost, daemon};
+pub use entry::{Entry, Found, Version};
 pub use environment::{Environment, Listen};
 pub use error::{ServeError, SessionError};
 pub use job::{Due, job};
@@ -44,3 +50,10 @@ pub use queue::{Message, Outcome, Publish, Queue, consume};
 pub use serve::{serve, serve_in};
 pub use services::{Cache, Copal, ServiceError};
 pub use session::Session;
+#[cfg(feature = "tower-sessions")]
+pub use tower_sessions::CopalStore;
+
+/// The program of docs/sessions.md is one that compiles.
+#[cfg(all(doctest, feature = "tower-sessions"))]
+#[doc = include_str!("../../docs/sessions.md")]
+struct Documentation;

@@ -19,6 +19,24 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 const OUTCOME: &str = "application/vnd.copal.outcome+json";
 
 /// A queue of the cluster. Messages are JSON.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sdk::ServiceError> {
+/// let environment = sdk::Environment::in_memory();
+/// // What it gives is for the app's router: Copal calls that.
+/// let routes = sdk::consume(&environment, "squares", |message: sdk::Message<i64>| async move {
+///     Ok::<_, std::io::Error>(sdk::Outcome::reply(&(message.body * message.body)))
+/// });
+///
+/// let squares = sdk::Copal::of(&environment).queue("squares");
+/// squares.publish(&3).await?;
+/// assert_eq!(squares.ask::<_, i64>(&4, Duration::from_secs(10)).await?, 16);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Queue {
     copal: Copal,
@@ -57,9 +75,12 @@ impl Queue {
 
     /// A message with more than a body.
     ///
-    /// ```no_run
-    /// # use std::time::Duration;
-    /// # async fn later(queue: &sdk::Queue) -> Result<(), sdk::ServiceError> {
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sdk::ServiceError> {
+    /// let queue = sdk::Copal::of(&sdk::Environment::in_memory()).queue("mails");
     /// queue.message(&"remind me").delay(Duration::from_secs(3600)).group("user-17").publish().await?;
     /// # Ok(())
     /// # }
@@ -148,7 +169,7 @@ impl Publish<'_> {
         let delay = find("x-copal-delay").and_then(|it| it.trim_end_matches("ms").parse().ok());
         let delay = delay.map_or(Duration::ZERO, Duration::from_millis);
         let (message, handled) = DevMessage::new(body, delay, find("x-copal-group"));
-        dev.publish(&queue.name, message);
+        dev.publish(&queue.name, message)?;
         match wait {
             None => Ok(json!({"id": "dev"})),
             Some(wait) => match tokio::time::timeout(wait, handled).await {
@@ -265,16 +286,34 @@ impl fmt::Debug for Consumer {
 /// `Ok` is done; `Err` is tried again, later and later, until the queue's attempts are over. A message may come twice, where a server died in the middle: what counts
 /// must count once is best said by the [`Outcome`].
 ///
-/// ```no_run
-/// # #[derive(serde::Deserialize)]
-/// # struct Order { item: String }
-/// # fn routes(environment: &sdk::Environment) -> axum::Router {
-/// sdk::consume(environment, "orders", |order: sdk::Message<Order>| async move {
+/// ```
+/// use sdk::{Copal, Environment, Message, Outcome};
+/// use serde::{Deserialize, Serialize};
+/// use std::time::Duration;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Order {
+///     item: String,
+/// }
+///
+/// async fn sell(order: Message<Order>) -> Result<Outcome, std::io::Error> {
 ///     if order.body.item.is_empty() {
-///         return Ok(sdk::Outcome::dead("an order of nothing"));
+///         return Ok(Outcome::dead("an order of nothing"));
 ///     }
-///     Ok::<_, std::io::Error>(sdk::Outcome::done().increment("sold", &order.body.item, 1))
-/// })
+///     Ok(Outcome::reply("sold").increment("sold", &order.body.item, 1))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sdk::ServiceError> {
+/// let environment = Environment::in_memory();
+/// let routes = sdk::consume(&environment, "orders", sell);
+///
+/// let copal = Copal::of(&environment);
+/// let order = Order { item: "apple".to_owned() };
+/// let reply = copal.queue("orders").ask::<_, String>(&order, Duration::from_secs(10)).await?;
+/// assert_eq!(reply, "sold");
+/// assert_eq!(copal.cache("sold").get::<u64>("apple").await?, Some(1));
+/// # Ok(())
 /// # }
 /// ```
 pub fn consume<T, F, O, E>(
@@ -423,5 +462,15 @@ mod tests {
         while seen.load(Ordering::SeqCst) != 7 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn in_memory_room_is_bounded() {
+        let queue = Copal::of(&Environment::in_memory()).queue("nobodys");
+        for number in 0..10_000 {
+            queue.publish(&number).await.unwrap();
+        }
+        let full = queue.publish(&0).await.unwrap_err();
+        assert_eq!(full.to_string(), "full: 10000 messages wait in nobodys for a handler");
     }
 }

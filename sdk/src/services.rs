@@ -2,17 +2,20 @@
 
 use crate::{Environment, ServeError, daemon::Fence, dev::Dev, environment::Token};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
 
 /// A call takes at most this long; the server's own limits are below.
 const CALL_MAX: Duration = Duration::from_secs(75);
+
+/// What of a name a path can't have as it is: the server says then what is wrong with it.
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,6 +37,18 @@ pub enum ServiceError {
 }
 
 /// The services of this app's server. Clones are the same.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sdk::ServiceError> {
+/// // Under Copal: `sdk::Environment::read()?`, or `sdk::Copal::from_env()?` at once.
+/// let environment = sdk::Environment::in_memory();
+/// let copal = sdk::Copal::of(&environment);
+/// copal.cache("prices").put("apple", &30).await?;
+/// copal.queue("orders").publish("apple").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Copal(pub(crate) Arc<Place>);
 
@@ -62,7 +77,7 @@ impl Copal {
         }))
     }
 
-    /// A cache of the cluster.
+    /// A cache of the cluster: its name is 1 to 63 of `a`–`z`, `0`–`9`, `.`, `_` and `-`. With another its calls are refused.
     pub fn cache(&self, name: &str) -> Cache {
         Cache { copal: self.clone(), name: name.to_owned(), fence: None }
     }
@@ -76,20 +91,24 @@ impl Copal {
         headers: &[(&'static str, String)],
         fence: Option<&Fence>,
     ) -> Result<Bytes, ServiceError> {
-        #[derive(serde::Deserialize)]
-        struct Problem {
-            code: String,
-            detail: String,
-        }
-        let Place::Server(socket, token) = &*self.0 else { return Ok(Bytes::new()) };
-        let (status, body) = Self::call((socket, token), (method, path), body, headers, fence).await?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(Problem { code, detail }) if code == "hub-lost" => Err(ServiceError::Unavailable(detail)),
-            Ok(Problem { code, detail }) => Err(ServiceError::Refused { code, detail }),
-            Err(_) => Err(ServiceError::Unavailable(format!("an answer with {status}"))),
+        let answer = self.answer(method, path, body, headers, fence).await?;
+        if answer.status().is_success() { Ok(answer.into_body()) } else { Err(refused(&answer)) }
+    }
+
+    /// One call, and its whole answer, whatever its status; in memory an empty one.
+    pub(crate) async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        headers: &[(&'static str, String)],
+        fence: Option<&Fence>,
+    ) -> Result<Response<Bytes>, ServiceError> {
+        match &*self.0 {
+            Place::Server(socket, token) => {
+                Self::call((socket, token), (method, path), body, headers, fence).await
+            }
+            Place::Memory(_) => Ok(Response::new(Bytes::new())),
         }
     }
 
@@ -100,7 +119,7 @@ impl Copal {
         body: Vec<u8>,
         headers: &[(&'static str, String)],
         fence: Option<&Fence>,
-    ) -> Result<(StatusCode, Bytes), ServiceError> {
+    ) -> Result<Response<Bytes>, ServiceError> {
         let away = |cause: &dyn std::fmt::Display| ServiceError::Unavailable(cause.to_string());
         let mut request = Request::builder()
             .method(method)
@@ -121,22 +140,51 @@ impl Copal {
                 http1::handshake(TokioIo::new(stream)).await.map_err(|cause| away(&cause))?;
             let connection = tokio::spawn(connection);
             let answer = sender.send_request(request).await.map_err(|cause| away(&cause))?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(|cause| away(&cause))?.to_bytes();
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.map_err(|cause| away(&cause))?.to_bytes();
             connection.abort();
-            Ok((status, body))
+            Ok(Response::from_parts(head, body))
         };
         let late = || ServiceError::Unavailable(format!("no answer within {CALL_MAX:?}"));
         timeout(CALL_MAX, called).await.map_err(|_| late())?
     }
 }
 
+/// What an answer without success says.
+pub(crate) fn refused(answer: &Response<Bytes>) -> ServiceError {
+    #[derive(serde::Deserialize)]
+    struct Problem {
+        code: String,
+        detail: String,
+    }
+    match serde_json::from_slice::<Problem>(answer.body()) {
+        Ok(Problem { code, detail }) if code == "hub-lost" => ServiceError::Unavailable(detail),
+        Ok(Problem { code, detail }) => ServiceError::Refused { code, detail },
+        Err(_) => ServiceError::Unavailable(format!("an answer with {}", answer.status())),
+    }
+}
+
 /// A cache. Values are JSON.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sdk::ServiceError> {
+/// let cache = sdk::Copal::of(&sdk::Environment::in_memory()).cache("visits");
+/// assert_eq!(cache.get::<String>("last").await?, None);
+/// cache.put("last", "anna").await?;
+/// assert_eq!(cache.get::<String>("last").await?.as_deref(), Some("anna"));
+/// assert_eq!(cache.increment("all", 1).await?, 1);
+/// assert_eq!(cache.increment("all", 10).await?, 11);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With a time to live, and only if nobody else was first: [`Cache::entry`].
 #[derive(Debug, Clone)]
 pub struct Cache {
-    copal: Copal,
-    name: String,
-    fence: Option<Fence>,
+    pub(crate) copal: Copal,
+    pub(crate) name: String,
+    pub(crate) fence: Option<Fence>,
 }
 
 impl Cache {
@@ -156,7 +204,7 @@ impl Cache {
                 answered => serde_json::from_slice(&answered?),
             },
             Place::Memory(dev) => match dev.get(&self.name, key) {
-                Some(value) => T::deserialize(value),
+                Some((value, _)) => T::deserialize(value),
                 None => return Ok(None),
             },
         };
@@ -171,10 +219,7 @@ impl Cache {
         let value = serde_json::to_value(value).map_err(|cause| ServiceError::Value(cause.to_string()))?;
         match &*self.copal.0 {
             Place::Server(..) => self.call(Method::PUT, key, "", value.to_string().into()).await.map(drop),
-            Place::Memory(dev) => {
-                dev.put(&self.name, key, value);
-                Ok(())
-            }
+            Place::Memory(dev) => dev.put(&self.name, key, value),
         }
     }
 
@@ -205,8 +250,14 @@ impl Cache {
         more: &str,
         body: Vec<u8>,
     ) -> Result<Bytes, ServiceError> {
-        let path = format!("/v1/caches/{}/{}{more}", self.name, utf8_percent_encode(key, NON_ALPHANUMERIC));
+        let path = format!("{}{more}", self.path(key));
         self.copal.ask(method, &path, body, &[], self.fence.as_ref()).await
+    }
+
+    /// Where a key of it is.
+    pub(crate) fn path(&self, key: &str) -> String {
+        let (name, key) = (utf8_percent_encode(&self.name, NAME), utf8_percent_encode(key, NON_ALPHANUMERIC));
+        format!("/v1/caches/{name}/{key}")
     }
 }
 

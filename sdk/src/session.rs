@@ -19,6 +19,37 @@ use tokio::sync::{Mutex, MutexGuard};
 ///
 /// Attributes are bytes with a name. [`get`](Self::get) and [`set`](Self::set) keep them as JSON, which other languages can read
 /// as well. Changes are kept until the handler returns and are then sent together.
+///
+/// ```
+/// use axum::{Router, body::Body, http::{Request, header}, routing::{get, post}};
+/// use sdk::{Session, SessionError, SessionLayer};
+/// use tower::ServiceExt;
+///
+/// async fn login(session: Session) -> Result<&'static str, SessionError> {
+///     // Nobody who knew the old id shares the login.
+///     session.change_id().await?;
+///     session.set("user", "anna").await?;
+///     Ok("welcome")
+/// }
+///
+/// async fn home(session: Session) -> Result<String, SessionError> {
+///     let user = session.get::<String>("user").await?;
+///     Ok(user.unwrap_or_else(|| "nobody".to_owned()))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let app = Router::new().route("/", get(home)).route("/login", post(login));
+///
+/// // Under Copal: `sdk::serve(app).await?`. An app's own tests do without:
+/// let app = app.layer(SessionLayer::in_memory());
+/// let answer = app.clone().oneshot(Request::post("/login").body(Body::empty()).unwrap()).await.unwrap();
+/// let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
+/// let request = Request::get("/").header(header::COOKIE, cookie).body(Body::empty()).unwrap();
+/// let answer = app.oneshot(request).await.unwrap();
+/// assert_eq!(axum::body::to_bytes(answer.into_body(), 100).await.unwrap(), "anna");
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Session {
     inner: Arc<Inner>,

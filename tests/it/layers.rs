@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 25] = [
+const MAY_IMPORT: [(&str, &[&str]); 26] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -57,6 +57,7 @@ const MAY_IMPORT: [(&str, &[&str]); 25] = [
     ("sdk", &["proto"]),
     ("counter", &["sdk"]),
     ("cluster-demo", &["sdk"]),
+    ("axum-sessions", &["sdk"]),
     (
         "copal",
         &[

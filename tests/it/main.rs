@@ -39,6 +39,7 @@ mod readme;
 mod reload;
 mod schema;
 mod session;
+mod session_store;
 mod session_url;
 mod start;
 mod status;

@@ -24,6 +24,7 @@ fn environment(dir: &Path) -> Environment {
         listen: Listen::Socket(dir.join("app.sock")),
         hub: Some((dir.join("hub.sock"), Token("t".to_owned()))),
         server: "a".to_owned(),
+        app: "default/".to_owned(),
         dev: crate::dev::Dev::default(),
     }
 }
