@@ -1,10 +1,16 @@
 //! `COPAL_DEV=1`: caches and queues in this process's memory, for an app that is tried alone, and its tests. Clones of an environment share them.
 
+mod pipeline;
+
+pub(crate) use pipeline::ended;
+
 use crate::{
     ServiceError,
     entry::Condition,
+    pipeline::Steps,
     queue::{Handle, Outcome, Told},
 };
+use pipeline::DevRun;
 use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
@@ -39,6 +45,9 @@ struct Memory {
     /// The last version that a value was given.
     version: u64,
     queues: HashMap<String, DevQueue>,
+    pipelines: HashMap<String, Arc<Steps>>,
+    /// By pipeline and number.
+    runs: HashMap<(String, String), DevRun>,
 }
 
 struct DevValue {
@@ -227,25 +236,31 @@ impl Dev {
     async fn handle(self, handle: Arc<Handle>, message: DevMessage) {
         let DevMessage { body, delay, group, reply } = message;
         tokio::time::sleep(delay).await;
+        let told = Told { group, ..Told::default() };
+        let came = self.attempts(&handle, &body, told).await;
+        let _nobody_waits = reply.send(came.map(|it| it.json.get("body").cloned().unwrap_or_default()));
+    }
+
+    /// What comes of a message in the end, and what its outcome publishes and caches; why it is dead.
+    async fn attempts(&self, handle: &Arc<Handle>, body: &Value, told: Told) -> Result<Outcome, String> {
         let mut attempt = 1;
-        let came = loop {
-            let told = Told { id: "dev".to_owned(), attempt, group: group.clone() };
+        loop {
+            let told = Told { id: "dev".to_owned(), attempt, ..told.clone() };
             match handle(Ok(body.clone()), told).await {
                 Ok(Outcome { json }) if json.contains_key("retry-after") => {}
-                Ok(Outcome { json }) => match json.get("dead").and_then(Value::as_str) {
-                    Some(why) => break Err(why.to_owned()),
+                Ok(outcome) => match outcome.json.get("dead").and_then(Value::as_str) {
+                    Some(why) => return Err(why.to_owned()),
                     None => {
-                        self.beside(&json);
-                        break Ok(json.get("body").cloned().unwrap_or_default());
+                        self.beside(&outcome.json);
+                        return Ok(outcome);
                     }
                 },
-                Err(why) if attempt >= ATTEMPTS => break Err(why),
+                Err(why) if attempt >= ATTEMPTS => return Err(why),
                 Err(_) => {}
             }
             attempt += 1;
             tokio::time::sleep(AGAIN).await;
-        };
-        let _nobody_waits = reply.send(came);
+        }
     }
 
     /// What an outcome publishes and caches.

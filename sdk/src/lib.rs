@@ -20,7 +20,8 @@
 //! has them safe before the answer leaves (docs/sessions.md).
 //!
 //! Beside its sessions an app has [caches](Copal::cache), which are the whole cluster's (docs/caches.md), [daemons](daemon()), which run on
-//! one server at a time (docs/daemons.md), [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md), and [jobs](job()), which run at times (docs/jobs.md).
+//! one server at a time (docs/daemons.md), [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md),
+//! [pipelines](pipeline()) of such steps (docs/pipelines.md), and [jobs](job()), which run at times (docs/jobs.md).
 //!
 //! With the feature `tower-sessions`, `CopalStore` keeps the sessions of the crate of that name: for apps that have them already.
 
@@ -32,6 +33,7 @@ mod error;
 mod job;
 mod layer;
 mod memory;
+mod pipeline;
 mod queue;
 mod remote;
 mod serve;
@@ -46,6 +48,7 @@ pub use environment::{Environment, Listen};
 pub use error::{ServeError, SessionError};
 pub use job::{Due, job};
 pub use layer::{SessionLayer, SessionService};
+pub use pipeline::{Pipeline, PipelineSteps, RunEnd, pipeline};
 pub use queue::{Message, Outcome, Publish, Queue, consume};
 pub use serve::{serve, serve_in};
 pub use services::{Cache, Copal, ServiceError};

@@ -196,6 +196,8 @@ pub struct Message<T> {
     pub attempt: u32,
     /// Its group, if it has one.
     pub group: Option<String>,
+    /// At the step for errors of a pipeline: why the last attempt has failed, and at which step.
+    pub error: Option<(String, String)>,
 }
 
 /// What becomes of a message. `Err` of a handler is another attempt, later.
@@ -225,6 +227,26 @@ impl Outcome {
     pub fn retry_after(time: Duration) -> Self {
         let time = format!("{}ms", time.as_millis().max(1));
         Self { json: [("retry-after".to_owned(), time.into())].into_iter().collect() }
+    }
+
+    /// Of a pipeline's step: the run goes on at this one. Without a [reply](Self::reply) with the message itself.
+    #[must_use]
+    pub fn next(mut self, step: &str) -> Self {
+        self.json.insert("next".to_owned(), step.into());
+        self
+    }
+
+    /// Of a pipeline's step: the run ends here, with the reply.
+    #[must_use]
+    pub fn halt(mut self) -> Self {
+        self.json.insert("halt".to_owned(), true.into());
+        self
+    }
+
+    /// Of a pipeline's step: the run goes on in parts, one a value, 1,000 at most.
+    pub fn fan_out<T: Serialize>(values: impl IntoIterator<Item = T>) -> Self {
+        let values = values.into_iter().map(|it| serde_json::to_value(it).unwrap_or_default());
+        Self { json: [("fan-out".to_owned(), values.collect())].into_iter().collect() }
     }
 
     fn push(mut self, list: &str, value: Value) -> Self {
@@ -266,6 +288,7 @@ pub(crate) struct Told {
     pub(crate) id: String,
     pub(crate) attempt: u32,
     pub(crate) group: Option<String>,
+    pub(crate) error: Option<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -327,7 +350,22 @@ where
     O: Into<Outcome>,
     E: fmt::Display,
 {
-    let handle = move |value: Result<Value, String>, told: Told| -> Handling {
+    let handle = handle_of(handler);
+    if environment.hub.is_none() {
+        environment.dev.consume(name, &handle);
+    }
+    route_of(environment, &format!("/queues/{name}"), handle)
+}
+
+/// A handler of messages of any kind.
+pub(crate) fn handle_of<T, F, O, E>(handler: impl Fn(Message<T>) -> F + Send + Sync + 'static) -> Arc<Handle>
+where
+    T: DeserializeOwned + Send + 'static,
+    F: Future<Output = Result<O, E>> + Send + 'static,
+    O: Into<Outcome>,
+    E: fmt::Display,
+{
+    Arc::new(move |value: Result<Value, String>, told: Told| -> Handling {
         let body = value.and_then(|it| serde_json::from_value::<T>(it).map_err(|cause| cause.to_string()));
         let body = match body {
             Ok(body) => body,
@@ -337,29 +375,33 @@ where
                 return Box::pin(std::future::ready(Ok(Outcome::dead(&why))));
             }
         };
-        let Told { id, attempt, group } = told;
-        let handling = handler(Message { body, id, attempt, group });
+        let Told { id, attempt, group, error } = told;
+        let handling = handler(Message { body, id, attempt, group, error });
         Box::pin(async move { handling.await.map(Into::into).map_err(|cause| cause.to_string()) })
-    };
-    let handle: Arc<Handle> = Arc::new(handle);
-    if environment.hub.is_none() {
-        environment.dev.consume(name, &handle);
-    }
+    })
+}
+
+/// The path at which it is called.
+pub(crate) fn route_of(environment: &Environment, path: &str, handle: Arc<Handle>) -> Router {
     let consumer = Consumer { token: environment.hub.as_ref().map(|(_, token)| token.clone()), handle };
-    Router::new().route(&format!("/queues/{name}"), post(deliver)).with_state(consumer)
+    Router::new().route(path, post(deliver)).with_state(consumer)
 }
 
 async fn deliver(State(consumer): State<Consumer>, headers: HeaderMap, body: Bytes) -> Response {
     if !consumer.token.as_ref().is_some_and(|it| it.is_of(&headers)) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+    // Why something has failed may be in any language.
+    let text = |name: &str| headers.get(name).map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
     let told = Told {
         id: text("x-copal-message-id").unwrap_or_default(),
         attempt: text("x-copal-attempt").and_then(|it| it.parse().ok()).unwrap_or(1),
         group: text("x-copal-group"),
+        error: text("x-copal-error").zip(text("x-copal-failed-step")),
     };
-    let value = serde_json::from_slice(&body).map_err(|cause| cause.to_string());
+    // A step before may have replied with nothing.
+    let value = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
+    let value = value.map_err(|cause| cause.to_string());
     answered((consumer.handle)(value, told).await)
 }
 
