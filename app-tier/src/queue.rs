@@ -8,8 +8,8 @@ mod message;
 mod outcome;
 
 pub(crate) use consumer::{Consumers, QueueHost};
-pub(crate) use held::HeldDelivery;
-pub(crate) use message::{CORRELATION, GROUP, META, of_headers, of_json, queue_name};
+pub(crate) use held::{HeldDelivery, Pull};
+pub(crate) use message::{CORRELATION, GROUP, META, of_grpc, of_headers, of_json, queue_name};
 
 use crate::session::Link;
 use consumer::Consumer;
