@@ -274,6 +274,19 @@ impl Leases {
         Ok(all.get(&name.place()).cloned())
     }
 
+    /// Who holds a lease, as far as is heard here, as soon as it is another than `known`, a token or 0 for nobody; `None`: at once.
+    pub(crate) async fn heard_another(&self, name: &Name, known: Option<u64>) -> Option<Lease> {
+        let (mut heard, place) = (self.0.hub.heard(), name.place());
+        let token = |all: &BTreeMap<_, Lease>| all.get(&place).map_or(0, |it| it.token);
+        let another = heard.wait_for(|all| all.as_ref().is_some_and(|all| known != Some(token(all))));
+        let another = another.await.map(|all| all.as_ref().and_then(|all| all.get(&place).cloned()));
+        match another {
+            Ok(lease) => lease,
+            // Nobody follows the hub any more: this server ends.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Waits until nobody holds a lease, as far as is heard here; or the hub is heard of for the first time, or not.
     pub(crate) async fn is_free(&self, name: &Name) {
         let (mut heard, place) = (self.0.hub.heard(), name.place());

@@ -3,6 +3,8 @@
 
 mod answer;
 mod caches;
+mod calls;
+mod grpc;
 mod input;
 mod jobs;
 mod leases;
@@ -22,6 +24,8 @@ use crate::{
     topic::Topics,
 };
 use answer::Problem;
+use calls::{Call, Counted, UnderWay};
+use grpc::InFlight;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
@@ -29,9 +33,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use sessions::SessionService;
 use std::{
-    collections::HashMap,
     convert::Infallible,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
@@ -76,14 +78,6 @@ const TOKEN_MAX: Duration = Duration::from_secs(10);
 
 /// One on which nothing was asked for so long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-
-/// Calls of one app that are under way at once; a further one is refused.
-const CALLS_MAX: usize = 1024;
-
-/// Bodies that are longer than this count, one of unknown length as this much; and what those of one app may have at once, in bytes.
-const BODY_SMALL: u64 = 64 << 10;
-const BODY_UNKNOWN: u64 = 4 << 20;
-const BODIES_MAX: u64 = 128 << 20;
 
 /// When this server stops, calls under way have this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -162,11 +156,11 @@ impl LocalApi {
         Self { apps, leases, caches, queues, topics }
     }
 
-    /// Serves calls until `stop` is cancelled.
-    pub(crate) fn serve(self, bound: Bound, stop: CancellationToken) {
+    /// Serves calls until `stop` is cancelled; streams of gRPC end when `drain` is.
+    pub(crate) fn serve(self, bound: Bound, drain: CancellationToken, stop: CancellationToken) {
         let Bound { unix, tcp, .. } = bound;
-        let grpc = SessionService.routes();
-        let server = Arc::new(Server { api: self, grpc, calls: Mutex::default(), stop });
+        let grpc = grpc::routes(&self);
+        let server = Arc::new(Server { api: self, grpc, calls: Arc::default(), drain, stop });
         let (unix_room, tcp_room) = (Arc::new(Semaphore::new(UNIX_MAX)), Arc::new(Semaphore::new(TCP_MAX)));
         let over_unix = server.clone();
         tokio::spawn(async move {
@@ -178,7 +172,14 @@ impl LocalApi {
         tokio::spawn(async move {
             while let Some(room) = server.room(&tcp_room).await {
                 let accepted = server.stop.run_until_cancelled(tcp.accept()).await;
-                server.accepted(accepted.map(|it| it.map(|(stream, _)| stream)), room).await;
+                let accepted = accepted.map(|it| {
+                    it.map(|(stream, _)| {
+                        // The frames of a stream are small, and come when they come. Without it they come later.
+                        let _slower = stream.set_nodelay(true);
+                        stream
+                    })
+                });
+                server.accepted(accepted, room).await;
             }
         });
     }
@@ -210,16 +211,9 @@ struct Caller(Running);
 struct Server {
     api: LocalApi,
     grpc: Routes,
-    /// What is under way, by app.
-    calls: Mutex<HashMap<String, UnderWay>>,
+    calls: Arc<UnderWay>,
+    drain: CancellationToken,
     stop: CancellationToken,
-}
-
-/// An app's calls, and the bytes of their large bodies.
-#[derive(Debug, Default)]
-struct UnderWay {
-    calls: usize,
-    bytes: u64,
 }
 
 /// What a connection is doing.
@@ -269,50 +263,10 @@ impl Drop for Active {
     }
 }
 
-/// A call of an app.
-struct Call<'a> {
-    server: &'a Server,
-    app: String,
-    bytes: u64,
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        let mut calls = self.server.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(under_way) = calls.get_mut(&self.app) {
-            under_way.calls -= 1;
-            under_way.bytes -= self.bytes;
-            if under_way.calls == 0 {
-                calls.remove(&self.app);
-            }
-        }
-    }
-}
-
 impl Server {
     /// Waits for room for another connection. `None`: it stops.
     async fn room(&self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         self.stop.run_until_cancelled(room.clone().acquire_owned()).await?.ok()
-    }
-
-    /// Another call of an app with a body of so many bytes.
-    ///
-    /// # Errors
-    /// Too much is under way: what.
-    fn begin(&self, app: &str, body: Option<u64>) -> Result<Call<'_>, String> {
-        let bytes = body.unwrap_or(BODY_UNKNOWN);
-        let bytes = if bytes <= BODY_SMALL { 0 } else { bytes };
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let under_way = calls.entry(app.to_owned()).or_default();
-        if under_way.calls >= CALLS_MAX {
-            return Err(format!("{CALLS_MAX} calls of this app are under way already"));
-        }
-        if bytes > 0 && under_way.bytes + bytes > BODIES_MAX {
-            return Err(format!("{BODIES_MAX} bytes of bodies of this app's calls are under way already"));
-        }
-        under_way.calls += 1;
-        under_way.bytes += bytes;
-        Ok(Call { server: self, app: app.to_owned(), bytes })
     }
 
     async fn accepted<S>(self: &Arc<Self>, accepted: Option<io::Result<S>>, room: OwnedSemaphorePermit)
@@ -366,48 +320,47 @@ impl Server {
 
     async fn answer(
         self: Arc<Self>,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         activity: Arc<Activity>,
     ) -> Result<Response<Body>, Infallible> {
-        let is_grpc = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let is_grpc = is_grpc.is_some_and(|it| it.starts_with(b"application/grpc"));
+        let is_grpc = grpc::is_grpc(request.headers());
+        let answered = self.answered(request, is_grpc, activity).await;
+        Ok(answered.unwrap_or_else(|problem| match is_grpc {
+            true => Status::from(problem).into_http(),
+            false => problem.into_response(),
+        }))
+    }
+
+    async fn answered(
+        &self,
+        mut request: Request<Incoming>,
+        is_grpc: bool,
+        activity: Arc<Activity>,
+    ) -> Result<Response<Body>, Problem> {
         // Before its message is read: nobody's is kept without a token.
-        let Some(caller) = self.api.caller(request.headers()) else {
+        let caller = self.api.caller(request.headers()).ok_or_else(|| {
             let text = "the value of COPAL_TOKEN is missing, or another one";
-            return Ok(match is_grpc {
-                true => Status::unauthenticated(text).into_http(),
-                false => Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text).into_response(),
-            });
-        };
-        let _active = activity.begin();
-        // A message of gRPC has a bound of its own, and comes in a stream of whatever length.
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", text)
+        })?;
+        let time = if is_grpc { grpc::time(request.headers())? } else { None };
+        // Of gRPC it is counted as it comes: its length is not known before.
         let body = if is_grpc { Some(0) } else { request.body().size_hint().upper() };
-        let _call = match self.begin(caller.app.sessions.app(), body) {
-            Ok(call) => call,
-            Err(text) if is_grpc => return Ok(Status::resource_exhausted(text).into_http()),
-            Err(text) => {
-                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text);
-                return Ok(problem.again(1).into_response());
-            }
-        };
-        request.extensions_mut().insert(activity.clone());
+        let call = Arc::new(Call::begin(&self.calls, caller.app.sessions.app(), body, activity.begin())?);
+        let in_flight = InFlight::new(call.clone(), time, [&self.drain, &self.stop]);
         request.extensions_mut().insert(Caller(caller.clone()));
         let answered = async {
             if is_grpc {
-                return self.grpc.clone().oneshot(request).await;
+                let is_counted = grpc::is_counted(request.uri().path());
+                request.extensions_mut().insert(in_flight);
+                let request = request.map(|body| Counted::new(body, is_counted.then(|| call.clone())));
+                let Ok(response) = self.grpc.clone().oneshot(request).await;
+                return grpc::told(response);
             }
-            Ok(match route::answer(&self.api, &caller, request).await {
-                Ok(response) => response,
-                Err(problem) => problem.into_response(),
-            })
+            request.extensions_mut().insert(activity.clone());
+            route::answer(&self.api, &caller, request).await
         };
-        match tokio::time::timeout(CALL_MAX, answered).await {
-            Ok(answered) => answered,
-            Err(_) if is_grpc => Ok(Status::deadline_exceeded("it took too long").into_http()),
-            Err(_) => {
-                Ok(Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", "it took too long").into_response())
-            }
-        }
+        let limit = time.unwrap_or(CALL_MAX).min(CALL_MAX);
+        tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| Err(grpc::late()))
     }
 }
 

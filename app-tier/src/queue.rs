@@ -10,8 +10,8 @@ mod outcome;
 mod step;
 
 pub(crate) use consumer::{Consumers, QueueHost};
-pub(crate) use held::HeldDelivery;
-pub(crate) use message::{CORRELATION, GROUP, META, of_headers, of_json, queue_name};
+pub(crate) use held::{HeldDelivery, Pull};
+pub(crate) use message::{CORRELATION, GROUP, META, of_grpc, of_headers, of_json, queue_name};
 pub(crate) use step::step_of;
 
 use crate::session::Link;

@@ -103,12 +103,15 @@ impl AppTier {
         let end = CancellationToken::new();
         let (leases, queues) = (loader.leases().cloned(), loader.queues().cloned());
         let topics = loader.topics().cloned();
-        LocalApi::new(registry.clone(), leases, loader.caches.clone(), (queues, topics))
-            .serve(bound, end.clone());
         tokio::spawn(sweep(registry.clone(), end.clone()));
         tokio::spawn(hear_returns(loader.link.clone(), registry.clone(), end.clone()));
         let front =
             Arc::new(Front::new(registry.clone(), &config.config, server, config.traces.clone(), shutdown));
+        LocalApi::new(registry.clone(), leases, loader.caches.clone(), (queues, topics)).serve(
+            bound,
+            front.drain.clone(),
+            end.clone(),
+        );
         let shutdown_wait_max = server.shutdown_wait_max;
         let deployer = config.deploy.clone().map(|deploy| {
             let place =

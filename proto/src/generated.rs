@@ -7,8 +7,13 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 31] = [
+const FILES: [&str; 36] = [
+    "copal/app/v1/cache.proto",
+    "copal/app/v1/job.proto",
+    "copal/app/v1/lease.proto",
+    "copal/app/v1/queue.proto",
     "copal/app/v1/session.proto",
+    "copal/app/v1/topic.proto",
     "copal/config/v1/configuration.proto",
     "copal/history/v1/history.proto",
     "copal/hub/v1/app.proto",

@@ -318,7 +318,7 @@ pub(crate) async fn connect(address: &str) -> Calls {
     calls
 }
 
-async fn call(
+pub(crate) async fn call(
     calls: &mut Calls,
     method: Method,
     path: &str,

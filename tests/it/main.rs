@@ -28,6 +28,7 @@ mod hub;
 mod inquiry;
 mod jobs;
 mod layers;
+mod local_grpc;
 mod local_openapi;
 mod many;
 mod openapi;

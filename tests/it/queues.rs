@@ -24,7 +24,8 @@ import json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 out = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 me = os.environ["COPAL_SERVER"]
-environment = json.dumps({"server": me, "api": os.environ["COPAL_API"], "token": os.environ["COPAL_TOKEN"]})
+names = {"api": "COPAL_API", "hub": "COPAL_HUB", "token": "COPAL_TOKEN"}
+environment = json.dumps({"server": me, **{key: os.environ[name] for key, name in names.items()}})
 with open(f"{sys.argv[1]}.new.{me}", "w") as file:
     file.write(environment)
 os.rename(f"{sys.argv[1]}.new.{me}", f"{sys.argv[1]}.{me}")

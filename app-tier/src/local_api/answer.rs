@@ -3,7 +3,7 @@
 use crate::{content::BadJson, lease::LeaseError, queue::QueueError};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
-use tonic::body::Body;
+use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 
 /// Why a call was refused. `code` is for programs, `detail` for people.
 #[derive(Debug)]
@@ -42,6 +42,11 @@ impl Problem {
         self
     }
 
+    /// For programs, and for people.
+    pub(super) fn told(&self) -> (&'static str, &str) {
+        (self.code, &self.detail)
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
         let Self { status, code, detail, mut more, again } = self;
         let title = status.canonical_reason().unwrap_or("Error");
@@ -58,6 +63,45 @@ impl Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+/// The same over gRPC: the metadata `copal-code` is for programs, and each member is one more.
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        let Problem { status, code, detail, more, again } = problem;
+        let mut status = Self::new(grpc_code(status, code), detail);
+        let metadata = status.metadata_mut();
+        metadata.insert("copal-code", MetadataValue::from_static(code));
+        if let Some(seconds) = again {
+            metadata.insert("copal-retry-after", MetadataValue::from(seconds));
+        }
+        for (name, value) in more {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            // `copal-token` is the app's own.
+            let name = if name == "token" { "lease-token" } else { &name };
+            let key = format!("copal-{name}").parse::<tonic::metadata::AsciiMetadataKey>();
+            if let (Ok(key), Ok(text)) = (key, MetadataValue::try_from(text)) {
+                metadata.insert(key, text);
+            }
+        }
+        status
+    }
+}
+
+/// What a problem is to clients of gRPC.
+fn grpc_code(status: StatusCode, code: &str) -> Code {
+    match (status, code) {
+        (StatusCode::BAD_REQUEST, _) => Code::InvalidArgument,
+        (StatusCode::UNAUTHORIZED, _) => Code::Unauthenticated,
+        (StatusCode::NOT_FOUND, _) => Code::NotFound,
+        (StatusCode::CONFLICT, "lease-held" | "others-job" | "repeated") => Code::AlreadyExists,
+        (StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED, _) => Code::FailedPrecondition,
+        (StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS, _) => Code::ResourceExhausted,
+        (StatusCode::BAD_GATEWAY, _) => Code::Aborted,
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Code::Unavailable,
+        (StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT, _) => Code::DeadlineExceeded,
+        _ => Code::Unknown,
     }
 }
 
@@ -135,4 +179,44 @@ pub(super) fn no_content() -> Response<Body> {
 /// What a lease is told as.
 pub(super) fn of_lease(token: u64, left: std::time::Duration) -> Value {
     json!({"token": token, "ttl-ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX)})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_the_same_over_grpc() {
+        let status = Status::from(hub_lost("it did not answer"));
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, "it did not answer"));
+        let text = |name: &str| status.metadata().get(name).map(|it| it.to_str().unwrap().to_owned());
+        assert_eq!(text("copal-code").as_deref(), Some("hub-lost"));
+        assert_eq!(text("copal-applied").as_deref(), Some("unknown"));
+        assert_eq!(text("copal-retry-after").as_deref(), Some("1"));
+        let held = LeaseError::Held { server: "a".into(), token: 7, ttl: std::time::Duration::from_secs(2) };
+        let status = Status::from(Problem::from(held));
+        assert_eq!(status.code(), Code::AlreadyExists);
+        for (name, value) in [("copal-lease-token", "7"), ("copal-server", "a"), ("copal-ttl-ms", "2000")] {
+            assert_eq!(status.metadata().get(name).unwrap(), value);
+        }
+        assert!(status.metadata().get("copal-token").is_none());
+        let status = Status::from(Problem::from(QueueError::Refused("not now".into())));
+        assert!(status.code() == Code::Unavailable && status.metadata().get("copal-applied").is_none());
+        for (problem, code) in [
+            (Problem::bad(""), Code::InvalidArgument),
+            (Problem::not_found(""), Code::NotFound),
+            (QueueError::Over.into(), Code::FailedPrecondition),
+            (QueueError::OthersJob("b".into()).into(), Code::AlreadyExists),
+            (QueueError::TooManyJobs(1).into(), Code::ResourceExhausted),
+            (Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", ""), Code::ResourceExhausted),
+            (
+                Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", ""),
+                Code::FailedPrecondition,
+            ),
+            (Problem::new(StatusCode::BAD_GATEWAY, "failed", ""), Code::Aborted),
+            (Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", ""), Code::DeadlineExceeded),
+        ] {
+            assert_eq!(Status::from(problem).code(), code);
+        }
+    }
 }

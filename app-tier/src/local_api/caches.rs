@@ -7,8 +7,8 @@ use super::{
     route::not_allowed,
 };
 use crate::{
-    cache::{CacheError, CacheEvent, Caches, Found, Source},
-    content::{ObjectAt, TYPE, content_type_is_ok, millis},
+    cache::{CacheError, CacheEvent, Caches, Found, Listener, Source},
+    content::{ObjectAt, millis},
     lease::{Held, LeaseError, Name},
     registry::Running,
 };
@@ -20,7 +20,7 @@ use http_body_util::{Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use proto::hub::v1::{
     CacheClear, CacheCondition, CacheDescription, CacheIncrement, CachePut, CachePutAll, CacheRemove,
-    CacheValue, CachedEntry, cache_condition::Condition, cache_outcome::Outcome, cache_write::Write,
+    CacheValue, CachedEntry, Fence, cache_condition::Condition, cache_outcome::Outcome, cache_write::Write,
 };
 use serde_json::{Value, json};
 use std::{
@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 
 /// The longest value, and the longest body of many, in bytes.
-const VALUE_MAX: usize = 1 << 20;
+pub(super) const VALUE_MAX: usize = 1 << 20;
 const MANY_MAX: usize = 4 << 20;
 
 /// Entries of one `PATCH`.
@@ -44,10 +44,11 @@ const ENTRIES_MAX: usize = 10_000;
 const KEY_MAX: usize = 512;
 
 /// The bounds of times.
-const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
+pub(super) const TIME: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
 
 /// How long a claim is good, the longest wait for another's, and what names it.
-const CLAIM: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+pub(super) const CLAIM: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const CLAIM_TOKEN: HeaderName = HeaderName::from_static("x-copal-claim");
 
@@ -55,7 +56,7 @@ const CLAIM_TOKEN: HeaderName = HeaderName::from_static("x-copal-claim");
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often something comes on a stream of events, if nothing happens.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where a value was found, and how old it is when the hub can't be asked.
 const FROM: HeaderName = HeaderName::from_static("x-copal-cache");
@@ -88,10 +89,10 @@ pub(super) async fn of_name(
 ) -> Result<Response<Body>, Problem> {
     let name = input::name("cache", name)?;
     Query::of(request.uri().query(), &[])?;
-    let (caches, fence) = (caches(api)?, input::fence(request.headers())?);
+    let fence = input::fence(request.headers())?;
     match *request.method() {
         Method::GET => {
-            let described = caches.describe().await?;
+            let described = caches(api)?.describe().await?;
             let found = described.caches.iter().find(|it| it.name == name.as_str());
             // One that nobody has written to is empty.
             let empty = CacheDescription { name: name.as_str().to_owned(), ..CacheDescription::default() };
@@ -100,15 +101,12 @@ pub(super) async fn of_name(
         Method::PATCH => {
             let body = input::object_of(request.into_body(), &["entries"], MANY_MAX).await?;
             let list = body.list("entries")?;
-            if list.len() > ENTRIES_MAX {
-                let text = format!("entries has {}: expected at most {ENTRIES_MAX}", list.len());
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text));
-            }
+            not_many(list.len())?;
             let entries = list.iter().enumerate().map(|(place, it)| entry(place, it));
             let entries = entries.collect::<Result<_, _>>()?;
-            written(caches.write(name.as_str(), Write::PutAll(CachePutAll { entries }), fence).await?)
+            Ok(written(write(api, &name, Write::PutAll(CachePutAll { entries }), fence).await?))
         }
-        Method::DELETE => written(caches.write(name.as_str(), Write::Clear(CacheClear {}), fence).await?),
+        Method::DELETE => Ok(written(write(api, &name, Write::Clear(CacheClear {}), fence).await?)),
         _ => Ok(not_allowed("GET, PATCH, DELETE", request.method())),
     }
 }
@@ -127,7 +125,16 @@ fn entry(place: usize, value: &Value) -> Result<CachePut, Problem> {
     Ok(CachePut { key: key(name)?, value: Some(value), condition: None })
 }
 
-fn key(text: &str) -> Result<String, Problem> {
+/// What is put at once.
+pub(super) fn not_many(entries: usize) -> Result<(), Problem> {
+    if entries <= ENTRIES_MAX {
+        return Ok(());
+    }
+    let text = format!("entries has {entries}: expected at most {ENTRIES_MAX}");
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text))
+}
+
+pub(super) fn key(text: &str) -> Result<String, Problem> {
     if (1..=KEY_MAX).contains(&text.len()) {
         return Ok(text.to_owned());
     }
@@ -142,22 +149,15 @@ pub(super) async fn of_key(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
     let (cache, key) = (input::name("cache", cache)?, key(&input::decoded("key", name)?)?);
-    let caches = caches(api)?;
     match *request.method() {
         Method::GET | Method::HEAD => {
             let query = Query::of(request.uri().query(), &["consistency", "claim"])?;
             let strong = query.choice("consistency", &["near", "strong"])?.is_some_and(|it| it == "strong");
             let time = query.duration("claim", &CLAIM)?;
-            let mut found = caches.get(cache.as_str(), &key, strong).await?;
-            let mut claim = None;
-            if let (None, Some(time)) = (&found.entry, time) {
-                (found, claim) = claimed(api, caller, (cache.as_str(), &key), time).await?;
-            }
+            let (found, claim) = found(api, caller, (&cache, &key), strong, time).await?;
             let mut response = match found.entry {
                 Some(entry) => value(entry, request.headers()),
-                None => {
-                    Problem::not_found(format!("the cache {cache} has nothing at this key")).into_response()
-                }
+                None => nothing(&cache).into_response(),
             };
             if let Some(token) = claim {
                 response.headers_mut().insert(CLAIM_TOKEN, HeaderValue::from(token));
@@ -173,32 +173,69 @@ pub(super) async fn of_key(
             response.headers_mut().insert(FROM, HeaderValue::from_static(from));
             Ok(response)
         }
-        Method::PUT => put_claimed(api, caller, (cache.as_str(), key), request).await,
+        Method::PUT => put(api, caller, (&cache, key), request).await,
         Method::DELETE => {
             Query::of(request.uri().query(), &[])?;
             let (condition, fence) = (condition(request.headers())?, input::fence(request.headers())?);
-            let remove = Write::Remove(CacheRemove { key, condition });
-            match caches.write(cache.as_str(), remove, fence).await? {
-                Outcome::Done(false) => {
-                    Err(Problem::not_found(format!("the cache {cache} has nothing at this key")))
-                }
-                other => written(other),
-            }
+            removed(api, &cache, CacheRemove { key, condition }, fence).await?;
+            Ok(no_content())
         }
         _ => Ok(not_allowed("GET, HEAD, PUT, DELETE", request.method())),
     }
 }
 
-/// Puts a value; whoever had a claim on it gives that back, so that those who wait for the value read it now.
-async fn put_claimed(
+fn nothing(cache: &ServiceName) -> Problem {
+    Problem::not_found(format!("the cache {cache} has nothing at this key"))
+}
+
+/// What is at a key. If nothing is there, and a claim is wanted for so long: that, or what whoever has it puts.
+pub(super) async fn found(
     api: &LocalApi,
     caller: &Running,
-    (cache, key): (&str, String),
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Problem> {
-    let claim = request.headers().get(CLAIM_TOKEN).and_then(|it| it.to_str().ok()?.parse().ok());
-    let name = claim_name(cache, &key);
-    let put = put(caches(api)?, cache, key, request).await?;
+    (cache, key): (&ServiceName, &str),
+    strong: bool,
+    claim: Option<Duration>,
+) -> Result<(Found, Option<u64>), Problem> {
+    let found = caches(api)?.get(cache.as_str(), key, strong).await?;
+    match claim.filter(|_| found.entry.is_none()) {
+        Some(time) => claimed(api, caller, (cache.as_str(), key), time).await,
+        None => Ok((found, None)),
+    }
+}
+
+/// Writes, once.
+pub(super) async fn write(
+    api: &LocalApi,
+    cache: &ServiceName,
+    write: Write,
+    fence: Option<Fence>,
+) -> Result<Outcome, Problem> {
+    done(caches(api)?.write(cache.as_str(), write, fence).await?)
+}
+
+/// Removes a value.
+pub(super) async fn removed(
+    api: &LocalApi,
+    cache: &ServiceName,
+    remove: CacheRemove,
+    fence: Option<Fence>,
+) -> Result<(), Problem> {
+    match write(api, cache, Write::Remove(remove), fence).await? {
+        Outcome::Done(false) => Err(nothing(cache)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts a value; whoever had a claim on it gives that back, so that those who wait for the value read it now.
+pub(super) async fn put_claimed(
+    api: &LocalApi,
+    caller: &Running,
+    cache: &ServiceName,
+    (put, fence): (CachePut, Option<Fence>),
+    claim: Option<u64>,
+) -> Result<Outcome, Problem> {
+    let name = claim_name(cache.as_str(), &put.key);
+    let put = write(api, cache, Write::Put(put), fence).await?;
     let is_claim = |it: &Arc<Held>| {
         it.app() == caller.app.sessions.app() && it.name().app.is_empty() && it.name().name == name
     };
@@ -268,9 +305,7 @@ pub(super) fn events(
     }
     let cache = input::name("cache", name)?;
     Query::of(request.uri().query(), &[])?;
-    let full =
-        || Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "too many listen on this server already");
-    let listener = caches(api)?.listen(cache.as_str()).ok_or_else(|| full().again(5))?;
+    let listener = listener(api, &cache)?;
     let active = request.extensions().get::<Arc<Activity>>().map(Activity::begin);
     let stream = stream::unfold((listener, active, false), |(mut listener, active, is_told)| async move {
         let text = if is_told {
@@ -297,22 +332,29 @@ pub(super) fn events(
     Ok(response)
 }
 
+/// Someone who hears of changes from now on.
+pub(super) fn listener(api: &LocalApi, cache: &ServiceName) -> Result<Listener, Problem> {
+    let full =
+        || Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "too many listen on this server already");
+    caches(api)?.listen(cache.as_str()).ok_or_else(|| full().again(5))
+}
+
 async fn put(
-    caches: &Caches,
-    cache: &str,
-    key: String,
+    api: &LocalApi,
+    caller: &Running,
+    (cache, key): (&ServiceName, String),
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
+    let claim = request.headers().get(CLAIM_TOKEN).and_then(|it| it.to_str().ok()?.parse().ok());
     let query = Query::of(request.uri().query(), &["ttl", "idle"])?;
     let time = |name: &str| query.duration(name, &TIME).map(|it| it.map_or(0, millis));
     let (ttl_ms, idle_ms) = (time("ttl")?, time("idle")?);
     let (condition, fence) = (condition(request.headers())?, input::fence(request.headers())?);
-    let content_type = request.headers().get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
-    let content_type = content_type.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
-    content_type_is_ok(&content_type)?;
+    let content_type = input::content_type_of(request.headers())?;
     let value = input::bytes(request.into_body(), VALUE_MAX).await?;
     let value = CacheValue { value, content_type, ttl_ms, idle_ms };
-    written(caches.write(cache, Write::Put(CachePut { key, value: Some(value), condition }), fence).await?)
+    let put = CachePut { key, value: Some(value), condition };
+    Ok(written(put_claimed(api, caller, cache, (put, fence), claim).await?))
 }
 
 /// `POST …/{key}/increment`.
@@ -326,7 +368,7 @@ pub(super) async fn increment(
     }
     let (cache, key) = (input::name("cache", cache)?, key(&input::decoded("key", name)?)?);
     Query::of(request.uri().query(), &[])?;
-    let (caches, fence) = (caches(api)?, input::fence(request.headers())?);
+    let fence = input::fence(request.headers())?;
     let body = input::object(request.into_body(), &["by", "initial", "ttl", "idle"]).await?;
     let time = |name: &str| body.duration(name, &TIME).map(|it| it.map_or(0, millis));
     let increment = CacheIncrement {
@@ -336,7 +378,7 @@ pub(super) async fn increment(
         ttl_ms: time("ttl")?,
         idle_ms: time("idle")?,
     };
-    written(caches.write(cache.as_str(), Write::Increment(increment), fence).await?)
+    Ok(written(write(api, &cache, Write::Increment(increment), fence).await?))
 }
 
 /// A value, or the word that the caller has it (RFC 9110 §13.1.2).
@@ -394,14 +436,40 @@ fn condition(headers: &HeaderMap) -> Result<Option<CacheCondition>, Problem> {
     Ok(Some(CacheCondition { condition: Some(condition) }))
 }
 
-fn written(outcome: Outcome) -> Result<Response<Body>, Problem> {
+/// What was carried out.
+fn done(outcome: Outcome) -> Result<Outcome, Problem> {
+    Err(match outcome {
+        Outcome::Stored(_) | Outcome::Number(_) | Outcome::Done(_) => return Ok(outcome),
+        Outcome::Unmet(version) => {
+            let found = if version == 0 { "nothing".to_owned() } else { format!("the version {version}") };
+            let text = format!("the condition does not hold: {found} is there");
+            let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", text);
+            problem.with("version", version)
+        }
+        Outcome::StaleFence(_) => {
+            let text = "the lease of X-Copal-Fence is not held with this token any more";
+            Problem::new(StatusCode::CONFLICT, "stale-fence", text)
+        }
+        Outcome::NotANumber(_) => {
+            let text = "what is there is no whole number, or would become greater than 64 bits hold";
+            Problem::new(StatusCode::CONFLICT, "not-a-number", text)
+        }
+        Outcome::Full(max) => {
+            let text = format!("there is no room: the bound is {max}");
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(5)
+        }
+        Outcome::Settled(_) => hub_lost("nobody knows what came of it"),
+    })
+}
+
+fn written(outcome: Outcome) -> Response<Body> {
     let with_tag = |mut response: Response<Body>, version| {
         if let Ok(tag) = HeaderValue::from_str(&tag(version)) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         response
     };
-    Ok(match outcome {
+    match outcome {
         Outcome::Stored(stored) => {
             let mut response = no_content();
             if stored.created {
@@ -412,27 +480,8 @@ fn written(outcome: Outcome) -> Result<Response<Body>, Problem> {
         Outcome::Number(number) => {
             with_tag(json_body(StatusCode::OK, &json!({"value": number.value})), number.version)
         }
-        Outcome::Done(_) => no_content(),
-        Outcome::Unmet(version) => {
-            let found = if version == 0 { "nothing".to_owned() } else { format!("the version {version}") };
-            let text = format!("the condition does not hold: {found} is there");
-            let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", text);
-            return Err(problem.with("version", version));
-        }
-        Outcome::StaleFence(_) => {
-            let text = "the lease of X-Copal-Fence is not held with this token any more";
-            return Err(Problem::new(StatusCode::CONFLICT, "stale-fence", text));
-        }
-        Outcome::NotANumber(_) => {
-            let text = "what is there is no whole number, or would become greater than 64 bits hold";
-            return Err(Problem::new(StatusCode::CONFLICT, "not-a-number", text));
-        }
-        Outcome::Full(max) => {
-            let text = format!("there is no room: the bound is {max}");
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(5));
-        }
-        Outcome::Settled(_) => return Err(hub_lost("nobody knows what came of it")),
-    })
+        _ => no_content(),
+    }
 }
 
 impl From<CacheError> for Problem {

@@ -1,10 +1,13 @@
 //! What calls hold: names, queries, bodies of JSON. What is refused names the place, the value and what was expected.
 
 use super::answer::Problem;
-use crate::proxy::FENCE;
+use crate::{
+    content::{TYPE, content_type_is_ok},
+    proxy::FENCE,
+};
 use bytes::Bytes;
 use common::{config::parse_duration, service_name::ServiceName};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -61,14 +64,77 @@ pub(super) fn decoded(what: &str, text: &str) -> Result<String, Problem> {
 pub(super) fn fence(headers: &HeaderMap) -> Result<Option<Fence>, Problem> {
     let Some(value) = headers.get(FENCE) else { return Ok(None) };
     let text = value.to_str().unwrap_or("?");
-    let read = text.split_once('=').and_then(|(name, token)| {
-        let name = ServiceName::new(name).ok()?;
-        let token = token.parse().ok().filter(|it| *it > 0)?;
-        Some(Fence { name: name.as_str().to_owned(), token })
-    });
+    let read = text.split_once('=').and_then(|(name, token)| fence_of(name, token.parse().ok()?));
     let expected = "a lease's name and token, such as counter=42";
     read.map(Some)
         .ok_or_else(|| Problem::bad(format!("X-Copal-Fence is {}: expected {expected}", shown(text))))
+}
+
+/// A fence of a name and a token; `None`: it is none.
+fn fence_of(name: &str, token: u64) -> Option<Fence> {
+    let name = ServiceName::new(name).ok().filter(|_| token > 0)?;
+    Some(Fence { name: name.as_str().to_owned(), token })
+}
+
+/// The same, as gRPC has it.
+pub(super) fn told_fence(fence: Option<proto::app::v1::Fence>) -> Result<Option<Fence>, Problem> {
+    let Some(proto::app::v1::Fence { name, token }) = fence else { return Ok(None) };
+    let bad = || {
+        let (found, expected) = (shown(&name), ServiceName::EXPECTED);
+        Problem::bad(format!(
+            "fence is {found} with token {token}: expected {expected}, and a token from 1 on"
+        ))
+    };
+    fence_of(&name, token).map(Some).ok_or_else(bad)
+}
+
+/// A content type that is kept; none is that of bytes.
+pub(super) fn content_type(text: String) -> Result<String, Problem> {
+    if text.is_empty() {
+        return Ok(TYPE.to_owned());
+    }
+    content_type_is_ok(&text)?;
+    Ok(text)
+}
+
+/// That of a request.
+pub(super) fn content_type_of(headers: &HeaderMap) -> Result<String, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(TYPE.to_owned()) };
+    let text = value.to_str().map_err(|_| Problem::bad("the content type is no text"))?;
+    content_type_is_ok(text)?;
+    Ok(text.to_owned())
+}
+
+/// A time in milliseconds; 0 is none.
+pub(super) fn millis(
+    key: &str,
+    ms: u64,
+    bounds: &RangeInclusive<Duration>,
+) -> Result<Option<Duration>, Problem> {
+    let time = Duration::from_millis(ms);
+    if ms == 0 || bounds.contains(&time) {
+        return Ok(Some(time).filter(|it| !it.is_zero()));
+    }
+    let (least, most) = (bounds.start().as_millis(), bounds.end().as_millis());
+    Err(Problem::bad(format!("{key} is {ms}: expected {least} to {most}")))
+}
+
+/// A list that is not empty, and has no more entries than it may.
+pub(super) fn not_many(what: &str, count: usize, max: usize) -> Result<(), Problem> {
+    if (1..=max).contains(&count) {
+        return Ok(());
+    }
+    Err(Problem::bad(format!("{what} has {count} entries: expected 1 to {max}")))
+}
+
+/// What is no longer than it may be.
+pub(super) fn not_longer(what: &str, bytes: &[u8], max: usize) -> Result<(), Problem> {
+    let found = bytes.len();
+    if found <= max {
+        return Ok(());
+    }
+    let text = format!("{what} has {found} bytes: expected at most {max}");
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", text))
 }
 
 /// A token in a path.
@@ -268,6 +334,17 @@ mod tests {
         assert_eq!(wait("wait=10s").unwrap(), Some(Duration::from_secs(10)));
         assert_eq!(wait("wait=1500ms").unwrap(), Some(Duration::from_millis(1500)));
         assert_eq!(wait("").unwrap(), None);
+        assert_eq!(millis("wait_ms", 0, &bounds).unwrap(), None);
+        assert_eq!(millis("wait_ms", 60_000, &bounds).unwrap(), Some(Duration::from_secs(60)));
+        for bad in [999, 60_001, u64::MAX] {
+            let found = text(millis("wait_ms", bad, &bounds).unwrap_err());
+            assert!(found.contains(&format!("wait_ms is {bad}: expected 1000 to 60000")), "{found}");
+        }
+        assert!(not_longer("body", b"ab", 2).is_ok());
+        assert!(
+            text(not_longer("body", b"abc", 2).unwrap_err()).contains("body has 3 bytes: expected at most 2")
+        );
+        assert!(fence_of("a", 1).is_some() && fence_of("A", 1).is_none() && fence_of("a", 0).is_none());
         for bad in ["wait", "wait=0", "wait=61s", "wait=x", "other=1"] {
             assert!(text(wait(bad).unwrap_err()).contains("expected"), "{bad}");
         }

@@ -2,33 +2,37 @@
 
 use super::{
     LocalApi,
-    answer::{Problem, hub_lost, json_body, no_content},
+    answer::{Problem, json_body, no_content},
     input::{self, Query},
+    queues::queues,
     route::not_allowed,
 };
 use crate::{
     content::{BadJson, ObjectAt, millis},
-    queue::{Queues, of_json},
+    queue::of_json,
     registry::Running,
 };
-use common::schedule::{EVERY_MIN, Schedule, Times};
+use common::{
+    schedule::{EVERY_MIN, Schedule, Times},
+    service_name::ServiceName,
+};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use proto::hub::v1::{Job, JobSpec, Missed, QueueMessage};
+use proto::hub::v1::{Fence, Job, JobSpec, Missed, QueueMessage};
 use serde_json::{Value, json};
 use std::{ops::RangeInclusive, time::Duration};
 use tonic::body::Body;
 
 /// The longest body of a job, in bytes: its message's, and more.
 const BODY_MAX: usize = 300 << 10;
-const MESSAGE_MAX: usize = 256 << 10;
+pub(super) const MESSAGE_MAX: usize = 256 << 10;
 
 /// The bounds of intervals.
-const EVERY: RangeInclusive<Duration> = EVERY_MIN..=Duration::from_secs(366 * 24 * 3600);
+pub(super) const EVERY: RangeInclusive<Duration> = EVERY_MIN..=Duration::from_secs(366 * 24 * 3600);
 
 /// The most times.
-const REPEAT: RangeInclusive<i64> = 1..=1_000_000_000;
+pub(super) const REPEAT: RangeInclusive<i64> = 1..=1_000_000_000;
 
 /// All of them.
 pub(super) async fn all(api: &LocalApi, request: &Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -83,35 +87,60 @@ pub(super) async fn of_name(
     name: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("job", name)?, queues(api)?);
+    let name = input::name("job", name)?;
     Query::of(request.uri().query(), &[])?;
-    let app = caller.app.sessions.app().to_owned();
-    let missing = || Problem::not_found(format!("there is no job {name} of this app"));
     match *request.method() {
-        Method::GET => {
-            let listed = queues.jobs().await?;
-            let is_it = |it: &&Job| it.spec.as_ref().is_some_and(|it| it.name == name.as_str());
-            let found = listed.jobs.iter().find(is_it).ok_or_else(missing)?;
-            Ok(json_body(StatusCode::OK, &told(found)))
-        }
+        Method::GET => Ok(json_body(StatusCode::OK, &told(&found(api, &name).await?))),
         Method::PUT => {
             let fence = input::fence(request.headers())?;
             let bytes = input::bytes(request.into_body(), BODY_MAX).await?;
             let value = serde_json::from_slice(&bytes);
             let value = value.map_err(|cause| Problem::bad(format!("the body is no JSON: {cause}")))?;
-            let spec = JobSpec { name: name.as_str().to_owned(), app, ..spec(&value)? };
-            let (job, is_new) = queues.put_job(spec, &caller.app.consumers.deployed_as().tag, fence).await?;
+            let (job, is_new) = put(api, caller, &name, spec(&value)?, fence).await?;
             Ok(json_body(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &told(&job)))
         }
         Method::DELETE => {
             let fence = input::fence(request.headers())?;
-            match queues.remove_job(name.as_str(), &app, fence).await? {
-                true => Ok(no_content()),
-                false => Err(missing()),
-            }
+            removed(api, caller, &name, fence).await?;
+            Ok(no_content())
         }
         _ => Ok(not_allowed("GET, PUT, DELETE", request.method())),
     }
+}
+
+/// One of them.
+pub(super) async fn found(api: &LocalApi, name: &ServiceName) -> Result<Job, Problem> {
+    let listed = queues(api)?.jobs().await?;
+    let is_it = |it: &Job| it.spec.as_ref().is_some_and(|it| it.name == name.as_str());
+    listed.jobs.into_iter().find(is_it).ok_or_else(|| missing(name))
+}
+
+/// Makes one of the app that calls, or changes it; whether it is new.
+pub(super) async fn put(
+    api: &LocalApi,
+    caller: &Running,
+    name: &ServiceName,
+    spec: JobSpec,
+    fence: Option<Fence>,
+) -> Result<(Job, bool), Problem> {
+    let (name, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
+    let tag = &caller.app.consumers.deployed_as().tag;
+    Ok(queues(api)?.put_job(JobSpec { name, app, ..spec }, tag, fence).await?)
+}
+
+/// Ends one of the app that calls.
+pub(super) async fn removed(
+    api: &LocalApi,
+    caller: &Running,
+    name: &ServiceName,
+    fence: Option<Fence>,
+) -> Result<(), Problem> {
+    let existed = queues(api)?.remove_job(name.as_str(), caller.app.sessions.app(), fence).await?;
+    existed.then_some(()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &ServiceName) -> Problem {
+    Problem::not_found(format!("there is no job {name} of this app"))
 }
 
 /// What a body says of a job.
@@ -119,17 +148,8 @@ fn spec(value: &Value) -> Result<JobSpec, BadJson> {
     const KEYS: [&str; 10] =
         ["cron", "timezone", "every", "at", "in", "until", "repeat", "missed", "queue", "message"];
     let object = ObjectAt::new("job", value, &KEYS)?;
-    let text = |key: &str| object.text(key).map(Option::unwrap_or_default);
+    let text = |key: &str| object.text(key).map(|it| it.unwrap_or_default().to_owned());
     let bad = |text: String| BadJson::Bad(text);
-    let (cron, timezone) = (text("cron")?.to_owned(), text("timezone")?.to_owned());
-    let every = object.duration("every", &EVERY)?;
-    let times = match (cron.as_str(), every) {
-        ("", None) => Times::Once,
-        ("", Some(time)) => Times::Every(time),
-        (_, None) => Times::Cron { expression: cron.clone(), timezone: timezone.clone() },
-        (_, Some(_)) => return Err(bad("job has a cron and an every: expected one of them".to_owned())),
-    };
-    Schedule::new(&times).map_err(|cause| bad(format!("job: {cause}")))?;
     let time = |key: &str| -> Result<u64, BadJson> {
         let Some(text) = object.text(key)? else { return Ok(0) };
         let read = text.parse::<Timestamp>().ok().and_then(|it| u64::try_from(it.as_millisecond()).ok());
@@ -138,14 +158,6 @@ fn spec(value: &Value) -> Result<JobSpec, BadJson> {
             bad(format!("{field} is {text:?}: expected a time such as 2026-12-01T09:00:00+01:00"))
         })
     };
-    let (at_ms, until_ms) = (time("at")?, time("until")?);
-    let in_ms = object.duration("in", &EVERY)?.map_or(0, millis);
-    if at_ms != 0 && in_ms != 0 {
-        return Err(bad("job has an at and an in: expected one of them".to_owned()));
-    }
-    if matches!(times, Times::Once) && at_ms == 0 && in_ms == 0 {
-        return Err(bad("job has none of cron, every, at and in".to_owned()));
-    }
     let missed = match object.text("missed")? {
         None | Some("once") => Missed::Once,
         Some("skip") => Missed::Skip,
@@ -161,18 +173,38 @@ fn spec(value: &Value) -> Result<JobSpec, BadJson> {
         None => QueueMessage::default(),
     };
     let repeat = object.integer("repeat", &REPEAT)?.and_then(|it| u64::try_from(it).ok());
-    Ok(JobSpec {
-        cron,
-        timezone,
-        every_ms: every.map_or(0, millis),
-        at_ms,
-        in_ms,
-        until_ms,
+    checked(JobSpec {
+        cron: text("cron")?,
+        timezone: text("timezone")?,
+        every_ms: object.duration("every", &EVERY)?.map_or(0, millis),
+        at_ms: time("at")?,
+        in_ms: object.duration("in", &EVERY)?.map_or(0, millis),
+        until_ms: time("until")?,
         repeat: repeat.unwrap_or(0),
         missed: missed.into(),
         message: Some(QueueMessage { queue, ..message }),
         ..JobSpec::default()
     })
+}
+
+/// A job whose times make sense.
+pub(super) fn checked(spec: JobSpec) -> Result<JobSpec, BadJson> {
+    let JobSpec { cron, timezone, every_ms, at_ms, in_ms, .. } = &spec;
+    let bad = |text: String| Err(BadJson::Bad(text));
+    let times = match (cron.as_str(), *every_ms) {
+        ("", 0) => Times::Once,
+        ("", ms) => Times::Every(Duration::from_millis(ms)),
+        (_, 0) => Times::Cron { expression: cron.clone(), timezone: timezone.clone() },
+        _ => return bad("job has a cron and an every: expected one of them".to_owned()),
+    };
+    if let Err(cause) = Schedule::new(&times) {
+        return bad(format!("job: {cause}"));
+    }
+    match (times, *at_ms, *in_ms) {
+        (_, 1.., 1..) => bad("job has an at and an in: expected one of them".to_owned()),
+        (Times::Once, 0, 0) => bad("job has none of cron, every, at and in".to_owned()),
+        _ => Ok(spec),
+    }
 }
 
 /// `POST …/run`: now, besides its times.
@@ -181,25 +213,30 @@ pub(super) async fn run(
     name: &str,
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("job", name)?, queues(api)?);
+    let name = input::name("job", name)?;
     Query::of(request.uri().query(), &[])?;
     if request.method() != Method::POST {
         return Ok(not_allowed("POST", request.method()));
     }
-    let managed = queues.run_job(name.as_str(), input::fence(request.headers())?).await?;
+    let runs_already = run_now(api, &name, input::fence(request.headers())?).await?;
+    Ok(json_body(StatusCode::ACCEPTED, &json!({"runs-already": runs_already})))
+}
+
+/// The same; whether it runs already.
+pub(super) async fn run_now(
+    api: &LocalApi,
+    name: &ServiceName,
+    fence: Option<Fence>,
+) -> Result<bool, Problem> {
+    let managed = queues(api)?.run_job(name.as_str(), fence).await?;
     if managed.unknown {
         return Err(Problem::not_found(format!("there is no job {name}")));
     }
     if managed.full {
-        return Err(
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "there is no room for its message").again(1)
-        );
+        let text = "there is no room for its message";
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", text).again(1));
     }
-    Ok(json_body(StatusCode::ACCEPTED, &json!({"runs-already": managed.runs})))
-}
-
-fn queues(api: &LocalApi) -> Result<&Queues, Problem> {
-    api.queues.as_ref().ok_or_else(|| hub_lost("this server has no hub"))
+    Ok(managed.runs)
 }
 
 #[cfg(test)]

@@ -8,44 +8,45 @@ use super::{
     route::not_allowed,
 };
 use crate::{
-    content::{TYPE, content_type_is_ok, told},
+    content::told,
     queue::{HeldDelivery, Queues, of_headers, of_json},
     registry::Running,
 };
 use bytes::Bytes;
+use common::service_name::ServiceName;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, Delivery, DeliveryDone, DeliveryFailed, DeliveryGivenBack,
+    BrowseQueue, BrowsedMessage, Delivery, DeliveryDone, DeliveryFailed, DeliveryGivenBack, Fence,
     MessagesPublished, QueueDescription, QueueMessage, QueuePolicy, SettleDelivery, browse_queue::Which,
     message_reply, settle_delivery::Outcome,
 };
 use serde_json::{Map, Value, json};
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tonic::body::Body;
 
 /// The longest message, and the longest body of many, in bytes.
-const MESSAGE_MAX: usize = 256 << 10;
+pub(super) const MESSAGE_MAX: usize = 256 << 10;
 const BATCH_MAX: usize = 4 << 20;
 
 /// Messages of one batch, and that are received at a time.
-const MESSAGES_MAX: usize = 1000;
-const RECEIVE_MAX: u32 = 100;
+pub(super) const MESSAGES_MAX: usize = 1000;
+pub(super) const RECEIVE_MAX: u32 = 100;
 
 /// The bounds of a wait: for a reply, for messages.
 pub(super) const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 
 /// The bounds of a delivery's time, and of the wait before another attempt.
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
-const AFTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+pub(super) const AFTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
 
 /// Dead messages that are told at a time, and bytes of their bodies.
 const DEAD_MAX: u32 = 100;
 const DEAD_BODY_MAX: u32 = 4 << 10;
 
 /// Why a message is dead, in bytes.
-const WHY_MAX: usize = 1024;
+pub(super) const WHY_MAX: usize = 1024;
 
 /// All of them.
 pub(super) async fn all(api: &LocalApi, request: &Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -109,9 +110,7 @@ pub(super) async fn of_name(
             let name = input::name("queue", name)?;
             let wait = Query::of(request.uri().query(), &["wait"])?.duration("wait", &WAIT)?;
             let fence = input::fence(request.headers())?;
-            let message = message_of(request).await?;
-            let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
-            let message = QueueMessage { queue, app, ..message };
+            let message = addressed(caller, &name, message_of(request).await?);
             match wait.filter(|it| !it.is_zero()) {
                 None => Ok(published(&queues.publish(vec![message], fence).await?)),
                 Some(wait) => ask(queues, message, fence, wait).await,
@@ -124,40 +123,54 @@ pub(super) async fn of_name(
 /// The message that a request is.
 pub(super) async fn message_of(request: Request<Incoming>) -> Result<QueueMessage, Problem> {
     let (head, body) = request.into_parts();
-    let kind = head.headers.get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
-    let kind = kind.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
-    content_type_is_ok(&kind)?;
+    let kind = input::content_type_of(&head.headers)?;
     let body = input::bytes(body, MESSAGE_MAX).await?;
     Ok(of_headers(&head.headers, body, kind)?)
+}
+
+/// A message of the app that calls, for a queue.
+pub(super) fn addressed(caller: &Running, name: &ServiceName, message: QueueMessage) -> QueueMessage {
+    let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
+    QueueMessage { queue, app, ..message }
 }
 
 /// Publishes and waits for what the handler answers.
 async fn ask(
     queues: &Queues,
     message: QueueMessage,
-    fence: Option<proto::hub::v1::Fence>,
+    fence: Option<Fence>,
     wait: Duration,
 ) -> Result<Response<Body>, Problem> {
+    let (_, DeliveryDone { body, content_type }) = asked(queues, message, fence, wait).await?;
+    Ok(content(StatusCode::OK, body, &content_type))
+}
+
+/// The same: the message's id, and its reply.
+pub(super) async fn asked(
+    queues: &Queues,
+    message: QueueMessage,
+    fence: Option<Fence>,
+    wait: Duration,
+) -> Result<(u64, DeliveryDone), Problem> {
     let (came, reply) = queues.ask(message, fence, wait).await?;
     let id = came.ids.first().copied().unwrap_or_default();
-    match reply.and_then(|it| it.outcome) {
+    let problem = match reply.and_then(|it| it.outcome) {
         Some(message_reply::Outcome::Done(done) | message_reply::Outcome::Halted(done)) => {
-            Ok(content(StatusCode::OK, done.body, &done.content_type))
+            return Ok((id, done));
         }
         Some(message_reply::Outcome::Failed(why)) => {
-            let problem =
-                Problem::new(StatusCode::BAD_GATEWAY, "failed", format!("the message has failed: {why}"));
-            Err(problem.with("id", id.to_string()))
+            Problem::new(StatusCode::BAD_GATEWAY, "failed", format!("the message has failed: {why}"))
         }
         None if !came.repeated.is_empty() => {
             let text = "the message was published before: its reply is for whoever did so";
-            Err(Problem::new(StatusCode::CONFLICT, "repeated", text).with("id", id.to_string()))
+            Problem::new(StatusCode::CONFLICT, "repeated", text)
         }
         None => {
             let text = format!("no reply has come within {wait:?}");
-            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", text).with("id", id.to_string()))
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", text)
         }
-    }
+    };
+    Err(problem.with("id", id.to_string()))
 }
 
 /// What an app has answered.
@@ -197,14 +210,10 @@ pub(super) async fn batch(
     let fence = input::fence(request.headers())?;
     let body = input::object_of(request.into_body(), &["messages"], BATCH_MAX).await?;
     let list = body.list("messages")?;
-    if !(1..=MESSAGES_MAX).contains(&list.len()) {
-        let text = format!("messages has {} entries: expected 1 to {MESSAGES_MAX}", list.len());
-        return Err(Problem::bad(text));
-    }
+    input::not_many("messages", list.len(), MESSAGES_MAX)?;
     let messages = list.iter().enumerate().map(|(place, it)| {
         let message = of_json(&format!("messages[{place}]"), it, &[], MESSAGE_MAX)?;
-        let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
-        Ok::<_, Problem>(QueueMessage { queue, app, ..message })
+        Ok::<_, Problem>(addressed(caller, &name, message))
     });
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let came = queues.publish(messages, fence).await?;
@@ -280,15 +289,7 @@ pub(super) async fn of_delivery(
 ) -> Result<Response<Body>, Problem> {
     let (number, queues) = (input::token(token)?, queues(api)?);
     Query::of(request.uri().query(), &[])?;
-    let held = || {
-        let held = queues.held(number, caller.app.sessions.app());
-        held.ok_or_else(|| {
-            let text = "no delivery with this token is this app's on this server; it may be over";
-            Problem::new(StatusCode::CONFLICT, "delivery-over", text)
-        })
-    };
-    let settle =
-        |outcome| SettleDelivery { delivery: number, outcome: Some(outcome), ..SettleDelivery::default() };
+    let held = || held(queues, caller, number);
     match *request.method() {
         Method::GET => {
             let left = held()?.until().saturating_duration_since(tokio::time::Instant::now());
@@ -300,14 +301,14 @@ pub(super) async fn of_delivery(
             let content_type = kind.unwrap_or_default().chars().take(crate::content::TYPE_MAX).collect();
             // A reply, if someone waits for one.
             let body = input::bytes(request.into_body(), MESSAGE_MAX).await?;
-            queues.settle(&held, settle(Outcome::Done(DeliveryDone { body, content_type })), fence).await?;
+            settle(queues, &held, Outcome::Done(DeliveryDone { body, content_type }), fence).await?;
             Ok(no_content())
         }
         Method::PATCH => {
             let (held, fence) = (held()?, input::fence(request.headers())?);
             let body = input::object(request.into_body(), &["extend", "retry", "give-back", "dead"]).await?;
             let time = |key, bounds: &RangeInclusive<Duration>| {
-                body.duration(key, bounds).map(|it| it.map(|it| (it, crate::content::millis(it))))
+                body.duration(key, bounds).map(|it| it.map(crate::content::millis))
             };
             let outcome = match (
                 time("extend", &TIMEOUT)?,
@@ -315,16 +316,9 @@ pub(super) async fn of_delivery(
                 time("give-back", &AFTER)?,
                 body.text("dead", WHY_MAX)?,
             ) {
-                (Some((time, extend_ms)), None, None, None) => {
-                    queues.settle(&held, settle(Outcome::ExtendMs(extend_ms)), fence).await?;
-                    held.extend(time);
-                    return Ok(no_content());
-                }
-                (None, Some((_, after_ms)), None, None) => {
-                    let why = "its receiver asked for another attempt".to_owned();
-                    Outcome::Failed(DeliveryFailed { why, after_ms: after_ms.max(1) })
-                }
-                (None, None, Some((_, after_ms)), None) => Outcome::GivenBack(DeliveryGivenBack { after_ms }),
+                (Some(extend_ms), None, None, None) => Outcome::ExtendMs(extend_ms),
+                (None, Some(after_ms), None, None) => another_attempt(after_ms),
+                (None, None, Some(after_ms), None) => Outcome::GivenBack(DeliveryGivenBack { after_ms }),
                 (None, None, None, Some(why)) => Outcome::Dead(why.to_owned()),
                 _ => {
                     let text =
@@ -332,11 +326,43 @@ pub(super) async fn of_delivery(
                     return Err(Problem::bad(text));
                 }
             };
-            queues.settle(&held, settle(outcome), fence).await?;
+            settle(queues, &held, outcome, fence).await?;
             Ok(no_content())
         }
         _ => Ok(not_allowed("GET, DELETE, PATCH", request.method())),
     }
+}
+
+/// A delivery that the app has, by its token.
+pub(super) fn held(queues: &Queues, caller: &Running, number: u64) -> Result<Arc<HeldDelivery>, Problem> {
+    let held = queues.held(number, caller.app.sessions.app());
+    held.ok_or_else(|| {
+        let text = "no delivery with this token is this app's on this server; it may be over";
+        Problem::new(StatusCode::CONFLICT, "delivery-over", text)
+    })
+}
+
+/// Says what has come of one.
+pub(super) async fn settle(
+    queues: &Queues,
+    held: &HeldDelivery,
+    outcome: Outcome,
+    fence: Option<Fence>,
+) -> Result<(), Problem> {
+    let extend = if let Outcome::ExtendMs(ms) = outcome { Some(Duration::from_millis(ms)) } else { None };
+    let settle =
+        SettleDelivery { delivery: held.number(), outcome: Some(outcome), ..SettleDelivery::default() };
+    queues.settle(held, settle, fence).await?;
+    if let Some(time) = extend {
+        held.extend(time);
+    }
+    Ok(())
+}
+
+/// This one has failed.
+pub(super) fn another_attempt(after_ms: u64) -> Outcome {
+    let why = "its receiver asked for another attempt".to_owned();
+    Outcome::Failed(DeliveryFailed { why, after_ms: after_ms.max(1) })
 }
 
 /// `GET …/dead`.

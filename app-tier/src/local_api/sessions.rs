@@ -12,7 +12,7 @@ use proto::app::v1::{
     sessions_server::{Sessions as SessionsService, SessionsServer},
 };
 use std::sync::Arc;
-use tonic::{Request, Response, Status, metadata::MetadataValue, service::Routes};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 /// Largest message.
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
@@ -23,11 +23,10 @@ pub(super) struct SessionService;
 
 impl SessionService {
     /// For a server of gRPC that has looked at the token.
-    pub(super) fn routes(self) -> Routes {
-        let service = SessionsServer::new(self)
+    pub(super) fn server() -> SessionsServer<Self> {
+        SessionsServer::new(Self)
             .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX);
-        Routes::new(service).prepare()
+            .max_encoding_message_size(MESSAGE_MAX)
     }
 
     /// The sessions of the app that calls.

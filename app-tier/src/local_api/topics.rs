@@ -4,26 +4,28 @@ use super::{
     Activity, LocalApi,
     answer::{Problem, hub_lost, json_body, no_content},
     input::{self, Query},
+    queues::queues,
     route::not_allowed,
 };
 use crate::{
-    content::{TYPE, content_type_is_ok, told},
+    content::told,
     queue::{QueueError, of_headers},
     registry::Running,
-    topic::{TopicEvent, Topics},
+    topic::{TopicEvent, TopicListener, Topics},
 };
 use bytes::Bytes;
+use common::service_name::ServiceName;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
-use proto::hub::v1::QueueMessage;
+use proto::hub::v1::{Fence, QueueMessage};
 use serde_json::{Map, Value, json};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tonic::body::Body;
 
 /// The longest message, in bytes.
-const MESSAGE_MAX: usize = 256 << 10;
+pub(super) const MESSAGE_MAX: usize = 256 << 10;
 
 /// How often something comes on a stream of events, if nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -42,26 +44,31 @@ pub(super) async fn publish(
     }
     let fence = input::fence(request.headers())?;
     let (head, body) = request.into_parts();
-    let kind = head.headers.get(header::CONTENT_TYPE).map_or(Ok(TYPE), |it| it.to_str());
-    let kind = kind.map_err(|_| Problem::bad("the content type is no text"))?.to_owned();
-    content_type_is_ok(&kind)?;
+    let kind = input::content_type_of(&head.headers)?;
     let body = input::bytes(body, MESSAGE_MAX).await?;
-    let message = of_headers(&head.headers, body, kind)?;
-    let (queue, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
-    let message = QueueMessage { queue, app, ..message };
-    // Those that keep it first: who is told of it may look for what they do.
-    let queues = api.queues.as_ref().ok_or_else(|| hub_lost("this server has no hub"))?;
-    let kept = queues.publish_to_topic(message.clone(), fence).await?;
-    let servers = topics.tell(name.as_str(), message).await.map_err(QueueError::from);
-    let ids: Vec<String> = kept.ids.iter().map(u64::to_string).collect();
-    let servers = match servers {
-        Ok(servers) => servers,
-        // It is kept, and who listens knows that it may have missed something.
-        Err(_) if !ids.is_empty() => 0,
-        Err(cause) => return Err(cause.into()),
-    };
+    let message = super::queues::addressed(caller, &name, of_headers(&head.headers, body, kind)?);
+    let (ids, servers) = published(api, topics, message, fence).await?;
+    let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
     let status = if ids.is_empty() { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     Ok(json_body(status, &json!({"ids": ids, "listening-servers": servers})))
+}
+
+/// Tells all who have subscribed; the ids of a message's copies in durable subscriptions, and how many servers have someone who listens.
+pub(super) async fn published(
+    api: &LocalApi,
+    topics: &Topics,
+    message: QueueMessage,
+    fence: Option<Fence>,
+) -> Result<(Vec<u64>, u32), Problem> {
+    let name = message.queue.clone();
+    // Those that keep it first: who is told of it may look for what they do.
+    let kept = queues(api)?.publish_to_topic(message.clone(), fence).await?;
+    match topics.tell(&name, message).await.map_err(QueueError::from) {
+        Ok(servers) => Ok((kept.ids, servers)),
+        // It is kept, and who listens knows that it may have missed something.
+        Err(_) if !kept.ids.is_empty() => Ok((kept.ids, 0)),
+        Err(cause) => Err(cause.into()),
+    }
 }
 
 /// `GET …/events`: what is told as it comes (server-sent events).
@@ -70,14 +77,12 @@ pub(super) fn events(
     name: &str,
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, topics) = (input::name("topic", name)?, topics(api)?);
+    let name = input::name("topic", name)?;
     Query::of(request.uri().query(), &[])?;
     if request.method() != Method::GET {
         return Ok(not_allowed("GET", request.method()));
     }
-    let full =
-        || Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "too many listen on this server already");
-    let listener = topics.listen(name.as_str()).ok_or_else(|| full().again(5))?;
+    let listener = listener(api, &name)?;
     let active = request.extensions().get::<Arc<Activity>>().map(Activity::begin);
     let stream = stream::unfold((listener, active), |(mut listener, active)| async move {
         let text = match tokio::time::timeout(HEARTBEAT, listener.next()).await {
@@ -95,6 +100,13 @@ pub(super) fn events(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Someone who hears what is told from now on.
+pub(super) fn listener(api: &LocalApi, name: &ServiceName) -> Result<TopicListener, Problem> {
+    let full =
+        || Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "too many listen on this server already");
+    topics(api)?.listen(name.as_str()).ok_or_else(|| full().again(5))
 }
 
 fn message_told(message: &QueueMessage) -> Value {
@@ -119,7 +131,7 @@ pub(super) async fn subscription(
 ) -> Result<Response<Body>, Problem> {
     let (topic, name) = (input::name("topic", topic)?, input::name("subscription", name)?);
     Query::of(request.uri().query(), &[])?;
-    let queues = api.queues.as_ref().ok_or_else(|| hub_lost("this server has no hub"))?;
+    let queues = queues(api)?;
     match *request.method() {
         Method::PUT => {
             queues.subscribe(topic.as_str(), name.as_str(), caller.app.sessions.app()).await?;
@@ -141,9 +153,14 @@ pub(super) async fn receive(
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
     let (topic, name) = (input::name("topic", topic)?, input::name("subscription", name)?);
-    super::queues::receive_of(api, caller, &format!("topic:{topic}:{name}"), request).await
+    super::queues::receive_of(api, caller, &queue_of(&topic, &name), request).await
 }
 
-fn topics(api: &LocalApi) -> Result<&Topics, Problem> {
+/// The queue of a durable subscription.
+pub(super) fn queue_of(topic: &ServiceName, name: &ServiceName) -> String {
+    format!("topic:{topic}:{name}")
+}
+
+pub(super) fn topics(api: &LocalApi) -> Result<&Topics, Problem> {
     api.topics.as_ref().ok_or_else(|| hub_lost("this server has no hub"))
 }

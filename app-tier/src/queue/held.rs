@@ -1,5 +1,9 @@
 //! Deliveries that apps of this server have, and settle by their token.
 
+mod pull;
+
+pub(crate) use pull::Pull;
+
 use super::step::Step;
 use proto::hub::v1::Delivery;
 use std::{
@@ -7,7 +11,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// What was delivered late, and is settled in time by the hub's clock, is known here for so long yet.
 const SLACK: Duration = Duration::from_secs(10);
@@ -23,6 +28,8 @@ pub(crate) struct HeldDelivery {
     step: Option<Arc<Step>>,
     /// How long it is this app's: it may be prolonged.
     until: Mutex<Instant>,
+    /// It was settled.
+    settled: CancellationToken,
 }
 
 impl HeldDelivery {
@@ -55,6 +62,21 @@ impl HeldDelivery {
     pub(crate) fn extend(&self, time: Duration) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + time;
     }
+
+    /// Waits until it is settled, or its time is over.
+    async fn is_over(&self) {
+        loop {
+            let until = self.until();
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = self.settled.cancelled() => return,
+                // It may have been prolonged meanwhile.
+                () = sleep_until(until) => {}
+            }
+        }
+    }
 }
 
 /// All of them, by number.
@@ -69,7 +91,7 @@ impl Held {
     /// An app has it from now on.
     pub(super) fn hold(&self, delivery: Delivery, step: Option<Arc<Step>>) -> Arc<HeldDelivery> {
         let until = Mutex::new(Instant::now() + Duration::from_millis(delivery.left_ms));
-        let held = Arc::new(HeldDelivery { delivery, step, until });
+        let held = Arc::new(HeldDelivery { delivery, step, until, settled: CancellationToken::new() });
         let mut all = self.lock();
         if all.0.len() >= all.1 {
             let now = Instant::now();
@@ -85,6 +107,30 @@ impl Held {
     }
 
     pub(super) fn forget(&self, number: u64) {
-        self.lock().0.remove(&number);
+        if let Some(held) = self.lock().0.remove(&number) {
+            held.settled.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_when_it_is_settled_or_its_time_is() {
+        let held = Held::default();
+        let hold = |number| held.hold(Delivery { number, left_ms: 5_000, ..Delivery::default() }, None);
+        let (first, second) = (hold(1), hold(2));
+        assert!(first.is_over().now_or_never().is_none());
+        held.forget(1);
+        assert!(first.is_over().now_or_never().is_some() && held.get(1).is_none());
+        let begun = Instant::now();
+        let over = second.is_over();
+        second.extend(Duration::from_secs(20));
+        over.await;
+        assert_eq!(begun.elapsed().as_secs(), 20);
+        assert!(held.get(2).is_some(), "what is settled late may be in time by the hub's clock");
     }
 }

@@ -1,4 +1,8 @@
-//! A message as JSON and as headers have it.
+//! A message as JSON and as headers have it; and as gRPC does.
+
+mod grpc;
+
+pub(crate) use grpc::of_grpc;
 
 use crate::content::{BadJson, CONTENT_KEYS, ObjectAt, millis};
 use bytes::Bytes;
