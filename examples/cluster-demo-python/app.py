@@ -1,6 +1,7 @@
 """What a cluster has, in Python's standard library alone: a daemon sends a counter through a queue, a job counts on its own,
-all servers share the messages and one cache, and each user has a count. Kill any server: the counters go on where they were."""
+all servers share the messages, one cache and the steps of a pipeline, and each user has a count. Kill any server: the counters go on where they were."""
 
+import collections
 import json
 import os
 import signal
@@ -78,6 +79,8 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/":
             received = cached("received")  # first: it is never more than what was sent
             self.answer(200, f"{cached('sent')} messages sent, {received} received, {cached('jobs')} jobs run\n")
+        elif path == "/squares":
+            self.answer(200, "squared 1 to 100: " + copal("POST", "/v1/pipelines/squares?wait=20s", 100) + "\n")
         elif path == "/count":
             mine = {"X-Copal-Request": self.headers["X-Copal-Request"]}
             count = copal("GET", "/v1/session", headers=mine)["attributes"].get("count", 0) + 1
@@ -94,6 +97,15 @@ class Handler(BaseHTTPRequestHandler):
             print(SERVER, "received", json.loads(body), flush=True)
             # Together with the message's end: one that comes twice counts once.
             self.answer(200, json.dumps({"cache": [increment("received")]}), OUTCOME)
+        elif self.path == "/squares/split":  # the run goes on in parts, a number each
+            self.answer(200, json.dumps({"fan-out": list(range(1, json.loads(body) + 1))}), OUTCOME)
+        elif self.path == "/squares/square":
+            self.answer(200, json.dumps({"square": json.loads(body) ** 2, "server": SERVER}), "application/json")
+        elif self.path == "/squares/sum":  # has them all
+            squares = json.loads(body)
+            by = sorted(collections.Counter(it["server"] for it in squares).items())
+            told = ", ".join(f"{count} by {server}" for server, count in by)
+            self.answer(200, json.dumps(f"their sum is {sum(it['square'] for it in squares)}, {told}"), "application/json")
         elif self.path == "/jobs/ajob":
             self.answer(200, json.dumps({"cache": [increment("jobs")]}), OUTCOME)
         elif self.path == "/counter/start":

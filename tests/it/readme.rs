@@ -107,7 +107,7 @@ async fn the_session_with_the_queue_goes_as_the_readme_says() {
     let offset = crate::demo::free_offset();
     let (_demo, said) = demo(folder.path(), offset, &["--processes"]).await;
     let steps = session(4);
-    assert_eq!(steps.len(), 3, "{steps:?}");
+    assert_eq!(steps.len(), 4, "{steps:?}");
     let seen = steps[0].0.replace(":8080/", &format!(":{}/", 8080 + offset));
     let received = async |more_than: u64| loop {
         let line = shell(&seen, folder.path()).await;
@@ -123,8 +123,11 @@ async fn the_session_with_the_queue_goes_as_the_readme_says() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     let before = timeout(PATIENCE, received(0)).await.expect("a message comes");
+    let squares = shell(&steps[1].0.replace(":8080/", &format!(":{}/", 8080 + offset)), folder.path()).await;
+    let sum = "squared 1 to 100: their sum is 338350, ";
+    assert!(squares.starts_with(sum) && steps[1].1[0].starts_with(sum), "{squares}");
     let line = said.iter().find(|line| line.starts_with("app-c")).unwrap();
-    assert!(steps[1].0.starts_with("kill -9 "));
+    assert!(steps[2].0.starts_with("kill -9 "));
     shell(&format!("kill -9 {}", line.rsplit("(pid ").next().unwrap().trim_end_matches(')')), folder.path())
         .await;
     timeout(PATIENCE, received(before + 1)).await.expect("the others go on from there");

@@ -1,15 +1,19 @@
 //! One app that uses all that a cluster has: a daemon sends a counter through a queue, a job counts on its own, all servers share the messages and one
-//! cache, and each user has a count of his own. Kill any server: the counters go on where they were.
+//! cache, a pipeline squares numbers on all of them at once, and each user has a count of his own. Kill any server: all goes on where it was.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use sdk::{Cache, Copal, Environment, Message, Outcome, ServiceError, Session, SessionError};
-use std::{env, io::Write, time::Duration};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, env, io::Write, time::Duration};
 
 /// The cache that all servers read, and what is in it.
 const CACHE: &str = "counters";
 const SENT: &str = "sent";
 const RECEIVED: &str = "received";
 const JOBS: &str = "jobs";
+
+/// A run of the pipeline is waited for so long.
+const WAIT: Duration = Duration::from_secs(20);
 
 /// How often the daemon sends; tests are less patient.
 const EVERY: &str = "CLUSTER_DEMO_EVERY_MS";
@@ -34,6 +38,8 @@ pub fn router(environment: &Environment, every: Duration) -> Router {
         .route("/", get(home))
         .route("/count", get(count))
         .with_state(counters)
+        .merge(Router::new().route("/squares", get(squares)).with_state(Copal::of(environment)))
+        .merge(steps(environment))
         .merge(counter(environment, every))
         .merge(listener(environment))
         .merge(ajob(environment))
@@ -78,6 +84,42 @@ fn ajob(environment: &Environment) -> Router {
     sdk::job(environment, "ajob", |_due| async {
         Ok::<_, ServiceError>(Outcome::done().increment(CACHE, JOBS, 1))
     })
+}
+
+/// A number, and who has squared it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Square {
+    square: u64,
+    server: String,
+}
+
+/// The pipeline: a run goes on in parts, a number each, and the last step has them all.
+fn steps(environment: &Environment) -> Router {
+    let server = environment.server.clone();
+    let split =
+        |numbers: Message<u64>| async move { Ok::<_, ServiceError>(Outcome::fan_out(1..=numbers.body)) };
+    let square = move |number: Message<u64>| {
+        let square = Square { square: number.body.saturating_mul(number.body), server: server.clone() };
+        async move { Ok::<_, ServiceError>(Outcome::reply(&square)) }
+    };
+    let sum = |squares: Message<Vec<Square>>| async move {
+        let sum: u64 = squares.body.iter().map(|it| it.square).sum();
+        let mut by = BTreeMap::<&str, usize>::new();
+        squares.body.iter().for_each(|it| *by.entry(&it.server).or_default() += 1);
+        let by: Vec<_> = by.iter().map(|(server, count)| format!("{count} by {server}")).collect();
+        Ok::<_, ServiceError>(Outcome::reply(&format!("their sum is {sum}, {}", by.join(", "))))
+    };
+    sdk::pipeline(environment, "squares")
+        .step("split", split)
+        .step("square", square)
+        .join("sum", sum)
+        .routes()
+}
+
+async fn squares(State(copal): State<Copal>) -> Result<String, (StatusCode, String)> {
+    let failed = |cause: ServiceError| (StatusCode::SERVICE_UNAVAILABLE, format!("{cause}\n"));
+    let said = copal.pipeline("squares").ask::<_, String>(&100, WAIT).await.map_err(failed)?;
+    Ok(format!("squared 1 to 100: {said}\n"))
 }
 
 async fn home(State(counters): State<Cache>) -> Result<String, (StatusCode, String)> {
