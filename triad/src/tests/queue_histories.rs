@@ -2,11 +2,12 @@
 //! a message is never handed out after its acknowledgement, nor to two at once; a group goes in order.
 
 use super::{
-    harness::{LIMIT, TestHub},
+    harness::{LIMIT, TestHub, until},
     histories::{ALL, Fault, agree, hub, inflict},
     network::CLIENT,
     service_histories::ask,
 };
+use crate::command::QUEUES;
 use proto::hub::v1::{
     ConsumeQueues, DeliverMessages, Delivery, DeliveryDone, DeliveryFailed, DeliveryGivenBack,
     DescribeQueues, PublishMessages, QueueDescription, QueueMessage, QueuePolicy, QueueWindow, QueueWrite,
@@ -23,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 
 /// Servers that consume.
 const CONSUMERS: [&str; 3] = ["app-50", "app-51", "app-52"];
@@ -60,18 +61,15 @@ impl Book {
     }
 
     /// What was acknowledged is done or dead, and nothing else is.
-    fn adds_up(&self, queue: &QueueDescription, faults: &[Fault]) {
+    fn adds_up(&self, queue: &QueueDescription, faults: &str) {
         let (published, known, seed) = (self.published.lock().unwrap(), self.known(), self.seed);
         let counts = queue.counts.unwrap();
-        assert_eq!(counts.published, counts.settled + queue.dead, "seed {seed}, faults {faults:?}");
+        assert_eq!(counts.published, counts.settled + queue.dead, "seed {seed}, {faults}");
         let ended = (known.done.len() as u64, known.dead.len() as u64);
-        assert_eq!((counts.settled, queue.dead), ended, "seed {seed}, faults {faults:?}");
+        assert_eq!((counts.settled, queue.dead), ended, "seed {seed}, {faults}");
         let lost = published.iter().filter(|id| !known.done.contains(id) && !known.dead.contains(id));
         let lost: Vec<_> = lost.collect();
-        assert!(
-            lost.is_empty(),
-            "seed {seed}, faults {faults:?}: {lost:?} were acknowledged and are nowhere"
-        );
+        assert!(lost.is_empty(), "seed {seed}, {faults}: {lost:?} were acknowledged and are nowhere");
         assert_eq!(
             counts.delivered, known.deliveries,
             "seed {seed}: each was handed out as often as it was seen"
@@ -250,6 +248,21 @@ fn clients(
 }
 
 async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
+    let inflicted = async |hub: &mut TestHub, rng: &mut StdRng, _: &Book| {
+        for &fault in faults {
+            inflict(hub, fault, rng).await;
+        }
+    };
+    history(hub, seed, (faults.len(), &format!("faults {faults:?}")), inflicted).await;
+}
+
+/// Servers publish and consume while so many things happen to the hub.
+async fn history(
+    hub: &mut TestHub,
+    seed: u64,
+    (count, what): (usize, &str),
+    happens: impl AsyncFnOnce(&mut TestHub, &mut StdRng, &Book),
+) {
     let mut rng = StdRng::seed_from_u64(seed);
     let book = Book {
         queue: format!("round-{seed}"),
@@ -261,12 +274,10 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
     };
     let (stop, over) = (CancellationToken::new(), CancellationToken::new());
     let (publishing, consuming) = clients(hub, &book, &mut rng, (&stop, &over));
-    for &fault in faults {
-        inflict(hub, fault, &mut rng).await;
-    }
+    happens(hub, &mut rng, &book).await;
     // However slow the machine is: a history that says something.
     let enough = async {
-        while book.known().done.len() < 30 * faults.len()
+        while book.known().done.len() < 30 * count
             && !consuming.iter().any(tokio::task::JoinHandle::is_finished)
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -296,7 +307,7 @@ async fn round(hub: &mut TestHub, seed: u64, faults: &[Fault]) {
     enough.expect("messages are handled after the hub's faults");
     let queue = queue.expect("the queue is empty in the end");
     agree(hub, seed).await;
-    book.adds_up(&queue, faults);
+    book.adds_up(&queue, what);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,6 +320,36 @@ async fn nothing_of_a_queue_is_lost_when_servers_fail() {
 async fn nothing_of_a_queue_is_lost_when_the_network_fails() {
     let faults = [Fault::LeaderHeld, Fault::LeaderCut, Fault::LeaderPaused, Fault::HandOver];
     round(&mut hub().await, 32, &faults).await;
+}
+
+/// One server after the other is stopped, and started with this version: queues wait for the last one that does not read their commands, and go on
+/// while the others are away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_is_upgraded_server_by_server_while_queues_are_used() {
+    let mut hub = TestHub::new(3);
+    (hub.old, hub.old_reads) = (Some(2), QUEUES - 1);
+    hub.start_all().await;
+    hub.make_leader(0).await;
+    let message = QueueMessage { queue: "q".into(), app: "shop".into(), ..QueueMessage::default() };
+    let publish = Write::Publish(PublishMessages { messages: vec![message] });
+    let writes = vec![QueueWrite { fence: None, write: Some(publish) }];
+    let call =
+        WriteQueues { server: CLIENT.to_owned(), started_ms: 1, first: 1, writes, ..WriteQueues::default() };
+    let refused = hub.queues(0, CLIENT).write(call).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert!(refused.message().contains("app-2 reads commands up to version"), "{refused}");
+    let upgraded = async |hub: &mut TestHub, _: &mut StdRng, book: &Book| {
+        assert_eq!(book.known().done.len(), 0, "nothing is done before all read it");
+        for at in [2, 1, 0] {
+            hub.kill(at).await;
+            hub.old = None;
+            hub.start(at).await;
+            hub.ready(at).await;
+            let before = book.known().done.len();
+            until("messages are handled", || book.known().done.len() > before).await;
+        }
+    };
+    history(&mut hub, 33, (3, "an upgrade"), upgraded).await;
 }
 
 /// Another seed each time; `COPAL_HISTORIES_SECONDS` and `COPAL_HISTORIES_SEED` make it longer, and a given one.
