@@ -404,6 +404,31 @@ async fn what_was_acknowledged_is_handled_whatever_becomes_of_the_servers() {
     assert!(known > 100, "seed {seed}: only {known} were acknowledged");
 }
 
+/// All servers are killed at once while very many messages wait: each is there, in its order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_messages_are_there_after_all_servers_were_killed() {
+    const MESSAGES: usize = 100_000;
+    let Some((mut cluster, out)) = start(3).await else { return };
+    let mut app = Local::of_some_server(&cluster).await;
+    for first in (0..MESSAGES).step_by(1000) {
+        let messages: Vec<Value> = (first..first + 1000).map(|n| json!({"json": {"n": n}})).collect();
+        let batch = json!({"messages": messages}).to_string();
+        let (status, answer) = app.call(Method::POST, "/v1/queues/stock/batch", &batch).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+    let ids = [cluster.configuration.app_servers(), vec!["web-a".to_owned()]].concat();
+    cluster.kill_all(&ids).await;
+    let began = std::time::Instant::now();
+    cluster.start_all().await;
+    tell(&format!("{MESSAGES} messages were there {:?} after the start", began.elapsed()));
+    let mut app = local(&out, "app-a").await;
+    let described = until(&mut app, "stock", |it| it["ready"] == MESSAGES).await;
+    assert_eq!((&described["dead"], &described["published"]), (&json!(0), &json!(MESSAGES)));
+    let (_, got) = app.call(Method::POST, "/v1/queues/stock/receive?max=100&wait=20s", "").await;
+    let numbers: Vec<_> = got["messages"].as_array().unwrap().iter().map(|it| &it["json"]["n"]).collect();
+    assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+}
+
 /// Publishers flood while no consumer does anything: they are told that it is full, and the hub goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_and_loses_nothing() {
