@@ -7,10 +7,11 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 36] = [
+const FILES: [&str; 37] = [
     "copal/app/v1/cache.proto",
     "copal/app/v1/job.proto",
     "copal/app/v1/lease.proto",
+    "copal/app/v1/pipeline.proto",
     "copal/app/v1/queue.proto",
     "copal/app/v1/session.proto",
     "copal/app/v1/topic.proto",

@@ -2,6 +2,7 @@
 
 mod caches;
 mod others;
+mod pipelines;
 mod queues;
 mod refused;
 
@@ -20,7 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::app::v1::{
     caches_client::CachesClient, jobs_client::JobsClient, leases_client::LeasesClient,
-    queues_client::QueuesClient, topics_client::TopicsClient,
+    pipelines_client::PipelinesClient, queues_client::QueuesClient, topics_client::TopicsClient,
 };
 use serde_json::Value;
 use std::task::{Context, Poll};
@@ -28,8 +29,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::{Code, Status, Streaming, body::Body};
 
 /// What its handler does is said by each message.
-const QUEUES: &str =
-    "queues:\n  - {name: work, path: /on/work, retry: {attempts: 2, delay: 50ms, factor: 1}}";
+const QUEUES: &str = "queues:\n  - {name: work, path: /on/work, retry: {attempts: 2, delay: 50ms, factor: 1}}\npipelines: [{name: calc, steps: [{path: /split}, {name: one, path: /one}]}]";
 
 /// A server with two apps.
 async fn start() -> Option<(Cluster, App, App)> {
@@ -71,6 +71,10 @@ impl App {
 
     fn jobs(&self) -> JobsClient<Wire> {
         JobsClient::new(self.wire.clone())
+    }
+
+    fn pipelines(&self) -> PipelinesClient<Wire> {
+        PipelinesClient::new(self.wire.clone())
     }
 
     fn topics(&self) -> TopicsClient<Wire> {

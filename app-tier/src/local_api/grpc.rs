@@ -3,6 +3,7 @@
 mod caches;
 mod jobs;
 mod leases;
+mod pipelines;
 mod queues;
 mod topics;
 
@@ -12,7 +13,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Response as HttpResponse, StatusCode, header};
 use proto::app::v1::{
     caches_server::CachesServer, jobs_server::JobsServer, leases_server::LeasesServer,
-    queues_server::QueuesServer, topics_server::TopicsServer,
+    pipelines_server::PipelinesServer, queues_server::QueuesServer, topics_server::TopicsServer,
 };
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
@@ -42,6 +43,7 @@ pub(super) fn routes(api: &LocalApi) -> Routes {
         .add_service(LeasesServer::new(services()).max_decoding_message_size(LEASE_MAX))
         .add_service(QueuesServer::new(services()).max_decoding_message_size(MANY_MAX))
         .add_service(JobsServer::new(services()).max_decoding_message_size(JOB_MAX))
+        .add_service(PipelinesServer::new(services()).max_decoding_message_size(JOB_MAX))
         .add_service(TopicsServer::new(services()).max_decoding_message_size(JOB_MAX))
         .prepare()
 }

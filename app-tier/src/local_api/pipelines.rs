@@ -11,10 +11,12 @@ use crate::{
     queue::{Queues, step_of},
     registry::Running,
 };
+use common::service_name::ServiceName;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use proto::hub::v1::{DeliveryDone, QueueMessage, RunPart, message_reply, run_end};
+use proto::hub::v1::{DeliveryDone, Fence, QueueMessage, RunPart, message_reply, run_end};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tonic::body::Body;
 
 /// A run that an answer is about.
@@ -27,37 +29,69 @@ pub(super) async fn of_name(
     name: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("pipeline", name)?, queues(api)?);
+    let name = input::name("pipeline", name)?;
     match *request.method() {
         Method::GET => {
             Query::of(request.uri().query(), &[])?;
-            steps(queues, name.as_str()).await
+            steps(queues(api)?, name.as_str()).await
         }
         Method::POST => {
             let query = Query::of(request.uri().query(), &["wait", "step"])?;
             let wait = query.duration("wait", &WAIT)?.filter(|it| !it.is_zero());
-            let queue = match query.text("step") {
-                Some(step) => queue_of(queues, name.as_str(), step)?,
-                None => String::new(),
-            };
-            let fence = input::fence(request.headers())?;
-            let message = message_of(request).await?;
-            if message.ttl_ms > 0 || !message.group.is_empty() || !message.unique.is_empty() {
-                let text = "a run has no X-Copal-Ttl, X-Copal-Group or X-Copal-Unique: its steps are one message after the other";
-                return Err(Problem::bad(text));
-            }
-            let message = QueueMessage { queue, app: caller.app.sessions.app().to_owned(), ..message };
-            let (came, reply) = queues.begin_run(name.as_str(), message, fence, wait).await?;
-            let (run, is_new) = (came.ids.first().copied().unwrap_or_default(), came.repeated.is_empty());
-            match reply.and_then(|it| it.outcome) {
-                Some(outcome) => ended(run, of_reply(outcome)),
-                None if wait.is_some() && is_new => Err(late(run)),
+            let (step, fence) = (query.text("step"), input::fence(request.headers())?);
+            let begin = Begin { step, message: message_of(request).await?, wait, fence };
+            let begun = begun(api, caller, &name, begin).await?;
+            match begun.end {
+                Some(end) => ended(begun.run, end),
+                None if wait.is_some() && begun.is_new => Err(late(begun.run)),
                 // What was begun before has one reply, and it is asked for by its number.
-                None => Ok(going_on(name.as_str(), run, is_new)),
+                None => Ok(going_on(name.as_str(), begun.run, begun.is_new)),
             }
         }
         _ => Ok(not_allowed("GET, POST", request.method())),
     }
+}
+
+/// A run that is about to begin.
+#[derive(Debug)]
+pub(super) struct Begin<'a> {
+    /// At the first step without.
+    pub(super) step: Option<&'a str>,
+    pub(super) message: QueueMessage,
+    pub(super) wait: Option<Duration>,
+    pub(super) fence: Option<Fence>,
+}
+
+/// One that has begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) run: u64,
+    /// It was not begun before, by its key.
+    pub(super) is_new: bool,
+    /// If it was waited for, and has ended.
+    pub(super) end: Option<run_end::End>,
+}
+
+/// Begins a run, and waits for its end if it is told to.
+pub(super) async fn begun(
+    api: &LocalApi,
+    caller: &Running,
+    name: &ServiceName,
+    Begin { step, message, wait, fence }: Begin<'_>,
+) -> Result<Begun, Problem> {
+    let queues = queues(api)?;
+    let queue = match step {
+        Some(step) => queue_of(queues, name.as_str(), step)?,
+        None => String::new(),
+    };
+    if message.ttl_ms > 0 || !message.group.is_empty() || !message.unique.is_empty() {
+        let text = "a run has no ttl, group or unique key (X-Copal-Ttl, X-Copal-Group, X-Copal-Unique)";
+        return Err(Problem::bad(text));
+    }
+    let message = QueueMessage { queue, app: caller.app.sessions.app().to_owned(), ..message };
+    let (came, reply) = queues.begin_run(name.as_str(), message, fence, wait).await?;
+    let (run, is_new) = (came.ids.first().copied().unwrap_or_default(), came.repeated.is_empty());
+    Ok(Begun { run, is_new, end: reply.and_then(|it| it.outcome).map(of_reply) })
 }
 
 /// The queue of a step that is named: its pipeline has to be known here.
@@ -87,24 +121,33 @@ pub(super) async fn of_run(
     (name, run): (&str, &str),
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let (name, queues) = (input::name("pipeline", name)?, queues(api)?);
+    let name = input::name("pipeline", name)?;
     Query::of(request.uri().query(), &[])?;
     if request.method() != Method::GET {
         return Ok(not_allowed("GET", request.method()));
     }
-    let unknown = || {
-        let text = "there is no such run of this pipeline, or what has come of it is kept no longer";
-        Problem::not_found(text)
-    };
     let run: u64 = run.parse().map_err(|_| unknown())?;
-    let described = queues.run(name.as_str(), run).await?;
-    if described.unknown {
-        return Err(unknown());
-    }
-    match described.end.and_then(|it| it.end) {
+    match found(api, &name, run).await? {
         Some(end) => ended(run, end),
         None => Ok(going_on(name.as_str(), run, true)),
     }
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("there is no such run of this pipeline, or what has come of it is kept no longer")
+}
+
+/// What has come of a run; `None`: it goes on.
+pub(super) async fn found(
+    api: &LocalApi,
+    name: &ServiceName,
+    run: u64,
+) -> Result<Option<run_end::End>, Problem> {
+    let described = queues(api)?.run(name.as_str(), run).await?;
+    if described.unknown {
+        return Err(unknown());
+    }
+    Ok(described.end.and_then(|it| it.end))
 }
 
 fn of_reply(outcome: message_reply::Outcome) -> run_end::End {
