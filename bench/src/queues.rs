@@ -2,7 +2,10 @@
 //! handed out and settled; and the time from a publish to its handler when nothing else goes on.
 
 mod copal;
+mod due;
 mod nats;
+mod push;
+mod stock;
 
 use crate::{median, say};
 use anyhow::ensure;
@@ -46,6 +49,15 @@ pub(crate) struct Arguments {
     /// Measures these alone
     #[arg(long, value_delimiter = ',', default_values_t = ["copal".to_owned(), "nats".to_owned()])]
     only: Vec<String>,
+    /// Of copal alone, and no others: `batch`, `push`, `stock`, `jobs`
+    #[arg(long, value_delimiter = ',')]
+    alone: Vec<String>,
+    /// Messages of `stock`
+    #[arg(long, default_value_t = 500_000)]
+    messages: usize,
+    /// Jobs of `jobs`
+    #[arg(long, default_value_t = 10_000)]
+    jobs: usize,
     /// Data is kept under this folder, which decides which disk is synced
     #[arg(long, default_value = ".")]
     folder: PathBuf,
@@ -65,6 +77,9 @@ pub(super) trait Broker: Send + Sync + 'static {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if !arguments.alone.is_empty() {
+        return runtime.block_on(alone(arguments));
+    }
     say(&format!(
         "| broker | published/s, {} in flight | published, handled and settled/s | idle: publish to handler, p50 | p99 |",
         arguments.in_flight
@@ -89,6 +104,28 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let (published, handled) = (of(|it| it.published), of(|it| it.handled));
         let (p50, p99) = (of(|it| it.p50_ms), of(|it| it.p99_ms));
         say(&format!("| {name} | {published:.0} | {handled:.0} | {p50:.2} ms | {p99:.2} ms |"));
+    }
+    Ok(())
+}
+
+/// What is measured of copal alone, a line each.
+async fn alone(arguments: &Arguments) -> anyhow::Result<()> {
+    for what in &arguments.alone {
+        let mut lines = Vec::new();
+        for _ in 0..arguments.runs {
+            let folder = tempfile::tempdir_in(&arguments.folder)?;
+            lines.push(match what.as_str() {
+                "batch" => copal::batches(arguments, folder.path()).await?,
+                "push" => push::measure(arguments, folder.path()).await?,
+                "stock" => stock::measure(arguments, folder.path()).await?,
+                "jobs" => due::measure(arguments, folder.path()).await?,
+                other => anyhow::bail!("--alone {other}: expected batch, push, stock or jobs"),
+            });
+        }
+        lines.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (figure, text) in lines {
+            say(&format!("{what}: {figure:.2} {text}"));
+        }
     }
     Ok(())
 }

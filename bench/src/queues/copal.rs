@@ -1,18 +1,31 @@
 //! Copal's hub: three processes, and this one as an app server.
 
-use super::{Arguments, Broker, DEADLINE};
+use super::{Arguments, BYTES, Broker, DEADLINE};
 use crate::process::Process;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use cluster_port::{ClusterKey, Credentials};
 use common::config::{ClusterEncryption, Secret};
 use proto::hub::v1::{
-    DeliveryDone, PublishMessages, QueueMessage, QueueWindow, QueueWrite, SettleDelivery,
+    DeliveryDone, PublishMessages, QueueDescription, QueueMessage, QueueWindow, QueueWrite, SettleDelivery,
     queue_outcome::Outcome, queue_write::Write, settle_delivery,
 };
-use std::{path::Path, sync::Arc};
-use tokio::sync::{mpsc, watch};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use triad_client::{Hub, HubConfig, QueueWriter, Takes, Watch};
+
+/// How often it is looked how a queue is.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Messages under way at once.
 const WINDOW: u32 = 512;
@@ -24,69 +37,171 @@ pub(super) struct Copal {
     takes: watch::Sender<Takes>,
 }
 
+/// The hub's servers and their ports.
+const SERVERS: [(&str, u16); 3] = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
+
 pub(super) async fn start(
     arguments: &Arguments,
     folder: &Path,
 ) -> anyhow::Result<(Arc<Copal>, Vec<Process>)> {
-    let file = arguments.peers.join("hub.yaml").to_string_lossy().into_owned();
+    start_with(arguments, &arguments.peers.join("hub.yaml"), folder).await
+}
+
+/// The same with another file.
+pub(super) async fn start_with(
+    arguments: &Arguments,
+    file: &Path,
+    folder: &Path,
+) -> anyhow::Result<(Arc<Copal>, Vec<Process>)> {
+    let file = file.to_string_lossy().into_owned();
     let data = folder.to_string_lossy().into_owned();
-    let servers = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
     let mut processes = Vec::new();
-    for (id, _) in servers {
+    for (id, _) in SERVERS {
         let words = ["start", "--conf", &file, "--server", id, "--data-dir", &data];
         processes.push(Process::start(&arguments.copal, &words, None, &folder.join(format!("{id}.log")))?);
     }
     let hub = Hub::new(HubConfig {
         me: "bench".into(),
         credentials: Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::BeyondLoopback),
-        servers: servers.iter().map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
+        servers: SERVERS.iter().map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
     });
     hub.leader(DEADLINE).await.context("the hub elects a leader")?;
     let (writer, watch) = (hub.queue_writer(1), hub.watch());
     Ok((Arc::new(Copal { hub, writer, watch, takes: watch::Sender::new(None) }), processes))
 }
 
-impl Broker for Copal {
-    async fn publish(&self, _lane: usize, body: Bytes) -> anyhow::Result<()> {
-        let message =
-            QueueMessage { queue: "bench".into(), body, app: "bench".into(), ..QueueMessage::default() };
-        let publish = Write::Publish(PublishMessages { messages: vec![message] });
-        match self.writer.write(QueueWrite { fence: None, write: Some(publish) }, DEADLINE).await? {
+impl Copal {
+    /// Publishes so many messages at once.
+    pub(super) async fn publish_many(&self, queue: &str, body: &Bytes, count: usize) -> anyhow::Result<()> {
+        let message = || QueueMessage {
+            queue: queue.into(),
+            body: body.clone(),
+            app: "bench".into(),
+            ..QueueMessage::default()
+        };
+        let messages = std::iter::repeat_with(message).take(count).collect();
+        match self.write(Write::Publish(PublishMessages { messages })).await? {
             Outcome::Published(_) => Ok(()),
             other => bail!("{other:?}"),
         }
     }
 
-    async fn consume(self: &Arc<Self>, handled: mpsc::UnboundedSender<Bytes>) -> anyhow::Result<()> {
+    pub(super) async fn write(&self, write: Write) -> anyhow::Result<Outcome> {
+        Ok(self.writer.write(QueueWrite { fence: None, write: Some(write) }, DEADLINE).await?)
+    }
+
+    /// Publishes all of it, some calls at once.
+    pub(super) async fn fill(
+        self: &Arc<Self>,
+        queue: &'static str,
+        (count, batch): (usize, usize),
+        at_once: usize,
+    ) -> anyhow::Result<()> {
+        let left = Arc::new(AtomicUsize::new(count));
+        let mut publishers = JoinSet::new();
+        for _ in 0..at_once {
+            let (copal, left) = (self.clone(), left.clone());
+            publishers.spawn(async move {
+                let body = Bytes::from(vec![b'm'; BYTES]);
+                let more = |left: usize| left.checked_sub(batch);
+                while left.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
+                    copal.publish_many(queue, &body, batch).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(publisher) = publishers.join_next().await {
+            publisher??;
+        }
+        Ok(())
+    }
+
+    /// Consumes: `begun` with each message, and `ended` when it is settled.
+    pub(super) fn consume_each(
+        self: Arc<Self>,
+        begun: impl Fn(&QueueMessage) + Clone + Send + 'static,
+        ended: impl Fn(QueueMessage) + Clone + Send + 'static,
+    ) {
         let mut deliveries = self.hub.deliveries(1, self.takes.subscribe(), self.watch.stream.clone());
         let (queue, app) = ("bench".to_owned(), "bench".to_owned());
         self.takes.send_replace(Some(vec![QueueWindow { queue, app, window: WINDOW, policy: None }]));
-        let copal = self.clone();
         tokio::spawn(async move {
             while let Some(delivered) = deliveries.next().await {
                 for delivery in delivered.deliveries {
-                    let (copal, handled) = (copal.clone(), handled.clone());
+                    let (copal, begun, ended) = (self.clone(), begun.clone(), ended.clone());
                     tokio::spawn(async move {
-                        let body = delivery.message.unwrap_or_default().body;
-                        if body.first() == Some(&b'i') {
-                            let _over = handled.send(body.clone());
-                        }
+                        let message = delivery.message.unwrap_or_default();
+                        begun(&message);
                         let outcome = Some(settle_delivery::Outcome::Done(DeliveryDone::default()));
                         let settle = SettleDelivery {
                             delivery: delivery.number,
                             outcome,
                             ..SettleDelivery::default()
                         };
-                        let write = QueueWrite { fence: None, write: Some(Write::Settle(settle)) };
-                        let settled = copal.writer.write(write, DEADLINE).await;
-                        // Counted when it is settled.
-                        if matches!(settled, Ok(Outcome::Done(_))) && body.first() != Some(&b'i') {
-                            let _over = handled.send(body);
+                        if matches!(copal.write(Write::Settle(settle)).await, Ok(Outcome::Done(_))) {
+                            ended(message);
                         }
                     });
                 }
             }
         });
+    }
+
+    /// How a queue is.
+    pub(super) async fn described(&self, queue: &str) -> anyhow::Result<QueueDescription> {
+        let described = self.hub.describe_queues(DEADLINE).await?;
+        Ok(described.queues.into_iter().find(|it| it.name == queue).unwrap_or_default())
+    }
+
+    /// Waits until so many messages of a queue are settled.
+    pub(super) async fn settled(&self, queue: &str, count: usize) -> anyhow::Result<()> {
+        let all = async {
+            while self.described(queue).await?.counts.unwrap_or_default().settled < count as u64 {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(6 * DEADLINE, all).await?
+    }
+}
+
+/// Messages a second that are published a hundred at a time, handled and settled.
+pub(super) async fn batches(arguments: &Arguments, folder: &Path) -> anyhow::Result<(f64, String)> {
+    const COUNT: usize = 200_000;
+    let (copal, _processes) = start(arguments, folder).await?;
+    let (sender, mut handled) = mpsc::unbounded_channel();
+    copal.consume(sender).await?;
+    tokio::spawn(async move { while handled.recv().await.is_some() {} });
+    copal.fill("bench", (20_000, 100), 8).await?;
+    copal.settled("bench", 20_000).await?;
+    let began = Instant::now();
+    copal.fill("bench", (COUNT, 100), 8).await?;
+    copal.settled("bench", 20_000 + COUNT).await?;
+    Ok((
+        COUNT as f64 / began.elapsed().as_secs_f64(),
+        "messages/s, published 100 a call, handled and settled one a call over gRPC".to_owned(),
+    ))
+}
+
+impl Broker for Copal {
+    async fn publish(&self, _lane: usize, body: Bytes) -> anyhow::Result<()> {
+        self.publish_many("bench", &body, 1).await
+    }
+
+    async fn consume(self: &Arc<Self>, handled: mpsc::UnboundedSender<Bytes>) -> anyhow::Result<()> {
+        let settled = handled.clone();
+        let begun = move |message: &QueueMessage| {
+            if message.body.first() == Some(&b'i') {
+                let _over = handled.send(message.body.clone());
+            }
+        };
+        // Counted when it is settled.
+        let ended = move |message: QueueMessage| {
+            if message.body.first() != Some(&b'i') {
+                let _over = settled.send(message.body);
+            }
+        };
+        self.clone().consume_each(begun, ended);
         Ok(())
     }
 }
