@@ -84,8 +84,13 @@ impl HubTime {
             unix_ms: state_ms,
             settled: false,
         });
-        let counted_ms = base.unix_ms.saturating_add(millis(now.saturating_duration_since(base.at)));
-        (base.at, base.unix_ms) = (now, counted_ms.max(state_ms));
+        // What is less than a millisecond is kept: asked often enough, time would stand still.
+        let passed_ms = millis(now.saturating_duration_since(base.at));
+        base.at += Duration::from_millis(passed_ms);
+        base.unix_ms = base.unix_ms.saturating_add(passed_ms);
+        if base.unix_ms < state_ms {
+            (base.at, base.unix_ms) = (now, state_ms);
+        }
         if !base.settled {
             let alone = inner.others.len() == 1;
             let waited = now.saturating_duration_since(base.began) >= PATIENCE;
@@ -137,25 +142,25 @@ mod tests {
     #[derive(Debug)]
     struct SetClock {
         start: Instant,
-        passed_ms: AtomicU64,
+        passed_us: AtomicU64,
         wall_ms: AtomicU64,
     }
 
     impl SetClock {
         fn new(wall_ms: u64) -> Arc<Self> {
-            let (passed_ms, wall_ms) = (AtomicU64::new(0), AtomicU64::new(wall_ms));
-            Arc::new(Self { start: Instant::now(), passed_ms, wall_ms })
+            let (passed_us, wall_ms) = (AtomicU64::new(0), AtomicU64::new(wall_ms));
+            Arc::new(Self { start: Instant::now(), passed_us, wall_ms })
         }
 
         fn pass(&self, ms: u64) {
-            self.passed_ms.fetch_add(ms, Ordering::Relaxed);
+            self.passed_us.fetch_add(1000 * ms, Ordering::Relaxed);
             self.wall_ms.fetch_add(ms, Ordering::Relaxed);
         }
     }
 
     impl Clock for SetClock {
         fn now(&self) -> Instant {
-            self.start + Duration::from_millis(self.passed_ms.load(Ordering::Relaxed))
+            self.start + Duration::from_micros(self.passed_us.load(Ordering::Relaxed))
         }
 
         fn unix_ms(&self) -> u64 {
@@ -173,6 +178,18 @@ mod tests {
         assert_eq!(time.now_ms(1, REAL_MS), REAL_MS + 7);
         clock.wall_ms.store(5, Ordering::Relaxed);
         assert_eq!(time.now_ms(1, REAL_MS), REAL_MS + 7);
+    }
+
+    #[test]
+    fn however_often_it_is_asked_no_time_is_lost() {
+        let clock = SetClock::new(REAL_MS);
+        let time = HubTime::new(clock.clone(), 1);
+        assert_eq!(time.now_ms(1, 0), REAL_MS);
+        for _ in 0..10_000 {
+            clock.passed_us.fetch_add(300, Ordering::Relaxed);
+            time.now_ms(1, REAL_MS);
+        }
+        assert_eq!(time.now_ms(1, REAL_MS), REAL_MS + 3_000);
     }
 
     #[test]
