@@ -24,7 +24,7 @@ use crate::{
     topic::Topics,
 };
 use answer::Problem;
-use calls::{Call, Counted, UnderWay};
+use calls::{Answer, Call, Counted, UnderWay};
 use grpc::InFlight;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Body as _;
@@ -357,7 +357,8 @@ impl Server {
                 return grpc::told(response);
             }
             request.extensions_mut().insert(activity.clone());
-            route::answer(&self.api, &caller, request).await
+            let response = route::answer(&self.api, &caller, request).await?;
+            Ok(Answer::of(response, call.clone()))
         };
         let limit = time.unwrap_or(CALL_MAX).min(CALL_MAX);
         tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| Err(grpc::late()))

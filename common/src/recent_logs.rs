@@ -188,6 +188,13 @@ fn fitting<'a>(lines: impl Iterator<Item = &'a Arc<LogLine>>, max: usize) -> usi
     lines.take(max).take_while(fits).count()
 }
 
+/// Whether an app, `HOST/NAME`, is meant by these words: the same, its name alone, or its tag.
+fn is_app(app: &str, words: &str) -> bool {
+    app == words
+        || app.strip_suffix(words).is_some_and(|host| host.ends_with('/'))
+        || words.strip_suffix(app).is_some_and(|stage| stage.ends_with("/webapp/"))
+}
+
 impl RecentLogs {
     fn new(first: u64, lines_max: usize, bytes_max: usize) -> Self {
         // 0 is no line's number.
@@ -220,7 +227,7 @@ impl RecentLogs {
             let is_wanted = |line: &&Arc<LogLine>| {
                 line.sequence > filter.after
                     && filter.least.is_none_or(|least| line.level >= least)
-                    && (filter.app.is_empty() || line.app == filter.app)
+                    && (filter.app.is_empty() || is_app(&line.app, &filter.app))
             };
             let lines = kept.sources.values().flat_map(|it| &it.lines).filter(is_wanted).cloned();
             (lines.collect::<Vec<_>>(), kept.first, kept.next - 1)

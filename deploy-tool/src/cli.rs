@@ -167,7 +167,7 @@ pub(crate) struct LogsArguments {
     /// Of one server [default: all]
     #[arg(long, value_name = "ID")]
     pub(crate) server: Option<String>,
-    /// About one app, or printed by it; as the status page names it, such as default/shop
+    /// About one app, or printed by it: its name (shop), with its host (default/shop), or its whole tag
     #[arg(long, value_name = "APP")]
     pub(crate) app: Option<String>,
     /// Of this level or above it: debug, info, warn, error

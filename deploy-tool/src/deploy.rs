@@ -60,6 +60,9 @@ pub(crate) async fn deploy(target: &Target, arguments: &DeployArguments, json: b
         ));
     }
     let tag = tag(arguments, &scan)?;
+    if !scan.has_app_yaml() {
+        tell("note: there is no app.yaml in it: all of it is served as static files, to everyone");
+    }
     send(target, arguments, &scan).await?;
     let timeout = arguments.rollout.timeout;
     let deploy = Deploy {

@@ -54,6 +54,11 @@ impl Scan {
     }
 
     /// By its `app.yaml`, if that can be read: what is wrong with it the servers say.
+    pub fn has_app_yaml(&self) -> bool {
+        self.app_yaml.is_some()
+    }
+
+    /// What the app calls itself.
     pub fn names(&self) -> Names {
         let (name, version) = self.app_yaml.as_deref().map(app_names).unwrap_or_default();
         Names { name, version }

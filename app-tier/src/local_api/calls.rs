@@ -2,7 +2,7 @@
 
 use super::{Active, answer::Problem};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
     collections::HashMap,
@@ -161,6 +161,43 @@ impl Body for Counted {
     }
 }
 
+/// An answer of a known length: its call lasts until it is sent, so that nobody who reads none has more of them than calls.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: tonic::body::Body,
+    _call: Arc<Call>,
+}
+
+impl Answer {
+    /// A stream is not one: it has bounds of its own.
+    pub(super) fn of(response: Response<tonic::body::Body>, call: Arc<Call>) -> Response<tonic::body::Body> {
+        match response.body().size_hint().exact() {
+            Some(0) | None => response,
+            Some(_) => response.map(|body| tonic::body::Body::new(Self { body, _call: call })),
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::Activity, *};
@@ -186,6 +223,22 @@ mod tests {
         assert!(second.has_come(BODIES_MAX).is_ok());
         assert!(second.has_come(BODIES_MAX + 1).is_err());
         drop(second);
+        assert!(under_way.lock().is_empty());
+    }
+
+    #[test]
+    fn a_call_lasts_until_its_answer_is_sent() {
+        let under_way = Arc::<UnderWay>::default();
+        let answer = |text: &str| {
+            let call = Arc::new(begin(&under_way, Some(0)).unwrap());
+            Answer::of(
+                Response::new(tonic::body::Body::new(http_body_util::Full::from(text.to_owned()))),
+                call,
+            )
+        };
+        let (some, none) = (answer("x"), answer(""));
+        assert_eq!(under_way.lock()["a"].calls, 1);
+        drop((some, none));
         assert!(under_way.lock().is_empty());
     }
 }

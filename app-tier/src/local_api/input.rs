@@ -29,6 +29,14 @@ fn shown(text: &str) -> String {
 /// A name in a path.
 pub(super) fn name(what: &str, text: &str) -> Result<ServiceName, Problem> {
     ServiceName::new(text).map_err(|_| {
+        let own = [
+            ("pipe:", "the queue of a step: begin a run of its pipeline instead, /v1/pipelines/{pipeline}"),
+            ("job:", "the queue of a job: run the job instead, /v1/jobs/{job}/run"),
+            ("topic:", "the queue of a subscription: see /v1/topics/{topic}"),
+        ];
+        if let Some((_, what)) = own.iter().find(|it| text.starts_with(it.0)) {
+            return Problem::bad(format!("the {what}'s name is {}: it is {what}", shown(text), what = what));
+        }
         Problem::bad(format!("the {what}'s name is {}: expected {}", shown(text), ServiceName::EXPECTED))
     })
 }

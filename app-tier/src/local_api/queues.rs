@@ -273,6 +273,9 @@ fn message_told(message: &QueueMessage) -> Map<String, Value> {
             map.insert(name.to_owned(), text.as_str().into());
         }
     }
+    if message.run > 0 {
+        map.insert("run".to_owned(), message.run.to_string().into());
+    }
     if !message.meta.is_empty() {
         let meta = message.meta.iter().map(|it| (it.name.clone(), it.value.as_str().into()));
         map.insert("meta".to_owned(), Value::Object(meta.collect()));

@@ -512,9 +512,9 @@ impl Consumer {
         for it in meta {
             if self.source.kind == JOB && it.name == DUE_META {
                 put(DUE, &it.value);
-            } else if it.name == ERROR_META && step.is_some() {
+            } else if it.name == ERROR_META && step.is_some_and(|it| it.is_for_errors()) {
                 put(ERROR, &it.value.replace(|it: char| it.is_control(), " "));
-            } else if let Some(step) = step.filter(|_| it.name == FROM_META) {
+            } else if let Some(step) = step.filter(|step| it.name == FROM_META && step.is_for_errors()) {
                 put(FAILED_STEP, &step.pipeline().name_of_queue(&it.value));
             } else if let Ok(name) = HeaderName::try_from(format!("{META}{}", it.name)) {
                 put(name, &it.value);

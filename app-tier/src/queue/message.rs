@@ -175,6 +175,11 @@ fn one_meta(name: &str, value: &str) -> Result<MessageMeta, BadJson> {
             "meta has the name {name:?}: expected 1 to 64 letters, as a header has them"
         )));
     }
+    if name.to_lowercase().starts_with("copal-") {
+        return Err(BadJson::Bad(format!(
+            "meta has the name {name:?}: those that begin with copal- are the server's own"
+        )));
+    }
     if value.len() > META_TEXT_MAX || HeaderValue::from_str(value).is_err() {
         let text = format!("meta.{name}: expected at most {META_TEXT_MAX} bytes, as a header has them");
         return Err(BadJson::Bad(text));

@@ -58,6 +58,9 @@ impl Pipeline {
     }
 
     fn place_of(&self, step: &str) -> Option<usize> {
+        if step == DeclaredPipeline::FIRST {
+            return Some(0);
+        }
         self.0.steps.iter().position(|it| it.name.as_str() == step)
     }
 
@@ -118,6 +121,11 @@ impl Step {
     /// Its pipeline's name.
     pub(super) fn pipeline_name(&self) -> &str {
         self.pipeline.name()
+    }
+
+    /// It is the one for errors.
+    pub(super) fn is_for_errors(&self) -> bool {
+        self.place.is_none()
     }
 
     /// Its name.

@@ -62,6 +62,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Vec<DeclaredPipeline> {
     if nodes.len() > PIPELINES_MAX {
         let text = format!("{} pipelines: expected at most {PIPELINES_MAX}", nodes.len());
         context.error(fields.span("pipelines"), text);
+        return Vec::new();
     }
     let mut pipelines: Vec<DeclaredPipeline> = Vec::new();
     for node in nodes {
@@ -72,13 +73,18 @@ pub(super) fn decode(fields: &Fields<'_>) -> Vec<DeclaredPipeline> {
         } else {
             pipelines.push(pipeline);
         }
-    }
-    let steps: usize = pipelines.iter().map(|it| it.steps.len()).sum();
-    if steps > STEPS_MAX {
-        let text = format!("{steps} steps of pipelines in all: expected at most {STEPS_MAX}");
-        context.error(fields.span("pipelines"), text);
+        // Each may have all those before it: so it does not double again and again.
+        if steps_of(&pipelines) > STEPS_MAX {
+            let text = format!("with this one there are more than {STEPS_MAX} steps of pipelines in all");
+            context.error(node.span, text);
+            return pipelines;
+        }
     }
     pipelines
+}
+
+fn steps_of(pipelines: &[DeclaredPipeline]) -> usize {
+    pipelines.iter().map(|it| it.steps.len()).sum()
 }
 
 /// How steps are handled that don't say.
@@ -125,6 +131,10 @@ fn pipeline(context: Context<'_>, node: &Node, before: &[DeclaredPipeline]) -> O
                 Ok(()) => steps.push(step),
                 Err(why) => context.error(node.span, why),
             }
+        }
+        if steps.len() > STEPS_MAX {
+            context.error(node.span, format!("more than {STEPS_MAX} steps with this one"));
+            return None;
         }
     }
     if nodes.is_empty() && fields.entry("steps").is_some() {

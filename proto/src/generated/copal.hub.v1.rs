@@ -5255,9 +5255,12 @@ pub struct SnapshotRun {
     /// Messages that are dead, or lost.
     #[prost(uint32, tag = "12")]
     pub dead: u32,
+    /// That it was fanned out into so far.
+    #[prost(uint32, tag = "13")]
+    pub parts: u32,
 }
 /// Parts of a run that wait for the others.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotJoin {
     #[prost(uint64, tag = "1")]
     pub id: u64,
@@ -5271,6 +5274,11 @@ pub struct SnapshotJoin {
     /// How many there are.
     #[prost(uint32, tag = "5")]
     pub parts: u32,
+    #[prost(uint32, tag = "6")]
+    pub depth: u32,
+    /// Where they go, if one of them is there: a queue, or empty, the end.
+    #[prost(string, optional, tag = "7")]
+    pub to: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// One that is there; its join comes before it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6247,6 +6255,9 @@ pub struct SnapshotQueue {
     /// It has ended, with its messages up to this one; 0: it has not.
     #[prost(uint64, tag = "11")]
     pub ends_upto: u64,
+    /// Its next messages are of runs that have ended.
+    #[prost(bool, tag = "12")]
+    pub sweeping: bool,
 }
 /// Some of a queue's keys.
 #[derive(Clone, PartialEq, ::prost::Message)]

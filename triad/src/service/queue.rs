@@ -118,6 +118,7 @@ impl Queues for QueueService {
         input::server("server", &call.server)?;
         input::own("server", &call.server, caller.as_ref())?;
         few("writes", call.writes.len(), WRITES_MAX)?;
+        at_most("first", call.first, u64::MAX - WRITES_MAX as u64)?;
         for (place, write) in call.writes.iter().enumerate() {
             check(place, write)?;
         }
@@ -395,6 +396,10 @@ pub(super) fn message_of_any(field: &str, message: &QueueMessage) -> Result<(), 
     }
     few(&of("meta"), message.meta.len(), META_MAX)?;
     for it in &message.meta {
+        if it.name.starts_with("copal-") {
+            let text = format!("{} is {:?}: it is the hub's to say", of("meta.name"), it.name);
+            return Err(Status::invalid_argument(text));
+        }
         input::text(&of("meta.name"), &it.name, TEXT_MAX)?;
         input::text(&of("meta.value"), &it.value, META_TEXT_MAX)?;
     }

@@ -65,6 +65,8 @@ pub(crate) struct Queues {
     releasing: OrdSet<Arc<str>>,
     /// Queues that have ended, and up to which message: what is left of them goes step by step.
     ending: OrdMap<Arc<str>, u64>,
+    /// Queues whose next messages are of runs that have ended: they go step by step, too.
+    sweeping: OrdSet<Arc<str>>,
     apps: OrdMap<Arc<str>, Share>,
     /// Names of each kind.
     kinds: [usize; 4],
@@ -85,6 +87,7 @@ pub(crate) struct Queues {
 struct Share {
     bytes: u64,
     queues: usize,
+    steps: usize,
     receives: usize,
     runs: usize,
 }
@@ -339,6 +342,18 @@ impl Queues {
             left -= self.end_some(&queue, upto, left, now_ms, changes);
         }
         while left > 0
+            && let Some(queue) = self.sweeping.get_min().cloned()
+        {
+            let dropped = self.drop_of_ended_runs(&queue, left, now_ms);
+            self.sweeping.remove(&queue);
+            if dropped == left {
+                self.sweeping.insert(queue);
+                return;
+            }
+            left -= dropped.max(1);
+            self.hand_out(&queue, now_ms, changes);
+        }
+        while left > 0
             && let Some((_, queue)) = self.by_due.get_min().filter(|it| it.0 <= now_ms).cloned()
         {
             left -= 1;
@@ -356,7 +371,7 @@ impl Queues {
             match end {
                 End::Reply(server, number) => self.take_reply(&server, number),
                 End::Receive(queue, order) => drop(self.take_receive(&(queue, order))),
-                End::Run(run) => self.forget_run(run),
+                End::Run(run) => left = left.saturating_sub(self.forget_run(run)),
             }
         }
         while expire.deliveries
@@ -376,21 +391,28 @@ impl Queues {
         });
         if let Some(taken) = taken.flatten() {
             self.gone(&taken);
-            self.lost(id, &taken.fixed, "nobody has taken it in its time", (now_ms, changes));
+            self.lost((queue, id), &taken.fixed, "nobody has taken it in its time", (now_ms, changes));
         }
     }
 
     /// Nothing comes of a message any more: whoever waits is told, and its run fails.
-    fn lost(&mut self, id: u64, fixed: &Fixed, why: &str, (now_ms, changes): (u64, &mut Vec<Change>)) {
+    fn lost(
+        &mut self,
+        (queue, id): (&str, u64),
+        fixed: &Fixed,
+        why: &str,
+        (now_ms, changes): (u64, &mut Vec<Change>),
+    ) {
         self.reply(id, fixed, message_reply::Outcome::Failed(why.to_owned()), (now_ms, &mut *changes));
         if let Some(place) = fixed.run() {
-            self.run_fails(place.run, why, (now_ms, changes));
+            let step = step_of(queue).map_or(queue, |it| it.1);
+            self.run_fails(place.run, &format!("at {step}, message {id}: {why}"), (now_ms, changes));
         }
     }
 
     /// The earliest time at which something is due: of messages and those who wait, and of deliveries.
     pub(crate) fn next_due_ms(&self) -> (Option<u64>, Option<u64>) {
-        let is_begun = !self.releasing.is_empty() || !self.ending.is_empty();
+        let is_begun = !self.releasing.is_empty() || !self.ending.is_empty() || !self.sweeping.is_empty();
         let due = self.by_due.get_min().map(|it| it.0);
         let end = self.ends.get_min().map(|it| it.0);
         let begun = is_begun.then_some(0);

@@ -8,8 +8,8 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The hub is asked for no more at once: they are in memory until they are read.
-const AT_ONCE: usize = 32;
+/// The hub is asked for no more at once: they are in memory until they are read, of each of up to 1,024 streams of an app.
+const AT_ONCE: usize = 8;
 
 /// So long it waits for the next one; then it is asked anew.
 const WAIT: Duration = Duration::from_secs(60);

@@ -191,6 +191,20 @@ pipelines:
     assert_eq!((notify.steps.len(), notify.on_error.clone(), notify.result_ttl), (2, None, secs(3600)));
 }
 
+/// Each has all those before it, so there would be twice as many steps each time.
+#[test]
+fn pipelines_of_pipelines_have_an_end() {
+    let mut text = "command: [./app]\npipelines:\n  - {name: p0, steps: [{path: /x}]}\n".to_owned();
+    for number in 1..50 {
+        let before: Vec<_> = (0..number).map(|it| format!("{{pipeline: p{it}}}")).collect();
+        text.push_str(&format!("  - {{name: p{number}, steps: [{}]}}\n", before.join(", ")));
+    }
+    let told = app(&text).unwrap_err();
+    assert!(told.contains("more than 500 steps of pipelines in all"), "{told}");
+    let many = format!("command: [./app]\npipelines: [{{name: p, steps: [{}]}}]", "{path: /x},".repeat(501));
+    assert!(app(&many).unwrap_err().contains("more than 500 steps with this one"));
+}
+
 #[test]
 fn a_command_is_enough() {
     let app = app("command: [./app]").unwrap();

@@ -17,6 +17,9 @@ use std::{ops::Bound, sync::Arc};
 /// A delivery's time begins before its server has it, and its answer comes after it was given: this much is allowed for both.
 const UNDER_WAY_MS: u64 = 5_000;
 
+/// Messages of runs that have ended which are dropped before another one is handed out.
+const DROPPED_AT_ONCE: u32 = 100;
+
 /// A wait grows no more often than this.
 const ROUNDS: u32 = 1000;
 
@@ -124,7 +127,11 @@ impl Queues {
     /// Hands out what is ready to those who take it: first to those who have asked, then in turn.
     pub(super) fn hand_out(&mut self, queue: &Arc<str>, now_ms: u64, changes: &mut Vec<Change>) {
         loop {
-            self.drop_of_ended_runs(queue, now_ms);
+            if self.drop_of_ended_runs(queue, DROPPED_AT_ONCE, now_ms) == DROPPED_AT_ONCE {
+                // The rest by and by.
+                self.sweeping.insert(queue.clone());
+                return;
+            }
             let Some(line) = self.all.get(queue).filter(|it| !it.paused && it.ready() > 0) else { return };
             let (ready, timeout_ms) = (line.ready(), line.policy.timeout_ms);
             let next = next_consumer(line);
@@ -215,8 +222,11 @@ impl Queues {
         if !self.assigned.contains_key(&place) {
             return Outcome::Over(true);
         }
-        let is_of_run = self.is_of_run(&place);
-        let is_alone = publish.is_empty() && caches.is_empty() && !is_of_run;
+        let of_run = self.app_of_run(&place);
+        if let Some(full) = of_run.as_ref().and_then(|app| self.has_no_such_queue(app, advance.as_ref())) {
+            return full;
+        }
+        let is_alone = publish.is_empty() && caches.is_empty() && of_run.is_none();
         let before = (!is_alone).then(|| (self.clone(), around.caches.clone(), around.changes.len()));
         // It makes room for what is published with it.
         self.carry_out_settlement(&place, (outcome, advance), max.bytes, around);
@@ -332,11 +342,7 @@ impl Queues {
         now_ms: u64,
         changes: &mut Vec<Change>,
     ) {
-        let app = self.all.get(queue).and_then(|it| it.get(*id)).map(|it| it.fixed.app.clone());
-        let more = self.change(queue, |line| line.give_back(*id, from_ms, why, now_ms)).unwrap_or_default();
-        if let Some(app) = app.filter(|_| more > 0) {
-            self.share(&app, |it| it.bytes += more);
-        }
+        self.change(queue, |line| line.give_back(*id, from_ms, why, now_ms));
         // It may be over by now, or its subscription.
         let message = self.all.get(queue).and_then(|it| it.get(*id));
         let is_over = message.is_some_and(|it| it.fixed.is_over(now_ms));
@@ -373,10 +379,9 @@ impl Queues {
             return self.hand_out(&queue, now_ms, changes);
         }
         let fixed = self.all.get(&queue).and_then(|it| it.get(id)).map(|it| it.fixed.clone());
-        let more = self.change(&queue, |line| line.die(id, why, now_ms)).unwrap_or_default();
+        self.change(&queue, |line| line.die(id, why, now_ms));
         if let Some(fixed) = fixed {
-            self.share(&fixed.app, |it| it.bytes += more);
-            self.lost(id, &fixed, why, (now_ms, &mut *changes));
+            self.lost((&queue, id), &fixed, why, (now_ms, &mut *changes));
         }
         self.hand_out(&queue, now_ms, changes);
     }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 /// What a key that is remembered takes beside itself.
 const KEY: u64 = 200;
 
-/// What takes it that a message's last attempt has failed, and how much is kept of why, in bytes.
-pub(super) const WHY: u64 = 300;
+/// How much is kept of why a message's last attempt has failed, in bytes. What it takes is a part of what each message takes.
 const WHY_TEXT_MAX: usize = 200;
 
 /// How a queue is of which no consumer has said anything.
@@ -271,34 +270,18 @@ impl Line {
         Some(id)
     }
 
-    /// It is nobody's any more, and ready from `from_ms` on. `why` its attempt failed; if it did not, it was none. What it takes more.
-    pub(super) fn give_back(&mut self, id: u64, from_ms: u64, why: Option<&str>, now_ms: u64) -> u64 {
-        let Some(message) = self.messages.get_mut(&id) else { return 0 };
-        let more = match why {
+    /// It is nobody's any more, and ready from `from_ms` on. `why` its attempt failed; if it did not, it was none.
+    pub(super) fn give_back(&mut self, id: u64, from_ms: u64, why: Option<&str>, now_ms: u64) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        match why {
             Some(why) => {
                 self.counts.failed += 1;
-                self.put_why(id, why)
+                self.whys.insert(id, short(why));
             }
-            None => {
-                message.attempts = message.attempts.saturating_sub(1);
-                0
-            }
-        };
+            None => message.attempts = message.attempts.saturating_sub(1),
+        }
         self.set(id, Status::Waiting(from_ms));
         self.expose(id, now_ms);
-        more
-    }
-
-    /// What it takes more.
-    fn put_why(&mut self, id: u64, why: &str) -> u64 {
-        let more = if self.whys.insert(id, short(why)).is_none() { WHY } else { 0 };
-        self.bytes += more;
-        more
-    }
-
-    /// What it took.
-    fn take_why(&mut self, id: u64) -> u64 {
-        if self.whys.remove(&id).is_some() { WHY } else { 0 }
     }
 
     /// It is gone; the next one of its group is first.
@@ -307,7 +290,8 @@ impl Line {
         self.set(id, Status::Waiting(0));
         let Message { fixed, order, .. } = self.messages.remove(&id)?;
         self.waiting -= 1;
-        let bytes = fixed.bytes() + self.take_why(id);
+        let bytes = fixed.bytes();
+        self.whys.remove(&id);
         self.bytes -= bytes;
         if fixed.expires_ms != 0 {
             self.due.remove(&(fixed.expires_ms, id));
@@ -328,40 +312,31 @@ impl Line {
         Some(Taken { fixed, bytes })
     }
 
-    /// No attempt is made any more. What it takes more.
-    pub(super) fn die(&mut self, id: u64, why: &str, now_ms: u64) -> u64 {
+    /// No attempt is made any more.
+    pub(super) fn die(&mut self, id: u64, why: &str, now_ms: u64) {
         let attempts = self.messages.get(&id).map_or(0, |it| it.attempts);
-        let Some(Taken { fixed, bytes }) = self.take(id, now_ms) else { return 0 };
+        let Some(Taken { fixed, .. }) = self.take(id, now_ms) else { return };
         self.counts.died += 1;
-        self.bury(id, Dead { fixed, attempts, died_ms: now_ms }, why) - bytes
+        self.restore_dead(id, Dead { fixed, attempts, died_ms: now_ms }, why);
     }
 
-    /// What it takes.
-    fn bury(&mut self, id: u64, dead: Dead, why: &str) -> u64 {
-        let bytes = dead.fixed.bytes();
-        self.bytes += bytes;
-        self.dead.insert(id, dead);
-        bytes + self.put_why(id, why)
-    }
-
-    /// A dead one is ready again, behind all others, whatever its time was. What it takes less; `None`: it is none, or another has its key
-    /// by now.
-    pub(super) fn replay(&mut self, id: u64, order: u64, now_ms: u64) -> Option<u64> {
+    /// A dead one is ready again, behind all others, whatever its time was; false: it is none, or another has its key by now.
+    pub(super) fn replay(&mut self, id: u64, order: u64, now_ms: u64) -> bool {
         let taken = |it: &Dead| it.fixed.unique().is_some_and(|key| self.unique.contains_key(key));
         if self.dead.get(&id).is_none_or(taken) {
-            return None;
+            return false;
         }
-        let Taken { fixed, bytes } = self.forget(id)?;
-        let less = bytes - fixed.bytes();
+        let Some(Taken { fixed, .. }) = self.forget(id) else { return false };
         let fixed = Arc::new(Fixed { expires_ms: 0, ..Fixed::clone(&fixed) });
         self.add(id, fixed, order, 0, now_ms);
-        Some(less)
+        true
     }
 
     /// A dead one is gone for good.
     pub(super) fn forget(&mut self, id: u64) -> Option<Taken> {
         let Dead { fixed, .. } = self.dead.remove(&id)?;
-        let bytes = fixed.bytes() + self.take_why(id);
+        let bytes = fixed.bytes();
+        self.whys.remove(&id);
         self.bytes -= bytes;
         Some(Taken { fixed, bytes })
     }
@@ -412,11 +387,18 @@ impl Line {
         let (status, bytes) = (message.status, message.fixed.bytes());
         self.join(id, Message { status: Status::Waiting(0), ..message });
         self.set(id, status);
-        bytes + if why.is_empty() { 0 } else { self.put_why(id, why) }
+        if !why.is_empty() {
+            self.whys.insert(id, short(why));
+        }
+        bytes
     }
 
-    /// The same of a dead one.
+    /// A message is dead from now on; the same. What it takes.
     pub(super) fn restore_dead(&mut self, id: u64, dead: Dead, why: &str) -> u64 {
-        self.bury(id, dead, why)
+        let bytes = dead.fixed.bytes();
+        self.bytes += bytes;
+        self.dead.insert(id, dead);
+        self.whys.insert(id, short(why));
+        bytes
     }
 }

@@ -58,7 +58,12 @@ impl Queues {
     ) -> (usize, u64) {
         let Some(line) = self.all.get(queue) else { return (0, 0) };
         let chosen: Vec<u64> = match ids {
-            [] => line.dead.range(after + 1..=upto).map(|(id, _)| *id).take(limit).collect(),
+            [] => line
+                .dead
+                .range(after.saturating_add(1)..=upto.max(after))
+                .map(|(id, _)| *id)
+                .take(limit)
+                .collect(),
             ids => ids.iter().copied().filter(|id| line.dead.contains_key(id)).collect(),
         };
         let goes_on = ids.is_empty() && chosen.len() == limit;
@@ -66,12 +71,11 @@ impl Queues {
         let replayed = chosen.into_iter().filter(|id| {
             let order = self.next();
             let fixed = self.all.get(queue).and_then(|it| it.dead.get(id)).map(|it| it.fixed.clone());
-            let less = self.change(queue, |line| line.replay(*id, order, now_ms)).flatten();
-            if let (Some(fixed), Some(less)) = (fixed, less) {
-                self.share(&fixed.app, |it| it.bytes -= less);
+            let is_ready = self.change(queue, |line| line.replay(*id, order, now_ms)).unwrap_or(false);
+            if let Some(fixed) = fixed.filter(|_| is_ready) {
                 self.run_goes_on(queue, &fixed, now_ms);
             }
-            less.is_some()
+            is_ready
         });
         (replayed.count(), if goes_on { last } else { 0 })
     }
@@ -101,7 +105,7 @@ impl Queues {
             });
             if let Some(taken) = purged.flatten() {
                 self.gone(&taken);
-                self.lost(id, &taken.fixed, "the queue was purged", (now_ms, &mut *changes));
+                self.lost((queue, id), &taken.fixed, "the queue was purged", (now_ms, &mut *changes));
             }
         }
         if more || dead {
@@ -171,7 +175,7 @@ impl Queues {
             }
         };
         if call.which() == Which::Dead {
-            let dead = line.dead.range(call.after + 1..).take(limit);
+            let dead = line.dead.range(call.after.saturating_add(1)..).take(limit);
             let told = dead
                 .map(|(id, it)| BrowsedMessage { at_ms: it.died_ms, ..told(*id, &it.fixed, it.attempts) });
             return Some(told.collect());
@@ -182,7 +186,8 @@ impl Queues {
             Status::Waiting(_) => call.which() == Which::Waiting,
             Status::Assigned(_) => call.which() == Which::Assigned,
         };
-        let meant = line.messages().range(call.after + 1..).filter(|(_, it)| is_meant(it)).take(limit);
+        let meant =
+            line.messages().range(call.after.saturating_add(1)..).filter(|(_, it)| is_meant(it)).take(limit);
         let told = meant.map(|(id, it)| {
             let told = told(*id, &it.fixed, it.attempts);
             match it.status {

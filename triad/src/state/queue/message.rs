@@ -4,11 +4,24 @@ use bytes::Bytes;
 use proto::hub::v1::{MessageMeta, QueueMessage};
 use std::sync::Arc;
 
-/// What a message takes beside its body and texts: itself, and its places in the maps. Measured: bench/README.md.
-const MESSAGE: u64 = 300;
+/// What a message takes beside its body and texts: itself, its places in the maps, and why its last attempt has failed, whether it has or not: what is
+/// there takes no more room later. Measured: bench/README.md.
+const MESSAGE: u64 = 600;
 
 /// The same of one with a group, a key, or someone who waits.
 const EXTRA: u64 = 300;
+
+/// One of a run: of an error with which it goes to the step for errors, too.
+const OF_RUN: u64 = 1000;
+
+/// What is said of such an error is a part of that.
+fn bytes_of_meta(meta: &[MessageMeta]) -> usize {
+    let others = meta.iter().filter(|it| !it.name.starts_with(OWN_META));
+    others.map(|it| it.name.len() + it.value.len() + 64).sum()
+}
+
+/// Metas that no app gives begin so.
+const OWN_META: &str = "copal-";
 
 /// What a message has of whose priority nothing was said.
 const PRIORITY: u32 = 4;
@@ -89,9 +102,9 @@ fn some(text: String) -> Option<Arc<str>> {
 /// About what a message will take.
 pub(super) fn bytes_of(message: &QueueMessage) -> u64 {
     let texts = message.group.len() + message.unique.len() + message.correlation.len();
-    let meta: usize = message.meta.iter().map(|it| it.name.len() + it.value.len() + 64).sum();
+    let meta = bytes_of_meta(&message.meta);
     let has_extra = texts + meta > 0 || message.wait_ms > 0 || message.run > 0;
-    let fixed = MESSAGE + if has_extra { EXTRA } else { 0 };
+    let fixed = MESSAGE + if has_extra { EXTRA } else { 0 } + if message.run > 0 { OF_RUN } else { 0 };
     fixed + (2 * texts + meta + message.body.len() + message.content_type.len()) as u64
 }
 
@@ -188,8 +201,8 @@ impl Fixed {
         let of_extra = |it: &Extra| {
             let text = |it: &Option<Arc<str>>| it.as_ref().map_or(0, |it| it.len());
             let texts = text(&it.group) + text(&it.unique) + it.correlation.len();
-            let meta: usize = it.meta.iter().map(|it| it.name.len() + it.value.len() + 64).sum();
-            EXTRA + (2 * texts + meta) as u64
+            let of_run = if it.run.is_some() { OF_RUN } else { 0 };
+            EXTRA + of_run + (2 * texts + bytes_of_meta(&it.meta)) as u64
         };
         let extra = self.extra.as_deref().map_or(0, of_extra);
         MESSAGE + extra + (self.body.len() + self.content_type.len()) as u64

@@ -7,6 +7,7 @@ use std::sync::Arc;
 /// Names that apps may use, and those that one app has brought about.
 pub(crate) const QUEUES_MAX: usize = 1000;
 pub(super) const APP_QUEUES_MAX: usize = QUEUES_MAX / 2;
+const APP_STEP_QUEUES_MAX: usize = STEP_QUEUES_MAX / 2;
 
 /// Queues of declared jobs, of durable subscriptions, and of steps of pipelines.
 pub(crate) const JOB_QUEUES_MAX: usize = 5000;
@@ -47,8 +48,12 @@ impl Queues {
     /// Whether there is room for so many more names, which may be made where nothing is; how many there may be if there is none.
     pub(super) fn room_for_names(&mut self, kind: Kind, app: &str, new: usize) -> Result<(), usize> {
         let over_app = |it: &Self| {
-            let own = it.apps.get(app).map_or(0, |it| it.queues);
-            if kind == Kind::Plain { (own + new).saturating_sub(APP_QUEUES_MAX) } else { 0 }
+            let own = it.apps.get(app).copied().unwrap_or_default();
+            match kind {
+                Kind::Plain => (own.queues + new).saturating_sub(APP_QUEUES_MAX),
+                Kind::Step => (own.steps + new).saturating_sub(APP_STEP_QUEUES_MAX),
+                Kind::Job | Kind::Subscription => 0,
+            }
         };
         let over_all = |it: &Self| (it.kinds[kind as usize] + new).saturating_sub(kind.max());
         let over = over_app(self);
@@ -62,6 +67,7 @@ impl Queues {
         match (over_app(self), over_all(self)) {
             (0, 0) => Ok(()),
             (0, _) => Err(kind.max()),
+            _ if kind == Kind::Step => Err(APP_STEP_QUEUES_MAX),
             _ => Err(APP_QUEUES_MAX),
         }
     }
@@ -86,8 +92,10 @@ impl Queues {
         let kind = Kind::of(name);
         let change = |count: &mut usize| if is_new { *count += 1 } else { *count -= 1 };
         change(&mut self.kinds[kind as usize]);
-        if kind == Kind::Plain {
-            self.share(app, |it| change(&mut it.queues));
+        match kind {
+            Kind::Plain => self.share(app, |it| change(&mut it.queues)),
+            Kind::Step => self.share(app, |it| change(&mut it.steps)),
+            Kind::Job | Kind::Subscription => {}
         }
     }
 

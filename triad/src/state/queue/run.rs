@@ -30,6 +30,10 @@ const RUN: u64 = 400;
 const JOIN: u64 = 200;
 const PART: u64 = 150;
 
+/// Parts that a run may be fanned out into in all, and how deep within each other: what ends one is one command.
+const PARTS_MAX: u32 = 10_000;
+const DEPTH_MAX: u32 = 16;
+
 /// What parts may have together, in bytes.
 const JOINED_MAX: usize = 1 << 20;
 
@@ -60,6 +64,8 @@ pub(super) struct Run {
     pub(super) end: Option<(Arc<RunEnd>, u64)>,
     /// Messages that are dead, or lost: while there are any it has failed, and the others go on.
     pub(super) dead: u32,
+    /// Parts that it was fanned out into so far.
+    pub(super) parts: u32,
 }
 
 /// Parts of a run that wait for the others.
@@ -72,6 +78,10 @@ pub(super) struct Join {
     pub(super) parts: u32,
     /// Those that are not here yet.
     pub(super) left: u32,
+    /// How many fan-outs it is within, itself included.
+    pub(super) depth: u32,
+    /// Where they go together, as the first of them has said: a step's queue, or empty: the end.
+    pub(super) to: Option<Arc<str>>,
 }
 
 impl Run {
@@ -158,8 +168,16 @@ impl Queues {
         // Its number is known when it is published, and it may be handed out by then.
         let id = self.last + 1;
         let message = QueueMessage { run: id, wait_ms: 0, ..message };
-        let run =
-            Run { pipeline: pipeline.into(), app, begun_ms: now_ms, result_ms, asker, end: None, dead: 0 };
+        let run = Run {
+            pipeline: pipeline.into(),
+            app,
+            begun_ms: now_ms,
+            result_ms,
+            asker,
+            end: None,
+            dead: 0,
+            parts: 0,
+        };
         self.put_run(id, run);
         let (published, is_new) = self.publish_one((server, started_ms), message, around);
         let repeated = if is_new { Vec::new() } else { vec![0] };
@@ -190,12 +208,11 @@ impl Queues {
         Some(run)
     }
 
-    /// A run is forgotten, with what is left of it.
-    pub(super) fn forget_run(&mut self, id: u64) {
-        if let Some(app) = self.runs.get(&id).map(|it| it.app.clone()) {
-            self.take_joins(id, &app);
-            self.take_run(id);
-        }
+    /// A run is forgotten, with what is left of it. How many parts that may be.
+    pub(super) fn forget_run(&mut self, id: u64) -> u32 {
+        let Some(run) = self.take_run(id) else { return 0 };
+        self.take_joins(id, &run.app);
+        run.parts
     }
 
     /// Whether a message belongs to a run that is done, halted or forgotten: nobody is handed it any more.
@@ -203,11 +220,21 @@ impl Queues {
         fixed.run().is_some_and(|it| self.runs.get(&it.run).is_none_or(Run::is_over))
     }
 
-    /// Whether a delivery's message belongs to a run.
-    pub(super) fn is_of_run(&self, delivery: &(Arc<str>, u64)) -> bool {
-        let assigned = self.assigned.get(delivery);
-        let message = assigned.and_then(|it| self.all.get(&it.queue)?.get(it.id));
-        message.is_some_and(|it| it.fixed.run().is_some())
+    /// Whose run it is to which a delivery's message belongs, if to any.
+    pub(super) fn app_of_run(&self, delivery: &(Arc<str>, u64)) -> Option<Arc<str>> {
+        let assigned = self.assigned.get(delivery)?;
+        let fixed = &self.all.get(&assigned.queue)?.get(assigned.id)?.fixed;
+        fixed.run().map(|_| fixed.app.clone())
+    }
+
+    /// Why there can be no such queue as a run goes on to.
+    pub(super) fn has_no_such_queue(&mut self, app: &str, advance: Option<&Advance>) -> Option<Outcome> {
+        let Some(To::Queue(queue) | To::Join(queue)) = advance?.to.as_ref() else { return None };
+        if self.all.contains_key(&**queue) {
+            return None;
+        }
+        let room = self.room_for_names(Kind::of(queue), app, 1);
+        room.err().map(|max| full(Of::Queues, max as u64))
     }
 
     /// Why there is no room for what a settlement has brought about.
@@ -221,12 +248,15 @@ impl Queues {
         grown.map(|_| full(Of::App, max / 2))
     }
 
-    /// Messages of runs that have ended are not handed out: those that would be next.
-    pub(super) fn drop_of_ended_runs(&mut self, queue: &Arc<str>, now_ms: u64) {
-        while let Some(line) = self.all.get(queue)
+    /// Messages of runs that have ended are not handed out: those that would be next, at most so many. How many it were.
+    pub(super) fn drop_of_ended_runs(&mut self, queue: &Arc<str>, limit: u32, now_ms: u64) -> u32 {
+        let mut count = 0;
+        while count < limit
+            && let Some(line) = self.all.get(queue)
             && let Some((id, fixed)) = line.first_ready()
             && self.is_of_ended_run(fixed)
         {
+            count += 1;
             let taken = self.change(queue, |line| {
                 line.counts.purged += 1;
                 line.take(id, now_ms)
@@ -235,6 +265,7 @@ impl Queues {
                 self.gone(&taken);
             }
         }
+        count
     }
 
     /// A step of a run is done: what comes next.
@@ -256,17 +287,37 @@ impl Queues {
             Some(To::Halt(_)) => self.run_ends(place.run, run_end::End::Halted(reply), around),
             Some(To::Join(queue)) => self.joined(fixed, Some(&queue), place, reply, around),
             Some(To::Queue(queue)) if parts.is_empty() => self.goes_on(fixed, &queue, place, reply, around),
-            Some(To::Queue(queue)) => {
-                let (now_ms, changes) = around;
-                let (join, count) = (self.next(), u32::try_from(parts.len()).unwrap_or(u32::MAX));
-                let RunPlace { run, join: parent, part } = place;
-                self.put_join(join, Join { run, parent, part, parts: count, left: count });
-                for (part, it) in (0..).zip(&parts) {
-                    let place = RunPlace { run, join, part };
-                    self.goes_on(fixed, &queue, place, own(it), (now_ms, &mut *changes));
-                }
-            }
+            Some(To::Queue(queue)) => self.fans_out(fixed, &queue, place, &parts, around),
         }
+    }
+
+    /// A run goes on in parts, all of them to one step.
+    fn fans_out(
+        &mut self,
+        fixed: &Fixed,
+        queue: &str,
+        RunPlace { run, join: parent, part }: RunPlace,
+        parts: &[RunPart],
+        (now_ms, changes): (u64, &mut Vec<Change>),
+    ) {
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let depth = 1 + self.joins.get(&(run, parent)).map_or(0, |it| it.depth);
+        let Some(of_run) = self.runs.get_mut(&run) else { return };
+        of_run.parts = of_run.parts.saturating_add(count);
+        let why = if of_run.parts > PARTS_MAX {
+            format!("it has {} parts in all: expected at most {PARTS_MAX}", of_run.parts)
+        } else if depth > DEPTH_MAX {
+            format!("it is fanned out {depth} times within each other: expected at most {DEPTH_MAX}")
+        } else {
+            let join = self.next();
+            self.put_join(join, Join { run, parent, part, parts: count, left: count, depth, to: None });
+            for (part, it) in (0..).zip(parts) {
+                let place = RunPlace { run, join, part };
+                self.goes_on(fixed, queue, place, own(it), (now_ms, &mut *changes));
+            }
+            return;
+        };
+        self.run_fails(run, &why, (now_ms, changes));
     }
 
     /// What a step says is the message of another one.
@@ -284,20 +335,13 @@ impl Queues {
         self.publish_of_run(message, place, around);
     }
 
-    /// Publishes a message of a run; the run ends where there can be no such queue.
+    /// Publishes a message of a run: there is room for its queue, see [`Self::has_no_such_queue`].
     fn publish_of_run(
         &mut self,
         message: QueueMessage,
         RunPlace { run, join, part }: RunPlace,
         around: (u64, &mut Vec<Change>),
     ) {
-        let (queue, app) = (&message.queue, self.app(&message.app));
-        if !self.all.contains_key(&**queue)
-            && let Err(max) = self.room_for_names(Kind::of(queue), &app, 1)
-        {
-            let why = format!("there are {max} queues of steps already, as many as there may be");
-            return self.run_fails(run, &why, around);
-        }
         let message = QueueMessage {
             run,
             join,
@@ -332,9 +376,16 @@ impl Queues {
         if self.joined.contains_key(&(id, part)) {
             return;
         }
+        let to: Arc<str> = to.unwrap_or_default().into();
+        if let Some(first) = join.to.as_ref().filter(|it| **it != to) {
+            let name = |it: &str| step_of(it).map_or("the end", |it| it.1).to_owned();
+            let why = format!("of its parts one goes to {}, and one to {}", name(first), name(&to));
+            return self.run_fails(run, &why, around);
+        }
         self.put_joined((id, part), reply, &fixed.app);
         let left = join.left.saturating_sub(1);
-        self.joins.insert((run, id), Join { left, ..join });
+        let (parent, part) = (join.parent, join.part);
+        self.joins.insert((run, id), Join { left, to: Some(to.clone()), ..join });
         if left > 0 {
             return;
         }
@@ -347,10 +398,10 @@ impl Queues {
             let why = format!("its parts have {bytes} bytes together: expected at most {JOINED_MAX}");
             return self.run_fails(run, &why, around);
         }
-        let place = RunPlace { run, join: join.parent, part: join.part };
-        match to {
-            Some(queue) => self.goes_on(fixed, queue, place, all, around),
-            None => self.joined(fixed, None, place, all, around),
+        let place = RunPlace { run, join: parent, part };
+        match &*to {
+            "" => self.joined(fixed, None, place, all, around),
+            queue => self.goes_on(fixed, queue, place, all, around),
         }
     }
 
@@ -395,8 +446,11 @@ impl Queues {
 
     /// A run ends, if it has not ended before.
     fn run_ends(&mut self, id: u64, end: run_end::End, (now_ms, changes): (u64, &mut Vec<Change>)) {
-        let Some(run) = self.runs.get(&id).filter(|it| it.end.is_none()).cloned() else { return };
-        if !matches!(end, run_end::End::Failed(_)) {
+        // One that has failed may halt, or be done, yet; and fails once.
+        let fails = matches!(end, run_end::End::Failed(_));
+        let is_over = |it: &Run| if fails { it.end.is_some() } else { it.is_over() };
+        let Some(run) = self.runs.get(&id).filter(|it| !is_over(it)).cloned() else { return };
+        if !fails {
             self.take_joins(id, &run.app);
         }
         self.take_run(id);
@@ -438,6 +492,7 @@ impl Queues {
                 asker: None,
                 end: None,
                 dead: 0,
+                parts: 0,
             },
         };
         self.put_run(place.run, run);

@@ -141,7 +141,7 @@ impl Queues {
             }
             Item::Subscription(saved) => self.restore_topic(saved),
             Item::Run(saved) => self.restore_run(saved),
-            Item::Join(saved) => self.restore_join(&saved),
+            Item::Join(saved) => self.restore_join(saved),
             Item::Joined(saved) => self.restore_joined(saved),
             Item::LastMessage(last) => self.last = self.last.max(last),
             _ => {}
@@ -158,6 +158,9 @@ impl Queues {
         let queue = self.queue(&name, &app);
         if saved.ends_upto > 0 {
             self.ending.insert(queue.clone(), saved.ends_upto);
+        }
+        if saved.sweeping {
+            self.sweeping.insert(queue.clone());
         }
         let consumers = consumers.into_iter().map(|it| {
             let QueueConsumer { server, app, window, .. } = it;
@@ -228,7 +231,7 @@ impl Queues {
 
     fn saved_queue(&self, name: &Arc<str>, line: &Line) -> SnapshotQueue {
         let ends_upto = self.ending.get(name).copied().unwrap_or_default();
-        SnapshotQueue { ends_upto, ..queue(name, line) }
+        SnapshotQueue { ends_upto, sweeping: self.sweeping.contains(name), ..queue(name, line) }
     }
 }
 
@@ -266,6 +269,7 @@ fn queue(name: &str, line: &Line) -> SnapshotQueue {
         app: line.app.to_string(),
         only: line.only.as_ref().map(ToString::to_string).unwrap_or_default(),
         ends_upto: 0,
+        sweeping: false,
     }
 }
 

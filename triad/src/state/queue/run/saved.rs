@@ -17,6 +17,7 @@ fn saved(id: u64, run: &Run) -> SnapshotRun {
         end: run.end.as_ref().map(|it| RunEnd::clone(&it.0)),
         ended_ms: run.end.as_ref().map_or(0, |it| it.1),
         dead: run.dead,
+        parts: run.parts,
         reply_server: asker.map(|it| it.server.to_string()).unwrap_or_default(),
         reply_started_ms: asker.map_or(0, |it| it.started_ms),
         reply_until_ms: asker.map_or(0, |it| it.until_ms),
@@ -34,6 +35,8 @@ impl Queues {
             parent: it.parent,
             part: it.part,
             parts: it.parts,
+            depth: it.depth,
+            to: it.to.as_ref().map(ToString::to_string),
         });
         let joined = self.joins.keys().flat_map(|(run, join)| {
             let here = self.joined.range((*join, 0)..=(*join, u32::MAX));
@@ -48,7 +51,7 @@ impl Queues {
     }
 
     pub(in crate::state::queue) fn restore_run(&mut self, saved: SnapshotRun) {
-        let SnapshotRun { id, pipeline, app, begun_ms, result_ms, end, ended_ms, dead, .. } = saved;
+        let SnapshotRun { id, pipeline, app, begun_ms, result_ms, end, ended_ms, dead, parts, .. } = saved;
         let asker = (saved.reply_until_ms > 0).then(|| Asker {
             server: saved.reply_server.into(),
             started_ms: saved.reply_started_ms,
@@ -57,13 +60,17 @@ impl Queues {
         });
         let app = self.app(&app);
         let end = end.map(|it| (Arc::new(it), ended_ms));
-        self.put_run(id, Run { pipeline: pipeline.into(), app, begun_ms, result_ms, asker, end, dead });
+        self.put_run(
+            id,
+            Run { pipeline: pipeline.into(), app, begun_ms, result_ms, asker, end, dead, parts },
+        );
     }
 
     /// A join comes after its run, and before its parts.
-    pub(in crate::state::queue) fn restore_join(&mut self, saved: &SnapshotJoin) {
-        let SnapshotJoin { id, run, parent, part, parts } = *saved;
-        self.put_join(id, Join { run, parent, part, parts, left: parts });
+    pub(in crate::state::queue) fn restore_join(&mut self, saved: SnapshotJoin) {
+        let SnapshotJoin { id, run, parent, part, parts, depth, to } = saved;
+        let to = to.map(Into::into);
+        self.put_join(id, Join { run, parent, part, parts, left: parts, depth, to });
     }
 
     pub(in crate::state::queue) fn restore_joined(&mut self, saved: SnapshotJoined) {

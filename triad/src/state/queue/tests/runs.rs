@@ -1,5 +1,7 @@
 //! Runs of pipelines: they go from step to step, in parts and together again, and end once.
 
+mod hostile;
+
 use super::*;
 use proto::hub::v1::run_end::End;
 use proto::hub::v1::{Advance, BeginRun, RunPart, advance::To};
@@ -28,11 +30,19 @@ fn halt() -> Advance {
     Advance { to: Some(To::Halt(true)), parts: Vec::new() }
 }
 
+/// Without the message's number.
+fn reason(why: &str) -> String {
+    match why.split_once(", message ") {
+        Some((step, rest)) => format!("failed {step}: {}", rest.split_once(": ").unwrap().1),
+        None => format!("failed {why}"),
+    }
+}
+
 fn text(end: &End) -> String {
     match end {
         End::Done(it) => format!("done {}", String::from_utf8_lossy(&it.body)),
         End::Halted(it) => format!("halted {}", String::from_utf8_lossy(&it.body)),
-        End::Failed(why) => format!("failed {why}"),
+        End::Failed(why) => reason(why),
     }
 }
 
@@ -115,7 +125,7 @@ impl World {
         let told = replies.into_iter().map(|it| match it.outcome.unwrap() {
             message_reply::Outcome::Done(it) => format!("done {}", String::from_utf8_lossy(&it.body)),
             message_reply::Outcome::Halted(it) => format!("halted {}", String::from_utf8_lossy(&it.body)),
-            message_reply::Outcome::Failed(why) => format!("failed {why}"),
+            message_reply::Outcome::Failed(why) => reason(&why),
         });
         told.collect()
     }
@@ -171,17 +181,24 @@ fn parts_are_joined_in_their_order() {
     assert_eq!(world.bodies(), ["b 10", "b 20", "b 30"]);
     // A part may be fanned out itself.
     world.handled("20", "", Some(parts("b", &["21", "22"])));
-    world.handled("30", "{\"z\":3}", Some(join("c")));
-    world.handled("10", "", Some(join("c")));
+    world.handled("30", "{\"z\":3}", None);
+    world.handled("10", "", None);
     world.handled("22", "\"y\"", None);
     assert_eq!((world.bodies(), world.end(run)), (vec!["b 21".to_owned()], None));
     world.handled("21", "\"x\"", None);
-    // The part that was fanned out is whole, and has gone nowhere: it ends.
-    assert_eq!(
-        (world.bodies(), world.end(run)),
-        (vec![], Some("done [null,[\"x\",\"y\"],{\"z\":3}]".into()))
-    );
+    // The part that was fanned out is one again.
+    assert_eq!(world.end(run).unwrap(), "done [null,[\"x\",\"y\"],{\"z\":3}]");
     assert!(world.queues.joins.is_empty() && world.queues.joined.is_empty());
+    // One whose parts are joined goes on at that step, as one.
+    let run = world.run("1", 0);
+    world.handled("1", "", Some(parts("b", &["10", "20"])));
+    world.handled("20", "", Some(parts("a", &["21"])));
+    world.handled("21", "22", Some(join("b")));
+    assert_eq!(world.bodies(), ["b 10", "b [22]"]);
+    world.handled("[22]", "23", Some(join("c")));
+    world.handled("10", "11", Some(join("c")));
+    world.handled("[11,23]", "34", None);
+    assert_eq!(world.end(run).unwrap(), "done 34");
 }
 
 #[test]
@@ -242,14 +259,14 @@ fn a_run_fails_with_a_dead_message_and_goes_on_when_it_is_replayed() {
     world.dies("10");
     assert_eq!(
         (world.end(run).unwrap(), world.replies()),
-        ("failed no stock".into(), vec!["failed no stock".to_owned()])
+        ("failed at b: no stock".into(), vec!["failed at b: no stock".to_owned()])
     );
     // The others go on.
     world.handled("30", "31", None);
     world.dies("20");
     world.pass(1000);
     let dead = world.described(&queue("b")).dead;
-    assert_eq!((world.end(run).unwrap(), dead), ("failed no stock".into(), 2));
+    assert_eq!((world.end(run).unwrap(), dead), ("failed at b: no stock".into(), 2));
     assert_eq!((world.replay("b"), world.end(run)), (2, None));
     world.handled("20", "21", None);
     world.handled("10", "11", None);
@@ -304,9 +321,9 @@ fn a_message_that_would_be_dead_goes_to_the_step_for_errors() {
     world.dies("3");
     assert_eq!(
         (world.end(run).unwrap(), world.described(&queue("on-error")).dead),
-        ("failed no stock".into(), 1)
+        ("failed at on-error: no stock".into(), 1)
     );
-    assert_eq!(world.replies(), ["failed no stock"]);
+    assert_eq!(world.replies(), ["failed at on-error: no stock"]);
 }
 
 #[test]
@@ -336,8 +353,8 @@ fn what_a_step_makes_needs_room() {
         world.write_with("s", number, max, Write::Settle(settle))
     };
     let before = world.queues.clone();
-    assert!(matches!(settle(&mut world, 1001, 4_000), Outcome::Full(_)));
-    assert!(matches!(settle(&mut world, 1002, 8_000), Outcome::Full(it) if it.of() == Of::App));
+    assert!(matches!(settle(&mut world, 1001, 5_000), Outcome::Full(_)));
+    assert!(matches!(settle(&mut world, 1002, 12_000), Outcome::Full(it) if it.of() == Of::App));
     assert_eq!((world.queues.all.clone(), world.bodies()), (before.all, vec!["a 1".to_owned()]));
     assert_eq!(settle(&mut world, 1003, 20_000), Outcome::Done(true));
     world.again();
