@@ -13,13 +13,13 @@ pub(crate) use held::{Held, Renewed};
 pub(crate) use hub::{HubLeases, LeaseHub};
 
 use common::service_name::ServiceName;
-use proto::hub::v1::{AcquireLease, Lease, LeaseKey, ReleaseLeases, lease_acquired::Outcome};
+use proto::hub::v1::{AcquireLease, Lease, LeaseKey, Member, ReleaseLeases, lease_acquired::Outcome};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use triad_client::{Hub, HubError, WatchStream};
 
 /// A call to the hub may take so long; a lease that is shorter has shorter ones.
@@ -91,6 +91,8 @@ pub struct ServicesConfig {
     pub heard: triad_client::Leases,
     /// On which stream it is heard.
     pub stream: WatchStream,
+    /// All servers, this one among them: one that is disabled is handed no messages.
+    pub members: watch::Receiver<Arc<Vec<Member>>>,
     /// This process among those of the same server.
     pub started_ms: u64,
 }

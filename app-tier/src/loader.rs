@@ -95,7 +95,7 @@ impl Loader {
             .map(|it| Caches::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms));
         let stop = CancellationToken::new();
         let queues = config.leases.as_ref().zip(caches.clone()).map(|(it, caches)| QueueHost {
-            queues: Queues::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms),
+            queues: Queues::start(it, config.me.as_str(), link.clone()),
             topics: Topics::start(it.hub.clone(), it.stream.clone()),
             caches,
             stop: stop.clone(),

@@ -12,20 +12,23 @@ mod step;
 pub(crate) use consumer::{Consumers, QueueHost};
 pub(crate) use held::{HeldDelivery, Pull};
 pub(crate) use message::{CORRELATION, GROUP, META, of_grpc, of_headers, of_json, queue_name};
-pub(crate) use step::step_of;
+pub(crate) use step::{first_queue_of, step_of};
 
-use crate::session::Link;
+use crate::{lease::ServicesConfig, session::Link};
 use consumer::Consumer;
 use held::Held;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, ManageQueue, MessageReply,
-    MessagesPublished, PublishMessages, QueueManaged, QueueMessage, QueueWindow, QueueWrite, QueuesDescribed,
-    QueuesFull, ReceiveMessages, SettleDelivery, SubscribeTopic, UnsubscribeTopic, manage_queue::Action,
-    queue_outcome::Outcome, queue_write::Write, queues_full::Of, settle_delivery,
+    BrowseQueue, BrowsedMessage, Delivery, DeliveryGivenBack, Fence, ManageQueue, Member, MemberAdmin,
+    MessageReply, MessagesPublished, PublishMessages, QueueManaged, QueueMessage, QueueWindow, QueueWrite,
+    QueuesDescribed, QueuesFull, ReceiveMessages, SettleDelivery, SubscribeTopic, UnsubscribeTopic,
+    manage_queue::Action, queue_outcome::Outcome, queue_write::Write, queues_full::Of, settle_delivery,
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use step::{Step, Way};
@@ -33,7 +36,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
-use triad_client::{Hub, HubError, QueueWriter, Takes, WatchStream};
+use triad_client::{Hub, HubError, QueueWriter, Takes};
 
 /// The hub is waited for so long.
 const WRITE_MAX: Duration = Duration::from_secs(5);
@@ -124,6 +127,8 @@ struct Inner {
     /// What this server's apps take.
     takes: watch::Sender<Takes>,
     consumers: Mutex<BTreeMap<u64, Arc<Consumer>>>,
+    /// An operator has taken this server out: it takes nothing.
+    disabled: AtomicBool,
     asking: Mutex<Asking>,
     /// Who waits to receive.
     receiving: Mutex<HashMap<u64, mpsc::UnboundedSender<Delivery>>>,
@@ -134,9 +139,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether no message comes to this server any more.
+fn is_disabled(members: &[Member], me: &str) -> bool {
+    members.iter().any(|it| it.id == me && it.admin() == MemberAdmin::Disabled)
+}
+
 impl Queues {
     /// Needs a running tokio runtime; its tasks end when all handles are gone.
-    pub(crate) fn start(hub: Hub, stream: WatchStream, link: Arc<Link>, started_ms: u64) -> Self {
+    pub(crate) fn start(services: &ServicesConfig, me: &str, link: Arc<Link>) -> Self {
+        let ServicesConfig { hub, stream, members, started_ms, .. } = services.clone();
         let (takes, taken) = watch::channel(None);
         let mut deliveries = hub.deliveries(started_ms, taken, stream);
         let inner = Arc::new(Inner {
@@ -145,10 +156,12 @@ impl Queues {
             link,
             takes,
             consumers: Mutex::default(),
+            disabled: AtomicBool::new(is_disabled(&members.borrow(), me)),
             asking: Mutex::default(),
             receiving: Mutex::default(),
             held: Held::default(),
         });
+        tokio::spawn(Self::go_by(Arc::downgrade(&inner), members, me.to_owned()));
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             while let Some(delivered) = deliveries.next().await {
@@ -165,6 +178,17 @@ impl Queues {
             }
         });
         Self(inner)
+    }
+
+    /// Takes messages, or none, as operators say of this server.
+    async fn go_by(inner: Weak<Inner>, mut members: watch::Receiver<Arc<Vec<Member>>>, me: String) {
+        while members.changed().await.is_ok() {
+            let Some(inner) = inner.upgrade() else { return };
+            let disabled = is_disabled(&members.borrow_and_update(), &me);
+            if inner.disabled.swap(disabled, Ordering::Relaxed) != disabled {
+                Self(inner).say_what_is_taken();
+            }
+        }
     }
 
     /// The hub has handed a message to this server.
@@ -223,6 +247,9 @@ impl Queues {
 
     /// What this server takes now.
     fn windows(&self) -> Vec<QueueWindow> {
+        if self.0.disabled.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let mut windows = BTreeMap::<(String, String), QueueWindow>::new();
         for consumer in lock(&self.0.consumers).values() {
             let QueueWindow { queue, app, window, policy } = consumer.window();

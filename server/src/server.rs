@@ -35,6 +35,9 @@ use triad::{HubServerConfig, SessionLimits, Triad};
 use triad_client::{Hub, HubConfig, Leases, Membership, Purges, Tokens, WatchStream, WatchTask};
 use web_tier::{Bound, Changes, WebTier, WebTierConfig};
 
+/// The servers as last heard.
+type Members = watch::Receiver<Arc<Vec<Member>>>;
+
 /// How long a start waits for its apps; each has its own, usually shorter `start-timeout`.
 const APPS_READY_MAX: Duration = Duration::from_secs(120);
 
@@ -62,7 +65,7 @@ pub(crate) struct RunningServer {
     app_tier: Option<Arc<AppTier>>,
     admin: Admin,
     /// Who is there, as the hub says.
-    members: watch::Receiver<Arc<Vec<Member>>>,
+    members: Members,
     triad: Option<Arc<Triad>>,
     credentials: Credentials,
     /// Who may come in at the cluster port.
@@ -108,8 +111,8 @@ impl RunningServer {
         let told = (&hub, &watch.members, watch.tokens, watch.heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), member.started_ms, &spans);
-        let started =
-            start_app_tier(&config, &id, &data, ((watch.leases, watch.stream), &hub, &admin), deploy);
+        let heard = (watch.leases, watch.stream, watch.members.clone());
+        let started = start_app_tier(&config, &id, &data, (heard, &hub, &admin), deploy);
         let (app_tier, no_apps) = or_without_apps(started, triad.is_some())?;
         let _following = app_tier.as_ref().map(|it| it.follow(watch.events));
         let listeners = lines(&id, server, &public);
@@ -415,7 +418,7 @@ fn start_admin(
     config: &Arc<Config>,
     id: &ServerId,
     credentials: &Credentials,
-    (hub, members, tokens, heard): (&Hub, &watch::Receiver<Arc<Vec<Member>>>, Tokens, LastHeard),
+    (hub, members, tokens, heard): (&Hub, &Members, Tokens, LastHeard),
     deployed: Option<&Deployed>,
 ) -> Admin {
     administration::warn_without_users(config);
@@ -447,7 +450,7 @@ fn start_app_tier(
     config: &Arc<Config>,
     id: &ServerId,
     data: &DataFolder,
-    ((leases, stream), hub, admin): ((Leases, WatchStream), &Hub, &Admin),
+    ((leases, stream, members), hub, admin): ((Leases, WatchStream, Members), &Hub, &Admin),
     (deploy, started_ms, spans): (Option<DeployConfig>, u64, &Spans),
 ) -> anyhow::Result<Option<Arc<AppTier>>> {
     let Some((cluster, _)) = config.server(id) else { return Ok(None) };
@@ -461,7 +464,7 @@ fn start_app_tier(
             me: id.clone(),
             data_dir: data.path().to_owned(),
             hub: Some(hub.clone()),
-            leases: Some(ServicesConfig { hub: hub.clone(), heard: leases, stream, started_ms }),
+            leases: Some(ServicesConfig { hub: hub.clone(), heard: leases, stream, members, started_ms }),
             admin: Some(administration::service(admin.clone())),
             deploy,
             traces: spans.exporter.clone(),
@@ -533,7 +536,7 @@ fn start_web_tier(
     id: &ServerId,
     bound: Bound,
     credentials: &Credentials,
-    members: &watch::Receiver<Arc<Vec<Member>>>,
+    members: &Members,
     (heard, spans, apps, purged): (&LastHeard, &Spans, Apps, Purges),
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {

@@ -523,6 +523,32 @@ async fn operators_see_queues_and_pause_purge_and_replay_them() {
     assert!(metrics.contains("copal_queue_messages{queue=\"work\",state=\"ready\"} 0"), "{metrics}");
 }
 
+/// Who is disabled gets no messages, and what it has ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_disabled_takes_nothing() {
+    let Some((cluster, out)) = start_script(APP, 2, QUEUES, deploying).await else { return };
+    let target = format!("http://{}/admin", cluster.web());
+    let tool = async |words: &str| tool_as(&target, "ops", "password", words).await;
+    let mut app = local(&out, "app-a").await;
+    let takes = |queue: &Value| -> Vec<String> {
+        let all = queue["consumers"].as_array().unwrap();
+        all.iter()
+            .filter(|it| it["window"] != 0)
+            .map(|it| it["server"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    until(&mut app, "work", |it| takes(it) == ["app-a", "app-b"]).await;
+    tool("server disable app-b").await.succeeds();
+    until(&mut app, "work", |it| takes(it) == ["app-a"]).await;
+    for n in 0..8 {
+        publish(&mut app, "work", &json!({"n": n})).await;
+    }
+    let lines = handled(&out, 8).await;
+    assert!(lines.iter().all(|it| it["server"] == "app-a"), "{lines:#?}");
+    tool("server enable app-b").await.succeeds();
+    until(&mut app, "work", |it| takes(it) == ["app-a", "app-b"]).await;
+}
+
 async fn tool_metrics(cluster: &Cluster) -> String {
     let (_, text) = curl(&cluster.web(), "GET /admin/metrics/app-a", OPS, "").await;
     text.as_str().unwrap_or_default().to_owned()

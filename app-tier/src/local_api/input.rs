@@ -34,8 +34,8 @@ pub(super) fn name(what: &str, text: &str) -> Result<ServiceName, Problem> {
             ("job:", "the queue of a job: run the job instead, /v1/jobs/{job}/run"),
             ("topic:", "the queue of a subscription: see /v1/topics/{topic}"),
         ];
-        if let Some((_, what)) = own.iter().find(|it| text.starts_with(it.0)) {
-            return Problem::bad(format!("the {what}'s name is {}: it is {what}", shown(text), what = what));
+        if let Some((_, it)) = own.iter().find(|it| text.starts_with(it.0)) {
+            return Problem::bad(format!("the {what}'s name is {}: it is {it}", shown(text)));
         }
         Problem::bad(format!("the {what}'s name is {}: expected {}", shown(text), ServiceName::EXPECTED))
     })
@@ -258,8 +258,9 @@ pub(super) fn duration(
     read.ok_or_else(|| {
         let (least, most) = (bounds.start(), bounds.end());
         Problem::bad(format!(
-            "{key} is {}: expected a time from {least:?} to {most:?}, such as \"5s\"",
-            shown(text)
+            "{key} is {}: expected a time from {} to {most:?}, such as \"5s\"",
+            shown(text),
+            if least.is_zero() { "0s".to_owned() } else { format!("{least:?}") }
         ))
     })
 }

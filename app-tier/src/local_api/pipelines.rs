@@ -8,7 +8,7 @@ use super::{
     route::not_allowed,
 };
 use crate::{
-    queue::{Queues, step_of},
+    queue::{Queues, first_queue_of, step_of},
     registry::Running,
 };
 use common::service_name::ServiceName;
@@ -43,7 +43,9 @@ pub(super) async fn of_name(
             let begun = begun(api, caller, &name, begin).await?;
             match begun.end {
                 Some(end) => ended(begun.run, end),
-                None if wait.is_some() && begun.is_new => Err(late(begun.run)),
+                None if wait.is_some() && begun.is_new => {
+                    Err(late(queues(api)?, name.as_str(), begun.run).await)
+                }
                 // What was begun before has one reply, and it is asked for by its number.
                 None => Ok(going_on(name.as_str(), begun.run, begun.is_new)),
             }
@@ -174,8 +176,15 @@ fn ended(run: u64, end: run_end::End) -> Result<Response<Body>, Problem> {
     }
 }
 
-fn late(run: u64) -> Problem {
-    let text = "the run has not ended in this time: it goes on";
+/// A run that has not ended while it was waited for; nobody may know its pipeline.
+async fn late(queues: &Queues, name: &str, run: u64) -> Problem {
+    let first = first_queue_of(name);
+    let described = queues.describe().await.map(|it| it.queues).unwrap_or_default();
+    let is_handled = described.iter().any(|it| it.name == first && !it.consumers.is_empty());
+    let text = match is_handled || queues.pipeline(name).is_some() {
+        true => "the run has not ended in this time: it goes on",
+        false => "the run has not begun: no app that runs declares this pipeline, or all that do are away",
+    };
     Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", text).with("id", run.to_string())
 }
 
