@@ -173,6 +173,11 @@ impl Confinement {
         Self { launcher: None, user: None, limits: AppLimits::default(), reach: None, folders }
     }
 
+    /// Whether files are kept from the app.
+    pub(super) fn keeps_files(&self) -> bool {
+        self.reach.is_some()
+    }
+
     /// What does not hold here.
     fn warn(&self, app: &str) {
         static NO_LANDLOCK: Once = Once::new();

@@ -25,6 +25,9 @@ const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// The wait before another start where this server was short of something: the app is not to blame.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
+/// With these a shell ends that could not run a program.
+const NOT_RUN: [i32; 2] = [126, 127];
+
 /// A process that was healthy this long starts the backoff over.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -108,7 +111,8 @@ impl Supervisor {
             Ok(started) => started,
             Err(cause) => {
                 let program = self.spec.command.first().map_or("", String::as_str);
-                let why = format!("{program:?} can't be started: {cause}");
+                let hint = self.hint(cause.kind() == std::io::ErrorKind::PermissionDenied);
+                let why = format!("{program:?} can't be started: {cause}{hint}");
                 let fault = if is_shortage(&cause) { Fault::None } else { Fault::One };
                 return End::Failed { why, settled: false, fault };
             }
@@ -124,7 +128,10 @@ impl Supervisor {
                     fault = Fault::Hopeless;
                     "it ended with exit status 0 before it was healthy: the app must stay in the foreground".to_owned()
                 }
-                Ok(status) => format!("it ended with {status} after {:.1?}", began.elapsed()),
+                Ok(status) => {
+                    let hint = self.hint(status.code().is_some_and(|it| NOT_RUN.contains(&it)));
+                    format!("it ended with {status} after {:.1?}{hint}", began.elapsed())
+                }
                 Err(cause) => format!("it can't be watched: {cause}"),
             }),
             why = self.serve(&backend, failures) => Some(why),
@@ -139,6 +146,16 @@ impl Supervisor {
         self.state.send_replace(State::Down { why: why.clone(), failures: failures + 1 });
         self.end(process).await;
         End::Failed { why, settled, fault }
+    }
+
+    /// What may be behind a program that could not be run.
+    fn hint(&self, was_not_run: bool) -> &'static str {
+        if was_not_run && self.launch.confinement.keeps_files() {
+            "; it is confined to its own folder and the system's: a program in someone's home folder, as of pyenv or nvm, can't be \
+             read (web-app `confine`, docs/apps.md)"
+        } else {
+            ""
+        }
     }
 
     fn is_starting(&self) -> bool {

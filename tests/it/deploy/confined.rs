@@ -28,6 +28,11 @@ async fn a_deployed_app_gets_at_nothing_that_is_not_its_own() {
             "skipped what Landlock keeps from deployed apps: its version is {landlock} here"
         ));
     }
+    // As a program of pyenv: a script that can't read what it needs.
+    let yaml = "command: [sh, -c, 'echo no such interpreter >&2; exit 126']\n";
+    let shim = deploying.files("shim", &[("app.yaml", yaml)]);
+    let said = deploying.tool(&format!("deploy {}", shim.0.display())).await;
+    said.fails_with(1, &["exit status: 126", "it is confined to its own folder", "docs/apps.md"]);
     let status = deploying.get("/two/status").await.body;
     let other = status.lines().find_map(|it| it.strip_prefix("pid=")).unwrap().to_owned();
     let server = deploying.cluster.process("app-a").pid().to_string();
