@@ -94,3 +94,15 @@ fn an_event_becomes_a_line_without_control_characters() {
     );
     assert!(shown[4].3.len() <= TEXT_MAX + 4 && shown[4].3.ends_with('…'));
 }
+
+#[test]
+fn an_app_is_meant_by_its_name_with_its_host_or_by_its_tag() {
+    for words in ["default/shop", "shop", "production/webapp/default/shop"] {
+        assert!(is_app("default/shop", words), "{words}");
+    }
+    for words in
+        ["op", "shop-1.2", "fault/shop", "webapp/default/shop", "other/shop", "production/webapp/other/shop"]
+    {
+        assert!(!is_app("default/shop", words), "{words}");
+    }
+}
