@@ -14,7 +14,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,6 +32,7 @@ const WINDOW: u32 = 512;
 
 pub(super) struct Copal {
     hub: Hub,
+    started_ms: u64,
     writer: QueueWriter,
     watch: Watch,
     takes: watch::Sender<Takes>,
@@ -66,8 +67,11 @@ pub(super) async fn start_with(
         servers: SERVERS.iter().map(|(id, port)| ((*id).into(), format!("127.0.0.1:{port}"))).collect(),
     });
     hub.leader(DEADLINE).await.context("the hub elects a leader")?;
-    let (writer, watch) = (hub.queue_writer(1), hub.watch());
-    Ok((Arc::new(Copal { hub, writer, watch, takes: watch::Sender::new(None) }), processes))
+    // Those of a run before, who still listen, are older.
+    static STARTED_MS: AtomicU64 = AtomicU64::new(1);
+    let started_ms = STARTED_MS.fetch_add(1, Ordering::Relaxed);
+    let (writer, watch) = (hub.queue_writer(started_ms), hub.watch());
+    Ok((Arc::new(Copal { hub, started_ms, writer, watch, takes: watch::Sender::new(None) }), processes))
 }
 
 impl Copal {
@@ -122,7 +126,8 @@ impl Copal {
         begun: impl Fn(&QueueMessage) + Clone + Send + 'static,
         ended: impl Fn(QueueMessage) + Clone + Send + 'static,
     ) {
-        let mut deliveries = self.hub.deliveries(1, self.takes.subscribe(), self.watch.stream.clone());
+        let mut deliveries =
+            self.hub.deliveries(self.started_ms, self.takes.subscribe(), self.watch.stream.clone());
         let (queue, app) = ("bench".to_owned(), "bench".to_owned());
         self.takes.send_replace(Some(vec![QueueWindow { queue, app, window: WINDOW, policy: None }]));
         tokio::spawn(async move {
