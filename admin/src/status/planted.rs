@@ -416,6 +416,7 @@ pub(crate) fn messages() -> Vec<MessageRecord> {
         published_ms: NOW_MS - 120_000,
         priority: 4,
         group: EVIL.into(),
+        run: Some("7".into()),
         app: EVIL.into(),
         content_type: EVIL.into(),
         bytes: 5000,
