@@ -523,7 +523,7 @@ async fn operators_see_queues_and_pause_purge_and_replay_them() {
     assert!(metrics.contains("copal_queue_messages{queue=\"work\",state=\"ready\"} 0"), "{metrics}");
 }
 
-async fn tool_metrics(cluster: &Cluster) -> String {
+pub(crate) async fn tool_metrics(cluster: &Cluster) -> String {
     let (_, text) = curl(&cluster.web(), "GET /admin/metrics/app-a", OPS, "").await;
     text.as_str().unwrap_or_default().to_owned()
 }
