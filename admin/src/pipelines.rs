@@ -265,7 +265,9 @@ impl Inner {
         if managed.unknown {
             return Err(unknown());
         }
-        tracing::info!(user = asker.user.name, pipeline, run, "an operator has ended a run");
+        if !managed.over {
+            tracing::info!(user = asker.user.name, pipeline, run, "an operator has ended a run");
+        }
         Ok(RunDoneRecord { over: managed.over })
     }
 }
