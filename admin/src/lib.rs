@@ -21,6 +21,7 @@ mod openapi;
 mod operate;
 mod origin;
 mod pages;
+mod pipelines;
 mod queues;
 mod refusal;
 mod requests;
@@ -263,6 +264,25 @@ impl Inner {
             }
             Route::Cache => Ok(json(StatusCode::OK, &self.cache(config).await)),
             Route::AppCaches => Ok(json(StatusCode::OK, &self.app_caches(config).await)),
+            Route::PurgeCache => {
+                let purge = cache::Purge::read(&publish::text(body).await?)?;
+                Ok(json(StatusCode::OK, &self.purge_cache(config, asker, &purge).await?))
+            }
+            Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(config).await)),
+            Route::Health => self.health_answer(config).await,
+            Route::Audit(query) => self.audit_answer(&query).await,
+            route => self.shares(asker, route, body).await,
+        }
+    }
+
+    /// The same of what apps share.
+    async fn shares(
+        &self,
+        asker: &SignedIn,
+        route: Route,
+        body: RequestBody,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        match route {
             Route::Jobs(query) => Ok(json(StatusCode::OK, &self.jobs(&query).await)),
             Route::ManageJob(job, verb) => {
                 Ok(json(StatusCode::OK, &self.manage_job(asker, &job, verb).await?))
@@ -275,13 +295,13 @@ impl Inner {
                 let body = publish::text(body).await?;
                 Ok(json(StatusCode::OK, &self.manage_queue(asker, &queue, verb, &body).await?))
             }
-            Route::PurgeCache => {
-                let purge = cache::Purge::read(&publish::text(body).await?)?;
-                Ok(json(StatusCode::OK, &self.purge_cache(config, asker, &purge).await?))
+            Route::Pipelines => Ok(json(StatusCode::OK, &self.pipelines().await)),
+            Route::PipelineRuns(pipeline, query) => {
+                Ok(json(StatusCode::OK, &self.pipeline_runs(asker, &pipeline, &query).await?))
             }
-            Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(config).await)),
-            Route::Health => self.health_answer(config).await,
-            Route::Audit(query) => self.audit_answer(&query).await,
+            Route::EndRun(pipeline, run) => {
+                Ok(json(StatusCode::OK, &self.end_run(asker, &pipeline, &run).await?))
+            }
             _ => Err(Refusal::NotFound),
         }
     }

@@ -34,6 +34,8 @@ mod tests {
             ("{token}", "ci"),
             ("{queue}", "q"),
             ("{job}", "j"),
+            ("{pipeline}", "p"),
+            ("{run}", "17"),
         ]
         .iter()
         .fold(path.to_owned(), |path, (field, value)| path.replace(field, value));

@@ -19,6 +19,8 @@ mod logs;
 mod multipart;
 mod overview;
 mod picture;
+mod pipeline;
+mod pipelines;
 mod queue;
 mod queues;
 mod requests;
@@ -59,6 +61,7 @@ pub(crate) enum Page {
     Triad,
     Apps,
     Queues,
+    Pipelines,
     Jobs,
     AppCaches,
     Requests,
@@ -71,13 +74,14 @@ pub(crate) enum Page {
 }
 
 impl Page {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Overview,
         Self::Servers,
         Self::Balancer,
         Self::Triad,
         Self::Apps,
         Self::Queues,
+        Self::Pipelines,
         Self::Jobs,
         Self::AppCaches,
         Self::Requests,
@@ -103,6 +107,7 @@ impl Page {
             Self::Triad => "/triad",
             Self::Apps => "/apps",
             Self::Queues => "/queues",
+            Self::Pipelines => "/pipelines",
             Self::Jobs => "/jobs",
             Self::AppCaches => "/app-caches",
             Self::Requests => "/requests",
@@ -123,6 +128,7 @@ impl Page {
             Self::Triad => "Triad",
             Self::Apps => "Apps",
             Self::Queues => "Queues",
+            Self::Pipelines => "Pipelines",
             Self::Jobs => "Jobs",
             Self::AppCaches => "App caches",
             Self::Requests => "Requests",
@@ -272,6 +278,7 @@ pub(crate) fn render(prefix: &str, content: Content, visitor: &Visitor, cluster:
         Content::Triad => text(&triad::Triad::new(frame, cluster)),
         Content::Apps(query) => text(&apps::Apps::new(frame, cluster, &query)),
         Content::Queues(query, queues) => text(&queues::Queues::new(frame, &queues, &query)),
+        Content::Pipelines(query, it) => text(&pipelines::Pipelines::new(frame, &it, &query)),
         Content::Jobs(query, jobs, queues) => {
             text(&jobs::Jobs::new(frame, cluster, (&jobs, &queues), &query))
         }

@@ -83,6 +83,8 @@ pub(crate) struct MessageRecord {
     pub(crate) published_ms: u64,
     pub(crate) priority: u32,
     pub(crate) group: String,
+    /// Of a pipeline, to which it belongs.
+    pub(crate) run: Option<String>,
     pub(crate) app: String,
     pub(crate) content_type: String,
     /// Of the whole body.
@@ -268,7 +270,8 @@ impl QueueRecord {
 
 impl MessageRecord {
     fn of(it: BrowsedMessage) -> Self {
-        let QueueMessage { body, content_type, priority, group, app, .. } = it.message.unwrap_or_default();
+        let QueueMessage { body, content_type, priority, group, app, run, .. } =
+            it.message.unwrap_or_default();
         // A cut may go through a letter.
         let text = match std::str::from_utf8(&body) {
             Ok(text) => Some(text.to_owned()),
@@ -283,6 +286,7 @@ impl MessageRecord {
             published_ms: it.published_ms,
             priority: priority.unwrap_or_default(),
             group,
+            run: (run > 0).then(|| run.to_string()),
             app,
             content_type,
             bytes: it.body_bytes,
@@ -406,5 +410,10 @@ mod tests {
         assert_eq!(record(b"x\xc3", 9).text.as_deref(), Some("x"));
         let bytes = record(b"x\xc3", 2);
         assert_eq!((bytes.text, bytes.base64.as_deref()), (None, Some("eMM=")));
+        let of_run = |run: u64| {
+            let message = Some(QueueMessage { run, ..QueueMessage::default() });
+            MessageRecord::of(BrowsedMessage { message, ..BrowsedMessage::default() }).run
+        };
+        assert_eq!((of_run(0), of_run(17).as_deref()), (None, Some("17")));
     }
 }

@@ -130,6 +130,12 @@ pub(crate) enum Refusal {
     NoRoom,
     #[error("there is no queue {0:?}: `deploy-tool queue list` shows them")]
     NoQueue(String),
+    #[error("there is no pipeline {0:?}: `deploy-tool pipeline list` shows them")]
+    NoPipeline(String),
+    #[error(
+        "there is no run {run:?} of {pipeline:?}, or it is forgotten: `deploy-tool pipeline runs` shows them"
+    )]
+    NoRun { pipeline: String, run: String },
     #[error("the server `{0}` has never been started: the hub does not know it yet")]
     NeverStarted(String),
     #[error(
@@ -175,6 +181,8 @@ impl Refusal {
             | Self::UnknownApp { .. }
             | Self::UnknownToken(_)
             | Self::NoQueue(_)
+            | Self::NoPipeline(_)
+            | Self::NoRun { .. }
             | Self::NoJob(_)
             | Self::NoVersion(_) => StatusCode::NOT_FOUND,
             Self::DiskFull(_) | Self::Publish(PublishError::DiskFull { .. }) => {

@@ -7,6 +7,7 @@ use crate::{
     history::Question,
     jobs::{JobVerb, JobsQuery},
     logs::LogQuery,
+    pipelines::RunsQuery,
     queues::{MessagesQuery, QueueVerb},
     refusal::Refusal,
 };
@@ -63,6 +64,12 @@ pub(crate) enum Route {
     QueueMessages(String, MessagesQuery),
     /// `POST /api/v1/queues/QUEUE/VERB`.
     ManageQueue(String, QueueVerb),
+    /// `GET /api/v1/pipelines`.
+    Pipelines,
+    /// `GET /api/v1/pipelines/PIPELINE/runs?which=…`.
+    PipelineRuns(String, RunsQuery),
+    /// `POST /api/v1/pipelines/PIPELINE/runs/RUN/end`.
+    EndRun(String, String),
     /// `GET /api/v1/configuration`.
     Configuration,
     /// `GET /metrics`, of this server.
@@ -114,6 +121,7 @@ impl Route {
             | Self::InvalidateSession
             | Self::PurgeCache
             | Self::ManageQueue(..)
+            | Self::EndRun(..)
             | Self::ManageJob(..) => "POST",
             _ => "GET, HEAD",
         }))
@@ -145,6 +153,14 @@ impl Route {
                 (Self::QueueMessages(decoded(name), query), Method::GET)
             }
             ["queues", name, verb] => (Self::ManageQueue(decoded(name), QueueVerb::of(verb)?), Method::POST),
+            ["pipelines"] => (Self::Pipelines, Method::GET),
+            ["pipelines", name, "runs"] => {
+                let query = RunsQuery::of(uri.query().unwrap_or_default())?;
+                (Self::PipelineRuns(decoded(name), query), Method::GET)
+            }
+            ["pipelines", name, "runs", run, "end"] => {
+                (Self::EndRun(decoded(name), decoded(run)), Method::POST)
+            }
             ["configuration"] => (Self::Configuration, Method::GET),
             _ => return Ok(None),
         }))
@@ -228,6 +244,8 @@ mod tests {
             let path = format!("/api/v1/queues/{queue}/pause");
             assert_eq!(route("POST", "", &path), "ManageQueue(\"job:report\", Pause)");
         }
+        assert_eq!(route("POST", "", "/api/v1/pipelines/album/runs/17/end"), "EndRun(\"album\", \"17\")");
+        assert_eq!(route("GET", "", "/api/v1/pipelines/album/runs/17/end"), "this path takes POST alone");
         assert_eq!(route("GET", "", "/api/v1/jobs?limit=x"), "limit: expected a number");
         assert_eq!(route("HEAD", "", "/api/v1/tokens"), "ListTokens");
         assert_eq!(route("POST", "", "/api/v1/tokens/"), "CreateToken");

@@ -131,6 +131,9 @@ pub(crate) enum Verb {
     /// The queues of apps: how they are, what is in them, pause, resume, purge and replay
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// The pipelines of apps: how many runs each has, the runs, and ending one
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
     /// The jobs of apps: when they are due, pause, resume and run
     #[command(subcommand)]
     Job(JobCommand),
@@ -282,6 +285,36 @@ pub(crate) enum QueueCommand {
         /// These [default: all]
         #[arg(value_name = "ID")]
         ids: Vec<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PipelineCommand {
+    /// Lists the pipelines: their runs, and the messages of their steps
+    List,
+    /// Lists runs of a pipeline, the oldest first
+    Runs {
+        /// The pipeline
+        #[arg(value_name = "PIPELINE")]
+        pipeline: String,
+        /// What has come of them: all, going-on, done, halted or failed
+        #[arg(long, value_name = "WHICH", default_value = "all")]
+        which: String,
+        /// How many, 1 to 200
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        limit: u32,
+        /// Those after this number
+        #[arg(long, value_name = "RUN", default_value_t = 0)]
+        after: u64,
+    },
+    /// Ends a run: it halts with nothing, and what is left of it is dropped
+    End {
+        /// The pipeline
+        #[arg(value_name = "PIPELINE")]
+        pipeline: String,
+        /// The run, by its number
+        #[arg(value_name = "RUN")]
+        run: u64,
     },
 }
 

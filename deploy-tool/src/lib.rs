@@ -13,6 +13,7 @@ mod jobs;
 mod logs;
 mod manual;
 mod password;
+mod pipelines;
 mod progress;
 mod queues;
 mod rollout;
@@ -85,6 +86,7 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Cache(CacheCommand::Purge(arguments)) => cache::purge(target, arguments, json).await,
         Verb::AppCaches => app_caches::list(target, json).await,
         Verb::Job(command) => jobs::run(target, command, json).await,
+        Verb::Pipeline(command) => pipelines::run(target, command, json).await,
         Verb::Queue(command) => queues::run(target, command, json).await,
         Verb::Audit { limit, kind } => audit::list(target, *limit, kind.as_deref(), json).await,
         Verb::Server(ServerCommand::Enable(it)) => servers::set(target, SetAdmin::Enable, it, json).await,

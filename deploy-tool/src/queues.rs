@@ -1,6 +1,14 @@
 //! `queue …`: the queues of apps.
 
-use crate::{clean, cli::QueueCommand, client, progress::size, say, table, target::Target, tell};
+use crate::{
+    cli::QueueCommand,
+    client,
+    progress::size,
+    say,
+    table::{self, or_dash, shown},
+    target::Target,
+    tell,
+};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -56,9 +64,6 @@ struct Message {
 struct Done {
     count: u64,
 }
-
-/// What a table shows of a text.
-const SHOWN: usize = 60;
 
 /// Does what is asked; false if the hub has not said what it has.
 ///
@@ -156,14 +161,8 @@ async fn messages(target: &Target, path: &str, json: bool) -> anyhow::Result<boo
         return Ok(true);
     }
     let mut rows = vec![["ID", "ATTEMPTS", "GROUP", "SIZE", "AT", "BODY", "WHY"].map(str::to_owned).to_vec()];
-    let shown = |text: &str| {
-        let clean = clean(text);
-        let shown: String = clean.chars().take(SHOWN).collect();
-        if shown.len() < clean.len() { format!("{shown}…") } else { shown }
-    };
-    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     rows.extend(answer.read::<Messages>()?.messages.iter().map(|it| {
-        let body = it.text.as_deref().map_or_else(|| "(no text)".to_owned(), &shown);
+        let body = it.text.as_deref().map_or_else(|| "(no text)".to_owned(), shown);
         vec![
             it.id.clone(),
             it.attempts.to_string(),

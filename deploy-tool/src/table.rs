@@ -1,5 +1,10 @@
 //! A table of text for people: columns as wide as their widest cell.
 
+use crate::clean;
+
+/// What a table shows of a text.
+const SHOWN: usize = 60;
+
 /// Lines of cells, the first the heading. What a terminal would obey is left out of the cells.
 pub(crate) fn lines(rows: &[Vec<String>]) -> Vec<String> {
     let clean = |cell: &String| cell.chars().filter(|it| !it.is_control()).collect::<String>();
@@ -20,6 +25,18 @@ pub(crate) fn lines(rows: &[Vec<String>]) -> Vec<String> {
 /// A time without what is below its second.
 pub(crate) fn seconds(time: &str) -> String {
     time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
+}
+
+/// The beginning of a text.
+pub(crate) fn shown(text: &str) -> String {
+    let clean = clean(text);
+    let shown: String = clean.chars().take(SHOWN).collect();
+    if shown.len() < clean.len() { format!("{shown}…") } else { shown }
+}
+
+/// A text, or what stands for none.
+pub(crate) fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ async fn asked(
         ("{token}", "ci"),
         ("{queue}", "nobodys"),
         ("{job}", "nobodys"),
+        ("{pipeline}", "nobodys"),
+        ("{run}", "17"),
     ];
     let real = real.iter().fold(path.to_owned(), |path, (field, value)| path.replace(field, value));
     let (status, answer) = curl(web, &format!("{method} /admin{real}{query}"), OPS, body).await;
@@ -55,7 +57,17 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     let get = async |path: &str, query: &str, expected: u16| {
         asked(&web, &document, ("GET", path, query), Vec::new(), expected).await
     };
-    for path in ["logs", "requests", "sessions", "cache", "app-caches", "queues", "jobs", "configuration"] {
+    for path in [
+        "logs",
+        "requests",
+        "sessions",
+        "cache",
+        "app-caches",
+        "queues",
+        "pipelines",
+        "jobs",
+        "configuration",
+    ] {
         get(&format!("/api/v1/{path}"), "", 200).await;
     }
     get("/api/v1/logs", "?level=loud", 400).await;
@@ -64,8 +76,11 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     get("/api/v1/jobs", "?limit=many", 400).await;
     get("/api/v1/queues/{queue}/messages", "?which=ready", 404).await;
     get("/api/v1/queues/{queue}/messages", "?which=all", 400).await;
-    for verb in ["pause", "resume", "run"] {
-        asked(&web, &document, ("POST", &format!("/api/v1/jobs/{{job}}/{verb}"), ""), Vec::new(), 404).await;
+    get("/api/v1/pipelines/{pipeline}/runs", "?which=failed&after=7&limit=3", 404).await;
+    get("/api/v1/pipelines/{pipeline}/runs", "?which=some", 400).await;
+    let pipeline = "pipelines/{pipeline}/runs/{run}/end";
+    for path in ["jobs/{job}/pause", "jobs/{job}/resume", "jobs/{job}/run", pipeline] {
+        asked(&web, &document, ("POST", &format!("/api/v1/{path}"), ""), Vec::new(), 404).await;
     }
     for verb in ["pause", "resume", "purge", "replay"] {
         let path = format!("/api/v1/queues/{{queue}}/{verb}");

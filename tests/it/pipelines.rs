@@ -3,8 +3,10 @@
 use crate::{
     cluster::{Cluster, PATIENCE},
     daemons::{Local, connect, request, start_script},
-    queues::{is_empty, lines, local, until},
+    queues::{is_empty, lines, local, tool_metrics, until},
     tell::tell,
+    tokens::deploying,
+    tool::tool_as,
 };
 use hyper::Method;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -269,6 +271,88 @@ async fn the_program_of_the_docs_runs() {
     let answer = request(&mut calls, Method::GET, "/", "", &[]).await;
     let index: Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(index, json!({"index": ["small-a.jpg", "small-b.jpg", "small-c.jpg"]}));
+}
+
+/// The call of a step with such a message, once it has come.
+async fn held(out: &std::path::Path, what: &str) -> Value {
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(it) = called(out, "/a").into_iter().find(|it| it["message"]["what"] == what) {
+            return it;
+        }
+        assert!(tokio::time::Instant::now() < limit, "no {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_list_runs_and_end_them() {
+    let Some((cluster, out)) = start_script(APP, 1, PIPELINES, deploying).await else { return };
+    let mut a = Local::of_some_server(&cluster).await;
+    let target = format!("http://{}/admin", cluster.web());
+    let tool = async |words: &str| tool_as(&target, "ops", "password", words).await;
+    let mut ids = Vec::new();
+    for message in [json!({"n": 1}), json!({"dead": true})] {
+        let (_, begun) = run(&mut a, "plain", &message).await;
+        ids.push(begun["id"].as_str().unwrap().to_owned());
+        ended(&mut a, "plain", ids.last().unwrap()).await;
+    }
+    let mut waiting = Local::of_some_server(&cluster).await;
+    let waiter = tokio::spawn(async move {
+        run(&mut waiting, "plain?wait=30s", &json!({"do": "later", "what": "held"})).await
+    });
+    let held = held(&out, "held").await;
+    let id = held["headers"]["x-copal-run"].as_str().unwrap();
+    let listed = tool("pipeline list").await.succeeds();
+    let line = listed.lines().find(|it| it.starts_with("plain ")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>()[1..5], ["1", "1", "0", "1"], "{listed}");
+    assert!(line.contains("b 0/0/0/1") && line.contains("first 0/0/1/0"), "{listed}");
+    let failed = tool("pipeline runs plain --which failed").await.succeeds();
+    let line = failed.lines().nth(1).unwrap();
+    assert!(line.starts_with(&ids[1]) && line.contains("at b, message "), "{failed}");
+    let first = tool("pipeline runs plain --limit 1").await;
+    assert!(first.stderr.contains(&format!("--after {}", ids[0])), "{}", first.stderr);
+    assert!(first.code == Some(0) && first.stdout.lines().nth(1).unwrap().starts_with(&ids[0]));
+    let after = tool(&format!("pipeline runs plain --after {} --json", ids[1])).await.succeeds();
+    let after: Value = serde_json::from_str(&after).unwrap();
+    assert_eq!((&after["runs"][0]["id"], &after["next"]), (&json!(id), &Value::Null), "{after}");
+    let words = format!("pipeline end plain {id}");
+    assert!(tool(&words).await.succeeds().contains("has ended: what is left of it is dropped"));
+    assert_eq!(waiter.await.unwrap().0, 410);
+    assert!(tool(&words).await.succeeds().contains("was over before"));
+    // What its step answers takes it no further.
+    let token = held["headers"]["x-copal-delivery-token"].as_str().unwrap();
+    assert_eq!(a.call(Method::DELETE, &format!("/v1/deliveries/{token}"), "{}").await.0, 204);
+    until(&mut a, "pipe:plain:first", |it| is_empty(it) && it["settled"] == 3).await;
+    assert_eq!(ended(&mut a, "plain", id).await.0, 410);
+    assert!(called(&out, "/b").iter().all(|it| it["message"]["what"] != "held"));
+    for (words, said) in [
+        ("pipeline runs nothing", "there is no pipeline \"nothing\""),
+        ("pipeline runs plain --which some", "expected all, going-on"),
+        ("pipeline end plain 999999", "there is no run \"999999\" of \"plain\""),
+        ("pipeline end nothing 1", "there is no run"),
+    ] {
+        let refused = tool(words).await;
+        assert!(refused.code == Some(1) && refused.stderr.contains(said), "{words}: {}", refused.stderr);
+    }
+    for words in ["pipeline runs plain", &words] {
+        let refused = tool_as(&target, "eve", "password", words).await;
+        assert!(refused.stderr.contains("needs `operate`"), "{}", refused.stderr);
+    }
+    let messages = tool("queue messages pipe:plain:b --json").await.succeeds();
+    assert!(messages.contains(&format!("\"run\":\"{}\"", ids[1])), "{messages}");
+    let audit = tool("audit").await.succeeds();
+    assert!(audit.contains("end-run") && audit.contains(&format!("run {id}")), "{audit}");
+    metrics_tell(&cluster, "copal_pipeline_runs{pipeline=\"plain\",state=\"halted\"} 1").await;
+}
+
+/// Waits until the metrics of the hub's leader have a line.
+async fn metrics_tell(cluster: &Cluster, line: &str) {
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while !tool_metrics(cluster).await.contains(line) {
+        assert!(tokio::time::Instant::now() < limit, "no {line}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Runs are begun on all servers while these are killed, paused and stopped, the hub's leader among them: each that was acknowledged ends, with the right sum.

@@ -549,7 +549,7 @@ async fn a_server_that_is_disabled_takes_nothing() {
     until(&mut app, "work", |it| takes(it) == ["app-a", "app-b"]).await;
 }
 
-async fn tool_metrics(cluster: &Cluster) -> String {
+pub(crate) async fn tool_metrics(cluster: &Cluster) -> String {
     let (_, text) = curl(&cluster.web(), "GET /admin/metrics/app-a", OPS, "").await;
     text.as_str().unwrap_or_default().to_owned()
 }

@@ -7,9 +7,10 @@ use crate::{
 };
 use common::backoff::Backoff;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, GetRun,
-    ManageQueue, QueueManaged, QueueWindow, QueueWrite, QueuesConsumed, QueuesDescribed, QueuesWritten,
-    RunDescription, WriteQueues, queue_outcome::Outcome, queues_client::QueuesClient,
+    BrowseQueue, BrowsedMessage, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, GetRun, ListRuns,
+    ManageQueue, ManageRun, QueueManaged, QueueWindow, QueueWrite, QueuesConsumed, QueuesDescribed,
+    QueuesWritten, RunDescription, RunManaged, RunsListed, WriteQueues, queue_outcome::Outcome,
+    queues_client::QueuesClient,
 };
 use std::{
     sync::Arc,
@@ -147,6 +148,31 @@ impl Hub {
             async move { QueuesClient::new(channel).max_decoding_message_size(MESSAGE_MAX).run(get).await }
         });
         told.await
+    }
+
+    /// Some runs of a pipeline; of none, how many each has.
+    ///
+    /// # Errors
+    /// See [`HubError`].
+    pub async fn list_runs(&self, list: ListRuns, deadline: Duration) -> Result<RunsListed, HubError> {
+        let listed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
+            let mut client = QueuesClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
+            let list = list.clone();
+            async move { client.list_runs(list).await }
+        });
+        listed.await
+    }
+
+    /// Ends a run of a pipeline, for an operator.
+    ///
+    /// # Errors
+    /// See [`HubError`]; after [`HubError::Unavailable`] it may have ended.
+    pub async fn end_run(&self, manage: ManageRun, deadline: Duration) -> Result<RunManaged, HubError> {
+        let managed = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
+            let manage = manage.clone();
+            async move { QueuesClient::new(channel).manage_run(manage).await }
+        });
+        managed.await
     }
 
     /// Messages of one.

@@ -88,6 +88,7 @@ fn since(command: &Command) -> u32 {
             command::Command::WriteQueues(_)
             | command::Command::ConsumeQueues(_)
             | command::Command::ManageQueue(_)
+            | command::Command::ManageRun(_)
             | command::Command::ExpireQueues(_)
             | command::Command::DeclareJobs(_)
             | command::Command::ManageJob(_)
@@ -127,6 +128,7 @@ fn author(command: &command::Command) -> Option<&Author> {
         command::Command::NoteAudit(it) => it.author.as_ref(),
         command::Command::ManageQueue(it) => it.author.as_ref(),
         command::Command::ManageJob(it) => it.author.as_ref(),
+        command::Command::ManageRun(it) => it.author.as_ref(),
         _ => None,
     }
 }
@@ -169,6 +171,7 @@ fn known(command: &Command) -> bool {
             | command::Command::ExpireLeases(_)
             | command::Command::ExpireCached(_)
             | command::Command::ConsumeQueues(_)
+            | command::Command::ManageRun(_)
             | command::Command::ExpireQueues(_)
             | command::Command::DeclareJobs(_)
             | command::Command::FireJobs(_),

@@ -3,11 +3,11 @@
 use crate::{Triad, hub_status::HubRole, raft::node::Follower};
 use proto::{
     hub::v1::QueueDescription,
-    status::v1::{self as status, HubFollower, HubQueue, MemberHeard},
+    status::v1::{self as status, HubFollower, HubPipeline, HubQueue, MemberHeard},
 };
 use std::time::Duration;
 
-/// Queues of which a status tells.
+/// Queues, and pipelines, of which a status tells.
 const QUEUES_MAX: usize = 200;
 
 impl Triad {
@@ -39,6 +39,7 @@ impl Triad {
                 .map(|(id, ago)| MemberHeard { id, ago_ms: millis(ago) })
                 .collect(),
             queues: if leads { self.queues() } else { Vec::new() },
+            pipelines: if leads { self.pipelines() } else { Vec::new() },
         }
     }
 
@@ -50,6 +51,18 @@ impl Triad {
         told.sort_by_key(|it| std::cmp::Reverse(it.ready + it.delayed + it.assigned + it.waiting + it.dead));
         told.truncate(QUEUES_MAX);
         told
+    }
+
+    fn pipelines(&self) -> Vec<HubPipeline> {
+        let queues = self.hub.node().view().read().state.queues().clone();
+        let told = queues.pipelines().take(QUEUES_MAX).map(|it| HubPipeline {
+            name: it.pipeline,
+            going_on: it.going_on,
+            done: it.done,
+            halted: it.halted,
+            failed: it.failed,
+        });
+        told.collect()
     }
 
     fn follower(&self, follower: &Follower) -> Option<HubFollower> {

@@ -197,6 +197,7 @@ impl State {
             }
             Command::ConsumeQueues(call) => Reply::QueuesConsumed(self.queues.consume(call, now_ms, changes)),
             Command::ManageQueue(call) => Reply::QueueManaged(self.queues.manage(call, now_ms, changes)),
+            Command::ManageRun(call) => Reply::RunManaged(self.queues.end_run(&call, now_ms, changes)),
             Command::DeclareJobs(call) => {
                 let queues = &mut self.queues;
                 Reply::JobsDeclared(self.jobs.declare(call, &self.apps, queues, now_ms, changes))

@@ -7,7 +7,7 @@ use super::{
     form::Form,
     html, is_wanted,
     list::ListQuery,
-    queue, render,
+    pipeline, queue, render,
     sessions::{Found, SessionsContent},
 };
 use crate::{
@@ -45,12 +45,18 @@ pub(crate) enum Asked {
     Page(Page),
     Server(String),
     Queue(String),
+    Pipeline(String),
     Asset(Asset),
     SignInForm,
     SignIn,
     SignOut,
-    SetAdmin { id: String, admin: MemberAdmin },
-    HandOverLead { to: String },
+    SetAdmin {
+        id: String,
+        admin: MemberAdmin,
+    },
+    HandOverLead {
+        to: String,
+    },
     Upload,
     App(AppRoute),
     FindSession,
@@ -58,6 +64,8 @@ pub(crate) enum Asked {
     PurgeCache,
     ManageQueue(String, QueueVerb),
     ManageJob(String, JobVerb),
+    /// Of this pipeline.
+    EndRun(String),
 }
 
 impl Asked {
@@ -73,6 +81,7 @@ impl Asked {
                 ["", "sign-in"] => Some(Self::SignInForm),
                 ["", "servers", id] => Some(Self::Server(decoded(id))),
                 ["", "queues", name] => Some(Self::Queue(decoded(name))),
+                ["", "pipelines", name] => Some(Self::Pipeline(decoded(name))),
                 ["", page] => Page::at(page).map(Self::Page),
                 _ => None,
             };
@@ -95,6 +104,7 @@ impl Asked {
             ["", "actions", "queues", name, verb] => {
                 Some(Self::ManageQueue(decoded(name), QueueVerb::of(verb).ok()?))
             }
+            ["", "actions", "pipelines", name, "end"] => Some(Self::EndRun(decoded(name))),
             ["", "actions", "jobs", name, verb] => {
                 Some(Self::ManageJob(decoded(name), JobVerb::of(verb).ok()?))
             }
@@ -116,6 +126,7 @@ impl Asked {
             Self::FindSession | Self::InvalidateSession => Page::Sessions,
             Self::PurgeCache => Page::Cache,
             Self::Queue(_) | Self::ManageQueue(..) => Page::Queues,
+            Self::Pipeline(_) | Self::EndRun(_) => Page::Pipelines,
             Self::ManageJob(..) => Page::Jobs,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
@@ -126,6 +137,7 @@ impl Asked {
         let list = form.field("list");
         match self {
             Self::ManageQueue(name, _) if list.is_empty() => queue::way_back(name, form),
+            Self::EndRun(name) => pipeline::way_back(name, form),
             Self::ManageQueue(..) | Self::ManageJob(..) => {
                 format!("{}?{}", self.page().path(), ListQuery::read(list).fields())
             }
@@ -176,7 +188,7 @@ impl Inner {
             Asked::Asset(asset) => asset.answer(headers),
             Asked::SignInForm => sign_in_page(prefix, Page::Overview, None),
             Asked::SignIn => self.signs_in(config, prefix, headers, body).await,
-            Asked::Page(_) | Asked::Server(_) | Asked::Queue(_) => {
+            Asked::Page(_) | Asked::Server(_) | Asked::Queue(_) | Asked::Pipeline(_) => {
                 self.shows(config, prefix, &asked, headers, head.uri.query().unwrap_or_default()).await
             }
             asked => {
@@ -226,6 +238,9 @@ impl Inner {
         let mut response = match asked {
             Asked::Server(id) => self.server_page(config, prefix, id, (&visitor, range)).await,
             Asked::Queue(name) => self.queue_page(config, prefix, name, (&visitor, headers, &fields)).await,
+            Asked::Pipeline(name) => {
+                self.pipeline_page(config, prefix, name, (&visitor, headers, &fields)).await
+            }
             _ => self.page(config, prefix, (page, query), &visitor, range).await,
         };
         if !refreshes && let Some(cookie) = self.renewal(config, prefix, headers) {
@@ -363,10 +378,15 @@ impl Inner {
                 Ok(if purged.silent.is_empty() { "purged" } else { "purged-partly" })
             }
             Asked::ManageQueue(name, verb) => self.queue_form(asker, &name, verb, form).await,
+            Asked::EndRun(name) => {
+                let done = self.end_run(asker, &name, form.field("run").trim()).await?;
+                Ok(if done.over { "run-over" } else { "run-ended" })
+            }
             Asked::ManageJob(name, verb) => self.job_form(asker, &name, verb).await,
             Asked::Page(_)
             | Asked::Server(_)
             | Asked::Queue(_)
+            | Asked::Pipeline(_)
             | Asked::Asset(_)
             | Asked::SignInForm
             | Asked::SignIn
@@ -397,6 +417,8 @@ fn done_text(done: &str) -> &'static str {
         "queue-purged" => "The messages are gone.",
         "queue-replayed" => "What was dead is ready again, behind the others.",
         "queue-nothing" => "There was no such message any more.",
+        "run-ended" => "The run has ended: what is left of it is dropped.",
+        "run-over" => "The run was over before.",
         "job-paused" => "The job is paused: its times are left out until it is resumed.",
         "job-resumed" => "The job goes by its times again.",
         "job-runs" => "The job is begun now, besides its times.",

@@ -10,6 +10,7 @@ use crate::{
     health::record::HealthRecord,
     jobs::JobsRecord,
     logs::{LogQuery, LogsRecord},
+    pipelines::PipelinesRecord,
     queues::QueuesRecord,
     requests::RequestsRecord,
 };
@@ -24,6 +25,7 @@ pub(crate) enum Content {
     Triad,
     Apps(ListQuery),
     Queues(ListQuery, QueuesRecord),
+    Pipelines(ListQuery, PipelinesRecord),
     /// With the queues that their runs are in.
     Jobs(ListQuery, JobsRecord, QueuesRecord),
     AppCaches(ListQuery, AppCachesRecord),
@@ -47,6 +49,7 @@ impl Content {
             Self::Triad => Page::Triad,
             Self::Apps(_) => Page::Apps,
             Self::Queues(..) => Page::Queues,
+            Self::Pipelines(..) => Page::Pipelines,
             Self::Jobs(..) => Page::Jobs,
             Self::AppCaches(..) => Page::AppCaches,
             Self::Requests(_) => Page::Requests,
@@ -71,6 +74,7 @@ impl Inner {
             Page::Triad => Content::Triad,
             Page::Apps => Content::Apps(ListQuery::read(query)),
             Page::Queues => Content::Queues(ListQuery::read(query), self.queues().await),
+            Page::Pipelines => Content::Pipelines(ListQuery::read(query), self.pipelines().await),
             Page::Jobs => {
                 let query = ListQuery::read(query);
                 let (jobs, queues) = tokio::join!(self.jobs_of_page(&query), self.queues());

@@ -5,7 +5,10 @@ use super::{
     format::{NONE, bytes, count, duration, path_part},
     list::{List, ListQuery},
 };
-use crate::queues::{QueueConsumerRecord, QueueRecord, QueuesRecord};
+use crate::{
+    pipelines::step_of,
+    queues::{QueueConsumerRecord, QueueRecord, QueuesRecord},
+};
 use askama::Template;
 use std::cmp::Reverse;
 
@@ -58,19 +61,27 @@ pub(super) struct Kind {
     pub(super) words: String,
     /// The job whose runs it has, as a part of a query.
     pub(super) job: Option<String>,
+    /// The pipeline to which it belongs, as a part of a path.
+    pub(super) pipeline: Option<String>,
 }
 
 impl Kind {
     pub(super) fn of(name: &str) -> Self {
+        let none = Self { word: "queue", words: String::new(), job: None, pipeline: None };
         if let Some(job) = name.strip_prefix("job:") {
-            return Self { word: "job", words: format!("runs of the job {job}"), job: Some(path_part(job)) };
+            let words = format!("runs of the job {job}");
+            return Self { word: "job", words, job: Some(path_part(job)), ..none };
+        }
+        if let Some((pipeline, step)) = step_of(name) {
+            let words = format!("step {step} of the pipeline {pipeline}");
+            return Self { word: "step", words, pipeline: Some(path_part(pipeline)), ..none };
         }
         match name.strip_prefix("topic:").and_then(|it| it.split_once(':')) {
             Some((topic, it)) => {
                 let words = format!("durable subscription {it} of the topic {topic}");
-                Self { word: "topic", words, job: None }
+                Self { word: "topic", words, ..none }
             }
-            None => Self { word: "queue", words: String::new(), job: None },
+            None => none,
         }
     }
 }
@@ -165,7 +176,8 @@ mod tests {
         assert_eq!(of("job:report"), ("job", "runs of the job report".to_owned()));
         let billing = "durable subscription billing of the topic orders".to_owned();
         assert_eq!(of("topic:orders:billing"), ("topic", billing));
-        assert_eq!(of("topic:x").0, "queue");
+        assert_eq!(of("pipe:album:first"), ("step", "step first of the pipeline album".to_owned()));
+        assert_eq!((of("topic:x").0, of("pipe:x").0), ("queue", "queue"));
     }
 
     #[test]

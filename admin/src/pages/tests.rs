@@ -28,7 +28,19 @@ fn all_pages() -> Vec<String> {
     let (cluster, visitor) = (cluster(), visitor(Some("the-token")));
     let pages = planted_contents().into_iter().map(|it| render("/admin", it, &visitor, &cluster));
     let queue = ["dead", "assigned"].map(|which| queue_page(&cluster, &visitor, which));
-    pages.chain(with_graphs(&cluster, &visitor)).chain(queue).collect()
+    let pipeline = [pipeline_page(&cluster, &visitor, "all")];
+    pages.chain(with_graphs(&cluster, &visitor)).chain(queue).chain(pipeline).collect()
+}
+
+/// The page of a pipeline with runs.
+fn pipeline_page(cluster: &ClusterRecord, visitor: &Visitor, which: &str) -> String {
+    let pipelines = planted::pipelines();
+    let looked = pipeline::Looked {
+        pipeline: pipelines.pipelines.iter().find(|it| it.name == "album").unwrap(),
+        query: pipeline::runs_query(&form::Form::read(&format!("which={which}"))),
+        runs: Ok(planted::runs()),
+    };
+    pipeline::render(Frame::new("/admin", Page::Pipelines, visitor, cluster), cluster, &looked)
 }
 
 /// The page of a queue with messages.
@@ -74,6 +86,7 @@ fn planted_contents() -> Vec<Content> {
         Content::Triad,
         Content::Apps(ListQuery::default()),
         Content::Queues(ListQuery::default(), planted::queues()),
+        Content::Pipelines(ListQuery::default(), planted::pipelines()),
         Content::Jobs(ListQuery::default(), planted::jobs(), planted::queues()),
         Content::AppCaches(ListQuery::default(), planted::app_caches()),
         Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
@@ -146,15 +159,15 @@ fn each_page_shows_what_it_is_for() {
         4,
         &["production/webapp/default/shop-1.2.0", "aaaaaaaaaa", "✓", "1 d 0 h ago", "pid 4711, 2 restarts"],
     );
-    has(8, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
-    has(9, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
-    has(11, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
+    has(9, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
+    has(10, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
+    has(12, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
     has(
-        14,
+        15,
         &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
     );
     has(
-        15,
+        16,
         &[
             "aaSe…",
             "count (8 B)",
@@ -193,8 +206,9 @@ fn the_pages_of_what_apps_share_show_it() {
             "job%3Areport?which=dead",
         ],
     );
+    has(6, &["album", "1\u{202f}234", "pipelines/album?which=failed", "<td class=\"n\">7</td>"]);
     has(
-        6,
+        7,
         &[
             "30 2 * * * Europe/Berlin",
             "in 1 h 0 min",
@@ -205,7 +219,7 @@ fn the_pages_of_what_apps_share_show_it() {
         ],
     );
     has(
-        6,
+        7,
         &[
             "actions/jobs/report/run",
             "actions/jobs/report/pause",
@@ -213,7 +227,7 @@ fn the_pages_of_what_apps_share_show_it() {
             "2026-03-01 10:00:00",
         ],
     );
-    has(7, &["5\u{202f}120", "4.00 MiB", "of 512 MiB", "90.0 %", "1.00 KiB"]);
+    has(8, &["5\u{202f}120", "4.00 MiB", "of 512 MiB", "90.0 %", "1.00 KiB"]);
 }
 
 #[test]
@@ -240,6 +254,24 @@ fn a_message_is_shown_as_text_and_not_all_of_it() {
 }
 
 #[test]
+fn a_pipeline_shows_its_steps_and_runs() {
+    let page = pipeline_page(&cluster(), &visitor(Some("the-token")), "failed");
+    for words in [
+        "queues/pipe%3Aalbum%3Afirst?which=dead",
+        "aria-current=\"true\">failed 1</a>",
+        "all 1\u{202f}254",
+        "<span class=\"chip bad\">failed</span>",
+        "2 min 0 s ago",
+        "at first, message 9: &#60;script&#62;",
+        "which=failed&amp;after=18",
+        "actions/pipelines/album/end",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains('\u{1b}'));
+}
+
+#[test]
 fn forms_are_for_those_who_may_and_each_brings_its_token() {
     let cluster = cluster();
     let page = render("/admin", Content::Servers, &visitor(Some("the-token")), &cluster);
@@ -253,12 +285,13 @@ fn forms_are_for_those_who_may_and_each_brings_its_token() {
         assert_eq!(render("/admin", page, &viewer, &cluster).matches("<form").count(), 1, "to sign out");
     }
     // Who may look sees queues and jobs, and changes none.
-    for page in [5, 6].map(|it| render("/admin", planted_contents().swap_remove(it), &viewer, &cluster)) {
+    for page in [5, 7].map(|it| render("/admin", planted_contents().swap_remove(it), &viewer, &cluster)) {
         assert!(page.contains("report") && !page.contains("/actions/"), "{page}");
     }
     assert!(!queue_page(&cluster, &viewer, "dead").contains("/actions/"));
+    assert!(!pipeline_page(&cluster, &viewer, "all").contains("/actions/"));
     // Who may look may look a session up, and end none.
-    let page = render("/admin", planted_contents().swap_remove(15), &viewer, &cluster);
+    let page = render("/admin", planted_contents().swap_remove(16), &viewer, &cluster);
     assert!(page.contains("action=\"/admin/sessions\"") && !page.contains("sessions/invalidate"), "{page}");
     // All forms that send something bring the token; the filter of the log lines only looks.
     for page in all_pages() {

@@ -7,8 +7,10 @@ use crate::{
     cache::{CacheEntryRecord, CacheRecord, LatelyRecord, NotKeptRecord, WebTierCacheRecord},
     jobs::{JobRecord, JobsRecord},
     logs::{LineRecord, LogQuery, LogsRecord},
+    pipelines::{PipelineRecord, PipelinesRecord, RunRecord, RunsRecord, StepRecord},
     queues::{MessageRecord, QueueConsumerRecord, QueueRecord, QueuesRecord},
     sessions::{FoundRecord, HeldSessionRecord, HubSessionRecord},
+    timestamp,
 };
 use common::config::{Config, LoadOptions, load_str};
 use proto::{
@@ -416,6 +418,7 @@ pub(crate) fn messages() -> Vec<MessageRecord> {
         published_ms: NOW_MS - 120_000,
         priority: 4,
         group: EVIL.into(),
+        run: Some("7".into()),
         app: EVIL.into(),
         content_type: EVIL.into(),
         bytes: 5000,
@@ -429,6 +432,49 @@ pub(crate) fn messages() -> Vec<MessageRecord> {
         message("17", Some(&format!("{EVIL}\u{202e}{}", "x".repeat(1000))), None),
         message("18", None, Some("AP8=")),
     ]
+}
+
+/// Pipelines with and without steps.
+pub(crate) fn pipelines() -> PipelinesRecord {
+    let step = StepRecord {
+        step: "first".into(),
+        queue: "pipe:album:first".into(),
+        ready: 7,
+        dead: 2,
+        ..StepRecord::default()
+    };
+    let album = PipelineRecord {
+        name: "album".into(),
+        going_on: 17,
+        done: 1234,
+        halted: 2,
+        failed: 1,
+        steps: vec![step],
+    };
+    let evil = PipelineRecord { name: EVIL.into(), ..PipelineRecord::default() };
+    PipelinesRecord { pipelines: vec![evil, album], unknown: None }
+}
+
+/// Runs, one of which has failed of a script.
+pub(crate) fn runs() -> RunsRecord {
+    let going_on = RunRecord {
+        id: "17".into(),
+        app: EVIL.into(),
+        state: "going-on",
+        begun: timestamp::format(NOW_MS - 120_000),
+        parts: 3,
+        ..RunRecord::default()
+    };
+    let failed = RunRecord {
+        id: "18".into(),
+        app: EVIL.into(),
+        state: "failed",
+        ended: timestamp::format(NOW_MS - 60_000),
+        why: format!("at first, message 9: {EVIL}\u{1b}[31m"),
+        dead: 1,
+        ..RunRecord::default()
+    };
+    RunsRecord { runs: vec![going_on, failed], next: Some("18".into()) }
 }
 
 /// Jobs, of an app and made by one.

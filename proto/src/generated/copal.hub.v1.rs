@@ -5226,6 +5226,92 @@ pub struct RunDescription {
     #[prost(string, tag = "5")]
     pub app: ::prost::alloc::string::String,
 }
+/// Some runs of a pipeline, the oldest first.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRuns {
+    /// Empty: no runs, and how many there are of each pipeline.
+    #[prost(string, tag = "1")]
+    pub pipeline: ::prost::alloc::string::String,
+    #[prost(enumeration = "RunState", tag = "2")]
+    pub state: i32,
+    /// Those after this number.
+    #[prost(uint64, tag = "3")]
+    pub after: u64,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunsListed {
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<ListedRun>,
+    /// There may be more after this number; 0: there are none.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// There is no pipeline of this name: it has neither runs nor steps.
+    #[prost(bool, tag = "3")]
+    pub unknown: bool,
+    /// How many runs there are, of the pipeline that was asked for or of all that have any; by name, and not of very many.
+    #[prost(message, repeated, tag = "4")]
+    pub pipelines: ::prost::alloc::vec::Vec<PipelineTotals>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListedRun {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub pipeline: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(enumeration = "RunState", tag = "4")]
+    pub state: i32,
+    #[prost(uint64, tag = "5")]
+    pub begun_ms: u64,
+    /// 0: it has not.
+    #[prost(uint64, tag = "6")]
+    pub ended_ms: u64,
+    /// It has failed.
+    #[prost(string, tag = "7")]
+    pub why: ::prost::alloc::string::String,
+    /// That it was fanned out into so far.
+    #[prost(uint32, tag = "8")]
+    pub parts: u32,
+    /// Messages that are dead, or lost.
+    #[prost(uint32, tag = "9")]
+    pub dead: u32,
+}
+/// Runs that are there: what has come of one is kept for a while.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PipelineTotals {
+    #[prost(string, tag = "1")]
+    pub pipeline: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub going_on: u64,
+    #[prost(uint64, tag = "3")]
+    pub done: u64,
+    #[prost(uint64, tag = "4")]
+    pub halted: u64,
+    #[prost(uint64, tag = "5")]
+    pub failed: u64,
+}
+/// Ends a run: it halts with nothing, and what is left of it is dropped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManageRun {
+    #[prost(string, tag = "1")]
+    pub pipeline: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+    #[prost(message, optional, tag = "3")]
+    pub author: ::core::option::Option<Author>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunManaged {
+    /// There is none, or it is forgotten.
+    #[prost(bool, tag = "1")]
+    pub unknown: bool,
+    /// It was done, or had halted, before.
+    #[prost(bool, tag = "2")]
+    pub over: bool,
+}
 /// In a snapshot.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotRun {
@@ -5291,6 +5377,42 @@ pub struct SnapshotJoined {
     pub part: u32,
     #[prost(message, optional, tag = "4")]
     pub reply: ::core::option::Option<RunPart>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunState {
+    Any = 0,
+    GoingOn = 1,
+    Done = 2,
+    Halted = 3,
+    /// It may go on yet: its other parts, and what is replayed.
+    Failed = 4,
+}
+impl RunState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Any => "RUN_STATE_ANY",
+            Self::GoingOn => "RUN_STATE_GOING_ON",
+            Self::Done => "RUN_STATE_DONE",
+            Self::Halted => "RUN_STATE_HALTED",
+            Self::Failed => "RUN_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_STATE_ANY" => Some(Self::Any),
+            "RUN_STATE_GOING_ON" => Some(Self::GoingOn),
+            "RUN_STATE_DONE" => Some(Self::Done),
+            "RUN_STATE_HALTED" => Some(Self::Halted),
+            "RUN_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Purge {
@@ -6605,6 +6727,50 @@ pub mod queues_client {
             req.extensions_mut().insert(GrpcMethod::new("copal.hub.v1.Queues", "Run"));
             self.inner.unary(req, path, codec).await
         }
+        /// Runs of a pipeline, for people, and how many there are of each.
+        pub async fn list_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRuns>,
+        ) -> std::result::Result<tonic::Response<super::RunsListed>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/ListRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "ListRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// An operator ends a run.
+        pub async fn manage_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ManageRun>,
+        ) -> std::result::Result<tonic::Response<super::RunManaged>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Queues/ManageRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Queues", "ManageRun"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Messages of one of them.
         pub async fn browse(
             &mut self,
@@ -6718,6 +6884,16 @@ pub mod queues_server {
             &self,
             request: tonic::Request<super::GetRun>,
         ) -> std::result::Result<tonic::Response<super::RunDescription>, tonic::Status>;
+        /// Runs of a pipeline, for people, and how many there are of each.
+        async fn list_runs(
+            &self,
+            request: tonic::Request<super::ListRuns>,
+        ) -> std::result::Result<tonic::Response<super::RunsListed>, tonic::Status>;
+        /// An operator ends a run.
+        async fn manage_run(
+            &self,
+            request: tonic::Request<super::ManageRun>,
+        ) -> std::result::Result<tonic::Response<super::RunManaged>, tonic::Status>;
         /// Messages of one of them.
         async fn browse(
             &self,
@@ -7014,6 +7190,92 @@ pub mod queues_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/ListRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRunsSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::ListRuns>
+                    for ListRunsSvc<T> {
+                        type Response = super::RunsListed;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRuns>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::list_runs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRunsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Queues/ManageRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct ManageRunSvc<T: Queues>(pub Arc<T>);
+                    impl<T: Queues> tonic::server::UnaryService<super::ManageRun>
+                    for ManageRunSvc<T> {
+                        type Response = super::RunManaged;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ManageRun>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Queues>::manage_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ManageRunSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8547,7 +8809,7 @@ pub struct Batch {
 pub struct Command {
     #[prost(
         oneof = "command::Command",
-        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 36"
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 36, 37"
     )]
     pub command: ::core::option::Option<command::Command>,
 }
@@ -8620,6 +8882,8 @@ pub mod command {
         ManageJob(super::ManageJob),
         #[prost(message, tag = "36")]
         FireJobs(super::FireJobs),
+        #[prost(message, tag = "37")]
+        ManageRun(super::ManageRun),
     }
 }
 /// Removes sessions that are due by the batch's time.

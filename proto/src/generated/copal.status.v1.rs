@@ -501,6 +501,23 @@ pub struct Hub {
     /// On a leader: the queues of apps, those with the most messages.
     #[prost(message, repeated, tag = "16")]
     pub queues: ::prost::alloc::vec::Vec<HubQueue>,
+    /// The same: the runs of pipelines, by name, not of very many.
+    #[prost(message, repeated, tag = "17")]
+    pub pipelines: ::prost::alloc::vec::Vec<HubPipeline>,
+}
+/// Runs of a pipeline that are there: what has come of one is kept for a while.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HubPipeline {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub going_on: u64,
+    #[prost(uint64, tag = "3")]
+    pub done: u64,
+    #[prost(uint64, tag = "4")]
+    pub halted: u64,
+    #[prost(uint64, tag = "5")]
+    pub failed: u64,
 }
 /// A queue; counts are since it was made.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,4 +1,4 @@
-//! Queues, jobs and caches of apps on the status page, in a real browser: an operator looks at messages and acts, and who may only look sees
+//! Queues, pipelines, jobs and caches of apps on the status page, in a real browser: an operator looks at messages and acts, and who may only look sees
 //! numbers alone.
 
 use super::{Browser, Visit, screenshots};
@@ -12,6 +12,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 const LINES: &str = "queues: [{name: work, path: /on/work, retry: {attempts: 2, delay: 50ms}}]\n\
+                     pipelines: [{name: album, steps: [{name: cut, path: /steps/cut}, {name: glue, path: /steps/glue}]}]\n\
                      jobs: [{name: yearly, path: /jobs/yearly, cron: \"0 0 1 1 *\"}]";
 
 /// What a message says that would like to be more than text.
@@ -19,8 +20,15 @@ const EVIL: &str =
     "<script>window.broken = true</script><img src=x onerror=\"window.broken = true\">\nsecond line";
 
 /// The pages, below `/admin`.
-const PAGES: [&str; 5] =
-    ["/queues", "/queues/work?which=dead", "/queues/pulled?which=ready", "/jobs", "/app-caches"];
+const PAGES: [&str; 7] = [
+    "/queues",
+    "/queues/work?which=dead",
+    "/queues/pulled?which=ready",
+    "/pipelines",
+    "/pipelines/album?which=all",
+    "/jobs",
+    "/app-caches",
+];
 
 /// Messages that wait, and are dead, a durable subscription, and a cache.
 async fn fill(app: &mut Local) {
@@ -115,6 +123,28 @@ impl Visit {
         until(app, "work", |it| it["dead"] == 0).await;
     }
 
+    /// A run that its step has not answered yet.
+    async fn ends_a_run(&self, app: &mut Local) {
+        let held = json!({"do": "later"}).to_string();
+        let (_, begun) = app.call(Method::POST, "/v1/pipelines/album", &held).await;
+        let id = begun["id"].as_str().unwrap();
+        self.open("/pipelines").await;
+        self.browser.click("#pipelines a[href$='/pipelines/album']").await;
+        self.browser.click("#which-going-on").await;
+        self.sees(id).await;
+        // Nothing is lost without its number.
+        self.browser.click("#end button").await;
+        assert_eq!(self.browser.run("return location.search", &[]).await, json!("?which=going-on"));
+        self.browser.run(&format!("document.querySelector('#end-run').value = '{id}'"), &[]).await;
+        self.browser.click("#end button").await;
+        self.is_told("The run has ended").await;
+        self.sees("There are none.").await;
+        let path = format!("/v1/pipelines/album/runs/{id}");
+        assert_eq!(app.call(Method::GET, &path, "").await.0, 410);
+        self.browser.click("#steps a").await;
+        self.sees("step first of the pipeline album").await;
+    }
+
     async fn runs_a_job(&self, out: &std::path::Path) {
         let before = handled(out, 0).await.len();
         self.open("/jobs").await;
@@ -134,7 +164,7 @@ impl Visit {
     }
 
     async fn only_looks(&self) {
-        for page in ["/queues", "/jobs", "/app-caches"] {
+        for page in ["/queues", "/pipelines", "/pipelines/album", "/jobs", "/app-caches"] {
             self.open(page).await;
             self.browser.until("document.querySelector('main table')").await;
             assert_eq!(
@@ -146,9 +176,14 @@ impl Visit {
         self.sees("Messages are not shown").await;
         let told = self.browser.run("return document.body.textContent.includes('window.broken')", &[]).await;
         assert_eq!(told, json!(false), "what is in messages is the operators'");
-        for action in
-            ["/actions/queues/pulled/pause", "/actions/queues/work/replay", "/actions/jobs/yearly/run"]
-        {
+        self.open("/pipelines/album").await;
+        self.sees("Runs are not shown").await;
+        for action in [
+            "/actions/queues/pulled/pause",
+            "/actions/queues/work/replay",
+            "/actions/jobs/yearly/run",
+            "/actions/pipelines/album/end",
+        ] {
             assert_eq!(self.sends(action, true).await, json!(403), "{action}");
         }
     }
@@ -175,6 +210,7 @@ async fn an_operator_sees_what_apps_share_and_acts() {
     visit.follows_a_job_to_its_runs().await;
     visit.pauses_and_resumes_a_queue().await;
     visit.replays_and_purges(&mut app, &out).await;
+    visit.ends_a_run(&mut app).await;
     visit.runs_a_job(&out).await;
     assert_eq!(visit.browser.errors().await, Vec::<String>::new());
     assert_eq!(visit.sends("/actions/jobs/yearly/run", false).await, json!(403), "a form has its token");

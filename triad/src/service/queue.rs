@@ -17,9 +17,10 @@ use crate::{
 use prost::Message;
 use proto::hub::v1::{
     BrowseQueue, CacheWrite, Command, ConsumeQueues, DeliverMessages, Delivered, DescribeQueues, GetRun,
-    ManageQueue, QueueBrowsed, QueueManaged, QueueMessage, QueuePolicy, QueueWrite, QueuesConsumed,
-    QueuesDescribed, QueuesWritten, ReceiveMessages, RunDescription, SettleDelivery, WriteQueues, command,
-    manage_queue::Action, queue_write::Write, queues_server::Queues, settle_delivery,
+    ListRuns, ManageQueue, ManageRun, QueueBrowsed, QueueManaged, QueueMessage, QueuePolicy, QueueWrite,
+    QueuesConsumed, QueuesDescribed, QueuesWritten, ReceiveMessages, RunDescription, RunManaged, RunsListed,
+    SettleDelivery, WriteQueues, command, manage_queue::Action, queue_write::Write, queues_server::Queues,
+    settle_delivery,
 };
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc};
@@ -67,6 +68,10 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Messages that are told at a time, and their bodies' bytes in all.
 const BROWSED_MAX: u32 = 1000;
 const BROWSED_BYTES: usize = 8 << 20;
+
+/// Runs that are told at a time, and pipelines.
+const RUNS_MAX: u32 = 200;
+const PIPELINES_MAX: usize = 2_000;
 
 /// Messages that one command purges, or replays: others' writes wait for it.
 const MANAGED: u32 = 2_000;
@@ -229,6 +234,34 @@ impl Queues for QueueService {
         self.hub.confirm_read().await?;
         let applied = self.hub.node().view().read();
         Ok(Response::new(applied.state.queues().run(&call.pipeline, call.run)))
+    }
+
+    async fn list_runs(&self, request: Request<ListRuns>) -> Result<Response<RunsListed>, Status> {
+        let mut call = request.into_inner();
+        call.limit = call.limit.clamp(1, RUNS_MAX);
+        if !call.pipeline.is_empty() {
+            input::service_name("pipeline", &call.pipeline)?;
+        }
+        self.hub.confirm_read().await?;
+        let queues = self.hub.node().view().read().state.queues().clone();
+        if call.pipeline.is_empty() {
+            let pipelines = queues.pipelines().take(PIPELINES_MAX).collect();
+            return Ok(Response::new(RunsListed { pipelines, ..RunsListed::default() }));
+        }
+        Ok(Response::new(queues.list_runs(&call)))
+    }
+
+    async fn manage_run(&self, request: Request<ManageRun>) -> Result<Response<RunManaged>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut call = request.into_inner();
+        input::service_name("pipeline", &call.pipeline)?;
+        audit::check(call.author.as_ref())?;
+        call.author = audit::signed(&self.hub, call.author, caller.as_ref());
+        let bytes = call.encoded_len();
+        match self.propose(command::Command::ManageRun(call), bytes).await? {
+            Reply::RunManaged(managed) => Ok(Response::new(managed)),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn replay(&self, request: Request<ManageQueue>) -> Result<Response<QueueManaged>, Status> {

@@ -40,7 +40,7 @@ use proto::hub::v1::{
 };
 use receive::Receive;
 use reply::Reply;
-use run::{Join, Run};
+use run::{Join, Run, Totals};
 use std::sync::Arc;
 
 /// The queues.
@@ -71,6 +71,8 @@ pub(crate) struct Queues {
     /// Names of each kind.
     kinds: [usize; 4],
     runs: OrdMap<u64, Run>,
+    /// How many of each pipeline there are.
+    pipelines: OrdMap<Arc<str>, Totals>,
     /// Parts of runs that wait for the others: by run and join, and those that are there by join and part.
     joins: OrdMap<(u64, u64), Join>,
     joined: OrdMap<(u64, u32), RunPart>,

@@ -2,8 +2,8 @@
 
 use proto::hub::v1::{
     App, AppDeployed, AppUndeployed, CachesWritten, JobManaged, JobsDeclared, LeaseAcquired, LeasesReleased,
-    LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten, SessionOutcome, TokenCreated,
-    TokenRevoked,
+    LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten, RunManaged, SessionOutcome,
+    TokenCreated, TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -37,6 +37,8 @@ pub(crate) enum Reply {
     QueuesConsumed(QueuesConsumed),
     /// Of what was done to a queue.
     QueueManaged(QueueManaged),
+    /// Of a run's end by an operator.
+    RunManaged(RunManaged),
     /// Of the jobs that an app declares.
     JobsDeclared(JobsDeclared),
     /// Of what was done to a job.

@@ -36,6 +36,7 @@ pub(super) fn hub(text: &mut Text, hub: &Hub) {
         text.sample("", &[("server", &follower.id)], lag);
     }
     queues(text, hub);
+    pipelines(text, hub);
     text.gauge("copal_hub_member_heard_age_seconds", "How long ago a member was heard of; on the leader.");
     for member in &hub.members {
         text.sample("", &[("server", &member.id)], seconds(member.ago_ms));
@@ -80,6 +81,28 @@ fn queues(text: &mut Text, hub: &Hub) {
         let suffix = text.begin(name, help, is_counter);
         for queue in &hub.queues {
             text.sample(suffix, &[("queue", queue.name.as_str())], read(queue));
+        }
+    }
+}
+
+/// The runs of pipelines, on the hub's leader.
+fn pipelines(text: &mut Text, hub: &Hub) {
+    if hub.pipelines.is_empty() {
+        return;
+    }
+    text.gauge(
+        "copal_pipeline_runs",
+        "Runs of a pipeline, with those whose result is kept, by what has come of them; on the hub's leader.",
+    );
+    for pipeline in &hub.pipelines {
+        let states = [
+            ("going-on", pipeline.going_on),
+            ("done", pipeline.done),
+            ("halted", pipeline.halted),
+            ("failed", pipeline.failed),
+        ];
+        for (state, count) in states {
+            text.sample("", &[("pipeline", pipeline.name.as_str()), ("state", state)], count);
         }
     }
 }

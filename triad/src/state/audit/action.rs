@@ -3,9 +3,9 @@
 use crate::state::{State, reply::Reply};
 use bytes::Bytes;
 use proto::hub::v1::{
-    App, AuditEntry, Author, CreateToken, DeployApp, ManageJob, ManageQueue, MemberAdmin, RevokeToken,
-    Rollout, RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp, app_deployed,
-    command::Command, manage_job, manage_queue, token_created,
+    App, AuditEntry, Author, CreateToken, DeployApp, ManageJob, ManageQueue, ManageRun, MemberAdmin,
+    RevokeToken, Rollout, RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp,
+    app_deployed, command::Command, manage_job, manage_queue, token_created,
 };
 use std::fmt::Write;
 
@@ -41,6 +41,7 @@ impl Action {
             Command::ManageJob(it) => manage_job(it),
             // One that takes several commands is one action.
             Command::ManageQueue(it) if it.upto == 0 => manage_queue(it),
+            Command::ManageRun(it) => end_run(it),
             Command::CreateToken(it) => create_token(it, state),
             Command::RevokeToken(it) => Some(revoke_token(it, state)),
             _ => None,
@@ -67,6 +68,8 @@ impl Action {
             Reply::JobManaged(it) if it.unknown => "there is no such job".to_owned(),
             Reply::JobManaged(it) if it.runs => "it runs already".to_owned(),
             Reply::QueueManaged(it) if it.unknown => "there is no such queue".to_owned(),
+            Reply::RunManaged(it) if it.unknown => "there is no such run".to_owned(),
+            Reply::RunManaged(it) if it.over => "it was over before".to_owned(),
             Reply::TokenRevoked(it) if it.token.is_none() => "there is no such token".to_owned(),
             Reply::Done if state.members().get(&self.entry.target).is_none() => {
                 "there is no such server".to_owned()
@@ -129,6 +132,11 @@ fn manage_job(call: &ManageJob) -> Option<Action> {
         manage_job::Action::Remove(_) => "remove-job",
     };
     Some(Action::new(call.author.clone()?, word, call.name.clone(), String::new()))
+}
+
+/// The same.
+fn end_run(call: &ManageRun) -> Option<Action> {
+    Some(Action::new(call.author.clone()?, "end-run", call.pipeline.clone(), format!("run {}", call.run)))
 }
 
 fn deploy(deploy: &DeployApp) -> Action {

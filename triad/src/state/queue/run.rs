@@ -1,7 +1,10 @@
 //! Runs of pipelines: a message that goes from one step's queue to the next. What a step's answer brings about - the next message, several parts, the
 //! end - comes with its settlement, so a run is never in between; and it ends once.
 
+mod listed;
 mod saved;
+
+pub(super) use listed::Totals;
 
 use super::{
     Queues,
@@ -191,6 +194,7 @@ impl Queues {
         let bytes = RUN + run.end.as_ref().map_or(0, |it| bytes_of_end(&it.0));
         self.charge(&run.app, bytes);
         self.share(&run.app, |it| it.runs += 1);
+        self.total(&run, |it| it.saturating_add(1));
         if let Some((_, ended_ms)) = &run.end {
             self.ends.insert((ended_ms.saturating_add(run.result_ms), End::Run(id)));
         }
@@ -202,6 +206,7 @@ impl Queues {
         let bytes = RUN + run.end.as_ref().map_or(0, |it| bytes_of_end(&it.0));
         self.discharge(&run.app, bytes);
         self.share(&run.app, |it| it.runs -= 1);
+        self.total(&run, |it| it.saturating_sub(1));
         if let Some((_, ended_ms)) = &run.end {
             self.ends.remove(&(ended_ms.saturating_add(run.result_ms), End::Run(id)));
         }

@@ -1,6 +1,7 @@
 //! Runs of pipelines: they go from step to step, in parts and together again, and end once.
 
 mod hostile;
+mod operators;
 
 use super::*;
 use proto::hub::v1::run_end::End;
@@ -374,6 +375,7 @@ enum Move {
     Handled(usize, u8),
     Failed(usize),
     Dead(usize),
+    End(usize),
     Replay(u8),
     Purge(u8),
     Pass(u64),
@@ -384,6 +386,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         2 => Just(Move::Begin),
         8 => (0..6_usize, 0..8_u8).prop_map(|(which, how)| Move::Handled(which, how)),
         2 => (0..6_usize).prop_map(Move::Failed),
+        1 => (0..6_usize).prop_map(Move::End),
         1 => (0..6_usize).prop_map(Move::Dead),
         1 => (0..3_u8).prop_map(Move::Replay),
         1 => (0..3_u8).prop_map(Move::Purge),
@@ -428,6 +431,10 @@ proptest! {
                     let call = ManageQueue { queue, action, limit: 100, ..ManageQueue::default() };
                     world.queues.manage(call, world.now_ms, &mut Vec::new());
                 }
+                Move::End(which) => {
+                    let Some(run) = runs.get(which) else { continue };
+                    world.ends("p", *run);
+                }
                 Move::Pass(ms) => world.pass(ms),
             }
             world.again();
@@ -443,7 +450,8 @@ proptest! {
             prop_assert!(run.end.is_some(), "{:?}", run);
         }
         world.pass(2 * RESULT_MS);
-        prop_assert!(world.queues.runs.is_empty() && world.queues.joins.is_empty() && world.queues.joined.is_empty());
+        prop_assert!(world.queues.pipelines.is_empty() && world.queues.runs.is_empty());
+        prop_assert!( world.queues.joins.is_empty() && world.queues.joined.is_empty());
         for step in ["a", "b", "c", "on-error"] {
             let action = Some(manage_queue::Action::Purge(PurgeMessages { dead: true }));
             let call = ManageQueue { queue: queue(step), action, limit: 1000, ..ManageQueue::default() };
