@@ -233,7 +233,7 @@ impl Queues {
         if let Some((queues, all_caches, changes)) = before
             && let Some(refused) = self
                 .write_beside((server, started_ms), publish, caches, max, around)
-                .or_else(|| self.has_grown_too_much(&queues, max.bytes))
+                .or_else(|| self.has_grown_too_much(&queues, of_run.as_deref()?, max.bytes))
         {
             (*self, *around.caches) = (queues, all_caches);
             around.changes.truncate(changes);

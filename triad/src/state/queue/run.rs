@@ -242,15 +242,13 @@ impl Queues {
         room.err().map(|max| full(Of::Queues, max as u64))
     }
 
-    /// Why there is no room for what a settlement has brought about.
-    pub(super) fn has_grown_too_much(&self, before: &Self, max: u64) -> Option<Outcome> {
+    /// Why there is no room for what a settlement of an app's run has brought about.
+    pub(super) fn has_grown_too_much(&self, before: &Self, app: &str, max: u64) -> Option<Outcome> {
+        let own = |it: &Self| it.apps.get(app).map_or(0, |it| it.bytes);
         if self.bytes > max && self.bytes > before.bytes {
             return Some(full(Of::All, max));
         }
-        let grown = self.apps.iter().find(|(app, it)| {
-            it.bytes > max / 2 && it.bytes > before.apps.get(*app).map_or(0, |it| it.bytes)
-        });
-        grown.map(|_| full(Of::App, max / 2))
+        (own(self) > max / 2 && own(self) > own(before)).then(|| full(Of::App, max / 2))
     }
 
     /// Messages of runs that have ended are not handed out: those that would be next, at most so many. How many it were.
