@@ -76,6 +76,9 @@ pub(crate) enum QueueError {
     /// Another app has made a job with this name, or it is declared.
     #[error("a job with this name is {0}'s, or declared in an app.yaml")]
     OthersJob(String),
+    /// There is no such subscription.
+    #[error("there is no such subscription: PUT makes it")]
+    Unknown,
     /// A lease is not held any more.
     #[error("the lease of X-Copal-Fence is not held with this token any more")]
     StaleFence,
@@ -295,6 +298,7 @@ impl Queues {
             Outcome::StaleFence(_) => Err(QueueError::StaleFence),
             Outcome::Over(_) => Err(QueueError::Over),
             Outcome::Answered(_) => Err(QueueError::HubLost("nobody knows what came of it".to_owned())),
+            Outcome::Unknown(_) => Err(QueueError::Unknown),
             Outcome::Refused(why) => Err(QueueError::Refused(why)),
             other => Ok(other),
         }

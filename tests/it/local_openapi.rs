@@ -251,6 +251,7 @@ async fn topics(it: &mut Described) {
     let got = it.ask((&subscription("POST", "/receive?wait=20s"), &names), &[], "", 200).await;
     assert_eq!(got["messages"][0]["json"], json!({"n": 1}));
     it.ask((&subscription("DELETE", ""), &names), &[], "", 204).await;
+    it.ask((&subscription("POST", "/receive"), &names), &[], "", 404).await;
     it.ask((publish, &[("topic", "News")]), &[], "x", 400).await;
 }
 

@@ -127,6 +127,7 @@ impl From<QueueError> for Problem {
             }
             QueueError::StaleFence => Self::new(StatusCode::CONFLICT, "stale-fence", text),
             QueueError::Over => Self::new(StatusCode::CONFLICT, "delivery-over", text),
+            QueueError::Unknown => Self::not_found(text),
             QueueError::Refused(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "refused", text).again(1),
         }
     }

@@ -5887,7 +5887,7 @@ pub struct QueuesWritten {
 pub struct QueueOutcome {
     #[prost(
         oneof = "queue_outcome::Outcome",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
     )]
     pub outcome: ::core::option::Option<queue_outcome::Outcome>,
 }
@@ -5924,6 +5924,9 @@ pub mod queue_outcome {
         JobRemoved(super::JobRemoved),
         #[prost(message, tag = "11")]
         JobManaged(super::JobManaged),
+        /// There is no such subscription.
+        #[prost(bool, tag = "12")]
+        Unknown(bool),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -28,6 +28,9 @@ impl Queues {
     ) -> Outcome {
         let ReceiveMessages { queue, app, id, max, wait_ms, timeout_ms } = receive;
         let app = self.app(&app);
+        if Kind::of(&queue) == Kind::Subscription && !self.is_subscribed(&queue) {
+            return Outcome::Unknown(true);
+        }
         if !self.all.contains_key(&*queue)
             && let Err(max) = self.room_for_names(Kind::of(&queue), &app, 1)
         {
