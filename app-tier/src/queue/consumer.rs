@@ -373,7 +373,7 @@ impl Consumer {
             step: self.source.step.as_deref(),
             message: &message,
         };
-        let settle = match self.answered(&held, message.clone()).await {
+        let settle = match self.answered(&held, &message).await {
             Answered::Said(status, headers, body) => {
                 lock(&self.unreached).reset();
                 match outcome::of_answer(&asked, status, &headers, body) {
@@ -437,7 +437,7 @@ impl Consumer {
     }
 
     /// Calls the app, as long as the message is its: it may ask for more time meanwhile.
-    async fn answered(&self, held: &HeldDelivery, message: QueueMessage) -> Answered {
+    async fn answered(&self, held: &HeldDelivery, message: &QueueMessage) -> Answered {
         let mut answer = std::pin::pin!(self.post(held.delivery(), message));
         loop {
             let until = held.until();
@@ -452,7 +452,7 @@ impl Consumer {
         }
     }
 
-    async fn post(&self, delivery: &Delivery, message: QueueMessage) -> Answered {
+    async fn post(&self, delivery: &Delivery, message: &QueueMessage) -> Answered {
         let backend = match self.processes.pick_idlest() {
             Ok(backend) => backend,
             Err(cause) => return Answered::Unreached(cause.to_string()),
@@ -475,7 +475,7 @@ impl Consumer {
         }
     }
 
-    fn request(&self, delivery: &Delivery, message: QueueMessage) -> Request {
+    fn request(&self, delivery: &Delivery, message: &QueueMessage) -> Request {
         let QueueMessage { body, content_type, group, correlation, meta, run, join, part, .. } = message;
         let mut request = http::Request::new(full(body.clone()));
         *request.method_mut() = Method::POST;
@@ -498,7 +498,7 @@ impl Consumer {
             [(header::CONTENT_TYPE, content_type), (GROUP, group), (CORRELATION, correlation)]
         {
             if !value.is_empty() {
-                put(name, &value);
+                put(name, value);
             }
         }
         let step = self.source.step.as_ref();
@@ -506,7 +506,7 @@ impl Consumer {
             put(RUN, &run.to_string());
             put(STEP, step.name());
         }
-        if join > 0 {
+        if *join > 0 {
             put(PART, &part.to_string());
         }
         for it in meta {

@@ -40,6 +40,9 @@ const DEPTH_MAX: u32 = 16;
 /// What parts may have together, in bytes.
 const JOINED_MAX: usize = 1 << 20;
 
+/// How long what has come of a run is kept if nobody says.
+const RESULT_MS: u64 = 3_600_000;
+
 /// The queue of a step begins so: no app can use such a name.
 const QUEUE: &str = "pipe:";
 
@@ -155,6 +158,10 @@ impl Queues {
     ) -> Outcome {
         let BeginRun { pipeline, message, result_ms } = begin;
         let message = message.unwrap_or_default();
+        let (wait_ms, ask) = (message.wait_ms, message.ask);
+        // Its number is known when it is published, and it may be handed out by then.
+        let id = self.last + 1;
+        let message = QueueMessage { run: id, wait_ms: 0, ..message };
         if let Some(full) = self.is_full(std::slice::from_ref(&message), max.saturating_sub(2 * RUN)) {
             return full;
         }
@@ -165,12 +172,8 @@ impl Queues {
         if self.apps.get(&app).map_or(0, |it| it.runs) >= APP_RUNS_MAX {
             return full(Of::Runs, APP_RUNS_MAX as u64);
         }
-        let QueueMessage { wait_ms, ask, .. } = message;
         let until_ms = now_ms.saturating_add(wait_ms);
         let asker = (wait_ms > 0).then(|| Asker { server: server.clone(), started_ms, until_ms, ask });
-        // Its number is known when it is published, and it may be handed out by then.
-        let id = self.last + 1;
-        let message = QueueMessage { run: id, wait_ms: 0, ..message };
         let run = Run {
             pipeline: pipeline.into(),
             app,
@@ -227,7 +230,8 @@ impl Queues {
 
     /// Whose run it is to which a delivery's message belongs, if to any.
     pub(super) fn app_of_run(&self, delivery: &(Arc<str>, u64)) -> Option<Arc<str>> {
-        let assigned = self.assigned.get(delivery)?;
+        // Others have none, and are settled most.
+        let assigned = self.assigned.get(delivery).filter(|it| step_of(&it.queue).is_some())?;
         let fixed = &self.all.get(&assigned.queue)?.get(assigned.id)?.fixed;
         fixed.run().map(|_| fixed.app.clone())
     }
@@ -254,6 +258,9 @@ impl Queues {
     /// Messages of runs that have ended are not handed out: those that would be next, at most so many. How many it were.
     pub(super) fn drop_of_ended_runs(&mut self, queue: &Arc<str>, limit: u32, now_ms: u64) -> u32 {
         let mut count = 0;
+        if step_of(queue).is_none() {
+            return count;
+        }
         while count < limit
             && let Some(line) = self.all.get(queue)
             && let Some((id, fixed)) = line.first_ready()
@@ -323,7 +330,7 @@ impl Queues {
         self.run_fails(run, &why, (now_ms, changes));
     }
 
-    /// What a step says is the message of another one.
+    /// What a step says is the message of another one: there is room for its queue, see [`Self::has_no_such_queue`].
     fn goes_on(
         &mut self,
         fixed: &Fixed,
@@ -332,30 +339,20 @@ impl Queues {
         RunPart { body, content_type }: RunPart,
         around: (u64, &mut Vec<Change>),
     ) {
-        let mut message = fixed.told(queue);
-        message.meta.retain(|it| it.name != ERROR && it.name != FROM);
-        (message.body, message.content_type) = (body, content_type);
-        self.publish_of_run(message, place, around);
-    }
-
-    /// Publishes a message of a run: there is room for its queue, see [`Self::has_no_such_queue`].
-    fn publish_of_run(
-        &mut self,
-        message: QueueMessage,
-        RunPlace { run, join, part }: RunPlace,
-        around: (u64, &mut Vec<Change>),
-    ) {
-        let message = QueueMessage {
+        let RunPlace { run, join, part } = place;
+        let mut message = QueueMessage {
+            body,
+            content_type,
             run,
             join,
             part,
             wait_ms: 0,
             ttl_ms: 0,
-            delay_ms: 0,
             unique: String::new(),
             group: String::new(),
-            ..message
+            ..fixed.told(queue)
         };
+        message.meta.retain(|it| it.name != ERROR && it.name != FROM);
         self.publish_one((&Arc::from(""), 0), message, around);
     }
 
@@ -554,6 +551,3 @@ impl Queues {
         }
     }
 }
-
-/// How long what has come of a run is kept if nobody says.
-const RESULT_MS: u64 = 3_600_000;
