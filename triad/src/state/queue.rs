@@ -31,7 +31,7 @@ use super::{
 use delivery::{Assigned, End};
 use imbl::{OrdMap, OrdSet};
 use line::{Due, Key, Line, Taken, bytes_of_key};
-use message::{Asker, Fixed, bytes_of};
+use message::{Asker, Message, Times, bytes_of};
 use names::Kind;
 use process::Process;
 use proto::hub::v1::{
@@ -285,19 +285,30 @@ impl Queues {
         let QueueMessage { delay_ms, key_ms, wait_ms, ask, .. } = message;
         let until_ms = now_ms.saturating_add(wait_ms);
         let asker = (wait_ms > 0).then(|| Asker { server: server.clone(), started_ms, until_ms, ask });
-        let fixed = Arc::new(Fixed::new(message, app.clone(), asker, now_ms));
-        let (id, bytes) = (self.next(), fixed.bytes());
+        let id = self.next();
         let key_bytes = key.as_ref().map_or(0, |it| bytes_of_key(it));
         let (known, until_ms) = (app.clone(), now_ms.saturating_add(key_ms));
-        let outlived = self.change(&queue, |line| {
+        let changed = self.change(&queue, |line| {
             line.counts.published += 1;
-            line.add(id, fixed, id, if delay_ms == 0 { 0 } else { now_ms.saturating_add(delay_ms) }, now_ms);
-            let key = key?;
-            let outlived = line.forget_key(&key);
-            line.remember(key, Key { id, until_ms, app: known });
-            outlived
+            let (origin, times) = (line.origin(&message, &app), Times::of(&message, now_ms));
+            let message = Message::new(message, origin, asker, times);
+            let bytes = message.bytes();
+            line.add(
+                id,
+                message,
+                id,
+                if delay_ms == 0 { 0 } else { now_ms.saturating_add(delay_ms) },
+                now_ms,
+            );
+            let outlived = key.and_then(|key| {
+                let outlived = line.forget_key(&key);
+                line.remember(key, Key { id, until_ms, app: known });
+                outlived
+            });
+            (bytes, outlived)
         });
-        if let Some((app, bytes)) = outlived.flatten() {
+        let (bytes, outlived) = changed.unwrap_or_default();
+        if let Some((app, bytes)) = outlived {
             self.share(&app, |it| it.bytes -= bytes);
         }
         self.share(&app, |it| it.bytes += bytes + key_bytes);
@@ -327,7 +338,7 @@ impl Queues {
 
     /// A message is no more.
     fn gone(&mut self, taken: &Taken) {
-        self.share(&taken.fixed.app, |it| it.bytes -= taken.bytes);
+        self.share(taken.message.app(), |it| it.bytes -= taken.bytes);
     }
 
     /// Does what is due by `now_ms`, at most `limit` of it.
@@ -393,7 +404,7 @@ impl Queues {
         });
         if let Some(taken) = taken.flatten() {
             self.gone(&taken);
-            self.lost((queue, id), &taken.fixed, "nobody has taken it in its time", (now_ms, changes));
+            self.lost((queue, id), &taken.message, "nobody has taken it in its time", (now_ms, changes));
         }
     }
 
@@ -401,12 +412,12 @@ impl Queues {
     fn lost(
         &mut self,
         (queue, id): (&str, u64),
-        fixed: &Fixed,
+        message: &Message,
         why: &str,
         (now_ms, changes): (u64, &mut Vec<Change>),
     ) {
-        self.reply(id, fixed, message_reply::Outcome::Failed(why.to_owned()), (now_ms, &mut *changes));
-        if let Some(place) = fixed.run() {
+        self.reply(id, message, message_reply::Outcome::Failed(why.to_owned()), (now_ms, &mut *changes));
+        if let Some(place) = message.run() {
             let step = step_of(queue).map_or(queue, |it| it.1);
             self.run_fails(place.run, &format!("at {step}, message {id}: {why}"), (now_ms, changes));
         }

@@ -320,9 +320,9 @@ impl Queues {
         });
         if let Some(taken) = taken.flatten() {
             self.gone(&taken);
-            match taken.fixed.run() {
-                Some(place) => self.advance(&taken.fixed, place, &done, advance, (now_ms, around.changes)),
-                None => self.reply_done(id, &taken.fixed, done, max_bytes, (now_ms, around.changes)),
+            match taken.message.run() {
+                Some(place) => self.advance(&taken.message, place, &done, advance, (now_ms, around.changes)),
+                None => self.reply_done(id, &taken.message, done, max_bytes, (now_ms, around.changes)),
             }
         }
         self.hand_out(&queue, now_ms, around.changes);
@@ -345,7 +345,7 @@ impl Queues {
         self.change(queue, |line| line.give_back(*id, from_ms, why, now_ms));
         // It may be over by now, or its subscription.
         let message = self.all.get(queue).and_then(|it| it.get(*id));
-        let is_over = message.is_some_and(|it| it.fixed.is_over(now_ms));
+        let is_over = message.is_some_and(|it| it.is_over(now_ms));
         if is_over || message.is_some() && Kind::of(queue) == Kind::Subscription && !self.is_subscribed(queue)
         {
             self.expired(queue, *id, now_ms, changes);
@@ -378,10 +378,10 @@ impl Queues {
         if self.goes_to_dead_letters(&queue, id, why, (now_ms, &mut *changes)) {
             return self.hand_out(&queue, now_ms, changes);
         }
-        let fixed = self.all.get(&queue).and_then(|it| it.get(id)).map(|it| it.fixed.clone());
+        let message = self.all.get(&queue).and_then(|it| it.get(id)).cloned();
         self.change(&queue, |line| line.die(id, why, now_ms));
-        if let Some(fixed) = fixed {
-            self.lost((&queue, id), &fixed, why, (now_ms, &mut *changes));
+        if let Some(message) = message {
+            self.lost((&queue, id), &message, why, (now_ms, &mut *changes));
         }
         self.hand_out(&queue, now_ms, changes);
     }
@@ -411,7 +411,7 @@ impl Queues {
         let found = self.assigned.range((server.clone(), after_delivery + 1)..);
         for ((_, number), it) in found.take_while(|(place, _)| place.0 == server).take(max) {
             let Some(message) = self.all.get(&it.queue).and_then(|line| line.get(it.id)) else { continue };
-            if !fits(message.fixed.body.len() + 512) {
+            if !fits(message.body.len() + 512) {
                 break;
             }
             deliveries.push(Delivery {
@@ -420,8 +420,8 @@ impl Queues {
                 id: it.id,
                 attempt: message.attempts,
                 left_ms: it.deadline_ms.saturating_sub(now_ms).saturating_sub(UNDER_WAY_MS),
-                published_ms: message.fixed.published_ms,
-                message: Some(message.fixed.told(&it.queue)),
+                published_ms: message.published_ms,
+                message: Some(message.told(&it.queue)),
                 receive: it.receive,
                 of: it.of,
             });

@@ -1,8 +1,8 @@
 //! One queue: its messages by where they stand. It knows no servers' deliveries, only that a message is someone's.
 
-use super::message::{Fixed, Message, Status};
+use super::message::{Message, Origin, Status};
 use imbl::{OrdMap, OrdSet};
-use proto::hub::v1::{QueueCounts, QueuePolicy};
+use proto::hub::v1::{QueueCounts, QueueMessage, QueuePolicy};
 use std::sync::Arc;
 
 /// What a key that is remembered takes beside itself.
@@ -27,9 +27,11 @@ pub(super) type ConsumerKey = (Arc<str>, Arc<str>);
 /// A queue.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Line {
-    messages: OrdMap<u64, Message>,
-    /// By priority, the greatest first, and order.
-    ready: OrdMap<(u8, u64), u64>,
+    messages: OrdMap<u64, Arc<Message>>,
+    /// Those that are ready, by [`place`].
+    ready: OrdSet<u64>,
+    /// The messages whose order is not their id, as they were dead before.
+    replayed: OrdMap<u64, u64>,
     /// Each group's messages by their order: the first one is ready, delayed or someone's, the others wait.
     groups: OrdMap<Arc<str>, OrdMap<u64, u64>>,
     unique: OrdMap<Arc<str>, u64>,
@@ -60,8 +62,7 @@ pub(super) struct Line {
 /// A dead message.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Dead {
-    pub(super) fixed: Arc<Fixed>,
-    pub(super) attempts: u32,
+    pub(super) message: Arc<Message>,
     pub(super) died_ms: u64,
 }
 
@@ -81,7 +82,7 @@ pub(super) fn bytes_of_key(key: &str) -> u64 {
 /// A message that is no more, and what it took.
 #[derive(Debug)]
 pub(super) struct Taken {
-    pub(super) fixed: Arc<Fixed>,
+    pub(super) message: Arc<Message>,
     pub(super) bytes: u64,
 }
 
@@ -102,6 +103,14 @@ fn short(why: &str) -> Arc<str> {
     why[..why.floor_char_boundary(WHY_TEXT_MAX)].into()
 }
 
+/// Of a place, what is the order.
+const ORDER: u64 = u64::MAX >> 4;
+
+/// By priority, the greatest first, and order.
+fn place(message: &Message) -> u64 {
+    u64::from(9 - message.priority.min(9)) << 60 | message.order & ORDER
+}
+
 /// How many messages a consumer takes, and has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Consumer {
@@ -113,7 +122,8 @@ impl Line {
     pub(super) fn new(app: Arc<str>) -> Self {
         Self {
             messages: OrdMap::new(),
-            ready: OrdMap::new(),
+            ready: OrdSet::new(),
+            replayed: OrdMap::new(),
             groups: OrdMap::new(),
             unique: OrdMap::new(),
             due: OrdSet::new(),
@@ -144,12 +154,23 @@ impl Line {
             && !self.paused
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Message> {
+    pub(super) fn get(&self, id: u64) -> Option<&Arc<Message>> {
         self.messages.get(&id)
     }
 
+    /// To change it. What a snapshot that is being written still has is copied.
+    fn get_mut(&mut self, id: u64) -> Option<&mut Message> {
+        self.messages.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// Whose a message is that comes.
+    pub(super) fn origin(&self, message: &QueueMessage, app: &Arc<str>) -> Arc<Origin> {
+        let dead = self.dead.get_max().map(|it| &it.1.message);
+        Origin::of(message, app, [self.messages.get_max().map(|it| &it.1), dead])
+    }
+
     /// The messages by their id.
-    pub(super) fn messages(&self) -> &OrdMap<u64, Message> {
+    pub(super) fn messages(&self) -> &OrdMap<u64, Arc<Message>> {
         &self.messages
     }
 
@@ -158,9 +179,10 @@ impl Line {
     }
 
     /// The message that is handed out next.
-    pub(super) fn first_ready(&self) -> Option<(u64, &Fixed)> {
-        let (_, id) = self.ready.get_min()?;
-        Some((*id, &self.messages.get(id)?.fixed))
+    pub(super) fn first_ready(&self) -> Option<(u64, &Message)> {
+        let order = self.ready.get_min()? & ORDER;
+        let id = self.replayed.get(&order).copied().unwrap_or(order);
+        Some((id, self.messages.get(&id)?))
     }
 
     /// Delayed, behind others, and someone's.
@@ -185,26 +207,28 @@ impl Line {
     }
 
     /// A message comes. It is ready from `from_ms` on.
-    pub(super) fn add(&mut self, id: u64, fixed: Arc<Fixed>, order: u64, from_ms: u64, now_ms: u64) {
-        self.join(id, Message { fixed, order, attempts: 0, status: Status::Waiting(from_ms) });
+    pub(super) fn add(&mut self, id: u64, message: Message, order: u64, from_ms: u64, now_ms: u64) {
+        self.join(id, Message { order, attempts: 0, status: Status::Waiting(from_ms), ..message });
         self.expose(id, now_ms);
     }
 
     /// It is there, and waits.
     fn join(&mut self, id: u64, message: Message) {
-        let fixed = &message.fixed;
-        self.bytes += fixed.bytes();
+        self.bytes += message.bytes();
         self.waiting += 1;
-        if fixed.expires_ms != 0 {
-            self.due.insert((fixed.expires_ms, id));
+        if message.expires_ms != 0 {
+            self.due.insert((message.expires_ms, id));
         }
-        if let Some(key) = fixed.unique() {
+        if let Some(key) = message.unique() {
             self.unique.insert(key.clone(), id);
         }
-        if let Some(group) = fixed.group() {
+        if let Some(group) = message.group() {
             self.groups.entry(group.clone()).or_default().insert(message.order, id);
         }
-        self.messages.insert(id, message);
+        if message.order != id {
+            self.replayed.insert(message.order, id);
+        }
+        self.messages.insert(id, Arc::new(message));
     }
 
     /// One that waits does so no longer, if nothing of its group is before it.
@@ -217,16 +241,15 @@ impl Line {
     }
 
     fn is_first(&self, id: u64) -> bool {
-        let group = self.messages.get(&id).and_then(|it| it.fixed.group());
+        let group = self.messages.get(&id).and_then(|it| it.group());
         let first = group.and_then(|it| self.groups.get(it)?.get_min());
         first.is_none_or(|(_, first)| *first == id)
     }
 
     /// It stands elsewhere from now on.
     fn set(&mut self, id: u64, status: Status) {
-        let Some(message) = self.messages.get_mut(&id) else { return };
-        let place = (9 - message.fixed.priority.min(9), message.order);
-        let expires_ms = message.fixed.expires_ms;
+        let Some(message) = self.get_mut(id) else { return };
+        let (place, expires_ms) = (place(message), message.expires_ms);
         match std::mem::replace(&mut message.status, status) {
             Status::Ready => drop(self.ready.remove(&place)),
             Status::Delayed(from_ms) => {
@@ -244,7 +267,7 @@ impl Line {
             }
         }
         match status {
-            Status::Ready => drop(self.ready.insert(place, id)),
+            Status::Ready => drop(self.ready.insert(place)),
             Status::Delayed(from_ms) => {
                 self.delayed += 1;
                 self.due.insert((from_ms, id));
@@ -260,11 +283,10 @@ impl Line {
 
     /// The next one that is ready is someone's, by this delivery.
     pub(super) fn hand_out(&mut self, delivery: u64) -> Option<u64> {
-        let (_, id) = self.ready.get_min()?;
-        let id = *id;
+        let (id, _) = self.first_ready()?;
         self.set(id, Status::Assigned(delivery));
         self.counts.delivered += 1;
-        if let Some(message) = self.messages.get_mut(&id) {
+        if let Some(message) = self.get_mut(id) {
             message.attempts = message.attempts.saturating_add(1);
         }
         Some(id)
@@ -272,13 +294,16 @@ impl Line {
 
     /// It is nobody's any more, and ready from `from_ms` on. `why` its attempt failed; if it did not, it was none.
     pub(super) fn give_back(&mut self, id: u64, from_ms: u64, why: Option<&str>, now_ms: u64) {
-        let Some(message) = self.messages.get_mut(&id) else { return };
         match why {
-            Some(why) => {
+            Some(why) if self.messages.contains_key(&id) => {
                 self.counts.failed += 1;
                 self.whys.insert(id, short(why));
             }
-            None => message.attempts = message.attempts.saturating_sub(1),
+            Some(_) => return,
+            None => {
+                let Some(message) = self.get_mut(id) else { return };
+                message.attempts = message.attempts.saturating_sub(1);
+            }
         }
         self.set(id, Status::Waiting(from_ms));
         self.expose(id, now_ms);
@@ -288,20 +313,23 @@ impl Line {
     pub(super) fn take(&mut self, id: u64, now_ms: u64) -> Option<Taken> {
         // Out of whichever map it is in.
         self.set(id, Status::Waiting(0));
-        let Message { fixed, order, .. } = self.messages.remove(&id)?;
+        let message = self.messages.remove(&id)?;
         self.waiting -= 1;
-        let bytes = fixed.bytes();
+        if message.order != id {
+            self.replayed.remove(&message.order);
+        }
+        let bytes = message.bytes();
         self.whys.remove(&id);
         self.bytes -= bytes;
-        if fixed.expires_ms != 0 {
-            self.due.remove(&(fixed.expires_ms, id));
+        if message.expires_ms != 0 {
+            self.due.remove(&(message.expires_ms, id));
         }
-        if let Some(key) = fixed.unique().filter(|key| self.unique.get(*key) == Some(&id)) {
+        if let Some(key) = message.unique().filter(|key| self.unique.get(*key) == Some(&id)) {
             self.unique.remove(key);
         }
-        if let Some(group) = fixed.group() {
+        if let Some(group) = message.group() {
             let next = self.groups.get_mut(group).and_then(|line| {
-                line.remove(&order);
+                line.remove(&message.order);
                 line.get_min().map(|(_, next)| *next)
             });
             match next {
@@ -309,36 +337,35 @@ impl Line {
                 None => drop(self.groups.remove(group)),
             }
         }
-        Some(Taken { fixed, bytes })
+        Some(Taken { message, bytes })
     }
 
     /// No attempt is made any more.
     pub(super) fn die(&mut self, id: u64, why: &str, now_ms: u64) {
-        let attempts = self.messages.get(&id).map_or(0, |it| it.attempts);
-        let Some(Taken { fixed, .. }) = self.take(id, now_ms) else { return };
+        let Some(Taken { message, .. }) = self.take(id, now_ms) else { return };
         self.counts.died += 1;
-        self.restore_dead(id, Dead { fixed, attempts, died_ms: now_ms }, why);
+        self.restore_dead(id, Dead { message, died_ms: now_ms }, why);
     }
 
     /// A dead one is ready again, behind all others, whatever its time was; false: it is none, or another has its key by now.
     pub(super) fn replay(&mut self, id: u64, order: u64, now_ms: u64) -> bool {
-        let taken = |it: &Dead| it.fixed.unique().is_some_and(|key| self.unique.contains_key(key));
+        let taken = |it: &Dead| it.message.unique().is_some_and(|key| self.unique.contains_key(key));
         if self.dead.get(&id).is_none_or(taken) {
             return false;
         }
-        let Some(Taken { fixed, .. }) = self.forget(id) else { return false };
-        let fixed = Arc::new(Fixed { expires_ms: 0, ..Fixed::clone(&fixed) });
-        self.add(id, fixed, order, 0, now_ms);
+        let Some(Taken { message, .. }) = self.forget(id) else { return false };
+        let message = Message { expires_ms: 0, ..Arc::unwrap_or_clone(message) };
+        self.add(id, message, order, 0, now_ms);
         true
     }
 
     /// A dead one is gone for good.
     pub(super) fn forget(&mut self, id: u64) -> Option<Taken> {
-        let Dead { fixed, .. } = self.dead.remove(&id)?;
-        let bytes = fixed.bytes();
+        let Dead { message, .. } = self.dead.remove(&id)?;
+        let bytes = message.bytes();
         self.whys.remove(&id);
         self.bytes -= bytes;
-        Some(Taken { fixed, bytes })
+        Some(Taken { message, bytes })
     }
 
     /// A key is remembered, which was not, or was forgotten.
@@ -374,7 +401,7 @@ impl Line {
         self.due.remove(&(at_ms, id));
         let Some(message) = self.messages.get(&id) else { return Some(Due::Nothing) };
         match message.status {
-            _ if message.fixed.is_over(now_ms) => return Some(Due::Over(id)),
+            _ if message.is_over(now_ms) => return Some(Due::Over(id)),
             Status::Delayed(from_ms) if from_ms <= now_ms => self.set(id, Status::Ready),
             Status::Delayed(from_ms) => drop(self.due.insert((from_ms, id))),
             Status::Ready | Status::Waiting(_) | Status::Assigned(_) => {}
@@ -384,7 +411,7 @@ impl Line {
 
     /// Puts a message back, from a snapshot: where it stood. What it takes.
     pub(super) fn restore(&mut self, id: u64, message: Message, why: &str) -> u64 {
-        let (status, bytes) = (message.status, message.fixed.bytes());
+        let (status, bytes) = (message.status, message.bytes());
         self.join(id, Message { status: Status::Waiting(0), ..message });
         self.set(id, status);
         if !why.is_empty() {
@@ -395,7 +422,7 @@ impl Line {
 
     /// A message is dead from now on; the same. What it takes.
     pub(super) fn restore_dead(&mut self, id: u64, dead: Dead, why: &str) -> u64 {
-        let bytes = dead.fixed.bytes();
+        let bytes = dead.message.bytes();
         self.bytes += bytes;
         self.dead.insert(id, dead);
         self.whys.insert(id, short(why));

@@ -3,7 +3,7 @@
 use super::{
     Queues,
     line::Line,
-    message::{Fixed, Message, Status},
+    message::{Message, Status},
 };
 use crate::state::change::Change;
 use proto::hub::v1::{
@@ -70,10 +70,10 @@ impl Queues {
         let last = chosen.last().copied().unwrap_or_default();
         let replayed = chosen.into_iter().filter(|id| {
             let order = self.next();
-            let fixed = self.all.get(queue).and_then(|it| it.dead.get(id)).map(|it| it.fixed.clone());
+            let dead = self.all.get(queue).and_then(|it| it.dead.get(id)).map(|it| it.message.clone());
             let is_ready = self.change(queue, |line| line.replay(*id, order, now_ms)).unwrap_or(false);
-            if let Some(fixed) = fixed.filter(|_| is_ready) {
-                self.run_goes_on(queue, &fixed, now_ms);
+            if let Some(dead) = dead.filter(|_| is_ready) {
+                self.run_goes_on(queue, &dead, now_ms);
             }
             is_ready
         });
@@ -105,7 +105,7 @@ impl Queues {
             });
             if let Some(taken) = purged.flatten() {
                 self.gone(&taken);
-                self.lost((queue, id), &taken.fixed, "the queue was purged", (now_ms, &mut *changes));
+                self.lost((queue, id), &taken.message, "the queue was purged", (now_ms, &mut *changes));
             }
         }
         if more || dead {
@@ -158,17 +158,16 @@ impl Queues {
     pub(crate) fn browse(&self, call: &BrowseQueue) -> Option<Vec<BrowsedMessage>> {
         let line = self.all.get(&*call.queue)?;
         let limit = usize::try_from(call.limit).unwrap_or(usize::MAX);
-        let told = |id: u64, fixed: &Fixed, attempts: u32| {
-            let mut message = fixed.told(&call.queue);
+        let told = |id: u64, it: &Message| {
+            let mut message = it.told(&call.queue);
             let body_bytes = message.body.len() as u64;
             message.body.truncate(usize::try_from(call.body_max).unwrap_or(usize::MAX));
             let why = line.why(id).map(ToString::to_string).unwrap_or_default();
-            let (published_ms, message) = (fixed.published_ms, Some(message));
             BrowsedMessage {
                 id,
-                attempts,
-                published_ms,
-                message,
+                attempts: it.attempts,
+                published_ms: it.published_ms,
+                message: Some(message),
                 body_bytes,
                 why,
                 ..BrowsedMessage::default()
@@ -176,8 +175,7 @@ impl Queues {
         };
         if call.which() == Which::Dead {
             let dead = line.dead.range(call.after.saturating_add(1)..).take(limit);
-            let told = dead
-                .map(|(id, it)| BrowsedMessage { at_ms: it.died_ms, ..told(*id, &it.fixed, it.attempts) });
+            let told = dead.map(|(id, it)| BrowsedMessage { at_ms: it.died_ms, ..told(*id, &it.message) });
             return Some(told.collect());
         }
         let is_meant = |it: &Message| match it.status {
@@ -189,7 +187,7 @@ impl Queues {
         let meant =
             line.messages().range(call.after.saturating_add(1)..).filter(|(_, it)| is_meant(it)).take(limit);
         let told = meant.map(|(id, it)| {
-            let told = told(*id, &it.fixed, it.attempts);
+            let told = told(*id, it);
             match it.status {
                 Status::Delayed(at_ms) | Status::Waiting(at_ms) => BrowsedMessage { at_ms, ..told },
                 Status::Assigned(number) => {
@@ -223,7 +221,7 @@ fn describe(name: &str, line: &Line, now_ms: u64) -> QueueDescription {
         waiting,
         dead: line.dead.len() as u64,
         bytes: line.bytes,
-        oldest_ms: line.messages().get_min().map_or(0, |(_, it)| it.fixed.published_ms),
+        oldest_ms: line.messages().get_min().map_or(0, |(_, it)| it.published_ms),
         counts: Some(line.counts),
         policy: Some(line.policy.clone()),
         consumers: line

@@ -29,15 +29,29 @@ const PRIORITY: u32 = 4;
 /// The greatest priority.
 pub(crate) const PRIORITY_MAX: u32 = 9;
 
-/// A message of a queue.
+/// A message of a queue. Kept small, as there are very many (bench/README.md, "Queues"): 96 bytes beside its body.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Message {
-    pub(super) fixed: Arc<Fixed>,
+    pub(super) body: Bytes,
+    pub(super) origin: Arc<Origin>,
+    pub(super) published_ms: u64,
+    /// 0: never.
+    pub(super) expires_ms: u64,
     /// Smaller ones of the same priority go first.
     pub(super) order: u64,
+    pub(super) status: Status,
     /// Deliveries that were begun, and not given back.
     pub(super) attempts: u32,
-    pub(super) status: Status,
+    pub(super) priority: u8,
+    pub(super) extra: Option<Arc<Extra>>,
+}
+
+/// What messages that follow each other mostly have in common: they share it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Origin {
+    /// Who has published it.
+    pub(super) app: Arc<str>,
+    content_type: String,
 }
 
 /// Where a message stands.
@@ -52,28 +66,14 @@ pub(super) enum Status {
     Assigned(u64),
 }
 
-/// What does not change.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fixed {
-    pub(super) body: Bytes,
-    pub(super) content_type: Arc<str>,
-    /// Who has published it.
-    pub(super) app: Arc<str>,
-    pub(super) published_ms: u64,
-    /// 0: never.
-    pub(super) expires_ms: u64,
-    pub(super) priority: u8,
-    pub(super) extra: Option<Box<Extra>>,
-}
-
 /// What most messages don't have.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Extra {
-    pub(super) group: Option<Arc<str>>,
-    pub(super) unique: Option<Arc<str>>,
+    group: Option<Arc<str>>,
+    unique: Option<Arc<str>>,
     correlation: String,
     meta: Vec<MessageMeta>,
-    pub(super) asker: Option<Asker>,
+    asker: Option<Asker>,
     run: Option<RunPlace>,
 }
 
@@ -108,45 +108,58 @@ pub(super) fn bytes_of(message: &QueueMessage) -> u64 {
     fixed + (2 * texts + meta + message.body.len() + message.content_type.len()) as u64
 }
 
-impl Fixed {
-    /// Of what was published at `now_ms`; `asker` waits for its reply.
-    pub(super) fn new(message: QueueMessage, app: Arc<str>, asker: Option<Asker>, now_ms: u64) -> Self {
-        let expires_ms = if message.ttl_ms == 0 { 0 } else { now_ms.saturating_add(message.ttl_ms) };
-        Self::of(message, app, asker, (now_ms, expires_ms))
-    }
-
-    /// The same with its times.
+impl Origin {
+    /// The same as that of one of `others`, if it is.
     pub(super) fn of(
+        message: &QueueMessage,
+        app: &Arc<str>,
+        others: [Option<&Arc<Message>>; 2],
+    ) -> Arc<Self> {
+        let is_same = |it: &&Arc<Self>| it.app == *app && it.content_type == message.content_type;
+        let same = others.into_iter().flatten().map(|it| &it.origin).find(is_same);
+        let new = || Arc::new(Self { app: app.clone(), content_type: message.content_type.clone() });
+        same.map_or_else(new, Arc::clone)
+    }
+}
+
+/// When a message was published, and when its time is over; 0: never.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) published_ms: u64,
+    pub(super) expires_ms: u64,
+}
+
+impl Times {
+    /// Of what is published at `now_ms`.
+    pub(super) fn of(message: &QueueMessage, now_ms: u64) -> Self {
+        let expires_ms = if message.ttl_ms == 0 { 0 } else { now_ms.saturating_add(message.ttl_ms) };
+        Self { published_ms: now_ms, expires_ms }
+    }
+}
+
+impl Message {
+    /// Of what was published; `asker` waits for its reply. It stands nowhere yet.
+    pub(super) fn new(
         message: QueueMessage,
-        app: Arc<str>,
+        origin: Arc<Origin>,
         asker: Option<Asker>,
-        (published_ms, expires_ms): (u64, u64),
+        Times { published_ms, expires_ms }: Times,
     ) -> Self {
-        let QueueMessage {
-            body,
-            content_type,
-            priority,
-            group,
-            unique,
-            correlation,
-            meta,
-            run,
-            join,
-            part,
-            ..
-        } = message;
+        let QueueMessage { body, priority, group, unique, correlation, meta, run, join, part, .. } = message;
         let run = (run > 0).then_some(RunPlace { run, join, part });
         let extra = Extra { group: some(group), unique: some(unique), correlation, meta, asker, run };
         let priority = priority.unwrap_or(PRIORITY).min(PRIORITY_MAX);
         Self {
             // The log's entry, of which it is a part, is larger.
             body: Bytes::copy_from_slice(&body),
-            content_type: content_type.into(),
-            app,
+            origin,
             published_ms,
             expires_ms,
+            order: 0,
+            status: Status::Waiting(0),
+            attempts: 0,
             priority: u8::try_from(priority).unwrap_or(u8::MAX),
-            extra: (extra != Extra::default()).then(|| Box::new(extra)),
+            extra: (extra != Extra::default()).then(|| Arc::new(extra)),
         }
     }
 
@@ -161,18 +174,23 @@ impl Fixed {
             part: run.map_or(0, |it| it.part),
             queue: queue.to_owned(),
             body: self.body.clone(),
-            content_type: self.content_type.to_string(),
+            content_type: self.origin.content_type.clone(),
             priority: Some(self.priority.into()),
             ttl_ms: if self.expires_ms == 0 { 0 } else { self.expires_ms.saturating_sub(self.published_ms) },
             group: text(self.group()),
             unique: text(self.unique()),
             correlation: extra.map(|it| it.correlation.clone()).unwrap_or_default(),
             meta: extra.map(|it| it.meta.clone()).unwrap_or_default(),
-            app: self.app.to_string(),
+            app: self.app().to_string(),
             // For whom it is done: whether its reply is wanted.
             wait_ms: self.asker().map_or(0, |it| it.until_ms.saturating_sub(self.published_ms)),
             ..QueueMessage::default()
         }
+    }
+
+    /// Who has published it.
+    pub(super) fn app(&self) -> &Arc<str> {
+        &self.origin.app
     }
 
     pub(super) fn group(&self) -> Option<&Arc<str>> {
@@ -205,6 +223,6 @@ impl Fixed {
             EXTRA + of_run + (2 * texts + bytes_of_meta(&it.meta)) as u64
         };
         let extra = self.extra.as_deref().map_or(0, of_extra);
-        MESSAGE + extra + (self.body.len() + self.content_type.len()) as u64
+        MESSAGE + extra + (self.body.len() + self.origin.content_type.len()) as u64
     }
 }

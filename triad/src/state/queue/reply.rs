@@ -3,7 +3,7 @@
 use super::{
     Queues,
     delivery::End,
-    message::{Asker, Fixed},
+    message::{Asker, Message},
 };
 use crate::state::change::Change;
 use bytes::Bytes;
@@ -43,39 +43,39 @@ impl Queues {
     pub(super) fn reply_done(
         &mut self,
         id: u64,
-        fixed: &Fixed,
+        message: &Message,
         done: DeliveryDone,
         max_bytes: u64,
         around: (u64, &mut Vec<Change>),
     ) {
-        if fixed.asker().is_none() {
+        if message.asker().is_none() {
             return;
         }
         // The log's entry, of which it is a part, is larger.
         let body = Bytes::copy_from_slice(&done.body);
         let outcome = Outcome::Done(DeliveryDone { body, ..done });
-        let (bytes, own) = (bytes_of(&outcome), self.apps.get(&fixed.app).map_or(0, |it| it.bytes));
+        let (bytes, own) = (bytes_of(&outcome), self.apps.get(message.app()).map_or(0, |it| it.bytes));
         let fits = self.bytes + bytes <= max_bytes && own + bytes <= max_bytes / 2;
-        self.reply(id, fixed, if fits { outcome } else { Outcome::Failed(NO_ROOM.to_owned()) }, around);
+        self.reply(id, message, if fits { outcome } else { Outcome::Failed(NO_ROOM.to_owned()) }, around);
     }
 
     /// Tells whoever waits for a message's reply.
     pub(super) fn reply(
         &mut self,
         id: u64,
-        fixed: &Fixed,
+        message: &Message,
         outcome: Outcome,
         around: (u64, &mut Vec<Change>),
     ) {
         let (now_ms, changes) = around;
-        let Some(Asker { server, started_ms, until_ms, ask }) = fixed.asker().cloned() else { return };
+        let Some(Asker { server, started_ms, until_ms, ask }) = message.asker().cloned() else { return };
         let is_there = self.servers.get(&server).is_some_and(|it| it.started_ms == started_ms);
         if until_ms <= now_ms || !is_there {
             return;
         }
         let number = self.next();
         let reply = Arc::new(MessageReply { number, id, ask, outcome: Some(outcome) });
-        self.put_reply(&server, number, Reply { reply, app: fixed.app.clone(), until_ms });
+        self.put_reply(&server, number, Reply { reply, app: message.app().clone(), until_ms });
         changes.push(Change::Delivered(server));
     }
 

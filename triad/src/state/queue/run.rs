@@ -10,7 +10,7 @@ use super::{
     Queues,
     delivery::End,
     full,
-    message::{Asker, Fixed, RunPlace},
+    message::{Asker, Message, RunPlace},
     names::Kind,
     reply::Reply,
 };
@@ -224,16 +224,16 @@ impl Queues {
     }
 
     /// Whether a message belongs to a run that is done, halted or forgotten: nobody is handed it any more.
-    fn is_of_ended_run(&self, fixed: &Fixed) -> bool {
-        fixed.run().is_some_and(|it| self.runs.get(&it.run).is_none_or(Run::is_over))
+    fn is_of_ended_run(&self, of: &Message) -> bool {
+        of.run().is_some_and(|it| self.runs.get(&it.run).is_none_or(Run::is_over))
     }
 
     /// Whose run it is to which a delivery's message belongs, if to any.
     pub(super) fn app_of_run(&self, delivery: &(Arc<str>, u64)) -> Option<Arc<str>> {
         // Others have none, and are settled most.
         let assigned = self.assigned.get(delivery).filter(|it| step_of(&it.queue).is_some())?;
-        let fixed = &self.all.get(&assigned.queue)?.get(assigned.id)?.fixed;
-        fixed.run().map(|_| fixed.app.clone())
+        let message = self.all.get(&assigned.queue)?.get(assigned.id)?;
+        message.run().map(|_| message.app().clone())
     }
 
     /// Why there can be no such queue as a run goes on to.
@@ -263,8 +263,8 @@ impl Queues {
         }
         while count < limit
             && let Some(line) = self.all.get(queue)
-            && let Some((id, fixed)) = line.first_ready()
-            && self.is_of_ended_run(fixed)
+            && let Some((id, message)) = line.first_ready()
+            && self.is_of_ended_run(message)
         {
             count += 1;
             let taken = self.change(queue, |line| {
@@ -281,30 +281,30 @@ impl Queues {
     /// A step of a run is done: what comes next.
     pub(super) fn advance(
         &mut self,
-        fixed: &Fixed,
+        of: &Message,
         place: RunPlace,
         done: &DeliveryDone,
         advance: Option<Advance>,
         around: (u64, &mut Vec<Change>),
     ) {
-        if self.is_of_ended_run(fixed) {
+        if self.is_of_ended_run(of) {
             return;
         }
         let reply = own(&RunPart { body: done.body.clone(), content_type: done.content_type.clone() });
         let Advance { to, parts } = advance.unwrap_or_default();
         match to {
-            None => self.joined(fixed, None, place, reply, around),
+            None => self.joined(of, None, place, reply, around),
             Some(To::Halt(_)) => self.run_ends(place.run, run_end::End::Halted(reply), around),
-            Some(To::Join(queue)) => self.joined(fixed, Some(&queue), place, reply, around),
-            Some(To::Queue(queue)) if parts.is_empty() => self.goes_on(fixed, &queue, place, reply, around),
-            Some(To::Queue(queue)) => self.fans_out(fixed, &queue, place, &parts, around),
+            Some(To::Join(queue)) => self.joined(of, Some(&queue), place, reply, around),
+            Some(To::Queue(queue)) if parts.is_empty() => self.goes_on(of, &queue, place, reply, around),
+            Some(To::Queue(queue)) => self.fans_out(of, &queue, place, &parts, around),
         }
     }
 
     /// A run goes on in parts, all of them to one step.
     fn fans_out(
         &mut self,
-        fixed: &Fixed,
+        of: &Message,
         queue: &str,
         RunPlace { run, join: parent, part }: RunPlace,
         parts: &[RunPart],
@@ -323,7 +323,7 @@ impl Queues {
             self.put_join(join, Join { run, parent, part, parts: count, left: count, depth, to: None });
             for (part, it) in (0..).zip(parts) {
                 let place = RunPlace { run, join, part };
-                self.goes_on(fixed, queue, place, own(it), (now_ms, &mut *changes));
+                self.goes_on(of, queue, place, own(it), (now_ms, &mut *changes));
             }
             return;
         };
@@ -333,7 +333,7 @@ impl Queues {
     /// What a step says is the message of another one: there is room for its queue, see [`Self::has_no_such_queue`].
     fn goes_on(
         &mut self,
-        fixed: &Fixed,
+        of: &Message,
         queue: &str,
         place: RunPlace,
         RunPart { body, content_type }: RunPart,
@@ -350,7 +350,7 @@ impl Queues {
             ttl_ms: 0,
             unique: String::new(),
             group: String::new(),
-            ..fixed.told(queue)
+            ..of.told(queue)
         };
         message.meta.retain(|it| it.name != ERROR && it.name != FROM);
         self.publish_one((&Arc::from(""), 0), message, around);
@@ -359,7 +359,7 @@ impl Queues {
     /// A part has come to where it waits for the others, `to` a step or the end.
     fn joined(
         &mut self,
-        fixed: &Fixed,
+        of: &Message,
         to: Option<&str>,
         place: RunPlace,
         reply: RunPart,
@@ -369,7 +369,7 @@ impl Queues {
         let Some(join) = self.joins.get(&(run, id)).cloned() else {
             return match to {
                 _ if id != 0 => self.run_fails(run, "its other parts are forgotten", around),
-                Some(queue) => self.goes_on(fixed, queue, place, list(std::iter::once(&reply)), around),
+                Some(queue) => self.goes_on(of, queue, place, list(std::iter::once(&reply)), around),
                 None => self.run_ends(run, run_end::End::Done(reply), around),
             };
         };
@@ -382,7 +382,7 @@ impl Queues {
             let why = format!("of its parts one goes to {}, and one to {}", name(first), name(&to));
             return self.run_fails(run, &why, around);
         }
-        self.put_joined((id, part), reply, &fixed.app);
+        self.put_joined((id, part), reply, of.app());
         let left = join.left.saturating_sub(1);
         let (parent, part) = (join.parent, join.part);
         self.joins.insert((run, id), Join { left, to: Some(to.clone()), ..join });
@@ -392,7 +392,7 @@ impl Queues {
         let parts = self.joined.range((id, 0)..=(id, u32::MAX)).map(|(_, it)| it);
         let bytes: usize = parts.clone().map(|it| it.body.len()).sum();
         let all = if bytes > JOINED_MAX { RunPart::default() } else { list(parts) };
-        self.take_join((run, id), &fixed.app);
+        self.take_join((run, id), of.app());
         let bytes = bytes.max(all.body.len());
         if bytes > JOINED_MAX {
             let why = format!("its parts have {bytes} bytes together: expected at most {JOINED_MAX}");
@@ -400,8 +400,8 @@ impl Queues {
         }
         let place = RunPlace { run, join: parent, part };
         match &*to {
-            "" => self.joined(fixed, None, place, all, around),
-            queue => self.goes_on(fixed, queue, place, all, around),
+            "" => self.joined(of, None, place, all, around),
+            queue => self.goes_on(of, queue, place, all, around),
         }
     }
 
@@ -476,8 +476,8 @@ impl Queues {
     }
 
     /// A message that was dead goes on: and so does its run, if it has failed, or is forgotten.
-    pub(super) fn run_goes_on(&mut self, queue: &str, fixed: &Fixed, now_ms: u64) {
-        let Some(place) = fixed.run() else { return };
+    pub(super) fn run_goes_on(&mut self, queue: &str, of: &Message, now_ms: u64) {
+        let Some(place) = of.run() else { return };
         let run = match self.take_run(place.run) {
             Some(run) if run.is_over() => run,
             Some(run) => {
@@ -486,7 +486,7 @@ impl Queues {
             }
             None => Run {
                 pipeline: step_of(queue).map_or("", |it| it.0).into(),
-                app: fixed.app.clone(),
+                app: of.app().clone(),
                 begun_ms: now_ms,
                 result_ms: RESULT_MS,
                 asker: None,
@@ -508,11 +508,11 @@ impl Queues {
     ) -> bool {
         let Some(line) = self.all.get(queue) else { return false };
         let to = line.policy.dead_to.clone();
-        let Some(fixed) = line.get(id).map(|it| it.fixed.clone()) else { return false };
+        let Some(of) = line.get(id).cloned() else { return false };
         if to.is_empty() || *to == **queue {
             return false;
         }
-        if !self.all.contains_key(&*to) && self.room_for_names(Kind::of(&to), &fixed.app, 1).is_err() {
+        if !self.all.contains_key(&*to) && self.room_for_names(Kind::of(&to), of.app(), 1).is_err() {
             return false;
         }
         let (now_ms, changes) = around;
@@ -522,16 +522,16 @@ impl Queues {
         });
         let Some(taken) = taken.flatten() else { return false };
         self.gone(&taken);
-        let mut message = fixed.told(&to);
+        let mut message = of.told(&to);
         message.meta.retain(|it| it.name != ERROR && it.name != FROM);
         let error = why[..why.floor_char_boundary(ERROR_MAX)].to_owned();
         message.meta.push(MessageMeta { name: ERROR.to_owned(), value: error });
         message.meta.push(MessageMeta { name: FROM.to_owned(), value: queue.to_string() });
         (message.ttl_ms, message.unique) = (0, String::new());
         message.wait_ms = 0;
-        if fixed.asker().is_some() {
+        if of.asker().is_some() {
             let outcome = message_reply::Outcome::Failed(why.to_owned());
-            self.reply(id, &fixed, outcome, (now_ms, &mut *changes));
+            self.reply(id, &of, outcome, (now_ms, &mut *changes));
         }
         self.publish_one((&Arc::from(""), 0), message, (now_ms, changes));
         true

@@ -4,7 +4,7 @@ use super::{
     Queues,
     delivery::Assigned,
     line::{Consumer, Dead, Key, Line, bytes_of_key},
-    message::{Asker, Fixed, Message, Status},
+    message::{Asker, Message, Status, Times},
     process::Process,
     receive::Receive,
     reply::Reply,
@@ -89,7 +89,7 @@ impl Queues {
             Status::Waiting(at_ms) => Saved::WaitingMs(at_ms),
             Status::Assigned(number) => Saved::Assigned(self.delivery(number)),
         };
-        saved((queue, id), &message.fixed, (message.order, message.attempts), line, status)
+        saved((queue, id), message, line, status)
     }
 
     fn delivery(&self, number: u64) -> SnapshotDelivery {
@@ -198,10 +198,13 @@ impl Queues {
         });
         let message: QueueMessage = message.unwrap_or_default();
         let (app, queue) = (self.app(&message.app), self.name_of(&message.queue));
-        let fixed = Arc::new(Fixed::of(message, app.clone(), asker, (published_ms, expires_ms)));
+        let Some(line) = self.all.get(&queue) else { return };
+        let origin = line.origin(&message, &app);
+        let message = Message::new(message, origin, asker, Times { published_ms, expires_ms });
+        let message = Message { order, attempts, ..message };
         let status = match saved.status {
             Some(Saved::DiedMs(died_ms)) => {
-                let dead = Dead { fixed, attempts, died_ms };
+                let dead = Dead { message: Arc::new(message), died_ms };
                 let bytes = self.change(&queue, |line| line.restore_dead(id, dead, &why));
                 return self.share(&app, |it| it.bytes += bytes.unwrap_or_default());
             }
@@ -224,7 +227,7 @@ impl Queues {
             }
             Some(Saved::Ready(_)) | None => Status::Ready,
         };
-        let message = Message { fixed, order, attempts, status };
+        let message = Message { status, ..message };
         let bytes = self.change(&queue, |line| line.restore(id, message, &why));
         self.share(&app, |it| it.bytes += bytes.unwrap_or_default());
     }
@@ -274,24 +277,18 @@ fn queue(name: &str, line: &Line) -> SnapshotQueue {
 }
 
 fn dead(queue: &str, line: &Line, id: u64, dead: &Dead) -> SnapshotMessage {
-    saved((queue, id), &dead.fixed, (0, dead.attempts), line, Saved::DiedMs(dead.died_ms))
+    saved((queue, id), &dead.message, line, Saved::DiedMs(dead.died_ms))
 }
 
-fn saved(
-    (queue, id): (&str, u64),
-    fixed: &Fixed,
-    (order, attempts): (u64, u32),
-    line: &Line,
-    status: Saved,
-) -> SnapshotMessage {
-    let asker = fixed.asker();
+fn saved((queue, id): (&str, u64), message: &Message, line: &Line, status: Saved) -> SnapshotMessage {
+    let asker = message.asker();
     SnapshotMessage {
         id,
-        message: Some(fixed.told(queue)),
-        published_ms: fixed.published_ms,
-        expires_ms: fixed.expires_ms,
-        order,
-        attempts,
+        message: Some(message.told(queue)),
+        published_ms: message.published_ms,
+        expires_ms: message.expires_ms,
+        order: message.order,
+        attempts: message.attempts,
         why: line.why(id).map(ToString::to_string).unwrap_or_default(),
         reply_server: asker.map(|it| it.server.to_string()).unwrap_or_default(),
         reply_started_ms: asker.map_or(0, |it| it.started_ms),
