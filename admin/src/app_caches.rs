@@ -1,9 +1,13 @@
 //! The caches of apps: what the hub keeps of each, and how near each server finds what its apps read.
 
-use crate::{HUB_WAIT, Inner, status::collect::Snapshot};
+use crate::{HUB_WAIT, Inner, refusal::Refusal, sign_in::SignedIn, status::collect::Snapshot};
 use common::config::Config;
-use proto::{hub::v1::CachesDescribed, status::v1::Caches};
+use proto::{
+    hub::v1::{CacheCleared, CachesDescribed, ClearCache},
+    status::v1::Caches,
+};
 use serde::Serialize;
+use triad_client::HubError;
 
 /// `GET /api/v1/app-caches`.
 #[derive(Debug, Default, Serialize)]
@@ -90,6 +94,15 @@ impl ServerAppCachesRecord {
     }
 }
 
+/// What came of clearing a cache.
+#[derive(Debug, Serialize)]
+pub(crate) struct CacheClearedRecord {
+    /// That the hub had.
+    pub(crate) entries: u64,
+    /// The hub had nothing of it: it is in the memory of servers alone, if it is there at all.
+    pub(crate) unknown: bool,
+}
+
 impl Inner {
     /// The caches of apps, on the hub and in the servers' memories.
     pub(crate) async fn app_caches(&self, config: &Config) -> AppCachesRecord {
@@ -102,5 +115,24 @@ impl Inner {
         };
         let (described, snapshot) = tokio::join!(described, self.snapshot(config));
         AppCachesRecord::of(&snapshot, described)
+    }
+
+    /// Clears a cache; whoever reads it on a server afterwards finds nothing of before. A `local` one is each server's own.
+    ///
+    /// # Errors
+    /// The user may not, or it is no cache's name.
+    pub(crate) async fn clear_app_cache(
+        &self,
+        asker: &SignedIn,
+        cache: &str,
+    ) -> Result<CacheClearedRecord, Refusal> {
+        asker.must_operate()?;
+        let clear = ClearCache { cache: cache.to_owned(), author: Some(asker.author("")) };
+        let CacheCleared { entries, unknown } = match self.hub.clear_cache(clear, HUB_WAIT).await {
+            Err(HubError::Refused(why)) => return Err(Refusal::Body(why)),
+            cleared => cleared?,
+        };
+        tracing::info!(user = asker.user.name, cache, entries, "an operator has cleared a cache of apps");
+        Ok(CacheClearedRecord { entries, unknown })
     }
 }

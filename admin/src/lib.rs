@@ -57,7 +57,7 @@ use refusal::Refusal;
 use route::Route;
 use serde::Serialize;
 use sign_in::SignedIn;
-use status::collect::Collector;
+use status::{collect::Collector, daemon::DaemonsRecord};
 use std::{
     convert::Infallible,
     sync::{Arc, PoisonError, RwLock},
@@ -271,6 +271,7 @@ impl Inner {
             Route::Configuration => Ok(json(StatusCode::OK, &self.configuration(config).await)),
             Route::Health => self.health_answer(config).await,
             Route::Audit(query) => self.audit_answer(&query).await,
+            Route::Daemons => Ok(json(StatusCode::OK, &DaemonsRecord::of(&*self.cluster(config).await))),
             route => self.shares(asker, route, body).await,
         }
     }
@@ -286,6 +287,9 @@ impl Inner {
             Route::Jobs(query) => Ok(json(StatusCode::OK, &self.jobs(&query).await)),
             Route::ManageJob(job, verb) => {
                 Ok(json(StatusCode::OK, &self.manage_job(asker, &job, verb).await?))
+            }
+            Route::ClearAppCache(cache) => {
+                Ok(json(StatusCode::OK, &self.clear_app_cache(asker, &cache).await?))
             }
             Route::Queues => Ok(json(StatusCode::OK, &self.queues().await)),
             Route::QueueMessages(queue, query) => {

@@ -9,6 +9,7 @@ mod balancer;
 mod cache;
 mod configuration;
 pub(crate) mod content;
+mod daemons;
 pub(crate) mod form;
 mod format;
 pub(crate) mod graph;
@@ -63,6 +64,7 @@ pub(crate) enum Page {
     Queues,
     Pipelines,
     Jobs,
+    Daemons,
     AppCaches,
     Requests,
     Sessions,
@@ -74,7 +76,7 @@ pub(crate) enum Page {
 }
 
 impl Page {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Overview,
         Self::Servers,
         Self::Balancer,
@@ -83,6 +85,7 @@ impl Page {
         Self::Queues,
         Self::Pipelines,
         Self::Jobs,
+        Self::Daemons,
         Self::AppCaches,
         Self::Requests,
         Self::Sessions,
@@ -109,6 +112,7 @@ impl Page {
             Self::Queues => "/queues",
             Self::Pipelines => "/pipelines",
             Self::Jobs => "/jobs",
+            Self::Daemons => "/daemons",
             Self::AppCaches => "/app-caches",
             Self::Requests => "/requests",
             Self::Sessions => "/sessions",
@@ -130,6 +134,7 @@ impl Page {
             Self::Queues => "Queues",
             Self::Pipelines => "Pipelines",
             Self::Jobs => "Jobs",
+            Self::Daemons => "Daemons",
             Self::AppCaches => "App caches",
             Self::Requests => "Requests",
             Self::Sessions => "Sessions",
@@ -282,6 +287,7 @@ pub(crate) fn render(prefix: &str, content: Content, visitor: &Visitor, cluster:
         Content::Jobs(query, jobs, queues) => {
             text(&jobs::Jobs::new(frame, cluster, (&jobs, &queues), &query))
         }
+        Content::Daemons(query) => text(&daemons::Daemons::new(frame, cluster, &query)),
         Content::AppCaches(query, caches) => text(&app_caches::AppCaches::new(frame, &caches, &query)),
         Content::Requests(requests) => text(&requests::Requests::new(frame, cluster, &requests)),
         Content::Sessions(sessions) => text(&sessions::Sessions::new(frame, cluster, &sessions)),

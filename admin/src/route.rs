@@ -54,6 +54,10 @@ pub(crate) enum Route {
     PurgeCache,
     /// `GET /api/v1/app-caches`.
     AppCaches,
+    /// `POST /api/v1/app-caches/CACHE/clear`.
+    ClearAppCache(String),
+    /// `GET /api/v1/daemons`.
+    Daemons,
     /// `GET /api/v1/jobs?find=…&skip=…&limit=…`.
     Jobs(JobsQuery),
     /// `POST /api/v1/jobs/JOB/VERB`.
@@ -122,6 +126,7 @@ impl Route {
             | Self::PurgeCache
             | Self::ManageQueue(..)
             | Self::EndRun(..)
+            | Self::ClearAppCache(_)
             | Self::ManageJob(..) => "POST",
             _ => "GET, HEAD",
         }))
@@ -145,6 +150,8 @@ impl Route {
             ["cache"] => (Self::Cache, Method::GET),
             ["cache", "purge"] => (Self::PurgeCache, Method::POST),
             ["app-caches"] => (Self::AppCaches, Method::GET),
+            ["app-caches", name, "clear"] => (Self::ClearAppCache(decoded(name)), Method::POST),
+            ["daemons"] => (Self::Daemons, Method::GET),
             ["jobs"] => (Self::Jobs(JobsQuery::of(uri.query().unwrap_or_default())?), Method::GET),
             ["jobs", name, verb] => (Self::ManageJob(decoded(name), JobVerb::of(verb)?), Method::POST),
             ["queues"] => (Self::Queues, Method::GET),
@@ -244,6 +251,8 @@ mod tests {
             let path = format!("/api/v1/queues/{queue}/pause");
             assert_eq!(route("POST", "", &path), "ManageQueue(\"job:report\", Pause)");
         }
+        assert_eq!(route("POST", "", "/api/v1/app-caches/prices/clear"), "ClearAppCache(\"prices\")");
+        assert_eq!(route("GET", "", "/api/v1/daemons"), "Daemons");
         assert_eq!(route("POST", "", "/api/v1/pipelines/album/runs/17/end"), "EndRun(\"album\", \"17\")");
         assert_eq!(route("GET", "", "/api/v1/pipelines/album/runs/17/end"), "this path takes POST alone");
         assert_eq!(route("GET", "", "/api/v1/jobs?limit=x"), "limit: expected a number");

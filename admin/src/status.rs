@@ -5,6 +5,7 @@ pub(crate) mod app;
 pub(crate) mod check;
 pub(crate) mod collect;
 pub(crate) mod csv;
+pub(crate) mod daemon;
 pub(crate) mod hub;
 pub(crate) mod metrics;
 pub(crate) mod problem;

@@ -8,7 +8,7 @@ mod runner;
 
 pub use guard::guard_daemons;
 pub(crate) use guarded::{Guard, Guarded};
-pub(crate) use keeper::Phase;
+pub(crate) use keeper::{Phase, Standing};
 
 use crate::{
     lease::{Leases, Name},
@@ -40,7 +40,7 @@ pub(crate) struct Daemons {
 #[derive(Debug)]
 struct Kept {
     name: String,
-    phase: watch::Receiver<Phase>,
+    standing: watch::Receiver<Standing>,
     /// Until it has begun.
     keeper: Mutex<Option<Keeper>>,
 }
@@ -57,7 +57,7 @@ impl Daemons {
         let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
         let kept = host.into_iter().flat_map(|host| {
             spec.daemons.iter().map(|daemon| {
-                let (sender, phase) = watch::channel(Phase::Idle);
+                let (sender, standing) = watch::channel(Standing::new());
                 let keeper = Keeper {
                     app: app.to_owned(),
                     lease: Name { app: key.to_owned(), name: daemon.name.clone() },
@@ -72,11 +72,11 @@ impl Daemons {
                     },
                     leases: host.leases.clone(),
                     processes: processes.clone(),
-                    phase: sender,
+                    standing: sender,
                     stop: stop.clone(),
                 };
                 let keeper = Mutex::new(Some(keeper));
-                Kept { name: daemon.name.as_str().to_owned(), phase, keeper }
+                Kept { name: daemon.name.as_str().to_owned(), standing, keeper }
             })
         });
         Self { kept: kept.collect(), stop: stop.clone() }
@@ -96,13 +96,13 @@ impl Daemons {
         for kept in &self.kept {
             drop(kept.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
             // An error means that its task is gone, or never was.
-            let _ = kept.phase.clone().wait_for(|phase| *phase == Phase::Stopped).await;
+            let _ = kept.standing.clone().wait_for(|it| it.phase == Phase::Stopped).await;
         }
     }
 
     /// How each of them is here.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = (&str, Phase)> {
-        self.kept.iter().map(|it| (it.name.as_str(), it.phase.borrow().clone()))
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (&str, Standing)> {
+        self.kept.iter().map(|it| (it.name.as_str(), it.standing.borrow().clone()))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::{
     app::Kind,
-    daemon::Phase,
+    daemon::{Phase, Standing},
     process::{Seen, State},
     session::SessionStats,
 };
 use proto::status::v1::{App, AppKind, Daemon, DaemonState, Instance, InstanceState, Sessions};
+use std::time::UNIX_EPOCH;
 
 /// What there is to tell of an app, without its name.
 pub(crate) fn app(kind: Kind<'_>) -> App {
@@ -17,7 +18,7 @@ pub(crate) fn app(kind: Kind<'_>) -> App {
             kind: AppKind::Process.into(),
             instances: app.processes.seen().iter().map(instance).collect(),
             sessions: Some(sessions(&app.sessions.stats())),
-            daemons: app.daemons.seen().map(|(name, phase)| daemon(name, phase)).collect(),
+            daemons: app.daemons.seen().map(|(name, standing)| daemon(name, standing)).collect(),
             ..App::default()
         },
     }
@@ -34,7 +35,7 @@ fn instance(seen: &Seen) -> Instance {
     Instance { state: state.into(), pid: seen.pid, restarts: seen.restarts, why }
 }
 
-fn daemon(name: &str, phase: Phase) -> Daemon {
+fn daemon(name: &str, Standing { phase, since, failures }: Standing) -> Daemon {
     let (state, token, why) = match phase {
         Phase::Idle => (DaemonState::Idle, 0, String::new()),
         Phase::Waiting => (DaemonState::Waiting, 0, String::new()),
@@ -42,7 +43,9 @@ fn daemon(name: &str, phase: Phase) -> Daemon {
         Phase::Failed(why) => (DaemonState::Failed, 0, why),
         Phase::Stopped => (DaemonState::Stopped, 0, String::new()),
     };
-    Daemon { name: name.to_owned(), state: state.into(), token, why }
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let since_ms = u64::try_from(since).unwrap_or(u64::MAX);
+    Daemon { name: name.to_owned(), state: state.into(), token, why, since_ms, failures }
 }
 
 fn sessions(stats: &SessionStats) -> Sessions {

@@ -1,7 +1,8 @@
-//! `app-caches`: what apps have in their caches, on the hub and in the servers' memories.
+//! `app-cache …`: what apps have in their caches, on the hub and in the servers' memories, and clearing one.
 
-use crate::{client, progress::size, say, table, target::Target, tell};
+use crate::{cli::AppCacheCommand, client, progress::size, say, table, target::Target, tell};
 use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 /// `GET /api/v1/app-caches`, as far as tables need it.
@@ -34,11 +35,44 @@ struct Server {
     copied_bytes: u64,
 }
 
+#[derive(Debug, Deserialize)]
+struct Cleared {
+    entries: u64,
+    unknown: bool,
+}
+
+/// Does what is asked; false if the hub has not said what it has.
+///
+/// # Errors
+/// It could not be had, or was refused.
+pub(crate) async fn run(target: &Target, command: &AppCacheCommand, json: bool) -> anyhow::Result<bool> {
+    match command {
+        AppCacheCommand::List => list(target, json).await,
+        AppCacheCommand::Clear { cache } => clear(target, cache, json).await,
+    }
+}
+
+async fn clear(target: &Target, cache: &str, json: bool) -> anyhow::Result<bool> {
+    let path = format!("/api/v1/app-caches/{}/clear", utf8_percent_encode(cache, NON_ALPHANUMERIC));
+    let answer = client::ask(target, Method::POST, &path, client::Body::none()).await?;
+    if json {
+        say(answer.text());
+        return Ok(true);
+    }
+    let Cleared { entries, unknown } = answer.read()?;
+    say(&if unknown {
+        format!("the hub had nothing of a cache {cache}; copies of servers are gone, if there were any")
+    } else {
+        format!("the cache {cache} is cleared: {entries} entries are gone")
+    });
+    Ok(true)
+}
+
 /// Prints both tables; false if the hub has not said what it has.
 ///
 /// # Errors
 /// They could not be had.
-pub(crate) async fn list(target: &Target, json: bool) -> anyhow::Result<bool> {
+async fn list(target: &Target, json: bool) -> anyhow::Result<bool> {
     let answer = client::ask(target, Method::GET, "/api/v1/app-caches", client::Body::none()).await?;
     if json {
         say(answer.text());

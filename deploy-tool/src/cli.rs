@@ -126,8 +126,12 @@ pub(crate) enum Verb {
     /// The proxy cache: what web-tiers keep of answers
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// Lists the caches of apps: what the hub keeps of each, and how near each server finds what its apps read
-    AppCaches,
+    /// The caches of apps: what the hub keeps of each, how near each server finds what its apps read, and clearing one
+    #[command(subcommand)]
+    AppCache(AppCacheCommand),
+    /// The daemons of apps: where each runs, since when, and whether it keeps failing
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
     /// The queues of apps: how they are, what is in them, pause, resume, purge and replay
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -286,6 +290,24 @@ pub(crate) enum QueueCommand {
         #[arg(value_name = "ID")]
         ids: Vec<u64>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCacheCommand {
+    /// Lists the caches, and what each server finds where
+    List,
+    /// Clears a cache, on the hub and in the memory of all servers
+    Clear {
+        /// The cache
+        #[arg(value_name = "CACHE")]
+        cache: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DaemonCommand {
+    /// Lists the daemons
+    List,
 }
 
 #[derive(Debug, Subcommand)]

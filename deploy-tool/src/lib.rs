@@ -8,6 +8,7 @@ mod ca;
 mod cache;
 mod cli;
 mod client;
+mod daemons;
 mod deploy;
 mod jobs;
 mod logs;
@@ -28,7 +29,7 @@ mod triad;
 
 use apps::How;
 use clap::{Parser, error::ErrorKind};
-use cli::{AppArgument, CacheCommand, Cli, ServerCommand, TokenCommand, TriadCommand, Verb};
+use cli::{AppArgument, CacheCommand, Cli, DaemonCommand, ServerCommand, TokenCommand, TriadCommand, Verb};
 use servers::SetAdmin;
 use std::{
     io::{self, Write},
@@ -84,7 +85,8 @@ async fn run(verb: &Verb, target: &Target, json: bool) -> anyhow::Result<bool> {
         Verb::Triad(TriadCommand::Lead { id }) => triad::lead(target, id, json).await,
         Verb::Cache(CacheCommand::Status) => cache::status(target, json).await,
         Verb::Cache(CacheCommand::Purge(arguments)) => cache::purge(target, arguments, json).await,
-        Verb::AppCaches => app_caches::list(target, json).await,
+        Verb::AppCache(command) => app_caches::run(target, command, json).await,
+        Verb::Daemon(DaemonCommand::List) => daemons::list(target, json).await,
         Verb::Job(command) => jobs::run(target, command, json).await,
         Verb::Pipeline(command) => pipelines::run(target, command, json).await,
         Verb::Queue(command) => queues::run(target, command, json).await,

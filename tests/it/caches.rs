@@ -400,7 +400,7 @@ async fn an_operator_sees_what_is_in_them() {
         assert_eq!(b.request(Method::GET, "/v1/caches/shop/one", "", &[]).await.status, 200);
     }
     let target = format!("http://{}/admin", cluster.web());
-    let seen = async || tool_as(&target, "eve", "password", "app-caches").await;
+    let seen = async || tool_as(&target, "eve", "password", "app-cache list").await;
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let said = seen().await.succeeds();
     let lines: Vec<_> = said.lines().map(words).collect();
@@ -412,7 +412,7 @@ async fn an_operator_sees_what_is_in_them() {
     let counted = async {
         // What a server says of itself is asked for now and then.
         loop {
-            let json = tool_as(&target, "eve", "password", "--json app-caches").await.succeeds();
+            let json = tool_as(&target, "eve", "password", "--json app-cache list").await.succeeds();
             let json: serde_json::Value = serde_json::from_str(&json).unwrap();
             let sum = |name: &str| -> u64 {
                 json["servers"].as_array().unwrap().iter().map(|it| it[name].as_u64().unwrap()).sum()
@@ -424,6 +424,21 @@ async fn an_operator_sees_what_is_in_them() {
         }
     };
     tokio::time::timeout(PATIENCE, counted).await.expect("the servers count");
+    // Who only looks clears none.
+    let clear = async |user: &str, name: &str| {
+        tool_as(&target, user, "password", &format!("app-cache clear {name}")).await
+    };
+    assert!(clear("eve", "shop").await.stderr.contains("403"));
+    assert_eq!(b.request(Method::GET, "/v1/caches/shop/one", "", &[]).await.status, 200);
+    assert_eq!(clear("ops", "shop").await.succeeds().trim(), "the cache shop is cleared: 2 entries are gone");
+    for server in [&mut a, &mut b] {
+        assert_eq!(server.request(Method::GET, "/v1/caches/shop/one", "", &[]).await.status, 404);
+    }
+    assert!(clear("ops", "shop").await.succeeds().starts_with("the hub had nothing of a cache shop"));
+    let wrong = clear("ops", "No%Name").await;
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("No%Name"), "{wrong:?}");
+    let audit = tool_as(&target, "eve", "password", "audit").await.succeeds();
+    assert!(audit.contains("clear-cache") && audit.contains("2 entries"), "{audit}");
     // Without a hub it is said that nobody knows.
     cluster.kill("app-b").await;
     cluster.kill("app-c").await;

@@ -63,6 +63,7 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
         "sessions",
         "cache",
         "app-caches",
+        "daemons",
         "queues",
         "pipelines",
         "jobs",

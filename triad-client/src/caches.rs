@@ -6,8 +6,8 @@ use crate::{
     numbered::{Place, Writer, Writes},
 };
 use proto::hub::v1::{
-    CacheWrite, CachedLoaded, CachesDescribed, CachesWritten, DescribeCaches, LoadCached, WriteCaches,
-    cache_outcome::Outcome, caches_client::CachesClient,
+    CacheCleared, CacheWrite, CachedLoaded, CachesDescribed, CachesWritten, ClearCache, DescribeCaches,
+    LoadCached, WriteCaches, cache_outcome::Outcome, caches_client::CachesClient,
 };
 use std::time::Duration;
 use tonic::{Response, Status, transport::Channel};
@@ -70,6 +70,18 @@ impl Hub {
                 CachesClient::new(channel).describe(DescribeCaches {}).await
             })
             .await
+    }
+
+    /// Clears a cache, for an operator.
+    ///
+    /// # Errors
+    /// See [`HubError`]; refused for what is no cache's name. After [`HubError::Unavailable`] it may have been cleared.
+    pub async fn clear_cache(&self, clear: ClearCache, deadline: Duration) -> Result<CacheCleared, HubError> {
+        let cleared = self.leader.call(deadline, TRY_TIMEOUT, |channel| {
+            let clear = clear.clone();
+            async move { CachesClient::new(channel).manage(clear).await }
+        });
+        cleared.await
     }
 }
 

@@ -89,6 +89,7 @@ fn since(command: &Command) -> u32 {
             | command::Command::ConsumeQueues(_)
             | command::Command::ManageQueue(_)
             | command::Command::ManageRun(_)
+            | command::Command::ClearCache(_)
             | command::Command::ExpireQueues(_)
             | command::Command::DeclareJobs(_)
             | command::Command::ManageJob(_)
@@ -129,6 +130,7 @@ fn author(command: &command::Command) -> Option<&Author> {
         command::Command::ManageQueue(it) => it.author.as_ref(),
         command::Command::ManageJob(it) => it.author.as_ref(),
         command::Command::ManageRun(it) => it.author.as_ref(),
+        command::Command::ClearCache(it) => it.author.as_ref(),
         _ => None,
     }
 }
@@ -172,6 +174,7 @@ fn known(command: &Command) -> bool {
             | command::Command::ExpireCached(_)
             | command::Command::ConsumeQueues(_)
             | command::Command::ManageRun(_)
+            | command::Command::ClearCache(_)
             | command::Command::ExpireQueues(_)
             | command::Command::DeclareJobs(_)
             | command::Command::FireJobs(_),

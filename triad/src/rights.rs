@@ -28,7 +28,11 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
         // Messages are the apps' own; an operator may look at them.
         queues_server::SERVICE_NAME if method == "Browse" => rights.apps || rights.administers,
         jobs_server::SERVICE_NAME if method == "List" => rights.apps || rights.administers,
-        queues_server::SERVICE_NAME | jobs_server::SERVICE_NAME if method == "Manage" => rights.administers,
+        caches_server::SERVICE_NAME | queues_server::SERVICE_NAME | jobs_server::SERVICE_NAME
+            if method == "Manage" =>
+        {
+            rights.administers
+        }
         queues_server::SERVICE_NAME if matches!(method, "ListRuns" | "ManageRun") => rights.administers,
         sessions_server::SERVICE_NAME
         | leases_server::SERVICE_NAME
@@ -78,7 +82,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 77] = [
+    const CALLS: [(&str, [bool; 5]); 78] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -106,6 +110,7 @@ mod tests {
         ("/copal.hub.v1.Queues/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Queues/ListRuns", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Queues/ManageRun", [NO, NO, NO, YES, NO]),
+        ("/copal.hub.v1.Caches/Manage", [NO, NO, NO, YES, NO]),
         ("/copal.hub.v1.Jobs/Declare", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Jobs/List", [NO, YES, NO, YES, NO]),
         ("/copal.hub.v1.Jobs/Manage", [NO, NO, NO, YES, NO]),

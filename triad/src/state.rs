@@ -182,6 +182,7 @@ impl State {
             Command::WriteCaches(call) => {
                 Reply::CachesWritten(self.caches.write(call, &self.leases, now_ms, changes))
             }
+            Command::ClearCache(call) => Reply::CacheCleared(self.caches.clear(&call.cache, changes)),
             Command::ExpireCached(expire) => {
                 self.caches.expire(&expire, now_ms);
                 Reply::Done

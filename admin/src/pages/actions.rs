@@ -66,6 +66,7 @@ pub(crate) enum Asked {
     ManageJob(String, JobVerb),
     /// Of this pipeline.
     EndRun(String),
+    ClearAppCache,
 }
 
 impl Asked {
@@ -105,6 +106,7 @@ impl Asked {
                 Some(Self::ManageQueue(decoded(name), QueueVerb::of(verb).ok()?))
             }
             ["", "actions", "pipelines", name, "end"] => Some(Self::EndRun(decoded(name))),
+            ["", "actions", "app-caches", "clear"] => Some(Self::ClearAppCache),
             ["", "actions", "jobs", name, verb] => {
                 Some(Self::ManageJob(decoded(name), JobVerb::of(verb).ok()?))
             }
@@ -128,6 +130,7 @@ impl Asked {
             Self::Queue(_) | Self::ManageQueue(..) => Page::Queues,
             Self::Pipeline(_) | Self::EndRun(_) => Page::Pipelines,
             Self::ManageJob(..) => Page::Jobs,
+            Self::ClearAppCache => Page::AppCaches,
             Self::Asset(_) | Self::SignInForm | Self::SignIn | Self::SignOut => Page::Overview,
         }
     }
@@ -382,6 +385,10 @@ impl Inner {
                 let done = self.end_run(asker, &name, form.field("run").trim()).await?;
                 Ok(if done.over { "run-over" } else { "run-ended" })
             }
+            Asked::ClearAppCache => {
+                let cleared = self.clear_app_cache(asker, form.field("cache").trim()).await?;
+                Ok(if cleared.unknown { "cache-unknown" } else { "cache-cleared" })
+            }
             Asked::ManageJob(name, verb) => self.job_form(asker, &name, verb).await,
             Asked::Page(_)
             | Asked::Server(_)
@@ -419,6 +426,10 @@ fn done_text(done: &str) -> &'static str {
         "queue-nothing" => "There was no such message any more.",
         "run-ended" => "The run has ended: what is left of it is dropped.",
         "run-over" => "The run was over before.",
+        "cache-cleared" => "The cache is cleared: whoever reads it finds nothing of before.",
+        "cache-unknown" => {
+            "The hub had nothing of a cache of this name. Copies in the memory of servers are gone, if there were any."
+        }
         "job-paused" => "The job is paused: its times are left out until it is resumed.",
         "job-resumed" => "The job goes by its times again.",
         "job-runs" => "The job is begun now, besides its times.",

@@ -7,7 +7,7 @@ use super::{
     since,
 };
 use crate::status::{
-    app::{DaemonRecord, DeployedRecord, InstanceRecord, OnServerRecord, RunningRecord},
+    app::{DaemonHereRecord, DeployedRecord, InstanceRecord, OnServerRecord, RunningRecord},
     record::ClusterRecord,
 };
 use askama::Template;
@@ -201,7 +201,7 @@ impl Running {
 }
 
 impl Daemon {
-    fn of(daemon: &DaemonRecord) -> Self {
+    fn of(daemon: &DaemonHereRecord) -> Self {
         let words = daemon.token.map_or_else(|| daemon.why.clone(), |token| format!("token {token}"));
         Self { name: daemon.name.clone(), class: class_of(daemon.state), state: daemon.state, words }
     }

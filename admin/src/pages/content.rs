@@ -28,6 +28,7 @@ pub(crate) enum Content {
     Pipelines(ListQuery, PipelinesRecord),
     /// With the queues that their runs are in.
     Jobs(ListQuery, JobsRecord, QueuesRecord),
+    Daemons(ListQuery),
     AppCaches(ListQuery, AppCachesRecord),
     Requests(RequestsRecord),
     Sessions(SessionsContent),
@@ -51,6 +52,7 @@ impl Content {
             Self::Queues(..) => Page::Queues,
             Self::Pipelines(..) => Page::Pipelines,
             Self::Jobs(..) => Page::Jobs,
+            Self::Daemons(_) => Page::Daemons,
             Self::AppCaches(..) => Page::AppCaches,
             Self::Requests(_) => Page::Requests,
             Self::Sessions(_) => Page::Sessions,
@@ -80,6 +82,7 @@ impl Inner {
                 let (jobs, queues) = tokio::join!(self.jobs_of_page(&query), self.queues());
                 Content::Jobs(query, jobs, queues)
             }
+            Page::Daemons => Content::Daemons(ListQuery::read(query)),
             Page::AppCaches => Content::AppCaches(ListQuery::read(query), self.app_caches(config).await),
             Page::Requests => Content::Requests(self.requests(config).await),
             Page::Sessions => {

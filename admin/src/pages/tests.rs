@@ -88,6 +88,7 @@ fn planted_contents() -> Vec<Content> {
         Content::Queues(ListQuery::default(), planted::queues()),
         Content::Pipelines(ListQuery::default(), planted::pipelines()),
         Content::Jobs(ListQuery::default(), planted::jobs(), planted::queues()),
+        Content::Daemons(ListQuery::default()),
         Content::AppCaches(ListQuery::default(), planted::app_caches()),
         Content::Requests(RequestsRecord::of(&snapshot, planted::notable())),
         Content::Sessions(SessionsContent { sessions: sessions(), found: None }),

@@ -57,17 +57,22 @@ pub(crate) struct RunningRecord {
     pub(crate) tree: Option<String>,
     pub(crate) instances: Vec<InstanceRecord>,
     pub(crate) sessions: Option<SessionsRecord>,
-    pub(crate) daemons: Vec<DaemonRecord>,
+    pub(crate) daemons: Vec<DaemonHereRecord>,
 }
 
 /// What of an app runs on one server of the cluster at a time, as it is on this one.
 #[derive(Debug, Serialize)]
-pub(crate) struct DaemonRecord {
+pub(crate) struct DaemonHereRecord {
     pub(crate) name: String,
     /// `running`, `waiting`, `failed`, `idle` or `stopped`.
     pub(crate) state: &'static str,
+    pub(crate) since: Option<String>,
+    #[serde(skip)]
+    pub(crate) since_ms: u64,
     /// Of one that runs here.
     pub(crate) token: Option<u64>,
+    /// How often it has failed here since it last ran for a minute.
+    pub(crate) failures: u32,
     pub(crate) why: String,
 }
 
@@ -213,12 +218,12 @@ impl RunningRecord {
                 lost: it.lost,
                 unsaved_answers: it.unsaved_answers,
             }),
-            daemons: app.daemons.iter().map(DaemonRecord::of).collect(),
+            daemons: app.daemons.iter().map(DaemonHereRecord::of).collect(),
         }
     }
 }
 
-impl DaemonRecord {
+impl DaemonHereRecord {
     fn of(daemon: &status::Daemon) -> Self {
         Self {
             name: daemon.name.clone(),
@@ -229,7 +234,10 @@ impl DaemonRecord {
                 DaemonState::Failed => "failed",
                 DaemonState::Stopped => "stopped",
             },
+            since: timestamp::format(daemon.since_ms),
+            since_ms: daemon.since_ms,
             token: Some(daemon.token).filter(|it| *it != 0),
+            failures: daemon.failures,
             why: daemon.why.clone(),
         }
     }

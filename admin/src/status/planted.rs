@@ -161,7 +161,15 @@ fn app_tier() -> AppTier {
 }
 
 fn daemon(name: &str, state: DaemonState, token: u64, why: &str) -> Daemon {
-    Daemon { name: name.into(), state: state.into(), token, why: why.into() }
+    let failures = if state == DaemonState::Failed { 5 } else { 0 };
+    Daemon {
+        name: name.into(),
+        state: state.into(),
+        token,
+        why: why.into(),
+        since_ms: NOW_MS - 90_000,
+        failures,
+    }
 }
 
 fn hub(id: &str) -> Hub {

@@ -1,7 +1,7 @@
 //! What is wrong now, in words: since when, and what to do about it.
 
 use super::{
-    check,
+    check, daemon,
     record::{ClusterRecord, ServerRecord},
 };
 use crate::timestamp;
@@ -97,6 +97,7 @@ pub(crate) fn find(cluster: &ClusterRecord, health: &HealthChecks) -> Vec<Proble
         problems.extend(apps(server));
         problems.extend(traffic(server));
     }
+    problems.extend(daemon::problems(cluster));
     problems.extend(agreement(cluster));
     problems.extend(deployments(cluster));
     problems.retain(|it| !health.off.contains(&it.check));

@@ -6,7 +6,10 @@ use crate::{
     process::Processes,
 };
 use common::{backoff::Backoff, config::Daemon};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -43,6 +46,22 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// The same since when, and how often in a row it failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    pub(crate) since: SystemTime,
+    /// Here, since it last ran for [`SETTLED`].
+    pub(crate) failures: u32,
+}
+
+impl Standing {
+    /// Of one that has not begun.
+    pub(super) fn new() -> Self {
+        Self { phase: Phase::Idle, since: SystemTime::now(), failures: 0 }
+    }
+}
+
 /// Who keeps it.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -53,7 +72,7 @@ pub(super) struct Keeper {
     pub(super) runner: Runner,
     pub(super) leases: Leases,
     pub(super) processes: Arc<Processes>,
-    pub(super) phase: watch::Sender<Phase>,
+    pub(super) standing: watch::Sender<Standing>,
     pub(super) stop: CancellationToken,
 }
 
@@ -62,7 +81,7 @@ impl Keeper {
     pub(super) async fn run(self) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         while let Some(held) = self.next_lease().await {
-            self.phase.send_replace(Phase::Running { token: held.token() });
+            self.is_now(Phase::Running { token: held.token() });
             let (app, daemon, token) = (&self.app, &self.daemon.name, held.token());
             tracing::info!(app, %daemon, token, "the daemon is this server's");
             let began = tokio::time::Instant::now();
@@ -75,6 +94,7 @@ impl Keeper {
             }
             if began.elapsed() >= SETTLED {
                 backoff.reset();
+                self.standing.send_modify(|it| it.failures = 0);
             }
             match end {
                 End::Stopped => tracing::info!(app, %daemon, token, "the daemon was stopped here"),
@@ -92,12 +112,23 @@ impl Keeper {
                 }
             }
         }
-        self.phase.send_replace(Phase::Stopped);
+        self.is_now(Phase::Stopped);
+    }
+
+    fn is_now(&self, phase: Phase) {
+        self.standing.send_if_modified(|it| {
+            let is_new = it.phase != phase;
+            if is_new {
+                (it.phase, it.since) = (phase, SystemTime::now());
+            }
+            is_new
+        });
     }
 
     /// Waits before the next try.
     async fn fail(&self, why: String, backoff: &mut Backoff) {
-        self.phase.send_replace(Phase::Failed(why));
+        self.standing.send_modify(|it| it.failures = it.failures.saturating_add(1));
+        self.is_now(Phase::Failed(why));
         let _ = timeout(backoff.wait(rand::random()), self.stop.cancelled()).await;
     }
 
@@ -112,8 +143,8 @@ impl Keeper {
                 sleep(polite.min(POLITE_MAX) + POLITE.mul_f64(rand::random())).await;
                 self.leases.is_free(&self.lease).await;
             };
-            if !matches!(&*self.phase.borrow(), Phase::Failed(_)) {
-                self.phase.send_replace(Phase::Waiting);
+            if !matches!(self.standing.borrow().phase, Phase::Failed(_)) {
+                self.is_now(Phase::Waiting);
             }
             self.stop.run_until_cancelled(free).await?;
             let asked =

@@ -10,7 +10,7 @@ use super::{
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
 /// The checks by the names that the file, the pages, the metrics and the webhooks have for them.
-pub const CHECKS: [&str; 24] = [
+pub const CHECKS: [&str; 25] = [
     "no-leader",
     "no-spare",
     "lag",
@@ -27,6 +27,7 @@ pub const CHECKS: [&str; 24] = [
     "deaf",
     "certificate",
     "app",
+    "daemon",
     "unsaved",
     "errors",
     "workers",

@@ -1611,6 +1611,22 @@ pub struct ExpireCached {
     #[prost(uint64, tag = "2")]
     pub max_bytes: u64,
 }
+/// All that is in a cache goes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClearCache {
+    #[prost(string, tag = "1")]
+    pub cache: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub author: ::core::option::Option<Author>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheCleared {
+    /// The hub had nothing of it. Copies in the memory of servers are gone all the same.
+    #[prost(bool, tag = "1")]
+    pub unknown: bool,
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeCaches {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1828,6 +1844,28 @@ pub mod caches_client {
                 .insert(GrpcMethod::new("copal.hub.v1.Caches", "Describe"));
             self.inner.unary(req, path, codec).await
         }
+        /// Clears a cache, for an operator. Answered when no server believes an older copy any more.
+        pub async fn manage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClearCache>,
+        ) -> std::result::Result<tonic::Response<super::CacheCleared>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/copal.hub.v1.Caches/Manage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("copal.hub.v1.Caches", "Manage"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1858,6 +1896,11 @@ pub mod caches_server {
             &self,
             request: tonic::Request<super::DescribeCaches>,
         ) -> std::result::Result<tonic::Response<super::CachesDescribed>, tonic::Status>;
+        /// Clears a cache, for an operator. Answered when no server believes an older copy any more.
+        async fn manage(
+            &self,
+            request: tonic::Request<super::ClearCache>,
+        ) -> std::result::Result<tonic::Response<super::CacheCleared>, tonic::Status>;
     }
     /// Not the leader, no leader: answered as in session.proto.
     #[derive(Debug)]
@@ -2050,6 +2093,49 @@ pub mod caches_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DescribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/copal.hub.v1.Caches/Manage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ManageSvc<T: Caches>(pub Arc<T>);
+                    impl<T: Caches> tonic::server::UnaryService<super::ClearCache>
+                    for ManageSvc<T> {
+                        type Response = super::CacheCleared;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClearCache>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Caches>::manage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ManageSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8812,7 +8898,7 @@ pub struct Batch {
 pub struct Command {
     #[prost(
         oneof = "command::Command",
-        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 36, 37"
+        tags = "1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 35, 36, 37, 38"
     )]
     pub command: ::core::option::Option<command::Command>,
 }
@@ -8887,6 +8973,8 @@ pub mod command {
         FireJobs(super::FireJobs),
         #[prost(message, tag = "37")]
         ManageRun(super::ManageRun),
+        #[prost(message, tag = "38")]
+        ClearCache(super::ClearCache),
     }
 }
 /// Removes sessions that are due by the batch's time.

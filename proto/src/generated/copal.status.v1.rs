@@ -418,6 +418,12 @@ pub struct Daemon {
     /// Of one that failed.
     #[prost(string, tag = "4")]
     pub why: ::prost::alloc::string::String,
+    /// Since when it is in this state here, in Unix milliseconds.
+    #[prost(uint64, tag = "5")]
+    pub since_ms: u64,
+    /// How often it has ended here by itself, or did not start, since it last ran for a minute.
+    #[prost(uint32, tag = "6")]
+    pub failures: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Instance {

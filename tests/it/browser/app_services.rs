@@ -13,20 +13,22 @@ use serde_json::{Value, json};
 
 const LINES: &str = "queues: [{name: work, path: /on/work, retry: {attempts: 2, delay: 50ms}}]\n\
                      pipelines: [{name: album, steps: [{name: cut, path: /steps/cut}, {name: glue, path: /steps/glue}]}]\n\
-                     jobs: [{name: yearly, path: /jobs/yearly, cron: \"0 0 1 1 *\"}]";
+                     jobs: [{name: yearly, path: /jobs/yearly, cron: \"0 0 1 1 *\"}]\n\
+                     daemons: [{name: ticker, command: [/bin/sleep, \"1000\"]}]";
 
 /// What a message says that would like to be more than text.
 const EVIL: &str =
     "<script>window.broken = true</script><img src=x onerror=\"window.broken = true\">\nsecond line";
 
 /// The pages, below `/admin`.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/queues",
     "/queues/work?which=dead",
     "/queues/pulled?which=ready",
     "/pipelines",
     "/pipelines/album?which=all",
     "/jobs",
+    "/daemons",
     "/app-caches",
 ];
 
@@ -163,8 +165,18 @@ impl Visit {
         }
     }
 
+    async fn clears_a_cache(&self, app: &mut Local) {
+        self.open("/app-caches").await;
+        self.sees("prices").await;
+        self.browser.run("document.querySelector('#clear-cache').value = 'prices'", &[]).await;
+        self.browser.click("#clear button").await;
+        self.is_told("The cache is cleared").await;
+        assert_eq!(app.call(Method::GET, "/v1/caches/prices/shirt", "").await.0, 404);
+        assert_eq!(app.call(Method::PUT, "/v1/caches/prices/shirt", "17").await.0, 201);
+    }
+
     async fn only_looks(&self) {
-        for page in ["/queues", "/pipelines", "/pipelines/album", "/jobs", "/app-caches"] {
+        for page in ["/queues", "/pipelines", "/pipelines/album", "/jobs", "/daemons", "/app-caches"] {
             self.open(page).await;
             self.browser.until("document.querySelector('main table')").await;
             assert_eq!(
@@ -183,6 +195,7 @@ impl Visit {
             "/actions/queues/work/replay",
             "/actions/jobs/yearly/run",
             "/actions/pipelines/album/end",
+            "/actions/app-caches/clear",
         ] {
             assert_eq!(self.sends(action, true).await, json!(403), "{action}");
         }
@@ -212,6 +225,7 @@ async fn an_operator_sees_what_apps_share_and_acts() {
     visit.replays_and_purges(&mut app, &out).await;
     visit.ends_a_run(&mut app).await;
     visit.runs_a_job(&out).await;
+    visit.clears_a_cache(&mut app).await;
     assert_eq!(visit.browser.errors().await, Vec::<String>::new());
     assert_eq!(visit.sends("/actions/jobs/yearly/run", false).await, json!(403), "a form has its token");
     visit.browser.click(".who button").await;

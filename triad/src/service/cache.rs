@@ -1,6 +1,6 @@
 //! `cache.proto`'s service.
 
-use super::input;
+use super::{audit, input};
 use crate::{
     copies::{Place, place},
     hub::Hub,
@@ -9,8 +9,8 @@ use crate::{
 };
 use prost::Message;
 use proto::hub::v1::{
-    CachePut, CacheValue, CacheWrite, CachedLoaded, CachesDescribed, CachesWritten, Command, DescribeCaches,
-    LoadCached, WriteCaches, cache_write::Write, caches_server::Caches, command,
+    CacheCleared, CachePut, CacheValue, CacheWrite, CachedLoaded, CachesDescribed, CachesWritten, ClearCache,
+    Command, DescribeCaches, LoadCached, WriteCaches, cache_write::Write, caches_server::Caches, command,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -87,6 +87,21 @@ impl Caches for CacheService {
         let caches = applied.state.caches();
         let (bytes, max_bytes) = (caches.bytes(), self.0.cache_memory_max());
         Ok(Response::new(CachesDescribed { caches: caches.describe().collect(), bytes, max_bytes }))
+    }
+
+    async fn manage(&self, request: Request<ClearCache>) -> Result<Response<CacheCleared>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut call = request.into_inner();
+        input::service_name("cache", &call.cache)?;
+        audit::check(call.author.as_ref())?;
+        call.author = audit::signed(&self.0, call.author, caller.as_ref());
+        let (bytes, cleared) = (call.encoded_len(), [place(&call.cache, "")]);
+        let command = Command { command: Some(command::Command::ClearCache(call)) };
+        let Some(Reply::CacheCleared(reply)) = self.0.propose(vec![command], bytes).await?.pop() else {
+            return Err(Status::internal("the hub's state answered another question"));
+        };
+        self.0.feed().copies_are_gone(&cleared).await;
+        Ok(Response::new(reply))
     }
 }
 

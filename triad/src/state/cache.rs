@@ -8,10 +8,10 @@ use super::{
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use proto::hub::v1::{
-    CacheCondition, CacheDescription, CacheIncrement, CacheKey, CacheNumber, CacheOutcome, CachePut,
-    CacheRemove, CacheStored, CacheTouch, CacheValue, CacheWrite, CachedEntry, CachesWritten, ExpireCached,
-    SnapshotCache, SnapshotCached, SnapshotWriter, WriteCaches, WrittenOutcome, cache_condition::Condition,
-    cache_outcome::Outcome, cache_write::Write,
+    CacheCleared, CacheCondition, CacheDescription, CacheIncrement, CacheKey, CacheNumber, CacheOutcome,
+    CachePut, CacheRemove, CacheStored, CacheTouch, CacheValue, CacheWrite, CachedEntry, CachesWritten,
+    ExpireCached, SnapshotCache, SnapshotCached, SnapshotWriter, WriteCaches, WrittenOutcome,
+    cache_condition::Condition, cache_outcome::Outcome, cache_write::Write,
 };
 use std::sync::Arc;
 
@@ -314,12 +314,15 @@ impl Caches {
         Outcome::Done(existed)
     }
 
-    fn clear(&mut self, cache: &Arc<str>, changes: &mut Vec<Change>) {
-        if let Some(cleared) = self.all.remove(cache) {
-            self.unplace(cache, &cleared);
-            self.bytes -= cleared.bytes;
-        }
-        changes.push(Change::CacheCleared(cache.to_string()));
+    /// All that is in a cache goes, and what servers have of it.
+    pub(super) fn clear(&mut self, cache: &str, changes: &mut Vec<Change>) -> CacheCleared {
+        changes.push(Change::CacheCleared(cache.to_owned()));
+        let Some((cache, cleared)) = self.all.remove_with_key(cache) else {
+            return CacheCleared { unknown: true, entries: 0 };
+        };
+        self.unplace(&cache, &cleared);
+        self.bytes -= cleared.bytes;
+        CacheCleared { unknown: false, entries: cleared.entries.len() as u64 }
     }
 
     /// Someone has read them: they are not idle, and others make room before them.

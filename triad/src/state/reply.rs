@@ -1,9 +1,9 @@
 //! What a command is answered with.
 
 use proto::hub::v1::{
-    App, AppDeployed, AppUndeployed, CachesWritten, JobManaged, JobsDeclared, LeaseAcquired, LeasesReleased,
-    LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten, RunManaged, SessionOutcome,
-    TokenCreated, TokenRevoked,
+    App, AppDeployed, AppUndeployed, CacheCleared, CachesWritten, JobManaged, JobsDeclared, LeaseAcquired,
+    LeasesReleased, LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten, RunManaged,
+    SessionOutcome, TokenCreated, TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -39,6 +39,7 @@ pub(crate) enum Reply {
     QueueManaged(QueueManaged),
     /// Of a run's end by an operator.
     RunManaged(RunManaged),
+    CacheCleared(CacheCleared),
     /// Of the jobs that an app declares.
     JobsDeclared(JobsDeclared),
     /// Of what was done to a job.

@@ -3,9 +3,9 @@
 use crate::state::{State, reply::Reply};
 use bytes::Bytes;
 use proto::hub::v1::{
-    App, AuditEntry, Author, CreateToken, DeployApp, ManageJob, ManageQueue, ManageRun, MemberAdmin,
-    RevokeToken, Rollout, RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState, UndeployApp,
-    app_deployed, command::Command, manage_job, manage_queue, token_created,
+    App, AuditEntry, Author, ClearCache, CreateToken, DeployApp, ManageJob, ManageQueue, ManageRun,
+    MemberAdmin, RevokeToken, Rollout, RolloutOutcome, SetAppStopped, SetMemberAdmin, Token, TokenState,
+    UndeployApp, app_deployed, command::Command, manage_job, manage_queue, token_created,
 };
 use std::fmt::Write;
 
@@ -42,6 +42,7 @@ impl Action {
             // One that takes several commands is one action.
             Command::ManageQueue(it) if it.upto == 0 => manage_queue(it),
             Command::ManageRun(it) => end_run(it),
+            Command::ClearCache(it) => clear_cache(it),
             Command::CreateToken(it) => create_token(it, state),
             Command::RevokeToken(it) => Some(revoke_token(it, state)),
             _ => None,
@@ -70,6 +71,8 @@ impl Action {
             Reply::QueueManaged(it) if it.unknown => "there is no such queue".to_owned(),
             Reply::RunManaged(it) if it.unknown => "there is no such run".to_owned(),
             Reply::RunManaged(it) if it.over => "it was over before".to_owned(),
+            Reply::CacheCleared(it) if it.unknown => "the hub had nothing of it".to_owned(),
+            Reply::CacheCleared(it) => format!("{} entries", it.entries),
             Reply::TokenRevoked(it) if it.token.is_none() => "there is no such token".to_owned(),
             Reply::Done if state.members().get(&self.entry.target).is_none() => {
                 "there is no such server".to_owned()
@@ -137,6 +140,11 @@ fn manage_job(call: &ManageJob) -> Option<Action> {
 /// The same.
 fn end_run(call: &ManageRun) -> Option<Action> {
     Some(Action::new(call.author.clone()?, "end-run", call.pipeline.clone(), format!("run {}", call.run)))
+}
+
+/// The same.
+fn clear_cache(call: &ClearCache) -> Option<Action> {
+    Some(Action::new(call.author.clone()?, "clear-cache", call.cache.clone(), String::new()))
 }
 
 fn deploy(deploy: &DeployApp) -> Action {
