@@ -37,6 +37,8 @@ pub(crate) struct JobRecord {
     pub(crate) next: Option<String>,
     /// For which time it was run last.
     pub(crate) last: Option<String>,
+    /// How long its last run that succeeded took, in milliseconds; none: not known, or it publishes to a queue.
+    pub(crate) took_ms: Option<u64>,
     pub(crate) fired: u64,
     /// Times that were left out, as one was still running.
     pub(crate) overlapped: u64,
@@ -123,6 +125,7 @@ impl JobRecord {
             paused: job.paused,
             next: timestamp::format(job.next_ms),
             last: timestamp::format(job.last_ms),
+            took_ms: job.took_ms,
             fired: job.fired,
             overlapped: job.overlapped,
             missed_times: job.missed,

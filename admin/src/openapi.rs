@@ -33,6 +33,7 @@ mod tests {
             ("{id}", "app-a"),
             ("{token}", "ci"),
             ("{queue}", "q"),
+            ("{cache}", "c"),
             ("{job}", "j"),
             ("{pipeline}", "p"),
             ("{run}", "17"),

@@ -68,6 +68,8 @@ pub(crate) struct RunRecord {
     pub(crate) begun: Option<String>,
     /// None: it has not.
     pub(crate) ended: Option<String>,
+    /// From its begin to its end, in milliseconds; none: it goes on.
+    pub(crate) took_ms: Option<u64>,
     /// It has failed.
     pub(crate) why: String,
     /// That it was fanned out into so far.
@@ -187,6 +189,7 @@ impl RunRecord {
             state,
             begun: timestamp::format(it.begun_ms),
             ended: timestamp::format(it.ended_ms),
+            took_ms: (it.ended_ms > 0).then(|| it.ended_ms.saturating_sub(it.begun_ms)),
             app: it.app,
             why: it.why,
             parts: it.parts,

@@ -55,6 +55,12 @@ pub(crate) struct QueueRecord {
     pub(crate) died: u64,
     pub(crate) expired: u64,
     pub(crate) purged: u64,
+    /// Messages a second in the last minute; none: the hub's leader has not seen enough yet.
+    pub(crate) published_per_s: Option<f64>,
+    pub(crate) settled_per_s: Option<f64>,
+    /// For how long someone had a message that was settled, in milliseconds: on average, and the last one. None: none was.
+    pub(crate) took_ms: Option<f64>,
+    pub(crate) last_took_ms: Option<u64>,
     pub(crate) consumers: Vec<QueueConsumerRecord>,
 }
 
@@ -263,6 +269,10 @@ impl QueueRecord {
             died: counts.died,
             expired: counts.expired,
             purged: counts.purged,
+            published_per_s: it.published_per_s,
+            settled_per_s: it.settled_per_s,
+            took_ms: (counts.settled > 0).then(|| counts.took_ms as f64 / counts.settled as f64),
+            last_took_ms: (counts.settled > 0).then_some(counts.last_took_ms),
             consumers: consumers.collect(),
         }
     }

@@ -1,6 +1,12 @@
 //! `job …`: the jobs of apps.
 
-use crate::{cli::JobCommand, client, say, table, target::Target, tell};
+use crate::{
+    cli::JobCommand,
+    client, say,
+    table::{self, millis},
+    target::Target,
+    tell,
+};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -21,6 +27,7 @@ struct Job {
     paused: bool,
     next: Option<String>,
     last: Option<String>,
+    took_ms: Option<u64>,
     fired: u64,
     overlapped: u64,
     missed_times: u64,
@@ -56,7 +63,7 @@ async fn list(target: &Target, json: bool) -> anyhow::Result<bool> {
         tell(&format!("note: what the hub has is unknown: {why}"));
         return Ok(false);
     }
-    let heading = ["JOB", "TIMES", "NEXT", "LAST", "RUN", "OVERLAPPED", "MISSED", "CALLS", "APP"];
+    let heading = ["JOB", "TIMES", "NEXT", "LAST", "TOOK", "RUN", "OVERLAPPED", "MISSED", "CALLS", "APP"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let time = |it: Option<&String>| it.map_or_else(|| "-".to_owned(), |it| table::seconds(it));
     rows.extend(jobs.jobs.iter().map(|it| {
@@ -64,7 +71,14 @@ async fn list(target: &Target, json: bool) -> anyhow::Result<bool> {
         let [fired, overlapped, missed] = [it.fired, it.overlapped, it.missed_times].map(|it| it.to_string());
         let calls = it.queue.as_ref().map_or_else(|| "its app".to_owned(), |queue| format!("queue {queue}"));
         let last = time(it.last.as_ref());
-        vec![it.name.clone(), it.times.clone(), next, last, fired, overlapped, missed, calls, it.app.clone()]
+        let took = millis(it.took_ms.map(|it| it as f64));
+        let numbers = [fired, overlapped, missed];
+        [
+            vec![it.name.clone(), it.times.clone(), next, last, took],
+            numbers.to_vec(),
+            vec![calls, it.app.clone()],
+        ]
+        .concat()
     }));
     table::lines(&rows).iter().for_each(|line| say(line));
     Ok(true)

@@ -3,7 +3,7 @@
 use crate::{
     cli::PipelineCommand,
     client, say,
-    table::{self, or_dash, shown},
+    table::{self, millis, or_dash, shown},
     target::Target,
     tell,
 };
@@ -52,6 +52,7 @@ struct Run {
     state: String,
     begun: Option<String>,
     ended: Option<String>,
+    took_ms: Option<u64>,
     why: String,
     parts: u32,
     dead: u32,
@@ -118,14 +119,15 @@ async fn runs(target: &Target, path: &str, json: bool) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let told: Runs = answer.read()?;
-    let heading = ["RUN", "STATE", "BEGUN", "ENDED", "PARTS", "DEAD", "APP", "WHY"];
+    let heading = ["RUN", "STATE", "BEGUN", "ENDED", "TOOK", "PARTS", "DEAD", "APP", "WHY"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let time = |it: Option<&String>| it.map_or_else(|| "-".to_owned(), |it| table::seconds(it));
     rows.extend(told.runs.iter().map(|it| {
         let [parts, dead] = [it.parts, it.dead].map(|it| it.to_string());
         let (begun, ended) = (time(it.begun.as_ref()), time(it.ended.as_ref()));
         let why = or_dash(shown(&it.why));
-        vec![it.id.clone(), it.state.clone(), begun, ended, parts, dead, it.app.clone(), why]
+        let took = millis(it.took_ms.map(|it| it as f64));
+        vec![it.id.clone(), it.state.clone(), begun, ended, took, parts, dead, it.app.clone(), why]
     }));
     table::lines(&rows).iter().for_each(|line| say(line));
     if let Some(next) = &told.next {

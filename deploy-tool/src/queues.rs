@@ -5,7 +5,7 @@ use crate::{
     client,
     progress::size,
     say,
-    table::{self, or_dash, shown},
+    table::{self, millis, or_dash, shown},
     target::Target,
     tell,
 };
@@ -35,6 +35,9 @@ struct Queue {
     bytes: u64,
     oldest_ms: Option<u64>,
     settled: u64,
+    published_per_s: Option<f64>,
+    settled_per_s: Option<f64>,
+    took_ms: Option<f64>,
     consumers: Vec<Consumer>,
 }
 
@@ -116,6 +119,9 @@ async fn list(target: &Target, json: bool) -> anyhow::Result<bool> {
         "WAITING",
         "DEAD",
         "SETTLED",
+        "IN/S",
+        "OUT/S",
+        "TOOK",
         "OLDEST",
         "MEMORY",
         "CONSUMERS",
@@ -132,16 +138,24 @@ async fn list(target: &Target, json: bool) -> anyhow::Result<bool> {
             (false, true) => "-".to_owned(),
             (false, false) => consumers.join(", "),
         };
-        [vec![it.name.clone()], counts.to_vec(), vec![oldest, size(it.bytes), consumers]].concat()
+        let [published, settled] = [it.published_per_s, it.settled_per_s].map(per_second);
+        let took = millis(it.took_ms);
+        let rest = vec![published, settled, took, oldest, size(it.bytes), consumers];
+        [vec![it.name.clone()], counts.to_vec(), rest].concat()
     }));
     if let (Some(bytes), Some(capacity)) = (queues.bytes, queues.capacity_bytes) {
         let mut all = vec![String::new(); rows[0].len()];
         all[0] = "(all)".to_owned();
-        all[8] = format!("{} of {}", size(bytes), size(capacity));
+        all[11] = format!("{} of {}", size(bytes), size(capacity));
         rows.push(all);
     }
     table::lines(&rows).iter().for_each(|line| say(line));
     Ok(true)
+}
+
+/// A rate, or that it is not known.
+fn per_second(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), |it| format!("{it:.1}"))
 }
 
 /// An age in words, of one unit.

@@ -1,6 +1,10 @@
 //! `status --watch`: the status page in a terminal, from its JSON.
 
-use crate::{clean, client, complain, say, table, target::Target};
+use crate::{
+    clean, client, complain, say,
+    table::{self, millis},
+    target::Target,
+};
 use http::Method;
 use serde::Deserialize;
 use std::{fmt::Write, io::IsTerminal, time::Duration};
@@ -221,10 +225,6 @@ fn apps(cluster: &Cluster) -> Vec<Vec<String>> {
     };
     let heading = ["APP", "VERSION", "SERVERS"].map(str::to_owned).to_vec();
     [heading].into_iter().chain(cluster.apps.iter().map(row)).collect()
-}
-
-fn millis(ms: Option<f64>) -> String {
-    ms.map_or("-".to_owned(), |ms| format!("{ms:.1}ms"))
 }
 
 fn mebibytes(bytes: u64) -> String {

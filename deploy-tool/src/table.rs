@@ -34,6 +34,15 @@ pub(crate) fn shown(text: &str) -> String {
     if shown.len() < clean.len() { format!("{shown}…") } else { shown }
 }
 
+/// A time in milliseconds, or what stands for none.
+pub(crate) fn millis(ms: Option<f64>) -> String {
+    match ms {
+        Some(ms) if ms >= 10_000.0 => format!("{:.1}s", ms / 1000.0),
+        Some(ms) => format!("{ms:.1}ms"),
+        None => "-".to_owned(),
+    }
+}
+
 /// A text, or what stands for none.
 pub(crate) fn or_dash(text: String) -> String {
     if text.is_empty() { "-".to_owned() } else { text }

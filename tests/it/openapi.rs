@@ -57,18 +57,9 @@ async fn what_an_operator_looks_up_is_what_the_description_says() {
     let get = async |path: &str, query: &str, expected: u16| {
         asked(&web, &document, ("GET", path, query), Vec::new(), expected).await
     };
-    for path in [
-        "logs",
-        "requests",
-        "sessions",
-        "cache",
-        "app-caches",
-        "daemons",
-        "queues",
-        "pipelines",
-        "jobs",
-        "configuration",
-    ] {
+    for path in
+        "logs requests sessions cache app-caches daemons queues pipelines jobs configuration".split(' ')
+    {
         get(&format!("/api/v1/{path}"), "", 200).await;
     }
     get("/api/v1/logs", "?level=loud", 400).await;

@@ -3,6 +3,7 @@
 mod duties;
 mod job_watch;
 mod lease_watch;
+mod queue_rates;
 mod queue_watch;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
 use common::{clock::Clock, id::ServerId, witness::TIMES};
 use futures_util::future::join_all;
 use proto::hub::v1::{Command, SetMemberState};
+use queue_rates::QueueRates;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -56,6 +58,7 @@ pub(crate) struct Hub {
     admission: Admission,
     cache_memory_max: u64,
     queue_memory_max: u64,
+    queue_rates: QueueRates,
     absence: Mutex<Absence>,
     /// It hands over, and gives no sign of life any more: whoever leads next may do so within milliseconds.
     retires: AtomicBool,
@@ -82,6 +85,7 @@ impl Hub {
             admission: Admission::new(config.session_limits, config.servers.len()),
             cache_memory_max: config.cache_memory_max,
             queue_memory_max: config.queue_memory_max,
+            queue_rates: QueueRates::default(),
             absence: Mutex::default(),
             retires: AtomicBool::new(false),
             hands_over: AtomicBool::new(false),
@@ -102,6 +106,11 @@ impl Hub {
 
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// How fast messages come and go.
+    pub(crate) fn queue_rates(&self) -> &QueueRates {
+        &self.queue_rates
     }
 
     /// What caches may take, in bytes.

@@ -19,13 +19,14 @@ use serde::Serialize;
 const ACTIONS: u32 = 50;
 
 /// The checks that have no number, in words.
-const OTHERS: [(&str, &str, &str); 14] = [
+const OTHERS: [(&str, &str, &str); 15] = [
     ("down", "Heartbeat", "three missed, or its connections are refused"),
     ("silent", "Answers this page", "up by the hub's word, and does not answer"),
     ("never", "Has been started", "the file has it, and the hub does not know it"),
     ("no-leader", "The hub leads", "no leader answers"),
     ("no-spare", "The hub's spare server", "one more lost hub server, and nothing is saved"),
     ("app", "Apps", "a process is down"),
+    ("daemon", "Daemons", "one has failed three times in a row"),
     ("unsaved", "Sessions saved", "some are not on the hub, and the server is cut off from it"),
     ("deployed", "Versions in use", "a server has another tree than the hub"),
     ("upstream", "Balancing", "a web-tier sends a server nothing new"),

@@ -3,7 +3,7 @@
 use super::{
     Figure, Frame,
     actions::Done,
-    format::{NONE, ago, count, path_part},
+    format::{NONE, ago, count, millis, path_part},
     list::{List, ListQuery},
 };
 use crate::{
@@ -45,6 +45,7 @@ struct Row {
     next_at: String,
     last: String,
     last_at: String,
+    took: String,
     /// Where its runs, or its messages, are: its name, and as a part of a path.
     queue: String,
     queue_path: String,
@@ -137,6 +138,7 @@ impl Row {
             next_at: second(job.next.as_ref()),
             last: if last.is_empty() { NONE.to_owned() } else { format!("{last} ago") },
             last_at: second(job.last.as_ref()),
+            took: millis(job.took_ms.map(|it| it as f64)),
             queue_path: path_part(&queue),
             queue,
             declared: job.declared,

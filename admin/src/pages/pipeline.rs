@@ -3,7 +3,7 @@
 use super::{
     Frame, Page,
     form::Form,
-    format::{NONE, ago, beginning, count, path_part},
+    format::{NONE, ago, beginning, count, millis, path_part},
     html, text,
 };
 use crate::{
@@ -74,6 +74,7 @@ struct Run {
     state: &'static str,
     begun: String,
     ended: String,
+    took: String,
     parts: String,
     dead: String,
     why: String,
@@ -202,6 +203,7 @@ impl Run {
             state,
             begun: past(run.begun.as_ref()),
             ended: past(run.ended.as_ref()),
+            took: millis(run.took_ms.map(|it| it as f64)),
             parts: count(run.parts.into()),
             dead: count(run.dead.into()),
             why: beginning(&run.why, WHY, LINES),

@@ -2,7 +2,7 @@
 
 use super::{
     Figure, Frame,
-    format::{NONE, bytes, count, duration, path_part},
+    format::{NONE, bytes, count, duration, millis, path_part, short},
     list::{List, ListQuery},
 };
 use crate::{
@@ -126,6 +126,11 @@ fn figures(all: &QueuesRecord) -> Vec<Figure> {
     ]
 }
 
+/// A rate, or that it is not known.
+fn per_second(rate: Option<f64>) -> String {
+    rate.map_or(NONE.to_owned(), short)
+}
+
 /// How old the oldest message is.
 pub(super) fn oldest(queue: &QueueRecord) -> String {
     queue.oldest_ms.map_or(NONE.to_owned(), |ms| duration(ms / 1000))
@@ -147,6 +152,9 @@ impl Row {
                 count(queue.published),
                 count(queue.settled),
                 count(queue.failed),
+                per_second(queue.published_per_s),
+                per_second(queue.settled_per_s),
+                millis(queue.took_ms),
             ],
             consumers: consumers(&queue.consumers),
         }

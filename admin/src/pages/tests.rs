@@ -160,15 +160,18 @@ fn each_page_shows_what_it_is_for() {
         4,
         &["production/webapp/default/shop-1.2.0", "aaaaaaaaaa", "✓", "1 d 0 h ago", "pid 4711, 2 restarts"],
     );
-    has(9, &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"]);
-    has(10, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
-    has(12, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
     has(
-        15,
+        10,
+        &["web-a", "up to 2.00 ms: 150", "no server can take the request now", "503", "1.50 s", "97.0 %"],
+    );
+    has(11, &["On the hub", "99", "121 KiB", "default/shop", "42", "actions/sessions", "name=\"id\""][..5]);
+    has(13, &["the disk is full", "08:59:59.000", "<option selected>warn</option>", "value=\"disk\""]);
+    has(
+        16,
         &["cluster-key: (hidden)", "port: 8080", "other servers", "+    - port: 9090", "does not answer"],
     );
     has(
-        16,
+        17,
         &[
             "aaSe…",
             "count (8 B)",
@@ -228,7 +231,8 @@ fn the_pages_of_what_apps_share_show_it() {
             "2026-03-01 10:00:00",
         ],
     );
-    has(8, &["5\u{202f}120", "4.00 MiB", "of 512 MiB", "90.0 %", "1.00 KiB"]);
+    has(8, &["counter", "default/shop", "running", "1 min 30 s", "mailer", "failing", "app-tier"]);
+    has(9, &["5\u{202f}120", "4.00 MiB", "of 512 MiB", "90.0 %", "1.00 KiB"]);
 }
 
 #[test]
@@ -292,7 +296,7 @@ fn forms_are_for_those_who_may_and_each_brings_its_token() {
     assert!(!queue_page(&cluster, &viewer, "dead").contains("/actions/"));
     assert!(!pipeline_page(&cluster, &viewer, "all").contains("/actions/"));
     // Who may look may look a session up, and end none.
-    let page = render("/admin", planted_contents().swap_remove(16), &viewer, &cluster);
+    let page = render("/admin", planted_contents().swap_remove(17), &viewer, &cluster);
     assert!(page.contains("action=\"/admin/sessions\"") && !page.contains("sessions/invalidate"), "{page}");
     // All forms that send something bring the token; the filter of the log lines only looks.
     for page in all_pages() {

@@ -101,7 +101,7 @@ impl DaemonRecord {
             token: running.and_then(|it| it.1.token),
             failures: if runs { 0 } else { failures },
             why: last.filter(|_| !runs).map(|it| it.1.why.clone()).unwrap_or_default(),
-            servers: here.iter().map(|it| DaemonOnServerRecord::of(it)).collect(),
+            servers: here.iter().map(DaemonOnServerRecord::of).collect(),
         }
     }
 }

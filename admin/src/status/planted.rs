@@ -410,6 +410,8 @@ pub(crate) fn queues() -> QueuesRecord {
         bytes: 5 << 10,
         oldest_ms: Some(61_000),
         published: 2000,
+        published_per_s: Some(12.5),
+        took_ms: Some(3.25),
         consumers: vec![consumer],
         ..queue("orders")
     };

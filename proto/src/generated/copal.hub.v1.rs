@@ -2312,6 +2312,9 @@ pub struct Job {
     /// Whose app has made it, as it is deployed; empty: not by a deployment.
     #[prost(string, tag = "11")]
     pub tag: ::prost::alloc::string::String,
+    /// In a list alone: how long its last run that succeeded took.
+    #[prost(uint64, optional, tag = "12")]
+    pub took_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeclareJobs {
@@ -6248,6 +6251,11 @@ pub struct QueueDescription {
     /// By the leader's clock.
     #[prost(uint64, tag = "13")]
     pub now_ms: u64,
+    /// Messages a second, lately; missing until the leader has seen enough.
+    #[prost(double, optional, tag = "14")]
+    pub published_per_s: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "15")]
+    pub settled_per_s: ::core::option::Option<f64>,
 }
 /// Since the queue was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6266,6 +6274,11 @@ pub struct QueueCounts {
     pub expired: u64,
     #[prost(uint64, tag = "7")]
     pub purged: u64,
+    /// Of those that were settled: how long they were someone's, all together and the last one.
+    #[prost(uint64, tag = "8")]
+    pub took_ms: u64,
+    #[prost(uint64, tag = "9")]
+    pub last_took_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueueConsumer {
@@ -6551,6 +6564,8 @@ pub struct SnapshotDelivery {
     pub receive: u64,
     #[prost(uint32, tag = "6")]
     pub of: u32,
+    #[prost(uint64, tag = "7")]
+    pub handed_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotQueueServer {

@@ -33,10 +33,13 @@ impl Hub {
             let position = self.node().position();
             if !position.is_leader {
                 led = None;
+                self.queue_rates.forget();
                 continue;
             }
             let since = led.filter(|(term, _)| *term == position.term).map_or_else(|| self.now(), |it| it.1);
             led = Some((position.term, since));
+            let state = self.node().view();
+            self.queue_rates.look(self.now(), || state.read().state.queues().clone());
             let deliveries = self.now().saturating_duration_since(since) >= GRACE;
             for _ in 0..ROUNDS {
                 let now_ms = self.time_ms();

@@ -4,7 +4,10 @@ use super::{audit, input, queue};
 use crate::{
     hub::Hub,
     serve::Caller,
-    state::{Reply, job::shown},
+    state::{
+        Reply,
+        job::{queue_of, shown},
+    },
 };
 use common::schedule::{BadTimes, Schedule, Times};
 use prost::Message;
@@ -194,9 +197,18 @@ impl Jobs for JobService {
         let list = request.into_inner();
         self.0.confirm_read().await?;
         let now_ms = self.0.time_ms();
-        let jobs = self.0.node().view().read().state.jobs().clone();
+        let (jobs, queues) = {
+            let applied = self.0.node().view().read();
+            (applied.state.jobs().clone(), applied.state.queues().clone())
+        };
         let (found, total) = found(jobs.iter(), &list);
-        Ok(Response::new(JobList { jobs: found.into_iter().map(shown).collect(), now_ms, total }))
+        let took_ms = |job: &Job| {
+            let spec = job.spec.as_ref().filter(|it| it.declared)?;
+            let counts = queues.counts_of(&queue_of(spec))?;
+            (counts.settled > 0).then_some(counts.last_took_ms)
+        };
+        let jobs = found.into_iter().map(|it| Job { took_ms: took_ms(it), ..shown(it) }).collect();
+        Ok(Response::new(JobList { jobs, now_ms, total }))
     }
 
     async fn manage(&self, request: Request<ManageJob>) -> Result<Response<JobManaged>, Status> {

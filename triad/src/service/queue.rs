@@ -205,7 +205,9 @@ impl Queues for QueueService {
         // A clone costs nothing, and holds up nobody.
         let queues = self.hub.node().view().read().state.queues().clone();
         let (bytes, max_bytes) = (queues.bytes(), self.hub.queue_memory_max());
-        Ok(Response::new(QueuesDescribed { queues: queues.describe(now_ms).collect(), bytes, max_bytes }))
+        let mut queues: Vec<_> = queues.describe(now_ms).collect();
+        self.hub.queue_rates().tell(self.hub.now(), &mut queues);
+        Ok(Response::new(QueuesDescribed { queues, bytes, max_bytes }))
     }
 
     async fn browse(&self, request: Request<BrowseQueue>) -> Result<Response<QueueBrowsed>, Status> {

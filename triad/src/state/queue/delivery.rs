@@ -37,6 +37,7 @@ pub(super) struct Assigned {
     pub(super) queue: Arc<str>,
     pub(super) id: u64,
     pub(super) app: Arc<str>,
+    pub(super) handed_ms: u64,
     pub(super) deadline_ms: u64,
     /// Of who has asked for it; 0: a consumer.
     pub(super) receive: u64,
@@ -184,7 +185,8 @@ impl Queues {
         let Some(id) = assigned.flatten() else { return };
         let deadline_ms = now_ms.saturating_add(timeout_ms).saturating_add(UNDER_WAY_MS);
         let (queue, app) = (queue.clone(), app.clone());
-        self.put_assigned((server.clone(), number), Assigned { queue, id, app, deadline_ms, receive, of });
+        let assigned = Assigned { queue, id, app, handed_ms: now_ms, deadline_ms, receive, of };
+        self.put_assigned((server.clone(), number), assigned);
     }
 
     pub(super) fn put_assigned(&mut self, place: (Arc<str>, u64), assigned: Assigned) {
@@ -313,9 +315,11 @@ impl Queues {
         around: &mut Around<'_>,
     ) {
         let now_ms = around.now_ms;
-        let Some(Assigned { queue, id, .. }) = self.take_assigned(place) else { return };
+        let Some(Assigned { queue, id, handed_ms, .. }) = self.take_assigned(place) else { return };
         let taken = self.change(&queue, |line| {
             line.counts.settled += 1;
+            line.counts.last_took_ms = now_ms.saturating_sub(handed_ms);
+            line.counts.took_ms = line.counts.took_ms.saturating_add(line.counts.last_took_ms);
             line.take(id, now_ms)
         });
         if let Some(taken) = taken.flatten() {

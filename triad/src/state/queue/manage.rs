@@ -7,7 +7,7 @@ use super::{
 };
 use crate::state::change::Change;
 use proto::hub::v1::{
-    BrowseQueue, BrowsedMessage, ManageQueue, QueueConsumer, QueueDescription, QueueManaged,
+    BrowseQueue, BrowsedMessage, ManageQueue, QueueConsumer, QueueCounts, QueueDescription, QueueManaged,
     browse_queue::Which, manage_queue::Action,
 };
 use std::sync::Arc;
@@ -154,6 +154,16 @@ impl Queues {
         self.all.iter().map(move |(name, line)| describe(name, line, now_ms))
     }
 
+    /// What was published to each and settled, since it was made.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&Arc<str>, &QueueCounts)> {
+        self.all.iter().map(|(name, line)| (name, &line.counts))
+    }
+
+    /// The same of one.
+    pub(crate) fn counts_of(&self, queue: &str) -> Option<&QueueCounts> {
+        self.all.get(queue).map(|line| &line.counts)
+    }
+
     /// Some messages of one; `None`: there is no such queue.
     pub(crate) fn browse(&self, call: &BrowseQueue) -> Option<Vec<BrowsedMessage>> {
         let line = self.all.get(&*call.queue)?;
@@ -235,5 +245,7 @@ fn describe(name: &str, line: &Line, now_ms: u64) -> QueueDescription {
             })
             .collect(),
         now_ms,
+        published_per_s: None,
+        settled_per_s: None,
     }
 }

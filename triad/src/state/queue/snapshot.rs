@@ -99,6 +99,7 @@ impl Queues {
                 number,
                 server: server.to_string(),
                 app: it.app.to_string(),
+                handed_ms: it.handed_ms,
                 deadline_ms: it.deadline_ms,
                 receive: it.receive,
                 of: it.of,
@@ -211,7 +212,7 @@ impl Queues {
             Some(Saved::DelayedMs(at_ms)) => Status::Delayed(at_ms),
             Some(Saved::WaitingMs(at_ms)) => Status::Waiting(at_ms),
             Some(Saved::Assigned(it)) => {
-                let SnapshotDelivery { number, server, app, deadline_ms, receive, of } = it;
+                let SnapshotDelivery { number, server, app, handed_ms, deadline_ms, receive, of } = it;
                 let (server, app): (Arc<str>, _) = (server.into(), self.app(&app));
                 let consumer = (server.clone(), app.clone());
                 if receive == 0 {
@@ -222,7 +223,8 @@ impl Queues {
                     });
                 }
                 let queue = queue.clone();
-                self.put_assigned((server, number), Assigned { queue, id, app, deadline_ms, receive, of });
+                let assigned = Assigned { queue, id, app, handed_ms, deadline_ms, receive, of };
+                self.put_assigned((server, number), assigned);
                 Status::Assigned(number)
             }
             Some(Saved::Ready(_)) | None => Status::Ready,
