@@ -13,8 +13,8 @@ pub(crate) use keeper::{Phase, Standing};
 use crate::{
     lease::{Leases, Name},
     process::{Launch, Output, Processes},
-    spec::Spec,
 };
+use common::config::Declarations;
 use keeper::Keeper;
 use runner::Runner;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,14 +49,14 @@ impl Daemons {
     /// Those that the app declares; `key` is its name on the hub. None without a host for them.
     pub(crate) fn new(
         (app, key): (&str, &str),
-        spec: &Spec,
+        (declared, env): (&Declarations, &[(String, String)]),
         launch: &Launch,
         processes: &Arc<Processes>,
         host: Option<&DaemonHost>,
     ) -> Self {
         let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
         let kept = host.into_iter().flat_map(|host| {
-            spec.daemons.iter().map(|daemon| {
+            declared.daemons.iter().map(|daemon| {
                 let (sender, standing) = watch::channel(Standing::new());
                 let keeper = Keeper {
                     app: app.to_owned(),
@@ -66,7 +66,7 @@ impl Daemons {
                         daemon: daemon.clone(),
                         processes: processes.clone(),
                         launch: launch.clone(),
-                        env: spec.env.clone(),
+                        env: env.to_vec(),
                         output: Arc::new(Output::new(app)),
                         guard: host.guard.clone(),
                     },

@@ -10,6 +10,7 @@ mod cache;
 mod content;
 mod daemon;
 mod deploy;
+mod duties;
 mod error;
 mod health;
 mod hosts;

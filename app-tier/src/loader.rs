@@ -3,17 +3,17 @@
 use crate::{
     app::App,
     cache::Caches,
-    daemon::{DaemonHost, Daemons, Guard},
+    daemon::{DaemonHost, Guard},
+    duties::{Duties, Making},
     error::AppTierError,
     lease::Leases,
     local_api::{Addresses, Bound},
-    own_paths::OwnPaths,
     process::{
-        AppFolders, Asked, Confinement, Launch, PidFile, PrepareError, Processes, RunDir, open_passage,
-        prepare,
+        AppFolders, Asked, Confinement, IsDeclared, Launch, PidFile, PrepareError, Processes, RunDir,
+        open_passage, prepare,
     },
     process_app::ProcessApp,
-    queue::{Consumers, QueueHost, Queues},
+    queue::{QueueHost, Queues},
     registry::Running,
     session::{Link, MEMORY_MAX, SessionHub, Sessions, SessionsConfig},
     spec::{self, DeployedAs, Spec},
@@ -240,22 +240,21 @@ impl Loader {
             return Started { app, running: None };
         };
         let token = launch.token.clone();
-        if let Some(caches) = &self.caches {
-            caches.declare(name, &folder.spec.caches);
-        }
-        let processes = Processes::start(name, &folder.spec, launch, self.server.balance_socket_timeout);
-        let processes = Arc::new(processes);
-        let named = (name, folder.key.as_str());
-        let daemons = Daemons::new(named, &folder.spec, launch, &processes, self.daemons.as_ref());
-        let consumers = Consumers::new(
-            (&folder.key, &folder.deployed_as),
-            &folder.spec,
-            launch,
-            &processes,
-            self.queues.as_ref(),
-        );
-        let (own_paths, sessions) = (OwnPaths::of(&folder.spec), sessions(&folder));
-        let app = ProcessApp { statics, processes, sessions, daemons, consumers, own_paths };
+        let (timeout, is_declared) = (self.server.balance_socket_timeout, IsDeclared::new(&folder.spec));
+        let processes = Arc::new(Processes::start(name, &folder.spec, launch, (timeout, &is_declared)));
+        let making = Making {
+            name: name.to_owned(),
+            key: folder.key.clone(),
+            deployed_as: folder.deployed_as.clone(),
+            env: folder.spec.env.clone(),
+            launch: launch.clone(),
+            processes: processes.clone(),
+            daemons: self.daemons.clone(),
+            queues: self.queues.clone(),
+            caches: self.caches.clone(),
+        };
+        let duties = Duties::new(making, &folder.spec, is_declared);
+        let app = ProcessApp { statics, processes, sessions: sessions(&folder), duties };
         let app = Arc::new(app);
         Started { app: app.clone(), running: Some(Running { token, app }) }
     }

@@ -2,6 +2,7 @@
 //! are up before the first process is. A token says which app calls (docs/local-api.md).
 
 mod answer;
+mod app;
 mod caches;
 mod calls;
 mod grpc;

@@ -1,8 +1,7 @@
 //! The paths by which this server calls an app: nobody else gets to them. Apps read paths in many ways, so whatever some app could take for one of them
 //! is closed too.
 
-use crate::spec::Spec;
-use common::config::DaemonRun;
+use common::config::{DaemonRun, Declarations};
 use percent_encoding::percent_decode_str;
 
 /// Decoded more often than this it is no path that an app understands.
@@ -14,15 +13,15 @@ pub(crate) struct OwnPaths(Vec<String>);
 
 impl OwnPaths {
     /// Those that the app declares.
-    pub(crate) fn of(spec: &Spec) -> Self {
-        let daemons = spec.daemons.iter().flat_map(|daemon| match &daemon.run {
+    pub(crate) fn of(declared: &Declarations) -> Self {
+        let daemons = declared.daemons.iter().flat_map(|daemon| match &daemon.run {
             DaemonRun::Call { start, stop } => [Some(start), stop.as_ref()],
             DaemonRun::Process(_) => [None, None],
         });
-        let queues = spec.queues.iter().map(|it| &it.path);
-        let jobs = spec.jobs.iter().map(|it| &it.path);
-        let topics = spec.topics.iter().map(|it| &it.path);
-        let steps = spec.pipelines.iter().flat_map(|it| it.steps.iter().chain(&it.on_error));
+        let queues = declared.queues.iter().map(|it| &it.path);
+        let jobs = declared.jobs.iter().map(|it| &it.path);
+        let topics = declared.topics.iter().map(|it| &it.path);
+        let steps = declared.pipelines.iter().flat_map(|it| it.steps.iter().chain(&it.on_error));
         let steps = steps.map(|it| &it.path);
         let all = daemons.flatten().chain(queues).chain(jobs).chain(topics).chain(steps);
         Self(all.map(|path| plain(path)).collect())

@@ -5,6 +5,7 @@ mod app_folders;
 mod checks;
 mod confine;
 mod hand_over;
+mod is_declared;
 mod launch;
 mod output;
 mod pid_file;
@@ -17,6 +18,7 @@ pub use app_folders::APP_FOLDERS;
 pub(crate) use app_folders::{AppFolders, CHECKED_OUT, open_passage};
 pub(crate) use confine::{Asked, Confinement};
 pub use confine::{Launcher, RightsError};
+pub(crate) use is_declared::IsDeclared;
 pub(crate) use launch::Launch;
 pub(crate) use output::Output;
 #[cfg(test)]
@@ -134,7 +136,12 @@ pub(crate) struct Processes {
 
 impl Processes {
     /// Starts the app's processes; returns at once. `launch` makes each process's command line and environment.
-    pub(crate) fn start(app: &str, spec: &Spec, launch: &Launch, answer_timeout: Duration) -> Self {
+    pub(crate) fn start(
+        app: &str,
+        spec: &Spec,
+        launch: &Launch,
+        (answer_timeout, is_declared): (Duration, &IsDeclared),
+    ) -> Self {
         let stop = CancellationToken::new();
         let mut instances = Vec::new();
         let mut tasks = Vec::new();
@@ -148,6 +155,7 @@ impl Processes {
                 spec: spec.clone(),
                 launch: launch.clone(),
                 answer_timeout,
+                is_declared: is_declared.clone(),
                 output: output.clone(),
                 state: sender,
                 lives: lives.clone(),

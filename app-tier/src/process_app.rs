@@ -3,14 +3,12 @@
 use crate::{
     app::{App, Kind},
     body::{Request, Response, empty},
-    daemon::Daemons,
+    duties::Duties,
     error::RequestError,
-    own_paths::OwnPaths,
     process::Processes,
     proxy::{
         Answer, Backend, HUB_AGE, REQUEST, SESSION_ID, SESSION_LINK, SESSION_URL, end_to_end, without_own,
     },
-    queue::Consumers,
     session::{Finished, Sessions, Visit},
     static_files::StaticFiles,
     upgrade::{AppSide, announce, has_token, wanted},
@@ -32,10 +30,7 @@ pub(crate) struct ProcessApp {
     pub(crate) statics: Option<StaticFiles>,
     pub(crate) processes: Arc<Processes>,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) daemons: Daemons,
-    pub(crate) consumers: Consumers,
-    /// Where this server calls it.
-    pub(crate) own_paths: OwnPaths,
+    pub(crate) duties: Duties,
 }
 
 impl App for ProcessApp {
@@ -45,7 +40,7 @@ impl App for ProcessApp {
         request: Request,
     ) -> BoxFuture<'a, Result<Response, RequestError>> {
         Box::pin(async move {
-            if self.own_paths.has(prefix, request.uri().path()) {
+            if self.duties.has_path(prefix, request.uri().path()) {
                 return Err(RequestError::NotFound);
             }
             let (parts, body) = request.into_parts();
@@ -66,13 +61,12 @@ impl App for ProcessApp {
 impl ProcessApp {
     /// This version is in use from now on: what it runs beside requests begins.
     pub(crate) fn begin(&self) {
-        self.daemons.begin();
-        self.consumers.begin();
+        self.duties.begin();
     }
 
     /// The same ends, in order.
     pub(crate) async fn end(&self) {
-        tokio::join!(self.daemons.stop(), self.consumers.stop());
+        self.duties.end().await;
     }
 
     async fn forward(&self, prefix: &str, mut request: Request) -> Result<Response, RequestError> {

@@ -18,7 +18,7 @@ pub(crate) fn app(kind: Kind<'_>) -> App {
             kind: AppKind::Process.into(),
             instances: app.processes.seen().iter().map(instance).collect(),
             sessions: Some(sessions(&app.sessions.stats())),
-            daemons: app.daemons.seen().map(|(name, standing)| daemon(name, standing)).collect(),
+            daemons: app.duties.daemons().map(|(name, standing)| daemon(name, standing)).collect(),
             ..App::default()
         },
     }

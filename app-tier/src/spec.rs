@@ -2,8 +2,7 @@
 
 use crate::error::AppTierError;
 use common::config::{
-    AppLimits, Daemon, DeclaredCache, DeclaredJob, DeclaredPipeline, DeclaredQueue, DeclaredTopic, Health,
-    Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml,
+    AppLimits, Declarations, Health, Listen, LoadOptions, ServersOwn, SessionOverrides, load_app_yaml,
 };
 use std::{
     path::{Path, PathBuf},
@@ -47,18 +46,10 @@ pub(crate) struct Spec {
     pub(crate) prepare_timeout: Duration,
     /// `session`: beneath what the cluster's file says.
     pub(crate) session: SessionOverrides,
-    /// `daemons`.
-    pub(crate) daemons: Vec<Daemon>,
-    /// `caches`.
-    pub(crate) caches: Vec<DeclaredCache>,
-    /// `pipelines`.
-    pub(crate) pipelines: Vec<DeclaredPipeline>,
-    /// `queues`.
-    pub(crate) queues: Vec<DeclaredQueue>,
-    /// `jobs`.
-    pub(crate) jobs: Vec<DeclaredJob>,
-    /// `topics`.
-    pub(crate) topics: Vec<DeclaredTopic>,
+    /// `queues`, `jobs` and the like.
+    pub(crate) declared: Declarations,
+    /// `declare-at-start`.
+    pub(crate) declare_at_start: bool,
 }
 
 impl Default for Spec {
@@ -80,12 +71,8 @@ impl Default for Spec {
             prepare: Vec::new(),
             prepare_timeout: Duration::from_secs(300),
             session: SessionOverrides::default(),
-            daemons: Vec::new(),
-            caches: Vec::new(),
-            pipelines: Vec::new(),
-            queues: Vec::new(),
-            jobs: Vec::new(),
-            topics: Vec::new(),
+            declared: Declarations::default(),
+            declare_at_start: false,
         }
     }
 }
@@ -116,11 +103,7 @@ pub(crate) fn load(app: &str, root: &Path, servers_own: &ServersOwn) -> Result<S
         prepare: yaml.prepare,
         prepare_timeout: yaml.prepare_timeout,
         session: yaml.session,
-        daemons: yaml.daemons,
-        caches: yaml.caches,
-        pipelines: yaml.pipelines,
-        queues: yaml.queues,
-        jobs: yaml.jobs,
-        topics: yaml.topics,
+        declared: yaml.declared,
+        declare_at_start: yaml.declare_at_start,
     })
 }

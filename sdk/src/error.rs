@@ -1,5 +1,6 @@
 //! What can go wrong, and what the browser is answered then.
 
+use crate::services::ServiceError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use std::{io, path::PathBuf};
@@ -88,6 +89,9 @@ pub enum ServeError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The server does not take what the app has declared.
+    #[error("declaring what it takes: {0}")]
+    Declared(#[from] ServiceError),
     /// Accepting connections or catching signals failed.
     #[error("serving: {0}")]
     Io(#[from] io::Error),

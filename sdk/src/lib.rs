@@ -23,8 +23,11 @@
 //! one server at a time (docs/daemons.md), [queues](Copal::queue), whose messages it is [called with](consume) (docs/queues.md),
 //! [pipelines](pipeline()) of such steps (docs/pipelines.md), and [jobs](job()), which run at times (docs/jobs.md).
 //!
+//! All of that stands in the app's `app.yaml`, or an [`App`] declares it when it is served.
+//!
 //! With the feature `tower-sessions`, `CopalStore` keeps the sessions of the crate of that name: for apps that have them already.
 
+mod app;
 mod daemon;
 mod dev;
 mod entry;
@@ -42,6 +45,7 @@ mod session;
 #[cfg(feature = "tower-sessions")]
 mod tower_sessions;
 
+pub use app::{App, Declared};
 pub use daemon::{Fence, Lease, Lost, daemon};
 pub use entry::{Entry, Found, Version};
 pub use environment::{Environment, Listen};

@@ -10,7 +10,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// How long one question after a run takes in memory.
@@ -151,6 +151,23 @@ impl PipelineSteps<'_> {
         let path = format!("/pipelines/{}/{step}", self.name);
         self.routes = self.routes.merge(route_of(self.environment, &path, handle));
         self
+    }
+
+    /// As `app.yaml` would have it.
+    pub(crate) fn declared(&self) -> Value {
+        let path = |step: &str| format!("/pipelines/{}/{step}", self.name);
+        let steps = self.steps.all.iter().map(|it| {
+            let mut step = json!({"name": it.name, "path": path(&it.name)});
+            if it.joins {
+                step["join"] = true.into();
+            }
+            step
+        });
+        let mut declared = json!({"name": self.name, "steps": steps.collect::<Vec<_>>()});
+        if self.steps.on_error.is_some() {
+            declared["on-error"] = path(ON_ERROR).into();
+        }
+        declared
     }
 
     /// The paths, for the app's router.

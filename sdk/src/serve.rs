@@ -87,7 +87,8 @@ async fn health(request: Request, next: Next) -> Response {
     if asked && response.status() == StatusCode::NOT_FOUND { "ok\n".into_response() } else { response }
 }
 
-fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+/// SIGTERM or SIGINT.
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

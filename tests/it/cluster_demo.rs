@@ -5,7 +5,10 @@ use crate::{
     tell::tell,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What its page says.
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +88,13 @@ async fn story(command: &[&str], lines: &str) {
     until(&cluster, "all that was sent is received", |it| it.sent - it.received <= 2).await;
 }
 
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
 /// What `app.yaml` of an example declares, with a job that comes more often.
 fn declared(example: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(example).join("app.yaml");
-    let text = std::fs::read_to_string(file).unwrap();
+    let text = std::fs::read_to_string(self::example(example).join("app.yaml")).unwrap();
     let lines = text.split_once("\nqueues:").unwrap().1;
     assert!(["\npipelines:", "\njobs:", "\ndaemons:"].iter().all(|key| lines.contains(key)), "{text}");
     let lines = format!("queues:{lines}").replace("every: 20s", "every: 300ms, retry: {delay: 50ms}");
@@ -101,7 +107,10 @@ fn declared(example: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cluster_demo_goes_on_whichever_server_dies() {
     let copal = copal();
-    story(&[copal.to_str().unwrap(), "cluster-demo-app"], &declared("cluster-demo")).await;
+    let example = std::fs::read_to_string(example("cluster-demo").join("app.yaml")).unwrap();
+    assert!(example.contains("\ndeclare-at-start: true\n"), "{example}");
+    let lines = "declare-at-start: true";
+    story(&[copal.to_str().unwrap(), "cluster-demo-app"], lines).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +120,7 @@ async fn and_so_does_the_one_in_python() {
         tell("skipped the cluster-demo in Python: there is no python3 in /usr");
         return;
     };
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/cluster-demo-python/app.py");
+    let example = example("cluster-demo-python").join("app.py");
     let script = std::fs::canonicalize(example).unwrap();
     story(&[python, "-B", script.to_str().unwrap()], &declared("cluster-demo-python")).await;
 }

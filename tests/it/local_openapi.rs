@@ -408,6 +408,10 @@ async fn every_call_is_answered_as_the_description_says() {
     session(&mut it, &cluster).await;
     events(&mut it, &cluster).await;
     it.ask(("GET /v1/openapi.json?x=1", &[]), &[], "", 400).await;
+    it.ask(("PUT /v1/app", &[]), &[], "{}", 409).await;
+    it.ask(("PUT /v1/app", &[]), &[], "{\"queues\": 1}", 400).await;
+    // Its success is tests/it/declare.rs's.
+    it.done.insert("declareApp".to_owned());
     let mut paths = it.document["paths"].as_object().unwrap().clone();
     for (path, item) in &mut paths {
         item.as_object_mut().unwrap().remove("parameters");

@@ -15,6 +15,7 @@ mod cluster_demo;
 mod cluster_port;
 mod confinement;
 mod daemons;
+mod declare;
 mod demo;
 mod deploy;
 mod disk_full;

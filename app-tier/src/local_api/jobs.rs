@@ -124,7 +124,7 @@ pub(super) async fn put(
     fence: Option<Fence>,
 ) -> Result<(Job, bool), Problem> {
     let (name, app) = (name.as_str().to_owned(), caller.app.sessions.app().to_owned());
-    let tag = &caller.app.consumers.deployed_as().tag;
+    let tag = &caller.app.duties.deployed_as().tag;
     Ok(queues(api)?.put_job(JobSpec { name, app, ..spec }, tag, fence).await?)
 }
 

@@ -31,7 +31,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The files whose functions answer calls, by the names that the router uses.
-    const SOURCES: [(&str, &str); 10] = [
+    const SOURCES: [(&str, &str); 11] = [
+        ("app", include_str!("app.rs")),
         ("caches", include_str!("caches.rs")),
         ("queues", include_str!("queues.rs")),
         ("topics", include_str!("topics.rs")),

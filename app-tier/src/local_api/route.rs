@@ -1,6 +1,8 @@
 //! From a call's method and path to who answers it.
 
-use super::{LocalApi, answer::Problem, caches, jobs, leases, openapi, pipelines, queues, sessions, topics};
+use super::{
+    LocalApi, answer::Problem, app, caches, jobs, leases, openapi, pipelines, queues, sessions, topics,
+};
 use crate::registry::Running;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -47,6 +49,7 @@ pub(super) async fn answer(
         ["session", "id"] => sessions::change_id(caller, &request).await,
         ["leases", name] => leases::of_name(api, caller, name, request).await,
         ["leases", name, token] => leases::of_token(api, caller, (name, token), request).await,
+        ["app"] => app::declare(caller, request).await,
         ["openapi.json"] => openapi::describe(&request),
         _ => Err(Problem::not_found(format!("{path} is none of this API: see docs/local-api.md"))),
     }

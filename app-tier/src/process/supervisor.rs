@@ -1,7 +1,7 @@
 //! Keeps one process of an app alive: start, wait until healthy, check, restart with backoff, stop.
 
 use super::{
-    HOPELESS, Lives, State,
+    HOPELESS, IsDeclared, Lives, State,
     checks::{Checks, News},
     launch::{Launch, Running},
     output::Output,
@@ -44,6 +44,7 @@ pub(super) struct Supervisor {
     pub(super) spec: Spec,
     pub(super) launch: Launch,
     pub(super) answer_timeout: Duration,
+    pub(super) is_declared: IsDeclared,
     pub(super) output: Arc<Output>,
     pub(super) state: watch::Sender<State>,
     pub(super) lives: Arc<Lives>,
@@ -217,7 +218,13 @@ impl Supervisor {
     async fn check(&self, backend: &Backend) -> Result<(), CheckError> {
         let health = &self.spec.health;
         let limit = health.interval.clamp(Duration::from_millis(100), CHECK_MAX);
-        health::check(backend.target(), health.path.as_deref(), limit).await
+        health::check(backend.target(), health.path.as_deref(), limit).await?;
+        match self.is_declared.get() {
+            true => Ok(()),
+            false => Err(CheckError::Failed(
+                "it has not declared what it takes: PUT $COPAL_API/v1/app (`declare-at-start`)".to_owned(),
+            )),
+        }
     }
 
     fn says_short(&self, cause: &std::io::Error) {

@@ -12,14 +12,16 @@ use crate::{
     error::RequestError,
     process::{Launch, Processes},
     proxy::{DELIVERY, SOURCE},
-    spec::{DeployedAs, Spec},
+    spec::DeployedAs,
     topic::{Called, Topics},
 };
 use bytes::Bytes;
 use common::{
     backoff::Backoff,
     clock::{Clock, SystemClock},
-    config::{DeclaredJob, DeclaredPipeline, DeclaredQueue, DeclaredStep, DeclaredTopic, Retry},
+    config::{
+        Declarations, DeclaredJob, DeclaredPipeline, DeclaredQueue, DeclaredStep, DeclaredTopic, Retry,
+    },
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -177,15 +179,16 @@ impl Consumers {
     /// Those that the app declares; `key` is its name on the hub. None without a host for them.
     pub(crate) fn new(
         (key, deployed_as): (&str, &DeployedAs),
-        spec: &Spec,
+        declared: &Declarations,
         launch: &Launch,
         processes: &Arc<Processes>,
         host: Option<&QueueHost>,
     ) -> Self {
         let stop = host.map_or_else(CancellationToken::new, |host| host.stop.child_token());
-        let sources = spec.queues.iter().map(Source::of_queue).chain(spec.jobs.iter().map(Source::of_job));
-        let sources = sources.chain(spec.topics.iter().filter_map(Source::of_topic));
-        let sources = sources.chain(spec.pipelines.iter().flat_map(Source::of_pipeline));
+        let sources =
+            declared.queues.iter().map(Source::of_queue).chain(declared.jobs.iter().map(Source::of_job));
+        let sources = sources.chain(declared.topics.iter().filter_map(Source::of_topic));
+        let sources = sources.chain(declared.pipelines.iter().flat_map(Source::of_pipeline));
         let all = sources.filter(|_| host.is_some()).map(|(queue, source)| {
             let token = HeaderValue::try_from(format!("Bearer {}", launch.token));
             Arc::new(Consumer {
@@ -204,20 +207,15 @@ impl Consumers {
             })
         });
         let queues = host.map(|it| it.queues.clone());
-        let (app, all, jobs) = (key.to_owned(), all.collect(), spec.jobs.clone());
-        let durable = spec
+        let (app, all, jobs) = (key.to_owned(), all.collect(), declared.jobs.clone());
+        let durable = declared
             .topics
             .iter()
             .filter_map(|it| Some((it.name.as_str().to_owned(), it.durable.as_ref()?.as_str().to_owned())));
         let (durable, topics) = (durable.collect(), host.map(|it| it.topics.clone()));
-        let called = Called::of(&spec.topics, launch, processes);
+        let called = Called::of(&declared.topics, launch, processes);
         let deployed_as = deployed_as.clone();
         Self { app, all, jobs, durable, called, topics, queues, deployed_as, begun: Mutex::new(false), stop }
-    }
-
-    /// As which the app is deployed.
-    pub(crate) fn deployed_as(&self) -> &DeployedAs {
-        &self.deployed_as
     }
 
     /// Messages may come from now on: this version of the app is in use. The second time it is said again what it declares: another version

@@ -3,23 +3,18 @@
 use super::{
     app_rights::{self, AppLimits},
     bounds::{TIMEOUT, WAIT},
-    caches::{self, DeclaredCache},
-    daemons::{self, Daemon},
+    declarations::{self, Declarations},
     decode::{Context, Fields},
     defaults::DEFAULTS,
     import::Importer,
-    jobs::{self, DeclaredJob},
     keys,
     load_options::LoadOptions,
     names,
     node::{Node, Value},
-    pipelines::{self, DeclaredPipeline},
     problem::ConfigErrors,
-    queues::{self, DeclaredQueue},
     quoted::quoted,
     session,
     session_overrides::SessionOverrides,
-    topics::{self, DeclaredTopic},
     variables::Place,
 };
 use std::{
@@ -60,18 +55,10 @@ pub struct AppYaml {
     pub prepare_timeout: Duration,
     /// `session`: the app's wishes; the cluster file's explicit keys win (`WebApp::session_with`).
     pub session: SessionOverrides,
-    /// `daemons`: what of it runs once in the cluster.
-    pub daemons: Vec<Daemon>,
-    /// `caches`: those that are not as the defaults.
-    pub caches: Vec<DeclaredCache>,
-    /// `pipelines`.
-    pub pipelines: Vec<DeclaredPipeline>,
-    /// `queues`: those whose messages it is called with.
-    pub queues: Vec<DeclaredQueue>,
-    /// `jobs`: what of it is called at times.
-    pub jobs: Vec<DeclaredJob>,
-    /// `topics`: those that it hears.
-    pub topics: Vec<DeclaredTopic>,
+    /// `queues`, `jobs` and the like.
+    pub declared: Declarations,
+    /// `declare-at-start` (false): its process tells them instead (`PUT /v1/app` of the local API).
+    pub declare_at_start: bool,
 }
 
 /// `listen`: where an app's process listens.
@@ -161,23 +148,19 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         context.error(root.span, "an app has a `command` to run, a `static` folder to serve, or both");
     }
     if command.is_empty() {
-        for key in [
-            "listen",
-            "health",
-            "instances",
-            "env",
-            "stop-timeout",
-            "daemons",
-            "caches",
-            "queues",
-            "pipelines",
-            "jobs",
-            "topics",
-        ] {
+        let others = ["listen", "health", "instances", "env", "stop-timeout", "declare-at-start"];
+        for key in others.into_iter().chain(declarations::KEYS) {
             if let (Some(entry), None) = (fields.entry(key), fields.entry("command")) {
                 context.report.warning(entry.key_span, format!("`{key}` does nothing without a `command`"));
             }
         }
+    }
+    let declare_at_start = fields.boolean("declare-at-start").unwrap_or(false);
+    for entry in
+        declarations::KEYS.into_iter().filter(|_| declare_at_start).filter_map(|key| fields.entry(key))
+    {
+        let why = "its process declares them when it starts (`declare-at-start`): expected one or the other";
+        context.error(entry.key_span, format!("`{}`: {why}", entry.key));
     }
     let session = fields.get("session").and_then(|node| session::decode(context, node, &keys::SESSION));
     Some(AppYaml {
@@ -195,12 +178,8 @@ fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
         prepare,
         prepare_timeout: fields.duration("prepare-timeout", TIMEOUT).unwrap_or(DEFAULTS.prepare_timeout),
         session: session.unwrap_or_default(),
-        daemons: daemons::decode(&fields),
-        caches: caches::decode(&fields),
-        pipelines: pipelines::decode(&fields),
-        queues: queues::decode(&fields),
-        jobs: jobs::decode(&fields),
-        topics: topics::decode(&fields),
+        declared: declarations::decode(&fields),
+        declare_at_start,
     })
 }
 

@@ -62,7 +62,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn parse_text(&mut self, path: &Path, text: &str) -> Option<Node> {
+    pub(super) fn parse_text(&mut self, path: &Path, text: &str) -> Option<Node> {
         let file = self.sources.add(path, text);
         let tree = yaml::parse(text, file, &self.report, &mut self.budget);
         if let Some(tree) = &tree {

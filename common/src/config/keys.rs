@@ -399,9 +399,13 @@ pub(super) static APP: Keys = Keys {
         "pipelines",
         "jobs",
         "topics",
+        "declare-at-start",
     ],
     later: &[],
 };
+
+pub(super) static DECLARATIONS: Keys =
+    Keys { what: "what an app declares", known: &super::declarations::KEYS, later: &[] };
 
 pub(super) static HEALTH: Keys =
     Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
@@ -448,7 +452,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 43] = [
+pub(super) static ALL: [&Keys; 44] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -490,6 +494,7 @@ pub(super) static ALL: [&Keys; 43] = [
     &JOB,
     &TOPIC,
     &PIPELINE,
+    &DECLARATIONS,
     &STEP,
     &RETRY,
 ];

@@ -2,8 +2,12 @@
 //! cache, a pipeline squares numbers on all of them at once, and each user has a count of his own. Kill any server: all goes on where it was.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use sdk::{Cache, Copal, Environment, Message, Outcome, ServiceError, Session, SessionError};
+use sdk::{
+    App, Cache, Copal, Environment, Lease, Message, Outcome, PipelineSteps, ServiceError, Session,
+    SessionError,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{collections::BTreeMap, env, io::Write, time::Duration};
 
 /// The cache that all servers read, and what is in it.
@@ -15,8 +19,29 @@ const JOBS: &str = "jobs";
 /// A run of the pipeline is waited for so long.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// How often the daemon sends; tests are less patient.
-const EVERY: &str = "CLUSTER_DEMO_EVERY_MS";
+/// Set by tests, which are less patient.
+const HURRY: &str = "CLUSTER_DEMO_HURRY";
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Between two messages of the daemon, and two runs of the job.
+    send: Duration,
+    job: Duration,
+    /// How long the daemon's server may be silent; and before a failed message is tried again.
+    lease: Duration,
+    retry: &'static str,
+}
+
+impl Times {
+    fn read() -> Self {
+        let [seconds, millis] = [Duration::from_secs, Duration::from_millis];
+        match env::var_os(HURRY) {
+            None => Self { send: seconds(5), job: seconds(20), lease: seconds(5), retry: "1s" },
+            Some(_) => Self { send: millis(100), job: millis(300), lease: seconds(2), retry: "50ms" },
+        }
+    }
+}
 
 /// Serves the app where Copal says, until it says stop.
 ///
@@ -24,31 +49,29 @@ const EVERY: &str = "CLUSTER_DEMO_EVERY_MS";
 /// See [`sdk::ServeError`].
 pub async fn run() -> Result<(), sdk::ServeError> {
     let environment = Environment::read()?;
-    let every = env::var(EVERY)
-        .ok()
-        .and_then(|it| it.parse().ok())
-        .map_or(Duration::from_secs(5), Duration::from_millis);
-    sdk::serve(router(&environment, every)).await
+    let copal = Copal::of(&environment);
+    let mut app = App::new(&environment, pages(&copal));
+    // What it takes is declared here, and not in its app.yaml: `declare-at-start`.
+    let times = Times::read();
+    counter(&mut app, &copal, times);
+    listener(&mut app, &environment.server, times);
+    app.job("ajob", |_due| async { Ok::<_, ServiceError>(Outcome::done().increment(CACHE, JOBS, 1)) })
+        .every(times.job)
+        .set("retry", json!({"delay": times.retry}));
+    app.pipeline(steps(&environment)).concurrency(10);
+    app.serve().await
 }
 
-/// Pages, and what Copal calls; the daemon sends this often.
-pub fn router(environment: &Environment, every: Duration) -> Router {
-    let counters = Copal::of(environment).cache(CACHE);
-    Router::new()
-        .route("/", get(home))
-        .route("/count", get(count))
-        .with_state(counters)
-        .merge(Router::new().route("/squares", get(squares)).with_state(Copal::of(environment)))
-        .merge(steps(environment))
-        .merge(counter(environment, every))
-        .merge(listener(environment))
-        .merge(ajob(environment))
+fn pages(copal: &Copal) -> Router {
+    let squares = Router::new().route("/squares", get(squares)).with_state(copal.clone());
+    let pages = Router::new().route("/", get(home)).route("/count", get(count));
+    pages.with_state(copal.cache(CACHE)).merge(squares)
 }
 
 /// The daemon: on one server, it sends a cached number and adds one to it.
-fn counter(environment: &Environment, every: Duration) -> Router {
-    let copal = Copal::of(environment);
-    sdk::daemon(environment, "counter", move |mut lease| {
+fn counter(app: &mut App<'_>, copal: &Copal, times: Times) {
+    let (copal, every) = (copal.clone(), times.send);
+    let run = move |mut lease: Lease| {
         // What it does after its lease has gone to another counts for nothing.
         let (queue, counters) =
             (copal.queue("msg").fenced(lease.fence()), copal.cache(CACHE).fenced(lease.fence()));
@@ -63,27 +86,22 @@ fn counter(environment: &Environment, every: Duration) -> Router {
                 }
             }
         }
-    })
+    };
+    app.daemon("counter", run).lease(times.lease);
 }
 
 /// Each message comes to one of the servers, which counts it.
-fn listener(environment: &Environment) -> Router {
-    let server = environment.server.clone();
-    sdk::consume(environment, "msg", move |message: Message<i64>| {
+fn listener(app: &mut App<'_>, server: &str, times: Times) {
+    let server = server.to_owned();
+    let count = move |message: Message<i64>| {
         let server = server.clone();
         async move {
             say(&format!("{server} received {}", message.body));
             // Together with the message's end: one that comes twice counts once.
             Ok::<_, ServiceError>(Outcome::done().increment(CACHE, RECEIVED, 1))
         }
-    })
-}
-
-/// The job: at its times, on one server.
-fn ajob(environment: &Environment) -> Router {
-    sdk::job(environment, "ajob", |_due| async {
-        Ok::<_, ServiceError>(Outcome::done().increment(CACHE, JOBS, 1))
-    })
+    };
+    app.consume("msg", count).concurrency(4).set("retry", json!({"delay": times.retry}));
 }
 
 /// A number, and who has squared it.
@@ -94,7 +112,7 @@ struct Square {
 }
 
 /// The pipeline: a run goes on in parts, a number each, and the last step has them all.
-fn steps(environment: &Environment) -> Router {
+fn steps(environment: &Environment) -> PipelineSteps<'_> {
     let server = environment.server.clone();
     let split =
         |numbers: Message<u64>| async move { Ok::<_, ServiceError>(Outcome::fan_out(1..=numbers.body)) };
@@ -109,11 +127,7 @@ fn steps(environment: &Environment) -> Router {
         let by: Vec<_> = by.iter().map(|(server, count)| format!("{count} by {server}")).collect();
         Ok::<_, ServiceError>(Outcome::reply(&format!("their sum is {sum}, {}", by.join(", "))))
     };
-    sdk::pipeline(environment, "squares")
-        .step("split", split)
-        .step("square", square)
-        .join("sum", sum)
-        .routes()
+    sdk::pipeline(environment, "squares").step("split", split).step("square", square).join("sum", sum)
 }
 
 async fn squares(State(copal): State<Copal>) -> Result<String, (StatusCode, String)> {

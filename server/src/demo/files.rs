@@ -42,15 +42,8 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<PathBuf> {
          name: cluster-demo\n\
          command: [{command}, cluster-demo-app]\n\
          health: {{path: /healthz, interval: 1s, start-timeout: 30s}}\n\
-         # Messages come to all servers in turn, the job and the daemon run on one.\n\
-         queues: [{{name: msg, path: /queues/msg, concurrency: 4}}]\n\
-         # Steps one after the other: 100 numbers are squared on all servers at once. See /squares.\n\
-         pipelines:\n  - name: squares\n    steps:\n\
-         \x20     - {{name: split, path: /pipelines/squares/split}}\n\
-         \x20     - {{name: square, path: /pipelines/squares/square, concurrency: 10}}\n\
-         \x20     - {{name: sum, path: /pipelines/squares/sum, join: true}}\n\
-         jobs: [{{name: ajob, path: /jobs/ajob, every: 20s}}]\n\
-         daemons: [{{name: counter, start: /daemons/counter/start, stop: /daemons/counter/stop}}]\n"
+         # Its queue, job, daemon and pipeline are declared by the program: see examples/cluster-demo/src/lib.rs.\n\
+         declare-at-start: true\n"
     );
     put(&cluster_demo.join("app.yaml"), &cluster_demo_yaml)?;
     let file = folder.join("demo.yaml");

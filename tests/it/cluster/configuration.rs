@@ -204,7 +204,7 @@ impl Configuration {
     pub(crate) fn app_yaml(&self) -> String {
         let command: Vec<_> = self.command.iter().map(|word| format!("{word:?}")).collect();
         format!(
-            "name: counter\ncommand: [{}]\nenv: {{COUNTER_TEST: \"1\", CLUSTER_DEMO_EVERY_MS: \"100\"}}\n{}\n",
+            "name: counter\ncommand: [{}]\nenv: {{COUNTER_TEST: \"1\", CLUSTER_DEMO_EVERY_MS: \"100\", CLUSTER_DEMO_HURRY: \"1\"}}\n{}\n",
             command.join(", "),
             self.app.join("\n")
         )

@@ -59,12 +59,8 @@ session: {session-timeout: 5m}
             session_timeout: Some(Duration::from_secs(300)),
             ..SessionOverrides::default()
         },
-        daemons: Vec::new(),
-        queues: Vec::new(),
-        pipelines: Vec::new(),
-        jobs: Vec::new(),
-        topics: Vec::new(),
-        caches: Vec::new(),
+        declared: Declarations::default(),
+        declare_at_start: false,
     };
     assert_eq!(app, expected);
 }
@@ -84,7 +80,7 @@ daemons:
     let called = DaemonRun::Call { start: "/d/start".to_owned(), stop: Some("/d/stop".to_owned()) };
     let process = DaemonRun::Process(["./mailer", "--data=${DATA}"].map(str::to_owned).into());
     let expected = [daemon("counter", called, [10, 1, 2]), daemon("mailer", process, [5, 30, 15])];
-    assert_eq!(app.unwrap().daemons, expected);
+    assert_eq!(app.unwrap().declared.daemons, expected);
 }
 
 #[test]
@@ -97,7 +93,7 @@ fn caches_are_as_they_are_declared() {
     };
     let expected =
         [cache("a", CacheMode::Distributed, None, None), cache("b", CacheMode::Local, Some(3600), Some(300))];
-    assert_eq!(app.caches, expected);
+    assert_eq!(app.declared.caches, expected);
 }
 
 #[test]
@@ -126,8 +122,9 @@ jobs:
     };
     let second =
         DeclaredQueue { name: name("b"), path: "/on/b".into(), concurrency: 8, timeout: secs(300), retry };
-    assert_eq!(app.queues, [first, second]);
-    let times: Vec<_> = app.jobs.iter().map(|it| (it.times.clone(), it.missed, it.timeout)).collect();
+    assert_eq!(app.declared.queues, [first, second]);
+    let times: Vec<_> =
+        app.declared.jobs.iter().map(|it| (it.times.clone(), it.missed, it.timeout)).collect();
     let cron = Times::Cron { expression: "30 2 * * *".into(), timezone: "Europe/Berlin".into() };
     let expected = [
         (Times::Every(secs(20)), MissedTimes::Once, secs(60)),
@@ -135,9 +132,9 @@ jobs:
         (Times::Once, MissedTimes::All, secs(60)),
     ];
     assert_eq!(times, expected);
-    let durable: Vec<_> = app.topics.iter().map(|it| it.durable.clone()).collect();
+    let durable: Vec<_> = app.declared.topics.iter().map(|it| it.durable.clone()).collect();
     assert_eq!(durable, [None, Some(name("billing"))]);
-    let once = &app.jobs[2];
+    let once = &app.declared.jobs[2];
     assert_eq!(
         (once.at_ms, once.until_ms, once.repeat),
         (Some(1_796_112_000_000), Some(1_796_115_600_000), 2)
@@ -186,8 +183,8 @@ pipelines:
         on_error: Some(step("on-error", "/orders/failed", (8, 60, 3), false)),
         result_ttl: secs(600),
     };
-    assert_eq!(app.pipelines[1], orders);
-    let notify = &app.pipelines[0];
+    assert_eq!(app.declared.pipelines[1], orders);
+    let notify = &app.declared.pipelines[0];
     assert_eq!((notify.steps.len(), notify.on_error.clone(), notify.result_ttl), (2, None, secs(3600)));
 }
 
@@ -347,5 +344,38 @@ fn files_with_keys_are_known() {
     assert_eq!(
         config.private_files,
         ["parts/key", "copal.yaml", "parts/more.yaml"].map(|name| files.path(name))
+    );
+}
+
+#[test]
+fn a_process_declares_what_a_file_could() {
+    let text = "queues: [{name: a, path: /on/a}]\njobs: [{name: b, path: /b, every: 5s}]\ndaemons: [{name: c, start: /c}]";
+    let file = app(&format!("command: [./app]\n{text}")).unwrap();
+    let told = read_declarations(
+        "/v1/app",
+        r#"{"queues": [{"name": "a", "path": "\/on/a"}],
+	"jobs": [{"name": "b",	"path": "/b", "every": "5s"}], "daemons": [{"name": "c", "start": "/c"}]}"#,
+    );
+    assert_eq!(told.unwrap(), file.declared);
+    assert_eq!(read_declarations("/v1/app", "{}").unwrap(), Declarations::default());
+    let errors = |text: &str| read_declarations("/v1/app", text).unwrap_err().to_string();
+    for (text, expected) in [
+        (r#"{"command": ["a"]}"#, "unknown key `command` in what an app declares"),
+        (r#"{"queues": [{"name": "a", "path": "${HOME}"}]}"#, "HOME"),
+        (r#"{"queues": {"import": "x.yaml"}}"#, "--> /v1/app:1:12"),
+    ] {
+        assert!(errors(text).contains(expected), "{text}: {}", errors(text));
+    }
+}
+
+#[test]
+fn a_file_or_a_process_declares_it() {
+    let declares = app("command: [./app]\ndeclare-at-start: true").unwrap();
+    assert!(declares.declare_at_start && declares.declared == Declarations::default());
+    let both = app("command: [./app]\ndeclare-at-start: true\njobs: [{name: b, path: /b, every: 5s}]");
+    let both = both.unwrap_err();
+    assert!(
+        both.contains("`jobs`: its process declares them when it starts") && both.contains("app.yaml:3:1"),
+        "{both}"
     );
 }
