@@ -1,7 +1,12 @@
 //! Acknowledged session saves of 1 KB a second, beside etcd's puts of the same size: three processes each on this machine,
 //! fsync on, one client process.
 
-use crate::{etcd::Etcd, median, process::Process, say};
+use crate::{
+    etcd::{self, Etcd},
+    median,
+    process::Process,
+    say,
+};
 use anyhow::Context;
 use bytes::Bytes;
 use cluster_port::{ClusterKey, Credentials};
@@ -12,7 +17,6 @@ use proto::hub::v1::{
 };
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -141,7 +145,10 @@ async fn measure(arguments: &Arguments, name: &str, in_flight: usize) -> anyhow:
     let (contender, _processes) = match name {
         "copal" => start_copal(arguments, folder.path(), ClusterEncryption::BeyondLoopback).await?,
         "copal-encrypted" => start_copal(arguments, folder.path(), ClusterEncryption::Always).await?,
-        _ => start_etcd(arguments, folder.path()).await?,
+        _ => {
+            let (etcd, processes) = etcd::start(folder.path()).await?;
+            (Contender::Etcd(etcd, arguments.what), processes)
+        }
     };
     let contender = Arc::new(contender);
     load(&contender, in_flight, Duration::from_secs(1), "warm").await?;
@@ -204,45 +211,4 @@ async fn start_copal(
     hub.leader(DEADLINE).await.context("the hub elects a leader")?;
     let caches = hub.cache_writer(1);
     Ok((Contender::Copal(hub, caches, arguments.what), processes))
-}
-
-async fn start_etcd(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Contender, Vec<Process>)> {
-    const CLUSTER: &str =
-        "etcd-a=http://127.0.0.1:26810,etcd-b=http://127.0.0.1:26811,etcd-c=http://127.0.0.1:26812";
-    let mut processes = Vec::new();
-    for (n, id) in ["etcd-a", "etcd-b", "etcd-c"].into_iter().enumerate() {
-        let data = folder.join(id).to_string_lossy().into_owned();
-        let (client, peer) =
-            (format!("http://127.0.0.1:{}", 26820 + n), format!("http://127.0.0.1:{}", 26810 + n));
-        let words = [
-            "--name",
-            id,
-            "--data-dir",
-            &data,
-            "--listen-client-urls",
-            &client,
-            "--advertise-client-urls",
-            &client,
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-            "--initial-cluster",
-            CLUSTER,
-            "--initial-cluster-state",
-            "new",
-            "--log-level",
-            "error",
-        ];
-        processes.push(Process::start(Path::new("etcd"), &words, None, &folder.join(format!("{id}.log")))?);
-    }
-    processes[0].listening(SocketAddr::from(([127, 0, 0, 1], 26820)))?;
-    let etcd = Etcd::connect("http://127.0.0.1:26820").await?;
-    let start = Instant::now();
-    // Until it has elected a leader it refuses or holds the put.
-    while tokio::time::timeout(DEADLINE, etcd.put("first".into(), Bytes::new())).await?.is_err() {
-        anyhow::ensure!(start.elapsed() < DEADLINE, "etcd elects no leader");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok((Contender::Etcd(etcd, arguments.what), processes))
 }

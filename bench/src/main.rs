@@ -36,7 +36,7 @@ enum What {
     Cache(cache::Arguments),
     /// Near reads of the caches of apps beside Redis
     Services(services::Arguments),
-    /// Queues beside NATS JetStream and RabbitMQ
+    /// Queues beside NATS JetStream, RabbitMQ, Redis and etcd
     Queues(queues::Arguments),
     /// Visitors who come once, more than the hub has memory for
     Visitors(visitors::Arguments),

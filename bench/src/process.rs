@@ -34,6 +34,18 @@ pub(crate) fn raise_open_files() -> anyhow::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
+/// Why a program can't be started: it is not here, or too old.
+#[derive(Debug)]
+pub(crate) struct NotInstalled(pub(crate) String);
+
+impl std::fmt::Display for NotInstalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not installed", self.0)
+    }
+}
+
+impl std::error::Error for NotInstalled {}
+
 /// A program that is ended when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -52,6 +64,20 @@ impl Process {
         let log = fs::File::create(log).with_context(|| format!("log of {}", program.display()))?;
         let mut command = pinned(program, core);
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Self::spawn(command, program)
+    }
+
+    /// The same, with further variables in its environment.
+    pub(crate) fn start_with_variables(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let log = fs::File::create(log).with_context(|| format!("log of {}", program.display()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(variables.iter().map(|(name, value)| (*name, value)));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Self::spawn(command, program)
     }
 
@@ -85,7 +111,7 @@ impl Process {
 
     fn spawn(mut command: Command, program: &Path) -> anyhow::Result<Self> {
         let name = program.display().to_string();
-        let child = command.spawn().with_context(|| format!("{name} can't be started: is it installed?"))?;
+        let child = command.spawn().map_err(|error| not_installed(error, &name))?;
         Ok(Self { child, name })
     }
 
@@ -150,6 +176,14 @@ impl Drop for Process {
         }
         let _ = self.child.wait();
     }
+}
+
+/// What a start has failed of.
+pub(crate) fn not_installed(error: std::io::Error, name: &str) -> anyhow::Error {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return NotInstalled(name.to_owned()).into();
+    }
+    anyhow::Error::new(error).context(format!("{name} can't be started"))
 }
 
 /// The fields of `/proc/PID/stat` after the name, the state first (proc(5)).

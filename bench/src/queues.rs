@@ -1,17 +1,26 @@
 //! Queues beside their peers, three processes each on this machine: messages of 1 KB that are published, acknowledged on disk on a majority; published,
 //! handed out and settled; and the time from a publish to its handler when nothing else goes on.
 
+mod amqp;
 mod copal;
 mod due;
+mod etcd;
 mod nats;
 mod push;
+mod rabbitmq;
+mod redis;
 mod stock;
 
-use crate::{median, say};
+use crate::{
+    median,
+    process::{NotInstalled, Process},
+    say,
+};
 use anyhow::ensure;
 use bytes::Bytes;
+use clap::ValueEnum;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -47,8 +56,14 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
     /// Measures these alone
-    #[arg(long, value_delimiter = ',', default_values_t = ["copal".to_owned(), "nats".to_owned()])]
-    only: Vec<String>,
+    #[arg(long, value_delimiter = ',', default_values = ["copal", "nats", "rabbitmq", "redis", "etcd"])]
+    only: Vec<Name>,
+    /// The binary of NATS; `nats-always` needs 2.10 or later
+    #[arg(long, default_value = "nats-server")]
+    nats: PathBuf,
+    /// The folder of RabbitMQ's own scripts, which let anyone start it; where Debian has it by default
+    #[arg(long, default_value = "/usr/lib/rabbitmq/bin")]
+    rabbitmq: PathBuf,
     /// Of copal alone, and no others: `batch`, `push`, `stock`, `jobs`
     #[arg(long, value_delimiter = ',')]
     alone: Vec<String>,
@@ -63,8 +78,23 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
+/// What can be measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    Copal,
+    Nats,
+    /// NATS, which syncs each message before it answers
+    NatsAlways,
+    Rabbitmq,
+    Redis,
+    Etcd,
+}
+
 /// A broker to measure.
 pub(super) trait Broker: Send + Sync + 'static {
+    /// Whether it hands out what was published.
+    const CONSUMED: bool = true;
+
     /// Publishes a message; it is on disk on a majority when this returns. `lane`: of concurrent calls each has another.
     fn publish(&self, lane: usize, body: Bytes) -> impl Future<Output = anyhow::Result<()>> + Send;
 
@@ -86,26 +116,50 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ));
     say("|---|---|---|---|---|");
     for name in &arguments.only {
-        let mut runs = Vec::new();
-        for _ in 0..arguments.runs {
-            let folder = tempfile::tempdir_in(&arguments.folder)?;
-            runs.push(match name.as_str() {
-                "copal" => runtime.block_on(async {
-                    let (broker, _processes) = copal::start(arguments, folder.path()).await?;
-                    measure(arguments, broker).await
-                })?,
-                _ => runtime.block_on(async {
-                    let (broker, _processes) = nats::start(folder.path()).await?;
-                    measure(arguments, broker).await
-                })?,
-            });
+        let shown = name.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default();
+        match runtime.block_on(runs(arguments, *name)) {
+            Ok(runs) => say(&row(&shown, &runs)),
+            Err(error) if error.is::<NotInstalled>() && !matches!(name, Name::Copal) => {
+                say(&format!("| {shown} | left out: {error} | - | - | - |"));
+            }
+            Err(error) => return Err(error.context(shown)),
         }
-        let of = |which: fn(&Figures) -> f64| median(runs.iter().map(which).collect());
-        let (published, handled) = (of(|it| it.published), of(|it| it.handled));
-        let (p50, p99) = (of(|it| it.p50_ms), of(|it| it.p99_ms));
-        say(&format!("| {name} | {published:.0} | {handled:.0} | {p50:.2} ms | {p99:.2} ms |"));
     }
     Ok(())
+}
+
+/// The middle of each figure; `-` for one that there is not.
+fn row(name: &str, runs: &[Figures]) -> String {
+    let published = median(runs.iter().map(|it| it.published).collect());
+    let of = |which: fn(&Consumed) -> f64| {
+        median(runs.iter().filter_map(|it| it.consumed.as_ref()).map(which).collect())
+    };
+    let (handled, p50, p99) = (of(|it| it.handled), of(|it| it.p50_ms), of(|it| it.p99_ms));
+    if handled.is_nan() {
+        return format!("| {name} | {published:.0} | - | - | - |");
+    }
+    format!("| {name} | {published:.0} | {handled:.0} | {p50:.2} ms | {p99:.2} ms |")
+}
+
+async fn runs(arguments: &Arguments, name: Name) -> anyhow::Result<Vec<Figures>> {
+    let mut runs = Vec::new();
+    for _ in 0..arguments.runs {
+        let folder = tempfile::tempdir_in(&arguments.folder)?;
+        runs.push(measured(arguments, name, folder.path()).await?);
+    }
+    Ok(runs)
+}
+
+/// One run.
+async fn measured(arguments: &Arguments, name: Name, folder: &Path) -> anyhow::Result<Figures> {
+    match name {
+        Name::Copal => measure(arguments, copal::start(arguments, folder).await?).await,
+        Name::Nats => measure(arguments, nats::start(&arguments.nats, "", folder).await?).await,
+        Name::NatsAlways => measure(arguments, nats::start_synced(&arguments.nats, folder).await?).await,
+        Name::Rabbitmq => measure(arguments, rabbitmq::start(&arguments.rabbitmq, folder).await?).await,
+        Name::Redis => measure(arguments, redis::start(folder).await?).await,
+        Name::Etcd => measure(arguments, etcd::start(folder).await?).await,
+    }
 }
 
 /// What is measured of copal alone, a line each.
@@ -132,22 +186,34 @@ async fn alone(arguments: &Arguments) -> anyhow::Result<()> {
 
 struct Figures {
     published: f64,
+    consumed: Option<Consumed>,
+}
+
+/// What there is of those that hand out messages.
+struct Consumed {
     handled: f64,
     p50_ms: f64,
     p99_ms: f64,
 }
 
-async fn measure<B: Broker>(arguments: &Arguments, broker: Arc<B>) -> anyhow::Result<Figures> {
+/// The processes are ended when it is done.
+async fn measure<B: Broker>(
+    arguments: &Arguments,
+    (broker, _processes): (Arc<B>, Vec<Process>),
+) -> anyhow::Result<Figures> {
     let time = Duration::from_secs(arguments.seconds);
     publish(&broker, arguments.in_flight, Duration::from_secs(1)).await?;
     let published = publish(&broker, arguments.in_flight, time).await?;
+    if !B::CONSUMED {
+        return Ok(Figures { published, consumed: None });
+    }
     // Those that were published are handled first, and are none of what is counted.
     let (sender, mut handled) = mpsc::unbounded_channel();
     broker.consume(sender).await?;
-    while tokio::time::timeout(Duration::from_secs(2), handled.recv()).await.is_ok() {}
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(2), handled.recv()).await {}
     let (p50_ms, p99_ms) = idle(&broker, &mut handled).await?;
     let handled = both(&broker, &mut handled, time).await?;
-    Ok(Figures { published, handled, p50_ms, p99_ms })
+    Ok(Figures { published, consumed: Some(Consumed { handled, p50_ms, p99_ms }) })
 }
 
 /// Publishes a second.

@@ -1,8 +1,9 @@
 //! NATS JetStream: a stream of three replicas that is a work queue, over its own text protocol. Its servers answer before they
-//! sync, which they do every two minutes: what is acknowledged is in the memory of a majority, and not on its disks. (Debian's version can do no other.)
+//! sync, which they do every two minutes: what is acknowledged is in the memory of a majority, and not on its disks. From 2.10 on
+//! they can be told to sync first; Debian's 2.9.10 can't.
 
 use super::{Broker, DEADLINE};
-use crate::process::Process;
+use crate::process::{NotInstalled, Process, not_installed};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use std::{
@@ -10,6 +11,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
+    process::Command,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +34,30 @@ pub(super) struct Nats {
     delivered: Mutex<Option<mpsc::UnboundedReceiver<(String, Bytes)>>>,
 }
 
-pub(super) async fn start(folder: &Path) -> anyhow::Result<(Arc<Nats>, Vec<Process>)> {
+/// With servers that sync before they answer.
+pub(super) async fn start_synced(program: &Path, folder: &Path) -> anyhow::Result<(Arc<Nats>, Vec<Process>)> {
+    let version = Command::new(program).arg("--version").output();
+    let version = version.map_err(|error| not_installed(error, &program.display().to_string()))?;
+    // nats-server: v2.10.1
+    let version = String::from_utf8_lossy(&version.stdout);
+    let version = version.trim().rsplit('v').next().unwrap_or_default();
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    let (major, minor) = (numbers.next(), numbers.next());
+    let (Some(Ok(major)), Some(Ok(minor))) = (major, minor) else {
+        bail!("nats-server --version: {version:?}, expected a number like v2.10.0")
+    };
+    if (major, minor) < (2, 10) {
+        bail!(NotInstalled(format!("nats-server 2.10 or later (this is {version})")));
+    }
+    start(program, "sync_interval: always", folder).await
+}
+
+/// `stored`: what else its configuration says of the store.
+pub(super) async fn start(
+    program: &Path,
+    stored: &str,
+    folder: &Path,
+) -> anyhow::Result<(Arc<Nats>, Vec<Process>)> {
     let routes = "nats://127.0.0.1:26930,nats://127.0.0.1:26931,nats://127.0.0.1:26932";
     let mut processes = Vec::new();
     for n in 0..3_u16 {
@@ -41,7 +66,7 @@ pub(super) async fn start(folder: &Path) -> anyhow::Result<(Arc<Nats>, Vec<Proce
         fs::write(
             &file,
             format!(
-                "server_name: n{n}\nlisten: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\" }}\n\
+                "server_name: n{n}\nlisten: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\"\n{stored} }}\n\
                  cluster {{ name: c, listen: 127.0.0.1:{}, routes: [{routes}] }}\n",
                 26920 + n,
                 store.display(),
@@ -50,7 +75,7 @@ pub(super) async fn start(folder: &Path) -> anyhow::Result<(Arc<Nats>, Vec<Proce
         )?;
         let words = ["-c", &file.to_string_lossy()];
         let log = folder.join(format!("nats-{n}.log"));
-        processes.push(Process::start(Path::new("nats-server"), &words, None, &log)?);
+        processes.push(Process::start(program, &words, None, &log)?);
     }
     for (n, process) in (0..).zip(&mut processes) {
         process.listening(SocketAddr::from(([127, 0, 0, 1], 26920 + n)))?;
