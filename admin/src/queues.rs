@@ -271,8 +271,8 @@ impl QueueRecord {
             purged: counts.purged,
             published_per_s: it.published_per_s,
             settled_per_s: it.settled_per_s,
-            took_ms: (counts.settled > 0).then(|| counts.took_ms as f64 / counts.settled as f64),
-            last_took_ms: (counts.settled > 0).then_some(counts.last_took_ms),
+            took_ms: (counts.timed > 0).then(|| counts.took_ms as f64 / counts.timed as f64),
+            last_took_ms: (counts.timed > 0).then_some(counts.last_took_ms),
             consumers: consumers.collect(),
         }
     }

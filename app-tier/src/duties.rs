@@ -30,7 +30,7 @@ pub(crate) struct Making {
 }
 
 /// Why an app can't declare anything now.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotDeclared {
     /// Its `app.yaml` has it all.
     Elsewhere,
@@ -48,6 +48,8 @@ pub(crate) struct Duties {
     is_declared: IsDeclared,
     made: OnceLock<Made>,
     phase: Mutex<Phase>,
+    /// Of what its processes declare one text is read at a time.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,8 @@ impl Duties {
     /// Those that an app's file has, or those that it will declare.
     pub(crate) fn new(making: Making, spec: &Spec, is_declared: IsDeclared) -> Self {
         let (at_start, made, phase) = (spec.declare_at_start, OnceLock::new(), Mutex::new(Phase::Waits));
-        let duties = Self { making, at_start, is_declared, made, phase };
+        let duties =
+            Self { making, at_start, is_declared, made, phase, reading: tokio::sync::Mutex::default() };
         if !at_start {
             duties.make(spec.declared.clone());
         }
@@ -89,15 +92,30 @@ impl Duties {
         self.is_declared.set();
     }
 
+    /// Whether a process of the app may declare anything.
+    ///
+    /// # Errors
+    /// See [`NotDeclared`].
+    pub(crate) fn may_declare(&self) -> Result<(), NotDeclared> {
+        match *self.phase() {
+            _ if !self.at_start => Err(NotDeclared::Elsewhere),
+            Phase::Over if self.made.get().is_none() => Err(NotDeclared::Over),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for its turn to be read.
+    pub(crate) async fn reading(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reading.lock().await
+    }
+
     /// Takes the word of a process of the app.
     ///
     /// # Errors
     /// See [`NotDeclared`]; the same said again is none.
     pub(crate) fn declare(&self, declared: Declarations) -> Result<(), NotDeclared> {
+        self.may_declare()?;
         let phase = self.phase();
-        if !self.at_start {
-            return Err(NotDeclared::Elsewhere);
-        }
         if let Some(made) = self.made.get() {
             return if made.declared == declared { Ok(()) } else { Err(NotDeclared::Otherwise) };
         }

@@ -40,14 +40,15 @@ impl App for ProcessApp {
         request: Request,
     ) -> BoxFuture<'a, Result<Response, RequestError>> {
         Box::pin(async move {
-            if self.duties.has_path(prefix, request.uri().path()) {
-                return Err(RequestError::NotFound);
-            }
             let (parts, body) = request.into_parts();
             if let Some(statics) = &self.statics
                 && let Some(response) = statics.find(prefix, &parts).await?
             {
                 return Ok(response);
+            }
+            // After the last wait: an app may have declared its paths meanwhile.
+            if self.duties.has_path(prefix, parts.uri.path()) {
+                return Err(RequestError::NotFound);
             }
             self.forward(prefix, Request::from_parts(parts, body)).await
         })

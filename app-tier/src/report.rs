@@ -7,7 +7,7 @@ use crate::{
     session::SessionStats,
 };
 use proto::status::v1::{App, AppKind, Daemon, DaemonState, Instance, InstanceState, Sessions};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What there is to tell of an app, without its name.
 pub(crate) fn app(kind: Kind<'_>) -> App {
@@ -35,7 +35,7 @@ fn instance(seen: &Seen) -> Instance {
     Instance { state: state.into(), pid: seen.pid, restarts: seen.restarts, why }
 }
 
-fn daemon(name: &str, Standing { phase, since, failures }: Standing) -> Daemon {
+fn daemon(name: &str, Standing { phase, since, failures, failed }: Standing) -> Daemon {
     let (state, token, why) = match phase {
         Phase::Idle => (DaemonState::Idle, 0, String::new()),
         Phase::Waiting => (DaemonState::Waiting, 0, String::new()),
@@ -43,9 +43,11 @@ fn daemon(name: &str, Standing { phase, since, failures }: Standing) -> Daemon {
         Phase::Failed(why) => (DaemonState::Failed, 0, why),
         Phase::Stopped => (DaemonState::Stopped, 0, String::new()),
     };
-    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let since_ms = u64::try_from(since).unwrap_or(u64::MAX);
-    Daemon { name: name.to_owned(), state: state.into(), token, why, since_ms, failures }
+    let unix_ms = |at: SystemTime| {
+        u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+    };
+    let (since_ms, failed_ms) = (unix_ms(since), failed.map_or(0, unix_ms));
+    Daemon { name: name.to_owned(), state: state.into(), token, why, since_ms, failures, failed_ms }
 }
 
 fn sessions(stats: &SessionStats) -> Sessions {

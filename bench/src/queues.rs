@@ -5,6 +5,7 @@ mod amqp;
 mod copal;
 mod due;
 mod etcd;
+mod failover;
 mod nats;
 mod push;
 mod rabbitmq;
@@ -64,7 +65,7 @@ pub(crate) struct Arguments {
     /// The folder of RabbitMQ's own scripts, which let anyone start it; where Debian has it by default
     #[arg(long, default_value = "/usr/lib/rabbitmq/bin")]
     rabbitmq: PathBuf,
-    /// Of copal alone, and no others: `batch`, `push`, `stock`, `jobs`
+    /// Of copal alone, and no others: `batch`, `push`, `stock`, `jobs`, `failover`
     #[arg(long, value_delimiter = ',')]
     alone: Vec<String>,
     /// Messages of `stock`
@@ -172,8 +173,9 @@ async fn alone(arguments: &Arguments) -> anyhow::Result<()> {
                 "batch" => copal::batches(arguments, folder.path()).await?,
                 "push" => push::measure(arguments, folder.path()).await?,
                 "stock" => stock::measure(arguments, folder.path()).await?,
+                "failover" => failover::measure(arguments, folder.path()).await?,
                 "jobs" => due::measure(arguments, folder.path()).await?,
-                other => anyhow::bail!("--alone {other}: expected batch, push, stock or jobs"),
+                other => anyhow::bail!("--alone {other}: expected batch, push, stock, jobs or failover"),
             });
         }
         lines.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -61,7 +61,9 @@ async fn clear(target: &Target, cache: &str, json: bool) -> anyhow::Result<bool>
     }
     let Cleared { entries, unknown } = answer.read()?;
     say(&if unknown {
-        format!("the hub had nothing of a cache {cache}; copies of servers are gone, if there were any")
+        format!(
+            "the hub had nothing of a cache {cache}: what servers have of an invalidated one is gone, a local one is each server's own and stays"
+        )
     } else {
         format!("the cache {cache} is cleared: {entries} entries are gone")
     });

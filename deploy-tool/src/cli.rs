@@ -296,7 +296,7 @@ pub(crate) enum QueueCommand {
 pub(crate) enum AppCacheCommand {
     /// Lists the caches, and what each server finds where
     List,
-    /// Clears a cache, on the hub and in the memory of all servers
+    /// Clears a cache, on the hub and on all servers; a local one is each server's own, and stays
     Clear {
         /// The cache
         #[arg(value_name = "CACHE")]

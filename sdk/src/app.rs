@@ -150,7 +150,20 @@ impl Declared<'_> {
 
     /// So many attempts; 0: without an end.
     pub fn attempts(self, count: u32) -> Self {
-        self.set("retry", json!({"attempts": count}))
+        self.retry("attempts", count)
+    }
+
+    /// The wait before the second attempt, and the longest before a later one.
+    pub fn backoff(self, first: Duration, longest: Duration) -> Self {
+        self.retry("delay", text(first)).retry("max", text(longest))
+    }
+
+    fn retry(self, key: &str, value: impl Into<Value>) -> Self {
+        let retry = self.0.entry("retry").or_insert_with(|| json!({}));
+        if let Some(retry) = retry.as_object_mut() {
+            retry.insert(key.to_owned(), value.into());
+        }
+        self
     }
 
     /// A job's times: each so long after the last one.
@@ -193,7 +206,11 @@ mod tests {
         let environment = Environment::in_memory();
         let done = |_: Message<u64>| async { Ok::<_, ServiceError>(Outcome::done()) };
         let mut app = App::new(&environment, Router::new());
-        app.consume("a", done).concurrency(4).timeout(Duration::from_secs(20)).attempts(3);
+        app.consume("a", done)
+            .concurrency(4)
+            .timeout(Duration::from_secs(20))
+            .attempts(3)
+            .backoff(Duration::from_secs(1), Duration::from_secs(60));
         app.consume("b", done);
         app.job("c", |_due| async { Ok::<_, ServiceError>(Outcome::done()) }).every(Duration::from_secs(5));
         app.daemon("d", |_lease| async {}).lease(Duration::from_secs(10));
@@ -204,7 +221,7 @@ mod tests {
             app.declared(),
             json!({
                 "queues": [
-                    {"name": "a", "path": "/queues/a", "concurrency": 4, "timeout": "20000ms", "retry": {"attempts": 3}},
+                    {"name": "a", "path": "/queues/a", "concurrency": 4, "timeout": "20000ms", "retry": {"attempts": 3, "delay": "1000ms", "max": "60000ms"}},
                     {"name": "b", "path": "/queues/b"},
                 ],
                 "jobs": [{"name": "c", "path": "/jobs/c", "every": "5000ms"}],

@@ -445,10 +445,11 @@ async fn an_operator_sees_what_is_in_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_clears_one() {
-    let Some((cluster, _)) = start_with(2, "", deploying).await else { return };
+    let lines = "caches: [{name: own, mode: local}, {name: told, mode: invalidated}]";
+    let Some((cluster, _)) = start_with(2, lines, deploying).await else { return };
     let [mut a, mut b] = Local::of_each_server(&cluster).await;
-    for key in ["one", "two"] {
-        assert_eq!(a.request(Method::PUT, &format!("/v1/caches/shop/{key}"), "value", &[]).await.status, 201);
+    for path in ["shop/one", "shop/two", "own/one", "told/one"] {
+        assert_eq!(a.request(Method::PUT, &format!("/v1/caches/{path}"), "value", &[]).await.status, 201);
     }
     let target = format!("http://{}/admin", cluster.web());
     // Who only looks clears none.
@@ -461,7 +462,13 @@ async fn an_operator_clears_one() {
     for server in [&mut a, &mut b] {
         assert_eq!(server.request(Method::GET, "/v1/caches/shop/one", "", &[]).await.status, 404);
     }
-    assert!(clear("ops", "shop").await.succeeds().starts_with("the hub had nothing of a cache shop"));
+    // Of these the hub has nothing: servers forget what is told, and keep what is their own.
+    for (cache, then) in [("shop", 404), ("told", 404), ("own", 200)] {
+        let said = clear("ops", cache).await.succeeds();
+        assert!(said.starts_with(&format!("the hub had nothing of a cache {cache}")), "{said}");
+        let path = format!("/v1/caches/{cache}/one");
+        assert_eq!(a.request(Method::GET, &path, "", &[]).await.status, then, "{cache}");
+    }
     let wrong = clear("ops", "No%Name").await;
     assert!(wrong.code == Some(1) && wrong.stderr.contains("No%Name"), "{wrong:?}");
     let audit = tool_as(&target, "eve", "password", "audit").await.succeeds();

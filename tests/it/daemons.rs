@@ -245,21 +245,28 @@ async fn an_operator_sees_where_each_runs_and_which_keep_failing() {
             let [broken, counter] = told.as_array().unwrap().as_slice() else { panic!("{told}") };
             assert_eq!((&broken["name"], &counter["name"]), (&json!("broken"), &json!("counter")));
             if broken["failures"].as_u64() >= Some(3) && counter["state"] == "running" {
-                return (broken.clone(), counter.clone());
+                return counter.clone();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let (broken, counter) = tokio::time::timeout(PATIENCE, fails).await.expect("it is tried again and again");
+    let counter = tokio::time::timeout(PATIENCE, fails).await.expect("it is tried again and again");
     assert_eq!(
         (&counter["server"], &counter["token"], &counter["failures"]),
         (&json!(server), &json!(token), &json!(0))
     );
     assert!(counter["since"].is_string() && counter["servers"].as_array().unwrap().len() == 2, "{counter}");
-    assert_eq!(broken["state"], "failing");
-    let (_, status) = curl(&cluster.web(), "GET /admin/api/v1/status", OPS, "").await;
-    let problems = status["problems"].as_array().unwrap();
-    let problem = problems.iter().find(|it| it["check"] == "daemon").unwrap_or_else(|| panic!("{status}"));
+    // In the moment in which it is begun on a server where it has not failed it looks well.
+    let found = async {
+        loop {
+            let (_, status) = curl(&cluster.web(), "GET /admin/api/v1/status", OPS, "").await;
+            let problems = status["problems"].as_array().unwrap();
+            if let Some(problem) = problems.iter().find(|it| it["check"] == "daemon") {
+                return problem.clone();
+            }
+        }
+    };
+    let problem = tokio::time::timeout(PATIENCE, found).await.expect("it is told");
     let what = problem["what"].as_str().unwrap();
     assert!(
         what.starts_with("The daemon broken of default/ keeps failing, ") && problem["severity"] == "fault"

@@ -79,13 +79,19 @@ async fn an_app_declares_what_it_takes_when_it_starts() {
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(status == 400 && detail.contains(expected), "{wrong}: {problem}");
     }
-    // Before that it takes no requests.
+    let large = format!("{{\"queues\": [{}]}}", " ".repeat(100_000));
+    assert_eq!(app.call(Method::PUT, "/v1/app", &large).await.0, 413);
+    // Before that it takes no requests: its server does not even answer yet.
     let log = cluster.folder().join("app-a.log");
     assert!(!fs::read_to_string(&log).unwrap().contains("app healthy"));
+    let answer = call(&mut connect(&cluster.web()).await, Method::POST, "/on/work", "{}", &[]).await;
+    assert_eq!(answer.0, 503);
     assert_eq!(app.call(Method::PUT, "/v1/app", &declared().to_string()).await.0, 204);
     cluster.start_all().await;
     assert_eq!(app.call(Method::PUT, "/v1/app", &declared().to_string()).await.0, 204, "the same again");
-    let (status, problem) = app.call(Method::PUT, "/v1/app", "{}").await;
+    let mut turned = declared();
+    turned["queues"].as_array_mut().unwrap().insert(0, json!({"name": "a", "path": "/on/a"}));
+    let (status, problem) = app.call(Method::PUT, "/v1/app", &turned.to_string()).await;
     assert_eq!((status, &problem["code"]), (409, &json!("declared-otherwise")));
 
     let (status, answer) = app.call(Method::POST, "/v1/queues/work?wait=10s", "{}").await;
@@ -124,8 +130,6 @@ async fn an_app_whose_file_declares_it_all_is_told_so() {
     assert_eq!((status, &problem["code"]), (409, &json!("not-at-start")));
     let (status, _) = app.call(Method::GET, "/v1/app", "").await;
     assert_eq!(status, 405);
-    let large = format!("{{\"queues\": [{}]}}", " ".repeat(300_000));
-    assert_eq!(app.call(Method::PUT, "/v1/app", &large).await.0, 413);
 }
 
 /// One that never does is not healthy, and it is said why.

@@ -428,7 +428,7 @@ fn done_text(done: &str) -> &'static str {
         "run-over" => "The run was over before.",
         "cache-cleared" => "The cache is cleared: whoever reads it finds nothing of before.",
         "cache-unknown" => {
-            "The hub had nothing of a cache of this name. Copies in the memory of servers are gone, if there were any."
+            "The hub had nothing of a cache of this name. What servers have of an invalidated one is gone; a local one is each server's own, and stays."
         }
         "job-paused" => "The job is paused: its times are left out until it is resumed.",
         "job-resumed" => "The job goes by its times again.",

@@ -69,6 +69,8 @@ pub(crate) struct DaemonHereRecord {
     pub(crate) since: Option<String>,
     #[serde(skip)]
     pub(crate) since_ms: u64,
+    #[serde(skip)]
+    pub(crate) failed_ms: u64,
     /// Of one that runs here.
     pub(crate) token: Option<u64>,
     /// How often it has failed here since it last ran for a minute.
@@ -236,6 +238,7 @@ impl DaemonHereRecord {
             },
             since: timestamp::format(daemon.since_ms),
             since_ms: daemon.since_ms,
+            failed_ms: daemon.failed_ms,
             token: Some(daemon.token).filter(|it| *it != 0),
             failures: daemon.failures,
             why: daemon.why.clone(),

@@ -169,6 +169,7 @@ fn daemon(name: &str, state: DaemonState, token: u64, why: &str) -> Daemon {
         why: why.into(),
         since_ms: NOW_MS - 90_000,
         failures,
+        failed_ms: if failures > 0 { NOW_MS - 90_000 } else { 0 },
     }
 }
 

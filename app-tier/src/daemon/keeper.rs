@@ -53,12 +53,14 @@ pub(crate) struct Standing {
     pub(crate) since: SystemTime,
     /// Here, since it last ran for [`SETTLED`].
     pub(crate) failures: u32,
+    /// When it did so last.
+    pub(crate) failed: Option<SystemTime>,
 }
 
 impl Standing {
     /// Of one that has not begun.
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Idle, since: SystemTime::now(), failures: 0 }
+        Self { phase: Phase::Idle, since: SystemTime::now(), failures: 0, failed: None }
     }
 }
 
@@ -127,7 +129,10 @@ impl Keeper {
 
     /// Waits before the next try.
     async fn fail(&self, why: String, backoff: &mut Backoff) {
-        self.standing.send_modify(|it| it.failures = it.failures.saturating_add(1));
+        self.standing.send_modify(|it| {
+            it.failures = it.failures.saturating_add(1);
+            it.failed = Some(SystemTime::now());
+        });
         self.is_now(Phase::Failed(why));
         let _ = timeout(backoff.wait(rand::random()), self.stop.cancelled()).await;
     }

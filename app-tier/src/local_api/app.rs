@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tonic::body::Body;
 
 /// The longest text, in bytes.
-const TEXT_MAX: usize = 256 << 10;
+const TEXT_MAX: usize = 64 << 10;
 
 /// What errors call it.
 const NAME: &str = "/v1/app";
@@ -23,9 +23,20 @@ pub(super) async fn declare(caller: &Running, request: Request<Incoming>) -> Res
         return Ok(not_allowed("PUT", request.method()));
     }
     Query::of(request.uri().query(), &[])?;
+    let duties = &caller.app.duties;
+    duties.may_declare().map_err(refused)?;
+    // One at a time, and beside all else: to read it takes what nobody else shall wait for.
+    let _alone = duties.reading().await;
     let text = input::bytes(request.into_body(), TEXT_MAX).await?;
-    let declared = read(&text).map_err(Problem::bad)?;
-    caller.app.duties.declare(declared).map_err(|why| match why {
+    let read = tokio::task::spawn_blocking(move || read(&text)).await;
+    let declared = read.unwrap_or_else(|cause| Err(cause.to_string())).map_err(Problem::bad)?;
+    duties.declare(declared).map_err(refused)?;
+    Ok(no_content())
+}
+
+/// What an app is told that can't declare anything.
+fn refused(why: NotDeclared) -> Problem {
+    match why {
         NotDeclared::Elsewhere => Problem::new(
             StatusCode::CONFLICT,
             "not-at-start",
@@ -36,20 +47,24 @@ pub(super) async fn declare(caller: &Running, request: Request<Incoming>) -> Res
             "declared-otherwise",
             "this version has declared something else before: what it takes changes with its next version, or start",
         ),
-        NotDeclared::Over => {
-            Problem::new(StatusCode::CONFLICT, "version-over", "this version of the app is not in use any more")
-        }
-    })?;
-    Ok(no_content())
+        NotDeclared::Over => Problem::new(
+            StatusCode::CONFLICT,
+            "version-over",
+            "this version of the app is not in use any more",
+        ),
+    }
 }
 
 fn read(text: &[u8]) -> Result<common::config::Declarations, String> {
     let text = std::str::from_utf8(text).map_err(|cause| format!("the body is no UTF-8: {cause}"))?;
     // YAML would take more than JSON.
-    let is_object = serde_json::from_str::<serde_json::Value>(text).map(|it| it.is_object());
-    match is_object {
-        Ok(true) => read_declarations(NAME, text).map_err(|errors| errors.to_string()),
-        Ok(false) => {
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) if value.is_object() => {
+            // What JSON escapes, YAML has otherwise: places are those of the text that it is made anew as.
+            let anew = if text.contains("\\u") { format!("{value:#}") } else { text.to_owned() };
+            read_declarations(NAME, &anew).map_err(|errors| errors.to_string())
+        }
+        Ok(_) => {
             Err("the body is no JSON object: expected the keys of app.yaml, such as {\"queues\": []}"
                 .to_owned())
         }

@@ -5,7 +5,10 @@ use crate::process::Process;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use cluster_port::{ClusterKey, Credentials};
-use common::config::{ClusterEncryption, Secret};
+use common::{
+    config::{ClusterEncryption, Secret},
+    id::ServerId,
+};
 use proto::hub::v1::{
     DeliveryDone, PublishMessages, QueueDescription, QueueMessage, QueueWindow, QueueWrite, SettleDelivery,
     queue_outcome::Outcome, queue_write::Write, settle_delivery,
@@ -39,7 +42,7 @@ pub(super) struct Copal {
 }
 
 /// The hub's servers and their ports.
-const SERVERS: [(&str, u16); 3] = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
+pub(super) const SERVERS: [(&str, u16); 3] = [("hub-a", 26800), ("hub-b", 26801), ("hub-c", 26802)];
 
 pub(super) async fn start(
     arguments: &Arguments,
@@ -54,13 +57,8 @@ pub(super) async fn start_with(
     file: &Path,
     folder: &Path,
 ) -> anyhow::Result<(Arc<Copal>, Vec<Process>)> {
-    let file = file.to_string_lossy().into_owned();
-    let data = folder.to_string_lossy().into_owned();
-    let mut processes = Vec::new();
-    for (id, _) in SERVERS {
-        let words = ["start", "--conf", &file, "--server", id, "--data-dir", &data];
-        processes.push(Process::start(&arguments.copal, &words, None, &folder.join(format!("{id}.log")))?);
-    }
+    let start = |(id, _): (&str, u16)| start_server(arguments, file, folder, id);
+    let processes = SERVERS.into_iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
     let hub = Hub::new(HubConfig {
         me: "bench".into(),
         credentials: Credentials::new(ClusterKey::new(&Secret::default()), ClusterEncryption::BeyondLoopback),
@@ -74,7 +72,23 @@ pub(super) async fn start_with(
     Ok((Arc::new(Copal { hub, started_ms, writer, watch, takes: watch::Sender::new(None) }), processes))
 }
 
+/// One of its servers again.
+pub(super) fn start_one(arguments: &Arguments, folder: &Path, place: usize) -> anyhow::Result<Process> {
+    start_server(arguments, &arguments.peers.join("hub.yaml"), folder, SERVERS[place].0)
+}
+
+fn start_server(arguments: &Arguments, file: &Path, folder: &Path, id: &str) -> anyhow::Result<Process> {
+    let (file, data) = (file.to_string_lossy(), folder.to_string_lossy());
+    let words = ["start", "--conf", &file, "--server", id, "--data-dir", &data];
+    Process::start(&arguments.copal, &words, None, &folder.join(format!("{id}.log")))
+}
+
 impl Copal {
+    /// Who leads.
+    pub(super) async fn leader(&self) -> anyhow::Result<ServerId> {
+        Ok(self.hub.leader(DEADLINE).await?)
+    }
+
     /// Publishes so many messages at once.
     pub(super) async fn publish_many(&self, queue: &str, body: &Bytes, count: usize) -> anyhow::Result<()> {
         let message = || QueueMessage {

@@ -10,6 +10,7 @@ use super::{
     pipelines::{self, DeclaredPipeline},
     problem::ConfigErrors,
     queues::{self, DeclaredQueue},
+    servers_own::ServersOwn,
     topics::{self, DeclaredTopic},
     variables::Place,
 };
@@ -46,8 +47,22 @@ pub(super) fn decode(fields: &Fields<'_>) -> Declarations {
     }
 }
 
-/// Reads the declarations in a text that a program has written: JSON with the keys of `app.yaml`. It imports nothing and has no variables.
-/// `name` is what errors call it.
+impl Declarations {
+    /// The same whatever order a program has said it in.
+    fn in_order(mut self) -> Self {
+        self.daemons.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        self.caches.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        self.pipelines.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        self.queues.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        self.jobs.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        // A topic may be heard at several paths.
+        self.topics.sort_by(|a, b| (a.name.as_str(), &a.path).cmp(&(b.name.as_str(), &b.path)));
+        self
+    }
+}
+
+/// Reads the declarations in a text that a program has written: JSON with the keys of `app.yaml`, in the order of their names. It imports nothing, and
+/// of variables it has those that an app's start has. `name` is what errors call it.
 ///
 /// # Errors
 /// Everything that is wrong with it, all at once.
@@ -58,9 +73,11 @@ pub fn read_declarations(name: &str, text: &str) -> Result<Declarations, ConfigE
     let tree = importer.parse_text(Path::new(name), &text.replace('\t', " "));
     let Importer { sources, report, .. } = importer;
     let declared = tree.and_then(|tree| {
-        let context = Context::new(&report, &sources, &environment, Place::default());
+        let servers_own = ServersOwn::default();
+        let place = Place { app: Some(&servers_own), ..Place::default() };
+        let context = Context::new(&report, &sources, &environment, place);
         let fields = Fields::open(context, &tree, &keys::DECLARATIONS)?;
-        Some(decode(&fields))
+        Some(decode(&fields).in_order())
     });
     Ok(report.finish(&sources, declared)?.0)
 }

@@ -190,12 +190,15 @@ impl Source {
             Secrets::At(spans) => spans
                 .iter()
                 .filter(|span| (span.line..=span.end_line).contains(&number))
-                .fold(part, |part, span| {
+                .map(|span| {
                     let start = if span.line == number { span.column.saturating_sub(1) } else { 0 };
                     let end =
                         if span.end_line == number { span.end_column.saturating_sub(1) } else { usize::MAX };
-                    mask(&part, start.saturating_sub(from), end.saturating_sub(from))
-                }),
+                    (start.saturating_sub(from), end.saturating_sub(from))
+                })
+                // A long line may have very many.
+                .filter(|(start, end)| *start < LINE_MAX && *end > 0)
+                .fold(part, |part, (start, end)| mask(&part, start, end)),
         }
     }
 

@@ -7,7 +7,6 @@ use sdk::{
     SessionError,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::{collections::BTreeMap, env, io::Write, time::Duration};
 
 /// The cache that all servers read, and what is in it.
@@ -30,15 +29,15 @@ struct Times {
     job: Duration,
     /// How long the daemon's server may be silent; and before a failed message is tried again.
     lease: Duration,
-    retry: &'static str,
+    retry: Duration,
 }
 
 impl Times {
     fn read() -> Self {
         let [seconds, millis] = [Duration::from_secs, Duration::from_millis];
         match env::var_os(HURRY) {
-            None => Self { send: seconds(5), job: seconds(20), lease: seconds(5), retry: "1s" },
-            Some(_) => Self { send: millis(100), job: millis(300), lease: seconds(2), retry: "50ms" },
+            None => Self { send: seconds(5), job: seconds(20), lease: seconds(5), retry: seconds(1) },
+            Some(_) => Self { send: millis(100), job: millis(300), lease: seconds(2), retry: millis(50) },
         }
     }
 }
@@ -57,7 +56,7 @@ pub async fn run() -> Result<(), sdk::ServeError> {
     listener(&mut app, &environment.server, times);
     app.job("ajob", |_due| async { Ok::<_, ServiceError>(Outcome::done().increment(CACHE, JOBS, 1)) })
         .every(times.job)
-        .set("retry", json!({"delay": times.retry}));
+        .backoff(times.retry, Duration::from_secs(600));
     app.pipeline(steps(&environment)).concurrency(10);
     app.serve().await
 }
@@ -101,7 +100,7 @@ fn listener(app: &mut App<'_>, server: &str, times: Times) {
             Ok::<_, ServiceError>(Outcome::done().increment(CACHE, RECEIVED, 1))
         }
     };
-    app.consume("msg", count).concurrency(4).set("retry", json!({"delay": times.retry}));
+    app.consume("msg", count).concurrency(4).backoff(times.retry, Duration::from_secs(600));
 }
 
 /// A number, and who has squared it.

@@ -6274,11 +6274,13 @@ pub struct QueueCounts {
     pub expired: u64,
     #[prost(uint64, tag = "7")]
     pub purged: u64,
-    /// Of those that were settled: how long they were someone's, all together and the last one.
+    /// How long those that were settled were someone's: all together, the last one, and of how many it is known.
     #[prost(uint64, tag = "8")]
     pub took_ms: u64,
     #[prost(uint64, tag = "9")]
     pub last_took_ms: u64,
+    #[prost(uint64, tag = "10")]
+    pub timed: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueueConsumer {
@@ -6564,6 +6566,7 @@ pub struct SnapshotDelivery {
     pub receive: u64,
     #[prost(uint32, tag = "6")]
     pub of: u32,
+    /// 0: by a version that did not note it.
     #[prost(uint64, tag = "7")]
     pub handed_ms: u64,
 }

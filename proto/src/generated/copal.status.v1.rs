@@ -424,6 +424,9 @@ pub struct Daemon {
     /// How often it has ended here by itself, or did not start, since it last ran for a minute.
     #[prost(uint32, tag = "6")]
     pub failures: u32,
+    /// When it failed here last, in Unix milliseconds; 0: it has not.
+    #[prost(uint64, tag = "7")]
+    pub failed_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Instance {

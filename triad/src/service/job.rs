@@ -205,7 +205,7 @@ impl Jobs for JobService {
         let took_ms = |job: &Job| {
             let spec = job.spec.as_ref().filter(|it| it.declared)?;
             let counts = queues.counts_of(&queue_of(spec))?;
-            (counts.settled > 0).then_some(counts.last_took_ms)
+            (counts.timed > 0).then_some(counts.last_took_ms)
         };
         let jobs = found.into_iter().map(|it| Job { took_ms: took_ms(it), ..shown(it) }).collect();
         Ok(Response::new(JobList { jobs, now_ms, total }))

@@ -358,6 +358,16 @@ fn a_process_declares_what_a_file_could() {
     );
     assert_eq!(told.unwrap(), file.declared);
     assert_eq!(read_declarations("/v1/app", "{}").unwrap(), Declarations::default());
+    // Whatever order it is told in.
+    let [one, other] = [["a", "b"], ["b", "a"]].map(|names| {
+        let queues = names.map(|it| format!("{{\"name\": \"{it}\", \"path\": \"/{it}\"}}")).join(",");
+        read_declarations("/v1/app", &format!("{{\"queues\": [{queues}]}}")).unwrap()
+    });
+    assert_eq!(one, other);
+    let process =
+        read_declarations("/v1/app", r#"{"daemons": [{"name": "a", "command": ["./a", "${DATA}"]}]}"#);
+    let run = DaemonRun::Process(["./a", "${DATA}"].map(str::to_owned).into());
+    assert_eq!(process.unwrap().daemons[0].run, run);
     let errors = |text: &str| read_declarations("/v1/app", text).unwrap_err().to_string();
     for (text, expected) in [
         (r#"{"command": ["a"]}"#, "unknown key `command` in what an app declares"),

@@ -318,8 +318,11 @@ impl Queues {
         let Some(Assigned { queue, id, handed_ms, .. }) = self.take_assigned(place) else { return };
         let taken = self.change(&queue, |line| {
             line.counts.settled += 1;
-            line.counts.last_took_ms = now_ms.saturating_sub(handed_ms);
-            line.counts.took_ms = line.counts.took_ms.saturating_add(line.counts.last_took_ms);
+            if handed_ms > 0 {
+                line.counts.timed += 1;
+                line.counts.last_took_ms = now_ms.saturating_sub(handed_ms);
+                line.counts.took_ms = line.counts.took_ms.saturating_add(line.counts.last_took_ms);
+            }
             line.take(id, now_ms)
         });
         if let Some(taken) = taken.flatten() {

@@ -1,6 +1,7 @@
 //! What may be there, whose room it takes, and that no command does very much.
 
 use super::*;
+use proto::hub::v1::{QueueCounts, snapshot_item::Item, snapshot_message::Status};
 
 #[test]
 fn bounds() {
@@ -159,5 +160,41 @@ fn replay_meets_each_dead_one_once() {
     let all = manage_queue::Action::Replay(ReplayMessages { ids: vec![] });
     assert_eq!(world.manage(all), 3, "one whose key another has is left out, and holds nobody up");
     assert_eq!(world.described("q").dead, 1);
+    world.again();
+}
+
+#[test]
+fn how_long_a_message_was_someones_is_counted() {
+    let mut world = World::new();
+    world.consume("a", "q", 2, policy(3, 0));
+    for _ in 0..2 {
+        world.publish(message("q", "x"));
+    }
+    let [first, second] = world.has("a").try_into().unwrap();
+    world.now_ms += 30;
+    world.settle("a", first.0, done(""));
+    world.now_ms += 40;
+    world.settle("a", second.0, done(""));
+    let counts = world.described("q").counts.unwrap();
+    assert_eq!((counts.took_ms, counts.last_took_ms, counts.timed), (100, 70, 2));
+    // A version before did not note since when someone has it.
+    world.publish(message("q", "x"));
+    let mut again = Queues::default();
+    for item in world.queues.export() {
+        again.restore(match item {
+            Item::Message(mut it) => {
+                let Some(Status::Assigned(delivery)) = &mut it.status else { panic!("{it:?}") };
+                delivery.handed_ms = 0;
+                Item::Message(it)
+            }
+            item => item,
+        });
+    }
+    world.queues = again;
+    world.settle("a", world.has("a")[0].0, done(""));
+    assert_eq!(
+        world.described("q").counts.unwrap(),
+        QueueCounts { published: 3, settled: 3, delivered: 3, ..counts }
+    );
     world.again();
 }
