@@ -49,7 +49,7 @@ pub(crate) struct Duties {
     made: OnceLock<Made>,
     phase: Mutex<Phase>,
     /// Of what its processes declare one text is read at a time.
-    reading: tokio::sync::Mutex<()>,
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -72,8 +72,7 @@ impl Duties {
     /// Those that an app's file has, or those that it will declare.
     pub(crate) fn new(making: Making, spec: &Spec, is_declared: IsDeclared) -> Self {
         let (at_start, made, phase) = (spec.declare_at_start, OnceLock::new(), Mutex::new(Phase::Waits));
-        let duties =
-            Self { making, at_start, is_declared, made, phase, reading: tokio::sync::Mutex::default() };
+        let duties = Self { making, at_start, is_declared, made, phase, reading: Arc::default() };
         if !at_start {
             duties.make(spec.declared.clone());
         }
@@ -105,8 +104,8 @@ impl Duties {
     }
 
     /// Waits for its turn to be read.
-    pub(crate) async fn reading(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.reading.lock().await
+    pub(crate) async fn reading(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.reading.clone().lock_owned().await
     }
 
     /// Takes the word of a process of the app.

@@ -25,10 +25,14 @@ pub(super) async fn declare(caller: &Running, request: Request<Incoming>) -> Res
     Query::of(request.uri().query(), &[])?;
     let duties = &caller.app.duties;
     duties.may_declare().map_err(refused)?;
-    // One at a time, and beside all else: to read it takes what nobody else shall wait for.
-    let _alone = duties.reading().await;
     let text = input::bytes(request.into_body(), TEXT_MAX).await?;
-    let read = tokio::task::spawn_blocking(move || read(&text)).await;
+    // One at a time of an app, though it goes away meanwhile, and where nobody else waits for it.
+    let alone = duties.reading().await;
+    let read = tokio::task::spawn_blocking(move || {
+        let _alone = alone;
+        read(&text)
+    });
+    let read = read.await;
     let declared = read.unwrap_or_else(|cause| Err(cause.to_string())).map_err(Problem::bad)?;
     duties.declare(declared).map_err(refused)?;
     Ok(no_content())

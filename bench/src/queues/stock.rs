@@ -12,6 +12,9 @@ const QUEUE: &str = "stock";
 /// Of so many parts one is there before any is counted: what a server keeps of its log in memory, 64 MB, is full then.
 const PARTS: usize = 3;
 
+/// Messages of one call.
+const BATCH: usize = 100;
+
 fn resident(processes: &[Process]) -> anyhow::Result<f64> {
     let all = processes.iter().map(Process::resident_bytes).collect::<anyhow::Result<Vec<_>>>()?;
     Ok(all.iter().sum::<f64>() / all.len() as f64)
@@ -27,13 +30,14 @@ async fn waits(copal: &Arc<Copal>, count: usize) -> anyhow::Result<()> {
 
 /// Seconds to start with them; and what one takes.
 pub(super) async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<(f64, String)> {
-    let first = arguments.messages / PARTS;
+    // What is published at once, a hundred, goes into it.
+    let first = arguments.messages / PARTS / BATCH * BATCH;
     let count = arguments.messages - first;
     let (copal, processes) = copal::start(arguments, folder).await?;
-    copal.fill(QUEUE, (first, 100), 16).await?;
+    copal.fill(QUEUE, (first, BATCH), 16).await?;
     waits(&copal, first).await?;
     let before = resident(&processes)?;
-    copal.fill(QUEUE, (count, 100), 16).await?;
+    copal.fill(QUEUE, (count, BATCH), 16).await?;
     waits(&copal, arguments.messages).await?;
     let each = (resident(&processes)? - before) / count as f64;
     drop((copal, processes));

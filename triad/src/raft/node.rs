@@ -385,7 +385,9 @@ impl Node {
     pub(crate) async fn failure(&self) -> String {
         let mut disk = self.log.failed();
         let mut join = self.join_failed.clone();
-        let mut metrics = self.raft.metrics();
+        let metrics = self.raft.metrics();
+        // Changes with the role, and ends with the core. The other changes with each entry: whoever waits for that is woken many times a write.
+        let mut role = self.raft.server_metrics();
         loop {
             if let Some(cause) = disk.borrow_and_update().clone() {
                 return cause;
@@ -393,14 +395,14 @@ impl Node {
             if let Some(cause) = join.borrow_and_update().clone() {
                 return cause;
             }
-            let running = metrics.borrow_and_update().running_state.clone();
+            let running = metrics.borrow_watched().running_state.clone();
             match running {
                 Ok(()) => {}
                 Err(Fatal::Stopped) => std::future::pending().await,
                 Err(cause) => return cause.to_string(),
             }
             tokio::select! {
-                changed = metrics.changed() => {
+                changed = role.changed() => {
                     if changed.is_err() {
                         // The core has gone; what it says last was read above unless it came with its end.
                         tokio::time::sleep(Duration::from_millis(50)).await;
