@@ -147,7 +147,7 @@ impl Caches {
         Self(inner)
     }
 
-    /// An app says how its caches are to be. The first word counts, for as long as this server runs.
+    /// An app, or the cluster's file, says how caches are to be. The first word counts, for as long as this server runs: that of the file.
     pub(crate) fn declare(&self, app: &str, caches: &[DeclaredCache]) {
         for cache in caches {
             let name = cache.name.as_str();

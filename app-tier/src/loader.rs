@@ -37,6 +37,9 @@ use tokio_util::sync::CancellationToken;
 /// The local API's socket in the folder of sockets.
 const API: &str = "api";
 
+/// Who has declared what the cluster's file has.
+const FILE: &str = "(the cluster's file)";
+
 /// What all apps of a server are started with.
 #[derive(Debug)]
 pub(crate) struct Loader {
@@ -93,6 +96,9 @@ impl Loader {
             .leases
             .as_ref()
             .map(|it| Caches::start(it.hub.clone(), it.stream.clone(), link.clone(), it.started_ms));
+        if let Some(caches) = &caches {
+            caches.declare(FILE, &cluster.caches);
+        }
         let stop = CancellationToken::new();
         let queues = config.leases.as_ref().zip(caches.clone()).map(|(it, caches)| QueueHost {
             queues: Queues::start(it, config.me.as_str(), link.clone()),

@@ -183,6 +183,7 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
         ("address and port", old_me.cluster_address() != new_me.cluster_address()),
         ("servers and triad, as the hub and the apps know them", topology_hash(old) != topology_hash(new)),
         ("traces", old.traces != new.traces),
+        ("caches", old_cluster.caches != new_cluster.caches),
         ("app-users", old.app_users != new.app_users),
         ("web-apps", apps(old_cluster) != apps(new_cluster)),
     ];

@@ -1,7 +1,7 @@
 //! Caches over the local API of whole servers.
 
 use crate::{
-    cluster::PATIENCE,
+    cluster::{Configuration, PATIENCE},
     daemons::{Local, start, start_with},
     tell::tell,
     tokens::deploying,
@@ -445,8 +445,13 @@ async fn an_operator_sees_what_is_in_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_clears_one() {
-    let lines = "caches: [{name: own, mode: local}, {name: told, mode: invalidated}]";
-    let Some((cluster, _)) = start_with(2, lines, deploying).await else { return };
+    let lines = "caches: [{name: own, mode: invalidated}, {name: told, mode: invalidated}]";
+    let configure = |configuration: &mut Configuration| {
+        deploying(configuration);
+        // Its word counts before an app's.
+        configuration.lines.push("cluster-default: {caches: [{name: own, mode: local}]}".to_owned());
+    };
+    let Some((cluster, _)) = start_with(2, lines, configure).await else { return };
     let [mut a, mut b] = Local::of_each_server(&cluster).await;
     for path in ["shop/one", "shop/two", "own/one", "told/one"] {
         assert_eq!(a.request(Method::PUT, &format!("/v1/caches/{path}"), "value", &[]).await.status, 201);

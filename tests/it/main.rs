@@ -21,6 +21,7 @@ mod deploy;
 mod disk_full;
 mod encryption;
 mod examples;
+mod failing_daemons;
 mod foreign;
 mod git_http;
 mod health;

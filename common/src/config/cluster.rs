@@ -2,6 +2,7 @@
 
 use super::{
     bounds::{TIMEOUT, WAIT},
+    caches,
     check::{Facts, Listening},
     compression,
     decode::{Context, Fields},
@@ -88,6 +89,7 @@ pub(super) fn decode(
         trusted_proxies,
         proxy_cache: proxy_cache::decode(&fields),
         compression: compression::decode(&fields),
+        caches: caches::decode(&fields),
         hosts,
     })
 }

@@ -98,13 +98,14 @@ pub(super) static CLUSTER: Keys = Keys {
         "trusted-proxies",
         "proxy-cache",
         "compression",
+        "caches",
         "hosts",
         "server-default",
         "host-default",
         "web-app-default",
         "import",
     ],
-    later: &["elastic", "caches"],
+    later: &["elastic"],
 };
 
 pub(super) static ACCESS_LOG: Keys =

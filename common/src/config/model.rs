@@ -2,6 +2,7 @@
 
 use super::{
     app_rights::AppRights,
+    caches::DeclaredCache,
     compression::Compression,
     deployment::{Deployments, Versioning},
     encryption::{ClusterEncryption, ClusterTls},
@@ -159,6 +160,8 @@ pub struct Cluster {
     pub proxy_cache: Option<ProxyCache>,
     /// `compression`: answers that its servers compress for clients that take it; none unless given, or with `enable: false`.
     pub compression: Option<Compression>,
+    /// `caches`: caches of its apps that are not as the defaults, whatever an app says.
+    pub caches: Vec<DeclaredCache>,
     /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.
     pub hosts: Vec<Host>,
 }

@@ -170,6 +170,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         trusted_proxies: Vec::new(),
         workers: NonZeroUsize::new(1),
         access_log: None,
+        caches: Vec::new(),
         hosts,
     }
 }
