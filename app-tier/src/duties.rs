@@ -96,7 +96,11 @@ impl Duties {
     /// # Errors
     /// See [`NotDeclared`].
     pub(crate) fn may_declare(&self) -> Result<(), NotDeclared> {
-        match *self.phase() {
+        self.may_declare_in(*self.phase())
+    }
+
+    fn may_declare_in(&self, phase: Phase) -> Result<(), NotDeclared> {
+        match phase {
             _ if !self.at_start => Err(NotDeclared::Elsewhere),
             Phase::Over if self.made.get().is_none() => Err(NotDeclared::Over),
             _ => Ok(()),
@@ -113,13 +117,10 @@ impl Duties {
     /// # Errors
     /// See [`NotDeclared`]; the same said again is none.
     pub(crate) fn declare(&self, declared: Declarations) -> Result<(), NotDeclared> {
-        self.may_declare()?;
         let phase = self.phase();
+        self.may_declare_in(*phase)?;
         if let Some(made) = self.made.get() {
             return if made.declared == declared { Ok(()) } else { Err(NotDeclared::Otherwise) };
-        }
-        if *phase == Phase::Over {
-            return Err(NotDeclared::Over);
         }
         self.make(declared);
         if *phase == Phase::InUse {

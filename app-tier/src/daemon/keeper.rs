@@ -129,11 +129,11 @@ impl Keeper {
 
     /// Waits before the next try.
     async fn fail(&self, why: String, backoff: &mut Backoff) {
+        let now = SystemTime::now();
         self.standing.send_modify(|it| {
-            it.failures = it.failures.saturating_add(1);
-            it.failed = Some(SystemTime::now());
+            let failures = it.failures.saturating_add(1);
+            *it = Standing { phase: Phase::Failed(why), since: now, failures, failed: Some(now) };
         });
-        self.is_now(Phase::Failed(why));
         let _ = timeout(backoff.wait(rand::random()), self.stop.cancelled()).await;
     }
 

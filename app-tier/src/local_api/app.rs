@@ -49,7 +49,7 @@ fn refused(why: NotDeclared) -> Problem {
         NotDeclared::Otherwise => Problem::new(
             StatusCode::CONFLICT,
             "declared-otherwise",
-            "this version has declared something else before: what it takes changes with its next version, or start",
+            "this version has declared something else before: what it takes changes with its next version, or when its server is started anew",
         ),
         NotDeclared::Over => Problem::new(
             StatusCode::CONFLICT,
