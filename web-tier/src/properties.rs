@@ -12,7 +12,7 @@ use crate::{
 };
 use http::{
     Method,
-    uri::{Authority, PathAndQuery},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 
 /// Small, so that mutations reach them.
@@ -78,7 +78,7 @@ pub fn way(bytes: &[u8]) -> bool {
 
     let server = Authority::from_static("server:80");
     // A host that only HTTP/1.1 allows, or none.
-    let Ok((request, length)) = request_in_http2(&sent, &server) else { return true };
+    let Ok((request, length)) = request_in_http2(&sent, (Scheme::HTTP, &server)) else { return true };
     assert_eq!((request.method(), length), (&head.method, head.length), "{}", shown());
     let host = head.fields.first(Name::Host).filter(|host| !host.is_empty());
     let authority = request.uri().authority().expect("it has one").as_str();

@@ -24,6 +24,7 @@ use common::{
     cidr::CidrSet,
     config::{Action, Cluster, Compression, Config, Rule},
     id::ServerId,
+    tls_files::TlsError,
 };
 use host::Hosts;
 use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
@@ -43,19 +44,39 @@ pub(crate) struct Plan {
     pub(crate) cache: Option<Arc<Cache>>,
 }
 
+/// Why a plan can't be.
+#[derive(Debug)]
+pub(crate) enum PlanError {
+    /// Which folder can't be used, and why.
+    Cache(PathBuf, io::Error),
+    Tls(TlsError),
+}
+
+impl From<TlsError> for PlanError {
+    fn from(cause: TlsError) -> Self {
+        Self::Tls(cause)
+    }
+}
+
+impl From<(PathBuf, io::Error)> for PlanError {
+    fn from((path, cause): (PathBuf, io::Error)) -> Self {
+        Self::Cache(path, cause)
+    }
+}
+
 impl Plan {
     /// What the web tier of a server begins with; what it is to keep answers in is opened.
     ///
     /// # Errors
-    /// The folder for what is kept on disk can't be used: which, and why.
+    /// The folder for what is kept on disk can't be used; the files of TLS to backends are wrong.
     pub(crate) fn new(
         config: &Arc<Config>,
         (cluster, me): (&Cluster, &ServerId),
         credentials: &Credentials,
-    ) -> Result<Self, (PathBuf, io::Error)> {
+    ) -> Result<Self, PlanError> {
         Ok(Self {
             breaks: Arc::new(Breaks::new(config)),
-            foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)),
+            foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)?),
             cache: Self::cache_for(config, (cluster, me), (true, None))?,
             config: config.clone(),
         })

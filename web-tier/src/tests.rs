@@ -1,6 +1,7 @@
 //! End to end within one process: raw clients, the web tier on real sockets, and servers behind real cluster ports.
 
 pub(crate) mod backend;
+mod backend_tls;
 pub(crate) mod client;
 pub(crate) mod cluster;
 

@@ -15,7 +15,7 @@ use crate::{
         counters::{Counters, Totals},
         status::{Asked, Shown, WebTierView},
     },
-    route::Plan,
+    route::{Plan, PlanError},
     transport::tls::{Changed, TicketKeys, TlsError},
     upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
@@ -83,7 +83,7 @@ pub enum WebTierError {
     /// It ended in the middle of these.
     #[error("looking up names and opening files: {0}")]
     Broken(tokio::task::JoinError),
-    /// The certificates of a listener.
+    /// The certificates of a listener, or the files of TLS to backends.
     #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Tls(#[from] TlsError),
     /// A worker's thread or runtime.
@@ -110,6 +110,15 @@ pub enum WebTierError {
         /// The system's answer.
         cause: io::Error,
     },
+}
+
+impl From<PlanError> for WebTierError {
+    fn from(cause: PlanError) -> Self {
+        match cause {
+            PlanError::Cache(path, cause) => Self::Cache { path, cause },
+            PlanError::Tls(cause) => Self::Tls(cause),
+        }
+    }
 }
 
 impl WebTierError {
@@ -167,7 +176,7 @@ impl WebTier {
         for limit in limits_below_workers(&config, cluster, count) {
             tracing::warn!("{}", limit_below_workers_text(&limit, count));
         }
-        let plan = Plan::new(&config, (cluster, &me), &credentials).map_err(WebTierError::cache)?;
+        let plan = Plan::new(&config, (cluster, &me), &credentials)?;
         let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
         let (listeners, sockets) = Listeners::start(http, bound, keys)?;

@@ -151,6 +151,11 @@ impl<'a> Context<'a> {
         Some(FilePath { path: self.path(node)?, location: Location::new(self.sources, node.span) })
     }
 
+    /// A place of the file, for who finds a fault there later.
+    pub(super) fn location(self, span: Span) -> Location {
+        Location::new(self.sources, span)
+    }
+
     /// A path relative to the file of `span`, made absolute.
     pub(super) fn absolute(self, path: &Path, span: Span) -> PathBuf {
         self.sources.directory(span.file).join(path).components().collect()

@@ -124,6 +124,7 @@ impl Default for HttpProxy {
     fn default() -> Self {
         Self {
             backends: Vec::new(),
+            tls: None,
             health_check: None,
             cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,

@@ -246,6 +246,7 @@ pub(super) static HTTP_PROXY: Keys = Keys {
         "regexp",
         "if",
         "backends",
+        "tls",
         "health-check",
         "session-cookie",
         "insert-cookie",
@@ -266,6 +267,13 @@ pub(super) static HTTP_PROXY: Keys = Keys {
 pub(super) static INSERT_COOKIE: Keys = Keys {
     what: "`insert-cookie`",
     known: &["name", "path", "domain", "secure", "http-only", "same-site", "max-age", "import"],
+    later: &[],
+};
+
+/// `tls` of `http-proxy`.
+pub(super) static BACKEND_TLS: Keys = Keys {
+    what: "`tls` of `http-proxy`",
+    known: &["ca", "cert", "key", "server-name", "verify", "min-version", "import"],
     later: &[],
 };
 
@@ -453,7 +461,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 44] = [
+pub(super) static ALL: [&Keys; 45] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -473,6 +481,7 @@ pub(super) static ALL: [&Keys; 44] = [
     &HTTP_PROXY,
     &INSERT_COOKIE,
     &BACKEND,
+    &BACKEND_TLS,
     &HEALTH_CHECK,
     &REWRITE,
     &PLAIN,

@@ -15,7 +15,8 @@ use crate::cidr::Cidr;
 const AUTHENTICATIONS: [(&str, ClientAuth); 3] =
     [("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
 
-const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+/// The words of `min-version`.
+pub(super) const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 
 /// `http` of a server, each with the place of its port.
 pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, Span)> {

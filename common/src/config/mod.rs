@@ -8,6 +8,7 @@ mod address;
 mod admin;
 mod app_rights;
 mod app_yaml;
+mod backend_tls;
 mod bounds;
 mod caches;
 mod check;
@@ -71,6 +72,7 @@ mod tests;
 
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
+pub use backend_tls::{Authorities, BackendTls};
 pub use caches::{CacheMode, DeclaredCache};
 pub use compression::{Compression, Encoding, MediaRange};
 pub use condition::{Condition, FileExists, Named, ServerName};

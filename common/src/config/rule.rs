@@ -1,6 +1,7 @@
 //! Rewrite rules as the file has them: what a request must be like, and what then happens to it.
 
 use super::{
+    backend_tls::BackendTls,
     condition::Condition,
     cookie_config::CookieConfig,
     rewrite::{Piece, RewriteTarget},
@@ -88,6 +89,8 @@ pub enum Strategy {
 pub struct HttpProxy {
     /// `backends`, in file order; at least one.
     pub backends: Vec<Backend>,
+    /// `tls`, and what holds without it; `None` where no backend has TLS.
+    pub tls: Option<Box<BackendTls>>,
     /// `health-check`: without one a backend is judged by the requests that it gets.
     pub health_check: Option<HealthCheck>,
     /// `session-cookie` or `insert-cookie`.
@@ -113,10 +116,12 @@ pub struct HttpProxy {
 pub struct Backend {
     /// The host of `address`: a name or an IP address, without brackets.
     pub host: String,
-    /// The port of `address` (80).
+    /// The port of `address` (80, with TLS 443).
     pub port: u16,
-    /// The scheme of `address`.
+    /// By the scheme of `address`.
     pub protocol: BackendProtocol,
+    /// `https://` and `h2://`: with TLS, as [`HttpProxy::tls`] says.
+    pub tls: bool,
     /// `weight` (100).
     pub weight: u32,
 }
@@ -124,10 +129,10 @@ pub struct Backend {
 /// What a backend of `http-proxy` speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackendProtocol {
-    /// `http://`: HTTP/1.1.
+    /// `http://`, `https://`: HTTP/1.1.
     #[default]
     Http1,
-    /// `h2c://`: HTTP/2 from the first byte (RFC 9113 §3.3), as gRPC servers do.
+    /// `h2c://`: HTTP/2 from the first byte (RFC 9113 §3.3), as gRPC servers do. `h2://`: HTTP/2 over TLS (§3.2).
     Http2,
 }
 

@@ -136,7 +136,7 @@ mod tests {
 
     fn worker() -> Rc<Worker> {
         let config = Arc::new(config(&[]));
-        let foreign = Arc::new(ForeignServers::new(&config.clusters[1], plain().key(), None));
+        let foreign = Arc::new(ForeignServers::new(&config.clusters[1], plain().key(), None).unwrap());
         let plan = Plan { breaks: Arc::new(Breaks::new(&config)), foreign, config, cache: None };
         Rc::new(Worker::new(&Setup {
             plan,

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -21,6 +22,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// What a backend does with a connection.
 pub(crate) type OnConnection = Arc<dyn Fn(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -69,6 +71,26 @@ impl Backend {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
                 tasks.spawn(on_connection(Stream::Plain(stream)));
+            }
+        });
+        Self { port, connections, accepting }
+    }
+
+    /// The same with TLS. Who can't shake hands is hung up on, and not counted.
+    pub(crate) async fn secured(tls: Arc<ServerConfig>, on_connection: OnConnection) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        let accepting = tokio::spawn(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tls, count, on_connection) = (tls.clone(), count.clone(), on_connection.clone());
+                tasks.spawn(async move {
+                    let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
+                    count.fetch_add(1, Ordering::SeqCst);
+                    on_connection(Stream::Encrypted(Box::new(stream.into()))).await;
+                });
             }
         });
         Self { port, connections, accepting }

@@ -35,6 +35,7 @@ pub(super) fn proxy(ports: &[u16]) -> HttpProxy {
         host: "127.0.0.1".to_owned(),
         port: *port,
         protocol: BackendProtocol::Http1,
+        tls: false,
         weight: 100,
     };
     HttpProxy {

@@ -29,6 +29,14 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the names of new listeners, certificates and a new access log may take until a reload is given up.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// All of a reload that could fail, done.
+#[derive(Debug)]
+struct Prepared {
+    listeners: NextListeners,
+    log: NextLog,
+    foreign: ForeignServers,
+}
+
 /// What a reload makes of the access log.
 #[derive(Debug)]
 enum NextLog {
@@ -52,10 +60,7 @@ impl WebTier {
     /// The configuration does not have this server, a new address can't be bound, certificates are not valid, or the access log
     /// can't be opened: nothing has changed then.
     pub async fn reload(&mut self, config: Arc<Config>) -> Result<Changes, WebTierError> {
-        let (next, log) = self.prepare(config.clone()).await?;
-        let Some((cluster, _)) = config.server(&self.me) else {
-            return Err(WebTierError::UnknownServer(self.me.clone()));
-        };
+        let Prepared { listeners: next, log, foreign } = self.prepare(config.clone()).await?;
         let cache = self.prepare_cache(config.clone()).await?;
         let former = self.plan.cache.clone();
         // From here on nothing fails.
@@ -68,7 +73,7 @@ impl WebTier {
         self.plan = Plan {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
             cache,
-            foreign: Arc::new(ForeignServers::new(cluster, self.credentials.key(), Some(&self.plan.foreign))),
+            foreign: Arc::new(foreign),
             config,
         };
         self.listeners = next.listeners;
@@ -102,16 +107,18 @@ impl WebTier {
     }
 
     /// All of a reload that can fail, on a thread of its own: names are looked up, and files opened.
-    async fn prepare(&self, config: Arc<Config>) -> Result<(NextListeners, NextLog), WebTierError> {
+    async fn prepare(&self, config: Arc<Config>) -> Result<Prepared, WebTierError> {
         let (listeners, me) = (self.listeners.clone(), self.me.clone());
+        let (former, credentials) = (self.plan.foreign.clone(), self.credentials.clone());
         let log = self.access_log.as_ref().map(|log| (log.path().to_owned(), log.format()));
         let preparing = spawn_blocking(move || {
             let Some((cluster, server)) = config.server(&me) else {
                 return Err(WebTierError::UnknownServer(me));
             };
+            let foreign = ForeignServers::new(cluster, credentials.key(), Some(&former))?;
             // Addresses come last: nobody should connect to a listener that is given up again.
             let log = next_log(log, cluster, &me)?;
-            Ok((listeners.prepare(&server.http)?, log))
+            Ok(Prepared { listeners: listeners.prepare(&server.http)?, log, foreign })
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
         prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?

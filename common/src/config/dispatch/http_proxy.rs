@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        backend_tls,
         bounds::{TIMEOUT, WAIT},
         decode::{Context, Fields},
         defaults::DEFAULTS,
@@ -32,6 +33,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
     let backends = backends(fields);
     let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
     let proxy = HttpProxy {
+        tls: backend_tls::decode(fields, &backends).map(Box::new),
         health_check: fields
             .get("health-check")
             .and_then(|node| health_check(fields.context, node, &backends)),
@@ -76,40 +78,59 @@ fn backends(fields: &Fields<'_>) -> Vec<Backend> {
 
 fn backend(context: Context<'_>, node: &Node) -> Option<Backend> {
     let fields = Fields::open(context, node, &keys::BACKEND)?;
-    let address = fields.required("address", "give it as http://host:port, or h2c://host:port for HTTP/2");
-    let address = address.and_then(|node| context.checked(node, |text| address_of(text).map(drop)));
+    let address = fields.required(
+        "address",
+        "give it as http://host:port or https://host:port, for HTTP/2 as h2c://host:port or h2://host:port",
+    );
+    let address = address.and_then(|node| context.checked(node, |text| Address::parse(text).map(drop)));
     let weight = fields.integer("weight", 1..=10_000).unwrap_or(DEFAULTS.weight);
-    let (protocol, host, port) = address_of(&address?).ok()?;
-    Some(Backend { host, port, protocol, weight })
+    let Address { protocol, tls, host, port } = Address::parse(&address?).ok()?;
+    Some(Backend { host, port, protocol, tls, weight })
 }
 
-/// Protocol, host and port of `http://host:port` or `h2c://host:port`.
-fn address_of(text: &str) -> Result<(BackendProtocol, String, u16), String> {
-    let schemes = [("http", BackendProtocol::Http1), ("h2c", BackendProtocol::Http2)];
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(format!("expected http://host:port or h2c://host:port, found {}", quoted(text)));
-    };
-    if matches!(scheme, "https" | "grpcs") {
-        return Err(format!("{}: this version does not have TLS to backends yet", quoted(text)));
+/// The schemes of addresses: the protocol, whether over TLS, and the port without one.
+const SCHEMES: [(&str, BackendProtocol, bool, u16); 4] = [
+    ("http", BackendProtocol::Http1, false, 80),
+    ("https", BackendProtocol::Http1, true, 443),
+    ("h2c", BackendProtocol::Http2, false, 80),
+    ("h2", BackendProtocol::Http2, true, 443),
+];
+
+/// What a backend's `address` is: `https://host:port` and the like.
+struct Address {
+    protocol: BackendProtocol,
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Address {
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = text.split_once("://").and_then(|(scheme, rest)| {
+            SCHEMES.iter().find(|(name, ..)| *name == scheme).map(|known| (known, rest))
+        });
+        let Some((&(scheme, protocol, tls, usual_port), rest)) = found else {
+            return Err(format!(
+                "expected http://host:port or https://host:port, or for HTTP/2 and gRPC h2c://host:port (without TLS) or h2://host:port (with TLS), found {}",
+                quoted(text)
+            ));
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#']) {
+            return Err(format!(
+                "expected {scheme}://host:port without a path, found {}: `forward` changes paths",
+                quoted(text)
+            ));
+        }
+        let (host, port) = authority(rest)?;
+        if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+            return Err(format!("{} means every interface: give the address of one server", quoted(text)));
+        }
+        if tls {
+            backend_tls::server_name(&host)?;
+        }
+        Ok(Self { protocol, tls, host, port: port.unwrap_or(usual_port) })
     }
-    let Some((scheme, protocol)) = schemes.into_iter().find(|(name, _)| *name == scheme) else {
-        return Err(format!(
-            "expected http://host:port or h2c://host:port (HTTP/2, gRPC), found {}",
-            quoted(text)
-        ));
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#']) {
-        return Err(format!(
-            "expected {scheme}://host:port without a path, found {}: `forward` changes paths",
-            quoted(text)
-        ));
-    }
-    let (host, port) = authority(rest)?;
-    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
-        return Err(format!("{} means every interface: give the address of one server", quoted(text)));
-    }
-    Ok((protocol, host, port.unwrap_or(80)))
 }
 
 /// The host, its brackets taken off, and the port of `host` or `host:port`.
@@ -164,8 +185,9 @@ fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion>
     }
     if let Some(other) = backends.iter().find(|it| it.protocol != BackendProtocol::Http2) {
         let message = format!(
-            "`grpc-service` asks in HTTP/2, and the backend {} speaks HTTP/1.1: give it as h2c://{0}",
-            other.authority()
+            "`grpc-service` asks in HTTP/2, and the backend {} speaks HTTP/1.1: give it as {}://{0}",
+            other.authority(),
+            if other.tls { "h2" } else { "h2c" }
         );
         context.error(service.span, message);
     }

@@ -324,6 +324,7 @@ fn every_rule_is_read() {
         host: host.to_owned(),
         port: 8080,
         protocol: BackendProtocol::Http1,
+        tls: false,
         weight,
     };
     let expected = HttpProxy {

@@ -1,14 +1,17 @@
 //! `copal check` on the files of TLS: what is wrong with them, at the places in the configuration that name them.
 
-use super::listener::{authorities, certificates, provider};
+use super::{
+    backend,
+    listener::{authorities, certificates, provider},
+};
 use common::{
-    config::{Config, ConfigErrors, Problem},
+    config::{Action, BackendTls, Cluster, Config, ConfigErrors, Problem},
     id::ServerId,
     tls_files::FileFault,
 };
 
-/// Reads the certificates, keys and authorities of every listener, or of those of the server `only`: files are on the servers
-/// that listen, and need not be on others.
+/// Reads the certificates, keys and authorities of every listener and of TLS to backends, or of those of the server `only`: files are
+/// on the servers that need them, and need not be on others.
 ///
 /// # Errors
 /// Files that are missing or hold something else, keys that are not their certificate's. Without an error, the warnings:
@@ -24,5 +27,24 @@ pub fn check_tls(config: &Config, only: Option<&ServerId>) -> Result<Vec<Problem
         }
         problems.extend(authorities(tls).err().as_ref().map(FileFault::error));
     }
+    let clusters = config.clusters.iter().filter(|cluster| {
+        let servers = &mut cluster.servers.iter().filter(|it| !it.http.is_empty());
+        servers.any(|server| only.is_none_or(|only| server.id == *only))
+    });
+    for tls in clusters.flat_map(backend_tls) {
+        problems.extend(backend::verifier(tls, &provider).err().as_ref().map(FileFault::error));
+        match backend::certificate(tls, &provider) {
+            Ok(found) => problems.extend(found.iter().flat_map(|it| &it.warnings).map(FileFault::warning)),
+            Err(faults) => problems.extend(faults.iter().map(FileFault::error)),
+        }
+    }
     ConfigErrors::part(problems)
+}
+
+/// The `tls` of its rules.
+fn backend_tls(cluster: &Cluster) -> impl Iterator<Item = &BackendTls> {
+    cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| match &rule.action {
+        Action::HttpProxy(proxy) => proxy.tls.as_deref(),
+        _ => None,
+    })
 }

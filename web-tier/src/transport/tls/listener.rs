@@ -4,22 +4,21 @@ use super::{
     certificate::{Certificate, Hash, end, hash},
     certificates::Certificates,
     tickets::{Context, TicketKeys, Ticketer},
+    watched::{Changed, OfFiles, Watched},
 };
-use arc_swap::ArcSwap;
 use common::{
     config::{ClientAuth, FilePath, ListenerTls, TlsVersion},
-    file_watch::{FileWatch, Look},
     tls_files::{FileFault, TlsError, chain},
 };
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -32,8 +31,7 @@ struct Shared {
     config: ListenerTls,
     keys: Arc<TicketKeys>,
     h2: bool,
-    current: ArcSwap<Current>,
-    seen: Mutex<Seen>,
+    made: Watched<Current>,
 }
 
 /// What handshakes are made with from now on.
@@ -44,25 +42,13 @@ pub(crate) struct Current {
     pub(super) asks_clients: bool,
     /// The file of each certificate, and the last second of its validity.
     ends: Vec<(String, i64)>,
-    /// The hash of what the files hold.
     content: Hash,
 }
 
-/// The files as they were seen.
-#[derive(Debug)]
-struct Seen {
-    files: FileWatch,
-    /// The error that was told last.
-    told: Option<String>,
-}
-
-/// What a reload came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Changed {
-    /// The files hold what they held.
-    Nothing,
-    /// New connections get what they hold now.
-    Certificates,
+impl OfFiles for Current {
+    fn content(&self) -> &Hash {
+        &self.content
+    }
 }
 
 impl TlsListener {
@@ -71,15 +57,8 @@ impl TlsListener {
     /// # Errors
     /// Everything that is wrong with the files.
     pub(crate) fn load(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Self, TlsError> {
-        let seen = Seen { files: FileWatch::reading(files(config)), told: None };
-        let current = read(config, keys, h2)?;
-        Ok(Self(Arc::new(Shared {
-            config: config.clone(),
-            keys: keys.clone(),
-            h2,
-            current: ArcSwap::from_pointee(current),
-            seen: Mutex::new(seen),
-        })))
+        let made = Watched::load(files(config), || read(config, keys, h2))?;
+        Ok(Self(Arc::new(Shared { config: config.clone(), keys: keys.clone(), h2, made })))
     }
 
     /// Whether this is the same listener's.
@@ -89,7 +68,7 @@ impl TlsListener {
 
     /// What the next handshake is made with. Cheap, and without a lock.
     pub(crate) fn current(&self) -> Arc<Current> {
-        self.0.current.load_full()
+        self.0.made.current()
     }
 
     /// Reads the files again. Connections keep what they have; new ones get the new certificates.
@@ -97,42 +76,16 @@ impl TlsListener {
     /// # Errors
     /// Everything that is wrong with the files; nothing is changed then.
     pub(crate) fn reload(&self) -> Result<Changed, TlsError> {
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        self.read_again(&mut seen)
+        self.0.made.reload(|| self.read())
     }
 
-    /// Reads the files again if they changed since they were read, and not since the last look: whoever is writing them is
-    /// done. `None` when there was nothing to do. Blocks on the file system.
-    ///
-    /// # Errors
-    /// As [`reload`](Self::reload); told once for each change of the files.
+    /// Reads the files again if they changed: see [`Watched::look`].
     pub(crate) fn look(&self) -> Option<Result<Changed, TlsError>> {
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = match seen.files.look() {
-            Look::Still => return None,
-            Look::Changed => true,
-            Look::Unsure => false,
-        };
-        let told = seen.told.take().filter(|_| !changed);
-        let result = self.read_again(&mut seen);
-        let is_news = match &result {
-            Ok(Changed::Nothing) => changed,
-            Ok(Changed::Certificates) => true,
-            Err(_) => told.is_none() || told != seen.told,
-        };
-        is_news.then_some(result)
+        self.0.made.look(|| self.read())
     }
 
-    fn read_again(&self, seen: &mut Seen) -> Result<Changed, TlsError> {
-        seen.told = None;
-        seen.files.reading_again();
-        let new = read(&self.0.config, &self.0.keys, self.0.h2)
-            .inspect_err(|cause| seen.told = Some(cause.to_string()))?;
-        if new.content == self.current().content {
-            return Ok(Changed::Nothing);
-        }
-        self.0.current.store(Arc::new(new));
-        Ok(Changed::Certificates)
+    fn read(&self) -> Result<Current, TlsError> {
+        read(&self.0.config, &self.0.keys, self.0.h2)
     }
 
     /// The file of each certificate in use, and the last second of its validity.
@@ -192,6 +145,12 @@ pub(super) fn authorities(config: &ListenerTls) -> Result<Option<Authorities>, F
     let Some(file) = config.client_ca.as_ref().filter(|_| config.client_auth != ClientAuth::None) else {
         return Ok(None);
     };
+    let (roots, bytes) = roots(file)?;
+    Ok(Some(Authorities { roots: Arc::new(roots), bytes }))
+}
+
+/// The authorities of a file, and what the file holds.
+pub(super) fn roots(file: &FilePath) -> Result<(RootCertStore, Vec<u8>), FileFault> {
     let (certificates, bytes) = chain(file)?;
     let mut roots = RootCertStore::empty();
     for (at, certificate) in certificates.into_iter().enumerate() {
@@ -199,7 +158,7 @@ pub(super) fn authorities(config: &ListenerTls) -> Result<Option<Authorities>, F
             FileFault::new(file, format!("certificate {} in it is no authority's: {cause}", at + 1))
         })?;
     }
-    Ok(Some(Authorities { roots: Arc::new(roots), bytes }))
+    Ok((roots, bytes))
 }
 
 /// The library's primitives, those of AWS's library, X25519MLKEM768 first.
@@ -254,13 +213,8 @@ fn server_config(
     ticketer: Ticketer,
     h2: bool,
 ) -> ServerConfig {
-    let both = [&TLS13, &TLS12];
-    let versions = match config.min_version {
-        TlsVersion::Tls12 => both.as_slice(),
-        TlsVersion::Tls13 => &both[..1],
-    };
     let builder = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
+        .with_protocol_versions(versions(config.min_version))
         .expect("the library has TLS 1.2 and 1.3");
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -275,6 +229,15 @@ fn server_config(
     // Requests that can be played back (RFC 8446 §8) are not taken.
     made.max_early_data_size = 0;
     made
+}
+
+/// Those of TLS that are spoken.
+pub(super) fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    const BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match min {
+        TlsVersion::Tls12 => &BOTH,
+        TlsVersion::Tls13 => &BOTH[..1],
+    }
 }
 
 fn context(auth: ClientAuth, authorities: &[u8]) -> Context {

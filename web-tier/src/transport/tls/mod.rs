@@ -5,6 +5,7 @@
 //! and [`accept`]s with it. Nothing of it is written by a connection.
 
 mod accept;
+mod backend;
 mod certificate;
 mod certificates;
 mod check;
@@ -13,6 +14,7 @@ mod listener;
 mod names;
 mod tickets;
 mod watch;
+mod watched;
 mod x509;
 
 #[cfg(test)]
@@ -23,7 +25,9 @@ pub use check::check_tls;
 pub use common::tls_files::TlsError;
 
 pub(crate) use accept::{Failure, HandshakeError, TlsConnection, accept};
+pub(crate) use backend::{BackendTls, TlsConnector};
 pub(crate) use client::is_client_certificate_field;
-pub(crate) use listener::{Changed, TlsListener};
+pub(crate) use listener::TlsListener;
 pub(crate) use tickets::TicketKeys;
 pub(crate) use watch::{INTERVAL, watch};
+pub(crate) use watched::Changed;

@@ -1,6 +1,6 @@
 //! Looks after the files of certificates, outside of the data path.
 
-use super::listener::{Changed, TlsListener};
+use super::{Changed, TlsListener};
 use std::time::Duration;
 use tokio::{
     task::spawn_blocking,

@@ -86,7 +86,7 @@ impl StreamExchange {
 
     fn send_head(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = memmem::find(bytes, b"\r\n\r\n").ok_or(io::ErrorKind::InvalidInput)? + 4;
-        let (request, body) = match request_of(&bytes[..length], self.open.authority()) {
+        let (request, body) = match request_of(&bytes[..length], self.open.origin()) {
             Ok(it) => it,
             Err(why) => {
                 self.answer = Receiving::Unsayable(why);
@@ -245,7 +245,10 @@ fn end(stream: &mut SendStream<Bytes>, body: &Decoder, data: Bytes) -> io::Resul
 /// A request of which this is the head that servers of HTTP/1.1 get, and how long its body is. What frames and routes it there is
 /// said otherwise here (RFC 9113 §8.2.2, §8.3.1); an upgrade can't be asked for. Without a `Host`, as HTTP/1.0 allows, it is for
 /// `server`.
-pub(crate) fn request_of(head: &[u8], server: &Authority) -> Result<(Request<()>, Length), &'static str> {
+pub(crate) fn request_of(
+    head: &[u8],
+    (scheme, server): (Scheme, &Authority),
+) -> Result<(Request<()>, Length), &'static str> {
     let mut rest = head;
     let mut words = next_line(&mut rest).split(|byte| *byte == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -278,7 +281,7 @@ pub(crate) fn request_of(head: &[u8], server: &Authority) -> Result<(Request<()>
         }
     }
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(scheme);
     uri.authority = Some(authority.unwrap_or_else(|| server.clone()));
     uri.path_and_query = Some(h2c::target(target).ok_or("this request target has no place in HTTP/2")?);
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| "this request target has no place in HTTP/2")?;

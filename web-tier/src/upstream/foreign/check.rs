@@ -4,8 +4,9 @@
 mod http1;
 mod http2;
 
-use super::{ForeignBackend, News, addresses::Addresses, dial::connect};
+use super::{ForeignBackend, News, dial::Way};
 use crate::{http1::HeadError, upstream::balance::health::Health};
+use cluster_port::Stream;
 use common::{
     config::{Backend, BackendProtocol, HealthCheck, HealthQuestion},
     shortage::is_shortage,
@@ -15,10 +16,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// The first check of a backend comes within this time, the first ones of many not at once.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
@@ -51,15 +49,18 @@ pub(super) struct Seen {
 impl Checks {
     pub(super) fn new(check: &HealthCheck, backend: &Backend) -> Self {
         let authority = backend.authority();
-        let host = authority.strip_suffix(":80").unwrap_or(&authority);
+        let usual = if backend.tls { ":443" } else { ":80" };
+        let host = authority.strip_suffix(usual).unwrap_or(&authority);
         let question = match (&check.question, backend.protocol) {
             (HealthQuestion::Get(path), BackendProtocol::Http1) => {
                 Question::Http1(http1::Question::new(path, host))
             }
             (HealthQuestion::Get(path), BackendProtocol::Http2) => {
-                Question::Http2(http2::Question::get(path, host))
+                Question::Http2(http2::Question::get(path, host, backend.tls))
             }
-            (HealthQuestion::Grpc(service), _) => Question::Http2(http2::Question::grpc(service, host)),
+            (HealthQuestion::Grpc(service), _) => {
+                Question::Http2(http2::Question::grpc(service, host, backend.tls))
+            }
         };
         let health = Health::new(check.rise, check.fall);
         Self { question, seen: Mutex::new(Seen { health, took: Duration::ZERO }) }
@@ -98,7 +99,7 @@ pub(super) async fn repeat(news: &News, backend: &ForeignBackend, check: &Health
     sleep(FIRST_WITHIN.min(check.interval).mul_f64(rand::random())).await;
     loop {
         let begun = Instant::now();
-        let answer = ask(&backend.addresses, &checks.question, check.timeout).await;
+        let answer = ask(&backend.way, &checks.question, check.timeout).await;
         let took = begun.elapsed();
         let (answered, result) = match answer {
             Ok(answered) => (Some(answered), Some(Ok(()))),
@@ -143,7 +144,7 @@ fn note(backend: &ForeignBackend, checks: &Checks, took: Duration, result: Resul
 #[derive(Debug)]
 enum Answered {
     /// To be read to its end: a backend that is hung up on writes it to its log as an error.
-    Http1(TcpStream),
+    Http1(Stream),
     Http2,
 }
 
@@ -156,9 +157,9 @@ impl Answered {
 }
 
 /// One check.
-async fn ask(addresses: &Addresses, question: &Question, within: Duration) -> Result<Answered, CheckError> {
+async fn ask(way: &Way, question: &Question, within: Duration) -> Result<Answered, CheckError> {
     let asked = async {
-        let stream = connect(addresses, within).await.map_err(CheckError::Connect)?;
+        let stream = way.connect(within).await.map_err(CheckError::Connect)?;
         match question {
             Question::Http1(question) => question.ask(stream).await.map(Answered::Http1),
             Question::Http2(question) => question.ask(stream).await.map(|()| Answered::Http2),

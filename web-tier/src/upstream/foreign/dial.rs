@@ -1,6 +1,8 @@
-//! Connects to a backend: to whichever of its addresses answers, within one time.
+//! Connects to a backend: to whichever of its addresses answers, within one time, and with TLS if it is to have that.
 
-use super::{ForeignBackend, addresses::Addresses};
+use super::addresses::Addresses;
+use crate::transport::tls::TlsConnector;
+use cluster_port::Stream;
 use common::shortage::is_shortage;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -8,16 +10,30 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Connects within `within`, all addresses together.
-///
-/// # Errors
-/// Why the last address could not be reached, with its name; `TimedOut` when the name was not looked up in time.
-pub(crate) async fn dial(backend: &ForeignBackend, within: Duration) -> io::Result<TcpStream> {
-    connect(&backend.addresses, within).await
+/// How a backend is reached.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) addresses: Addresses,
+    pub(super) tls: Option<TlsConnector>,
 }
 
-pub(super) async fn connect(addresses: &Addresses, within: Duration) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + within;
+impl Way {
+    /// Connects within `within`, all addresses and TLS together.
+    ///
+    /// # Errors
+    /// Why the last address could not be reached, with its name; `TimedOut` when the name was not looked up in time; what is wrong
+    /// with the backend's certificate.
+    pub(super) async fn connect(&self, within: Duration) -> io::Result<Stream> {
+        let deadline = Instant::now() + within;
+        let stream = connect(&self.addresses, within, deadline).await?;
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
+        let shaken = timeout_at(deadline, tls.connect(stream)).await;
+        shaken.unwrap_or_else(|_| Err(late("no TLS handshake", within)))
+    }
+}
+
+/// Connects to one of the addresses until `deadline`, which is `within` from now.
+async fn connect(addresses: &Addresses, within: Duration, deadline: Instant) -> io::Result<TcpStream> {
     let found = timeout_at(deadline, addresses.get()).await;
     let found = found.unwrap_or_else(|_| Err(late("the name was not looked up", within)))?;
     let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -64,6 +80,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn connect(addresses: &Addresses, within: Duration) -> io::Result<TcpStream> {
+        super::connect(addresses, within, Instant::now() + within).await
+    }
 
     async fn dead() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()

@@ -8,19 +8,24 @@ mod dial;
 mod report;
 mod watch;
 
-pub(crate) use dial::dial;
 pub use report::{BackendHealth, LastCheck};
 pub(crate) use watch::ForeignWatch;
 
-use crate::upstream::{balance, breaks::SeenBreaks, sticky::Stickiness};
+use crate::{
+    transport::tls::{BackendTls, TlsConnector},
+    upstream::{balance, breaks::SeenBreaks, sticky::Stickiness},
+};
 use addresses::Addresses;
 use check::Checks;
-use cluster_port::ClusterKey;
+use cluster_port::{ClusterKey, Stream};
 use common::{
-    config::{self, Action, BackendProtocol, Cluster, HealthCheck, HttpProxy},
+    config::{self, Action, BackendProtocol, Cluster, HttpProxy},
     id::ServerId,
+    tls_files::TlsError,
 };
+use dial::Way;
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -39,6 +44,8 @@ type News = Sender<()>;
 #[derive(Debug)]
 pub(crate) struct ForeignServers {
     pools: Vec<Arc<ForeignPool>>,
+    /// Of all rules whose backends have TLS.
+    tls: Vec<Arc<BackendTls>>,
     news: News,
 }
 
@@ -59,7 +66,8 @@ pub(crate) struct ForeignBackend {
     /// `host:port`.
     id: ServerId,
     pub(crate) protocol: BackendProtocol,
-    addresses: Addresses,
+    pub(crate) is_encrypted: bool,
+    way: Way,
     /// What the checks say.
     up: AtomicBool,
     /// How often its name has come to mean other addresses.
@@ -70,14 +78,18 @@ pub(crate) struct ForeignBackend {
 
 impl ForeignServers {
     /// Those of a cluster's rules. What the configuration `before` has alike is taken over with all that is known of it: whole
-    /// rules, and of rules that have changed the backends that are checked as they were.
-    pub(crate) fn new(cluster: &Cluster, key: &ClusterKey, before: Option<&Self>) -> Self {
+    /// rules, and of rules that have changed the backends that are checked as they were. Blocks on the file system.
+    ///
+    /// # Errors
+    /// What is wrong with the files of TLS.
+    pub(crate) fn new(cluster: &Cluster, key: &ClusterKey, before: Option<&Self>) -> Result<Self, TlsError> {
         let rules =
             cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| match &rule.action {
                 Action::HttpProxy(config) => Some(config),
                 _ => None,
             });
         let rules: Vec<_> = rules.collect();
+        let tls = load_tls(&rules, before.map_or(&[][..], |before| &before.tls))?;
         let known = before.map_or(&[][..], |before| &before.pools);
         let goes = |pool: &&Arc<ForeignPool>| !rules.iter().any(|rule| **rule == pool.config);
         let mut left = Left::of(known.iter().filter(goes));
@@ -85,10 +97,10 @@ impl ForeignServers {
         for config in &rules {
             if find(&pools, config).is_none() {
                 let same = find(known, config).cloned();
-                pools.push(same.unwrap_or_else(|| Arc::new(ForeignPool::new(config, key, &mut left))));
+                pools.push(same.unwrap_or_else(|| Arc::new(ForeignPool::new(config, key, &mut left, &tls))));
             }
         }
-        Self { pools, news: before.map_or_else(|| Sender::new(()), |before| before.news.clone()) }
+        Ok(Self { pools, tls, news: before.map_or_else(|| Sender::new(()), |before| before.news.clone()) })
     }
 
     /// Those of a rule.
@@ -108,27 +120,41 @@ impl ForeignServers {
     }
 }
 
+/// The TLS of all rules that have some: what `known` has already is not read again.
+fn load_tls(rules: &[&HttpProxy], known: &[Arc<BackendTls>]) -> Result<Vec<Arc<BackendTls>>, TlsError> {
+    let mut found: Vec<Arc<BackendTls>> = Vec::new();
+    for config in rules.iter().filter_map(|rule| rule.tls.as_deref()) {
+        if !found.iter().any(|it| it.is_of(config)) {
+            let same = known.iter().find(|it| it.is_of(config)).cloned();
+            found.push(same.map_or_else(|| BackendTls::load(config), Ok)?);
+        }
+    }
+    Ok(found)
+}
+
 fn find<'a>(pools: &'a [Arc<ForeignPool>], rule: &HttpProxy) -> Option<&'a Arc<ForeignPool>> {
     pools.iter().find(|pool| pool.config == *rule)
 }
 
 /// The backends of rules that have gone, or changed.
-struct Left(Vec<(config::Backend, Option<HealthCheck>, Arc<ForeignBackend>)>);
+struct Left(Vec<(config::Backend, Arc<ForeignPool>, Arc<ForeignBackend>)>);
 
 impl Left {
     fn of<'a>(pools: impl Iterator<Item = &'a Arc<ForeignPool>>) -> Self {
         let backends = pools.flat_map(|pool| {
             let known = pool.config.backends.iter().zip(&pool.backends);
-            known.map(|(it, state)| (it.clone(), pool.config.health_check.clone(), state.clone()))
+            known.map(|(it, state)| (it.clone(), pool.clone(), state.clone()))
         });
         Self(backends.collect())
     }
 
     /// What is known of a backend, if one there was is just this. Only one rule gets it.
     fn take(&mut self, backend: &config::Backend, rule: &HttpProxy) -> Option<Arc<ForeignBackend>> {
-        let is_it = |(it, check, _): &(config::Backend, Option<HealthCheck>, _)| {
-            (&it.host, it.port, it.protocol, check)
-                == (&backend.host, backend.port, backend.protocol, &rule.health_check)
+        let is_it = |(it, former, _): &(config::Backend, Arc<ForeignPool>, _)| {
+            (&it.host, it.port, it.protocol, it.tls)
+                == (&backend.host, backend.port, backend.protocol, backend.tls)
+                && former.config.health_check == rule.health_check
+                && (!backend.tls || former.config.tls == rule.tls)
         };
         let place = self.0.iter().position(is_it)?;
         Some(self.0.swap_remove(place).2)
@@ -136,9 +162,10 @@ impl Left {
 }
 
 impl ForeignPool {
-    fn new(config: &HttpProxy, key: &ClusterKey, left: &mut Left) -> Self {
+    fn new(config: &HttpProxy, key: &ClusterKey, left: &mut Left, tls: &[Arc<BackendTls>]) -> Self {
+        let tls = config.tls.as_deref().and_then(|config| tls.iter().find(|it| it.is_of(config)));
         let mut backend =
-            |it| left.take(it, config).unwrap_or_else(|| Arc::new(ForeignBackend::new(it, config)));
+            |it| left.take(it, config).unwrap_or_else(|| Arc::new(ForeignBackend::new(it, config, tls)));
         let backends: Vec<_> = config.backends.iter().map(&mut backend).collect();
         let stickiness = Stickiness::new(&config.cookie, key, backends.iter().map(|it| &it.id));
         Self { config: config.clone(), backends, stickiness }
@@ -171,11 +198,15 @@ impl BackendState {
 }
 
 impl ForeignBackend {
-    fn new(backend: &config::Backend, rule: &HttpProxy) -> Self {
+    fn new(backend: &config::Backend, rule: &HttpProxy, tls: Option<&Arc<BackendTls>>) -> Self {
         Self {
             id: backend.authority().into(),
             protocol: backend.protocol,
-            addresses: Addresses::new(&backend.host, backend.port),
+            is_encrypted: backend.tls,
+            way: Way {
+                addresses: Addresses::new(&backend.host, backend.port),
+                tls: tls.filter(|_| backend.tls).map(|tls| TlsConnector::new(tls.clone(), backend)),
+            },
             up: AtomicBool::new(true),
             moved: AtomicU32::new(0),
             breaks: Arc::default(),
@@ -191,6 +222,14 @@ impl ForeignBackend {
     /// What is known now.
     pub(crate) fn state(&self) -> BackendState {
         BackendState { up: self.up.load(Ordering::Relaxed), moved: self.moved.load(Ordering::Relaxed) }
+    }
+
+    /// A connection to whichever of its addresses answers, within `within`.
+    ///
+    /// # Errors
+    /// As [`Way::connect`].
+    pub(crate) async fn dial(&self, within: Duration) -> io::Result<Stream> {
+        self.way.connect(within).await
     }
 
     /// One worker's view of its broken connections.

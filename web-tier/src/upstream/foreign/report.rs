@@ -41,7 +41,7 @@ impl ForeignBackend {
         let mut report = BackendHealth {
             rule,
             backend: self.id.as_str().to_owned(),
-            addresses: self.addresses.known(),
+            addresses: self.way.addresses.known(),
             up: true,
             since: None,
             last: None,

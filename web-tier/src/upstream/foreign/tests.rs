@@ -18,6 +18,7 @@ fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
         host: (*host).to_owned(),
         port: 8080,
         protocol: BackendProtocol::Http1,
+        tls: false,
         weight: 50,
     });
     HttpProxy { backends: backends.collect(), health_check, ..HttpProxy::default() }
@@ -33,7 +34,7 @@ fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServ
         action: action(it),
     });
     let host = config::Host { dispatch: rules.collect(), ..host("") };
-    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), plain().key(), before)
+    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), plain().key(), before).unwrap()
 }
 
 #[test]

@@ -2,12 +2,19 @@
 //! has too.
 
 use super::{ForeignBackend, ForeignPool, ForeignServers, News, check};
+use crate::transport::tls::{self, BackendTls, Changed};
 use std::sync::{Arc, atomic::Ordering};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::{
+    task::{JoinHandle, spawn_blocking, spawn_local},
+    time::sleep,
+};
 
 /// What is done for all backends; dropped, nothing more. One for the process, in a local runtime.
 #[derive(Debug, Default)]
-pub(crate) struct ForeignWatch(Vec<(Arc<ForeignBackend>, Tasks)>);
+pub(crate) struct ForeignWatch {
+    backends: Vec<(Arc<ForeignBackend>, Tasks)>,
+    files: Vec<(Arc<BackendTls>, Tasks)>,
+}
 
 /// What is done for one backend, until it is dropped.
 #[derive(Debug)]
@@ -22,35 +29,43 @@ impl Drop for Tasks {
 impl ForeignWatch {
     /// Looks after the backends of `servers` from now on.
     pub(crate) fn go_by(&mut self, servers: &ForeignServers) {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.backends);
         for pool in &servers.pools {
             for backend in &pool.backends {
                 let known = before.iter().position(|(it, _)| Arc::ptr_eq(it, backend));
-                self.0.push(match known {
+                self.backends.push(match known {
                     Some(place) => before.swap_remove(place),
                     None => (backend.clone(), look_after(pool, backend, &servers.news)),
                 });
             }
+        }
+        let mut before = std::mem::take(&mut self.files);
+        for tls in &servers.tls {
+            let known = before.iter().position(|(it, _)| Arc::ptr_eq(it, tls));
+            self.files.push(match known {
+                Some(place) => before.swap_remove(place),
+                None => (tls.clone(), Tasks(vec![spawn_local(watch_files(tls.clone()))])),
+            });
         }
     }
 
     /// What is under way.
     #[cfg(test)]
     pub(super) fn tasks(&self) -> Vec<tokio::task::Id> {
-        self.0.iter().flat_map(|(_, tasks)| tasks.0.iter().map(JoinHandle::id)).collect()
+        self.backends.iter().flat_map(|(_, tasks)| tasks.0.iter().map(JoinHandle::id)).collect()
     }
 }
 
 fn look_after(pool: &ForeignPool, backend: &Arc<ForeignBackend>, news: &News) -> Tasks {
     let mut tasks = Vec::new();
-    if !backend.addresses.is_fixed() {
+    if !backend.way.addresses.is_fixed() {
         let (news, backend) = (news.clone(), backend.clone());
         tasks.push(spawn_local(async move {
             let moved = || {
                 backend.moved.fetch_add(1, Ordering::Relaxed);
                 news.send_replace(());
             };
-            backend.addresses.follow(moved).await;
+            backend.way.addresses.follow(moved).await;
         }));
     }
     if let Some(check) = pool.config.health_check.clone() {
@@ -58,4 +73,22 @@ fn look_after(pool: &ForeignPool, backend: &Arc<ForeignBackend>, news: &News) ->
         tasks.push(spawn_local(async move { check::repeat(&news, &backend, &check).await }));
     }
     Tasks(tasks)
+}
+
+/// Reads the files of TLS again when they change. Files that won't do change nothing, and are told once.
+async fn watch_files(tls: Arc<BackendTls>) {
+    loop {
+        sleep(tls::INTERVAL).await;
+        let (file, looked) = (tls.name(), tls.clone());
+        match spawn_blocking(move || looked.look()).await {
+            Ok(None | Some(Ok(Changed::Nothing))) => {}
+            Ok(Some(Ok(Changed::Certificates))) => {
+                tracing::info!(file, "new files of TLS to backends: new connections get them");
+            }
+            Ok(Some(Err(cause))) => {
+                tracing::warn!(file, %cause, "changed files of TLS to backends are refused: the old ones stay");
+            }
+            Err(cause) => tracing::warn!(%cause, "looking at the files of TLS to backends failed"),
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Makes connections to one server.
 
-use crate::upstream::foreign::{self, ForeignBackend};
+use crate::upstream::foreign::ForeignBackend;
 use cluster_port::{Credentials, Protocol, Stream};
 use common::{config::Server, id::ServerId};
+use http::uri::Scheme;
 use std::{io, sync::Arc, time::Duration};
 
 /// Connects to one server.
@@ -32,7 +33,7 @@ impl Dialler {
             Self::Cluster { address, credentials, from, to, timeout } => {
                 cluster_port::dial(address, credentials, from, to, Protocol::Http1, *timeout).await
             }
-            Self::Foreign { backend, timeout } => foreign::dial(backend, *timeout).await.map(Stream::Plain),
+            Self::Foreign { backend, timeout } => backend.dial(*timeout).await,
         }
     }
 
@@ -41,6 +42,14 @@ impl Dialler {
         match self {
             Self::Cluster { address, .. } => address,
             Self::Foreign { backend, .. } => backend.name(),
+        }
+    }
+
+    /// What requests in HTTP/2 say that they come by.
+    pub(super) fn scheme(&self) -> Scheme {
+        match self {
+            Self::Foreign { backend, .. } if backend.is_encrypted => Scheme::HTTPS,
+            Self::Foreign { .. } | Self::Cluster { .. } => Scheme::HTTP,
         }
     }
 

@@ -17,7 +17,10 @@ use h2::{
     SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{Request, uri::Authority};
+use http::{
+    Request,
+    uri::{Authority, Scheme},
+};
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
@@ -49,6 +52,7 @@ struct Connection {
     requests: RefCell<SendRequest<Bytes>>,
     /// Of the server.
     authority: Authority,
+    scheme: Scheme,
     /// Requests that are under way.
     open: Cell<usize>,
     /// It has taken a request.
@@ -184,6 +188,7 @@ impl Connection {
         Ok(Self {
             requests: RefCell::new(requests),
             authority,
+            scheme: dialler.scheme(),
             open: Cell::new(0),
             used: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
@@ -227,9 +232,9 @@ impl OpenStream {
         self.reused
     }
 
-    /// The server's own name, for a request that has none.
-    pub(crate) fn authority(&self) -> &Authority {
-        &self.connection.authority
+    /// What requests say that they come by, and the server's own name for one that has none.
+    pub(crate) fn origin(&self) -> (Scheme, &Authority) {
+        (self.connection.scheme.clone(), &self.connection.authority)
     }
 
     /// Sends the head of the request, the end of it if there is no body.

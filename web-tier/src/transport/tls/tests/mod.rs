@@ -1,6 +1,7 @@
 //! Handshakes with rustls's client, over memory: certificates of an authority made for the test, in files, named by a
 //! configuration.
 
+mod backend;
 mod certificates;
 mod clients;
 mod files;

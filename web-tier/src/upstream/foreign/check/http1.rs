@@ -2,10 +2,10 @@
 
 use super::{ANSWER_MAX, CheckError, judge};
 use crate::http1::{HeadError, HeadLimits, ResponseHead};
+use cluster_port::Stream;
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -27,15 +27,16 @@ impl Question {
     }
 
     /// The connection is returned, to be read to its end.
-    pub(super) async fn ask(&self, mut stream: TcpStream) -> Result<TcpStream, CheckError> {
+    pub(super) async fn ask(&self, mut stream: Stream) -> Result<Stream, CheckError> {
         stream.write_all(&self.0).await?;
+        stream.flush().await?;
         read_head(&mut stream).await?;
         Ok(stream)
     }
 }
 
 /// Reads up to the head of an answer that is not an interim one, and judges it.
-async fn read_head(stream: &mut TcpStream) -> Result<(), CheckError> {
+async fn read_head(stream: &mut Stream) -> Result<(), CheckError> {
     let (mut input, mut head) = (Vec::new(), ResponseHead::default());
     let mut start = 0;
     loop {
@@ -56,7 +57,7 @@ async fn read_head(stream: &mut TcpStream) -> Result<(), CheckError> {
 }
 
 /// Reads what is left, within bounds.
-pub(super) async fn drain(mut stream: TcpStream) {
+pub(super) async fn drain(mut stream: Stream) {
     let mut rest = [0; 4096];
     let reading = async {
         let mut left = ANSWER_MAX;
@@ -66,6 +67,8 @@ pub(super) async fn drain(mut stream: TcpStream) {
                 return;
             }
         }
+        // TLS says that it ends, or the backend's log calls it an error.
+        let _ = stream.shutdown().await;
     };
     let _ = timeout(DRAIN_TIMEOUT, reading).await;
 }

@@ -3,6 +3,7 @@
 use super::{ANSWER_MAX, CheckError, judge};
 use crate::upstream::h2c;
 use bytes::{BufMut, Bytes, BytesMut};
+use cluster_port::Stream;
 use h2::{RecvStream, client::SendRequest};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, header,
@@ -11,7 +12,6 @@ use http::{
 use prost::Message;
 use proto::health::v1::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 use std::{future::poll_fn, pin::pin, task::Poll};
-use tokio::net::TcpStream;
 
 /// The bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -24,11 +24,11 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn get(path: &str, host: &str) -> Self {
-        Self { uri: uri(host, path), grpc: None }
+    pub(super) fn get(path: &str, host: &str, tls: bool) -> Self {
+        Self { uri: uri(host, path, tls), grpc: None }
     }
 
-    pub(super) fn grpc(service: &str, host: &str) -> Self {
+    pub(super) fn grpc(service: &str, host: &str, tls: bool) -> Self {
         let message = HealthCheckRequest { service: service.to_owned() };
         let length = message.encoded_len();
         let mut body = BytesMut::with_capacity(PREFIX + length);
@@ -36,7 +36,7 @@ impl Question {
         // A name in a configuration is short.
         body.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         body.put_slice(&message.encode_to_vec());
-        Self { uri: uri(host, "/grpc.health.v1.Health/Check"), grpc: Some(body.freeze()) }
+        Self { uri: uri(host, "/grpc.health.v1.Health/Check", tls), grpc: Some(body.freeze()) }
     }
 
     fn request(&self) -> Request<()> {
@@ -53,7 +53,7 @@ impl Question {
         request
     }
 
-    pub(super) async fn ask(&self, stream: TcpStream) -> Result<(), CheckError> {
+    pub(super) async fn ask(&self, stream: Stream) -> Result<(), CheckError> {
         let (requests, mut connection) = h2c::begin(stream).await?;
         let mut asked = pin!(self.ask_on(requests));
         poll_fn(|cx| {
@@ -114,9 +114,9 @@ async fn judge_grpc(head: &HeaderMap, mut body: RecvStream) -> Result<(), CheckE
 }
 
 /// Host and path come from the configuration, which has checked them.
-fn uri(host: &str, path: &str) -> Uri {
+fn uri(host: &str, path: &str, tls: bool) -> Uri {
     let mut parts = Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = Authority::try_from(host).ok();
     parts.path_and_query = h2c::target(path.as_bytes());
     Uri::from_parts(parts).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Tests of checks, against servers of a few lines.
 
-use super::*;
+use super::{super::addresses::Addresses, *};
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,14 +25,18 @@ async fn says(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<Str
     (address, task)
 }
 
+fn to(port: u16) -> Way {
+    Way { addresses: Addresses::new("127.0.0.1", port), tls: None }
+}
+
 fn get() -> Question {
     Question::Http1(http1::Question::new("/", "backend"))
 }
 
 async fn asked(answer: &'static [u8]) -> Result<(), String> {
     let (address, _task) = says(answer).await;
-    let addresses = Addresses::new("127.0.0.1", address.port());
-    let asked = ask(&addresses, &get(), PATIENCE).await;
+    let way = to(address.port());
+    let asked = ask(&way, &get(), PATIENCE).await;
     asked.map(drop).map_err(|cause| cause.to_string())
 }
 
@@ -69,25 +73,25 @@ async fn any_other_answer_is_not_and_says_why() {
 #[tokio::test]
 async fn nobody_there_and_nobody_who_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addresses = Addresses::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let way = to(listener.local_addr().unwrap().port());
     let within = Duration::from_millis(50);
-    let cause = ask(&addresses, &get(), within).await.unwrap_err();
+    let cause = ask(&way, &get(), within).await.unwrap_err();
     assert_eq!(cause.to_string(), "no answer within 50ms");
     drop(listener);
-    let cause = ask(&addresses, &get(), PATIENCE).await.unwrap_err();
+    let cause = ask(&way, &get(), PATIENCE).await.unwrap_err();
     assert!(cause.to_string().starts_with("no connection: 127.0.0.1:"), "{cause}");
 }
 
 #[tokio::test]
 async fn an_endless_head_is_not_read_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addresses = Addresses::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let way = to(listener.local_addr().unwrap().port());
     let task = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
         while stream.write_all(b"x: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n").await.is_ok() {}
     });
-    let cause = ask(&addresses, &get(), PATIENCE).await.unwrap_err();
+    let cause = ask(&way, &get(), PATIENCE).await.unwrap_err();
     assert!(matches!(cause, CheckError::Invalid(HeadError::TooLarge)), "{cause}");
     task.await.unwrap();
 }
@@ -96,14 +100,17 @@ async fn an_endless_head_is_not_read_for_ever() {
 fn the_request_names_the_backend_as_the_rule_does() {
     let check =
         HealthCheck { question: HealthQuestion::Get("/healthz?deep=1".to_owned()), ..HealthCheck::default() };
-    let host = |host: &str, port| {
-        let backend = Backend { host: host.to_owned(), port, protocol: BackendProtocol::Http1, weight: 100 };
+    let host = |host: &str, port, tls| {
+        let backend =
+            Backend { host: host.to_owned(), port, protocol: BackendProtocol::Http1, tls, weight: 100 };
         let Question::Http1(question) = Checks::new(&check, &backend).question else { panic!("HTTP/1.1") };
         let request = String::from_utf8(question.0.into_vec()).unwrap();
         assert!(request.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nhost: "), "{request}");
         request.lines().nth(1).unwrap()["host: ".len()..].to_owned()
     };
-    assert_eq!(host("legacy.example.com", 80), "legacy.example.com");
-    assert_eq!(host("10.1.0.5", 8080), "10.1.0.5:8080");
-    assert_eq!(host("::1", 80), "[::1]");
+    assert_eq!(host("legacy.example.com", 80, false), "legacy.example.com");
+    assert_eq!(host("10.1.0.5", 8080, false), "10.1.0.5:8080");
+    assert_eq!(host("::1", 80, false), "[::1]");
+    assert_eq!(host("legacy.example.com", 443, true), "legacy.example.com");
+    assert_eq!(host("legacy.example.com", 80, true), "legacy.example.com:80");
 }
