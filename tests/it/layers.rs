@@ -108,7 +108,7 @@ fn crates_import_only_what_they_may() {
 }
 
 /// The wings of `web-tier/src`, after the life of a request. Each knows those alone that stand behind it.
-const WEB_TIER: [&str; 14] = [
+const WEB_TIER: [&str; 15] = [
     "tier",
     "listen",
     "client",
@@ -117,6 +117,7 @@ const WEB_TIER: [&str; 14] = [
     "observe",
     "route",
     "error",
+    "limit",
     "cache",
     "upstream",
     "compress",

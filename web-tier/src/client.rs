@@ -234,6 +234,7 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         let Client { worker, peer, log, .. } = self.client;
         worker.counters.requests_active.down();
+        self.client.request_ended();
         log.finish(worker.access_log.borrow().as_ref(), &peer.text);
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum ProxyError {
     Method,
     #[error("only the expectation 100-continue is known")]
     Expectation,
+    #[error("more requests than are allowed: wait a moment")]
+    TooMany,
     #[error("no rule covers this host and path")]
     NoRule,
     #[error("no server can take the request now")]
@@ -88,6 +90,7 @@ impl ProxyError {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::NoRule => StatusCode::NOT_FOUND,
             Self::NoServer | Self::Busy | Self::Short => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Invalid | Self::NoUpgrade => StatusCode::BAD_GATEWAY,
@@ -99,7 +102,7 @@ impl ProxyError {
     /// connection can be trusted to be a request.
     pub(crate) fn ends_connection(self) -> bool {
         let unread = matches!(self, Self::Version | Self::MethodTooLong);
-        unread || (self.status().is_client_error() && self != Self::NoRule)
+        unread || (self.status().is_client_error() && !matches!(self, Self::NoRule | Self::TooMany))
     }
 
     /// The fields of the answer that depend on the error, and its text.

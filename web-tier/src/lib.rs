@@ -12,6 +12,7 @@
 //! | `observe` | access log, counters, what is told of requests |
 //! | `route` | normalise or refuse; which rule, and so which servers |
 //! | `error` | why a request gets an answer of the proxy's own |
+//! | `limit` | who asks too often, or for too much at a time |
 //! | `cache` | answers that are kept for all clients |
 //! | `upstream` | servers: choose one, take a socket, send, receive |
 //! | `compress` | bodies that are compressed on their way |
@@ -27,6 +28,7 @@ mod client;
 mod compress;
 mod error;
 mod http1;
+mod limit;
 mod listen;
 mod memory;
 mod observe;
@@ -38,6 +40,7 @@ mod upstream;
 mod worker;
 
 pub use compress::CompressionTotals;
+pub use limit::LimitReport;
 pub use listen::bind::{BindError, Bound, bind};
 pub use observe::{
     cache_counters::CacheTotals,

@@ -5,7 +5,9 @@ mod attempt;
 mod cached;
 mod compressed;
 pub(crate) mod forward;
+mod guard;
 pub(crate) mod local;
+mod mirror;
 mod prepare;
 mod tries;
 pub(crate) mod tunnel;
@@ -28,7 +30,7 @@ use crate::{
         Routes,
         host::without_port,
         normalise::{decoded, normalise_request},
-        rules::{Decision, Edit, ForeignTarget, Outcome, RequestView, Site, SiteRequest, Target},
+        rules::{Decision, Edit, ForeignTarget, Noted, Outcome, RequestView, Site, SiteRequest, Target},
         session_url::InUrl,
         trusted::Asker,
     },
@@ -104,34 +106,27 @@ pub(crate) async fn answer<S: ClientSide>(
         Err(cause) => return Ok(Reply::Local(Local::refusal(client, cause))),
     };
     let asker = Asker::of(&routes.trusted, &client.peer, &head.fields, client.tls.is_some());
-    let Outcome { decision, edits, rewritten } = evaluate(client, &routes, &asker, head, in_url.as_ref());
+    let Outcome { decision, noted, set_cookies, rewritten } =
+        evaluate(client, &routes, &asker, head, in_url.as_ref());
+    let Noted { edits, guards, mirrors } = noted;
+    let path = in_url.as_ref().map_or(head.path(), |it| &it.path);
+    let mut guarded = guard::check(client, &guards, (&asker, path), head);
+    let mirrors: Vec<_> = mirrors.into_iter().map(|place| routes.upstreams[place].clone()).collect();
     if let Some(in_url) = in_url.as_ref().filter(|_| !keeps_session(&decision)) {
         head.set_path(&in_url.path);
     }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let compresses = decision.compresses();
-    let reply = match decision {
+    let way = Way::of(&routes, &decision, in_url.as_ref(), &mirrors);
+    let reply = match (guarded.refused.take(), way) {
         _ if let Err(cause) = rewritten => Err(cause.into()),
-        Decision::Proxy(_) | Decision::HttpProxy(_) if !may_go_on(head) => {
-            Ok(Reply::Local(Local::capabilities(client)))
-        }
-        Decision::Proxy(target) => {
-            let way = Way::to(&routes, target, in_url.as_ref());
-            let settings = routes.cache.as_ref().filter(|_| target.cache);
+        (Some(refused), _) => Ok(Reply::Local(refused)),
+        (None, Some(_)) if !may_go_on(head) => Ok(Reply::Local(Local::capabilities(client))),
+        (None, Some((way, caches))) => {
+            let settings = routes.cache.as_ref().filter(|_| caches);
             proxied(client, (&asker, &way, &edits, settings), head, in_url.is_some(), side).await
         }
-        Decision::HttpProxy(target) => {
-            let way = Way::to_foreign(&routes, target);
-            let settings = routes.cache.as_ref().filter(|_| target.cache);
-            proxied(client, (&asker, &way, &edits, settings), head, in_url.is_some(), side).await
-        }
-        // In a box, as every request would be as large.
-        Decision::Static(site) => Ok(Reply::Local(Box::pin(file(client, head, site)).await)),
-        Decision::Redirect { status, location } => {
-            Ok(Reply::Local(Local::redirect(client, status, &location)))
-        }
-        Decision::Error { status, message } => Ok(Reply::Local(Local::error_page(client, status, message))),
-        Decision::None => Err(ProxyError::NoRule),
+        (None, None) => ruled(client, head, decision).await,
     };
     let mut reply = match reply {
         Ok(reply) => reply,
@@ -144,10 +139,25 @@ pub(crate) async fn answer<S: ClientSide>(
         }
     };
     edit_answer(reply.head(), &edits);
+    guarded.tell(reply.head());
+    for cookie in &set_cookies {
+        reply.head().fields.push(Name::Other, b"set-cookie", cookie.as_bytes());
+    }
     if let Some(rules) = routes.compression.as_ref().filter(|_| compresses) {
         compress(client, rules, head, &mut reply);
     }
     Ok(reply)
+}
+
+/// What rules answer themselves.
+async fn ruled(client: &Client, head: &RequestHead, decision: Decision<'_>) -> Result<Reply, ProxyError> {
+    Ok(Reply::Local(match decision {
+        // In a box, as every request would be as large.
+        Decision::Static(site) => Box::pin(file(client, head, site)).await,
+        Decision::Redirect { status, location } => Local::redirect(client, status, &location),
+        Decision::Error { status, message } => Local::error_page(client, status, message),
+        Decision::None | Decision::Proxy(_) | Decision::HttpProxy(_) => return Err(ProxyError::NoRule),
+    }))
 }
 
 /// Whether a path that names a session is forwarded as it came: to servers of which no rule says that they want it otherwise.
@@ -216,20 +226,34 @@ struct Way<'a> {
     stickiness: &'a Stickiness,
     /// What the URL says of a session, where that counts.
     session_url: Option<&'a str>,
+    /// Who gets copies of what is sent.
+    mirrors: &'a [Rc<Upstream>],
 }
 
 impl<'a> Way<'a> {
-    fn to(routes: &'a Routes, target: &'a Target, in_url: Option<&'a InUrl>) -> Self {
-        let upstream = &routes.upstreams[target.upstream];
-        let &Target { strategy, sticky, ref stickiness, .. } = target;
-        let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
-        Self { upstream, strategy, sticky, stickiness, session_url }
-    }
-
-    fn to_foreign(routes: &'a Routes, target: &ForeignTarget) -> Self {
-        let upstream = &routes.foreign[target.place];
-        let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
-        Self { upstream, strategy: target.strategy, sticky: false, stickiness, session_url: None }
+    /// That of a request which goes to a server, and whether what comes of it may be kept.
+    fn of(
+        routes: &'a Routes,
+        decision: &Decision<'a>,
+        in_url: Option<&'a InUrl>,
+        mirrors: &'a [Rc<Upstream>],
+    ) -> Option<(Self, bool)> {
+        match *decision {
+            Decision::Proxy(target) => {
+                let upstream = &routes.upstreams[target.upstream];
+                let &Target { strategy, sticky, ref stickiness, .. } = target;
+                let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
+                Some((Self { upstream, strategy, sticky, stickiness, session_url, mirrors }, target.cache))
+            }
+            Decision::HttpProxy(target) => {
+                let upstream = &routes.foreign[target.place];
+                let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
+                let &ForeignTarget { strategy, cache, .. } = target;
+                let way = Self { upstream, strategy, sticky: false, stickiness, session_url: None, mirrors };
+                Some((way, cache))
+            }
+            _ => None,
+        }
     }
 
     /// Whether a request with these fields is one of a session, by a cookie that is known here.
@@ -311,6 +335,9 @@ async fn forward<S: ClientSide>(
         Length::Exact(length) if length <= SIZE as u64 => Some(gather(worker, side).await?),
         _ => None,
     };
+    if !way.mirrors.is_empty() {
+        mirror::send(client, (asker, way.mirrors), head, edits, body.as_deref().map(|it| &it[..]));
+    }
     let mut outgoing = prepare(client, asker, way, head, edits);
     if let Some(body) = body {
         outgoing.put_body(&body);

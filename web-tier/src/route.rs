@@ -16,6 +16,7 @@ use crate::{
         settings::CacheSettings,
     },
     http1::HeadLimits,
+    limit::LimitTables,
     upstream::{Upstream, Upstreams, breaks::Breaks, foreign::ForeignServers},
 };
 use client_limits::Limits;
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) breaks: Arc<Breaks>,
     /// Those of the rules of this server's cluster.
     pub(crate) foreign: Arc<ForeignServers>,
+    /// What the limits of these rules have counted.
+    pub(crate) limit_tables: Arc<LimitTables>,
     /// What is kept of answers, if the cluster has a `proxy-cache`.
     pub(crate) cache: Option<Arc<Cache>>,
 }
@@ -77,6 +80,7 @@ impl Plan {
         Ok(Self {
             breaks: Arc::new(Breaks::new(config)),
             foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)?),
+            limit_tables: Arc::new(LimitTables::new(cluster, None)),
             cache: Self::cache_for(config, (cluster, me), (true, None))?,
             config: config.clone(),
         })
@@ -166,7 +170,7 @@ impl Routes {
         let mut upstreams = Upstreams::new(config, me, credentials, workers, &plan.breaks);
         let (cluster, server) = config.server(me).expect("checked by WebTier::start");
         let requests = server.request_limits;
-        let hosts = Hosts::new(cluster, &mut upstreams);
+        let hosts = Hosts::new(cluster, &mut upstreams, &plan.limit_tables);
         let upstreams = upstreams.into_list();
         let foreign = hosts.foreign().iter().map(|rule| {
             let pool = plan.foreign.pool(rule).expect("made of the rules of the same cluster");

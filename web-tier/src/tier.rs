@@ -6,6 +6,7 @@ mod run;
 pub(crate) mod service;
 
 use crate::{
+    limit::LimitReport,
     listen::{
         bind::{BindError, Bound},
         listeners::{Listeners, ListenersError},
@@ -256,6 +257,11 @@ impl WebTier {
     /// How the backends of `http-proxy` rules are, in the order of the file.
     pub fn health(&self) -> Vec<BackendHealth> {
         self.plan.foreign.report()
+    }
+
+    /// How limits are, in the order of the file.
+    pub fn limits(&self) -> Vec<LimitReport> {
+        self.plan.limit_tables.report()
     }
 
     /// The sum of the workers' counters.

@@ -5,7 +5,7 @@ use super::{
     format::{self, NONE, bytes, count, millis, short},
 };
 use crate::status::{
-    record::{ClusterRecord, WebTierRecord},
+    record::{ClusterRecord, LimitRecord, WebTierRecord},
     upstream::{UpstreamRecord, UpstreamServerRecord},
 };
 use askama::Template;
@@ -26,6 +26,18 @@ struct Seen {
     workers: String,
     figures: Vec<Figure>,
     upstreams: Vec<Upstream>,
+    limits: Vec<Limit>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    name: String,
+    kind: String,
+    allows: String,
+    passed: String,
+    refused: String,
+    keys: String,
+    most: String,
 }
 
 #[derive(Debug)]
@@ -94,6 +106,22 @@ impl Seen {
             upstreams: upstreams
                 .map(|(place, it)| Upstream::of(format!("up-{number}-{place}"), it))
                 .collect(),
+            limits: web_tier.limits.iter().map(Limit::of).collect(),
+        }
+    }
+}
+
+impl Limit {
+    fn of(limit: &LimitRecord) -> Self {
+        let most = limit.most_refused.iter().map(|it| format!("{} ({})", it.key, count(it.count)));
+        Self {
+            name: limit.name.clone(),
+            kind: limit.kind.clone(),
+            allows: limit.allows.clone(),
+            passed: count(limit.passed),
+            refused: count(limit.refused),
+            keys: count(limit.keys),
+            most: most.collect::<Vec<_>>().join(", "),
         }
     }
 }

@@ -4,8 +4,8 @@
 mod hub;
 
 use proto::status::v1::{
-    App, AppTier, DiskTier, Exemplar, Health, Histogram, InstanceState, Process, ProxyCache, ServerStatus,
-    Standing, Traffic, WebTier,
+    App, AppTier, DiskTier, Exemplar, Health, Histogram, InstanceState, Limit, Process, ProxyCache,
+    ServerStatus, Standing, Traffic, WebTier,
 };
 use std::fmt::{Display, Write};
 
@@ -136,6 +136,7 @@ fn web(text: &mut Text, web_tier: &WebTier) {
     if let Some(it) = &web_tier.cache {
         cache(text, it);
     }
+    limits(text, &web_tier.limits);
     upstreams(text, web_tier);
 }
 
@@ -157,6 +158,22 @@ fn disk(text: &mut Text, disk: &DiskTier, from_disk: u64) {
     ] {
         text.gauge(name, help);
         text.sample("", &[], value);
+    }
+}
+
+fn limits(text: &mut Text, limits: &[Limit]) {
+    if limits.is_empty() {
+        return;
+    }
+    text.counter("copal_limit_requests", "Requests that limits have counted, by what became of them.");
+    for it in limits {
+        for (result, count) in [("passed", it.passed), ("refused", it.refused)] {
+            text.sample("_total", &[("limit", &it.name), ("kind", &it.kind), ("result", result)], count);
+        }
+    }
+    text.gauge("copal_limit_keys", "Keys that limits tell apart at present.");
+    for it in limits {
+        text.sample("", &[("limit", &it.name), ("kind", &it.kind)], it.keys);
     }
 }
 
@@ -194,7 +211,7 @@ fn cache(text: &mut Text, cache: &ProxyCache) {
     }
 }
 
-fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 13] {
+fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 15] {
     [
         ("copal_http_connections", "Connections that clients opened.", traffic.connections),
         ("copal_http_requests", "Requests that were read.", traffic.requests),
@@ -233,6 +250,8 @@ fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 13] {
             traffic.compressed_plain_bytes,
         ),
         ("copal_http_compressed_bytes", "Bytes of their bodies as they were sent.", traffic.compressed_bytes),
+        ("copal_mirrored", "Copies of requests that went to a mirror.", traffic.mirrored),
+        ("copal_mirrors_left_out", "Copies of requests that did not.", traffic.mirrors_left_out),
     ]
 }
 

@@ -24,8 +24,8 @@ use proto::{
     session::v1::{HeldAttribute, HeldSession},
     status::v1::{
         App, AppKind, AppTier, Caches, Daemon, DaemonState, Exemplar, Histogram, Hub, HubFollower, HubRole,
-        Instance, InstanceState, Listener, Process, ServerStatus, Sessions, Standing, Traffic, Trouble,
-        Upstream, UpstreamKind, UpstreamServer, WebTier, WorkerView,
+        Instance, InstanceState, Limit, Listener, Process, RefusedKey, ServerStatus, Sessions, Standing,
+        Traffic, Trouble, Upstream, UpstreamKind, UpstreamServer, WebTier, WorkerView,
     },
 };
 use std::{path::Path, sync::Arc};
@@ -227,12 +227,26 @@ pub(crate) fn status(id: &str) -> ServerStatus {
             recent: Some(traffic(600)),
             recent_ms: 60_000,
             upstreams: vec![upstream()],
+            limits: vec![limit()],
             ..WebTier::default()
         }),
         app_tier: (!is_web).then(app_tier),
         hub: (!is_web).then(|| hub(id)),
         hub_heard_ms: Some(40),
         ..ServerStatus::default()
+    }
+}
+
+/// Somebody has sent markup for a key.
+fn limit() -> Limit {
+    Limit {
+        name: "api".into(),
+        kind: "rate-limit".into(),
+        allows: "100/s, burst 100".into(),
+        passed: 1234,
+        refused: 56,
+        keys: 7,
+        most_refused: vec![RefusedKey { key: EVIL.into(), count: 50 }],
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{servers, timestamp};
 use common::config::Config;
-use proto::status::v1::{App, AppKind, Certificate, Process, Traffic, WebTier};
+use proto::status::v1::{App, AppKind, Certificate, Limit, Process, RefusedKey, Traffic, WebTier};
 use serde::Serialize;
 
 /// `GET /api/v1/status`.
@@ -148,6 +148,27 @@ pub(crate) struct WebTierRecord {
     pub(crate) recent: CountRecord,
     pub(crate) rate: RateRecord,
     pub(crate) upstreams: Vec<UpstreamRecord>,
+    pub(crate) limits: Vec<LimitRecord>,
+}
+
+/// A `rate-limit` or `connection-limit`. Counts are since the start.
+#[derive(Debug, Serialize)]
+pub(crate) struct LimitRecord {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) allows: String,
+    pub(crate) passed: u64,
+    pub(crate) refused: u64,
+    pub(crate) keys: u64,
+    /// The most first.
+    pub(crate) most_refused: Vec<RefusedRecord>,
+}
+
+/// Whose requests were refused.
+#[derive(Debug, Serialize)]
+pub(crate) struct RefusedRecord {
+    pub(crate) key: String,
+    pub(crate) count: u64,
 }
 
 /// What was counted.
@@ -350,6 +371,22 @@ impl WebTierRecord {
             total: CountRecord::of(&total),
             recent: CountRecord::of(&recent),
             upstreams: web_tier.upstreams.iter().map(|it| UpstreamRecord::of(it, now_ms)).collect(),
+            limits: web_tier.limits.iter().map(LimitRecord::of).collect(),
+        }
+    }
+}
+
+impl LimitRecord {
+    fn of(limit: &Limit) -> Self {
+        let refused = |it: &RefusedKey| RefusedRecord { key: it.key.clone(), count: it.count };
+        Self {
+            name: limit.name.clone(),
+            kind: limit.kind.clone(),
+            allows: limit.allows.clone(),
+            passed: limit.passed,
+            refused: limit.refused,
+            keys: limit.keys,
+            most_refused: limit.most_refused.iter().map(refused).collect(),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Facts {
     hosts: HashSet<String>,
     sockets: Vec<Socket>,
     balances: Vec<(String, Span)>,
+    /// How many limits without a name there have been.
+    unnamed_limits: usize,
     /// Addresses that others than this machine can reach.
     open_addresses: Vec<(String, Span)>,
 }
@@ -70,6 +72,15 @@ struct Socket {
 }
 
 impl Facts {
+    /// The name of a limit that has none of its own: each rule counts by itself.
+    pub(super) fn name_of_limit(&mut self, kind: &str) -> String {
+        self.unnamed_limits += 1;
+        match self.unnamed_limits {
+            1 => kind.to_owned(),
+            more => format!("{kind}-{more}"),
+        }
+    }
+
     /// A cluster begins.
     pub(super) fn cluster(&mut self, context: Context<'_>, id: &str, span: Span) {
         if !id.is_empty() && self.known_clusters.insert(id.to_owned(), self.clusters.len()).is_some() {

@@ -1,6 +1,6 @@
 //! What stands under `if`: what a request must be like beside its path.
 
-use super::{cron::Cron, network::Network};
+use super::{cookie_config::CookieConfig, cron::Cron, network::Network};
 use regex::Regex;
 
 /// A condition. One without a header, cookie or parameter to look at does not hold; nothing here ever fails.
@@ -26,6 +26,8 @@ pub enum Condition {
     FileExists(FileExists),
     /// `cron`: the minute is one of these.
     Cron(Cron),
+    /// `share`: the request is one of this part.
+    Share(Share),
     /// `and`, and several keys in one mapping: all hold.
     And(Vec<Self>),
     /// `or`: one holds.
@@ -41,6 +43,24 @@ pub struct Named {
     pub name: String,
     /// Searched in the value; `None`: it is there.
     pub regexp: Option<Regex>,
+}
+
+/// `share`: a part of the users, each of whom stays in it, or out of it, as long as it is as large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// `percent`, in hundredths: 10,000 is all.
+    pub share: u16,
+    /// Who is a user.
+    pub by: ShareBy,
+}
+
+/// By what the users of a `share` are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShareBy {
+    /// By the client's address.
+    RemoteAddr,
+    /// `cookie`: by what the web-tier has drawn for each, and keeps in a cookie of this name with these attributes.
+    Cookie(String, CookieConfig),
 }
 
 /// `server-name`.

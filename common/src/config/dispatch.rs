@@ -2,18 +2,20 @@
 
 mod conditions;
 mod http_proxy;
+mod share;
 mod sticky;
 
 use super::{
     check::Facts,
     decode::{Context, Fields, Regexp},
     keys::{self, Keys},
-    names,
+    limits, names,
     node::{Entry, Node},
     quoted::quoted,
     rewrite::{self, Piece, RewriteTarget, Variable},
     rule::{
-        Action, HeaderEdit, HeaderEditKind, LoadBalance, Redirect, Rule, SendError, StickyCookie, Strategy,
+        Action, Guard, HeaderEdit, HeaderEditKind, LoadBalance, Mirror, Redirect, Rule, SendError,
+        StickyCookie, Strategy,
     },
 };
 use crate::id::ClusterId;
@@ -87,9 +89,16 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
         "forward" => forward(&fields, regexp.as_ref()),
         "redirect" => redirect(&fields, regexp.as_ref(), 302),
         "moved-permanently" => redirect(&fields, regexp.as_ref(), 301),
+        "temporary-redirect" => redirect(&fields, regexp.as_ref(), 307),
+        "permanent-redirect" => redirect(&fields, regexp.as_ref(), 308),
         "forbidden" => Some(Action::Error(SendError { code: 403, message: None })),
         "not-found" => Some(Action::Error(SendError { code: 404, message: None })),
         "send-error" => send_error(&fields),
+        "rate-limit" => limits::rate_limit(&fields, facts).map(|it| Action::Guard(Guard::RateLimit(it))),
+        "connection-limit" => {
+            limits::connection_limit(&fields, facts).map(|it| Action::Guard(Guard::ConnectionLimit(it)))
+        }
+        "mirror" => mirror(&fields, facts).map(Action::Mirror),
         "set-header" => header(&fields, HeaderEditKind::SetOnAnswer, regexp.as_ref()),
         "add-header" => header(&fields, HeaderEditKind::AddToAnswer, regexp.as_ref()),
         _ => header(&fields, HeaderEditKind::SetOnRequest, regexp.as_ref()),
@@ -106,20 +115,21 @@ fn keys_of(kind: &str) -> Option<&'static Keys> {
     Some(match kind {
         "load-balance" => &keys::LOAD_BALANCE,
         "http-proxy" => &keys::HTTP_PROXY,
-        "forward" | "redirect" | "moved-permanently" => &keys::REWRITE,
+        "forward" | "redirect" | "moved-permanently" | "temporary-redirect" | "permanent-redirect" => {
+            &keys::REWRITE
+        }
         "dispatch" | "forbidden" | "not-found" => &keys::PLAIN,
         "send-error" => &keys::SEND_ERROR,
+        "rate-limit" => &keys::RATE_LIMIT,
+        "connection-limit" => &keys::CONNECTION_LIMIT,
+        "mirror" => &keys::MIRROR,
         "set-header" | "add-header" | "set-request-header" => &keys::HEADER_EDIT,
         _ => return None,
     })
 }
 
 fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
-    let cluster_node = fields.required("cluster", "name the cluster whose servers answer");
-    let cluster = cluster_node.and_then(|node| fields.context.checked(node, names::id));
-    if let (Some(cluster), Some(node)) = (&cluster, cluster_node) {
-        facts.balance(cluster, node.span);
-    }
+    let cluster = cluster(fields, "name the cluster whose servers answer", facts);
     let sticky_sessions = fields.boolean("sticky-sessions").unwrap_or(true);
     let session_url = fields.boolean("session-url").unwrap_or(false);
     if session_url && !sticky_sessions {
@@ -131,12 +141,26 @@ fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
         check_own_sessions(fields, sticky_sessions, session_url);
     }
     LoadBalance {
-        cluster: ClusterId::from(cluster.unwrap_or_default()),
+        cluster: cluster.unwrap_or_else(|| ClusterId::from(String::new())),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(Strategy::Adaptive),
         sticky_sessions,
         session_url,
         cookie,
     }
+}
+
+fn mirror(fields: &Fields<'_>, facts: &mut Facts) -> Option<Mirror> {
+    let cluster = cluster(fields, "name the cluster whose servers get copies of requests", facts);
+    let share = fields.get("percent").map(|node| share::percent(fields.context, node));
+    Some(Mirror { cluster: cluster?, share: share.unwrap_or(Some(10_000))? })
+}
+
+/// `cluster`, which the file must have.
+fn cluster(fields: &Fields<'_>, hint: &str, facts: &mut Facts) -> Option<ClusterId> {
+    let node = fields.required("cluster", hint)?;
+    let cluster = fields.context.checked(node, names::id)?;
+    facts.balance(&cluster, node.span);
+    Some(ClusterId::from(cluster))
 }
 
 /// What goes with a cookie for apps that have sessions of their own.

@@ -212,9 +212,14 @@ pub(super) static RULE: Keys = Keys {
         "forward",
         "redirect",
         "moved-permanently",
+        "temporary-redirect",
+        "permanent-redirect",
         "forbidden",
         "not-found",
         "send-error",
+        "rate-limit",
+        "connection-limit",
+        "mirror",
         "set-header",
         "add-header",
         "set-request-header",
@@ -286,12 +291,9 @@ pub(super) static HEALTH_CHECK: Keys = Keys {
     later: &[],
 };
 
-/// Of `redirect`, `moved-permanently` and `forward`.
-pub(super) static REWRITE: Keys = Keys {
-    what: "a `redirect`, `moved-permanently` or `forward`",
-    known: &["regexp", "if", "target", "import"],
-    later: &[],
-};
+/// Of redirects and `forward`.
+pub(super) static REWRITE: Keys =
+    Keys { what: "a redirect or `forward`", known: &["regexp", "if", "target", "import"], later: &[] };
 
 /// Of rules that need nothing but to match: `dispatch`, `forbidden`, `not-found`.
 pub(super) static PLAIN: Keys =
@@ -319,6 +321,7 @@ pub(super) static IF: Keys = Keys {
         "local-port",
         "file-exists",
         "cron",
+        "share",
         "and",
         "or",
         "not",
@@ -326,6 +329,24 @@ pub(super) static IF: Keys = Keys {
     ],
     later: &[],
 };
+
+/// The condition `share`.
+pub(super) static SHARE: Keys = Keys { what: "`share`", known: &["percent", "cookie", "import"], later: &[] };
+
+pub(super) static RATE_LIMIT: Keys = Keys {
+    what: "`rate-limit`",
+    known: &["regexp", "if", "rate", "burst", "by", "name", "keys-max", "import"],
+    later: &[],
+};
+
+pub(super) static CONNECTION_LIMIT: Keys =
+    Keys { what: "`connection-limit`", known: &["regexp", "if", "max", "by", "name", "import"], later: &[] };
+
+/// `by` of both.
+pub(super) static LIMIT_BY: Keys = Keys { what: "`by`", known: &["header", "cookie", "import"], later: &[] };
+
+pub(super) static MIRROR: Keys =
+    Keys { what: "`mirror`", known: &["regexp", "if", "cluster", "percent", "import"], later: &[] };
 
 /// Of the conditions `header`, `cookie` and `query-param`.
 pub(super) static NAMED: Keys = Keys {
@@ -461,7 +482,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 45] = [
+pub(super) static ALL: [&Keys; 50] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -488,6 +509,11 @@ pub(super) static ALL: [&Keys; 45] = [
     &SEND_ERROR,
     &HEADER_EDIT,
     &IF,
+    &SHARE,
+    &RATE_LIMIT,
+    &CONNECTION_LIMIT,
+    &LIMIT_BY,
+    &MIRROR,
     &NAMED,
     &SERVER_NAME,
     &CLUSTER_KEY,

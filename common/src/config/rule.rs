@@ -4,6 +4,7 @@ use super::{
     backend_tls::BackendTls,
     condition::Condition,
     cookie_config::CookieConfig,
+    limits::{ConnectionLimit, RateLimit},
     rewrite::{Piece, RewriteTarget},
 };
 use crate::id::ClusterId;
@@ -43,18 +44,40 @@ pub enum Action {
     Dispatch,
     /// `forward`: the rules begin again with another path; the client does not see it.
     Forward(RewriteTarget),
-    /// `redirect` (302) and `moved-permanently` (301).
+    /// `redirect` (302), `moved-permanently` (301), `temporary-redirect` (307) and `permanent-redirect` (308).
     Redirect(Redirect),
     /// `forbidden` (403), `not-found` (404) and `send-error`.
     Error(SendError),
     /// `set-header`, `add-header`, `set-request-header`: the next rules go on.
     Header(HeaderEdit),
+    /// What a request has to pass before the next rules' word counts.
+    Guard(Guard),
+    /// `mirror`: a copy goes to other servers; the next rules go on.
+    Mirror(Mirror),
+}
+
+/// What a request has to pass, or is answered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guard {
+    /// `rate-limit`.
+    RateLimit(RateLimit),
+    /// `connection-limit`.
+    ConnectionLimit(ConnectionLimit),
+}
+
+/// `mirror`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// `cluster`: one of its servers gets a copy of the request, and what it answers is thrown away.
+    pub cluster: ClusterId,
+    /// `percent` (100), in hundredths: of how many requests.
+    pub share: u16,
 }
 
 impl Action {
     /// Whether the rules after it are not asked any more.
     pub fn ends(&self) -> bool {
-        !matches!(self, Self::Header(_))
+        !matches!(self, Self::Header(_) | Self::Guard(_) | Self::Mirror(_))
     }
 }
 
@@ -188,10 +211,10 @@ pub enum StickyCookie {
     },
 }
 
-/// `redirect` and `moved-permanently`.
+/// A redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
-    /// 302 or 301.
+    /// 301, 302, 307 or 308.
     pub status: u16,
     /// `target`.
     pub target: RewriteTarget,

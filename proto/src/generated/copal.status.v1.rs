@@ -136,6 +136,39 @@ pub struct WebTier {
     /// Of one with a `proxy-cache`.
     #[prost(message, optional, tag = "8")]
     pub cache: ::core::option::Option<ProxyCache>,
+    #[prost(message, repeated, tag = "9")]
+    pub limits: ::prost::alloc::vec::Vec<Limit>,
+}
+/// A `rate-limit` or `connection-limit`. Counts are since the start, of all workers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Limit {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// `rate-limit` or `connection-limit`.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// `10/s, burst 20`, `4 at a time`.
+    #[prost(string, tag = "3")]
+    pub allows: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub passed: u64,
+    #[prost(uint64, tag = "5")]
+    pub refused: u64,
+    /// Those that are told apart at present.
+    #[prost(uint64, tag = "6")]
+    pub keys: u64,
+    /// The most first.
+    #[prost(message, repeated, tag = "7")]
+    pub most_refused: ::prost::alloc::vec::Vec<RefusedKey>,
+}
+/// Whose requests were refused. Of a header's or a cookie's value there is no more than the beginning.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedKey {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// No less than they were.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// What is kept of answers. Counts are since the start, of all workers.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -262,6 +295,11 @@ pub struct Traffic {
     pub compressed_plain_bytes: u64,
     #[prost(uint64, tag = "20")]
     pub compressed_bytes: u64,
+    /// Copies of requests that went to a `mirror`, and that did not.
+    #[prost(uint64, tag = "21")]
+    pub mirrored: u64,
+    #[prost(uint64, tag = "22")]
+    pub mirrors_left_out: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Histogram {

@@ -137,7 +137,13 @@ mod tests {
     fn worker() -> Rc<Worker> {
         let config = Arc::new(config(&[]));
         let foreign = Arc::new(ForeignServers::new(&config.clusters[1], plain().key(), None).unwrap());
-        let plan = Plan { breaks: Arc::new(Breaks::new(&config)), foreign, config, cache: None };
+        let plan = Plan {
+            breaks: Arc::new(Breaks::new(&config)),
+            foreign,
+            config,
+            limit_tables: Arc::default(),
+            cache: None,
+        };
         Rc::new(Worker::new(&Setup {
             plan,
             me: "web-a".into(),

@@ -61,6 +61,9 @@ pub(crate) struct Counters {
     pub(crate) places_taken_back: Count,
     pub(crate) dials_short: Count,
     pub(crate) answers_shed: Count,
+    pub(crate) mirrored: Count,
+    pub(crate) mirrors_left_out: Count,
+    pub(crate) mirrors_active: Count,
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
     pub(crate) handshakes_tls12: Count,
@@ -107,6 +110,8 @@ impl Counters {
             places_taken_back: self.places_taken_back.read(),
             dials_short: self.dials_short.read(),
             answers_shed: self.answers_shed.read(),
+            mirrored: self.mirrored.read(),
+            mirrors_left_out: self.mirrors_left_out.read(),
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
             handshakes_tls12: self.handshakes_tls12.read(),
@@ -157,6 +162,10 @@ pub struct Totals {
     pub dials_short: u64,
     /// Answers of servers that clients of HTTP/2 did not take, and that ended because there were too many of them.
     pub answers_shed: u64,
+    /// Copies of requests that went to servers of a `mirror`.
+    pub mirrored: u64,
+    /// Copies that did not: too many were under way, or the body was too long.
+    pub mirrors_left_out: u64,
     /// TLS handshakes that succeeded.
     pub handshakes: u64,
     /// Those of them that resumed an earlier session.
@@ -199,6 +208,8 @@ impl Totals {
             places_taken_back: self.places_taken_back.saturating_sub(before.places_taken_back),
             dials_short: self.dials_short.saturating_sub(before.dials_short),
             answers_shed: self.answers_shed.saturating_sub(before.answers_shed),
+            mirrored: self.mirrored.saturating_sub(before.mirrored),
+            mirrors_left_out: self.mirrors_left_out.saturating_sub(before.mirrors_left_out),
             handshakes: self.handshakes.saturating_sub(before.handshakes),
             handshakes_resumed: self.handshakes_resumed.saturating_sub(before.handshakes_resumed),
             handshakes_tls12: self.handshakes_tls12.saturating_sub(before.handshakes_tls12),
@@ -234,6 +245,8 @@ impl Add for Totals {
             places_taken_back: self.places_taken_back + other.places_taken_back,
             dials_short: self.dials_short + other.dials_short,
             answers_shed: self.answers_shed + other.answers_shed,
+            mirrored: self.mirrored + other.mirrored,
+            mirrors_left_out: self.mirrors_left_out + other.mirrors_left_out,
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
             handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,

@@ -2,6 +2,7 @@
 
 use crate::{
     cache::{Cache, purge::Purge as Purging},
+    limit::LimitReport,
     observe::{
         cache_counters::CacheTotals,
         counters::{Counters, Totals},
@@ -19,8 +20,8 @@ use proto::{
     hub::v1::Purge,
     requests::v1::NotableRequests,
     status::v1::{
-        DiskTier, Exemplar, Histogram, Listener, NotKeptCount, ProxyCache, Traffic, Upstream, UpstreamKind,
-        WebTier,
+        DiskTier, Exemplar, Histogram, Limit, Listener, NotKeptCount, ProxyCache, RefusedKey, Traffic,
+        Upstream, UpstreamKind, WebTier,
     },
     web::v1::{CachePurged, CacheReport, PurgeCache, purge_cache::What},
 };
@@ -147,6 +148,7 @@ impl WebTierView {
         let total: Totals = self.workers.iter().map(|(counters, _)| counters.totals()).sum();
         let Present { listeners, plan, .. } =
             self.shown.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let limits = plan.as_ref().map_or_else(Vec::new, |it| it.limit_tables.report());
         let (foreign, cache) = plan.map(|it| (it.foreign, it.cache)).unzip();
         let cache = cache.flatten();
         let recent: Totals = reports.iter().map(|it| it.recent).sum();
@@ -166,6 +168,7 @@ impl WebTierView {
             recent_ms: u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
             upstreams,
             cache: cache.map(|it| proxy_cache(&it, &total.cache)),
+            limits: limits.into_iter().map(limit).collect(),
         }
     }
 
@@ -261,6 +264,12 @@ fn purge(asked: &PurgeCache) -> Result<Purging, String> {
     Purging::of(&asked)
 }
 
+fn limit(report: LimitReport) -> Limit {
+    let LimitReport { name, kind, allows, passed, refused, keys, most_refused } = report;
+    let most_refused = most_refused.into_iter().map(|(key, count)| RefusedKey { key, count }).collect();
+    Limit { name, kind: kind.to_owned(), allows, passed, refused, keys, most_refused }
+}
+
 fn proxy_cache(cache: &Cache, totals: &CacheTotals) -> ProxyCache {
     let (bytes, entries) = cache.taken();
     let not_kept = WhyNot::ALL.into_iter().zip(totals.not_kept);
@@ -354,6 +363,8 @@ fn traffic(totals: &Totals, exemplars: Vec<Exemplar>) -> Traffic {
         compressed: totals.compression.answers,
         compressed_plain_bytes: totals.compression.plain_bytes,
         compressed_bytes: totals.compression.packed_bytes,
+        mirrored: totals.mirrored,
+        mirrors_left_out: totals.mirrors_left_out,
         latency: Some(Histogram {
             bounds_us: Times::bounds_us().collect(),
             counts: totals.latency.counts.to_vec(),

@@ -7,6 +7,8 @@ mod parts;
 mod refresh;
 mod serve;
 
+pub(super) use refresh::Nobody;
+
 use super::{Passed, Reply, Way, forward};
 use crate::{
     cache::{

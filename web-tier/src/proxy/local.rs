@@ -195,6 +195,13 @@ impl Local {
         local
     }
 
+    /// The answer to who asks for too much: 429 (RFC 6585 §4), and when to ask again.
+    pub(crate) fn too_many(client: &Client, retry_s: u64) -> Self {
+        let mut local = Self::refusal(client, ProxyError::TooMany);
+        local.head.fields.push(Name::Other, b"retry-after", retry_s.to_string().as_bytes());
+        local
+    }
+
     /// The answer to an OPTIONS that is to go no further.
     pub(crate) fn capabilities(client: &Client) -> Self {
         let mut local = Self::new(client, StatusCode::OK, LocalBody::Bytes(Bytes::new()), 0);

@@ -1,6 +1,7 @@
 //! Virtual hosts: the `Host` of a request chooses the rules.
 
 use crate::{
+    limit::LimitTables,
     route::rules::{Foreign, Outcome, RequestView, Rules},
     upstream::Upstreams,
 };
@@ -23,7 +24,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     /// Reads the hosts; a name or pattern that two hosts claim belongs to the first.
-    pub(crate) fn new(cluster: &Cluster, upstreams: &mut Upstreams<'_>) -> Self {
+    pub(crate) fn new(cluster: &Cluster, upstreams: &mut Upstreams<'_>, limits: &LimitTables) -> Self {
         let mut hosts = Self {
             rules: Vec::new(),
             names: HashMap::new(),
@@ -36,7 +37,7 @@ impl Hosts {
         let default = [config::Host::default()];
         let list = if cluster.hosts.is_empty() { &default } else { &cluster.hosts[..] };
         for (place, host) in list.iter().enumerate() {
-            hosts.rules.push(Rules::new(host, cluster, upstreams, &mut hosts.foreign));
+            hosts.rules.push(Rules::new(host, cluster, upstreams, (&mut hosts.foreign, limits)));
             if let Some(regexp) = &host.regexp {
                 hosts.patterns.push((regexp.clone(), place));
             } else if host.id.is_empty() {

@@ -13,6 +13,7 @@ use std::{fs, path::Path};
 pub(super) fn hosts(folder: &Path, dispatch: &str) -> Vec<common::config::Host> {
     let text = format!(
         "clusters:\n  - id: app-tier\n    servers: [{{id: app-a, address: 127.0.0.1}}]\n    hosts: [{{id: '', web-apps: [{{id: '', root-directory: {root}}}]}}]\n  \
+         - {{id: canary, servers: [{{id: canary-a, address: 127.0.0.1, port: 6802}}]}}\n  \
          - id: web-tier\n    servers: [{{id: web-a, address: 127.0.0.1, port: 6801}}]\n    hosts:\n      - id: ''\n        \
          web-apps: [{{id: '', root-directory: {root}}}]\n        dispatch: [{dispatch}]\n",
         root = folder.display(),

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     cache::Cache,
+    limit::LimitTables,
     listen::listeners::NextListeners,
     observe::access_log::LogWriter,
     route::Plan,
@@ -61,6 +62,10 @@ impl WebTier {
     /// can't be opened: nothing has changed then.
     pub async fn reload(&mut self, config: Arc<Config>) -> Result<Changes, WebTierError> {
         let Prepared { listeners: next, log, foreign } = self.prepare(config.clone()).await?;
+        let Some((cluster, _)) = config.server(&self.me) else {
+            return Err(WebTierError::UnknownServer(self.me.clone()));
+        };
+        let limit_tables = Arc::new(LimitTables::new(cluster, Some(&self.plan.limit_tables)));
         let cache = self.prepare_cache(config.clone()).await?;
         let former = self.plan.cache.clone();
         // From here on nothing fails.
@@ -73,6 +78,7 @@ impl WebTier {
         self.plan = Plan {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
             cache,
+            limit_tables,
             foreign: Arc::new(foreign),
             config,
         };

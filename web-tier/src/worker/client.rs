@@ -5,6 +5,7 @@ use super::{
     deadline::{Progress, Verdict},
 };
 use crate::{
+    limit::{Permit, Permits},
     observe::access_log::Recording,
     route::trusted::Peer,
     transport::{listener::Listener, tls::TlsConnection},
@@ -42,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) entry: Cell<u32>,
     /// Others wait for what the server has given to the present request.
     in_the_way: Cell<bool>,
+    /// By which the present request counts to `connection-limit`s.
+    permits: Permits,
 }
 
 impl Client {
@@ -51,7 +54,8 @@ impl Client {
         let (log, server_silent) = (Recording::default(), Cell::new(false));
         let (entry, in_the_way) = (Cell::new(0), Cell::new(false));
         let peer = Rc::new(peer);
-        Self { worker, peer, tls: None, listener, progress, log, server_silent, entry, in_the_way }
+        let permits = Permits::default();
+        Self { worker, peer, tls: None, listener, progress, log, server_silent, entry, in_the_way, permits }
     }
 
     /// A stream of this connection, with time-outs of its own.
@@ -66,7 +70,18 @@ impl Client {
             server_silent: Cell::new(false),
             entry: Cell::new(0),
             in_the_way: Cell::new(false),
+            permits: Permits::default(),
         })
+    }
+
+    /// The present request counts to a `connection-limit` until it ends.
+    pub(crate) fn keep(&self, permit: Permit) {
+        self.permits.push(permit);
+    }
+
+    /// The present request has ended.
+    pub(crate) fn request_ended(&self) {
+        self.permits.clear();
     }
 
     /// The port by which it came, as rules see it.

@@ -8,6 +8,7 @@ use super::super::{
     network::Network,
     node::{Node, Value},
 };
+use super::share;
 
 /// Reads the conditions of one mapping: all of them have to hold. `None` when one of them is wrong.
 pub(super) fn decode(context: Context<'_>, node: &Node) -> Option<Condition> {
@@ -52,6 +53,7 @@ fn condition(fields: &Fields<'_>, key: &str, node: &Node) -> Option<Condition> {
             let text = context.checked(node, |text| Cron::parse(text).map(drop))?;
             Cron::parse(&text).ok().map(Condition::Cron)
         }
+        "share" => share::decode(context, node).map(Condition::Share),
         "and" => several(context, node).map(Condition::And),
         "or" => several(context, node).map(Condition::Or),
         "not" => decode(context, node).map(|it| Condition::Not(Box::new(it))),

@@ -27,7 +27,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> StickyCookie {
 }
 
 /// A name, or a mapping of a name and attributes.
-fn inserted(context: Context<'_>, node: &Node) -> Option<StickyCookie> {
+pub(super) fn inserted(context: Context<'_>, node: &Node) -> Option<StickyCookie> {
     if !matches!(node.value, Value::Map(_)) {
         let name = context.checked(node, names::cookie_name)?;
         return Some(StickyCookie::Inserted { name, attributes: CookieConfig::default() });

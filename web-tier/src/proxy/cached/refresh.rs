@@ -30,7 +30,7 @@ use tokio::{task::spawn_local, time::timeout};
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Nobody: a request without a body, whose answer is for the cache.
-struct Nobody;
+pub(in crate::proxy) struct Nobody;
 
 impl ClientSide for Nobody {
     fn poll_body(&mut self, _: &mut Context<'_>, _: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
@@ -102,6 +102,7 @@ impl Refresh {
             sticky: false,
             stickiness: &stickiness,
             session_url: None,
+            mirrors: &[],
         };
         let asker = Asker::of_ours(self.secure);
         let ask = Ask { client: &client, asker: &asker, way: &way, edits: &[], settings: &self.settings };

@@ -1,6 +1,11 @@
 //! Whether a rule's conditions hold for a request.
 
-use super::{RequestView, file_exists::SeenFiles, site::Sites};
+use super::{
+    RequestView,
+    file_exists::SeenFiles,
+    share::{self, Draws},
+    site::Sites,
+};
 use crate::route::host;
 use common::config::{Condition, FileExists, Named, ServerName};
 use regex::Regex;
@@ -19,6 +24,7 @@ pub(super) struct Subject<'a> {
     pub(super) query: Option<&'a str>,
     pub(super) sites: &'a Sites,
     pub(super) seen_files: &'a SeenFiles,
+    pub(super) draws: &'a Draws,
 }
 
 /// Whether a condition holds. Conditions nest no deeper than the file may.
@@ -42,6 +48,7 @@ pub(super) fn holds(condition: &Condition, subject: &Subject<'_>) -> bool {
         }
         Condition::FileExists(FileExists::At(path)) => file_exists(path, subject),
         Condition::Cron(cron) => cron.holds(view.now),
+        Condition::Share(share) => share::has(share, subject),
         Condition::And(all) => all.iter().all(|it| holds(it, subject)),
         Condition::Or(either) => either.iter().any(|it| holds(it, subject)),
         Condition::Not(not) => !holds(not, subject),

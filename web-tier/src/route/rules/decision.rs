@@ -1,6 +1,6 @@
 //! What rules decide.
 
-use super::{ForeignTarget, Site, Target};
+use super::{ForeignTarget, Guard, Site, Target};
 use common::config::{HeaderEdit, HeaderEditKind};
 use std::{borrow::Cow, rc::Rc};
 
@@ -36,10 +36,22 @@ impl Decision<'_> {
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     pub(crate) decision: Decision<'a>,
-    /// In the order of the rules; for the request and for the answer, whatever gives it.
-    pub(crate) edits: Vec<Edit<'a>>,
+    pub(crate) noted: Noted<'a>,
+    /// Values of `Set-Cookie` fields that the answer gets.
+    pub(crate) set_cookies: Vec<String>,
     /// What takes the place of the request's path and query, after a `forward`.
     pub(crate) rewritten: Option<Rewritten>,
+}
+
+/// What is noted on the way to a decision, each in the order of the rules.
+#[derive(Debug, Default)]
+pub(crate) struct Noted<'a> {
+    /// For the request and for the answer, whatever gives it.
+    pub(crate) edits: Vec<Edit<'a>>,
+    /// What the request has to pass.
+    pub(crate) guards: Vec<&'a Guard>,
+    /// The places of the clusters that get copies, in the worker's list.
+    pub(crate) mirrors: Vec<usize>,
 }
 
 /// What a rule changes of a header.
@@ -63,7 +75,7 @@ impl Edit<'_> {
 
 impl Default for Outcome<'_> {
     fn default() -> Self {
-        Self { decision: Decision::None, edits: Vec::new(), rewritten: None }
+        Self { decision: Decision::None, noted: Noted::default(), set_cookies: Vec::new(), rewritten: None }
     }
 }
 

@@ -5,15 +5,19 @@
 mod condition;
 mod decision;
 mod file_exists;
+mod guard;
 mod rewrite;
+mod share;
 mod site;
 mod view;
 
-pub(crate) use decision::{Decision, Edit, Outcome, Rewritten};
+pub(crate) use decision::{Decision, Edit, Noted, Outcome, Rewritten};
+pub(crate) use guard::Guard;
 pub(crate) use site::{Site, SiteRequest};
 pub(crate) use view::{HeaderSource, RequestView};
 
 use crate::{
+    limit::LimitTables,
     route::normalise::{other_readings, read},
     upstream::{Upstreams, sticky::Stickiness},
 };
@@ -26,6 +30,7 @@ use common::{
 use condition::Subject;
 use file_exists::SeenFiles;
 use regex::Regex;
+use share::Draws;
 use site::{Found, Sites};
 use std::cell::OnceCell;
 
@@ -111,6 +116,17 @@ enum Act {
     Redirect(config::Redirect),
     Error(SendError),
     Header(HeaderEdit),
+    Guard(Guard),
+    Mirror(Mirror),
+}
+
+/// Where copies of requests go.
+#[derive(Debug)]
+struct Mirror {
+    /// The cluster's place in the worker's list.
+    upstream: usize,
+    /// Of how many requests, of 10,000.
+    share: u16,
 }
 
 /// What one pass through the rules came to.
@@ -125,9 +141,10 @@ impl Rules {
         host: &config::Host,
         cluster: &Cluster,
         upstreams: &mut Upstreams<'_>,
-        foreign: &mut Foreign,
+        (foreign, limits): (&mut Foreign, &LimitTables),
     ) -> Self {
-        let rules = host.dispatch.iter().filter_map(|rule| Compiled::new(rule, upstreams, foreign)).collect();
+        let rules = host.dispatch.iter();
+        let rules = rules.filter_map(|rule| Compiled::new(rule, upstreams, (foreign, limits))).collect();
         let deployed = upstreams.runs_deployed_apps(&cluster.id).then(|| own_tier(&cluster.id, upstreams));
         let sites =
             Sites::new(&host.web_apps, deployed.flatten(), |content| own(content, &cluster.id, upstreams));
@@ -142,28 +159,37 @@ impl Rules {
     /// What happens to a request.
     pub(crate) fn evaluate<'a>(&'a self, view: &RequestView<'_>) -> Outcome<'a> {
         let mut outcome = Outcome::default();
-        let asked = read(view.path);
-        for _ in 0..=FORWARDS_MAX {
-            let (path, raw_path, query) = match &outcome.rewritten {
-                Some(it) => (it.seen.as_str(), it.path.as_str(), it.query.as_deref()),
-                None => (&*asked, view.path, view.query),
-            };
-            let (sites, seen_files, merges_slashes) = (&self.sites, &self.seen_files, self.merges_slashes);
-            let subject = Subject { view, path, raw_path, merges_slashes, query, sites, seen_files };
-            match self.pass(&subject, &mut outcome.edits) {
-                Step::Decided(decision) => {
-                    outcome.decision = decision;
-                    return outcome;
-                }
-                Step::Forward(rewritten) => outcome.rewritten = Some(rewritten),
-            }
-        }
-        outcome.decision = Decision::Error { status: 500, message: Some(CIRCLE) };
+        let (asked, draws) = (read(view.path), Draws::default());
+        outcome.decision = self.decide(view, &asked, &draws, &mut outcome);
+        outcome.set_cookies = draws.into_cookies();
         outcome
     }
 
+    /// Goes through the rules until one decides.
+    fn decide<'a>(
+        &'a self,
+        view: &RequestView<'_>,
+        asked: &str,
+        draws: &Draws,
+        outcome: &mut Outcome<'a>,
+    ) -> Decision<'a> {
+        for _ in 0..=FORWARDS_MAX {
+            let (path, raw_path, query) = match &outcome.rewritten {
+                Some(it) => (it.seen.as_str(), it.path.as_str(), it.query.as_deref()),
+                None => (asked, view.path, view.query),
+            };
+            let (sites, seen_files, merges_slashes) = (&self.sites, &self.seen_files, self.merges_slashes);
+            let subject = Subject { view, path, raw_path, merges_slashes, query, sites, seen_files, draws };
+            match self.pass(&subject, &mut outcome.noted) {
+                Step::Decided(decision) => return decision,
+                Step::Forward(rewritten) => outcome.rewritten = Some(rewritten),
+            }
+        }
+        Decision::Error { status: 500, message: Some(CIRCLE) }
+    }
+
     /// Goes through the rules once.
-    fn pass<'a>(&'a self, subject: &Subject<'_>, edits: &mut Vec<Edit<'a>>) -> Step<'a> {
+    fn pass<'a>(&'a self, subject: &Subject<'_>, noted: &mut Noted<'a>) -> Step<'a> {
         let readings = OnceCell::new();
         for rule in self.rules.iter().filter(|rule| rule.matches(subject, &readings)) {
             if rule.condition.as_ref().is_some_and(|condition| !condition::holds(condition, subject)) {
@@ -187,12 +213,24 @@ impl Rules {
                 },
                 Act::Header(edit) => {
                     // A rule that is passed again, after a `forward`, has had its effect.
-                    if edits.iter().any(|it| std::ptr::eq(it.rule, edit)) {
+                    if noted.edits.iter().any(|it| std::ptr::eq(it.rule, edit)) {
                         continue;
                     }
                     match rewrite::header_value(edit, regexp, subject) {
-                        Ok(value) => edits.push(Edit { rule: edit, value }),
+                        Ok(value) => noted.edits.push(Edit { rule: edit, value }),
                         Err(cause) => return Step::Decided(cause.decision()),
+                    }
+                    continue;
+                }
+                Act::Guard(guard) => {
+                    if !noted.guards.iter().any(|it| std::ptr::eq(*it, guard)) {
+                        noted.guards.push(guard);
+                    }
+                    continue;
+                }
+                Act::Mirror(mirror) => {
+                    if !noted.mirrors.contains(&mirror.upstream) && share::drawn(mirror.share) {
+                        noted.mirrors.push(mirror.upstream);
                     }
                     continue;
                 }
@@ -242,7 +280,11 @@ fn to(upstream: usize) -> Target {
 }
 
 impl Compiled {
-    fn new(rule: &Rule, upstreams: &mut Upstreams<'_>, foreign: &mut Foreign) -> Option<Self> {
+    fn new(
+        rule: &Rule,
+        upstreams: &mut Upstreams<'_>,
+        (foreign, limits): (&mut Foreign, &LimitTables),
+    ) -> Option<Self> {
         let action = match &rule.action {
             Action::LoadBalance(action) => Act::Proxy(Target {
                 upstream: upstreams.place(&action.cluster)?,
@@ -264,6 +306,10 @@ impl Compiled {
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
             Action::Error(error) => Act::Error(error.clone()),
             Action::Header(edit) => Act::Header(edit.clone()),
+            Action::Guard(guard) => Act::Guard(Guard::new(guard, limits)?),
+            Action::Mirror(mirror) => {
+                Act::Mirror(Mirror { upstream: upstreams.place(&mirror.cluster)?, share: mirror.share })
+            }
         };
         // The empty regexp matches all: no need to ask it.
         let regexp = rule.regexp.clone().filter(|regexp| !regexp.as_str().is_empty());

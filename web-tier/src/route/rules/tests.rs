@@ -9,6 +9,7 @@ mod variables;
 use super::*;
 use crate::{
     http1::{HeadLimits, RequestHead},
+    limit::LimitTables,
     route::{
         host::Hosts,
         normalise::{Path, normalise},
@@ -63,7 +64,13 @@ impl Ruled {
         for id in ["one", "two", "web"] {
             upstreams.place(&id.into()).unwrap();
         }
-        Self { hosts: Hosts::new(&config.clusters[0], &mut upstreams) }
+        Self {
+            hosts: Hosts::new(
+                &config.clusters[0],
+                &mut upstreams,
+                &LimitTables::new(&config.clusters[0], None),
+            ),
+        }
     }
 
     /// What happens to `GET path`, in a word or two.
@@ -212,6 +219,7 @@ fn header_rules_on_the_way_are_gathered_in_order_and_once() {
         let asked = Asked::get(path);
         let outcome = ruled.hosts.evaluate(&asked.view());
         outcome
+            .noted
             .edits
             .iter()
             .map(|it| (it.kind(), it.name().to_owned(), it.value.clone().into_owned()))
@@ -233,5 +241,5 @@ fn one_rule_for_all_allocates_nothing() {
     let asked = Asked::get("/a?b");
     let outcome = ruled.hosts.evaluate(&asked.view());
     assert!(matches!(outcome.decision, Decision::Proxy(_)));
-    assert_eq!((outcome.edits.capacity(), outcome.rewritten), (0, None));
+    assert_eq!((outcome.noted.edits.capacity(), outcome.rewritten), (0, None));
 }

@@ -11,6 +11,13 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Owner(u64);
 
+impl Owner {
+    /// A number of its own.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl From<IpAddr> for Owner {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {

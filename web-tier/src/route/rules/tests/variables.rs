@@ -46,7 +46,7 @@ fn headers_have_it_too() {
     );
     let values = |asked: &Asked| {
         let outcome = ruled.hosts.evaluate(&asked.view());
-        outcome.edits.iter().map(|it| it.value.clone().into_owned()).collect::<Vec<_>>()
+        outcome.noted.edits.iter().map(|it| it.value.clone().into_owned()).collect::<Vec<_>>()
     };
     let asked = Asked::get("/item/a%2Fb%E9;v=1/x?q=1");
     let from = "http www.example.com 192.168.0.7";

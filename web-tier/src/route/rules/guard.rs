@@ -1,0 +1,24 @@
+//! What a request has to pass before the word of the rules behind it counts. Rules only name it: nothing is counted here.
+
+use crate::limit::{ConnectionTable, LimitTables, RateTable};
+use common::config;
+use std::sync::Arc;
+
+/// One of them, with what it has counted.
+#[derive(Debug)]
+pub(crate) enum Guard {
+    /// `rate-limit`.
+    Rate(Arc<RateTable>),
+    /// `connection-limit`.
+    Connections(Arc<ConnectionTable>),
+}
+
+impl Guard {
+    /// That of a rule; `None` where `limits` are of another configuration.
+    pub(super) fn new(config: &config::Guard, limits: &LimitTables) -> Option<Self> {
+        Some(match config {
+            config::Guard::RateLimit(config) => Self::Rate(limits.rate(config)?.clone()),
+            config::Guard::ConnectionLimit(config) => Self::Connections(limits.connection(config)?.clone()),
+        })
+    }
+}
