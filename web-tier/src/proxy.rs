@@ -46,6 +46,7 @@ use crate::{
 use attempt::{Failure, attempt, discard};
 use common::{config::Strategy, shortage::is_shortage};
 use compressed::compress;
+use guard::Guarded;
 use http::{Method, StatusCode};
 use prepare::prepare;
 use std::{future::poll_fn, rc::Rc};
@@ -109,18 +110,22 @@ pub(crate) async fn answer<S: ClientSide>(
     let Outcome { decision, noted, set_cookies, rewritten } =
         evaluate(client, &routes, &asker, head, in_url.as_ref());
     let Noted { edits, guards, mirrors } = noted;
-    let path = in_url.as_ref().map_or(head.path(), |it| &it.path);
-    let mut guarded = guard::check(client, &guards, (&asker, path), head);
+    let guarded = match &guards[..] {
+        [] => Guarded::default(),
+        // In a box, as every request would be as large.
+        guards => Box::pin(guard::check(client, (&routes, guards), &asker, in_url.as_ref(), head)).await,
+    };
+    let Guarded { refused, told, .. } = guarded;
     let mirrors: Vec<_> = mirrors.into_iter().map(|place| routes.upstreams[place].clone()).collect();
     if let Some(in_url) = in_url.as_ref().filter(|_| !keeps_session(&decision)) {
         head.set_path(&in_url.path);
     }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let compresses = decision.compresses();
-    let way = Way::of(&routes, &decision, in_url.as_ref(), &mirrors);
-    let reply = match (guarded.refused.take(), way) {
+    let way = Way::of(&routes, &decision, in_url.as_ref(), (&mirrors, guarded.knows_user));
+    let reply = match (refused, way) {
         _ if let Err(cause) = rewritten => Err(cause.into()),
-        (Some(refused), _) => Ok(Reply::Local(refused)),
+        (Some(refused), _) => refused,
         (None, Some(_)) if !may_go_on(head) => Ok(Reply::Local(Local::capabilities(client))),
         (None, Some((way, caches))) => {
             let settings = routes.cache.as_ref().filter(|_| caches);
@@ -139,7 +144,9 @@ pub(crate) async fn answer<S: ClientSide>(
         }
     };
     edit_answer(reply.head(), &edits);
-    guarded.tell(reply.head());
+    for (name, value) in &told {
+        reply.head().fields.push(Name::Other, name, value);
+    }
     for cookie in &set_cookies {
         reply.head().fields.push(Name::Other, b"set-cookie", cookie.as_bytes());
     }
@@ -228,6 +235,8 @@ struct Way<'a> {
     session_url: Option<&'a str>,
     /// Who gets copies of what is sent.
     mirrors: &'a [Rc<Upstream>],
+    /// A rule has found out whose request it is.
+    knows_user: bool,
 }
 
 impl<'a> Way<'a> {
@@ -236,20 +245,22 @@ impl<'a> Way<'a> {
         routes: &'a Routes,
         decision: &Decision<'a>,
         in_url: Option<&'a InUrl>,
-        mirrors: &'a [Rc<Upstream>],
+        (mirrors, knows_user): (&'a [Rc<Upstream>], bool),
     ) -> Option<(Self, bool)> {
         match *decision {
             Decision::Proxy(target) => {
                 let upstream = &routes.upstreams[target.upstream];
                 let &Target { strategy, sticky, ref stickiness, .. } = target;
                 let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
-                Some((Self { upstream, strategy, sticky, stickiness, session_url, mirrors }, target.cache))
+                let way = Self { upstream, strategy, sticky, stickiness, session_url, mirrors, knows_user };
+                Some((way, target.cache))
             }
             Decision::HttpProxy(target) => {
                 let upstream = &routes.foreign[target.place];
                 let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
                 let &ForeignTarget { strategy, cache, .. } = target;
-                let way = Self { upstream, strategy, sticky: false, stickiness, session_url: None, mirrors };
+                let (sticky, session_url) = (false, None);
+                let way = Self { upstream, strategy, sticky, stickiness, session_url, mirrors, knows_user };
                 Some((way, cache))
             }
             _ => None,

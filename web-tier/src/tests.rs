@@ -16,6 +16,7 @@ mod disabled;
 mod encrypted;
 mod event_streams;
 mod foreign;
+mod forward_auth;
 mod full;
 mod gone;
 mod grpc;

@@ -1,6 +1,7 @@
 //! Reads `dispatch`: a host's rewrite rules.
 
 mod conditions;
+mod forward_auth;
 mod http_proxy;
 mod share;
 mod sticky;
@@ -98,6 +99,9 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
         "connection-limit" => {
             limits::connection_limit(&fields, facts).map(|it| Action::Guard(Guard::ConnectionLimit(it)))
         }
+        "forward-auth" => {
+            forward_auth::decode(&fields).map(|it| Action::Guard(Guard::ForwardAuth(Box::new(it))))
+        }
         "mirror" => mirror(&fields, facts).map(Action::Mirror),
         "set-header" => header(&fields, HeaderEditKind::SetOnAnswer, regexp.as_ref()),
         "add-header" => header(&fields, HeaderEditKind::AddToAnswer, regexp.as_ref()),
@@ -122,6 +126,7 @@ fn keys_of(kind: &str) -> Option<&'static Keys> {
         "send-error" => &keys::SEND_ERROR,
         "rate-limit" => &keys::RATE_LIMIT,
         "connection-limit" => &keys::CONNECTION_LIMIT,
+        "forward-auth" => &keys::FORWARD_AUTH,
         "mirror" => &keys::MIRROR,
         "set-header" | "add-header" | "set-request-header" => &keys::HEADER_EDIT,
         _ => return None,

@@ -219,6 +219,7 @@ pub(super) static RULE: Keys = Keys {
         "send-error",
         "rate-limit",
         "connection-limit",
+        "forward-auth",
         "mirror",
         "set-header",
         "add-header",
@@ -344,6 +345,29 @@ pub(super) static CONNECTION_LIMIT: Keys =
 
 /// `by` of both.
 pub(super) static LIMIT_BY: Keys = Keys { what: "`by`", known: &["header", "cookie", "import"], later: &[] };
+
+pub(super) static FORWARD_AUTH: Keys = Keys {
+    what: "`forward-auth`",
+    known: &[
+        "regexp",
+        "if",
+        "backends",
+        "path",
+        "copy-headers",
+        "timeout",
+        "tls",
+        "health-check",
+        "strategy",
+        "connect-timeout",
+        "socket-timeout",
+        "idle-time",
+        "recover-time",
+        "connection-max",
+        "queue-timeout",
+        "import",
+    ],
+    later: &[],
+};
 
 pub(super) static MIRROR: Keys =
     Keys { what: "`mirror`", known: &["regexp", "if", "cluster", "percent", "import"], later: &[] };
@@ -482,7 +506,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 50] = [
+pub(super) static ALL: [&Keys; 51] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -513,6 +537,7 @@ pub(super) static ALL: [&Keys; 50] = [
     &RATE_LIMIT,
     &CONNECTION_LIMIT,
     &LIMIT_BY,
+    &FORWARD_AUTH,
     &MIRROR,
     &NAMED,
     &SERVER_NAME,

@@ -63,6 +63,21 @@ pub enum Guard {
     RateLimit(RateLimit),
     /// `connection-limit`.
     ConnectionLimit(ConnectionLimit),
+    /// `forward-auth`.
+    ForwardAuth(Box<ForwardAuth>),
+}
+
+/// `forward-auth`: an authority is asked about each request. What it answers with 2xx passes; any other answer is the client's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// Who is asked, and how it is reached.
+    pub proxy: HttpProxy,
+    /// `path` (`/`), with a query if there is one: what is asked for.
+    pub path: String,
+    /// `copy-headers`, in lower case: fields of its answer that servers get with the request, in place of the client's own.
+    pub copy_headers: Vec<String>,
+    /// `timeout` (5 s): until it has answered.
+    pub timeout: Duration,
 }
 
 /// `mirror`.
@@ -75,6 +90,15 @@ pub struct Mirror {
 }
 
 impl Action {
+    /// The servers that are not ours which it sends requests to.
+    pub fn foreign(&self) -> Option<&HttpProxy> {
+        match self {
+            Self::HttpProxy(proxy) => Some(proxy),
+            Self::Guard(Guard::ForwardAuth(auth)) => Some(&auth.proxy),
+            _ => None,
+        }
+    }
+
     /// Whether the rules after it are not asked any more.
     pub fn ends(&self) -> bool {
         !matches!(self, Self::Header(_) | Self::Guard(_) | Self::Mirror(_))

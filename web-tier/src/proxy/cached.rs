@@ -62,10 +62,10 @@ enum Forwarded {
 }
 
 impl Ask<'_> {
-    /// Whether it is known to be of one user: by a session's cookie, or a certificate.
+    /// Whether it is known to be of one user: by a session's cookie, a certificate, or the word of a rule.
     fn is_of_a_user(&self, head: &RequestHead) -> bool {
         let certified = self.client.tls.as_ref().is_some_and(|tls| tls.client.is_some());
-        certified || self.way.is_of_a_session(&head.fields)
+        certified || self.way.knows_user || self.way.is_of_a_session(&head.fields)
     }
 }
 

@@ -1,13 +1,16 @@
-//! Asks what a request has to pass: limits.
+//! Asks what a request has to pass: limits, and who knows its user.
 
-use super::local::Local;
+mod forward_auth;
+
+use super::{Reply, local::Local};
 use crate::{
-    http1::{Name, RequestHead, ResponseHead},
+    error::ProxyError,
+    http1::RequestHead,
     limit::{Subject, Verdict},
-    route::{rules::Guard, trusted::Asker},
+    route::{Routes, rules::Guard, session_url::InUrl, trusted::Asker},
     worker::client::Client,
 };
-use std::fmt::Write;
+use std::{fmt::Write, rc::Rc};
 
 /// How long somebody waits who has as many requests as he may at a time, in seconds: nobody knows when one will end.
 const RETRY_S: u64 = 1;
@@ -15,46 +18,75 @@ const RETRY_S: u64 = 1;
 /// What the guards of a request say.
 #[derive(Debug, Default)]
 pub(super) struct Guarded {
-    /// The answer, if it does not pass.
-    pub(super) refused: Option<Local>,
-    /// The values of `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
-    policies: String,
-    limits: String,
+    /// What the client gets, if it does not pass.
+    pub(super) refused: Option<Result<Reply, ProxyError>>,
+    /// Fields of the answer, whatever it is.
+    pub(super) told: Vec<(&'static [u8], Vec<u8>)>,
+    /// One of them has found out whose request it is: what comes of it is for him alone.
+    pub(super) knows_user: bool,
 }
 
-/// Asks them in the order of the rules, up to the first that refuses.
-pub(super) fn check(
-    client: &Client,
-    guards: &[&Guard],
-    (asker, path): (&Asker<'_>, &str),
-    head: &RequestHead,
+/// Asks them in the order of the rules, up to the first that refuses. Fields of `head` change as they say.
+pub(super) async fn check(
+    client: &Rc<Client>,
+    (routes, guards): (&Routes, &[&Guard]),
+    asker: &Asker<'_>,
+    in_url: Option<&InUrl>,
+    head: &mut RequestHead,
 ) -> Guarded {
-    let mut guarded = Guarded::default();
-    let subject = Subject { remote: asker.address, path, fields: &head.fields };
+    let (mut guarded, mut rates) = (Guarded::default(), Rates::default());
     for guard in guards {
-        let retry_s = match guard {
-            Guard::Rate(table) => {
-                let Some(verdict) = table.check(client.worker.read_clock(), subject) else { continue };
-                guarded.note(table.policy(), verdict);
-                (!verdict.passes).then_some(verdict.retry_s.max(1))
-            }
+        let path = in_url.map_or(head.path(), |it| &it.path);
+        let subject = Subject { remote: asker.address, path, fields: &head.fields };
+        let refused = match guard {
+            Guard::Rate(table) => table.check(client.worker.read_clock(), subject).and_then(|verdict| {
+                rates.note(table.policy(), verdict);
+                (!verdict.passes).then(|| too_many(client, verdict.retry_s.max(1)))
+            }),
             Guard::Connections(table) => match table.enter(subject) {
                 Ok(permit) => {
                     permit.into_iter().for_each(|permit| client.keep(permit));
                     None
                 }
-                Err(()) => Some(RETRY_S),
+                Err(()) => Some(too_many(client, RETRY_S)),
             },
+            Guard::ForwardAuth(auth, place) => {
+                guarded.knows_user = true;
+                let upstream = &routes.foreign[*place];
+                match forward_auth::ask(client, asker, (auth, upstream, routes), head).await {
+                    Ok(cookies) => {
+                        guarded.told.extend(cookies.into_iter().map(|it| (&b"set-cookie"[..], it)));
+                        None
+                    }
+                    Err(refused) => {
+                        // Nobody waits for its body.
+                        client.progress.uploaded();
+                        Some(*refused)
+                    }
+                }
+            }
         };
-        if let Some(retry_s) = retry_s {
-            guarded.refused = Some(Local::too_many(client, retry_s));
+        if refused.is_some() {
+            guarded.refused = refused;
             break;
         }
     }
+    rates.tell(&mut guarded.told);
     guarded
 }
 
-impl Guarded {
+fn too_many(client: &Client, retry_s: u64) -> Result<Reply, ProxyError> {
+    Ok(Reply::Local(Local::too_many(client, retry_s)))
+}
+
+/// The values of `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
+#[derive(Debug, Default)]
+struct Rates {
+    policies: String,
+    limits: String,
+}
+
+impl Rates {
     fn note(&mut self, (name, requests, seconds): (&str, u32, u64), verdict: Verdict) {
         for list in [&mut self.policies, &mut self.limits] {
             if !list.is_empty() {
@@ -67,10 +99,10 @@ impl Guarded {
     }
 
     /// Tells the client how much more it may ask for.
-    pub(super) fn tell(&self, head: &mut ResponseHead) {
+    fn tell(self, told: &mut Vec<(&'static [u8], Vec<u8>)>) {
         if !self.limits.is_empty() {
-            head.fields.push(Name::Other, b"ratelimit-policy", self.policies.as_bytes());
-            head.fields.push(Name::Other, b"ratelimit", self.limits.as_bytes());
+            told.push((b"ratelimit-policy", self.policies.into_bytes()));
+            told.push((b"ratelimit", self.limits.into_bytes()));
         }
     }
 }

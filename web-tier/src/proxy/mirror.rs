@@ -57,7 +57,15 @@ struct Copy {
 impl Copy {
     fn way<'a>(upstream: &'a Rc<Upstream>, stickiness: &'a Stickiness) -> Way<'a> {
         let strategy = Strategy::Adaptive;
-        Way { upstream, strategy, sticky: false, stickiness, session_url: None, mirrors: &[] }
+        Way {
+            upstream,
+            strategy,
+            sticky: false,
+            stickiness,
+            session_url: None,
+            mirrors: &[],
+            knows_user: false,
+        }
     }
 
     /// Writes the copy at once, and sends it when the future that is returned runs.

@@ -29,6 +29,11 @@ const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 
 /// Reads the rule but for `regexp` and `if`. `None` without a good backend.
 pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
+    Some(HttpProxy { cookie: sticky::decode(fields), ..servers(fields)? })
+}
+
+/// Reads who the servers are, and how they are reached.
+pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
     let defaults = HttpProxy::default();
     let backends = backends(fields);
     let time = |key: &str, bounds, default| fields.duration(key, bounds).unwrap_or(default);
@@ -37,7 +42,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
         health_check: fields
             .get("health-check")
             .and_then(|node| health_check(fields.context, node, &backends)),
-        cookie: sticky::decode(fields),
+        cookie: defaults.cookie,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         connect_timeout: time("connect-timeout", TIMEOUT, defaults.connect_timeout),
         socket_timeout: time("socket-timeout", TIMEOUT, defaults.socket_timeout),

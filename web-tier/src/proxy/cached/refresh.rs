@@ -103,6 +103,7 @@ impl Refresh {
             stickiness: &stickiness,
             session_url: None,
             mirrors: &[],
+            knows_user: false,
         };
         let asker = Asker::of_ours(self.secure);
         let ask = Ask { client: &client, asker: &asker, way: &way, edits: &[], settings: &self.settings };

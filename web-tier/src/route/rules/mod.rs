@@ -306,7 +306,7 @@ impl Compiled {
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
             Action::Error(error) => Act::Error(error.clone()),
             Action::Header(edit) => Act::Header(edit.clone()),
-            Action::Guard(guard) => Act::Guard(Guard::new(guard, limits)?),
+            Action::Guard(guard) => Act::Guard(Guard::new(guard, foreign, limits)?),
             Action::Mirror(mirror) => {
                 Act::Mirror(Mirror { upstream: upstreams.place(&mirror.cluster)?, share: mirror.share })
             }

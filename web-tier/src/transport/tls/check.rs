@@ -5,7 +5,7 @@ use super::{
     listener::{authorities, certificates, provider},
 };
 use common::{
-    config::{Action, BackendTls, Cluster, Config, ConfigErrors, Problem},
+    config::{BackendTls, Cluster, Config, ConfigErrors, Problem},
     id::ServerId,
     tls_files::FileFault,
 };
@@ -43,8 +43,6 @@ pub fn check_tls(config: &Config, only: Option<&ServerId>) -> Result<Vec<Problem
 
 /// The `tls` of its rules.
 fn backend_tls(cluster: &Cluster) -> impl Iterator<Item = &BackendTls> {
-    cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| match &rule.action {
-        Action::HttpProxy(proxy) => proxy.tls.as_deref(),
-        _ => None,
-    })
+    let rules = cluster.hosts.iter().flat_map(|host| &host.dispatch);
+    rules.filter_map(|rule| rule.action.foreign()?.tls.as_deref())
 }

@@ -19,7 +19,7 @@ use addresses::Addresses;
 use check::Checks;
 use cluster_port::{ClusterKey, Stream};
 use common::{
-    config::{self, Action, BackendProtocol, Cluster, HttpProxy},
+    config::{self, BackendProtocol, Cluster, HttpProxy},
     id::ServerId,
     tls_files::TlsError,
 };
@@ -84,10 +84,7 @@ impl ForeignServers {
     /// What is wrong with the files of TLS.
     pub(crate) fn new(cluster: &Cluster, key: &ClusterKey, before: Option<&Self>) -> Result<Self, TlsError> {
         let rules =
-            cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| match &rule.action {
-                Action::HttpProxy(config) => Some(config),
-                _ => None,
-            });
+            cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| rule.action.foreign());
         let rules: Vec<_> = rules.collect();
         let tls = load_tls(&rules, before.map_or(&[][..], |before| &before.tls))?;
         let known = before.map_or(&[][..], |before| &before.pools);
@@ -103,7 +100,7 @@ impl ForeignServers {
         Ok(Self { pools, tls, news: before.map_or_else(|| Sender::new(()), |before| before.news.clone()) })
     }
 
-    /// Those of a rule.
+    /// Those of one rule, be it one that asks them about requests.
     pub(crate) fn pool(&self, rule: &HttpProxy) -> Option<&Arc<ForeignPool>> {
         find(&self.pools, rule)
     }

@@ -25,7 +25,7 @@ fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
 }
 
 fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServers {
-    let action = |rule: &&HttpProxy| Action::HttpProxy((*rule).clone());
+    let action = |rule: &&HttpProxy| config::Action::HttpProxy((*rule).clone());
     let rules = rules.iter().map(|it| Rule {
         regexp: None,
         condition: None,
