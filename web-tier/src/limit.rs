@@ -2,7 +2,7 @@
 //! connections are spread over its workers: a request that comes to such a rule takes one lock of 64, any other none.
 
 mod connections;
-mod key;
+pub(crate) mod key;
 mod rate;
 mod refused;
 

@@ -17,6 +17,7 @@ use crate::{
     cache::settings::CacheSettings,
     error::ProxyError,
     http1::{Fields, Length, Name, RequestHead, ResponseHead},
+    limit::{Subject, key},
     memory::{
         buffer::{Piece, SIZE},
         shelf::Shelved,
@@ -44,7 +45,10 @@ use crate::{
     worker::{Worker, client::Client},
 };
 use attempt::{Failure, attempt, discard};
-use common::{config::Strategy, shortage::is_shortage};
+use common::{
+    config::{RequestKey, Strategy},
+    shortage::is_shortage,
+};
 use compressed::compress;
 use guard::Guarded;
 use http::{Method, StatusCode};
@@ -122,7 +126,8 @@ pub(crate) async fn answer<S: ClientSide>(
     }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let compresses = decision.compresses();
-    let way = Way::of(&routes, &decision, in_url.as_ref(), (&mirrors, guarded.knows_user));
+    let subject = Subject { remote: asker.address, path: head.path(), fields: &head.fields };
+    let way = Way::of(&routes, (&decision, subject), in_url.as_ref(), (&mirrors, guarded.knows_user));
     let reply = match (refused, way) {
         _ if let Err(cause) = rewritten => Err(cause.into()),
         (Some(refused), _) => refused,
@@ -133,16 +138,7 @@ pub(crate) async fn answer<S: ClientSide>(
         }
         (None, None) => ruled(client, head, decision).await,
     };
-    let mut reply = match reply {
-        Ok(reply) => reply,
-        Err(ProxyError::ClientGone) => return Err(ClientGone),
-        Err(cause) => {
-            if cause == ProxyError::Busy {
-                client.worker.counters.queue_refusals.up();
-            }
-            Reply::Local(Local::refusal(client, cause))
-        }
-    };
+    let mut reply = said(client, reply)?;
     edit_answer(reply.head(), &edits);
     for (name, value) in &told {
         reply.head().fields.push(Name::Other, name, value);
@@ -154,6 +150,20 @@ pub(crate) async fn answer<S: ClientSide>(
         compress(client, rules, head, &mut reply);
     }
     Ok(reply)
+}
+
+/// What the client is told, be it why there is no other answer.
+fn said(client: &Client, reply: Result<Reply, ProxyError>) -> Result<Reply, ClientGone> {
+    match reply {
+        Ok(reply) => Ok(reply),
+        Err(ProxyError::ClientGone) => Err(ClientGone),
+        Err(cause) => {
+            if cause == ProxyError::Busy {
+                client.worker.counters.queue_refusals.up();
+            }
+            Ok(Reply::Local(Local::refusal(client, cause)))
+        }
+    }
 }
 
 /// What rules answer themselves.
@@ -237,22 +247,27 @@ struct Way<'a> {
     mirrors: &'a [Rc<Upstream>],
     /// A rule has found out whose request it is.
     knows_user: bool,
+    /// The key of `hash-by`.
+    hash: Option<Box<str>>,
 }
 
 impl<'a> Way<'a> {
     /// That of a request which goes to a server, and whether what comes of it may be kept.
     fn of(
         routes: &'a Routes,
-        decision: &Decision<'a>,
+        (decision, subject): (&Decision<'a>, Subject<'_>),
         in_url: Option<&'a InUrl>,
         (mirrors, knows_user): (&'a [Rc<Upstream>], bool),
     ) -> Option<(Self, bool)> {
+        let hashed = |by: Option<&RequestKey>| Some(key::text(by?, subject)?.into());
         match *decision {
             Decision::Proxy(target) => {
                 let upstream = &routes.upstreams[target.upstream];
                 let &Target { strategy, sticky, ref stickiness, .. } = target;
                 let session_url = target.session_url.then(|| in_url.map_or("", |it| &it.session));
-                let way = Self { upstream, strategy, sticky, stickiness, session_url, mirrors, knows_user };
+                let hash = hashed(target.hash_by.as_ref());
+                let way =
+                    Self { upstream, strategy, sticky, stickiness, session_url, mirrors, knows_user, hash };
                 Some((way, target.cache))
             }
             Decision::HttpProxy(target) => {
@@ -260,7 +275,9 @@ impl<'a> Way<'a> {
                 let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
                 let &ForeignTarget { strategy, cache, .. } = target;
                 let (sticky, session_url) = (false, None);
-                let way = Self { upstream, strategy, sticky, stickiness, session_url, mirrors, knows_user };
+                let hash = hashed(target.hash_by.as_ref());
+                let way =
+                    Self { upstream, strategy, sticky, stickiness, session_url, mirrors, knows_user, hash };
                 Some((way, cache))
             }
             _ => None,
@@ -278,11 +295,15 @@ impl<'a> Way<'a> {
     /// Where a request with these fields belongs. A session in a server's own memory is there alone, so it comes before one on the hub.
     fn belongs<'b>(&'b self, fields: &'b Fields) -> Belongs<'b> {
         let belongs = self.stickiness.belongs(fields);
-        if belongs.affinity != Affinity::None || !self.sticky {
+        if belongs.affinity != Affinity::None {
             return belongs;
         }
         let in_url = self.session_url.filter(|session| !session.is_empty());
-        Belongs::of(self.upstream.session(fields, in_url))
+        let session = if self.sticky { self.upstream.session(fields, in_url) } else { Affinity::None };
+        match (session, &self.hash) {
+            (Affinity::None, Some(key)) => Belongs::of(Affinity::Hash(key)),
+            (session, _) => Belongs::of(session),
+        }
     }
 }
 

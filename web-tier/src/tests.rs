@@ -23,6 +23,7 @@ mod grpc;
 mod h2c;
 mod h2c_faults;
 mod half_closed;
+mod hashing;
 mod headers;
 mod hostile;
 mod http2;

@@ -128,6 +128,8 @@ impl Default for HttpProxy {
             health_check: None,
             cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,
+            hash_by: None,
+            warmup_time: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(30),
             // Below the 5 s of Node, uvicorn and Apache: who closes first must be us.

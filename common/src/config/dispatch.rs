@@ -13,6 +13,7 @@ use super::{
     limits, names,
     node::{Entry, Node},
     quoted::quoted,
+    request_key::{self, RequestKey},
     rewrite::{self, Piece, RewriteTarget, Variable},
     rule::{
         Action, Guard, HeaderEdit, HeaderEditKind, LoadBalance, Mirror, Redirect, Rule, SendError,
@@ -148,6 +149,7 @@ fn load_balance(fields: &Fields<'_>, facts: &mut Facts) -> LoadBalance {
     LoadBalance {
         cluster: cluster.unwrap_or_else(|| ClusterId::from(String::new())),
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(Strategy::Adaptive),
+        hash_by: hash_by(fields),
         sticky_sessions,
         session_url,
         cookie,
@@ -166,6 +168,21 @@ fn cluster(fields: &Fields<'_>, hint: &str, facts: &mut Facts) -> Option<Cluster
     let cluster = fields.context.checked(node, names::id)?;
     facts.balance(&cluster, node.span);
     Some(ClusterId::from(cluster))
+}
+
+/// `hash-by`: `None` without one.
+fn hash_by(fields: &Fields<'_>) -> Option<RequestKey> {
+    let node = fields.get("hash-by")?;
+    let key = request_key::decode(fields.context, node, &keys::HASH_BY)?;
+    if fields.get("strategy").is_some() {
+        let message = "`hash-by` chooses the server, and so does `strategy`: leave one of them out";
+        fields.context.error(node.span, message);
+    }
+    if key == RequestKey::All {
+        let message = "`all` would send every request to one server: expected `remote-addr`, `path`, or a header or cookie";
+        fields.context.error(node.span, message);
+    }
+    Some(key)
 }
 
 /// What goes with a cookie for apps that have sessions of their own.

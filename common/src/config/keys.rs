@@ -235,6 +235,7 @@ pub(super) static LOAD_BALANCE: Keys = Keys {
         "if",
         "cluster",
         "strategy",
+        "hash-by",
         "sticky-sessions",
         "session-url",
         "session-cookie",
@@ -257,6 +258,8 @@ pub(super) static HTTP_PROXY: Keys = Keys {
         "session-cookie",
         "insert-cookie",
         "strategy",
+        "hash-by",
+        "warmup-time",
         "connect-timeout",
         "socket-timeout",
         "idle-time",
@@ -284,7 +287,7 @@ pub(super) static BACKEND_TLS: Keys = Keys {
 };
 
 pub(super) static BACKEND: Keys =
-    Keys { what: "a backend of `http-proxy`", known: &["address", "weight", "import"], later: &[] };
+    Keys { what: "a backend of `http-proxy`", known: &["address", "weight", "backup", "import"], later: &[] };
 
 pub(super) static HEALTH_CHECK: Keys = Keys {
     what: "`health-check`",
@@ -343,6 +346,10 @@ pub(super) static RATE_LIMIT: Keys = Keys {
 pub(super) static CONNECTION_LIMIT: Keys =
     Keys { what: "`connection-limit`", known: &["regexp", "if", "max", "by", "name", "import"], later: &[] };
 
+/// `hash-by`.
+pub(super) static HASH_BY: Keys =
+    Keys { what: "`hash-by`", known: &["header", "cookie", "import"], later: &[] };
+
 /// `by` of both.
 pub(super) static LIMIT_BY: Keys = Keys { what: "`by`", known: &["header", "cookie", "import"], later: &[] };
 
@@ -358,6 +365,8 @@ pub(super) static FORWARD_AUTH: Keys = Keys {
         "tls",
         "health-check",
         "strategy",
+        "hash-by",
+        "warmup-time",
         "connect-timeout",
         "socket-timeout",
         "idle-time",
@@ -506,7 +515,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 51] = [
+pub(super) static ALL: [&Keys; 52] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -537,6 +546,7 @@ pub(super) static ALL: [&Keys; 51] = [
     &RATE_LIMIT,
     &CONNECTION_LIMIT,
     &LIMIT_BY,
+    &HASH_BY,
     &FORWARD_AUTH,
     &MIRROR,
     &NAMED,

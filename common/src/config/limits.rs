@@ -2,10 +2,10 @@
 
 use super::{
     check::Facts,
-    decode::{Context, Fields},
+    decode::Fields,
     keys, names,
-    node::{Node, Value},
     quoted::quoted,
+    request_key::{self, RequestKey},
 };
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct RateLimit {
     /// count together.
     pub name: String,
     /// `by`.
-    pub by: LimitBy,
+    pub by: RequestKey,
     /// The number of `rate`: requests …
     pub requests: u32,
     /// … in this time.
@@ -36,24 +36,9 @@ pub struct ConnectionLimit {
     /// `name`.
     pub name: String,
     /// `by`.
-    pub by: LimitBy,
+    pub by: RequestKey,
     /// `max`.
     pub max: u32,
-}
-
-/// `by`: whose requests are counted together. A request that does not have what is asked for is not counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LimitBy {
-    /// `remote-addr` (the default): the client's IPv4 address, or its IPv6 network (/64), as one customer has a whole one.
-    RemoteAddr,
-    /// `path`: the normalised path.
-    Path,
-    /// `all`: every request that comes to the rule.
-    All,
-    /// `{header: NAME}`, in lower case: its first value.
-    Header(String),
-    /// `{cookie: NAME}`: its first value.
-    Cookie(String),
 }
 
 /// Reads `rate-limit`, but for `regexp` and `if`.
@@ -102,32 +87,10 @@ fn name(fields: &Fields<'_>, kind: &str, facts: &mut Facts) -> Option<String> {
     }
 }
 
-fn by(fields: &Fields<'_>) -> Option<LimitBy> {
+fn by(fields: &Fields<'_>) -> Option<RequestKey> {
     match fields.get("by") {
-        Some(node) => by_of(fields.context, node),
-        None => Some(LimitBy::RemoteAddr),
-    }
-}
-
-fn by_of(context: Context<'_>, node: &Node) -> Option<LimitBy> {
-    if !matches!(node.value, Value::Map(_)) {
-        let words = [("remote-addr", 0), ("path", 1), ("all", 2)];
-        return Some(match context.choice(node, &words)? {
-            0 => LimitBy::RemoteAddr,
-            1 => LimitBy::Path,
-            _ => LimitBy::All,
-        });
-    }
-    let fields = Fields::open(context, node, &keys::LIMIT_BY)?;
-    match (fields.get("header"), fields.get("cookie")) {
-        (Some(node), None) => {
-            context.checked(node, names::header_name).map(|name| LimitBy::Header(name.to_ascii_lowercase()))
-        }
-        (None, Some(node)) => context.checked(node, names::cookie_name).map(LimitBy::Cookie),
-        _ => {
-            context.error(node.span, "expected `header` or `cookie`, one of them, and its name");
-            None
-        }
+        Some(node) => request_key::decode(fields.context, node, &keys::LIMIT_BY),
+        None => Some(RequestKey::RemoteAddr),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     condition::Condition,
     cookie_config::CookieConfig,
     limits::{ConnectionLimit, RateLimit},
+    request_key::RequestKey,
     rewrite::{Piece, RewriteTarget},
 };
 use crate::id::ClusterId;
@@ -112,6 +113,8 @@ pub struct LoadBalance {
     pub cluster: ClusterId,
     /// `strategy`.
     pub strategy: Strategy,
+    /// `hash-by`: requests with the same key go to the same server.
+    pub hash_by: Option<RequestKey>,
     /// `sticky-sessions` (true): by the prefix of the cluster's session cookie.
     pub sticky_sessions: bool,
     /// `session-url` (false): by `;jsessionid=` in the path too, where there is no cookie.
@@ -144,6 +147,10 @@ pub struct HttpProxy {
     pub cookie: StickyCookie,
     /// `strategy`.
     pub strategy: Strategy,
+    /// `hash-by`: requests with the same key go to the same backend.
+    pub hash_by: Option<RequestKey>,
+    /// `warmup-time` (60 s): how long the share of a backend rises after checks have found it up.
+    pub warmup_time: Duration,
     /// `connect-timeout` (5 s).
     pub connect_timeout: Duration,
     /// `socket-timeout` (30 s): a wait for a backend in which nothing moves.
@@ -171,6 +178,8 @@ pub struct Backend {
     pub tls: bool,
     /// `weight` (100).
     pub weight: u32,
+    /// `backup` (false): it gets requests only while none of the others can take them.
+    pub backup: bool,
 }
 
 /// What a backend of `http-proxy` speaks.

@@ -122,13 +122,13 @@ impl Drop for Permit {
 mod tests {
     use super::*;
     use crate::http1::Fields;
-    use common::config::LimitBy;
+    use common::config::RequestKey;
 
     #[test]
     fn as_many_at_a_time_and_none_left_behind() {
         let table = Arc::new(ConnectionTable::new(&ConnectionLimit {
             name: "test".to_owned(),
-            by: LimitBy::RemoteAddr,
+            by: RequestKey::RemoteAddr,
             max: 2,
         }));
         let fields = Fields::default();

@@ -1,7 +1,7 @@
 //! Whose requests are counted together.
 
 use crate::{http1::Fields, upstream::pool::Owner, upstream::sticky};
-use common::config::LimitBy;
+use common::config::RequestKey;
 use std::{
     borrow::Cow,
     hash::{BuildHasher, RandomState},
@@ -27,15 +27,26 @@ pub(super) struct Hasher(RandomState);
 
 impl Hasher {
     /// The hash of a request's key; `None`: it has none.
-    pub(super) fn hash(&self, by: &LimitBy, subject: Subject<'_>) -> Option<u64> {
+    pub(super) fn hash(&self, by: &RequestKey, subject: Subject<'_>) -> Option<u64> {
         Some(match by {
-            LimitBy::RemoteAddr => self.0.hash_one(Owner::from(subject.remote)),
-            LimitBy::Path => self.0.hash_one(subject.path),
-            LimitBy::All => 0,
-            LimitBy::Header(name) => self.0.hash_one(header(subject.fields, name)?),
-            LimitBy::Cookie(name) => self.0.hash_one(sticky::values(subject.fields, name).next()?),
+            RequestKey::RemoteAddr => self.0.hash_one(Owner::from(subject.remote)),
+            RequestKey::Path => self.0.hash_one(subject.path),
+            RequestKey::All => 0,
+            RequestKey::Header(name) => self.0.hash_one(header(subject.fields, name)?),
+            RequestKey::Cookie(name) => self.0.hash_one(sticky::values(subject.fields, name).next()?),
         })
     }
+}
+
+/// A request's key as all web-tiers have it; `None`: it has none.
+pub(crate) fn text<'a>(by: &'a RequestKey, subject: Subject<'a>) -> Option<Cow<'a, str>> {
+    Some(match by {
+        RequestKey::RemoteAddr => Cow::Owned(network(subject.remote)),
+        RequestKey::Path => Cow::Borrowed(subject.path),
+        RequestKey::All => Cow::Borrowed(""),
+        RequestKey::Header(name) => String::from_utf8_lossy(header(subject.fields, name)?),
+        RequestKey::Cookie(name) => Cow::Borrowed(sticky::values(subject.fields, name).next()?),
+    })
 }
 
 fn header<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a [u8]> {
@@ -43,13 +54,13 @@ fn header<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a [u8]> {
 }
 
 /// A request's key for people. The values of headers and cookies may be secrets: of them no more than the beginning is shown.
-pub(super) fn shown(by: &LimitBy, subject: Subject<'_>) -> String {
+pub(super) fn shown(by: &RequestKey, subject: Subject<'_>) -> String {
     let text = match by {
-        LimitBy::RemoteAddr => Cow::Owned(network(subject.remote)),
-        LimitBy::Path => Cow::Borrowed(subject.path),
-        LimitBy::All => Cow::Borrowed("all"),
-        LimitBy::Header(name) => header(subject.fields, name).map_or(Cow::Borrowed(""), beginning),
-        LimitBy::Cookie(name) => sticky::values(subject.fields, name)
+        RequestKey::RemoteAddr => Cow::Owned(network(subject.remote)),
+        RequestKey::Path => Cow::Borrowed(subject.path),
+        RequestKey::All => Cow::Borrowed("all"),
+        RequestKey::Header(name) => header(subject.fields, name).map_or(Cow::Borrowed(""), beginning),
+        RequestKey::Cookie(name) => sticky::values(subject.fields, name)
             .next()
             .map_or(Cow::Borrowed(""), |it| beginning(it.as_bytes())),
     };
@@ -93,26 +104,26 @@ mod tests {
     #[test]
     fn a_customer_with_a_network_is_one() {
         let (hasher, none) = (Hasher::default(), Fields::default());
-        let of = |remote| hasher.hash(&LimitBy::RemoteAddr, subject(remote, "/", &none)).unwrap();
+        let of = |remote| hasher.hash(&RequestKey::RemoteAddr, subject(remote, "/", &none)).unwrap();
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(shown(&LimitBy::RemoteAddr, subject("2001:db8::1", "/", &none)), "2001:db8::/64");
-        assert_eq!(shown(&LimitBy::RemoteAddr, subject("::ffff:192.0.2.1", "/", &none)), "192.0.2.1");
+        assert_eq!(shown(&RequestKey::RemoteAddr, subject("2001:db8::1", "/", &none)), "2001:db8::/64");
+        assert_eq!(shown(&RequestKey::RemoteAddr, subject("::ffff:192.0.2.1", "/", &none)), "192.0.2.1");
     }
 
     #[test]
     fn who_has_no_such_header_is_not_counted_and_secrets_are_not_shown() {
         let hasher = Hasher::default();
-        let by = LimitBy::Header("x-api-key".to_owned());
+        let by = RequestKey::Header("x-api-key".to_owned());
         let none = fields(&[("x-api-key", ""), ("cookie", "a=1")]);
         assert_eq!(hasher.hash(&by, subject("192.0.2.1", "/", &none)), None);
         let key = fields(&[("X-Api-Key", "0123456789abcdef"), ("cookie", "u=\u{7f}x; v=abc")]);
         let subject = subject("192.0.2.1", "/", &key);
         assert!(hasher.hash(&by, subject).is_some());
         assert_eq!(shown(&by, subject), "01234567…");
-        assert!(hasher.hash(&LimitBy::Cookie("v".to_owned()), subject).is_some());
-        assert_eq!(shown(&LimitBy::Cookie("v".to_owned()), subject), "ab…");
-        assert_eq!(hasher.hash(&LimitBy::Cookie("w".to_owned()), subject), None);
+        assert!(hasher.hash(&RequestKey::Cookie("v".to_owned()), subject).is_some());
+        assert_eq!(shown(&RequestKey::Cookie("v".to_owned()), subject), "ab…");
+        assert_eq!(hasher.hash(&RequestKey::Cookie("w".to_owned()), subject), None);
     }
 }

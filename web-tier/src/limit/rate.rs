@@ -152,7 +152,7 @@ fn micros(micros: u128) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::config::LimitBy;
+    use common::config::RequestKey;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -161,7 +161,7 @@ mod tests {
     fn table(requests: u32, period_s: u64, burst: u32, keys_max: usize) -> RateTable {
         RateTable::new(&RateLimit {
             name: "test".to_owned(),
-            by: LimitBy::RemoteAddr,
+            by: RequestKey::RemoteAddr,
             requests,
             period: Duration::from_secs(period_s),
             burst,

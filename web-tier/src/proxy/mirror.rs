@@ -65,6 +65,7 @@ impl Copy {
             session_url: None,
             mirrors: &[],
             knows_user: false,
+            hash: None,
         }
     }
 

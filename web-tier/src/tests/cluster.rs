@@ -124,6 +124,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
     let balance = LoadBalance {
         cluster: "app-tier".into(),
         strategy: Strategy::RoundRobin,
+        hash_by: None,
         sticky_sessions: true,
         session_url: false,
         cookie: StickyCookie::None,

@@ -36,6 +36,7 @@ pub(super) fn proxy(ports: &[u16]) -> HttpProxy {
         port: *port,
         protocol: BackendProtocol::Http1,
         tls: false,
+        backup: false,
         weight: 100,
     };
     HttpProxy {

@@ -12,7 +12,7 @@ use super::{
         rule::{Backend, BackendProtocol, HealthCheck, HealthQuestion, HttpProxy},
         units::format_duration,
     },
-    STRATEGIES, sticky,
+    STRATEGIES, hash_by, sticky,
 };
 use std::{
     collections::HashSet,
@@ -44,6 +44,8 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
             .and_then(|node| health_check(fields.context, node, &backends)),
         cookie: defaults.cookie,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
+        hash_by: hash_by(fields),
+        warmup_time: time("warmup-time", WAIT, defaults.warmup_time),
         connect_timeout: time("connect-timeout", TIMEOUT, defaults.connect_timeout),
         socket_timeout: time("socket-timeout", TIMEOUT, defaults.socket_timeout),
         idle_time: time("idle-time", TIMEOUT, defaults.idle_time),
@@ -67,16 +69,23 @@ fn backends(fields: &Fields<'_>) -> Vec<Backend> {
             format!("`http-proxy` has at most {BACKENDS_MAX} backends, this one has {}", items.len());
         context.error(beyond.span, message);
     }
-    let mut seen = HashSet::new();
+    let (mut seen, mut backups) = (HashSet::new(), 0);
     let mut backends = Vec::new();
     for item in items.iter().take(BACKENDS_MAX) {
         let Some(backend) = backend(context, item) else { continue };
         if seen.insert(backend.authority()) {
+            backups += usize::from(backend.backup);
             backends.push(backend);
         } else {
             context
                 .error(item.span, format!("the backend {} stands twice in this rule", backend.authority()));
         }
+    }
+    if backups > 0 && backups == backends.len() {
+        context.error(
+            list.span,
+            "every backend is a `backup`: of whom? Leave the key out on those that come first",
+        );
     }
     backends
 }
@@ -89,8 +98,9 @@ fn backend(context: Context<'_>, node: &Node) -> Option<Backend> {
     );
     let address = address.and_then(|node| context.checked(node, |text| Address::parse(text).map(drop)));
     let weight = fields.integer("weight", 1..=10_000).unwrap_or(DEFAULTS.weight);
+    let backup = fields.boolean("backup").unwrap_or(false);
     let Address { protocol, tls, host, port } = Address::parse(&address?).ok()?;
-    Some(Backend { host, port, protocol, tls, weight })
+    Some(Backend { host, port, protocol, tls, weight, backup })
 }
 
 /// The schemes of addresses: the protocol, whether over TLS, and the port without one.

@@ -325,6 +325,7 @@ fn every_rule_is_read() {
         port: 8080,
         protocol: BackendProtocol::Http1,
         tls: false,
+        backup: false,
         weight,
     };
     let expected = HttpProxy {

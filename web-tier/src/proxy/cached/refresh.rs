@@ -104,6 +104,7 @@ impl Refresh {
             session_url: None,
             mirrors: &[],
             knows_user: false,
+            hash: None,
         };
         let asker = Asker::of_ours(self.secure);
         let ask = Ask { client: &client, asker: &asker, way: &way, edits: &[], settings: &self.settings };

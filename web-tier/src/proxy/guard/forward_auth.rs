@@ -49,6 +49,7 @@ pub(super) async fn ask(
         session_url: None,
         mirrors: &[],
         knows_user: false,
+        hash: None,
     };
     let outgoing = prepare(&client, asker, &way, &mut asked, &[]);
     let (owner, mut nobody) = (asker.address.into(), Nobody);

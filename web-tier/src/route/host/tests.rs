@@ -17,6 +17,7 @@ fn to(regexp: &str, cluster: &str) -> Rule {
         regexp,
         condition: None,
         action: Action::LoadBalance(LoadBalance {
+            hash_by: None,
             cluster: cluster.into(),
             strategy,
             sticky_sessions,

@@ -23,7 +23,8 @@ use crate::{
 };
 use common::{
     config::{
-        self, Action, Cluster, Condition, Content, HeaderEdit, RewriteTarget, Rule, SendError, Strategy,
+        self, Action, Cluster, Condition, Content, HeaderEdit, RequestKey, RewriteTarget, Rule, SendError,
+        Strategy,
     },
     id::ClusterId,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Target {
     /// The cluster's place in the worker's list.
     pub(crate) upstream: usize,
     pub(crate) strategy: Strategy,
+    /// Requests with the same key go to the same server.
+    pub(crate) hash_by: Option<RequestKey>,
     /// A session on the hub brings its requests to its home.
     pub(crate) sticky: bool,
     /// For apps that have sessions of their own.
@@ -64,6 +67,8 @@ pub(crate) struct ForeignTarget {
     /// The place of the rule's backends in [`Foreign::list`].
     pub(crate) place: usize,
     pub(crate) strategy: Strategy,
+    /// Requests with the same key go to the same backend.
+    pub(crate) hash_by: Option<RequestKey>,
     /// Answers may be stored.
     pub(crate) cache: bool,
     /// Answers may be compressed.
@@ -271,6 +276,7 @@ fn to(upstream: usize) -> Target {
     Target {
         upstream,
         strategy: Strategy::Adaptive,
+        hash_by: None,
         sticky: true,
         stickiness: Stickiness::None,
         session_url: false,
@@ -289,6 +295,7 @@ impl Compiled {
             Action::LoadBalance(action) => Act::Proxy(Target {
                 upstream: upstreams.place(&action.cluster)?,
                 strategy: action.strategy,
+                hash_by: action.hash_by.clone(),
                 sticky: action.sticky_sessions,
                 stickiness: upstreams.stickiness(&action.cluster, &action.cookie),
                 session_url: action.session_url,
@@ -298,6 +305,7 @@ impl Compiled {
             Action::HttpProxy(proxy) => Act::HttpProxy(ForeignTarget {
                 place: foreign.place(proxy),
                 strategy: proxy.strategy,
+                hash_by: proxy.hash_by.clone(),
                 cache: rule.cache,
                 compression: rule.compression,
             }),

@@ -16,6 +16,8 @@ pub(crate) struct Backend {
     pub(crate) busy_recover_time: Duration,
     /// How long its share rises after it has come; zero for no warm-up.
     pub(crate) warmup_time: Duration,
+    /// It gets requests only while none of the others can take them.
+    pub(crate) backup: bool,
 }
 
 impl From<&Server> for Backend {
@@ -26,6 +28,7 @@ impl From<&Server> for Backend {
             recover_time: server.recover_time,
             busy_recover_time: server.busy_recover_time,
             warmup_time: server.warmup_time,
+            backup: false,
         }
     }
 }

@@ -77,6 +77,8 @@ pub(crate) enum Affinity<'a> {
     },
     /// To whichever server all web-tiers choose for this key, where its session lives alone.
     Key(&'a str),
+    /// The same, but any other will do: what it is for is no more than likely to be there.
+    Hash(&'a str),
 }
 
 impl Affinity<'_> {
@@ -99,6 +101,10 @@ pub(crate) struct Balance {
     turn: usize,
     /// All servers' answers together.
     latency: Latency,
+    /// Some are backups.
+    has_backups: bool,
+    /// Backups are left alone by the present request: another server can take it.
+    backups_rest: bool,
 }
 
 /// How a server does for a request that may go anywhere, the best first.
@@ -132,6 +138,8 @@ impl Balance {
             draw: Draw::new(seed, &weights),
             turn: 0,
             latency: Latency::of_all(),
+            has_backups: servers.iter().any(ServerState::is_backup),
+            backups_rest: false,
             servers,
             ids,
         }
@@ -190,6 +198,7 @@ impl Balance {
         strategy: Strategy,
         tried: Tried,
     ) -> Option<usize> {
+        self.backups_rest = self.has_backups && self.others_can(now, tried);
         let (home, key) = self.home(affinity);
         if let Some(home) = home.filter(|home| self.takes_own(now, *home, tried, affinity.is_bound())) {
             return Some(home);
@@ -209,8 +218,8 @@ impl Balance {
                 None => (None, None),
             },
             Affinity::Server { index, key } => (Some(index).filter(|it| *it < self.servers.len()), Some(key)),
-            Affinity::Key(key) => {
-                let all = self.ids.iter().enumerate();
+            Affinity::Key(key) | Affinity::Hash(key) => {
+                let all = self.ids.iter().enumerate().filter(|(index, _)| !self.servers[*index].is_backup());
                 (rendezvous::choose(key, all.map(|(index, id)| (id.as_str(), index))), Some(key))
             }
         }
@@ -231,10 +240,19 @@ impl Balance {
 
     /// Whether a server can take a request that could go elsewhere, if it is well.
     fn takes_any(&self, index: usize, tried: Tried) -> bool {
-        self.servers[index].openness() == Openness::All && !tried.has(index)
+        let server = &self.servers[index];
+        server.openness() == Openness::All && !tried.has(index) && !(self.backups_rest && server.is_backup())
     }
 
-    /// By rendezvous hash, so that the sessions of a lost server spread over all others and each stays with its own. Servers
+    /// Whether a server that is no backup can take a request that could go anywhere.
+    fn others_can(&self, now: Instant, tried: Tried) -> bool {
+        self.servers.iter().enumerate().any(|(index, server)| {
+            let works = || matches!(server.standing(now), Standing::Well | Standing::Probe);
+            !server.is_backup() && server.openness() == Openness::All && !tried.has(index) && works()
+        })
+    }
+
+    /// The next one by rendezvous hash, so that the sessions of a lost server spread over all others and each stays with its own. Servers
     /// that are to be probed come last but for busy ones: a session that moved should not move again to one that may still be
     /// ill.
     fn backup(&self, now: Instant, key: &str, tried: Tried) -> Option<usize> {
@@ -262,7 +280,7 @@ impl Balance {
 
     /// The next whose turn it is and that is well.
     fn by_turn(&mut self, now: Instant, tried: Tried) -> Option<usize> {
-        let Self { servers, turns, .. } = self;
+        let Self { servers, turns, backups_rest, .. } = self;
         turns.next(|index| {
             let server = &servers[index];
             let well = match server.standing(now) {
@@ -270,7 +288,8 @@ impl Balance {
                 Standing::Probe => tried.is_first(),
                 Standing::Busy { .. } | Standing::Failing(_) | Standing::Away => false,
             };
-            let takes = well && server.openness() == Openness::All && !tried.has(index);
+            let rests = *backups_rest && server.is_backup();
+            let takes = well && !rests && server.openness() == Openness::All && !tried.has(index);
             (if takes { Turn::Take } else { Turn::Pass }, server.weight(), server.sixteenths(now))
         })
     }

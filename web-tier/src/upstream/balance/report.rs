@@ -77,6 +77,7 @@ mod tests {
             recover_time: SECOND * 15,
             busy_recover_time: SECOND * 15,
             warmup_time: SECOND * 16,
+            backup: false,
         };
         ServerState::new(&backend)
     }

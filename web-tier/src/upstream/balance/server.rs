@@ -102,6 +102,7 @@ pub(crate) struct Ticket {
 #[derive(Debug, Clone)]
 pub(crate) struct ServerState {
     weight: u32,
+    backup: bool,
     /// 1 / weight.
     request_load: f32,
     recover_time: Duration,
@@ -132,6 +133,7 @@ impl ServerState {
     pub(crate) fn new(backend: &Backend) -> Self {
         Self {
             weight: backend.weight.max(1),
+            backup: backend.backup,
             request_load: 1.0 / backend.weight.max(1) as f32,
             recover_time: backend.recover_time,
             busy_recover_time: backend.busy_recover_time,
@@ -158,6 +160,11 @@ impl ServerState {
 
     pub(crate) fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Whether it is for when the others can take nothing.
+    pub(super) fn is_backup(&self) -> bool {
+        self.backup
     }
 
     /// Which requests may go there at all.

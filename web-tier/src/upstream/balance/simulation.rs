@@ -55,6 +55,7 @@ impl World {
             recover_time: SECOND * 15,
             busy_recover_time: SECOND * 15,
             warmup_time,
+            backup: false,
         };
         let start = Instant::now();
         Self {

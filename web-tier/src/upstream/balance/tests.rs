@@ -369,3 +369,55 @@ proptest! {
         }
     }
 }
+
+/// Three servers, of which the last is a backup.
+fn with_backup() -> Balance {
+    let backends = IDS.iter().enumerate().map(|(index, id)| {
+        let backend = Backend::from(&server(id, index, 6800));
+        Backend { backup: index == 2, ..backend }
+    });
+    Balance::of(backends, 1)
+}
+
+#[test]
+fn a_backup_rests_while_another_can_take_a_request() {
+    let now = Instant::now();
+    for strategy in [Strategy::RoundRobin, Strategy::LeastConnection, Strategy::Adaptive] {
+        let mut balance = with_backup();
+        let choose = |balance: &mut Balance, tried| balance.choose_for(now, Affinity::None, strategy, tried);
+        for _ in 0..20 {
+            assert_ne!(choose(&mut balance, Tried::default()), Some(2), "{strategy:?}");
+        }
+        assert_eq!(choose(&mut balance, tried(&[0, 1])), Some(2), "{strategy:?}: both have failed it");
+        balance.server(0).connect_failed(now);
+        assert_eq!(choose(&mut balance, Tried::default()), Some(1), "{strategy:?}");
+        balance.server(1).connect_failed(now);
+        assert_eq!(choose(&mut balance, Tried::default()), Some(2), "{strategy:?}");
+        // When the fail windows of both are over, they are tried again.
+        let later = now + Duration::from_secs(60);
+        let again = balance.choose_for(later, Affinity::None, strategy, Tried::default());
+        assert!(matches!(again, Some(0 | 1)), "{strategy:?}: {again:?}");
+    }
+}
+
+#[test]
+fn a_key_goes_to_one_server_and_to_another_one_while_that_is_away() {
+    let now = Instant::now();
+    for n in 0..50 {
+        let key = format!("key-{n}");
+        let of = |balance: &mut Balance, tried| {
+            balance.choose_for(now, Affinity::Hash(&key), Strategy::Adaptive, tried)
+        };
+        let home = rendezvous::choose(&key, [("app-a", 0), ("app-b", 1)]);
+        let mut balance = with_backup();
+        for _ in 0..3 {
+            assert_eq!(of(&mut balance, Tried::default()), home, "the backup is nobody's home");
+        }
+        let other = 1 - home.unwrap();
+        balance.server(home.unwrap()).connect_failed(now);
+        assert_eq!(of(&mut balance, Tried::default()), Some(other));
+        balance.server(other).connect_failed(now);
+        assert_eq!(of(&mut balance, Tried::default()), Some(2));
+    }
+    assert!(!Affinity::Hash("a").is_bound());
+}

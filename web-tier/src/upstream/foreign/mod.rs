@@ -34,9 +34,6 @@ use std::{
 };
 use tokio::sync::watch::{Receiver, Sender};
 
-/// How long the share of a backend rises after checks have found it up: as for servers of ours that do not say otherwise.
-const WARMUP_TIME: Duration = Duration::from_secs(60);
-
 /// Tells workers that something has changed that they should take over. All configurations of a process have the same.
 type News = Sender<()>;
 
@@ -176,7 +173,8 @@ impl ForeignPool {
             weight: backend.weight,
             recover_time: config.recover_time,
             busy_recover_time: config.recover_time,
-            warmup_time: WARMUP_TIME,
+            warmup_time: config.warmup_time,
+            backup: backend.backup,
         })
     }
 }

@@ -19,6 +19,7 @@ fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
         port: 8080,
         protocol: BackendProtocol::Http1,
         tls: false,
+        backup: false,
         weight: 50,
     });
     HttpProxy { backends: backends.collect(), health_check, ..HttpProxy::default() }

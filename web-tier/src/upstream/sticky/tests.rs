@@ -165,7 +165,7 @@ proptest! {
             match belongs.affinity {
                 Affinity::Server { index: home, .. } => prop_assert_eq!(belongs.token(), Some(home)),
                 Affinity::Session(_) => prop_assert!(false, "its ids are not ours"),
-                Affinity::None | Affinity::Key(_) => prop_assert_eq!(belongs.token(), None),
+                Affinity::None | Affinity::Key(_) | Affinity::Hash(_) => prop_assert_eq!(belongs.token(), None),
             }
         }
     }

@@ -41,7 +41,14 @@ async fn takes(connector: &tls::TlsConnector, issued: &Issued) -> Result<(), Str
 }
 
 fn backend() -> Backend {
-    Backend { host: "a.test".to_owned(), port: 443, protocol: BackendProtocol::Http1, tls: true, weight: 100 }
+    Backend {
+        host: "a.test".to_owned(),
+        port: 443,
+        protocol: BackendProtocol::Http1,
+        tls: true,
+        weight: 100,
+        backup: false,
+    }
 }
 
 #[tokio::test]

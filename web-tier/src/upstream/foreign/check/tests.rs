@@ -101,8 +101,14 @@ fn the_request_names_the_backend_as_the_rule_does() {
     let check =
         HealthCheck { question: HealthQuestion::Get("/healthz?deep=1".to_owned()), ..HealthCheck::default() };
     let host = |host: &str, port, tls| {
-        let backend =
-            Backend { host: host.to_owned(), port, protocol: BackendProtocol::Http1, tls, weight: 100 };
+        let backend = Backend {
+            host: host.to_owned(),
+            port,
+            protocol: BackendProtocol::Http1,
+            tls,
+            weight: 100,
+            backup: false,
+        };
         let Question::Http1(question) = Checks::new(&check, &backend).question else { panic!("HTTP/1.1") };
         let request = String::from_utf8(question.0.into_vec()).unwrap();
         assert!(request.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nhost: "), "{request}");
