@@ -144,7 +144,8 @@ impl Default for HttpProxy {
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
-            question: HealthQuestion::Get("/".to_owned()),
+            question: HealthQuestion::get("/"),
+            port: None,
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(2),
             rise: 2,

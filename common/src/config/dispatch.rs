@@ -2,6 +2,7 @@
 
 mod conditions;
 mod forward_auth;
+mod health_check;
 mod http_proxy;
 mod share;
 mod sticky;
@@ -86,7 +87,7 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
     };
     let action = match key.as_str() {
         "load-balance" => Some(Action::LoadBalance(load_balance(&fields, facts))),
-        "http-proxy" => http_proxy::decode(&fields).map(Action::HttpProxy),
+        "http-proxy" => http_proxy::decode(&fields).map(|it| Action::HttpProxy(Box::new(it))),
         "dispatch" => Some(Action::Dispatch),
         "forward" => forward(&fields, regexp.as_ref()),
         "redirect" => redirect(&fields, regexp.as_ref(), 302),

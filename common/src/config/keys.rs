@@ -291,9 +291,27 @@ pub(super) static BACKEND: Keys =
 
 pub(super) static HEALTH_CHECK: Keys = Keys {
     what: "`health-check`",
-    known: &["path", "grpc-service", "interval", "timeout", "rise", "fall", "import"],
+    known: &[
+        "path",
+        "grpc-service",
+        "method",
+        "host",
+        "headers",
+        "port",
+        "status",
+        "body",
+        "interval",
+        "timeout",
+        "rise",
+        "fall",
+        "import",
+    ],
     later: &[],
 };
+
+/// Of `headers` of `health-check`.
+pub(super) static HEALTH_HEADER: Keys =
+    Keys { what: "a header of `health-check`", known: &["name", "value", "import"], later: &[] };
 
 /// Of redirects and `forward`.
 pub(super) static REWRITE: Keys =
@@ -515,7 +533,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 52] = [
+pub(super) static ALL: [&Keys; 53] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -537,6 +555,7 @@ pub(super) static ALL: [&Keys; 52] = [
     &BACKEND,
     &BACKEND_TLS,
     &HEALTH_CHECK,
+    &HEALTH_HEADER,
     &REWRITE,
     &PLAIN,
     &SEND_ERROR,

@@ -40,7 +40,7 @@ pub enum Action {
     /// `load-balance`: to a server of a cluster.
     LoadBalance(LoadBalance),
     /// `http-proxy`: to a plain HTTP server that is not ours.
-    HttpProxy(HttpProxy),
+    HttpProxy(Box<HttpProxy>),
     /// `dispatch`: to the host's own web-app.
     Dispatch,
     /// `forward`: the rules begin again with another path; the client does not see it.
@@ -206,8 +206,10 @@ impl Backend {
 /// `health-check`: a backend is asked again and again how it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `path` or `grpc-service`.
+    /// What is asked.
     pub question: HealthQuestion,
+    /// `port`, in place of the backend's own.
+    pub port: Option<u16>,
     /// `interval` (5 s): between two checks of one backend.
     pub interval: Duration,
     /// `timeout` (2 s): of one check.
@@ -221,10 +223,62 @@ pub struct HealthCheck {
 /// What a health check asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HealthQuestion {
-    /// `path`, with a query if there is one: a GET of it is to be answered with 2xx or 3xx.
-    Get(String),
-    /// `grpc-service`, empty for the server as a whole: what `grpc.health.v1.Health/Check` says of it is to be `SERVING`.
-    Grpc(String),
+    /// In HTTP.
+    Http(Box<HttpQuestion>),
+    /// What `grpc.health.v1.Health/Check` says is to be `SERVING`.
+    Grpc {
+        /// `grpc-service`, empty for the server as a whole.
+        service: String,
+        /// `host`, in place of the backend's.
+        host: Option<String>,
+    },
+}
+
+/// A request that is to be answered well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpQuestion {
+    /// `method` (GET): GET, HEAD or OPTIONS.
+    pub method: String,
+    /// `path` (`/`), with a query if there is one.
+    pub path: String,
+    /// `host`, in place of the backend's: a name, perhaps with a port.
+    pub host: Option<String>,
+    /// `headers`, the names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// `status` (200-399): one of these is well.
+    pub status: Vec<StatusRange>,
+    /// `body`: an expression that is to be found in the answer's body.
+    pub body: Option<String>,
+}
+
+/// Statuses from one to another, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRange {
+    /// The least.
+    pub from: u16,
+    /// The most.
+    pub to: u16,
+}
+
+impl HttpQuestion {
+    /// A GET of this path, which is to be answered with 2xx or 3xx.
+    pub fn get(path: &str) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            host: None,
+            headers: Vec::new(),
+            status: vec![StatusRange { from: 200, to: 399 }],
+            body: None,
+        }
+    }
+}
+
+impl HealthQuestion {
+    /// The question of [`HttpQuestion::get`].
+    pub fn get(path: &str) -> Self {
+        Self::Http(Box::new(HttpQuestion::get(path)))
+    }
 }
 
 /// How a client stays with a server that has its session in its own memory.

@@ -57,7 +57,7 @@ pub(super) fn put(config: &mut Config, proxy: HttpProxy) {
         condition: None,
         cache: true,
         compression: true,
-        action: Action::HttpProxy(proxy),
+        action: Action::HttpProxy(Box::new(proxy)),
     };
     let host = config.clusters[1].hosts.remove(0);
     config.clusters[1].hosts.push(Host { dispatch: vec![rule], ..host });
@@ -212,7 +212,8 @@ async fn a_name_that_nobody_knows_is_503_and_not_a_wait() {
 fn quick() -> HealthCheck {
     let interval = Duration::from_millis(100);
     HealthCheck {
-        question: HealthQuestion::Get("/healthz".to_owned()),
+        question: HealthQuestion::get("/healthz"),
+        port: None,
         interval,
         timeout: interval,
         rise: 2,

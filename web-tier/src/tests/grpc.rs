@@ -299,7 +299,8 @@ async fn health_is_asked_in_grpc() {
     let server = GrpcServer::start().await;
     let interval = Duration::from_millis(100);
     let check = |service: &str| HealthCheck {
-        question: HealthQuestion::Grpc(service.to_owned()),
+        port: None,
+        question: HealthQuestion::Grpc { service: service.to_owned(), host: None },
         interval,
         timeout: interval,
         rise: 1,

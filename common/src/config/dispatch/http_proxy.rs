@@ -9,23 +9,17 @@ use super::{
         keys, names,
         node::Node,
         quoted::quoted,
-        rule::{Backend, BackendProtocol, HealthCheck, HealthQuestion, HttpProxy},
-        units::format_duration,
+        rule::{Backend, BackendProtocol, HttpProxy},
     },
-    STRATEGIES, hash_by, sticky,
+    STRATEGIES, hash_by, health_check, sticky,
 };
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv6Addr},
-    ops::RangeInclusive,
-    time::Duration,
 };
 
 /// The most backends of a rule.
 const BACKENDS_MAX: usize = 4096;
-
-/// How often backends are asked how they are.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// Reads the rule but for `regexp` and `if`. `None` without a good backend.
 pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
@@ -41,7 +35,7 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
         tls: backend_tls::decode(fields, &backends).map(Box::new),
         health_check: fields
             .get("health-check")
-            .and_then(|node| health_check(fields.context, node, &backends)),
+            .and_then(|node| health_check::decode(fields.context, node, &backends)),
         cookie: defaults.cookie,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         hash_by: hash_by(fields),
@@ -166,45 +160,4 @@ pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
         return Err(refuse());
     }
     Ok((host.to_owned(), port))
-}
-
-fn health_check(context: Context<'_>, node: &Node, backends: &[Backend]) -> Option<HealthCheck> {
-    let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
-    let defaults = HealthCheck::default();
-    let interval = fields.duration("interval", INTERVAL).unwrap_or(defaults.interval);
-    let check = HealthCheck {
-        question: question(&fields, backends).unwrap_or(defaults.question),
-        interval,
-        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout.min(interval)),
-        rise: fields.integer("rise", 1..=1000).unwrap_or(defaults.rise),
-        fall: fields.integer("fall", 1..=1000).unwrap_or(defaults.fall),
-    };
-    if check.timeout > check.interval {
-        let given = fields.get("timeout").or(fields.get("interval")).map_or(node.span, |node| node.span);
-        let message = format!(
-            "`timeout` ({}) of a health check must not be above its `interval` ({})",
-            format_duration(check.timeout),
-            format_duration(check.interval)
-        );
-        context.error(given, message);
-    }
-    Some(check)
-}
-
-fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion> {
-    let context = fields.context;
-    let path = fields.get("path").and_then(|node| context.checked(node, names::request_target));
-    let Some(service) = fields.get("grpc-service") else { return path.map(HealthQuestion::Get) };
-    if fields.get("path").is_some() {
-        context.error(service.span, "`path` and `grpc-service` are two questions: give one of them");
-    }
-    if let Some(other) = backends.iter().find(|it| it.protocol != BackendProtocol::Http2) {
-        let message = format!(
-            "`grpc-service` asks in HTTP/2, and the backend {} speaks HTTP/1.1: give it as {}://{0}",
-            other.authority(),
-            if other.tls { "h2" } else { "h2c" }
-        );
-        context.error(service.span, message);
-    }
-    context.checked(service, names::grpc_service).map(HealthQuestion::Grpc)
 }

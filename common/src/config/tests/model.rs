@@ -318,8 +318,7 @@ fn every_rule_is_read() {
     assert_eq!(errors, [(403, false), (404, false), (410, true), (503, false)]);
     assert!(matches!(action(0, 12), Action::Dispatch));
     let Action::HttpProxy(proxy) = action(0, 13) else { panic!("http-proxy") };
-    let check =
-        HealthCheck { question: HealthQuestion::Get("/healthz".to_owned()), ..HealthCheck::default() };
+    let check = HealthCheck { question: HealthQuestion::get("/healthz"), ..HealthCheck::default() };
     let backend = |host: &str, weight| Backend {
         host: host.to_owned(),
         port: 8080,
@@ -337,11 +336,11 @@ fn every_rule_is_read() {
         socket_timeout: Duration::from_secs(60),
         ..HttpProxy::default()
     };
-    assert_eq!(*proxy, expected);
+    assert_eq!(**proxy, expected);
     let Action::HttpProxy(grpc) = action(0, 14) else { panic!("http-proxy") };
     assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && it.port == 50_051));
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
-    assert_eq!(asked, Some(HealthQuestion::Grpc("shop.v1.Orders".to_owned())));
+    assert_eq!(asked, Some(HealthQuestion::Grpc { service: "shop.v1.Orders".to_owned(), host: None }));
     assert!(matches!(&hosts[1].dispatch[1].condition, Some(Condition::And(both)) if both.len() == 2));
 }
 

@@ -1,5 +1,4 @@
-//! Asks a backend how it is, on a connection of its own: a GET that it has to answer with 2xx or 3xx in time, or what gRPC servers
-//! are asked.
+//! Asks a backend how it is, on a connection of its own: a request that it has to answer well in time, or what gRPC servers are asked.
 
 mod http1;
 mod http2;
@@ -8,9 +7,10 @@ use super::{ForeignBackend, News, dial::Way};
 use crate::{http1::HeadError, upstream::balance::health::Health};
 use cluster_port::Stream;
 use common::{
-    config::{Backend, BackendProtocol, HealthCheck, HealthQuestion},
+    config::{Backend, BackendProtocol, HealthCheck, HealthQuestion, HttpQuestion, StatusRange},
     shortage::is_shortage,
 };
+use regex::Regex;
 use std::{
     io,
     sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -34,8 +34,52 @@ pub(super) struct Checks {
 /// What is asked.
 #[derive(Debug)]
 enum Question {
-    Http1(http1::Question),
-    Http2(http2::Question),
+    Http1(http1::Question, Expected),
+    Http2(Box<http2::Question>, Expected),
+}
+
+/// What of an answer is well.
+#[derive(Debug)]
+struct Expected {
+    status: Vec<StatusRange>,
+    /// To be found in the body, which is read for it.
+    body: Option<Regex>,
+}
+
+impl Expected {
+    fn new(asked: &HttpQuestion) -> Self {
+        // The configuration has read the expression already.
+        let body = asked.body.as_ref().and_then(|it| Regex::new(it).ok());
+        Self { status: asked.status.clone(), body }
+    }
+
+    /// Of gRPC: its own words follow.
+    fn ok() -> Self {
+        Self { status: vec![StatusRange { from: 200, to: 399 }], body: None }
+    }
+
+    fn judge(&self, status: u16) -> Result<(), CheckError> {
+        match self.status.iter().any(|it| (it.from..=it.to).contains(&status)) {
+            true => Ok(()),
+            false => Err(CheckError::Status(status, self.shown())),
+        }
+    }
+
+    fn judge_body(&self, body: &[u8]) -> Result<(), CheckError> {
+        match &self.body {
+            Some(regexp) if !regexp.is_match(&String::from_utf8_lossy(body)) => Err(CheckError::Body),
+            _ => Ok(()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        let shown = self.status.iter().map(|it| match it {
+            StatusRange { from: 200, to: 399 } => "2xx or 3xx".to_owned(),
+            StatusRange { from, to } if from == to => from.to_string(),
+            StatusRange { from, to } => format!("{from} to {to}"),
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What they have come to.
@@ -51,15 +95,21 @@ impl Checks {
         let authority = backend.authority();
         let usual = if backend.tls { ":443" } else { ":80" };
         let host = authority.strip_suffix(usual).unwrap_or(&authority);
-        let question = match (&check.question, backend.protocol) {
-            (HealthQuestion::Get(path), BackendProtocol::Http1) => {
-                Question::Http1(http1::Question::new(path, host))
+        let named = |own: &Option<String>| own.clone().unwrap_or_else(|| host.to_owned());
+        let question = match &check.question {
+            HealthQuestion::Http(asked) => {
+                let (host, expected) = (named(&asked.host), Expected::new(asked));
+                match backend.protocol {
+                    BackendProtocol::Http1 => Question::Http1(http1::Question::new(asked, &host), expected),
+                    BackendProtocol::Http2 => {
+                        let question = http2::Question::http(asked, &host, backend.tls);
+                        Question::Http2(Box::new(question), expected)
+                    }
+                }
             }
-            (HealthQuestion::Get(path), BackendProtocol::Http2) => {
-                Question::Http2(http2::Question::get(path, host, backend.tls))
-            }
-            (HealthQuestion::Grpc(service), _) => {
-                Question::Http2(http2::Question::grpc(service, host, backend.tls))
+            HealthQuestion::Grpc { service, host } => {
+                let question = http2::Question::grpc(service, &named(host), backend.tls);
+                Question::Http2(Box::new(question), Expected::ok())
             }
         };
         let health = Health::new(check.rise, check.fall);
@@ -85,8 +135,12 @@ enum CheckError {
     Invalid(#[from] HeadError),
     #[error("invalid answer: {0}")]
     Http2(#[from] h2::Error),
-    #[error("status {0}, expected 2xx or 3xx")]
-    Status(u16),
+    #[error("invalid answer: {0}")]
+    Chunk(crate::http1::ChunkError),
+    #[error("status {0}, expected {1}")]
+    Status(u16, String),
+    #[error("the body is not as expected")]
+    Body,
     #[error("gRPC: {0}")]
     Grpc(String),
     #[error("no answer within {0:?}")]
@@ -99,7 +153,7 @@ pub(super) async fn repeat(news: &News, backend: &ForeignBackend, check: &Health
     sleep(FIRST_WITHIN.min(check.interval).mul_f64(rand::random())).await;
     loop {
         let begun = Instant::now();
-        let answer = ask(&backend.way, &checks.question, check.timeout).await;
+        let answer = ask((&backend.way, check.port), &checks.question, check.timeout).await;
         let took = begun.elapsed();
         let (answered, result) = match answer {
             Ok(answered) => (Some(answered), Some(Ok(()))),
@@ -145,7 +199,7 @@ fn note(backend: &ForeignBackend, checks: &Checks, took: Duration, result: Resul
 enum Answered {
     /// To be read to its end: a backend that is hung up on writes it to its log as an error.
     Http1(Stream),
-    Http2,
+    Whole,
 }
 
 impl Answered {
@@ -157,20 +211,23 @@ impl Answered {
 }
 
 /// One check.
-async fn ask(way: &Way, question: &Question, within: Duration) -> Result<Answered, CheckError> {
+async fn ask(
+    (way, port): (&Way, Option<u16>),
+    question: &Question,
+    within: Duration,
+) -> Result<Answered, CheckError> {
     let asked = async {
-        let stream = way.connect(within).await.map_err(CheckError::Connect)?;
+        let stream = way.connect_to(port, within).await.map_err(CheckError::Connect)?;
         match question {
-            Question::Http1(question) => question.ask(stream).await.map(Answered::Http1),
-            Question::Http2(question) => question.ask(stream).await.map(|()| Answered::Http2),
+            Question::Http1(question, expected) => {
+                question.ask(stream, expected).await.map(|left| left.map_or(Answered::Whole, Answered::Http1))
+            }
+            Question::Http2(question, expected) => {
+                question.ask(stream, expected).await.map(|()| Answered::Whole)
+            }
         }
     };
     timeout(within, asked).await.unwrap_or(Err(CheckError::Late(within)))
-}
-
-/// Judges a status.
-fn judge(status: u16) -> Result<(), CheckError> {
-    if matches!(status, 200..400) { Ok(()) } else { Err(CheckError::Status(status)) }
 }
 
 #[cfg(test)]

@@ -24,8 +24,13 @@ impl Way {
     /// Why the last address could not be reached, with its name; `TimedOut` when the name was not looked up in time; what is wrong
     /// with the backend's certificate.
     pub(super) async fn connect(&self, within: Duration) -> io::Result<Stream> {
+        self.connect_to(None, within).await
+    }
+
+    /// The same, to another port than the backend's own.
+    pub(super) async fn connect_to(&self, port: Option<u16>, within: Duration) -> io::Result<Stream> {
         let deadline = Instant::now() + within;
-        let stream = connect(&self.addresses, within, deadline).await?;
+        let stream = connect((&self.addresses, port), within, deadline).await?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
         let shaken = timeout_at(deadline, tls.connect(stream)).await;
         shaken.unwrap_or_else(|_| Err(late("no TLS handshake", within)))
@@ -33,7 +38,11 @@ impl Way {
 }
 
 /// Connects to one of the addresses until `deadline`, which is `within` from now.
-async fn connect(addresses: &Addresses, within: Duration, deadline: Instant) -> io::Result<TcpStream> {
+async fn connect(
+    (addresses, port): (&Addresses, Option<u16>),
+    within: Duration,
+    deadline: Instant,
+) -> io::Result<TcpStream> {
     let found = timeout_at(deadline, addresses.get()).await;
     let found = found.unwrap_or_else(|_| Err(late("the name was not looked up", within)))?;
     let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -42,7 +51,8 @@ async fn connect(addresses: &Addresses, within: Duration, deadline: Instant) -> 
         let now = Instant::now();
         let left = u32::try_from(found.len() - tried).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(now) / left;
-        match timeout_at(now + share, try_one(*address)).await {
+        let to = SocketAddr::new(address.ip(), port.unwrap_or(address.port()));
+        match timeout_at(now + share, try_one(to)).await {
             Ok(Ok(stream)) => {
                 // Only where there is a choice: it is written by every worker.
                 if found.len() > 1 && tried > 0 {
@@ -52,8 +62,8 @@ async fn connect(addresses: &Addresses, within: Duration, deadline: Instant) -> 
             }
             // Of this machine: the address is not the worse for it, and the next one would not be better off.
             Ok(Err(cause)) if is_shortage(&cause) => return Err(cause),
-            Ok(Err(cause)) => last = io::Error::new(cause.kind(), format!("{address}: {cause}")),
-            Err(_) => last = late(&format!("{address}: no connection"), share),
+            Ok(Err(cause)) => last = io::Error::new(cause.kind(), format!("{to}: {cause}")),
+            Err(_) => last = late(&format!("{to}: no connection"), share),
         }
         addresses.failed();
     }
@@ -82,7 +92,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     async fn connect(addresses: &Addresses, within: Duration) -> io::Result<TcpStream> {
-        super::connect(addresses, within, Instant::now() + within).await
+        super::connect((addresses, None), within, Instant::now() + within).await
     }
 
     async fn dead() -> SocketAddr {

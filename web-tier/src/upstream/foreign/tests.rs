@@ -26,7 +26,7 @@ fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
 }
 
 fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServers {
-    let action = |rule: &&HttpProxy| config::Action::HttpProxy((*rule).clone());
+    let action = |rule: &&HttpProxy| config::Action::HttpProxy(Box::new((*rule).clone()));
     let rules = rules.iter().map(|it| Rule {
         regexp: None,
         condition: None,
@@ -64,9 +64,8 @@ fn a_new_configuration_keeps_what_is_known_of_rules_that_stay() {
 
 #[test]
 fn of_a_rule_that_has_changed_the_backends_that_stay_keep_what_is_known_of_them() {
-    let check = |path: &str| {
-        Some(HealthCheck { question: HealthQuestion::Get(path.to_owned()), ..HealthCheck::default() })
-    };
+    let check =
+        |path: &str| Some(HealthCheck { question: HealthQuestion::get(path), ..HealthCheck::default() });
     let former = rule(&["10.0.0.1", "10.0.0.2"], check("/a"));
     let before = servers(&[&former], None);
     let known = &before.pools[0].backends;

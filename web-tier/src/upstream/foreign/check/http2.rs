@@ -1,9 +1,10 @@
 //! Questions in HTTP/2: a GET, or the one of the gRPC health checking protocol.
 
-use super::{ANSWER_MAX, CheckError, judge};
+use super::{ANSWER_MAX, CheckError, Expected};
 use crate::upstream::h2c;
 use bytes::{BufMut, Bytes, BytesMut};
 use cluster_port::Stream;
+use common::config::HttpQuestion;
 use h2::{RecvStream, client::SendRequest};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, header,
@@ -19,13 +20,19 @@ const PREFIX: usize = 5;
 /// A request, and the body of one in gRPC.
 #[derive(Debug)]
 pub(super) struct Question {
+    method: Method,
     uri: Uri,
+    fields: HeaderMap,
     grpc: Option<Bytes>,
 }
 
 impl Question {
-    pub(super) fn get(path: &str, host: &str, tls: bool) -> Self {
-        Self { uri: uri(host, path, tls), grpc: None }
+    /// Names and values come from the configuration, which has checked them.
+    pub(super) fn http(asked: &HttpQuestion, host: &str, tls: bool) -> Self {
+        let method = asked.method.parse().unwrap_or(Method::GET);
+        let fields = asked.headers.iter();
+        let fields = fields.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+        Self { method, uri: uri(host, &asked.path, tls), fields: fields.collect(), grpc: None }
     }
 
     pub(super) fn grpc(service: &str, host: &str, tls: bool) -> Self {
@@ -36,16 +43,22 @@ impl Question {
         // A name in a configuration is short.
         body.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         body.put_slice(&message.encode_to_vec());
-        Self { uri: uri(host, "/grpc.health.v1.Health/Check", tls), grpc: Some(body.freeze()) }
+        Self {
+            method: Method::POST,
+            uri: uri(host, "/grpc.health.v1.Health/Check", tls),
+            fields: HeaderMap::new(),
+            grpc: Some(body.freeze()),
+        }
     }
 
     fn request(&self) -> Request<()> {
         let mut request = Request::new(());
+        *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         let fields = request.headers_mut();
-        fields.insert(header::USER_AGENT, HeaderValue::from_static("copal-health-check"));
+        fields.clone_from(&self.fields);
+        fields.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("copal-health-check"));
         if self.grpc.is_some() {
-            *request.method_mut() = Method::POST;
             let fields = request.headers_mut();
             fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             fields.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -53,9 +66,9 @@ impl Question {
         request
     }
 
-    pub(super) async fn ask(&self, stream: Stream) -> Result<(), CheckError> {
+    pub(super) async fn ask(&self, stream: Stream, expected: &Expected) -> Result<(), CheckError> {
         let (requests, mut connection) = h2c::begin(stream).await?;
-        let mut asked = pin!(self.ask_on(requests));
+        let mut asked = pin!(self.ask_on(requests, expected));
         poll_fn(|cx| {
             // The connection first: an answer that has come is there for whoever asked.
             let ended = std::pin::Pin::new(&mut connection).poll(cx);
@@ -69,14 +82,30 @@ impl Question {
         .await
     }
 
-    async fn ask_on(&self, mut requests: SendRequest<Bytes>) -> Result<(), CheckError> {
+    async fn ask_on(&self, mut requests: SendRequest<Bytes>, expected: &Expected) -> Result<(), CheckError> {
         let (answer, mut stream) = requests.send_request(self.request(), self.grpc.is_none())?;
         if let Some(body) = &self.grpc {
             stream.send_data(body.clone(), true)?;
         }
-        let (head, body) = answer.await?.into_parts();
-        judge(head.status.as_u16())?;
-        if self.grpc.is_some() { judge_grpc(&head.headers, body).await } else { Ok(()) }
+        let (head, mut body) = answer.await?.into_parts();
+        expected.judge(head.status.as_u16())?;
+        if self.grpc.is_some() {
+            return judge_grpc(&head.headers, body).await;
+        }
+        if expected.body.is_none() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data?;
+            bytes.extend_from_slice(&data);
+            if bytes.len() >= ANSWER_MAX {
+                break;
+            }
+            let _ = body.flow_control().release_capacity(data.len());
+        }
+        bytes.truncate(ANSWER_MAX);
+        expected.judge_body(&bytes)
     }
 }
 
