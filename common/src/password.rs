@@ -1,46 +1,78 @@
-//! Passwords as the configuration keeps them: hashed with Argon2id (RFC 9106) and written as a PHC string, such as
-//! `$argon2id$v=19$m=65536,t=3,p=1$<salt>$<hash>`.
+//! Passwords as the configuration keeps them: hashed, with Argon2id (`$argon2id$v=19$m=65536,t=3,p=1$<salt>$<hash>`) or with bcrypt
+//! as `htpasswd -B` writes it (`$2y$10$<salt and hash>`).
 
-use argon2::{Algorithm, Argon2, Params, Version};
-use base64ct::{Base64Unpadded, Encoding};
+mod argon2id;
+mod bcrypt;
+
+use self::{
+    argon2id::Argon2id,
+    bcrypt::{Bcrypt, Version},
+};
 use std::{fmt, ops::RangeInclusive};
-
-/// The bounds of the parameters of a hash that is taken from a file: a typing error must not take all the memory of a server.
-const MEMORY_KIB: RangeInclusive<u32> = 8..=1024 * 1024;
-const PASSES: RangeInclusive<u32> = 1..=100;
-const LANES: RangeInclusive<u32> = 1..=64;
-
-/// The bounds of salt and hash, in bytes.
-const SALT: RangeInclusive<u32> = 8..=48;
-const HASH: RangeInclusive<u32> = 16..=64;
-
-/// The parameters of new hashes: those of RFC 9106 §4 for little memory, with one lane, as one thread computes them.
-const NEW_MEMORY_KIB: u32 = 64 * 1024;
-const NEW_PASSES: u32 = 3;
-const NEW_HASH: usize = 32;
 
 /// The longest password, in bytes.
 pub const PASSWORD_MAX: usize = 1024;
 
+/// Somebody who is let in by a password.
+pub trait PasswordUser {
+    /// Unique among the users of one place.
+    fn name(&self) -> &str;
+
+    /// The hash of the password.
+    fn password(&self) -> &PasswordHash;
+}
+
 /// A hashed password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-    salt: Vec<u8>,
-    hash: Vec<u8>,
+pub struct PasswordHash(Kind);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Kind {
+    Argon2id(Argon2id),
+    Bcrypt(Bcrypt),
+}
+
+/// What a verification costs. Two hashes of the same cost take the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cost {
+    /// RFC 9106 §3.1.
+    Argon2id {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// How often that is passed over.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+        /// The length of the hash in bytes.
+        hash_bytes: usize,
+    },
+    /// Provos and Mazières, 1999.
+    Bcrypt {
+        /// Two to the power of it is the work.
+        cost: u32,
+    },
 }
 
 /// Why a text is no hash. It never repeats the text: that may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordHashError {
     /// Something else, most likely the password itself.
-    #[error("this is no Argon2id hash ($argon2id$v=19$m=…,t=…,p=…$salt$hash)")]
+    #[error("this is no Argon2id hash ($argon2id$v=19$m=…,t=…,p=…$salt$hash) and no bcrypt hash ($2y$10$…)")]
     NoHash,
     /// One of the other algorithms, or an older version.
-    #[error("only argon2id, version 19, is taken: this hash is {0}")]
+    #[error("only argon2id, version 19, and bcrypt ($2y$, $2a$, $2b$) are taken: this hash is {0}")]
     Other(String),
+    /// One that `htpasswd` writes when it is not asked for bcrypt.
+    #[error("{0} hashes are not taken, as they are guessed fast (`htpasswd -B` writes bcrypt)")]
+    Weak(&'static str),
+    /// A bcrypt hash that is cut, or has something behind it.
+    #[error("the bcrypt hash has {found} characters: expected {expected}, as `htpasswd -B` writes it")]
+    Length {
+        /// Characters that there are.
+        found: usize,
+        /// Characters of a whole one.
+        expected: usize,
+    },
     /// A parameter beyond what a server is to spend.
     #[error("the hash's {name} is {found}: expected {from} to {to}")]
     Parameter {
@@ -59,85 +91,55 @@ pub enum PasswordHashError {
 }
 
 impl PasswordHash {
-    /// Hashes a password with a salt that must be new and random. Takes 64 MiB and tens of milliseconds: not for a thread that
-    /// serves others.
+    /// Hashes a password with Argon2id and a salt that must be new and random. Takes 64 MiB and tens of milliseconds: not for a
+    /// thread that serves others.
     pub fn new(password: &[u8], salt: [u8; 16]) -> Self {
-        let (memory_kib, passes) = (NEW_MEMORY_KIB, NEW_PASSES);
-        let mut made = Self { memory_kib, passes, lanes: 1, salt: salt.to_vec(), hash: vec![0; NEW_HASH] };
-        made.hash = made.compute(password).expect("the parameters are within their bounds");
-        made
+        Self(Kind::Argon2id(Argon2id::new(password, salt)))
     }
 
-    /// Reads a PHC string.
+    /// Reads a PHC string of Argon2id, or a bcrypt hash.
     ///
     /// # Errors
     /// See [`PasswordHashError`].
     pub fn parse(text: &str) -> Result<Self, PasswordHashError> {
-        let parts: Vec<&str> = text.split('$').collect();
-        let ["", algorithm, version, parameters, salt, hash] = parts[..] else {
-            // bcrypt, scrypt and the like, and hashes without a version, have other parts.
-            return Err(match parts[..] {
-                ["", algorithm, _, ..] if is_name(algorithm) => {
-                    PasswordHashError::Other(algorithm.to_owned())
-                }
-                _ => PasswordHashError::NoHash,
-            });
-        };
-        if algorithm != "argon2id" || version != "v=19" {
-            let known = is_name(algorithm) && version.strip_prefix("v=").is_some_and(is_name);
-            return Err(if known {
-                PasswordHashError::Other(format!("{algorithm}, {version}"))
-            } else {
-                PasswordHashError::NoHash
-            });
+        if text.starts_with("{SHA}") {
+            return Err(PasswordHashError::Weak("{SHA}"));
         }
-        let numbers: Vec<_> = parameters.split(',').map(number).collect();
-        let [Some(("m", memory)), Some(("t", passes)), Some(("p", lanes))] = numbers[..] else {
-            return Err(PasswordHashError::NoHash);
-        };
-        let (salt, hash) = (decode("salt", salt)?, decode("hash", hash)?);
-        let lanes = within("number of lanes (p)", lanes, &LANES)?;
-        let least = (*MEMORY_KIB.start()).max(8 * lanes);
-        let memory_kib = within("memory in KiB (m)", memory, &(least..=*MEMORY_KIB.end()))?;
-        let passes = within("number of passes (t)", passes, &PASSES)?;
-        within("salt's length", salt.len() as u64, &SALT)?;
-        within("length", hash.len() as u64, &HASH)?;
-        Ok(Self { memory_kib, passes, lanes, salt, hash })
+        let algorithm = text.strip_prefix('$').and_then(|rest| rest.split('$').next()).unwrap_or_default();
+        if algorithm == "apr1" {
+            return Err(PasswordHashError::Weak("apr1"));
+        }
+        Ok(Self(match Version::of(algorithm) {
+            Some(version) => Kind::Bcrypt(Bcrypt::parse(version, text)?),
+            None => Kind::Argon2id(Argon2id::parse(text)?),
+        }))
     }
 
-    /// Whether the hash is of this password. Takes as much memory and time as the hash's parameters say: not for a thread that
-    /// serves others.
+    /// Whether the hash is of this password. Takes as much memory and time as its [`Cost`] says: not for a thread that serves others.
+    /// A password that bcrypt would cut, beyond 72 bytes, is wrong.
     pub fn verify(&self, password: &[u8]) -> bool {
-        let computed = self.compute(password);
-        computed.is_some_and(|computed| {
-            // All bytes, wherever the first difference is.
-            let differences =
-                computed.iter().zip(&self.hash).fold(0, |sum, (one, other)| sum | (one ^ other));
-            computed.len() == self.hash.len() && differences == 0
-        })
+        match &self.0 {
+            Kind::Argon2id(hash) => hash.verify(password),
+            Kind::Bcrypt(hash) => hash.verify(password),
+        }
     }
 
-    /// What a verification costs: memory in KiB, passes, lanes and the hash's bytes. Two hashes of the same cost take the same time.
-    pub fn cost(&self) -> (u32, u32, u32, usize) {
-        (self.memory_kib, self.passes, self.lanes, self.hash.len())
-    }
-
-    fn compute(&self, password: &[u8]) -> Option<Vec<u8>> {
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(self.hash.len())).ok()?;
-        let mut out = vec![0; self.hash.len()];
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        // The one error that is left is a want of memory.
-        argon2.hash_password_into(password, &self.salt, &mut out).ok()?;
-        Some(out)
+    /// What a verification costs.
+    pub fn cost(&self) -> Cost {
+        match &self.0 {
+            Kind::Argon2id(hash) => hash.cost(),
+            Kind::Bcrypt(hash) => hash.cost(),
+        }
     }
 }
 
-/// The PHC string.
+/// As it was read.
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { memory_kib, passes, lanes, salt, hash } = self;
-        let (salt, hash) = (Base64Unpadded::encode_string(salt), Base64Unpadded::encode_string(hash));
-        write!(f, "$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}")
+        match &self.0 {
+            Kind::Argon2id(hash) => hash.fmt(f),
+            Kind::Bcrypt(hash) => hash.fmt(f),
+        }
     }
 }
 
@@ -152,14 +154,10 @@ fn is_name(text: &str) -> bool {
     (1..=16).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
 }
 
-fn number(text: &str) -> Option<(&str, u64)> {
-    let (name, digits) = text.split_once('=')?;
-    let plain = !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit());
-    Some((name, digits.parse().ok().filter(|_| plain)?))
-}
-
-fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, PasswordHashError> {
-    Base64Unpadded::decode_vec(text).map_err(|_| PasswordHashError::Base64(what))
+/// All bytes are looked at, wherever the first difference is.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let differences = one.iter().zip(other).fold(0, |sum, (one, other)| sum | (one ^ other));
+    one.len() == other.len() && differences == 0
 }
 
 fn within(name: &'static str, found: u64, bounds: &RangeInclusive<u32>) -> Result<u32, PasswordHashError> {
@@ -192,7 +190,8 @@ mod tests {
         let again = PasswordHash::parse(&hash.to_string()).unwrap();
         assert_eq!(again, hash);
         assert!(again.verify(b"correct horse") && !again.verify(b"correct horsf") && !again.verify(b""));
-        assert_ne!(PasswordHash::new(b"correct horse", [8; 16]).hash, hash.hash);
+        let salted = PasswordHash::new(b"correct horse", [8; 16]).to_string();
+        assert_ne!(salted.rsplit('$').next(), hash.to_string().rsplit('$').next());
     }
 
     #[test]
@@ -204,7 +203,15 @@ mod tests {
             let fault = fault(text);
             assert!(fault.contains("no Argon2id hash") && !fault.contains("hunter"), "{fault}");
         }
-        assert!(fault("$2b$12$abcdefghijklmnopqrstuv").contains("2b"));
+        assert!(fault("$2b$12$abcdefghijklmnopqrstuv").contains("29 characters: expected 60"));
+        assert!(fault("$2x$12$abcdefghijklmnopqrstuv").contains("this hash is 2x"));
+        for (weak, name) in [("$apr1$hunter2$hunter", "apr1"), ("{SHA}hunter2=", "{SHA}")] {
+            let fault = fault(weak);
+            assert!(
+                fault.starts_with(name) && fault.contains("htpasswd -B") && !fault.contains("hunter"),
+                "{fault}"
+            );
+        }
         assert!(fault(&REFERENCE.replace("argon2id", "argon2i")).contains("this hash is argon2i, v=19"));
         assert!(fault(&REFERENCE.replace("v=19", "v=16")).contains("this hash is argon2id, v=16"));
         assert!(

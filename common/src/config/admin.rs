@@ -45,7 +45,7 @@ fn name(fields: &Fields<'_>) -> Option<String> {
 fn password(fields: &Fields<'_>) -> Option<PasswordHash> {
     let node = fields.required("password", "give its hash, as `deploy-tool password-generate` prints it")?;
     fields.context.report.secret(node.span);
-    let text = fields.context.scalar(node, "an Argon2id hash")?;
+    let text = fields.context.scalar(node, "an Argon2id or bcrypt hash")?;
     let parsed = PasswordHash::parse(&text);
     if let Err(cause) = &parsed {
         let message = format!("{cause}: `deploy-tool password-generate` makes one");

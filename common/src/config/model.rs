@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cidr::Cidr,
     id::{ClusterId, ServerId, ServerIndex},
-    password::PasswordHash,
+    password::{PasswordHash, PasswordUser},
 };
 use regex::Regex;
 use std::{
@@ -114,6 +114,16 @@ pub struct AdminUser {
     pub password: PasswordHash,
     /// `roles`, each once.
     pub roles: Vec<Role>,
+}
+
+impl PasswordUser for AdminUser {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn password(&self) -> &PasswordHash {
+        &self.password
+    }
 }
 
 /// What a user of `admin` may do. Any of them may look.
