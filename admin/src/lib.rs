@@ -1,13 +1,12 @@
 //! Administration over HTTP, mounted where a web-app has `admin: true`: who the servers are, and which of them take requests.
 //!
-//! A browser's way: [`Admin::answer`] → `pages` (docs/status-page.md), which show what `status` has asked all servers. A tool's: from this site? (`origin`) → who is it, and may they? (`sign_in`, `gate`, `throttle`; a program
+//! A browser's way: [`Admin::answer`] → `pages` (docs/status-page.md), which show what `status` has asked all servers. A tool's: from this site? (`origin`) → who is it, and may they? (`sign_in`, `gate`; a program
 //! with a `token`) → `servers` to look, `operate` to change, which waits until every web-tier goes by the change (`web_tiers`). docs/operating.md has the API.
 
 mod app_caches;
 mod apps;
 mod ask;
 mod audit;
-mod basic;
 mod browser;
 mod cache;
 mod configuration;
@@ -32,7 +31,6 @@ mod sign_in;
 mod status;
 #[cfg(test)]
 mod tests;
-mod throttle;
 mod timestamp;
 mod token;
 mod tokens;

@@ -3,6 +3,7 @@
 use crate::{AnswerBody, answer_bytes, json};
 use deployments::PublishError;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use password_gate::Refused;
 use serde::Serialize;
 use std::time::Duration;
 use triad_client::HubError;
@@ -153,6 +154,16 @@ pub(crate) enum Refusal {
 #[derive(Debug, Serialize)]
 struct Told {
     error: String,
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wrong => Self::Wrong,
+            Refused::Slowed(wait) => Self::Slowed(wait),
+            Refused::Crowded => Self::Crowded,
+        }
+    }
 }
 
 impl Refusal {

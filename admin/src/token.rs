@@ -1,8 +1,9 @@
 //! A token's text: whoever made it sees it once, and Copal has its hash from then on.
 
-use crate::{basic, refusal::Refusal};
+use crate::refusal::Refusal;
 use bytes::Bytes;
 use http::{HeaderMap, header};
+use password_gate::Credentials;
 use sha2::{Digest, Sha256};
 
 /// What each begins with, so that people and scanners of secrets know what it is.
@@ -51,7 +52,7 @@ impl TokenText {
                 read.map(Some)
                     .ok_or(Refusal::SignIn("the bearer token is none of Copal: those begin with copal_"))
             }
-            _ => Ok(basic::read(value).ok().and_then(|it| Self::read(&it.password))),
+            _ => Ok(Credentials::read(value.as_bytes()).ok().and_then(|it| Self::read(&it.password))),
         }
     }
 

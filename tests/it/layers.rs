@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 26] = [
+const MAY_IMPORT: [(&str, &[&str]); 27] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -18,6 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 26] = [
     ("traces", &["proto"]),
     ("history", &["proto", "common"]),
     ("static-files", &[]),
+    ("password-gate", &["common"]),
     ("http-cache", &[]),
     ("compression", &["http-cache", "common"]),
     ("disk-cache", &[]),
@@ -28,6 +29,7 @@ const MAY_IMPORT: [(&str, &[&str]); 26] = [
             "compression",
             "disk-cache",
             "http-cache",
+            "password-gate",
             "static-files",
             "traces",
             "triad-client",
@@ -47,6 +49,7 @@ const MAY_IMPORT: [(&str, &[&str]); 26] = [
             "import",
             "cluster-port",
             "deployments",
+            "password-gate",
             "repository",
             "triad-client",
             "proto",
