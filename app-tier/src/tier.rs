@@ -159,6 +159,11 @@ impl AppTier {
         join_all(running.iter().map(|it| it.app.sessions.save_all(last_saves_limit(&it.app)))).await;
     }
 
+    /// Whether processes of apps run here, or may: apart from them there are static files and the administration.
+    pub fn runs_apps(&self) -> bool {
+        self.inner.deployer.is_some() || !self.inner.registry.running().is_empty()
+    }
+
     /// How the apps are, for the status page.
     pub fn status(&self) -> status::AppTier {
         let connections = u64::try_from(self.inner.connections.len()).unwrap_or(u64::MAX);

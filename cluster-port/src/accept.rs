@@ -55,6 +55,7 @@ pub struct Acceptor {
     accepted: mpsc::Receiver<Authenticated>,
     refused: Arc<Refusals>,
     accepting: AbortHandle,
+    closed: bool,
 }
 
 impl Acceptor {
@@ -63,10 +64,21 @@ impl Acceptor {
         let (sender, accepted) = mpsc::channel(64);
         let refused = Arc::new(Refusals::default());
         let accepting = tokio::spawn(accept_all(listener, port, sender, refused.clone())).abort_handle();
-        Self { accepted, refused, accepting }
+        Self { accepted, refused, accepting, closed: false }
     }
 
-    /// The next authenticated connection. Never returns `None` while the acceptor lives.
+    /// Listens no more, as another process does on the same socket: what has come until now is given yet.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.accepting.abort();
+    }
+
+    /// Whether it listens no more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The next authenticated connection. Never returns `None` before [`Self::close`].
     pub async fn next(&mut self) -> Option<Authenticated> {
         self.accepted.recv().await
     }

@@ -7,7 +7,7 @@ use common::{
     config::{Config, ConfigErrors, LoadOptions, Loaded, Problem, load},
     id::ServerId,
 };
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 use web_tier::check_tls;
 
 /// Exit status for bad usage or configuration.
@@ -87,9 +87,9 @@ fn tell_errors(errors: &ConfigErrors) -> ExitCode {
     BAD_CONFIGURATION.into()
 }
 
-#[expect(clippy::print_stdout, reason = "the command line's own answer")]
+/// Whoever does not listen any more misses it.
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// What could not be done, on standard error, with its causes.

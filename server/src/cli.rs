@@ -16,6 +16,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs one server in the foreground
     Start(StartArguments),
+    /// Lets the program on the disk take over from a running web-tier server, without a gap
+    Upgrade(UpgradeArguments),
     /// Validates a configuration file and prints every error with its place
     Check(CheckArguments),
     /// Runs a whole cluster on loopback: three app servers (the triad) and a web-tier
@@ -68,6 +70,18 @@ pub(crate) struct StartArguments {
     /// Stops, as by SIGTERM, when standard input ends: a parent that dies takes its servers along
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
+    /// Takes over from the process whose socket standard input is, as that process starts it
+    #[arg(long, hide = true)]
+    pub(crate) take_over: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArguments {
+    #[command(flatten)]
+    pub(crate) file: FileArguments,
+    /// Which server of the file it is
+    #[arg(long, value_name = "ID")]
+    pub(crate) server: String,
 }
 
 #[derive(Debug, Args)]

@@ -37,7 +37,7 @@ pub(crate) struct Deployed {
 }
 
 impl Deployed {
-    /// Opens the repository; `None` where the file has no `deploy-service`.
+    /// Opens the repository, which another process may have too while this one takes over from it; `None` where the file has no `deploy-service`.
     ///
     /// # Errors
     /// The repository can't be opened or made.
@@ -47,7 +47,7 @@ impl Deployed {
         credentials: &Credentials,
         data: &Path,
         hub: &Hub,
-        apps: Apps,
+        (apps, takes_over): (Apps, bool),
     ) -> anyhow::Result<Option<Self>> {
         if !config.deployments.enabled {
             return Ok(None);
@@ -57,7 +57,8 @@ impl Deployed {
             .with_context(|| format!("the repository {} can't be opened", path.display()))?;
         // What a server that was killed has left behind.
         let spool = data.join(SPOOL);
-        if spool.exists() {
+        // The process that this one takes over from reads them yet.
+        if spool.exists() && !takes_over {
             fs::remove_dir_all(&spool).with_context(|| format!("{} can't be emptied", spool.display()))?;
         }
         let servers: Vec<_> =

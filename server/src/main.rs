@@ -8,6 +8,7 @@ mod data_folder;
 mod demo;
 mod deployed;
 mod guard_daemons;
+mod handover;
 mod history;
 mod inquiry;
 mod launch_app;
@@ -18,10 +19,12 @@ mod port;
 mod purges;
 mod reload;
 mod server;
+mod service_manager;
 mod signals;
 mod spans;
 mod start;
 mod status;
+mod upgrade;
 
 use check::complain;
 use clap::Parser;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     open_files::raise_limit();
     match command {
         Command::Start(arguments) => start::run(&arguments),
+        Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoApp => demo::run_app(counter::run()),

@@ -1,7 +1,7 @@
 //! `metrics` of a server: a plain listener of its own for scrapers (`/metrics`) and probes (`/healthz`, `/readyz`). It tells numbers and
 //! names, and takes nothing; few may ask at once, and none for long.
 
-use crate::status::Knows;
+use crate::{handover::takeover::Given, status::Knows};
 use admin::{Format, metrics};
 use common::config::MetricsListener;
 use http_body_util::Full;
@@ -42,17 +42,17 @@ pub(crate) struct Bound(Option<TcpListener>);
 #[derive(Debug)]
 pub(crate) struct Scraped {
     ready: watch::Sender<bool>,
-    _task: Option<AbortOnDropHandle<()>>,
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Scraped {
-    /// Binds the listener that the file gives to this server, if it does.
+    /// Binds the listener that the file gives to this server, if it does and this process was not given the socket.
     ///
     /// # Errors
     /// The system's, with the address.
-    pub(crate) async fn bind(listener: Option<&MetricsListener>) -> io::Result<Bound> {
+    pub(crate) async fn bind(listener: Option<&MetricsListener>, given: &mut Given) -> io::Result<Bound> {
         let Some(MetricsListener { address, port }) = listener else { return Ok(Bound(None)) };
-        let bound = TcpListener::bind((address.as_str(), *port)).await;
+        let bound = given.listener((address.as_str(), *port)).await;
         let told = |cause: io::Error| {
             io::Error::new(cause.kind(), format!("metrics listener {address}:{port} can't be bound: {cause}"))
         };
@@ -63,14 +63,24 @@ impl Scraped {
     pub(crate) fn ready(&self) -> &watch::Sender<bool> {
         &self.ready
     }
+
+    /// Accepts no more, as another process does on the same socket.
+    pub(crate) fn close(&mut self) {
+        self.task = None;
+    }
 }
 
 impl Bound {
+    /// The socket.
+    pub(crate) fn socket(&self) -> Option<&TcpListener> {
+        self.0.as_ref()
+    }
+
     /// Answers until the result is dropped.
     pub(crate) fn serve(self, knows: &Arc<Knows>) -> Scraped {
         let (ready, is_ready) = watch::channel(false);
         let serve = |listener| tokio::spawn(accept(listener, knows.clone(), is_ready));
-        Scraped { ready, _task: self.0.map(serve).map(AbortOnDropHandle::new) }
+        Scraped { ready, task: self.0.map(serve).map(AbortOnDropHandle::new) }
     }
 }
 

@@ -4,20 +4,30 @@ use app_tier::AppTier;
 use cluster_port::{Acceptor, Authenticated, Peer, Protocol, Roster};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 /// The servers of the file, as it is now.
 pub(crate) type CurrentRoster = watch::Receiver<Arc<Roster>>;
 
-/// Serves authenticated connections until the task is aborted. A connection to a role that this server does not play is
+/// Serves authenticated connections until the task is aborted, and accepts no more once `retired` is cancelled. A connection to a role that this server does not play is
 /// closed; so is one whose server loses or gains a right when the file is read again: it connects anew, with what it may do now.
 pub(crate) async fn serve(
     mut acceptor: Acceptor,
     roster: CurrentRoster,
     app_tier: Option<Arc<AppTier>>,
     grpc: Routes,
+    retired: CancellationToken,
 ) {
-    while let Some(Authenticated { stream, peer }) = acceptor.next().await {
+    loop {
+        let next = tokio::select! {
+            next = acceptor.next() => next,
+            () = retired.cancelled(), if !acceptor.is_closed() => {
+                acceptor.close();
+                continue;
+            }
+        };
+        let Some(Authenticated { stream, peer }) = next else { return };
         match (peer.protocol, &app_tier) {
             (Protocol::Http1, Some(app_tier)) => {
                 let app_tier = app_tier.clone();

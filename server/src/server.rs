@@ -1,9 +1,13 @@
 //! One server: its roles, wired. Started in the order in which they need each other, stopped in the reverse.
 
+mod handing;
+mod roles;
+
 use crate::{
     administration, app_purge,
     data_folder::DataFolder,
     deployed::Deployed,
+    handover::takeover::Given,
     history::{self, Kept},
     inquiry, launch_app,
     metrics::Scraped,
@@ -22,7 +26,12 @@ use common::{
     id::ServerId,
     machine_memory::machine_memory,
 };
+use handing::{Ports, data_folder, may_take_over, warn_of_sockets};
 use proto::hub::v1::{Member, MemberState};
+use roles::{
+    bind, hub, lines, member, or_without_apps, routes, start_acceptor, start_admin, start_app_tier,
+    start_triad, start_web_tier, watch_health, watched,
+};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -33,7 +42,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 use triad::{HubServerConfig, SessionLimits, Triad};
 use triad_client::{Hub, HubConfig, Leases, Membership, Purges, Tokens, WatchStream, WatchTask};
-use web_tier::{Bound, Changes, WebTier, WebTierConfig};
+use web_tier::{Bound, Changes, WebTier, WebTierConfig, WebTierView};
 
 /// The servers as last heard.
 type Members = watch::Receiver<Arc<Vec<Member>>>;
@@ -79,15 +88,18 @@ pub(crate) struct RunningServer {
     no_apps: Option<anyhow::Error>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
+    /// Cancelled when another process has taken over.
+    retired: CancellationToken,
+    ports: Ports,
     files: AbortHandle,
     /// Tells scrapers and probes.
     scraped: Scraped,
     _history: Option<Kept>,
-    _upkeep: Option<AbortOnDropHandle<()>>,
+    upkeep: Option<AbortOnDropHandle<()>>,
     _health: Option<AbortOnDropHandle<()>>,
     _watch: WatchTask,
     _spans: Spans,
-    _data: DataFolder,
+    data: DataFolder,
 }
 
 impl RunningServer {
@@ -95,25 +107,37 @@ impl RunningServer {
     ///
     /// # Errors
     /// An address in use, a data folder that is locked or can't be written, an app that can't be started.
-    pub(crate) async fn start(config: Arc<Config>, id: ServerId) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Arc<Config>, id: ServerId, mut given: Given) -> anyhow::Result<Self> {
         let (cluster, server) = config.server(&id).ok_or_else(|| unknown_server(&config, &id))?;
-        let data = DataFolder::take(&config.data_dir.join(id.as_str()))?;
-        let listener = bind(server).await?;
-        let public = web_tier::bind(&config, &id)?;
-        let scraped = Scraped::bind(server.metrics.as_ref()).await?;
+        let data = data_folder(&config, &id, &given)?;
+        let listener = bind(server, &mut given).await?;
+        let public = web_tier::bind(&config, &id, &mut given.http)?;
+        warn_of_sockets(&given.http);
+        let scraped = Scraped::bind(server.metrics.as_ref(), &mut given).await?;
+        let ports = Ports::copy(&listener, scraped.socket())?;
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
         let spans = Spans::start(&config, id.as_str())?;
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server, data.started_ms(SystemClock.unix_ms()));
         let hub = hub(&config, &id, &credentials);
         let watch = hub.watch();
-        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, watch.apps.clone())?;
+        let deployed = Deployed::open(
+            &config,
+            &id,
+            &credentials,
+            data.path(),
+            &hub,
+            (watch.apps.clone(), given.takes_over()),
+        )?;
         let told = (&hub, &watch.members, watch.tokens, watch.heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), member.started_ms, &spans);
         let heard = (watch.leases, watch.stream, watch.members.clone());
         let started = start_app_tier(&config, &id, &data, (heard, &hub, &admin), deploy);
         let (app_tier, no_apps) = or_without_apps(started, triad.is_some())?;
+        if given.takes_over() {
+            may_take_over(app_tier.as_ref(), &watch.members).await?;
+        }
         let _following = app_tier.as_ref().map(|it| it.follow(watch.events));
         let listeners = lines(&id, server, &public);
         let (acceptor, roster) = start_acceptor(listener, server, &credentials, &config);
@@ -124,12 +148,13 @@ impl RunningServer {
         let history = history::start(&config, &id, data.path(), &admin);
         let serves = (web_tier.as_ref(), app_tier.clone(), deployed.as_ref(), history.as_ref());
         let grpc = spans.around(routes(&knows, serves, &admin));
-        let serving = port::serve(acceptor, roster.subscribe(), app_tier.clone(), grpc);
+        let retired = CancellationToken::new();
+        let serving = port::serve(acceptor, roster.subscribe(), app_tier.clone(), grpc, retired.clone());
 
         Ok(Self {
             config: config.clone(),
             member,
-            _upkeep: deployed.as_ref().map(|it| it.upkeep(triad.is_some())),
+            upkeep: deployed.as_ref().map(|it| it.upkeep(triad.is_some())),
             hub,
             membership: None,
             late_membership: Arc::default(),
@@ -148,11 +173,13 @@ impl RunningServer {
             roster,
             listeners,
             cluster_port: tokio::spawn(serving).abort_handle(),
+            retired,
+            ports,
             scraped: scraped.serve(&knows),
             _history: history,
             _watch: watch.task,
             _spans: spans,
-            _data: data,
+            data,
         })
     }
 
@@ -170,10 +197,7 @@ impl RunningServer {
         let membership =
             self.membership.insert(self.hub.join(self.member.clone(), self.config.heartbeat_interval));
         // A web tier that has not heard of the members would send requests to one that is disabled.
-        let mut members = self.members.clone();
-        // What `wait_for` gives is a lock, which must not outlive it.
-        let heard = async { members.wait_for(|all| !all.is_empty()).await.is_ok() };
-        let known = async { tokio::join!(membership.registered(), heard) };
+        let known = async { tokio::join!(membership.registered(), hear_members(&self.members)) };
         if tokio::time::timeout(HUB_READY_MAX, known).await.is_err() {
             tracing::warn!(server = %self.id, "the hub has no majority yet: serving without it, and trying on");
         }
@@ -219,6 +243,11 @@ impl RunningServer {
     /// Whether it has public listeners, or had some when it started.
     pub(crate) fn is_web_tier(&self) -> bool {
         self.web_tier.is_some()
+    }
+
+    /// Asks the web tier's workers.
+    pub(crate) fn web_view(&self) -> Option<WebTierView> {
+        self.web_tier.as_ref().map(WebTier::view)
     }
 
     /// Lets go of log files that were renamed, and writes on in new ones.
@@ -341,240 +370,14 @@ impl RunningServer {
     }
 }
 
+/// Waits until the hub has told of the members, for ever if it does not.
+async fn hear_members(members: &Members) {
+    // What `wait_for` gives is a lock, which must not outlive it; an error means that the server ends.
+    let _ = members.clone().wait_for(|all| !all.is_empty()).await.is_ok();
+}
+
 fn lock(membership: &Mutex<Option<Membership>>) -> std::sync::MutexGuard<'_, Option<Membership>> {
     membership.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn bind(server: &Server) -> anyhow::Result<TcpListener> {
-    let address = server.cluster_address();
-    TcpListener::bind(&address)
-        .await
-        .with_context(|| format!("server {}: cluster port {address} can't be bound", server.id))
-}
-
-fn start_acceptor(
-    listener: TcpListener,
-    server: &Server,
-    credentials: &Credentials,
-    config: &Config,
-) -> (Acceptor, watch::Sender<Arc<Roster>>) {
-    let (roster, current) = watch::channel(Arc::new(Roster::of(config)));
-    let (me, address) = (server.id.clone(), server.cluster_address());
-    let port = Port { me, address, credentials: credentials.clone(), roster: current };
-    (Acceptor::start(listener, port), roster)
-}
-
-async fn start_triad(
-    config: &Config,
-    id: &ServerId,
-    credentials: &Credentials,
-    data: &DataFolder,
-) -> anyhow::Result<Option<Triad>> {
-    if !config.triad.contains(id) {
-        return Ok(None);
-    }
-    let triad = Triad::start(HubServerConfig {
-        me: id.clone(),
-        servers: hub_addresses(config),
-        credentials: credentials.clone(),
-        data_dir: data.path().to_owned(),
-        heartbeat_interval: config.heartbeat_interval,
-        session_limits: session_limits(config, id),
-        cache_memory_max: config.services_memory.caches,
-        queue_memory_max: config.services_memory.queues,
-        clock: Arc::new(SystemClock),
-    });
-    Ok(Some(triad.await?))
-}
-
-/// A handle on the hub.
-fn hub(config: &Config, id: &ServerId, credentials: &Credentials) -> Hub {
-    let servers = hub_addresses(config);
-    Hub::new(HubConfig { me: id.clone(), credentials: credentials.clone(), servers })
-}
-
-/// What sessions take when the system does not say how much memory there is.
-const SESSION_MEMORY: u64 = 1 << 30;
-
-/// As the file says, or a quarter of what this process may use: the server has other work, a snapshot takes some more, and beside it
-/// there may be apps.
-fn session_limits(config: &Config, id: &ServerId) -> SessionLimits {
-    let memory = config.session_memory;
-    let machine = machine_memory();
-    let max = memory.max.unwrap_or_else(|| machine.map_or(SESSION_MEMORY, |machine| machine / 4));
-    if let Some(machine) = machine.filter(|machine| max > machine / 2) {
-        tracing::warn!(
-            server = %id,
-            max,
-            machine,
-            "session-memory-max is more than half of the memory that this server may use: the hub may run out of it"
-        );
-    }
-    tracing::info!(server = %id, max, "bytes that the hub's sessions may take here (session-memory-max)");
-    SessionLimits { max, app_max: memory.app_max, first_timeout: memory.first_timeout }
-}
-
-fn start_admin(
-    config: &Arc<Config>,
-    id: &ServerId,
-    credentials: &Credentials,
-    (hub, members, tokens, heard): (&Hub, &Members, Tokens, LastHeard),
-    deployed: Option<&Deployed>,
-) -> Admin {
-    administration::warn_without_users(config);
-    Admin::new(AdminConfig {
-        config: config.clone(),
-        me: id.clone(),
-        credentials: credentials.clone(),
-        hub: hub.clone(),
-        members: members.clone(),
-        tokens,
-        heard,
-        deployments: deployed.map(Deployed::administered),
-        clock: Arc::new(SystemClock),
-    })
-}
-
-/// What it shows other servers, and what it has found as the hub's leader.
-fn watched(config: &Config, id: &ServerId, admin: &Admin) -> (Option<FilePath>, HealthView) {
-    (config.cluster_tls.as_ref().map(|it| it.of(id).cert), admin.health_view())
-}
-
-/// The hub's leader watches the cluster's health.
-fn watch_health(admin: &Admin, triad: &Arc<Triad>) -> AbortOnDropHandle<()> {
-    let triad = triad.clone();
-    AbortOnDropHandle::new(tokio::spawn(admin.watch_health(move || triad.leads())))
-}
-
-fn start_app_tier(
-    config: &Arc<Config>,
-    id: &ServerId,
-    data: &DataFolder,
-    ((leases, stream, members), hub, admin): ((Leases, WatchStream, Members), &Hub, &Admin),
-    (deploy, started_ms, spans): (Option<DeployConfig>, u64, &Spans),
-) -> anyhow::Result<Option<Arc<AppTier>>> {
-    let Some((cluster, _)) = config.server(id) else { return Ok(None) };
-    let deploy = deploy.filter(|_| config.app_clusters().contains(&cluster.id));
-    if deploy.is_none() && cluster.hosts.iter().all(|host| host.web_apps.is_empty()) {
-        return Ok(None);
-    }
-    let app_tier = AppTier::start(
-        AppTierConfig {
-            config: config.clone(),
-            me: id.clone(),
-            data_dir: data.path().to_owned(),
-            hub: Some(hub.clone()),
-            leases: Some(ServicesConfig { hub: hub.clone(), heard: leases, stream, members, started_ms }),
-            admin: Some(administration::service(admin.clone())),
-            deploy,
-            traces: spans.exporter.clone(),
-            clock: Arc::new(SystemClock),
-            launcher: Some(launcher()),
-        },
-        CancellationToken::new(),
-    )?;
-    Ok(Some(Arc::new(app_tier)))
-}
-
-/// A server of the hub goes on without its apps: the hub does not need them.
-fn or_without_apps(
-    started: anyhow::Result<Option<Arc<AppTier>>>,
-    is_hub: bool,
-) -> anyhow::Result<(Option<Arc<AppTier>>, Option<anyhow::Error>)> {
-    match started {
-        Err(cause) if is_hub => Ok((None, Some(cause))),
-        started => Ok((started?, None)),
-    }
-}
-
-/// This very program, whatever has taken its place on the disk meanwhile.
-fn launcher() -> Launcher {
-    Launcher { program: "/proc/self/exe".into(), landlock: launch_app::landlock_version() }
-}
-
-/// Who answers calls at the cluster port.
-type Serves<'a> = (Option<&'a WebTier>, Option<Arc<AppTier>>, Option<&'a Deployed>, Option<&'a Kept>);
-
-/// The gRPC services of the roles that this server plays.
-fn routes(knows: &Arc<Knows>, (web_tier, app_tier, deployed, history): Serves<'_>, admin: &Admin) -> Routes {
-    let triad = knows.triad.clone();
-    let status = status::service(knows.clone());
-    let mut routes = match &triad {
-        Some(triad) => triad.routes().add_service(status),
-        None => Routes::new(status),
-    };
-    // Objects are the hub's: other servers have copies.
-    if let Some(deployed) = deployed.filter(|_| triad.is_some()) {
-        routes = routes.add_service(deployed.objects());
-    }
-    if let Some(kept) = history {
-        routes = routes.add_service(kept.service());
-    }
-    if let Some(web_tier) = web_tier {
-        routes = routes.add_service(web_tier::balancer(web_tier.picture().clone()));
-    }
-    inquiry::add(routes, admin, web_tier.map(WebTier::view), app_tier).prepare()
-}
-
-/// What start-up prints of the listeners, the cluster port last.
-fn lines(id: &ServerId, server: &Server, public: &Bound) -> Vec<String> {
-    let http = public.addresses().iter().zip(&server.http).map(|(at, http)| line(id, *at, http));
-    let metrics =
-        server.metrics.iter().map(|it| format!("{id}  metrics http://{}:{}/metrics", it.address, it.port));
-    http.chain(metrics).chain([format!("{id}  cluster port {}", server.cluster_address())]).collect()
-}
-
-/// A listener as start-up prints it.
-fn line(id: &ServerId, at: SocketAddr, http: &HttpListener) -> String {
-    let scheme = if http.tls.is_some() { "https" } else { "http" };
-    format!("{id}  {scheme}://{at}/")
-}
-
-/// A server without public listeners is no web-tier.
-fn start_web_tier(
-    config: &Arc<Config>,
-    id: &ServerId,
-    bound: Bound,
-    credentials: &Credentials,
-    members: &Members,
-    (heard, spans, apps, purged): (&LastHeard, &Spans, Apps, Purges),
-) -> anyhow::Result<Option<WebTier>> {
-    if bound.addresses().is_empty() {
-        return Ok(None);
-    }
-    let web_tier = WebTier::start(WebTierConfig {
-        config: config.clone(),
-        me: id.clone(),
-        bound,
-        clients_max: open_files::clients_max(),
-        credentials: credentials.clone(),
-        members: members.clone(),
-        heard: heard.clone(),
-        traces: spans.exporter.clone(),
-    })?;
-    app_purge::follow(apps, web_tier.view());
-    purges::follow(purged, web_tier.view());
-    Ok(Some(web_tier))
-}
-
-fn hub_addresses(config: &Config) -> Vec<(ServerId, String)> {
-    config.hub().into_iter().map(|server| (server.id.clone(), server.cluster_address())).collect()
-}
-
-fn member(config: &Config, cluster: &Cluster, server: &Server, started_ms: u64) -> Member {
-    Member {
-        id: server.id.as_str().to_owned(),
-        cluster: cluster.id.as_str().to_owned(),
-        index: server.index.0.into(),
-        address: server.cluster_address(),
-        started_ms,
-        state: MemberState::Active.into(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_hash: common::config::topology_hash(config),
-        since_ms: started_ms,
-        stage: config.deployments.stage.clone(),
-        ..Member::default()
-    }
 }
 
 pub(crate) fn unknown_server(config: &Config, id: &ServerId) -> anyhow::Error {

@@ -1,7 +1,7 @@
 //! Signals: SIGTERM or SIGINT asks for a graceful stop, a second one stops at once. SIGHUP says that log files were renamed,
-//! certificates replaced, or the file changed.
+//! certificates replaced, or the file changed; SIGUSR2, that the program was replaced.
 
-use std::io::Read;
+use std::{fs::File, io::Read};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,14 +27,19 @@ impl Stops {
     }
 }
 
-/// SIGHUP, which ends a process that does not listen.
+/// A signal that asks for something again and again, and ends a process that does not listen.
 #[derive(Debug)]
-pub(crate) struct Hangups(Signal);
+pub(crate) struct Wishes(Signal);
 
-impl Hangups {
-    /// Listens from now on.
-    pub(crate) fn listen() -> std::io::Result<Self> {
+impl Wishes {
+    /// SIGHUP, from now on.
+    pub(crate) fn to_reload() -> std::io::Result<Self> {
         Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// SIGUSR2, from now on.
+    pub(crate) fn to_hand_over() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined2())?))
     }
 
     /// The next one.
@@ -45,11 +50,11 @@ impl Hangups {
     }
 }
 
-/// Cancels `token` when standard input ends. A thread of its own, which no stop waits for.
-pub(crate) fn stop_with_stdin(token: CancellationToken) {
+/// Cancels `token` when `input` ends. A thread of its own, which no stop waits for.
+pub(crate) fn stop_with(mut input: File, token: CancellationToken) {
     std::thread::spawn(move || {
         let mut ignored = [0; 64];
-        while let Ok(1..) = std::io::stdin().read(&mut ignored) {}
+        while let Ok(1..) = input.read(&mut ignored) {}
         token.cancel();
     });
 }

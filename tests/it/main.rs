@@ -52,4 +52,5 @@ mod tidy;
 mod tokens;
 mod topics;
 mod traces;
+mod upgrade;
 mod upload;

@@ -41,7 +41,10 @@ mod worker;
 
 pub use compress::CompressionTotals;
 pub use limit::LimitReport;
-pub use listen::bind::{BindError, Bound, bind};
+pub use listen::{
+    bind::{BindError, Bound, bind},
+    inherited::{Inherited, ListenerSockets},
+};
 pub use observe::{
     cache_counters::CacheTotals,
     counters::{Totals, handshake_failures},

@@ -2,5 +2,6 @@
 
 mod accept;
 pub(crate) mod bind;
+pub(crate) mod inherited;
 pub(crate) mod listeners;
 pub(crate) mod listening_sockets;

@@ -9,6 +9,7 @@ use crate::{
     limit::LimitReport,
     listen::{
         bind::{BindError, Bound},
+        inherited::ListenerSockets,
         listeners::{Listeners, ListenersError},
     },
     observe::{
@@ -29,7 +30,7 @@ use common::{
     id::ServerId,
 };
 use proto::hub::v1::Member;
-use run::{Orders, Reload, run};
+use run::{Orders, Stop, Told, run};
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -40,8 +41,11 @@ use tokio::{
 /// What a closed worker may need beyond the wait: its thread only has to return.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reloads that a worker has not come to.
-const RELOADS_WAITING: usize = 4;
+/// How long workers may take to give copies of their sockets.
+const COPY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reloads and the like that a worker has not come to.
+const TOLD_WAITING: usize = 4;
 
 /// Questions that a worker has not come to.
 const ASKS_WAITING: usize = 4;
@@ -143,7 +147,7 @@ pub struct WebTier {
     workers: Vec<RunningWorker>,
     listeners: Listeners,
     addresses: Vec<SocketAddr>,
-    stop: watch::Sender<Option<Instant>>,
+    stop: watch::Sender<Option<Stop>>,
     access_log: Option<LogWriter>,
     /// By access logs that have been replaced.
     lines_lost: u64,
@@ -157,7 +161,7 @@ pub struct WebTier {
 #[derive(Debug)]
 struct RunningWorker {
     counters: Arc<Counters>,
-    reloads: mpsc::Sender<Reload>,
+    told: mpsc::Sender<Told>,
     asks: mpsc::Sender<Asked>,
     /// The number of connections that it had to cut.
     ended: oneshot::Receiver<u64>,
@@ -185,7 +189,7 @@ impl WebTier {
         let mut workers = Vec::with_capacity(count);
         for (number, sockets) in sockets.into_iter().enumerate() {
             let counters = Arc::new(Counters::default());
-            let (reloads, followed) = mpsc::channel(RELOADS_WAITING);
+            let (told, is_told) = mpsc::channel(TOLD_WAITING);
             let (asks, asked) = mpsc::channel(ASKS_WAITING);
             let setup = Setup {
                 plan: plan.clone(),
@@ -201,10 +205,10 @@ impl WebTier {
                 access_log: access_log.as_ref().map(LogWriter::pipe),
                 spans: traces.clone(),
             };
-            let orders = Orders { setup, sockets, reloads: followed, asked, stop: stopped.clone() };
+            let orders = Orders { setup, sockets, told: is_told, asked, stop: stopped.clone() };
             let ended = start_worker(number, orders)
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
-            workers.push(RunningWorker { counters, reloads, asks, ended });
+            workers.push(RunningWorker { counters, told, asks, ended });
         }
         let addresses = listeners.addresses();
         let shown = Shown::default();
@@ -271,6 +275,28 @@ impl WebTier {
         totals
     }
 
+    /// Whether its proxy cache is on disk too, where one process alone can use it.
+    pub fn keeps_on_disk(&self) -> bool {
+        self.plan.cache.as_ref().is_some_and(|it| it.disk().is_some())
+    }
+
+    /// Copies of the listening sockets, for a process that is to accept on them too.
+    ///
+    /// # Errors
+    /// A worker did not answer, or there are too many open files.
+    pub async fn listening_sockets(&self) -> io::Result<Vec<ListenerSockets>> {
+        let deadline = Instant::now() + COPY_TIMEOUT;
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "a worker of the web tier does not answer");
+        let mut copies = Vec::new();
+        for worker in &self.workers {
+            let (asked, answer) = oneshot::channel();
+            let sent = timeout_at(deadline, worker.told.send(Told::CopySockets(asked))).await;
+            sent.map_err(|_| silent())?.map_err(|_| silent())?;
+            copies.extend(timeout_at(deadline, answer).await.map_err(|_| silent())?.map_err(|_| silent())??);
+        }
+        Ok(self.listeners.gather(copies))
+    }
+
     /// Lets go of the access log's file, which was renamed, and writes on in a new one of its old name. Returns at once.
     pub fn reopen_logs(&self) {
         if let Some(log) = &self.access_log {
@@ -281,8 +307,18 @@ impl WebTier {
     /// Stops to accept, answers what is in flight with `Connection: close` for up to `wait`, then closes what is left. Returns
     /// the number of connections that were cut.
     pub async fn stop(self, wait: Duration) -> u64 {
-        let deadline = Instant::now() + wait;
-        self.stop.send_replace(Some(deadline));
+        self.end(Stop { deadline: Instant::now() + wait, closes_idle: true }).await
+    }
+
+    /// Stops to accept, as another process does on the same sockets. Connections end with the request that they have, or with their
+    /// next one, and what is left after `wait` is closed. Returns the number of connections that were cut.
+    pub async fn retire(self, wait: Duration) -> u64 {
+        self.end(Stop { deadline: Instant::now() + wait, closes_idle: false }).await
+    }
+
+    async fn end(self, stop: Stop) -> u64 {
+        let deadline = stop.deadline;
+        self.stop.send_replace(Some(stop));
         let mut cut = 0;
         for worker in self.workers {
             match timeout_at(deadline + EXIT_TIMEOUT, worker.ended).await {

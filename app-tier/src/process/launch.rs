@@ -31,6 +31,9 @@ const KILLED: Duration = Duration::from_secs(2);
 /// Tells one start of an app from all others, for what leaves its process's group.
 pub(super) const RUN: &str = "COPAL_RUN";
 
+/// Of the service manager's protocol (sd_notify(3)): no app is to speak for the server.
+const SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
 /// What every process of an app is started with.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
@@ -116,6 +119,9 @@ impl Launch {
             if self.servers_own.has(name.as_encoded_bytes(), value.as_encoded_bytes()) {
                 command.env_remove(name);
             }
+        }
+        for name in SERVICE_MANAGER {
+            command.env_remove(name);
         }
         command.env("COPAL_APP", &self.app).env("COPAL_SERVER", self.server.as_str());
         command.envs(self.confinement.environment());

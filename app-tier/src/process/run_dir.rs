@@ -6,7 +6,7 @@ use common::private;
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,8 @@ const RECORD: &str = "run-dir";
 pub(crate) struct RunDir {
     path: PathBuf,
     record: PathBuf,
+    /// Which one it is: a process that takes over makes another one at its place.
+    inode: Option<u64>,
 }
 
 impl RunDir {
@@ -54,7 +56,7 @@ impl RunDir {
             .map_err(|cause| failed("making folder", &path, cause))?;
         let text = path.as_os_str().as_encoded_bytes();
         private::write(&record, text).map_err(|cause| failed("writing", &record, cause))?;
-        Ok(Self { path, record })
+        Ok(Self { inode: inode(&path), path, record })
     }
 
     /// Lets users of apps get to what is theirs in there, and to the socket of the app API.
@@ -89,9 +91,15 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-        let _ = fs::remove_file(&self.record);
+        if self.inode == inode(&self.path) {
+            let _ = fs::remove_dir_all(&self.path);
+            let _ = fs::remove_file(&self.record);
+        }
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|it| it.ino())
 }
 
 /// Only folders that bear our name are removed: the record is a file that someone could have edited.

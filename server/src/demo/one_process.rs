@@ -1,7 +1,9 @@
 //! The demo's cluster in one process.
 
 use super::{Demo, SERVERS, print_what_to_try};
-use crate::{check::say, server::RunningServer, signals::Stops, start::log_filter};
+use crate::{
+    check::say, handover::takeover::Given, server::RunningServer, signals::Stops, start::log_filter,
+};
 use anyhow::bail;
 use common::telemetry;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub(super) fn run(demo: &Demo) -> anyhow::Result<()> {
 async fn up(demo: &Demo, servers: &mut Vec<RunningServer>) -> anyhow::Result<()> {
     let config = Arc::new(demo.config.clone());
     for id in SERVERS {
-        servers.push(RunningServer::start(config.clone(), id.into()).await?);
+        servers.push(RunningServer::start(config.clone(), id.into(), Given::default()).await?);
     }
     for server in servers.iter_mut() {
         server.ready().await?;

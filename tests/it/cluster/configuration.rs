@@ -6,7 +6,7 @@ use common::{
     config::{ClusterEncryption, Secret},
     id::ServerId,
 };
-use std::{fmt::Write, net::Ipv4Addr};
+use std::{fmt::Write, net::Ipv4Addr, path::PathBuf};
 use triad_client::{Hub, HubConfig};
 
 /// One that `copal check` takes.
@@ -18,6 +18,8 @@ pub(crate) struct Configuration {
     /// Where each server is; the last of these is that of all further ones.
     pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) apps: usize,
+    /// By which servers are started.
+    pub(crate) program: PathBuf,
     /// Web-tier servers.
     pub(crate) webs: usize,
     /// Lines of `admin`. With any, the web-tier has the administration at `/admin` and the app-tier at `/ops`.
@@ -56,6 +58,7 @@ impl Configuration {
         Self {
             addresses: vec![ip],
             apps,
+            program: copal(),
             webs: 1,
             admin: Vec::new(),
             heartbeat_interval: "1s".into(),

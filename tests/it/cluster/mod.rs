@@ -113,7 +113,8 @@ impl Cluster {
     pub(crate) fn launch(&mut self, id: &str) {
         let namespace = self.network.as_ref().map(|network| network.namespace_of(id));
         let log = self.folder().join(format!("{id}.log"));
-        let process = Process::start(&self.file(), id, &log, namespace.as_deref());
+        let process =
+            Process::start(&self.configuration.program, &self.file(), id, &log, namespace.as_deref());
         let former = self.processes.insert(id.to_owned(), process);
         assert!(former.is_none(), "{id} runs already");
     }

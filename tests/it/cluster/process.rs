@@ -36,16 +36,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the server `id`, in a network namespace if one is given.
-    pub(crate) fn start(file: &Path, id: &str, log: &Path, namespace: Option<&str>) -> Self {
+    /// Starts the server `id` by this program, in a network namespace if one is given.
+    pub(crate) fn start(program: &Path, file: &Path, id: &str, log: &Path, namespace: Option<&str>) -> Self {
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = match namespace {
             Some(namespace) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(copal());
+                command.args(["netns", "exec", namespace]).arg(program);
                 command
             }
-            None => Command::new(copal()),
+            None => Command::new(program),
         };
         let mut child = command
             .arg("start")

@@ -2,7 +2,7 @@
 
 use crate::{
     client::User,
-    cluster::{Address, Process},
+    cluster::{Address, Process, copal},
     tool::{HASH, tool_as},
 };
 use hyper::StatusCode;
@@ -32,7 +32,7 @@ async fn a_cluster_that_is_alone_serves_what_is_deployed() {
              hosts:\n      - {hosts}\n"
         );
         fs::write(&file, text).unwrap();
-        let mut process = Process::start(&file, "a", &at.join("log"), None);
+        let mut process = Process::start(&copal(), &file, "a", &at.join("log"), None);
         process.ready().await;
         let address = format!("{ip}:8080");
         let mut user = User::new(address.clone());

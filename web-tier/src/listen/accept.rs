@@ -26,13 +26,13 @@ const ROOM_LOOK: Duration = Duration::from_millis(10);
 const SHED_MAX: u64 = 64;
 const SHED_PART: u64 = 16;
 
-/// Accepts until `halt` is told or dropped, and gives the socket back.
+/// Accepts until `halt` is told or dropped.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     listener: Rc<Listener>,
-    socket: TcpListener,
+    socket: Rc<TcpListener>,
     halt: oneshot::Receiver<()>,
-) -> TcpListener {
+) {
     let mut held = None;
     tokio::select! {
         biased;
@@ -42,7 +42,6 @@ pub(crate) async fn accept(
     if let Some((stream, peer)) = held {
         serve(&worker, &listener, stream, peer);
     }
-    socket
 }
 
 /// `held` is the connection that waits for room.

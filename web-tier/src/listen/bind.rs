@@ -1,6 +1,7 @@
 //! Binds the public listeners, before anything is served, and those that a reload adds: one socket a worker and address, with
-//! `SO_REUSEPORT`, so that the kernel spreads connections over the workers.
+//! `SO_REUSEPORT`, so that the kernel spreads connections over the workers. What was bound before this process began is taken as it is.
 
+use super::inherited::Inherited;
 use common::{
     config::{Config, HttpListener},
     id::ServerId,
@@ -31,7 +32,7 @@ pub(crate) struct BoundListener {
     pub(crate) asked: SocketAddr,
     /// With the port that the system chose for port 0.
     pub(crate) at: SocketAddr,
-    /// One for each worker.
+    /// One for each worker, or more.
     pub(crate) sockets: Vec<TcpListener>,
 }
 
@@ -77,15 +78,23 @@ pub enum BindError {
     },
 }
 
-/// Binds all `http` listeners of server `me`, once for each of its workers.
+/// Binds all `http` listeners of server `me`, once for each of its workers, but for those that are among `inherited` and are taken
+/// from there.
 ///
 /// # Errors
 /// See [`BindError`]; what was bound until then is closed again.
-pub fn bind(config: &Config, me: &ServerId) -> Result<Bound, BindError> {
+pub fn bind(config: &Config, me: &ServerId, inherited: &mut Inherited) -> Result<Bound, BindError> {
     let (cluster, server) = config.server(me).ok_or_else(|| BindError::UnknownServer(me.clone()))?;
     let workers = cluster.workers.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    let bind_one = |it| bind_listener(resolve(it)?, workers, false);
-    let listeners = server.http.iter().map(bind_one).collect::<Result<Vec<_>, _>>()?;
+    let mut take_or_bind = |it| {
+        let asked = resolve(it)?;
+        let refused = |cause| BindError::Refused { address: asked, cause };
+        match inherited.take(asked, workers).map_err(refused)? {
+            Some(taken) => Ok(taken),
+            None => bind_listener(asked, workers, false),
+        }
+    };
+    let listeners = server.http.iter().map(&mut take_or_bind).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(|it| it.at).collect();
     Ok(Bound { listeners, workers, addresses })
 }

@@ -3,6 +3,7 @@
 use crate::{
     listen::{
         bind::{BindError, Bound, BoundListener, bind_listener, resolve},
+        inherited::ListenerSockets,
         listening_sockets::{ListenerChange, ListenerId},
     },
     transport::{
@@ -11,7 +12,7 @@ use crate::{
     },
 };
 use common::config::HttpListener;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 /// Why the listeners of a new configuration can't be.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +143,17 @@ impl Listeners {
         }
     }
 
+    /// What all workers together have of sockets, listener by listener; one without is left out.
+    pub(crate) fn gather(&self, mut copies: Vec<(ListenerId, OwnedFd)>) -> Vec<ListenerSockets> {
+        let of = |it: &Served| {
+            let sockets: Vec<_> =
+                copies.extract_if(.., |(id, _)| *id == it.id).map(|(_, socket)| socket).collect();
+            ListenerSockets { asked: it.asked, sockets }
+        };
+        let listeners = self.list.iter().map(of);
+        listeners.filter(|it| !it.sockets.is_empty()).collect()
+    }
+
     /// Where they listen, in the order of the file.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.list.iter().map(|it| it.at).collect()
@@ -175,8 +187,13 @@ impl NextListeners {
         let BoundListener { asked, at, sockets } = bound;
         let id = ListenerId(self.listeners.next);
         self.listeners.next += 1;
-        for (changes, socket) in self.changes.iter_mut().zip(sockets) {
-            changes.push(ListenerChange::Open { id, terms: terms.clone(), socket });
+        let workers = self.changes.len();
+        let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (number, socket) in sockets.into_iter().enumerate() {
+            shares[number % workers].push(socket);
+        }
+        for (changes, sockets) in self.changes.iter_mut().zip(shares) {
+            changes.push(ListenerChange::Open { id, terms: terms.clone(), sockets });
         }
         self.added.push(shown(config, at));
         self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms });

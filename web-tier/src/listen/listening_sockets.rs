@@ -8,7 +8,12 @@ use crate::{
     },
     worker::Worker,
 };
-use std::{collections::HashMap, io, rc::Rc};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+};
 use tokio::{
     net::TcpListener,
     sync::oneshot,
@@ -22,8 +27,8 @@ pub(crate) struct ListenerId(pub(crate) u64);
 /// What one worker is to do with one listener.
 #[derive(Debug)]
 pub(crate) enum ListenerChange {
-    /// Accept on this socket too.
-    Open { id: ListenerId, terms: Terms, socket: std::net::TcpListener },
+    /// Accept on these sockets too: one, or more where this process has got more than it has workers.
+    Open { id: ListenerId, terms: Terms, sockets: Vec<std::net::TcpListener> },
     /// Connections that come from now on get these terms. `retire`: those of the old terms are to end soon.
     Terms { id: ListenerId, terms: Terms, retire: bool },
     /// Accept no more. Connections that wait already are served, and those that are open end soon.
@@ -34,31 +39,50 @@ pub(crate) enum ListenerChange {
 #[derive(Debug)]
 pub(crate) struct ListeningSockets {
     worker: Rc<Worker>,
-    open: HashMap<ListenerId, ListeningSocket>,
+    open: HashMap<ListenerId, Listening>,
 }
 
+/// The sockets of one listener.
 #[derive(Debug)]
-struct ListeningSocket {
+struct Listening {
     listener: Rc<Listener>,
-    halt: oneshot::Sender<()>,
-    accepting: JoinHandle<TcpListener>,
+    sockets: Vec<Accepting>,
 }
 
-impl ListeningSocket {
-    fn open(worker: &Rc<Worker>, terms: Terms, socket: std::net::TcpListener) -> io::Result<Self> {
-        let listener = Rc::new(Listener::new(terms, socket.local_addr()?.port()));
-        let socket = TcpListener::from_std(socket)?;
-        let (halt, halted) = oneshot::channel();
-        let accepting = spawn_local(accept(worker.clone(), listener.clone(), socket, halted));
-        Ok(Self { listener, halt, accepting })
+/// One of them.
+#[derive(Debug)]
+struct Accepting {
+    socket: Rc<TcpListener>,
+    halt: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    fn open(worker: &Rc<Worker>, terms: Terms, sockets: Vec<std::net::TcpListener>) -> io::Result<Self> {
+        let port = sockets.first().map(std::net::TcpListener::local_addr).transpose()?;
+        let listener = Rc::new(Listener::new(terms, port.map_or(0, |it| it.port())));
+        let open = |socket| {
+            let socket = Rc::new(TcpListener::from_std(socket)?);
+            let (halt, halted) = oneshot::channel();
+            let task = spawn_local(accept(worker.clone(), listener.clone(), socket.clone(), halted));
+            Ok(Accepting { socket, halt, task })
+        };
+        let sockets = sockets.into_iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Self { listener, sockets })
     }
 
     /// Accepts no more, but for those that wait already: they are served on the terms under which they came.
-    async fn halt(self, worker: &Rc<Worker>) -> io::Result<(Rc<Listener>, std::net::TcpListener)> {
-        let _ = self.halt.send(());
-        let socket = self.accepting.await.map_err(io::Error::other)?.into_std()?;
-        drain(worker, &self.listener, &socket);
-        Ok((self.listener, socket))
+    async fn halt(self, worker: &Rc<Worker>) -> io::Result<(Rc<Listener>, Vec<std::net::TcpListener>)> {
+        let mut sockets = Vec::with_capacity(self.sockets.len());
+        for Accepting { socket, halt, task } in self.sockets {
+            let _ = halt.send(());
+            task.await.map_err(io::Error::other)?;
+            let socket = Rc::into_inner(socket).ok_or_else(|| io::Error::other("the socket is in use"))?;
+            let socket = socket.into_std()?;
+            drain(worker, &self.listener, &socket);
+            sockets.push(socket);
+        }
+        Ok((self.listener, sockets))
     }
 }
 
@@ -74,21 +98,21 @@ impl ListeningSockets {
     /// The runtime does not take the socket: out of memory, most likely. The other workers accept there.
     pub(crate) async fn make(&mut self, change: ListenerChange) -> io::Result<()> {
         match change {
-            ListenerChange::Open { id, terms, socket } => {
-                self.open.insert(id, ListeningSocket::open(&self.worker, terms, socket)?);
+            ListenerChange::Open { id, terms, sockets } => {
+                self.open.insert(id, Listening::open(&self.worker, terms, sockets)?);
             }
             ListenerChange::Terms { id, terms, retire } => {
                 let Some(listening) = self.open.remove(&id) else { return Ok(()) };
-                let (former, socket) = listening.halt(&self.worker).await?;
-                self.open.insert(id, ListeningSocket::open(&self.worker, terms, socket)?);
+                let (former, sockets) = listening.halt(&self.worker).await?;
+                self.open.insert(id, Listening::open(&self.worker, terms, sockets)?);
                 if retire {
                     former.retire();
                 }
             }
             ListenerChange::Close { id } => {
                 let Some(listening) = self.open.remove(&id) else { return Ok(()) };
-                let (former, socket) = listening.halt(&self.worker).await?;
-                drop(socket);
+                let (former, sockets) = listening.halt(&self.worker).await?;
+                drop(sockets);
                 former.retire();
             }
         }
@@ -100,13 +124,31 @@ impl ListeningSockets {
         self.open.values().filter_map(|it| it.listener.terms.tls.clone()).collect()
     }
 
-    /// Accepts no more at all, but for those that wait already: the kernel would reset them with the socket.
-    pub(crate) async fn close(self) {
+    /// Copies of all sockets: with one, another process listens too.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub(crate) fn copies(&self) -> io::Result<Vec<(ListenerId, OwnedFd)>> {
+        let all = self.open.iter().flat_map(|(id, it)| it.sockets.iter().map(|it| (*id, &it.socket)));
+        all.map(|(id, socket)| Ok((id, socket.as_fd().try_clone_to_owned()?))).collect()
+    }
+
+    /// Accepts no more at all, but for those that wait already: the kernel would reset them with the socket. `retire`: connections end
+    /// with their next request, and not before.
+    pub(crate) async fn close(self, retire: bool) {
         for (_, listening) in self.open {
             // The socket is dropped, as soon as nobody waits there.
-            if let Err(cause) = listening.halt(&self.worker).await {
-                tracing::warn!(%cause, "connections that waited at a listener that ends are lost");
+            match listening.halt(&self.worker).await {
+                Ok((listener, _)) if retire => listener.retire(),
+                Ok(_) => {}
+                Err(cause) => {
+                    tracing::warn!(%cause, "connections that waited at a listener that ends are lost");
+                }
             }
+        }
+        if retire {
+            // Connections in HTTP/2 tell their clients.
+            self.worker.connections.wake();
         }
     }
 }
@@ -192,7 +234,10 @@ mod tests {
         let local = LocalSet::new();
         let served = local.run_until(async {
             let (mut sockets, (socket, address)) = (ListeningSockets::new(worker()), bound());
-            sockets.make(ListenerChange::Open { id: ID, terms: terms(false), socket }).await.unwrap();
+            sockets
+                .make(ListenerChange::Open { id: ID, terms: terms(false), sockets: vec![socket] })
+                .await
+                .unwrap();
             // Nobody has accepted yet: this thread is here.
             let clients: Vec<_> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
             sockets.make(ListenerChange::Close { id: ID }).await.unwrap();
@@ -211,11 +256,14 @@ mod tests {
             let (mut clients, mut closed) = (Vec::new(), Vec::new());
             for id in [ListenerId(0), ListenerId(1)] {
                 let (socket, address) = bound();
-                sockets.make(ListenerChange::Open { id, terms: terms(false), socket }).await.unwrap();
+                sockets
+                    .make(ListenerChange::Open { id, terms: terms(false), sockets: vec![socket] })
+                    .await
+                    .unwrap();
                 clients.extend((0..25).map(|_| TcpStream::connect(address).unwrap()));
                 closed.push(address);
             }
-            sockets.close().await;
+            sockets.close(false).await;
             assert!(closed.into_iter().all(|address| TcpStream::connect(address).is_err()));
             answers(clients).await
         });
@@ -228,12 +276,15 @@ mod tests {
         let local = LocalSet::new();
         let served = local.run_until(async {
             let (mut sockets, (socket, address)) = (ListeningSockets::new(worker()), bound());
-            sockets.make(ListenerChange::Open { id: ID, terms: terms(false), socket }).await.unwrap();
+            sockets
+                .make(ListenerChange::Open { id: ID, terms: terms(false), sockets: vec![socket] })
+                .await
+                .unwrap();
             let before = vec![TcpStream::connect(address).unwrap()];
             sockets.make(ListenerChange::Terms { id: ID, terms: terms(true), retire: true }).await.unwrap();
             let after = vec![TcpStream::connect(address).unwrap()];
             let served = (answers(before).await, answers(after).await);
-            sockets.close().await;
+            sockets.close(false).await;
             assert!(TcpStream::connect(address).is_err());
             served
         });

@@ -122,6 +122,11 @@ impl WebTierView {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
+    /// Whether every worker answers. Takes half a second at most; needs a tokio runtime.
+    pub async fn answers(&self) -> bool {
+        self.ask(Asked::Notable).await.len() == self.workers.len()
+    }
+
     /// The requests that failed or took long. Takes half a second at most; needs a tokio runtime.
     pub async fn notable(&self) -> NotableRequests {
         let reports = self.ask(Asked::Notable).await;

@@ -4,7 +4,7 @@ use super::{
     backend::{Backend, OnConnection},
     client::{Answer, Client},
 };
-use crate::{WebTier, WebTierConfig, bind};
+use crate::{Inherited, WebTier, WebTierConfig, bind};
 use cluster_port::{ClusterKey, Credentials};
 use common::{
     config::{
@@ -59,7 +59,7 @@ impl Cluster {
         change(&mut config);
         let (members, watched) = watch::channel(Arc::default());
         let me = ServerId::from("web-a");
-        let bound = bind(&config, &me).unwrap();
+        let bound = bind(&config, &me, &mut Inherited::default()).unwrap();
         let heard = LastHeard::never();
         let credentials = credentials(config.cluster_encryption);
         let config = WebTierConfig {

@@ -3,7 +3,7 @@
 use super::{EXIT_TIMEOUT, WebTier, WebTierError, finish_log, start_access_log};
 use super::{
     changes::Changes,
-    run::{LogChange, Reload},
+    run::{LogChange, Reload, Told},
 };
 use crate::{
     cache::Cache,
@@ -92,8 +92,9 @@ impl WebTier {
         for (worker, sockets) in self.workers.iter().zip(next.changes) {
             let (done, is_done) = oneshot::channel();
             let reload = Reload { plan: self.plan.clone(), sockets, access_log: pipe.clone(), done };
+            let reload = Told::Reload(Box::new(reload));
             // One that takes nothing closes the sockets that it was to have, and others take its connections.
-            let _ = timeout_at(deadline, worker.reloads.send(reload)).await;
+            let _ = timeout_at(deadline, worker.told.send(reload)).await;
             waiting.push(is_done);
         }
         drop(pipe);

@@ -1,7 +1,7 @@
 //! The life of a worker: one thread, one runtime. It accepts, follows reloads and what is known of servers, and stops.
 
 use crate::{
-    listen::listening_sockets::{ListenerChange, ListeningSockets},
+    listen::listening_sockets::{ListenerChange, ListenerId, ListeningSockets},
     observe::{
         access_log::{AccessLog, LogPipe},
         status::Asked,
@@ -11,12 +11,12 @@ use crate::{
     upstream::foreign::ForeignWatch,
     worker::{Setup, Worker, follow_foreign, follow_members, tick},
 };
-use std::{io, rc::Rc, sync::mpsc::SyncSender, time::Duration};
+use std::{io, os::fd::OwnedFd, rc::Rc, sync::mpsc::SyncSender, time::Duration};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
-    time::sleep_until,
+    time::{Instant, sleep_until},
 };
 
 /// What a worker's thread is given.
@@ -25,12 +25,30 @@ pub(crate) struct Orders {
     pub(crate) setup: Setup,
     /// The listeners that it begins with.
     pub(crate) sockets: Vec<ListenerChange>,
-    /// New configurations, as they come.
-    pub(crate) reloads: mpsc::Receiver<Reload>,
+    /// What it is told, as it comes.
+    pub(crate) told: mpsc::Receiver<Told>,
     /// Who wants to know how it is.
     pub(crate) asked: mpsc::Receiver<Asked>,
-    /// The instant at which what is left is closed, once there is one.
-    pub(crate) stop: watch::Receiver<Option<tokio::time::Instant>>,
+    /// How it is to end, once it is.
+    pub(crate) stop: watch::Receiver<Option<Stop>>,
+}
+
+/// How a worker ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stop {
+    /// What is left then is closed.
+    pub(crate) deadline: Instant,
+    /// Connections without a request are closed at once; if not, they wait for one, as its client may be sending it.
+    pub(crate) closes_idle: bool,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// To go by another configuration.
+    Reload(Box<Reload>),
+    /// To give copies of its sockets.
+    CopySockets(oneshot::Sender<io::Result<Vec<(ListenerId, OwnedFd)>>>),
 }
 
 /// What a worker is told by a reload.
@@ -77,7 +95,7 @@ pub(crate) fn run(orders: Orders, ready: &SyncSender<io::Result<()>>) -> u64 {
 }
 
 async fn serve(orders: Orders, ready: &SyncSender<io::Result<()>>) -> io::Result<u64> {
-    let Orders { mut setup, sockets: opening, mut reloads, mut asked, mut stop } = orders;
+    let Orders { mut setup, sockets: opening, mut told, mut asked, mut stop } = orders;
     let worker = Rc::new(Worker::new(&setup));
     spawn_local(tick(worker.clone()));
     spawn_local(follow_members(worker.clone(), setup.members.clone(), setup.picture.clone(), setup.number));
@@ -92,24 +110,33 @@ async fn serve(orders: Orders, ready: &SyncSender<io::Result<()>>) -> io::Result
         caretaker.go_by(&setup.plan, &sockets);
     }
     let _ = ready.send(Ok(()));
-    let deadline = loop {
-        let reload = tokio::select! {
+    let stop = loop {
+        let order = tokio::select! {
             biased;
             // An error means that the WebTier was dropped: stop at once.
             stopped = stop.wait_for(Option::is_some) => break stopped.ok().and_then(|stop| *stop),
-            Some(reload) = reloads.recv() => reload,
+            Some(order) = told.recv() => order,
             Some(asked) = asked.recv() => {
                 worker.tell(asked, setup.number);
                 continue;
             }
         };
-        follow(&worker, &mut setup, &mut sockets, caretaker.as_mut(), reload).await;
+        match order {
+            Told::Reload(reload) => {
+                follow(&worker, &mut setup, &mut sockets, caretaker.as_mut(), *reload).await;
+            }
+            Told::CopySockets(asked) => {
+                let _gone = asked.send(sockets.copies());
+            }
+        }
     };
-    sockets.close().await;
-    if let Some(deadline) = deadline {
-        if worker.connections.count() > 0 {
+    sockets.close(stop.is_some_and(|it| !it.closes_idle)).await;
+    if let Some(Stop { deadline, closes_idle }) = stop {
+        if !closes_idle {
+            let _ = tokio::time::timeout_at(deadline, worker.connections.gone()).await;
+        } else if worker.connections.count() > 0 {
             // Who was accepted a moment ago is not idle: his request is about to be read.
-            sleep_until(deadline.min(tokio::time::Instant::now() + LAST_REQUESTS)).await;
+            sleep_until(deadline.min(Instant::now() + LAST_REQUESTS)).await;
         }
         let _ = tokio::time::timeout_at(deadline, worker.connections.finish()).await;
     }

@@ -73,6 +73,11 @@ impl Connections {
     pub(crate) async fn finish(&self) {
         self.closing.set(true);
         self.wake();
+        self.gone().await;
+    }
+
+    /// Returns when all are gone, by themselves.
+    pub(crate) async fn gone(&self) {
         while self.count() > 0 {
             self.empty.notified().await;
         }

@@ -17,7 +17,7 @@ fn with_port(port: u16, workers: usize) -> Config {
 
 #[test]
 fn port_0_gives_all_workers_one_real_port() {
-    let bound = bind(&with_port(0, 3), &me()).unwrap();
+    let bound = bind(&with_port(0, 3), &me(), &mut Inherited::default()).unwrap();
     let port = bound.addresses()[0].port();
     assert_ne!(port, 0);
     assert_eq!((bound.workers, bound.listeners[0].sockets.len()), (3, 3));
@@ -28,8 +28,9 @@ fn port_0_gives_all_workers_one_real_port() {
 
 #[test]
 fn a_second_copal_does_not_join_the_port() {
-    let bound = bind(&with_port(0, 2), &me()).unwrap();
-    let error = bind(&with_port(bound.addresses()[0].port(), 2), &me()).unwrap_err();
+    let bound = bind(&with_port(0, 2), &me(), &mut Inherited::default()).unwrap();
+    let error =
+        bind(&with_port(bound.addresses()[0].port(), 2), &me(), &mut Inherited::default()).unwrap_err();
     let expected =
         format!("http listener {}: the address is in use by another process", bound.addresses()[0]);
     assert_eq!(error.to_string(), expected);
@@ -38,16 +39,20 @@ fn a_second_copal_does_not_join_the_port() {
 #[test]
 fn a_port_of_any_other_listener_is_in_use() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let error = bind(&with_port(other.local_addr().unwrap().port(), 1), &me()).unwrap_err();
+    let error = bind(&with_port(other.local_addr().unwrap().port(), 1), &me(), &mut Inherited::default())
+        .unwrap_err();
     assert!(matches!(error, BindError::InUse(_)), "{error}");
 }
 
 #[test]
 fn a_port_is_free_again_after_a_stop() {
-    let bound = bind(&with_port(0, 2), &me()).unwrap();
+    let bound = bind(&with_port(0, 2), &me(), &mut Inherited::default()).unwrap();
     let port = bound.addresses()[0].port();
     drop(bound);
-    assert_eq!(bind(&with_port(port, 2), &me()).unwrap().addresses()[0].port(), port);
+    assert_eq!(
+        bind(&with_port(port, 2), &me(), &mut Inherited::default()).unwrap().addresses()[0].port(),
+        port
+    );
 }
 
 /// A reload that makes a listener wider, or narrower.
@@ -71,7 +76,7 @@ fn an_address_can_be_bound_beside_one_of_our_own_that_includes_it() {
 
 #[test]
 fn the_kernel_spreads_connections_over_the_workers() {
-    let bound = bind(&with_port(0, 2), &me()).unwrap();
+    let bound = bind(&with_port(0, 2), &me(), &mut Inherited::default()).unwrap();
     let _clients: Vec<_> = (0..64).map(|_| TcpStream::connect(bound.addresses()[0]).unwrap()).collect();
     for socket in &bound.listeners[0].sockets {
         // Non-blocking: an error would mean that nothing waits here, of 64 connections.
@@ -81,10 +86,10 @@ fn the_kernel_spreads_connections_over_the_workers() {
 
 #[test]
 fn unknown_names_are_told() {
-    let error = bind(&with_port(0, 1), &ServerId::from("web-z")).unwrap_err();
+    let error = bind(&with_port(0, 1), &ServerId::from("web-z"), &mut Inherited::default()).unwrap_err();
     assert_eq!(error.to_string(), "server web-z is not in the configuration file");
     let mut config = with_port(8080, 1);
     config.clusters[1].servers[0].http[0].address = "256.1.1.1.invalid".to_owned();
-    let error = bind(&config, &me()).unwrap_err();
+    let error = bind(&config, &me(), &mut Inherited::default()).unwrap_err();
     assert!(error.to_string().starts_with("http listener 256.1.1.1.invalid:8080: can't resolve"), "{error}");
 }

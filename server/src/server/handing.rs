@@ -1,0 +1,127 @@
+//! A server that another process takes over from while it runs, and one that takes over: for those that have web-tiers alone. What keeps
+//! sessions, runs apps or is the hub's can't be two processes at once.
+
+use super::{HUB_READY_MAX, Members, RunningServer, hear_members};
+use crate::{
+    data_folder::DataFolder,
+    handover::{Message, takeover::Given, upgrade::Handed},
+};
+use anyhow::{bail, ensure};
+use app_tier::AppTier;
+use common::{config::Config, id::ServerId};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+use tokio::{net::TcpListener, time::timeout};
+use web_tier::Inherited;
+
+/// Copies of the sockets that are not public listeners.
+#[derive(Debug)]
+pub(super) struct Ports {
+    cluster: OwnedFd,
+    metrics: Option<OwnedFd>,
+}
+
+impl Ports {
+    pub(super) fn copy(cluster: &TcpListener, metrics: Option<&TcpListener>) -> io::Result<Self> {
+        let copy = |it: &TcpListener| it.as_fd().try_clone_to_owned();
+        Ok(Self { cluster: copy(cluster)?, metrics: metrics.map(copy).transpose()? })
+    }
+}
+
+impl RunningServer {
+    /// What a process that takes over gets.
+    ///
+    /// # Errors
+    /// This server can't be taken over while it runs: why.
+    pub(crate) async fn handed(&self) -> anyhow::Result<Handed> {
+        let Some(web_tier) = &self.web_tier else { bail!("{}", refusal("has no public listener")) };
+        ensure!(self.triad.is_none(), refusal("is one of the hub's"));
+        ensure!(!self.app_tier.as_ref().is_some_and(|it| it.runs_apps()), refusal("runs apps"));
+        ensure!(!web_tier.keeps_on_disk(), refusal("keeps its proxy cache on disk"));
+        let mut handed = vec![
+            (Message::Lock, vec![self.data.lock()?]),
+            (Message::ClusterPort, vec![self.ports.cluster.try_clone()?]),
+        ];
+        if let Some(metrics) = &self.ports.metrics {
+            handed.push((Message::Metrics, vec![metrics.try_clone()?]));
+        }
+        for listener in web_tier.listening_sockets().await? {
+            handed.push((Message::Http { asked: listener.asked }, listener.sockets));
+        }
+        Ok(handed)
+    }
+
+    /// Another process is to be this member: no more heartbeats, but no word that it is gone.
+    pub(crate) fn leave_members(&mut self) {
+        self.membership = None;
+    }
+
+    /// The other process did not become it.
+    pub(crate) fn join_members(&mut self) {
+        self.membership = Some(self.hub.join(self.member.clone(), self.config.heartbeat_interval));
+    }
+
+    /// Another process has taken over: accepts no more, and lets what is open end, up to `shutdown-wait-max`.
+    pub(crate) async fn retire(&mut self) {
+        self.retired.cancel();
+        self.scraped.close();
+        self.upkeep = None;
+        if let Some(web_tier) = self.web_tier.take() {
+            let cut = web_tier.retire(self.shutdown_wait).await;
+            if cut > 0 {
+                tracing::info!(server = %self.id, cut, wait = ?self.shutdown_wait, "connections that did not end in time were closed");
+            }
+        }
+        if let Some(app_tier) = self.app_tier.take() {
+            app_tier.stop().await;
+        }
+    }
+
+    /// This process has taken over: who looks for the server's process finds it.
+    pub(crate) fn sign(&self) {
+        if let Err(cause) = self.data.sign() {
+            tracing::warn!(server = %self.id, %cause, "the process's id can't be written down");
+        }
+    }
+
+    /// What became of an upgrade, for who waits for it.
+    pub(crate) fn note_upgrade(&self, failure: &str) {
+        self.data.note_upgrade(failure);
+    }
+}
+
+fn refusal(why: &str) -> String {
+    format!("this server {why}, which two processes can't share: restart it (docs/upgrading.md)")
+}
+
+/// Takes the data folder, or shares it with the process that this one takes over from.
+pub(super) fn data_folder(config: &Config, id: &ServerId, given: &Given) -> anyhow::Result<DataFolder> {
+    let folder = config.data_dir.join(id.as_str());
+    if !given.takes_over() {
+        return DataFolder::take(&folder);
+    }
+    ensure!(!config.triad.contains(id), refusal("is one of the hub's by the new file"));
+    DataFolder::share(&folder, given.share_lock()?)
+}
+
+/// Before it accepts: it must run no apps, and know of the members what the process before it knew.
+pub(super) async fn may_take_over(app_tier: Option<&Arc<AppTier>>, members: &Members) -> anyhow::Result<()> {
+    ensure!(!app_tier.is_some_and(|it| it.runs_apps()), refusal("runs apps by the new file"));
+    if timeout(HUB_READY_MAX, hear_members(members)).await.is_err() {
+        tracing::warn!("the hub does not tell of the members: taking over without");
+    }
+    Ok(())
+}
+
+/// Of sockets that are at no address of the file.
+pub(super) fn warn_of_sockets(sockets: &Inherited) {
+    for address in sockets.left() {
+        tracing::warn!(
+            %address,
+            "this process was given a socket at an address at which the file has no http listener: nobody is served there"
+        );
+    }
+}
