@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Runs a whole cluster on loopback: three app servers (the triad) and a web-tier
     Demo(DemoArguments),
+    /// Prints the manual page, or writes all pages into a folder
+    Man(ManArguments),
     /// The demo's app, as the demo's app servers start it
     #[command(hide = true)]
     DemoApp,
@@ -91,6 +93,13 @@ pub(crate) struct CheckArguments {
     /// Reads the certificates of this server alone: the others' need not be on this machine
     #[arg(long, value_name = "ID")]
     pub(crate) server: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// Where a page for each verb, and copal.yaml(5), are written
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

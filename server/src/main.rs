@@ -12,6 +12,7 @@ mod handover;
 mod history;
 mod inquiry;
 mod launch_app;
+mod manual;
 mod memory_guard;
 mod metrics;
 mod open_files;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     open_files::raise_limit();
     match command {
         Command::Start(arguments) => start::run(&arguments),
+        Command::Man(arguments) => manual::run(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

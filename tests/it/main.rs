@@ -35,6 +35,7 @@ mod local_openapi;
 mod many;
 mod openapi;
 mod operating;
+mod packaging;
 mod pipelines;
 mod private;
 mod queues;

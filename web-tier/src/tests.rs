@@ -23,6 +23,7 @@ mod grpc;
 mod h2c;
 mod h2c_faults;
 mod half_closed;
+mod handed_over;
 mod hashing;
 mod headers;
 mod hostile;

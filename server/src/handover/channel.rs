@@ -4,7 +4,7 @@
 use super::Message;
 use anyhow::{Context, bail};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
     sockopt::{Timeout, set_socket_timeout},
 };
@@ -54,7 +54,8 @@ impl Channel {
         let bytes = serde_json::to_vec(message)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        let fits = descriptors.len() <= DESCRIPTORS_MAX;
+        if !descriptors.is_empty() && !(fits && control.push(SendAncillaryMessage::ScmRights(descriptors))) {
             bail!("{} descriptors are more than the {DESCRIPTORS_MAX} of a message", descriptors.len());
         }
         let sent = sendmsg(self.0.as_fd(), &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
@@ -79,6 +80,9 @@ impl Channel {
         let descriptors: Vec<_> = descriptors.flatten().collect();
         if received.bytes == 0 {
             bail!("the other process has ended");
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            bail!("not all descriptors of a message could be received: too many files are open");
         }
         let said = &bytes[..received.bytes];
         let message = serde_json::from_slice(said).with_context(|| {

@@ -50,6 +50,16 @@ impl Cluster {
         clients_max: usize,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::start_on(Inherited::default(), backends, clients_max, change).await
+    }
+
+    /// The same, on sockets that there are already.
+    pub(crate) async fn start_on(
+        mut inherited: Inherited,
+        backends: impl IntoIterator<Item = OnConnection>,
+        clients_max: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut started = Vec::new();
         for (id, on_connection) in IDS.into_iter().zip(backends) {
             started.push(Some(Backend::start(id, 0, on_connection).await));
@@ -59,7 +69,7 @@ impl Cluster {
         change(&mut config);
         let (members, watched) = watch::channel(Arc::default());
         let me = ServerId::from("web-a");
-        let bound = bind(&config, &me, &mut Inherited::default()).unwrap();
+        let bound = bind(&config, &me, &mut inherited).unwrap();
         let heard = LastHeard::never();
         let credentials = credentials(config.cluster_encryption);
         let config = WebTierConfig {
