@@ -22,6 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 27] = [
     ("http-cache", &[]),
     ("compression", &["http-cache", "common"]),
     ("disk-cache", &[]),
+    ("jwt", &[]),
     (
         "web-tier",
         &[
