@@ -72,8 +72,11 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The bytes of a regular file; never waits on a pipe or a device.
-fn read(file: &FilePath) -> Result<Vec<u8>, FileFault> {
+/// The bytes of a regular file of 4 MiB at most; never waits on a pipe or a device.
+///
+/// # Errors
+/// It can't be read, or is no regular file, or larger.
+pub fn read(file: &FilePath) -> Result<Vec<u8>, FileFault> {
     let bytes = || -> io::Result<Vec<u8>> {
         let kind = fs::metadata(&file.path)?;
         if !kind.is_file() {

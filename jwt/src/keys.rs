@@ -13,8 +13,8 @@ pub const KEYS_MAX: usize = 64;
 /// The largest set that is read, in bytes.
 pub const SIZE_MAX: usize = 256 << 10;
 
-/// Keys to verify signatures with; at least one, at most [`KEYS_MAX`].
-#[derive(Debug, Clone)]
+/// Keys to verify signatures with: those that were read, at most [`KEYS_MAX`]. By default there is none, and nothing is believed.
+#[derive(Default, Debug, Clone)]
 pub struct Keys {
     keys: Vec<Key>,
     passed_over: Vec<String>,

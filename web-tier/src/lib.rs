@@ -12,6 +12,7 @@
 //! | `observe` | access log, counters, what is told of requests |
 //! | `route` | normalise or refuse; which rule, and so which servers |
 //! | `error` | why a request gets an answer of the proxy's own |
+//! | `access` | whose request it is, by password or token |
 //! | `limit` | who asks too often, or for too much at a time |
 //! | `cache` | answers that are kept for all clients |
 //! | `upstream` | servers: choose one, take a socket, send, receive |
@@ -23,6 +24,7 @@
 //! A test of the workspace holds the order (`tests/it/layers.rs`). Each worker is an OS thread with a runtime, listeners, pools and counters
 //! of its own: nothing that is written per request is shared between threads. docs/life-of-a-request.md tells the story.
 
+mod access;
 mod cache;
 mod client;
 mod compress;
@@ -39,6 +41,7 @@ mod transport;
 mod upstream;
 mod worker;
 
+pub use access::check_access;
 pub use compress::CompressionTotals;
 pub use limit::LimitReport;
 pub use listen::{

@@ -9,6 +9,7 @@ pub(crate) mod session_url;
 pub(crate) mod trusted;
 
 use crate::{
+    access::Access,
     cache::{
         Cache,
         disk::{Disk, Settings},
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) breaks: Arc<Breaks>,
     /// Those of the rules of this server's cluster.
     pub(crate) foreign: Arc<ForeignServers>,
+    /// Who may pass.
+    pub(crate) access: Arc<Access>,
     /// What the limits of these rules have counted.
     pub(crate) limit_tables: Arc<LimitTables>,
     /// What is kept of answers, if the cluster has a `proxy-cache`.
@@ -71,7 +74,7 @@ impl Plan {
     /// What the web tier of a server begins with; what it is to keep answers in is opened.
     ///
     /// # Errors
-    /// The folder for what is kept on disk can't be used; the files of TLS to backends are wrong.
+    /// The folder for what is kept on disk can't be used; the files of TLS to backends, of users or of tokens are wrong.
     pub(crate) fn new(
         config: &Arc<Config>,
         (cluster, me): (&Cluster, &ServerId),
@@ -80,6 +83,7 @@ impl Plan {
         Ok(Self {
             breaks: Arc::new(Breaks::new(config)),
             foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)?),
+            access: Arc::new(Access::new(cluster, None)?),
             limit_tables: Arc::new(LimitTables::new(cluster, None)),
             cache: Self::cache_for(config, (cluster, me), (true, None))?,
             config: config.clone(),
@@ -170,7 +174,7 @@ impl Routes {
         let mut upstreams = Upstreams::new(config, me, credentials, workers, &plan.breaks);
         let (cluster, server) = config.server(me).expect("checked by WebTier::start");
         let requests = server.request_limits;
-        let hosts = Hosts::new(cluster, &mut upstreams, &plan.limit_tables);
+        let hosts = Hosts::new(cluster, &mut upstreams, (&plan.limit_tables, &plan.access));
         let upstreams = upstreams.into_list();
         let foreign = hosts.foreign().iter().map(|rule| {
             let pool = plan.foreign.pool(rule).expect("made of the rules of the same cluster");

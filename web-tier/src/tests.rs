@@ -43,6 +43,7 @@ mod retries;
 mod rules;
 mod shares;
 mod short;
+mod sign_in;
 mod slow;
 mod spared;
 mod sticky;

@@ -8,6 +8,7 @@ mod share;
 mod sticky;
 
 use super::{
+    access,
     check::Facts,
     decode::{Context, Fields, Regexp},
     keys::{self, Keys},
@@ -101,6 +102,8 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
         "connection-limit" => {
             limits::connection_limit(&fields, facts).map(|it| Action::Guard(Guard::ConnectionLimit(it)))
         }
+        "basic-auth" => access::basic_auth(&fields).map(|it| Action::Guard(Guard::BasicAuth(Box::new(it)))),
+        "jwt" => access::jwt(&fields).map(|it| Action::Guard(Guard::Jwt(Box::new(it)))),
         "forward-auth" => {
             forward_auth::decode(&fields).map(|it| Action::Guard(Guard::ForwardAuth(Box::new(it))))
         }
@@ -128,6 +131,8 @@ fn keys_of(kind: &str) -> Option<&'static Keys> {
         "send-error" => &keys::SEND_ERROR,
         "rate-limit" => &keys::RATE_LIMIT,
         "connection-limit" => &keys::CONNECTION_LIMIT,
+        "basic-auth" => &keys::BASIC_AUTH,
+        "jwt" => &keys::JWT,
         "forward-auth" => &keys::FORWARD_AUTH,
         "mirror" => &keys::MIRROR,
         "set-header" | "add-header" | "set-request-header" => &keys::HEADER_EDIT,
@@ -273,7 +278,7 @@ fn header(fields: &Fields<'_>, kind: HeaderEditKind, regexp: Option<&Regexp>) ->
     Some(Action::Header(HeaderEdit { kind, name: name?.to_ascii_lowercase(), value }))
 }
 
-fn changeable(text: &str, kind: HeaderEditKind) -> Result<(), String> {
+pub(super) fn changeable(text: &str, kind: HeaderEditKind) -> Result<(), String> {
     names::header_name(text)?;
     let name = text.to_ascii_lowercase();
     let ours = match kind {

@@ -1,6 +1,10 @@
 //! The keys that exist, mapping by mapping, those that the design names and this version lacks, and what is said of any
 //! other.
 
+mod rules;
+
+pub(super) use rules::*;
+
 /// The keys of a kind of mapping.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -203,212 +207,6 @@ pub(super) static HOST: Keys = Keys {
     later: &[],
 };
 
-pub(super) static RULE: Keys = Keys {
-    what: "a rule of `dispatch`",
-    known: &[
-        "dispatch",
-        "load-balance",
-        "http-proxy",
-        "forward",
-        "redirect",
-        "moved-permanently",
-        "temporary-redirect",
-        "permanent-redirect",
-        "forbidden",
-        "not-found",
-        "send-error",
-        "rate-limit",
-        "connection-limit",
-        "forward-auth",
-        "mirror",
-        "set-header",
-        "add-header",
-        "set-request-header",
-    ],
-    later: &[],
-};
-
-pub(super) static LOAD_BALANCE: Keys = Keys {
-    what: "`load-balance`",
-    known: &[
-        "regexp",
-        "if",
-        "cluster",
-        "strategy",
-        "hash-by",
-        "sticky-sessions",
-        "session-url",
-        "session-cookie",
-        "insert-cookie",
-        "cache",
-        "compression",
-        "import",
-    ],
-    later: &[],
-};
-
-pub(super) static HTTP_PROXY: Keys = Keys {
-    what: "`http-proxy`",
-    known: &[
-        "regexp",
-        "if",
-        "backends",
-        "tls",
-        "health-check",
-        "session-cookie",
-        "insert-cookie",
-        "strategy",
-        "hash-by",
-        "warmup-time",
-        "connect-timeout",
-        "socket-timeout",
-        "idle-time",
-        "recover-time",
-        "connection-max",
-        "queue-timeout",
-        "cache",
-        "compression",
-        "import",
-    ],
-    later: &[],
-};
-
-pub(super) static INSERT_COOKIE: Keys = Keys {
-    what: "`insert-cookie`",
-    known: &["name", "path", "domain", "secure", "http-only", "same-site", "max-age", "import"],
-    later: &[],
-};
-
-/// `tls` of `http-proxy`.
-pub(super) static BACKEND_TLS: Keys = Keys {
-    what: "`tls` of `http-proxy`",
-    known: &["ca", "cert", "key", "server-name", "verify", "min-version", "import"],
-    later: &[],
-};
-
-pub(super) static BACKEND: Keys =
-    Keys { what: "a backend of `http-proxy`", known: &["address", "weight", "backup", "import"], later: &[] };
-
-pub(super) static HEALTH_CHECK: Keys = Keys {
-    what: "`health-check`",
-    known: &[
-        "path",
-        "grpc-service",
-        "method",
-        "host",
-        "headers",
-        "port",
-        "status",
-        "body",
-        "interval",
-        "timeout",
-        "rise",
-        "fall",
-        "import",
-    ],
-    later: &[],
-};
-
-/// Of `headers` of `health-check`.
-pub(super) static HEALTH_HEADER: Keys =
-    Keys { what: "a header of `health-check`", known: &["name", "value", "import"], later: &[] };
-
-/// Of redirects and `forward`.
-pub(super) static REWRITE: Keys =
-    Keys { what: "a redirect or `forward`", known: &["regexp", "if", "target", "import"], later: &[] };
-
-/// Of rules that need nothing but to match: `dispatch`, `forbidden`, `not-found`.
-pub(super) static PLAIN: Keys =
-    Keys { what: "`dispatch`, `forbidden` or `not-found`", known: &["regexp", "if", "import"], later: &[] };
-
-pub(super) static SEND_ERROR: Keys =
-    Keys { what: "`send-error`", known: &["regexp", "if", "code", "message", "import"], later: &[] };
-
-pub(super) static HEADER_EDIT: Keys = Keys {
-    what: "a rule that changes a header",
-    known: &["regexp", "if", "name", "value", "import"],
-    later: &[],
-};
-
-pub(super) static IF: Keys = Keys {
-    what: "an `if`",
-    known: &[
-        "header",
-        "cookie",
-        "query-param",
-        "method",
-        "remote-addr",
-        "secure",
-        "server-name",
-        "local-port",
-        "file-exists",
-        "cron",
-        "share",
-        "and",
-        "or",
-        "not",
-        "import",
-    ],
-    later: &[],
-};
-
-/// The condition `share`.
-pub(super) static SHARE: Keys = Keys { what: "`share`", known: &["percent", "cookie", "import"], later: &[] };
-
-pub(super) static RATE_LIMIT: Keys = Keys {
-    what: "`rate-limit`",
-    known: &["regexp", "if", "rate", "burst", "by", "name", "keys-max", "import"],
-    later: &[],
-};
-
-pub(super) static CONNECTION_LIMIT: Keys =
-    Keys { what: "`connection-limit`", known: &["regexp", "if", "max", "by", "name", "import"], later: &[] };
-
-/// `hash-by`.
-pub(super) static HASH_BY: Keys =
-    Keys { what: "`hash-by`", known: &["header", "cookie", "import"], later: &[] };
-
-/// `by` of both.
-pub(super) static LIMIT_BY: Keys = Keys { what: "`by`", known: &["header", "cookie", "import"], later: &[] };
-
-pub(super) static FORWARD_AUTH: Keys = Keys {
-    what: "`forward-auth`",
-    known: &[
-        "regexp",
-        "if",
-        "backends",
-        "path",
-        "copy-headers",
-        "timeout",
-        "tls",
-        "health-check",
-        "strategy",
-        "hash-by",
-        "warmup-time",
-        "connect-timeout",
-        "socket-timeout",
-        "idle-time",
-        "recover-time",
-        "connection-max",
-        "queue-timeout",
-        "import",
-    ],
-    later: &[],
-};
-
-pub(super) static MIRROR: Keys =
-    Keys { what: "`mirror`", known: &["regexp", "if", "cluster", "percent", "import"], later: &[] };
-
-/// Of the conditions `header`, `cookie` and `query-param`.
-pub(super) static NAMED: Keys = Keys {
-    what: "a `header`, `cookie` or `query-param` condition",
-    known: &["name", "regexp", "import"],
-    later: &[],
-};
-
-pub(super) static SERVER_NAME: Keys =
-    Keys { what: "a `server-name` condition", known: &["regexp", "import"], later: &[] };
-
 pub(super) static WEB_APP: Keys = Keys {
     what: "a web-app",
     known: &[
@@ -533,7 +331,7 @@ pub(super) static DAEMON: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 53] = [
+pub(super) static ALL: [&Keys; 57] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -566,6 +364,10 @@ pub(super) static ALL: [&Keys; 53] = [
     &CONNECTION_LIMIT,
     &LIMIT_BY,
     &HASH_BY,
+    &BASIC_AUTH,
+    &SITE_USER,
+    &JWT,
+    &JWT_CLAIM,
     &FORWARD_AUTH,
     &MIRROR,
     &NAMED,

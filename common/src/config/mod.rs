@@ -4,6 +4,7 @@
 //! imported merged in (`import`), and the decoder (`root`, `cluster`, `host`, `web_app`, `dispatch`, `session`), which takes defaults, variables
 //! and checks in. All faults are gathered and told at once.
 
+mod access;
 mod address;
 mod admin;
 mod app_rights;
@@ -72,6 +73,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use access::{BasicAuth, JwtAuth, JwtKeys, SiteUser};
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
 pub use backend_tls::{Authorities, BackendTls};

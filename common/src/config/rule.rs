@@ -1,6 +1,7 @@
 //! Rewrite rules as the file has them: what a request must be like, and what then happens to it.
 
 use super::{
+    access::{BasicAuth, JwtAuth},
     backend_tls::BackendTls,
     condition::Condition,
     cookie_config::CookieConfig,
@@ -64,6 +65,10 @@ pub enum Guard {
     RateLimit(RateLimit),
     /// `connection-limit`.
     ConnectionLimit(ConnectionLimit),
+    /// `basic-auth`.
+    BasicAuth(Box<BasicAuth>),
+    /// `jwt`.
+    Jwt(Box<JwtAuth>),
     /// `forward-auth`.
     ForwardAuth(Box<ForwardAuth>),
 }

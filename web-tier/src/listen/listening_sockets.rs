@@ -184,6 +184,7 @@ mod tests {
             foreign,
             config,
             limit_tables: Arc::default(),
+            access: Arc::default(),
             cache: None,
         };
         Rc::new(Worker::new(&Setup {

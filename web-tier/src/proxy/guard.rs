@@ -1,6 +1,7 @@
 //! Asks what a request has to pass: limits, and who knows its user.
 
 mod forward_auth;
+mod sign_in;
 
 use super::{Reply, local::Local};
 use crate::{
@@ -50,6 +51,14 @@ pub(super) async fn check(
                 }
                 Err(()) => Some(too_many(client, RETRY_S)),
             },
+            Guard::BasicAuth(site) => {
+                guarded.knows_user = true;
+                sign_in::by_password(client, asker, site, head).await.err().map(Ok)
+            }
+            Guard::Jwt(tokens) => {
+                guarded.knows_user = true;
+                sign_in::by_token(client, tokens, head).err().map(Ok)
+            }
             Guard::ForwardAuth(auth, place) => {
                 guarded.knows_user = true;
                 let upstream = &routes.foreign[*place];

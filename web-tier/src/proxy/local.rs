@@ -202,6 +202,14 @@ impl Local {
         local
     }
 
+    /// The answer to who has to say who he is, or has not said it well.
+    pub(crate) fn sign_in(client: &Client, status: u16, challenge: &str, text: &str) -> Self {
+        let mut local = Self::error_page(client, status, Some(text));
+        local.head.fields.push(Name::Other, b"www-authenticate", challenge.as_bytes());
+        local.head.fields.push(Name::Other, b"cache-control", b"no-store");
+        local
+    }
+
     /// The answer to an OPTIONS that is to go no further.
     pub(crate) fn capabilities(client: &Client) -> Self {
         let mut local = Self::new(client, StatusCode::OK, LocalBody::Bytes(Bytes::new()), 0);

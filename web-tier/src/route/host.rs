@@ -1,8 +1,7 @@
 //! Virtual hosts: the `Host` of a request chooses the rules.
 
 use crate::{
-    limit::LimitTables,
-    route::rules::{Foreign, Outcome, RequestView, Rules},
+    route::rules::{Foreign, Outcome, RequestView, Rules, Shared},
     upstream::Upstreams,
 };
 use common::config::{self, Cluster};
@@ -24,7 +23,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     /// Reads the hosts; a name or pattern that two hosts claim belongs to the first.
-    pub(crate) fn new(cluster: &Cluster, upstreams: &mut Upstreams<'_>, limits: &LimitTables) -> Self {
+    pub(crate) fn new(cluster: &Cluster, upstreams: &mut Upstreams<'_>, shared: Shared<'_>) -> Self {
         let mut hosts = Self {
             rules: Vec::new(),
             names: HashMap::new(),
@@ -37,7 +36,7 @@ impl Hosts {
         let default = [config::Host::default()];
         let list = if cluster.hosts.is_empty() { &default } else { &cluster.hosts[..] };
         for (place, host) in list.iter().enumerate() {
-            hosts.rules.push(Rules::new(host, cluster, upstreams, (&mut hosts.foreign, limits)));
+            hosts.rules.push(Rules::new(host, cluster, upstreams, (&mut hosts.foreign, shared)));
             if let Some(regexp) = &host.regexp {
                 hosts.patterns.push((regexp.clone(), place));
             } else if host.id.is_empty() {

@@ -6,6 +6,7 @@ use super::{
     run::{LogChange, Reload, Told},
 };
 use crate::{
+    access::Access,
     cache::Cache,
     limit::LimitTables,
     listen::listeners::NextListeners,
@@ -36,6 +37,7 @@ struct Prepared {
     listeners: NextListeners,
     log: NextLog,
     foreign: ForeignServers,
+    access: Access,
 }
 
 /// What a reload makes of the access log.
@@ -61,7 +63,7 @@ impl WebTier {
     /// The configuration does not have this server, a new address can't be bound, certificates are not valid, or the access log
     /// can't be opened: nothing has changed then.
     pub async fn reload(&mut self, config: Arc<Config>) -> Result<Changes, WebTierError> {
-        let Prepared { listeners: next, log, foreign } = self.prepare(config.clone()).await?;
+        let Prepared { listeners: next, log, foreign, access } = self.prepare(config.clone()).await?;
         let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
         };
@@ -79,6 +81,7 @@ impl WebTier {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
             cache,
             limit_tables,
+            access: Arc::new(access),
             foreign: Arc::new(foreign),
             config,
         };
@@ -117,15 +120,17 @@ impl WebTier {
     async fn prepare(&self, config: Arc<Config>) -> Result<Prepared, WebTierError> {
         let (listeners, me) = (self.listeners.clone(), self.me.clone());
         let (former, credentials) = (self.plan.foreign.clone(), self.credentials.clone());
+        let known = self.plan.access.clone();
         let log = self.access_log.as_ref().map(|log| (log.path().to_owned(), log.format()));
         let preparing = spawn_blocking(move || {
             let Some((cluster, server)) = config.server(&me) else {
                 return Err(WebTierError::UnknownServer(me));
             };
             let foreign = ForeignServers::new(cluster, credentials.key(), Some(&former))?;
+            let access = Access::new(cluster, Some(&known))?;
             // Addresses come last: nobody should connect to a listener that is given up again.
             let log = next_log(log, cluster, &me)?;
-            Ok(Prepared { listeners: listeners.prepare(&server.http)?, log, foreign })
+            Ok(Prepared { listeners: listeners.prepare(&server.http)?, log, foreign, access })
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
         prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?

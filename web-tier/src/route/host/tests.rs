@@ -3,6 +3,7 @@
 use super::*;
 use crate::route::rules::Decision;
 use crate::tests::cluster::{cluster, config, host};
+use crate::{access::Access, limit::LimitTables};
 use common::{
     config::{Action, LoadBalance, Rule, StickyCookie, Strategy},
     id::ServerId,
@@ -37,7 +38,8 @@ fn routes(hosts: Vec<config::Host>, asked: &[(&str, &str)]) -> Vec<Option<String
     let (me, credentials) = (ServerId::from("web-a"), crate::tests::cluster::plain());
     let breaks = crate::upstream::breaks::Breaks::new(&config);
     let mut upstreams = Upstreams::new(&config, &me, &credentials, 1, &breaks);
-    let hosts = Hosts::new(&config.clusters[1], &mut upstreams, &LimitTables::default());
+    let hosts =
+        Hosts::new(&config.clusters[1], &mut upstreams, (&LimitTables::default(), &Access::default()));
     let places = [("one", upstreams.place(&"one".into())), ("two", upstreams.place(&"two".into()))];
     let name =
         |place: usize| places.iter().find(|(_, it)| *it == Some(place)).map(|(id, _)| (*id).to_owned());

@@ -17,6 +17,7 @@ pub(crate) use site::{Site, SiteRequest};
 pub(crate) use view::{HeaderSource, RequestView};
 
 use crate::{
+    access::Access,
     limit::LimitTables,
     route::normalise::{other_readings, read},
     upstream::{Upstreams, sticky::Stickiness},
@@ -134,6 +135,9 @@ struct Mirror {
     share: u16,
 }
 
+/// What guards share with those of all workers.
+pub(crate) type Shared<'a> = (&'a LimitTables, &'a Access);
+
 /// What one pass through the rules came to.
 enum Step<'a> {
     Decided(Decision<'a>),
@@ -146,10 +150,10 @@ impl Rules {
         host: &config::Host,
         cluster: &Cluster,
         upstreams: &mut Upstreams<'_>,
-        (foreign, limits): (&mut Foreign, &LimitTables),
+        (foreign, shared): (&mut Foreign, Shared<'_>),
     ) -> Self {
         let rules = host.dispatch.iter();
-        let rules = rules.filter_map(|rule| Compiled::new(rule, upstreams, (foreign, limits))).collect();
+        let rules = rules.filter_map(|rule| Compiled::new(rule, upstreams, (foreign, shared))).collect();
         let deployed = upstreams.runs_deployed_apps(&cluster.id).then(|| own_tier(&cluster.id, upstreams));
         let sites =
             Sites::new(&host.web_apps, deployed.flatten(), |content| own(content, &cluster.id, upstreams));
@@ -289,7 +293,7 @@ impl Compiled {
     fn new(
         rule: &Rule,
         upstreams: &mut Upstreams<'_>,
-        (foreign, limits): (&mut Foreign, &LimitTables),
+        (foreign, shared): (&mut Foreign, Shared<'_>),
     ) -> Option<Self> {
         let action = match &rule.action {
             Action::LoadBalance(action) => Act::Proxy(Target {
@@ -314,7 +318,7 @@ impl Compiled {
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
             Action::Error(error) => Act::Error(error.clone()),
             Action::Header(edit) => Act::Header(edit.clone()),
-            Action::Guard(guard) => Act::Guard(Guard::new(guard, foreign, limits)?),
+            Action::Guard(guard) => Act::Guard(Guard::new(guard, foreign, shared)?),
             Action::Mirror(mirror) => {
                 Act::Mirror(Mirror { upstream: upstreams.place(&mirror.cluster)?, share: mirror.share })
             }
