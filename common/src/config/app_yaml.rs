@@ -138,7 +138,7 @@ pub fn fill_placeholders(text: &str, values: &[(&str, &str)]) -> String {
     out
 }
 
-fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
+pub(super) fn decode(context: Context<'_>, root: &Node) -> Option<AppYaml> {
     let fields = Fields::open(context, root, &keys::APP)?;
     let named = |key| fields.get(key).and_then(|node| context.checked(node, names::id));
     let command = words(&fields, "command", "[\"./app\", \"--port\", \"${PORT}\"]");

@@ -72,9 +72,10 @@ fn cache(context: Context<'_>, node: &Node) -> Option<DeclaredCache> {
     let fields = Fields::open(context, node, &keys::CACHE)?;
     let name = fields.required("name", "such as `counters`").and_then(|node| service_name(context, node));
     Some(DeclaredCache {
-        name: name?,
         mode: fields.choice("mode", &MODES).unwrap_or(CacheMode::Distributed),
         ttl: fields.duration("ttl", TIME),
         idle: fields.duration("idle", TIME),
+        // When all faults have been told.
+        name: name?,
     })
 }

@@ -103,13 +103,9 @@ fn daemon(context: Context<'_>, node: &Node) -> Option<Daemon> {
         }
     };
     let time = |key, default: u64| fields.duration(key, TIMES).unwrap_or(Duration::from_secs(default));
-    Some(Daemon {
-        name: name?,
-        run: run?,
-        lease: fields.duration("lease", LEASE).unwrap_or(Duration::from_secs(5)),
-        start_timeout: time("start-timeout", 30),
-        stop_timeout: time("stop-timeout", 15),
-    })
+    let lease = fields.duration("lease", LEASE).unwrap_or(Duration::from_secs(5));
+    let (start_timeout, stop_timeout) = (time("start-timeout", 30), time("stop-timeout", 15));
+    Some(Daemon { name: name?, run: run?, lease, start_timeout, stop_timeout })
 }
 
 /// A name of what apps share.

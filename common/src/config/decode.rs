@@ -6,6 +6,7 @@ use super::{
     node::{Entry, Node, Value},
     problem::{Location, Report},
     quoted::quoted,
+    schema::ask::Ask,
     secrecy::{holds_secret, is_secret},
     source::{Sources, Span},
     units::{format_duration, parse_duration, parse_size},
@@ -85,6 +86,7 @@ impl<'a> Context<'a> {
 
     /// A scalar with its variables replaced; `expected` names what it should be.
     pub(super) fn scalar(self, node: &Node, expected: &str) -> Option<String> {
+        self.report.asked.note(node.span, || Ask::Text);
         match &node.value {
             Value::Scalar { text, .. } if !node.is_null() => {
                 let directory = self.sources.directory(node.span.file);
@@ -138,6 +140,7 @@ impl<'a> Context<'a> {
 
     /// A path, relative to the file in which it stands, made absolute.
     pub(super) fn path(self, node: &Node) -> Option<PathBuf> {
+        self.report.path(node.span);
         let text = self.scalar(node, "a path")?;
         if text.is_empty() || text.contains('\0') {
             self.refuse(node, &text, &format!("expected a path, found {}", quoted(&text)));
@@ -169,6 +172,7 @@ impl<'a> Context<'a> {
     /// One of some words.
     pub(super) fn choice<T: Copy>(self, node: &Node, options: &[(&str, T)]) -> Option<T> {
         let words = || options.iter().map(|(word, _)| *word);
+        self.report.asked.note(node.span, || Ask::Choice(words().map(str::to_owned).collect()));
         let expected = alternatives(words());
         let text = self.scalar(node, &expected)?;
         let found = options.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -182,6 +186,7 @@ impl<'a> Context<'a> {
 
     /// A whole number within bounds.
     pub(super) fn integer(self, node: &Node, bounds: RangeInclusive<u64>) -> Option<u64> {
+        self.report.asked.note(node.span, || Ask::Integer(bounds.clone()));
         let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
         let text = self.scalar(node, &expected)?;
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -194,6 +199,7 @@ impl<'a> Context<'a> {
 
     /// A duration within bounds.
     pub(super) fn duration(self, node: &Node, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        self.report.asked.note(node.span, || Ask::Duration(bounds.clone()));
         let text = self.scalar(node, "a duration such as 15s")?;
         let message = match parse_duration(&text) {
             Ok(duration) if bounds.contains(&duration) => return Some(duration),
@@ -210,6 +216,7 @@ impl<'a> Context<'a> {
 
     /// A size in bytes within bounds.
     pub(super) fn size(self, node: &Node, bounds: RangeInclusive<u64>) -> Option<u64> {
+        self.report.asked.note(node.span, || Ask::Size(bounds.clone()));
         let text = self.scalar(node, "a size such as 16K")?;
         let message = match parse_size(&text) {
             Ok(size) if bounds.contains(&size) => return Some(size),
@@ -242,6 +249,7 @@ impl<'a> Context<'a> {
 
     /// The items of a list, or the one value that stands in its place.
     pub(super) fn one_or_more(self, node: &'a Node) -> &'a [Node] {
+        self.report.asked.note(node.span, || Ask::List);
         match &node.value {
             Value::List(items) => {
                 if items.is_empty() {
@@ -255,6 +263,7 @@ impl<'a> Context<'a> {
 
     /// The items of a list; nothing at all is an empty list.
     pub(super) fn items(self, node: &'a Node) -> &'a [Node] {
+        self.report.asked.note(node.span, || Ask::List);
         match &node.value {
             Value::List(items) => items,
             _ => {
@@ -292,6 +301,7 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The keys of `node`, the unknown ones refused. `None` when it is no mapping; nothing at all is an empty mapping.
     pub(super) fn open(context: Context<'a>, node: &'a Node, keys: &'static Keys) -> Option<Self> {
+        context.report.asked.note(node.span, || Ask::Mapping(keys));
         let entries = match &node.value {
             Value::Map(entries) => entries.as_slice(),
             _ if node.is_null() => &[],

@@ -11,7 +11,7 @@ use super::{
     variables,
 };
 use serde_yaml::{Mapping, Value as Yaml};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -215,9 +215,17 @@ impl Writer<'_> {
         if node.is_null() {
             return Yaml::Null;
         }
-        let resolved = context.resolved(node).unwrap_or_else(|| text.to_owned());
+        let found = context.resolved(node);
+        // Of a text that can't be said yet, as `${server.id}` in a log's name, the variables stay.
+        let shown = |text: &str| if found.is_some() { text.replace("${", "$${") } else { text.to_owned() };
+        let resolved = found.clone().unwrap_or_else(|| text.to_owned());
         if is_secret || context.report.is_hidden(node.span) || self.tells(text, &resolved) {
             return HIDDEN.into();
+        }
+        // As the file that names it means it, wherever this text goes.
+        if context.report.is_path(node.span) && !resolved.is_empty() {
+            let path = context.absolute(Path::new(&resolved), node.span);
+            return shown(&path.to_string_lossy()).into();
         }
         // A variable has to be quoted in `{…}`, whatever it stands for.
         let plain = plain || text.contains("${");
@@ -225,11 +233,11 @@ impl Writer<'_> {
             "true" if plain => true.into(),
             "false" if plain => false.into(),
             number if plain => number.parse().map_or_else(
-                |_| resolved.clone().into(),
+                |_| shown(&resolved).into(),
                 // Not `007`, which is something else.
                 |it: u64| if it.to_string() == number { it.into() } else { number.into() },
             ),
-            text => text.into(),
+            text => shown(text).into(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     node::{Node, Value},
     session,
     session_overrides::SessionOverrides,
+    source::Span,
     web_app,
 };
 use std::collections::HashSet;
@@ -67,7 +68,8 @@ fn web_app_default(
     node: &Node,
     layers: &Layers<'_>,
 ) -> (SessionOverrides, AppRights, Versioning) {
-    let empty = Node { value: Value::Map(Vec::new()), ..node.clone() };
+    // It stands nowhere in the file.
+    let empty = Node { value: Value::Map(Vec::new()), span: Span::file(node.span.file) };
     let merged = layered(&empty, &layers.web_app);
     // Told of already, where each of them stands.
     let Some(fields) = Fields::open(context.alone(), &merged, &keys::WEB_APP) else {

@@ -91,9 +91,6 @@ fn job(context: Context<'_>, node: &Node) -> Option<DeclaredJob> {
     }
     let retry = fields.get("retry").filter(|node| !node.is_null()).and_then(|node| retry(context, node));
     Some(DeclaredJob {
-        name: name?,
-        path: path?,
-        times: times?,
         at_ms,
         after,
         until_ms: instant(context, &fields, "until"),
@@ -101,13 +98,17 @@ fn job(context: Context<'_>, node: &Node) -> Option<DeclaredJob> {
         missed: fields.choice("missed", &MISSED).unwrap_or(MissedTimes::Once),
         timeout: fields.duration("timeout", TIMEOUT).unwrap_or(Duration::from_secs(60)),
         retry: retry.unwrap_or_default(),
+        // When all faults have been told.
+        name: name?,
+        path: path?,
+        times: times?,
     })
 }
 
 /// One of `cron` and `every`, or neither.
 fn times(context: Context<'_>, node: &Node, fields: &Fields<'_>) -> Option<Times> {
     let cron = fields.entry("cron");
-    let timezone = fields.get("timezone");
+    let timezone = fields.get("timezone").and_then(|node| context.string(node)).unwrap_or_default();
     if let (Some(entry), None) = (fields.entry("timezone"), cron) {
         context.error(entry.key_span, "`timezone` belongs to `cron`: `at` and `until` have their own");
     }
@@ -117,7 +118,6 @@ fn times(context: Context<'_>, node: &Node, fields: &Fields<'_>) -> Option<Times
             None
         }
         (Some(_), None) => {
-            let timezone = timezone.and_then(|node| context.string(node)).unwrap_or_default();
             let of = |text: &str| Times::Cron { expression: text.to_owned(), timezone: timezone.clone() };
             let expression = fields.get("cron").and_then(|node| {
                 context.checked(node, |text| Schedule::new(&of(text)).map(drop).map_err(|it| it.to_string()))

@@ -26,13 +26,13 @@ pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, 
         let given = http.get("address").map(|node| address(http.context, node, true));
         let tls = http.get("tls").and_then(|node| tls(http.context, node));
         let proxy_protocol = http.boolean("proxy-protocol").unwrap_or(false);
+        let h2c = http.boolean("h2c").unwrap_or(false);
         let Some(node) = http.required("port", "give the port to listen on") else { continue };
         let port = http.context.integer(node, 1..=65_535);
         let Some(port) = port.and_then(|port| shifted(http.context, port, port_offset, node.span)) else {
             continue;
         };
         let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
-        let h2c = http.boolean("h2c").unwrap_or(false);
         listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c }, node.span));
     }
     listeners

@@ -1,6 +1,9 @@
 //! What is wrong with a file, and how it is told: message, place, the line and carets under the fault, as rustc does.
 
-use super::source::{Snippet, Sources, Span};
+use super::{
+    schema::ask::Asked,
+    source::{Snippet, Sources, Span},
+};
 use std::{
     cell::{Cell, RefCell},
     collections::HashSet,
@@ -276,9 +279,18 @@ pub(super) struct Report {
     secrets: RefCell<HashSet<Span>>,
     /// Where values stand that may be one, by their kind.
     hidden: RefCell<HashSet<Span>>,
+    /// Where paths stand.
+    paths: RefCell<HashSet<Span>>,
+    /// What the decoder asks of values.
+    pub(super) asked: Asked,
 }
 
 impl Report {
+    /// One that also notes what the decoder asks of values.
+    pub(super) fn listening() -> Self {
+        Self { asked: Asked::listening(), ..Self::default() }
+    }
+
     /// Notes that what stands there is a secret: it is shown nowhere.
     pub(super) fn secret(&self, span: Span) {
         self.secrets.borrow_mut().insert(span);
@@ -297,6 +309,21 @@ impl Report {
     /// Whether what stands there was decoded as a secret.
     pub(super) fn is_secret(&self, span: Span) -> bool {
         self.secrets.borrow().contains(&span)
+    }
+
+    /// Notes that what stands there is a path.
+    pub(super) fn path(&self, span: Span) {
+        self.paths.borrow_mut().insert(span);
+    }
+
+    /// Whether what stands there was decoded as a path.
+    pub(super) fn is_path(&self, span: Span) -> bool {
+        self.paths.borrow().contains(&span)
+    }
+
+    /// Whether something is wrong with what stands there.
+    pub(super) fn has_error_at(&self, span: Span) -> bool {
+        self.found.borrow().iter().any(|(at, severity, _)| *at == span && *severity == Severity::Error)
     }
 
     /// Notes an error.

@@ -83,11 +83,12 @@ fn queue(context: Context<'_>, node: &Node) -> Option<DeclaredQueue> {
     let path = path.and_then(|node| context.checked(node, health_path));
     let retry = fields.get("retry").filter(|node| !node.is_null()).and_then(|node| retry(context, node));
     Some(DeclaredQueue {
-        name: name?,
-        path: path?,
         concurrency: fields.integer("concurrency", 1..=1000).unwrap_or(1),
         timeout: fields.duration("timeout", TIMEOUT).unwrap_or(Duration::from_secs(60)),
         retry: retry.unwrap_or_default(),
+        // When all faults have been told.
+        name: name?,
+        path: path?,
     })
 }
 

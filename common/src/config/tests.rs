@@ -10,6 +10,8 @@ mod listener;
 mod merging;
 mod model;
 mod port;
+mod round_trip;
+mod schema;
 mod traces;
 
 use super::*;

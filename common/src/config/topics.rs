@@ -68,14 +68,15 @@ fn topic(context: Context<'_>, node: &Node) -> Option<DeclaredTopic> {
     }
     let retry = fields.get("retry").filter(|node| !node.is_null()).and_then(|node| retry(context, node));
     Some(DeclaredTopic {
-        name: name?,
-        path: path?,
+        concurrency: fields.integer("concurrency", 1..=1000).unwrap_or(1),
+        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(Duration::from_secs(60)),
+        retry: retry.unwrap_or_default(),
+        // When all faults have been told.
         durable: match durable {
             Some(node) => Some(service_name(context, node)?),
             None => None,
         },
-        concurrency: fields.integer("concurrency", 1..=1000).unwrap_or(1),
-        timeout: fields.duration("timeout", TIMEOUT).unwrap_or(Duration::from_secs(60)),
-        retry: retry.unwrap_or_default(),
+        name: name?,
+        path: path?,
     })
 }

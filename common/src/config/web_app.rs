@@ -21,11 +21,12 @@ pub(super) fn decode(context: Context<'_>, node: &Node) -> Option<(WebApp, Span)
     let explicit =
         fields.get("session-config").and_then(|node| session::decode(context, node, &keys::SESSION));
     let explicit = explicit.unwrap_or_default();
+    let (versioning, rights) = (deployment::versioning(&fields), app_rights::rights(&fields));
     let web_app = WebApp {
         id: id?.trim_end_matches('/').to_owned(),
         content,
-        versioning: deployment::versioning(&fields),
-        rights: app_rights::rights(&fields),
+        versioning,
+        rights,
         session: explicit.apply(&SessionConfig::default()),
         session_explicit: explicit,
     };
