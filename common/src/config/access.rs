@@ -95,12 +95,12 @@ pub(super) fn basic_auth(fields: &Fields<'_>) -> Option<BasicAuth> {
             context.error(user.span("name"), format!("the user `{name}` stands twice in this rule"));
         }
     }
+    let realm = fields.get("realm").map(|node| context.checked(node, realm));
+    let user_header = fields.get("user-header").map(|node| header(context, node));
     if fields.get("users").is_none() && users_file.is_none() {
         context.error(fields.node.span, "`basic-auth` lets nobody in: give `users`, or a `users-file`");
         return None;
     }
-    let realm = fields.get("realm").map(|node| context.checked(node, realm));
-    let user_header = fields.get("user-header").map(|node| header(context, node));
     Some(BasicAuth {
         users,
         users_file: match users_file {
