@@ -26,11 +26,11 @@ use common::{
     id::ServerId,
     machine_memory::machine_memory,
 };
-use handing::{Ports, data_folder, may_take_over, warn_of_sockets};
+use handing::{Places, Ports, may_take_over};
 use proto::hub::v1::{Member, MemberState};
 use roles::{
-    bind, hub, lines, member, or_without_apps, routes, start_acceptor, start_admin, start_app_tier,
-    start_triad, start_web_tier, watch_health, watched,
+    hub, lines, member, or_without_apps, routes, start_acceptor, start_admin, start_app_tier, start_triad,
+    start_web_tier, watch_health, watched,
 };
 use std::{
     net::SocketAddr,
@@ -88,8 +88,6 @@ pub(crate) struct RunningServer {
     no_apps: Option<anyhow::Error>,
     listeners: Vec<String>,
     cluster_port: AbortHandle,
-    /// Cancelled when another process has taken over.
-    retired: CancellationToken,
     ports: Ports,
     files: AbortHandle,
     /// Tells scrapers and probes.
@@ -107,37 +105,25 @@ impl RunningServer {
     ///
     /// # Errors
     /// An address in use, a data folder that is locked or can't be written, an app that can't be started.
-    pub(crate) async fn start(config: Arc<Config>, id: ServerId, mut given: Given) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Arc<Config>, id: ServerId, given: Given) -> anyhow::Result<Self> {
         let (cluster, server) = config.server(&id).ok_or_else(|| unknown_server(&config, &id))?;
-        let data = data_folder(&config, &id, &given)?;
-        let listener = bind(server, &mut given).await?;
-        let public = web_tier::bind(&config, &id, &mut given.http)?;
-        warn_of_sockets(&given.http);
-        let scraped = Scraped::bind(server.metrics.as_ref(), &mut given).await?;
-        let ports = Ports::copy(&listener, scraped.socket())?;
+        let Places { data, listener, public, scraped, ports } =
+            Places::take(&config, &id, server, given).await?;
         let credentials = Credentials::load(&config, &id).context("cluster-tls")?;
         let spans = Spans::start(&config, id.as_str())?;
         let triad = start_triad(&config, &id, &credentials, &data).await?.map(Arc::new);
         let member = member(&config, cluster, server, data.started_ms(SystemClock.unix_ms()));
         let hub = hub(&config, &id, &credentials);
         let watch = hub.watch();
-        let deployed = Deployed::open(
-            &config,
-            &id,
-            &credentials,
-            data.path(),
-            &hub,
-            (watch.apps.clone(), given.takes_over()),
-        )?;
+        let apps = (watch.apps.clone(), ports.takes_over);
+        let deployed = Deployed::open(&config, &id, &credentials, data.path(), &hub, apps)?;
         let told = (&hub, &watch.members, watch.tokens, watch.heard.clone());
         let admin = start_admin(&config, &id, &credentials, told, deployed.as_ref());
         let deploy = (deployed.as_ref().map(|it| it.deploy(member.started_ms)), member.started_ms, &spans);
         let heard = (watch.leases, watch.stream, watch.members.clone());
         let started = start_app_tier(&config, &id, &data, (heard, &hub, &admin), deploy);
         let (app_tier, no_apps) = or_without_apps(started, triad.is_some())?;
-        if given.takes_over() {
-            may_take_over(app_tier.as_ref(), &watch.members).await?;
-        }
+        may_take_over(ports.takes_over, app_tier.as_ref(), &watch.members).await?;
         let _following = app_tier.as_ref().map(|it| it.follow(watch.events));
         let listeners = lines(&id, server, &public);
         let (acceptor, roster) = start_acceptor(listener, server, &credentials, &config);
@@ -148,8 +134,7 @@ impl RunningServer {
         let history = history::start(&config, &id, data.path(), &admin);
         let serves = (web_tier.as_ref(), app_tier.clone(), deployed.as_ref(), history.as_ref());
         let grpc = spans.around(routes(&knows, serves, &admin));
-        let retired = CancellationToken::new();
-        let serving = port::serve(acceptor, roster.subscribe(), app_tier.clone(), grpc, retired.clone());
+        let serving = port::serve(acceptor, roster.subscribe(), app_tier.clone(), grpc, ports.retired());
 
         Ok(Self {
             config: config.clone(),
@@ -173,7 +158,6 @@ impl RunningServer {
             roster,
             listeners,
             cluster_port: tokio::spawn(serving).abort_handle(),
-            retired,
             ports,
             scraped: scraped.serve(&knows),
             _history: history,

@@ -55,7 +55,7 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fits = descriptors.len() <= DESCRIPTORS_MAX;
-        if !descriptors.is_empty() && !(fits && control.push(SendAncillaryMessage::ScmRights(descriptors))) {
+        if !fits || !(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors))) {
             bail!("{} descriptors are more than the {DESCRIPTORS_MAX} of a message", descriptors.len());
         }
         let sent = sendmsg(self.0.as_fd(), &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
@@ -143,9 +143,9 @@ mod tests {
         assert_eq!((message, received.len()), (asked, DESCRIPTORS_MAX));
         let mut same = File::from(received.remove(0));
         same.rewind().unwrap();
-        let mut text = String::new();
-        same.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "kept");
+        let mut text = [0; 4];
+        same.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"kept");
         theirs.expect(&Message::End).unwrap();
         let many = ours.send(&Message::Lock, &[file.as_fd(); DESCRIPTORS_MAX + 1]).unwrap_err();
         assert_eq!(many.to_string(), "65 descriptors are more than the 64 of a message");

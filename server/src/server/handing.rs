@@ -1,20 +1,25 @@
 //! A server that another process takes over from while it runs, and one that takes over: for those that have web-tiers alone. What keeps
 //! sessions, runs apps or is the hub's can't be two processes at once.
 
-use super::{HUB_READY_MAX, Members, RunningServer, hear_members};
+use super::{HUB_READY_MAX, Members, RunningServer, hear_members, roles::bind};
 use crate::{
     data_folder::DataFolder,
     handover::{Message, takeover::Given, upgrade::Handed},
+    metrics::{self, Scraped},
 };
 use anyhow::{bail, ensure};
 use app_tier::AppTier;
-use common::{config::Config, id::ServerId};
+use common::{
+    config::{Config, Server},
+    id::ServerId,
+};
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
 use web_tier::Inherited;
 
 /// Copies of the sockets that are not public listeners.
@@ -22,12 +27,50 @@ use web_tier::Inherited;
 pub(super) struct Ports {
     cluster: OwnedFd,
     metrics: Option<OwnedFd>,
+    /// Whether another process had them, and serves yet.
+    pub(super) takes_over: bool,
+    /// Cancelled when another process has taken over.
+    retired: CancellationToken,
+}
+
+/// What one process of a server has alone, or shares with the one that takes over: taken before anything else is begun.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) data: DataFolder,
+    pub(super) listener: TcpListener,
+    pub(super) public: web_tier::Bound,
+    pub(super) scraped: metrics::Bound,
+    pub(super) ports: Ports,
+}
+
+impl Places {
+    /// Takes what was given, and the rest from the system.
+    pub(super) async fn take(
+        config: &Config,
+        id: &ServerId,
+        server: &Server,
+        mut given: Given,
+    ) -> anyhow::Result<Self> {
+        let data = data_folder(config, id, &given)?;
+        let listener = bind(server, &mut given).await?;
+        let public = web_tier::bind(config, id, &mut given.http)?;
+        warn_of_sockets(&given.http);
+        let scraped = Scraped::bind(server.metrics.as_ref(), &mut given).await?;
+        let ports = Ports::copy(&listener, scraped.socket(), given.takes_over())?;
+        Ok(Self { data, listener, public, scraped, ports })
+    }
 }
 
 impl Ports {
-    pub(super) fn copy(cluster: &TcpListener, metrics: Option<&TcpListener>) -> io::Result<Self> {
+    fn copy(cluster: &TcpListener, metrics: Option<&TcpListener>, takes_over: bool) -> io::Result<Self> {
         let copy = |it: &TcpListener| it.as_fd().try_clone_to_owned();
-        Ok(Self { cluster: copy(cluster)?, metrics: metrics.map(copy).transpose()? })
+        let metrics = metrics.map(copy).transpose()?;
+        Ok(Self { cluster: copy(cluster)?, metrics, takes_over, retired: CancellationToken::new() })
+    }
+
+    /// When the cluster port is to accept no more.
+    pub(super) fn retired(&self) -> CancellationToken {
+        self.retired.clone()
     }
 }
 
@@ -66,7 +109,7 @@ impl RunningServer {
 
     /// Another process has taken over: accepts no more, and lets what is open end, up to `shutdown-wait-max`.
     pub(crate) async fn retire(&mut self) {
-        self.retired.cancel();
+        self.ports.retired.cancel();
         self.scraped.close();
         self.upkeep = None;
         if let Some(web_tier) = self.web_tier.take() {
@@ -98,7 +141,7 @@ fn refusal(why: &str) -> String {
 }
 
 /// Takes the data folder, or shares it with the process that this one takes over from.
-pub(super) fn data_folder(config: &Config, id: &ServerId, given: &Given) -> anyhow::Result<DataFolder> {
+fn data_folder(config: &Config, id: &ServerId, given: &Given) -> anyhow::Result<DataFolder> {
     let folder = config.data_dir.join(id.as_str());
     if !given.takes_over() {
         return DataFolder::take(&folder);
@@ -107,8 +150,15 @@ pub(super) fn data_folder(config: &Config, id: &ServerId, given: &Given) -> anyh
     DataFolder::share(&folder, given.share_lock()?)
 }
 
-/// Before it accepts: it must run no apps, and know of the members what the process before it knew.
-pub(super) async fn may_take_over(app_tier: Option<&Arc<AppTier>>, members: &Members) -> anyhow::Result<()> {
+/// Before a process that takes over accepts: it must run no apps, and know of the members what the process before it knew.
+pub(super) async fn may_take_over(
+    takes_over: bool,
+    app_tier: Option<&Arc<AppTier>>,
+    members: &Members,
+) -> anyhow::Result<()> {
+    if !takes_over {
+        return Ok(());
+    }
     ensure!(!app_tier.is_some_and(|it| it.runs_apps()), refusal("runs apps by the new file"));
     if timeout(HUB_READY_MAX, hear_members(members)).await.is_err() {
         tracing::warn!("the hub does not tell of the members: taking over without");
@@ -117,7 +167,7 @@ pub(super) async fn may_take_over(app_tier: Option<&Arc<AppTier>>, members: &Mem
 }
 
 /// Of sockets that are at no address of the file.
-pub(super) fn warn_of_sockets(sockets: &Inherited) {
+fn warn_of_sockets(sockets: &Inherited) {
     for address in sockets.left() {
         tracing::warn!(
             %address,

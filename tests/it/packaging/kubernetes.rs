@@ -67,7 +67,8 @@ fn tier(objects: &BTreeMap<(String, String), Value>, name: &str) {
             .map(|it| it["metadata"]["name"].as_str().unwrap().to_owned()),
     );
     let mut mounts = names(container, "volumeMounts");
-    (volumes.sort(), mounts.sort());
+    volumes.sort();
+    mounts.sort();
     assert_eq!(volumes, mounts, "{name}");
     let ports = names(container, "ports");
     for (probe, path) in
