@@ -70,6 +70,11 @@ impl FileWatch {
         Self { paths, last: read.clone(), read, fresh }
     }
 
+    /// Which files they are.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// The same files are about to be read again.
     pub fn reading_again(&mut self) {
         *self = Self::reading(std::mem::take(&mut self.paths));

@@ -8,7 +8,7 @@ use common::{
     id::ServerId,
 };
 use std::{io::Write, process::ExitCode};
-use web_tier::{check_access, check_tls};
+use web_tier::{check_access, check_pages, check_tls};
 
 /// Exit status for bad usage or configuration.
 pub(crate) const BAD_CONFIGURATION: u8 = 2;
@@ -58,7 +58,7 @@ fn read_as(arguments: &FileArguments, strict: bool) -> Result<Loaded, ExitCode> 
     Ok(loaded)
 }
 
-/// Reads what the `tls` of listeners and backends names, and the files of users and of tokens' keys, of all servers or of the one that is asked for; of that one also what `cluster-tls`
+/// Reads the pages of hosts, what the `tls` of listeners and backends names, and the files of users and of tokens' keys, of all servers or of the one that is asked for; of that one also what `cluster-tls`
 /// names, for each server has files of its own there.
 fn read_certificates(config: Config, only: Option<&str>) -> Result<Config, ExitCode> {
     let only = only.map(ServerId::from);
@@ -69,6 +69,7 @@ fn read_certificates(config: Config, only: Option<&str>) -> Result<Config, ExitC
     let warnings = check_tls(&config, only.as_ref()).map_err(|errors| tell_errors(&errors))?;
     tell_warnings(&warnings);
     check_access(&config, only.as_ref()).map_err(|errors| tell_errors(&errors))?;
+    check_pages(&config, only.as_ref()).map_err(|errors| tell_errors(&errors))?;
     if let Some(Err(cause)) = only.map(|id| Credentials::load(&config, &id)) {
         ConfigErrors::part(cause.problems()).map_err(|errors| tell_errors(&errors))?;
     }

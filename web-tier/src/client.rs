@@ -7,7 +7,10 @@ mod timed;
 
 use crate::{
     http1::RequestHead,
-    observe::{access_log::End, notable::CutOff},
+    observe::{
+        access_log::{AccessLog, End},
+        notable::CutOff,
+    },
     proxy::{Reply, local::Local, why},
     route::trusted::Peer,
     transport::{
@@ -153,7 +156,9 @@ impl<'a> Active<'a> {
 
     /// It was read.
     fn asks(&self, head: &RequestHead) {
-        self.client.log.note(|record| record.head(head));
+        let log = self.client.worker.access_log.borrow();
+        let names = log.as_ref().map_or(&[][..], AccessLog::headers);
+        self.client.log.note(|record| record.head(head, names));
     }
 
     /// It could not be read, and begins so.
@@ -180,6 +185,14 @@ impl<'a> Active<'a> {
     fn cut(&self, head: &RequestHead, status: StatusCode, why: CutOff) {
         let worker = &self.client.worker;
         worker.notable.cut(head, status, why, (self.taken(), worker.wall()));
+        self.client.log.note(|record| record.failed(Some(Cow::Borrowed(why.words()))));
+    }
+
+    /// The access log hears why an answer of this status is an error, if it is one.
+    fn because(&self, status: StatusCode, why: impl FnOnce() -> Option<Cow<'static, str>>) {
+        if status.is_client_error() || status.is_server_error() {
+            self.client.log.note(|record| record.failed(why()));
+        }
     }
 
     /// Since it was read, as of the last look at the clock: that was when its server answered.

@@ -54,6 +54,7 @@ pub use observe::{
     histogram::Times,
     status::WebTierView,
 };
+pub use route::pages::{PageError, check_pages};
 pub use tier::{WebTier, WebTierConfig, WebTierError, changes::Changes, service::balancer};
 pub use transport::tls::{TlsError, certificate_end, check_tls};
 pub use upstream::foreign::{BackendHealth, LastCheck};

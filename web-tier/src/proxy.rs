@@ -4,6 +4,7 @@
 mod attempt;
 mod cached;
 mod compressed;
+pub(crate) mod error_pages;
 pub(crate) mod forward;
 mod guard;
 pub(crate) mod local;
@@ -53,7 +54,7 @@ use compressed::compress;
 use guard::Guarded;
 use http::{Method, StatusCode};
 use prepare::prepare;
-use std::{future::poll_fn, rc::Rc};
+use std::{borrow::Cow, future::poll_fn, rc::Rc};
 use tries::{Tries, is_outdated};
 
 /// An answer's head, and the exchange that brings its body.
@@ -103,14 +104,17 @@ pub(crate) async fn answer<S: ClientSide>(
     let routes = client.worker.routes();
     let merges = |host: &str| routes.hosts.merges_slashes(host);
     if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
-        return Ok(Reply::Local(Local::refusal(client, cause)));
+        return Ok(Reply::Local(error_pages::refusal(client, head, cause)));
     }
     let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
     let in_url = match in_url {
         Ok(in_url) => in_url,
-        Err(cause) => return Ok(Reply::Local(Local::refusal(client, cause))),
+        Err(cause) => return Ok(Reply::Local(error_pages::refusal(client, head, cause))),
     };
     let asker = Asker::of(&routes.trusted, &client.peer, &head.fields, client.tls.is_some());
+    if matches!(asker.text, Cow::Owned(_)) {
+        client.log.note(|record| record.behind(&asker.text));
+    }
     let Outcome { decision, noted, set_cookies, rewritten } =
         evaluate(client, &routes, &asker, head, in_url.as_ref());
     let Noted { edits, guards, mirrors } = noted;
@@ -126,6 +130,7 @@ pub(crate) async fn answer<S: ClientSide>(
     }
     let rewritten = rewritten.map_or(Ok(()), |to| head.set_target(&to.target(), &routes.head_limits));
     let compresses = decision.compresses();
+    let takes_page = takes_page(refused.as_ref(), &decision);
     let subject = Subject { remote: asker.address, path: head.path(), fields: &head.fields };
     let way = Way::of(&routes, (&decision, subject), in_url.as_ref(), (&mirrors, guarded.knows_user));
     let reply = match (refused, way) {
@@ -136,16 +141,13 @@ pub(crate) async fn answer<S: ClientSide>(
             let settings = routes.cache.as_ref().filter(|_| caches);
             proxied(client, (&asker, &way, &edits, settings), head, in_url.is_some(), side).await
         }
-        (None, None) => ruled(client, head, decision).await,
+        (None, None) => ruled(client, &routes, head, decision).await,
     };
     let mut reply = said(client, reply)?;
-    edit_answer(reply.head(), &edits);
-    for (name, value) in &told {
-        reply.head().fields.push(Name::Other, name, value);
+    if takes_page {
+        reply = error_pages::dress(client, &routes, head, reply);
     }
-    for cookie in &set_cookies {
-        reply.head().fields.push(Name::Other, b"set-cookie", cookie.as_bytes());
-    }
+    finish(&mut reply, &edits, &told, &set_cookies);
     if let Some(rules) = routes.compression.as_ref().filter(|_| compresses) {
         compress(client, rules, head, &mut reply);
     }
@@ -166,13 +168,40 @@ fn said(client: &Client, reply: Result<Reply, ProxyError>) -> Result<Reply, Clie
     }
 }
 
+/// Whether the host's page may take an error's place.
+fn takes_page(refused: Option<&Result<Reply, ProxyError>>, decision: &Decision<'_>) -> bool {
+    match refused {
+        // It is for the client as it is: a login page, say.
+        Some(Ok(Reply::Server(_))) => false,
+        Some(_) => true,
+        None => !decision.has_words(),
+    }
+}
+
+/// Says what rules want to be said, whoever answers.
+fn finish(reply: &mut Reply, edits: &[Edit<'_>], told: &[(&[u8], Vec<u8>)], set_cookies: &[String]) {
+    edit_answer(reply.head(), edits);
+    for (name, value) in told {
+        reply.head().fields.push(Name::Other, name, value);
+    }
+    for cookie in set_cookies {
+        reply.head().fields.push(Name::Other, b"set-cookie", cookie.as_bytes());
+    }
+}
+
 /// What rules answer themselves.
-async fn ruled(client: &Client, head: &RequestHead, decision: Decision<'_>) -> Result<Reply, ProxyError> {
+async fn ruled(
+    client: &Client,
+    routes: &Routes,
+    head: &RequestHead,
+    decision: Decision<'_>,
+) -> Result<Reply, ProxyError> {
     Ok(Reply::Local(match decision {
         // In a box, as every request would be as large.
         Decision::Static(site) => Box::pin(file(client, head, site)).await,
         Decision::Redirect { status, location } => Local::redirect(client, status, &location),
         Decision::Error { status, message } => Local::error_page(client, status, message),
+        Decision::Maintenance(rule) => error_pages::closed(client, routes, head, rule),
         Decision::None | Decision::Proxy(_) | Decision::HttpProxy(_) => return Err(ProxyError::NoRule),
     }))
 }

@@ -4,6 +4,7 @@
 pub(crate) mod client_limits;
 pub(crate) mod host;
 pub(crate) mod normalise;
+pub(crate) mod pages;
 pub(crate) mod rules;
 pub(crate) mod session_url;
 pub(crate) mod trusted;
@@ -29,6 +30,7 @@ use common::{
     tls_files::TlsError,
 };
 use host::Hosts;
+use pages::{PageError, Pages};
 use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 /// The part of `memory-size` that may wait, beside it, to be written to disk.
@@ -48,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) limit_tables: Arc<LimitTables>,
     /// What is kept of answers, if the cluster has a `proxy-cache`.
     pub(crate) cache: Option<Arc<Cache>>,
+    /// Those for errors, and for hosts that are closed.
+    pub(crate) pages: Arc<Pages>,
 }
 
 /// Why a plan can't be.
@@ -56,11 +60,18 @@ pub(crate) enum PlanError {
     /// Which folder can't be used, and why.
     Cache(PathBuf, io::Error),
     Tls(TlsError),
+    Page(PageError),
 }
 
 impl From<TlsError> for PlanError {
     fn from(cause: TlsError) -> Self {
         Self::Tls(cause)
+    }
+}
+
+impl From<PageError> for PlanError {
+    fn from(cause: PageError) -> Self {
+        Self::Page(cause)
     }
 }
 
@@ -74,7 +85,8 @@ impl Plan {
     /// What the web tier of a server begins with; what it is to keep answers in is opened.
     ///
     /// # Errors
-    /// The folder for what is kept on disk can't be used; the files of TLS to backends, of users or of tokens are wrong.
+    /// The folder for what is kept on disk can't be used; the files of TLS to backends, of users or of tokens are wrong; a page can't be
+    /// read.
     pub(crate) fn new(
         config: &Arc<Config>,
         (cluster, me): (&Cluster, &ServerId),
@@ -82,6 +94,7 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         Ok(Self {
             breaks: Arc::new(Breaks::new(config)),
+            pages: Arc::new(Pages::read(cluster)?),
             foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)?),
             access: Arc::new(Access::new(cluster, None)?),
             limit_tables: Arc::new(LimitTables::new(cluster, None)),
@@ -165,6 +178,7 @@ pub(crate) struct Routes {
     pub(crate) cache: Option<CacheSettings>,
     /// What is compressed, if anything.
     pub(crate) compression: Option<Compression>,
+    pub(crate) pages: Arc<Pages>,
 }
 
 impl Routes {
@@ -202,6 +216,7 @@ impl Routes {
                 .zip(cluster.proxy_cache.clone())
                 .map(|(cache, config)| CacheSettings::new(cache, config)),
             compression: cluster.compression.clone(),
+            pages: plan.pages.clone(),
         }
     }
 

@@ -31,6 +31,7 @@ mod http2;
 mod limits;
 mod load;
 mod notable;
+mod pages;
 mod parsing;
 mod passes;
 mod queues;

@@ -13,11 +13,11 @@ use crate::{
         listeners::{Listeners, ListenersError},
     },
     observe::{
-        access_log::LogWriter,
+        access_log::{LogWriter, Logs, OpenError},
         counters::{Counters, Totals},
         status::{Asked, Shown, WebTierView},
     },
-    route::{Plan, PlanError},
+    route::{Plan, PlanError, pages::PageError},
     transport::tls::{Changed, TicketKeys, TlsError},
     upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
@@ -25,7 +25,7 @@ use crate::{
 use cluster_port::Credentials;
 use common::{
     clock::SystemClock,
-    config::{Cluster, Config, limit_below_workers_text, limits_below_workers},
+    config::{Config, limit_below_workers_text, limits_below_workers},
     hub_age::LastHeard,
     id::ServerId,
 };
@@ -91,6 +91,9 @@ pub enum WebTierError {
     /// The certificates of a listener, or the files of TLS to backends.
     #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Tls(#[from] TlsError),
+    /// A page for errors, or for a host that is closed.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// A worker's thread or runtime.
     #[error("worker {worker} of the web tier can't start: {cause}")]
     Worker {
@@ -122,6 +125,7 @@ impl From<PlanError> for WebTierError {
         match cause {
             PlanError::Cache(path, cause) => Self::Cache { path, cause },
             PlanError::Tls(cause) => Self::Tls(cause),
+            PlanError::Page(cause) => Self::Page(cause),
         }
     }
 }
@@ -129,6 +133,12 @@ impl From<PlanError> for WebTierError {
 impl WebTierError {
     fn cache((path, cause): (PathBuf, io::Error)) -> Self {
         Self::Cache { path, cause }
+    }
+}
+
+impl From<OpenError> for WebTierError {
+    fn from(OpenError { path, cause }: OpenError) -> Self {
+        Self::AccessLog { path, cause }
     }
 }
 
@@ -148,7 +158,7 @@ pub struct WebTier {
     listeners: Listeners,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<Option<Stop>>,
-    access_log: Option<LogWriter>,
+    access_log: Option<Logs>,
     /// By access logs that have been replaced.
     lines_lost: u64,
     me: ServerId,
@@ -175,7 +185,7 @@ impl WebTier {
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
         let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces } = config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
-        let access_log = start_access_log(cluster, &me)?;
+        let access_log = Logs::start(cluster.access_log.as_ref().map(|it| it.of(&me)))?;
         let (stop, stopped) = watch::channel(None);
         let count = bound.workers;
         for limit in limits_below_workers(&config, cluster, count) {
@@ -202,7 +212,7 @@ impl WebTier {
                 picture: picture.clone(),
                 heard: heard.clone(),
                 counters: counters.clone(),
-                access_log: access_log.as_ref().map(LogWriter::pipe),
+                access_log: access_log.as_ref().map(Logs::pipes),
                 spans: traces.clone(),
             };
             let orders = Orders { setup, sockets, told: is_told, asked, stop: stopped.clone() };
@@ -271,7 +281,7 @@ impl WebTier {
     /// The sum of the workers' counters.
     pub fn totals(&self) -> Totals {
         let mut totals: Totals = self.workers.iter().map(|worker| worker.counters.totals()).sum();
-        totals.log_lines_lost = self.lines_lost + self.access_log.as_ref().map_or(0, LogWriter::lost);
+        totals.log_lines_lost = self.lines_lost + self.access_log.as_ref().map_or(0, Logs::lost);
         totals
     }
 
@@ -297,7 +307,7 @@ impl WebTier {
         Ok(self.listeners.gather(copies))
     }
 
-    /// Lets go of the access log's file, which was renamed, and writes on in a new one of its old name. Returns at once.
+    /// Lets go of the access log's files, which were renamed, and writes on in new ones of their old names. Returns at once.
     pub fn reopen_logs(&self) {
         if let Some(log) = &self.access_log {
             log.reopen();
@@ -329,7 +339,7 @@ impl WebTier {
                 }
             }
         }
-        if let Some(log) = self.access_log {
+        for log in self.access_log.into_iter().flat_map(Logs::into_writers) {
             finish_log(log, deadline + EXIT_TIMEOUT).await;
         }
         if let Some(cache) = self.plan.cache {
@@ -345,14 +355,6 @@ async fn finish_log(log: LogWriter, deadline: Instant) {
     if timeout_at(deadline, log.finish()).await.is_err() {
         tracing::warn!("the access log's writer does not end: its last lines may be lost");
     }
-}
-
-/// Opens the access log, if this cluster has one.
-fn start_access_log(cluster: &Cluster, me: &ServerId) -> Result<Option<LogWriter>, WebTierError> {
-    let Some(log) = &cluster.access_log else { return Ok(None) };
-    let path = log.file(me);
-    let started = LogWriter::start(path.clone(), log.format);
-    started.map(Some).map_err(|cause| WebTierError::AccessLog { path, cause })
 }
 
 /// Starts a worker's thread and waits until its runtime stands and it accepts.

@@ -14,7 +14,7 @@ use crate::{
     http1::{RequestHead, ResponseHead},
     memory::{buffer::Buffers, shelf::Shelf},
     observe::{
-        access_log::{AccessLog, LogPipe, Records},
+        access_log::{AccessLog, LogPipes, Records},
         counters::Counters,
         notable::Notable,
         rate_limited_log::RateLimitedLog,
@@ -66,7 +66,7 @@ pub(crate) struct Setup {
     pub(crate) picture: Picture,
     pub(crate) heard: LastHeard,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) access_log: Option<LogPipe>,
+    pub(crate) access_log: Option<LogPipes>,
     /// Where spans of requests go, if anywhere.
     pub(crate) spans: Option<Exporter>,
 }

@@ -1,6 +1,7 @@
 //! A cluster and its servers.
 
 use super::{
+    access_log,
     bounds::{TIMEOUT, WAIT},
     caches,
     check::{Facts, Listening},
@@ -11,7 +12,7 @@ use super::{
     host, keys,
     layers::{Layers, layered, refuse_id},
     listener,
-    model::{AccessLog, AccessLogFormat, Cluster, RequestLimits, Server},
+    model::{Cluster, RequestLimits, Server},
     names,
     node::Node,
     proxy_cache,
@@ -85,7 +86,7 @@ pub(super) fn decode(
         servers,
         session_cookie: session_cookie.unwrap_or_else(|| DEFAULTS.session_cookie.to_owned()),
         workers: workers(&fields).unwrap_or(DEFAULTS.workers),
-        access_log: access_log(&fields),
+        access_log: access_log::decode(&fields, DEFAULTS.access_log_format.clone()),
         trusted_proxies,
         proxy_cache: proxy_cache::decode(&fields),
         compression: compression::decode(&fields),
@@ -104,20 +105,6 @@ fn workers(fields: &Fields<'_>) -> Option<Option<NonZeroUsize>> {
         Err(format!("expected `auto` or a whole number from 1 to 1024, found {}", quoted(text)))
     })?;
     Some(number(&text).and_then(NonZeroUsize::new))
-}
-
-/// The file's name may hold `${server.id}`: it stays as it is, and [`AccessLog::file`] puts the id in its place.
-fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {
-    let context = fields.context.in_server(AccessLog::SERVER);
-    let log = Fields::open(context, fields.get("access-log")?, &keys::ACCESS_LOG)?;
-    log.required("path", "name the file that the requests are written to");
-    let formats = [
-        ("common", AccessLogFormat::Common),
-        ("combined", AccessLogFormat::Combined),
-        ("json", AccessLogFormat::Json),
-    ];
-    let format = log.choice("format", &formats).unwrap_or(DEFAULTS.access_log_format);
-    Some(AccessLog { path: log.path("path")?, format })
 }
 
 fn servers(fields: &Fields<'_>, layers: &Layers<'_>, port_offset: u16, facts: &mut Facts) -> Vec<Server> {

@@ -1,8 +1,9 @@
 //! The value of every key that a file leaves out, in one place.
 
 use super::{
+    access_log::AccessLogFormat,
     cookie_config::{CookieConfig, CookieSecure, SameSite},
-    model::{AccessLogFormat, RequestLimits, ServicesMemory},
+    model::{RequestLimits, ServicesMemory},
     rule::{HealthCheck, HealthQuestion, HttpProxy, StickyCookie, Strategy},
     session_config::{OnHubLoss, SaveMode, SessionConfig},
 };

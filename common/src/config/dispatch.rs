@@ -11,6 +11,7 @@ use super::{
     access,
     check::Facts,
     decode::{Context, Fields, Regexp},
+    error_pages,
     keys::{self, Keys},
     limits, names,
     node::{Entry, Node},
@@ -108,6 +109,7 @@ fn rule(context: Context<'_>, node: &Node, facts: &mut Facts) -> Option<Rule> {
             forward_auth::decode(&fields).map(|it| Action::Guard(Guard::ForwardAuth(Box::new(it))))
         }
         "mirror" => mirror(&fields, facts).map(Action::Mirror),
+        "maintenance" => error_pages::maintenance(&fields).map(Action::Maintenance),
         "set-header" => header(&fields, HeaderEditKind::SetOnAnswer, regexp.as_ref()),
         "add-header" => header(&fields, HeaderEditKind::AddToAnswer, regexp.as_ref()),
         _ => header(&fields, HeaderEditKind::SetOnRequest, regexp.as_ref()),
@@ -135,6 +137,7 @@ fn keys_of(kind: &str) -> Option<&'static Keys> {
         "jwt" => &keys::JWT,
         "forward-auth" => &keys::FORWARD_AUTH,
         "mirror" => &keys::MIRROR,
+        "maintenance" => &keys::MAINTENANCE,
         "set-header" | "add-header" | "set-request-header" => &keys::HEADER_EDIT,
         _ => return None,
     })

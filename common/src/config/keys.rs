@@ -1,8 +1,12 @@
 //! The keys that exist, mapping by mapping, those that the design names and this version lacks, and what is said of any
 //! other.
 
+mod app_yaml;
 mod rules;
 
+pub(super) use app_yaml::{
+    APP, CACHE, DAEMON, DECLARATIONS, HEALTH, JOB, PIPELINE, QUEUE, RETRY, STEP, TOPIC,
+};
 pub(super) use rules::*;
 
 /// The keys of a kind of mapping.
@@ -112,8 +116,18 @@ pub(super) static CLUSTER: Keys = Keys {
     later: &["elastic"],
 };
 
-pub(super) static ACCESS_LOG: Keys =
-    Keys { what: "`access-log`", known: &["path", "format", "import"], later: &[] };
+pub(super) static ACCESS_LOG: Keys = Keys {
+    what: "`access-log`",
+    known: &["path", "format", "syslog", "sample", "slow", "errors", "import"],
+    later: &[],
+};
+
+pub(super) static SYSLOG: Keys =
+    Keys { what: "`syslog`", known: &["address", "facility", "app-name", "import"], later: &[] };
+
+/// `errors` of `access-log`.
+pub(super) static ERROR_LOG: Keys =
+    Keys { what: "`errors` of `access-log`", known: &["path", "import"], later: &[] };
 
 pub(super) static COMPRESSION: Keys = Keys {
     what: "`compression`",
@@ -203,7 +217,18 @@ pub(super) static CERTIFICATE: Keys =
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
-    known: &["id", "aliases", "regexp", "merge-slashes", "web-apps", "dispatch", "web-app-default", "import"],
+    known: &[
+        "id",
+        "aliases",
+        "regexp",
+        "merge-slashes",
+        "error-pages",
+        "error-pages-for",
+        "web-apps",
+        "dispatch",
+        "web-app-default",
+        "import",
+    ],
     later: &[],
 };
 
@@ -253,85 +278,8 @@ pub(super) static COOKIE: Keys = Keys {
     later: &[],
 };
 
-pub(super) static APP: Keys = Keys {
-    what: "`app.yaml`",
-    known: &[
-        "name",
-        "version",
-        "static",
-        "command",
-        "listen",
-        "env",
-        "health",
-        "instances",
-        "stop-timeout",
-        "user",
-        "memory-max",
-        "processes-max",
-        "open-files-max",
-        "prepare",
-        "prepare-timeout",
-        "session",
-        "daemons",
-        "caches",
-        "queues",
-        "pipelines",
-        "jobs",
-        "topics",
-        "declare-at-start",
-    ],
-    later: &[],
-};
-
-pub(super) static DECLARATIONS: Keys =
-    Keys { what: "what an app declares", known: &super::declarations::KEYS, later: &[] };
-
-pub(super) static HEALTH: Keys =
-    Keys { what: "`health`", known: &["path", "interval", "start-timeout"], later: &[] };
-
-pub(super) static CACHE: Keys = Keys { what: "a cache", known: &["name", "mode", "ttl", "idle"], later: &[] };
-
-pub(super) static QUEUE: Keys =
-    Keys { what: "a queue", known: &["name", "path", "concurrency", "timeout", "retry"], later: &[] };
-
-pub(super) static TOPIC: Keys = Keys {
-    what: "a topic",
-    known: &["name", "path", "durable", "concurrency", "timeout", "retry"],
-    later: &[],
-};
-
-pub(super) static PIPELINE: Keys = Keys {
-    what: "a pipeline",
-    known: &["name", "steps", "on-error", "concurrency", "timeout", "retry", "result-ttl"],
-    later: &[],
-};
-
-pub(super) static STEP: Keys = Keys {
-    what: "a step",
-    known: &["name", "path", "join", "concurrency", "timeout", "retry", "pipeline"],
-    later: &[],
-};
-
-pub(super) static JOB: Keys = Keys {
-    what: "a job",
-    known: &[
-        "name", "path", "cron", "timezone", "every", "at", "in", "until", "repeat", "missed", "timeout",
-        "retry",
-    ],
-    later: &[],
-};
-
-pub(super) static RETRY: Keys =
-    Keys { what: "`retry`", known: &["attempts", "delay", "factor", "max"], later: &[] };
-
-pub(super) static DAEMON: Keys = Keys {
-    what: "a daemon",
-    known: &["name", "start", "stop", "command", "lease", "start-timeout", "stop-timeout"],
-    later: &[],
-};
-
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 57] = [
+pub(super) static ALL: [&Keys; 60] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -346,6 +294,8 @@ pub(super) static ALL: [&Keys; 57] = [
     &RULE,
     &LOAD_BALANCE,
     &ACCESS_LOG,
+    &SYSLOG,
+    &ERROR_LOG,
     &TLS,
     &CERTIFICATE,
     &HTTP_PROXY,
@@ -357,6 +307,7 @@ pub(super) static ALL: [&Keys; 57] = [
     &REWRITE,
     &PLAIN,
     &SEND_ERROR,
+    &MAINTENANCE,
     &HEADER_EDIT,
     &IF,
     &SHARE,
@@ -391,7 +342,7 @@ pub(super) static ALL: [&Keys; 57] = [
     &RETRY,
 ];
 
-const CLUSTER_FILE: usize = 27;
+const CLUSTER_FILE: usize = 36;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

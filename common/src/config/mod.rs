@@ -5,6 +5,7 @@
 //! and checks in. All faults are gathered and told at once.
 
 mod access;
+mod access_log;
 mod address;
 mod admin;
 mod app_rights;
@@ -28,6 +29,7 @@ mod dispatch;
 mod effective;
 mod encryption;
 mod endpoint;
+mod error_pages;
 mod file_path;
 mod guess;
 mod health_checks;
@@ -39,6 +41,7 @@ mod layers;
 mod limits;
 mod listener;
 mod load_options;
+mod log_format;
 mod model;
 mod names;
 mod network;
@@ -75,6 +78,7 @@ mod yaml;
 mod tests;
 
 pub use access::{BasicAuth, JwtAuth, JwtKeys, SiteUser};
+pub use access_log::{AccessLog, AccessLogFormat, Syslog, SyslogAddress};
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
 pub use backend_tls::{Authorities, BackendTls};
@@ -88,12 +92,14 @@ pub use daemons::{Daemon, DaemonRun};
 pub use declarations::{Declarations, read_declarations};
 pub use deployment::{Deployments, Versioning};
 pub use encryption::{ClusterEncryption, ClusterTls, Encryption};
+pub use error_pages::{ErrorPages, Maintenance};
 pub use file_path::{CertificateFiles, FilePath};
 pub use guess::{Guessable, guessable};
 pub use health_checks::{CHECKS, HealthChecks, LeastSeverity, Thresholds, Webhook, WebhookUrl};
 pub use jobs::{DeclaredJob, MissedTimes};
 pub use limits::{ConnectionLimit, RateLimit};
 pub use load_options::LoadOptions;
+pub use log_format::{LogFormat, LogPiece, LogStyle, LogVariable};
 pub use model::*;
 pub use network::{Network, NetworkError};
 pub use pipelines::{DeclaredPipeline, DeclaredStep};

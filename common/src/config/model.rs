@@ -1,11 +1,13 @@
 //! What the file says, once it has been read, merged and checked: plain data, complete with every default.
 
 use super::{
+    access_log::AccessLog,
     app_rights::AppRights,
     caches::DeclaredCache,
     compression::Compression,
     deployment::{Deployments, Versioning},
     encryption::{ClusterEncryption, ClusterTls},
+    error_pages::ErrorPages,
     file_path::{CertificateFiles, FilePath},
     health_checks::HealthChecks,
     proxy_cache::ProxyCache,
@@ -176,39 +178,6 @@ pub struct Cluster {
     pub hosts: Vec<Host>,
 }
 
-/// `access-log`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    /// `path`, absolute; [`AccessLog::SERVER`] in it stands for the server's id, so see [`AccessLog::file`].
-    pub path: PathBuf,
-    /// `format`: combined.
-    pub format: AccessLogFormat,
-}
-
-impl AccessLog {
-    /// What stands for the id of the server that writes.
-    pub const SERVER: &str = "${server.id}";
-
-    /// The file of one server.
-    pub fn file(&self, server: &ServerId) -> PathBuf {
-        match self.path.to_str() {
-            Some(path) => path.replace(Self::SERVER, server.as_str()).into(),
-            None => self.path.clone(),
-        }
-    }
-}
-
-/// `format` of an access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// Apache's and nginx's common log format.
-    Common,
-    /// The same with `Referer` and `User-Agent`.
-    Combined,
-    /// One JSON object a line, with all that is known.
-    Json,
-}
-
 /// One server.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -357,6 +326,8 @@ pub struct Host {
     pub rights_default: AppRights,
     /// What the same defaults say of their versions.
     pub versioning_default: Versioning,
+    /// `error-pages` and `error-pages-for`.
+    pub error_pages: ErrorPages,
     /// `dispatch`: rewrite rules; the first that matches is taken.
     pub dispatch: Vec<Rule>,
 }
@@ -369,6 +340,7 @@ impl Default for Host {
             aliases: Vec::new(),
             regexp: None,
             merge_slashes: true,
+            error_pages: ErrorPages::default(),
             web_apps: Vec::new(),
             session_default: SessionOverrides::default(),
             rights_default: AppRights::default(),

@@ -5,6 +5,7 @@ use super::{
     backend_tls::BackendTls,
     condition::Condition,
     cookie_config::CookieConfig,
+    error_pages::Maintenance,
     limits::{ConnectionLimit, RateLimit},
     request_key::RequestKey,
     rewrite::{Piece, RewriteTarget},
@@ -50,6 +51,8 @@ pub enum Action {
     Redirect(Redirect),
     /// `forbidden` (403), `not-found` (404) and `send-error`.
     Error(SendError),
+    /// `maintenance`: the site is closed.
+    Maintenance(Maintenance),
     /// `set-header`, `add-header`, `set-request-header`: the next rules go on.
     Header(HeaderEdit),
     /// What a request has to pass before the next rules' word counts.

@@ -1,6 +1,11 @@
 //! `traces`: where spans of requests are sent, and of how many requests.
 
-use super::{decode::Fields, keys, model::Traces};
+use super::{
+    decode::{Context, Fields},
+    keys,
+    model::Traces,
+    node::Node,
+};
 
 /// Of so many new traces the rate counts.
 const MILLION: f64 = 1_000_000.0;
@@ -15,12 +20,15 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<Traces> {
     let node = traces.required("otlp", "name the collector, such as http://127.0.0.1:4317")?;
     let otlp = traces.context.checked(node, collector)?;
     let sample = match traces.get("sample") {
-        Some(node) => {
-            traces.context.checked(node, |text| ppm(text).map(drop)).and_then(|it| ppm(&it).ok())?
-        }
+        Some(node) => share(traces.context, node)?,
         None => SAMPLE,
     };
     Some(Traces { otlp, sampled_ppm: sample })
+}
+
+/// A share from 0 to 1, of a million.
+pub(super) fn share(context: Context<'_>, node: &Node) -> Option<u32> {
+    context.checked(node, |text| ppm(text).map(drop)).and_then(|it| ppm(&it).ok())
 }
 
 fn collector(text: &str) -> Result<(), String> {

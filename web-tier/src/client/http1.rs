@@ -16,10 +16,10 @@ use crate::{
     },
     observe::access_log::End,
     proxy::{
-        self, Answer, ClientGone, Reply,
+        self, Answer, ClientGone, Reply, error_pages,
         forward::{Framing, ToClient, put_response},
         local::{Local, LocalBody, Why},
-        tunnel,
+        tunnel, why,
     },
     transport::stream::{ClientStream, Rewound},
     upstream::exchange::Exchange,
@@ -186,7 +186,7 @@ impl Http1 {
         let active = Active::new(&client);
         active.asks(&head);
         if matches!(head.length, Length::Exact(length) if length > client.worker.routes().body_max) {
-            let refusal = Local::refusal(&client, ProxyError::BodyTooLarge);
+            let refusal = error_pages::refusal(&client, &head, ProxyError::BodyTooLarge);
             return self.give(refusal, false, active).await;
         }
         let reply = proxy::answer(&client, &mut head, self).await;
@@ -267,6 +267,7 @@ impl Http1 {
         let persists = request.persists() && framing != Framing::Close && self.may_go_on();
         self.put_head(&mut head, framing, persists, false);
         let status = head.status;
+        active.because(status, || why::of_server(&head));
         active.answered(status);
         self.client.progress.answering(self.client.worker.now());
         let server_persists = head.persists() && !request.has_odd_body();
@@ -312,6 +313,7 @@ impl Http1 {
 
     /// Gives an answer of the web tier's own.
     async fn give(&mut self, local: Local, persists: bool, active: Active<'_>) -> After {
+        active.because(local.head.status, || why::of_local(&local));
         let Local { mut head, mut body, ends_connection, why, kept: _read_to_the_end } = local;
         // A request's body that is here already does not stand in the way of the next request.
         let drained = self.body.decode(self.input.bytes(), |_| {});

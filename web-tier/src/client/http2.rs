@@ -288,7 +288,10 @@ async fn serve_stream(client: Rc<Client>, asked: Asked, mut respond: SendRespons
         if ended == Ended::Late {
             // While its line is not written.
             client.worker.counters.answered(StatusCode::REQUEST_TIMEOUT);
-            client.log.note(|record| record.answered(StatusCode::REQUEST_TIMEOUT));
+            client.log.note(|record| {
+                record.answered(StatusCode::REQUEST_TIMEOUT);
+                record.failed(Some("the request did not come in time".into()));
+            });
         }
         ended
     };

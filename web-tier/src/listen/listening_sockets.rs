@@ -186,6 +186,7 @@ mod tests {
             limit_tables: Arc::default(),
             access: Arc::default(),
             cache: None,
+            pages: Arc::default(),
         };
         Rc::new(Worker::new(&Setup {
             plan,

@@ -45,6 +45,16 @@ pub(crate) enum CutOff {
     Silent,
 }
 
+impl CutOff {
+    /// In words for operators.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Broke => "the server broke off in the middle of its answer",
+            Self::Silent => "the server fell silent in the middle of its answer",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Slow {
     since: Instant,
@@ -111,11 +121,7 @@ impl Notable {
         why: CutOff,
         (taken, at): (Duration, SystemTime),
     ) {
-        let why = Cow::Borrowed(match why {
-            CutOff::Broke => "the server broke off in the middle of its answer",
-            CutOff::Silent => "the server fell silent in the middle of its answer",
-        });
-        self.fail(Kept::of(head, status, why, taken, at));
+        self.fail(Kept::of(head, status, Cow::Borrowed(why.words()), taken, at));
     }
 
     /// To be called a few times a second.

@@ -62,6 +62,11 @@ enum Forwarded {
 }
 
 impl Ask<'_> {
+    /// What the access log says of the cache's part.
+    fn noted(&self, what: &'static str) {
+        self.client.log.note(|record| record.cached(what));
+    }
+
     /// Whether it is known to be of one user: by a session's cookie, a certificate, or the word of a rule.
     fn is_of_a_user(&self, head: &RequestHead) -> bool {
         let certified = self.client.tls.as_ref().is_some_and(|tls| tls.client.is_some());
@@ -70,6 +75,14 @@ impl Ask<'_> {
 }
 
 impl Forwarded {
+    /// As the access log has it.
+    fn noted(self) -> &'static str {
+        match self {
+            Self::UriMiss | Self::Stale => "miss",
+            Self::Request | Self::Bypass | Self::Method => "bypass",
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::UriMiss => "uri-miss",
@@ -286,6 +299,7 @@ async fn pass<S: ClientSide>(
 /// An answer that is not kept, as the client gets it.
 fn given(ask: Ask<'_>, head: &RequestHead, forwarded: Passed, why: Forwarded) -> Reply {
     let mut answer = forwarded.with_cookies(ask.way, head, ask.asker.secure);
+    ask.noted(why.noted());
     serve::put_status(&mut answer.head.fields, "fwd=", why.word());
     Reply::Server(answer)
 }

@@ -6,7 +6,7 @@ use crate::{
     error::{ALLOW, ProxyError},
     http1::{Name, ResponseHead},
     memory::shelf::Shelved,
-    route::rules::Edit,
+    route::{pages::Page, rules::Edit},
     worker::client::Client,
 };
 use bytes::Bytes;
@@ -14,6 +14,21 @@ use common::config::HeaderEditKind;
 use http::StatusCode;
 use static_files::{Answer as FileAnswer, FileBody, FileStream};
 use std::{future::poll_fn, io, sync::Arc, task::Poll};
+
+/// What says when to come again (RFC 9110 §10.2.3).
+pub(super) const RETRY_AFTER: &str = "retry-after";
+
+/// Fields that are about the body that a page takes the place of.
+const CONTENT_FIELDS: [&str; 8] = [
+    "accept-ranges",
+    "cache-control",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "etag",
+    "expires",
+    "last-modified",
+];
 
 /// An answer that no server gave.
 #[derive(Debug)]
@@ -31,8 +46,12 @@ pub(crate) struct Local {
 /// Why the web tier answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// A rule says so: a file, a redirect, an error page.
+    /// A rule says so: a redirect, an error page.
     Ruled,
+    /// A file, or that there is none.
+    File,
+    /// A server's error, with a page of ours; what was said of it.
+    Server(&'static str),
     /// The request can't be served.
     Refused(ProxyError),
     /// A file of this server can't be read.
@@ -224,6 +243,34 @@ impl Local {
         Self::text(client, status, text)
     }
 
+    /// A page of an operator's.
+    pub(super) fn page(client: &Client, status: StatusCode, page: &Page) -> Self {
+        let mut local = Self::new(client, status, LocalBody::Bytes(Bytes::new()), 0);
+        local.show(page);
+        local
+    }
+
+    /// Puts a page in the place of the body.
+    pub(super) fn show(&mut self, page: &Page) {
+        self.head.fields.remove_if(|field| {
+            CONTENT_FIELDS.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+        });
+        self.head.set_length(page.content.len() as u64);
+        self.head.fields.push(Name::Other, b"content-type", page.content_type.as_bytes());
+        self.head.fields.push(Name::of(b"cache-control"), b"cache-control", b"no-store");
+        self.body = LocalBody::Bytes(page.content.clone());
+    }
+
+    /// A rule's word that the site is closed, for so many seconds if that is known.
+    pub(super) fn closed(client: &Client, status: u16, seconds: u64) -> Self {
+        let mut local = Self::error_page(client, status, None);
+        if seconds > 0 {
+            let seconds = itoa::Buffer::new().format(seconds).to_owned();
+            local.head.fields.push(Name::Other, RETRY_AFTER.as_bytes(), seconds.as_bytes());
+        }
+        local
+    }
+
     /// A rule's redirect.
     pub(crate) fn redirect(client: &Client, status: u16, location: &str) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
@@ -250,6 +297,7 @@ impl Local {
         let said = headers.get(http::header::CONTENT_LENGTH);
         let said = said.and_then(|it| it.to_str().ok()?.parse().ok());
         let mut local = Self::new(client, status, body, said.unwrap_or(length));
+        local.why = Why::File;
         for (name, value) in &headers {
             match Name::of(name.as_str().as_bytes()) {
                 Name::ContentLength | Name::TransferEncoding | Name::Connection => {}

@@ -9,7 +9,6 @@ use crate::{
     upstream::exchange::Outgoing,
     worker::client::Client,
 };
-use std::borrow::Cow;
 use traces::{Exporter, Span, TraceContext};
 
 /// The request as servers are to see it, each try alike.
@@ -37,9 +36,6 @@ pub(super) fn prepare(
     if let Some(behind) = &behind {
         host = behind.host.as_deref();
         request_id = behind.request_id.as_deref().unwrap_or(request_id);
-    }
-    if matches!(asker.text, Cow::Owned(_)) {
-        client.log.note(|record| record.behind(&asker.text));
     }
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let ours = way.upstream.foreign_pool().is_none();

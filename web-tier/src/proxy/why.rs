@@ -6,6 +6,7 @@ use super::{
     local::{Local, Why},
 };
 use crate::{error::ProxyError, http1::ResponseHead};
+use http::StatusCode;
 use std::borrow::Cow;
 
 /// Why a request failed; `None` if it is of the client's doing.
@@ -22,12 +23,35 @@ pub(crate) fn why_here(local: &Local) -> Option<Cow<'static, str>> {
         Why::Refused(cause) => is_ours(*cause).then(|| Cow::Owned(cause.to_string())),
         Why::Unreadable => Some(Cow::Borrowed("a file can't be read")),
         Why::Ruled => Some(Cow::Borrowed("a rule says so")),
+        Why::File => Some(Cow::Borrowed("the folder of files says so")),
+        Why::Server(said) => Some(Cow::Borrowed(*said)),
         Why::Cached => Some(Cow::Borrowed("the server answered so, and the answer is kept")),
     }
 }
 
+/// Why this web tier answers with an error, for the access log; of what clients have done wrong too.
+pub(crate) fn of_local(local: &Local) -> Option<Cow<'static, str>> {
+    match &local.why {
+        Why::Refused(cause) => Some(Cow::Owned(cause.to_string())),
+        // That it is not there, mostly, which is no more than the status says.
+        Why::Cached if local.head.status.is_client_error() => None,
+        Why::File if local.head.status == StatusCode::NOT_FOUND => {
+            Some(Cow::Borrowed("there is no such file"))
+        }
+        Why::Ruled if local.head.status == StatusCode::TOO_MANY_REQUESTS => {
+            Some(Cow::Borrowed("a limit of the rules is reached"))
+        }
+        _ => why_here(local),
+    }
+}
+
+/// The same of a server's error; what it tells clients of their own faults is between them.
+pub(crate) fn of_server(head: &ResponseHead) -> Option<Cow<'static, str>> {
+    head.status.is_server_error().then(|| Cow::Borrowed(said(head)))
+}
+
 /// What a server says of its own failure.
-fn said(head: &ResponseHead) -> &'static str {
+pub(super) fn said(head: &ResponseHead) -> &'static str {
     match head.fields.internal(NOT_PROCESSED) {
         Some(SHORT) => "the server is short of resources",
         Some(STOPPED) => "the app is stopped",

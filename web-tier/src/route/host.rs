@@ -64,6 +64,11 @@ impl Hosts {
         !self.keeps_slashes || self.rules_of(host).is_none_or(Rules::merges_slashes)
     }
 
+    /// What errors of a host look like, if it has pages for them. `host` is the header's value.
+    pub(crate) fn error_pages(&self, host: &str) -> Option<&config::ErrorPages> {
+        self.rules_of(host).map(Rules::error_pages).filter(|it| !it.pages.is_empty())
+    }
+
     fn rules_of(&self, host: &str) -> Option<&Rules> {
         self.place(host).and_then(|place| self.rules.get(place))
     }

@@ -4,7 +4,7 @@ use super::{
     backend::{echo, raw, says},
     cluster::Cluster,
 };
-use common::config::{AccessLog, AccessLogFormat};
+use common::config::{AccessLog, AccessLogFormat, LogFormat, Syslog, SyslogAddress};
 use proto::hub::v1::MemberState;
 use serde_json::Value;
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
@@ -35,7 +35,7 @@ impl Logged {
         let folder = tempfile::tempdir().unwrap();
         let path: PathBuf = folder.path().join("${server.id}.log");
         let cluster = Cluster::start_with(backends, |config| {
-            config.clusters[1].access_log = Some(AccessLog { path, format: AccessLogFormat::Json });
+            config.clusters[1].access_log = Some(AccessLog::to_file(path, AccessLogFormat::Json));
             change(config);
         });
         Self { cluster: cluster.await, folder }
@@ -118,6 +118,9 @@ async fn refusals_and_what_could_not_be_read() {
         client.answer().await;
     }
     let lines = logged.lines().await;
+    let why: Vec<_> = lines.iter().map(|it| it["why"].as_str().unwrap_or_default()).collect();
+    assert_eq!(why[0], "no server can take the request now");
+    assert!(why.iter().all(|it| !it.is_empty()), "{lines:?}");
     let shown: Vec<_> =
         lines.iter().map(|it| (it["status"].as_u64().unwrap(), it["tries"].as_u64())).collect();
     assert_eq!(shown, [(503, Some(0)), (400, Some(0)), (405, Some(0))]);
@@ -178,6 +181,56 @@ async fn answers_that_break_off() {
     client.rest().await;
     let lines = logged.lines().await;
     assert_eq!((&lines[0]["end"], &lines[0]["status"]), (&"server-broke".into(), &200.into()));
+    assert_eq!(lines[0]["why"], "the server broke off in the middle of its answer");
+}
+
+#[tokio::test]
+async fn a_format_of_ones_own_a_sample_and_a_log_of_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = r#"$status $host "$header{accept}" $server $why"#;
+    let format = AccessLogFormat::Own(LogFormat::parse(text).unwrap().into());
+    let log = AccessLog {
+        sampled_ppm: 0,
+        slow: Duration::from_secs(3600),
+        errors: Some(path("${server.id}-errors")),
+        ..AccessLog::to_file(path("log"), format)
+    };
+    let backends = [says("HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno")];
+    let cluster = Cluster::start_with(backends, |config| config.clusters[1].access_log = Some(log)).await;
+    let mut client = cluster.client().await;
+    assert_eq!(client.ask("GET /", "Accept: a b\r\n").await.status, 500);
+    assert_eq!(client.ask("GET /a/../../b", "").await.status, 400);
+    cluster.web.stop(PATIENCE).await;
+    let lines = fs::read_to_string(path("log")).unwrap();
+    assert_eq!(
+        lines, "500 shop.example \"a b\" app-a the\\x20server\\x20answers\\x20so\n",
+        "a 400 is not chosen"
+    );
+    let errors = fs::read_to_string(path("web-a-errors")).unwrap();
+    let errors: Vec<Value> = errors.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    let seen: Vec<_> = errors.iter().map(|it| it["status"].as_u64().unwrap()).collect();
+    assert_eq!((seen, &errors[0]["why"]), (vec![500, 400], &"the server answers so".into()));
+}
+
+#[tokio::test]
+async fn a_syslog_server_gets_the_lines_too() {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let address = SyslogAddress::Udp("127.0.0.1".to_owned(), server.local_addr().unwrap().port());
+    let logged = Logged::start_with([echo("a")], |config| {
+        let log = config.clusters[1].access_log.as_mut().unwrap();
+        log.syslog = Some(Syslog { address, facility: 16, app_name: "${server.id}".to_owned() });
+    })
+    .await;
+    assert_eq!(logged.cluster.ask("GET /x", "").await.status, 200);
+    let lines = logged.lines().await;
+    let mut buffer = [0; 8192];
+    let length = server.recv(&mut buffer).unwrap();
+    let message = str::from_utf8(&buffer[..length]).unwrap();
+    let (head, line) = message.split_once(" access - ").unwrap();
+    assert!(head.starts_with("<134>1 ") && head.contains(" web-a "), "{message}");
+    assert_eq!(serde_json::from_str::<Value>(line).unwrap(), lines[0]);
 }
 
 #[tokio::test]

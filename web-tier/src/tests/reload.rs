@@ -120,10 +120,7 @@ async fn users_lose_no_request_however_often_the_file_changes() {
         let with = file(&cluster, |config| {
             config.clusters[1].servers[0].http.push(HttpListener::plain("127.0.0.1", 0));
             config.clusters[0].servers[0].weight = 100 + round;
-            let log = AccessLog {
-                path: folder.path().join(format!("{}", round % 3)),
-                format: AccessLogFormat::Json,
-            };
+            let log = AccessLog::to_file(folder.path().join(format!("{}", round % 3)), AccessLogFormat::Json);
             config.clusters[1].access_log = Some(log);
         });
         cluster.web.reload(with).await.unwrap();

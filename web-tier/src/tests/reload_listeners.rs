@@ -301,10 +301,8 @@ async fn what_can_not_be_had_changes_nothing() {
     let mut certificate = Certificate::new().tls();
     certificate.certificates[0].key.path = "/nowhere/key.pem".into();
     let tls = HttpListener { tls: Some(certificate), ..HttpListener::plain("127.0.0.1", 0) };
-    let log = common::config::AccessLog {
-        path: "/dev/null/log".into(),
-        format: common::config::AccessLogFormat::Json,
-    };
+    let log =
+        common::config::AccessLog::to_file("/dev/null/log".into(), common::config::AccessLogFormat::Json);
     let failing: [(Change<'_>, &str); 4] = [
         (
             &|config| http(config).push(HttpListener::plain("127.0.0.1", taken.port())),

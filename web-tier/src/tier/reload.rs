@@ -1,6 +1,6 @@
 //! A new configuration: all that can fail is done first, then every worker goes by it.
 
-use super::{EXIT_TIMEOUT, WebTier, WebTierError, finish_log, start_access_log};
+use super::{EXIT_TIMEOUT, WebTier, WebTierError, finish_log};
 use super::{
     changes::Changes,
     run::{LogChange, Reload, Told},
@@ -10,15 +10,12 @@ use crate::{
     cache::Cache,
     limit::LimitTables,
     listen::listeners::NextListeners,
-    observe::access_log::LogWriter,
-    route::Plan,
+    observe::access_log::{LogWriter, Logs, NextLogs},
+    route::{Plan, pages::Pages},
     upstream::{breaks::Breaks, foreign::ForeignServers},
 };
-use common::{
-    config::{AccessLogFormat, Cluster, Config},
-    id::ServerId,
-};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use common::config::Config;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
     task::spawn_blocking,
@@ -35,20 +32,11 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct Prepared {
     listeners: NextListeners,
-    log: NextLog,
+    /// `None`: they stay.
+    logs: Option<NextLogs>,
     foreign: ForeignServers,
     access: Access,
-}
-
-/// What a reload makes of the access log.
-#[derive(Debug)]
-enum NextLog {
-    /// It stays.
-    Same,
-    /// Its lines look otherwise from now on.
-    Format(AccessLogFormat),
-    /// Another file, or none any more.
-    Other(Option<LogWriter>),
+    pages: Pages,
 }
 
 impl WebTier {
@@ -60,10 +48,10 @@ impl WebTier {
     /// not changed keep their states and sockets. Returns when all workers go by it.
     ///
     /// # Errors
-    /// The configuration does not have this server, a new address can't be bound, certificates are not valid, or the access log
-    /// can't be opened: nothing has changed then.
+    /// The configuration does not have this server, a new address can't be bound, certificates are not valid, a page can't be read, or
+    /// the access log can't be opened: nothing has changed then.
     pub async fn reload(&mut self, config: Arc<Config>) -> Result<Changes, WebTierError> {
-        let Prepared { listeners: next, log, foreign, access } = self.prepare(config.clone()).await?;
+        let Prepared { listeners: next, logs, foreign, access, pages } = self.prepare(config.clone()).await?;
         let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
         };
@@ -75,13 +63,14 @@ impl WebTier {
         changes.add_list("listeners added", &next.added);
         changes.add_list("listeners removed", &next.removed);
         changes.add_list("listeners changed", &next.changed);
-        let (pipe, ended) = self.take_log(log, &mut changes);
+        let (pipe, ended) = self.take_logs(logs, &mut changes);
         let others = Changes::between(&self.plan.config, &config, &self.me);
         self.plan = Plan {
             breaks: Arc::new(Breaks::keeping(&config, &self.plan.breaks)),
             cache,
             limit_tables,
             access: Arc::new(access),
+            pages: Arc::new(pages),
             foreign: Arc::new(foreign),
             config,
         };
@@ -108,9 +97,10 @@ impl WebTier {
             }
         }
         self.retire_cache(former);
-        if let Some(log) = ended {
-            self.lines_lost += log.lost();
+        for log in ended {
+            let losses = log.losses();
             finish_log(log, deadline + EXIT_TIMEOUT).await;
+            self.lines_lost += losses.lines();
         }
         changes.append(others);
         Ok(changes)
@@ -121,16 +111,18 @@ impl WebTier {
         let (listeners, me) = (self.listeners.clone(), self.me.clone());
         let (former, credentials) = (self.plan.foreign.clone(), self.credentials.clone());
         let known = self.plan.access.clone();
-        let log = self.access_log.as_ref().map(|log| (log.path().to_owned(), log.format()));
+        let logs = self.access_log.as_ref().map(|logs| logs.settings().clone());
         let preparing = spawn_blocking(move || {
             let Some((cluster, server)) = config.server(&me) else {
                 return Err(WebTierError::UnknownServer(me));
             };
+            let pages = Pages::read(cluster)?;
             let foreign = ForeignServers::new(cluster, credentials.key(), Some(&former))?;
             let access = Access::new(cluster, Some(&known))?;
             // Addresses come last: nobody should connect to a listener that is given up again.
-            let log = next_log(log, cluster, &me)?;
-            Ok(Prepared { listeners: listeners.prepare(&server.http)?, log, foreign, access })
+            let wanted = cluster.access_log.as_ref().map(|it| it.of(&me));
+            let logs = NextLogs::prepare(logs.as_ref(), wanted)?;
+            Ok(Prepared { listeners: listeners.prepare(&server.http)?, logs, foreign, access, pages })
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
         prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?
@@ -168,40 +160,12 @@ impl WebTier {
         });
     }
 
-    /// Exchanges the access log. Returns what workers are told, and the log that ends.
-    fn take_log(&mut self, next: NextLog, changes: &mut Changes) -> (LogChange, Option<LogWriter>) {
-        let ended = match next {
-            NextLog::Same => return (LogChange::None, None),
-            NextLog::Format(format) => {
-                if let Some(log) = &mut self.access_log {
-                    log.set_format(format);
-                }
-                None
-            }
-            NextLog::Other(log) => std::mem::replace(&mut self.access_log, log),
-        };
-        changes.add(match &self.access_log {
-            Some(log) => {
-                let format = format!("{:?}", log.format()).to_lowercase();
-                format!("access log {} ({format})", log.path().display())
-            }
-            None => "no access log".to_owned(),
-        });
-        (LogChange::To(self.access_log.as_ref().map(LogWriter::pipe)), ended)
+    /// Exchanges the access log. Returns what workers are told, and the writers that end.
+    fn take_logs(&mut self, next: Option<NextLogs>, changes: &mut Changes) -> (LogChange, Vec<LogWriter>) {
+        let Some(next) = next else { return (LogChange::None, Vec::new()) };
+        let (logs, ended) = Logs::exchange(self.access_log.take(), next);
+        self.access_log = logs;
+        changes.add(self.access_log.as_ref().map_or_else(|| "no access log".to_owned(), Logs::to_string));
+        (LogChange::To(self.access_log.as_ref().map(Logs::pipes)), ended)
     }
-}
-
-/// What becomes of the access log, which has a path and a format if there is one. Blocks.
-fn next_log(
-    before: Option<(PathBuf, AccessLogFormat)>,
-    cluster: &Cluster,
-    me: &ServerId,
-) -> Result<NextLog, WebTierError> {
-    let wanted = cluster.access_log.as_ref().map(|log| (log.file(me), log.format));
-    Ok(match (before, wanted) {
-        (None, None) => NextLog::Same,
-        (Some(before), Some(wanted)) if before == wanted => NextLog::Same,
-        (Some((before, _)), Some((wanted, format))) if before == wanted => NextLog::Format(format),
-        _ => NextLog::Other(start_access_log(cluster, me)?),
-    })
 }

@@ -3,15 +3,24 @@
 use crate::{
     listen::listening_sockets::{ListenerChange, ListenerId, ListeningSockets},
     observe::{
-        access_log::{AccessLog, LogPipe},
+        access_log::{AccessLog, LogPipes},
         status::Asked,
     },
-    route::Plan,
+    route::{
+        Plan,
+        pages::{self, Pages},
+    },
     transport::tls::{self, TlsListener},
     upstream::foreign::ForeignWatch,
     worker::{Setup, Worker, follow_foreign, follow_members, tick},
 };
-use std::{io, os::fd::OwnedFd, rc::Rc, sync::mpsc::SyncSender, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
@@ -68,7 +77,7 @@ pub(crate) enum LogChange {
     /// It stays.
     None,
     /// Lines of requests that end from now on go to this one, or nowhere.
-    To(Option<LogPipe>),
+    To(Option<LogPipes>),
 }
 
 /// How many tasks run before the sockets are looked at again, if there are as many. A request takes four: with tokio's 61 a
@@ -177,17 +186,24 @@ async fn follow(
     let _ = done.send(());
 }
 
-/// What one worker does for all: looks after the files of certificates, and after foreign servers.
+/// What one worker does for all: looks after the files of certificates and pages, and after foreign servers.
 #[derive(Debug, Default)]
 struct Caretaker {
     foreign: ForeignWatch,
     secured: Vec<TlsListener>,
     certificates: Option<JoinHandle<()>>,
+    pages: Option<(Arc<Pages>, JoinHandle<()>)>,
 }
 
 impl Caretaker {
     fn go_by(&mut self, plan: &Plan, sockets: &ListeningSockets) {
         self.foreign.go_by(&plan.foreign);
+        if self.pages.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, &plan.pages)) {
+            let watching = spawn_local(pages::watch(plan.pages.clone(), pages::INTERVAL));
+            if let Some((_, former)) = self.pages.replace((plan.pages.clone(), watching)) {
+                former.abort();
+            }
+        }
         let secured = sockets.secured();
         let is_new = |it: &TlsListener| !self.secured.iter().any(|known| known.is(it));
         if secured.len() != self.secured.len() || secured.iter().any(is_new) {

@@ -16,6 +16,7 @@ pub(in crate::config) static RULE: Keys = Keys {
         "forbidden",
         "not-found",
         "send-error",
+        "maintenance",
         "rate-limit",
         "connection-limit",
         "basic-auth",
@@ -124,6 +125,12 @@ pub(in crate::config) static PLAIN: Keys =
 
 pub(in crate::config) static SEND_ERROR: Keys =
     Keys { what: "`send-error`", known: &["regexp", "if", "code", "message", "import"], later: &[] };
+
+pub(in crate::config) static MAINTENANCE: Keys = Keys {
+    what: "`maintenance`",
+    known: &["regexp", "if", "file", "status", "retry-after", "import"],
+    later: &[],
+};
 
 pub(in crate::config) static HEADER_EDIT: Keys = Keys {
     what: "a rule that changes a header",

@@ -23,9 +23,18 @@ fn no_key_is_both_known_and_for_later() {
 /// The fenced examples of the documentation load; one that is a part of a file is marked otherwise.
 #[test]
 fn the_documented_examples_load() {
-    ["configuration.md", "operating.md", "status-page.md", "queues.md", "jobs.md", "topics.md"]
-        .into_iter()
-        .for_each(examples_load);
+    [
+        "access-log.md",
+        "configuration.md",
+        "rules.md",
+        "operating.md",
+        "status-page.md",
+        "queues.md",
+        "jobs.md",
+        "topics.md",
+    ]
+    .into_iter()
+    .for_each(examples_load);
 }
 
 fn examples_load(page: &str) {

@@ -102,7 +102,8 @@ fn the_examples_are_read_as_meant() {
     assert_eq!(web.servers[1].http[0].address, "0.0.0.0");
     let log = web.access_log.as_ref().unwrap();
     assert_eq!(log.format, AccessLogFormat::Json);
-    assert_eq!(log.file(&"web-b".into()), Path::new("/var/log/copal/web-b.log"));
+    let own = log.of(&"web-b".into());
+    assert_eq!(own.path.as_deref(), Some(Path::new("/var/log/copal/web-b.log")));
     assert_eq!(config.cluster(&"foo-tier".into()).unwrap().access_log, None);
     assert_eq!(web.servers[1].connect_timeout, Duration::from_secs(2));
     assert_eq!(web.hosts[0].aliases, ["www.example.com"]);
@@ -130,8 +131,39 @@ clusters:
     let files = Files::new(&[("copal.yaml", text)]);
     let config = files.load("copal.yaml", &options()).unwrap().config;
     let logs: Vec<_> = config.clusters.iter().map(|it| it.access_log.clone().unwrap()).collect();
-    assert_eq!((&logs[0].path, logs[0].format), (&files.path("logs/c.log"), AccessLogFormat::Combined));
-    assert_eq!((&logs[1].path, logs[1].format), (&files.path("logs/d.log"), AccessLogFormat::Common));
+    let log = |name: &str, format| AccessLog::to_file(files.path(name), format);
+    assert_eq!(logs[0], log("logs/c.log", AccessLogFormat::Combined));
+    assert_eq!(logs[1], log("logs/d.log", AccessLogFormat::Common));
+}
+
+#[test]
+fn every_key_of_an_access_log_is_read() {
+    let text = r#"
+clusters:
+  - id: c
+    access-log:
+      format: '$remote-addr "$request" $status'
+      syslog: {address: 'tcp://[::1]:601', facility: local3, app-name: 'web-${server.id}'}
+      sample: 0.1
+      slow: 250ms
+      errors: {path: 'logs/${server.id}-errors.log'}
+    servers: [{id: a, address: 127.0.0.1}]
+  - id: d
+    access-log: {path: log, syslog: {address: 'unix:/dev/log'}}
+    servers: [{id: b, address: 127.0.0.1, port: 6801}]"#;
+    let files = Files::new(&[("copal.yaml", text)]);
+    let config = files.load("copal.yaml", &options()).unwrap().config;
+    let log = config.clusters[0].access_log.as_ref().unwrap().of(&"a".into());
+    assert!(matches!(&log.format, AccessLogFormat::Own(own) if own.pieces.len() == 5), "{log:?}");
+    let syslog = log.syslog.as_ref().unwrap();
+    assert_eq!((syslog.address.to_string().as_str(), syslog.facility), ("tcp://[::1]:601", 19));
+    assert_eq!((syslog.app_name.as_str(), log.path.as_ref()), ("web-a", None));
+    assert_eq!((log.sampled_ppm, log.slow), (100_000, Duration::from_millis(250)));
+    assert_eq!(log.errors, Some(files.path("logs/a-errors.log")));
+    let other = config.clusters[1].access_log.as_ref().unwrap();
+    let syslog = other.syslog.as_ref().unwrap();
+    assert_eq!((syslog.address.to_string().as_str(), syslog.facility), ("unix:/dev/log", 23));
+    assert!(syslog.app_name == "copal" && !other.samples() && other.path.is_some());
 }
 
 #[test]
@@ -290,6 +322,13 @@ fn every_rule_is_read() {
         matches!(action(0, 2), Action::Forward(target) if target.path == [Piece::Text("/index.html".to_owned())])
     );
     assert!(matches!(action(0, 1), Action::Error(error) if error.code == 503));
+    let Action::Maintenance(closed) = action(1, 0) else {
+        panic!("the default host has a quarter of an hour")
+    };
+    assert_eq!((closed.status, closed.retry_after), (503, Duration::from_secs(900)));
+    let page = |status| hosts[0].error_pages.file(status).map(|it| it.path.file_name().unwrap().to_owned());
+    assert_eq!((page(404), page(502)), (Some("404.html".into()), Some("sorry.html".into())));
+    assert!(page(400).is_none() && !hosts[0].error_pages.for_servers);
     let Some(Condition::And(all)) = &hosts[0].dispatch[1].condition else {
         panic!("several keys are all meant")
     };
@@ -341,7 +380,7 @@ fn every_rule_is_read() {
     assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && it.port == 50_051));
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
     assert_eq!(asked, Some(HealthQuestion::Grpc { service: "shop.v1.Orders".to_owned(), host: None }));
-    assert!(matches!(&hosts[1].dispatch[1].condition, Some(Condition::And(both)) if both.len() == 2));
+    assert!(matches!(&hosts[1].dispatch[2].condition, Some(Condition::And(both)) if both.len() == 2));
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! Calls in gRPC that get no server: a client of gRPC reads no text of HTTP, so that it is told by `grpc-status` in the only head
 //! (the gRPC project's "Trailers-Only" answer, and its table of what a status of HTTP means).
 
-use crate::{
-    http1::RequestHead,
-    proxy::local::{Local, LocalBody},
-};
+use crate::proxy::local::{Local, LocalBody};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -14,15 +11,6 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What may not stand in a `grpc-message`, beside all that is not ASCII.
 const NOT_IN_MESSAGES: &AsciiSet = &CONTROLS.add(b'%');
-
-/// Whether a request is one: `application/grpc`, or with a `+` and the form of its messages behind it. (gRPC-Web is not.)
-pub(super) fn is_call(head: &RequestHead) -> bool {
-    head.fields.named(CONTENT_TYPE.as_str()).next().is_some_and(|value| {
-        let prefix = GRPC.len();
-        let (kind, rest) = value.split_at(prefix.min(value.len()));
-        kind.eq_ignore_ascii_case(GRPC.as_bytes()) && matches!(rest.first(), None | Some(b'+' | b';'))
-    })
-}
 
 /// Says in `fields` what a local answer has to say.
 pub(super) fn put_refusal(local: &Local, fields: &mut HeaderMap) {
@@ -62,8 +50,10 @@ fn code_of(status: StatusCode) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::http1::HeadLimits;
+    use crate::{
+        http1::{HeadLimits, RequestHead},
+        proxy::error_pages::is_grpc_call,
+    };
 
     #[test]
     fn what_is_a_call() {
@@ -80,8 +70,8 @@ mod tests {
             let mut head = RequestHead::default();
             let text = format!("POST / HTTP/1.1\r\nContent-Type: {kind}\r\n\r\n");
             head.parse(text.as_bytes(), &limits).unwrap().unwrap();
-            assert_eq!(is_call(&head), is, "{kind}");
+            assert_eq!(is_grpc_call(&head), is, "{kind}");
         }
-        assert!(!is_call(&RequestHead::default()));
+        assert!(!is_grpc_call(&RequestHead::default()));
     }
 }

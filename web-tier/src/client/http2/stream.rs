@@ -12,8 +12,10 @@ use crate::{
     memory::shelf::Shelved,
     observe::access_log::End,
     proxy::{
-        self, Answer, ClientGone, Reply,
+        self, Answer, ClientGone, Reply, error_pages,
+        error_pages::is_grpc_call,
         local::{Local, Why},
+        why,
     },
     upstream::exchange::{BodyError, ClientSide},
     worker::client::Client,
@@ -83,7 +85,7 @@ impl Asked {
         let read = message::read(&request, ends, &worker.routes().head_limits, &mut head);
         let unreadable = read.err().map(|cause| (cause, request.uri().path().into()));
         let websocket = websocket::is_asked_for(&request);
-        let grpc = unreadable.is_none() && grpc::is_call(&head);
+        let grpc = unreadable.is_none() && is_grpc_call(&head);
         Ok(Self { head, unreadable, websocket, grpc, recv: request.into_body(), ends })
     }
 }
@@ -127,7 +129,8 @@ pub(super) async fn serve(client: &Rc<Client>, asked: Asked, respond: &mut SendR
 impl<'a> Stream<'a> {
     async fn answer(&mut self, head: &mut RequestHead) -> Result<Reply, ClientGone> {
         if matches!(head.length, Length::Exact(length) if length > self.client.worker.routes().body_max) {
-            return Ok(Reply::Local(Local::refusal(self.client, ProxyError::BodyTooLarge)));
+            let refusal = error_pages::refusal(self.client, head, ProxyError::BodyTooLarge);
+            return Ok(Reply::Local(refusal));
         }
         self.chunked = head.length == Length::Chunked;
         self.length = if let Length::Exact(length) = head.length { Some(length) } else { None };
@@ -157,6 +160,7 @@ impl<'a> Stream<'a> {
         exchange.begin_body(length);
         let response = message::response(&mut head, length, &self.client.worker.date.get());
         let status = head.status;
+        active.because(status, || why::of_server(&head));
         active.answered(status);
         self.client.progress.answering(self.client.worker.now());
         let empty = length == Length::Empty;
@@ -198,6 +202,7 @@ impl<'a> Stream<'a> {
     /// Gives an answer of the web tier's own.
     pub(super) async fn give(self, to_head: bool, local: Local, active: &Active<'_>) {
         let client = self.client;
+        active.because(local.head.status, || why::of_local(&local));
         if self.grpc && !local.head.status.is_success() {
             return self.refuse_call(local, active);
         }

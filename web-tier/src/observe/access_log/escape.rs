@@ -16,10 +16,26 @@ const PLAIN: [bool; 256] = {
 /// Appends text as nginx does between quotes: `\xXX` for quotes, backslashes, control and non-ASCII bytes.
 pub(super) fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
     put_runs(out, text, |out, rest| {
-        let (high, low) = (rest[0] >> 4, rest[0] & 15);
-        out.extend_from_slice(&[b'\\', b'x', DIGITS[usize::from(high)], DIGITS[usize::from(low)]]);
+        put_byte(out, rest[0]);
         1
     });
+}
+
+/// The same of text that stands without quotes: spaces and `separators` too.
+pub(super) fn put_word(out: &mut Vec<u8>, text: &[u8], separators: &[u8]) {
+    for &byte in text {
+        if byte == b' ' || separators.contains(&byte) || !PLAIN[usize::from(byte)] {
+            put_byte(out, byte);
+        } else {
+            out.push(byte);
+        }
+    }
+}
+
+/// `\xXX`
+fn put_byte(out: &mut Vec<u8>, byte: u8) {
+    let (high, low) = (byte >> 4, byte & 15);
+    out.extend_from_slice(&[b'\\', b'x', DIGITS[usize::from(high)], DIGITS[usize::from(low)]]);
 }
 
 /// Appends text as the inside of a JSON string (RFC 8259 §7), in ASCII alone. Bytes that are not UTF-8 become U+FFFD.

@@ -1,21 +1,30 @@
 //! The access log: one line a request. A request fills a [`Record`], its worker formats it into lines of its own, and one thread
 //! writes the lines of all workers: no request ever waits for a disk. docs/access-log.md is for those who read the lines.
 
+mod chosen;
 mod escape;
 mod format;
+mod logs;
 mod losses;
+mod own_format;
 mod record;
 mod stamp;
+mod syslog;
 mod writer;
 
+pub(crate) use logs::{LogPipes, Logs, NextLogs, OpenError};
 pub(crate) use record::{End, Record, put_masked};
-pub(crate) use writer::{LogPipe, LogWriter};
+pub(crate) use writer::LogWriter;
 
 use crate::memory::shelf::{Shelf, Shelved};
+use chosen::{ErrorRate, is_chosen};
+use common::config::AccessLogFormat;
+use format::Line;
 use stamp::Stamp;
 use std::{
     cell::{Cell, RefCell},
     fmt, mem,
+    rc::Rc,
     time::{Instant, SystemTime},
 };
 
@@ -25,51 +34,110 @@ const BATCH: usize = 32 * 1024;
 /// A worker's side of the log.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    pipe: LogPipe,
+    pipes: LogPipes,
     stamp: RefCell<Stamp>,
-    batch: RefCell<Vec<u8>>,
-    lines: Cell<u64>,
+    requests: Lines,
+    errors: Lines,
+    error_rate: ErrorRate,
+    /// Headers that the format has.
+    headers: Box<[Rc<str>]>,
+}
+
+/// Lines that gather until they are passed on.
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: RefCell<Vec<u8>>,
+    count: Cell<u64>,
+}
+
+impl Lines {
+    /// Adds a line; whether it is time to pass them on.
+    fn add(&self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.capacity() == 0 {
+            bytes.reserve(BATCH + BATCH / 4);
+        }
+        put(&mut bytes);
+        self.count.set(self.count.get() + 1);
+        bytes.len() >= BATCH
+    }
+
+    /// All of them, and how many they are.
+    fn take(&self) -> Option<(Vec<u8>, u64)> {
+        let count = self.count.take();
+        (count > 0).then(|| (mem::take(&mut *self.bytes.borrow_mut()), count))
+    }
 }
 
 impl AccessLog {
     /// The side of a new worker.
-    pub(crate) fn new(pipe: LogPipe) -> Self {
+    pub(crate) fn new(pipes: LogPipes) -> Self {
+        let headers = match &pipes.settings.format {
+            AccessLogFormat::Own(format) => format.headers.iter().map(|it| it.as_str().into()).collect(),
+            _ => Box::default(),
+        };
         Self {
-            pipe,
+            pipes,
             stamp: RefCell::new(Stamp::new(SystemTime::now())),
-            batch: RefCell::default(),
-            lines: Cell::new(0),
+            requests: Lines::default(),
+            errors: Lines::default(),
+            error_rate: ErrorRate::new(),
+            headers,
         }
+    }
+
+    /// The headers of requests that its lines have.
+    pub(crate) fn headers(&self) -> &[Rc<str>] {
+        &self.headers
     }
 
     /// Sets the time that lines bear, and passes on what has gathered since the last tick.
     pub(crate) fn tick(&self, now: SystemTime) {
         *self.stamp.borrow_mut() = Stamp::new(now);
+        self.error_rate.tick();
         self.flush();
     }
 
     /// Writes a request down.
     fn write(&self, client: &str, record: &Record) {
-        let mut batch = self.batch.borrow_mut();
-        if batch.capacity() == 0 {
-            batch.reserve(BATCH + BATCH / 4);
+        let (now, settings) = (Instant::now(), &*self.pipes.settings);
+        let stamp = self.stamp.borrow();
+        let line = Line::new(&stamp, client, record, now);
+        let random = || rand::random_range(0..1_000_000);
+        let mut full = false;
+        if self.pipes.has_requests() && is_chosen(settings, record, now, random) {
+            full |= self.requests.add(|out| format::put(out, &settings.format, &line));
         }
-        format::put(&mut batch, self.pipe.format, &self.stamp.borrow(), client, record, Instant::now());
-        self.lines.set(self.lines.get() + 1);
-        if batch.len() >= BATCH {
-            drop(batch);
+        if self.pipes.errors.is_some()
+            && record.has_failed()
+            && let Some(left_out) = self.error_rate.take()
+        {
+            full |= self.errors.add(|out| format::put_error(out, &line, left_out));
+        }
+        if full {
             self.flush();
         }
     }
 
-    /// Passes the lines to the writer.
+    /// Passes the lines to the writers.
     fn flush(&self) {
-        if self.lines.get() == 0 {
-            return;
+        let LogPipes { file, syslog, errors, .. } = &self.pipes;
+        if let Some((bytes, lines)) = self.requests.take() {
+            match (file, syslog) {
+                (Some(file), Some(syslog)) => {
+                    file.pass(bytes.clone(), lines);
+                    syslog.pass(bytes, lines);
+                }
+                (one, other) => {
+                    if let Some(pipe) = one.as_ref().or(other.as_ref()) {
+                        pipe.pass(bytes, lines);
+                    }
+                }
+            }
         }
-        let bytes = mem::take(&mut *self.batch.borrow_mut());
-        let lines = self.lines.take();
-        self.pipe.pass(bytes, lines);
+        if let (Some(pipe), Some((bytes, lines))) = (errors, self.errors.take()) {
+            pipe.pass(bytes, lines);
+        }
     }
 }
 

@@ -5,11 +5,14 @@ use crate::{
     transport::tls::TlsConnection,
 };
 use http::{Method, StatusCode};
-use std::{rc::Rc, time::Instant};
+use std::{borrow::Cow, rc::Rc, time::Instant};
 use traces::Span;
 
 /// How much is shown of a request that could not be read.
 const UNREAD_MAX: usize = 1024;
+
+/// No answer was sent: the client went away, mostly.
+const NO_ANSWER: u16 = 499;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +71,12 @@ pub(crate) struct Record {
     /// Those of heads, interim ones too.
     heads: u64,
     pub(super) end: End,
+    /// Why it failed, in words for operators.
+    pub(super) why: Option<Cow<'static, str>>,
+    /// What the proxy cache has done for it.
+    pub(super) cache: Option<&'static str>,
+    /// Headers that the log's format has, and their values.
+    named: Vec<(Rc<str>, Vec<u8>)>,
     /// Of a request that is traced.
     span: Option<Span>,
 }
@@ -87,9 +96,20 @@ impl Record {
         .map(std::mem::take);
         texts.iter_mut().for_each(Vec::clear);
         let [client, target, host, referer, user_agent, request_id, trace] = texts;
-        let started = Some(now);
-        *self =
-            Self { started, client, target, host, referer, user_agent, request_id, trace, ..Self::default() };
+        let mut named = std::mem::take(&mut self.named);
+        named.clear();
+        *self = Self {
+            started: Some(now),
+            client,
+            target,
+            host,
+            referer,
+            user_agent,
+            request_id,
+            trace,
+            named,
+            ..Self::default()
+        };
     }
 
     /// It came over TLS.
@@ -102,8 +122,8 @@ impl Record {
         set(&mut self.client, client.as_bytes());
     }
 
-    /// Its head, as the client sent it.
-    pub(crate) fn head(&mut self, head: &RequestHead) {
+    /// Its head, as the client sent it; of further headers those with these names.
+    pub(crate) fn head(&mut self, head: &RequestHead, names: &[Rc<str>]) {
         self.method = head.method.clone();
         self.version = Some(head.version);
         put_masked(&mut self.target, head.target.as_bytes());
@@ -120,6 +140,21 @@ impl Record {
                 _ => {}
             }
         }
+        for name in names {
+            let mut value = Vec::new();
+            for part in head.fields.named(name) {
+                if !value.is_empty() {
+                    value.extend_from_slice(b", ");
+                }
+                put_masked(&mut value, part);
+            }
+            self.named.push((name.clone(), value));
+        }
+    }
+
+    /// The value of a header of its own; empty where it has none, or it is not known.
+    pub(super) fn named(&self, name: &str) -> &[u8] {
+        self.named.iter().find(|(known, _)| **known == *name).map_or(&[], |(_, value)| value)
     }
 
     /// A request that could not be read: the first line of what came.
@@ -174,6 +209,26 @@ impl Record {
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.answered = Some(Instant::now());
         self.status = Some(status);
+    }
+
+    /// It has failed, and this is why.
+    pub(crate) fn failed(&mut self, why: Option<Cow<'static, str>>) {
+        self.why = why.or(self.why.take());
+    }
+
+    /// Whether it was said why.
+    pub(super) fn has_failed(&self) -> bool {
+        self.why.is_some()
+    }
+
+    /// The proxy cache has done this for it.
+    pub(crate) fn cached(&mut self, what: &'static str) {
+        self.cache = Some(what);
+    }
+
+    /// What clients of it were told; 499, as nginx has it, when nobody was told anything.
+    pub(super) fn status(&self) -> u16 {
+        self.status.map_or(NO_ANSWER, |status| status.as_u16())
     }
 
     /// Some of the bytes that are sent are a head.

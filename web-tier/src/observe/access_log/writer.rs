@@ -1,7 +1,7 @@
-//! The thread that writes the lines of all workers, and opens the file anew when it was rotated.
+//! The thread that writes the lines of all workers to one destination, and opens a file anew when it was rotated.
 
-use super::losses::Losses;
-use common::config::AccessLogFormat;
+use super::{losses::Losses, syslog};
+use common::config::Syslog;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Write},
@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread,
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -31,14 +31,38 @@ const FOLDER_MODE: u32 = 0o750;
 
 /// Whole lines of one worker. An empty one only wakes the writer.
 #[derive(Debug, Default)]
-struct Batch(Vec<u8>);
+pub(super) struct Batch(pub(super) Vec<u8>);
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// A file of this name, which is appended to.
+    File(PathBuf),
+    Syslog(Syslog),
+}
+
+impl Destination {
+    /// The file's name.
+    pub(super) fn path(&self) -> Option<&Path> {
+        if let Self::File(path) = self { Some(path) } else { None }
+    }
+
+    /// What is the matter when lines come faster than they leave.
+    fn behind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "the disk is too slow",
+            Self::Syslog(_) => "the syslog server is away or too slow",
+        }
+    }
+}
 
 /// A worker's way to the writer.
 #[derive(Debug, Clone)]
 pub(crate) struct LogPipe {
-    pub(super) format: AccessLogFormat,
     batches: SyncSender<Batch>,
     losses: Arc<Losses>,
+    /// Why lines are lost when the queue is full.
+    behind: &'static str,
 }
 
 impl LogPipe {
@@ -46,7 +70,7 @@ impl LogPipe {
     /// worse.
     pub(super) fn pass(&self, bytes: Vec<u8>, lines: u64) {
         if self.batches.try_send(Batch(bytes)).is_err() {
-            self.losses.add(lines, "the disk is too slow", Instant::now());
+            self.losses.add(lines, self.behind, Instant::now());
         }
     }
 }
@@ -54,51 +78,56 @@ impl LogPipe {
 /// The handle of a running writer. It ends, and closes the file, when this and every [`LogPipe`] of it are dropped.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    path: PathBuf,
     pipe: LogPipe,
     reopen: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
+    closing: Closing,
+}
+
+/// Tells the thread that nobody waits any longer for a server that is away.
+#[derive(Debug)]
+struct Closing(Arc<AtomicBool>, Thread);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+        self.1.unpark();
+    }
 }
 
 impl LogWriter {
-    /// Opens the file, to append to it, and starts the thread.
+    /// Opens the file, to append to it, and starts the thread. A syslog server may come later.
     ///
     /// # Errors
     /// The file or its folder can't be made or opened, or this takes too long.
-    pub(crate) fn start(path: PathBuf, format: AccessLogFormat) -> io::Result<Self> {
+    pub(crate) fn start(destination: Destination) -> io::Result<Self> {
         let (batches, received) = sync_channel(QUEUE);
         let (losses, reopen) = (Arc::new(Losses::default()), Arc::new(AtomicBool::new(false)));
         let (end, ended) = oneshot::channel();
         let (opened, is_open) = sync_channel(1);
-        let (thread_losses, thread_reopen, thread_path) = (losses.clone(), reopen.clone(), path.clone());
-        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            match open(&thread_path) {
-                Ok(file) => {
+        let closing = Arc::new(AtomicBool::new(false));
+        let behind = destination.behind();
+        let (thread_losses, thread_reopen, thread_closing) =
+            (losses.clone(), reopen.clone(), closing.clone());
+        let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            match destination {
+                Destination::Syslog(config) => {
                     let _ = opened.send(Ok(()));
-                    let sink = Sink::new(file, thread_losses);
-                    run(sink, &received, &thread_reopen, &thread_path);
+                    syslog::run(config, &received, &thread_closing, &thread_losses);
                 }
-                Err(cause) => drop(opened.send(Err(cause))),
+                Destination::File(path) => match open(&path) {
+                    Ok(file) => {
+                        let _ = opened.send(Ok(()));
+                        run(Sink::new(file, thread_losses), &received, &thread_reopen, &path);
+                    }
+                    Err(cause) => drop(opened.send(Err(cause))),
+                },
             }
             let _ = end.send(());
         })?;
         is_open.recv_timeout(OPEN_TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        Ok(Self { path, pipe: LogPipe { format, batches, losses }, reopen, ended })
-    }
-
-    /// The file's name.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How the lines of workers to come look.
-    pub(crate) fn format(&self) -> AccessLogFormat {
-        self.pipe.format
-    }
-
-    /// Changes that.
-    pub(crate) fn set_format(&mut self, format: AccessLogFormat) {
-        self.pipe.format = format;
+        let closing = Closing(closing, thread.thread().clone());
+        Ok(Self { pipe: LogPipe { batches, losses, behind }, reopen, ended, closing })
     }
 
     /// The way of one more worker.
@@ -118,9 +147,15 @@ impl LogWriter {
         self.pipe.losses.lines()
     }
 
+    /// What counts them, beyond its end.
+    pub(crate) fn losses(&self) -> Arc<Losses> {
+        self.pipe.losses.clone()
+    }
+
     /// Waits until all lines are written and the file is closed. The workers must have let go of it.
     pub(crate) async fn finish(self) {
         drop(self.pipe);
+        drop(self.closing);
         let _ = self.ended.await;
     }
 }

@@ -23,6 +23,7 @@ use http_cache::{
 /// A kept answer, fresh or as stale as it may be.
 pub(super) fn hit(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
     ask.client.worker.counters.cache.hits.up();
+    ask.noted("hit");
     let stored = found.entry.stored(ask.client.worker.now());
     let mut status = String::with_capacity(24);
     status.push_str("hit; ttl=");
@@ -37,11 +38,13 @@ pub(super) fn hit(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) 
 
 /// The answer to another request, for which this one has waited.
 pub(super) fn collapsed(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
+    ask.noted("collapsed");
     give(ask, head, asks, found, "hit; collapsed")
 }
 
 /// An answer that has just come.
 pub(super) fn stored(ask: Ask<'_>, head: &RequestHead, asks: &Asks, begun: Begun, why: Forwarded) -> Reply {
+    ask.noted("miss");
     let found = Found::far(begun.entry);
     let mut reply = give(ask, head, asks, &found, &format!("fwd={}; stored", why.word()));
     if let Reply::Local(local) = &mut reply {
@@ -52,6 +55,7 @@ pub(super) fn stored(ask: Ask<'_>, head: &RequestHead, asks: &Asks, begun: Begun
 
 /// Its server says that it is still so.
 pub(super) fn revalidated(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
+    ask.noted("revalidated");
     give(ask, head, asks, found, "fwd=stale; fwd-status=304")
 }
 
@@ -64,6 +68,7 @@ pub(super) fn stale_on_error(
     status: StatusCode,
 ) -> Reply {
     ask.client.worker.counters.cache.stale_on_error.up();
+    ask.noted("stale");
     give(
         ask,
         head,

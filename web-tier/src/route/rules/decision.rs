@@ -1,7 +1,7 @@
 //! What rules decide.
 
 use super::{ForeignTarget, Guard, Site, Target};
-use common::config::{HeaderEdit, HeaderEditKind};
+use common::config::{HeaderEdit, HeaderEditKind, Maintenance};
 use std::{borrow::Cow, rc::Rc};
 
 /// What happens to a request.
@@ -17,11 +17,18 @@ pub(crate) enum Decision<'a> {
     Redirect { status: u16, location: String },
     /// An error page, with the rule's own text if it has one.
     Error { status: u16, message: Option<&'a str> },
+    /// The site is closed: a page.
+    Maintenance(&'a Maintenance),
     /// No rule: 404.
     None,
 }
 
 impl Decision<'_> {
+    /// Whether its rule says itself what the answer looks like.
+    pub(crate) fn has_words(&self) -> bool {
+        matches!(self, Self::Maintenance(_) | Self::Error { message: Some(_), .. })
+    }
+
     /// Whether its rule lets answers be compressed.
     pub(crate) fn compresses(&self) -> bool {
         match self {

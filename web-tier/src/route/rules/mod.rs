@@ -103,6 +103,7 @@ pub(crate) struct Rules {
     sites: Sites,
     seen_files: SeenFiles,
     merges_slashes: bool,
+    error_pages: config::ErrorPages,
 }
 
 #[derive(Debug)]
@@ -121,6 +122,7 @@ enum Act {
     Forward(RewriteTarget),
     Redirect(config::Redirect),
     Error(SendError),
+    Maintenance(config::Maintenance),
     Header(HeaderEdit),
     Guard(Guard),
     Mirror(Mirror),
@@ -157,12 +159,23 @@ impl Rules {
         let deployed = upstreams.runs_deployed_apps(&cluster.id).then(|| own_tier(&cluster.id, upstreams));
         let sites =
             Sites::new(&host.web_apps, deployed.flatten(), |content| own(content, &cluster.id, upstreams));
-        Self { rules, sites, seen_files: SeenFiles::default(), merges_slashes: host.merge_slashes }
+        Self {
+            rules,
+            sites,
+            seen_files: SeenFiles::default(),
+            merges_slashes: host.merge_slashes,
+            error_pages: host.error_pages.clone(),
+        }
     }
 
     /// `merge-slashes`.
     pub(crate) fn merges_slashes(&self) -> bool {
         self.merges_slashes
+    }
+
+    /// `error-pages`.
+    pub(crate) fn error_pages(&self) -> &config::ErrorPages {
+        &self.error_pages
     }
 
     /// What happens to a request.
@@ -212,6 +225,7 @@ impl Rules {
                 Act::Error(error) => {
                     Decision::Error { status: error.code, message: error.message.as_deref() }
                 }
+                Act::Maintenance(closed) => Decision::Maintenance(closed),
                 Act::Redirect(redirect) => match rewrite::location(&redirect.target, regexp, subject) {
                     Ok(location) => Decision::Redirect { status: redirect.status, location },
                     Err(cause) => cause.decision(),
@@ -317,6 +331,7 @@ impl Compiled {
             Action::Forward(target) => Act::Forward(target.clone()),
             Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
             Action::Error(error) => Act::Error(error.clone()),
+            Action::Maintenance(closed) => Act::Maintenance(closed.clone()),
             Action::Header(edit) => Act::Header(edit.clone()),
             Action::Guard(guard) => Act::Guard(Guard::new(guard, foreign, shared)?),
             Action::Mirror(mirror) => {
@@ -333,7 +348,8 @@ impl Compiled {
         let Some(regexp) = &self.regexp else { return true };
         let others = || readings.get_or_init(|| other_readings(subject.raw_path));
         regexp.is_match(subject.path)
-            || (matches!(self.action, Act::Error(_)) && others().iter().any(|it| regexp.is_match(it)))
+            || (matches!(self.action, Act::Error(_) | Act::Maintenance(_))
+                && others().iter().any(|it| regexp.is_match(it)))
     }
 }
 

@@ -153,6 +153,7 @@ fn shown(outcome: &Outcome<'_>) -> String {
         Decision::Static(_) => "static".to_owned(),
         Decision::Redirect { status, location } => format!("{status} {location}"),
         Decision::Error { status, message } => format!("{status} {}", message.unwrap_or("-")),
+        Decision::Maintenance(closed) => format!("closed {}", closed.status),
         Decision::None => "none".to_owned(),
     };
     let rewritten = outcome.rewritten.as_ref().map(|it| format!(" as {}", it.target()));
@@ -164,11 +165,13 @@ fn the_first_rule_that_matches_decides() {
     let ruled = Ruled::new(
         r"{forbidden: {regexp: '^/admin(/|$)'}}, {not-found: {regexp: '\.bak$'}},
           {send-error: {regexp: '^/v1/', code: 410, message: Use v2}},
+          {maintenance: {regexp: '^/shop;old', file: closed.html}},
           {load-balance: {regexp: '^/foo', cluster: one}}, {load-balance: {cluster: two}}",
     );
     for (path, decision) in [
         ("/admin", "403 -"),
         ("/admin/x.bak", "403 -"),
+        ("/shop;old/x", "closed 503"),
         ("/administer", "two"),
         ("/x.bak", "404 -"),
         ("/v1/a", "410 Use v2"),

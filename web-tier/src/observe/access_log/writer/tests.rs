@@ -58,7 +58,7 @@ fn a_device_without_room_is_no_end() {
 #[test]
 fn a_slow_disk_loses_lines_and_nobody_waits() {
     let (batches, received) = sync_channel(QUEUE);
-    let pipe = LogPipe { format: AccessLogFormat::Common, batches, losses: Arc::default() };
+    let pipe = LogPipe { batches, losses: Arc::default(), behind: "the disk is too slow" };
     // Nobody takes anything out.
     for _ in 0..QUEUE + 3 {
         pipe.pass(b"a\nb\n".to_vec(), 2);
@@ -74,7 +74,7 @@ async fn a_rotation_loses_no_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
     fs::write(&file, "from the last start\n").unwrap();
-    let writer = LogWriter::start(file.clone(), AccessLogFormat::Common).unwrap();
+    let writer = LogWriter::start(Destination::File(file.clone())).unwrap();
     let pipe = writer.pipe();
     let mut expected = vec!["from the last start".to_owned()];
     for rotation in 0..20 {
@@ -105,7 +105,7 @@ async fn a_rotation_loses_no_line() {
 async fn a_file_that_can_not_be_opened_anew_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (logs, moved) = (folder.path().join("logs"), folder.path().join("moved"));
-    let writer = LogWriter::start(logs.join("access.log"), AccessLogFormat::Common).unwrap();
+    let writer = LogWriter::start(Destination::File(logs.join("access.log"))).unwrap();
     let pipe = writer.pipe();
     fs::rename(&logs, &moved).unwrap();
     fs::write(&logs, "a file where the folder was").unwrap();
@@ -119,7 +119,7 @@ async fn a_file_that_can_not_be_opened_anew_stays() {
 #[test]
 fn what_can_not_be_opened_is_an_error_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    let error = LogWriter::start(folder.path().to_owned(), AccessLogFormat::Common).unwrap_err();
+    let error = LogWriter::start(Destination::File(folder.path().to_owned())).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
 }
 
@@ -134,7 +134,7 @@ fn others_can_not_read_it() {
 #[test]
 fn the_writer_ends_with_its_last_handle() {
     let folder = tempfile::tempdir().unwrap();
-    let writer = LogWriter::start(folder.path().join("a"), AccessLogFormat::Common).unwrap();
+    let writer = LogWriter::start(Destination::File(folder.path().join("a"))).unwrap();
     let LogWriter { pipe, ended, .. } = writer;
     let (tell, told) = mpsc::channel();
     let thread = thread::spawn(move || {
