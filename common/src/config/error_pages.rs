@@ -62,8 +62,9 @@ pub(super) fn decode(fields: &Fields<'_>) -> ErrorPages {
     };
     let mut pages = Vec::new();
     for entry in entries {
+        let file = context.file_path(&entry.value);
         match statuses(&entry.key) {
-            Ok(statuses) => pages.extend(context.file_path(&entry.value).map(|file| (statuses, file))),
+            Ok(statuses) => pages.extend(file.map(|file| (statuses, file))),
             Err(message) => context.error(entry.key_span, message),
         }
     }
