@@ -25,7 +25,7 @@ use crate::{
     },
     observe::access_log::put_masked,
     proxy::{
-        forward::may_go_on,
+        forward::{may_go_on, remove_nominated},
         local::{Local, Why, edit_answer},
     },
     route::{
@@ -117,7 +117,13 @@ pub(crate) async fn answer<S: ClientSide>(
     }
     let Outcome { decision, noted, set_cookies, rewritten } =
         evaluate(client, &routes, &asker, head, in_url.as_ref());
-    let Noted { edits, guards, mirrors } = noted;
+    let Noted { edits, guards, mirrors, may_mirror } = noted;
+    if may_mirror || !guards.is_empty() {
+        remove_nominated(head);
+    }
+    if may_mirror {
+        mirror::remove_mark(&mut head.fields);
+    }
     let guarded = match &guards[..] {
         [] => Guarded::default(),
         // In a box, as every request would be as large.

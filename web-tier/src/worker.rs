@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) full: RateLimitedLog,
     pub(crate) short: RateLimitedLog,
     pub(crate) slow: RateLimitedLog,
+    /// And of backends whose certificates are not valid.
+    pub(crate) distrusted: RateLimitedLog,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) records: Records,
     /// Where spans of requests go, if anywhere.
@@ -135,6 +137,7 @@ impl Worker {
             full: RateLimitedLog::default(),
             short: RateLimitedLog::default(),
             slow: RateLimitedLog::default(),
+            distrusted: RateLimitedLog::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             records: Records::default(),
             spans: setup.spans.clone(),

@@ -229,8 +229,13 @@ fn poll_head<S: ClientSide>(
 fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     tracing::debug!(%cause, "no socket to a server");
     match cause {
-        TakeError::Connect(_) => {
+        TakeError::Connect(cause) => {
             client.worker.counters.upstream_failures.up();
+            if cause.kind() == std::io::ErrorKind::InvalidData
+                && let Some(times) = client.worker.distrusted.happened(client.worker.now())
+            {
+                tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
+            }
             lease.unreachable(client.worker.read_clock());
             Failure::Unsent
         }

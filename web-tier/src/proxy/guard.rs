@@ -6,9 +6,9 @@ mod sign_in;
 use super::{Reply, local::Local};
 use crate::{
     error::ProxyError,
-    http1::RequestHead,
+    http1::{Length, RequestHead},
     limit::{Subject, Verdict},
-    route::{Routes, rules::Guard, session_url::InUrl, trusted::Asker},
+    route::{Routes, normalise::read, rules::Guard, session_url::InUrl, trusted::Asker},
     worker::client::Client,
 };
 use std::{fmt::Write, rc::Rc};
@@ -37,8 +37,9 @@ pub(super) async fn check(
 ) -> Guarded {
     let (mut guarded, mut rates) = (Guarded::default(), Rates::default());
     for guard in guards {
-        let path = in_url.map_or(head.path(), |it| &it.path);
-        let subject = Subject { remote: asker.address, path, fields: &head.fields };
+        // As rules see it: a parameter makes no other path of it.
+        let path = read(in_url.map_or(head.path(), |it| &it.path));
+        let subject = Subject { remote: asker.address, path: &path, fields: &head.fields };
         let refused = match guard {
             Guard::Rate(table) => table.check(client.worker.read_clock(), subject).and_then(|verdict| {
                 rates.note(table.policy(), verdict);
@@ -68,8 +69,9 @@ pub(super) async fn check(
                         None
                     }
                     Err(refused) => {
-                        // Nobody waits for its body.
+                        // Nobody waits for its body, behind which no other request is read.
                         client.progress.uploaded();
+                        head.connection.close |= head.length != Length::Empty;
                         Some(*refused)
                     }
                 }

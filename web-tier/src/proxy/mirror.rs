@@ -3,7 +3,7 @@
 
 use super::{Way, prepare::prepare, try_servers};
 use crate::{
-    http1::{Length, Name, RequestHead},
+    http1::{Fields, Length, Name, RequestHead},
     proxy::cached::Nobody,
     route::{rules::Edit, trusted::Asker},
     upstream::{Upstream, pool::Owner, sticky::Stickiness},
@@ -39,11 +39,15 @@ pub(super) fn send(
         }
         let (client, mut copied) = (client.stream(), head.copy());
         (copied.length, copied.connection) = (head.length, head.connection);
-        copied.fields.remove_if(|field| field.name.eq_ignore_ascii_case(MARK));
         copied.fields.push(Name::Other, MARK, b"1");
         let copy = Copy { upstream: upstream.clone(), owner: asker.address.into(), client, head: copied };
         spawn_local(copy.run(asker, edits, body));
     }
+}
+
+/// Takes off what a client itself says of it.
+pub(super) fn remove_mark(fields: &mut Fields) {
+    fields.remove_if(|field| Name::is_alike(field.name, MARK));
 }
 
 /// A copy on its way.

@@ -66,7 +66,7 @@ async fn whom_the_authority_knows_passes_with_what_it_says() {
     let answer = client
         .ask(
             "POST /app/buy?b=2",
-            "Cookie: user=ann\r\nX-User: root\r\nX_User: root\r\nX-Groups: admins\r\nX-Forwarded-Method: GET\r\nIf-None-Match: *\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc",
+            "Cookie: user=ann\r\nX-User: root\r\nX_User: root\r\nX-Groups: admins\r\nX-Forwarded-Method: GET\r\nConnection: X-User, X-Forwarded-Uri\r\nIf-None-Match: *\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc",
         )
         .await;
     assert!(answer.status == 200 && answer.has("set-cookie: renewed=1; Path=/"), "{}", answer.head);
@@ -111,6 +111,7 @@ async fn whom_it_does_not_know_gets_its_answer() {
         assert!(answer.status == 302 && location, "{}", answer.head);
         assert_eq!(answer.body, "an authority's words");
         if line.starts_with("POST") {
+            assert!(answer.has("connection: close"), "{}", answer.head);
             // What stands behind the head that was refused is no request.
             assert_eq!(client.rest().await, "");
         }
@@ -166,5 +167,31 @@ async fn what_is_said_of_one_user_is_not_kept_for_another() {
     for user in ["ann", "bob", "ann"] {
         let answer = cluster.ask("GET /page", &format!("Cookie: user={user}\r\n")).await;
         assert_eq!(answer.body, format!("for Some(\"{user}\")"));
+    }
+}
+
+#[tokio::test]
+async fn a_stale_answer_is_not_refreshed_with_what_one_user_is_given() {
+    let backend = Backend::plain(0, authority(&Asked::default())).await;
+    let app = http(|request| async move {
+        let user = request.headers().get("x-user").map(|it| it.to_str().unwrap().to_owned());
+        let fresh = if user.is_none() { "max-age=0, stale-while-revalidate=60" } else { "max-age=60" };
+        Response::builder().header("Cache-Control", fresh).body(Full::from(format!("for {user:?}"))).unwrap()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let auth = format!(
+        "{{forward-auth: {{backends: [{{address: 'http://127.0.0.1:{}'}}], copy-headers: [X-User], if: {{cookie: user}}}}}}, {{load-balance: {{cluster: app-tier}}}}",
+        backend.port
+    );
+    let hosts = hosts(folder.path(), &auth);
+    let cluster = Cluster::start_with([app], |config: &mut Config| {
+        config.clusters[1].hosts = hosts;
+        config.clusters[1].proxy_cache = Some(ProxyCache::default());
+    })
+    .await;
+    assert_eq!(cluster.ask("GET /page", "").await.body, "for None");
+    for _ in 0..20 {
+        cluster.ask("GET /page", "Cookie: user=ann\r\n").await;
+        assert_eq!(cluster.ask("GET /page", "").await.body, "for None");
     }
 }

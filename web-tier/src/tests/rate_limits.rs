@@ -114,3 +114,16 @@ async fn a_reload_goes_on_counting_and_workers_count_together() {
     }
     assert_eq!(passed, 4);
 }
+
+#[tokio::test]
+async fn no_spelling_of_a_path_is_another_one() {
+    let cluster = cluster(
+        "{rate-limit: {rate: 1/h, regexp: '\\.login$'}}, {rate-limit: {rate: 1/h, by: path, regexp: '^/path'}}, {load-balance: {cluster: app-tier}}",
+    )
+    .await;
+    for (path, expected) in
+        [("/x;y.login", 200), ("/x.login", 429), ("/path/a", 200), ("/path/a;x=1", 429), ("/path/%61", 429)]
+    {
+        assert_eq!(cluster.ask(&format!("GET {path}"), "").await.status, expected, "{path}");
+    }
+}

@@ -55,6 +55,7 @@ pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found
     let cache = &ask.settings.cache;
     let key = &found.entry.key;
     let Turn::Lead(lead) = cache.fetches.turn(cache, key.bytes(), key.url().len()) else { return };
+    let of_a_user = ask.is_of_a_user(head);
     let client = ask.client.stream();
     let mut head = head.copy();
     normalise(&mut head);
@@ -73,6 +74,7 @@ pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found
         found: found.clone(),
         primary: primary.clone(),
         asks: asks.of_whom(),
+        of_a_user,
         client,
         head,
     };
@@ -89,6 +91,8 @@ struct Refresh {
     primary: Key,
     /// Whose request it is in the name of.
     asks: Asks,
+    /// It is known to be of one user.
+    of_a_user: bool,
     client: Rc<Client>,
     head: RequestHead,
 }
@@ -103,7 +107,8 @@ impl Refresh {
             stickiness: &stickiness,
             session_url: None,
             mirrors: &[],
-            knows_user: false,
+            // What was private to whoever asked is private to him here.
+            knows_user: self.of_a_user,
             hash: None,
         };
         let asker = Asker::of_ours(self.secure);

@@ -5,7 +5,7 @@ mod request;
 mod response;
 
 pub(crate) use max_forwards::may_go_on;
-pub(crate) use request::{Trace, Via, put_request};
+pub(crate) use request::{Trace, Via, put_request, remove_nominated};
 pub(crate) use response::{Framing, NOT_PROCESSED, SHORT, STOPPED, ToClient, prepare_response, put_response};
 
 use crate::http1::{Fields, Name};

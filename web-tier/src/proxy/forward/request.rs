@@ -151,6 +151,27 @@ fn remove_hop_by_hop(head: &mut RequestHead, trace: Trace<'_>) {
     });
 }
 
+/// Takes away what `Connection` names before fields are added that the client has no say in: they would go with it.
+pub(crate) fn remove_nominated(head: &mut RequestHead) {
+    if !std::mem::take(&mut head.connection.nominates) {
+        return;
+    }
+    let named = nominations(&head.fields);
+    head.fields.remove_if(|field| {
+        matches!(
+            field.known,
+            Name::Cookie
+                | Name::Date
+                | Name::Expect
+                | Name::Trailer
+                | Name::Via
+                | Name::Other
+                | Name::TraceParent
+                | Name::TraceState
+        ) && is_nominated(&named, field.name)
+    });
+}
+
 /// Changes the request as the rules on its way say. The client's own `Host` is still told, in `X-Forwarded-Host`.
 fn edit_request(head: &mut RequestHead, edits: &[Edit<'_>]) {
     for edit in edits.iter().filter(|edit| edit.kind() == HeaderEditKind::SetOnRequest) {

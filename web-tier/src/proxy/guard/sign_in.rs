@@ -65,7 +65,8 @@ pub(super) fn by_token(client: &Client, tokens: &Tokens, head: &mut RequestHead)
     match jwt::verify(token, &tokens.keys, &tokens.rules, client.worker.wall_seconds()) {
         Ok(claims) => {
             for (claim, name) in &tokens.config.claims {
-                if let Some(text) = claims.text(claim) {
+                // What a server would trim is another name than the one that was signed.
+                if let Some(text) = claims.text(claim).filter(|it| !it.is_empty() && it.trim() == it) {
                     tell(&mut head.fields, name, &text);
                 }
             }

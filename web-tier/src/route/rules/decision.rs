@@ -59,6 +59,8 @@ pub(crate) struct Noted<'a> {
     pub(crate) guards: Vec<&'a Guard>,
     /// The places of the clusters that get copies, in the worker's list.
     pub(crate) mirrors: Vec<usize>,
+    /// Some requests like this one have copies: by what those are known is nothing that a client may say.
+    pub(crate) may_mirror: bool,
 }
 
 /// What a rule changes of a header.

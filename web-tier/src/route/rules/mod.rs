@@ -252,6 +252,7 @@ impl Rules {
                     continue;
                 }
                 Act::Mirror(mirror) => {
+                    noted.may_mirror = true;
                     if !noted.mirrors.contains(&mirror.upstream) && share::drawn(mirror.share) {
                         noted.mirrors.push(mirror.upstream);
                     }
@@ -348,7 +349,7 @@ impl Compiled {
         let Some(regexp) = &self.regexp else { return true };
         let others = || readings.get_or_init(|| other_readings(subject.raw_path));
         regexp.is_match(subject.path)
-            || (matches!(self.action, Act::Error(_) | Act::Maintenance(_))
+            || (matches!(self.action, Act::Error(_) | Act::Maintenance(_) | Act::Guard(_))
                 && others().iter().any(|it| regexp.is_match(it)))
     }
 }
