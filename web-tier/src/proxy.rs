@@ -112,9 +112,7 @@ pub(crate) async fn answer<S: ClientSide>(
         Err(cause) => return Ok(Reply::Local(error_pages::refusal(client, head, cause))),
     };
     let asker = Asker::of(&routes.trusted, &client.peer, &head.fields, client.tls.is_some());
-    if matches!(asker.text, Cow::Owned(_)) {
-        client.log.note(|record| record.behind(&asker.text));
-    }
+    note_client(client, &asker);
     let Outcome { decision, noted, set_cookies, rewritten } =
         evaluate(client, &routes, &asker, head, in_url.as_ref());
     let Noted { edits, guards, mirrors, may_mirror } = noted;
@@ -171,6 +169,13 @@ fn said(client: &Client, reply: Result<Reply, ProxyError>) -> Result<Reply, Clie
             }
             Ok(Reply::Local(Local::refusal(client, cause)))
         }
+    }
+}
+
+/// The access log hears of a client that a trusted proxy has named.
+fn note_client(client: &Client, asker: &Asker<'_>) {
+    if matches!(asker.text, Cow::Owned(_)) {
+        client.log.note(|record| record.behind(&asker.text));
     }
 }
 

@@ -163,7 +163,7 @@ fn pieces(text: &str) -> Result<Vec<LogPiece>, String> {
         rest = &after[length..];
     }
     literal.push_str(rest);
-    if (in_quotes as usize + literal.matches('"').count()) % 2 == 1 {
+    if in_quotes != (literal.matches('"').count() % 2 == 1) {
         return Err(format!("a quote is opened and not closed in {}", quoted(text)));
     }
     if !literal.is_empty() {
@@ -217,7 +217,7 @@ fn separators(pieces: &[LogPiece]) -> Vec<u8> {
         found.extend(text(at.checked_sub(1)).and_then(<[u8]>::last));
         found.extend(text(Some(at + 1)).and_then(<[u8]>::first));
     }
-    found.into_iter().filter(|it| it.is_ascii_punctuation()).collect()
+    found.into_iter().filter(u8::is_ascii_punctuation).collect()
 }
 
 #[cfg(test)]
