@@ -342,7 +342,7 @@ pub(super) static ALL: [&Keys; 60] = [
     &RETRY,
 ];
 
-const CLUSTER_FILE: usize = 36;
+const CLUSTER_FILE: usize = 43;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

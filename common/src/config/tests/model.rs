@@ -356,7 +356,14 @@ fn every_rule_is_read() {
         .collect();
     assert_eq!(errors, [(403, false), (404, false), (410, true), (503, false)]);
     assert!(matches!(action(0, 12), Action::Dispatch));
-    let Action::HttpProxy(proxy) = action(0, 13) else { panic!("http-proxy") };
+    assert!(matches!(&hosts[1].dispatch[2].condition, Some(Condition::And(both)) if both.len() == 2));
+}
+
+#[test]
+fn rules_for_servers_that_are_not_ours_are_read() {
+    let config = load(&Path::new(CONF).join("rules.yaml"), &options()).unwrap().config;
+    let action = |rule: usize| &config.clusters[0].hosts[0].dispatch[rule].action;
+    let Action::HttpProxy(proxy) = action(13) else { panic!("http-proxy") };
     let check = HealthCheck { question: HealthQuestion::get("/healthz"), ..HealthCheck::default() };
     let backend = |host: &str, weight| Backend {
         host: host.to_owned(),
@@ -376,11 +383,10 @@ fn every_rule_is_read() {
         ..HttpProxy::default()
     };
     assert_eq!(**proxy, expected);
-    let Action::HttpProxy(grpc) = action(0, 14) else { panic!("http-proxy") };
+    let Action::HttpProxy(grpc) = action(14) else { panic!("http-proxy") };
     assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && it.port == 50_051));
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
     assert_eq!(asked, Some(HealthQuestion::Grpc { service: "shop.v1.Orders".to_owned(), host: None }));
-    assert!(matches!(&hosts[1].dispatch[2].condition, Some(Condition::And(both)) if both.len() == 2));
 }
 
 #[test]

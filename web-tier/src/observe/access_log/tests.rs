@@ -19,7 +19,7 @@ fn read(record: &mut Record, head: &[u8]) {
 }
 
 /// The line of a request that began 1234 µs ago.
-fn line(format: AccessLogFormat, fill: impl FnOnce(&mut Record)) -> String {
+fn line(format: &AccessLogFormat, fill: impl FnOnce(&mut Record)) -> String {
     let (start, mut record) = (Instant::now(), Record::default());
     record.begin(start);
     fill(&mut record);
@@ -29,14 +29,14 @@ fn line(format: AccessLogFormat, fill: impl FnOnce(&mut Record)) -> String {
     let mut out = Vec::new();
     let stamp = Stamp::new(SystemTime::UNIX_EPOCH + NOW);
     let end = start + Duration::from_micros(1234);
-    format::put(&mut out, &format, &Line::new(&stamp, "192.0.2.7", &record, end));
+    format::put(&mut out, format, &Line::new(&stamp, "192.0.2.7", &record, end));
     String::from_utf8(out).unwrap()
 }
 
 fn check(fill: impl Fn(&mut Record), common: &Expect, combined: &Expect, json: &Expect) {
-    common.assert_eq(&line(AccessLogFormat::Common, &fill));
-    combined.assert_eq(&line(AccessLogFormat::Combined, &fill));
-    json.assert_eq(&line(AccessLogFormat::Json, &fill));
+    common.assert_eq(&line(&AccessLogFormat::Common, &fill));
+    combined.assert_eq(&line(&AccessLogFormat::Combined, &fill));
+    json.assert_eq(&line(&AccessLogFormat::Json, &fill));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_request_that_could_not_be_read() {
         {"time":"2026-11-22T23:14:50.007Z","client":"192.0.2.7","unread":"\u0016\u0003\u0001 \"TLS\"","status":400,"bytes":0,"duration-us":1234,"answer-us":1000,"end":"complete","tries":0}
     "#]],
     );
-    let long = line(AccessLogFormat::Common, |record| record.unread(&[b'a'; 5000]));
+    let long = line(&AccessLogFormat::Common, |record| record.unread(&[b'a'; 5000]));
     assert!(long.len() < 1200, "{long}");
 }
 
@@ -145,7 +145,7 @@ fn a_record_forgets_the_last_request() {
     record.answered(StatusCode::OK);
     record.sent(9);
     record.ended(End::Complete);
-    let again = line(AccessLogFormat::Json, |fresh| {
+    let again = line(&AccessLogFormat::Json, |fresh| {
         mem::swap(fresh, &mut record);
         fresh.begin(Instant::now());
         fresh.started = record.started;
@@ -178,14 +178,14 @@ fn a_format_of_ones_own() {
     let text = r#"$remote-addr|$status|$user-agent|"$user-agent" $time [$time-common] $scheme $host $path $query "$request" $protocol"#;
     expect![[r#"
         192.0.2.7|502|a\x20\x7Cb\x22|"a |b\x22" 2026-11-22T23:14:50.007Z [22/Nov/2026:23:14:50\x20+0000] http shop.example /a;jsessionid=*** b=c\x7Cd "GET /a;jsessionid=***?b=c|d HTTP/1.1" HTTP/1.1
-    "#]].assert_eq(&line(own(text), fill));
+    "#]].assert_eq(&line(&own(text), fill));
     let text = r"$method $request-uri $bytes $duration $duration-us $answer-us $end $server $tries $cache $request-id $trace-id $tls $referer $header{X-A} $$1";
     expect![[r#"
         GET /a;jsessionid=***?b=c|d 7 0.001234 1234 1000 complete app-a 1 miss 0123 4bf9 - - 1\x202,\x203 $1
     "#]]
-    .assert_eq(&line(own(text), fill));
+    .assert_eq(&line(&own(text), fill));
     let json = line(
-        own(
+        &own(
             r#"{"agent":$user-agent,"tls":$tls,"status":$status,"took":$duration,"text":"$why: $host $referer"}"#,
         ),
         fill,
@@ -198,13 +198,14 @@ fn a_format_of_ones_own() {
 
 #[test]
 fn what_could_not_be_read_in_a_format_of_ones_own() {
-    let unread = line(own(r#"$method $path "$request" $why"#), |record| record.unread(b"\x16 \"TLS\r\nmore"));
+    let unread =
+        line(&own(r#"$method $path "$request" $why"#), |record| record.unread(b"\x16 \"TLS\r\nmore"));
     assert_eq!(unread, "- - \"\\x16 \\x22TLS\" -\n");
 }
 
 #[test]
 fn json_has_the_reason() {
-    let json = line(AccessLogFormat::Json, |record| {
+    let json = line(&AccessLogFormat::Json, |record| {
         record.answered(StatusCode::SERVICE_UNAVAILABLE);
         record.failed(Some("all connections to the servers are in use".into()));
         record.failed(None);
@@ -302,17 +303,17 @@ proptest! {
             record.referer = referer.clone();
             record.user_agent = agent.clone();
         };
-        let combined = line(AccessLogFormat::Combined, fill);
+        let combined = line(&AccessLogFormat::Combined, fill);
         prop_assert_eq!(combined.matches('\n').count(), 1);
         prop_assert_eq!(combined.matches('"').count(), 6);
-        let fields = line(own("$path|$referer $user-agent \"$referer\""), fill);
+        let fields = line(&own("$path|$referer $user-agent \"$referer\""), fill);
         prop_assert_eq!((fields.matches('\n').count(), fields.matches('|').count()), (1, 1 + referer.iter().filter(|it| **it == b'|').count()));
         prop_assert!(fields.split(' ').nth(2).is_some_and(|it| it.starts_with('"')) && fields.matches('"').count() == 2);
-        let json = line(own(r#"{"a":$referer,"b":"$user-agent"}"#), fill);
+        let json = line(&own(r#"{"a":$referer,"b":"$user-agent"}"#), fill);
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let text = String::from_utf8_lossy(&agent);
         prop_assert_eq!(json["b"].as_str(), Some(&*text));
-        let json: serde_json::Value = serde_json::from_str(&line(AccessLogFormat::Json, fill)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&line(&AccessLogFormat::Json, fill)).unwrap();
         let target = String::from_utf8_lossy(&target);
         let expected = if target.is_empty() { None } else { Some(&*target) };
         prop_assert_eq!(json["target"].as_str(), expected);
