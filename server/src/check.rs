@@ -16,6 +16,14 @@ pub(crate) const BAD_CONFIGURATION: u8 = 2;
 pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
     let certificates = |loaded: Loaded| read_certificates(loaded.config, arguments.server.as_deref());
     match read_as(&arguments.file, true).and_then(certificates) {
+        Ok(config) if arguments.print => {
+            say(&format!(
+                "# {} as it is in force: imports, variables and defaults are merged in, secrets are hidden.\n{}",
+                arguments.file.conf.display(),
+                config.effective.trim_end()
+            ));
+            ExitCode::SUCCESS
+        }
         Ok(config) => {
             let servers = config.servers().count();
             let hub = config.triad.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

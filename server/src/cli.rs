@@ -20,6 +20,10 @@ pub(crate) enum Command {
     Upgrade(UpgradeArguments),
     /// Validates a configuration file and prints every error with its place
     Check(CheckArguments),
+    /// Prints the JSON Schema of the configuration file, for editors
+    Schema(SchemaArguments),
+    /// Translates an nginx.conf or haproxy.cfg as far as it goes, and names each line that is left
+    Convert(ConvertArguments),
     /// Runs a whole cluster on loopback: three app servers (the triad) and a web-tier
     Demo(DemoArguments),
     /// Prints the manual page, or writes all pages into a folder
@@ -93,6 +97,26 @@ pub(crate) struct CheckArguments {
     /// Reads the certificates of this server alone: the others' need not be on this machine
     #[arg(long, value_name = "ID")]
     pub(crate) server: Option<String>,
+    /// Prints the file as it is in force: imports, variables and defaults merged in, secrets hidden
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArguments {
+    /// The schema of an app's own app.yaml instead
+    #[arg(long)]
+    pub(crate) app: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArguments {
+    /// The file to translate, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whose file it is, where its content does not say
+    #[arg(long, value_name = "PEER", value_parser = ["nginx", "haproxy"])]
+    pub(crate) from: Option<String>,
 }
 
 #[derive(Debug, Args)]

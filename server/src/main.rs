@@ -4,6 +4,7 @@ mod administration;
 mod app_purge;
 mod check;
 mod cli;
+mod convert_file;
 mod data_folder;
 mod demo;
 mod deployed;
@@ -30,6 +31,7 @@ mod upgrade;
 use check::complain;
 use clap::Parser;
 use cli::{Cli, Command};
+use common::config::{SchemaOf, json_schema};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -54,6 +56,12 @@ fn main() -> ExitCode {
         Command::Man(arguments) => manual::run(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Schema(arguments) => {
+            let file = if arguments.app { SchemaOf::App } else { SchemaOf::Cluster };
+            check::say(json_schema(file).trim_end());
+            ExitCode::SUCCESS
+        }
+        Command::Convert(arguments) => convert_file::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoApp => demo::run_app(counter::run()),
         Command::ClusterDemoApp => demo::run_app(cluster_demo::run()),

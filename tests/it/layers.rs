@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 28] = [
+const MAY_IMPORT: [(&str, &[&str]); 29] = [
     ("common", &[]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
@@ -23,6 +23,7 @@ const MAY_IMPORT: [(&str, &[&str]); 28] = [
     ("compression", &["http-cache", "common"]),
     ("disk-cache", &[]),
     ("jwt", &[]),
+    ("convert", &[]),
     (
         "web-tier",
         &[

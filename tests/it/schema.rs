@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Says nothing of what a value may be.
-const REMARKS: [&str; 5] = ["contentEncoding", "default", "description", "examples", "format"];
+const REMARKS: [&str; 6] = ["contentEncoding", "default", "description", "examples", "format", "title"];
 
 /// Where `value` is not what `schema` says; nothing where it is. A word that is checked by nobody is a panic.
 pub(crate) fn wrong(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {

@@ -1,0 +1,75 @@
+//! What could not be translated.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// Something that could not be translated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The file in which it stands.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The directive or keyword.
+    pub name: String,
+    /// Why, and what to use.
+    pub why: String,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.file.display(), self.line, self.name, self.why)
+    }
+}
+
+/// A place in a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// Counts the files in the order in which they were read.
+    pub(crate) number: usize,
+    pub(crate) file: Rc<Path>,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+/// More than this are not kept.
+const LEFT_MAX: usize = 10_000;
+
+/// Gathers what is left; a directive that goes to several hosts is told once.
+#[derive(Debug, Default)]
+pub(crate) struct Remarks(BTreeMap<(usize, usize, usize, String), Left>);
+
+impl Remarks {
+    /// Notes that `name` is left. The comment for its place is handed back.
+    pub(crate) fn leave(&mut self, place: &Place, name: &str, why: impl Into<String>) -> String {
+        let why = why.into();
+        let left = Left {
+            file: place.file.to_path_buf(),
+            line: place.line,
+            column: place.column,
+            name: printable(name),
+            why: printable(&why),
+        };
+        let comment = left.to_string();
+        if self.0.len() < LEFT_MAX {
+            self.0.entry((place.number, place.line, place.column, why)).or_insert(left);
+        }
+        comment
+    }
+
+    pub(crate) fn into_left(self) -> Vec<Left> {
+        self.0.into_values().collect()
+    }
+}
+
+/// A text that stays on its line, of a bearable length.
+fn printable(text: &str) -> String {
+    let shown = text.chars().take(300).map(|it| if it.is_control() { '\u{fffd}' } else { it });
+    shown.collect()
+}
