@@ -19,6 +19,7 @@ impl Yaml {
         Self::Text(text.into())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts alike")]
     pub(crate) fn plain(value: impl ToString) -> Self {
         Self::Plain(value.to_string())
     }

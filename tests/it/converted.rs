@@ -62,7 +62,7 @@ fn start(folder: &Path, name: &str, text: &str, ip: Ipv4Addr) -> Process {
     let yaml = format!("data-dir: {}\n{yaml}", folder.join("data").display());
     let file = folder.join("copal.yaml");
     fs::write(&file, yaml).unwrap();
-    Process::start(&file, "web-a", &folder.join("web-a.log"), None)
+    Process::start(&copal(), &file, "web-a", &folder.join("web-a.log"), None)
 }
 
 async fn holds(ip: Ipv4Addr, rows: &[Row]) {

@@ -103,7 +103,6 @@ fn of(
         "hdr" | "fhdr" if is_word(argument) => named("header", &argument.to_ascii_lowercase()),
         "cook" if is_word(argument) => named("cookie", argument),
         "url_param" | "urlp" if !argument.is_empty() => named("query-param", argument),
-        "hdr_cnt" => return None,
         "method" if how == Match::Exact => known(
             values.iter().all(|it| it.bytes().all(|it| it.is_ascii_uppercase())),
             Criterion::If("method", list()),

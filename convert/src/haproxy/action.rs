@@ -66,7 +66,7 @@ pub(super) fn rules(section: &Section, around: &Condition, remarks: &mut Remarks
             }
             (Err(Left::Nothing), _) => {}
             (Err(Left::Why(why)), _) => {
-                lines.push(Line::Remark(remarks.leave(&line.place, &line.name(), why)))
+                lines.push(Line::Remark(remarks.leave(&line.place, &line.name(), why)));
             }
             (Err(Left::Closed(why)), _) => {
                 lines.push(Line::Remark(remarks.leave(&line.place, &line.name(), why)));

@@ -109,7 +109,7 @@ fn server(
             "weight" => server.weight = words.next().and_then(|it| it.parse().ok()).unwrap_or(1).min(256),
             "maxconn" => {
                 server.connections =
-                    words.next().and_then(|it| it.parse().ok()).filter(|it| (1..=1_000_000).contains(it))
+                    words.next().and_then(|it| it.parse().ok()).filter(|it| (1..=1_000_000).contains(it));
             }
             "proto" => server.h2c = words.next() == Some("h2"),
             "disabled" => return None,

@@ -90,7 +90,7 @@ impl Together {
 }
 
 /// A word of a condition, and whether it is negated.
-fn literals<'a>(words: &'a [String]) -> Vec<(bool, &'a [String])> {
+fn literals(words: &[String]) -> Vec<(bool, &[String])> {
     let (mut found, mut at, mut negated) = (Vec::new(), 0, false);
     while at < words.len() {
         let word = &words[at];

@@ -67,7 +67,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn error(&self, place: &Place, why: impl Into<String>) -> ConvertError {
+    fn error(place: &Place, why: impl Into<String>) -> ConvertError {
         ConvertError::Syntax {
             path: place.file.to_path_buf(),
             line: place.line,
@@ -79,7 +79,7 @@ impl Parser<'_> {
     /// The directives up to the end of a block that was opened at `open`, or of the file.
     fn block(&mut self, depth: usize, open: Option<&Place>) -> Result<Vec<Directive>, ConvertError> {
         if depth > DEPTH_MAX {
-            return Err(self.error(
+            return Err(Self::error(
                 &self.place,
                 format!("blocks and files stand more than {DEPTH_MAX} deep in each other"),
             ));
@@ -95,15 +95,16 @@ impl Parser<'_> {
                 Token::Word(word) => words.push(word),
                 Token::Close if words.is_empty() && open.is_some() => return Ok(directives),
                 Token::Close => {
-                    return Err(
-                        self.error(&place, "`}` was not expected here: a `;` is missing before it, or a `{`")
-                    );
+                    return Err(Self::error(
+                        &place,
+                        "`}` was not expected here: a `;` is missing before it, or a `{`",
+                    ));
                 }
                 Token::Semicolon if words.is_empty() => {
-                    return Err(self.error(&place, "`;` without a directive before it"));
+                    return Err(Self::error(&place, "`;` without a directive before it"));
                 }
                 Token::Open if words.is_empty() => {
-                    return Err(self.error(&place, "`{` without a directive before it"));
+                    return Err(Self::error(&place, "`{` without a directive before it"));
                 }
                 Token::Semicolon => {
                     let directive = self.directive(&start, &mut words, None)?;
@@ -125,10 +126,10 @@ impl Parser<'_> {
             }
         }
         if !words.is_empty() {
-            return Err(self.error(&start, format!("`{}` has no `;` at its end", words[0])));
+            return Err(Self::error(&start, format!("`{}` has no `;` at its end", words[0])));
         }
         match open {
-            Some(open) => Err(self.error(open, "this `{` has no `}`")),
+            Some(open) => Err(Self::error(open, "this `{` has no `}`")),
             None => Ok(directives),
         }
     }
@@ -141,7 +142,7 @@ impl Parser<'_> {
     ) -> Result<Directive, ConvertError> {
         self.budget.directives += 1;
         if self.budget.directives > DIRECTIVES_MAX {
-            return Err(self.error(place, format!("there are more than {DIRECTIVES_MAX} directives")));
+            return Err(Self::error(place, format!("there are more than {DIRECTIVES_MAX} directives")));
         }
         let name = words.remove(0);
         Ok(Directive { place: place.clone(), name, arguments: std::mem::take(words), block })
@@ -160,7 +161,7 @@ impl Parser<'_> {
                 return Ok(Vec::new());
             }
         }
-        Err(self.error(open, "this `{` has no `}`"))
+        Err(Self::error(open, "this `{` has no `}`"))
     }
 
     fn next(&mut self) -> Option<char> {
@@ -218,7 +219,7 @@ impl Parser<'_> {
                 _ => word.push(it),
             }
         }
-        Err(self.error(place, "the quote has no end"))
+        Err(Self::error(place, "the quote has no end"))
     }
 
     /// Up to white space, `;` or `{`; a `{` behind `$` and those of an expression belong to it.
@@ -258,14 +259,16 @@ impl Parser<'_> {
         }
         let files = glob(&self.root.join(pattern));
         if files.is_empty() && !pattern.contains('*') {
-            return Err(
-                self.error(&directive.place, format!("can't read `{pattern}`: there is no such file"))
-            );
+            return Err(Self::error(
+                &directive.place,
+                format!("can't read `{pattern}`: there is no such file"),
+            ));
         }
         let mut directives = Vec::new();
         for path in files {
-            let refuse =
-                |why: String| self.error(&directive.place, format!("can't read `{}`: {why}", path.display()));
+            let refuse = |why: String| {
+                Self::error(&directive.place, format!("can't read `{}`: {why}", path.display()))
+            };
             if self.budget.files >= FILES_MAX {
                 return Err(refuse(format!("more than {FILES_MAX} files are included")));
             }

@@ -19,6 +19,9 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A host, and the servers that are its, each with the ports that it is its at.
+type Site = (Host, Vec<(usize, Vec<u16>)>);
+
 /// More hosts are not made.
 const HOSTS_MAX: usize = 10_000;
 
@@ -61,7 +64,7 @@ pub(super) fn translate(
     let all: BTreeSet<&Name> = servers.iter().flat_map(|it| &it.names).collect();
     let ports = cluster.listeners.ports();
     let default = choice(&servers, &ports, None);
-    let mut sites: Vec<(Host, Vec<(usize, Vec<u16>)>)> = vec![(Host::default(), default.clone())];
+    let mut sites: Vec<Site> = vec![(Host::default(), default.clone())];
     for name in all.into_iter().take(HOSTS_MAX) {
         let chosen = choice(&servers, &ports, Some(name));
         match name {
