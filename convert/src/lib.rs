@@ -3,6 +3,7 @@
 //! What decides where a request goes, or who may send it, and can't be translated, is answered with an error in the translation: nothing
 //! is open there that was closed before.
 
+mod backends;
 mod haproxy;
 mod header;
 mod left;

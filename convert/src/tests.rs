@@ -153,6 +153,9 @@ fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
 
 const NGINX: &[&str] = &[
     "server 10.0.0.1 weight=3;",
+    "server 10.0.0.2 backup;",
+    "hash $http_x;",
+    "https://u",
     "http {",
     "server {",
     "location /a {",
@@ -204,6 +207,8 @@ const NGINX: &[&str] = &[
 
 const HAPROXY: &[&str] = &[
     "\nserver s 10.0.0.1:80 weight 200\n",
+    "\nserver t 10.0.0.2:443 ssl backup check\n",
+    "\nbalance hdr(x)\n",
     "\nfrontend f\n mode http\n bind :80\n",
     "\nbackend b\n",
     "\nlisten l\n mode http\n",

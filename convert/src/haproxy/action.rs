@@ -7,14 +7,12 @@ use super::{
     reasons,
 };
 use crate::{
+    backends,
     header::{self, Side},
     left::Remarks,
     output::{Entries, Line, Rule},
     yaml::Yaml,
 };
-
-/// Redirects that no rule makes yet.
-pub(super) const LATER_CODES: [&str; 3] = ["303", "307", "308"];
 
 /// Of `http-request`: what only watches, so that a request goes its way without it.
 const WATCHES: [&str; 9] = [
@@ -124,7 +122,7 @@ fn action(line: &Words) -> Result<Action, Left> {
         ("http-request", "del-header") => named(line.word(2), "set-request-header", String::new()),
         ("http-response", "del-header") => named(line.word(2), "set-header", String::new()),
         ("http-request", "auth") => {
-            Err(Left::Closed("rules do not sign users in: let the app do it".to_owned()))
+            Err(Left::Closed("write `basic-auth` with the users' hashes, Argon2id or bcrypt".to_owned()))
         }
         (
             "http-request",
@@ -140,9 +138,10 @@ fn action(line: &Words) -> Result<Action, Left> {
         ("http-request", "allow") => {
             Err(Left::Closed("no rule ends the refusals: write `if` with what they are not for".to_owned()))
         }
-        ("http-request", other) if WATCHES.iter().any(|it| other.starts_with(it)) => {
-            Err(Left::Why("there are no variables and no tables of clients".to_owned()))
-        }
+        ("http-request", other) if WATCHES.iter().any(|it| other.starts_with(it)) => Err(Left::Why(
+            "there are no variables: `rate-limit` and `connection-limit` count requests by themselves"
+                .to_owned(),
+        )),
         ("http-request", _) => Err(Left::Closed("there is no such rule".to_owned())),
         (_, _) => {
             Err(Left::Why(reasons::why("http-response action").unwrap_or("there is no such rule").to_owned()))
@@ -181,13 +180,8 @@ fn named(name: &str, kind: &'static str, value: String) -> Result<Action, Left> 
 
 fn redirect(line: &Words) -> Result<Action, Left> {
     let code = line.after("code").unwrap_or("302");
-    let kind = match code {
-        "301" => "moved-permanently",
-        "302" => "redirect",
-        code if LATER_CODES.contains(&code) => {
-            return Err(Left::Closed("rules redirect with 301 and 302 alone".to_owned()));
-        }
-        _ => return Err(Left::Closed(format!("`{code}` is no redirect"))),
+    let Some(kind) = backends::redirect(code) else {
+        return Err(Left::Closed("rules redirect with 301, 302, 307 and 308".to_owned()));
     };
     let drops = line.says("drop-query");
     let target = if let Some(scheme) = line.after("scheme") {

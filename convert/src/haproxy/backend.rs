@@ -1,10 +1,8 @@
 //! `backend`: servers, how one is chosen, checks, cookies.
 
-use super::{
-    parse::{Line as Words, Section},
-    reasons,
-};
+use super::parse::{Line as Words, Section};
 use crate::{
+    backends::{Backend, Backends, Balance, VERIFIED},
     left::Remarks,
     output::Entries,
     value::{haproxy_duration, host_port},
@@ -21,43 +19,24 @@ pub(super) fn keys(
     remarks: &mut Remarks,
 ) -> Result<Entries, String> {
     let lines = section.lines_of(&["server"]);
-    let mut servers: Vec<Server> = Vec::new();
-    let mut tls = None;
+    let defaults = section.line_of(&["default-server"]);
+    let (mut servers, mut most, mut tls, mut scheme) = (Backends::default(), None, None, "http");
     for line in &lines {
-        let defaults = section.line_of(&["default-server"]);
-        let new = server(line, defaults, comments, remarks);
-        // One that stands twice has both shares.
-        match new.as_ref().and_then(|new| servers.iter_mut().find(|it| it.address == new.address)) {
-            Some(known) => known.weight += new.map_or(0, |it| it.weight),
-            None => servers.extend(new),
-        }
-        let says = |it: &Words| it.says("ssl") || it.says("alpn");
-        if says(line) || defaults.is_some_and(says) {
-            tls = tls.or(Some(line));
+        let Some(new) = server(line, defaults, comments, remarks) else { continue };
+        servers.add(new.backend);
+        most = most.max(new.connections);
+        scheme = new.scheme;
+        if matches!(scheme, "https" | "h2") {
+            tls = tls.or(Some(*line));
         }
     }
-    if let Some(line) = tls {
-        return Err(remarks.leave(&line.place, "server ssl", reasons::BACKEND_TLS));
-    }
-    let Some(most) = servers.iter().map(|it| it.weight).max() else {
-        return Err(remarks.leave(
-            &section.place,
-            &format!("backend {}", section.name),
-            "none of its servers could be translated",
-        ));
+    let chosen = balance(section, comments, remarks);
+    let Some(mut keys) = servers.keys(scheme, &chosen) else {
+        let name = format!("backend {}", section.name);
+        return Err(remarks.leave(&section.place, &name, "none of its servers could be translated"));
     };
-    let factor = (10_000 / most.max(1)).clamp(1, 100);
-    let backends = servers.iter().map(|it| {
-        let scheme = if it.h2c { "h2c" } else { "http" };
-        let mut entries = vec![("address", Yaml::text(format!("{scheme}://{}", it.address)))];
-        if it.weight * factor != 100 {
-            entries.push(("weight", Yaml::plain((it.weight * factor).min(10_000))));
-        }
-        Yaml::Map(entries)
-    });
-    let mut keys = vec![("backends", Yaml::List(backends.collect()))];
-    if servers.len() > 1 {
-        keys.push(("strategy", Yaml::text(strategy(section, comments, remarks))));
+    if let Some(line) = tls {
+        backend_tls(line, defaults, &mut keys, comments, remarks);
     }
     sticky(section, &mut keys, comments, remarks);
     check(section, &lines, &mut keys, comments, remarks);
@@ -67,22 +46,60 @@ pub(super) fn keys(
     {
         keys.extend(time(theirs).map(|it| (ours, Yaml::plain(it))));
     }
-    let most = servers.iter().filter_map(|it| it.connections).max();
     keys.extend(most.map(|it| ("connection-max", Yaml::plain(it))));
     Ok(keys)
 }
 
+/// `verify`, `ca-file` and the name that a backend's certificate is to bear.
+fn backend_tls(
+    line: &Words,
+    defaults: Option<&Words>,
+    keys: &mut Entries,
+    comments: &mut Vec<String>,
+    remarks: &mut Remarks,
+) {
+    let said = |word: &str| line.after(word).or_else(|| defaults?.after(word));
+    let mut entries: Entries = Vec::new();
+    if said("verify") == Some("none") || said("ca-file").is_none() {
+        comments.push(remarks.leave(&line.place, "server ssl", VERIFIED));
+    } else {
+        entries.extend(
+            said("ca-file")
+                .filter(|it| !it.starts_with('@') && !it.is_empty())
+                .map(|it| ("ca", Yaml::text(it))),
+        );
+    }
+    let name = said("verifyhost").or_else(|| said("sni")?.strip_prefix("str(")?.strip_suffix(')'));
+    let name = name.filter(|it| host_port(it, 1) == Some((Some((*it).to_owned()), 1)));
+    entries.extend(name.map(|it| ("server-name", Yaml::text(it))));
+    if !entries.is_empty() {
+        keys.push(("tls", Yaml::Map(entries)));
+    }
+}
+
 struct Server {
-    address: String,
-    weight: u64,
+    backend: Backend,
     connections: Option<u64>,
-    h2c: bool,
+    scheme: &'static str,
 }
 
 /// Words of a server that say nothing more here, with and without a value.
-const WITH_VALUE: [&str; 9] =
-    ["inter", "rise", "fall", "fastinter", "downinter", "cookie", "id", "port", "verify"];
-const ALONE: [&str; 6] = ["check", "ssl", "enabled", "no-check", "check-ssl", "alpn"];
+const WITH_VALUE: [&str; 13] = [
+    "inter",
+    "rise",
+    "fall",
+    "fastinter",
+    "downinter",
+    "cookie",
+    "id",
+    "port",
+    "verify",
+    "ca-file",
+    "sni",
+    "verifyhost",
+    "alpn",
+];
+const ALONE: [&str; 4] = ["check", "enabled", "no-check", "check-ssl"];
 
 fn server(
     line: &Words,
@@ -99,31 +116,24 @@ fn server(
         leave(text, "backends are reached over TCP, at an address and a port");
         return None;
     };
-    let host = host.to_ascii_lowercase();
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let mut server = Server { address, weight: 1, connections: None, h2c: false };
+    let (mut backend, mut connections, mut tls, mut h2) = (Backend::new(&host, port), None, false, false);
     let of_defaults = defaults.map(|it| &it.words[1..]).unwrap_or_default();
     let mut words = of_defaults.iter().chain(line.words.iter().skip(3)).map(String::as_str);
     while let Some(word) = words.next() {
         match word {
-            "weight" => server.weight = words.next().and_then(|it| it.parse().ok()).unwrap_or(1).min(256),
+            "weight" => backend.weight = words.next().and_then(|it| it.parse().ok()).unwrap_or(1).min(256),
             "maxconn" => {
-                server.connections =
+                connections =
                     words.next().and_then(|it| it.parse().ok()).filter(|it| (1..=1_000_000).contains(it));
             }
-            "proto" => server.h2c = words.next() == Some("h2"),
+            "proto" => h2 = words.next() == Some("h2"),
+            "ssl" => tls = true,
+            "backup" => backend.backup = true,
             "disabled" => return None,
-            "backup" => {
-                leave(
-                    "backup",
-                    "there are no servers that only stand in: it is left out; give it a small `weight` if it may take part",
-                );
-                return None;
-            }
             word if WITH_VALUE.contains(&word) => _ = words.next(),
             word if ALONE.contains(&word) => {}
-            "ca-file" | "sni" | "crt" | "slowstart" | "observe" | "on-error" | "error-limit"
-            | "on-marked-down" | "maxqueue" | "minconn" | "resolvers" | "init-addr" | "source" => {
+            "crt" | "slowstart" | "observe" | "on-error" | "error-limit" | "on-marked-down" | "maxqueue"
+            | "minconn" | "resolvers" | "init-addr" | "source" => {
                 leave(
                     word,
                     "there is nothing like it: failures are noticed by requests, and names are looked up again by themselves",
@@ -134,20 +144,30 @@ fn server(
             other => leave(other, "there is nothing like it"),
         }
     }
-    (server.weight > 0).then_some(server)
+    let scheme = match (tls, h2) {
+        (false, false) => "http",
+        (false, true) => "h2c",
+        (true, false) => "https",
+        (true, true) => "h2",
+    };
+    (backend.weight > 0).then_some(Server { backend, connections, scheme })
 }
 
-fn strategy(section: &Section, comments: &mut Vec<String>, remarks: &mut Remarks) -> &'static str {
-    let Some(line) = section.line_of(&["balance"]) else { return "round-robin" };
+fn balance(section: &Section, comments: &mut Vec<String>, remarks: &mut Remarks) -> Balance {
+    let Some(line) = section.line_of(&["balance"]) else { return Balance::default() };
+    let header = line.word(1).strip_prefix("hdr(").and_then(|it| it.strip_suffix(')'));
     match line.word(1) {
-        "roundrobin" | "static-rr" => "round-robin",
-        "leastconn" => "least-connection",
-        "random" => "adaptive",
-        other => {
-            let why = "a client is held by a cookie, not by a hash: use `insert-cookie` or `session-cookie`; they take turns here";
+        "roundrobin" | "static-rr" => Balance::default(),
+        "leastconn" => Balance::Strategy("least-connection"),
+        "random" => Balance::Strategy("adaptive"),
+        "source" => Balance::Hash(Yaml::text("remote-addr")),
+        "uri" => Balance::Hash(Yaml::text("path")),
+        other => header.and_then(|it| Balance::by("header", it)).unwrap_or_else(|| {
+            let why =
+                "`hash-by` takes the client's address, the path, a header or a cookie: they take turns here";
             comments.push(remarks.leave(&line.place, &format!("balance {other}"), why));
-            "round-robin"
-        }
+            Balance::default()
+        }),
     }
 }
 
@@ -208,13 +228,30 @@ fn check(
             .filter(|it| (1..=1000).contains(it));
         entries.extend(found.map(|it| (if word == "rise" { "rise" } else { "fall" }, Yaml::plain(it))));
     }
-    keys.push(("health-check", Yaml::Map(entries)));
+    let method = option.words.get(2).filter(|it| !it.starts_with('/')).map_or("GET", String::as_str);
+    match method {
+        "GET" => {}
+        "HEAD" | "OPTIONS" => entries.push(("method", Yaml::text(method))),
+        _ => comments.push(remarks.leave(
+            &option.place,
+            "option httpchk",
+            "a check asks with GET, HEAD or OPTIONS",
+        )),
+    }
     if let Some(expect) = section.line_of(&["http-check", "expect"]) {
-        let why = "an answer with 2xx or 3xx is good, whatever is expected here";
-        comments.push(remarks.leave(&expect.place, "http-check expect", why));
+        let code = expect
+            .word(3)
+            .parse::<u16>()
+            .ok()
+            .filter(|it| expect.word(2) == "status" && (100..600).contains(it));
+        match code {
+            Some(code) => entries.push(("status", Yaml::plain(code))),
+            None => comments.push(remarks.leave(
+                &expect.place,
+                "http-check expect",
+                "write `status` or `body` under `health-check`",
+            )),
+        }
     }
-    let method = option.words.get(2).filter(|it| !it.starts_with('/')).map(String::as_str);
-    if method.is_some_and(|it| it != "GET") {
-        comments.push(remarks.leave(&option.place, "option httpchk", "the path is asked for with GET"));
-    }
+    keys.push(("health-check", Yaml::Map(entries)));
 }

@@ -62,10 +62,6 @@ const NOTHING_TO_DO: [&str; 58] = [
     "user",
 ];
 
-/// What Copal has no way to say yet: see also [`LATER_CODES`](super::action::LATER_CODES).
-pub(super) const BACKEND_TLS: &str =
-    "TLS to backends is not there yet: put one that speaks TLS before it, or leave `ssl` out";
-
 /// Why a line is left; `None`: it is translated elsewhere, or there is nothing to do.
 pub(super) fn why(name: &str) -> Option<&'static str> {
     let first = name.split(' ').next().unwrap_or_default();
@@ -76,7 +72,7 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
     }
     Some(match name {
         "stick-table" | "stick" => {
-            "there are no tables of clients: `insert-cookie` keeps a client with its backend"
+            "there are no tables of clients: `rate-limit` counts requests, `hash-by` and `insert-cookie` keep a client with its backend"
         }
         "tcp-request connection" | "tcp-request content" | "tcp-request inspect-delay" => {
             "only HTTP is looked at: write rules"

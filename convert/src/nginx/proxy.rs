@@ -2,15 +2,15 @@
 
 use super::{
     directive::{Directive, Levels},
-    reasons,
     upstream::{Target, Upstreams},
     variables::translated,
 };
 use crate::{
+    backends::VERIFIED,
     header::{self, Side},
     left::Remarks,
-    output::{Line, Rule},
-    value::nginx_duration,
+    output::{Entries, Line, Rule},
+    value::{host_port, nginx_duration},
     yaml::Yaml,
 };
 
@@ -45,7 +45,8 @@ impl Proxy<'_> {
         let scheme = match target.scheme {
             "http" => "http",
             "grpc" => "h2c",
-            "https" | "grpcs" => return refused(reasons::BACKEND_TLS),
+            "https" => "https",
+            "grpcs" => "h2",
             _ => return refused("backends speak HTTP"),
         };
         if target.uri.is_some_and(|uri| Some(uri) != path) {
@@ -54,12 +55,18 @@ impl Proxy<'_> {
                  has the new one, write `forward` and a rule for that",
             );
         }
-        let Some(upstream) = self.upstreams.named(target.name) else {
+        let Some(upstream) =
+            self.upstreams.named(target.name, if scheme == "https" || scheme == "h2" { 443 } else { 80 })
+        else {
             return refused("there is no such upstream, and it is no address over TCP");
         };
         let Some(mut keys) = upstream.keys(scheme) else {
             return refused("none of its servers could be translated");
         };
+        let mut left = None;
+        if matches!(scheme, "https" | "h2") {
+            left = tls(pass, levels, &mut keys, remarks);
+        }
         let time = |name: &str| levels.get(name).and_then(|it| nginx_duration(it.argument(0)));
         keys.extend(time("proxy_connect_timeout").map(|it| ("connect-timeout", Yaml::plain(it))));
         let waits = ["proxy_read_timeout", "proxy_send_timeout"].map(time);
@@ -72,9 +79,25 @@ impl Proxy<'_> {
             keys.push(("compression", Yaml::plain("off")));
         }
         let mut lines = request_headers(levels, target.name, regexp, remarks);
+        lines.extend(left.map(Line::Remark));
         lines.push(Line::Rule(Rule::new("http-proxy", regexp, keys)));
         lines
     }
+}
+
+/// `proxy_ssl_…`; nginx takes any certificate unless it is told not to.
+fn tls(pass: &Directive, levels: Levels<'_>, keys: &mut Entries, remarks: &mut Remarks) -> Option<String> {
+    let said = |name: &str| levels.get(name).map(|it| it.argument(0));
+    let mut entries: Entries = Vec::new();
+    let verifies = said("proxy_ssl_verify") == Some("on");
+    let authority = said("proxy_ssl_trusted_certificate").filter(|it| verifies && !it.is_empty());
+    entries.extend(authority.map(|it| ("ca", Yaml::text(it))));
+    let name = said("proxy_ssl_name").filter(|it| host_port(it, 1) == Some((Some((*it).to_owned()), 1)));
+    entries.extend(name.map(|it| ("server-name", Yaml::text(it))));
+    if !entries.is_empty() {
+        keys.push(("tls", Yaml::Map(entries)));
+    }
+    (!verifies).then(|| remarks.leave(&pass.place, &pass.name, VERIFIED))
 }
 
 fn milliseconds(text: &str) -> u64 {

@@ -86,10 +86,6 @@ const ALSO_NOTHING: [&str; 15] = [
     "worker_rlimit_nofile",
 ];
 
-/// What Copal has no way to say yet: see also [`LATER_CODES`](super::rewrite::LATER_CODES).
-pub(super) const BACKEND_TLS: &str =
-    "TLS to backends is not there yet: put one that speaks TLS before it, or use http://";
-
 /// Restrictions: what they protect is closed in the translation.
 pub(super) const GUARDS: [&str; 13] = [
     "auth_basic",
@@ -118,23 +114,21 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
             "write `encodings` under `compression`: all three codings are on without it"
         }
         "expires" => "no rule makes dates: use `add-header: {name: Cache-Control, value: 'max-age=…'}`",
-        "error_page" => {
-            "answers of errors have no pages of your own: use `send-error` with a `message`, or let the app answer"
-        }
+        "error_page" => "write `error-pages` of the host, with files of this server",
         "autoindex" => "folders are not listed",
         "if" => "only a `return` under a simple condition can be translated: write a rule with `if`",
-        "set" | "map" | "geo" | "split_clients" => {
-            "there are no variables of your own: write rules with `if`"
+        "split_clients" => "write `if` with a `share`",
+        "set" | "map" | "geo" => "there are no variables of your own: write rules with `if`",
+        "auth_basic" | "auth_basic_user_file" => {
+            "write `basic-auth` with a `users-file`; its hashes are bcrypt or Argon2id"
         }
-        "auth_basic" | "auth_basic_user_file" | "auth_jwt" | "auth_request" => {
-            "rules do not sign users in: let the app do it"
-        }
+        "auth_jwt" => "write `jwt`",
+        "auth_request" => "write `forward-auth`",
         "internal" => {
             "a path that only the server itself asks for is not known: `forbidden` closes it to clients"
         }
-        "limit_req" | "limit_req_zone" | "limit_conn" | "limit_conn_zone" | "limit_rate" => {
-            "rules have no rate limits yet"
-        }
+        "limit_req" | "limit_req_zone" => "write `rate-limit`",
+        "limit_conn" | "limit_conn_zone" => "write `connection-limit`",
         "limit_except" => "write `forbidden` with `if: {not: {method: […]}}`",
         "ssl_verify_client" | "ssl_client_certificate" => {
             "write `client-ca` and `client-auth` under `tls` of the listener"
@@ -161,11 +155,13 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
         "proxy_next_upstream" | "proxy_next_upstream_tries" | "proxy_next_upstream_timeout" => {
             "what may be sent again is (balancing.md), without a setting"
         }
-        "proxy_ssl_verify" | "proxy_ssl_name" | "proxy_ssl_server_name" => BACKEND_TLS,
+        "proxy_ssl_verify" | "proxy_ssl_name" | "proxy_ssl_server_name" | "proxy_ssl_trusted_certificate" => {
+            return None;
+        }
         "stream" | "mail" => "only HTTP is balanced",
         "load_module" => "there are no modules",
         "resolver" => "names are looked up with the system's resolver",
-        "mirror" => "requests are not copied",
+        "mirror" => "write `mirror`, with a cluster of its own",
         _ => "there is nothing like it, or it is not known here: look it up in configuration.md",
     })
 }

@@ -2,14 +2,12 @@
 
 use super::{directive::Directive, variables::translated};
 use crate::{
+    backends::redirect,
     left::Remarks,
     output::{Entries, Line, Rule},
     pattern,
     yaml::Yaml,
 };
-
-/// Redirects that no rule makes yet.
-pub(super) const LATER_CODES: [&str; 3] = ["303", "307", "308"];
 
 /// The rule that a `return` is, where `regexp` finds the path.
 pub(super) fn answer(directive: &Directive, regexp: Option<&str>, remarks: &mut Remarks) -> Vec<Line> {
@@ -24,19 +22,16 @@ pub(super) fn answer(directive: &Directive, regexp: Option<&str>, remarks: &mut 
         vec![Line::Remark(comment), Line::Rule(Rule::refusal(regexp, &format!("return {code}")))]
     };
     match code {
-        "301" | "302" => {
-            let kind = if code == "301" { "moved-permanently" } else { "redirect" };
-            match target(text, 0, false) {
-                Ok(target) => {
-                    let whole = regexp.map(pattern::whole);
-                    vec![Line::Rule(Rule::new(kind, whole.as_deref(), vec![("target", Yaml::text(target))]))]
-                }
-                Err(name) => refused(&format!("the variable `{name}` has no counterpart in targets")),
+        code if let Some(kind) = redirect(code) => match target(text, 0, false) {
+            Ok(target) => {
+                let whole = regexp.map(pattern::whole);
+                vec![Line::Rule(Rule::new(kind, whole.as_deref(), vec![("target", Yaml::text(target))]))]
             }
-        }
+            Err(name) => refused(&format!("the variable `{name}` has no counterpart in targets")),
+        },
         "403" if text.is_empty() => vec![Line::Rule(Rule::new("forbidden", regexp, Vec::new()))],
         "404" if text.is_empty() => vec![Line::Rule(Rule::new("not-found", regexp, Vec::new()))],
-        code if LATER_CODES.contains(&code) => refused("rules redirect with 301 and 302 alone"),
+        "303" => refused("rules redirect with 301, 302, 307 and 308"),
         code if code.parse::<u16>().is_ok_and(|it| (400..=599).contains(&it) && it != 444) => {
             let mut entries = vec![("code", Yaml::plain(code))];
             // A message is one line, and said as it is.

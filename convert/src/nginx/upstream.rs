@@ -2,6 +2,7 @@
 
 use super::{directive::Directive, reasons};
 use crate::{
+    backends::{Backend, Backends, Balance},
     left::Remarks,
     output::Entries,
     value::{host_port, nginx_duration},
@@ -12,9 +13,8 @@ use std::collections::BTreeMap;
 /// The backends of a name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Upstream {
-    /// Addresses without a scheme, and weights.
-    backends: Vec<(String, u64)>,
-    strategy: &'static str,
+    backends: Backends,
+    balance: Balance,
     recover_time: Option<String>,
     /// What is left, for the rules that use it.
     pub(super) remarks: Vec<String>,
@@ -36,24 +36,34 @@ impl Upstreams {
     }
 
     /// The upstream of a name, or the one server of this address.
-    pub(super) fn named(&self, name: &str) -> Option<Upstream> {
+    pub(super) fn named(&self, name: &str, default: u16) -> Option<Upstream> {
         if let Some(known) = self.0.get(name) {
             return Some(known.clone());
         }
-        let (host, port) = host_port(name, 80)?;
-        let backends = vec![(address(&host?, port), 1)];
-        Some(Upstream { backends, strategy: "round-robin", ..Upstream::default() })
+        let (host, port) = host_port(name, default)?;
+        let mut upstream = Upstream::default();
+        upstream.backends.add(Backend::new(&host?, port));
+        Some(upstream)
     }
 }
 
-fn address(host: &str, port: u16) -> String {
-    let host = host.to_ascii_lowercase();
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+/// The key of `hash`.
+fn hash(text: &str) -> Option<Balance> {
+    let name = text.strip_prefix('$')?;
+    match name {
+        "remote_addr" | "binary_remote_addr" => Some(Balance::Hash(Yaml::text("remote-addr"))),
+        "uri" | "request_uri" => Some(Balance::Hash(Yaml::text("path"))),
+        _ => match (name.strip_prefix("http_"), name.strip_prefix("cookie_")) {
+            (Some(header), _) => Balance::by("header", &header.replace('_', "-")),
+            (_, Some(cookie)) => Balance::by("cookie", cookie),
+            _ => None,
+        },
+    }
 }
 
 impl Upstream {
     fn read(directive: &Directive, remarks: &mut Remarks) -> Self {
-        let mut upstream = Self { strategy: "round-robin", ..Self::default() };
+        let mut upstream = Self::default();
         for inner in directive.inside() {
             let mut leave = |why: &str| {
                 let comment = remarks.leave(&inner.place, &inner.name, why);
@@ -61,13 +71,16 @@ impl Upstream {
             };
             match inner.name.as_str() {
                 "server" => upstream.server(inner, remarks),
-                "least_conn" => upstream.strategy = "least-connection",
-                "ip_hash" | "hash" | "sticky" => {
-                    leave(
-                        "a client is held by a cookie, not by a hash: use `insert-cookie` or `session-cookie`; they take turns here",
-                    );
-                }
-                "random" | "least_time" => upstream.strategy = "adaptive",
+                "least_conn" => upstream.balance = Balance::Strategy("least-connection"),
+                "random" | "least_time" => upstream.balance = Balance::Strategy("adaptive"),
+                "ip_hash" => upstream.balance = Balance::Hash(Yaml::text("remote-addr")),
+                "hash" => match hash(inner.argument(0)) {
+                    Some(found) => upstream.balance = found,
+                    None => leave(
+                        "`hash-by` takes one of the client's address, the path, a header or a cookie: they take turns here",
+                    ),
+                },
+                "sticky" => leave("write `insert-cookie` or `session-cookie`: they take turns here"),
                 "keepalive" | "keepalive_timeout" | "keepalive_requests" | "zone" | "keepalive_time" => {}
                 name => leave(reasons::why(name).unwrap_or("it has no meaning here")),
             }
@@ -80,54 +93,31 @@ impl Upstream {
             let comment = remarks.leave(&server.place, &format!("server {what}"), why);
             self.remarks.push(comment);
         };
-        let mut weight = 1;
+        let text = server.argument(0);
+        let found = host_port(text, 80).filter(|_| !text.starts_with("unix:"));
+        let Some((Some(host), port)) = found else {
+            return leave(text, "backends are reached over TCP: let it listen on an address of loopback");
+        };
+        let mut backend = Backend::new(&host, port);
         for word in server.arguments.iter().skip(1) {
             match word.split_once('=').unwrap_or((word, "")) {
-                ("weight", value) => weight = value.parse().unwrap_or(1).clamp(1, 10_000),
+                ("weight", value) => backend.weight = value.parse().unwrap_or(1).clamp(1, 10_000),
                 ("down", _) => return,
-                ("backup", _) => {
-                    return leave(
-                        "backup",
-                        "there are no servers that only stand in: it is left out; give it a small `weight` if it may take part",
-                    );
-                }
+                ("backup", _) => backend.backup = true,
                 ("fail_timeout", value) => self.recover_time = nginx_duration(value),
                 ("max_fails" | "resolve", _) => {}
                 ("max_conns", _) => leave("max_conns", "write `connection-max` for all of the backends"),
                 (other, _) => leave(other, "there is nothing like it"),
             }
         }
-        let text = server.argument(0);
-        match host_port(text, 80).filter(|_| !text.starts_with("unix:")) {
-            Some((Some(host), port)) => {
-                let address = address(&host, port);
-                // One that stands twice has both shares.
-                match self.backends.iter_mut().find(|(known, _)| *known == address) {
-                    Some((_, known)) => *known = (*known + weight).min(10_000),
-                    None => self.backends.push((address, weight)),
-                }
-            }
-            _ => leave(text, "backends are reached over TCP: let it listen on an address of loopback"),
-        }
+        self.backends.add(backend);
     }
 
     /// The keys of a rule `http-proxy` to these backends. `None`: there is none.
     pub(super) fn keys(&self, scheme: &str) -> Option<Entries> {
-        let most = self.backends.iter().map(|(_, weight)| *weight).max()?;
-        let factor = (10_000 / most).clamp(1, 100);
-        let backends = self.backends.iter().map(|(address, weight)| {
-            let mut entries = vec![("address", Yaml::text(format!("{scheme}://{address}")))];
-            if weight * factor != 100 {
-                entries.push(("weight", Yaml::plain((weight * factor).min(10_000))));
-            }
-            Yaml::Map(entries)
-        });
-        let mut entries = vec![("backends", Yaml::List(backends.collect()))];
-        if self.backends.len() > 1 {
-            entries.push(("strategy", Yaml::text(self.strategy)));
-        }
-        entries.extend(self.recover_time.as_ref().map(|it| ("recover-time", Yaml::plain(it))));
-        Some(entries)
+        let mut keys = self.backends.keys(scheme, &self.balance)?;
+        keys.extend(self.recover_time.as_ref().map(|it| ("recover-time", Yaml::plain(it))));
+        Some(keys)
     }
 }
 
