@@ -68,6 +68,7 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
         "copal",
         &[
             "cluster-port",
+            "convert",
             "web-tier",
             "app-tier",
             "admin",
