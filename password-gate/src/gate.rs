@@ -58,6 +58,8 @@ pub struct PasswordGate {
     turns: Arc<Semaphore>,
     /// The places of each user, while one is taken; of all others under no name.
     places: Mutex<HashMap<Option<String>, Arc<Semaphore>>>,
+    /// The codes of credentials that are verified, or wait for that.
+    under_way: Mutex<HashMap<[u8; 32], Arc<Semaphore>>>,
     failures: AtomicU64,
     slowed: AtomicU64,
 }
@@ -78,6 +80,7 @@ impl PasswordGate {
             throttle: Mutex::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             places: Mutex::default(),
+            under_way: Mutex::default(),
             failures: AtomicU64::new(0),
             slowed: AtomicU64::new(0),
         }
@@ -106,6 +109,16 @@ impl PasswordGate {
         // Before anything depends on the password: a slowed address must not learn which one would be right.
         self.may_try(address)?;
         let user = users.iter().find(|it| it.name() == credentials.name);
+        if let Some(user) = user
+            && self.remembers(user, credentials)
+        {
+            return Ok(user);
+        }
+        // A page asks for much at once: the same credentials are verified one after the other, and the first that are right are
+        // remembered for all. So too for names that are none's, as the time tells who there is.
+        let under_way = UnderWay::of(self, credentials);
+        let turn = tokio::time::timeout(TURN, under_way.turn.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Refused::Crowded) };
         if let Some(user) = user
             && self.remembers(user, credentials)
         {
@@ -216,15 +229,50 @@ impl PasswordGate {
         }
     }
 
+    /// The code of credentials, whoever's they are.
+    fn code(&self, credentials: &Credentials) -> [u8; 32] {
+        self.code_of([credentials.name.as_bytes(), &credentials.password]).finalize().into_bytes().into()
+    }
+
     /// Over the hash as well: a user whose password changes in the file is another one.
     fn mac<U: PasswordUser>(&self, user: &U, credentials: &Credentials) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         let hash = user.password().to_string();
-        for part in [user.name().as_bytes(), hash.as_bytes(), &credentials.password] {
+        self.code_of([user.name().as_bytes(), hash.as_bytes(), &credentials.password])
+    }
+
+    fn code_of<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        for part in parts {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
         mac
+    }
+}
+
+/// Credentials that are verified, or wait for that: those of several requests have turns.
+struct UnderWay<'a> {
+    gate: &'a PasswordGate,
+    code: [u8; 32],
+    turn: Arc<Semaphore>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn of(gate: &'a PasswordGate, credentials: &Credentials) -> Self {
+        let code = gate.code(credentials);
+        let turn =
+            Arc::clone(lock(&gate.under_way).entry(code).or_insert_with(|| Arc::new(Semaphore::new(1))));
+        Self { gate, code, turn }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.gate.under_way);
+        // The map's and this one: nobody else has it, nor can while the map is locked.
+        if Arc::strong_count(&self.turn) == 2 {
+            under_way.remove(&self.code);
+        }
     }
 }
 

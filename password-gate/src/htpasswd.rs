@@ -1,7 +1,10 @@
 //! Files of users as `htpasswd -B` of the Apache HTTP Server writes them: a line `name:hash` each.
 
 use crate::basic::NAME_MAX;
-use common::password::{PasswordHash, PasswordHashError, PasswordUser};
+use common::{
+    config::SiteUser,
+    password::{PasswordHash, PasswordHashError},
+};
 use std::collections::{HashMap, hash_map::Entry};
 
 /// The most users of one file.
@@ -12,25 +15,6 @@ pub const FILE_MAX: usize = 4 * 1024 * 1024;
 
 /// The most lines that are complained about; reading ends with the last of them.
 const FAULTS_MAX: usize = 20;
-
-/// A user of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Unique in the file; without a colon.
-    pub name: String,
-    /// The hash of the password.
-    pub password: PasswordHash,
-}
-
-impl PasswordUser for User {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn password(&self) -> &PasswordHash {
-        &self.password
-    }
-}
 
 /// What is wrong with a line. It never repeats the line, which may have a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +54,7 @@ pub enum Fault {
 ///
 /// # Errors
 /// What is wrong with which lines: the first 20 that there are.
-pub fn parse(text: &str) -> Result<Vec<User>, Vec<LineError>> {
+pub fn parse(text: &str) -> Result<Vec<SiteUser>, Vec<LineError>> {
     if text.len() > FILE_MAX {
         return Err(vec![LineError { line: 1, what: Fault::Length(text.len()) }]);
     }
@@ -95,13 +79,13 @@ pub fn parse(text: &str) -> Result<Vec<User>, Vec<LineError>> {
     if faults.is_empty() { Ok(users) } else { Err(faults) }
 }
 
-fn user(content: &str) -> Result<User, Fault> {
+fn user(content: &str) -> Result<SiteUser, Fault> {
     let (name, rest) = content.split_once(':').ok_or(Fault::NoColon)?;
     if name.is_empty() || name.len() > NAME_MAX || name.contains(char::is_control) {
         return Err(Fault::Name);
     }
     let hash = rest.split(':').next().unwrap_or_default();
-    Ok(User { name: name.to_owned(), password: PasswordHash::parse(hash.trim_end())? })
+    Ok(SiteUser { name: name.to_owned(), password: PasswordHash::parse(hash.trim_end())? })
 }
 
 /// Notes the line of a name.

@@ -8,7 +8,7 @@ use common::{
 };
 use jwt::{Keys, Rules};
 use password_gate::{PasswordGate, htpasswd};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Of all rules of a server's cluster; rules that say the same share it.
 #[derive(Debug, Default)]
@@ -78,12 +78,11 @@ fn users(config: &config::BasicAuth) -> Result<Vec<SiteUser>, TlsError> {
     let found = htpasswd::parse(&text).map_err(|faults| {
         TlsError::new(faults.iter().map(|it| FileFault::new(file, it.to_string())).collect())
     })?;
-    for htpasswd::User { name, password } in found {
-        if users.iter().any(|it| it.name == name) {
-            return Err(fault(format!("the user `{name}` stands in the rule as well")));
-        }
-        users.push(SiteUser { name, password });
+    let names: HashSet<&str> = config.users.iter().map(|it| it.name.as_str()).collect();
+    if let Some(twice) = found.iter().find(|it| names.contains(it.name.as_str())) {
+        return Err(fault(format!("the user `{}` stands in the rule as well", twice.name)));
     }
+    users.extend(found);
     Ok(users)
 }
 
@@ -130,10 +129,6 @@ impl Tokens {
 /// # Errors
 /// Files that are missing or hold something else.
 pub fn check_access(config: &Config, only: Option<&ServerId>) -> Result<Vec<Problem>, ConfigErrors> {
-    let clusters = config.clusters.iter().filter(|cluster| {
-        let mut servers = cluster.servers.iter().filter(|it| !it.http.is_empty());
-        servers.any(|server| only.is_none_or(|only| server.id == *only))
-    });
-    let faults = clusters.filter_map(|cluster| Access::new(cluster, None).err());
+    let faults = config.web_tiers(only).filter_map(|cluster| Access::new(cluster, None).err());
     ConfigErrors::part(faults.flat_map(|it| it.problems()).collect())
 }

@@ -1,6 +1,7 @@
 //! `basic-auth` and `jwt`: who may pass, by a password or by a token.
 
 use super::{
+    admin::password,
     decode::{Context, Fields},
     dispatch::changeable,
     file_path::FilePath,
@@ -113,19 +114,6 @@ pub(super) fn basic_auth(fields: &Fields<'_>) -> Option<BasicAuth> {
             None => None,
         },
     })
-}
-
-/// Its errors never repeat the value: it may be the password itself.
-fn password(fields: &Fields<'_>) -> Option<PasswordHash> {
-    let node = fields.required("password", "give its hash, as `deploy-tool password-generate` prints it")?;
-    fields.context.report.secret(node.span);
-    let text = fields.context.scalar(node, "an Argon2id or bcrypt hash")?;
-    let parsed = PasswordHash::parse(&text);
-    if let Err(cause) = &parsed {
-        let message = format!("{cause}: `deploy-tool password-generate` makes one");
-        fields.context.error(node.span, message);
-    }
-    parsed.ok()
 }
 
 /// A text that may stand in quotes (RFC 9110 §5.6.4).

@@ -41,8 +41,8 @@ fn name(fields: &Fields<'_>) -> Option<String> {
     fields.context.checked(node, names::user)
 }
 
-/// Its errors never repeat the value: it may be the password itself.
-fn password(fields: &Fields<'_>) -> Option<PasswordHash> {
+/// `password` of a user. Its errors never repeat the value: it may be the password itself.
+pub(super) fn password(fields: &Fields<'_>) -> Option<PasswordHash> {
     let node = fields.required("password", "give its hash, as `deploy-tool password-generate` prints it")?;
     fields.context.report.secret(node.span);
     let text = fields.context.scalar(node, "an Argon2id or bcrypt hash")?;

@@ -1,16 +1,15 @@
 //! Who is let in, who waits, and what is left behind.
 
 use super::*;
-use crate::htpasswd::User;
-use common::clock::SystemClock;
+use common::{clock::SystemClock, config::SiteUser};
 use futures_util::FutureExt;
 
 /// Of `password`, cheap.
 const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
 const BCRYPT: &str = "$2y$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm";
 
-fn user(name: &str, hash: &str) -> User {
-    User { name: name.into(), password: PasswordHash::parse(hash).unwrap() }
+fn user(name: &str, hash: &str) -> SiteUser {
+    SiteUser { name: name.into(), password: PasswordHash::parse(hash).unwrap() }
 }
 
 fn gate() -> PasswordGate {
@@ -89,7 +88,7 @@ async fn users_with_bcrypt_and_with_argon2id_are_let_in_side_by_side() {
         assert_eq!(refused, Err(Refused::Wrong), "{name}");
         assert_eq!(gate.admit(&users, &credentials(name, "password"), HERE).await.unwrap().name, name);
     }
-    assert_eq!(gate.admit::<User>(&[], &credentials("ops", "password"), HERE).await, Err(Refused::Wrong));
+    assert_eq!(gate.admit::<SiteUser>(&[], &credentials("ops", "password"), HERE).await, Err(Refused::Wrong));
 }
 
 /// Whether the guess is right or not, remembered or not: who has to wait gets the same word, and so learns nothing.
@@ -226,4 +225,21 @@ async fn all_are_back(gate: &PasswordGate) {
         let permits = tokio::time::timeout(Duration::from_secs(10), permits).await.unwrap().unwrap();
         assert_eq!(permits.num_permits(), all);
     }
+}
+
+/// A browser asks for a page's parts at once, before any of them has told that the password is right.
+#[tokio::test]
+async fn a_page_with_many_parts_is_let_in_by_one_hash() {
+    let (gate, users) = (gate(), [user("ops", HASH)]);
+    let right = credentials("ops", "password");
+    let parts = (0..40).map(|_| gate.admit(&users, &right, HERE));
+    let let_in = futures_util::future::join_all(parts).await;
+    assert!(let_in.iter().all(Result::is_ok), "{let_in:?}");
+    assert_eq!((gate.failures(), gate.slowed()), (0, 0));
+    // The same guess many times is as many guesses.
+    let wrong = credentials("ops", "passwore");
+    let guesses = futures_util::future::join_all((0..12).map(|_| gate.admit(&users, &wrong, HERE))).await;
+    assert!(guesses.iter().filter(|it| **it == Err(Refused::Wrong)).count() <= 6, "{guesses:?}");
+    assert!(matches!(guesses.last(), Some(Err(Refused::Slowed(_)))), "{guesses:?}");
+    assert!(lock(&gate.under_way).is_empty());
 }
