@@ -127,7 +127,10 @@ pub(crate) async fn answer<S: ClientSide>(
         // In a box, as every request would be as large.
         guards => Box::pin(guard::check(client, (&routes, guards), &asker, in_url.as_ref(), head)).await,
     };
-    let Guarded { refused, told, .. } = guarded;
+    let Guarded { refused, told, knows_user } = guarded;
+    if knows_user {
+        side.drop_trailers();
+    }
     let mirrors: Vec<_> = mirrors.into_iter().map(|place| routes.upstreams[place].clone()).collect();
     if let Some(in_url) = in_url.as_ref().filter(|_| !keeps_session(&decision)) {
         head.set_path(&in_url.path);
@@ -136,7 +139,7 @@ pub(crate) async fn answer<S: ClientSide>(
     let compresses = decision.compresses();
     let takes_page = takes_page(refused.as_ref(), &decision);
     let subject = Subject { remote: asker.address, path: head.path(), fields: &head.fields };
-    let way = Way::of(&routes, (&decision, subject), in_url.as_ref(), (&mirrors, guarded.knows_user));
+    let way = Way::of(&routes, (&decision, subject), in_url.as_ref(), (&mirrors, knows_user));
     let reply = match (refused, way) {
         _ if let Err(cause) = rewritten => Err(cause.into()),
         (Some(refused), _) => refused,

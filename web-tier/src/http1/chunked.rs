@@ -72,6 +72,8 @@ pub(crate) struct Decoder {
     state: State,
     /// It is of an answer: what servers are known to write, and nobody takes for something else, is let pass.
     lenient: bool,
+    /// Its trailers go no further.
+    drops_trailers: bool,
     extensions: u32,
     /// In a box, as hardly any body has some and every connection has this.
     trailers: Option<Box<Trailers>>,
@@ -86,7 +88,7 @@ impl Decoder {
             Length::Chunked => State::Size(0, 0),
             Length::UntilClose => State::UntilClose,
         };
-        Self { state, lenient: false, extensions: 0, trailers: None }
+        Self { state, ..Self::default() }
     }
 
     /// Of an answer's. White space behind a chunk's size (RFC 9112 §7.1.1 has it before a `;` as "bad" white space, which a
@@ -226,8 +228,16 @@ impl Decoder {
         Ok(State::Trailers)
     }
 
+    /// Its trailers are not to be passed on.
+    pub(crate) fn drop_trailers(&mut self) {
+        self.drops_trailers = true;
+    }
+
     /// The trailers that may be passed on.
     pub(crate) fn trailers(&self) -> Option<Fields> {
+        if self.drops_trailers {
+            return None;
+        }
         let trailers = self.trailers.as_ref().filter(|trailers| trailers.bytes.len() > 2)?;
         let mut fields = Fields::default();
         head::parse_trailers(&trailers.bytes, |name, value| fields.push_trailer(name, value)).ok()?;

@@ -1,7 +1,7 @@
 //! `forward-auth`: an authority is asked about each request.
 
 use super::{
-    backend::{Backend, OnConnection, echo, http, says},
+    backend::{Backend, OnConnection, echo, http, raw, says},
     cluster::Cluster,
     rules::hosts,
 };
@@ -13,6 +13,7 @@ use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What an authority was asked: method, target, and its fields as lines.
 type Asked = Arc<Mutex<Vec<(String, String, String)>>>;
@@ -66,7 +67,7 @@ async fn whom_the_authority_knows_passes_with_what_it_says() {
     let answer = client
         .ask(
             "POST /app/buy?b=2",
-            "Cookie: user=ann\r\nX-User: root\r\nX_User: root\r\nX-Groups: admins\r\nX-Forwarded-Method: GET\r\nConnection: X-User, X-Forwarded-Uri\r\nIf-None-Match: *\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc",
+            "Cookie: user=ann\r\nX-User: root\r\nX_User: root\r\nX-Groups: admins\r\nX-Forwarded-Method: GET\r\nX-Original-URL: /public\r\nX_Original_Method: HEAD\r\nConnection: X-User, X-Forwarded-Uri\r\nIf-None-Match: *\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc",
         )
         .await;
     assert!(answer.status == 200 && answer.has("set-cookie: renewed=1; Path=/"), "{}", answer.head);
@@ -92,7 +93,7 @@ async fn whom_the_authority_knows_passes_with_what_it_says() {
     ] {
         assert_eq!(fields.lines().filter(|it| *it == line).count(), 1, "{line} in {fields}");
     }
-    for name in ["content-", "if-none-match", "expect"] {
+    for name in ["content-", "if-none-match", "expect", "x-original", "x_original"] {
         assert!(!fields.contains(name), "{name} in {fields}");
     }
     assert_eq!(client.ask("GET /free", "").await.status, 200, "another path is not asked about");
@@ -193,5 +194,38 @@ async fn a_stale_answer_is_not_refreshed_with_what_one_user_is_given() {
     for _ in 0..20 {
         cluster.ask("GET /page", "Cookie: user=ann\r\n").await;
         assert_eq!(cluster.ask("GET /page", "").await.body, "for None");
+    }
+}
+
+#[tokio::test]
+async fn trailers_can_not_say_what_the_authority_says() {
+    let backend = Backend::plain(0, authority(&Asked::default())).await;
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let app = raw(move |_, mut stream| {
+        let sender = sender.clone();
+        async move {
+            let mut body = Vec::new();
+            while !body.ends_with(b"\r\n\r\n") {
+                body.push(stream.read_u8().await.unwrap());
+            }
+            sender.send(String::from_utf8(body).unwrap()).unwrap();
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let auth = format!(
+        "{{forward-auth: {{regexp: '^/in', backends: [{{address: 'http://127.0.0.1:{}'}}], copy-headers: [X-User]}}}}, {{load-balance: {{cluster: app-tier}}}}",
+        backend.port
+    );
+    let hosts = hosts(folder.path(), &auth);
+    let cluster = Cluster::start_with([app], |config: &mut Config| config.clusters[1].hosts = hosts).await;
+    for (path, expected) in
+        [("/in", "3\r\nabc\r\n0\r\n\r\n"), ("/out", "3\r\nabc\r\n0\r\nx-user: root\r\n\r\n")]
+    {
+        let fields =
+            "Cookie: user=ann\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-User: root\r\n";
+        assert_eq!(cluster.ask(&format!("POST {path}"), fields).await.status, 200);
+        assert_eq!(seen.recv().await.unwrap().to_ascii_lowercase(), expected, "{path}");
     }
 }

@@ -55,6 +55,9 @@ pub(crate) trait ClientSide {
     /// Appends more of the request's body to `out`, framed for a server; whether that was the last of it.
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>>;
 
+    /// The request's trailers are not to be passed on: a server may take them for fields that the proxy vouches for.
+    fn drop_trailers(&mut self);
+
     /// Passes an interim answer on.
     fn poll_inform(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>>;
 

@@ -16,6 +16,10 @@ use std::{
 use tokio_util::io::poll_read_buf;
 
 impl ClientSide for Http1 {
+    fn drop_trailers(&mut self) {
+        self.body.drop_trailers();
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
         let worker = &self.client.worker;
         loop {

@@ -44,6 +44,8 @@ pub(super) struct Stream<'a> {
     /// The end of a body by its length, while the stream may still bring more: a server is not to take it for the whole then.
     held: Bytes,
     done: bool,
+    /// Its trailers go no further.
+    drops_trailers: bool,
     /// It is a call in gRPC.
     grpc: bool,
 }
@@ -108,6 +110,7 @@ pub(super) async fn serve(client: &Rc<Client>, asked: Asked, respond: &mut SendR
         received: 0,
         held: Bytes::new(),
         done: ends,
+        drops_trailers: false,
         grpc,
     };
     let answer = match unreadable {
@@ -234,6 +237,10 @@ impl<'a> Stream<'a> {
 }
 
 impl ClientSide for Stream<'_> {
+    fn drop_trailers(&mut self) {
+        self.drops_trailers = true;
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
         if self.done {
             return Poll::Ready(Ok(true));
@@ -258,7 +265,7 @@ impl ClientSide for Stream<'_> {
                 self.done = true;
                 self.client.progress.uploaded();
                 if self.chunked {
-                    put_last_chunk(out, trailers.as_ref());
+                    put_last_chunk(out, trailers.as_ref().filter(|_| !self.drops_trailers));
                 }
                 out.extend_from_slice(&std::mem::take(&mut self.held));
                 return Poll::Ready(Ok(true));

@@ -33,6 +33,8 @@ const WAIT: Duration = Duration::from_secs(30);
 pub(in crate::proxy) struct Nobody;
 
 impl ClientSide for Nobody {
+    fn drop_trailers(&mut self) {}
+
     fn poll_body(&mut self, _: &mut Context<'_>, _: &mut Vec<u8>) -> Poll<Result<bool, BodyError>> {
         Poll::Ready(Ok(true))
     }

@@ -26,6 +26,17 @@ const NOT_ASKED: [&[u8]; 9] = [
     b"range",
 ];
 
+/// By what authorities are told of a request: by us alone.
+const OURS: [&[u8]; 7] = [
+    b"x-forwarded-method",
+    b"x-forwarded-uri",
+    b"x-original-method",
+    b"x-original-uri",
+    b"x-original-url",
+    b"x-rewrite-uri",
+    b"x-rewrite-url",
+];
+
 /// Whether the request passes; then its head has what the authority says of it, and the values of the authority's `Set-Cookie` fields
 /// are returned, for the client.
 ///
@@ -72,9 +83,7 @@ fn question(head: &RequestHead, auth: &ForwardAuth, routes: &Routes) -> Result<R
     asked.method = Method::GET;
     asked.fields.remove_if(|field| {
         NOT_ASKED.iter().any(|name| field.name.eq_ignore_ascii_case(name))
-            || ["x-forwarded-method", "x-forwarded-uri"]
-                .iter()
-                .any(|it| Name::is_alike(field.name, it.as_bytes()))
+            || OURS.iter().any(|name| Name::is_alike(field.name, name))
     });
     asked.fields.push(Name::Other, b"x-forwarded-method", head.method.as_str().as_bytes());
     asked.fields.push(Name::Other, b"x-forwarded-uri", head.target.as_bytes());
