@@ -167,8 +167,8 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let offset = crate::demo::free_offset();
     let (_demo, said) = demo(folder.path(), offset, &[]).await;
     assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
-    let steps = [session(5), session(6), session(7)].concat();
-    assert_eq!(steps.len(), 12, "{steps:?}");
+    let steps = [session(5), session(6), session(7), session(8)].concat();
+    assert_eq!(steps.len(), 14, "{steps:?}");
     std::os::unix::fs::symlink(
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
         folder.path().join("examples"),
@@ -206,6 +206,10 @@ fn steady(line: &str) -> String {
     if let Some((hit, ttl)) = line.split_once("; ttl=") {
         assert!(["59", "60"].contains(&ttl), "{line}");
         return hit.to_owned();
+    }
+    if let Some((limit, seconds)) = line.split_once(";t=") {
+        assert!((1..=180).contains(&seconds.parse().unwrap()), "{line}");
+        return limit.to_owned();
     }
     let words = line.split_whitespace();
     let is_commit = |word: &str| word.len() == 10 && word.bytes().all(|it| it.is_ascii_hexdigit());
