@@ -17,8 +17,8 @@ fn hashed(hash: u64, bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// The mixer of SplitMix64, so that short, similar names spread over all bits.
-fn mixed(mut hash: u64) -> u64 {
+/// The mixer of SplitMix64 (Steele, Lea, Flood 2014): short, similar values spread over all bits. It too must never change.
+pub fn mixed(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

@@ -397,6 +397,13 @@ impl Config {
         self.clusters.iter().flat_map(|cluster| cluster.servers.iter().map(move |server| (cluster, server)))
     }
 
+    /// The clusters with public listeners, or that of the server `only` if it has some.
+    pub fn web_tiers<'a>(&'a self, only: Option<&'a ServerId>) -> impl Iterator<Item = &'a Cluster> {
+        let is_it =
+            move |server: &Server| !server.http.is_empty() && only.is_none_or(|only| server.id == *only);
+        self.clusters.iter().filter(move |cluster| cluster.servers.iter().any(is_it))
+    }
+
     /// The hub's members with their addresses, in order.
     pub fn hub(&self) -> Vec<&Server> {
         self.triad.iter().filter_map(|id| self.server(id)).map(|(_, server)| server).collect()

@@ -32,6 +32,9 @@ pub(crate) struct RateTable {
     pub(super) config: RateLimit,
     hasher: key::Hasher,
     begun: Instant,
+    /// What a request costs, and what a key may owe, in microseconds.
+    each: u64,
+    most: u64,
     shards: Box<[Mutex<Shard>]>,
     /// Keys of one generation of a shard.
     keys_max: usize,
@@ -71,9 +74,13 @@ impl Hasher for Hashed {
 
 impl RateTable {
     pub(super) fn new(config: &RateLimit) -> Self {
+        // Above a million in a second there is no rate.
+        let each = (micros(config.period.as_micros()) / u64::from(config.requests)).max(1);
         Self {
             hasher: key::Hasher::default(),
             begun: Instant::now(),
+            each,
+            most: each * u64::from(config.burst),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             keys_max: config.keys_max.div_ceil(2 * SHARDS).max(1),
             passed: AtomicU64::new(0),
@@ -103,9 +110,7 @@ impl RateTable {
     }
 
     fn count(&self, now: u64, hash: u64) -> Verdict {
-        // Above a million in a second there is no rate.
-        let each = (micros(self.config.period.as_micros()) / u64::from(self.config.requests)).max(1);
-        let most = each * u64::from(self.config.burst);
+        let (each, most) = (self.each, self.most);
         let mut shard = shard(&self.shards, hash);
         let before = shard.young.get(&hash).or_else(|| shard.old.get(&hash)).copied();
         let begins = before.unwrap_or(0).max(now);

@@ -46,12 +46,8 @@ pub struct PageError(Problem);
 /// # Errors
 /// Files that are missing, can't be read, or are larger than 1 MiB.
 pub fn check_pages(config: &Config, only: Option<&ServerId>) -> Result<(), ConfigErrors> {
-    let clusters = config.clusters.iter().filter(|cluster| {
-        let servers = &mut cluster.servers.iter().filter(|it| !it.http.is_empty());
-        servers.any(|server| only.is_none_or(|only| server.id == *only))
-    });
-    let problems =
-        clusters.flat_map(|it| &it.hosts).flat_map(files).filter_map(|file| read_first(file).err());
+    let files = config.web_tiers(only).flat_map(|it| &it.hosts).flat_map(files);
+    let problems = files.filter_map(|file| read_first(file).err());
     ConfigErrors::part(problems.map(|it| it.0).collect()).map(drop)
 }
 

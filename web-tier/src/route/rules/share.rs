@@ -5,7 +5,7 @@ use super::condition::Subject;
 use crate::upstream::pool::Owner;
 use common::{
     config::{CookieConfig, Share, ShareBy},
-    cookie,
+    cookie, rendezvous,
 };
 use std::cell::RefCell;
 
@@ -69,11 +69,8 @@ fn number_of(value: &str) -> Option<u16> {
     value.parse().ok().filter(|number| digits && *number < ALL)
 }
 
-/// The same on every web-tier: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+/// The same on every web-tier.
 fn of_address(owner: Owner) -> u16 {
-    let mut mixed = owner.number().wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let number = (mixed ^ mixed >> 31) % u64::from(ALL);
+    let number = rendezvous::mixed(owner.number().wrapping_add(0x9e37_79b9_7f4a_7c15)) % u64::from(ALL);
     u16::try_from(number).unwrap_or_default()
 }

@@ -27,11 +27,7 @@ pub fn check_tls(config: &Config, only: Option<&ServerId>) -> Result<Vec<Problem
         }
         problems.extend(authorities(tls).err().as_ref().map(FileFault::error));
     }
-    let clusters = config.clusters.iter().filter(|cluster| {
-        let servers = &mut cluster.servers.iter().filter(|it| !it.http.is_empty());
-        servers.any(|server| only.is_none_or(|only| server.id == *only))
-    });
-    for tls in clusters.flat_map(backend_tls) {
+    for tls in config.web_tiers(only).flat_map(backend_tls) {
         problems.extend(backend::verifier(tls, &provider).err().as_ref().map(FileFault::error));
         match backend::certificate(tls, &provider) {
             Ok(found) => problems.extend(found.iter().flat_map(|it| &it.warnings).map(FileFault::warning)),
