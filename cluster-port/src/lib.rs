@@ -25,6 +25,7 @@ pub use watch::watch;
 use common::{config::Encryption, id::ServerId, shortage::is_shortage};
 use std::{io, time::Duration};
 use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Connects to `address` (`host:port`, as the file has it: it decides whether the connection is encrypted) and shakes hands, within
 /// `timeout` for all together.
@@ -66,6 +67,24 @@ pub async fn dial(
             Err(place(io::Error::new(io::ErrorKind::TimedOut, format!("no handshake within {timeout:?}"))))
         }
     }
+}
+
+/// As [`dial`], by a task of its own that goes on while nobody polls this, and ends when this is dropped. For a gRPC channel, which
+/// leaves a connection where it is when the call that wanted it is given up, until there is another call: the other side would
+/// wait for a handshake in vain, and refuse it.
+///
+/// # Errors
+/// As [`dial`]'s.
+pub async fn dial_in_task(
+    address: String,
+    credentials: Credentials,
+    from: ServerId,
+    to: ServerId,
+    protocol: Protocol,
+    timeout: Duration,
+) -> io::Result<Stream> {
+    let dialled = async move { dial(&address, &credentials, &from, &to, protocol, timeout).await };
+    AbortOnDropHandle::new(tokio::spawn(dialled)).await?
 }
 
 async fn connect(

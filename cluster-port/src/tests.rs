@@ -84,6 +84,20 @@ async fn servers_of_one_file_meet_encrypted_or_plain() {
     }
 }
 
+/// A gRPC channel polls a connection no more when the call is given up that wanted it.
+#[tokio::test]
+async fn a_handshake_in_a_task_is_done_though_nobody_polls_it() {
+    let (mut acceptor, address) = port(credentials(ALWAYS)).await;
+    let (web, app) = ("web-a".into(), "app-a".into());
+    let dialling = dial_in_task(address, credentials(ALWAYS), web, app, Protocol::Grpc, PATIENCE);
+    let mut dialling = std::pin::pin!(dialling);
+    let first = std::future::poll_fn(|context| std::task::Poll::Ready(dialling.as_mut().poll(context))).await;
+    assert!(first.is_pending());
+    let far = tokio::time::timeout(PATIENCE, acceptor.next()).await.expect("a handshake").unwrap().stream;
+    talk(dialling.await.unwrap(), far).await;
+    assert_eq!(acceptor.refused(), 0);
+}
+
 #[tokio::test]
 async fn a_plain_dialler_is_refused_where_connections_are_encrypted_and_the_other_way_round() {
     for (ours, theirs) in [(ALWAYS, ClusterEncryption::Never), (ClusterEncryption::Never, ALWAYS)] {

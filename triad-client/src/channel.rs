@@ -1,7 +1,8 @@
 //! A gRPC channel to one server, through the handshake of its cluster port.
 
-use cluster_port::{Credentials, Protocol, dial};
+use cluster_port::{Credentials, Protocol, dial_in_task};
 use common::id::ServerId;
+use futures_util::TryFutureExt;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -22,9 +23,7 @@ pub fn channel(me: &ServerId, credentials: &Credentials, to: &ServerId, address:
     let connector = tower::service_fn(move |_: Uri| {
         let (credentials, from, to, address) =
             (credentials.clone(), from.clone(), to.clone(), address.clone());
-        async move {
-            dial(&address, &credentials, &from, &to, Protocol::Grpc, CONNECT_TIMEOUT).await.map(TokioIo::new)
-        }
+        dial_in_task(address, credentials, from, to, Protocol::Grpc, CONNECT_TIMEOUT).map_ok(TokioIo::new)
     });
     Endpoint::from_static("http://hub.copal")
         .initial_stream_window_size(WINDOW)

@@ -2,9 +2,9 @@
 
 use super::{Types, Vote, codec, silence::Silence, snapshots::SnapshotFile};
 use crate::message_size::MESSAGE_MAX;
-use cluster_port::{Credentials, Protocol, dial};
+use cluster_port::{Credentials, Protocol, dial_in_task};
 use common::id::ServerId;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryFutureExt};
 use hyper_util::rt::TokioIo;
 use openraft::{
     OptionalSend, RaftNetworkFactory, RaftNetworkV2,
@@ -119,7 +119,7 @@ impl Peers {
 fn channel(me: ServerId, to: ServerId, address: String, credentials: Credentials, idle: bool) -> Channel {
     let connect = move |_| {
         let (me, to, address, credentials) = (me.clone(), to.clone(), address.clone(), credentials.clone());
-        async move { dial(&address, &credentials, &me, &to, Protocol::Grpc, CONNECT).await.map(TokioIo::new) }
+        dial_in_task(address, credentials, me, to, Protocol::Grpc, CONNECT).map_ok(TokioIo::new)
     };
     Endpoint::from_static("http://hub")
         .initial_stream_window_size(8 << 20)
