@@ -1,6 +1,7 @@
 //! A client's connection in HTTP/2 (RFC 9113): `h2` reads its frames, each stream is a task that lives as a request does in
 //! HTTP/1.1. Behind the proxy all of it is HTTP/1.1.
 
+mod batch;
 mod blocks;
 mod flood_guard;
 mod frames;
@@ -13,6 +14,7 @@ mod windows;
 
 use super::{Client, Ended, Entry, timed};
 use crate::{memory::buffer::Buffer, worker::Worker};
+use batch::Batch;
 use bytes::Bytes;
 use flood_guard::{FAULTS_MAX, FloodGuard, Points};
 use h2::{
@@ -124,7 +126,7 @@ pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry, mut stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let ended = serve_frames(client, entry, FloodGuard::new(&mut stream, client)).await;
+    let ended = serve_frames(client, entry, FloodGuard::new(Rc::new(Batch::new(&mut stream)), client)).await;
     if !matches!(ended, Ended::Stuck | Ended::Done(End::Whole)) {
         // Boxed: it is needed once, and would make every connection larger.
         let _ = timeout(FAREWELL, Box::pin(linger(&client.worker, &mut stream))).await;
@@ -137,10 +139,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut connection = None;
+    let batch = stream.batch();
     let ended = {
         let running = pin!(run(client, stream, &mut connection));
         timed(client, entry, running).await
     };
+    batch.gather(false);
     if let Some(mut connection) = connection {
         match ended {
             Ended::Done(End::Whole) => return ended,
@@ -173,7 +177,7 @@ async fn run<'a, S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let points = stream.points();
+    let (points, batch) = (stream.points(), stream.batch());
     let connection = match builder(&client.worker).handshake(stream).await {
         Ok(connection) => place.insert(connection),
         Err(cause) => {
@@ -181,6 +185,7 @@ where
             return End::Broken;
         }
     };
+    batch.gather(true);
     client.progress.answered(client.worker.now());
     let streams = Streams::new(&client.worker);
     let mut closing = false;
@@ -189,7 +194,11 @@ where
         let worker = &client.worker;
         let asked = poll_fn(|cx| {
             let enough = requests >= worker.routes().keepalive_max || points.are_worn();
-            poll_request(cx, connection, client, &streams, &points, (enough, &mut closing))
+            let asked = poll_request(cx, connection, client, &streams, &points, (enough, &mut closing));
+            if asked.is_pending() && batch.leave(cx) {
+                client.progress.write_waits();
+            }
+            asked
         });
         match asked.await {
             _ if let Some(reason) = points.over() => {

@@ -5,14 +5,11 @@ use super::{
     cluster::Cluster,
 };
 use bytes::Bytes;
-use common::config::{
-    CertificateFiles, ClientAuth, FilePath, HttpListener, ListenerTls, Location, TlsVersion,
-};
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use proto::hub::v1::MemberState;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -26,7 +23,7 @@ pub(super) async fn plain(backends: impl IntoIterator<Item = OnConnection>) -> C
 }
 
 /// A client's connection, driven by a task of its own.
-async fn connect<S>(stream: S) -> SendRequest<Bytes>
+pub(super) async fn connect<S>(stream: S) -> SendRequest<Bytes>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -243,54 +240,4 @@ async fn http_1_is_still_spoken_where_http_2_begins_without_tls_and_the_other_wa
     let mut client = cluster.client().await;
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(client.rest().await.starts_with("HTTP/1.1 505 "));
-}
-
-#[tokio::test]
-async fn over_tls_alpn_decides_and_the_certificate_says_whose_connection_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["shop.example".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-    let file = |name: &str, text: String| {
-        std::fs::write(folder.path().join(name), text).unwrap();
-        FilePath { path: folder.path().join(name), location: Location::default() }
-    };
-    let files =
-        CertificateFiles { cert: file("c.pem", certificate.pem()), key: file("k.pem", key.serialize_pem()) };
-    let tls = ListenerTls {
-        certificates: vec![files],
-        client_ca: None,
-        client_auth: ClientAuth::None,
-        min_version: TlsVersion::Tls12,
-    };
-    let cluster = Cluster::start_with([echo("a")], |config| {
-        let listener = HttpListener { tls: Some(tls), ..HttpListener::plain("127.0.0.1", 0) };
-        config.clusters[1].servers[0].http = vec![listener];
-    })
-    .await;
-    let secured = async |protocol: &[u8]| {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        let stream = TcpStream::connect(cluster.address()).await.unwrap();
-        let name = "shop.example".try_into().unwrap();
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
-    };
-    let mut client = connect(secured(b"h2").await).await;
-    let (_, seen, _) = ask(&mut client, get("/").body(()).unwrap(), &[]).await.unwrap();
-    assert!(seen.contains("x-forwarded-proto: https\n"), "{seen}");
-    let other = Request::get("https://other.example/").body(()).unwrap();
-    assert_eq!(ask(&mut client, other, &[]).await.unwrap().0.status(), 421);
-
-    let mut stream = secured(b"http/1.1").await;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    let _ = timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap();
-    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("x-forwarded-proto: https\n"), "{text}");
-    let totals = cluster.web.totals();
-    assert_eq!((totals.handshakes, totals.handshakes_tls12, totals.connections_refused), (2, 0, 0));
 }

@@ -1,9 +1,9 @@
 //! A client's socket, with TLS on it or without.
 
 use std::{
-    io,
+    io::{self, IoSlice, Write as _},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -47,6 +47,30 @@ impl AsyncWrite for ClientStream {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
+    }
+
+    /// With TLS the pieces are encrypted, and leave with the next flush, or when there is no room for more.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
+            Self::Tls(tls) if pieces.iter().all(|it| it.is_empty()) => Pin::new(tls).poll_write(cx, &[]),
+            Self::Tls(tls) => loop {
+                let written = tls.get_mut().1.writer().write_vectored(pieces)?;
+                if written > 0 {
+                    return Poll::Ready(Ok(written));
+                }
+                ready!(Pin::new(&mut *tls).poll_flush(cx))?;
+            },
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // Without TLS each of them would be a system call, and small pieces are better put together before.
+        matches!(self, Self::Tls(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,6 +6,7 @@
 //! send ends the connection too, before `h2` would wait for the rest of it.
 
 use super::{
+    batch::Batch,
     blocks::Blocks,
     frames::{
         ACK_OR_END_STREAM, DATA, Found, Frame, Frames, HEADERS, PING, PUSH_PROMISE, RST_STREAM, SETTINGS,
@@ -16,7 +17,7 @@ use crate::worker::client::Client;
 use h2::Reason;
 use std::{
     cell::{Cell, RefCell},
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -197,7 +198,7 @@ fn price(frame: Frame) -> u64 {
 /// A client's connection with an account of what is said on it.
 #[derive(Debug)]
 pub(super) struct FloodGuard<'a, S> {
-    stream: &'a mut S,
+    stream: Rc<Batch<'a, S>>,
     client: &'a Client,
     points: Rc<Points>,
     received: Frames,
@@ -207,7 +208,7 @@ pub(super) struct FloodGuard<'a, S> {
 
 impl<'a, S> FloodGuard<'a, S> {
     /// Of a connection that begins with the preface.
-    pub(super) fn new(stream: &'a mut S, client: &'a Client) -> Self {
+    pub(super) fn new(stream: Rc<Batch<'a, S>>, client: &'a Client) -> Self {
         let points = Rc::new(Points::new(client.worker.now()));
         let (received, sent) = (Frames::of_client(), Frames::of_server());
         Self { stream, client, points, received, blocks: Blocks::default(), sent }
@@ -218,24 +219,34 @@ impl<'a, S> FloodGuard<'a, S> {
         self.points.clone()
     }
 
+    /// Where what is written waits.
+    pub(super) fn batch(&self) -> Rc<Batch<'a, S>> {
+        self.stream.clone()
+    }
+
     /// Notes what became of an attempt to send: a client that takes nothing is not waited for.
-    fn wrote<T>(&mut self, written: &Poll<T>, bytes: &[u8]) {
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>, pieces: &[IoSlice<'_>]) {
         if written.is_pending() {
             return self.client.progress.write_waits();
         }
         let now = self.client.worker.now();
         self.client.progress.wrote(now);
-        let (mut answers, mut resets) = (0, 0);
-        self.sent.each(bytes, |found| match found {
-            Found::Frame(Frame { kind: HEADERS, .. }) => answers += 1,
-            Found::Frame(Frame { kind: RST_STREAM, .. }) => resets += 1,
-            _ => {}
-        });
-        self.points.sent(bytes.len(), answers, resets, now);
+        let Poll::Ready(Ok(count)) = *written else { return };
+        let (mut answers, mut resets, mut left) = (0, 0, count);
+        for piece in pieces {
+            let sent = &piece[..left.min(piece.len())];
+            left -= sent.len();
+            self.sent.each(sent, |found| match found {
+                Found::Frame(Frame { kind: HEADERS, .. }) => answers += 1,
+                Found::Frame(Frame { kind: RST_STREAM, .. }) => resets += 1,
+                _ => {}
+            });
+        }
+        self.points.sent(count, answers, resets, now);
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FloodGuard<'_, S> {
     /// Once it is over nothing is read any more, and nobody woken: whoever polls is to ask for the points.
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -246,7 +257,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<'_, S> {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut *self.stream).poll_read(cx, buffer))?;
+        ready!(self.stream.with(|stream| stream.poll_read(cx, buffer)))?;
         let me = &mut *self;
         let mut received = Received::default();
         me.received.each(&buffer.filled()[before..], |found| match found {
@@ -265,20 +276,33 @@ impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<'_, S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FloodGuard<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
-        let count = if let Poll::Ready(Ok(count)) = written { count } else { 0 };
-        self.wrote(&written, &bytes[..count]);
+        let written = self.stream.with(|stream| stream.poll_write(cx, bytes));
+        self.wrote(&written, &[IoSlice::new(bytes)]);
         written
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(cx)
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream.with(|stream| stream.poll_write_vectored(cx, pieces));
+        self.wrote(&written, pieces);
+        written
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    fn is_write_vectored(&self) -> bool {
+        self.stream.with(|stream| stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.with(|stream| stream.poll_shutdown(cx))
     }
 }
 
