@@ -147,6 +147,11 @@ async fn shake(
 ) -> Option<Authenticated> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, port.accept(socket)).await {
         Ok(Ok((stream, peer))) => Some(Authenticated { stream, peer }),
+        // Nobody was refused, and nobody need look for the reason.
+        Ok(Err(cause @ HandshakeError::Silent)) => {
+            tracing::debug!(%from, %cause, "cluster port: somebody has looked");
+            None
+        }
         Ok(Err(cause)) => {
             refused.note(from, &cause);
             None

@@ -193,7 +193,7 @@ fn name(to: &ServerId, tls: &Tls) -> ServerName<'static> {
 async fn starts_encrypted(socket: &TcpStream, encryption: Encryption) -> Result<bool, HandshakeError> {
     let mut first = [0];
     if socket.peek(&mut first).await? == 0 {
-        return Err(HandshakeError::Closed);
+        return Err(HandshakeError::Silent);
     }
     match (first[0], encryption) {
         (TLS_HANDSHAKE, Encryption::Plain) => Err(HandshakeError::Encrypted),

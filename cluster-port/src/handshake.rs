@@ -164,6 +164,9 @@ pub enum HandshakeError {
     /// TLS does not come about: with `cluster-tls`, mostly a certificate.
     #[error("TLS: {0}")]
     Tls(rustls::Error),
+    /// Nothing came at all: a server of ours, or a monitor, looks whether anybody listens.
+    #[error("the other side closed the connection without a word")]
+    Silent,
     /// The other side closed the connection at the sight of TLS.
     #[error(
         "the other side closed the connection before TLS had begun: its log says why; does its file have the same cluster-encryption?"

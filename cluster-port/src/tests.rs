@@ -153,6 +153,22 @@ async fn strangers_are_closed_and_told_nothing() {
 }
 
 #[tokio::test]
+async fn who_looks_whether_the_port_is_open_is_none_that_was_refused() {
+    for encryption in [ALWAYS, ClusterEncryption::Never] {
+        let (acceptor, address) = port(credentials(encryption)).await;
+        for _ in 0..3 {
+            let mut looks = TcpStream::connect(&address).await.unwrap();
+            looks.shutdown().await.unwrap();
+            let ended = tokio::time::timeout(PATIENCE, looks.read_u8()).await;
+            assert!(ended.expect("the connection is closed").is_err());
+        }
+        let mut stranger = TcpStream::connect(&address).await.unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        refused(&acceptor, 1).await;
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_quiet_until_the_other_side_speaks_or_goes() {
     for encryption in [ALWAYS, ClusterEncryption::Never] {
         let (mut acceptor, address) = port(credentials(encryption)).await;
