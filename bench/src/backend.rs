@@ -1,16 +1,18 @@
-//! The servers behind the proxies, over plain HTTP/1.1, over HTTP/2 and behind the cluster port's handshake, from one program, so that
+//! The servers behind the proxies, over plain HTTP/1.1, over TLS, over HTTP/2 and behind the cluster port's handshake, from one program, so that
 //! every proxy has the same backend. It does as little as it can: what it costs is not what is measured.
 
 use anyhow::Context;
 use bytes::Bytes;
 use cluster_port::{Acceptor, ClusterKey, Credentials, Port, Protocol, Rights, Roster};
 use common::config::{ClusterEncryption, Secret};
-use std::{io, rc::Rc};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{LocalSet, spawn_local},
 };
+use tokio_rustls::TlsAcceptor;
 
 /// Paths, and the bytes that they are answered with; any other path is answered as `/`.
 const ANSWERS: [(&str, usize); 3] = [("/", 100), ("/10k", 10 * 1024), ("/1m", 1024 * 1024)];
@@ -20,6 +22,15 @@ pub(crate) struct Arguments {
     /// Plain HTTP/1.1 listens at this address
     #[arg(long)]
     plain: Vec<String>,
+    /// HTTP/1.1 over TLS listens at this address
+    #[arg(long, requires = "cert", requires = "key")]
+    tls: Vec<String>,
+    /// The certificate for it, in PEM
+    #[arg(long)]
+    cert: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long)]
+    key: Option<PathBuf>,
     /// HTTP/2 without TLS listens at this address, and answers calls in gRPC
     #[arg(long)]
     h2c: Vec<String>,
@@ -32,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
-        let answers: Rc<[(&str, Vec<u8>)]> = ANSWERS.map(|(path, size)| (path, answer(size))).into();
+        let answers: Rc<[(&'static str, Vec<u8>)]> = ANSWERS.map(|(path, size)| (path, answer(size))).into();
         for address in &arguments.plain {
             let listener = TcpListener::bind(address).await.with_context(|| format!("--plain {address}"))?;
             let answers = answers.clone();
@@ -43,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 }
             });
         }
+        serve_tls(arguments, &answers).await?;
         for address in &arguments.h2c {
             let listener = TcpListener::bind(address).await.with_context(|| format!("--h2c {address}"))?;
             spawn_local(async move {
@@ -79,6 +91,39 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         std::future::pending().await
     }))
+}
+
+/// Serves at the addresses of `--tls`.
+async fn serve_tls(arguments: &Arguments, answers: &Rc<[(&'static str, Vec<u8>)]>) -> anyhow::Result<()> {
+    for address in &arguments.tls {
+        let acceptor = acceptor(arguments)?;
+        let listener = TcpListener::bind(address).await.with_context(|| format!("--tls {address}"))?;
+        let answers = answers.clone();
+        spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let (accepting, answers) = (acceptor.accept(stream), answers.clone());
+                spawn_local(async move {
+                    if let Ok(stream) = accepting.await {
+                        serve(stream, answers).await;
+                    }
+                });
+            }
+        });
+    }
+    Ok(())
+}
+
+/// What TLS is accepted with.
+fn acceptor(arguments: &Arguments) -> anyhow::Result<TlsAcceptor> {
+    let cert = arguments.cert.as_ref().context("--cert")?;
+    let key = arguments.key.as_ref().context("--key")?;
+    let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<_, _>>()?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// An answer with a body of this size, head and all.

@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 const PROXY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 
-/// The ports of the backends: plain, in HTTP/2, and behind the cluster port's handshake.
+/// The ports of the backends: plain, over TLS, in HTTP/2, and behind the cluster port's handshake.
 const PLAIN: [u16; 2] = [18_081, 18_082];
+const TLS: [u16; 2] = [18_085, 18_086];
 const H2C: [u16; 2] = [18_083, 18_084];
 const CLUSTER: [(&str, u16); 2] = [("app-a", 16_800), ("app-b", 16_801)];
 
@@ -85,6 +86,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn start_backends(folder: &Path) -> anyhow::Result<Process> {
     let mut words = vec!["backend".to_owned()];
     words.extend(PLAIN.iter().flat_map(|port| ["--plain".to_owned(), address(*port).to_string()]));
+    words.extend(TLS.iter().flat_map(|port| ["--tls".to_owned(), address(*port).to_string()]));
+    for (option, file) in [("--cert", "cert.pem"), ("--key", "key.pem")] {
+        words.extend([option.to_owned(), folder.join(file).to_string_lossy().into_owned()]);
+    }
     words.extend(H2C.iter().flat_map(|port| ["--h2c".to_owned(), address(*port).to_string()]));
     words.extend(
         CLUSTER.iter().flat_map(|(id, port)| ["--cluster".to_owned(), format!("{id}={}", address(*port))]),
@@ -92,7 +97,7 @@ fn start_backends(folder: &Path) -> anyhow::Result<Process> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let this = std::env::current_exe()?;
     let mut backends = Process::start(&this, &words, Some(LOAD_CORE), &folder.join("backend.log"))?;
-    for port in PLAIN.into_iter().chain(H2C).chain(CLUSTER.map(|(_, port)| port)) {
+    for port in PLAIN.into_iter().chain(TLS).chain(H2C).chain(CLUSTER.map(|(_, port)| port)) {
         backends.listening(address(port))?;
     }
     Ok(backends)

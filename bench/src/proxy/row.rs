@@ -21,6 +21,11 @@ pub(super) enum Row {
     TlsResumed,
     /// HTTP/2 over TLS, 100 streams a connection
     H2,
+    /// 100-byte answers of servers behind TLS
+    ToTls,
+    /// 10 KB answers of servers behind TLS
+    #[value(name = "to-tls-10k")]
+    ToTlsMedium,
     /// gRPC calls to servers that speak HTTP/2, 100 streams a connection
     Grpc,
     /// Idle connections: memory each
@@ -42,7 +47,7 @@ pub(super) enum Measure {
 
 impl Row {
     /// All, in the order of the tables.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -50,6 +55,8 @@ impl Row {
         Self::TlsNew,
         Self::TlsResumed,
         Self::H2,
+        Self::ToTls,
+        Self::ToTlsMedium,
         Self::Grpc,
         Self::Idle,
         Self::Latency,
@@ -65,6 +72,8 @@ impl Row {
             Self::TlsNew => "tls-new",
             Self::TlsResumed => "tls-resumed",
             Self::H2 => "h2",
+            Self::ToTls => "to-tls",
+            Self::ToTlsMedium => "to-tls-10k",
             Self::Grpc => "grpc",
             Self::Idle => "idle",
             Self::Latency => "latency",
@@ -73,8 +82,8 @@ impl Row {
 
     pub(super) fn measure(self) -> Measure {
         match self {
-            Self::Small => Measure::Cpu(Load::Get("/")),
-            Self::Medium => Measure::Cpu(Load::Get("/10k")),
+            Self::Small | Self::ToTls => Measure::Cpu(Load::Get("/")),
+            Self::Medium | Self::ToTlsMedium => Measure::Cpu(Load::Get("/10k")),
             Self::Large => Measure::Cpu(Load::Get("/1m")),
             Self::Post => Measure::Cpu(Load::Post),
             Self::TlsNew => Measure::Cpu(Load::Handshakes { resumed: false }),
@@ -91,6 +100,7 @@ impl Row {
         match self {
             Self::TlsNew | Self::TlsResumed | Self::H2 => ("-tls", 18_094),
             Self::Grpc => ("-grpc", 18_097),
+            Self::ToTls | Self::ToTlsMedium => ("-to-tls", 18_101),
             _ => ("", 18_090),
         }
     }
