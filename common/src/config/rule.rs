@@ -200,6 +200,15 @@ pub enum BackendProtocol {
     Http2,
 }
 
+/// Which form of the PROXY protocol a server is told in whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    /// `v1`: a line of text.
+    V1,
+    /// `v2`: bytes.
+    V2,
+}
+
 impl Backend {
     /// `host:port`, as a connect takes it.
     pub fn authority(&self) -> String {
