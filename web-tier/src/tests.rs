@@ -50,6 +50,7 @@ mod spared;
 mod sticky;
 mod stop;
 mod trust;
+mod unix_sockets;
 mod upgrades;
 mod windows;
 mod wire;

@@ -11,12 +11,16 @@ use crate::{
         exchange::{AnswerError, ClientSide, Exchange, SendError},
         pool::{Asker, Place, ServerPool, TakeError, Taken},
     },
-    worker::client::{Client, Hopeless},
+    worker::{
+        Worker,
+        client::{Client, Hopeless},
+    },
 };
 use http::{Method, StatusCode};
 use std::{
     cell::Cell,
     future::poll_fn,
+    io,
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -231,11 +235,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     match cause {
         TakeError::Connect(cause) => {
             client.worker.counters.upstream_failures.up();
-            if cause.kind() == std::io::ErrorKind::InvalidData
-                && let Some(times) = client.worker.distrusted.happened(client.worker.now())
-            {
-                tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
-            }
+            tell_why(&client.worker, cause);
             lease.unreachable(client.worker.read_clock());
             Failure::Unsent
         }
@@ -249,6 +249,24 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
             }
             Failure::Full { waited: false }
         }
+    }
+}
+
+/// Tells of what mends itself only if somebody mends it: a connect that is refused is a server that is down.
+fn tell_why(worker: &Worker, cause: &io::Error) {
+    match cause.kind() {
+        io::ErrorKind::InvalidData => {
+            if let Some(times) = worker.distrusted.happened(worker.now()) {
+                tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
+            }
+        }
+        // No such name or file; `EACCES` of a socket, or of its folder.
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            if let Some(times) = worker.missing.happened(worker.now()) {
+                tracing::warn!(%cause, times, "a backend is not where the file says that it is, or may not be spoken to");
+            }
+        }
+        _ => {}
     }
 }
 

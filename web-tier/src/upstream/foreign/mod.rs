@@ -15,7 +15,6 @@ use crate::{
     transport::tls::{BackendTls, TlsConnector},
     upstream::{balance, breaks::SeenBreaks, sticky::Stickiness},
 };
-use addresses::Addresses;
 use check::Checks;
 use cluster_port::{ClusterKey, Stream};
 use common::{
@@ -23,7 +22,7 @@ use common::{
     id::ServerId,
     tls_files::TlsError,
 };
-use dial::Way;
+use dial::{Place, Way};
 use std::{
     io,
     sync::{
@@ -60,8 +59,10 @@ pub(crate) struct ForeignPool {
 /// A server that is not ours.
 #[derive(Debug)]
 pub(crate) struct ForeignBackend {
-    /// `host:port`.
+    /// `host:port`, or `unix:path`.
     id: ServerId,
+    /// What it is addressed by in requests that name nobody.
+    authority: Box<str>,
     pub(crate) protocol: BackendProtocol,
     pub(crate) is_encrypted: bool,
     way: Way,
@@ -145,8 +146,7 @@ impl Left {
     /// What is known of a backend, if one there was is just this. Only one rule gets it.
     fn take(&mut self, backend: &config::Backend, rule: &HttpProxy) -> Option<Arc<ForeignBackend>> {
         let is_it = |(it, former, _): &(config::Backend, Arc<ForeignPool>, _)| {
-            (&it.host, it.port, it.protocol, it.tls)
-                == (&backend.host, backend.port, backend.protocol, backend.tls)
+            (&it.at, it.protocol, it.tls) == (&backend.at, backend.protocol, backend.tls)
                 && former.config.health_check == rule.health_check
                 && (!backend.tls || former.config.tls == rule.tls)
         };
@@ -195,11 +195,12 @@ impl BackendState {
 impl ForeignBackend {
     fn new(backend: &config::Backend, rule: &HttpProxy, tls: Option<&Arc<BackendTls>>) -> Self {
         Self {
-            id: backend.authority().into(),
+            id: backend.name().into(),
+            authority: backend.authority().into(),
             protocol: backend.protocol,
             is_encrypted: backend.tls,
             way: Way {
-                addresses: Addresses::new(&backend.host, backend.port),
+                place: Place::new(&backend.at),
                 tls: tls.filter(|_| backend.tls).map(|tls| TlsConnector::new(tls.clone(), backend)),
             },
             up: AtomicBool::new(true),
@@ -209,9 +210,14 @@ impl ForeignBackend {
         }
     }
 
-    /// `host:port`, as the rule has it.
+    /// `host:port` as the rule has it, or `unix:path`.
     pub(crate) fn name(&self) -> &str {
         self.id.as_str()
+    }
+
+    /// The `:authority` of requests that name nobody.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// What is known now.

@@ -37,11 +37,11 @@ impl Dialler {
         }
     }
 
-    /// The server's `host:port`.
+    /// The server's `host:port`, for requests that name nobody.
     pub(super) fn authority(&self) -> &str {
         match self {
             Self::Cluster { address, .. } => address,
-            Self::Foreign { backend, .. } => backend.name(),
+            Self::Foreign { backend, .. } => backend.authority(),
         }
     }
 
