@@ -34,6 +34,7 @@ mod notable;
 mod pages;
 mod parsing;
 mod passes;
+mod proxy_headers;
 mod queues;
 mod rate_limits;
 mod reload;

@@ -151,6 +151,8 @@ pub struct HttpProxy {
     pub tls: Option<Box<BackendTls>>,
     /// `health-check`: without one a backend is judged by the requests that it gets.
     pub health_check: Option<HealthCheck>,
+    /// `proxy-protocol`: each connection begins with a header that says whose it is.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// `session-cookie` or `insert-cookie`.
     pub cookie: StickyCookie,
     /// `strategy`.

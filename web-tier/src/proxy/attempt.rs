@@ -9,7 +9,7 @@ use crate::{
     upstream::{
         Lease, Upstream,
         exchange::{AnswerError, ClientSide, Exchange, SendError},
-        pool::{Asker, Place, ServerPool, TakeError, Taken},
+        pool::{Asker, Place, ServerPool, TakeError, Taken, Whose},
     },
     worker::{
         Worker,
@@ -79,12 +79,14 @@ pub(super) async fn attempt<S: ClientSide>(
     if tries.has_queued && !server.pool.has_place() {
         return Err(Failure::Full { waited: false });
     }
-    let asker = Asker { owner: tries.owner, holder: client.clone() };
-    let taken = match server.pool.try_take(tries.fresh, &asker) {
+    let asker = Asker { owner: tries.address.into(), holder: client.clone() };
+    let whose = if server.pool.tells_whose() { Some(client.endpoints(tries.address)) } else { None };
+    let taken = match server.pool.try_take(tries.fresh, whose, &asker) {
         Ok(taken) => taken,
         // In a box: the state of a connect would make every request as large.
         Err(place) => {
-            Box::pin(take(client, &lease, &server.pool, (place, tries.fresh, &asker), side)).await?
+            let way = (tries.fresh, whose);
+            Box::pin(take(client, &lease, &server.pool, (place, way, &asker), side)).await?
         }
     };
     client.progress.forwarded(worker.now(), server.silence_max);
@@ -177,11 +179,11 @@ async fn take<S: ClientSide>(
     client: &Client,
     lease: &Lease,
     pool: &ServerPool,
-    (place, fresh, asker): (Option<Place>, bool, &Asker),
+    (place, way, asker): (Option<Place>, (bool, Whose), &Asker),
     side: &mut S,
 ) -> Result<Taken, Failure> {
     let queued = Cell::new(false);
-    let mut taking = pin!(pool.take(place, fresh, asker, &queued));
+    let mut taking = pin!(pool.take(place, way, asker, &queued));
     poll_fn(|cx| match taking.as_mut().poll(cx) {
         Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, lease, &cause))),
         // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and where

@@ -38,7 +38,8 @@ pub(super) fn decode(context: Context<'_>, node: &Node, backends: &[Backend]) ->
     };
     let socket = backends.iter().find(|it| matches!(it.at, BackendAddress::Socket(_)));
     if let (Some(socket), Some(port)) = (socket, fields.get("port")) {
-        let message = format!("`port` of a health check, and the backend {} has none", socket.name());
+        let message =
+            format!("`port` of a health check: the backend {} has none, it is a Unix socket", socket.name());
         context.error(port.span, message);
     }
     if check.timeout > check.interval {

@@ -8,7 +8,7 @@ use super::{
         defaults::DEFAULTS,
         keys,
         node::Node,
-        rule::{Backend, HttpProxy},
+        rule::{Backend, BackendProtocol, HttpProxy, ProxyProtocolVersion},
     },
     STRATEGIES,
     backend_address::{self, Address},
@@ -21,7 +21,17 @@ const BACKENDS_MAX: usize = 4096;
 
 /// Reads the rule but for `regexp` and `if`. `None` without a good backend.
 pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
-    Some(HttpProxy { cookie: sticky::decode(fields), ..servers(fields)? })
+    let (cookie, proxy_protocol) = (sticky::decode(fields), proxy_protocol(fields));
+    let servers = servers(fields)?;
+    let shared = servers.backends.iter().find(|it| it.protocol == BackendProtocol::Http2);
+    if let Some(shared) = shared.filter(|_| proxy_protocol.is_some()) {
+        let message = format!(
+            "`proxy-protocol` says of each connection which client it is for, and the backend {} speaks HTTP/2, where many clients share one: it learns of them by `X-Forwarded-For`",
+            shared.name()
+        );
+        fields.context.error(fields.span("proxy-protocol"), message);
+    }
+    Some(HttpProxy { cookie, proxy_protocol, ..servers })
 }
 
 /// Reads who the servers are, and how they are reached.
@@ -35,6 +45,7 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
             .get("health-check")
             .and_then(|node| health_check::decode(fields.context, node, &backends)),
         cookie: defaults.cookie,
+        proxy_protocol: defaults.proxy_protocol,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         hash_by: hash_by(fields),
         warmup_time: time("warmup-time", WAIT, defaults.warmup_time),
@@ -47,6 +58,12 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
         backends,
     };
     (!proxy.backends.is_empty()).then_some(proxy)
+}
+
+/// Reads which header a connection begins with.
+fn proxy_protocol(fields: &Fields<'_>) -> Option<ProxyProtocolVersion> {
+    let versions = [("v1", ProxyProtocolVersion::V1), ("v2", ProxyProtocolVersion::V2)];
+    fields.choice("proxy-protocol", &versions)
 }
 
 fn backends(fields: &Fields<'_>) -> Vec<Backend> {

@@ -7,15 +7,13 @@
 mod read;
 mod v1;
 mod v2;
-#[allow(dead_code, reason = "the next change sends headers")]
 mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use read::{ReadError, read_header};
-#[allow(unused_imports, reason = "the next change sends headers")]
-pub(crate) use write::write;
+pub(crate) use write::{Endpoints, write};
 
 use std::net::SocketAddr;
 

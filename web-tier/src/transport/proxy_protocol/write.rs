@@ -7,14 +7,13 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+/// A client's address, and the one that it connected to.
+pub(crate) type Endpoints = (SocketAddr, SocketAddr);
+
 /// Appends a header to `out`: 107 bytes at most. `addresses` are the client's and the one that it connected to; without them the
 /// connection is our own (`UNKNOWN` in version 1, `LOCAL` in version 2), such as a health check. IPv4 addresses that are mapped into
 /// IPv6 are said as what they are. Of two families the IPv4 one is mapped into IPv6, as neither version has a form for both.
-pub(crate) fn write(
-    version: ProxyProtocolVersion,
-    addresses: Option<(SocketAddr, SocketAddr)>,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn write(version: ProxyProtocolVersion, addresses: Option<Endpoints>, out: &mut Vec<u8>) {
     let addresses = addresses.map(|(from, to)| one_family(from, to));
     match version {
         ProxyProtocolVersion::V1 => write_v1(addresses, out),
@@ -22,7 +21,7 @@ pub(crate) fn write(
     }
 }
 
-fn write_v1(addresses: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
+fn write_v1(addresses: Option<Endpoints>, out: &mut Vec<u8>) {
     let Some((from, to)) = addresses else {
         out.extend_from_slice(b"PROXY UNKNOWN\r\n");
         return;
@@ -32,7 +31,7 @@ fn write_v1(addresses: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
     let _ = write!(out, "PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port());
 }
 
-fn write_v2(addresses: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
+fn write_v2(addresses: Option<Endpoints>, out: &mut Vec<u8>) {
     out.extend_from_slice(v2::SIGNATURE);
     let Some((from, to)) = addresses else {
         out.extend_from_slice(&[v2::LOCAL, v2::UNSPECIFIED, 0, 0]);
@@ -53,7 +52,7 @@ fn write_v2(addresses: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
 }
 
 /// The same addresses, both of IPv4 if they are, else both of IPv6.
-fn one_family(from: SocketAddr, to: SocketAddr) -> (SocketAddr, SocketAddr) {
+fn one_family(from: SocketAddr, to: SocketAddr) -> Endpoints {
     let plain = |it: SocketAddr| SocketAddr::new(it.ip().to_canonical(), it.port());
     let mapped = |it: SocketAddr| match it.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), it.port()),

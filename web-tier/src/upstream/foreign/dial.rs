@@ -2,11 +2,18 @@
 //! that.
 
 use super::addresses::Addresses;
-use crate::transport::tls::TlsConnector;
+use crate::transport::{
+    proxy_protocol::{self, Endpoints},
+    tls::TlsConnector,
+};
 use cluster_port::Stream;
-use common::{config::BackendAddress, shortage::is_shortage};
+use common::{
+    config::{BackendAddress, ProxyProtocolVersion},
+    shortage::is_shortage,
+};
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpStream, UnixStream},
     time::{Instant, sleep, timeout_at},
 };
@@ -20,6 +27,8 @@ const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(32);
 pub(super) struct Way {
     pub(super) place: Place,
     pub(super) tls: Option<TlsConnector>,
+    /// It is told first whose connection it is.
+    pub(super) proxy_protocol: Option<ProxyProtocolVersion>,
 }
 
 /// Where a backend is.
@@ -49,25 +58,40 @@ impl Place {
 }
 
 impl Way {
-    /// Connects within `within`, all addresses and TLS together.
+    /// Connects within `within`, all addresses and TLS together; for the client `whose` it is, if a backend is to hear that.
     ///
     /// # Errors
     /// Why the socket could not be reached, with its path; why the last address could not be reached, with its name; `TimedOut` when the name was not looked up in time; what is wrong
     /// with the backend's certificate.
-    pub(super) async fn connect(&self, within: Duration) -> io::Result<Stream> {
-        self.connect_to(None, within).await
+    pub(super) async fn connect(&self, whose: Option<Endpoints>, within: Duration) -> io::Result<Stream> {
+        self.connect_to(None, whose, within).await
     }
 
     /// The same, to another port than the backend's own.
-    pub(super) async fn connect_to(&self, port: Option<u16>, within: Duration) -> io::Result<Stream> {
+    pub(super) async fn connect_to(
+        &self,
+        port: Option<u16>,
+        whose: Option<Endpoints>,
+        within: Duration,
+    ) -> io::Result<Stream> {
         let deadline = Instant::now() + within;
-        let stream = match &self.place {
-            Place::Network(addresses) => connect((addresses, port), within, deadline).await?,
-            Place::Socket(path) => return connect_local(path, within, deadline).await.map(Stream::Local),
+        let mut stream = match &self.place {
+            Place::Network(addresses) => Stream::Plain(connect((addresses, port), within, deadline).await?),
+            Place::Socket(path) => Stream::Local(connect_local(path, within, deadline).await?),
         };
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
-        let shaken = timeout_at(deadline, tls.connect(stream)).await;
-        shaken.unwrap_or_else(|_| Err(late("no TLS handshake", within)))
+        if let Some(version) = self.proxy_protocol {
+            let mut header = Vec::new();
+            proxy_protocol::write(version, whose, &mut header);
+            let written = timeout_at(deadline, stream.write_all(&header)).await;
+            written.unwrap_or_else(|_| Err(late("the PROXY header was not taken", within)))?;
+        }
+        match (&self.tls, stream) {
+            (Some(tls), Stream::Plain(stream)) => {
+                let shaken = timeout_at(deadline, tls.connect(stream)).await;
+                shaken.unwrap_or_else(|_| Err(late("no TLS handshake", within)))
+            }
+            (_, stream) => Ok(stream),
+        }
     }
 }
 
@@ -194,12 +218,13 @@ mod tests {
         let to = |name: &str| Way {
             place: Place::new(&BackendAddress::Socket(folder.path().join(name))),
             tls: None,
+            proxy_protocol: None,
         };
         let listener = UnixListener::bind(folder.path().join("app.sock")).unwrap();
-        assert!(matches!(to("app.sock").connect(PATIENCE).await, Ok(Stream::Local(_))));
+        assert!(matches!(to("app.sock").connect(None, PATIENCE).await, Ok(Stream::Local(_))));
         drop(listener);
         for (name, why) in [("app.sock", "Connection refused"), ("other.sock", "No such file or directory")] {
-            let cause = to(name).connect(PATIENCE).await.unwrap_err().to_string();
+            let cause = to(name).connect(None, PATIENCE).await.unwrap_err().to_string();
             let path = folder.path().join(name);
             assert!(cause.starts_with(&format!("unix:{}: {why}", path.display())), "{cause}");
         }
@@ -212,13 +237,13 @@ mod tests {
         let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
         socket.listen(0).unwrap();
-        let way = Way { place: Place::Socket(path.clone().into()), tls: None };
-        let first = way.connect(PATIENCE).await.unwrap();
-        let cause = way.connect(Duration::from_millis(20)).await.unwrap_err();
+        let way = Way { place: Place::Socket(path.clone().into()), tls: None, proxy_protocol: None };
+        let first = way.connect(None, PATIENCE).await.unwrap();
+        let cause = way.connect(None, Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
         let text = format!("unix:{}: no place in its queue within 20ms", path.display());
         assert_eq!(cause.to_string(), text);
-        let second = tokio::join!(way.connect(PATIENCE), async { socket.accept().unwrap() }).0;
+        let second = tokio::join!(way.connect(None, PATIENCE), async { socket.accept().unwrap() }).0;
         assert!(second.is_ok(), "{second:?}");
         drop(first);
     }

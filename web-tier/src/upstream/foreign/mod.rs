@@ -12,7 +12,10 @@ pub use report::{BackendHealth, LastCheck};
 pub(crate) use watch::ForeignWatch;
 
 use crate::{
-    transport::tls::{BackendTls, TlsConnector},
+    transport::{
+        proxy_protocol::Endpoints,
+        tls::{BackendTls, TlsConnector},
+    },
     upstream::{balance, breaks::SeenBreaks, sticky::Stickiness},
 };
 use check::Checks;
@@ -148,6 +151,7 @@ impl Left {
         let is_it = |(it, former, _): &(config::Backend, Arc<ForeignPool>, _)| {
             (&it.at, it.protocol, it.tls) == (&backend.at, backend.protocol, backend.tls)
                 && former.config.health_check == rule.health_check
+                && former.config.proxy_protocol == rule.proxy_protocol
                 && (!backend.tls || former.config.tls == rule.tls)
         };
         let place = self.0.iter().position(is_it)?;
@@ -202,6 +206,7 @@ impl ForeignBackend {
             way: Way {
                 place: Place::new(&backend.at),
                 tls: tls.filter(|_| backend.tls).map(|tls| TlsConnector::new(tls.clone(), backend)),
+                proxy_protocol: rule.proxy_protocol,
             },
             up: AtomicBool::new(true),
             moved: AtomicU32::new(0),
@@ -225,12 +230,12 @@ impl ForeignBackend {
         BackendState { up: self.up.load(Ordering::Relaxed), moved: self.moved.load(Ordering::Relaxed) }
     }
 
-    /// A connection to whichever of its addresses answers, within `within`.
+    /// A connection to whichever of its addresses answers, within `within`; for the client `whose` it is.
     ///
     /// # Errors
     /// As [`Way::connect`].
-    pub(crate) async fn dial(&self, within: Duration) -> io::Result<Stream> {
-        self.way.connect(within).await
+    pub(crate) async fn dial(&self, whose: Option<Endpoints>, within: Duration) -> io::Result<Stream> {
+        self.way.connect(whose, within).await
     }
 
     /// One worker's view of its broken connections.

@@ -130,7 +130,7 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     upstream
         .server(0)
         .pool
-        .take(None, false, &Asker::anybody(), &Cell::new(false))
+        .take(None, (false, None), &Asker::anybody(), &Cell::new(false))
         .await
         .unwrap()
         .socket()
@@ -140,7 +140,7 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
         let socket = upstream
             .server(0)
             .pool
-            .take(None, false, &Asker::anybody(), &Cell::new(false))
+            .take(None, (false, None), &Asker::anybody(), &Cell::new(false))
             .await
             .unwrap()
             .socket();

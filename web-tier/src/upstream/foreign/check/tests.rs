@@ -30,7 +30,7 @@ async fn says(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<Str
 }
 
 fn to(port: u16) -> Way {
-    Way { place: Place::Network(Addresses::new("127.0.0.1", port)), tls: None }
+    Way { place: Place::Network(Addresses::new("127.0.0.1", port)), tls: None, proxy_protocol: None }
 }
 
 fn asks(asked: &HttpQuestion) -> Question {
