@@ -6,6 +6,7 @@ mod cached;
 mod compressed;
 pub(crate) mod error_pages;
 pub(crate) mod forward;
+mod forwarded_port;
 mod guard;
 pub(crate) mod local;
 mod mirror;
