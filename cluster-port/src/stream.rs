@@ -1,4 +1,4 @@
-//! A connection of the cluster port: a socket, with TLS on it or without. One branch an operation is what the plain one pays.
+//! A connection to a server: a socket, with TLS on it or without. One branch an operation is what the plain one pays.
 
 use socket2::SockRef;
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 use tokio_rustls::TlsStream;
 
@@ -18,6 +18,8 @@ use tokio_rustls::TlsStream;
 pub enum Stream {
     /// The socket as it is.
     Plain(TcpStream),
+    /// The same to a process of this machine, by a Unix socket: for servers that are not ours.
+    Local(UnixStream),
     /// With TLS 1.3 on it.
     Encrypted(Box<TlsStream<TcpStream>>),
 }
@@ -33,6 +35,11 @@ impl Stream {
     pub fn is_quiet(&self) -> bool {
         let socket = match self {
             Self::Plain(socket) => socket,
+            Self::Local(socket) => {
+                let peek = || SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
+                let looked = socket.try_io(Interest::READABLE, peek);
+                return looked.is_err_and(|cause| cause.kind() == io::ErrorKind::WouldBlock);
+            }
             Self::Encrypted(tls) => {
                 let (socket, session) = tls.get_ref();
                 // What was said is decrypted already, or the end has been announced.
@@ -56,6 +63,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Local(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
     }
@@ -65,6 +73,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Local(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
@@ -76,6 +85,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Local(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Self::Encrypted(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         }
     }
@@ -87,6 +97,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Local(socket) => Pin::new(socket).poll_flush(cx),
             Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
@@ -94,6 +105,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Local(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }

@@ -108,15 +108,18 @@ async fn open(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Client, ClientStream), OpenError> {
-    let mut from = Peer::new(peer.ip(), None);
     let routes = worker.routes();
-    if listener.terms.proxy_protocol {
-        let source =
-            proxy_protocol::read_header(&mut stream, peer.ip(), &routes.trusted, routes.limits.head).await?;
-        if let Source::Client { from: client, .. } = source {
-            from = Peer::new(client.ip(), Some(peer.ip()));
-        }
-    }
+    let source = if listener.terms.proxy_protocol {
+        proxy_protocol::read_header(&mut stream, peer.ip(), &routes.trusted, routes.limits.head).await?
+    } else {
+        Source::Proxy
+    };
+    let from = match source {
+        Source::Client { from, to } => Peer::new(from, Some(to), Some(peer.ip())),
+        // A system call that is not made for nothing.
+        Source::Proxy if routes.tells_endpoints => Peer::new(peer, stream.local_addr().ok(), None),
+        Source::Proxy => Peer::new(peer, None, None),
+    };
     let mut client = Client::new(worker.clone(), from, listener.clone());
     let Some(tls) = &listener.terms.tls else { return Ok((client, ClientStream::Plain(stream))) };
     let accepted = tls::accept(tls.current(), stream, routes.limits.head).await;

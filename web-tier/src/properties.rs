@@ -52,6 +52,7 @@ pub fn way(bytes: &[u8]) -> bool {
     }
     let mut sent = Vec::new();
     let via = Via {
+        port: 80,
         address: b"192.0.2.7",
         scheme: b"https",
         host: None,

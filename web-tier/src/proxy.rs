@@ -6,6 +6,7 @@ mod cached;
 mod compressed;
 pub(crate) mod error_pages;
 pub(crate) mod forward;
+mod forwarded_port;
 mod guard;
 pub(crate) mod local;
 mod mirror;
@@ -40,7 +41,6 @@ use crate::{
         Upstream,
         balance::Affinity,
         exchange::{BodyError, ClientSide, Exchange, Outgoing},
-        pool::Owner,
         sticky::{Belongs, Stickiness},
     },
     worker::{Worker, client::Client},
@@ -54,7 +54,7 @@ use compressed::compress;
 use guard::Guarded;
 use http::{Method, StatusCode};
 use prepare::prepare;
-use std::{borrow::Cow, future::poll_fn, rc::Rc};
+use std::{borrow::Cow, future::poll_fn, net::IpAddr, rc::Rc};
 use tries::{Tries, is_outdated};
 
 /// An answer's head, and the exchange that brings its body.
@@ -417,7 +417,7 @@ async fn forward<S: ClientSide>(
     if let Some(body) = body {
         outgoing.put_body(&body);
     }
-    try_servers(client, way, head, (outgoing, asker.address.into()), side).await
+    try_servers(client, way, head, (outgoing, asker.address), side).await
 }
 
 /// Sends a request that is ready.
@@ -425,11 +425,11 @@ async fn try_servers<S: ClientSide>(
     client: &Rc<Client>,
     way: &Way<'_>,
     head: &mut RequestHead,
-    (outgoing, owner): (Outgoing, Owner),
+    (outgoing, address): (Outgoing, IpAddr),
     side: &mut S,
 ) -> Result<Passed, ProxyError> {
     let (worker, upstream) = (&client.worker, way.upstream);
-    let mut tries = Tries::new(outgoing, owner, head);
+    let mut tries = Tries::new(outgoing, address, head);
     upstream.count_request(worker.now());
     let budget = || upstream.may_retry(worker.now());
     loop {

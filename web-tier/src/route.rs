@@ -172,6 +172,8 @@ pub(crate) struct Routes {
     pub(crate) keepalive_max: u64,
     /// A rule has `session-url`.
     pub(crate) session_urls: bool,
+    /// A rule has `proxy-protocol`: where clients have connected to is to be known.
+    pub(crate) tells_endpoints: bool,
     /// Whose word on a client's address is believed.
     pub(crate) trusted: CidrSet,
     /// Answers that are kept, if the configuration wants that.
@@ -190,6 +192,7 @@ impl Routes {
         let requests = server.request_limits;
         let hosts = Hosts::new(cluster, &mut upstreams, (&plan.limit_tables, &plan.access));
         let upstreams = upstreams.into_list();
+        let tells_endpoints = hosts.foreign().iter().any(|rule| rule.proxy_protocol.is_some());
         let foreign = hosts.foreign().iter().map(|rule| {
             let pool = plan.foreign.pool(rule).expect("made of the rules of the same cluster");
             Rc::new(Upstream::foreign(pool, workers))
@@ -208,6 +211,7 @@ impl Routes {
             },
             body_max: requests.body.map_or(u64::MAX, u64::from),
             keepalive_max: requests.keepalive.map_or(u64::MAX, u64::from),
+            tells_endpoints,
             session_urls: cluster.hosts.iter().flat_map(|host| &host.dispatch).any(takes_session_urls),
             trusted: cluster.trusted_proxies.iter().copied().collect(),
             cache: plan

@@ -15,7 +15,7 @@ use crate::{
         balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
         breaks::{Breaks, SeenBreaks},
         foreign::{BackendState, ForeignBackend, ForeignPool},
-        pool::{Dialler, ServerPool, SocketPool, StreamPool},
+        pool::{ClientSockets, Dialler, ServerPool, SocketPool, StreamPool},
         sticky::Stickiness,
     },
 };
@@ -123,6 +123,9 @@ impl Upstream {
         let connections = |backend: &Arc<ForeignBackend>| {
             let dialler = Dialler::Foreign { backend: backend.clone(), timeout: rule.connect_timeout };
             match backend.protocol {
+                BackendProtocol::Http1 if rule.proxy_protocol.is_some() => {
+                    ServerPool::ClientSockets(ClientSockets::new(rule.into(), dialler, workers))
+                }
                 BackendProtocol::Http1 => ServerPool::Sockets(SocketPool::new(rule.into(), dialler, workers)),
                 BackendProtocol::Http2 => ServerPool::Streams(StreamPool::new(rule.into(), dialler, workers)),
             }

@@ -91,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) slow: RateLimitedLog,
     /// And of backends whose certificates are not valid.
     pub(crate) distrusted: RateLimitedLog,
+    /// Tells of backends of which there is no trace where the file says that they are, or none that this process may see.
+    pub(crate) missing: RateLimitedLog,
     pub(crate) access_log: RefCell<Option<AccessLog>>,
     pub(crate) records: Records,
     /// Where spans of requests go, if anywhere.
@@ -138,6 +140,7 @@ impl Worker {
             short: RateLimitedLog::default(),
             slow: RateLimitedLog::default(),
             distrusted: RateLimitedLog::default(),
+            missing: RateLimitedLog::default(),
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             records: Records::default(),
             spans: setup.spans.clone(),

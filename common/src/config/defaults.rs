@@ -127,6 +127,7 @@ impl Default for HttpProxy {
             backends: Vec::new(),
             tls: None,
             health_check: None,
+            proxy_protocol: None,
             cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,
             hash_by: None,

@@ -1,5 +1,6 @@
 //! Reads `dispatch`: a host's rewrite rules.
 
+mod backend_address;
 mod conditions;
 mod forward_auth;
 mod health_check;
@@ -274,7 +275,7 @@ fn header(fields: &Fields<'_>, kind: HeaderEditKind, regexp: Option<&Regexp>) ->
                 );
             }
             let is_own = pieces == [Piece::Variable(Variable::Host)];
-            if is_host && !is_own { http_proxy::authority(text).map(drop) } else { Ok(()) }
+            if is_host && !is_own { backend_address::authority(text).map(drop) } else { Ok(()) }
         })
     });
     let value = rewrite::header_value(&value?, groups).ok()?;

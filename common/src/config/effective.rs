@@ -223,9 +223,12 @@ impl Writer<'_> {
             return HIDDEN.into();
         }
         // As the file that names it means it, wherever this text goes.
-        if context.report.is_path(node.span) && !resolved.is_empty() {
-            let path = context.absolute(Path::new(&resolved), node.span);
-            return shown(&path.to_string_lossy()).into();
+        let prefix = context.report.path_prefix(node.span);
+        if let Some((prefix, path)) = prefix.and_then(|it| Some((it, resolved.strip_prefix(it)?)))
+            && !path.is_empty()
+        {
+            let path = context.absolute(Path::new(path), node.span);
+            return shown(&format!("{prefix}{}", path.to_string_lossy())).into();
         }
         // A variable has to be quoted in `{…}`, whatever it stands for.
         let plain = plain || text.contains("${");

@@ -6,7 +6,7 @@ use super::{
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     path::{Path, PathBuf},
 };
@@ -279,8 +279,8 @@ pub(super) struct Report {
     secrets: RefCell<HashSet<Span>>,
     /// Where values stand that may be one, by their kind.
     hidden: RefCell<HashSet<Span>>,
-    /// Where paths stand.
-    paths: RefCell<HashSet<Span>>,
+    /// Where paths stand, and what stands before them.
+    paths: RefCell<HashMap<Span, &'static str>>,
     /// What the decoder asks of values.
     pub(super) asked: Asked,
 }
@@ -313,12 +313,17 @@ impl Report {
 
     /// Notes that what stands there is a path.
     pub(super) fn path(&self, span: Span) {
-        self.paths.borrow_mut().insert(span);
+        self.path_behind(span, "");
     }
 
-    /// Whether what stands there was decoded as a path.
-    pub(super) fn is_path(&self, span: Span) -> bool {
-        self.paths.borrow().contains(&span)
+    /// The same of a path with a prefix, such as `unix:`.
+    pub(super) fn path_behind(&self, span: Span, prefix: &'static str) {
+        self.paths.borrow_mut().insert(span, prefix);
+    }
+
+    /// What stands before the path that was decoded there, if one was.
+    pub(super) fn path_prefix(&self, span: Span) -> Option<&'static str> {
+        self.paths.borrow().get(&span).copied()
     }
 
     /// Whether something is wrong with what stands there.

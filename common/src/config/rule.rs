@@ -12,7 +12,7 @@ use super::{
 };
 use crate::id::ClusterId;
 use regex::Regex;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// A rewrite rule of `dispatch`.
 #[derive(Debug, Clone)]
@@ -151,6 +151,8 @@ pub struct HttpProxy {
     pub tls: Option<Box<BackendTls>>,
     /// `health-check`: without one a backend is judged by the requests that it gets.
     pub health_check: Option<HealthCheck>,
+    /// `proxy-protocol`: each connection begins with a header that says whose it is.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// `session-cookie` or `insert-cookie`.
     pub cookie: StickyCookie,
     /// `strategy`.
@@ -176,10 +178,8 @@ pub struct HttpProxy {
 /// A server of `http-proxy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    /// The host of `address`: a name or an IP address, without brackets.
-    pub host: String,
-    /// The port of `address` (80, with TLS 443).
-    pub port: u16,
+    /// Where it is, by `address`.
+    pub at: BackendAddress,
     /// By the scheme of `address`.
     pub protocol: BackendProtocol,
     /// `https://` and `h2://`: with TLS, as [`HttpProxy::tls`] says.
@@ -188,6 +188,20 @@ pub struct Backend {
     pub weight: u32,
     /// `backup` (false): it gets requests only while none of the others can take them.
     pub backup: bool,
+}
+
+/// Where a backend of `http-proxy` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendAddress {
+    /// `http://host:port` and the like.
+    Host {
+        /// A name or an IP address, without brackets.
+        host: String,
+        /// 80 without one, with TLS 443.
+        port: u16,
+    },
+    /// `unix:path`: a socket of this machine.
+    Socket(PathBuf),
 }
 
 /// What a backend of `http-proxy` speaks.
@@ -200,13 +214,30 @@ pub enum BackendProtocol {
     Http2,
 }
 
+/// Which form of the PROXY protocol a server is told in whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    /// `v1`: a line of text.
+    V1,
+    /// `v2`: bytes.
+    V2,
+}
+
 impl Backend {
-    /// `host:port`, as a connect takes it.
+    /// What it is called: `host:port`, or `unix:path`.
+    pub fn name(&self) -> String {
+        match &self.at {
+            BackendAddress::Host { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            BackendAddress::Host { host, port } => format!("{host}:{port}"),
+            BackendAddress::Socket(path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// What it is addressed by in requests of our own (RFC 9110 §7.2): `host:port`. A Unix socket has no name there.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+        match &self.at {
+            BackendAddress::Host { .. } => self.name(),
+            BackendAddress::Socket(_) => "localhost".to_owned(),
         }
     }
 }

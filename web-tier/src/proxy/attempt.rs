@@ -9,14 +9,18 @@ use crate::{
     upstream::{
         Lease, Upstream,
         exchange::{AnswerError, ClientSide, Exchange, SendError},
-        pool::{Asker, Place, ServerPool, TakeError, Taken},
+        pool::{Asker, Place, ServerPool, TakeError, Taken, Whose},
     },
-    worker::client::{Client, Hopeless},
+    worker::{
+        Worker,
+        client::{Client, Hopeless},
+    },
 };
 use http::{Method, StatusCode};
 use std::{
     cell::Cell,
     future::poll_fn,
+    io,
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -75,12 +79,14 @@ pub(super) async fn attempt<S: ClientSide>(
     if tries.has_queued && !server.pool.has_place() {
         return Err(Failure::Full { waited: false });
     }
-    let asker = Asker { owner: tries.owner, holder: client.clone() };
-    let taken = match server.pool.try_take(tries.fresh, &asker) {
+    let asker = Asker { owner: tries.address.into(), holder: client.clone() };
+    let whose = if server.pool.tells_whose() { Some(client.endpoints(tries.address)) } else { None };
+    let taken = match server.pool.try_take(tries.fresh, whose, &asker) {
         Ok(taken) => taken,
         // In a box: the state of a connect would make every request as large.
         Err(place) => {
-            Box::pin(take(client, &lease, &server.pool, (place, tries.fresh, &asker), side)).await?
+            let way = (tries.fresh, whose);
+            Box::pin(take(client, &lease, &server.pool, (place, way, &asker), side)).await?
         }
     };
     client.progress.forwarded(worker.now(), server.silence_max);
@@ -173,11 +179,11 @@ async fn take<S: ClientSide>(
     client: &Client,
     lease: &Lease,
     pool: &ServerPool,
-    (place, fresh, asker): (Option<Place>, bool, &Asker),
+    (place, way, asker): (Option<Place>, (bool, Whose), &Asker),
     side: &mut S,
 ) -> Result<Taken, Failure> {
     let queued = Cell::new(false);
-    let mut taking = pin!(pool.take(place, fresh, asker, &queued));
+    let mut taking = pin!(pool.take(place, way, asker, &queued));
     poll_fn(|cx| match taking.as_mut().poll(cx) {
         Poll::Ready(taken) => Poll::Ready(taken.map_err(|cause| not_taken(client, lease, &cause))),
         // Who is gone is not sent to a server when his turn in the queue comes. Who has said his last most likely is, and where
@@ -231,11 +237,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     match cause {
         TakeError::Connect(cause) => {
             client.worker.counters.upstream_failures.up();
-            if cause.kind() == std::io::ErrorKind::InvalidData
-                && let Some(times) = client.worker.distrusted.happened(client.worker.now())
-            {
-                tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
-            }
+            tell_why(&client.worker, cause);
             lease.unreachable(client.worker.read_clock());
             Failure::Unsent
         }
@@ -249,6 +251,24 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
             }
             Failure::Full { waited: false }
         }
+    }
+}
+
+/// Tells of what mends itself only if somebody mends it: a connect that is refused is a server that is down.
+fn tell_why(worker: &Worker, cause: &io::Error) {
+    match cause.kind() {
+        io::ErrorKind::InvalidData => {
+            if let Some(times) = worker.distrusted.happened(worker.now()) {
+                tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
+            }
+        }
+        // No such name or file; `EACCES` of a socket, or of its folder.
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            if let Some(times) = worker.missing.happened(worker.now()) {
+                tracing::warn!(%cause, times, "a backend is not where the file says that it is, or may not be spoken to");
+            }
+        }
+        _ => {}
     }
 }
 

@@ -130,9 +130,12 @@ fn put_key(ask: Ask<'_>, head: &RequestHead, key: &mut Vec<u8>) -> Option<usize>
         upstream: ask.way.upstream.label(),
     };
     let set = ask.edits.iter().filter(|it| it.kind() == HeaderEditKind::SetOnRequest);
-    // What a proxy that is trusted says of the host goes to servers too.
-    let said = head.fields.named("x-forwarded-host").next().filter(|_| ask.asker.trusted);
-    let said = said.map(|it| ("x-forwarded-host", str::from_utf8(it).unwrap_or_default()));
+    // What a proxy that is trusted says of host and port goes to servers too.
+    let said = |name| head.fields.named(name).next().filter(|_| ask.asker.trusted);
+    let said = ["x-forwarded-host", "x-forwarded-port"].into_iter().filter_map(|name| {
+        let value = said(name)?;
+        Some((name, str::from_utf8(value).unwrap_or_default()))
+    });
     asked.put(key, set.map(|it| (it.name(), &*it.value)).chain(said))
 }
 

@@ -6,11 +6,11 @@ use crate::{
     http1::{Fields, Length, Name, RequestHead},
     proxy::cached::Nobody,
     route::{rules::Edit, trusted::Asker},
-    upstream::{Upstream, pool::Owner, sticky::Stickiness},
+    upstream::{Upstream, sticky::Stickiness},
     worker::client::Client,
 };
 use common::config::Strategy;
-use std::{rc::Rc, time::Duration};
+use std::{net::IpAddr, rc::Rc, time::Duration};
 use tokio::{task::spawn_local, time::timeout};
 
 /// How long a copy may take until its answer's head is there.
@@ -40,7 +40,7 @@ pub(super) fn send(
         let (client, mut copied) = (client.stream(), head.copy());
         (copied.length, copied.connection) = (head.length, head.connection);
         copied.fields.push(Name::Other, MARK, b"1");
-        let copy = Copy { upstream: upstream.clone(), owner: asker.address.into(), client, head: copied };
+        let copy = Copy { upstream: upstream.clone(), address: asker.address, client, head: copied };
         spawn_local(copy.run(asker, edits, body));
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn remove_mark(fields: &mut Fields) {
 /// A copy on its way.
 struct Copy {
     upstream: Rc<Upstream>,
-    owner: Owner,
+    address: IpAddr,
     client: Rc<Client>,
     head: RequestHead,
 }
@@ -86,14 +86,14 @@ impl Copy {
             outgoing.put_body(body);
         }
         async move {
-            let Self { upstream, owner, client, mut head } = self;
+            let Self { upstream, address, client, mut head } = self;
             let counters = &client.worker.counters;
             counters.mirrors_active.up();
             counters.mirrored.up();
             let _active = Active(&client);
             let way = Self::way(&upstream, &Stickiness::None);
             let mut nobody = Nobody;
-            let sending = try_servers(&client, &way, &mut head, (outgoing, owner), &mut nobody);
+            let sending = try_servers(&client, &way, &mut head, (outgoing, address), &mut nobody);
             match timeout(WAIT, sending).await {
                 Ok(Ok(passed)) => passed.discard(&head.method),
                 Ok(Err(cause)) => tracing::debug!(%cause, "a copy of a request has no answer"),

@@ -1,6 +1,9 @@
 //! The request as servers are to see it: who asks and how it came is this server's word, or that of a proxy that is trusted.
 
-use super::Way;
+use super::{
+    Way,
+    forwarded_port::{forwarded_port, port_of},
+};
 use crate::{
     http1::RequestHead,
     observe::{request_id, trace_context::TraceParent},
@@ -32,16 +35,21 @@ pub(super) fn prepare(
     let behind = asker.trusted.then(|| Behind::of(head));
     // One word, whatever a proxy's was: apps compare it.
     let scheme = if asker.secure { "https" } else { "http" };
-    let (mut host, mut request_id) = (None, &made[..]);
+    let (mut host, mut port, mut request_id) = (None, None, &made[..]);
     if let Some(behind) = &behind {
         host = behind.host.as_deref();
+        port = behind.port;
         request_id = behind.request_id.as_deref().unwrap_or(request_id);
     }
+    // That of the URL which the client has asked for: where it listens here may be hidden behind an address translation.
+    let port = port.or_else(|| port_of(host.unwrap_or(head.host().as_bytes())));
+    let port = port.unwrap_or(if asker.secure { 443 } else { 80 });
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let ours = way.upstream.foreign_pool().is_none();
     head.noted.id.extend_from_slice(request_id);
     let via = Via {
         address: asker.text.as_bytes(),
+        port,
         scheme: scheme.as_bytes(),
         host,
         request_id,
@@ -90,6 +98,7 @@ fn begin_span(
 /// What a proxy that is trusted has said of a request: what its client asked for.
 struct Behind {
     host: Option<Vec<u8>>,
+    port: Option<u16>,
     request_id: Option<Vec<u8>>,
 }
 
@@ -98,6 +107,7 @@ impl Behind {
         let named = |name| head.fields.named(name).next().map(<[u8]>::to_vec);
         Self {
             host: named("x-forwarded-host"),
+            port: forwarded_port(&head.fields),
             request_id: request_id::given(&head.fields).map(<[u8]>::to_vec),
         }
     }

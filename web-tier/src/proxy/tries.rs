@@ -8,18 +8,18 @@ use crate::{
     upstream::{
         balance::{TRIES_MAX, Tried},
         exchange::Outgoing,
-        pool::Owner,
     },
     worker::client::Client,
 };
 use common::hub_age::{self, HUB_AGE};
 use http::{Method, StatusCode};
+use std::net::IpAddr;
 
 /// A request, and what it may still try.
 pub(super) struct Tries {
     pub(super) outgoing: Outgoing,
-    /// Whose share of a server's places it counts to.
-    pub(super) owner: Owner,
+    /// The client's: whose share of a server's places it counts to, and whose socket it may have.
+    pub(super) address: IpAddr,
     pub(super) tried: Tried,
     /// Tries left after the present one.
     left: usize,
@@ -44,10 +44,10 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    pub(super) fn new(outgoing: Outgoing, owner: Owner, head: &RequestHead) -> Self {
+    pub(super) fn new(outgoing: Outgoing, address: IpAddr, head: &RequestHead) -> Self {
         Self {
             outgoing,
-            owner,
+            address,
             tried: Tried::default(),
             left: TRIES_MAX - 1,
             fresh: false,

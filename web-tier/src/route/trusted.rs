@@ -5,7 +5,7 @@ use crate::http1::Fields;
 use common::cidr::CidrSet;
 use std::{
     borrow::Cow,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 /// Who a client was, by a proxy that is trusted.
@@ -21,15 +21,29 @@ pub(crate) struct Peer {
     address: IpAddr,
     /// The same, written once.
     pub(crate) text: Box<str>,
+    port: u16,
+    /// Where it has connected to, if somebody wants to know.
+    to: Option<SocketAddr>,
     /// Who sent the PROXY header.
     proxy: Option<IpAddr>,
 }
 
 impl Peer {
     /// `proxy`: who says so, in a PROXY header.
-    pub(crate) fn new(address: IpAddr, proxy: Option<IpAddr>) -> Self {
-        let address = address.to_canonical();
-        Self { address, text: address.to_string().into(), proxy }
+    pub(crate) fn new(from: SocketAddr, to: Option<SocketAddr>, proxy: Option<IpAddr>) -> Self {
+        let address = from.ip().to_canonical();
+        Self { address, text: address.to_string().into(), port: from.port(), to, proxy }
+    }
+
+    /// What a server is told of the connection of a client with this address, which is this one's or that of somebody behind it: the port
+    /// of the latter is not known. `port` is the listener's.
+    pub(crate) fn endpoints(&self, address: IpAddr, port: u16) -> (SocketAddr, SocketAddr) {
+        let from = SocketAddr::new(address, if address == self.address { self.port } else { 0 });
+        let anywhere = || match address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        (from, self.to.unwrap_or_else(|| SocketAddr::new(anywhere(), port)))
     }
 }
 
@@ -67,7 +81,7 @@ impl<'a> Asker<'a> {
     /// This web tier itself, in the name of a client who came over TLS or not.
     pub(crate) fn of_ours(secure: bool) -> Self {
         let text = Cow::Borrowed("");
-        Self { trusted: false, address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), text, secure }
+        Self { trusted: false, address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), text, secure }
     }
 }
 
@@ -203,7 +217,7 @@ mod tests {
         #[test]
         fn whoever_is_not_trusted_wrote_nothing_that_counts(
             forged in "[ -~]{0,60}",
-            stranger: std::net::Ipv4Addr,
+            stranger: Ipv4Addr,
             hops in 0_u8..4,
         ) {
             let trusted = set(&["10.0.0.0/8"]);

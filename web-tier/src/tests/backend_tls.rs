@@ -37,13 +37,13 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An authority, and a folder with its certificate and what it issues.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -52,7 +52,7 @@ impl Authority {
         Self { issuer, folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -70,7 +70,7 @@ impl Authority {
     }
 
     /// TLS of a server with a certificate for `name`, that speaks `alpn`; with `clients` it wants certificates of this authority.
-    fn server(&self, name: &str, alpn: &str, clients: bool) -> Arc<ServerConfig> {
+    pub(super) fn server(&self, name: &str, alpn: &str, clients: bool) -> Arc<ServerConfig> {
         let (cert, key) = self.issue(name);
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -102,7 +102,7 @@ fn file(path: &Path) -> FilePath {
 }
 
 /// Backends at these ports with TLS, believed by the authority of this file, by the name `api.test`.
-fn secured(ports: &[u16], ca: &Path) -> HttpProxy {
+pub(super) fn secured(ports: &[u16], ca: &Path) -> HttpProxy {
     let mut proxy = proxy(ports);
     proxy.backends.iter_mut().for_each(|backend| backend.tls = true);
     proxy.tls = Some(Box::new(BackendTls {

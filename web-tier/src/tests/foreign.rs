@@ -8,8 +8,8 @@ use super::{
 };
 use bytes::Bytes;
 use common::config::{
-    self, Action, BackendProtocol, Config, CookieConfig, HealthCheck, HealthQuestion, Host, HttpProxy, Rule,
-    StickyCookie, Strategy,
+    self, Action, BackendAddress, BackendProtocol, Config, CookieConfig, HealthCheck, HealthQuestion, Host,
+    HttpProxy, Rule, StickyCookie, Strategy,
 };
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
@@ -32,8 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Backends at these ports, each in its turn.
 pub(super) fn proxy(ports: &[u16]) -> HttpProxy {
     let backend = |port: &u16| config::Backend {
-        host: "127.0.0.1".to_owned(),
-        port: *port,
+        at: BackendAddress::Host { host: "127.0.0.1".to_owned(), port: *port },
         protocol: BackendProtocol::Http1,
         tls: false,
         backup: false,
@@ -191,7 +190,7 @@ async fn a_name_is_found_and_whichever_of_its_addresses_answers_is_used() {
     // Most machines know it as ::1 too, where nobody listens.
     let backend = plain(echo("here")).await;
     let mut rule = proxy(&[backend.port]);
-    rule.backends[0].host = "localhost".to_owned();
+    rule.backends[0].at = BackendAddress::Host { host: "localhost".to_owned(), port: backend.port };
     let cluster = before(rule).await;
     assert_eq!(by(&cluster.ask("POST /", "Content-Length: 0\r\n").await), "here");
     let addresses = cluster.web.health().remove(0).addresses;
@@ -201,7 +200,7 @@ async fn a_name_is_found_and_whichever_of_its_addresses_answers_is_used() {
 #[tokio::test]
 async fn a_name_that_nobody_knows_is_503_and_not_a_wait() {
     let mut rule = proxy(&[80]);
-    rule.backends[0].host = "no-such-host.invalid".to_owned();
+    rule.backends[0].at = BackendAddress::Host { host: "no-such-host.invalid".to_owned(), port: 80 };
     rule.connect_timeout = Duration::from_millis(500);
     let cluster = before(rule).await;
     assert_eq!(cluster.ask("GET /", "").await.status, 503);

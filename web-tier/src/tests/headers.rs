@@ -3,6 +3,7 @@
 use super::{
     backend::{echo, says},
     cluster::Cluster,
+    trust::trusting,
 };
 use common::hub_age;
 use std::{
@@ -16,13 +17,56 @@ async fn the_server_sees_the_proxys_word_and_not_the_clients() {
     let spoof = "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Session-Id: x\r\n\
                  Connection: keep-alive, X-Secret\r\nX-Secret: 1\r\nX-Forwarded-Proto: https\r\n";
     let seen = cluster.ask("GET /", spoof).await.body;
-    for line in ["x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", "x-forwarded-host: shop.example"] {
+    for line in [
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: http",
+        "x-forwarded-host: shop.example",
+        "x-forwarded-port: 80",
+        "x-real-ip: 127.0.0.1",
+    ] {
         assert!(seen.lines().any(|it| it == line), "{line} in {seen}");
     }
     for gone in ["6.6.6.6", "x-session-id", "x-secret", "connection", "https"] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
     assert!(seen.contains("host: shop.example\n") && seen.contains("via: 1.1 copal\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn address_and_port_are_those_of_the_clients_own_url_or_a_trusted_proxys_word() {
+    let told = |seen: &str| {
+        let one = |name: &str| {
+            let mut lines = seen.lines().filter_map(|line| line.strip_prefix(name));
+            let value = lines.next().unwrap_or_else(|| panic!("{name} in {seen}")).to_owned();
+            assert_eq!(lines.next(), None, "{seen}");
+            value
+        };
+        (one("x-real-ip: "), one("x-forwarded-port: "))
+    };
+    let says = "X-Real-IP: 6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\nX-Forwarded-Port: 6666\r\n";
+    let pair = |address: &str, port: &str| (address.to_owned(), port.to_owned());
+    let ask = async |cluster: &Cluster, host: &str, more: &str| {
+        let mut client = cluster.client().await;
+        client.send(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{more}\r\n")).await;
+        told(&client.answer().await.body)
+    };
+    let cluster = Cluster::start([echo("a")]).await;
+    for (host, port) in [("h", "80"), ("h:8443", "8443"), ("[::1]:81", "81"), ("[::1]", "80")] {
+        assert_eq!(ask(&cluster, host, says).await, pair("127.0.0.1", port), "{host}");
+    }
+    let cluster = Cluster::start_with([echo("a")], trusting(&["127.0.0.0/8"])).await;
+    let behind = "X-Forwarded-For: 198.51.100.7\r\nX-Real-IP: 6.6.6.6\r\n";
+    for (more, port) in [
+        ("", "81"),
+        ("X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\n", "443"),
+        ("X-Forwarded-Host: h:444\r\n", "444"),
+        ("X-Forwarded-Host: h:444\r\nX-Forwarded-Port: 445\r\n", "445"),
+        ("X-Forwarded-Port: 0\r\n", "81"),
+        ("X-Forwarded-Port: 80, 81\r\n", "81"),
+    ] {
+        let told = ask(&cluster, "h:81", &format!("{behind}{more}")).await;
+        assert_eq!(told, pair("198.51.100.7", port), "{more}");
+    }
 }
 
 #[tokio::test]

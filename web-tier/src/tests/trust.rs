@@ -8,7 +8,7 @@ use super::{
 };
 use common::config::Config;
 
-fn trusting(networks: &'static [&'static str]) -> impl Fn(&mut Config) {
+pub(super) fn trusting(networks: &'static [&'static str]) -> impl Fn(&mut Config) {
     move |config| {
         config.clusters[1].trusted_proxies = networks.iter().map(|it| it.parse().unwrap()).collect();
     }

@@ -1,7 +1,8 @@
-//! Connections to one server, for one worker: `sockets` where the server speaks HTTP/1.1, one request at a time on each; `streams`
-//! where it speaks HTTP/2, many on each. A queue of ours bounds how many requests are with the server, and how long one waits; while
+//! Connections to one server, for one worker: `sockets` where the server speaks HTTP/1.1, one request at a time on each;
+//! `client_sockets` where it does and wants to know of each whose it is; `streams` where it speaks HTTP/2, many on each. A queue of ours bounds how many requests are with the server, and how long one waits; while
 //! some wait, no client holds more than its share by being slow.
 
+mod client_sockets;
 mod dialler;
 mod owner;
 mod places;
@@ -11,6 +12,7 @@ mod share;
 mod sockets;
 mod streams;
 
+pub(crate) use client_sockets::{ClientSockets, Whose};
 use common::config::{HttpProxy, Server};
 pub(crate) use dialler::Dialler;
 pub(crate) use owner::{Asker, Holder, Owner};
@@ -80,6 +82,8 @@ pub(crate) enum TakeError {
 pub(crate) enum ServerPool {
     /// In HTTP/1.1.
     Sockets(Rc<SocketPool>),
+    /// The same, with a PROXY header first.
+    ClientSockets(Rc<ClientSockets>),
     /// In HTTP/2.
     Streams(Rc<StreamPool>),
 }
@@ -97,6 +101,7 @@ impl ServerPool {
         self.places().settle();
         match self {
             Self::Sockets(pool) => pool.settle(),
+            Self::ClientSockets(pool) => pool.settle(),
             Self::Streams(pool) => pool.settle(),
         }
     }
@@ -105,6 +110,7 @@ impl ServerPool {
     pub(crate) fn clear(&self) {
         match self {
             Self::Sockets(pool) => pool.clear(),
+            Self::ClientSockets(pool) => pool.clear(),
             Self::Streams(pool) => pool.clear(),
         }
     }
@@ -112,6 +118,7 @@ impl ServerPool {
     fn places(&self) -> &Rc<Places> {
         match self {
             Self::Sockets(pool) => pool.places(),
+            Self::ClientSockets(pool) => pool.places(),
             Self::Streams(pool) => pool.places(),
         }
     }
@@ -120,9 +127,15 @@ impl ServerPool {
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let idle = match self {
             Self::Sockets(pool) => pool.idle(),
+            Self::ClientSockets(pool) => pool.idle(),
             Self::Streams(pool) => pool.idle(),
         };
         (idle, self.places().waiting())
+    }
+
+    /// Whether the server is to hear whose its connections are.
+    pub(crate) fn tells_whose(&self) -> bool {
+        matches!(self, Self::ClientSockets(_))
     }
 
     /// Whether a request that asks now need not queue.
@@ -131,11 +144,13 @@ impl ServerPool {
     }
 
     /// A way to the server for one request, if there is one at once: on a connection that has served before, and not if a `fresh` one
-    /// is asked for. Else the place among the requests that it has by now, if any.
-    pub(crate) fn try_take(&self, fresh: bool, asker: &Asker) -> Result<Taken, Option<Place>> {
+    /// is asked for. Else the place among the requests that it has by now, if any. `whose` counts where the pool
+    /// [tells it](Self::tells_whose).
+    pub(crate) fn try_take(&self, fresh: bool, whose: Whose, asker: &Asker) -> Result<Taken, Option<Place>> {
         let place = self.places().try_take(asker).ok_or(None)?;
         match self {
             Self::Sockets(pool) => pool.try_take(place, fresh).map(Taken::Socket).map_err(Some),
+            Self::ClientSockets(pool) => pool.try_take(place, fresh, whose).map(Taken::Socket).map_err(Some),
             Self::Streams(pool) => pool.try_take(place).map(Taken::Stream).map_err(Some),
         }
     }
@@ -145,7 +160,7 @@ impl ServerPool {
     pub(crate) async fn take(
         &self,
         place: Option<Place>,
-        fresh: bool,
+        (fresh, whose): (bool, Whose),
         asker: &Asker,
         queued: &Cell<bool>,
     ) -> Result<Taken, TakeError> {
@@ -155,6 +170,7 @@ impl ServerPool {
         };
         match self {
             Self::Sockets(pool) => pool.take(place, fresh).await.map(Taken::Socket),
+            Self::ClientSockets(pool) => pool.take(place, fresh, whose).await.map(Taken::Socket),
             Self::Streams(pool) => pool.take(place).await.map(Taken::Stream),
         }
     }
@@ -166,6 +182,7 @@ impl ServerPool {
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Sockets(one), Self::Sockets(two)) => Rc::ptr_eq(one, two),
+            (Self::ClientSockets(one), Self::ClientSockets(two)) => Rc::ptr_eq(one, two),
             (Self::Streams(one), Self::Streams(two)) => Rc::ptr_eq(one, two),
             _ => false,
         }

@@ -8,11 +8,12 @@ use crate::{
     limit::{Permit, Permits},
     observe::access_log::Recording,
     route::trusted::Peer,
-    transport::{listener::Listener, tls::TlsConnection},
+    transport::{listener::Listener, proxy_protocol::Endpoints, tls::TlsConnection},
     upstream::{Lease, pool::Holder},
 };
 use std::{
     cell::Cell,
+    net::IpAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -87,6 +88,11 @@ impl Client {
     /// The port by which it came, as rules see it.
     pub(crate) fn local_port(&self) -> u16 {
         self.listener.port
+    }
+
+    /// What servers are told of the connection of a client with this address.
+    pub(crate) fn endpoints(&self, address: IpAddr) -> Endpoints {
+        self.peer.endpoints(address, self.local_port())
     }
 
     /// Whether the connection is to end when its present requests have been answered: the worker stops, or the listener has been

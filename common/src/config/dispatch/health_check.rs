@@ -6,10 +6,12 @@ use super::super::{
     keys, names,
     node::Node,
     quoted::quoted,
-    rule::{Backend, BackendProtocol, HealthCheck, HealthQuestion, HttpQuestion, StatusRange},
+    rule::{
+        Backend, BackendAddress, BackendProtocol, HealthCheck, HealthQuestion, HttpQuestion, StatusRange,
+    },
     units::format_duration,
 };
-use super::{changeable, http_proxy};
+use super::{backend_address, changeable};
 use crate::config::HeaderEditKind;
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -34,6 +36,12 @@ pub(super) fn decode(context: Context<'_>, node: &Node, backends: &[Backend]) ->
         rise: fields.integer("rise", 1..=1000).unwrap_or(defaults.rise),
         fall: fields.integer("fall", 1..=1000).unwrap_or(defaults.fall),
     };
+    let socket = backends.iter().find(|it| matches!(it.at, BackendAddress::Socket(_)));
+    if let (Some(socket), Some(port)) = (socket, fields.get("port")) {
+        let message =
+            format!("`port` of a health check: the backend {} has none, it is a Unix socket", socket.name());
+        context.error(port.span, message);
+    }
     if check.timeout > check.interval {
         let given = fields.get("timeout").or(fields.get("interval")).map_or(node.span, |node| node.span);
         let message = format!(
@@ -48,8 +56,9 @@ pub(super) fn decode(context: Context<'_>, node: &Node, backends: &[Backend]) ->
 
 fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion> {
     let context = fields.context;
-    let host =
-        fields.get("host").map(|node| context.checked(node, |text| http_proxy::authority(text).map(drop)));
+    let host = fields
+        .get("host")
+        .map(|node| context.checked(node, |text| backend_address::authority(text).map(drop)));
     let host = host.flatten();
     let Some(service) = fields.get("grpc-service") else {
         return http(fields, host).map(|it| HealthQuestion::Http(Box::new(it)));
@@ -59,10 +68,14 @@ fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion>
         context.error(service.span, message);
     }
     if let Some(other) = backends.iter().find(|it| it.protocol != BackendProtocol::Http2) {
+        let name = other.name();
+        let scheme = match (&other.at, other.tls) {
+            (BackendAddress::Socket(_), _) => "h2c+",
+            (BackendAddress::Host { .. }, true) => "h2://",
+            (BackendAddress::Host { .. }, false) => "h2c://",
+        };
         let message = format!(
-            "`grpc-service` asks in HTTP/2, and the backend {} speaks HTTP/1.1: give it as {}://{0}",
-            other.authority(),
-            if other.tls { "h2" } else { "h2c" }
+            "`grpc-service` asks in HTTP/2, and the backend {name} speaks HTTP/1.1: give it as {scheme}{name}"
         );
         context.error(service.span, message);
     }

@@ -6,24 +6,32 @@ use super::{
         bounds::{TIMEOUT, WAIT},
         decode::{Context, Fields},
         defaults::DEFAULTS,
-        keys, names,
+        keys,
         node::Node,
-        quoted::quoted,
-        rule::{Backend, BackendProtocol, HttpProxy},
+        rule::{Backend, BackendProtocol, HttpProxy, ProxyProtocolVersion},
     },
-    STRATEGIES, hash_by, health_check, sticky,
+    STRATEGIES,
+    backend_address::{self, Address},
+    hash_by, health_check, sticky,
 };
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::collections::HashSet;
 
 /// The most backends of a rule.
 const BACKENDS_MAX: usize = 4096;
 
 /// Reads the rule but for `regexp` and `if`. `None` without a good backend.
 pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
-    Some(HttpProxy { cookie: sticky::decode(fields), ..servers(fields)? })
+    let (cookie, proxy_protocol) = (sticky::decode(fields), proxy_protocol(fields));
+    let servers = servers(fields)?;
+    let shared = servers.backends.iter().find(|it| it.protocol == BackendProtocol::Http2);
+    if let Some(shared) = shared.filter(|_| proxy_protocol.is_some()) {
+        let message = format!(
+            "`proxy-protocol` says of each connection which client it is for, and the backend {} speaks HTTP/2, where many clients share one: it learns of them by `X-Forwarded-For`",
+            shared.name()
+        );
+        fields.context.error(fields.span("proxy-protocol"), message);
+    }
+    Some(HttpProxy { cookie, proxy_protocol, ..servers })
 }
 
 /// Reads who the servers are, and how they are reached.
@@ -37,6 +45,7 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
             .get("health-check")
             .and_then(|node| health_check::decode(fields.context, node, &backends)),
         cookie: defaults.cookie,
+        proxy_protocol: defaults.proxy_protocol,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         hash_by: hash_by(fields),
         warmup_time: time("warmup-time", WAIT, defaults.warmup_time),
@@ -49,6 +58,12 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
         backends,
     };
     (!proxy.backends.is_empty()).then_some(proxy)
+}
+
+/// Reads which header a connection begins with.
+fn proxy_protocol(fields: &Fields<'_>) -> Option<ProxyProtocolVersion> {
+    let versions = [("v1", ProxyProtocolVersion::V1), ("v2", ProxyProtocolVersion::V2)];
+    fields.choice("proxy-protocol", &versions)
 }
 
 fn backends(fields: &Fields<'_>) -> Vec<Backend> {
@@ -67,12 +82,11 @@ fn backends(fields: &Fields<'_>) -> Vec<Backend> {
     let mut backends = Vec::new();
     for item in items.iter().take(BACKENDS_MAX) {
         let Some(backend) = backend(context, item) else { continue };
-        if seen.insert(backend.authority()) {
+        if seen.insert(backend.name()) {
             backups += usize::from(backend.backup);
             backends.push(backend);
         } else {
-            context
-                .error(item.span, format!("the backend {} stands twice in this rule", backend.authority()));
+            context.error(item.span, format!("the backend {} stands twice in this rule", backend.name()));
         }
     }
     if backups > 0 && backups == backends.len() {
@@ -88,76 +102,11 @@ fn backend(context: Context<'_>, node: &Node) -> Option<Backend> {
     let fields = Fields::open(context, node, &keys::BACKEND)?;
     let address = fields.required(
         "address",
-        "give it as http://host:port or https://host:port, for HTTP/2 as h2c://host:port or h2://host:port",
+        "give it as http://host:port or https://host:port, for HTTP/2 as h2c://host:port or h2://host:port, or as unix:PATH of a socket",
     );
-    let address = address.and_then(|node| context.checked(node, |text| Address::parse(text).map(drop)));
+    let address = address.and_then(|node| backend_address::decode(context, node));
     let weight = fields.integer("weight", 1..=10_000).unwrap_or(DEFAULTS.weight);
     let backup = fields.boolean("backup").unwrap_or(false);
-    let Address { protocol, tls, host, port } = Address::parse(&address?).ok()?;
-    Some(Backend { host, port, protocol, tls, weight, backup })
-}
-
-/// The schemes of addresses: the protocol, whether over TLS, and the port without one.
-const SCHEMES: [(&str, BackendProtocol, bool, u16); 4] = [
-    ("http", BackendProtocol::Http1, false, 80),
-    ("https", BackendProtocol::Http1, true, 443),
-    ("h2c", BackendProtocol::Http2, false, 80),
-    ("h2", BackendProtocol::Http2, true, 443),
-];
-
-/// What a backend's `address` is: `https://host:port` and the like.
-struct Address {
-    protocol: BackendProtocol,
-    tls: bool,
-    host: String,
-    port: u16,
-}
-
-impl Address {
-    fn parse(text: &str) -> Result<Self, String> {
-        let found = text.split_once("://").and_then(|(scheme, rest)| {
-            SCHEMES.iter().find(|(name, ..)| *name == scheme).map(|known| (known, rest))
-        });
-        let Some((&(scheme, protocol, tls, usual_port), rest)) = found else {
-            return Err(format!(
-                "expected http://host:port or https://host:port, or for HTTP/2 and gRPC h2c://host:port (without TLS) or h2://host:port (with TLS), found {}",
-                quoted(text)
-            ));
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains(['/', '?', '#']) {
-            return Err(format!(
-                "expected {scheme}://host:port without a path, found {}: `forward` changes paths",
-                quoted(text)
-            ));
-        }
-        let (host, port) = authority(rest)?;
-        if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
-            return Err(format!("{} means every interface: give the address of one server", quoted(text)));
-        }
-        if tls {
-            backend_tls::server_name(&host)?;
-        }
-        Ok(Self { protocol, tls, host, port: port.unwrap_or(usual_port) })
-    }
-}
-
-/// The host, its brackets taken off, and the port of `host` or `host:port`.
-pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
-    let refuse = || format!("expected a host, or a host and a port (host:port), found {}", quoted(text));
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            let digits = !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit());
-            let port = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
-            (host, Some(port.ok_or_else(refuse)?))
-        }
-        _ => (text, None),
-    };
-    if let Some(ip) = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-        return if ip.parse::<Ipv6Addr>().is_ok() { Ok((ip.to_owned(), port)) } else { Err(refuse()) };
-    }
-    if host.contains(':') || names::address(host, true).is_err() {
-        return Err(refuse());
-    }
-    Ok((host.to_owned(), port))
+    let Address { protocol, tls, at } = address?;
+    Some(Backend { at, protocol, tls, weight, backup })
 }

@@ -25,6 +25,7 @@ fn no_key_is_both_known_and_for_later() {
 fn the_documented_examples_load() {
     [
         "access-log.md",
+        "backends.md",
         "configuration.md",
         "rules.md",
         "operating.md",

@@ -366,8 +366,7 @@ fn rules_for_servers_that_are_not_ours_are_read() {
     let Action::HttpProxy(proxy) = action(13) else { panic!("http-proxy") };
     let check = HealthCheck { question: HealthQuestion::get("/healthz"), ..HealthCheck::default() };
     let backend = |host: &str, weight| Backend {
-        host: host.to_owned(),
-        port: 8080,
+        at: BackendAddress::Host { host: host.to_owned(), port: 8080 },
         protocol: BackendProtocol::Http1,
         tls: false,
         backup: false,
@@ -384,9 +383,56 @@ fn rules_for_servers_that_are_not_ours_are_read() {
     };
     assert_eq!(**proxy, expected);
     let Action::HttpProxy(grpc) = action(14) else { panic!("http-proxy") };
-    assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && it.port == 50_051));
+    let at = |it: &Backend| matches!(it.at, BackendAddress::Host { port: 50_051, .. });
+    assert!(grpc.backends.iter().all(|it| it.protocol == BackendProtocol::Http2 && at(it)));
     let asked = grpc.health_check.as_ref().map(|it| it.question.clone());
     assert_eq!(asked, Some(HealthQuestion::Grpc { service: "shop.v1.Orders".to_owned(), host: None }));
+}
+
+#[test]
+fn a_unix_socket_is_found_from_the_file_that_names_it() {
+    let file = |address: &str| {
+        format!(
+            "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: [{{port: 8080}}]}}], hosts: \
+             [{{id: '', dispatch: [{{http-proxy: {{import: parts/app.yaml, backends: [{{address: '{address}'}}]}}}}]}}]}}]"
+        )
+    };
+    let backends = |text: &str, part: &str| {
+        let files = Files::new(&[("copal.yaml", text), ("parts/app.yaml", part)]);
+        let config = files.load("copal.yaml", &options()).map(|it| it.config);
+        config.map(|config| {
+            let Action::HttpProxy(proxy) = &config.clusters[0].hosts[0].dispatch[0].action else { panic!() };
+            let of = |it: &Backend| (files.shown(&it.name()), it.protocol, it.authority());
+            (proxy.backends.iter().map(of).collect::<Vec<_>>(), files.shown(&config.effective))
+        })
+    };
+    let read = |address: &str| backends(&file(address), "strategy: adaptive").unwrap().0.remove(0);
+    let http1 = |name: &str| (name.to_owned(), BackendProtocol::Http1, "localhost".to_owned());
+    assert_eq!(read("unix:/run/app.sock"), http1("unix:/run/app.sock"));
+    assert_eq!(read("unix:///run/./app.sock"), http1("unix:/run/app.sock"));
+    assert_eq!(read("unix:run/app.sock"), http1("unix:run/app.sock"), "in the folder of the file");
+    let http2 = ("unix:/run/app.sock".to_owned(), BackendProtocol::Http2, "localhost".to_owned());
+    assert_eq!(read("h2c+unix:/run/app.sock"), http2);
+    let imported = file("x").replace(", backends: [{address: 'x'}]", "");
+    let (read, effective) = backends(&imported, "backends: [{address: 'h2c+unix:app.sock'}]").unwrap();
+    assert_eq!(read[0].0, "unix:parts/app.sock", "in the folder of the imported file");
+    assert!(effective.contains("address: h2c+unix:parts/app.sock"), "{effective}");
+    for (address, why) in [
+        ("unix:", "expected the path of a Unix socket, such as unix:/run/app.sock, found `unix:`"),
+        ("unix:run/", "expected the path of a Unix socket, such as unix:/run/app.sock, found `unix:run/`"),
+        ("unix://run/app.sock", "`unix://run/app.sock` has two slashes before the path of a Unix socket"),
+        (
+            "https+unix:/run/app.sock",
+            "or unix:PATH of a socket (for HTTP/2 h2c+unix:PATH), found `https+unix:",
+        ),
+    ] {
+        let errors = backends(&file(address), "strategy: adaptive").unwrap_err();
+        assert!(errors.contains(why), "{errors}");
+    }
+    let long = format!("unix:/{}", "s".repeat(107));
+    let errors = messages(&file(&long).replace("import: parts/app.yaml, ", ""));
+    let why = format!("the path of a Unix socket has at most 107 bytes, `/{}` has 108", "s".repeat(107));
+    assert!(errors[0].starts_with(&why[..60]) && errors[0].ends_with("has 108"), "{errors:?}");
 }
 
 #[test]

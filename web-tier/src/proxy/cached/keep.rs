@@ -35,7 +35,7 @@ use std::{
 use tokio::{task::spawn_local, time::timeout};
 
 /// What an answer may depend on that each key says.
-const SAID_BY_THE_KEY: [&str; 3] = ["host", "x-forwarded-host", "x-forwarded-proto"];
+const SAID_BY_THE_KEY: [&str; 4] = ["host", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
 
 /// What an answer is read ahead of the one client that reads it, where it has turned out to be too long to be kept, in bytes.
 const AHEAD: u64 = 256 << 10;

@@ -12,7 +12,6 @@ use crate::{
     route::trusted::Asker,
     upstream::{
         exchange::{BodyError, ClientSide, Outgoing},
-        pool::Owner,
         sticky::Stickiness,
     },
     worker::client::Client,
@@ -20,6 +19,7 @@ use crate::{
 use http::StatusCode;
 use std::{
     io,
+    net::IpAddr,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -70,7 +70,7 @@ pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found
     let request = Refresh {
         upstream: ask.way.upstream.clone(),
         strategy: ask.way.strategy,
-        owner: ask.asker.address.into(),
+        address: ask.asker.address,
         secure: ask.asker.secure,
         settings: ask.settings.clone(),
         found: found.clone(),
@@ -86,7 +86,7 @@ pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found
 struct Refresh {
     upstream: Rc<crate::upstream::Upstream>,
     strategy: common::config::Strategy,
-    owner: Owner,
+    address: IpAddr,
     secure: bool,
     settings: CacheSettings,
     found: Found,
@@ -116,7 +116,7 @@ impl Refresh {
         let asker = Asker::of_ours(self.secure);
         let ask = Ask { client: &client, asker: &asker, way: &way, edits: &[], settings: &self.settings };
         let asked_s = client.worker.wall_seconds();
-        let passed = try_servers(&client, &way, &mut self.head, (outgoing, self.owner), &mut Nobody).await;
+        let passed = try_servers(&client, &way, &mut self.head, (outgoing, self.address), &mut Nobody).await;
         let entry = &self.found.entry;
         // What is stale serves on as long as it may.
         let Ok(passed) = passed else { return entry.life.failed(entry.age(client.worker.now())) };

@@ -17,8 +17,10 @@ use traces::RECORDED;
 /// What the proxy knows of a request's client.
 #[derive(Debug)]
 pub(crate) struct Via<'a> {
-    /// `X-Forwarded-For`.
+    /// `X-Forwarded-For` and `X-Real-IP`.
     pub(crate) address: &'a [u8],
+    /// `X-Forwarded-Port`.
+    pub(crate) port: u16,
     /// `X-Forwarded-Proto`.
     pub(crate) scheme: &'a [u8],
     /// `X-Forwarded-Host`, if it is not the request's `Host`.
@@ -88,6 +90,8 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     }
     put_field(out, b"x-forwarded-for", via.address);
     put_field(out, b"x-forwarded-proto", via.scheme);
+    put_number(out, b"x-forwarded-port", via.port.into());
+    put_field(out, b"x-real-ip", via.address);
     put_field(out, b"x-request-id", via.request_id);
     if let Trace::New(parent) | Trace::Span { parent, .. } = via.trace {
         put_field(out, b"traceparent", parent.as_bytes());

@@ -63,8 +63,8 @@ pub(super) async fn ask(
         hash: None,
     };
     let outgoing = prepare(&client, asker, &way, &mut asked, &[]);
-    let (owner, mut nobody) = (asker.address.into(), Nobody);
-    let asking = try_servers(&client, &way, &mut asked, (outgoing, owner), &mut nobody);
+    let mut nobody = Nobody;
+    let asking = try_servers(&client, &way, &mut asked, (outgoing, asker.address), &mut nobody);
     let passed = timeout(auth.timeout, asking).await.unwrap_or(Err(ProxyError::Silent)).map_err(refuse)?;
     if !passed.answer.head.status.is_success() {
         let Passed { answer: Answer { head, exchange, outgoing }, .. } = passed;

@@ -1,7 +1,7 @@
 //! Nothing gets from one client to another by what is kept: an answer is one to its key, and is for all.
 
 use super::{Origin, cached, start, status_of, with};
-use crate::tests::cluster::Cluster;
+use crate::tests::{cluster::Cluster, trust::trusting};
 use http::Method;
 
 const FRESH: &str = "Cache-Control: max-age=60";
@@ -121,6 +121,30 @@ async fn a_key_is_what_the_server_sees() {
         assert_ne!(ask(other, "shop.example").await.0, first, "{other}");
     }
     assert_ne!(ask("/a/b/~user?x=%2F", "other.example").await.0, first);
+}
+
+#[tokio::test]
+async fn what_a_trusted_proxy_says_of_host_and_port_is_in_the_key_and_a_strangers_word_is_not() {
+    for (networks, believed) in [(&["127.0.0.0/8"], true), (&["192.0.2.0/24"], false)] {
+        let origin = Origin::default();
+        let cluster = Cluster::start_with([origin.says(FRESH)], |config| {
+            cached(config);
+            trusting(networks)(config);
+        })
+        .await;
+        for headers in ["X-Forwarded-Port: 8443\r\n", "X-Forwarded-Host: evil.example\r\n"] {
+            let path = format!("/{}", headers.len());
+            assert_eq!(
+                is_kept(&origin, &cluster, &format!("GET {path}"), headers).await,
+                !believed,
+                "{headers}"
+            );
+            let again = cluster.ask(&format!("GET {path}"), headers).await;
+            assert!(status_of(&again).contains("hit"), "{headers}");
+        }
+        let ports = origin.seen().iter().filter(|it| it.header("x-forwarded-port") == Some("8443")).count();
+        assert_eq!(ports, usize::from(believed));
+    }
 }
 
 #[tokio::test]

@@ -1,17 +1,19 @@
-//! The PROXY protocol, versions 1 and 2, as a receiver: a balancer that passes TCP on says first, on each connection, whose
-//! connection it was (HAProxy's `proxy-protocol.txt`).
+//! The PROXY protocol, versions 1 and 2: a balancer that passes TCP on says first, on each connection, whose connection it was
+//! (HAProxy's `proxy-protocol.txt`). [`write`](fn@write) says it to servers.
 //!
-//! [`parse`] decides on bytes alone; [`read_header`] takes them off a socket, the header and not one byte more. Whoever may
+//! As a receiver, [`parse`] decides on bytes alone; [`read_header`] takes them off a socket, the header and not one byte more. Whoever may
 //! speak to the listener could claim any address, so a header is taken from trusted proxies alone.
 
 mod read;
 mod v1;
 mod v2;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use read::{ReadError, read_header};
+pub(crate) use write::{Endpoints, write};
 
 use std::net::SocketAddr;
 

@@ -11,7 +11,7 @@ use super::{
 use arc_swap::ArcSwapOption;
 use cluster_port::Stream;
 use common::{
-    config::{self, Authorities, Backend, BackendProtocol, FilePath},
+    config::{self, Authorities, Backend, BackendAddress, BackendProtocol, FilePath},
     tls_files::{FileFault, TlsError, chain, system_authorities},
 };
 use rustls::{
@@ -97,8 +97,12 @@ struct Own {
 impl TlsConnector {
     /// To a backend of a rule that says `tls`.
     pub(crate) fn new(tls: Arc<BackendTls>, backend: &Backend) -> Self {
-        let name = tls.config.server_name.as_ref().unwrap_or(&backend.host);
-        let name = ServerName::try_from(name.clone()).ok();
+        let host = match &backend.at {
+            BackendAddress::Host { host, .. } => Some(host),
+            BackendAddress::Socket(_) => None,
+        };
+        let name = tls.config.server_name.as_ref().or(host);
+        let name = name.and_then(|name| ServerName::try_from(name.clone()).ok());
         Self { tls, name, protocol: backend.protocol, own: ArcSwapOption::empty() }
     }
 

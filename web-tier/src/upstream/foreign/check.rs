@@ -217,7 +217,7 @@ async fn ask(
     within: Duration,
 ) -> Result<Answered, CheckError> {
     let asked = async {
-        let stream = way.connect_to(port, within).await.map_err(CheckError::Connect)?;
+        let stream = way.connect_to(port, None, within).await.map_err(CheckError::Connect)?;
         match question {
             Question::Http1(question, expected) => {
                 question.ask(stream, expected).await.map(|left| left.map_or(Answered::Whole, Answered::Http1))

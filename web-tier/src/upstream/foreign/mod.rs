@@ -12,10 +12,12 @@ pub use report::{BackendHealth, LastCheck};
 pub(crate) use watch::ForeignWatch;
 
 use crate::{
-    transport::tls::{BackendTls, TlsConnector},
+    transport::{
+        proxy_protocol::Endpoints,
+        tls::{BackendTls, TlsConnector},
+    },
     upstream::{balance, breaks::SeenBreaks, sticky::Stickiness},
 };
-use addresses::Addresses;
 use check::Checks;
 use cluster_port::{ClusterKey, Stream};
 use common::{
@@ -23,7 +25,7 @@ use common::{
     id::ServerId,
     tls_files::TlsError,
 };
-use dial::Way;
+use dial::{Place, Way};
 use std::{
     io,
     sync::{
@@ -60,8 +62,10 @@ pub(crate) struct ForeignPool {
 /// A server that is not ours.
 #[derive(Debug)]
 pub(crate) struct ForeignBackend {
-    /// `host:port`.
+    /// `host:port`, or `unix:path`.
     id: ServerId,
+    /// What it is addressed by in requests that name nobody.
+    authority: Box<str>,
     pub(crate) protocol: BackendProtocol,
     pub(crate) is_encrypted: bool,
     way: Way,
@@ -145,9 +149,9 @@ impl Left {
     /// What is known of a backend, if one there was is just this. Only one rule gets it.
     fn take(&mut self, backend: &config::Backend, rule: &HttpProxy) -> Option<Arc<ForeignBackend>> {
         let is_it = |(it, former, _): &(config::Backend, Arc<ForeignPool>, _)| {
-            (&it.host, it.port, it.protocol, it.tls)
-                == (&backend.host, backend.port, backend.protocol, backend.tls)
+            (&it.at, it.protocol, it.tls) == (&backend.at, backend.protocol, backend.tls)
                 && former.config.health_check == rule.health_check
+                && former.config.proxy_protocol == rule.proxy_protocol
                 && (!backend.tls || former.config.tls == rule.tls)
         };
         let place = self.0.iter().position(is_it)?;
@@ -195,12 +199,14 @@ impl BackendState {
 impl ForeignBackend {
     fn new(backend: &config::Backend, rule: &HttpProxy, tls: Option<&Arc<BackendTls>>) -> Self {
         Self {
-            id: backend.authority().into(),
+            id: backend.name().into(),
+            authority: backend.authority().into(),
             protocol: backend.protocol,
             is_encrypted: backend.tls,
             way: Way {
-                addresses: Addresses::new(&backend.host, backend.port),
+                place: Place::new(&backend.at),
                 tls: tls.filter(|_| backend.tls).map(|tls| TlsConnector::new(tls.clone(), backend)),
+                proxy_protocol: rule.proxy_protocol,
             },
             up: AtomicBool::new(true),
             moved: AtomicU32::new(0),
@@ -209,9 +215,14 @@ impl ForeignBackend {
         }
     }
 
-    /// `host:port`, as the rule has it.
+    /// `host:port` as the rule has it, or `unix:path`.
     pub(crate) fn name(&self) -> &str {
         self.id.as_str()
+    }
+
+    /// The `:authority` of requests that name nobody.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// What is known now.
@@ -219,12 +230,12 @@ impl ForeignBackend {
         BackendState { up: self.up.load(Ordering::Relaxed), moved: self.moved.load(Ordering::Relaxed) }
     }
 
-    /// A connection to whichever of its addresses answers, within `within`.
+    /// A connection to whichever of its addresses answers, within `within`; for the client `whose` it is.
     ///
     /// # Errors
     /// As [`Way::connect`].
-    pub(crate) async fn dial(&self, within: Duration) -> io::Result<Stream> {
-        self.way.connect(within).await
+    pub(crate) async fn dial(&self, whose: Option<Endpoints>, within: Duration) -> io::Result<Stream> {
+        self.way.connect(whose, within).await
     }
 
     /// One worker's view of its broken connections.

@@ -1,6 +1,6 @@
 //! How foreign backends are, for whoever asks: a status page, a log.
 
-use super::ForeignBackend;
+use super::{ForeignBackend, addresses::Addresses};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -11,9 +11,9 @@ use std::{
 pub struct BackendHealth {
     /// Which of the rules it belongs to: the first `http-proxy` rule of the file is 0; rules that say the same are one.
     pub rule: usize,
-    /// `host:port`, as the rule has it.
+    /// `host:port` as the rule has it, or `unix:path`.
     pub backend: String,
-    /// The addresses that its name has at present; none while it could not be looked up.
+    /// The addresses that its name has at present; none while it could not be looked up, and of a Unix socket.
     pub addresses: Vec<SocketAddr>,
     /// Whether requests may go there; always so without a `health-check`.
     pub up: bool,
@@ -41,7 +41,7 @@ impl ForeignBackend {
         let mut report = BackendHealth {
             rule,
             backend: self.id.as_str().to_owned(),
-            addresses: self.way.addresses.known(),
+            addresses: self.way.place.addresses().map(Addresses::known).unwrap_or_default(),
             up: true,
             since: None,
             last: None,

@@ -9,14 +9,13 @@ use crate::{
         pool::Asker,
     },
 };
-use common::config::{Backend, HealthCheck, HealthQuestion, Rule, Strategy};
+use common::config::{Backend, BackendAddress, HealthCheck, HealthQuestion, Rule, Strategy};
 use std::{cell::Cell, rc::Rc, time::Instant};
 use tokio::net::TcpListener;
 
 fn rule(hosts: &[&str], health_check: Option<HealthCheck>) -> HttpProxy {
     let backends = hosts.iter().map(|host| Backend {
-        host: (*host).to_owned(),
-        port: 8080,
+        at: BackendAddress::Host { host: (*host).to_owned(), port: 8080 },
         protocol: BackendProtocol::Http1,
         tls: false,
         backup: false,
@@ -120,7 +119,8 @@ fn the_report_has_every_backend() {
 async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut rule = rule(&["127.0.0.1"], None);
-    rule.backends[0].port = listener.local_addr().unwrap().port();
+    let port = listener.local_addr().unwrap().port();
+    rule.backends[0].at = BackendAddress::Host { host: "127.0.0.1".to_owned(), port };
     let servers = servers(&[&rule], None);
     let pool = servers.pool(&rule).unwrap();
     let (backend, upstream) = (&pool.backends[0], Rc::new(Upstream::foreign(pool, 1)));
@@ -130,7 +130,7 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     upstream
         .server(0)
         .pool
-        .take(None, false, &Asker::anybody(), &Cell::new(false))
+        .take(None, (false, None), &Asker::anybody(), &Cell::new(false))
         .await
         .unwrap()
         .socket()
@@ -140,7 +140,7 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
         let socket = upstream
             .server(0)
             .pool
-            .take(None, false, &Asker::anybody(), &Cell::new(false))
+            .take(None, (false, None), &Asker::anybody(), &Cell::new(false))
             .await
             .unwrap()
             .socket();

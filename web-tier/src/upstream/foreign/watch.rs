@@ -58,14 +58,16 @@ impl ForeignWatch {
 
 fn look_after(pool: &ForeignPool, backend: &Arc<ForeignBackend>, news: &News) -> Tasks {
     let mut tasks = Vec::new();
-    if !backend.way.addresses.is_fixed() {
+    if backend.way.place.addresses().is_some_and(|it| !it.is_fixed()) {
         let (news, backend) = (news.clone(), backend.clone());
         tasks.push(spawn_local(async move {
             let moved = || {
                 backend.moved.fetch_add(1, Ordering::Relaxed);
                 news.send_replace(());
             };
-            backend.way.addresses.follow(moved).await;
+            if let Some(addresses) = backend.way.place.addresses() {
+                addresses.follow(moved).await;
+            }
         }));
     }
     if let Some(check) = pool.config.health_check.clone() {

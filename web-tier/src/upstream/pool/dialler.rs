@@ -1,5 +1,6 @@
 //! Makes connections to one server.
 
+use super::client_sockets::Whose;
 use crate::upstream::foreign::ForeignBackend;
 use cluster_port::{Credentials, Protocol, Stream};
 use common::{config::Server, id::ServerId};
@@ -29,19 +30,24 @@ impl Dialler {
 
     /// A connection, within `connect-timeout`.
     pub(super) async fn dial(&self) -> io::Result<Stream> {
+        self.dial_for(None).await
+    }
+
+    /// The same for this client, which a server that is not ours may want to hear.
+    pub(super) async fn dial_for(&self, whose: Whose) -> io::Result<Stream> {
         match self {
             Self::Cluster { address, credentials, from, to, timeout } => {
                 cluster_port::dial(address, credentials, from, to, Protocol::Http1, *timeout).await
             }
-            Self::Foreign { backend, timeout } => backend.dial(*timeout).await,
+            Self::Foreign { backend, timeout } => backend.dial(whose, *timeout).await,
         }
     }
 
-    /// The server's `host:port`.
+    /// The server's `host:port`, for requests that name nobody.
     pub(super) fn authority(&self) -> &str {
         match self {
             Self::Cluster { address, .. } => address,
-            Self::Foreign { backend, .. } => backend.name(),
+            Self::Foreign { backend, .. } => backend.authority(),
         }
     }
 

@@ -79,6 +79,11 @@ impl Places {
         self.count
     }
 
+    /// How many are taken.
+    pub(crate) fn in_use(&self) -> usize {
+        self.count - self.free.get()
+    }
+
     /// How many requests wait for one.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.borrow().len()

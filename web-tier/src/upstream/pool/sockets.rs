@@ -7,6 +7,7 @@
 
 use super::{
     PoolLimits, TakeError,
+    client_sockets::{ClientSockets, Whose},
     dialler::Dialler,
     places::{Place, Places},
     recent::Recent,
@@ -26,12 +27,17 @@ pub(crate) struct Socket {
     /// It is in the middle of an exchange that will not be completed.
     abandoned: bool,
     /// The pool's when it was dialled.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 impl Socket {
+    /// One that has just been dialled.
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, abandoned: false, generation: 0 }
+    }
+
     /// Whether it can take a request: the server has neither closed it nor said anything that nobody asked for.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.abandoned && self.stream.is_quiet()
     }
 }
@@ -41,7 +47,7 @@ impl ManageConnection for Dialler {
     type Error = io::Error;
 
     async fn connect(&self) -> io::Result<Socket> {
-        Ok(Socket { stream: self.dial().await?, abandoned: false, generation: 0 })
+        self.dial().await.map(Socket::new)
     }
 
     async fn is_valid(&self, _socket: &mut Socket) -> io::Result<()> {
@@ -129,7 +135,7 @@ impl SocketPool {
     }
 
     fn pooled(self: &Rc<Self>, guard: Guard, reused: bool, place: Place) -> Pooled {
-        Pooled { guard: Some(guard), reused, pool: self.clone(), _place: place }
+        Pooled { held: Some(Held::Anybodys(guard, self.clone())), reused, _place: place }
     }
 
     /// The newest idle socket that is still open, unless a fresh one is asked for.
@@ -196,14 +202,31 @@ impl fmt::Debug for SocketPool {
 
 /// A socket that one request has. Dropped without [`give_back`](Self::give_back), it is closed.
 pub(crate) struct Pooled {
-    guard: Option<Guard>,
+    held: Option<Held>,
     reused: bool,
-    pool: Rc<SocketPool>,
-    // After the guard: the place becomes free when the socket is back.
+    // After the socket: the place becomes free when that is back.
     _place: Place,
 }
 
+/// A socket, and where it goes afterwards.
+enum Held {
+    /// The next request may be anybody's.
+    Anybodys(Guard, Rc<SocketPool>),
+    /// It is to be the same client's.
+    Clients(Socket, Rc<ClientSockets>, Whose),
+}
+
 impl Pooled {
+    /// One that serves one client alone.
+    pub(super) fn of_client(
+        socket: Socket,
+        reused: bool,
+        (pool, whose): (&Rc<ClientSockets>, Whose),
+        place: Place,
+    ) -> Self {
+        Self { held: Some(Held::Clients(socket, pool.clone(), whose)), reused, _place: place }
+    }
+
     /// Whether it has served a request before: then its server may have closed it a moment ago.
     pub(crate) fn reused(&self) -> bool {
         self.reused
@@ -211,20 +234,25 @@ impl Pooled {
 
     /// The socket.
     pub(crate) fn stream(&mut self) -> &mut Stream {
-        &mut self.guard.as_mut().expect("taken only at the end").stream
+        match self.held.as_mut().expect("taken only at the end") {
+            Held::Anybodys(guard, _) => &mut guard.stream,
+            Held::Clients(socket, ..) => &mut socket.stream,
+        }
     }
 
     /// The exchange is complete, and nothing of it is left on the socket: the next request may have it.
     pub(crate) fn give_back(mut self) {
-        if let Some(guard) = self.guard.take() {
-            self.pool.recent.push(guard);
+        match self.held.take() {
+            Some(Held::Anybodys(guard, pool)) => pool.recent.push(guard),
+            Some(Held::Clients(socket, pool, whose)) => pool.give_back(socket, whose),
+            None => {}
         }
     }
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        if let Some(guard) = &mut self.guard {
+        if let Some(Held::Anybodys(guard, _)) = &mut self.held {
             guard.abandoned = true;
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::transport::tls::{self, BackendTls};
-use common::config::{self, Action, Backend, BackendProtocol};
+use common::config::{self, Action, Backend, BackendAddress, BackendProtocol};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A web tier before a backend with TLS of which this is said.
@@ -42,8 +42,7 @@ async fn takes(connector: &tls::TlsConnector, issued: &Issued) -> Result<(), Str
 
 fn backend() -> Backend {
     Backend {
-        host: "a.test".to_owned(),
-        port: 443,
+        at: BackendAddress::Host { host: "a.test".to_owned(), port: 443 },
         protocol: BackendProtocol::Http1,
         tls: true,
         weight: 100,

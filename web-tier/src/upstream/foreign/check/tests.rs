@@ -1,6 +1,10 @@
 //! Tests of checks, against servers of a few lines.
 
-use super::{super::addresses::Addresses, *};
+use super::{
+    super::{addresses::Addresses, dial::Place},
+    *,
+};
+use common::config;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,7 +30,7 @@ async fn says(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<Str
 }
 
 fn to(port: u16) -> Way {
-    Way { addresses: Addresses::new("127.0.0.1", port), tls: None }
+    Way { place: Place::Network(Addresses::new("127.0.0.1", port)), tls: None, proxy_protocol: None }
 }
 
 fn asks(asked: &HttpQuestion) -> Question {
@@ -105,8 +109,7 @@ fn the_request_names_the_backend_as_the_rule_does() {
     let check = HealthCheck { question: HealthQuestion::get("/healthz?deep=1"), ..HealthCheck::default() };
     let host = |host: &str, port, tls| {
         let backend = Backend {
-            host: host.to_owned(),
-            port,
+            at: config::BackendAddress::Host { host: host.to_owned(), port },
             protocol: BackendProtocol::Http1,
             tls,
             weight: 100,
@@ -122,6 +125,15 @@ fn the_request_names_the_backend_as_the_rule_does() {
     assert_eq!(host("::1", 80, false), "[::1]");
     assert_eq!(host("legacy.example.com", 443, true), "legacy.example.com");
     assert_eq!(host("legacy.example.com", 80, true), "legacy.example.com:80");
+    let socket = Backend {
+        at: config::BackendAddress::Socket("/run/app.sock".into()),
+        protocol: BackendProtocol::Http1,
+        tls: false,
+        weight: 100,
+        backup: false,
+    };
+    let Question::Http1(question, _) = Checks::new(&check, &socket).question else { panic!("HTTP/1.1") };
+    assert!(String::from_utf8_lossy(&question.0).contains("\r\nhost: localhost\r\n"));
 }
 
 #[tokio::test]
