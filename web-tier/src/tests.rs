@@ -28,6 +28,7 @@ mod hashing;
 mod headers;
 mod hostile;
 mod http2;
+mod http3;
 mod limits;
 mod load;
 mod notable;

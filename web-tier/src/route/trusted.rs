@@ -31,6 +31,11 @@ impl Peer {
         let address = address.to_canonical();
         Self { address, text: address.to_string().into(), proxy }
     }
+
+    /// Whether that is who has connected.
+    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
+        self.proxy.is_none() && self.address == address.to_canonical()
+    }
 }
 
 /// Who asks, as far as it is believed.

@@ -11,6 +11,7 @@ use crate::{
     transport::{listener::Listener, tls::TlsConnection},
     upstream::{Lease, pool::Holder},
 };
+use http::HeaderValue;
 use std::{
     cell::Cell,
     rc::Rc,
@@ -60,9 +61,14 @@ impl Client {
 
     /// A stream of this connection, with time-outs of its own.
     pub(crate) fn stream(&self) -> Rc<Self> {
+        self.stream_of(&self.peer)
+    }
+
+    /// The same, by a client whose address may have changed meanwhile.
+    pub(crate) fn stream_of(&self, peer: &Rc<Peer>) -> Rc<Self> {
         Rc::new(Self {
             worker: self.worker.clone(),
-            peer: self.peer.clone(),
+            peer: peer.clone(),
             tls: self.tls.clone(),
             listener: self.listener.clone(),
             progress: Progress::new(self.worker.now()),
@@ -87,6 +93,12 @@ impl Client {
     /// The port by which it came, as rules see it.
     pub(crate) fn local_port(&self) -> u16 {
         self.listener.port
+    }
+
+    /// What answers say of HTTP/3 (`Alt-Svc`), where the client could speak it and does not.
+    pub(crate) fn alt_svc(&self) -> Option<&HeaderValue> {
+        let alt_svc = self.listener.terms.alt_svc.as_ref()?;
+        self.tls.as_ref().is_some_and(|tls| !tls.quic).then_some(alt_svc)
     }
 
     /// Whether the connection is to end when its present requests have been answered: the worker stops, or the listener has been

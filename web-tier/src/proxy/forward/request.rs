@@ -82,6 +82,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
         Version::Http10 => b"via: 1.0 copal\r\n",
         Version::Http11 => b"via: 1.1 copal\r\n",
         Version::Http2 => b"via: 2.0 copal\r\n",
+        Version::Http3 => b"via: 3.0 copal\r\n",
     });
     if let Some(host) = via.host.or(host.as_deref()).or(head.fields.first(Name::Host)) {
         put_field(out, b"x-forwarded-host", host);
