@@ -1,9 +1,14 @@
-//! One client's connection: `http1` or `http2` serves its requests, `deadline` ends it when nothing moves.
+//! One client's connection: `http1`, `http2` or `http3` serves its requests, `deadline` ends it when nothing moves.
 
+mod budget;
 mod http1;
 mod http2;
+mod http3;
 mod passing;
+mod stream;
+mod streams;
 mod timed;
+mod window;
 
 use crate::{
     http1::RequestHead,
@@ -19,19 +24,24 @@ use crate::{
         stream::ClientStream,
         tls,
     },
-    worker::{Worker, client::Client, connections::Entry},
+    worker::{Worker, client::Client, connections::Entry, opening::Opening},
 };
 use http::StatusCode;
 use http1::{After, Http1};
 use std::{
     borrow::Cow,
+    future::poll_fn,
     net::SocketAddr,
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
+use stream::sides::AnswerSide;
 use timed::{Ended, timed};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
+
+/// How long a client may take for the answer that it was too slow.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves a client's connection to its end.
 pub(crate) fn serve(
@@ -92,6 +102,16 @@ async fn finish(mut http: Box<Http1>, ended: Ended<After>, entry: &Entry) {
     }
 }
 
+/// Serves a client's connection over QUIC to its end.
+pub(crate) fn serve_quic(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    connecting: quinn::Connecting,
+    opening: Opening,
+) -> impl Future<Output = ()> {
+    http3::serve(worker, listener, connecting, opening)
+}
+
 /// Why a connection came to no request.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
@@ -135,6 +155,29 @@ async fn open(
     }
     client.tls = Some(Rc::new(connection));
     Ok((client, ClientStream::Tls(Box::new(stream))))
+}
+
+/// Serves a stream of a connection under its time-outs: `serving` does. Where it has not begun to answer when the request does not
+/// come in time, the client is told so.
+async fn serve_timed<A: AnswerSide>(client: &Client, to_client: &mut A, serving: impl AsyncFnOnce(&mut A)) {
+    let entry = Entry::stream(&client.worker);
+    let ended = {
+        let running = pin!(serving(to_client));
+        let ended = timed(client, &entry, running).await;
+        if ended == Ended::Late {
+            // While its line is not written.
+            client.worker.counters.answered(StatusCode::REQUEST_TIMEOUT);
+            client.log.note(|record| {
+                record.answered(StatusCode::REQUEST_TIMEOUT);
+                record.failed(Some("the request did not come in time".into()));
+            });
+        }
+        ended
+    };
+    if ended == Ended::Late && to_client.begin(stream::head::late(&client.worker.date.get()), true).is_ok() {
+        // The rest of the body is not wanted: `h2` resets the stream behind the answer, with NO_ERROR (RFC 9113 §8.1).
+        let _ = timeout(LAST_WORD, poll_fn(|cx| to_client.poll_flushed(cx))).await;
+    }
 }
 
 /// A request that is being answered, among the worker's counts; its line is written when it is dropped.

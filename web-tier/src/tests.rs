@@ -29,6 +29,7 @@ mod headers;
 mod hostile;
 mod http2;
 mod http2_tls;
+mod http3;
 mod limits;
 mod load;
 mod notable;

@@ -18,7 +18,11 @@ use crate::{
         status::{Asked, Shown, WebTierView},
     },
     route::{Plan, PlanError, pages::PageError},
-    transport::tls::{Changed, TicketKeys, TlsError},
+    transport::{
+        listener::ListenerKeys,
+        quic::QuicKeys,
+        tls::{Changed, TicketKeys, TlsError},
+    },
     upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
 };
@@ -192,7 +196,10 @@ impl WebTier {
             tracing::warn!("{}", limit_below_workers_text(&limit, count));
         }
         let plan = Plan::new(&config, (cluster, &me), &credentials)?;
-        let keys = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
+        let keys = ListenerKeys {
+            tickets: Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock))),
+            quic: QuicKeys::new(&config.cluster_key, &me),
+        };
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
         let (listeners, sockets) = Listeners::start(http, bound, keys)?;
         let picture = Picture::new(count);

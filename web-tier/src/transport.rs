@@ -2,5 +2,6 @@
 
 pub(crate) mod listener;
 pub(crate) mod proxy_protocol;
+pub(crate) mod quic;
 pub(crate) mod stream;
 pub(crate) mod tls;

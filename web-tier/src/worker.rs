@@ -5,6 +5,7 @@ pub(crate) mod body_room;
 pub(crate) mod client;
 pub(crate) mod connections;
 pub(crate) mod deadline;
+pub(crate) mod opening;
 pub(crate) mod picture;
 pub(crate) mod stalled;
 
@@ -84,6 +85,8 @@ pub(crate) struct Worker {
     /// What clients of HTTP/2 do not take, and what they may send ahead.
     pub(crate) stalled: Rc<StalledAnswers>,
     pub(crate) body_room: Rc<BodyRoom>,
+    /// Connections over QUIC that shake hands.
+    opening: Cell<usize>,
     /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
     /// slow requests that made room for others.
     pub(crate) full: RateLimitedLog,
@@ -136,6 +139,7 @@ impl Worker {
             clients_max: u64::try_from(clients_max).unwrap_or(u64::MAX),
             stalled: StalledAnswers::new(clients_max),
             body_room: Rc::default(),
+            opening: Cell::new(0),
             full: RateLimitedLog::default(),
             short: RateLimitedLog::default(),
             slow: RateLimitedLog::default(),

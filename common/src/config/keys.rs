@@ -202,7 +202,17 @@ pub(super) static HEADER_MAX: Keys =
 
 pub(super) static HTTP: Keys = Keys {
     what: "an `http` listener",
-    known: &["address", "port", "tls", "proxy-protocol", "h2c", "import"],
+    known: &[
+        "address",
+        "port",
+        "tls",
+        "http3",
+        "alt-svc-port",
+        "alt-svc-age",
+        "proxy-protocol",
+        "h2c",
+        "import",
+    ],
     later: &[],
 };
 

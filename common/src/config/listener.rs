@@ -6,11 +6,15 @@ use super::{
     endpoint::{address, shifted},
     file_path::CertificateFiles,
     keys,
-    model::{ClientAuth, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
+    model::{ClientAuth, Http3, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
     node::{Node, Value},
     source::Span,
 };
 use crate::cidr::Cidr;
+use std::time::Duration;
+
+/// More than any client remembers.
+const ALT_SVC_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const AUTHENTICATIONS: [(&str, ClientAuth); 3] =
     [("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
@@ -33,9 +37,37 @@ pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, 
             continue;
         };
         let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
-        listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c }, node.span));
+        let http3 = http3(&http, port);
+        listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c, http3 }, node.span));
     }
     listeners
+}
+
+/// `http3` of a listener at `port`, and what goes with it.
+fn http3(http: &Fields<'_>, port: u16) -> Option<Http3> {
+    let wanted = http.boolean("http3").unwrap_or(false);
+    let alt_svc_port = http.integer("alt-svc-port", 1..=65_535);
+    let alt_svc_age = http.duration("alt-svc-age", Duration::ZERO..=ALT_SVC_AGE_MAX);
+    if !wanted {
+        for key in ["alt-svc-port", "alt-svc-age"].into_iter().filter(|key| http.get(key).is_some()) {
+            let message =
+                format!("`{key}` does nothing: it tells clients of HTTP/3, and `http3` is not `true`");
+            http.context.report.warning(http.span(key), message);
+        }
+        return None;
+    }
+    if http.get("tls").is_none() && !http.context.in_default {
+        http.context.error(http.span("http3"), "HTTP/3 is never without TLS: give the listener `tls`");
+    }
+    if http.boolean("proxy-protocol") == Some(true) {
+        let message =
+            "HTTP/3 comes over UDP, which has no PROXY header: take `http3` or `proxy-protocol` away";
+        http.context.error(http.span("http3"), message);
+    }
+    Some(Http3 {
+        alt_svc_port: alt_svc_port.unwrap_or(port),
+        alt_svc_age: alt_svc_age.unwrap_or(DEFAULTS.alt_svc_age),
+    })
 }
 
 /// `metrics` of a server, with the place of its port.

@@ -264,12 +264,23 @@ pub struct HttpListener {
     pub proxy_protocol: bool,
     /// `h2c` (false): HTTP/2 without TLS, for clients that begin with it (prior knowledge).
     pub h2c: bool,
+    /// `http3` (false): HTTP/3 too, at the same port of UDP; only with `tls`.
+    pub http3: Option<Http3>,
+}
+
+/// What answers in HTTP/1.1 and HTTP/2 say of HTTP/3 (`Alt-Svc`, RFC 7838).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http3 {
+    /// `alt-svc-port`: the listener's port unless given. Another one where a router before the server has another.
+    pub alt_svc_port: u16,
+    /// `alt-svc-age` (1 day): how long clients remember it.
+    pub alt_svc_age: Duration,
 }
 
 impl HttpListener {
     /// A listener without TLS and PROXY protocol.
     pub fn plain(address: &str, port: u16) -> Self {
-        Self { address: address.to_owned(), port, tls: None, proxy_protocol: false, h2c: false }
+        Self { address: address.to_owned(), port, tls: None, proxy_protocol: false, h2c: false, http3: None }
     }
 }
 

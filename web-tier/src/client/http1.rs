@@ -304,6 +304,7 @@ impl Http1 {
             local,
             close: !persists,
             keep_alive: self.version == Version::Http10,
+            alt_svc: self.client.alt_svc(),
             date: &worker.date.get(),
         };
         let before = self.output.len();

@@ -5,15 +5,18 @@ mod batch;
 mod blocks;
 mod flood_guard;
 mod frames;
-mod grpc;
-mod message;
-mod passing;
-mod stream;
-mod websocket;
-mod windows;
+mod sides;
 
-use super::{Client, Ended, Entry, timed};
-use crate::{memory::buffer::Buffer, worker::Worker};
+use super::{
+    Client, Ended, Entry, serve_timed,
+    stream::{
+        self, Asked, Malformed,
+        sides::{AnswerSide, Reset},
+    },
+    streams::{Open, Streams},
+    timed, window,
+};
+use crate::{http1::Version, memory::buffer::Buffer, worker::Worker};
 use batch::Batch;
 use bytes::Bytes;
 use flood_guard::{FAULTS_MAX, FloodGuard, Points};
@@ -21,22 +24,20 @@ use h2::{
     Reason,
     server::{Builder, Connection, SendResponse},
 };
-use http::{Request, StatusCode};
+use http::Request;
+use sides::{Body, ToClient};
 use std::{
-    cell::Cell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
-use stream::{Asked, Malformed};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::spawn_local,
     time::timeout,
 };
-use windows::Window;
 
 /// Requests that one connection may have under way.
 const STREAMS_MAX: u32 = 128;
@@ -55,71 +56,6 @@ const TASKS_MAX: usize = 2 * STREAMS_MAX as usize;
 /// How long the last frames may take, and for how many bytes a client is listened to after them.
 const FAREWELL: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
-
-/// The streams of a connection.
-struct Streams {
-    /// How many there are.
-    open: Cell<usize>,
-    window: Window,
-    /// The connection's task, which is told when the last one ends.
-    waker: Cell<Option<Waker>>,
-}
-
-impl Streams {
-    fn new(worker: &Worker) -> Rc<Self> {
-        Rc::new(Self {
-            open: Cell::default(),
-            window: Window::new(&worker.body_room),
-            waker: Cell::default(),
-        })
-    }
-}
-
-/// One of the streams.
-struct Open {
-    streams: Rc<Streams>,
-    points: Rc<Points>,
-    client: Rc<Client>,
-    /// It came with a body.
-    uploads: bool,
-}
-
-impl Open {
-    fn new(streams: &Rc<Streams>, points: &Rc<Points>, client: &Rc<Client>, uploads: bool) -> Self {
-        streams.open.set(streams.open.get() + 1);
-        if uploads {
-            streams.window.begin();
-        }
-        client.progress.asked(client.worker.now(), false);
-        Self { streams: streams.clone(), points: points.clone(), client: client.clone(), uploads }
-    }
-
-    /// Whether its last header block is malformed (RFC 9113 §8.1.1) in a way that `h2` does not see.
-    fn is_malformed(&self, stream: h2::StreamId) -> bool {
-        self.points.take_malformed(stream.as_u32())
-    }
-
-    /// The number of its connection: no other one has the same at a time.
-    fn connection(&self) -> usize {
-        Rc::as_ptr(&self.streams).addr()
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Self { streams, client, uploads, .. } = self;
-        if *uploads {
-            streams.window.end();
-        }
-        streams.open.set(streams.open.get() - 1);
-        if streams.open.get() == 0 {
-            client.progress.answered(client.worker.now());
-            if let Some(waker) = streams.waker.take() {
-                waker.wake();
-            }
-        }
-    }
-}
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S>(client: &Rc<Client>, entry: &Entry, mut stream: S)
@@ -208,16 +144,17 @@ where
             Some(Ok((_, mut respond))) if streams.open.get() >= TASKS_MAX => {
                 respond.send_reset(Reason::REFUSED_STREAM);
             }
-            Some(Ok((request, mut respond))) => {
+            Some(Ok((request, respond))) => {
                 requests += 1;
-                let open = Open::new(&streams, &points, client, !request.body().is_end_stream());
+                let open = Open::new(&streams, client, !request.body().is_end_stream());
                 let client = client.stream();
-                match Asked::read(&client, request, open.is_malformed(respond.stream_id())) {
+                let mut to_client = ToClient::new(respond);
+                match read(&client, request, &points, to_client.stream_id()) {
                     // In a box: the runtime moves what it has of a task several times, at its beginning and at its end.
-                    Ok(asked) => drop(spawn_local(Box::pin(serve_stream(client, asked, respond, open)))),
+                    Ok(asked) => drop(spawn_local(Box::pin(serve_stream(client, asked, to_client, open)))),
                     Err(Malformed(why)) => {
                         tracing::debug!(why, "a request of HTTP/2 is malformed");
-                        respond.send_reset(Reason::PROTOCOL_ERROR);
+                        to_client.reset(Reset::Malformed);
                     }
                 }
             }
@@ -250,8 +187,8 @@ fn builder(worker: &Worker) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS_MAX)
-        .initial_window_size(windows::STREAM)
-        .initial_connection_window_size(windows::CONNECTION)
+        .initial_window_size(window::STREAM)
+        .initial_connection_window_size(window::CONNECTION)
         .max_header_list_size(u32::try_from(worker.routes().head_limits.bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_MAX)
         .max_concurrent_reset_streams(RESETS_MAX)
@@ -288,24 +225,28 @@ where
     if points.over().is_some() { Poll::Ready(None) } else { accepted }
 }
 
-/// Serves a stream under its time-outs: like a connection of its own, with the client's address and the worker's limits.
-async fn serve_stream(client: Rc<Client>, asked: Asked, mut respond: SendResponse<Bytes>, open: Open) {
-    let entry = Entry::stream(&client.worker);
-    let ended = {
-        let running = pin!(stream::serve(&client, asked, &mut respond, &open));
-        let ended = timed(&client, &entry, running).await;
-        if ended == Ended::Late {
-            // While its line is not written.
-            client.worker.counters.answered(StatusCode::REQUEST_TIMEOUT);
-            client.log.note(|record| {
-                record.answered(StatusCode::REQUEST_TIMEOUT);
-                record.failed(Some("the request did not come in time".into()));
-            });
-        }
-        ended
-    };
-    if ended == Ended::Late {
-        // The rest of the body is not wanted: `h2` resets the stream behind the answer, with NO_ERROR (RFC 9113 §8.1).
-        let _ = respond.send_response(message::late(&client.worker.date.get()), true);
+/// Reads a request before its task begins, which would else carry it along.
+fn read(
+    client: &Client,
+    request: Request<h2::RecvStream>,
+    points: &Rc<Points>,
+    stream: h2::StreamId,
+) -> Result<(Asked, Body), Malformed> {
+    if points.take_malformed(stream.as_u32()) {
+        return Err(Malformed("a fragment in :path"));
     }
+    let (head, recv) = request.into_parts();
+    let ends = recv.is_end_stream();
+    let request = Request::from_parts(head, ());
+    let asked = Asked::read(client, &request, Version::Http2, ends)?;
+    Ok((asked, Body::new(recv, points, stream)))
+}
+
+/// Serves a stream under its time-outs: like a connection of its own, with the client's address and the worker's limits.
+async fn serve_stream(client: Rc<Client>, (asked, body): (Asked, Body), mut to_client: ToClient, open: Open) {
+    let connection = open.connection();
+    serve_timed(&client, &mut to_client, async |to_client| {
+        stream::serve(&client, asked, body, to_client, connection).await;
+    })
+    .await;
 }

@@ -95,7 +95,7 @@ impl Connection {
         match version {
             Version::Http10 => self.keep_alive && !self.close,
             Version::Http11 => !self.close,
-            Version::Http2 => true,
+            Version::Http2 | Version::Http3 => true,
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) enum Version {
     Http11,
     /// Its fields came in frames.
     Http2,
+    Http3,
 }
 
 impl Version {

@@ -101,7 +101,7 @@ async fn room(worker: &Rc<Worker>) {
     worker.connections.shed(0);
 }
 
-fn shed_at_once(worker: &Worker) -> u32 {
+pub(super) fn shed_at_once(worker: &Worker) -> u32 {
     u32::try_from((worker.clients_max / SHED_PART).clamp(1, SHED_MAX)).unwrap_or(1)
 }
 

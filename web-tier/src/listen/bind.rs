@@ -9,12 +9,18 @@ use common::{
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket},
     thread::available_parallelism,
 };
 
 /// Connections that wait in the kernel for a worker; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// What the kernel may hold of datagrams before a worker comes to it, and of those that leave.
+const DATAGRAMS_BUFFER: usize = 2 * 1024 * 1024;
+
+/// How often a port is looked for that is free in TCP and in UDP.
+const PORT_TRIES: u32 = 16;
 
 /// The bound listeners of one server.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct BoundListener {
     pub(crate) at: SocketAddr,
     /// One for each worker, or more.
     pub(crate) sockets: Vec<TcpListener>,
+    /// Of one that speaks HTTP/3: one for each worker.
+    pub(crate) datagrams: Vec<UdpSocket>,
 }
 
 impl Bound {
@@ -86,12 +94,17 @@ pub enum BindError {
 pub fn bind(config: &Config, me: &ServerId, inherited: &mut Inherited) -> Result<Bound, BindError> {
     let (cluster, server) = config.server(me).ok_or_else(|| BindError::UnknownServer(me.clone()))?;
     let workers = cluster.workers.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    let mut take_or_bind = |it| {
+    let mut take_or_bind = |it: &HttpListener| {
         let asked = resolve(it)?;
         let refused = |cause| BindError::Refused { address: asked, cause };
         match inherited.take(asked, workers).map_err(refused)? {
-            Some(taken) => Ok(taken),
-            None => bind_listener(asked, workers, false),
+            Some(mut taken) => {
+                if it.http3.is_some() && taken.datagrams.is_empty() {
+                    taken.datagrams = bind_datagrams(taken.at, workers, false)?;
+                }
+                Ok(taken)
+            }
+            None => bind_listener(asked, workers, false, it.http3.is_some()),
         }
     };
     let listeners = server.http.iter().map(&mut take_or_bind).collect::<Result<Vec<_>, _>>()?;
@@ -112,14 +125,54 @@ pub(crate) fn bind_listener(
     asked: SocketAddr,
     workers: usize,
     beside: bool,
+    http3: bool,
 ) -> Result<BoundListener, BindError> {
-    let refused = |cause: io::Error| match cause.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse(asked),
-        _ => BindError::Refused { address: asked, cause },
+    let mut tries = 0;
+    loop {
+        let sockets = bind_group(asked, workers, beside).map_err(|cause| refused(asked, cause))?;
+        let at = sockets[0].local_addr().map_err(|cause| refused(asked, cause))?;
+        tries += 1;
+        let datagrams = if http3 { bind_datagrams(at, workers, beside) } else { Ok(Vec::new()) };
+        match datagrams {
+            Ok(datagrams) => return Ok(BoundListener { asked, at, sockets, datagrams }),
+            // The port that the system chose for TCP may be somebody's of UDP.
+            Err(BindError::InUse(_)) if asked.port() == 0 && tries < PORT_TRIES => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+fn refused(address: SocketAddr, cause: io::Error) -> BindError {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Refused { address, cause },
+    }
+}
+
+/// `workers` sockets of UDP on one address, for HTTP/3. As with those of TCP the first one is bound without `SO_REUSEPORT`, which fails
+/// when anyone is there, unless it may be one of this process, `beside` which it is.
+pub(crate) fn bind_datagrams(
+    at: SocketAddr,
+    workers: usize,
+    beside: bool,
+) -> Result<Vec<UdpSocket>, BindError> {
+    let bind = |joins: bool| {
+        let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if at.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if joins {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&at.into())?;
+        socket.set_reuse_port(true)?;
+        // The system bounds both (`net.core.rmem_max`, `wmem_max`).
+        let _ = socket.set_recv_buffer_size(DATAGRAMS_BUFFER);
+        let _ = socket.set_send_buffer_size(DATAGRAMS_BUFFER);
+        Ok(UdpSocket::from(socket))
     };
-    let sockets = bind_group(asked, workers, beside).map_err(refused)?;
-    let at = sockets[0].local_addr().map_err(refused)?;
-    Ok(BoundListener { asked, at, sockets })
+    (0..workers).map(|number| bind(beside || number > 0).map_err(|cause| refused(at, cause))).collect()
 }
 
 /// `workers` listening sockets on one address.

@@ -63,7 +63,7 @@ impl Inherited {
         for next in 0..workers.saturating_sub(sockets.len()) {
             sockets.push(sockets[next].try_clone()?);
         }
-        Ok(Some(BoundListener { asked, at, sockets }))
+        Ok(Some(BoundListener { asked, at, sockets, datagrams: Vec::new() }))
     }
 }
 

@@ -2,17 +2,21 @@
 
 use crate::{
     listen::{
-        bind::{BindError, Bound, BoundListener, bind_listener, resolve},
+        bind::{BindError, Bound, BoundListener, bind_datagrams, bind_listener, resolve},
         inherited::ListenerSockets,
         listening_sockets::{ListenerChange, ListenerId},
     },
     transport::{
-        listener::{Difference, Terms},
-        tls::{TicketKeys, TlsError, TlsListener},
+        listener::{Difference, ListenerKeys, Terms},
+        quic::{self, QuicKeys, WorkerSocket},
+        tls::{TlsError, TlsListener},
     },
 };
 use common::config::HttpListener;
-use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
+};
 
 /// Why the listeners of a new configuration can't be.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +31,7 @@ pub(crate) enum ListenersError {
 #[derive(Debug, Clone)]
 pub(crate) struct Listeners {
     list: Vec<Served>,
-    keys: Arc<TicketKeys>,
+    keys: ListenerKeys,
     workers: usize,
     next: u64,
 }
@@ -70,7 +74,7 @@ impl Listeners {
     pub(crate) fn start(
         http: &[HttpListener],
         bound: Bound,
-        keys: Arc<TicketKeys>,
+        keys: ListenerKeys,
     ) -> Result<(Self, Vec<Vec<ListenerChange>>), TlsError> {
         let empty = Self { list: Vec::new(), keys, workers: bound.workers, next: 0 };
         let mut next = NextListeners::after(&empty);
@@ -100,11 +104,16 @@ impl Listeners {
         let mut next = NextListeners::after(self);
         for ((new, (asked, old)), (difference, terms)) in http.iter().zip(wanted).zip(terms) {
             match old {
-                Some(old) => next.keep(old, new, difference, terms),
+                Some(old) => {
+                    let begins = terms.http3() && !old.terms.http3();
+                    // Connections of a former configuration may be there.
+                    let datagrams = begins.then(|| bind_datagrams(old.at, self.workers, true)).transpose()?;
+                    next.keep(old, new, difference, terms, datagrams);
+                }
                 None => {
                     // One of ours that goes does not stand in the way.
                     let beside = left.iter().any(|it| overlap(it.at, asked));
-                    let bound = bind_listener(asked, self.workers, beside);
+                    let bound = bind_listener(asked, self.workers, beside, terms.http3());
                     let bound = bound.map_err(|cause| if beside { cause } else { self.owned(cause) })?;
                     next.open(new, bound, terms);
                 }
@@ -184,7 +193,7 @@ impl NextListeners {
     }
 
     fn open(&mut self, config: &HttpListener, bound: BoundListener, terms: Terms) {
-        let BoundListener { asked, at, sockets } = bound;
+        let BoundListener { asked, at, sockets, datagrams } = bound;
         let id = ListenerId(self.listeners.next);
         self.listeners.next += 1;
         let workers = self.changes.len();
@@ -192,18 +201,30 @@ impl NextListeners {
         for (number, socket) in sockets.into_iter().enumerate() {
             shares[number % workers].push(socket);
         }
-        for (changes, sockets) in self.changes.iter_mut().zip(shares) {
-            changes.push(ListenerChange::Open { id, terms: terms.clone(), sockets });
+        let datagrams = quic_shares(datagrams, workers, &self.listeners.keys.quic);
+        for ((changes, sockets), quic) in self.changes.iter_mut().zip(shares).zip(datagrams) {
+            changes.push(ListenerChange::Open { id, terms: terms.clone(), sockets, quic });
         }
         self.added.push(shown(config, at));
         self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms });
     }
 
-    fn keep(&mut self, old: &Served, new: &HttpListener, difference: Difference, terms: Terms) {
+    fn keep(
+        &mut self,
+        old: &Served,
+        new: &HttpListener,
+        difference: Difference,
+        terms: Terms,
+        datagrams: Option<Vec<UdpSocket>>,
+    ) {
         if difference != Difference::None {
             let retire = difference == Difference::Terms;
-            for changes in &mut self.changes {
-                changes.push(ListenerChange::Terms { id: old.id, terms: terms.clone(), retire });
+            let datagrams = {
+                let datagrams = datagrams.unwrap_or_default();
+                quic_shares(datagrams, self.changes.len(), &self.listeners.keys.quic)
+            };
+            for (changes, quic) in self.changes.iter_mut().zip(datagrams) {
+                changes.push(ListenerChange::Terms { id: old.id, terms: terms.clone(), retire, quic });
             }
             self.changed.push(shown(new, old.at));
         }
@@ -216,6 +237,13 @@ impl NextListeners {
         }
         self.removed.push(shown(&old.config, old.at));
     }
+}
+
+/// What each worker has of a listener's sockets of UDP: one or none.
+fn quic_shares(datagrams: Vec<UdpSocket>, workers: usize, keys: &QuicKeys) -> Vec<Option<WorkerSocket>> {
+    let mut shares: Vec<_> = quic::shares(datagrams, keys).into_iter().map(Some).collect();
+    shares.resize_with(workers, || None);
+    shares
 }
 
 /// A listener as start-up prints it.

@@ -1,13 +1,18 @@
 //! A worker's listening sockets, as reloads open them, change their terms and close them.
 
 use crate::{
-    listen::accept::{accept, drain},
+    listen::{
+        accept::{accept, drain},
+        accept_quic,
+    },
     transport::{
         listener::{Listener, Terms},
+        quic::{self, WorkerSocket},
         tls::TlsListener,
     },
     worker::Worker,
 };
+use quinn::Endpoint;
 use std::{
     collections::HashMap,
     io,
@@ -28,9 +33,16 @@ pub(crate) struct ListenerId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) enum ListenerChange {
     /// Accept on these sockets too: one, or more where this process has got more than it has workers.
-    Open { id: ListenerId, terms: Terms, sockets: Vec<std::net::TcpListener> },
+    Open {
+        id: ListenerId,
+        terms: Terms,
+        sockets: Vec<std::net::TcpListener>,
+        /// Of one that speaks HTTP/3.
+        quic: Option<WorkerSocket>,
+    },
     /// Connections that come from now on get these terms. `retire`: those of the old terms are to end soon.
-    Terms { id: ListenerId, terms: Terms, retire: bool },
+    /// `quic`: it did not speak HTTP/3 before, or has new sockets for it.
+    Terms { id: ListenerId, terms: Terms, retire: bool, quic: Option<WorkerSocket> },
     /// Accept no more. Connections that wait already are served, and those that are open end soon.
     Close { id: ListenerId },
 }
@@ -47,6 +59,21 @@ pub(crate) struct ListeningSockets {
 struct Listening {
     listener: Rc<Listener>,
     sockets: Vec<Accepting>,
+    quic: Option<AcceptingQuic>,
+}
+
+/// A socket of HTTP/3, and who accepts there.
+#[derive(Debug)]
+struct AcceptingQuic {
+    endpoint: Endpoint,
+    halt: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// One socket of HTTP/3 that is to be in use.
+enum QuicSocket {
+    New(WorkerSocket),
+    Open(Endpoint),
 }
 
 /// One of them.
@@ -58,7 +85,12 @@ struct Accepting {
 }
 
 impl Listening {
-    fn open(worker: &Rc<Worker>, terms: Terms, sockets: Vec<std::net::TcpListener>) -> io::Result<Self> {
+    fn open(
+        worker: &Rc<Worker>,
+        terms: Terms,
+        sockets: Vec<std::net::TcpListener>,
+        quic: Option<QuicSocket>,
+    ) -> io::Result<Self> {
         let port = sockets.first().map(std::net::TcpListener::local_addr).transpose()?;
         let listener = Rc::new(Listener::new(terms, port.map_or(0, |it| it.port())));
         let open = |socket| {
@@ -68,11 +100,23 @@ impl Listening {
             Ok(Accepting { socket, halt, task })
         };
         let sockets = sockets.into_iter().map(open).collect::<io::Result<_>>()?;
-        Ok(Self { listener, sockets })
+        let quic = quic.map(|socket| AcceptingQuic::open(worker, &listener, socket)).transpose()?.flatten();
+        Ok(Self { listener, sockets, quic })
     }
 
     /// Accepts no more, but for those that wait already: they are served on the terms under which they came.
-    async fn halt(self, worker: &Rc<Worker>) -> io::Result<(Rc<Listener>, Vec<std::net::TcpListener>)> {
+    async fn halt(
+        self,
+        worker: &Rc<Worker>,
+    ) -> io::Result<(Rc<Listener>, Vec<std::net::TcpListener>, Option<Endpoint>)> {
+        let quic = match self.quic {
+            Some(AcceptingQuic { endpoint, halt, task }) => {
+                let _ = halt.send(());
+                task.await.map_err(io::Error::other)?;
+                Some(endpoint)
+            }
+            None => None,
+        };
         let mut sockets = Vec::with_capacity(self.sockets.len());
         for Accepting { socket, halt, task } in self.sockets {
             let _ = halt.send(());
@@ -82,8 +126,33 @@ impl Listening {
             drain(worker, &self.listener, &socket);
             sockets.push(socket);
         }
-        Ok((self.listener, sockets))
+        Ok((self.listener, sockets, quic))
     }
+}
+
+impl AcceptingQuic {
+    /// Accepts on the terms of a `listener`; `None` where it does not speak HTTP/3.
+    fn open(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: QuicSocket) -> io::Result<Option<Self>> {
+        let config = listener.terms.tls.as_ref().and_then(|tls| tls.current().quic.clone());
+        let endpoint = match (socket, config) {
+            (QuicSocket::New(socket), Some(config)) => quic::open(socket, &config)?,
+            (QuicSocket::Open(endpoint), Some(_)) => endpoint,
+            (QuicSocket::Open(endpoint), None) => {
+                retire_endpoint(&endpoint);
+                return Ok(None);
+            }
+            (QuicSocket::New(_), None) => return Ok(None),
+        };
+        let (halt, halted) = oneshot::channel();
+        let task =
+            spawn_local(accept_quic::accept(worker.clone(), listener.clone(), endpoint.clone(), halted));
+        Ok(Some(Self { endpoint, halt, task }))
+    }
+}
+
+/// Lets nobody in any more. The socket is closed when the last connection has ended.
+fn retire_endpoint(endpoint: &Endpoint) {
+    endpoint.set_server_config(None);
 }
 
 impl ListeningSockets {
@@ -98,21 +167,24 @@ impl ListeningSockets {
     /// The runtime does not take the socket: out of memory, most likely. The other workers accept there.
     pub(crate) async fn make(&mut self, change: ListenerChange) -> io::Result<()> {
         match change {
-            ListenerChange::Open { id, terms, sockets } => {
-                self.open.insert(id, Listening::open(&self.worker, terms, sockets)?);
+            ListenerChange::Open { id, terms, sockets, quic } => {
+                let quic = quic.map(QuicSocket::New);
+                self.open.insert(id, Listening::open(&self.worker, terms, sockets, quic)?);
             }
-            ListenerChange::Terms { id, terms, retire } => {
+            ListenerChange::Terms { id, terms, retire, quic } => {
                 let Some(listening) = self.open.remove(&id) else { return Ok(()) };
-                let (former, sockets) = listening.halt(&self.worker).await?;
-                self.open.insert(id, Listening::open(&self.worker, terms, sockets)?);
+                let (former, sockets, endpoint) = listening.halt(&self.worker).await?;
+                let quic = endpoint.map(QuicSocket::Open).or(quic.map(QuicSocket::New));
+                self.open.insert(id, Listening::open(&self.worker, terms, sockets, quic)?);
                 if retire {
                     former.retire();
                 }
             }
             ListenerChange::Close { id } => {
                 let Some(listening) = self.open.remove(&id) else { return Ok(()) };
-                let (former, sockets) = listening.halt(&self.worker).await?;
+                let (former, sockets, endpoint) = listening.halt(&self.worker).await?;
                 drop(sockets);
+                endpoint.iter().for_each(retire_endpoint);
                 former.retire();
             }
         }
@@ -139,8 +211,12 @@ impl ListeningSockets {
         for (_, listening) in self.open {
             // The socket is dropped, as soon as nobody waits there.
             match listening.halt(&self.worker).await {
-                Ok((listener, _)) if retire => listener.retire(),
-                Ok(_) => {}
+                Ok((listener, _, endpoint)) => {
+                    endpoint.iter().for_each(retire_endpoint);
+                    if retire {
+                        listener.retire();
+                    }
+                }
                 Err(cause) => {
                     tracing::warn!(%cause, "connections that waited at a listener that ends are lost");
                 }
@@ -205,7 +281,7 @@ mod tests {
     }
 
     fn terms(proxy_protocol: bool) -> Terms {
-        Terms { tls: None, proxy_protocol, h2c: false }
+        Terms { tls: None, proxy_protocol, h2c: false, alt_svc: None }
     }
 
     fn bound() -> (std::net::TcpListener, SocketAddr) {
@@ -237,7 +313,7 @@ mod tests {
         let served = local.run_until(async {
             let (mut sockets, (socket, address)) = (ListeningSockets::new(worker()), bound());
             sockets
-                .make(ListenerChange::Open { id: ID, terms: terms(false), sockets: vec![socket] })
+                .make(ListenerChange::Open { id: ID, terms: terms(false), sockets: vec![socket], quic: None })
                 .await
                 .unwrap();
             // Nobody has accepted yet: this thread is here.
@@ -259,7 +335,7 @@ mod tests {
             for id in [ListenerId(0), ListenerId(1)] {
                 let (socket, address) = bound();
                 sockets
-                    .make(ListenerChange::Open { id, terms: terms(false), sockets: vec![socket] })
+                    .make(ListenerChange::Open { id, terms: terms(false), sockets: vec![socket], quic: None })
                     .await
                     .unwrap();
                 clients.extend((0..25).map(|_| TcpStream::connect(address).unwrap()));
@@ -279,11 +355,14 @@ mod tests {
         let served = local.run_until(async {
             let (mut sockets, (socket, address)) = (ListeningSockets::new(worker()), bound());
             sockets
-                .make(ListenerChange::Open { id: ID, terms: terms(false), sockets: vec![socket] })
+                .make(ListenerChange::Open { id: ID, terms: terms(false), sockets: vec![socket], quic: None })
                 .await
                 .unwrap();
             let before = vec![TcpStream::connect(address).unwrap()];
-            sockets.make(ListenerChange::Terms { id: ID, terms: terms(true), retire: true }).await.unwrap();
+            sockets
+                .make(ListenerChange::Terms { id: ID, terms: terms(true), retire: true, quic: None })
+                .await
+                .unwrap();
             let after = vec![TcpStream::connect(address).unwrap()];
             let served = (answers(before).await, answers(after).await);
             sockets.close(false).await;
@@ -298,7 +377,10 @@ mod tests {
     async fn a_listener_that_is_not_there_is_not_changed() {
         let mut sockets = ListeningSockets::new(worker());
         sockets.make(ListenerChange::Close { id: ID }).await.unwrap();
-        sockets.make(ListenerChange::Terms { id: ID, terms: terms(true), retire: false }).await.unwrap();
+        sockets
+            .make(ListenerChange::Terms { id: ID, terms: terms(true), retire: false, quic: None })
+            .await
+            .unwrap();
         assert!(sockets.secured().is_empty());
     }
 }

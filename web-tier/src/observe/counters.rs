@@ -67,6 +67,8 @@ pub(crate) struct Counters {
     pub(crate) handshakes: Count,
     pub(crate) handshakes_resumed: Count,
     pub(crate) handshakes_tls12: Count,
+    pub(crate) quic_connections: Count,
+    pub(crate) quic_retries: Count,
     /// By [`Failure`].
     pub(crate) handshakes_failed: [Count; Failure::COUNT],
     /// Of requests' bodies.
@@ -115,6 +117,8 @@ impl Counters {
             handshakes: self.handshakes.read(),
             handshakes_resumed: self.handshakes_resumed.read(),
             handshakes_tls12: self.handshakes_tls12.read(),
+            quic_connections: self.quic_connections.read(),
+            quic_retries: self.quic_retries.read(),
             handshakes_failed: std::array::from_fn(|kind| self.handshakes_failed[kind].read()),
             answers: std::array::from_fn(|class| self.answers[class].read()),
             received_bytes: self.received_bytes.read(),
@@ -172,6 +176,10 @@ pub struct Totals {
     pub handshakes_resumed: u64,
     /// Those of them that came to TLS 1.2.
     pub handshakes_tls12: u64,
+    /// Connections over QUIC that came to HTTP/3.
+    pub quic_connections: u64,
+    /// Clients that had to prove their addresses first, because many were shaking hands.
+    pub quic_retries: u64,
     /// TLS handshakes that failed, by the kinds of [`handshake_failures`].
     pub handshakes_failed: [u64; Failure::COUNT],
     /// Answers by the first digit of their status: `answers[2]` are the 2xx.
@@ -213,6 +221,8 @@ impl Totals {
             handshakes: self.handshakes.saturating_sub(before.handshakes),
             handshakes_resumed: self.handshakes_resumed.saturating_sub(before.handshakes_resumed),
             handshakes_tls12: self.handshakes_tls12.saturating_sub(before.handshakes_tls12),
+            quic_connections: self.quic_connections.saturating_sub(before.quic_connections),
+            quic_retries: self.quic_retries.saturating_sub(before.quic_retries),
             handshakes_failed: std::array::from_fn(|kind| {
                 array(&self.handshakes_failed, &before.handshakes_failed, kind)
             }),
@@ -250,6 +260,8 @@ impl Add for Totals {
             handshakes: self.handshakes + other.handshakes,
             handshakes_resumed: self.handshakes_resumed + other.handshakes_resumed,
             handshakes_tls12: self.handshakes_tls12 + other.handshakes_tls12,
+            quic_connections: self.quic_connections + other.quic_connections,
+            quic_retries: self.quic_retries + other.quic_retries,
             handshakes_failed: std::array::from_fn(|kind| {
                 self.handshakes_failed[kind] + other.handshakes_failed[kind]
             }),

@@ -45,6 +45,11 @@ impl Peer {
         };
         (from, self.to.unwrap_or_else(|| SocketAddr::new(anywhere(), port)))
     }
+
+    /// Whether that is who has connected.
+    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
+        self.proxy.is_none() && self.address == address.to_canonical()
+    }
 }
 
 /// Who asks, as far as it is believed.

@@ -1,7 +1,11 @@
 //! A public listener, as a connection that came through it sees it: whether TLS, a PROXY header or HTTP/2 without TLS are spoken.
 
-use crate::transport::tls::{TicketKeys, TlsError, TlsListener};
-use common::config::{HttpListener, ListenerTls};
+use crate::transport::{
+    quic::QuicKeys,
+    tls::{TicketKeys, TlsError, TlsListener},
+};
+use common::config::{Http3, HttpListener, ListenerTls};
+use http::HeaderValue;
 use std::{cell::Cell, path::Path, sync::Arc};
 
 /// What is spoken at one of the server's `http` listeners. The workers share what is in it.
@@ -12,6 +16,8 @@ pub(crate) struct Terms {
     pub(crate) proxy_protocol: bool,
     /// HTTP/2 is spoken without TLS too.
     pub(crate) h2c: bool,
+    /// HTTP/3 is spoken too: what answers by other protocols say of that (`Alt-Svc`, RFC 7838).
+    pub(crate) alt_svc: Option<HeaderValue>,
 }
 
 impl Terms {
@@ -19,10 +25,30 @@ impl Terms {
     ///
     /// # Errors
     /// What is wrong with the certificates.
-    pub(crate) fn load(config: &HttpListener, keys: &Arc<TicketKeys>) -> Result<Self, TlsError> {
-        let tls = config.tls.as_ref().map(|tls| TlsListener::load(tls, keys, true)).transpose()?;
-        Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c })
+    pub(crate) fn load(config: &HttpListener, keys: &ListenerKeys) -> Result<Self, TlsError> {
+        let quic = config.http3.as_ref().map(|_| &keys.quic);
+        let load = |tls| TlsListener::load(tls, &keys.tickets, true, quic);
+        let tls = config.tls.as_ref().map(load).transpose()?;
+        let alt_svc = config.http3.as_ref().and_then(alt_svc);
+        Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c, alt_svc })
     }
+
+    /// Whether HTTP/3 is spoken.
+    pub(crate) fn http3(&self) -> bool {
+        self.alt_svc.is_some()
+    }
+}
+
+/// The keys of a process that its listeners share.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerKeys {
+    pub(crate) tickets: Arc<TicketKeys>,
+    pub(crate) quic: QuicKeys,
+}
+
+fn alt_svc(http3: &Http3) -> Option<HeaderValue> {
+    let (port, age) = (http3.alt_svc_port, http3.alt_svc_age.as_secs());
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma={age}")).ok()
 }
 
 /// A listener of one worker, on its present terms.
@@ -69,7 +95,8 @@ impl Difference {
             (Some(old), Some(new)) => Self::between_tls(old, new),
             (None, Some(_)) | (Some(_), None) => Self::Terms,
         };
-        let same = (old.proxy_protocol, old.h2c) == (new.proxy_protocol, new.h2c);
+        let terms = |it: &HttpListener| (it.proxy_protocol, it.h2c, it.http3.clone());
+        let same = terms(old) == terms(new);
         if same { tls } else { Self::Terms }
     }
 

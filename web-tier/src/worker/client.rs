@@ -11,6 +11,7 @@ use crate::{
     transport::{listener::Listener, proxy_protocol::Endpoints, tls::TlsConnection},
     upstream::{Lease, pool::Holder},
 };
+use http::HeaderValue;
 use std::{
     cell::Cell,
     net::IpAddr,
@@ -61,9 +62,14 @@ impl Client {
 
     /// A stream of this connection, with time-outs of its own.
     pub(crate) fn stream(&self) -> Rc<Self> {
+        self.stream_of(&self.peer)
+    }
+
+    /// The same, by a client whose address may have changed meanwhile.
+    pub(crate) fn stream_of(&self, peer: &Rc<Peer>) -> Rc<Self> {
         Rc::new(Self {
             worker: self.worker.clone(),
-            peer: self.peer.clone(),
+            peer: peer.clone(),
             tls: self.tls.clone(),
             listener: self.listener.clone(),
             progress: Progress::new(self.worker.now()),
@@ -93,6 +99,12 @@ impl Client {
     /// What servers are told of the connection of a client with this address.
     pub(crate) fn endpoints(&self, address: IpAddr) -> Endpoints {
         self.peer.endpoints(address, self.local_port())
+    }
+
+    /// What answers say of HTTP/3 (`Alt-Svc`), where the client could speak it and does not.
+    pub(crate) fn alt_svc(&self) -> Option<&HeaderValue> {
+        let alt_svc = self.listener.terms.alt_svc.as_ref()?;
+        self.tls.as_ref().is_some_and(|tls| !tls.quic).then_some(alt_svc)
     }
 
     /// Whether the connection is to end when its present requests have been answered: the worker stops, or the listener has been

@@ -13,7 +13,10 @@ use super::{
         WINDOW_UPDATE,
     },
 };
-use crate::worker::client::Client;
+use crate::{
+    client::budget::{Budget, RESET},
+    worker::client::Client,
+};
 use h2::Reason;
 use std::{
     cell::{Cell, RefCell},
@@ -25,18 +28,8 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Points that a connection begins with, and never has more of.
-const POINTS_MAX: u64 = 4096;
-
-/// Points that come back in a second.
-const POINTS_PER_SECOND: u64 = 64;
-
 /// Bytes sent to the client that bring a point.
 const BYTES_PER_POINT: u64 = 32;
-
-/// What a stream costs that is reset, by either side: a request was made for nothing ("rapid reset", "made you reset"). As many
-/// as a client can have under way may be reset at once, with points to spare. An answer's head brings as much.
-const RESET: u64 = 24;
 
 /// Streams that the client made `h2` reset, over the connection's life: beyond it `h2` ends the connection. This bounds what a
 /// flood leaves in memory before the resets are sent, which is when they cost points.
@@ -51,10 +44,9 @@ const EMPTY_MAX: usize = 100;
 /// The points of one connection.
 #[derive(Debug)]
 pub(super) struct Points {
-    left: Cell<u64>,
+    budget: Budget,
     /// Bytes sent for which no point was given yet.
     odd: Cell<u64>,
-    since: Cell<Instant>,
     /// Why nothing is read any more.
     over: Cell<Option<Reason>>,
     /// Bytes of bodies that the client has sent, with their padding.
@@ -70,9 +62,8 @@ pub(super) struct Points {
 impl Points {
     fn new(now: Instant) -> Self {
         Self {
-            left: Cell::new(POINTS_MAX),
+            budget: Budget::new(now),
             odd: Cell::new(0),
-            since: Cell::new(now),
             over: Cell::new(None),
             data: Cell::new(0),
             resets: Cell::new(0),
@@ -118,32 +109,18 @@ impl Points {
         self.resets.get() >= FAULTS_MAX / 2 || self.empty.get() >= EMPTY_MAX / 2
     }
 
-    fn earn(&self, points: u64) {
-        self.left.set(self.left.get().saturating_add(points).min(POINTS_MAX));
-    }
-
     /// Bytes were sent, with the beginning of these frames among them.
     fn sent(&self, bytes: usize, answers: u64, resets: usize, now: Instant) {
         let bytes = self.odd.get() + bytes as u64;
         self.odd.set(bytes % BYTES_PER_POINT);
-        self.earn(bytes / BYTES_PER_POINT + answers * RESET);
+        self.budget.earn(bytes / BYTES_PER_POINT + answers * RESET);
         self.resets.set(self.resets.get() + resets);
         self.spend(resets as u64 * RESET, now);
     }
 
     fn spend(&self, points: u64, now: Instant) {
-        if points == 0 {
-            return;
-        }
-        let passed = now.saturating_duration_since(self.since.get()).as_millis();
-        let earned = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(POINTS_PER_SECOND) / 1000;
-        if earned > 0 {
-            self.since.set(now);
-            self.earn(earned);
-        }
-        match self.left.get().checked_sub(points) {
-            Some(left) => self.left.set(left),
-            None => self.over.set(Some(Reason::ENHANCE_YOUR_CALM)),
+        if !self.budget.spend(points, now) {
+            self.over.set(Some(Reason::ENHANCE_YOUR_CALM));
         }
     }
 }
@@ -309,6 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FloodGuard<'_, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::budget::POINTS_MAX;
     use std::time::Duration;
 
     #[test]

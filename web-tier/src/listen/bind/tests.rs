@@ -60,17 +60,17 @@ fn a_port_is_free_again_after_a_stop() {
 fn an_address_can_be_bound_beside_one_of_our_own_that_includes_it() {
     let address = |text: &str, port: u16| SocketAddr::new(text.parse().unwrap(), port);
     for (old, new) in [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")] {
-        let before = bind_listener(address(old, 0), 2, false).unwrap();
+        let before = bind_listener(address(old, 0), 2, false, false).unwrap();
         let port = before.at.port();
-        let error = bind_listener(address(new, port), 2, false).unwrap_err();
+        let error = bind_listener(address(new, port), 2, false, false).unwrap_err();
         assert!(matches!(error, BindError::InUse(_)), "{old} {new}: {error}");
-        let beside = bind_listener(address(new, port), 2, true).unwrap();
+        let beside = bind_listener(address(new, port), 2, true, false).unwrap();
         let to = address("127.0.0.1", port);
         let _client = TcpStream::connect(to).unwrap();
         drop(before);
         let _later: Vec<_> = (0..8).map(|_| TcpStream::connect(to).unwrap()).collect();
         assert!(beside.sockets.iter().any(|it| it.accept().is_ok()), "{old} {new}");
-        assert!(bind_listener(to, 1, false).is_err(), "{old} {new}: nobody else gets in");
+        assert!(bind_listener(to, 1, false, false).is_err(), "{old} {new}: nobody else gets in");
     }
 }
 

@@ -157,5 +157,6 @@ pub(super) fn name(version: Version) -> &'static str {
         Version::Http10 => "1.0",
         Version::Http11 => "1.1",
         Version::Http2 => "2.0",
+        Version::Http3 => "3.0",
     }
 }

@@ -80,11 +80,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
     if trailers {
         out.extend_from_slice(b"te: trailers\r\n");
     }
-    out.extend_from_slice(match head.version {
-        Version::Http10 => b"via: 1.0 copal\r\n",
-        Version::Http11 => b"via: 1.1 copal\r\n",
-        Version::Http2 => b"via: 2.0 copal\r\n",
-    });
+    out.extend_from_slice(via_line(head.version));
     if let Some(host) = via.host.or(host.as_deref()).or(head.fields.first(Name::Host)) {
         put_field(out, b"x-forwarded-host", host);
     }
@@ -119,6 +115,16 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &mut RequestHead, via: &Via<'
         put_field(out, b"upgrade", &protocol);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Says by which version of HTTP the request has come (RFC 9110 §7.6.3).
+fn via_line(version: Version) -> &'static [u8] {
+    match version {
+        Version::Http10 => b"via: 1.0 copal\r\n",
+        Version::Http11 => b"via: 1.1 copal\r\n",
+        Version::Http2 => b"via: 2.0 copal\r\n",
+        Version::Http3 => b"via: 3.0 copal\r\n",
+    }
 }
 
 /// The protocol that the client asks to change to, unless it is one that only this connection could (RFC 9113 §3.1: cleartext

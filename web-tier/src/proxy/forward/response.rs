@@ -2,6 +2,7 @@
 
 use super::{is_nominated, nominations, put_field, put_number};
 use crate::http1::{Name, ResponseHead};
+use http::HeaderValue;
 
 /// Set by an app-tier on a 503 when the app has not seen the request: it can be sent to another server.
 pub(crate) const NOT_PROCESSED: &str = "copal-not-processed";
@@ -35,6 +36,8 @@ pub(crate) struct ToClient<'a> {
     pub(crate) close: bool,
     /// The client speaks HTTP/1.0 and is told that the connection stays open.
     pub(crate) keep_alive: bool,
+    /// What is said of HTTP/3, if anything (`Alt-Svc`, RFC 7838).
+    pub(crate) alt_svc: Option<&'a HeaderValue>,
     /// The time now, for a server that has no clock (RFC 9110 §6.6.1).
     pub(crate) date: &'a [u8],
 }
@@ -42,6 +45,10 @@ pub(crate) struct ToClient<'a> {
 /// Appends the head as the client is to see it.
 pub(crate) fn put_response(out: &mut Vec<u8>, head: &mut ResponseHead, to: ToClient<'_>) {
     prepare_response(head);
+    if to.alt_svc.is_some() {
+        // What a server says of itself is of no use to who came by us.
+        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"alt-svc"));
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
@@ -61,6 +68,9 @@ pub(crate) fn put_response(out: &mut Vec<u8>, head: &mut ResponseHead, to: ToCli
     }
     if !head.status.is_informational() && head.fields.first(Name::Date).is_none() {
         put_field(out, b"date", to.date);
+    }
+    if let Some(alt_svc) = to.alt_svc.filter(|_| !head.status.is_informational()) {
+        put_field(out, b"alt-svc", alt_svc.as_bytes());
     }
     if !to.local {
         out.extend_from_slice(b"via: 1.1 copal\r\n");

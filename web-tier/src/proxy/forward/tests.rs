@@ -187,8 +187,14 @@ fn answered(text: &str, to: ToClient<'_>) -> (String, Sent) {
     Sent::of(&out)
 }
 
-const CHUNKED: ToClient<'_> =
-    ToClient { framing: Framing::Chunked, local: false, close: false, keep_alive: false, date: b"now" };
+const CHUNKED: ToClient<'_> = ToClient {
+    framing: Framing::Chunked,
+    local: false,
+    close: false,
+    keep_alive: false,
+    alt_svc: None,
+    date: b"now",
+};
 
 #[test]
 fn an_answer_loses_what_was_for_the_proxy() {

@@ -4,7 +4,8 @@ use super::{
     client::{ClientCertificate, VERIFY},
     listener::Current,
 };
-use rustls::{ProtocolVersion, ServerConnection};
+use quinn::crypto::rustls::HandshakeData;
+use rustls::{ProtocolVersion, ServerConnection, pki_types::CertificateDer};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,6 +26,8 @@ pub(crate) struct TlsConnection {
     pub(crate) tls13: bool,
     /// Whether it resumed an earlier session.
     pub(crate) resumed: bool,
+    /// It is one over QUIC.
+    pub(crate) quic: bool,
     served: Arc<Current>,
 }
 
@@ -37,6 +40,25 @@ impl TlsConnection {
             client: leaf.map(|der| Box::new(ClientCertificate::new(der))),
             tls13: session.protocol_version() == Some(ProtocolVersion::TLSv1_3),
             resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            quic: false,
+            served,
+        }
+    }
+
+    /// Of a connection over QUIC, whose TLS is 1.3. Whether it was resumed is not known.
+    pub(crate) fn of_quic(served: Arc<Current>, quic: &quinn::Connection) -> Self {
+        let data = quic.handshake_data().and_then(|it| it.downcast::<HandshakeData>().ok());
+        let chain = quic.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let leaf = chain.as_ref().and_then(|chain| chain.first());
+        Self {
+            h2: false,
+            server_name: data
+                .and_then(|it| it.server_name)
+                .map(|name| name.to_ascii_lowercase().into_boxed_str()),
+            client: leaf.map(|der| Box::new(ClientCertificate::new(der))),
+            tls13: true,
+            resumed: false,
+            quic: true,
             served,
         }
     }
@@ -75,6 +97,9 @@ pub(crate) enum HandshakeError {
     /// The socket failed.
     #[error("TLS handshake: {0}")]
     Io(io::Error),
+    /// The same, or another one, over QUIC.
+    #[error("QUIC handshake: {0}")]
+    Quic(#[from] quinn::ConnectionError),
 }
 
 /// Kinds of failures, to count them by.
@@ -132,6 +157,7 @@ impl HandshakeError {
         match self {
             Self::Timeout(_) => Failure::Timeout,
             Self::Closed | Self::Io(_) => Failure::Closed,
+            Self::Quic(cause) => failure_of_quic(cause),
             Self::Tls(Error::InvalidMessage(
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
             )) => Failure::NotTls,
@@ -142,6 +168,26 @@ impl HandshakeError {
             Self::Tls(Error::AlertReceived(_)) => Failure::RefusedByClient,
             Self::Tls(_) => Failure::Protocol,
         }
+    }
+}
+
+/// By the alert of TLS (RFC 8446 §6) that QUIC's error is made of (RFC 9001 §4.8), and by who has sent it.
+fn failure_of_quic(cause: &quinn::ConnectionError) -> Failure {
+    use quinn::ConnectionError;
+    let alert = |code: u64| code.checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok());
+    match cause {
+        ConnectionError::TimedOut => Failure::Timeout,
+        ConnectionError::ConnectionClosed(close) if alert(close.error_code.into()).is_some() => {
+            Failure::RefusedByClient
+        }
+        ConnectionError::TransportError(error) => match alert(error.code.into()) {
+            // handshake_failure, protocol_version, insufficient_security, no_application_protocol
+            Some(40 | 70 | 71 | 120) => Failure::NothingInCommon,
+            // What can be wrong with a certificate, and that there is none.
+            Some(42..=46 | 48 | 116) => Failure::ClientCertificate,
+            _ => Failure::Protocol,
+        },
+        _ => Failure::Closed,
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     tickets::{Context, TicketKeys, Ticketer},
     watched::{Changed, OfFiles, Watched},
 };
+use crate::transport::quic::{self, QuicKeys};
 use common::{
     config::{ClientAuth, FilePath, ListenerTls, TlsVersion},
     tls_files::{FileFault, TlsError, chain},
@@ -31,6 +32,8 @@ struct Shared {
     config: ListenerTls,
     keys: Arc<TicketKeys>,
     h2: bool,
+    /// It speaks HTTP/3 too.
+    quic: Option<QuicKeys>,
     made: Watched<Current>,
 }
 
@@ -38,6 +41,8 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Current {
     pub(super) config: Arc<ServerConfig>,
+    /// For connections over QUIC.
+    pub(crate) quic: Option<Arc<quinn::ServerConfig>>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) asks_clients: bool,
     /// The file of each certificate, and the last second of its validity.
@@ -52,13 +57,20 @@ impl OfFiles for Current {
 }
 
 impl TlsListener {
-    /// Reads the files of `config`. `h2` offers HTTP/2 by ALPN, before HTTP/1.1; `keys` are the process's.
+    /// Reads the files of `config`. `h2` offers HTTP/2 by ALPN, before HTTP/1.1; `keys` are the process's; with keys of `quic` there is
+    /// HTTP/3 too.
     ///
     /// # Errors
     /// Everything that is wrong with the files.
-    pub(crate) fn load(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Self, TlsError> {
-        let made = Watched::load(files(config), || read(config, keys, h2))?;
-        Ok(Self(Arc::new(Shared { config: config.clone(), keys: keys.clone(), h2, made })))
+    pub(crate) fn load(
+        config: &ListenerTls,
+        keys: &Arc<TicketKeys>,
+        h2: bool,
+        quic: Option<&QuicKeys>,
+    ) -> Result<Self, TlsError> {
+        let made = Watched::load(files(config), || read(config, keys, h2, quic))?;
+        let (config, keys, quic) = (config.clone(), keys.clone(), quic.cloned());
+        Ok(Self(Arc::new(Shared { config, keys, h2, quic, made })))
     }
 
     /// Whether this is the same listener's.
@@ -85,7 +97,7 @@ impl TlsListener {
     }
 
     fn read(&self) -> Result<Current, TlsError> {
-        read(&self.0.config, &self.0.keys, self.0.h2)
+        read(&self.0.config, &self.0.keys, self.0.h2, self.0.quic.as_ref())
     }
 
     /// The file of each certificate in use, and the last second of its validity.
@@ -166,7 +178,12 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn read(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Current, TlsError> {
+fn read(
+    config: &ListenerTls,
+    keys: &Arc<TicketKeys>,
+    h2: bool,
+    quic: Option<&QuicKeys>,
+) -> Result<Current, TlsError> {
     let provider = provider();
     let (certificates, authorities) = match (certificates(config, &provider), authorities(config)) {
         (Ok(certificates), Ok(authorities)) => (certificates, authorities),
@@ -190,7 +207,8 @@ fn read(config: &ListenerTls, keys: &Arc<TicketKeys>, h2: bool) -> Result<Curren
     };
     let ticketer = Ticketer { keys: keys.clone(), context };
     let config = server_config(config, provider, verifier, certificates.clone(), ticketer, h2);
-    Ok(Current { config: Arc::new(config), certificates, asks_clients, ends, content })
+    let quic = quic.and_then(|keys| quic::server_config(config.clone(), keys));
+    Ok(Current { config: Arc::new(config), quic, certificates, asks_clients, ends, content })
 }
 
 fn verifier(

@@ -160,7 +160,7 @@ impl Folder {
     }
 
     fn listener_of(&self, names: &[&str], more: &str, keys: &Arc<TicketKeys>) -> TlsListener {
-        TlsListener::load(&self.tls(&certs(names, more)), keys, true).unwrap()
+        TlsListener::load(&self.tls(&certs(names, more)), keys, true, None).unwrap()
     }
 
     /// A text without the folder's changing name.

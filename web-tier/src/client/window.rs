@@ -1,4 +1,4 @@
-//! How much clients may send ahead (RFC 9113 §5.2). A body that nobody takes, because its server is slow or it waits for one, holds
+//! How much clients may send ahead (RFC 9113 §5.2, RFC 9000 §4). A body that nobody takes, because its server is slow or it waits for one, holds
 //! its stream's window. The connection's window has room for those of all its bodies, so that no body is in another one's way: it
 //! grows with their number, as far as the worker has memory for it.
 
@@ -6,13 +6,13 @@ use crate::worker::body_room::BodyRoom;
 use std::{cell::Cell, rc::Rc};
 
 /// What a client may send ahead of one body, in bytes.
-pub(super) const STREAM: u32 = 256 * 1024;
+pub(in crate::client) const STREAM: u32 = 256 * 1024;
 
 /// Bodies that every connection has room for.
 const BODIES: u32 = 4;
 
 /// What a client may send ahead of all bodies of a connection at its beginning.
-pub(super) const CONNECTION: u32 = BODIES * STREAM;
+pub(in crate::client) const CONNECTION: u32 = BODIES * STREAM;
 
 /// The window of a connection.
 pub(super) struct Window {

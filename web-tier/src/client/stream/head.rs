@@ -1,4 +1,4 @@
-//! Heads of HTTP/2 as those of HTTP/1.1, and the other way (RFC 9113 §8).
+//! Heads of HTTP/2 and HTTP/3 as those of HTTP/1.1, and the other way (RFC 9113 §8, RFC 9114 §4).
 
 use crate::{
     error::ProxyError,
@@ -14,8 +14,8 @@ use http::{
 
 const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 copal");
 
-/// Whether a field breaks RFC 9113 §8.2.1 as `h2` lets pass: white space around its value is no part of it anywhere else.
-pub(super) fn are_malformed(fields: &HeaderMap) -> bool {
+/// Whether a field breaks RFC 9113 §8.2.1 (RFC 9114 §10.3) as `h2` lets pass: white space around its value is no part of it anywhere else.
+pub(in crate::client) fn are_malformed(fields: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     fields.values().any(|value| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last()))
 }
@@ -24,8 +24,9 @@ pub(super) fn are_malformed(fields: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// The answer that the request deserves.
-pub(super) fn read<B>(
+pub(in crate::client) fn read<B>(
     request: &Request<B>,
+    version: Version,
     ends: bool,
     limits: &HeadLimits,
     head: &mut RequestHead,
@@ -35,7 +36,7 @@ pub(super) fn read<B>(
     if request.headers().len() - crumbs.saturating_sub(1) > limits.count {
         return Err(ProxyError::HeadTooLarge);
     }
-    head.version = Version::Http2;
+    head.version = version;
     head.method = request.method().clone();
     head.connection = Default::default();
     let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
@@ -91,14 +92,18 @@ fn read_fields<B>(request: &Request<B>, head: &mut RequestHead) -> Result<Option
 }
 
 /// An answer's head as the client is to see it.
-pub(super) fn response(head: &mut ResponseHead, length: Length, date: &[u8]) -> Response<()> {
+pub(in crate::client) fn response(head: &mut ResponseHead, length: Length, date: &[u8]) -> Response<()> {
     let mut response = local_response(head, length, date);
     response.headers_mut().append(VIA, VIA_1_1);
     response
 }
 
 /// The head of an answer that came by nobody.
-pub(super) fn local_response(head: &mut ResponseHead, length: Length, date: &[u8]) -> Response<()> {
+pub(in crate::client) fn local_response(
+    head: &mut ResponseHead,
+    length: Length,
+    date: &[u8],
+) -> Response<()> {
     prepare_response(head);
     let mut response = Response::new(());
     *response.status_mut() = head.status;
@@ -120,7 +125,7 @@ pub(super) fn local_response(head: &mut ResponseHead, length: Length, date: &[u8
 }
 
 /// Says that the rest of a request did not come in time.
-pub(super) fn late(date: &[u8]) -> Response<()> {
+pub(in crate::client) fn late(date: &[u8]) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
     let fields = response.headers_mut();

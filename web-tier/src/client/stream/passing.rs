@@ -1,6 +1,9 @@
-//! An answer's body on its way to a client of HTTP/2: read from a file or a server as the client's window has room for it.
+//! An answer's body on its way to a client of HTTP/2 or HTTP/3: read from a file or a server as the client's window has room for it.
 
-use super::stream::Stream;
+use super::{
+    Stream,
+    sides::{AnswerSide, RequestBody, Reset},
+};
 use crate::{
     memory::buffer::Buffer,
     proxy::local::LocalBody,
@@ -8,7 +11,6 @@ use crate::{
     worker::{client::Client, stalled::Stalled},
 };
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use http::HeaderMap;
 use std::{
     future::poll_fn,
@@ -19,49 +21,39 @@ use std::{
 const AHEAD: usize = 32 * 1024;
 
 /// Sends a body of our own. Nothing of it is read while the client takes nothing.
-pub(super) async fn give_body(
+pub(super) async fn give_body<A: AnswerSide>(
     client: &Client,
     body: &mut LocalBody,
-    send: &mut SendStream<Bytes>,
-) -> Result<(), Reason> {
+    to_client: &mut A,
+) -> Result<(), Reset> {
     while !body.is_done() {
-        await_room(client, send, 1).await?;
-        let piece = body.next(AHEAD).await.map_err(|_| Reason::INTERNAL_ERROR)?;
+        await_room(client, to_client, 1).await?;
+        let piece = body.next(AHEAD).await.map_err(|_| Reset::Internal)?;
         let mut piece = piece.unwrap_or_default();
         client.progress.server_moved(client.worker.now());
         client.log.note(|record| record.sent(piece.len()));
         let is_last = body.is_done();
         while !piece.is_empty() {
-            await_room(client, send, piece.len()).await?;
-            let count = piece.len().min(send.capacity());
+            let count = piece.len().min(await_room(client, to_client, piece.len()).await?);
             client.took(count);
             let ends = is_last && count == piece.len();
-            send.send_data(piece.split_to(count), ends).map_err(|_| Reason::CANCEL)?;
+            to_client.send(piece.split_to(count), ends)?;
             if ends {
                 return Ok(());
             }
         }
     }
-    send.send_data(Bytes::new(), true).map_err(|_| Reason::CANCEL)
+    to_client.send(Bytes::new(), true)
 }
 
-/// Waits until the client takes one of `wanted` bytes at least.
-async fn await_room(client: &Client, send: &mut SendStream<Bytes>, wanted: usize) -> Result<(), Reason> {
+/// Waits until the client takes one of `wanted` bytes at least; how many it takes.
+async fn await_room<A: AnswerSide>(
+    client: &Client,
+    to_client: &mut A,
+    wanted: usize,
+) -> Result<usize, Reset> {
     client.progress.write_waits();
-    poll_fn(|cx| poll_room(cx, send, wanted)).await
-}
-
-/// Whether the client takes one of `wanted` bytes at least.
-fn poll_room(cx: &mut Context<'_>, send: &mut SendStream<Bytes>, wanted: usize) -> Poll<Result<(), Reason>> {
-    // What was not used is asked for again.
-    send.reserve_capacity(wanted);
-    if send.capacity() > 0 {
-        return Poll::Ready(Ok(()));
-    }
-    match ready!(send.poll_capacity(cx)) {
-        Some(Ok(_)) => Poll::Ready(Ok(())),
-        Some(Err(_)) | None => Poll::Ready(Err(Reason::CANCEL)),
-    }
+    poll_fn(|cx| to_client.poll_room(cx, wanted)).await
 }
 
 /// A server's answer.
@@ -73,18 +65,12 @@ pub(super) struct Passing {
     refused: bool,
     data: Buffer,
     trailers: Option<HeaderMap>,
-    send: SendStream<Bytes>,
     /// The client takes nothing, and the server has not said its last.
     stalled: Option<Stalled>,
 }
 
 impl Passing {
-    pub(super) fn new(
-        exchange: Box<Exchange>,
-        outgoing: Outgoing,
-        persists: bool,
-        send: SendStream<Bytes>,
-    ) -> Self {
+    pub(super) fn new(exchange: Box<Exchange>, outgoing: Outgoing, persists: bool) -> Self {
         Self {
             exchange: Some(exchange),
             outgoing,
@@ -92,24 +78,22 @@ impl Passing {
             refused: false,
             data: Buffer::default(),
             trailers: None,
-            send,
             stalled: None,
         }
     }
 
-    /// Ends the stream before its time.
-    pub(super) fn reset(&mut self, reason: Reason) {
-        self.send.send_reset(reason);
-    }
-
     /// Goes on until both sides wait. The error is what the client's stream is reset with.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream<'_>) -> Poll<Result<(), Reason>> {
+    pub(super) fn poll<B: RequestBody, A: AnswerSide>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream<'_, B, A>,
+    ) -> Poll<Result<(), Reset>> {
         if !self.refused
             && !self.outgoing.is_sent()
             && let Some(exchange) = &mut self.exchange
         {
             match exchange.poll_send(cx, &mut self.outgoing, stream) {
-                Poll::Ready(Err(SendError::Client(_))) => return Poll::Ready(Err(Reason::CANCEL)),
+                Poll::Ready(Err(SendError::Client(_))) => return Poll::Ready(Err(Reset::Cancelled)),
                 Poll::Ready(Err(SendError::Server(_))) => self.refused = true,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -127,7 +111,7 @@ impl Passing {
                 }
                 continue;
             }
-            let Some(exchange) = &mut self.exchange else { return Poll::Ready(self.end()) };
+            let Some(exchange) = &mut self.exchange else { return Poll::Ready(self.end(stream)) };
             match exchange.poll_body(cx, &mut self.data, false) {
                 Poll::Ready(Ok(last)) => {
                     client.progress.server_moved(client.worker.now());
@@ -138,34 +122,40 @@ impl Passing {
                 Poll::Ready(Err(cause)) => {
                     tracing::debug!(%cause, "a server broke off in the middle of an answer");
                     exchange.broke(&cause, client.worker.read_clock());
-                    return Poll::Ready(Err(Reason::INTERNAL_ERROR));
+                    return Poll::Ready(Err(Reset::Internal));
                 }
                 Poll::Pending if exchange.lease.is_lost() => {
                     client.worker.counters.upstream_failures.up();
-                    return Poll::Ready(Err(Reason::INTERNAL_ERROR));
+                    return Poll::Ready(Err(Reset::Internal));
                 }
-                Poll::Pending => {
-                    return self.send.poll_reset(cx).map(|reason| Err(reason.unwrap_or(Reason::CANCEL)));
-                }
+                Poll::Pending => return stream.to_client.poll_gone(cx).map(|()| Err(Reset::Cancelled)),
             }
         }
     }
 
     /// Sends what the client's window allows.
-    fn poll_data(&mut self, cx: &mut Context<'_>, stream: &Stream<'_>) -> Poll<Result<(), Reason>> {
-        if poll_room(cx, &mut self.send, self.data.len())?.is_pending() {
+    fn poll_data<B: RequestBody, A: AnswerSide>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream<'_, B, A>,
+    ) -> Poll<Result<(), Reset>> {
+        let Poll::Ready(room) = stream.to_client.poll_room(cx, self.data.len())? else {
             return self.stall(cx, stream);
-        }
+        };
         self.stalled = None;
-        let count = self.data.len().min(self.send.capacity());
+        let count = self.data.len().min(room);
         let piece = Bytes::copy_from_slice(&self.data.bytes()[..count]);
         self.data.consume(count);
         let last = self.exchange.is_none() && self.data.is_empty() && self.trailers.is_none();
-        Poll::Ready(self.send.send_data(piece, last).map_err(|_| Reason::CANCEL))
+        Poll::Ready(stream.to_client.send(piece, last))
     }
 
     /// The client takes nothing. An answer that holds no server any more costs only what it has in memory.
-    fn stall(&mut self, cx: &mut Context<'_>, stream: &Stream<'_>) -> Poll<Result<(), Reason>> {
+    fn stall<B: RequestBody, A: AnswerSide>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream<'_, B, A>,
+    ) -> Poll<Result<(), Reset>> {
         if self.exchange.is_none() {
             return Poll::Pending;
         }
@@ -179,10 +169,10 @@ impl Passing {
         if let Some(times) = worker.stalled.said.happened(worker.now()) {
             tracing::warn!(
                 times,
-                "clients of HTTP/2 do not take their answers: those that stall for longest end for others"
+                "clients of HTTP/2 or HTTP/3 do not take their answers: those that stall for longest end for others"
             );
         }
-        Poll::Ready(Err(Reason::ENHANCE_YOUR_CALM))
+        Poll::Ready(Err(Reset::Shed))
     }
 
     /// The answer is complete: the socket can serve another request.
@@ -196,11 +186,10 @@ impl Passing {
         exchange.finish(self.outgoing.is_sent(), self.persists);
     }
 
-    fn end(&mut self) -> Result<(), Reason> {
-        let ended = match self.trailers.take() {
-            Some(trailers) => self.send.send_trailers(trailers),
-            None => self.send.send_data(Bytes::new(), true),
-        };
-        ended.map_err(|_| Reason::CANCEL)
+    fn end<B, A: AnswerSide>(&mut self, stream: &mut Stream<'_, B, A>) -> Result<(), Reset> {
+        match self.trailers.take() {
+            Some(trailers) => stream.to_client.send_trailers(trailers),
+            None => stream.to_client.send(Bytes::new(), true),
+        }
     }
 }

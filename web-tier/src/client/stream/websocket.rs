@@ -1,7 +1,10 @@
-//! WebSockets over HTTP/2 (RFC 8441): the client's extended `CONNECT` becomes an upgrade behind the proxy, and a `101` becomes a
+//! WebSockets over HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220): the client's extended `CONNECT` becomes an upgrade behind the proxy, and a `101` becomes a
 //! `200`.
 
-use super::{message, stream::Stream};
+use super::{
+    Stream, head,
+    sides::{AnswerSide, RequestBody, Reset},
+};
 use crate::{
     client::Active,
     error::ProxyError,
@@ -11,10 +14,10 @@ use crate::{
     proxy::{self, ClientGone, Reply, local::Local, tunnel},
 };
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, ext::Protocol};
+use h2::ext::Protocol;
 use http::{Method, Request, StatusCode};
 use std::{
-    io,
+    io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -27,7 +30,11 @@ pub(super) fn is_asked_for<B>(request: &Request<B>) -> bool {
 }
 
 /// Asks a server for the upgrade, and passes bytes both ways if it agrees.
-pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active: Active<'_>) {
+pub(super) async fn serve<B: RequestBody, A: AnswerSide>(
+    mut stream: Stream<'_, B, A>,
+    head: &mut RequestHead,
+    active: Active<'_>,
+) {
     head.method = Method::GET;
     head.length = Length::Empty;
     head.connection.upgrade = true;
@@ -61,15 +68,15 @@ pub(super) async fn serve(mut stream: Stream<'_>, head: &mut RequestHead, active
     let Some((socket, from_server, lease)) = answer.exchange.into_parts() else { return };
     head.status = StatusCode::OK;
     head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"sec-websocket-accept"));
-    let response = message::response(&mut head, Length::UntilClose, &client.worker.date.get());
+    let response = head::response(&mut head, Length::UntilClose, &client.worker.date.get());
     active.answered(StatusCode::OK);
     drop(head);
-    let (recv, respond) = stream.into_halves();
-    let Ok(send) = respond.send_response(response, false) else {
+    let (body, to_client) = stream.into_halves();
+    if to_client.begin(response, false).is_err() {
         return active.ended(End::ClientGone);
-    };
+    }
     client.progress.tunnelling(client.worker.now());
-    let mut io = StreamIo { recv, send, data: Bytes::new() };
+    let mut io = StreamIo { body, to_client, data: Bytes::new(), writing: 0 };
     tunnel::run(client, (&mut io, Buffer::default()), (socket, from_server), &lease).await;
     active.ended(End::Complete);
 }
@@ -84,54 +91,57 @@ fn key() -> Vec<u8> {
 }
 
 /// The data of a stream as bytes.
-struct StreamIo {
-    recv: RecvStream,
-    send: SendStream<Bytes>,
+struct StreamIo<'a, B, A> {
+    body: B,
+    to_client: &'a mut A,
     /// Received and not yet read.
     data: Bytes,
+    /// How much is being written.
+    writing: usize,
 }
 
-impl AsyncRead for StreamIo {
+impl<B: RequestBody, A: AnswerSide> AsyncRead for StreamIo<'_, B, A> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.data.is_empty() {
-            match ready!(self.recv.poll_data(cx)) {
-                Some(data) => self.data = data.map_err(io::Error::other)?,
+            match ready!(self.body.poll_data(cx)) {
+                Some(data) => self.data = data.map_err(|_| io::ErrorKind::ConnectionReset)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
         let count = self.data.len().min(buffer.remaining());
         buffer.put_slice(&self.data.split_to(count));
-        let _ = self.recv.flow_control().release_capacity(count);
+        self.body.release(count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for StreamIo {
+impl<B: RequestBody, A: AnswerSide> AsyncWrite for StreamIo<'_, B, A> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.send.capacity() == 0 {
-            self.send.reserve_capacity(bytes.len());
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(cause)) => return Poll::Ready(Err(io::Error::other(cause))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
+        if self.writing == 0 {
+            let room = ready!(self.to_client.poll_room(cx, bytes.len())).map_err(broken)?;
+            let count = bytes.len().min(room);
+            self.to_client.send(Bytes::copy_from_slice(&bytes[..count]), false).map_err(broken)?;
+            self.writing = count;
         }
-        let count = bytes.len().min(self.send.capacity());
-        self.send.send_data(Bytes::copy_from_slice(&bytes[..count]), false).map_err(io::Error::other)?;
-        Poll::Ready(Ok(count))
+        ready!(self.to_client.poll_flushed(cx)).map_err(broken)?;
+        Poll::Ready(Ok(mem::take(&mut self.writing)))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.to_client.poll_flushed(cx).map_err(broken)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(io::Error::other))
+        Poll::Ready(self.to_client.send(Bytes::new(), true).map_err(broken))
     }
+}
+
+fn broken(_: Reset) -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }
 
 #[cfg(test)]
