@@ -2,7 +2,12 @@
 
 use crate::cluster::{Cluster, PATIENCE, copal};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{net::TcpListener, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    net::{TcpListener, UdpSocket},
+    process::Stdio,
+    sync::Mutex,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -61,12 +66,21 @@ impl Demo {
     }
 }
 
-/// An offset at which all of the demo's ports are free.
+/// An offset at which all of the demo's ports are free, and will be: no other demo of this process is given one of them.
 pub(crate) fn free_offset() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
     loop {
         let offset = 10_000 + rand::random::<u16>() % 10_000;
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port + offset)).is_ok();
-        if (6800..=6803).all(free) && free(8080) {
+        let ports = [6800, 6801, 6802, 6803, 8080, 8443].map(|it| it + offset);
+        // HTTP/3 is over UDP.
+        let is_free = |port: &u16| {
+            !given.contains(port)
+                && TcpListener::bind(("127.0.0.1", *port)).is_ok()
+                && UdpSocket::bind(("127.0.0.1", *port)).is_ok()
+        };
+        if ports.iter().all(is_free) {
+            given.extend(ports);
             return offset;
         }
     }

@@ -167,8 +167,8 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let offset = crate::demo::free_offset();
     let (_demo, said) = demo(folder.path(), offset, &[]).await;
     assert!(said.iter().any(|line| line.contains("deploy-tool server disable app-b")), "{said:?}");
-    let steps = [session(5), session(6), session(7), session(8)].concat();
-    assert_eq!(steps.len(), 14, "{steps:?}");
+    let steps = [session(5), session(6), session(7), session(8), session(9)].concat();
+    assert_eq!(steps.len(), 15, "{steps:?}");
     std::os::unix::fs::symlink(
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
         folder.path().join("examples"),
@@ -178,7 +178,8 @@ async fn the_sessions_with_deploy_tool_go_as_the_readme_says() {
     let tools = deploy_tool().parent().unwrap().display().to_string();
     let mut script = format!("set -e; PATH={tools}:$PATH\n");
     for (command, _) in &steps {
-        script.push_str(&command.replace(":8080/", &format!(":{}/", 8080 + offset)));
+        let command = command.replace(":8080/", &format!(":{}/", 8080 + offset));
+        script.push_str(&command.replace(":8443/", &format!(":{}/", 8443 + offset)));
         script.push_str("\necho ---\n");
     }
     let output = timeout(PATIENCE, shell(&script, folder.path())).await.expect("the session ends");
@@ -207,9 +208,16 @@ fn steady(line: &str) -> String {
         assert!(["59", "60"].contains(&ttl), "{line}");
         return hit.to_owned();
     }
+    if let Some((alt_svc, port)) = line.split_once("h3=\":") {
+        assert!(port.ends_with("\"; ma=86400"), "{line}");
+        return alt_svc.to_owned();
+    }
     if let Some((limit, seconds)) = line.split_once(";t=") {
         assert!((1..=180).contains(&seconds.parse().unwrap()), "{line}");
         return limit.to_owned();
+    }
+    if line.starts_with("HTTP/2 ") {
+        return line.trim().to_owned();
     }
     let words = line.split_whitespace();
     let is_commit = |word: &str| word.len() == 10 && word.bytes().all(|it| it.is_ascii_hexdigit());
