@@ -320,7 +320,7 @@ fn class_of(state: &str) -> &'static str {
         "up" | "well" | "running" | "ready" | "leader" | "follower" => "ok",
         "warming" | "probe" | "busy" | "draining" | "stopping" | "starting" | "candidate" | "joining"
         | "behind" | "under-way" => "warn",
-        "down" | "silent" | "failing" | "unhealthy" | "failed" => "bad",
+        "down" | "silent" | "failing" | "unhealthy" | "ejected" | "failed" => "bad",
         _ => "off",
     }
 }

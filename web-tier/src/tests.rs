@@ -33,6 +33,7 @@ mod http3;
 mod limits;
 mod load;
 mod notable;
+mod outliers;
 mod pages;
 mod parsing;
 mod passes;

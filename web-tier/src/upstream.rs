@@ -12,7 +12,7 @@ pub(crate) mod sticky;
 use crate::{
     http1::Fields,
     upstream::{
-        balance::{Affinity, Balance, Sockets, Ticket, Tried, budget::RetryBudget},
+        balance::{Affinity, Balance, Sockets, Ticket, Tried, Verdict, budget::RetryBudget},
         breaks::{Breaks, SeenBreaks},
         foreign::{BackendState, ForeignBackend, ForeignPool},
         pool::{ClientSockets, Dialler, ServerPool, SocketPool, StreamPool},
@@ -139,7 +139,9 @@ impl Upstream {
             made_of: String::new(),
         };
         let upstream = Self {
-            balance: RefCell::new(Balance::of(pool.balanced(), rand::random())),
+            balance: RefCell::new(
+                Balance::of(pool.balanced(), rand::random()).ejecting(rule.outlier_detection),
+            ),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
             label: pool.backends.iter().map(|it| it.name()).collect::<Vec<_>>().join(" ").into(),
             servers: pool.backends.iter().map(server).collect(),
@@ -272,10 +274,28 @@ impl Upstream {
         Some(Lease { upstream: self.clone(), index, life, ticket: Cell::new(ticket) })
     }
 
-    /// Lets sockets that are not used any more grow old.
-    pub(crate) fn settle(&self) {
+    /// Lets sockets that are not used any more grow old, and decides who is ejected.
+    pub(crate) fn settle(&self, now: Instant) {
         for server in &self.servers {
             server.pool.settle();
+        }
+        for verdict in self.balance.borrow_mut().judge(now) {
+            match verdict {
+                Verdict::Ejected { server, errors, requests, time } => {
+                    let server = &*self.servers[server].name;
+                    tracing::warn!(
+                        server,
+                        errors,
+                        requests,
+                        ?time,
+                        "a server is ejected: its requests fail more than others'"
+                    );
+                }
+                Verdict::Returned { server } => {
+                    let server = &*self.servers[server].name;
+                    tracing::info!(server, "a server that was ejected gets requests again");
+                }
+            }
         }
     }
 
@@ -323,7 +343,7 @@ impl Upstream {
 /// A cluster's settings as far as they matter to those who send requests there.
 fn made_of(cluster: &Cluster) -> String {
     let servers: Vec<_> = cluster.servers.iter().map(made_of_server).collect();
-    format!("{} {servers:?}", cluster.session_cookie)
+    format!("{} {:?} {servers:?}", cluster.session_cookie, cluster.outlier_detection)
 }
 
 /// The same of one server, wherever in its cluster it is.
@@ -364,20 +384,19 @@ impl Lease {
 
     /// It says that it did not look at the request: it can't serve any now, its own sessions' included.
     pub(crate) fn refused(&self, now: Instant) {
-        self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
+        self.upstream.balance.borrow_mut().connect_failed(self.index, now);
     }
 
     /// No connection could be made.
     pub(crate) fn unreachable(&self, now: Instant) {
-        let opened = self.upstream.balance.borrow_mut().server(self.index).connect_failed(now);
+        let opened = self.upstream.balance.borrow_mut().connect_failed(self.index, now);
         self.clear_pool_if(opened);
     }
 
     /// The connection broke, or was silent for too long.
     pub(crate) fn broke(&self, now: Instant) {
         self.upstream.servers[self.index].breaks.tell();
-        let opened =
-            self.upstream.balance.borrow_mut().server(self.index).read_failed(now, &self.ticket.get());
+        let opened = self.upstream.balance.borrow_mut().read_failed(self.index, now, &self.ticket.get());
         self.clear_pool_if(opened);
     }
 

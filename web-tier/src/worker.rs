@@ -272,7 +272,7 @@ pub(crate) async fn tick(worker: Rc<Worker>) {
         worker.notable.tick(now);
         worker.near.sweep_some();
         for upstream in worker.upstreams() {
-            upstream.settle();
+            upstream.settle(now);
         }
     }
 }

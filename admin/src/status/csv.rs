@@ -163,7 +163,7 @@ fn status(server: &UpstreamServerRecord) -> &'static str {
     match server.state {
         "disabled" => "MAINT",
         "disabled-soft" | "draining" => "DRAIN",
-        "failing" | "unhealthy" | "down" | "stopping" => "DOWN",
+        "failing" | "unhealthy" | "ejected" | "down" | "stopping" => "DOWN",
         _ => "UP",
     }
 }

@@ -257,7 +257,7 @@ fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 15] {
 
 fn upstreams(text: &mut Text, web_tier: &WebTier) {
     type Read = fn(&proto::status::v1::WorkerView) -> u64;
-    let sums: [(&'static str, &str, bool, Read); 5] = [
+    let sums: [(&'static str, &str, bool, Read); 6] = [
         ("copal_upstream_requests_active", "Requests that a server has from this web-tier.", false, |it| {
             u64::from(it.active)
         }),
@@ -273,6 +273,12 @@ fn upstreams(text: &mut Text, web_tier: &WebTier) {
             "Times that a worker took a server out because it failed or answered 503.",
             true,
             |it| it.troubles,
+        ),
+        (
+            "copal_upstream_ejections",
+            "Times that a worker ejected a server because more of its requests failed than of others.",
+            true,
+            |it| it.ejections,
         ),
     ];
     for (name, help, is_counter, read) in sums {

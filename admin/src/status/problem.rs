@@ -199,7 +199,10 @@ fn traffic(server: &ServerRecord) -> Vec<Problem> {
         found.push(Problem::new(Severity::Warning, "workers", Some(id), what, remedy.to_owned()));
     }
     for upstream in &web_tier.upstreams {
-        for seen in upstream.servers.iter().filter(|it| matches!(it.state, "failing" | "unhealthy" | "busy"))
+        for seen in upstream
+            .servers
+            .iter()
+            .filter(|it| matches!(it.state, "failing" | "unhealthy" | "busy" | "ejected"))
         {
             let what = format!("{id} sends {} nothing new: {}", seen.id, seen.why);
             let remedy = "Requests go to the other servers; it is tried again by itself.";

@@ -17,7 +17,7 @@ pub(crate) struct UpstreamRecord {
 #[derive(Debug, Serialize)]
 pub(crate) struct UpstreamServerRecord {
     pub(crate) id: String,
-    /// `well`, `warming`, `probe`, `busy`, `failing`, `draining`, `disabled-soft`, `disabled`, `stopping`, `down` or `unhealthy`.
+    /// `well`, `warming`, `probe`, `busy`, `failing`, `draining`, `disabled-soft`, `disabled`, `stopping`, `down`, `unhealthy` or `ejected`.
     pub(crate) state: &'static str,
     /// What that comes from, in words.
     pub(crate) why: String,
@@ -33,6 +33,8 @@ pub(crate) struct UpstreamServerRecord {
     pub(crate) trouble_ago_ms: Option<u64>,
     /// When it is tried again.
     pub(crate) probe_in_ms: Option<u64>,
+    /// Times that a worker has ejected it.
+    pub(crate) ejections: u64,
     pub(crate) latency_ms: Option<f64>,
     pub(crate) workers: Vec<WorkerRecord>,
 }
@@ -82,6 +84,7 @@ impl UpstreamServerRecord {
             trouble_since: ago.and_then(|ago| timestamp::format(now_ms.saturating_sub(ago))),
             trouble_ago_ms: ago,
             probe_in_ms: views.iter().filter_map(|it| it.probe_in_ms).min(),
+            ejections: views.iter().map(|it| it.ejections).sum(),
             latency_ms: (weight > 0.0).then(|| time / weight / 1000.0),
             workers: views.iter().map(WorkerRecord::of).collect(),
         }
@@ -111,11 +114,12 @@ fn rank(view: &WorkerView) -> u8 {
         Standing::DisabledSoft => 4,
         Standing::Probe => 5,
         Standing::Busy => 6,
-        Standing::Failing => 7,
-        Standing::Disabled => 8,
-        Standing::Stopping => 9,
-        Standing::Unhealthy => 10,
-        Standing::Down => 11,
+        Standing::Ejected => 7,
+        Standing::Failing => 8,
+        Standing::Disabled => 9,
+        Standing::Stopping => 10,
+        Standing::Unhealthy => 11,
+        Standing::Down => 12,
     }
 }
 
@@ -132,6 +136,7 @@ fn state(view: &WorkerView) -> &'static str {
         Standing::Stopping => "stopping",
         Standing::Down => "down",
         Standing::Unhealthy => "unhealthy",
+        Standing::Ejected => "ejected",
     }
 }
 
@@ -144,6 +149,7 @@ fn why(view: &WorkerView, trouble: Trouble, check: &str) -> String {
             "a connection broke or fell silent in the middle of a request"
         }
         (Standing::Busy, _) => "it answers 503",
+        (Standing::Ejected, _) => "more of its requests fail than of other servers'",
         (Standing::Draining, _) => "it is about to stop, and serves its own sessions to their end",
         (Standing::DisabledSoft, _) => "an administrator: requests of its own sessions alone",
         (Standing::Disabled, _) => "an administrator: nothing new",

@@ -15,7 +15,7 @@ use super::{
     model::{Cluster, RequestLimits, Server},
     names,
     node::Node,
-    proxy_cache,
+    outlier_detection, proxy_cache,
     quoted::quoted,
     source::Span,
     units::format_duration,
@@ -90,6 +90,7 @@ pub(super) fn decode(
         trusted_proxies,
         proxy_cache: proxy_cache::decode(&fields),
         compression: compression::decode(&fields),
+        outlier_detection: outlier_detection::decode(&fields),
         caches: caches::decode(&fields),
         hosts,
     })

@@ -129,6 +129,7 @@ impl Default for HttpProxy {
             backends: Vec::new(),
             tls: None,
             health_check: None,
+            outlier_detection: None,
             proxy_protocol: None,
             cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,

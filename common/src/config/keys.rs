@@ -106,6 +106,7 @@ pub(super) static CLUSTER: Keys = Keys {
         "trusted-proxies",
         "proxy-cache",
         "compression",
+        "outlier-detection",
         "caches",
         "hosts",
         "server-default",
@@ -114,6 +115,20 @@ pub(super) static CLUSTER: Keys = Keys {
         "import",
     ],
     later: &["elastic"],
+};
+
+pub(super) static OUTLIER_DETECTION: Keys = Keys {
+    what: "`outlier-detection`",
+    known: &[
+        "error-rate-max",
+        "requests-min",
+        "window",
+        "eject-time",
+        "eject-time-max",
+        "ejected-max",
+        "import",
+    ],
+    later: &[],
 };
 
 pub(super) static ACCESS_LOG: Keys = Keys {
@@ -289,7 +304,7 @@ pub(super) static COOKIE: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 60] = [
+pub(super) static ALL: [&Keys; 61] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -309,6 +324,7 @@ pub(super) static ALL: [&Keys; 60] = [
     &TLS,
     &CERTIFICATE,
     &HTTP_PROXY,
+    &OUTLIER_DETECTION,
     &INSERT_COOKIE,
     &BACKEND,
     &BACKEND_TLS,

@@ -10,6 +10,7 @@ use super::{
     error_pages::ErrorPages,
     file_path::{CertificateFiles, FilePath},
     health_checks::HealthChecks,
+    outlier_detection::OutlierDetection,
     proxy_cache::ProxyCache,
     rule::Rule,
     secret::Secret,
@@ -172,6 +173,8 @@ pub struct Cluster {
     pub proxy_cache: Option<ProxyCache>,
     /// `compression`: answers that its servers compress for clients that take it; none unless given, or with `enable: false`.
     pub compression: Option<Compression>,
+    /// `outlier-detection`: when a web-tier leaves one of its servers alone whose requests fail.
+    pub outlier_detection: Option<OutlierDetection>,
     /// `caches`: caches of its apps that are not as the defaults, whatever an app says.
     pub caches: Vec<DeclaredCache>,
     /// `hosts`: virtual hosts, in file order; the default host is the one with the empty id.

@@ -7,6 +7,7 @@ use super::{
     cookie_config::CookieConfig,
     error_pages::Maintenance,
     limits::{ConnectionLimit, RateLimit},
+    outlier_detection::OutlierDetection,
     request_key::RequestKey,
     rewrite::{Piece, RewriteTarget},
 };
@@ -151,6 +152,8 @@ pub struct HttpProxy {
     pub tls: Option<Box<BackendTls>>,
     /// `health-check`: without one a backend is judged by the requests that it gets.
     pub health_check: Option<HealthCheck>,
+    /// `outlier-detection`: when a backend whose requests fail is left alone.
+    pub outlier_detection: Option<OutlierDetection>,
     /// `proxy-protocol`: each connection begins with a header that says whose it is.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// `session-cookie` or `insert-cookie`.

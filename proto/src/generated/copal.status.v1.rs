@@ -384,6 +384,9 @@ pub struct WorkerView {
     /// The average time to an answer's head.
     #[prost(uint64, optional, tag = "12")]
     pub latency_us: ::core::option::Option<u64>,
+    /// Times that it was ejected since the start, as more of its requests failed than of others.
+    #[prost(uint64, tag = "13")]
+    pub ejections: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AppTier {
@@ -670,6 +673,8 @@ pub enum Standing {
     Down = 9,
     /// By health checks.
     Unhealthy = 10,
+    /// Many of its requests fail, and more than of others.
+    Ejected = 11,
 }
 impl Standing {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -689,6 +694,7 @@ impl Standing {
             Self::Stopping => "STANDING_STOPPING",
             Self::Down => "STANDING_DOWN",
             Self::Unhealthy => "STANDING_UNHEALTHY",
+            Self::Ejected => "STANDING_EJECTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -705,6 +711,7 @@ impl Standing {
             "STANDING_STOPPING" => Some(Self::Stopping),
             "STANDING_DOWN" => Some(Self::Down),
             "STANDING_UNHEALTHY" => Some(Self::Unhealthy),
+            "STANDING_EJECTED" => Some(Self::Ejected),
             _ => None,
         }
     }

@@ -178,6 +178,7 @@ pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> Clust
         session_cookie: "JSESSIONID".to_owned(),
         proxy_cache: None,
         compression: None,
+        outlier_detection: None,
         trusted_proxies: Vec::new(),
         workers: NonZeroUsize::new(1),
         access_log: None,

@@ -92,6 +92,9 @@ fn cluster_changes(old: &Cluster, new: &Cluster, me: &ServerId) -> Option<String
     if old.session_cookie != new.session_cookie {
         parts.push("session-cookie".to_owned());
     }
+    if old.outlier_detection != new.outlier_detection {
+        parts.push("outlier-detection".to_owned());
+    }
     (!parts.is_empty()).then(|| format!("cluster {}: {}", new.id, parts.join(", ")))
 }
 

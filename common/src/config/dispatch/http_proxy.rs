@@ -8,6 +8,7 @@ use super::{
         defaults::DEFAULTS,
         keys,
         node::Node,
+        outlier_detection,
         rule::{Backend, BackendProtocol, HttpProxy, ProxyProtocolVersion},
     },
     STRATEGIES,
@@ -22,6 +23,7 @@ const BACKENDS_MAX: usize = 4096;
 /// Reads the rule but for `regexp` and `if`. `None` without a good backend.
 pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
     let (cookie, proxy_protocol) = (sticky::decode(fields), proxy_protocol(fields));
+    let outlier_detection = outlier_detection::decode(fields);
     let servers = servers(fields)?;
     let shared = servers.backends.iter().find(|it| it.protocol == BackendProtocol::Http2);
     if let Some(shared) = shared.filter(|_| proxy_protocol.is_some()) {
@@ -31,7 +33,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
         );
         fields.context.error(fields.span("proxy-protocol"), message);
     }
-    Some(HttpProxy { cookie, proxy_protocol, ..servers })
+    Some(HttpProxy { cookie, outlier_detection, proxy_protocol, ..servers })
 }
 
 /// Reads who the servers are, and how they are reached.
@@ -45,6 +47,7 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
             .get("health-check")
             .and_then(|node| health_check::decode(fields.context, node, &backends)),
         cookie: defaults.cookie,
+        outlier_detection: defaults.outlier_detection,
         proxy_protocol: defaults.proxy_protocol,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         hash_by: hash_by(fields),

@@ -57,6 +57,7 @@ pub(in crate::config) static HTTP_PROXY: Keys = Keys {
         "backends",
         "tls",
         "health-check",
+        "outlier-detection",
         "proxy-protocol",
         "session-cookie",
         "insert-cookie",

@@ -26,6 +26,7 @@ fn the_documented_examples_load() {
     [
         "access-log.md",
         "backends.md",
+        "balancing.md",
         "configuration.md",
         "rules.md",
         "operating.md",

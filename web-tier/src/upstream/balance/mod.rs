@@ -6,6 +6,7 @@ pub(crate) mod budget;
 mod draw;
 pub(crate) mod health;
 mod latency;
+mod outliers;
 mod report;
 mod server;
 pub(crate) mod sticky_cookie;
@@ -15,16 +16,19 @@ mod warmup;
 mod window;
 
 pub(crate) use backend::Backend;
+pub(crate) use outliers::Verdict;
 pub(crate) use server::{Openness, ServerState, Sockets, Standing, Ticket};
 
 use common::{
-    config::{Cluster, Strategy},
+    config::{Cluster, OutlierDetection, Strategy},
     id::ServerId,
     rendezvous, session_id,
 };
 use draw::Draw;
 use latency::Latency;
-use proto::hub::v1::Member;
+use outliers::Outliers;
+use proto::{hub::v1::Member, status::v1::WorkerView};
+use server::ERRORS;
 use std::{collections::HashMap, time::Instant};
 use turns::{Turn, Turns};
 
@@ -105,6 +109,8 @@ pub(crate) struct Balance {
     has_backups: bool,
     /// Backups are left alone by the present request: another server can take it.
     backups_rest: bool,
+    /// Who fails more than others, if anyone wants to know.
+    outliers: Option<Outliers>,
 }
 
 /// How a server does for a request that may go anywhere, the best first.
@@ -125,7 +131,13 @@ enum Rank {
 impl Balance {
     /// The servers of `cluster`, all of them believed to be well. No two workers should have the same `seed`.
     pub(crate) fn new(cluster: &Cluster, seed: u64) -> Self {
-        Self::of(cluster.servers.iter().map(Backend::from), seed)
+        Self::of(cluster.servers.iter().map(Backend::from), seed).ejecting(cluster.outlier_detection)
+    }
+
+    /// The same, where servers that fail more than others are ejected.
+    pub(crate) fn ejecting(mut self, settings: Option<OutlierDetection>) -> Self {
+        self.outliers = settings.map(|settings| Outliers::new(settings, self.servers.len()));
+        self
     }
 
     /// Any servers, foreign ones included. At most 65,535; there are never more in a file.
@@ -140,6 +152,7 @@ impl Balance {
             latency: Latency::of_all(),
             has_backups: servers.iter().any(ServerState::is_backup),
             backups_rest: false,
+            outliers: None,
             servers,
             ids,
         }
@@ -149,6 +162,11 @@ impl Balance {
     pub(crate) fn take_over(&mut self, index: usize, former: &Self, of: usize) {
         self.servers[index] = former.servers[of].successor();
         self.latency = former.latency;
+        if let (Some(outliers), Some(known)) = (&mut self.outliers, &former.outliers) {
+            outliers.take_over(index, known.server(of));
+        } else {
+            self.servers[index].eject(Instant::now(), None);
+        }
     }
 
     /// The state of a server.
@@ -157,16 +175,52 @@ impl Balance {
     }
 
     /// A server as the status page shows it.
-    pub(crate) fn report(&self, index: usize, now: Instant) -> proto::status::v1::WorkerView {
-        self.servers[index].report(now)
+    pub(crate) fn report(&self, index: usize, now: Instant) -> WorkerView {
+        let ejections = self.outliers.as_ref().map_or(0, |it| it.server(index).ejections());
+        WorkerView { ejections, ..self.servers[index].report(now) }
     }
 
     /// The head of a server's answer has come, with this status. 503 makes it busy; anything else heals it, unless trouble came
     /// after the request began.
     pub(crate) fn answered(&mut self, index: usize, now: Instant, ticket: &mut Ticket, status: u16) {
+        if let Some(outliers) = &mut self.outliers {
+            outliers.note(index, status >= ERRORS);
+        }
         if let Some(taken) = self.servers[index].answered(now, ticket, status) {
             self.latency.note(now, taken);
         }
+    }
+
+    /// A connection to a server could not be made, or it could not look at a request: see [`ServerState::connect_failed`].
+    pub(crate) fn connect_failed(&mut self, index: usize, now: Instant) -> bool {
+        if let Some(outliers) = &mut self.outliers {
+            outliers.note(index, true);
+        }
+        self.servers[index].connect_failed(now)
+    }
+
+    /// A connection broke, or was silent for too long: see [`ServerState::read_failed`].
+    pub(crate) fn read_failed(&mut self, index: usize, now: Instant, ticket: &Ticket) -> bool {
+        if let Some(outliers) = &mut self.outliers {
+            outliers.note(index, true);
+        }
+        self.servers[index].read_failed(now, ticket)
+    }
+
+    /// Decides which servers are ejected from now on. To be called a few times a second.
+    pub(crate) fn judge(&mut self, now: Instant) -> Vec<Verdict> {
+        let (Some(outliers), servers) = (&mut self.outliers, &mut self.servers) else { return Vec::new() };
+        let takes = |index: usize| {
+            let server = &servers[index];
+            let works = matches!(server.standing(now), Standing::Well | Standing::Probe);
+            works && server.openness() == Openness::All
+        };
+        let verdicts = outliers.decide(now, takes);
+        for verdict in &verdicts {
+            let (Verdict::Ejected { server, .. } | Verdict::Returned { server }) = *verdict;
+            servers[server].eject(now, outliers.server(server).ejected());
+        }
+        verdicts
     }
 
     /// Takes over what the hub knows of the members. Returns what that means for the sockets to each server, in order.
@@ -234,6 +288,7 @@ impl Balance {
                 Standing::Well | Standing::Probe => true,
                 Standing::Busy { own_sessions } => own_sessions || bound,
                 Standing::Failing(_) => bound && !server.is_unreachable(),
+                Standing::Ejected(_) => bound,
                 Standing::Away => false,
             }
     }
@@ -286,7 +341,7 @@ impl Balance {
             let well = match server.standing(now) {
                 Standing::Well => !server.is_full(now),
                 Standing::Probe => tried.is_first(),
-                Standing::Busy { .. } | Standing::Failing(_) | Standing::Away => false,
+                Standing::Busy { .. } | Standing::Failing(_) | Standing::Ejected(_) | Standing::Away => false,
             };
             let rests = *backups_rest && server.is_backup();
             let takes = well && !rests && server.openness() == Openness::All && !tried.has(index);
@@ -351,15 +406,21 @@ impl Balance {
             Standing::Well if server.is_full(now) => Some(Rank::Full(load())),
             Standing::Well => Some(Rank::Well(load())),
             Standing::Busy { .. } => Some(Rank::Busy(load())),
-            Standing::Failing(_) | Standing::Away => None,
+            Standing::Failing(_) | Standing::Ejected(_) | Standing::Away => None,
         }
     }
 
-    /// The least loaded of those that work but should get nothing new: draining ones, and a home that is busy. Else the one
-    /// whose fail window ends first. One that is for its own sessions is left to them.
+    /// The least loaded of those that work but should get nothing new: draining ones, and a home that is busy. Else one that is
+    /// ejected, as it answers at least. Else the one whose fail window ends first. One that is for its own sessions is left to them.
     fn least_bad(&self, now: Instant, home: Option<usize>, tried: Tried) -> Option<usize> {
         let mut working: Option<(f32, usize)> = None;
+        let mut ejected: Option<(Instant, usize)> = None;
         let mut failing: Option<(Instant, usize)> = None;
+        let sooner = |first: &mut Option<(Instant, usize)>, until, index| {
+            if first.is_none_or(|(first, _)| until < first) {
+                *first = Some((until, index));
+            }
+        };
         for (index, server) in self.servers.iter().enumerate() {
             let own_only = server.openness() == Openness::OwnSessions && home != Some(index);
             if own_only || tried.has(index) {
@@ -372,15 +433,12 @@ impl Balance {
                         working = Some((load, index));
                     }
                 }
-                Standing::Failing(until) => {
-                    if failing.is_none_or(|(first, _)| until < first) {
-                        failing = Some((until, index));
-                    }
-                }
+                Standing::Ejected(until) => sooner(&mut ejected, until, index),
+                Standing::Failing(until) => sooner(&mut failing, until, index),
                 Standing::Away => {}
             }
         }
-        working.map(|(_, index)| index).or(failing.map(|(_, index)| index))
+        working.map(|(_, index)| index).or(ejected.or(failing).map(|(_, index)| index))
     }
 }
 

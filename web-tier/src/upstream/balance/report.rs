@@ -12,7 +12,9 @@ impl ServerState {
     pub(super) fn report(&self, now: Instant) -> WorkerView {
         let ago = self.last_trouble().map(|(_, at)| millis(now.saturating_duration_since(at)));
         let probe = match self.standing(now) {
-            Standing::Failing(until) => Some(millis(until.saturating_duration_since(now))),
+            Standing::Failing(until) | Standing::Ejected(until) => {
+                Some(millis(until.saturating_duration_since(now)))
+            }
             Standing::Probe => Some(0),
             Standing::Well | Standing::Busy { .. } | Standing::Away => None,
         };
@@ -41,6 +43,7 @@ impl ServerState {
         match (self.standing(now), self.openness()) {
             (Standing::Away, _) => Shown::Unhealthy,
             (Standing::Failing(_), _) => Shown::Failing,
+            (Standing::Ejected(_), _) => Shown::Ejected,
             (Standing::Probe, _) => Shown::Probe,
             (Standing::Busy { .. }, _) => Shown::Busy,
             (Standing::Well, Openness::OwnSessions) => Shown::DisabledSoft,

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const BUSY: u16 = 503;
 
 /// Answers from here on say nothing of how fast a server works: an error is quickly made.
-const ERRORS: u16 = 500;
+pub(super) const ERRORS: u16 = 500;
 
 /// What the hub says of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub(crate) enum Standing {
     },
     /// In its fail window until then, or being probed.
     Failing(Instant),
+    /// Many of its requests fail, and more than of others: it gets none until then.
+    Ejected(Instant),
     /// It gets no requests.
     Away,
 }
@@ -121,6 +123,8 @@ pub(crate) struct ServerState {
     admin: MemberAdmin,
     /// What active checks say; true where there are none.
     healthy: bool,
+    /// Until when it is ejected.
+    ejected: Option<Instant>,
     /// What `presence`, `admin` and `healthy` come to.
     openness: Openness,
     started_ms: u64,
@@ -147,6 +151,7 @@ impl ServerState {
             presence: Presence::Present,
             admin: MemberAdmin::Enabled,
             healthy: true,
+            ejected: None,
             openness: Openness::All,
             started_ms: 0,
             cpu_penalty: 1.0,
@@ -212,11 +217,12 @@ impl ServerState {
         if self.openness == Openness::Nothing {
             return Standing::Away;
         }
-        match self.window.phase(now) {
-            Phase::Closed => Standing::Well,
-            Phase::Over => Standing::Probe,
-            Phase::Open(Trouble::Failing, until) => Standing::Failing(until),
-            Phase::Open(Trouble::Busy, _) => Standing::Busy { own_sessions: !self.window.is_long() },
+        match (self.window.phase(now), self.ejected) {
+            (Phase::Open(Trouble::Failing, until), _) => Standing::Failing(until),
+            (_, Some(until)) => Standing::Ejected(until),
+            (Phase::Closed, None) => Standing::Well,
+            (Phase::Over, None) => Standing::Probe,
+            (Phase::Open(Trouble::Busy, _), None) => Standing::Busy { own_sessions: !self.window.is_long() },
         }
     }
 
@@ -402,6 +408,14 @@ impl ServerState {
             (true, false) => Sockets::Retire,
             _ => Sockets::Keep,
         }
+    }
+
+    /// It is left alone until then, or it is back: then it warms up, as what it had in its caches may be gone.
+    pub(super) fn eject(&mut self, now: Instant, until: Option<Instant>) {
+        if until.is_none() && self.ejected.is_some() {
+            self.warmup.start(now);
+        }
+        self.ejected = until;
     }
 
     fn decide(&mut self) {
