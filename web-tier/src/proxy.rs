@@ -315,7 +315,7 @@ impl<'a> Way<'a> {
             }
             Decision::HttpProxy(target) => {
                 let upstream = &routes.foreign[target.place];
-                let stickiness = upstream.foreign_pool().map_or(&Stickiness::None, |pool| &pool.stickiness);
+                let stickiness = upstream.foreign_members().map_or(&Stickiness::None, |it| &it.stickiness);
                 let &ForeignTarget { strategy, cache, .. } = target;
                 let (sticky, session_url) = (false, None);
                 let hash = hashed(target.hash_by.as_ref());

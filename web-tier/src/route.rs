@@ -157,9 +157,9 @@ impl Plan {
 }
 
 /// One configuration, as one worker has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Routes {
-    pub(crate) hosts: Hosts,
+    pub(crate) hosts: Rc<Hosts>,
     /// The clusters that rules name, in the order of their [`Target`](crate::route::rules::Target)s' places.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     /// The backends of `http-proxy` rules, in the order of their [`ForeignTarget`](crate::route::rules::ForeignTarget)s' places.
@@ -200,7 +200,7 @@ impl Routes {
         let foreign: Vec<_> = foreign.collect();
         let silence = upstreams.iter().chain(&foreign).map(|upstream| upstream.shortest_silence()).min();
         Self {
-            hosts,
+            hosts: Rc::new(hosts),
             upstreams,
             foreign,
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
@@ -237,6 +237,17 @@ impl Routes {
             }
         }
         self
+    }
+
+    /// The same with the servers that services have now; `None` where none have others than before.
+    pub(crate) fn renewed(&self) -> Option<Self> {
+        let renewed: Vec<_> = self.foreign.iter().map(|it| it.renewed()).collect();
+        if renewed.iter().all(Option::is_none) {
+            return None;
+        }
+        let foreign = renewed.into_iter().zip(&self.foreign);
+        let foreign = foreign.map(|(new, old)| new.map_or_else(|| old.clone(), Rc::new)).collect();
+        Some(Self { foreign, ..self.clone() })
     }
 
     /// Wherever requests may go.

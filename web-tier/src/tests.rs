@@ -4,6 +4,7 @@ pub(crate) mod backend;
 mod backend_tls;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod dns_server;
 
 mod access_log;
 mod bodies;
@@ -46,6 +47,7 @@ mod reload_logs;
 mod reload_upstreams;
 mod retries;
 mod rules;
+mod services;
 mod shares;
 mod short;
 mod sign_in;

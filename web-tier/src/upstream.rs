@@ -14,14 +14,14 @@ use crate::{
     upstream::{
         balance::{Affinity, Balance, Sockets, Ticket, Tried, Verdict, budget::RetryBudget},
         breaks::{Breaks, SeenBreaks},
-        foreign::{BackendState, ForeignBackend, ForeignPool},
+        foreign::{BackendState, ForeignBackend, ForeignPool, Members},
         pool::{ClientSockets, Dialler, ServerPool, SocketPool, StreamPool},
         sticky::Stickiness,
     },
 };
 use cluster_port::Credentials;
 use common::{
-    config::{BackendProtocol, Cluster, Config, Server, StickyCookie, Strategy},
+    config::{self, BackendProtocol, Cluster, Config, Server, StickyCookie, Strategy},
     id::{ClusterId, ServerId, ServerIndex},
     session_id,
 };
@@ -60,7 +60,23 @@ enum Whose {
     /// This server, through its own cluster port: no word of the hub, nor an administrator's, keeps it from itself.
     Myself { made_of: String },
     /// Checks tell of them. What they say of Copal's own matters means nothing.
-    Foreign { pool: Arc<ForeignPool>, taken_over: RefCell<Vec<BackendState>> },
+    Foreign {
+        pool: Arc<ForeignPool>,
+        /// Its servers when this was made, in the same order.
+        members: Arc<Members>,
+        taken_over: RefCell<Vec<BackendState>>,
+        workers: usize,
+    },
+}
+
+impl Whose {
+    /// A server that is not ours.
+    fn backend(&self, index: usize) -> Option<&Arc<ForeignBackend>> {
+        match self {
+            Self::Foreign { members, .. } => members.backends.get(index),
+            Self::Cluster { .. } | Self::Myself { .. } => None,
+        }
+    }
 }
 
 /// What a request needs of one server.
@@ -117,9 +133,9 @@ impl Upstream {
         }
     }
 
-    /// The backends of an `http-proxy`; the limits of each are divided by `workers`.
+    /// The present backends of an `http-proxy`; the limits of each are divided by `workers`.
     pub(crate) fn foreign(pool: &Arc<ForeignPool>, workers: usize) -> Self {
-        let rule = &pool.config;
+        let (rule, members) = (&pool.config, pool.members());
         let connections = |backend: &Arc<ForeignBackend>| {
             let dialler = Dialler::Foreign { backend: backend.clone(), timeout: rule.connect_timeout };
             match backend.protocol {
@@ -140,14 +156,17 @@ impl Upstream {
         };
         let upstream = Self {
             balance: RefCell::new(
-                Balance::of(pool.balanced(), rand::random()).ejecting(rule.outlier_detection),
+                Balance::of(members.balanced(rule), rand::random()).ejecting(rule.outlier_detection),
             ),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
-            label: pool.backends.iter().map(|it| it.name()).collect::<Vec<_>>().join(" ").into(),
-            servers: pool.backends.iter().map(server).collect(),
+            // As the file names them: a service is the same one, whatever servers it has.
+            label: rule.backends.iter().map(config::Backend::name).collect::<Vec<_>>().join(" ").into(),
+            servers: members.backends.iter().map(server).collect(),
             whose: Whose::Foreign {
                 pool: pool.clone(),
-                taken_over: RefCell::new(vec![BackendState::START; pool.backends.len()]),
+                taken_over: RefCell::new(vec![BackendState::START; members.backends.len()]),
+                members,
+                workers,
             },
         };
         upstream.foreign_changed();
@@ -159,19 +178,30 @@ impl Upstream {
         &self.label
     }
 
-    /// The pool that it was made of, unless it is a cluster.
-    pub(crate) fn foreign_pool(&self) -> Option<&ForeignPool> {
+    /// Its servers, if they are not ours.
+    pub(crate) fn foreign_members(&self) -> Option<&Members> {
         match &self.whose {
             Whose::Cluster { .. } | Whose::Myself { .. } => None,
-            Whose::Foreign { pool, .. } => Some(pool),
+            Whose::Foreign { members, .. } => Some(members),
         }
+    }
+
+    /// The same with the servers that a service has now, if they are others: those that stay keep their states and sockets.
+    pub(crate) fn renewed(&self) -> Option<Self> {
+        let Whose::Foreign { pool, members, workers, .. } = &self.whose else { return None };
+        if !pool.has_others_than(members) {
+            return None;
+        }
+        let mut renewed = Self::foreign(pool, *workers);
+        renewed.take_over(self);
+        Some(renewed)
     }
 
     /// Takes over what checks and look-ups say of foreign backends.
     pub(crate) fn foreign_changed(&self) {
-        let Whose::Foreign { pool, taken_over } = &self.whose else { return };
+        let Whose::Foreign { members, taken_over, .. } = &self.whose else { return };
         let (mut taken_over, mut balance) = (taken_over.borrow_mut(), self.balance.borrow_mut());
-        for (index, (backend, before)) in pool.backends.iter().zip(&mut *taken_over).enumerate() {
+        for (index, (backend, before)) in members.backends.iter().zip(&mut *taken_over).enumerate() {
             let state = backend.state();
             let before = std::mem::replace(before, state);
             let mut stale = before.moved != state.moved;
@@ -193,8 +223,10 @@ impl Upstream {
                 Whose::Cluster { id: other_id, made_of: other_made_of, .. },
             ) => id == other_id && made_of == other_made_of,
             (Whose::Myself { made_of }, Whose::Myself { made_of: other }) => made_of == other,
-            // Rules that have not changed keep their pool.
-            (Whose::Foreign { pool, .. }, Whose::Foreign { pool: other, .. }) => Arc::ptr_eq(pool, other),
+            // Rules that have not changed keep their pool, and that its members as long as they are the same.
+            (Whose::Foreign { members, .. }, Whose::Foreign { members: other, .. }) => {
+                Arc::ptr_eq(members, other)
+            }
             _ => false,
         }
     }
@@ -203,6 +235,9 @@ impl Upstream {
     pub(crate) fn succeeds(&self, former: &Self) -> bool {
         match (&self.whose, &former.whose) {
             (Whose::Cluster { id, .. }, Whose::Cluster { id: of_former, .. }) => id == of_former,
+            (Whose::Foreign { pool, .. }, Whose::Foreign { pool: of_former, .. }) => {
+                Arc::ptr_eq(pool, of_former)
+            }
             _ => false,
         }
     }
@@ -210,10 +245,19 @@ impl Upstream {
     /// Takes over the sockets to those servers of a `former` configuration whose own settings are as they were, and what is
     /// known of them: one that fails is not to be tried anew because another one was added.
     pub(crate) fn take_over(&mut self, former: &Self) {
+        // It is to have heard what this one has, of which it goes on.
+        former.foreign_changed();
         let balance = self.balance.get_mut();
         for (index, server) in self.servers.iter_mut().enumerate() {
-            let is_same = |it: &UpstreamServer| it.name == server.name && it.made_of == server.made_of;
-            let Some(of) = former.servers.iter().position(is_same) else { continue };
+            let is_same = |(at, it): (usize, &UpstreamServer)| {
+                let backends = (self.whose.backend(index), former.whose.backend(at));
+                let alike = match backends {
+                    (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                    _ => it.made_of == server.made_of,
+                };
+                (alike && it.name == server.name).then_some(at)
+            };
+            let Some(of) = former.servers.iter().enumerate().find_map(is_same) else { continue };
             balance.take_over(index, &former.balance.borrow(), of);
             server.pool = former.servers[of].pool.clone();
             server.breaks.go_on_from(&former.servers[of].breaks);
@@ -249,7 +293,13 @@ impl Upstream {
 
     /// The shortest `load-balance-socket-timeout` of its servers.
     pub(crate) fn shortest_silence(&self) -> Duration {
-        self.servers.iter().map(|server| server.silence_max).min().unwrap_or(Duration::MAX)
+        match &self.whose {
+            // Whatever servers it may come to have.
+            Whose::Foreign { pool, .. } => pool.config.socket_timeout,
+            Whose::Cluster { .. } | Whose::Myself { .. } => {
+                self.servers.iter().map(|server| server.silence_max).min().unwrap_or(Duration::MAX)
+            }
+        }
     }
 
     /// A server.
@@ -304,7 +354,7 @@ impl Upstream {
         let (name, kind) = match &self.whose {
             Whose::Cluster { id, .. } => (id.to_string(), UpstreamKind::Cluster),
             Whose::Myself { .. } => (String::new(), UpstreamKind::Self_),
-            Whose::Foreign { .. } => (String::new(), UpstreamKind::Foreign),
+            Whose::Foreign { pool, .. } => (pool.name(), UpstreamKind::Foreign),
         };
         let first = || self.servers.first().map_or(String::new(), |it| it.name.to_string());
         let balance = self.balance.borrow();

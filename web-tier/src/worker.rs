@@ -184,9 +184,21 @@ impl Worker {
         for upstream in &routes.upstreams {
             upstream.members_changed(&members);
         }
+        self.go_by(routes, &before);
+    }
+
+    fn go_by(&self, routes: Routes, before: &Routes) {
         let stays = |it: &Rc<Upstream>| routes.all().any(|new| Rc::ptr_eq(it, new));
         self.former.borrow_mut().extend(before.all().filter(|it| !stays(it)).map(Rc::downgrade));
         *self.routes.borrow_mut() = Rc::new(routes);
+    }
+
+    /// Services may have other servers than before.
+    fn services_changed(&self) {
+        let before = self.routes();
+        if let Some(routes) = before.renewed() {
+            self.go_by(routes, &before);
+        }
     }
 
     /// The clusters and foreign backends that requests go to, or went to by a former configuration and are not done: until then
@@ -308,6 +320,7 @@ pub(crate) async fn follow_foreign(worker: Rc<Worker>, mut news: watch::Receiver
         for upstream in worker.upstreams() {
             upstream.foreign_changed();
         }
+        worker.services_changed();
         if news.changed().await.is_err() {
             return;
         }

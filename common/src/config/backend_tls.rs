@@ -9,7 +9,7 @@ use super::{
     node::Node,
     problem::Location,
     quoted::quoted,
-    rule::Backend,
+    rule::{Backend, BackendAddress},
 };
 use rustls_pki_types::ServerName;
 
@@ -61,6 +61,20 @@ impl Eq for BackendTls {}
 pub(super) fn decode(fields: &Fields<'_>, backends: &[Backend]) -> Option<BackendTls> {
     let context = fields.context;
     let encrypted = backends.iter().any(|it| it.tls);
+    let read = decode_any(fields, backends, encrypted);
+    let found = backends.iter().find(|it| it.tls && matches!(it.at, BackendAddress::Service(_)));
+    if let Some(service) = found.filter(|_| read.as_ref().is_some_and(|it| it.server_name.is_none())) {
+        let message = format!(
+            "{} with TLS needs `tls: {{server-name: …}}`: who answers for DNS could name hosts of his own, whose certificates are valid",
+            service.name()
+        );
+        context.error(fields.span("backends"), message);
+    }
+    read
+}
+
+fn decode_any(fields: &Fields<'_>, backends: &[Backend], encrypted: bool) -> Option<BackendTls> {
+    let context = fields.context;
     match fields.get("tls") {
         Some(node) if !encrypted => {
             if !backends.is_empty() {

@@ -130,6 +130,7 @@ impl Default for HttpProxy {
             tls: None,
             health_check: None,
             outlier_detection: None,
+            resolver: Vec::new(),
             proxy_protocol: None,
             cookie: StickyCookie::None,
             strategy: Strategy::Adaptive,

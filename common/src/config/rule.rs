@@ -13,7 +13,7 @@ use super::{
 };
 use crate::id::ClusterId;
 use regex::Regex;
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// A rewrite rule of `dispatch`.
 #[derive(Debug, Clone)]
@@ -154,6 +154,8 @@ pub struct HttpProxy {
     pub health_check: Option<HealthCheck>,
     /// `outlier-detection`: when a backend whose requests fail is left alone.
     pub outlier_detection: Option<OutlierDetection>,
+    /// `resolver`: the name servers that are asked for the names of its backends; the system's if there are none.
+    pub resolver: Vec<SocketAddr>,
     /// `proxy-protocol`: each connection begins with a header that says whose it is.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// `session-cookie` or `insert-cookie`.
@@ -205,6 +207,8 @@ pub enum BackendAddress {
     },
     /// `unix:path`: a socket of this machine.
     Socket(PathBuf),
+    /// `srv:name`: as many servers as the name has SRV records (RFC 2782).
+    Service(String),
 }
 
 /// What a backend of `http-proxy` speaks.
@@ -233,6 +237,7 @@ impl Backend {
             BackendAddress::Host { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             BackendAddress::Host { host, port } => format!("{host}:{port}"),
             BackendAddress::Socket(path) => format!("unix:{}", path.display()),
+            BackendAddress::Service(name) => format!("srv:{name}"),
         }
     }
 
@@ -241,6 +246,8 @@ impl Backend {
         match &self.at {
             BackendAddress::Host { .. } => self.name(),
             BackendAddress::Socket(_) => "localhost".to_owned(),
+            // Each of its servers has its own.
+            BackendAddress::Service(name) => name.clone(),
         }
     }
 }

@@ -112,7 +112,7 @@ pub(super) async fn attempt<S: ClientSide>(
             client.progress.told_to_go_on(worker.now());
         }
     }
-    if upstream.foreign_pool().is_some() {
+    if upstream.foreign_members().is_some() {
         // What only servers of ours may say means nothing here.
         head.fields.remove_if(|field| {
             field.known == Name::Internal && !field.name.eq_ignore_ascii_case(b"copal-cache-control")

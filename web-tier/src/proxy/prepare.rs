@@ -45,7 +45,7 @@ pub(super) fn prepare(
     let port = port.or_else(|| port_of(host.unwrap_or(head.host().as_bytes())));
     let port = port.unwrap_or(if asker.secure { 443 } else { 80 });
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
-    let ours = way.upstream.foreign_pool().is_none();
+    let ours = way.upstream.foreign_members().is_none();
     head.noted.id.extend_from_slice(request_id);
     let via = Via {
         address: asker.text.as_bytes(),

@@ -1,4 +1,5 @@
-//! Reads `address` of a backend: a scheme and where the server is, by name, by IP address or by a Unix socket's path.
+//! Reads `address` of a backend: a scheme and where the server is, by name, by IP address or by a Unix socket's path; or the name of a
+//! service, of which DNS says where its servers are.
 
 use super::super::{
     backend_tls,
@@ -25,6 +26,14 @@ const SCHEMES: [(&str, BackendProtocol, bool, u16); 4] = [
 /// What stands before the path of a Unix socket, and what is spoken there.
 const SOCKETS: [(&str, BackendProtocol); 2] =
     [("unix:", BackendProtocol::Http1), ("h2c+unix:", BackendProtocol::Http2)];
+
+/// What stands before the name of a service: what its servers speak, and whether over TLS.
+const SERVICES: [(&str, BackendProtocol, bool); 4] = [
+    ("srv:", BackendProtocol::Http1, false),
+    ("https+srv:", BackendProtocol::Http1, true),
+    ("h2c+srv:", BackendProtocol::Http2, false),
+    ("h2+srv:", BackendProtocol::Http2, true),
+];
 
 /// The longest path that a Unix socket can have: `sun_path` of `sockaddr_un` with the zero at its end.
 const PATH_MAX: usize = 107;
@@ -64,12 +73,18 @@ impl Address {
         if let Some((path, protocol)) = socket {
             return Ok(Self { protocol, tls: false, at: BackendAddress::Socket(socket_path(text, path)?) });
         }
+        for (prefix, protocol, tls) in SERVICES {
+            if let Some(name) = text.strip_prefix(prefix) {
+                let at = BackendAddress::Service(service_name(name)?);
+                return Ok(Self { protocol, tls, at });
+            }
+        }
         let found = text.split_once("://").and_then(|(scheme, rest)| {
             SCHEMES.iter().find(|(name, ..)| *name == scheme).map(|known| (known, rest))
         });
         let Some((&(scheme, protocol, tls, usual_port), rest)) = found else {
             return Err(format!(
-                "expected http://host:port or https://host:port, for HTTP/2 and gRPC h2c://host:port (without TLS) or h2://host:port (with TLS), or unix:PATH of a socket (for HTTP/2 h2c+unix:PATH), found {}",
+                "expected http://host:port or https://host:port, for HTTP/2 and gRPC h2c://host:port (without TLS) or h2://host:port (with TLS), unix:PATH of a socket (for HTTP/2 h2c+unix:PATH), or srv:NAME of a service in DNS, found {}",
                 quoted(text)
             ));
         };
@@ -90,6 +105,22 @@ impl Address {
         let port = port.unwrap_or(usual_port);
         Ok(Self { protocol, tls, at: BackendAddress::Host { host, port } })
     }
+}
+
+/// A name that has SRV records, in lower case (RFC 2782; the labels of RFC 1035 §2.3.4, with `_`).
+fn service_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+    };
+    if name.len() <= 253 && name.split('.').all(is_label) && name.contains('.') {
+        return Ok(name.to_ascii_lowercase());
+    }
+    Err(format!(
+        "expected the full name of a service, such as srv:_http._tcp.shop.internal, found {}",
+        quoted(text)
+    ))
 }
 
 /// `unix:///run/app.sock` is as good as `unix:/run/app.sock`; of `unix://run/app.sock` nobody knows which is meant.

@@ -70,7 +70,8 @@ fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion>
     if let Some(other) = backends.iter().find(|it| it.protocol != BackendProtocol::Http2) {
         let name = other.name();
         let scheme = match (&other.at, other.tls) {
-            (BackendAddress::Socket(_), _) => "h2c+",
+            (BackendAddress::Service(_), true) => "h2+",
+            (BackendAddress::Service(_) | BackendAddress::Socket(_), _) => "h2c+",
             (BackendAddress::Host { .. }, true) => "h2://",
             (BackendAddress::Host { .. }, false) => "h2c://",
         };

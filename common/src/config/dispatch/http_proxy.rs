@@ -9,13 +9,23 @@ use super::{
         keys,
         node::Node,
         outlier_detection,
+        quoted::quoted,
         rule::{Backend, BackendProtocol, HttpProxy, ProxyProtocolVersion},
     },
     STRATEGIES,
     backend_address::{self, Address},
     hash_by, health_check, sticky,
 };
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
+
+/// The most name servers, as in `resolv.conf`.
+const RESOLVERS_MAX: usize = 3;
+
+/// Of a name server without a port.
+const DNS_PORT: u16 = 53;
 
 /// The most backends of a rule.
 const BACKENDS_MAX: usize = 4096;
@@ -23,7 +33,7 @@ const BACKENDS_MAX: usize = 4096;
 /// Reads the rule but for `regexp` and `if`. `None` without a good backend.
 pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
     let (cookie, proxy_protocol) = (sticky::decode(fields), proxy_protocol(fields));
-    let outlier_detection = outlier_detection::decode(fields);
+    let (outlier_detection, resolver) = (outlier_detection::decode(fields), resolver(fields));
     let servers = servers(fields)?;
     let shared = servers.backends.iter().find(|it| it.protocol == BackendProtocol::Http2);
     if let Some(shared) = shared.filter(|_| proxy_protocol.is_some()) {
@@ -33,7 +43,7 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<HttpProxy> {
         );
         fields.context.error(fields.span("proxy-protocol"), message);
     }
-    Some(HttpProxy { cookie, outlier_detection, proxy_protocol, ..servers })
+    Some(HttpProxy { cookie, outlier_detection, resolver, proxy_protocol, ..servers })
 }
 
 /// Reads who the servers are, and how they are reached.
@@ -48,6 +58,7 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
             .and_then(|node| health_check::decode(fields.context, node, &backends)),
         cookie: defaults.cookie,
         outlier_detection: defaults.outlier_detection,
+        resolver: defaults.resolver,
         proxy_protocol: defaults.proxy_protocol,
         strategy: fields.choice("strategy", &STRATEGIES).unwrap_or(defaults.strategy),
         hash_by: hash_by(fields),
@@ -61,6 +72,27 @@ pub(super) fn servers(fields: &Fields<'_>) -> Option<HttpProxy> {
         backends,
     };
     (!proxy.backends.is_empty()).then_some(proxy)
+}
+
+/// Reads `resolver`: an address or a list of them.
+fn resolver(fields: &Fields<'_>) -> Vec<SocketAddr> {
+    let context = fields.context;
+    let items = fields.get("resolver").map(|node| context.one_or_more(node)).unwrap_or_default();
+    if let Some(beyond) = items.get(RESOLVERS_MAX) {
+        context.error(beyond.span, format!("at most {RESOLVERS_MAX} name servers are asked"));
+    }
+    let read = items.iter().take(RESOLVERS_MAX).filter_map(|item| {
+        let text = context.checked(item, |text| name_server(text).map(drop))?;
+        name_server(&text).ok()
+    });
+    read.collect()
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let read = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)).or_else(|_| text.parse());
+    let refuse =
+        || format!("expected the IP address of a name server, perhaps with a port, found {}", quoted(text));
+    read.ok().filter(|it: &SocketAddr| !it.ip().is_unspecified() && it.port() != 0).ok_or_else(refuse)
 }
 
 /// Reads which header a connection begins with.

@@ -59,6 +59,7 @@ pub(in crate::config) static HTTP_PROXY: Keys = Keys {
         "health-check",
         "outlier-detection",
         "proxy-protocol",
+        "resolver",
         "session-cookie",
         "insert-cookie",
         "strategy",

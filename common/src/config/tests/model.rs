@@ -421,10 +421,7 @@ fn a_unix_socket_is_found_from_the_file_that_names_it() {
         ("unix:", "expected the path of a Unix socket, such as unix:/run/app.sock, found `unix:`"),
         ("unix:run/", "expected the path of a Unix socket, such as unix:/run/app.sock, found `unix:run/`"),
         ("unix://run/app.sock", "`unix://run/app.sock` has two slashes before the path of a Unix socket"),
-        (
-            "https+unix:/run/app.sock",
-            "or unix:PATH of a socket (for HTTP/2 h2c+unix:PATH), found `https+unix:",
-        ),
+        ("https+unix:/run/app.sock", "srv:NAME of a service in DNS, found `https+unix:"),
     ] {
         let errors = backends(&file(address), "strategy: adaptive").unwrap_err();
         assert!(errors.contains(why), "{errors}");
@@ -433,6 +430,32 @@ fn a_unix_socket_is_found_from_the_file_that_names_it() {
     let errors = messages(&file(&long).replace("import: parts/app.yaml, ", ""));
     let why = format!("the path of a Unix socket has at most 107 bytes, `/{}` has 108", "s".repeat(107));
     assert!(errors[0].starts_with(&why[..60]) && errors[0].ends_with("has 108"), "{errors:?}");
+}
+
+#[test]
+fn a_service_is_read_with_its_name_servers() {
+    let rule = |text: &str| {
+        let text = format!(
+            "clusters: [{{id: c, servers: [{{id: a, address: 127.0.0.1, http: [{{port: 8080}}]}}], hosts: \
+             [{{id: '', dispatch: [{{http-proxy: {text}}}]}}]}}]"
+        );
+        let config = load_text(&text).unwrap().config;
+        let Action::HttpProxy(proxy) = &config.clusters[0].hosts[0].dispatch[0].action else { panic!() };
+        (**proxy).clone()
+    };
+    let service = |prefix: &str, more: &str| {
+        let read = rule(&format!("{{backends: [{{address: '{prefix}_HTTP._tcp.Shop.internal.'}}]{more}}}"));
+        assert_eq!(read.backends[0].name(), "srv:_http._tcp.shop.internal");
+        (read.backends[0].protocol, read.backends[0].tls, read.resolver)
+    };
+    let tls = ", tls: {server-name: shop.internal}";
+    assert_eq!(service("srv:", ""), (BackendProtocol::Http1, false, Vec::new()));
+    let ours = vec!["10.0.0.2:53".parse().unwrap(), "[::1]:8600".parse().unwrap()];
+    let read = service("h2c+srv:", ", resolver: [10.0.0.2, '[::1]:8600']");
+    assert_eq!(read, (BackendProtocol::Http2, false, ours));
+    let read = service("https+srv:", &format!("{tls}, resolver: 10.0.0.2"));
+    assert_eq!(read, (BackendProtocol::Http1, true, vec!["10.0.0.2:53".parse().unwrap()]));
+    assert_eq!(service("h2+srv:", tls), (BackendProtocol::Http2, true, Vec::new()));
 }
 
 #[test]

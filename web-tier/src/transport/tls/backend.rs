@@ -99,7 +99,7 @@ impl TlsConnector {
     pub(crate) fn new(tls: Arc<BackendTls>, backend: &Backend) -> Self {
         let host = match &backend.at {
             BackendAddress::Host { host, .. } => Some(host),
-            BackendAddress::Socket(_) => None,
+            BackendAddress::Socket(_) | BackendAddress::Service(_) => None,
         };
         let name = tls.config.server_name.as_ref().or(host);
         let name = name.and_then(|name| ServerName::try_from(name.clone()).ok());

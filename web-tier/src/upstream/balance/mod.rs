@@ -160,7 +160,7 @@ impl Balance {
 
     /// Takes over what `former` knows of its server `of`, which is the server `index` here.
     pub(crate) fn take_over(&mut self, index: usize, former: &Self, of: usize) {
-        self.servers[index] = former.servers[of].successor();
+        self.servers[index] = former.servers[of].successor(&self.servers[index]);
         self.latency = former.latency;
         if let (Some(outliers), Some(known)) = (&mut self.outliers, &former.outliers) {
             outliers.take_over(index, known.server(of));

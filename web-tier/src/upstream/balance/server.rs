@@ -158,9 +158,12 @@ impl ServerState {
         }
     }
 
-    /// The same for requests of another configuration. Those in flight end by the one that they began with, and count there.
-    pub(crate) fn successor(&self) -> Self {
-        Self { active: 0, window: self.window.successor(), ..self.clone() }
+    /// The same for requests of another configuration, with the share that it has there. Those in flight end by the one that they began
+    /// with, and count there.
+    pub(crate) fn successor(&self, new: &Self) -> Self {
+        let window = self.window.successor();
+        let Self { weight, request_load, backup, .. } = *new;
+        Self { active: 0, window, weight, request_load, backup, ..self.clone() }
     }
 
     pub(crate) fn weight(&self) -> u32 {

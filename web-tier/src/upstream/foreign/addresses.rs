@@ -1,8 +1,9 @@
 //! Where a name is: looked up outside of requests, at the start, every [`TTL`], and when a connect has failed.
 //!
-//! The system's resolver (`getaddrinfo`) is asked, so that `/etc/hosts`, search domains and the like hold as they do for
+//! The system's resolver (`getaddrinfo`) is asked unless the rule names other name servers, so that `/etc/hosts`, search domains and the like hold as they do for
 //! everything else on the machine. It does not say how long an answer is valid: hence a time of ours.
 
+use super::dns::Resolver;
 use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -45,6 +46,8 @@ pub(super) struct Addresses {
     good: Mutex<Option<SocketAddr>>,
     wanted: Notify,
     fixed: bool,
+    /// Who is asked, if not the system's resolver.
+    resolver: Option<Resolver>,
 }
 
 impl Addresses {
@@ -60,7 +63,14 @@ impl Addresses {
             good: Mutex::default(),
             wanted: Notify::new(),
             fixed: ip.is_some(),
+            resolver: None,
         }
+    }
+
+    /// The same, by these name servers, if there are any.
+    pub(super) fn by(self, name_servers: &[SocketAddr]) -> Self {
+        let resolver = (!name_servers.is_empty()).then(|| Resolver::new(name_servers));
+        Self { resolver, ..self }
     }
 
     /// Whether there is nothing to look up.
@@ -114,7 +124,14 @@ impl Addresses {
     /// Looks the name up until it is dropped; `moved` hears when an address has gone that sockets may be connected to.
     pub(super) async fn follow(&self, moved: impl Fn()) {
         loop {
-            if self.take(look_up(&self.host, self.port).await) {
+            let found = match &self.resolver {
+                None => look_up(&self.host, self.port).await,
+                Some(resolver) => {
+                    let found = resolver.addresses(&self.host).await.map_err(io::Error::other);
+                    found.map(|list| list.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect())
+                }
+            };
+            if self.take(found) {
                 moved();
             }
             self.rest().await;

@@ -41,10 +41,15 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn new(at: &BackendAddress) -> Self {
+    /// `name_servers`: who is asked for a name, if not the system's resolver.
+    pub(super) fn new(at: &BackendAddress, name_servers: &[SocketAddr]) -> Self {
         match at {
-            BackendAddress::Host { host, port } => Self::Network(Addresses::new(host, *port)),
+            BackendAddress::Host { host, port } => {
+                Self::Network(Addresses::new(host, *port).by(name_servers))
+            }
             BackendAddress::Socket(path) => Self::Socket(path.as_path().into()),
+            // It stands for its servers, and is none itself.
+            BackendAddress::Service(name) => Self::Network(Addresses::new(name, 0).by(name_servers)),
         }
     }
 
@@ -216,7 +221,7 @@ mod tests {
     async fn a_socket_that_can_not_be_reached_says_which_and_why() {
         let folder = tempfile::tempdir().unwrap();
         let to = |name: &str| Way {
-            place: Place::new(&BackendAddress::Socket(folder.path().join(name))),
+            place: Place::new(&BackendAddress::Socket(folder.path().join(name)), &[]),
             tls: None,
             proxy_protocol: None,
         };

@@ -5,9 +5,13 @@
 mod addresses;
 mod check;
 mod dial;
+mod dns;
+mod members;
 mod report;
+mod service;
 mod watch;
 
+pub(crate) use members::{ForeignPool, Members};
 pub use report::{BackendHealth, LastCheck};
 pub(crate) use watch::ForeignWatch;
 
@@ -16,16 +20,17 @@ use crate::{
         proxy_protocol::Endpoints,
         tls::{BackendTls, TlsConnector},
     },
-    upstream::{balance, breaks::SeenBreaks, sticky::Stickiness},
+    upstream::breaks::SeenBreaks,
 };
 use check::Checks;
 use cluster_port::{ClusterKey, Stream};
 use common::{
-    config::{self, BackendProtocol, Cluster, HttpProxy},
+    config::{self, BackendAddress, BackendProtocol, Cluster, HttpProxy},
     id::ServerId,
     tls_files::TlsError,
 };
 use dial::{Place, Way};
+use service::Known;
 use std::{
     io,
     sync::{
@@ -48,17 +53,6 @@ pub(crate) struct ForeignServers {
     news: News,
 }
 
-/// The backends of one rule, or of several that say the same.
-#[derive(Debug)]
-pub(crate) struct ForeignPool {
-    /// The rule.
-    pub(crate) config: HttpProxy,
-    /// In the order of the rule.
-    pub(crate) backends: Vec<Arc<ForeignBackend>>,
-    /// What clients stay by.
-    pub(crate) stickiness: Stickiness,
-}
-
 /// A server that is not ours.
 #[derive(Debug)]
 pub(crate) struct ForeignBackend {
@@ -79,7 +73,8 @@ pub(crate) struct ForeignBackend {
 
 impl ForeignServers {
     /// Those of a cluster's rules. What the configuration `before` has alike is taken over with all that is known of it: whole
-    /// rules, and of rules that have changed the backends that are checked as they were. Blocks on the file system.
+    /// rules, and of rules that have changed the backends that are checked as they were. Blocks on the file system, and for a moment on
+    /// the name servers that are asked for services.
     ///
     /// # Errors
     /// What is wrong with the files of TLS.
@@ -91,11 +86,14 @@ impl ForeignServers {
         let known = before.map_or(&[][..], |before| &before.pools);
         let goes = |pool: &&Arc<ForeignPool>| !rules.iter().any(|rule| **rule == pool.config);
         let mut left = Left::of(known.iter().filter(goes));
+        let services = known_services(&rules, known);
         let mut pools: Vec<Arc<ForeignPool>> = Vec::new();
         for config in &rules {
             if find(&pools, config).is_none() {
                 let same = find(known, config).cloned();
-                pools.push(same.unwrap_or_else(|| Arc::new(ForeignPool::new(config, key, &mut left, &tls))));
+                let said = |name: &str| services.get(&(name.to_owned(), config.resolver.clone())).cloned();
+                let new = || Arc::new(ForeignPool::new(config, key, &mut left, &tls, said));
+                pools.push(same.unwrap_or_else(new));
             }
         }
         Ok(Self { pools, tls, news: before.map_or_else(|| Sender::new(()), |before| before.news.clone()) })
@@ -114,7 +112,11 @@ impl ForeignServers {
     /// How the backends are, in the order of the file.
     pub(crate) fn report(&self) -> Vec<BackendHealth> {
         let pools = self.pools.iter().enumerate();
-        pools.flat_map(|(rule, pool)| pool.backends.iter().map(move |it| it.report(rule))).collect()
+        let each = pools.flat_map(|(rule, pool)| {
+            let members = pool.members();
+            members.backends.iter().map(|it| it.report(rule)).collect::<Vec<_>>()
+        });
+        each.collect()
     }
 }
 
@@ -130,6 +132,26 @@ fn load_tls(rules: &[&HttpProxy], known: &[Arc<BackendTls>]) -> Result<Vec<Arc<B
     Ok(found)
 }
 
+/// What DNS says of the services of all rules: what `known` has already is not asked for again.
+fn known_services(rules: &[&HttpProxy], known: &[Arc<ForeignPool>]) -> Known {
+    let mut services = Known::new();
+    for pool in known {
+        for (place, (_, name)) in pool.services().enumerate() {
+            if let Some(answer) = pool.answer(place) {
+                services.insert((name.to_owned(), pool.config.resolver.clone()), answer);
+            }
+        }
+    }
+    let wanted = rules.iter().flat_map(|rule| {
+        rule.backends.iter().filter_map(|it| match &it.at {
+            BackendAddress::Service(name) => Some((name.clone(), rule.resolver.clone())),
+            BackendAddress::Host { .. } | BackendAddress::Socket(_) => None,
+        })
+    });
+    service::first_look_ups(&mut services, wanted);
+    services
+}
+
 fn find<'a>(pools: &'a [Arc<ForeignPool>], rule: &HttpProxy) -> Option<&'a Arc<ForeignPool>> {
     pools.iter().find(|pool| pool.config == *rule)
 }
@@ -140,8 +162,9 @@ struct Left(Vec<(config::Backend, Arc<ForeignPool>, Arc<ForeignBackend>)>);
 impl Left {
     fn of<'a>(pools: impl Iterator<Item = &'a Arc<ForeignPool>>) -> Self {
         let backends = pools.flat_map(|pool| {
-            let known = pool.config.backends.iter().zip(&pool.backends);
-            known.map(|(it, state)| (it.clone(), pool.clone(), state.clone()))
+            let members = pool.members();
+            let known = members.each().map(|(it, state)| (it.clone(), pool.clone(), state.clone()));
+            known.collect::<Vec<_>>()
         });
         Self(backends.collect())
     }
@@ -152,34 +175,11 @@ impl Left {
             (&it.at, it.protocol, it.tls) == (&backend.at, backend.protocol, backend.tls)
                 && former.config.health_check == rule.health_check
                 && former.config.proxy_protocol == rule.proxy_protocol
+                && former.config.resolver == rule.resolver
                 && (!backend.tls || former.config.tls == rule.tls)
         };
         let place = self.0.iter().position(is_it)?;
         Some(self.0.swap_remove(place).2)
-    }
-}
-
-impl ForeignPool {
-    fn new(config: &HttpProxy, key: &ClusterKey, left: &mut Left, tls: &[Arc<BackendTls>]) -> Self {
-        let tls = config.tls.as_deref().and_then(|config| tls.iter().find(|it| it.is_of(config)));
-        let mut backend =
-            |it| left.take(it, config).unwrap_or_else(|| Arc::new(ForeignBackend::new(it, config, tls)));
-        let backends: Vec<_> = config.backends.iter().map(&mut backend).collect();
-        let stickiness = Stickiness::new(&config.cookie, key, backends.iter().map(|it| &it.id));
-        Self { config: config.clone(), backends, stickiness }
-    }
-
-    /// The backends as a balance has them.
-    pub(crate) fn balanced(&self) -> impl Iterator<Item = balance::Backend> {
-        let (config, backends) = (&self.config, self.config.backends.iter().zip(&self.backends));
-        backends.map(|(backend, state)| balance::Backend {
-            id: state.id.clone(),
-            weight: backend.weight,
-            recover_time: config.recover_time,
-            busy_recover_time: config.recover_time,
-            warmup_time: config.warmup_time,
-            backup: backend.backup,
-        })
     }
 }
 
@@ -204,7 +204,7 @@ impl ForeignBackend {
             protocol: backend.protocol,
             is_encrypted: backend.tls,
             way: Way {
-                place: Place::new(&backend.at),
+                place: Place::new(&backend.at, &rule.resolver),
                 tls: tls.filter(|_| backend.tls).map(|tls| TlsConnector::new(tls.clone(), backend)),
                 proxy_protocol: rule.proxy_protocol,
             },

@@ -42,9 +42,9 @@ fn rules_that_say_the_same_share_their_backends() {
     let (one, other) = (rule(&["10.0.0.1", "10.0.0.2"], None), rule(&["10.0.0.1"], None));
     let servers = servers(&[&one, &other, &one], None);
     assert_eq!(servers.pools.len(), 2);
-    assert_eq!(servers.pool(&other).unwrap().backends.len(), 1);
+    assert_eq!(servers.pool(&other).unwrap().members().backends.len(), 1);
     assert!(servers.pool(&rule(&["10.0.0.3"], None)).is_none());
-    let balanced: Vec<_> = servers.pool(&one).unwrap().balanced().collect();
+    let balanced: Vec<_> = servers.pool(&one).unwrap().members().balanced(&one).collect();
     assert_eq!((balanced[1].id.as_str(), balanced[1].weight), ("10.0.0.2:8080", 50));
 }
 
@@ -52,9 +52,12 @@ fn rules_that_say_the_same_share_their_backends() {
 fn a_new_configuration_keeps_what_is_known_of_rules_that_stay() {
     let (stays, goes) = (rule(&["10.0.0.1"], Some(HealthCheck::default())), rule(&["10.0.0.2"], None));
     let before = servers(&[&goes, &stays], None);
-    before.pool(&stays).unwrap().backends[0].up.store(false, Ordering::Relaxed);
+    before.pool(&stays).unwrap().members().backends[0].up.store(false, Ordering::Relaxed);
     let after = servers(&[&stays], Some(&before));
-    assert_eq!(after.pool(&stays).unwrap().backends[0].state(), BackendState { up: false, moved: 0 });
+    assert_eq!(
+        after.pool(&stays).unwrap().members().backends[0].state(),
+        BackendState { up: false, moved: 0 }
+    );
     assert!(after.pool(&goes).is_none());
     let news = before.news();
     after.news.send_replace(());
@@ -67,19 +70,23 @@ fn of_a_rule_that_has_changed_the_backends_that_stay_keep_what_is_known_of_them(
         |path: &str| Some(HealthCheck { question: HealthQuestion::get(path), ..HealthCheck::default() });
     let former = rule(&["10.0.0.1", "10.0.0.2"], check("/a"));
     let before = servers(&[&former], None);
-    let known = &before.pools[0].backends;
+    let members = before.pools[0].members();
+    let known = &members.backends;
     let mut grown = rule(&["10.0.0.3", "10.0.0.2"], check("/a"));
     grown.backends[1].weight = 1;
     let after = servers(&[&grown], Some(&before));
-    assert!(Arc::ptr_eq(&after.pools[0].backends[1], &known[1]));
-    assert!(!known.iter().any(|it| Arc::ptr_eq(it, &after.pools[0].backends[0])));
+    assert!(Arc::ptr_eq(&after.pools[0].members().backends[1], &known[1]));
+    assert!(!known.iter().any(|it| Arc::ptr_eq(it, &after.pools[0].members().backends[0])));
     let (checked, elsewhere) = (rule(&["10.0.0.1"], check("/b")), rule(&["10.0.0.1"], check("/a")));
     let after = servers(&[&checked, &elsewhere, &former], Some(&before));
     assert!(Arc::ptr_eq(&after.pools[2], &before.pools[0]), "the rule is there still");
-    assert!(!Arc::ptr_eq(&after.pools[1].backends[0], &known[0]), "a backend belongs to one rule");
+    assert!(!Arc::ptr_eq(&after.pools[1].members().backends[0], &known[0]), "a backend belongs to one rule");
     let after = servers(&[&checked, &elsewhere], Some(&before));
-    assert!(!Arc::ptr_eq(&after.pools[0].backends[0], &known[0]), "it is checked in another way now");
-    assert!(Arc::ptr_eq(&after.pools[1].backends[0], &known[0]));
+    assert!(
+        !Arc::ptr_eq(&after.pools[0].members().backends[0], &known[0]),
+        "it is checked in another way now"
+    );
+    assert!(Arc::ptr_eq(&after.pools[1].members().backends[0], &known[0]));
 }
 
 #[tokio::test]
@@ -123,7 +130,8 @@ async fn a_worker_takes_over_what_checks_and_look_ups_say() {
     rule.backends[0].at = BackendAddress::Host { host: "127.0.0.1".to_owned(), port };
     let servers = servers(&[&rule], None);
     let pool = servers.pool(&rule).unwrap();
-    let (backend, upstream) = (&pool.backends[0], Rc::new(Upstream::foreign(pool, 1)));
+    let members = pool.members();
+    let (backend, upstream) = (&members.backends[0], Rc::new(Upstream::foreign(pool, 1)));
     let lease =
         || upstream.lease(Instant::now(), Affinity::None, Strategy::RoundRobin, Tried::default()).is_some();
     assert!(lease());

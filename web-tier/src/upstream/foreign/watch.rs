@@ -1,7 +1,7 @@
 //! Looks after foreign backends, outside of requests: looks names up and checks. A new configuration leaves those alone that it
 //! has too.
 
-use super::{ForeignBackend, ForeignPool, ForeignServers, News, check};
+use super::{ForeignBackend, ForeignPool, ForeignServers, News, check, service};
 use crate::transport::tls::{self, BackendTls, Changed};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
@@ -13,6 +13,7 @@ use tokio::{
 #[derive(Debug, Default)]
 pub(crate) struct ForeignWatch {
     backends: Vec<(Arc<ForeignBackend>, Tasks)>,
+    services: Vec<(Arc<ForeignPool>, Tasks)>,
     files: Vec<(Arc<BackendTls>, Tasks)>,
 }
 
@@ -31,13 +32,21 @@ impl ForeignWatch {
     pub(crate) fn go_by(&mut self, servers: &ForeignServers) {
         let mut before = std::mem::take(&mut self.backends);
         for pool in &servers.pools {
-            for backend in &pool.backends {
-                let known = before.iter().position(|(it, _)| Arc::ptr_eq(it, backend));
+            for backend in pool.named() {
+                let known = before.iter().position(|(it, _)| Arc::ptr_eq(it, &backend));
                 self.backends.push(match known {
                     Some(place) => before.swap_remove(place),
-                    None => (backend.clone(), look_after(pool, backend, &servers.news)),
+                    None => (backend.clone(), look_after(pool, &backend, &servers.news)),
                 });
             }
+        }
+        let mut before = std::mem::take(&mut self.services);
+        for pool in servers.pools.iter().filter(|it| it.services().next().is_some()) {
+            let known = before.iter().position(|(it, _)| Arc::ptr_eq(it, pool));
+            self.services.push(match known {
+                Some(place) => before.swap_remove(place),
+                None => (pool.clone(), look_after_services(pool, &servers.news)),
+            });
         }
         let mut before = std::mem::take(&mut self.files);
         for tls in &servers.tls {
@@ -75,6 +84,41 @@ fn look_after(pool: &ForeignPool, backend: &Arc<ForeignBackend>, news: &News) ->
         tasks.push(spawn_local(async move { check::repeat(&news, &backend, &check).await }));
     }
     Tasks(tasks)
+}
+
+/// Asks for the services of a rule, and looks after the servers that they have.
+fn look_after_services(pool: &Arc<ForeignPool>, news: &News) -> Tasks {
+    let mut tasks = vec![spawn_local(look_after_found(pool.clone(), news.clone()))];
+    for place in 0..pool.services().count() {
+        let (pool, news) = (pool.clone(), news.clone());
+        tasks.push(spawn_local(async move {
+            let changed = || {
+                news.send_replace(());
+            };
+            service::follow(&pool, place, changed).await;
+        }));
+    }
+    Tasks(tasks)
+}
+
+/// Looks after the servers that services have, as they come and go.
+async fn look_after_found(pool: Arc<ForeignPool>, news: News) {
+    let (mut heard, mut known) = (news.subscribe(), Vec::<(Arc<ForeignBackend>, Tasks)>::new());
+    loop {
+        heard.borrow_and_update();
+        let mut before = std::mem::take(&mut known);
+        for backend in pool.found() {
+            let place = before.iter().position(|(it, _)| Arc::ptr_eq(it, &backend));
+            known.push(match place {
+                Some(place) => before.swap_remove(place),
+                None => (backend.clone(), look_after(&pool, &backend, &news)),
+            });
+        }
+        drop(before);
+        if heard.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Reads the files of TLS again when they change. Files that won't do change nothing, and are told once.
