@@ -8,7 +8,7 @@ pub(crate) enum Side {
 }
 
 /// Copal sends them to backends by itself, or they belong to the connection, whatever the file says of them.
-const SENT_ANYWAY: [&str; 9] = [
+const SENT_ANYWAY: [&str; 10] = [
     "connection",
     "upgrade",
     "x-forwarded-for",
@@ -16,6 +16,7 @@ const SENT_ANYWAY: [&str; 9] = [
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-ssl",
+    "x-real-ip",
     "x-request-id",
     "via",
 ];
@@ -53,9 +54,6 @@ pub(crate) fn is_sent_anyway(name: &str) -> bool {
 /// Why there is no such rule.
 pub(crate) fn checked(side: Side, name: &str, value: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
-    if side == Side::Request && lower == "x-real-ip" {
-        return Err("backends are told by `X-Forwarded-For` who asks".to_owned());
-    }
     let word = !name.is_empty()
         && name.len() <= 64
         && name.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'));

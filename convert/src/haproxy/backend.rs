@@ -113,7 +113,10 @@ fn server(
     let Some((Some(host), port)) =
         host_port(text, 80).filter(|_| !text.contains('@') && !text.starts_with("unix"))
     else {
-        leave(text, "backends are reached over TCP, at an address and a port");
+        leave(
+            text,
+            "it has no host and port: a Unix socket is written as `address: unix:/path` among the `backends`",
+        );
         return None;
     };
     let (mut backend, mut connections, mut tls, mut h2) = (Backend::new(&host, port), None, false, false);
@@ -132,15 +135,23 @@ fn server(
             "disabled" => return None,
             word if WITH_VALUE.contains(&word) => _ = words.next(),
             word if ALONE.contains(&word) => {}
-            "crt" | "slowstart" | "observe" | "on-error" | "error-limit" | "on-marked-down" | "maxqueue"
-            | "minconn" | "resolvers" | "init-addr" | "source" => {
+            "observe" | "on-error" | "error-limit" => {
+                leave(word, "write `outlier-detection`: servers that fail more than others rest");
+                _ = words.next();
+            }
+            "resolvers" => {
+                leave(word, "names are looked up again by themselves; `resolver` names other name servers");
+                _ = words.next();
+            }
+            "crt" | "slowstart" | "on-marked-down" | "maxqueue" | "minconn" | "init-addr" | "source" => {
                 leave(
                     word,
                     "there is nothing like it: failures are noticed by requests, and names are looked up again by themselves",
                 );
                 _ = words.next();
             }
-            "send-proxy" | "send-proxy-v2" => leave(word, "backends are told by `X-Forwarded-For` who asks"),
+            "send-proxy" => leave(word, "write `proxy-protocol: v1` for all of the backends"),
+            "send-proxy-v2" => leave(word, "write `proxy-protocol: v2` for all of the backends"),
             other => leave(other, "there is nothing like it"),
         }
     }

@@ -96,7 +96,7 @@ impl Upstream {
         let text = server.argument(0);
         let found = host_port(text, 80).filter(|_| !text.starts_with("unix:"));
         let Some((Some(host), port)) = found else {
-            return leave(text, "backends are reached over TCP: let it listen on an address of loopback");
+            return leave(text, "a Unix socket is written as `address: unix:/path` among the `backends`");
         };
         let mut backend = Backend::new(&host, port);
         for word in server.arguments.iter().skip(1) {
