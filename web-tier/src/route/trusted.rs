@@ -22,8 +22,8 @@ pub(crate) struct Peer {
     /// The same, written once.
     pub(crate) text: Box<str>,
     port: u16,
-    /// Where it has connected to, if somebody wants to know.
-    to: Option<SocketAddr>,
+    /// Where it has connected to, if somebody wants to know. In a box: each connection has one of these.
+    to: Option<Box<SocketAddr>>,
     /// Who sent the PROXY header.
     proxy: Option<IpAddr>,
 }
@@ -32,7 +32,7 @@ impl Peer {
     /// `proxy`: who says so, in a PROXY header.
     pub(crate) fn new(from: SocketAddr, to: Option<SocketAddr>, proxy: Option<IpAddr>) -> Self {
         let address = from.ip().to_canonical();
-        Self { address, text: address.to_string().into(), port: from.port(), to, proxy }
+        Self { address, text: address.to_string().into(), port: from.port(), to: to.map(Box::new), proxy }
     }
 
     /// What a server is told of the connection of a client with this address, which is this one's or that of somebody behind it: the port
@@ -43,7 +43,7 @@ impl Peer {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        (from, self.to.unwrap_or_else(|| SocketAddr::new(anywhere(), port)))
+        (from, self.to.as_deref().copied().unwrap_or_else(|| SocketAddr::new(anywhere(), port)))
     }
 
     /// Whether that is who has connected.

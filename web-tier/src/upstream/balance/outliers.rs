@@ -124,8 +124,8 @@ impl Outliers {
         self.servers[index].window.note(failed);
     }
 
-    /// Decides who is out from now on. `takes` says of which servers it is known that they can take requests: one of those stays in
-    /// for each that is ejected.
+    /// Decides who is out from now on. `takes` says of which servers it is known that they can take requests: of those at least
+    /// one stays in.
     pub(super) fn decide(&mut self, now: Instant, takes: impl Fn(usize) -> bool) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (server, watched) in self.servers.iter_mut().enumerate() {
@@ -156,13 +156,20 @@ impl Outliers {
         let are_in = || (0..sums.len()).filter(|it| self.servers[*it].ejected.is_none());
         let by_rate = |one: &usize, other: &usize| sums[*one].rate().total_cmp(&sums[*other].rate());
         // Where all fail alike, it is not the server; and somebody has to take its requests.
-        let best = sums[are_in().filter(|it| takes(*it)).min_by(by_rate)?];
+        let able: Vec<usize> = are_in().filter(|it| takes(*it)).collect();
+        let asked = || able.iter().copied().filter(|it| sums[*it].requests > 0);
+        let best = asked().min_by(by_rate);
+        let another_is_better = |server: usize| match best {
+            Some(best) if asked().any(|it| it != server) => sums[best].is_better_than(sums[server]),
+            // Of those that nobody has asked nothing bad is known.
+            _ => able.iter().any(|it| *it != server),
+        };
         let is_outlier = |server: &usize| {
             let sum = sums[*server];
             sum.requests >= settings.requests_min
                 && sum.errors > 0
                 && sum.reaches(settings.error_rate_max)
-                && best.is_better_than(sum)
+                && another_is_better(*server)
         };
         let server = are_in().filter(is_outlier).max_by(by_rate)?;
         let Count { requests, errors } = sums[server];
@@ -279,6 +286,17 @@ mod tests {
         let (mut outliers, now) = (outliers(4), Instant::now());
         (0..4).for_each(|server| note(&mut outliers, server, server, 30));
         assert_eq!(outliers.decide(now, |_| true), []);
+    }
+
+    #[test]
+    fn one_that_nobody_asks_shows_nothing_as_long_as_others_are_asked() {
+        let now = Instant::now();
+        let mut with_backup = outliers(3);
+        (0..2).for_each(|server| note(&mut with_backup, server, 10, 30));
+        assert_eq!(with_backup.decide(now, |_| true), [], "the backup is not known to be better");
+        let mut alone = outliers(2);
+        note(&mut alone, 0, 10, 30);
+        assert_eq!(ejected(&alone.decide(now, |_| true)), [(0, 10)]);
     }
 
     #[test]
