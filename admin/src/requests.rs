@@ -142,7 +142,7 @@ impl Inner {
     /// The requests of all web-tiers.
     pub(crate) async fn requests(&self, config: &Config) -> RequestsRecord {
         let mut servers = self.collector.channels(config).await;
-        let listens = |id: &str| config.servers().any(|(_, it)| it.id.as_str() == id && !it.http.is_empty());
+        let listens = |id: &str| config.servers().any(|(_, it)| it.id.as_str() == id && it.listens());
         servers.retain(|(id, _)| listens(id));
         let asked = ask_all(servers, |_, channel| async move {
             RequestsClient::new(channel).notable(GetNotable {}).await

@@ -63,7 +63,7 @@ pub(crate) async fn ask(
     members: &[Member],
     changed: &Member,
 ) -> Vec<WebTierRecord> {
-    let web_tiers = config.servers().map(|(_, server)| server).filter(|server| !server.http.is_empty());
+    let web_tiers = config.servers().map(|(_, server)| server).filter(|server| server.listens());
     let asked = web_tiers.map(|server| async move {
         let member = members.iter().find(|it| it.id == server.id.as_str());
         let lives =

@@ -32,7 +32,7 @@ impl Rights {
             hub: config.triad.contains(&server.id),
             apps: web_apps().any(|web_app| web_app.content != Content::Admin)
                 || (config.deployments.enabled && config.app_clusters().contains(&cluster.id)),
-            listens: !server.http.is_empty(),
+            listens: server.listens(),
             administers: web_apps().any(|web_app| web_app.content == Content::Admin),
         }
     }

@@ -164,7 +164,7 @@ fn needs_restart(old: &Config, new: &Config, me: &ServerId, web: bool) -> Vec<&'
     };
     let checks = [
         ("workers", web && old_cluster.workers != new_cluster.workers),
-        ("http (this server had no listener)", !web && !new_me.http.is_empty()),
+        ("http and tcp-proxy (this server had no listener)", !web && new_me.listens()),
         ("metrics", old_me.metrics != new_me.metrics),
         ("cluster-key", old.cluster_key != new.cluster_key),
         ("cluster-key-also", old.cluster_key_also != new.cluster_key_also),

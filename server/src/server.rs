@@ -21,7 +21,7 @@ use app_tier::{AppTier, AppTierConfig, Apps, DeployConfig, Launcher, ServicesCon
 use cluster_port::{Acceptor, Credentials, Port, Reread, Roster};
 use common::{
     clock::{Clock, SystemClock},
-    config::{Cluster, Config, FilePath, HttpListener, Server},
+    config::{Cluster, Config, FilePath, PublicListener, Server},
     hub_age::LastHeard,
     id::ServerId,
     machine_memory::machine_memory,

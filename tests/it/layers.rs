@@ -115,9 +115,10 @@ fn crates_import_only_what_they_may() {
 }
 
 /// The wings of `web-tier/src`, after the life of a request. Each knows those alone that stand behind it.
-const WEB_TIER: [&str; 16] = [
+const WEB_TIER: [&str; 17] = [
     "tier",
     "listen",
+    "tcp",
     "client",
     "proxy",
     "worker",

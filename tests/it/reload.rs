@@ -200,9 +200,8 @@ async fn what_can_not_be_had_is_told_and_so_is_what_needs_a_restart() {
         cluster.process("web-a").signal(Signal::HUP);
         until(said, async || log(&cluster).contains(said)).await;
     };
-    let taken = format!(
-        "the old configuration stays: http listener {ip}:8083: the address is in use by another process"
-    );
+    let taken =
+        format!("the old configuration stays: listener {ip}:8083: the address is in use by another process");
     hang_up(&more, &taken).await;
     drop(holder);
     hang_up(&more, &format!("reloaded: listeners added http://{ip}:8083")).await;

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `tier` | the web tier of a server: starts workers, reloads, stops |
 //! | `listen` | binds, accepts |
+//! | `tcp` | connections that are passed on as they are (`tcp-proxy`) |
 //! | `client` | a client's connection: HTTP/1.1, HTTP/2, time-outs |
 //! | `proxy` | a request's way from its head to its answer's, one function a phase |
 //! | `worker` | what the requests of one thread share |
@@ -36,6 +37,7 @@ mod memory;
 mod observe;
 mod proxy;
 mod route;
+mod tcp;
 mod tier;
 mod transport;
 mod upstream;

@@ -6,7 +6,10 @@ pub(crate) mod key;
 mod rate;
 mod refused;
 
-use common::config::{self, Action, Cluster, Guard};
+use common::{
+    config::{self, Action, Cluster, Guard},
+    id::ServerId,
+};
 pub(crate) use connections::{ConnectionTable, Permit, Permits};
 pub(crate) use key::Subject;
 pub(crate) use rate::{RateTable, Verdict};
@@ -43,23 +46,36 @@ pub struct LimitReport {
 }
 
 impl LimitTables {
-    /// Those of a cluster's rules. What `before` has alike goes on counting.
-    pub(crate) fn new(cluster: &Cluster, before: Option<&Self>) -> Self {
+    /// Those of the rules of the cluster of `me`, and of its own `tcp-proxy` listeners. What `before` has alike goes on counting.
+    pub(crate) fn new((cluster, me): (&Cluster, &ServerId), before: Option<&Self>) -> Self {
         let mut limits = Self::default();
         for rule in cluster.hosts.iter().flat_map(|host| &host.dispatch) {
             match &rule.action {
-                Action::Guard(Guard::RateLimit(config)) if limits.rate(config).is_none() => {
-                    let known = before.and_then(|it| it.rate(config)).cloned();
-                    limits.rates.push(known.unwrap_or_else(|| Arc::new(RateTable::new(config))));
-                }
-                Action::Guard(Guard::ConnectionLimit(config)) if limits.connection(config).is_none() => {
-                    let known = before.and_then(|it| it.connection(config)).cloned();
-                    limits.connections.push(known.unwrap_or_else(|| Arc::new(ConnectionTable::new(config))));
-                }
+                Action::Guard(Guard::RateLimit(config)) => limits.add_rate(config, before),
+                Action::Guard(Guard::ConnectionLimit(config)) => limits.add_connection(config, before),
                 _ => {}
             }
         }
+        let own = cluster.servers.iter().filter(|server| server.id == *me);
+        for listener in own.flat_map(|server| &server.tcp) {
+            listener.rate_limits.iter().for_each(|it| limits.add_rate(it, before));
+            listener.connection_limits.iter().for_each(|it| limits.add_connection(it, before));
+        }
         limits
+    }
+
+    fn add_rate(&mut self, config: &config::RateLimit, before: Option<&Self>) {
+        if self.rate(config).is_none() {
+            let known = before.and_then(|it| it.rate(config)).cloned();
+            self.rates.push(known.unwrap_or_else(|| Arc::new(RateTable::new(config))));
+        }
+    }
+
+    fn add_connection(&mut self, config: &config::ConnectionLimit, before: Option<&Self>) {
+        if self.connection(config).is_none() {
+            let known = before.and_then(|it| it.connection(config)).cloned();
+            self.connections.push(known.unwrap_or_else(|| Arc::new(ConnectionTable::new(config))));
+        }
     }
 
     /// What counts for a rule.

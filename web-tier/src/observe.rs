@@ -10,4 +10,5 @@ pub(crate) mod rate_limited_log;
 pub(crate) mod recent;
 pub(crate) mod request_id;
 pub(crate) mod status;
+pub(crate) mod tcp_counters;
 pub(crate) mod trace_context;

@@ -7,6 +7,7 @@ pub(crate) mod normalise;
 pub(crate) mod pages;
 pub(crate) mod rules;
 pub(crate) mod session_url;
+pub(crate) mod tcp;
 pub(crate) mod trusted;
 
 use crate::{
@@ -25,13 +26,14 @@ use client_limits::Limits;
 use cluster_port::Credentials;
 use common::{
     cidr::CidrSet,
-    config::{Action, Cluster, Compression, Config, Rule},
+    config::{Action, Cluster, Compression, Config, HttpProxy, Rule},
     id::ServerId,
     tls_files::TlsError,
 };
 use host::Hosts;
 use pages::{PageError, Pages};
 use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use tcp::TcpService;
 
 /// The part of `memory-size` that may wait, beside it, to be written to disk.
 const WAITING_PART: u64 = 8;
@@ -95,9 +97,9 @@ impl Plan {
         Ok(Self {
             breaks: Arc::new(Breaks::new(config)),
             pages: Arc::new(Pages::read(cluster)?),
-            foreign: Arc::new(ForeignServers::new(cluster, credentials.key(), None)?),
+            foreign: Arc::new(ForeignServers::new((cluster, me), credentials.key(), None)?),
             access: Arc::new(Access::new(cluster, None)?),
-            limit_tables: Arc::new(LimitTables::new(cluster, None)),
+            limit_tables: Arc::new(LimitTables::new((cluster, me), None)),
             cache: Self::cache_for(config, (cluster, me), (true, None))?,
             config: config.clone(),
         })
@@ -162,8 +164,11 @@ pub(crate) struct Routes {
     pub(crate) hosts: Rc<Hosts>,
     /// The clusters that rules name, in the order of their [`Target`](crate::route::rules::Target)s' places.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
-    /// The backends of `http-proxy` rules, in the order of their [`ForeignTarget`](crate::route::rules::ForeignTarget)s' places.
+    /// The backends of `http-proxy` rules, in the order of their [`ForeignTarget`](crate::route::rules::ForeignTarget)s' places, then
+    /// those of `tcp-proxy` listeners.
     pub(crate) foreign: Vec<Rc<Upstream>>,
+    /// What the `tcp-proxy` listeners do with their connections.
+    pub(crate) tcp: Vec<Rc<TcpService>>,
     pub(crate) limits: Limits,
     pub(crate) head_limits: HeadLimits,
     /// `body-max`, in bytes.
@@ -193,7 +198,14 @@ impl Routes {
         let hosts = Hosts::new(cluster, &mut upstreams, (&plan.limit_tables, &plan.access));
         let upstreams = upstreams.into_list();
         let tells_endpoints = hosts.foreign().iter().any(|rule| rule.proxy_protocol.is_some());
-        let foreign = hosts.foreign().iter().map(|rule| {
+        let mut rules: Vec<&HttpProxy> = hosts.foreign().iter().collect();
+        let of_http = rules.len();
+        let tcp = server
+            .tcp
+            .iter()
+            .map(|it| Rc::new(TcpService::new(it, (&mut rules, of_http), &plan.limit_tables)));
+        let tcp = tcp.collect();
+        let foreign = rules.into_iter().map(|rule| {
             let pool = plan.foreign.pool(rule).expect("made of the rules of the same cluster");
             Rc::new(Upstream::foreign(pool, workers))
         });
@@ -203,6 +215,7 @@ impl Routes {
             hosts: Rc::new(hosts),
             upstreams,
             foreign,
+            tcp,
             limits: Limits::new(server, silence.unwrap_or(Duration::MAX)),
             head_limits: HeadLimits {
                 count: requests.header_count,
@@ -248,6 +261,11 @@ impl Routes {
         let foreign = renewed.into_iter().zip(&self.foreign);
         let foreign = foreign.map(|(new, old)| new.map_or_else(|| old.clone(), Rc::new)).collect();
         Some(Self { foreign, ..self.clone() })
+    }
+
+    /// What the `tcp-proxy` listener of this name does with its connections.
+    pub(crate) fn tcp(&self, name: &str) -> Option<&Rc<TcpService>> {
+        self.tcp.iter().find(|it| *it.name == *name)
     }
 
     /// Wherever requests may go.

@@ -55,6 +55,7 @@ mod slow;
 mod spared;
 mod sticky;
 mod stop;
+mod tcp;
 mod trust;
 mod unix_sockets;
 mod upgrades;

@@ -200,8 +200,8 @@ impl WebTier {
             tickets: Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock))),
             quic: QuicKeys::new(&config.cluster_key, &me),
         };
-        let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
-        let (listeners, sockets) = Listeners::start(http, bound, keys)?;
+        let public = config.server(&me).map_or_else(Vec::new, |(_, server)| server.listeners());
+        let (listeners, sockets) = Listeners::start(&public, bound, keys)?;
         let picture = Picture::new(count);
         let mut workers = Vec::with_capacity(count);
         for (number, sockets) in sockets.into_iter().enumerate() {
@@ -229,7 +229,7 @@ impl WebTier {
         }
         let addresses = listeners.addresses();
         let shown = Shown::default();
-        shown.set(&addresses, (http, listeners.secured().cloned().collect()), &plan);
+        shown.set(&addresses, (&public, listeners.secured().cloned().collect()), &plan);
         Ok(Self {
             workers,
             listeners,

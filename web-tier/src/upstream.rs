@@ -15,7 +15,7 @@ use crate::{
         balance::{Affinity, Balance, Sockets, Ticket, Tried, Verdict, budget::RetryBudget},
         breaks::{Breaks, SeenBreaks},
         foreign::{BackendState, ForeignBackend, ForeignPool, Members},
-        pool::{ClientSockets, Dialler, ServerPool, SocketPool, StreamPool},
+        pool::{ClientSockets, Connections, Dialler, ServerPool, SocketPool, StreamPool},
         sticky::Stickiness,
     },
 };
@@ -143,6 +143,9 @@ impl Upstream {
                     ServerPool::ClientSockets(ClientSockets::new(rule.into(), dialler, workers))
                 }
                 BackendProtocol::Http1 => ServerPool::Sockets(SocketPool::new(rule.into(), dialler, workers)),
+                BackendProtocol::Tcp => {
+                    ServerPool::Connections(Connections::new(rule.into(), dialler, workers))
+                }
                 BackendProtocol::Http2 => ServerPool::Streams(StreamPool::new(rule.into(), dialler, workers)),
             }
         };
@@ -176,6 +179,14 @@ impl Upstream {
     /// A name that tells it from all others of the file.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The rule of its servers, if they are not ours.
+    pub(crate) fn foreign_rule(&self) -> Option<&config::HttpProxy> {
+        match &self.whose {
+            Whose::Cluster { .. } | Whose::Myself { .. } => None,
+            Whose::Foreign { pool, .. } => Some(&pool.config),
+        }
     }
 
     /// Its servers, if they are not ours.
@@ -354,6 +365,7 @@ impl Upstream {
         let (name, kind) = match &self.whose {
             Whose::Cluster { id, .. } => (id.to_string(), UpstreamKind::Cluster),
             Whose::Myself { .. } => (String::new(), UpstreamKind::Self_),
+            Whose::Foreign { pool, .. } if pool.is_tcp() => (String::new(), UpstreamKind::Tcp),
             Whose::Foreign { pool, .. } => (pool.name(), UpstreamKind::Foreign),
         };
         let first = || self.servers.first().map_or(String::new(), |it| it.name.to_string());
@@ -398,7 +410,10 @@ fn made_of(cluster: &Cluster) -> String {
 
 /// The same of one server, wherever in its cluster it is.
 fn made_of_server(server: &Server) -> String {
-    format!("{:?}", Server { http: Vec::new(), metrics: None, index: ServerIndex(0), ..server.clone() })
+    format!(
+        "{:?}",
+        Server { http: Vec::new(), tcp: Vec::new(), metrics: None, index: ServerIndex(0), ..server.clone() }
+    )
 }
 
 /// A request that is in flight on a server; dropped when it has ended.

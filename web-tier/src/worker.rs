@@ -22,6 +22,7 @@ use crate::{
         recent::Recent,
         request_id::RequestIds,
         status::{Asked, WorkerReport},
+        tcp_counters::TcpCounters,
         trace_context::Traces,
     },
     route::{Plan, Routes},
@@ -121,6 +122,10 @@ pub(crate) struct Worker {
     pub(crate) encoders: Encoders,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.
     pub(crate) hub_age: Cell<Option<AgeText>>,
+    /// Of the `tcp-proxy` listeners that had a connection, by their names.
+    tcp: RefCell<Vec<(Box<str>, Rc<TcpCounters>)>>,
+    /// What has just been read of a connection that is passed on.
+    pub(crate) passed_on: RefCell<Vec<u8>>,
 }
 
 impl Worker {
@@ -163,6 +168,8 @@ impl Worker {
             cache_key: RefCell::default(),
             encoders: Encoders::new(setup.counters.compression.clone()),
             hub_age: Cell::default(),
+            tcp: RefCell::default(),
+            passed_on: RefCell::default(),
         }
     }
 
@@ -236,7 +243,24 @@ impl Worker {
         let (recent, passed) = self.recent.borrow().since(now, self.counters.totals());
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let upstreams = self.routes().all().map(|it| it.report(number, now)).collect();
-        WorkerReport { recent, passed, upstreams, exemplars: self.notable.exemplars() }
+        let tcp = self.routes().tcp.iter().map(|it| self.tcp_counters(&it.name).report(&it.name)).collect();
+        WorkerReport { recent, passed, upstreams, tcp, exemplars: self.notable.exemplars() }
+    }
+
+    /// How many connections of `tcp-proxy` listeners are open.
+    pub(crate) fn tcp_open(&self) -> u64 {
+        self.tcp.borrow().iter().map(|(_, counters)| counters.open.read()).sum()
+    }
+
+    /// What is counted of a `tcp-proxy` listener.
+    pub(crate) fn tcp_counters(&self, name: &str) -> Rc<TcpCounters> {
+        let mut tcp = self.tcp.borrow_mut();
+        if let Some((_, known)) = tcp.iter().find(|(known, _)| **known == *name) {
+            return known.clone();
+        }
+        let counters = Rc::<TcpCounters>::default();
+        tcp.push((name.into(), counters.clone()));
+        counters
     }
 
     /// Tells what somebody wants to know; whoever has gone does not any more.

@@ -5,7 +5,7 @@ use super::{
     format::{self, NONE, bytes, count, millis, short},
 };
 use crate::status::{
-    record::{ClusterRecord, LimitRecord, WebTierRecord},
+    record::{ClusterRecord, LimitRecord, TcpRecord, WebTierRecord},
     upstream::{UpstreamRecord, UpstreamServerRecord},
 };
 use askama::Template;
@@ -27,6 +27,20 @@ struct Seen {
     figures: Vec<Figure>,
     upstreams: Vec<Upstream>,
     limits: Vec<Limit>,
+    tcp: Vec<Tcp>,
+}
+
+/// A listener of `tcp-proxy`.
+#[derive(Debug)]
+struct Tcp {
+    name: String,
+    open: String,
+    connections: String,
+    refused: String,
+    failed: String,
+    timed_out: String,
+    received: String,
+    sent: String,
 }
 
 #[derive(Debug)]
@@ -107,6 +121,23 @@ impl Seen {
                 .map(|(place, it)| Upstream::of(format!("up-{number}-{place}"), it))
                 .collect(),
             limits: web_tier.limits.iter().map(Limit::of).collect(),
+            tcp: web_tier.tcp.iter().map(Tcp::of).collect(),
+        }
+    }
+}
+
+impl Tcp {
+    fn of(listener: &TcpRecord) -> Self {
+        let refused = listener.refused.iter().map(|(why, times)| format!("{why} ({})", count(*times)));
+        Self {
+            name: listener.name.clone(),
+            open: count(listener.connections_open),
+            connections: count(listener.connections),
+            refused: refused.collect::<Vec<_>>().join(", "),
+            failed: count(listener.connects_failed),
+            timed_out: count(listener.timed_out),
+            received: bytes(listener.received_bytes),
+            sent: bytes(listener.sent_bytes),
         }
     }
 }
@@ -130,7 +161,7 @@ impl Upstream {
     fn of(anchor: String, upstream: &UpstreamRecord) -> Self {
         let name = match upstream.kind {
             "self" => "This server's own apps".to_owned(),
-            "http-proxy" => format!("http-proxy to {}", upstream.name),
+            "http-proxy" | "tcp-proxy" => format!("{} to {}", upstream.kind, upstream.name),
             _ => format!("Cluster {}", upstream.name),
         };
         Self { name, anchor, rows: upstream.servers.iter().map(Row::of).collect() }

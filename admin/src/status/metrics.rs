@@ -2,6 +2,7 @@
 //! base units, `_total` on counters. Labels have the file's and the apps' names alone, so their number is bounded by these.
 
 mod hub;
+mod tcp;
 
 use proto::status::v1::{
     App, AppTier, DiskTier, Exemplar, Health, Histogram, InstanceState, Limit, Process, ProxyCache,
@@ -137,6 +138,7 @@ fn web(text: &mut Text, web_tier: &WebTier) {
         cache(text, it);
     }
     limits(text, &web_tier.limits);
+    tcp::listeners(text, &web_tier.tcp);
     upstreams(text, web_tier);
 }
 

@@ -24,8 +24,8 @@ use proto::{
     session::v1::{HeldAttribute, HeldSession},
     status::v1::{
         App, AppKind, AppTier, Caches, Daemon, DaemonState, Exemplar, Histogram, Hub, HubFollower, HubRole,
-        Instance, InstanceState, Limit, Listener, Process, RefusedKey, ServerStatus, Sessions, Standing,
-        Traffic, Trouble, Upstream, UpstreamKind, UpstreamServer, WebTier, WorkerView,
+        Instance, InstanceState, Limit, Listener, Process, RefusedCount, RefusedKey, ServerStatus, Sessions,
+        Standing, TcpListener, Traffic, Trouble, Upstream, UpstreamKind, UpstreamServer, WebTier, WorkerView,
     },
 };
 use std::{path::Path, sync::Arc};
@@ -222,18 +222,35 @@ pub(crate) fn status(id: &str) -> ServerStatus {
         }),
         web_tier: is_web.then(|| WebTier {
             workers: 2,
-            listeners: vec![Listener { address: "0.0.0.0:8080".into(), tls: false }],
+            listeners: vec![Listener { address: "0.0.0.0:8080".into(), ..Listener::default() }],
             total: Some(traffic(1000)),
             recent: Some(traffic(600)),
             recent_ms: 60_000,
             upstreams: vec![upstream()],
             limits: vec![limit()],
+            tcp: vec![tcp()],
             ..WebTier::default()
         }),
         app_tier: (!is_web).then(app_tier),
         hub: (!is_web).then(|| hub(id)),
         hub_heard_ms: Some(40),
         ..ServerStatus::default()
+    }
+}
+
+fn tcp() -> TcpListener {
+    TcpListener {
+        name: "0.0.0.0:5432".into(),
+        connections: 40,
+        connections_open: 3,
+        refused: vec![
+            RefusedCount { why: "denied".into(), count: 2 },
+            RefusedCount { why: "no-server".into(), count: 0 },
+        ],
+        connects_failed: 1,
+        timed_out: 5,
+        received_bytes: 1 << 20,
+        sent_bytes: 7 << 20,
     }
 }
 

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{servers, timestamp};
 use common::config::Config;
-use proto::status::v1::{App, AppKind, Certificate, Limit, Process, RefusedKey, Traffic, WebTier};
+use proto::status::v1::{
+    App, AppKind, Certificate, Limit, Process, RefusedKey, TcpListener, Traffic, WebTier,
+};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// `GET /api/v1/status`.
 #[derive(Debug, Serialize)]
@@ -149,6 +152,21 @@ pub(crate) struct WebTierRecord {
     pub(crate) rate: RateRecord,
     pub(crate) upstreams: Vec<UpstreamRecord>,
     pub(crate) limits: Vec<LimitRecord>,
+    pub(crate) tcp: Vec<TcpRecord>,
+}
+
+/// A listener of `tcp-proxy`. Counts are since the start.
+#[derive(Debug, Serialize)]
+pub(crate) struct TcpRecord {
+    pub(crate) name: String,
+    pub(crate) connections: u64,
+    pub(crate) connections_open: u64,
+    /// Connections that were not passed on, by the reason; only those that there were.
+    pub(crate) refused: BTreeMap<String, u64>,
+    pub(crate) connects_failed: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 /// A `rate-limit` or `connection-limit`. Counts are since the start.
@@ -213,7 +231,7 @@ impl ClusterRecord {
         let servers = known.into_iter().map(|known| {
             let asked = snapshot.servers.iter().find(|it| it.id == known.id);
             let server = config.servers().map(|(_, it)| it).find(|it| it.id.as_str() == known.id);
-            let listens = server.is_some_and(|it| !it.http.is_empty());
+            let listens = server.is_some_and(common::config::Server::listens);
             let member = snapshot.members.iter().find(|it| it.id == known.id);
             let mut record = ServerRecord::of((known, listens), asked, snapshot.taken_ms);
             record.cpu_per_mille = member.and_then(|it| it.cpu_load);
@@ -359,8 +377,9 @@ impl WebTierRecord {
     fn of(web_tier: &WebTier, now_ms: u64) -> Self {
         let (total, recent) =
             (web_tier.total.clone().unwrap_or_default(), web_tier.recent.clone().unwrap_or_default());
-        let listener = |it: &proto::status::v1::Listener| {
-            format!("{}://{}/", if it.tls { "https" } else { "http" }, it.address)
+        let listener = |it: &proto::status::v1::Listener| match it {
+            it if it.tcp => format!("tcp://{}", it.address),
+            it => format!("{}://{}/", if it.tls { "https" } else { "http" }, it.address),
         };
         Self {
             workers: web_tier.workers,
@@ -372,6 +391,23 @@ impl WebTierRecord {
             recent: CountRecord::of(&recent),
             upstreams: web_tier.upstreams.iter().map(|it| UpstreamRecord::of(it, now_ms)).collect(),
             limits: web_tier.limits.iter().map(LimitRecord::of).collect(),
+            tcp: web_tier.tcp.iter().map(TcpRecord::of).collect(),
+        }
+    }
+}
+
+impl TcpRecord {
+    fn of(listener: &TcpListener) -> Self {
+        let refused = listener.refused.iter().filter(|it| it.count > 0);
+        Self {
+            name: listener.name.clone(),
+            connections: listener.connections,
+            connections_open: listener.connections_open,
+            refused: refused.map(|it| (it.why.clone(), it.count)).collect(),
+            connects_failed: listener.connects_failed,
+            timed_out: listener.timed_out,
+            received_bytes: listener.received_bytes,
+            sent_bytes: listener.sent_bytes,
         }
     }
 }

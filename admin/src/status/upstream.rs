@@ -56,6 +56,7 @@ impl UpstreamRecord {
             UpstreamKind::Cluster | UpstreamKind::Unspecified => "cluster",
             UpstreamKind::Self_ => "self",
             UpstreamKind::Foreign => "http-proxy",
+            UpstreamKind::Tcp => "tcp-proxy",
         };
         let servers = upstream.servers.iter().map(|it| UpstreamServerRecord::of(it, now_ms)).collect();
         Self { name: upstream.name.clone(), kind, servers }

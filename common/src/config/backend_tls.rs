@@ -9,7 +9,7 @@ use super::{
     node::Node,
     problem::Location,
     quoted::quoted,
-    rule::{Backend, BackendAddress},
+    rule::{Backend, BackendAddress, BackendProtocol},
 };
 use rustls_pki_types::ServerName;
 
@@ -78,7 +78,9 @@ fn decode_any(fields: &Fields<'_>, backends: &[Backend], encrypted: bool) -> Opt
     match fields.get("tls") {
         Some(node) if !encrypted => {
             if !backends.is_empty() {
-                let message = "`tls` has no effect: no backend's address begins with https:// or h2://";
+                let of_tcp = backends.iter().any(|it| it.protocol == BackendProtocol::Tcp);
+                let schemes = if of_tcp { "tls://" } else { "https:// or h2://" };
+                let message = format!("`tls` has no effect: no backend's address begins with {schemes}");
                 context.error(node.span, message);
             }
             // For the faults that are in it.

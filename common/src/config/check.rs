@@ -55,8 +55,10 @@ pub(super) struct Listening<'a> {
     pub(super) address_span: Span,
     /// None when it was wrong.
     pub(super) port: Option<(u16, Span)>,
+    /// Whether it has listeners of HTTP.
+    pub(super) http: bool,
     /// Address, port and place of each public listener.
-    pub(super) http: Vec<(&'a str, u16, Span)>,
+    pub(super) public: Vec<(&'a str, u16, Span)>,
     /// The same of the listener for metrics.
     pub(super) metrics: Option<(&'a str, u16, Span)>,
 }
@@ -108,7 +110,7 @@ impl Facts {
             self.servers.push(it.id.to_owned());
         }
         if let Some(cluster) = self.clusters.last_mut() {
-            cluster.listens |= !it.http.is_empty();
+            cluster.listens |= it.http;
         }
         let Some(address) = it.address else { return };
         if !is_loopback(address) {
@@ -122,7 +124,7 @@ impl Facts {
         if let Some((port, span)) = it.port {
             add(address, port, span);
         }
-        it.http.into_iter().chain(it.metrics).for_each(|(address, port, span)| add(address, port, span));
+        it.public.into_iter().chain(it.metrics).for_each(|(address, port, span)| add(address, port, span));
     }
 
     /// A host's name or alias in the cluster that is being read.

@@ -18,6 +18,7 @@ use super::{
     outlier_detection, proxy_cache,
     quoted::quoted,
     source::Span,
+    tcp_proxy,
     units::format_duration,
 };
 use crate::id::{ClusterId, ServerId, ServerIndex};
@@ -136,12 +137,12 @@ fn server(
     let id_span = fields.span("id");
     let context = if context.in_default { context } else { context.in_server(&id) };
     let fields = fields.with(context);
-    let address_node =
-        fields.required("address", "give the IP address or host name where the others reach it");
-    let address = address_node.and_then(|node| address(context, node, false));
-    let address_span = fields.span("address");
+    let (address, address_span) = own_address(&fields);
     let own_port = port(&fields, port_offset);
     let http = listener::http(&fields, port_offset);
+    let tcp = tcp_proxy::decode(&fields, port_offset, facts);
+    let public = http.iter().map(|(it, span)| (&*it.address, it.port, *span));
+    let public = public.chain(tcp.iter().map(|(it, span)| (&*it.address, it.port, *span)));
     let metrics = listener::metrics(&fields, port_offset);
     facts.server(
         context,
@@ -151,7 +152,8 @@ fn server(
             address: address.as_deref(),
             address_span,
             port: own_port.map(|(port, span)| (port, span.unwrap_or(address_span))),
-            http: http.iter().map(|(it, span)| (it.address.as_str(), it.port, *span)).collect(),
+            http: !http.is_empty(),
+            public: public.collect(),
             metrics: metrics.as_ref().map(|(it, span)| (it.address.as_str(), it.port, *span)),
         },
     );
@@ -163,6 +165,7 @@ fn server(
         address: address.unwrap_or_default(),
         port: own_port.map_or(DEFAULTS.port, |(port, _)| port),
         http: http.into_iter().map(|(listener, _)| listener).collect(),
+        tcp: tcp.into_iter().map(|(listener, _)| listener).collect(),
         connect_timeout: time("load-balance-connect-timeout", TIMEOUT, DEFAULTS.connect_timeout),
         balance_socket_timeout: time("load-balance-socket-timeout", TIMEOUT, DEFAULTS.balance_socket_timeout),
         balance_idle_time: time(
@@ -187,6 +190,12 @@ fn server(
     };
     check_idle_time(&fields, &server);
     Some(server)
+}
+
+/// `address`, and its place.
+fn own_address(fields: &Fields<'_>) -> (Option<String>, Span) {
+    let node = fields.required("address", "give the IP address or host name where the others reach it");
+    (node.and_then(|node| address(fields.context, node, false)), fields.span("address"))
 }
 
 fn request_limits(fields: &Fields<'_>) -> RequestLimits {

@@ -25,6 +25,12 @@ pub fn limits_below_workers(config: &Config, web_tier: &Cluster, workers: usize)
             _ => {}
         }
     }
+    for listener in web_tier.servers.iter().flat_map(|server| &server.tcp) {
+        for target in listener.targets().filter(|it| it.connection_max < workers) {
+            let backend = target.backends.first().map(Backend::name).unwrap_or_default();
+            found.push(format!("`connection-max: {}` of `tcp-proxy` to {backend}", target.connection_max));
+        }
+    }
     found.sort();
     found.dedup();
     found

@@ -3,10 +3,12 @@
 mod backend_address;
 mod conditions;
 mod forward_auth;
-mod health_check;
+pub(super) mod health_check;
 mod http_proxy;
 mod share;
 mod sticky;
+
+pub(super) use backend_address::{authority, decode as backend_address};
 
 use super::{
     access,
@@ -27,7 +29,7 @@ use super::{
 use crate::id::ClusterId;
 
 /// The names of the strategies.
-const STRATEGIES: [(&str, Strategy); 3] = [
+pub(super) const STRATEGIES: [(&str, Strategy); 3] = [
     ("adaptive", Strategy::Adaptive),
     ("least-connection", Strategy::LeastConnection),
     ("round-robin", Strategy::RoundRobin),
@@ -275,7 +277,7 @@ fn header(fields: &Fields<'_>, kind: HeaderEditKind, regexp: Option<&Regexp>) ->
                 );
             }
             let is_own = pieces == [Piece::Variable(Variable::Host)];
-            if is_host && !is_own { backend_address::authority(text).map(drop) } else { Ok(()) }
+            if is_host && !is_own { authority(text).map(drop) } else { Ok(()) }
         })
     });
     let value = rewrite::header_value(&value?, groups).ok()?;

@@ -3,11 +3,13 @@
 
 mod app_yaml;
 mod rules;
+mod tcp_proxy;
 
 pub(super) use app_yaml::{
     APP, CACHE, DAEMON, DECLARATIONS, HEALTH, JOB, PIPELINE, QUEUE, RETRY, STEP, TOPIC,
 };
 pub(super) use rules::*;
+pub(super) use tcp_proxy::*;
 
 /// The keys of a kind of mapping.
 #[derive(Debug)]
@@ -185,6 +187,7 @@ pub(super) static SERVER: Keys = Keys {
         "address",
         "port",
         "http",
+        "tcp-proxy",
         "load-balance-connect-timeout",
         "load-balance-socket-timeout",
         "load-balance-idle-time",
@@ -304,7 +307,7 @@ pub(super) static COOKIE: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 61] = [
+pub(super) static ALL: [&Keys; 66] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -349,6 +352,11 @@ pub(super) static ALL: [&Keys; 61] = [
     &MIRROR,
     &NAMED,
     &SERVER_NAME,
+    &TCP_PROXY,
+    &TCP_ROUTE,
+    &TCP_BACKEND,
+    &TCP_RATE_LIMIT,
+    &TCP_CONNECTION_LIMIT,
     &CLUSTER_KEY,
     &CLUSTER_TLS,
     &ADMIN,
@@ -368,7 +376,7 @@ pub(super) static ALL: [&Keys; 61] = [
     &RETRY,
 ];
 
-const CLUSTER_FILE: usize = 43;
+const CLUSTER_FILE: usize = 49;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

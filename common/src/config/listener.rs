@@ -145,7 +145,10 @@ pub(super) fn trusted_proxies(fields: &Fields<'_>) -> Vec<Cidr> {
 /// A PROXY header is taken from trusted proxies alone: without any, such a listener refuses everyone.
 pub(super) fn check_proxy_protocol(fields: &Fields<'_>, servers: &[Server]) {
     let trusts = fields.get("trusted-proxies").is_some_and(|node| !node.is_empty());
-    let server = servers.iter().find(|server| server.http.iter().any(|it| it.proxy_protocol));
+    let mut servers = servers.iter();
+    let server = servers.find(|server| {
+        server.http.iter().any(|it| it.proxy_protocol) || server.tcp.iter().any(|it| it.proxy_protocol)
+    });
     if let (Some(server), false, false) = (server, trusts, fields.context.in_default) {
         let message = format!(
             "the server `{}` listens with `proxy-protocol`, and the cluster has no `trusted-proxies`: every connection \

@@ -16,6 +16,7 @@ use super::{
     secret::Secret,
     session_config::SessionConfig,
     session_overrides::SessionOverrides,
+    tcp_proxy::TcpListener,
 };
 use crate::{
     cidr::Cidr,
@@ -194,6 +195,8 @@ pub struct Server {
     pub port: u16,
     /// `http`: public listeners.
     pub http: Vec<HttpListener>,
+    /// `tcp-proxy`: listeners whose connections are passed on as they are.
+    pub tcp: Vec<TcpListener>,
     /// `load-balance-connect-timeout` (5 s): TCP connect and cluster handshake.
     pub connect_timeout: Duration,
     /// `load-balance-socket-timeout` (600 s): a wait for this server that makes no progress.
@@ -413,8 +416,7 @@ impl Config {
 
     /// The clusters with public listeners, or that of the server `only` if it has some.
     pub fn web_tiers<'a>(&'a self, only: Option<&'a ServerId>) -> impl Iterator<Item = &'a Cluster> {
-        let is_it =
-            move |server: &Server| !server.http.is_empty() && only.is_none_or(|only| server.id == *only);
+        let is_it = move |server: &Server| server.listens() && only.is_none_or(|only| server.id == *only);
         self.clusters.iter().filter(move |cluster| cluster.servers.iter().any(is_it))
     }
 

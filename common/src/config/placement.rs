@@ -2,7 +2,7 @@
 
 use super::{
     deployment::Versioning,
-    model::{Config, Content, Host},
+    model::{Config, Content, Host, Server},
     rule::Action,
 };
 use crate::{
@@ -64,7 +64,7 @@ impl Config {
                 .any(|rule| matches!(&rule.action, Action::LoadBalance(to) if to.cluster == cluster.id));
             let names = cluster.hosts.iter().flat_map(|host| &host.web_apps);
             let names = names.into_iter().any(|it| matches!(it.content, Content::Deploy(_)));
-            let listens = cluster.servers.iter().any(|server| !server.http.is_empty());
+            let listens = cluster.servers.iter().any(Server::listens);
             if balanced || names || !listens || self.clusters.len() == 1 {
                 found.push(cluster.id.clone());
             }

@@ -185,7 +185,7 @@ pub struct HttpProxy {
 pub struct Backend {
     /// Where it is, by `address`.
     pub at: BackendAddress,
-    /// By the scheme of `address`.
+    /// By the scheme of `address`; [`BackendProtocol::Tcp`] for those of `tcp-proxy`.
     pub protocol: BackendProtocol,
     /// `https://` and `h2://`: with TLS, as [`HttpProxy::tls`] says.
     pub tls: bool,
@@ -195,7 +195,7 @@ pub struct Backend {
     pub backup: bool,
 }
 
-/// Where a backend of `http-proxy` is.
+/// Where a backend is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendAddress {
     /// `http://host:port` and the like.
@@ -211,7 +211,7 @@ pub enum BackendAddress {
     Service(String),
 }
 
-/// What a backend of `http-proxy` speaks.
+/// What a backend speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackendProtocol {
     /// `http://`, `https://`: HTTP/1.1.
@@ -219,6 +219,8 @@ pub enum BackendProtocol {
     Http1,
     /// `h2c://`: HTTP/2 from the first byte (RFC 9113 §3.3), as gRPC servers do. `h2://`: HTTP/2 over TLS (§3.2).
     Http2,
+    /// Of a `tcp-proxy`: whatever its clients speak.
+    Tcp,
 }
 
 /// Which form of the PROXY protocol a server is told in whose connection it is.
@@ -272,6 +274,8 @@ pub struct HealthCheck {
 /// What a health check asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HealthQuestion {
+    /// Nothing: that it can be connected to is well.
+    Connect,
     /// In HTTP.
     Http(Box<HttpQuestion>),
     /// What `grpc.health.v1.Health/Check` says is to be `SERVING`.

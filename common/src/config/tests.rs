@@ -12,6 +12,7 @@ mod model;
 mod port;
 mod round_trip;
 mod schema;
+mod tcp_proxy;
 mod traces;
 
 use super::*;

@@ -138,6 +138,42 @@ pub struct WebTier {
     pub cache: ::core::option::Option<ProxyCache>,
     #[prost(message, repeated, tag = "9")]
     pub limits: ::prost::alloc::vec::Vec<Limit>,
+    /// Listeners whose connections are passed on as they are.
+    #[prost(message, repeated, tag = "10")]
+    pub tcp: ::prost::alloc::vec::Vec<TcpListener>,
+}
+/// A listener of `tcp-proxy`. Counts are since the start, of the workers that answered.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TcpListener {
+    /// address:port, as the file has them.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub connections: u64,
+    #[prost(uint64, tag = "3")]
+    pub connections_open: u64,
+    /// Connections that were not passed on.
+    #[prost(message, repeated, tag = "4")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
+    /// Connects to servers that failed.
+    #[prost(uint64, tag = "5")]
+    pub connects_failed: u64,
+    /// Connections in which nothing moved for `idle-timeout`.
+    #[prost(uint64, tag = "6")]
+    pub timed_out: u64,
+    /// From clients, and to them.
+    #[prost(uint64, tag = "7")]
+    pub received_bytes: u64,
+    #[prost(uint64, tag = "8")]
+    pub sent_bytes: u64,
+}
+/// Connections that were not passed on, by the reason.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedCount {
+    #[prost(string, tag = "1")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// A `rate-limit` or `connection-limit`. Counts are since the start, of all workers.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -246,6 +282,9 @@ pub struct Listener {
     pub address: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub tls: bool,
+    /// Connections are passed on as they are.
+    #[prost(bool, tag = "3")]
+    pub tcp: bool,
 }
 /// Counts. `…_open` and `…_active` are those of now.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -332,7 +371,7 @@ pub struct Exemplar {
 /// Where requests are forwarded to.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Upstream {
-    /// The cluster's id; of backends of an `http-proxy` rule, the first of them.
+    /// The cluster's id; of backends of an `http-proxy` rule or a `tcp-proxy`, the first of them.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(enumeration = "UpstreamKind", tag = "2")]
@@ -627,6 +666,8 @@ pub enum UpstreamKind {
     Self_ = 2,
     /// Backends of an `http-proxy` rule.
     Foreign = 3,
+    /// Backends of a `tcp-proxy` listener or route.
+    Tcp = 4,
 }
 impl UpstreamKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -639,6 +680,7 @@ impl UpstreamKind {
             Self::Cluster => "UPSTREAM_KIND_CLUSTER",
             Self::Self_ => "UPSTREAM_KIND_SELF",
             Self::Foreign => "UPSTREAM_KIND_FOREIGN",
+            Self::Tcp => "UPSTREAM_KIND_TCP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -648,6 +690,7 @@ impl UpstreamKind {
             "UPSTREAM_KIND_CLUSTER" => Some(Self::Cluster),
             "UPSTREAM_KIND_SELF" => Some(Self::Self_),
             "UPSTREAM_KIND_FOREIGN" => Some(Self::Foreign),
+            "UPSTREAM_KIND_TCP" => Some(Self::Tcp),
             _ => None,
         }
     }

@@ -171,7 +171,7 @@ fn warn_of_sockets(sockets: &Inherited) {
     for address in sockets.left() {
         tracing::warn!(
             %address,
-            "this process was given a socket at an address at which the file has no http listener: nobody is served there"
+            "this process was given a socket at an address at which the file has no listener: nobody is served there"
         );
     }
 }

@@ -181,16 +181,19 @@ pub(super) fn routes(
 
 /// What start-up prints of the listeners, the cluster port last.
 pub(super) fn lines(id: &ServerId, server: &Server, public: &Bound) -> Vec<String> {
-    let http = public.addresses().iter().zip(&server.http).map(|(at, http)| line(id, *at, http));
+    let http =
+        public.addresses().iter().zip(server.listeners()).map(|(at, listener)| line(id, *at, &listener));
     let metrics =
         server.metrics.iter().map(|it| format!("{id}  metrics http://{}:{}/metrics", it.address, it.port));
     http.chain(metrics).chain([format!("{id}  cluster port {}", server.cluster_address())]).collect()
 }
 
 /// A listener as start-up prints it.
-fn line(id: &ServerId, at: SocketAddr, http: &HttpListener) -> String {
-    let scheme = if http.tls.is_some() { "https" } else { "http" };
-    format!("{id}  {scheme}://{at}/")
+fn line(id: &ServerId, at: SocketAddr, listener: &PublicListener) -> String {
+    match listener {
+        PublicListener::Http(_) => format!("{id}  {}://{at}/", listener.scheme()),
+        PublicListener::Tcp(_) => format!("{id}  tcp://{at}"),
+    }
 }
 
 /// A server without public listeners is no web-tier.

@@ -1,6 +1,6 @@
 //! Accepts clients' connections on one listener of one worker.
 
-use crate::{client, transport::listener::Listener, worker::Worker};
+use crate::{client, tcp, transport::listener::Listener, worker::Worker};
 use common::shortage::is_shortage;
 use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
@@ -107,7 +107,12 @@ pub(super) fn shed_at_once(worker: &Worker) -> u32 {
 
 fn serve(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     // Small answers must not wait for the client's acknowledgement of the last one.
-    if stream.set_nodelay(true).is_ok() {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    if listener.terms.tcp.is_some() {
+        spawn_local(tcp::serve(worker.clone(), listener.clone(), stream, peer));
+    } else {
         spawn_local(client::serve(worker.clone(), listener.clone(), stream, peer));
     }
 }

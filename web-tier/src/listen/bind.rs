@@ -3,7 +3,7 @@
 
 use super::inherited::Inherited;
 use common::{
-    config::{Config, HttpListener},
+    config::{Config, PublicListener},
     id::ServerId,
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +25,7 @@ const PORT_TRIES: u32 = 16;
 /// The bound listeners of one server.
 #[derive(Debug)]
 pub struct Bound {
-    /// In the order of the file's `http` listeners.
+    /// Those of `http` in the order of the file, then those of `tcp-proxy`.
     pub(crate) listeners: Vec<BoundListener>,
     pub(crate) workers: usize,
     addresses: Vec<SocketAddr>,
@@ -45,7 +45,7 @@ pub(crate) struct BoundListener {
 }
 
 impl Bound {
-    /// The addresses, in the order of the file's `http` listeners, with the ports that the system chose for port 0.
+    /// The addresses, of the file's `http` listeners in their order, then of those of `tcp-proxy`, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -58,7 +58,7 @@ pub enum BindError {
     #[error("server {0} is not in the configuration file")]
     UnknownServer(ServerId),
     /// The address is no IP address, and no name that resolves to one.
-    #[error("http listener {address}: can't resolve the address: {cause}")]
+    #[error("listener {address}: can't resolve the address: {cause}")]
     Resolve {
         /// As the file has it.
         address: String,
@@ -66,10 +66,10 @@ pub enum BindError {
         cause: io::Error,
     },
     /// Another process listens there.
-    #[error("http listener {0}: the address is in use by another process")]
+    #[error("listener {0}: the address is in use by another process")]
     InUse(SocketAddr),
     /// Another listener of this server, which stays.
-    #[error("http listener {address}: the address is in use by this server's own listener {by}")]
+    #[error("listener {address}: the address is in use by this server's own listener {by}")]
     InUseHere {
         /// The new address.
         address: SocketAddr,
@@ -77,7 +77,7 @@ pub enum BindError {
         by: SocketAddr,
     },
     /// The system refused, for example a port below 1024 without the right to it.
-    #[error("http listener {address}: {cause}")]
+    #[error("listener {address}: {cause}")]
     Refused {
         /// The address.
         address: SocketAddr,
@@ -86,7 +86,7 @@ pub enum BindError {
     },
 }
 
-/// Binds all `http` listeners of server `me`, once for each of its workers, but for those that are among `inherited` and are taken
+/// Binds all public listeners of server `me`, once for each of its workers, but for those that are among `inherited` and are taken
 /// from there.
 ///
 /// # Errors
@@ -94,29 +94,29 @@ pub enum BindError {
 pub fn bind(config: &Config, me: &ServerId, inherited: &mut Inherited) -> Result<Bound, BindError> {
     let (cluster, server) = config.server(me).ok_or_else(|| BindError::UnknownServer(me.clone()))?;
     let workers = cluster.workers.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    let mut take_or_bind = |it: &HttpListener| {
+    let mut take_or_bind = |it: &PublicListener| {
         let asked = resolve(it)?;
         let refused = |cause| BindError::Refused { address: asked, cause };
         match inherited.take(asked, workers).map_err(refused)? {
             Some(mut taken) => {
-                if it.http3.is_some() && taken.datagrams.is_empty() {
+                if it.http3() && taken.datagrams.is_empty() {
                     taken.datagrams = bind_datagrams(taken.at, workers, false)?;
                 }
                 Ok(taken)
             }
-            None => bind_listener(asked, workers, false, it.http3.is_some()),
+            None => bind_listener(asked, workers, false, it.http3()),
         }
     };
-    let listeners = server.http.iter().map(&mut take_or_bind).collect::<Result<Vec<_>, _>>()?;
+    let listeners = server.listeners().iter().map(&mut take_or_bind).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(|it| it.at).collect();
     Ok(Bound { listeners, workers, addresses })
 }
 
 /// Where a listener is to be; asks the system's resolver if it has a name.
-pub(crate) fn resolve(listener: &HttpListener) -> Result<SocketAddr, BindError> {
-    let HttpListener { address, port, .. } = listener;
+pub(crate) fn resolve(listener: &PublicListener) -> Result<SocketAddr, BindError> {
+    let (address, port) = listener.at();
     let failed = |cause| BindError::Resolve { address: format!("{address}:{port}"), cause };
-    let mut found = (address.trim_matches(['[', ']']), *port).to_socket_addrs().map_err(failed)?;
+    let mut found = (address.trim_matches(['[', ']']), port).to_socket_addrs().map_err(failed)?;
     found.next().ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 

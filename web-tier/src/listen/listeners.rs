@@ -1,4 +1,4 @@
-//! The server's `http` listeners, and what a new configuration makes of them. All that can fail is done before anything changes.
+//! The server's listeners, and what a new configuration makes of them. All that can fail is done before anything changes.
 
 use crate::{
     listen::{
@@ -12,7 +12,7 @@ use crate::{
         tls::{TlsError, TlsListener},
     },
 };
-use common::config::HttpListener;
+use common::config::PublicListener;
 use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::OwnedFd,
@@ -40,7 +40,7 @@ pub(crate) struct Listeners {
 #[derive(Debug, Clone)]
 struct Served {
     id: ListenerId,
-    config: HttpListener,
+    config: PublicListener,
     asked: SocketAddr,
     at: SocketAddr,
     terms: Terms,
@@ -72,28 +72,28 @@ impl Listeners {
     /// # Errors
     /// What is wrong with the certificates.
     pub(crate) fn start(
-        http: &[HttpListener],
+        public: &[PublicListener],
         bound: Bound,
         keys: ListenerKeys,
     ) -> Result<(Self, Vec<Vec<ListenerChange>>), TlsError> {
         let empty = Self { list: Vec::new(), keys, workers: bound.workers, next: 0 };
         let mut next = NextListeners::after(&empty);
-        for (config, bound) in http.iter().zip(bound.listeners) {
+        for (config, bound) in public.iter().zip(bound.listeners) {
             let terms = Terms::load(config, &empty.keys)?;
             next.open(config, bound, terms);
         }
         Ok((next.listeners, next.changes))
     }
 
-    /// What the listeners `http` of a new configuration make of these: reads the certificates of what is new or changed, then
+    /// What the listeners `public` of a new configuration make of these: reads the certificates of what is new or changed, then
     /// binds. Blocks.
     ///
     /// # Errors
     /// An address that can't be bound, certificates that are not valid; nothing has changed then.
-    pub(crate) fn prepare(&self, http: &[HttpListener]) -> Result<NextListeners, ListenersError> {
-        let Matched { wanted, left } = self.matched(http)?;
-        let mut terms = Vec::with_capacity(http.len());
-        for (new, (_, old)) in http.iter().zip(&wanted) {
+    pub(crate) fn prepare(&self, public: &[PublicListener]) -> Result<NextListeners, ListenersError> {
+        let Matched { wanted, left } = self.matched(public)?;
+        let mut terms = Vec::with_capacity(public.len());
+        for (new, (_, old)) in public.iter().zip(&wanted) {
             let difference = old.map_or(Difference::Terms, |old| Difference::between(&old.config, new));
             let loaded = match (difference, old) {
                 (Difference::None, Some(old)) => old.terms.clone(),
@@ -102,7 +102,7 @@ impl Listeners {
             terms.push((difference, loaded));
         }
         let mut next = NextListeners::after(self);
-        for ((new, (asked, old)), (difference, terms)) in http.iter().zip(wanted).zip(terms) {
+        for ((new, (asked, old)), (difference, terms)) in public.iter().zip(wanted).zip(terms) {
             match old {
                 Some(old) => {
                     let begins = terms.http3() && !old.terms.http3();
@@ -123,18 +123,17 @@ impl Listeners {
         Ok(next)
     }
 
-    /// Finds those that are at the addresses of `http`: first as the file writes them, so that no name is asked for that was
+    /// Finds those that are at the addresses of `public`: first as the file writes them, so that no name is asked for that was
     /// there before.
-    fn matched(&self, http: &[HttpListener]) -> Result<Matched<'_>, BindError> {
+    fn matched(&self, public: &[PublicListener]) -> Result<Matched<'_>, BindError> {
         let mut left: Vec<&Served> = self.list.iter().collect();
         let mut take = |is_it: &dyn Fn(&Served) -> bool| {
             left.iter().position(|it| is_it(it)).map(|place| left.remove(place))
         };
-        let same =
-            |new: &HttpListener| take(&|it| (&it.config.address, it.config.port) == (&new.address, new.port));
-        let written: Vec<Option<&Served>> = http.iter().map(same).collect();
-        let mut wanted = Vec::with_capacity(http.len());
-        for (new, old) in http.iter().zip(written) {
+        let same = |new: &PublicListener| take(&|it| it.config.at() == new.at());
+        let written: Vec<Option<&Served>> = public.iter().map(same).collect();
+        let mut wanted = Vec::with_capacity(public.len());
+        for (new, old) in public.iter().zip(written) {
             let asked = old.map_or_else(|| resolve(new), |old| Ok(old.asked))?;
             wanted.push((asked, old.or_else(|| take(&|it| it.asked == asked))));
         }
@@ -192,7 +191,7 @@ impl NextListeners {
         }
     }
 
-    fn open(&mut self, config: &HttpListener, bound: BoundListener, terms: Terms) {
+    fn open(&mut self, config: &PublicListener, bound: BoundListener, terms: Terms) {
         let BoundListener { asked, at, sockets, datagrams } = bound;
         let id = ListenerId(self.listeners.next);
         self.listeners.next += 1;
@@ -212,7 +211,7 @@ impl NextListeners {
     fn keep(
         &mut self,
         old: &Served,
-        new: &HttpListener,
+        new: &PublicListener,
         difference: Difference,
         terms: Terms,
         datagrams: Option<Vec<UdpSocket>>,
@@ -247,6 +246,6 @@ fn quic_shares(datagrams: Vec<UdpSocket>, workers: usize, keys: &QuicKeys) -> Ve
 }
 
 /// A listener as start-up prints it.
-fn shown(config: &HttpListener, at: SocketAddr) -> String {
-    format!("{}://{at}", if config.tls.is_some() { "https" } else { "http" })
+fn shown(config: &PublicListener, at: SocketAddr) -> String {
+    format!("{}://{at}", config.scheme())
 }

@@ -254,7 +254,9 @@ mod tests {
 
     fn worker() -> Rc<Worker> {
         let config = Arc::new(config(&[]));
-        let foreign = Arc::new(ForeignServers::new(&config.clusters[1], plain().key(), None).unwrap());
+        let foreign = Arc::new(
+            ForeignServers::new((&config.clusters[1], &"web-a".into()), plain().key(), None).unwrap(),
+        );
         let plan = Plan {
             breaks: Arc::new(Breaks::new(&config)),
             foreign,
@@ -281,7 +283,7 @@ mod tests {
     }
 
     fn terms(proxy_protocol: bool) -> Terms {
-        Terms { tls: None, proxy_protocol, h2c: false, alt_svc: None }
+        Terms { tls: None, proxy_protocol, h2c: false, alt_svc: None, tcp: None }
     }
 
     fn bound() -> (std::net::TcpListener, SocketAddr) {

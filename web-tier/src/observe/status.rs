@@ -8,20 +8,21 @@ use crate::{
         counters::{Counters, Totals},
         histogram::Times,
         notable::{NotableReport, newest},
+        tcp_counters,
     },
     route::{Plan, normalise::normal_url},
     transport::tls::TlsListener,
     upstream::foreign::ForeignServers,
 };
-use common::config::{Config, HttpListener};
+use common::config::{Config, PublicListener};
 use futures_util::future::join_all;
 use http_cache::store::WhyNot;
 use proto::{
     hub::v1::Purge,
     requests::v1::NotableRequests,
     status::v1::{
-        DiskTier, Exemplar, Histogram, Limit, Listener, NotKeptCount, ProxyCache, RefusedKey, Traffic,
-        Upstream, UpstreamKind, WebTier,
+        DiskTier, Exemplar, Histogram, Limit, Listener, NotKeptCount, ProxyCache, RefusedKey, TcpListener,
+        Traffic, Upstream, UpstreamKind, WebTier,
     },
     web::v1::{CachePurged, CacheReport, PurgeCache, purge_cache::What},
 };
@@ -58,6 +59,7 @@ pub(crate) struct WorkerReport {
     pub(crate) recent: Totals,
     pub(crate) passed: Duration,
     pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) tcp: Vec<TcpListener>,
     /// Of what it has counted ever.
     pub(crate) exemplars: Vec<Exemplar>,
 }
@@ -79,12 +81,16 @@ impl Shown {
     pub(crate) fn set(
         &self,
         addresses: &[SocketAddr],
-        (http, secured): (&[HttpListener], Vec<TlsListener>),
+        (public, secured): (&[PublicListener], Vec<TlsListener>),
         plan: &Plan,
     ) {
-        let listeners = addresses.iter().zip(http);
+        let listeners = addresses.iter().zip(public);
         let listeners = listeners
-            .map(|(address, http)| Listener { address: address.to_string(), tls: http.tls.is_some() })
+            .map(|(address, public)| Listener {
+                address: address.to_string(),
+                tls: public.scheme() == "https",
+                tcp: public.scheme() == "tcp",
+            })
             .collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
             Present { listeners, secured, plan: Some(plan.clone()) };
@@ -160,7 +166,8 @@ impl WebTierView {
         let passed = reports.iter().map(|it| it.passed).max().unwrap_or_default();
         let silent = self.workers.len() - reports.len();
         let exemplars = newest(reports.iter().flat_map(|it| it.exemplars.clone()));
-        let mut upstreams = merged(reports.into_iter().map(|it| it.upstreams));
+        let (upstreams, tcp): (Vec<_>, Vec<_>) = reports.into_iter().map(|it| (it.upstreams, it.tcp)).unzip();
+        let mut upstreams = merged(upstreams.into_iter());
         if let Some(foreign) = foreign {
             add_checks(&mut upstreams, &foreign);
         }
@@ -174,6 +181,7 @@ impl WebTierView {
             upstreams,
             cache: cache.map(|it| proxy_cache(&it, &total.cache)),
             limits: limits.into_iter().map(limit).collect(),
+            tcp: tcp_counters::merged(tcp.into_iter()),
         }
     }
 
@@ -338,9 +346,8 @@ fn add_checks(upstreams: &mut [Upstream], foreign: &ForeignServers) {
         Some((it.backend, why))
     });
     let failed: Vec<_> = failed.collect();
-    for server in
-        upstreams.iter_mut().filter(|it| it.kind() == UpstreamKind::Foreign).flat_map(|it| &mut it.servers)
-    {
+    let is_checked = |it: &&mut Upstream| matches!(it.kind(), UpstreamKind::Foreign | UpstreamKind::Tcp);
+    for server in upstreams.iter_mut().filter(is_checked).flat_map(|it| &mut it.servers) {
         if let Some((_, why)) = failed.iter().find(|(backend, _)| *backend == server.id) {
             server.check = why.to_string();
         }

@@ -198,6 +198,7 @@ pub(crate) fn server(id: &str, index: usize, port: u16) -> Server {
         address: "127.0.0.1".to_owned(),
         port,
         http: Vec::new(),
+        tcp: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         balance_socket_timeout: Duration::from_secs(60),
         balance_idle_time: Duration::from_secs(5),

@@ -23,6 +23,9 @@ impl Changes {
             if debug(&old.hosts) != debug(&new.hosts) {
                 changes.add("rules");
             }
+            if old_me.tcp != new_me.tcp {
+                changes.add("tcp-proxy");
+            }
             if own(old_me) != own(new_me) {
                 changes.add("limits and time-outs");
             }
@@ -100,7 +103,7 @@ fn cluster_changes(old: &Cluster, new: &Cluster, me: &ServerId) -> Option<String
 
 /// A server's own keys, its listeners and its place apart.
 fn own(server: &Server) -> String {
-    debug(&Server { http: Vec::new(), index: common::id::ServerIndex(0), ..server.clone() })
+    debug(&Server { http: Vec::new(), tcp: Vec::new(), index: common::id::ServerIndex(0), ..server.clone() })
 }
 
 fn debug(thing: &impl fmt::Debug) -> String {

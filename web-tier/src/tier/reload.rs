@@ -55,7 +55,7 @@ impl WebTier {
         let Some((cluster, _)) = config.server(&self.me) else {
             return Err(WebTierError::UnknownServer(self.me.clone()));
         };
-        let limit_tables = Arc::new(LimitTables::new(cluster, Some(&self.plan.limit_tables)));
+        let limit_tables = Arc::new(LimitTables::new((cluster, &self.me), Some(&self.plan.limit_tables)));
         let cache = self.prepare_cache(config.clone()).await?;
         let former = self.plan.cache.clone();
         // From here on nothing fails.
@@ -76,9 +76,10 @@ impl WebTier {
         };
         self.listeners = next.listeners;
         self.addresses = self.listeners.addresses();
-        let http = self.plan.config.server(&self.me).map_or(&[][..], |(_, server)| &server.http);
+        let public =
+            self.plan.config.server(&self.me).map_or_else(Vec::new, |(_, server)| server.listeners());
         let secured = self.listeners.secured().cloned().collect();
-        self.shown.set(&self.addresses, (http, secured), &self.plan);
+        self.shown.set(&self.addresses, (&public, secured), &self.plan);
         let deadline = Instant::now() + RELOAD_TIMEOUT;
         let mut waiting = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(next.changes) {
@@ -117,12 +118,12 @@ impl WebTier {
                 return Err(WebTierError::UnknownServer(me));
             };
             let pages = Pages::read(cluster)?;
-            let foreign = ForeignServers::new(cluster, credentials.key(), Some(&former))?;
+            let foreign = ForeignServers::new((cluster, &me), credentials.key(), Some(&former))?;
             let access = Access::new(cluster, Some(&known))?;
             // Addresses come last: nobody should connect to a listener that is given up again.
             let wanted = cluster.access_log.as_ref().map(|it| it.of(&me));
             let logs = NextLogs::prepare(logs.as_ref(), wanted)?;
-            Ok(Prepared { listeners: listeners.prepare(&server.http)?, logs, foreign, access, pages })
+            Ok(Prepared { listeners: listeners.prepare(&server.listeners())?, logs, foreign, access, pages })
         });
         let prepared = timeout(PREPARE_TIMEOUT, preparing).await;
         prepared.map_err(|_| WebTierError::Late(PREPARE_TIMEOUT))?.map_err(WebTierError::Broken)?

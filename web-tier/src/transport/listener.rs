@@ -1,14 +1,15 @@
-//! A public listener, as a connection that came through it sees it: whether TLS, a PROXY header or HTTP/2 without TLS are spoken.
+//! A public listener, as a connection that came through it sees it: whether TLS, a PROXY header or HTTP/2 without TLS are spoken, or
+//! nothing that is read here.
 
 use crate::transport::{
     quic::QuicKeys,
     tls::{TicketKeys, TlsError, TlsListener},
 };
-use common::config::{Http3, HttpListener, ListenerTls};
+use common::config::{Http3, HttpListener, ListenerTls, PublicListener};
 use http::HeaderValue;
 use std::{cell::Cell, path::Path, sync::Arc};
 
-/// What is spoken at one of the server's `http` listeners. The workers share what is in it.
+/// What is spoken at one of the server's listeners. The workers share what is in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) tls: Option<TlsListener>,
@@ -18,6 +19,8 @@ pub(crate) struct Terms {
     pub(crate) h2c: bool,
     /// HTTP/3 is spoken too: what answers by other protocols say of that (`Alt-Svc`, RFC 7838).
     pub(crate) alt_svc: Option<HeaderValue>,
+    /// The name of a `tcp-proxy` listener.
+    pub(crate) tcp: Option<Arc<str>>,
 }
 
 impl Terms {
@@ -25,12 +28,25 @@ impl Terms {
     ///
     /// # Errors
     /// What is wrong with the certificates.
-    pub(crate) fn load(config: &HttpListener, keys: &ListenerKeys) -> Result<Self, TlsError> {
+    pub(crate) fn load(config: &PublicListener, keys: &ListenerKeys) -> Result<Self, TlsError> {
+        match config {
+            PublicListener::Http(config) => Self::load_http(config, keys),
+            PublicListener::Tcp(config) => Ok(Self {
+                tls: None,
+                proxy_protocol: config.proxy_protocol,
+                h2c: false,
+                alt_svc: None,
+                tcp: Some(config.name().into()),
+            }),
+        }
+    }
+
+    fn load_http(config: &HttpListener, keys: &ListenerKeys) -> Result<Self, TlsError> {
         let quic = config.http3.as_ref().map(|_| &keys.quic);
         let load = |tls| TlsListener::load(tls, &keys.tickets, true, quic);
         let tls = config.tls.as_ref().map(load).transpose()?;
         let alt_svc = config.http3.as_ref().and_then(alt_svc);
-        Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c, alt_svc })
+        Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c, alt_svc, tcp: None })
     }
 
     /// Whether HTTP/3 is spoken.
@@ -89,7 +105,19 @@ pub(crate) enum Difference {
 
 impl Difference {
     /// Between two listeners at one address. Where a file is named does not matter, nor what is in it.
-    pub(crate) fn between(old: &HttpListener, new: &HttpListener) -> Self {
+    pub(crate) fn between(old: &PublicListener, new: &PublicListener) -> Self {
+        let (old, new) = match (old, new) {
+            (PublicListener::Http(old), PublicListener::Http(new)) => (old, new),
+            // Where its connections go is the routes' matter.
+            (PublicListener::Tcp(old), PublicListener::Tcp(new)) => {
+                let same = (old.name(), old.proxy_protocol) == (new.name(), new.proxy_protocol);
+                return if same { Self::None } else { Self::Terms };
+            }
+            (PublicListener::Http(_), PublicListener::Tcp(_))
+            | (PublicListener::Tcp(_), PublicListener::Http(_)) => {
+                return Self::Terms;
+            }
+        };
         let tls = match (&old.tls, &new.tls) {
             (None, None) => Self::None,
             (Some(old), Some(new)) => Self::between_tls(old, new),

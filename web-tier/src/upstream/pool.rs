@@ -3,6 +3,7 @@
 //! some wait, no client holds more than its share by being slow.
 
 mod client_sockets;
+mod connections;
 mod dialler;
 mod owner;
 mod places;
@@ -13,7 +14,11 @@ mod sockets;
 mod streams;
 
 pub(crate) use client_sockets::{ClientSockets, Whose};
-use common::config::{HttpProxy, Server};
+use common::{
+    config::{HttpProxy, Server},
+    shortage::is_shortage,
+};
+pub(crate) use connections::{Connection, Connections};
 pub(crate) use dialler::Dialler;
 pub(crate) use owner::{Asker, Holder, Owner};
 pub(crate) use places::Place;
@@ -77,6 +82,19 @@ pub(crate) enum TakeError {
     Short(io::Error),
 }
 
+impl TakeError {
+    /// Sorts out whose fault it is. Out of ports the system says what it says of an address that can't be reached from here at all;
+    /// `reached`: it could be.
+    fn not_dialled(cause: io::Error, reached: bool) -> Self {
+        let no_port = cause.kind() == io::ErrorKind::AddrNotAvailable && reached;
+        if no_port || is_shortage(&cause) { Self::Short(cause) } else { Self::Connect(cause) }
+    }
+
+    fn of_another_kind() -> Self {
+        Self::Connect(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// The connections to one server.
 #[derive(Debug, Clone)]
 pub(crate) enum ServerPool {
@@ -86,6 +104,8 @@ pub(crate) enum ServerPool {
     ClientSockets(Rc<ClientSockets>),
     /// In HTTP/2.
     Streams(Rc<StreamPool>),
+    /// In whatever clients speak.
+    Connections(Rc<Connections>),
 }
 
 /// What one request has of a pool.
@@ -103,6 +123,7 @@ impl ServerPool {
             Self::Sockets(pool) => pool.settle(),
             Self::ClientSockets(pool) => pool.settle(),
             Self::Streams(pool) => pool.settle(),
+            Self::Connections(_) => {}
         }
     }
 
@@ -112,6 +133,7 @@ impl ServerPool {
             Self::Sockets(pool) => pool.clear(),
             Self::ClientSockets(pool) => pool.clear(),
             Self::Streams(pool) => pool.clear(),
+            Self::Connections(_) => {}
         }
     }
 
@@ -120,6 +142,7 @@ impl ServerPool {
             Self::Sockets(pool) => pool.places(),
             Self::ClientSockets(pool) => pool.places(),
             Self::Streams(pool) => pool.places(),
+            Self::Connections(pool) => pool.places(),
         }
     }
 
@@ -129,6 +152,7 @@ impl ServerPool {
             Self::Sockets(pool) => pool.idle(),
             Self::ClientSockets(pool) => pool.idle(),
             Self::Streams(pool) => pool.idle(),
+            Self::Connections(_) => 0,
         };
         (idle, self.places().waiting())
     }
@@ -152,7 +176,21 @@ impl ServerPool {
             Self::Sockets(pool) => pool.try_take(place, fresh).map(Taken::Socket).map_err(Some),
             Self::ClientSockets(pool) => pool.try_take(place, fresh, whose).map(Taken::Socket).map_err(Some),
             Self::Streams(pool) => pool.try_take(place).map(Taken::Stream).map_err(Some),
+            Self::Connections(_) => Err(Some(place)),
         }
+    }
+
+    /// A connection of its own for who uses it up, as soon as there is a place; the server may want to hear `whose` it is.
+    ///
+    /// # Errors
+    /// As [`Self::take`]; a pool for requests has none.
+    pub(crate) async fn connect(&self, asker: &Asker, whose: Whose) -> Result<Connection, TakeError> {
+        let Self::Connections(pool) = self else { return Err(TakeError::of_another_kind()) };
+        let place = match self.places().try_take(asker) {
+            Some(place) => place,
+            None => self.places().wait(asker, &Cell::new(false)).await?,
+        };
+        pool.connect(place, whose).await
     }
 
     /// The same for a request that can wait, for a place if it has none, and for a connection. `queued` is true while it waits for
@@ -172,6 +210,7 @@ impl ServerPool {
             Self::Sockets(pool) => pool.take(place, fresh).await.map(Taken::Socket),
             Self::ClientSockets(pool) => pool.take(place, fresh, whose).await.map(Taken::Socket),
             Self::Streams(pool) => pool.take(place).await.map(Taken::Stream),
+            Self::Connections(_) => Err(TakeError::of_another_kind()),
         }
     }
 }

@@ -40,14 +40,14 @@ const PATH_MAX: usize = 107;
 
 /// What an `address` says: `https://host:port`, `unix:/run/app.sock` and the like.
 #[derive(Debug)]
-pub(super) struct Address {
+pub(in crate::config) struct Address {
     pub(super) protocol: BackendProtocol,
     pub(super) tls: bool,
-    pub(super) at: BackendAddress,
+    pub(in crate::config) at: BackendAddress,
 }
 
 /// Reads an address.
-pub(super) fn decode(context: Context<'_>, node: &Node) -> Option<Address> {
+pub(in crate::config) fn decode(context: Context<'_>, node: &Node) -> Option<Address> {
     let text = context.checked(node, |text| Address::parse(text).map(drop))?;
     let mut address = Address::parse(&text).ok()?;
     let BackendAddress::Socket(path) = &address.at else { return Some(address) };
@@ -143,7 +143,7 @@ fn socket_path(text: &str, path: &str) -> Result<PathBuf, String> {
 }
 
 /// The host, its brackets taken off, and the port of `host` or `host:port`.
-pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
+pub(in crate::config) fn authority(text: &str) -> Result<(String, Option<u16>), String> {
     let refuse = || format!("expected a host, or a host and a port (host:port), found {}", quoted(text));
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {

@@ -26,10 +26,43 @@ const OF_HTTP: [&str; 5] = ["path", "method", "headers", "status", "body"];
 
 pub(super) fn decode(context: Context<'_>, node: &Node, backends: &[Backend]) -> Option<HealthCheck> {
     let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
-    let defaults = HealthCheck::default();
+    let asked = question(&fields, backends);
+    Some(check(&fields, asked.unwrap_or(HealthCheck::default().question), backends))
+}
+
+/// The same of a `tcp-proxy`: a connection is all that is asked for, unless there is a `path`.
+pub(in crate::config) fn decode_of_tcp(
+    context: Context<'_>,
+    node: &Node,
+    backends: &[Backend],
+) -> Option<HealthCheck> {
+    let fields = Fields::open(context, node, &keys::HEALTH_CHECK)?;
+    if fields.get("grpc-service").is_some() {
+        let message =
+            "a health check of `tcp-proxy` connects, or asks in HTTP/1.1: `grpc-service` is of `http-proxy`";
+        context.error(fields.span("grpc-service"), message);
+        return None;
+    }
+    let host = host(&fields);
+    let question =
+        http(&fields, host).map_or(HealthQuestion::Connect, |it| HealthQuestion::Http(Box::new(it)));
+    if fields.get("path").is_some() {
+        return Some(check(&fields, question, backends));
+    }
+    for key in ["method", "host", "headers", "status", "body"] {
+        if let Some(node) = fields.get(key) {
+            let message = format!("`{key}` is of a question in HTTP: give its `path` too");
+            context.error(node.span, message);
+        }
+    }
+    Some(check(&fields, HealthQuestion::Connect, backends))
+}
+
+fn check(fields: &Fields<'_>, question: HealthQuestion, backends: &[Backend]) -> HealthCheck {
+    let (context, defaults) = (fields.context, HealthCheck::default());
     let interval = fields.duration("interval", INTERVAL).unwrap_or(defaults.interval);
     let check = HealthCheck {
-        question: question(&fields, backends).unwrap_or(defaults.question),
+        question,
         port: fields.integer("port", 1..=65_535),
         interval,
         timeout: fields.duration("timeout", TIMEOUT).unwrap_or(defaults.timeout.min(interval)),
@@ -43,7 +76,8 @@ pub(super) fn decode(context: Context<'_>, node: &Node, backends: &[Backend]) ->
         context.error(port.span, message);
     }
     if check.timeout > check.interval {
-        let given = fields.get("timeout").or(fields.get("interval")).map_or(node.span, |node| node.span);
+        let given =
+            fields.get("timeout").or(fields.get("interval")).map_or(fields.node.span, |node| node.span);
         let message = format!(
             "`timeout` ({}) of a health check must not be above its `interval` ({})",
             format_duration(check.timeout),
@@ -51,15 +85,17 @@ pub(super) fn decode(context: Context<'_>, node: &Node, backends: &[Backend]) ->
         );
         context.error(given, message);
     }
-    Some(check)
+    check
+}
+
+fn host(fields: &Fields<'_>) -> Option<String> {
+    let check = |text: &str| backend_address::authority(text).map(drop);
+    fields.get("host").and_then(|node| fields.context.checked(node, check))
 }
 
 fn question(fields: &Fields<'_>, backends: &[Backend]) -> Option<HealthQuestion> {
     let context = fields.context;
-    let host = fields
-        .get("host")
-        .map(|node| context.checked(node, |text| backend_address::authority(text).map(drop)));
-    let host = host.flatten();
+    let host = host(fields);
     let Some(service) = fields.get("grpc-service") else {
         return http(fields, host).map(|it| HealthQuestion::Http(Box::new(it)));
     };

@@ -31,8 +31,7 @@ fn a_second_copal_does_not_join_the_port() {
     let bound = bind(&with_port(0, 2), &me(), &mut Inherited::default()).unwrap();
     let error =
         bind(&with_port(bound.addresses()[0].port(), 2), &me(), &mut Inherited::default()).unwrap_err();
-    let expected =
-        format!("http listener {}: the address is in use by another process", bound.addresses()[0]);
+    let expected = format!("listener {}: the address is in use by another process", bound.addresses()[0]);
     assert_eq!(error.to_string(), expected);
 }
 
@@ -91,5 +90,5 @@ fn unknown_names_are_told() {
     let mut config = with_port(8080, 1);
     config.clusters[1].servers[0].http[0].address = "256.1.1.1.invalid".to_owned();
     let error = bind(&config, &me(), &mut Inherited::default()).unwrap_err();
-    assert!(error.to_string().starts_with("http listener 256.1.1.1.invalid:8080: can't resolve"), "{error}");
+    assert!(error.to_string().starts_with("listener 256.1.1.1.invalid:8080: can't resolve"), "{error}");
 }

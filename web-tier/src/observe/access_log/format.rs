@@ -3,7 +3,7 @@
 use super::{
     escape::{put_json, put_quoted},
     own_format,
-    record::Record,
+    record::{Record, TcpRecord},
     stamp::Stamp,
 };
 use crate::http1::Version;
@@ -69,7 +69,9 @@ fn put_common(out: &mut Vec<u8>, &Line { stamp, client, record, .. }: &Line<'_>)
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(stamp.common.as_bytes());
     out.extend_from_slice(b"] \"");
-    if let Some(version) = record.version {
+    if let Some(tcp) = &record.tcp {
+        put_connection(out, tcp, &record.host);
+    } else if let Some(version) = record.version {
         out.extend_from_slice(record.method.as_str().as_bytes());
         out.push(b' ');
         put_quoted(out, &record.target);
@@ -84,6 +86,14 @@ fn put_common(out: &mut Vec<u8>, &Line { stamp, client, record, .. }: &Line<'_>)
     put_number(out, record.body_sent());
 }
 
+/// In the place of a request line.
+pub(super) fn put_connection(out: &mut Vec<u8>, tcp: &TcpRecord, name: &[u8]) {
+    out.extend_from_slice(b"TCP ");
+    out.extend_from_slice(tcp.listener.as_bytes());
+    out.push(b' ');
+    put_or_dash(out, name);
+}
+
 fn put_or_dash(out: &mut Vec<u8>, text: &[u8]) {
     if text.is_empty() { out.push(b'-') } else { put_quoted(out, text) }
 }
@@ -95,7 +105,10 @@ fn put_object(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(stamp.iso.as_bytes());
     out.push(b'"');
     put_text(out, "client", client);
-    if let Some(version) = record.version {
+    if let Some(tcp) = &record.tcp {
+        put_text(out, "listener", tcp.listener.as_bytes());
+        put_key(out, "received", tcp.received);
+    } else if let Some(version) = record.version {
         put_text(out, "method", record.method.as_str().as_bytes());
         put_text(out, "target", &record.target);
         put_text(out, "version", name(version).as_bytes());

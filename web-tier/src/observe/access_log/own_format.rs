@@ -2,7 +2,7 @@
 
 use super::{
     escape::{put_json, put_quoted, put_word},
-    format::{Line, name, put_number},
+    format::{Line, name, put_connection, put_number},
 };
 use crate::route::host;
 use common::config::{LogFormat, LogPiece, LogStyle, LogVariable};
@@ -94,6 +94,7 @@ fn value<'a>(variable: &LogVariable, line: &Line<'a>) -> Option<Value<'a>> {
         LogVariable::Request => Some(Value::Text(request_line(line))),
         LogVariable::RequestId => text(&record.request_id),
         LogVariable::RequestUri => record.version.and_then(|_| text(&record.target)),
+        LogVariable::Scheme if record.tcp.is_some() => known(Some("tcp")),
         LogVariable::Scheme => known(Some(if record.tls.is_some() { "https" } else { "http" })),
         LogVariable::Server => known(record.server.as_deref()),
         LogVariable::Status => Some(Value::Number(record.status().into())),
@@ -125,6 +126,11 @@ fn protocol(version: &str) -> Cow<'static, [u8]> {
 /// What could be read of it.
 fn request_line<'a>(line: &Line<'a>) -> Cow<'a, [u8]> {
     let record = line.record;
+    if let Some(tcp) = &record.tcp {
+        let mut text = Vec::new();
+        put_connection(&mut text, tcp, &record.host);
+        return text.into();
+    }
     match record.version {
         None => Cow::Borrowed(&record.target),
         Some(version) => {

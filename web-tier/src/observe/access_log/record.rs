@@ -79,6 +79,17 @@ pub(crate) struct Record {
     named: Vec<(Rc<str>, Vec<u8>)>,
     /// Of a request that is traced.
     span: Option<Span>,
+    /// Of no request but a connection that is passed on as it is.
+    pub(super) tcp: Option<TcpRecord>,
+}
+
+/// What is known of a connection of a `tcp-proxy` beyond what it has in common with requests. Its server's name is the record's `host`.
+#[derive(Debug)]
+pub(crate) struct TcpRecord {
+    /// The listener's name.
+    pub(super) listener: Box<str>,
+    /// Bytes of the client.
+    pub(super) received: u64,
 }
 
 impl Record {
@@ -203,6 +214,35 @@ impl Record {
     pub(crate) fn tried(&mut self, server: &Rc<str>) {
         self.server = Some(server.clone());
         self.tries += 1;
+    }
+
+    /// It is a connection by the `tcp-proxy` listener of this name.
+    pub(crate) fn passes(&mut self, listener: &str) {
+        self.tcp = Some(TcpRecord { listener: listener.into(), received: 0 });
+    }
+
+    /// It asks for this server.
+    pub(crate) fn asks_for(&mut self, name: &str) {
+        set(&mut self.host, name.as_bytes());
+    }
+
+    /// Its server is connected to.
+    pub(crate) fn connected(&mut self) {
+        self.answered(StatusCode::OK);
+    }
+
+    /// It is not passed on.
+    pub(crate) fn refused(&mut self, status: u16, why: Cow<'static, str>) {
+        self.status = StatusCode::from_u16(status).ok();
+        self.why = Some(why);
+    }
+
+    /// Bytes passed, from the client and to it.
+    pub(crate) fn passed(&mut self, received: u64, sent: u64) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.received = received;
+        }
+        self.sent = sent;
     }
 
     /// The answer's head is there.

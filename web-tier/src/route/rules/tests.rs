@@ -68,7 +68,7 @@ impl Ruled {
             hosts: Hosts::new(
                 &config.clusters[0],
                 &mut upstreams,
-                (&LimitTables::new(&config.clusters[0], None), &Access::default()),
+                (&LimitTables::new((&config.clusters[0], &"web-a".into()), None), &Access::default()),
             ),
         }
     }

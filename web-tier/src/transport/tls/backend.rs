@@ -132,6 +132,7 @@ impl TlsConnector {
         client.alpn_protocols = match self.protocol {
             BackendProtocol::Http1 => vec![b"http/1.1".to_vec()],
             BackendProtocol::Http2 => vec![b"h2".to_vec()],
+            BackendProtocol::Tcp => Vec::new(),
         };
         client.resumption = Resumption::in_memory_sessions(SESSIONS);
         let client = Arc::new(client);

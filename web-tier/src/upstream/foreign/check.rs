@@ -34,6 +34,8 @@ pub(super) struct Checks {
 /// What is asked.
 #[derive(Debug)]
 enum Question {
+    /// A connection is all.
+    Connect,
     Http1(http1::Question, Expected),
     Http2(Box<http2::Question>, Expected),
 }
@@ -97,10 +99,13 @@ impl Checks {
         let host = authority.strip_suffix(usual).unwrap_or(&authority);
         let named = |own: &Option<String>| own.clone().unwrap_or_else(|| host.to_owned());
         let question = match &check.question {
+            HealthQuestion::Connect => Question::Connect,
             HealthQuestion::Http(asked) => {
                 let (host, expected) = (named(&asked.host), Expected::new(asked));
                 match backend.protocol {
-                    BackendProtocol::Http1 => Question::Http1(http1::Question::new(asked, &host), expected),
+                    BackendProtocol::Http1 | BackendProtocol::Tcp => {
+                        Question::Http1(http1::Question::new(asked, &host), expected)
+                    }
                     BackendProtocol::Http2 => {
                         let question = http2::Question::http(asked, &host, backend.tls);
                         Question::Http2(Box::new(question), expected)
@@ -219,6 +224,7 @@ async fn ask(
     let asked = async {
         let stream = way.connect_to(port, None, within).await.map_err(CheckError::Connect)?;
         match question {
+            Question::Connect => Ok(Answered::Whole),
             Question::Http1(question, expected) => {
                 question.ask(stream, expected).await.map(|left| left.map_or(Answered::Whole, Answered::Http1))
             }

@@ -8,7 +8,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use cluster_port::ClusterKey;
-use common::config::{self, BackendAddress, HttpProxy};
+use common::config::{self, BackendAddress, BackendProtocol, HttpProxy};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The backends of one rule, or of several that say the same.
@@ -55,6 +55,11 @@ impl ForeignPool {
             tls: tls.cloned(),
             key: key.clone(),
         }
+    }
+
+    /// Whether it is of a `tcp-proxy`.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.config.backends.iter().all(|it| it.protocol == BackendProtocol::Tcp)
     }
 
     /// The present ones.

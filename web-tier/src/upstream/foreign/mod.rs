@@ -25,7 +25,7 @@ use crate::{
 use check::Checks;
 use cluster_port::{ClusterKey, Stream};
 use common::{
-    config::{self, BackendAddress, BackendProtocol, Cluster, HttpProxy},
+    config::{self, BackendAddress, BackendProtocol, Cluster, HttpProxy, TcpListener},
     id::ServerId,
     tls_files::TlsError,
 };
@@ -44,7 +44,7 @@ use tokio::sync::watch::{Receiver, Sender};
 /// Tells workers that something has changed that they should take over. All configurations of a process have the same.
 type News = Sender<()>;
 
-/// The backends of all `http-proxy` rules of this server.
+/// The backends of all `http-proxy` rules and of the `tcp-proxy` listeners of this server.
 #[derive(Debug)]
 pub(crate) struct ForeignServers {
     pools: Vec<Arc<ForeignPool>>,
@@ -72,16 +72,21 @@ pub(crate) struct ForeignBackend {
 }
 
 impl ForeignServers {
-    /// Those of a cluster's rules. What the configuration `before` has alike is taken over with all that is known of it: whole
-    /// rules, and of rules that have changed the backends that are checked as they were. Blocks on the file system, and for a moment on
-    /// the name servers that are asked for services.
+    /// Those of the rules of the cluster of `me`, and of its own `tcp-proxy` listeners. What the configuration `before` has alike is taken over
+    /// with all that is known of it: whole rules, and of rules that have changed the backends that are checked as they were. Blocks on the file
+    /// system, and for a moment on the name servers that are asked for services.
     ///
     /// # Errors
     /// What is wrong with the files of TLS.
-    pub(crate) fn new(cluster: &Cluster, key: &ClusterKey, before: Option<&Self>) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        (cluster, me): (&Cluster, &ServerId),
+        key: &ClusterKey,
+        before: Option<&Self>,
+    ) -> Result<Self, TlsError> {
         let rules =
             cluster.hosts.iter().flat_map(|host| &host.dispatch).filter_map(|rule| rule.action.foreign());
-        let rules: Vec<_> = rules.collect();
+        let tcp = cluster.servers.iter().filter(|server| server.id == *me).flat_map(|server| &server.tcp);
+        let rules: Vec<_> = rules.chain(tcp.flat_map(TcpListener::targets)).collect();
         let tls = load_tls(&rules, before.map_or(&[][..], |before| &before.tls))?;
         let known = before.map_or(&[][..], |before| &before.pools);
         let goes = |pool: &&Arc<ForeignPool>| !rules.iter().any(|rule| **rule == pool.config);
@@ -183,6 +188,9 @@ impl Left {
     }
 }
 
+    /// Those of the rules of the cluster of `me`, and of its own `tcp-proxy` listeners. What the configuration `before` has alike is taken over
+    /// with all that is known of it: whole rules, and of rules that have changed the backends that are checked as they were. Blocks on the file
+    /// system, and for a moment on the name servers that are asked for services.
 /// What workers take over of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BackendState {

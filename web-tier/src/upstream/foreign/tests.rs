@@ -34,7 +34,12 @@ fn servers(rules: &[&HttpProxy], before: Option<&ForeignServers>) -> ForeignServ
         action: action(it),
     });
     let host = config::Host { dispatch: rules.collect(), ..host("") };
-    ForeignServers::new(&cluster("web-tier", Vec::new(), vec![host]), plain().key(), before).unwrap()
+    ForeignServers::new(
+        (&cluster("web-tier", Vec::new(), vec![host]), &"web-a".into()),
+        plain().key(),
+        before,
+    )
+    .unwrap()
 }
 
 #[test]

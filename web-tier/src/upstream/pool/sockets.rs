@@ -14,7 +14,6 @@ use super::{
 };
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 use cluster_port::Stream;
-use common::shortage::is_shortage;
 use futures_util::FutureExt;
 use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
 
@@ -128,7 +127,8 @@ impl SocketPool {
         match self.try_take(place, fresh) {
             Ok(pooled) => Ok(pooled),
             Err(place) => {
-                let guard = self.dial().await.map_err(|cause| self.not_dialled(cause))?;
+                let guard =
+                    self.dial().await.map_err(|cause| TakeError::not_dialled(cause, self.reached.get()))?;
                 Ok(self.pooled(guard, false, place))
             }
         }
@@ -159,12 +159,6 @@ impl SocketPool {
             return None;
         }
         self.idle.get_owned().now_or_never()?.ok()
-    }
-
-    /// Sorts out whose fault it is. Out of ports the system says what it says of an address that can't be reached from here at all.
-    fn not_dialled(&self, cause: io::Error) -> TakeError {
-        let no_port = cause.kind() == io::ErrorKind::AddrNotAvailable && self.reached.get();
-        if no_port || is_shortage(&cause) { TakeError::Short(cause) } else { TakeError::Connect(cause) }
     }
 
     async fn dial(&self) -> io::Result<Guard> {

@@ -1,0 +1,261 @@
+//! Bytes on their way between a client and a server, until both have ended. They are read into memory that all connections of a worker
+//! share and written on at once; what the other side does not take waits in memory of its own, and until it is taken no more is read.
+
+use super::{Passage, servers::Connected};
+use crate::{
+    limit::Permit,
+    observe::access_log::End,
+    upstream::{Lease, pool::Connection},
+    worker::connections::Entry,
+};
+use cluster_port::Stream;
+use socket2::SockRef;
+use std::{
+    io, mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep_until},
+};
+
+/// What is read at once.
+const READ_MAX: usize = 64 * 1024;
+
+/// A connection that is passed on. It is a future; dropped before its end, both sides are reset, so that nobody takes what has come for
+/// the whole.
+pub(super) struct Relay {
+    passage: Passage,
+    client: TcpStream,
+    server: Connection,
+    up: Way,
+    down: Way,
+    /// When anything last moved.
+    moved: Instant,
+    idle_timeout: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// The timer wakes the task.
+    is_set: bool,
+    over: bool,
+    lease: Lease,
+    _permits: Vec<Permit>,
+    _entry: Entry,
+}
+
+/// One way.
+#[derive(Debug, Default)]
+struct Way {
+    /// What the sink has not taken yet, from here on.
+    left: Vec<u8>,
+    taken: usize,
+    /// The source has said its last; the sink is told once all has passed.
+    ended: bool,
+    closed: bool,
+    /// Bytes that the sink has taken, since the start and since they were last looked at.
+    total: u64,
+    passed: u64,
+}
+
+/// Which side broke.
+enum Broke {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+impl Way {
+    /// Passes bytes on until one side is not ready.
+    fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (source, sink): (&mut R, &mut W),
+        memory: &mut [u8],
+    ) -> Poll<Result<(), Broke>> {
+        loop {
+            while self.taken < self.left.len() {
+                let count = ready!(Pin::new(&mut *sink).poll_write(cx, &self.left[self.taken..]))
+                    .map_err(Broke::Sink)?;
+                if count == 0 {
+                    return Poll::Ready(Err(Broke::Sink(io::ErrorKind::WriteZero.into())));
+                }
+                self.taken += count;
+                self.pass(count);
+            }
+            self.left.clear();
+            self.taken = 0;
+            if self.ended {
+                if !self.closed {
+                    ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Broke::Sink)?;
+                    self.closed = true;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = ReadBuf::new(memory);
+            if Pin::new(&mut *source).poll_read(cx, &mut room).map_err(Broke::Source)?.is_pending() {
+                // An idle connection holds no memory.
+                self.left = Vec::new();
+                // Of TLS, what was written may not have left yet.
+                ready!(Pin::new(&mut *sink).poll_flush(cx)).map_err(Broke::Sink)?;
+                return Poll::Pending;
+            }
+            let read = room.filled();
+            if read.is_empty() {
+                self.ended = true;
+                continue;
+            }
+            let count = match Pin::new(&mut *sink).poll_write(cx, read).map_err(Broke::Sink)? {
+                Poll::Ready(count) => count,
+                Poll::Pending => 0,
+            };
+            self.pass(count);
+            self.left.extend_from_slice(&read[count..]);
+        }
+    }
+
+    fn pass(&mut self, count: usize) {
+        self.passed += count as u64;
+        self.total += count as u64;
+    }
+}
+
+impl Relay {
+    pub(super) fn new(
+        entry: Entry,
+        passage: Passage,
+        permits: Vec<Permit>,
+        client: TcpStream,
+        connected: Connected,
+    ) -> Self {
+        let Connected { server, lease, idle_timeout } = connected;
+        let moved = passage.worker.now();
+        let timer = Box::pin(sleep_until((moved + idle_timeout).into()));
+        Self {
+            passage,
+            client,
+            server,
+            up: Way::default(),
+            down: Way::default(),
+            moved,
+            idle_timeout,
+            timer,
+            is_set: false,
+            over: false,
+            lease,
+            _permits: permits,
+            _entry: entry,
+        }
+    }
+
+    fn poll_ways(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let worker = self.passage.worker.clone();
+        let mut memory = worker.passed_on.borrow_mut();
+        if memory.is_empty() {
+            memory.resize(READ_MAX, 0);
+        }
+        let up = self.up.poll(cx, (&mut self.client, &mut self.server.stream), &mut memory);
+        let down = match &up {
+            Poll::Ready(Err(_)) => Poll::Pending,
+            _ => self.down.poll(cx, (&mut self.server.stream, &mut self.client), &mut memory),
+        };
+        drop(memory);
+        self.count();
+        match (up, down) {
+            (Poll::Ready(Err(broke)), _) => Poll::Ready(self.broke(broke, true)),
+            (_, Poll::Ready(Err(broke))) => Poll::Ready(self.broke(broke, false)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Complete),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Counts what has moved since it was last looked at.
+    fn count(&mut self) {
+        let (received, sent) = (mem::take(&mut self.up.passed), mem::take(&mut self.down.passed));
+        if received + sent > 0 {
+            self.moved = self.passage.worker.now();
+            self.passage.counters.received_bytes.add(received);
+            self.passage.counters.sent_bytes.add(sent);
+        }
+    }
+
+    /// Sorts out whose fault it is.
+    fn broke(&self, broke: Broke, up: bool) -> End {
+        let (cause, of_client) = match broke {
+            Broke::Source(cause) => (cause, up),
+            Broke::Sink(cause) => (cause, !up),
+        };
+        tracing::debug!(%cause, of_client, "a connection that is passed on broke");
+        if of_client {
+            return End::ClientGone;
+        }
+        // A client could make it reset the connection by what it says: that is no fault of the server's.
+        if self.up.total == 0 && self.down.total == 0 {
+            self.lease.broke(self.passage.worker.read_clock());
+        }
+        End::ServerBroke
+    }
+
+    /// Whether nothing has moved for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Once it is polled the timer wakes this task; to poll it each time would only cost.
+        if self.is_set && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.is_set = true;
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let until = self.moved + self.idle_timeout;
+            if until <= self.passage.worker.read_clock() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(until.into());
+        }
+        Poll::Pending
+    }
+
+    fn end(&mut self, end: End, why: Option<&'static str>) {
+        self.over = end == End::Complete;
+        self.passage.log.note(|record| {
+            record.ended(end);
+            record.failed(why.map(Into::into));
+        });
+    }
+}
+
+impl Future for Relay {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(end) = self.poll_ways(cx) {
+            let why = (end == End::ServerBroke).then_some("the server broke off");
+            self.end(end, why);
+            return Poll::Ready(());
+        }
+        if self.poll_idle(cx).is_ready() {
+            self.passage.counters.timed_out.up();
+            self.end(End::Cut, Some("nothing moved for `idle-timeout`"));
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let (received, sent) = (self.up.total, self.down.total);
+        self.passage.log.note(|record| record.passed(received, sent));
+        if !self.over {
+            reset(&self.client);
+            match &self.server.stream {
+                Stream::Plain(tcp) => reset(tcp),
+                // That no alert says it was the end is enough; a Unix socket knows no reset.
+                Stream::Encrypted(_) | Stream::Local(_) => {}
+            }
+        }
+    }
+}
+
+/// Lets a socket end with a reset.
+fn reset(tcp: &TcpStream) {
+    let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+}
