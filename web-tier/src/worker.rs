@@ -13,7 +13,7 @@ use crate::{
     cache::near::Near,
     compress::Encoders,
     http1::{RequestHead, ResponseHead},
-    memory::{buffer::Buffers, shelf::Shelf},
+    memory::{buffer::Buffers, pipes::Pipes, shelf::Shelf},
     observe::{
         access_log::{AccessLog, LogPipes, Records},
         counters::Counters,
@@ -126,6 +126,8 @@ pub(crate) struct Worker {
     tcp: RefCell<Vec<(Box<str>, Rc<TcpCounters>)>>,
     /// What has just been read of a connection that is passed on.
     pub(crate) passed_on: RefCell<Vec<u8>>,
+    /// Through which much of it passes.
+    pub(crate) pipes: Pipes,
 }
 
 impl Worker {
@@ -170,6 +172,7 @@ impl Worker {
             hub_age: Cell::default(),
             tcp: RefCell::default(),
             passed_on: RefCell::default(),
+            pipes: Pipes::default(),
         }
     }
 

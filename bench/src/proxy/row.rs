@@ -26,6 +26,14 @@ pub(super) enum Row {
     /// 10 KB answers of servers behind TLS
     #[value(name = "to-tls-10k")]
     ToTlsMedium,
+    /// 100-byte answers over connections that are passed on as they are
+    Tcp,
+    /// 10 KB answers over them
+    #[value(name = "tcp-10k")]
+    TcpMedium,
+    /// 1 MB answers over them
+    #[value(name = "tcp-1m")]
+    TcpLarge,
     /// gRPC calls to servers that speak HTTP/2, 100 streams a connection
     Grpc,
     /// Idle connections: memory each
@@ -47,7 +55,7 @@ pub(super) enum Measure {
 
 impl Row {
     /// All, in the order of the tables.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -57,6 +65,9 @@ impl Row {
         Self::H2,
         Self::ToTls,
         Self::ToTlsMedium,
+        Self::Tcp,
+        Self::TcpMedium,
+        Self::TcpLarge,
         Self::Grpc,
         Self::Idle,
         Self::Latency,
@@ -74,6 +85,9 @@ impl Row {
             Self::H2 => "h2",
             Self::ToTls => "to-tls",
             Self::ToTlsMedium => "to-tls-10k",
+            Self::Tcp => "tcp",
+            Self::TcpMedium => "tcp-10k",
+            Self::TcpLarge => "tcp-1m",
             Self::Grpc => "grpc",
             Self::Idle => "idle",
             Self::Latency => "latency",
@@ -82,9 +96,9 @@ impl Row {
 
     pub(super) fn measure(self) -> Measure {
         match self {
-            Self::Small | Self::ToTls => Measure::Cpu(Load::Get("/")),
-            Self::Medium | Self::ToTlsMedium => Measure::Cpu(Load::Get("/10k")),
-            Self::Large => Measure::Cpu(Load::Get("/1m")),
+            Self::Small | Self::ToTls | Self::Tcp => Measure::Cpu(Load::Get("/")),
+            Self::Medium | Self::ToTlsMedium | Self::TcpMedium => Measure::Cpu(Load::Get("/10k")),
+            Self::Large | Self::TcpLarge => Measure::Cpu(Load::Get("/1m")),
             Self::Post => Measure::Cpu(Load::Post),
             Self::TlsNew => Measure::Cpu(Load::Handshakes { resumed: false }),
             Self::TlsResumed => Measure::Cpu(Load::Handshakes { resumed: true }),
@@ -101,6 +115,7 @@ impl Row {
             Self::TlsNew | Self::TlsResumed | Self::H2 => ("-tls", 18_094),
             Self::Grpc => ("-grpc", 18_097),
             Self::ToTls | Self::ToTlsMedium => ("-to-tls", 18_101),
+            Self::Tcp | Self::TcpMedium | Self::TcpLarge => ("-stream", 18_104),
             _ => ("", 18_090),
         }
     }

@@ -1,5 +1,8 @@
 //! Bytes on their way between a client and a server, until both have ended. They are read into memory that all connections of a worker
 //! share and written on at once; what the other side does not take waits in memory of its own, and until it is taken no more is read.
+//! `way` has the rest.
+
+mod way;
 
 use super::{Passage, servers::Connected};
 use crate::{
@@ -11,19 +14,19 @@ use crate::{
 use cluster_port::Stream;
 use socket2::SockRef;
 use std::{
-    io, mem,
+    mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Sleep, sleep_until},
 };
+use way::{Broke, Way};
 
 /// What is read at once.
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = 128 * 1024;
 
 /// A connection that is passed on. It is a future; dropped before its end, both sides are reset, so that nobody takes what has come for
 /// the whole.
@@ -43,81 +46,6 @@ pub(super) struct Relay {
     lease: Lease,
     _permits: Vec<Permit>,
     _entry: Entry,
-}
-
-/// One way.
-#[derive(Debug, Default)]
-struct Way {
-    /// What the sink has not taken yet, from here on.
-    left: Vec<u8>,
-    taken: usize,
-    /// The source has said its last; the sink is told once all has passed.
-    ended: bool,
-    closed: bool,
-    /// Bytes that the sink has taken, since the start and since they were last looked at.
-    total: u64,
-    passed: u64,
-}
-
-/// Which side broke.
-enum Broke {
-    Source(io::Error),
-    Sink(io::Error),
-}
-
-impl Way {
-    /// Passes bytes on until one side is not ready.
-    fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        (source, sink): (&mut R, &mut W),
-        memory: &mut [u8],
-    ) -> Poll<Result<(), Broke>> {
-        loop {
-            while self.taken < self.left.len() {
-                let count = ready!(Pin::new(&mut *sink).poll_write(cx, &self.left[self.taken..]))
-                    .map_err(Broke::Sink)?;
-                if count == 0 {
-                    return Poll::Ready(Err(Broke::Sink(io::ErrorKind::WriteZero.into())));
-                }
-                self.taken += count;
-                self.pass(count);
-            }
-            self.left.clear();
-            self.taken = 0;
-            if self.ended {
-                if !self.closed {
-                    ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Broke::Sink)?;
-                    self.closed = true;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            let mut room = ReadBuf::new(memory);
-            if Pin::new(&mut *source).poll_read(cx, &mut room).map_err(Broke::Source)?.is_pending() {
-                // An idle connection holds no memory.
-                self.left = Vec::new();
-                // Of TLS, what was written may not have left yet.
-                ready!(Pin::new(&mut *sink).poll_flush(cx)).map_err(Broke::Sink)?;
-                return Poll::Pending;
-            }
-            let read = room.filled();
-            if read.is_empty() {
-                self.ended = true;
-                continue;
-            }
-            let count = match Pin::new(&mut *sink).poll_write(cx, read).map_err(Broke::Sink)? {
-                Poll::Ready(count) => count,
-                Poll::Pending => 0,
-            };
-            self.pass(count);
-            self.left.extend_from_slice(&read[count..]);
-        }
-    }
-
-    fn pass(&mut self, count: usize) {
-        self.passed += count as u64;
-        self.total += count as u64;
-    }
 }
 
 impl Relay {
@@ -154,10 +82,13 @@ impl Relay {
         if memory.is_empty() {
             memory.resize(READ_MAX, 0);
         }
-        let up = self.up.poll(cx, (&mut self.client, &mut self.server.stream), &mut memory);
+        let up = self.up.poll(cx, (&mut self.client, &mut self.server.stream), (&mut memory, &worker.pipes));
         let down = match &up {
             Poll::Ready(Err(_)) => Poll::Pending,
-            _ => self.down.poll(cx, (&mut self.server.stream, &mut self.client), &mut memory),
+            _ => {
+                let sides = (&mut self.server.stream, &mut self.client);
+                self.down.poll(cx, sides, (&mut memory, &worker.pipes))
+            }
         };
         drop(memory);
         self.count();

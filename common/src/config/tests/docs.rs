@@ -34,6 +34,7 @@ fn the_documented_examples_load() {
         "queues.md",
         "jobs.md",
         "topics.md",
+        "tcp-proxy.md",
     ]
     .into_iter()
     .for_each(examples_load);
