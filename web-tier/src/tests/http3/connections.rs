@@ -4,7 +4,13 @@ use super::{
     client::{Client, PATIENCE, answer, config, dial, get},
     site::{HOST, Site, start},
 };
-use crate::tests::backend::{echo, gated};
+use crate::{
+    Inherited,
+    tests::{
+        backend::{echo, gated},
+        cluster::Cluster,
+    },
+};
 use quinn::Endpoint;
 use std::{
     net::UdpSocket,
@@ -121,6 +127,36 @@ async fn after_so_many_requests_a_connection_ends_and_none_is_lost() {
     }
     let why = timeout(PATIENCE, client.driver).await.expect("it ends").unwrap();
     assert!(why.contains("NO_ERROR"), "{why}");
+}
+
+#[tokio::test]
+async fn a_process_that_takes_over_speaks_it_when_the_former_one_has_ended() {
+    let site = Site::new();
+    let certificate = site.renew();
+    let (backend, gate, mut was_asked) = gated();
+    let former = site.start([backend], |_| {}).await;
+    let to = former.address();
+    let mut inherited = Inherited::default();
+    for listener in former.web.listening_sockets().await.unwrap() {
+        listener.sockets.iter().for_each(|it| inherited.add(it, Some(listener.asked)).unwrap());
+    }
+    let mut client = Client::connect(to, &certificate).await;
+    let mut stream = client.begin(get("/").body(()).unwrap(), &[]).await.unwrap();
+    was_asked.recv().await.unwrap();
+    let next = Cluster::start_on(inherited, [echo("a")], usize::MAX, |config| {
+        config.clusters[1].servers[0].http = vec![site.listener(0)];
+    })
+    .await;
+    assert_eq!(next.address(), to);
+    let retiring = tokio::spawn(former.web.retire(PATIENCE));
+    gate.add_permits(1);
+    let answer = timeout(PATIENCE, answer(&mut stream)).await.expect("an answer in time").unwrap();
+    assert_eq!(answer.text, "ok");
+    assert_eq!(retiring.await.unwrap(), 0, "nothing was cut");
+    // A packet that nobody gets is sent again within this.
+    let mut other = timeout(PATIENCE, Client::connect(to, &certificate)).await.expect("it is spoken again");
+    assert_eq!(other.get("/").await.head.status(), 200);
+    assert_eq!(next.web.totals().quic_connections, 1);
 }
 
 #[tokio::test]
