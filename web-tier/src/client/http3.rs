@@ -165,10 +165,18 @@ impl Connection {
             return;
         }
         self.looked.set(now);
-        let wanted = (2 * self.quic.stats().path.cwnd).clamp(quic::SEND_WINDOW, quic::SEND_WINDOW_MAX);
-        if wanted > self.send_window.replace(wanted.max(self.send_window.get())) {
-            self.quic.set_send_window(wanted);
+        let wanted = (2 * self.quic.stats().path.cwnd).min(quic::SEND_WINDOW_MAX);
+        let more = self.worker.send_room.take(wanted.saturating_sub(self.send_window.get()));
+        if more > 0 {
+            self.send_window.set(self.send_window.get() + more);
+            self.quic.set_send_window(self.send_window.get());
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.send_room.give_back(self.send_window.get() - quic::SEND_WINDOW);
     }
 }
 
