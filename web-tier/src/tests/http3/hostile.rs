@@ -179,10 +179,11 @@ async fn streams_of_one_direction_are_held_to_the_rules() {
     client.control.finish().unwrap();
     assert_eq!(client.closed().await, Closed(CLOSED_CRITICAL_STREAM), "it ends");
     let client = Raw::connect(cluster.address(), &certificate).await;
+    let mut open = Vec::new();
     for kind in [vec![2, 0x20], vec![3, 0x41], vec![0x40, 0x21 + 0x1f, 1, 2, 3]] {
         let mut stream = client.quic.open_uni().await.unwrap();
         stream.write_all(&kind).await.unwrap();
-        std::mem::forget(stream);
+        open.push(stream);
     }
     assert_eq!(client.sends(&head(&[])).await, Status(200), "what is allowed, and what nobody knows");
 }
@@ -211,8 +212,8 @@ async fn a_flood_of_resets_ends_the_connection_and_that_of_requests_does_not() {
 #[tokio::test]
 async fn a_flood_of_frames_that_bring_nothing_ends_the_connection() {
     let (cluster, certificate, _files) = start([echo("a")], |_| {}).await;
-    let empty = [head(&[]), vec![0, 0].repeat(3000)].concat();
-    let unknown = [head(&[]), vec![0x21, 0].repeat(3000)].concat();
+    let empty = [head(&[]), [0, 0].repeat(3000)].concat();
+    let unknown = [head(&[]), [0x21, 0].repeat(3000)].concat();
     for flood in [empty, unknown] {
         let client = Raw::connect(cluster.address(), &certificate).await;
         assert_eq!(client.sends(&flood).await, Closed(EXCESSIVE_LOAD));
