@@ -4,6 +4,7 @@ mod backend;
 mod cache;
 mod deploy;
 mod etcd;
+mod http3;
 mod hub;
 mod idle;
 mod open_loop;
@@ -42,6 +43,8 @@ enum What {
     Visitors(visitors::Arguments),
     /// The servers behind the proxies (started by `proxy`)
     Backend(backend::Arguments),
+    /// Asks in HTTP/3, or holds idle connections (started by `proxy`)
+    Http3(http3::Arguments),
     /// Holds idle connections (started by `proxy`)
     Idle(idle::Arguments),
     /// Sends by a fixed schedule and prints latencies (started by `proxy`)
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         What::Queues(arguments) => queues::run(&arguments),
         What::Visitors(arguments) => visitors::run(&arguments),
         What::Backend(arguments) => backend::run(&arguments),
+        What::Http3(arguments) => http3::run(&arguments),
         What::Idle(arguments) => idle::run(&arguments),
         What::OpenLoop(arguments) => open_loop::run(&arguments),
     }

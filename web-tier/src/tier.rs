@@ -1,6 +1,7 @@
 //! The web tier of one server: starts its workers, tells them of new configurations (`reload`), and stops them.
 
 pub(crate) mod changes;
+mod late_quic;
 mod reload;
 mod run;
 pub(crate) mod service;
@@ -227,6 +228,7 @@ impl WebTier {
                 .map_err(|cause| WebTierError::Worker { worker: number, cause })?;
             workers.push(RunningWorker { counters, told, asks, ended });
         }
+        late_quic::follow(listeners.without_quic(), workers.iter().map(|it| it.told.clone()).collect());
         let addresses = listeners.addresses();
         let shown = Shown::default();
         shown.set(&addresses, (&public, listeners.secured().cloned().collect()), &plan);

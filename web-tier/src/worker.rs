@@ -7,6 +7,7 @@ pub(crate) mod connections;
 pub(crate) mod deadline;
 pub(crate) mod opening;
 pub(crate) mod picture;
+pub(crate) mod send_room;
 pub(crate) mod stalled;
 
 use crate::{
@@ -38,6 +39,7 @@ use common::{
 use connections::Connections;
 use picture::Picture;
 use proto::hub::v1::Member;
+use send_room::SendRoom;
 use stalled::StalledAnswers;
 use std::{
     cell::{Cell, RefCell},
@@ -86,6 +88,7 @@ pub(crate) struct Worker {
     /// What clients of HTTP/2 do not take, and what they may send ahead.
     pub(crate) stalled: Rc<StalledAnswers>,
     pub(crate) body_room: Rc<BodyRoom>,
+    pub(crate) send_room: SendRoom,
     /// Connections over QUIC that shake hands.
     opening: Cell<usize>,
     /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
@@ -146,6 +149,7 @@ impl Worker {
             clients_max: u64::try_from(clients_max).unwrap_or(u64::MAX),
             stalled: StalledAnswers::new(clients_max),
             body_room: Rc::default(),
+            send_room: SendRoom::default(),
             opening: Cell::new(0),
             full: RateLimitedLog::default(),
             short: RateLimitedLog::default(),

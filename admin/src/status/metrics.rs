@@ -213,7 +213,7 @@ fn cache(text: &mut Text, cache: &ProxyCache) {
     }
 }
 
-fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 15] {
+fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 17] {
     [
         ("copal_http_connections", "Connections that clients opened.", traffic.connections),
         ("copal_http_requests", "Requests that were read.", traffic.requests),
@@ -254,6 +254,12 @@ fn counters(traffic: &Traffic) -> [(&'static str, &'static str, u64); 15] {
         ("copal_http_compressed_bytes", "Bytes of their bodies as they were sent.", traffic.compressed_bytes),
         ("copal_mirrored", "Copies of requests that went to a mirror.", traffic.mirrored),
         ("copal_mirrors_left_out", "Copies of requests that did not.", traffic.mirrors_left_out),
+        ("copal_quic_connections", "Connections over QUIC that came to HTTP/3.", traffic.quic_connections),
+        (
+            "copal_quic_retries",
+            "Clients over QUIC that had to prove their addresses first.",
+            traffic.quic_retries,
+        ),
     ]
 }
 

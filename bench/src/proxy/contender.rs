@@ -74,6 +74,9 @@ pub(super) fn contenders(row: Row, copal: &Path, folder: &Path) -> anyhow::Resul
             address: address(port + 2),
         },
     ];
+    if matches!(row, Row::H3 | Row::H3Medium) {
+        contenders.truncate(1);
+    }
     if !row.setup().0.is_empty() {
         return Ok(contenders);
     }

@@ -1,6 +1,7 @@
 //! The loads: wrk, h2load and `openssl s_time`, each on the load's core, each saying how much it got done.
 
 use super::LOAD_CORE;
+use crate::http3;
 use anyhow::{Context, bail};
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -21,6 +22,8 @@ pub(super) enum Load {
     Handshakes { resumed: bool },
     /// HTTP/2 over TLS: 4 connections with 100 streams each.
     Http2,
+    /// HTTP/3: the same, GETs of a path.
+    Http3(&'static str),
     /// Calls in gRPC with messages of 100 bytes, without TLS: the same.
     Grpc,
 }
@@ -37,6 +40,7 @@ impl Load {
             }
             Self::Handshakes { resumed } => handshakes(address, seconds, resumed),
             Self::Http2 => h2load(seconds, &format!("https://{address}/"), &[]),
+            Self::Http3(path) => http3_load(address, seconds, path),
             Self::Grpc => {
                 let message = folder.join("message");
                 fs::write(&message, [&[0, 0, 0, 0, 100][..], &[b'x'; 100]].concat())?;
@@ -96,6 +100,18 @@ fn h2load(seconds: u32, url: &str, more: &[&str]) -> anyhow::Result<f64> {
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     h2load_count(&text).with_context(|| format!("h2load at {url}: {text}"))
+}
+
+fn http3_load(address: SocketAddr, seconds: u32, path: &str) -> anyhow::Result<f64> {
+    let this = std::env::current_exe()?;
+    let cookie = COOKIE.trim_start_matches("Cookie: ");
+    let output = on_load_core(&this.to_string_lossy())
+        .args(["http3", "--to", &address.to_string(), "--seconds", &seconds.to_string()])
+        .args(["--path", path, "--cookie", cookie])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    http3::answered(&text)
+        .with_context(|| format!("HTTP/3 at {address}: {text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// `requests: 9 total, 9 started, 9 done, 9 succeeded, 0 failed, …` over `Application protocol: h2` (or `h2c`); none may have failed.

@@ -21,6 +21,11 @@ pub(super) enum Row {
     TlsResumed,
     /// HTTP/2 over TLS, 100 streams a connection
     H2,
+    /// The same in HTTP/3
+    H3,
+    /// 10 KB answers in HTTP/3
+    #[value(name = "h3-10k")]
+    H3Medium,
     /// 100-byte answers of servers behind TLS
     ToTls,
     /// 10 KB answers of servers behind TLS
@@ -55,7 +60,7 @@ pub(super) enum Measure {
 
 impl Row {
     /// All, in the order of the tables.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -63,6 +68,8 @@ impl Row {
         Self::TlsNew,
         Self::TlsResumed,
         Self::H2,
+        Self::H3,
+        Self::H3Medium,
         Self::ToTls,
         Self::ToTlsMedium,
         Self::Tcp,
@@ -83,6 +90,8 @@ impl Row {
             Self::TlsNew => "tls-new",
             Self::TlsResumed => "tls-resumed",
             Self::H2 => "h2",
+            Self::H3 => "h3",
+            Self::H3Medium => "h3-10k",
             Self::ToTls => "to-tls",
             Self::ToTlsMedium => "to-tls-10k",
             Self::Tcp => "tcp",
@@ -103,6 +112,8 @@ impl Row {
             Self::TlsNew => Measure::Cpu(Load::Handshakes { resumed: false }),
             Self::TlsResumed => Measure::Cpu(Load::Handshakes { resumed: true }),
             Self::H2 => Measure::Cpu(Load::Http2),
+            Self::H3 => Measure::Cpu(Load::Http3("/")),
+            Self::H3Medium => Measure::Cpu(Load::Http3("/10k")),
             Self::Grpc => Measure::Cpu(Load::Grpc),
             Self::Idle => Measure::Memory,
             Self::Latency => Measure::Latency,
@@ -113,6 +124,8 @@ impl Row {
     pub(super) fn setup(self) -> (&'static str, u16) {
         match self {
             Self::TlsNew | Self::TlsResumed | Self::H2 => ("-tls", 18_094),
+            // The others of Debian 12 speak none.
+            Self::H3 | Self::H3Medium => ("-h3", 18_104),
             Self::Grpc => ("-grpc", 18_097),
             Self::ToTls | Self::ToTlsMedium => ("-to-tls", 18_101),
             Self::Tcp | Self::TcpMedium | Self::TcpLarge => ("-stream", 18_104),

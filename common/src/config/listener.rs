@@ -31,20 +31,21 @@ pub(super) fn http(fields: &Fields<'_>, port_offset: u16) -> Vec<(HttpListener, 
         let tls = http.get("tls").and_then(|node| tls(http.context, node));
         let proxy_protocol = http.boolean("proxy-protocol").unwrap_or(false);
         let h2c = http.boolean("h2c").unwrap_or(false);
+        let http3 = http3(&http, proxy_protocol);
         let Some(node) = http.required("port", "give the port to listen on") else { continue };
         let port = http.context.integer(node, 1..=65_535);
         let Some(port) = port.and_then(|port| shifted(http.context, port, port_offset, node.span)) else {
             continue;
         };
         let address = given.flatten().unwrap_or_else(|| DEFAULTS.http_address.to_owned());
-        let http3 = http3(&http, port);
+        let http3 = http3.map(|it| it(port));
         listeners.push((HttpListener { address, port, tls, proxy_protocol, h2c, http3 }, node.span));
     }
     listeners
 }
 
-/// `http3` of a listener at `port`, and what goes with it.
-fn http3(http: &Fields<'_>, port: u16) -> Option<Http3> {
+/// `http3` of a listener and what goes with it, once its port is known.
+fn http3(http: &Fields<'_>, proxy_protocol: bool) -> Option<impl FnOnce(u16) -> Http3 + use<>> {
     let wanted = http.boolean("http3").unwrap_or(false);
     let alt_svc_port = http.integer("alt-svc-port", 1..=65_535);
     let alt_svc_age = http.duration("alt-svc-age", Duration::ZERO..=ALT_SVC_AGE_MAX);
@@ -59,15 +60,13 @@ fn http3(http: &Fields<'_>, port: u16) -> Option<Http3> {
     if http.get("tls").is_none() && !http.context.in_default {
         http.context.error(http.span("http3"), "HTTP/3 is never without TLS: give the listener `tls`");
     }
-    if http.boolean("proxy-protocol") == Some(true) {
+    if proxy_protocol {
         let message =
             "HTTP/3 comes over UDP, which has no PROXY header: take `http3` or `proxy-protocol` away";
         http.context.error(http.span("http3"), message);
     }
-    Some(Http3 {
-        alt_svc_port: alt_svc_port.unwrap_or(port),
-        alt_svc_age: alt_svc_age.unwrap_or(DEFAULTS.alt_svc_age),
-    })
+    let alt_svc_age = alt_svc_age.unwrap_or(DEFAULTS.alt_svc_age);
+    Some(move |port| Http3 { alt_svc_port: alt_svc_port.unwrap_or(port), alt_svc_age })
 }
 
 /// `metrics` of a server, with the place of its port.

@@ -339,6 +339,11 @@ pub struct Traffic {
     pub mirrored: u64,
     #[prost(uint64, tag = "22")]
     pub mirrors_left_out: u64,
+    /// Connections over QUIC that came to HTTP/3, and clients that had to prove their addresses first.
+    #[prost(uint64, tag = "30")]
+    pub quic_connections: u64,
+    #[prost(uint64, tag = "31")]
+    pub quic_retries: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Histogram {

@@ -27,7 +27,7 @@ use crate::{
     },
     worker::{Worker, opening::Opening},
 };
-use body::{Body, Fault, Head};
+use body::{Body, Fault};
 use frame::{
     Code, ENABLE_CONNECT_PROTOCOL, GOAWAY, LAST_REQUEST, MAX_FIELD_SECTION_SIZE, put_head, put_number,
 };
@@ -165,10 +165,18 @@ impl Connection {
             return;
         }
         self.looked.set(now);
-        let wanted = (2 * self.quic.stats().path.cwnd).clamp(quic::SEND_WINDOW, quic::SEND_WINDOW_MAX);
-        if wanted > self.send_window.replace(wanted.max(self.send_window.get())) {
-            self.quic.set_send_window(wanted);
+        let wanted = (2 * self.quic.stats().path.cwnd).min(quic::SEND_WINDOW_MAX);
+        let more = self.worker.send_room.take(wanted.saturating_sub(self.send_window.get()));
+        if more > 0 {
+            self.send_window.set(self.send_window.get() + more);
+            self.quic.set_send_window(self.send_window.get());
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.send_room.give_back(self.send_window.get() - quic::SEND_WINDOW);
     }
 }
 
@@ -302,8 +310,11 @@ async fn accept(client: &Client, connection: &Connection, enough: bool) -> Optio
 
 /// Whose requests they are from now on: a client's address may change while its connection lasts (RFC 9000 §9).
 fn present(client: &Client, connection: &Connection, known: Rc<Peer>) -> Rc<Peer> {
-    let address = connection.quic.remote_address().ip();
-    if known.is_at(address) { known } else { Rc::new(peer(&connection.quic, client.local_port())) }
+    if known.is_at(connection.quic.remote_address()) {
+        known
+    } else {
+        Rc::new(peer(&connection.quic, client.local_port()))
+    }
 }
 
 fn take(
@@ -370,7 +381,7 @@ async fn serve_stream(client: Rc<Client>, mut to_client: ToClient, mut body: Bod
 /// Reads a request's head, and whether that is all of it.
 async fn read(client: &Client, body: &mut Body) -> Result<Asked, Fault> {
     let head = poll_fn(|cx| body.poll_head(cx)).await?;
-    let Head::Request(request) = head else {
+    let Some(request) = head else {
         return Ok(Asked::unreadable(client, Version::Http3, ProxyError::HeadTooLarge));
     };
     let length = length_of(&request)?;

@@ -100,7 +100,11 @@ pub fn bind(config: &Config, me: &ServerId, inherited: &mut Inherited) -> Result
         match inherited.take(asked, workers).map_err(refused)? {
             Some(mut taken) => {
                 if it.http3() && taken.datagrams.is_empty() {
-                    taken.datagrams = bind_datagrams(taken.at, workers, false)?;
+                    taken.datagrams = match bind_datagrams(taken.at, workers, false) {
+                        // The process that this one takes over from has connections there: later, then.
+                        Err(BindError::InUse(_)) => Vec::new(),
+                        bound => bound?,
+                    };
                 }
                 Ok(taken)
             }

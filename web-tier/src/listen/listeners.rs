@@ -44,6 +44,41 @@ struct Served {
     asked: SocketAddr,
     at: SocketAddr,
     terms: Terms,
+    /// It is to speak HTTP/3, and could not be bound for it yet.
+    late: bool,
+}
+
+/// A listener that is to speak HTTP/3 once its port of UDP is free.
+#[derive(Debug)]
+pub(crate) struct WithoutQuic {
+    id: ListenerId,
+    at: SocketAddr,
+    workers: usize,
+    keys: QuicKeys,
+}
+
+impl WithoutQuic {
+    /// Tries to bind: what each worker has to do, or `None` while somebody is there.
+    ///
+    /// # Errors
+    /// The system refuses for another reason.
+    pub(crate) fn bind(&self) -> Result<Option<Vec<ListenerChange>>, BindError> {
+        match bind_datagrams(self.at, self.workers, false) {
+            Ok(datagrams) => {
+                let sockets = quic::shares(datagrams, &self.keys);
+                Ok(Some(
+                    sockets.into_iter().map(|socket| ListenerChange::Quic { id: self.id, socket }).collect(),
+                ))
+            }
+            Err(BindError::InUse(_)) => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.at
+    }
 }
 
 /// Which listeners of a new configuration there are already.
@@ -167,6 +202,13 @@ impl Listeners {
         self.list.iter().map(|it| it.at).collect()
     }
 
+    /// Those that are to speak HTTP/3 and have no sockets for it, as others are still there.
+    pub(crate) fn without_quic(&self) -> Vec<WithoutQuic> {
+        let (workers, keys) = (self.workers, &self.keys.quic);
+        let late = self.list.iter().filter(|it| it.late);
+        late.map(|it| WithoutQuic { id: it.id, at: it.at, workers, keys: keys.clone() }).collect()
+    }
+
     /// Their TLS.
     pub(crate) fn secured(&self) -> impl Iterator<Item = &TlsListener> {
         self.list.iter().filter_map(|it| it.terms.tls.as_ref())
@@ -200,12 +242,13 @@ impl NextListeners {
         for (number, socket) in sockets.into_iter().enumerate() {
             shares[number % workers].push(socket);
         }
+        let late = terms.http3() && datagrams.is_empty();
         let datagrams = quic_shares(datagrams, workers, &self.listeners.keys.quic);
         for ((changes, sockets), quic) in self.changes.iter_mut().zip(shares).zip(datagrams) {
             changes.push(ListenerChange::Open { id, terms: terms.clone(), sockets, quic });
         }
         self.added.push(shown(config, at));
-        self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms });
+        self.listeners.list.push(Served { id, config: config.clone(), asked, at, terms, late });
     }
 
     fn keep(

@@ -43,6 +43,8 @@ pub(crate) enum ListenerChange {
     /// Connections that come from now on get these terms. `retire`: those of the old terms are to end soon.
     /// `quic`: it did not speak HTTP/3 before, or has new sockets for it.
     Terms { id: ListenerId, terms: Terms, retire: bool, quic: Option<WorkerSocket> },
+    /// Speak HTTP/3 on this socket, which was not to be had before.
+    Quic { id: ListenerId, socket: WorkerSocket },
     /// Accept no more. Connections that wait already are served, and those that are open end soon.
     Close { id: ListenerId },
 }
@@ -178,6 +180,13 @@ impl ListeningSockets {
                 self.open.insert(id, Listening::open(&self.worker, terms, sockets, quic)?);
                 if retire {
                     former.retire();
+                }
+            }
+            ListenerChange::Quic { id, socket } => {
+                // A reload may have been faster.
+                if let Some(listening) = self.open.get_mut(&id).filter(|it| it.quic.is_none()) {
+                    let socket = QuicSocket::New(socket);
+                    listening.quic = AcceptingQuic::open(&self.worker, &listening.listener, socket)?;
                 }
             }
             ListenerChange::Close { id } => {

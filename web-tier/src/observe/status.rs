@@ -377,6 +377,8 @@ fn traffic(totals: &Totals, exemplars: Vec<Exemplar>) -> Traffic {
         compressed_bytes: totals.compression.packed_bytes,
         mirrored: totals.mirrored,
         mirrors_left_out: totals.mirrors_left_out,
+        quic_connections: totals.quic_connections,
+        quic_retries: totals.quic_retries,
         latency: Some(Histogram {
             bounds_us: Times::bounds_us().collect(),
             counts: totals.latency.counts.to_vec(),

@@ -47,8 +47,8 @@ impl Peer {
     }
 
     /// Whether that is who has connected.
-    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
-        self.proxy.is_none() && self.address == address.to_canonical()
+    pub(crate) fn is_at(&self, from: SocketAddr) -> bool {
+        self.proxy.is_none() && (self.address, self.port) == (from.ip().to_canonical(), from.port())
     }
 }
 

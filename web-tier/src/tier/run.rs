@@ -56,6 +56,8 @@ pub(crate) struct Stop {
 pub(crate) enum Told {
     /// To go by another configuration.
     Reload(Box<Reload>),
+    /// That a listener has a socket more.
+    Listener(Box<ListenerChange>),
     /// To give copies of its sockets.
     CopySockets(oneshot::Sender<io::Result<Vec<(ListenerId, OwnedFd)>>>),
 }
@@ -133,6 +135,11 @@ async fn serve(orders: Orders, ready: &SyncSender<io::Result<()>>) -> io::Result
         match order {
             Told::Reload(reload) => {
                 follow(&worker, &mut setup, &mut sockets, caretaker.as_mut(), *reload).await;
+            }
+            Told::Listener(change) => {
+                if let Err(cause) = sockets.make(*change).await {
+                    tracing::error!(%cause, worker = setup.number, "a worker can't use a socket");
+                }
             }
             Told::CopySockets(asked) => {
                 let _gone = asked.send(sockets.copies());

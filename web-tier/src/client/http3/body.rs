@@ -79,13 +79,6 @@ pub(super) enum Fault {
     Closed,
 }
 
-/// A request's head as it was read.
-pub(super) enum Head {
-    Request(Request<()>),
-    /// It is larger than allowed.
-    TooLarge,
-}
-
 impl Body {
     pub(super) fn new(recv: RecvStream, connection: &Rc<Connection>) -> Self {
         Self {
@@ -101,19 +94,19 @@ impl Body {
         }
     }
 
-    /// Reads the head.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Fault>> {
+    /// Reads the head; `None`: it is larger than allowed.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request<()>>, Fault>> {
         ready!(self.poll_frame(cx))?;
         match self.state {
-            State::TooLarge => return Poll::Ready(Ok(Head::TooLarge)),
+            State::TooLarge => return Poll::Ready(Ok(None)),
             State::Ended => return Poll::Ready(Err(Fault::Incomplete)),
             _ => {}
         }
         let section = ready!(self.poll_section(cx))?;
         self.expects = Expects::Data;
         Poll::Ready(match head::request(&section, self.connection.head_max) {
-            Ok(request) => Ok(Head::Request(request)),
-            Err(Unusable::Section(qpack::Fault::TooLarge)) => Ok(Head::TooLarge),
+            Ok(request) => Ok(Some(request)),
+            Err(Unusable::Section(qpack::Fault::TooLarge)) => Ok(None),
             Err(cause) => Err(self.unusable(cause)),
         })
     }

@@ -175,6 +175,6 @@ impl AnswerSide for ToClient {
 impl Drop for ToClient {
     /// Nobody must take what was sent for the whole: QUIC would end the stream as if it were.
     fn drop(&mut self) {
-        self.reset_with(if self.state == State::New { Code::RequestCancelled } else { Code::Internal });
+        self.reset_with(Code::RequestCancelled);
     }
 }

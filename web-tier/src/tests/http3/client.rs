@@ -30,14 +30,19 @@ pub(super) struct Client {
     pub(super) driver: JoinHandle<String>,
 }
 
-/// Clients that believe this certificate.
-pub(super) fn config(certificate: &CertificateDer<'static>) -> ClientConfig {
+/// TLS that believes this certificate.
+pub(super) fn tls(certificate: &CertificateDer<'static>) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13]);
-    let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.unwrap().with_root_certificates(roots).with_no_client_auth()
+}
+
+/// QUIC over it.
+pub(super) fn config(certificate: &CertificateDer<'static>) -> ClientConfig {
+    let mut config = tls(certificate);
     config.alpn_protocols = vec![b"h3".to_vec()];
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
 }

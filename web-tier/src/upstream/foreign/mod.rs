@@ -188,9 +188,9 @@ impl Left {
     }
 }
 
-    /// Those of the rules of the cluster of `me`, and of its own `tcp-proxy` listeners. What the configuration `before` has alike is taken over
-    /// with all that is known of it: whole rules, and of rules that have changed the backends that are checked as they were. Blocks on the file
-    /// system, and for a moment on the name servers that are asked for services.
+/// Those of the rules of the cluster of `me`, and of its own `tcp-proxy` listeners. What the configuration `before` has alike is taken over
+/// with all that is known of it: whole rules, and of rules that have changed the backends that are checked as they were. Blocks on the file
+/// system, and for a moment on the name servers that are asked for services.
 /// What workers take over of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BackendState {

@@ -1,3 +1,5 @@
+//! Sections that are read and written.
+
 use super::*;
 use proptest::prelude::*;
 
