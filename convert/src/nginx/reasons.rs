@@ -160,9 +160,7 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
         }
         "stream" | "mail" => "only HTTP is balanced",
         "load_module" => "there are no modules",
-        "resolver" => {
-            "names are looked up with the system's resolver: write `resolver` at the rule to ask another"
-        }
+        "resolver" => "write `resolver` at the rule, or leave it to the system's",
         "mirror" => "write `mirror`, with a cluster of its own",
         _ => "there is nothing like it, or it is not known here: look it up in configuration.md",
     })
