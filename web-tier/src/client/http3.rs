@@ -44,7 +44,10 @@ use std::{
     time::{Duration, Instant},
 };
 use to_client::ToClient;
-use tokio::{task::spawn_local, time::timeout};
+use tokio::{
+    task::{spawn_local, yield_now},
+    time::timeout,
+};
 
 /// How long a client may take to open the room for our control stream.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -209,6 +212,8 @@ pub(crate) async fn serve(
         let _ = timeout(connection.patience(), Box::pin(farewell(&connection, control))).await;
     }
     connection.close(Code::NoError, "");
+    // Its last packet leaves before the worker may end: the task that sends it is before this one in the queue.
+    yield_now().await;
 }
 
 /// Rejects what is still asked.

@@ -83,6 +83,25 @@ fn a_client_authority_means_required_unless_said_otherwise() {
 }
 
 #[test]
+fn clients_are_told_of_http_3_at_the_port_of_the_listener_for_a_day() {
+    for (more, port, hours) in
+        [("", 443, 24), (", alt-svc-port: 8443", 8443, 24), (", alt-svc-age: 1h", 443, 1)]
+    {
+        let listener = format!("{{port: 443, http3: true, tls: {{certs: [{{cert: a, key: b}}]}}{more}}}");
+        let (found, warnings) = listeners(&listener);
+        let http3 = found[0].http3.as_ref().unwrap();
+        let age = std::time::Duration::from_secs(hours * 3600);
+        assert_eq!((http3.alt_svc_port, http3.alt_svc_age, warnings.len()), (port, age, 0), "{more}");
+    }
+    let (found, warnings) = listeners("{port: 80, http3: false, alt-svc-port: 443}");
+    assert!(found[0].http3.is_none());
+    assert_eq!(
+        warnings,
+        ["`alt-svc-port` does nothing: it tells clients of HTTP/3, and `http3` is not `true`"]
+    );
+}
+
+#[test]
 fn trusting_everyone_is_warned_of() {
     let text = "clusters: [{id: c, trusted-proxies: [10.0.0.0/8, 0.0.0.0/0], \
                 servers: [{id: a, address: 127.0.0.1, http: [{port: 80, proxy-protocol: true}]}], \

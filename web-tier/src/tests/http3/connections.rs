@@ -116,6 +116,16 @@ async fn a_stop_says_goodbye_and_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
+async fn a_stop_with_nobody_but_idle_clients_tells_them() {
+    let (cluster, certificate, _files) = start([echo("a")], |_| {}).await;
+    let mut client = Client::connect(cluster.address(), &certificate).await;
+    assert_eq!(client.get("/").await.head.status(), 200);
+    assert_eq!(cluster.web.stop(PATIENCE).await, 0);
+    let why = timeout(PATIENCE, client.driver).await.expect("it is told").unwrap();
+    assert!(why.contains("NO_ERROR"), "{why}");
+}
+
+#[tokio::test]
 async fn after_so_many_requests_a_connection_ends_and_none_is_lost() {
     let (cluster, certificate, _files) = start([echo("a")], |config| {
         config.clusters[1].servers[0].request_limits.keepalive = NonZeroU64::new(3);

@@ -144,6 +144,14 @@ impl Socket {
     }
 }
 
+/// How many packets there were. `quinn` would give the socket up for an error, and with it all connections; the next look may find none.
+fn known(count: io::Result<usize>) -> usize {
+    count.unwrap_or_else(|cause| {
+        tracing::debug!(%cause, "a socket of UDP can't be read");
+        0
+    })
+}
+
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         self.socket.clone().create_io_poller()
@@ -160,7 +168,7 @@ impl AsyncUdpSocket for Socket {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         if self.mailboxes.len() == 1 {
-            return self.socket.poll_recv(cx, buffers, metas);
+            return self.socket.poll_recv(cx, buffers, metas).map(|count| Ok(known(count)));
         }
         // In turn, so that neither keeps the other waiting.
         let mailbox_first = self.turn.fetch_not(Ordering::Relaxed);
@@ -168,14 +176,15 @@ impl AsyncUdpSocket for Socket {
             return Poll::Ready(Ok(1));
         }
         match self.socket.poll_recv(cx, buffers, metas) {
-            Poll::Ready(Ok(count)) => {
+            Poll::Ready(count) => {
+                let count = known(count);
                 for (buffer, meta) in buffers.iter_mut().zip(metas).take(count) {
                     self.sort(buffer, meta);
                 }
                 Poll::Ready(Ok(count))
             }
             Poll::Pending if !mailbox_first => self.poll_mailbox(cx, buffers, metas).map(|()| Ok(1)),
-            other => other,
+            Poll::Pending => Poll::Pending,
         }
     }
 
