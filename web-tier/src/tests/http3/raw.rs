@@ -1,6 +1,9 @@
 //! A client that writes frames of its own.
 
-use super::client::{PATIENCE, dial};
+use super::{
+    client::{PATIENCE, dial},
+    site::HOST,
+};
 use quinn::{ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
@@ -34,7 +37,11 @@ impl Raw {
     pub(super) async fn bare(to: SocketAddr, certificate: &CertificateDer<'static>) -> Self {
         let (endpoint, quic) = dial(to, certificate).await.unwrap();
         let control = quic.open_uni().await.unwrap();
-        Self { quic, control, _endpoint: endpoint }
+        let it = Self { quic, control, _endpoint: endpoint };
+        // Once it is answered the handshake is confirmed: until then QUIC may not tell codes of HTTP/3 (RFC 9000 §10.2.3).
+        let get = [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", "/%00")];
+        assert_eq!(it.sends(&frame(1, &section(&get))).await, Outcome::Status(400));
+        it
     }
 
     /// Begins a request with these fields.
