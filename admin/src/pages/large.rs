@@ -155,7 +155,7 @@ fn a_cluster_of_64_servers_and_500_apps_has_pages_that_a_browser_can_show() {
     measure("JSON of all", &|cluster| serde_json::to_string(cluster).unwrap());
     let of = |name: &str| &sizes.iter().find(|(it, _)| *it == name).unwrap().1;
     assert_eq!(of("Servers").matches("href=\"/admin/servers/").count(), 64);
-    assert_eq!(of("Balancer").matches("<tr><th scope=\"row\">").count(), WEB_SERVERS * (APP_SERVERS + 1));
+    assert_eq!(of("Balancer").matches("<tr><th scope=\"row\">").count(), WEB_SERVERS * (APP_SERVERS + 2));
     let apps = of("Apps");
     assert_eq!(apps.matches("actions/apps/").count(), 2 * 40, "each app can be rolled back and restarted");
     assert!(
