@@ -104,6 +104,7 @@ pub(super) static CLUSTER: Keys = Keys {
         "workers",
         "access-log",
         "trusted-proxies",
+        "acme",
         "proxy-cache",
         "compression",
         "caches",
@@ -218,12 +219,30 @@ pub(super) static HTTP: Keys = Keys {
 
 pub(super) static TLS: Keys = Keys {
     what: "`tls`",
-    known: &["certs", "client-ca", "client-auth", "min-version", "import"],
+    known: &["certs", "acme", "client-ca", "client-auth", "min-version", "import"],
     later: &[],
 };
 
 pub(super) static CERTIFICATE: Keys =
     Keys { what: "a certificate of `certs`", known: &["cert", "key", "import"], later: &[] };
+
+pub(super) static ACME: Keys = Keys {
+    what: "`acme` of a cluster",
+    known: &[
+        "directory",
+        "ca",
+        "contact",
+        "challenge",
+        "key-type",
+        "external-account",
+        "domains",
+        "import",
+    ],
+    later: &[],
+};
+
+pub(super) static EXTERNAL_ACCOUNT: Keys =
+    Keys { what: "`external-account`", known: &["key-id", "hmac-key", "import"], later: &[] };
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
@@ -289,7 +308,7 @@ pub(super) static COOKIE: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 60] = [
+pub(super) static ALL: [&Keys; 62] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -307,6 +326,8 @@ pub(super) static ALL: [&Keys; 60] = [
     &SYSLOG,
     &ERROR_LOG,
     &TLS,
+    &ACME,
+    &EXTERNAL_ACCOUNT,
     &CERTIFICATE,
     &HTTP_PROXY,
     &INSERT_COOKIE,
@@ -352,7 +373,7 @@ pub(super) static ALL: [&Keys; 60] = [
     &RETRY,
 ];
 
-const CLUSTER_FILE: usize = 43;
+const CLUSTER_FILE: usize = 45;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

@@ -6,6 +6,7 @@
 
 mod access;
 mod access_log;
+mod acme;
 mod address;
 mod admin;
 mod app_rights;
@@ -79,6 +80,7 @@ mod tests;
 
 pub use access::{BasicAuth, JwtAuth, JwtKeys, SiteUser};
 pub use access_log::{AccessLog, AccessLogFormat, Syslog, SyslogAddress};
+pub use acme::{Acme, AcmeChallenge, AcmeKeyType, ExternalAccount};
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
 pub use backend_tls::{Authorities, BackendTls};
