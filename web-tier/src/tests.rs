@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 
 mod access_log;
+mod acme;
 mod bodies;
 mod bound;
 mod caching;

@@ -21,7 +21,7 @@ use crate::{
     transport::{
         listener::ListenerKeys,
         quic::QuicKeys,
-        tls::{Changed, TicketKeys, TlsError},
+        tls::{Changed, TicketKeys, TlsContext, TlsError},
     },
     upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
@@ -75,6 +75,8 @@ pub struct WebTierConfig {
     pub heard: LastHeard,
     /// Where spans of requests go; nowhere without it.
     pub traces: Option<traces::Exporter>,
+    /// What ACME brings; none for who has none.
+    pub acme: acme::Live,
 }
 
 /// Why a web tier did not start.
@@ -187,7 +189,8 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces } = config;
+        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces, acme } =
+            config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = Logs::start(cluster.access_log.as_ref().map(|it| it.of(&me)))?;
         let (stop, stopped) = watch::channel(None);
@@ -196,8 +199,9 @@ impl WebTier {
             tracing::warn!("{}", limit_below_workers_text(&limit, count));
         }
         let plan = Plan::new(&config, (cluster, &me), &credentials)?;
+        let tickets = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let keys = ListenerKeys {
-            tickets: Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock))),
+            tls: TlsContext { tickets, acme: acme.clone() },
             quic: QuicKeys::new(&config.cluster_key, &me),
         };
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();
@@ -221,6 +225,7 @@ impl WebTier {
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(Logs::pipes),
                 spans: traces.clone(),
+                acme: acme.clone(),
             };
             let orders = Orders { setup, sockets, told: is_told, asked, stop: stopped.clone() };
             let ended = start_worker(number, orders)

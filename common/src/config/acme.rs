@@ -99,7 +99,8 @@ pub(super) fn decode(fields: &Fields<'_>) -> Option<Acme> {
     let acme = Fields::open(context, fields.get("acme")?, &keys::ACME)?;
     let hint = "give `staging` to try it (browsers do not believe its certificates), `production`, or a URL";
     let directory = acme.required("directory", hint).and_then(|node| context.checked(node, directory));
-    let list = acme.required("domains", "list the host names, as `[example.com, [example.org, www.example.org]]`");
+    let list =
+        acme.required("domains", "list the host names, as `[example.com, [example.org, www.example.org]]`");
     if let Some(list) = list
         && list.is_empty()
         && !context.in_default
@@ -163,7 +164,8 @@ fn external_account(context: Context<'_>, node: &Node) -> Option<ExternalAccount
     let key = fields.required("hmac-key", "give the key that the authority has told you, in base64url");
     let id = id.and_then(|node| {
         context.checked(node, |text| {
-            let is_plain = (1..=TEXT_MAX).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
+            let is_plain =
+                (1..=TEXT_MAX).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
             is_plain.then_some(()).ok_or_else(|| {
                 format!("expected 1 to {TEXT_MAX} printable characters, found {}", quoted(text))
             })
@@ -258,7 +260,9 @@ pub(super) fn check(fields: &Fields<'_>, acme: Option<&Acme>, servers: &[Server]
                            `tls`: add one, or take `challenge: tls-alpn-01`";
             context.report.warning(span, message);
         }
-        AcmeChallenge::TlsAlpn01 if servers.iter().flat_map(tls_of).any(|it| it.client_auth == ClientAuth::Required) => {
+        AcmeChallenge::TlsAlpn01
+            if servers.iter().flat_map(tls_of).any(|it| it.client_auth == ClientAuth::Required) =>
+        {
             let message = "the authority has no client certificate, and so can't ask for `tls-alpn-01` at a listener with \
                            `client-auth: required`: take `challenge: http-01`";
             context.error(span, message);

@@ -228,16 +228,7 @@ pub(super) static CERTIFICATE: Keys =
 
 pub(super) static ACME: Keys = Keys {
     what: "`acme` of a cluster",
-    known: &[
-        "directory",
-        "ca",
-        "contact",
-        "challenge",
-        "key-type",
-        "external-account",
-        "domains",
-        "import",
-    ],
+    known: &["directory", "ca", "contact", "challenge", "key-type", "external-account", "domains", "import"],
     later: &[],
 };
 

@@ -7,9 +7,7 @@ use super::{
     http2,
     reload::file,
 };
-use common::config::{
-    CertificateFiles, Config, FilePath, HttpListener, ListenerTls, Location, TlsVersion,
-};
+use common::config::{CertificateFiles, Config, FilePath, HttpListener, ListenerTls, Location, TlsVersion};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use std::{fs, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};

@@ -2,11 +2,11 @@
 
 use crate::transport::{
     quic::QuicKeys,
-    tls::{TicketKeys, TlsError, TlsListener},
+    tls::{TlsContext, TlsError, TlsListener},
 };
 use common::config::{Http3, HttpListener, ListenerTls};
 use http::HeaderValue;
-use std::{cell::Cell, path::Path, sync::Arc};
+use std::{cell::Cell, path::Path};
 
 /// What is spoken at one of the server's `http` listeners. The workers share what is in it.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Terms {
     /// What is wrong with the certificates.
     pub(crate) fn load(config: &HttpListener, keys: &ListenerKeys) -> Result<Self, TlsError> {
         let quic = config.http3.as_ref().map(|_| &keys.quic);
-        let load = |tls| TlsListener::load(tls, &keys.tickets, true, quic);
+        let load = |tls| TlsListener::load(tls, &keys.tls, true, quic);
         let tls = config.tls.as_ref().map(load).transpose()?;
         let alt_svc = config.http3.as_ref().and_then(alt_svc);
         Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c, alt_svc })
@@ -42,7 +42,7 @@ impl Terms {
 /// The keys of a process that its listeners share.
 #[derive(Debug, Clone)]
 pub(crate) struct ListenerKeys {
-    pub(crate) tickets: Arc<TicketKeys>,
+    pub(crate) tls: TlsContext,
     pub(crate) quic: QuicKeys,
 }
 
@@ -107,7 +107,7 @@ impl Difference {
         if terms(old) != terms(new) {
             return Self::Terms;
         }
-        if files(old).eq(files(new)) { Self::None } else { Self::Certificates }
+        if files(old).eq(files(new)) && old.acme == new.acme { Self::None } else { Self::Certificates }
     }
 }
 

@@ -1,9 +1,7 @@
 //! A certificate with its chain and private key, from its files.
 
-use super::{
-    names::Names,
-    x509::{X509, date},
-};
+use super::names::Names;
+use acme::Issued;
 use aws_lc_rs::digest::{Context, SHA256};
 use common::{
     config::{CertificateFiles, FilePath},
@@ -13,6 +11,7 @@ use rustls::{
     Error, InconsistentKeys, crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey,
 };
 use std::sync::Arc;
+use x509::{X509, date};
 
 /// So many seconds before its end a certificate is warned of: renewal should have come.
 const EXPIRES_SOON: i64 = 7 * 86_400;
@@ -91,6 +90,18 @@ impl Certificate {
         })?;
         let content = hash(&[&cert_bytes, &key_bytes]);
         Ok(Self { key: Arc::new(key), names, not_after, warnings, content })
+    }
+}
+
+impl Certificate {
+    /// One that ACME has brought; `None` when it is of no use, which was looked at when it came.
+    pub(super) fn issued(issued: &Issued, provider: &CryptoProvider) -> Option<Self> {
+        let names = Names::new(&X509::parse(issued.chain.first()?)?);
+        let parts: Vec<&[u8]> =
+            issued.chain.iter().map(AsRef::as_ref).chain([issued.key.secret_der()]).collect();
+        let content = hash(&parts);
+        let key = CertifiedKey::from_der(issued.chain.clone(), issued.key.clone_key(), provider).ok()?;
+        Some(Self { key: Arc::new(key), names, not_after: issued.not_after, warnings: Vec::new(), content })
     }
 }
 

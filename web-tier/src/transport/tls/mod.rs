@@ -15,7 +15,6 @@ mod names;
 mod tickets;
 mod watch;
 mod watched;
-mod x509;
 
 #[cfg(test)]
 mod tests;
@@ -31,3 +30,15 @@ pub(crate) use listener::TlsListener;
 pub(crate) use tickets::TicketKeys;
 pub(crate) use watch::{INTERVAL, watch};
 pub(crate) use watched::Changed;
+
+use acme::Live;
+use std::sync::Arc;
+
+/// What the listeners of a process have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsContext {
+    /// The keys of session tickets.
+    pub(crate) tickets: Arc<TicketKeys>,
+    /// The certificates that ACME brings.
+    pub(crate) acme: Live,
+}

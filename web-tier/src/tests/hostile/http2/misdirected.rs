@@ -5,9 +5,7 @@ use super::{
     wire::{HEADERS, PREFACE, SETTINGS, block, frame, headers, read_frame},
 };
 use crate::tests::{cluster::Cluster, hostile::recorder::Recorder};
-use common::config::{
-    CertificateFiles, FilePath, HttpListener, ListenerTls, Location,
-};
+use common::config::{CertificateFiles, FilePath, HttpListener, ListenerTls, Location};
 use rustls::pki_types::CertificateDer;
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;

@@ -19,7 +19,7 @@ async fn http2_is_chosen_where_both_have_it() {
     let Setup { authority, folder } = setup();
     let both = folder.listener(&["site"], "");
     let tls = folder.tls(&certs(&["site"], ""));
-    let one = TlsListener::load(&tls, &keys("key"), false, None).unwrap();
+    let one = TlsListener::load(&tls, &context(&keys("key")), false, None).unwrap();
     for (offered, listener, h2) in [
         (vec!["h2", "http/1.1"], &both, true),
         (vec!["http/1.1", "h2"], &both, true),
