@@ -14,17 +14,21 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 use state::State;
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{net::TcpListener, task::AbortHandle};
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 /// A running authority; ends when it is dropped.
 #[derive(Debug)]
@@ -109,6 +113,26 @@ impl AcmeServer {
     /// Whom it has asked for challenges.
     pub fn asked(&self) -> Vec<SocketAddr> {
         self.state().asked.clone()
+    }
+
+    /// A connection by TLS to a server that shows a certificate of this authority for `name`.
+    ///
+    /// # Errors
+    /// It shows none, or another's.
+    ///
+    /// # Panics
+    /// `name` is none.
+    pub async fn connect(&self, to: &str, name: &str) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).expect("a host name");
+        TlsConnector::from(Arc::new(client)).connect(name, TcpStream::connect(to).await?).await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -16,6 +16,6 @@ mod storage;
 mod times;
 
 pub use live::{Issued, Live, OrderReport, TlsChallenge};
-pub use manager::{Manager, ManagerConfig};
+pub use manager::{Manager, ManagerConfig, Wanted};
 pub use storage::{HubStorage, Storage};
 pub use times::Times;

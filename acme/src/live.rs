@@ -122,6 +122,13 @@ impl Live {
         self.0.report.load_full()
     }
 
+    /// There is none any more.
+    pub fn clear(&self) {
+        self.set_answers(Answers::default());
+        self.set_certificates(Vec::new());
+        self.set_report(Vec::new());
+    }
+
     pub(crate) fn set_answers(&self, answers: Answers) {
         let asked = !answers.http.is_empty();
         self.0.answers.store(Arc::new(answers));

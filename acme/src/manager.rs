@@ -9,6 +9,7 @@ use crate::{
     storage::Storage,
     times::Times,
 };
+use aws_lc_rs::digest::{SHA256, digest};
 use common::{
     clock::Clock,
     config::{Acme, Secret},
@@ -60,6 +61,22 @@ pub struct ManagerConfig {
     pub data: PathBuf,
     /// How long things take.
     pub times: Times,
+}
+
+/// By what a [`Manager`] is another one: where in the file it stands does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted(String);
+
+impl Wanted {
+    /// What `acme` of a cluster says.
+    pub fn new(acme: &Acme, cluster: &ClusterId) -> Self {
+        let Acme { directory, ca, contact, challenge, key_type, external_account, domains } = acme;
+        let ca = ca.as_ref().map(|it| &it.path);
+        let bound = external_account.as_ref().map(|it| (&it.key_id, digest(&SHA256, it.hmac_key.bytes())));
+        Self(format!(
+            "{cluster} {directory} {ca:?} {contact:?} {challenge:?} {key_type:?} {bound:?} {domains:?}"
+        ))
+    }
 }
 
 /// Looks after the certificates of a web-tier until it is dropped.

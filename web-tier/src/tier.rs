@@ -172,6 +172,7 @@ pub struct WebTier {
     plan: Plan,
     picture: Picture,
     shown: Shown,
+    acme: acme::Live,
 }
 
 #[derive(Debug)]
@@ -247,6 +248,7 @@ impl WebTier {
             plan,
             picture,
             shown,
+            acme,
         })
     }
 
@@ -277,7 +279,7 @@ impl WebTier {
     /// What asks the workers how they are, from any thread.
     pub fn view(&self) -> WebTierView {
         let workers = self.workers.iter().map(|it| (it.counters.clone(), it.asks.clone())).collect();
-        WebTierView::new(workers, self.shown.clone())
+        WebTierView::new(workers, self.shown.clone(), self.acme.clone())
     }
 
     /// How the backends of `http-proxy` rules are, in the order of the file.
