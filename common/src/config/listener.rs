@@ -9,6 +9,7 @@ use super::{
     model::{ClientAuth, Http3, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
     node::{Node, Value},
     source::Span,
+    tls_choices,
 };
 use crate::cidr::Cidr;
 use std::time::Duration;
@@ -109,13 +110,15 @@ fn tls(context: Context<'_>, node: &Node) -> Option<ListenerTls> {
         }
         _ => {}
     }
+    let min_version = fields.choice("min-version", &VERSIONS).unwrap_or(TlsVersion::Tls12);
     let default = if has_ca { ClientAuth::Required } else { ClientAuth::None };
     Some(ListenerTls {
         certificates,
         acme,
         client_ca,
         client_auth: given.unwrap_or(default),
-        min_version: fields.choice("min-version", &VERSIONS).unwrap_or(TlsVersion::Tls12),
+        min_version,
+        choices: tls_choices::decode(&fields, min_version),
     })
 }
 

@@ -16,6 +16,7 @@ use super::{
     secret::Secret,
     session_config::SessionConfig,
     session_overrides::SessionOverrides,
+    tls_choices::TlsChoices,
 };
 use crate::{
     cidr::Cidr,
@@ -301,6 +302,8 @@ pub struct ListenerTls {
     pub client_auth: ClientAuth,
     /// `min-version` (1.2).
     pub min_version: TlsVersion,
+    /// `ciphers` and `curves`.
+    pub choices: TlsChoices,
 }
 
 impl ListenerTls {
@@ -312,6 +315,7 @@ impl ListenerTls {
             client_ca: None,
             client_auth: ClientAuth::None,
             min_version: TlsVersion::Tls12,
+            choices: TlsChoices::default(),
         }
     }
 }

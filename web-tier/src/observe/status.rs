@@ -415,7 +415,8 @@ mod tests {
     async fn counters_of_workers_that_are_gone_still_count() {
         let (counters, (asks, _)) = (Arc::new(Counters::default()), mpsc::channel(1));
         counters.requests.up();
-        let status = WebTierView::new(vec![(counters, asks)], Shown::default()).status().await;
+        let status =
+            WebTierView::new(vec![(counters, asks)], Shown::default(), Live::default()).status().await;
         assert_eq!((status.workers, status.silent_workers), (1, 1));
         assert_eq!(status.total.unwrap().requests, 1);
     }

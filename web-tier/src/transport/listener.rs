@@ -102,7 +102,12 @@ impl Difference {
 
     fn between_tls(old: &ListenerTls, new: &ListenerTls) -> Self {
         let terms = |it: &ListenerTls| {
-            (it.client_ca.as_ref().map(|file| file.path.clone()), it.client_auth, it.min_version)
+            (
+                it.client_ca.as_ref().map(|file| file.path.clone()),
+                it.client_auth,
+                it.min_version,
+                it.choices.clone(),
+            )
         };
         if terms(old) != terms(new) {
             return Self::Terms;

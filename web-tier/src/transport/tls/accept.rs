@@ -56,6 +56,7 @@ impl TlsConnection {
         let leaf = chain.as_ref().and_then(|chain| chain.first());
         Self {
             h2: false,
+            is_acme: false,
             server_name: data
                 .and_then(|it| it.server_name)
                 .map(|name| name.to_ascii_lowercase().into_boxed_str()),

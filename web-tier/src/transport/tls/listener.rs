@@ -10,7 +10,7 @@ use super::{
 use crate::transport::quic::{self, QuicKeys};
 use acme::Live;
 use common::{
-    config::{ClientAuth, FilePath, ListenerTls, TlsVersion},
+    config::{ClientAuth, FilePath, ListenerTls, TlsChoices, TlsVersion},
     tls_files::{FileFault, TlsError, chain},
 };
 use rustls::{
@@ -194,13 +194,25 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// The primitives that are spoken with clients: of all, what the file says.
+fn chosen(choices: &TlsChoices) -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|it| choices.has_cipher(it.suite().into()));
+    if !choices.curves.is_empty() {
+        let known = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
+        let group = |number: &u16| known.iter().find(|it| u16::from(it.name()) == *number).copied();
+        provider.kx_groups = choices.curves.iter().filter_map(group).collect();
+    }
+    Arc::new(provider)
+}
+
 fn read(
     config: &ListenerTls,
     shared: &TlsContext,
     h2: bool,
     quic: Option<&QuicKeys>,
 ) -> Result<Current, TlsError> {
-    let provider = provider();
+    let provider = chosen(&config.choices);
     let (mut certificates, authorities) = match (certificates(config, &provider), authorities(config)) {
         (Ok(certificates), Ok(authorities)) => (certificates, authorities),
         (certificates, authorities) => {
