@@ -21,7 +21,7 @@ use crate::{
     transport::{
         listener::ListenerKeys,
         quic::QuicKeys,
-        tls::{Changed, TicketKeys, TlsContext, TlsError},
+        tls::{Changed, Staples, TicketKeys, TlsContext, TlsError},
     },
     upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
@@ -202,7 +202,7 @@ impl WebTier {
         let plan = Plan::new(&config, (cluster, &me), &credentials)?;
         let tickets = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let keys = ListenerKeys {
-            tls: TlsContext { tickets, acme: acme.clone() },
+            tls: TlsContext { tickets, acme: acme.clone(), staples: Staples::default() },
             quic: QuicKeys::new(&config.cluster_key, &me),
         };
         let http = config.server(&me).map(|(_, server)| server.http.as_slice()).unwrap_or_default();

@@ -4,8 +4,10 @@
 pub(crate) mod tag {
     pub(crate) const BOOLEAN: u8 = 0x01;
     pub(crate) const INTEGER: u8 = 0x02;
+    pub(crate) const BIT_STRING: u8 = 0x03;
     pub(crate) const OCTET_STRING: u8 = 0x04;
     pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+    pub(crate) const ENUMERATED: u8 = 0x0a;
     pub(crate) const UTF8_STRING: u8 = 0x0c;
     pub(crate) const PRINTABLE_STRING: u8 = 0x13;
     pub(crate) const IA5_STRING: u8 = 0x16;
@@ -19,6 +21,7 @@ pub(crate) mod tag {
     pub(crate) const EXTENSIONS: u8 = 0xa3;
     /// `[2]` and `[7]` of a general name.
     pub(crate) const DNS_NAME: u8 = 0x82;
+    pub(crate) const URI: u8 = 0x86;
     pub(crate) const IP_ADDRESS: u8 = 0x87;
 }
 

@@ -4,6 +4,7 @@
 
 mod der;
 mod name;
+pub mod ocsp;
 mod time;
 
 #[cfg(test)]

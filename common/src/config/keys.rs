@@ -219,7 +219,17 @@ pub(super) static HTTP: Keys = Keys {
 
 pub(super) static TLS: Keys = Keys {
     what: "`tls`",
-    known: &["certs", "acme", "client-ca", "client-auth", "min-version", "ciphers", "curves", "import"],
+    known: &[
+        "certs",
+        "acme",
+        "client-ca",
+        "client-auth",
+        "min-version",
+        "ciphers",
+        "curves",
+        "ocsp-stapling",
+        "import",
+    ],
     later: &[],
 };
 

@@ -118,6 +118,7 @@ fn tls(context: Context<'_>, node: &Node) -> Option<ListenerTls> {
         client_ca,
         client_auth: given.unwrap_or(default),
         min_version,
+        ocsp_stapling: fields.boolean("ocsp-stapling").unwrap_or(true),
         choices: tls_choices::decode(&fields, min_version),
     })
 }

@@ -302,6 +302,8 @@ pub struct ListenerTls {
     pub client_auth: ClientAuth,
     /// `min-version` (1.2).
     pub min_version: TlsVersion,
+    /// `ocsp-stapling` (true): what a certificate's responder says of it is shown with it.
+    pub ocsp_stapling: bool,
     /// `ciphers` and `curves`.
     pub choices: TlsChoices,
 }
@@ -315,6 +317,7 @@ impl ListenerTls {
             client_ca: None,
             client_auth: ClientAuth::None,
             min_version: TlsVersion::Tls12,
+            ocsp_stapling: true,
             choices: TlsChoices::default(),
         }
     }

@@ -107,6 +107,7 @@ impl Difference {
                 it.client_auth,
                 it.min_version,
                 it.choices.clone(),
+                it.ocsp_stapling,
             )
         };
         if terms(old) != terms(new) {

@@ -1,6 +1,9 @@
 //! A certificate with its chain and private key, from its files.
 
-use super::names::Names;
+use super::{
+    names::Names,
+    staples::{Asked, Staples},
+};
 use acme::Issued;
 use aws_lc_rs::digest::{Context, SHA256};
 use common::{
@@ -49,6 +52,8 @@ pub(super) struct Certificate {
     pub(super) warnings: Vec<FileFault>,
     /// The hash of what its files hold: equal content needs no exchange.
     pub(super) content: Hash,
+    /// Of what is stapled.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Certificate {
@@ -89,7 +94,7 @@ impl Certificate {
             }]
         })?;
         let content = hash(&[&cert_bytes, &key_bytes]);
-        Ok(Self { key: Arc::new(key), names, not_after, warnings, content })
+        Ok(Self { key: Arc::new(key), names, not_after, warnings, content, asked: None })
     }
 }
 
@@ -101,7 +106,26 @@ impl Certificate {
             issued.chain.iter().map(AsRef::as_ref).chain([issued.key.secret_der()]).collect();
         let content = hash(&parts);
         let key = CertifiedKey::from_der(issued.chain.clone(), issued.key.clone_key(), provider).ok()?;
-        Some(Self { key: Arc::new(key), names, not_after: issued.not_after, warnings: Vec::new(), content })
+        Some(Self {
+            key: Arc::new(key),
+            names,
+            not_after: issued.not_after,
+            warnings: Vec::new(),
+            content,
+            asked: None,
+        })
+    }
+}
+
+impl Certificate {
+    /// Staples what its responder has said, if it has one and has said something.
+    pub(super) fn stapled(mut self, staples: &Staples) -> Self {
+        self.asked = Asked::of(&self.key.cert);
+        if let Some(response) = self.asked.as_ref().and_then(|it| staples.staple(it)) {
+            self.content = hash(&[&self.content, &response]);
+            self.key = Arc::new(CertifiedKey { ocsp: Some(response), ..CertifiedKey::clone(&self.key) });
+        }
+        self
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     TlsContext,
     certificate::{Certificate, Hash, end, hash},
     certificates::{ACME_TLS, Certificates},
+    staples::{Asked, Staples},
     tickets::{Context, Ticketer},
     watched::{Changed, OfFiles, Watched},
 };
@@ -48,6 +49,9 @@ pub(crate) struct Current {
     pub(super) certificates: Arc<Certificates>,
     pub(super) asks_clients: bool,
     ends: Vec<End>,
+    /// Those of whose certificates somebody can be asked, and how many have an answer.
+    asked: Vec<Asked>,
+    stapled: usize,
     content: Hash,
 }
 
@@ -108,6 +112,23 @@ impl TlsListener {
 
     fn read(&self) -> Result<Current, TlsError> {
         read(&self.0.config, &self.0.context, self.0.h2, self.0.quic.as_ref())
+    }
+
+    /// What responders have said.
+    pub(super) fn staples(&self) -> Staples {
+        self.0.context.staples.clone()
+    }
+
+    /// The certificates of which one can be asked.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.current().asked.clone()
+    }
+
+    /// Whether more is said of its certificates than it shows.
+    pub(super) fn lacks_staples(&self) -> bool {
+        let current = self.current();
+        let said = current.asked.iter().filter(|it| self.0.context.staples.staple(it).is_some()).count();
+        said != current.stapled
     }
 
     /// The certificates that ACME brings, if it shows them.
@@ -225,6 +246,11 @@ fn read(
     let issued = if config.acme { shared.acme.certificates() } else { Arc::default() };
     let issued: Vec<_> = issued.iter().cloned().collect();
     certificates.extend(issued.iter().filter_map(|it| Certificate::issued(it, &provider)));
+    if config.ocsp_stapling {
+        certificates = certificates.into_iter().map(|it| it.stapled(&shared.staples)).collect();
+    }
+    let asked = certificates.iter().filter_map(|it| it.asked.clone()).collect();
+    let stapled = certificates.iter().filter(|it| it.key.ocsp.is_some()).count();
     let asks_clients = authorities.is_some();
     let authority_bytes = authorities.as_ref().map_or(&[][..], |it| &it.bytes);
     let parts: Vec<&[u8]> =
@@ -243,7 +269,7 @@ fn read(
     let ticketer = Ticketer { keys: shared.tickets.clone(), context };
     let config = server_config(config, provider, verifier, certificates.clone(), ticketer, h2);
     let quic = quic.and_then(|keys| quic::server_config(config.clone(), keys));
-    Ok(Current { config: Arc::new(config), quic, certificates, asks_clients, ends, content })
+    Ok(Current { config: Arc::new(config), quic, certificates, asks_clients, ends, asked, stapled, content })
 }
 
 fn verifier(

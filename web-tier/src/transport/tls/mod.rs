@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod listener;
 mod names;
+mod staples;
 mod tickets;
 mod watch;
 mod watched;
@@ -27,6 +28,7 @@ pub(crate) use accept::{Failure, HandshakeError, TlsConnection, accept};
 pub(crate) use backend::{BackendTls, TlsConnector};
 pub(crate) use client::is_client_certificate_field;
 pub(crate) use listener::TlsListener;
+pub(crate) use staples::Staples;
 pub(crate) use tickets::TicketKeys;
 pub(crate) use watch::{INTERVAL, watch};
 pub(crate) use watched::Changed;
@@ -41,4 +43,6 @@ pub(crate) struct TlsContext {
     pub(crate) tickets: Arc<TicketKeys>,
     /// The certificates that ACME brings.
     pub(crate) acme: Live,
+    /// What responders have said of certificates.
+    pub(crate) staples: Staples,
 }

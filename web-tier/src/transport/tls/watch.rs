@@ -1,6 +1,6 @@
 //! Looks after the files of certificates, outside of the data path.
 
-use super::{Changed, TlsListener};
+use super::{Changed, TlsListener, staples};
 use std::time::Duration;
 use tokio::{
     task::spawn_blocking,
@@ -27,15 +27,19 @@ async fn take_issued(listeners: &[TlsListener]) {
     }
 }
 
+/// Looks after all that certificates need, until it is dropped.
+pub(crate) async fn watch(listeners: Vec<TlsListener>, interval: Duration) {
+    if !listeners.is_empty() {
+        tokio::join!(read_again(&listeners, interval), staples::keep(&listeners));
+    }
+}
+
 /// Reads certificates again when their files change, until it is dropped. A file that won't do changes nothing, and is told once.
 /// Certificates that end within a week are told at the start and every 12 hours.
-pub(crate) async fn watch(listeners: Vec<TlsListener>, interval: Duration) {
-    if listeners.is_empty() {
-        return;
-    }
+async fn read_again(listeners: &[TlsListener], interval: Duration) {
     // What has come before this listened is taken, too.
     let mut news = listeners.iter().find_map(TlsListener::acme).cloned().unwrap_or_default().changes();
-    take_issued(&listeners).await;
+    take_issued(listeners).await;
     let mut said = None;
     loop {
         if said.is_none_or(|said: Instant| said.elapsed() >= SAY_ENDING) {
@@ -47,13 +51,13 @@ pub(crate) async fn watch(listeners: Vec<TlsListener>, interval: Duration) {
         tokio::select! {
             () = sleep(interval) => {}
             changed = news.changed() => if changed.is_ok() {
-                take_issued(&listeners).await;
+                take_issued(listeners).await;
                 continue;
             } else {
                 sleep(interval).await;
             },
         }
-        for listener in &listeners {
+        for listener in listeners {
             let (listener, name) = (listener.clone(), listener.name());
             match spawn_blocking(move || listener.look()).await {
                 Ok(None | Some(Ok(Changed::Nothing))) => {}

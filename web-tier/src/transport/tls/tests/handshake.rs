@@ -154,19 +154,20 @@ async fn ciphers_and_curves_are_those_of_the_file() {
         |connected: &Connected| connected.client.get_ref().1.negotiated_cipher_suite().unwrap().suite();
     let group =
         |connected: &Connected| connected.client.get_ref().1.negotiated_key_exchange_group().unwrap().name();
-    let (client12, client13) = (authority.client12(), authority.client(|_| {}));
+    // Each a client that remembers nothing.
+    let (client12, client13) = (|| authority.client12(), || authority.client(|_| {}));
     let few = "ciphers: [TLS_CHACHA20_POLY1305_SHA256, 'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305'], \
                curves: [P-384]";
     let few = folder.listener(&["site"], few);
-    let connected = connect(&few, &client13, "a.test").await;
+    let connected = connect(&few, &client13(), "a.test").await;
     assert_eq!(suite(&connected), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
     assert_eq!(group(&connected), NamedGroup::secp384r1);
-    let connected = connect(&few, &client12, "a.test").await;
+    let connected = connect(&few, &client12(), "a.test").await;
     assert_eq!(suite(&connected), CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
     // Of TLS 1.3 none is named.
     let old = folder.listener(&["site"], "ciphers: ECDHE-ECDSA-AES128-GCM-SHA256");
-    assert!(connect(&old, &client13, "a.test").await.connection.tls13);
-    let connected = connect(&old, &client12, "a.test").await;
+    assert!(connect(&old, &client13(), "a.test").await.connection.tls13);
+    let connected = connect(&old, &client12(), "a.test").await;
     assert_eq!(suite(&connected), CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
     let other = folder.listener(&["site"], "min-version: 1.3, curves: SecP256r1MLKEM768");
     let (_, server) = try_connect(&other, &authority.client(|_| {}), "a.test").await.unwrap_err();

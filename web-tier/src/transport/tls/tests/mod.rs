@@ -8,6 +8,7 @@ mod files;
 mod handshake;
 mod reload;
 mod resumption;
+mod stapling;
 
 use super::*;
 use common::{
@@ -177,7 +178,7 @@ fn certs(names: &[&str], more: &str) -> String {
 
 /// Of these keys, and without ACME.
 fn context(tickets: &Arc<TicketKeys>) -> TlsContext {
-    TlsContext { tickets: tickets.clone(), acme: Live::default() }
+    TlsContext { tickets: tickets.clone(), acme: Live::default(), staples: Staples::default() }
 }
 
 fn keys(cluster_key: &str) -> Arc<TicketKeys> {
