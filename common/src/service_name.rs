@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// In place of an app's name: the leases of web-tiers, by which one of them at a time orders certificates. No app has such a name.
+pub const ACME_LEASES: &str = ":acme";
+
 /// A name: 1 to 63 of `a`–`z`, `0`–`9`, `.`, `_` and `-`. It may stand in a path, a header and a file's name as it is, but for `.` and `..`, which are none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName(String);

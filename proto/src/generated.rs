@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-const FILES: [&str; 37] = [
+const FILES: [&str; 38] = [
     "copal/app/v1/cache.proto",
     "copal/app/v1/job.proto",
     "copal/app/v1/lease.proto",
@@ -30,6 +30,7 @@ const FILES: [&str; 37] = [
     "copal/hub/v1/purge.proto",
     "copal/hub/v1/queue.proto",
     "copal/hub/v1/raft.proto",
+    "copal/hub/v1/secret.proto",
     "copal/hub/v1/session.proto",
     "copal/hub/v1/session_admin.proto",
     "copal/hub/v1/token.proto",

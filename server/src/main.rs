@@ -2,6 +2,7 @@
 
 mod administration;
 mod app_purge;
+mod certificates;
 mod check;
 mod cli;
 mod convert_file;

@@ -5,6 +5,7 @@ mod roles;
 
 use crate::{
     administration, app_purge,
+    certificates::Certificates,
     data_folder::DataFolder,
     deployed::Deployed,
     handover::takeover::Given,
@@ -71,6 +72,8 @@ pub(crate) struct RunningServer {
     hub: Hub,
     shutdown_wait: Duration,
     web_tier: Option<WebTier>,
+    /// Those of ACME.
+    certificates: Certificates,
     app_tier: Option<Arc<AppTier>>,
     admin: Admin,
     /// Who is there, as the hub says.
@@ -127,7 +130,9 @@ impl RunningServer {
         let _following = app_tier.as_ref().map(|it| it.follow(watch.events));
         let listeners = lines(&id, server, &public);
         let (acceptor, roster) = start_acceptor(listener, server, &credentials, &config);
-        let told = (&watch.heard, &spans, watch.apps, watch.purges);
+        let own = (hub.clone(), watch.secrets);
+        let certificates = Certificates::start(&config, &id, own, member.started_ms, data.path());
+        let told = (&watch.heard, &spans, watch.apps, watch.purges, certificates.live());
         let web_tier = start_web_tier(&config, &id, public, &credentials, &watch.members, told)?;
         let roles = (web_tier.as_ref().map(WebTier::view), app_tier.clone(), triad.clone());
         let knows = Knows::new(&member, data.path(), roles, watched(&config, &id, &admin), watch.heard);
@@ -148,6 +153,7 @@ impl RunningServer {
             shutdown_wait: server.shutdown_wait_max,
             id,
             web_tier,
+            certificates,
             app_tier,
             _health: triad.as_ref().map(|triad| watch_health(&admin, triad)),
             admin,
@@ -267,6 +273,7 @@ impl RunningServer {
             Some(web_tier) => web_tier.reload(config.clone()).await?,
             None => Changes::default(),
         };
+        self.certificates.go_by(&config);
         if let Some(app_tier) = &self.app_tier {
             app_tier.reload(&config);
         }

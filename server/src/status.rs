@@ -70,13 +70,14 @@ impl Knows {
     pub(crate) async fn status(&self) -> Result<ServerStatus, JoinError> {
         let Self { member, data, web_tier, app_tier, triad, heard, clock, .. } = self;
         let shown = web_tier.as_ref().map(WebTierView::certificates).unwrap_or_default();
+        let orders = web_tier.as_ref().map(WebTierView::orders).unwrap_or_default();
         let web_tier = match web_tier {
             Some(view) => Some(view.status().await),
             None => None,
         };
         let (folder, is_hub, own) = (data.clone(), triad.is_some(), self.cluster_certificate.clone());
         let measured = tokio::task::spawn_blocking(move || {
-            let certificates = certificates::all(shown, own.as_ref());
+            let certificates = certificates::all(shown, own.as_ref(), &orders);
             let disk_bytes = if is_hub { bytes_below(&folder.join(HUB)) } else { 0 };
             (process::measure(&folder), disk_bytes, certificates)
         });

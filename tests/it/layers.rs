@@ -8,8 +8,11 @@ use std::{
 };
 
 /// Each package, and the workspace's packages that it may use outside of tests.
-const MAY_IMPORT: [(&str, &[&str]); 29] = [
+const MAY_IMPORT: [(&str, &[&str]); 32] = [
     ("common", &[]),
+    ("x509", &[]),
+    ("acme-server", &[]),
+    ("acme", &["proto", "triad-client", "x509", "common"]),
     ("cluster-port", &["common"]),
     ("proto", &["common"]),
     ("display-more", &[]),
@@ -27,6 +30,7 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
     (
         "web-tier",
         &[
+            "acme",
             "cluster-port",
             "compression",
             "disk-cache",
@@ -36,6 +40,7 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
             "static-files",
             "traces",
             "triad-client",
+            "x509",
             "proto",
             "common",
         ],
@@ -67,6 +72,7 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
     (
         "copal",
         &[
+            "acme",
             "cluster-port",
             "convert",
             "web-tier",

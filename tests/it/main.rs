@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod access_log;
+mod acme;
 mod audit;
 mod caches;
 mod caching;

@@ -13,6 +13,7 @@ mod numbered;
 mod pulse;
 mod purges;
 mod queues;
+mod secrets;
 mod session_admin;
 mod status;
 mod succession;
@@ -29,7 +30,7 @@ pub use membership::Membership;
 pub use pulse::Pulse;
 pub use queues::{Deliveries, QueueWriter, Takes};
 pub use topics::TopicHeard;
-pub use watch::{Heard, Leases, Purges, Tokens, Watch, WatchStream, WatchTask};
+pub use watch::{Heard, Leases, Purges, Secrets, Tokens, Watch, WatchStream, WatchTask};
 
 use cluster_port::Credentials;
 use common::id::ServerId;

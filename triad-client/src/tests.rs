@@ -474,6 +474,7 @@ fn untold() -> watch::Tables {
         tokens,
         purges: tokio::sync::watch::channel(None).0,
         leases: tokio::sync::watch::channel(None).0,
+        secrets: tokio::sync::watch::channel(None).0,
     }
 }
 

@@ -7,7 +7,7 @@ use common::{backoff::Backoff, hub_age::LastHeard, id::ServerId, witness::TIMES}
 use futures_util::{StreamExt, future::select_all, stream::FuturesUnordered};
 use proto::hub::v1::{
     App, AskAlive, CacheChanged, ConfirmChanges, Event, FollowCaches, Lease, LeaseKey, Member, MemberLoad,
-    Purge, TellChanges, Token, WatchEvents, event, watch_client::WatchClient,
+    Purge, Secret, TellChanges, Token, WatchEvents, event, watch_client::WatchClient,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,6 +46,9 @@ pub type Purges = watch::Receiver<Option<Arc<BTreeMap<u64, Purge>>>>;
 /// The leases that are held as last heard, by app and name; `None` before the first word from the hub. Renewals are not told.
 pub type Leases = watch::Receiver<Option<Arc<BTreeMap<(String, String), Lease>>>>;
 
+/// What web-tiers share and keep, by name; `None` before the first word from the hub. Web-tiers alone hear of any.
+pub type Secrets = watch::Receiver<Option<Arc<BTreeMap<String, Secret>>>>;
+
 /// As many as the hub has at most.
 const PURGES_MAX: usize = 500;
 
@@ -60,6 +63,8 @@ pub struct Watch {
     pub tokens: Tokens,
     /// What web-tiers are to forget.
     pub purges: Purges,
+    /// What web-tiers share and keep.
+    pub secrets: Secrets,
     /// Who holds which lease.
     pub leases: Leases,
     /// Every event in order: `Snapshot` means that events may have been missed. Bounded: a reader that is too slow gets a `Snapshot`.
@@ -115,10 +120,16 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
     let (tokens_sender, tokens) = watch::channel(None);
     let (purges_sender, purges) = watch::channel(None);
     let (leases_sender, leases) = watch::channel(None);
+    let (secrets_sender, secrets) = watch::channel(None);
     let (events_sender, events) = mpsc::channel(EVENTS_MAX);
     let heard = LastHeard::never();
-    let tables =
-        Tables { apps: apps_sender, tokens: tokens_sender, purges: purges_sender, leases: leases_sender };
+    let tables = Tables {
+        apps: apps_sender,
+        tokens: tokens_sender,
+        purges: purges_sender,
+        leases: leases_sender,
+        secrets: secrets_sender,
+    };
     let stream = WatchStream::default();
     let follower =
         Follower::new(leader, members_sender, tables, events_sender, (heard.clone(), stream.clone()));
@@ -128,6 +139,7 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
         tokens,
         purges,
         leases,
+        secrets,
         events,
         stream,
         heard,
@@ -138,13 +150,14 @@ pub(crate) fn start(leader: Arc<Leader>) -> Watch {
 /// Where a table of the hub's is told of.
 type Table<K, V> = watch::Sender<Option<Arc<BTreeMap<K, V>>>>;
 
-/// Where apps, tokens, purges and leases are told of.
+/// Where apps, tokens, purges, leases and secrets are told of.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) apps: Table<String, App>,
     pub(crate) tokens: Table<Bytes, Token>,
     pub(crate) purges: Table<u64, Purge>,
     pub(crate) leases: Table<(String, String), Lease>,
+    pub(crate) secrets: Table<String, Secret>,
 }
 
 impl Tables {
@@ -160,6 +173,8 @@ impl Tables {
                 self.purges.send_replace(Some(Arc::new(purges)));
                 let leases = snapshot.leases.iter().map(|it| (lease_place(it.key.as_ref()), it.clone()));
                 self.leases.send_replace(Some(Arc::new(leases.collect())));
+                let secrets = snapshot.secrets.iter().map(|it| (it.name.clone(), it.clone())).collect();
+                self.secrets.send_replace(Some(Arc::new(secrets)));
             }
             Some(event::Event::App(app)) => change(&self.apps, |apps| {
                 apps.insert(app.tag.clone(), app.clone());
@@ -178,6 +193,12 @@ impl Tables {
                 if purges.len() > PURGES_MAX {
                     purges.pop_first();
                 }
+            }),
+            Some(event::Event::Secret(secret)) => change(&self.secrets, |secrets| {
+                secrets.insert(secret.name.clone(), secret.clone());
+            }),
+            Some(event::Event::SecretGone(gone)) => change(&self.secrets, |secrets| {
+                secrets.remove(&gone.name);
             }),
             Some(event::Event::Lease(lease)) => change(&self.leases, |leases| {
                 leases.insert(lease_place(lease.key.as_ref()), lease.clone());

@@ -10,7 +10,7 @@ use proto::hub::v1::{
 };
 
 /// The newest batch that this version writes and understands.
-pub(crate) const VERSION: u32 = 9;
+pub(crate) const VERSION: u32 = 10;
 
 /// The version that brought [`proto::hub::v1::ExpireUnused`].
 pub(crate) const EXPIRE_UNUSED: u32 = 4;
@@ -29,6 +29,9 @@ pub(crate) const SERVICES: u32 = 8;
 
 /// The version that brought queues and jobs.
 pub(crate) const QUEUES: u32 = 9;
+
+/// The version that brought secrets of web-tiers.
+const SECRETS: u32 = 10;
 
 /// Why a log entry can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,7 @@ fn since(command: &Command) -> u32 {
         Some(command::Command::ExpireUnused(_)) => EXPIRE_UNUSED,
         Some(command::Command::NoteAudit(_)) => AUDIT,
         Some(command::Command::NotePurge(_)) => PURGES,
+        Some(command::Command::PutSecret(_)) => SECRETS,
         Some(
             command::Command::AcquireLease(_)
             | command::Command::RenewLeases(_)
@@ -167,6 +171,7 @@ fn known(command: &Command) -> bool {
             | command::Command::ExpireTokens(_)
             | command::Command::NoteAudit(_)
             | command::Command::NotePurge(_)
+            | command::Command::PutSecret(_)
             | command::Command::AcquireLease(_)
             | command::Command::RenewLeases(_)
             | command::Command::ReleaseLeases(_)

@@ -8,8 +8,8 @@ use crate::state::Change;
 use callbacks::{Account, Callbacks};
 use deliveries::Deliveries;
 use proto::hub::v1::{
-    Alive, App, AppGone, AskAlive, Event, Lease, MemberLoad, MemberLoads, Resumed, SessionMoved, Snapshot,
-    TokenForgotten, WatchEvents, event,
+    Alive, App, AppGone, AskAlive, Event, Lease, MemberLoad, MemberLoads, Resumed, SecretGone, SessionMoved,
+    Snapshot, TokenForgotten, WatchEvents, event,
 };
 use std::{
     collections::VecDeque,
@@ -51,6 +51,8 @@ struct Watcher {
     server: String,
     /// The stream's name in questions for signs of life; 0: it never asks, and is told unasked.
     watch: u64,
+    /// It hears of secrets.
+    secrets: bool,
     events: mpsc::Sender<Event>,
     account: Account,
 }
@@ -66,7 +68,7 @@ impl Feed {
             return;
         }
         inner.retain(|watcher| {
-            let events = events(&watcher.server, revision, changes.iter());
+            let events = events(watcher.whom(), revision, changes.iter());
             let fits = events.into_iter().all(|event| watcher.events.try_send(event).is_ok());
             if !fits {
                 tracing::warn!(server = watcher.server, "a watcher of the hub is too slow or gone: dropped");
@@ -92,10 +94,11 @@ impl Feed {
     }
 
     /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
-    /// for are not all known.
+    /// for are not all known. One that `secrets` hears of secrets too.
     pub(crate) fn watch(
         &self,
         wanted: &WatchEvents,
+        secrets: bool,
         present: impl FnOnce() -> (u64, Snapshot),
     ) -> mpsc::Receiver<Event> {
         let WatchEvents { server, after_revision, watch } = wanted;
@@ -103,7 +106,7 @@ impl Feed {
         let mut inner = self.lock();
         let (sender, receiver) = mpsc::channel(PENDING);
         let known = after_revision > 0 && after_revision >= inner.floor && after_revision <= inner.published;
-        let missed = if known { inner.missed(server, after_revision) } else { None };
+        let missed = if known { inner.missed((server, secrets), after_revision) } else { None };
         let first = match &missed {
             Some(_) => Event { revision: after_revision, event: Some(event::Event::Resumed(Resumed {})) },
             None => {
@@ -117,7 +120,7 @@ impl Feed {
             let _fits = sender.try_send(event);
         }
         let server = server.to_owned();
-        inner.watchers.push(Watcher { server, watch, events: sender, account: Account::default() });
+        inner.watchers.push(Watcher { server, watch, secrets, events: sender, account: Account::default() });
         receiver
     }
 
@@ -201,21 +204,34 @@ impl Inner {
         });
     }
 
-    /// What `server` has missed after `revision`; `None` when it is more than a watcher may have pending.
-    fn missed(&self, server: &str, revision: u64) -> Option<Vec<Event>> {
+    /// What a watcher has missed after `revision`; `None` when it is more than a watcher may have pending.
+    fn missed(&self, whom: Whom<'_>, revision: u64) -> Option<Vec<Event>> {
         let start = self.kept.partition_point(|(at, _)| *at <= revision);
         let missed: Vec<_> = self.kept.range(start..).collect();
         let by_entry = missed.chunk_by(|(a, _), (b, _)| a == b);
         let events: Vec<Event> = by_entry
-            .flat_map(|entry| events(server, entry[0].0, entry.iter().map(|(_, change)| change)))
+            .flat_map(|entry| events(whom, entry[0].0, entry.iter().map(|(_, change)| change)))
             .collect();
         (events.len() < PENDING / 2).then_some(events)
     }
 }
 
+/// Who hears: a server, and whether it hears of secrets.
+type Whom<'a> = (&'a str, bool);
+
+impl Watcher {
+    fn whom(&self) -> Whom<'_> {
+        (&self.server, self.secrets)
+    }
+}
+
 /// What one server hears of one log entry. All but the last event carry the revision before it: who breaks off in between
 /// resumes with all of them.
-fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Change>) -> Vec<Event> {
+fn events<'a>(
+    (server, secrets): Whom<'_>,
+    revision: u64,
+    changes: impl Iterator<Item = &'a Change>,
+) -> Vec<Event> {
     let mut events: Vec<Event> = changes
         .filter_map(|change| match change {
             Change::Member(member) => Some(event::Event::Member(member.clone())),
@@ -226,6 +242,10 @@ fn events<'a>(server: &str, revision: u64, changes: impl Iterator<Item = &'a Cha
                 Some(event::Event::TokenForgotten(TokenForgotten { hash: hash.clone() }))
             }
             Change::Purge(purge) => Some(event::Event::Purge(purge.clone())),
+            Change::Secret(secret) => secrets.then(|| event::Event::Secret(secret.clone())),
+            Change::SecretGone(name) => {
+                secrets.then(|| event::Event::SecretGone(SecretGone { name: name.clone() }))
+            }
             Change::Lease(lease) => Some(event::Event::Lease(Lease::clone(lease))),
             Change::LeaseFree(free) => Some(event::Event::LeaseFree(free.clone())),
             // Told before, to those who have copies.
@@ -275,6 +295,8 @@ mod tests {
                 event::Event::Token(it) => it.name,
                 event::Event::TokenForgotten(it) => format!("no {:?}", it.hash),
                 event::Event::Purge(it) => format!("purge {}", it.number),
+                event::Event::Secret(it) => it.name,
+                event::Event::SecretGone(it) => format!("no {}", it.name),
                 event::Event::Lease(it) => format!("lease {}", it.token),
                 event::Event::LeaseFree(it) => format!("free {}", it.token),
                 event::Event::CacheChanged(it) => format!("changed {}", it.number),
@@ -288,7 +310,7 @@ mod tests {
     fn a_new_watcher_gets_a_snapshot_then_its_own_events() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch(&after("a", 0), || {
+        let mut a = feed.watch(&after("a", 0), false, || {
             (4, Snapshot { members: vec![Member::default()], ..Snapshot::default() })
         });
         feed.publish(5, vec![moved("a", "s1"), moved("b", "s2"), member("c")]);
@@ -301,10 +323,10 @@ mod tests {
     fn loads_are_told_to_those_who_listen_and_not_kept() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch(&after("a", 4), || unreachable!());
+        let mut a = feed.watch(&after("a", 4), false, || unreachable!());
         feed.loads(vec![]);
         feed.loads(vec![MemberLoad { id: "a".into(), cpu_load: 500 }]);
-        let mut b = feed.watch(&after("b", 4), || unreachable!());
+        let mut b = feed.watch(&after("b", 4), false, || unreachable!());
         assert_eq!(drain(&mut a), [(4, "resumed".to_owned()), (4, "loads of 1".to_owned())]);
         assert_eq!(drain(&mut b), [(4, "resumed".to_owned())]);
     }
@@ -313,9 +335,9 @@ mod tests {
     fn a_watcher_that_asks_gets_its_own_answer_and_no_other() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut asks = feed.watch(&WatchEvents { watch: 77, ..after("a", 4) }, || unreachable!());
-        let mut other = feed.watch(&WatchEvents { watch: 78, ..after("a", 4) }, || unreachable!());
-        let mut never = feed.watch(&after("b", 4), || unreachable!());
+        let mut asks = feed.watch(&WatchEvents { watch: 77, ..after("a", 4) }, false, || unreachable!());
+        let mut other = feed.watch(&WatchEvents { watch: 78, ..after("a", 4) }, false, || unreachable!());
+        let mut never = feed.watch(&after("b", 4), false, || unreachable!());
         drain(&mut never);
         feed.answer(&AskAlive { watch: 77, number: 5 });
         feed.answer(&AskAlive { watch: 0, number: 6 });
@@ -336,7 +358,7 @@ mod tests {
                 vec![moved(if revision % 2 == 0 { "a" } else { "b" }, &format!("s{revision}"))],
             );
         }
-        let mut a = feed.watch(&after("a", 3), || unreachable!("the events are known"));
+        let mut a = feed.watch(&after("a", 3), false, || unreachable!("the events are known"));
         let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
     }
@@ -347,23 +369,23 @@ mod tests {
         feed.restart(100);
         feed.publish(101, vec![member("a")]);
         for revision in [99, 102] {
-            let mut watcher = feed.watch(&after("a", revision), || (101, Snapshot::default()));
+            let mut watcher = feed.watch(&after("a", revision), false, || (101, Snapshot::default()));
             assert_eq!(drain(&mut watcher), [(101, "snapshot of 0".to_owned())], "after {revision}");
         }
-        let mut watcher = feed.watch(&after("a", 100), || unreachable!("known"));
+        let mut watcher = feed.watch(&after("a", 100), false, || unreachable!("known"));
         assert_eq!(drain(&mut watcher).len(), 2);
         for revision in 0..=KEPT as u64 {
             feed.publish(102 + revision, vec![member("b")]);
         }
-        let mut watcher = feed.watch(&after("a", 101), || (7, Snapshot::default()));
+        let mut watcher = feed.watch(&after("a", 101), false, || (7, Snapshot::default()));
         assert_eq!(drain(&mut watcher), [(7, "snapshot of 0".to_owned())]);
     }
 
     #[test]
     fn a_slow_watcher_is_dropped_and_the_others_are_not() {
         let feed = Feed::default();
-        let _slow = feed.watch(&after("slow", 0), || (0, Snapshot::default()));
-        let mut quick = feed.watch(&after("quick", 0), || (0, Snapshot::default()));
+        let _slow = feed.watch(&after("slow", 0), false, || (0, Snapshot::default()));
+        let mut quick = feed.watch(&after("quick", 0), false, || (0, Snapshot::default()));
         for revision in 1..=PENDING as u64 {
             feed.publish(revision, vec![member("x")]);
             drain(&mut quick);

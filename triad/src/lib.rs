@@ -44,9 +44,9 @@ use proto::hub::v1::{
     apps_server::AppsServer, audits_server::AuditsServer, caches_server::CachesServer,
     jobs_server::JobsServer, lead_server::LeadServer, leases_server::LeasesServer,
     members_server::MembersServer, purges_server::PurgesServer, queues_server::QueuesServer,
-    raft_server::RaftServer, session_admin_server::SessionAdminServer, sessions_server::SessionsServer,
-    tokens_server::TokensServer, topics_server::TopicsServer, triad_server::TriadServer,
-    watch_server::WatchServer,
+    raft_server::RaftServer, secrets_server::SecretsServer, session_admin_server::SessionAdminServer,
+    sessions_server::SessionsServer, tokens_server::TokensServer, topics_server::TopicsServer,
+    triad_server::TriadServer, watch_server::WatchServer,
 };
 use raft::node::{Disks, Node};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -114,6 +114,7 @@ impl Triad {
             .max_encoding_message_size(MESSAGE_MAX);
         let leases = LeasesServer::new(service::LeaseService(self.hub.clone()));
         let purges = PurgesServer::new(service::PurgeService(self.hub.clone()));
+        let secrets = SecretsServer::new(service::SecretService(self.hub.clone()));
         let queues = QueuesServer::new(service::QueueService::new(self.hub.clone()))
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
@@ -130,6 +131,7 @@ impl Triad {
             .add_service(tokens)
             .add_service(audits)
             .add_service(purges)
+            .add_service(secrets)
             .add_service(leases)
             .add_service(caches)
             .add_service(queues)

@@ -6,8 +6,8 @@ use proto::{
     history::v1::history_server,
     hub::v1::{
         apps_server, audits_server, caches_server, jobs_server, lead_server, leases_server, members_server,
-        objects_server, purges_server, queues_server, raft_server, session_admin_server, sessions_server,
-        tokens_server, topics_server, triad_server, watch_server,
+        objects_server, purges_server, queues_server, raft_server, secrets_server, session_admin_server,
+        sessions_server, tokens_server, topics_server, triad_server, watch_server,
     },
     logs::v1::logs_server,
     requests::v1::requests_server,
@@ -34,8 +34,11 @@ pub(crate) fn may_call(rights: Rights, path: &str) -> bool {
             rights.administers
         }
         queues_server::SERVICE_NAME if matches!(method, "ListRuns" | "ManageRun") => rights.administers,
+        // Certificates and the keys to them are the web-tiers', and so is the lease of who renews them: which ones that are is looked at
+        // call by call.
+        secrets_server::SERVICE_NAME => rights.listens,
+        leases_server::SERVICE_NAME => rights.apps || rights.listens,
         sessions_server::SERVICE_NAME
-        | leases_server::SERVICE_NAME
         | caches_server::SERVICE_NAME
         | queues_server::SERVICE_NAME
         | jobs_server::SERVICE_NAME
@@ -82,7 +85,7 @@ mod tests {
     const YES: bool = true;
     const NO: bool = false;
 
-    const CALLS: [(&str, [bool; 5]); 78] = [
+    const CALLS: [(&str, [bool; 5]); 79] = [
         ("/copal.hub.v1.Raft/Append", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/Vote", [YES, NO, NO, NO, NO]),
         ("/copal.hub.v1.Raft/InstallSnapshot", [YES, NO, NO, NO, NO]),
@@ -97,9 +100,10 @@ mod tests {
         ("/copal.hub.v1.Watch/Confirm", [YES; 5]),
         ("/copal.hub.v1.Watch/Follow", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Watch/Tell", [NO, YES, NO, NO, NO]),
-        ("/copal.hub.v1.Leases/Acquire", [NO, YES, NO, NO, NO]),
-        ("/copal.hub.v1.Leases/Renew", [NO, YES, NO, NO, NO]),
-        ("/copal.hub.v1.Leases/Release", [NO, YES, NO, NO, NO]),
+        ("/copal.hub.v1.Leases/Acquire", [NO, YES, YES, NO, NO]),
+        ("/copal.hub.v1.Leases/Renew", [NO, YES, YES, NO, NO]),
+        ("/copal.hub.v1.Leases/Release", [NO, YES, YES, NO, NO]),
+        ("/copal.hub.v1.Secrets/Put", [NO, NO, YES, NO, NO]),
         ("/copal.hub.v1.Queues/Write", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Queues/Deliver", [NO, YES, NO, NO, NO]),
         ("/copal.hub.v1.Queues/Consume", [NO, YES, NO, NO, NO]),
@@ -192,6 +196,7 @@ mod tests {
             "hub/v1/object",
             "hub/v1/queue",
             "hub/v1/raft",
+            "hub/v1/secret",
             "hub/v1/session",
             "hub/v1/token",
             "hub/v1/topic",

@@ -33,6 +33,7 @@ pub async fn serve_grpc(
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         let refused = (!may_call(rights, request.uri().path())).then(|| refusal(&caller, &request, &told));
         request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(rights);
         let routes = routes.clone();
         async move {
             match refused {

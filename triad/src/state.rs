@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub(crate) mod purge;
 pub(crate) mod queue;
 mod reply;
+pub(crate) mod secret;
 pub(crate) mod session;
 mod snapshot;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use memory::Memory;
 use proto::hub::v1::{Batch, MemberState, Rollout, RolloutOutcome, SessionKey, command::Command};
 use purge::Purges;
 use queue::{Around, Queues};
+use secret::Secrets;
 use session::{Session, Sessions};
 use std::sync::Arc;
 use token::Tokens;
@@ -67,6 +69,7 @@ pub(crate) struct State {
     tokens: Tokens,
     audit: Audit,
     purges: Purges,
+    secrets: Secrets,
     leases: Leases,
     caches: Caches,
     queues: Queues,
@@ -168,6 +171,7 @@ impl State {
                 Reply::Done
             }
             Command::NotePurge(note) => self.purges.note(note, now_ms, changes),
+            Command::PutSecret(put) => self.secrets.put(put, now_ms, changes),
             service => self.serve(service, changes),
         }
     }
@@ -284,6 +288,11 @@ impl State {
     /// What web-tiers are to forget.
     pub(crate) fn purges(&self) -> &Purges {
         &self.purges
+    }
+
+    /// What web-tiers share and keep.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Who holds what.

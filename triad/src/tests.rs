@@ -14,6 +14,7 @@ mod members;
 mod memory;
 mod network;
 mod queue_histories;
+mod secrets;
 mod service_histories;
 mod tokens;
 mod upgrade;

@@ -38,7 +38,7 @@ use std::{
 };
 use stream::sides::AnswerSide;
 use timed::{Ended, timed};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 /// How long a client may take for the answer that it was too slow.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -78,7 +78,9 @@ async fn begin(
     let (client, stream) = match opened {
         Ok((client, stream)) => (Rc::new(client), stream),
         Err(cause) => {
-            worker.counters.connections_refused.up();
+            if !matches!(cause, OpenError::Acme) {
+                worker.counters.connections_refused.up();
+            }
             tracing::debug!(%cause, %peer, "a connection is refused");
             return None;
         }
@@ -119,6 +121,9 @@ enum OpenError {
     Proxy(#[from] proxy_protocol::ReadError),
     #[error(transparent)]
     Tls(#[from] tls::HandshakeError),
+    /// It has seen what it wanted.
+    #[error("it was the authority of ACME, by acme-tls/1")]
+    Acme,
 }
 
 /// Reads what comes before the first request, in `request-header-timeout` each.
@@ -152,6 +157,11 @@ async fn open(
     }
     if !connection.tls13 {
         worker.counters.handshakes_tls12.up();
+    }
+    if connection.is_acme {
+        let mut stream = stream;
+        let _gone = timeout(routes.limits.head, stream.shutdown()).await;
+        return Err(OpenError::Acme);
     }
     client.tls = Some(Rc::new(connection));
     Ok((client, ClientStream::Tls(Box::new(stream))))

@@ -106,6 +106,12 @@ pub(crate) async fn answer<S: ClientSide>(
     if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
         return Ok(Reply::Local(error_pages::refusal(client, head, cause)));
     }
+    // Before the rules: one that redirects all to HTTPS must not stand in the way of the certificate for it.
+    if head.method == Method::GET
+        && let Some(answer) = client.worker.acme.answer(head.path())
+    {
+        return Ok(Reply::Local(Local::challenge(client, &answer)));
+    }
     let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
     let in_url = match in_url {
         Ok(in_url) => in_url,

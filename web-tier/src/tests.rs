@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 pub(crate) mod dns_server;
 
 mod access_log;
+mod acme;
 mod bodies;
 mod bound;
 mod caching;

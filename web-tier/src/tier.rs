@@ -22,7 +22,7 @@ use crate::{
     transport::{
         listener::ListenerKeys,
         quic::QuicKeys,
-        tls::{Changed, TicketKeys, TlsError},
+        tls::{Changed, Staples, TicketKeys, TlsContext, TlsError},
     },
     upstream::foreign::BackendHealth,
     worker::{Setup, picture::Picture},
@@ -76,6 +76,8 @@ pub struct WebTierConfig {
     pub heard: LastHeard,
     /// Where spans of requests go; nowhere without it.
     pub traces: Option<traces::Exporter>,
+    /// What ACME brings; none for who has none.
+    pub acme: acme::Live,
 }
 
 /// Why a web tier did not start.
@@ -171,6 +173,7 @@ pub struct WebTier {
     plan: Plan,
     picture: Picture,
     shown: Shown,
+    acme: acme::Live,
 }
 
 #[derive(Debug)]
@@ -188,7 +191,8 @@ impl WebTier {
     /// # Errors
     /// See [`WebTierError`].
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
-        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces } = config;
+        let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces, acme } =
+            config;
         let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = Logs::start(cluster.access_log.as_ref().map(|it| it.of(&me)))?;
         let (stop, stopped) = watch::channel(None);
@@ -197,8 +201,9 @@ impl WebTier {
             tracing::warn!("{}", limit_below_workers_text(&limit, count));
         }
         let plan = Plan::new(&config, (cluster, &me), &credentials)?;
+        let tickets = Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock)));
         let keys = ListenerKeys {
-            tickets: Arc::new(TicketKeys::new(&config.cluster_key, Arc::new(SystemClock))),
+            tls: TlsContext { tickets, acme: acme.clone(), staples: Staples::default() },
             quic: QuicKeys::new(&config.cluster_key, &me),
         };
         let public = config.server(&me).map_or_else(Vec::new, |(_, server)| server.listeners());
@@ -222,6 +227,7 @@ impl WebTier {
                 counters: counters.clone(),
                 access_log: access_log.as_ref().map(Logs::pipes),
                 spans: traces.clone(),
+                acme: acme.clone(),
             };
             let orders = Orders { setup, sockets, told: is_told, asked, stop: stopped.clone() };
             let ended = start_worker(number, orders)
@@ -244,6 +250,7 @@ impl WebTier {
             plan,
             picture,
             shown,
+            acme,
         })
     }
 
@@ -274,7 +281,7 @@ impl WebTier {
     /// What asks the workers how they are, from any thread.
     pub fn view(&self) -> WebTierView {
         let workers = self.workers.iter().map(|it| (it.counters.clone(), it.asks.clone())).collect();
-        WebTierView::new(workers, self.shown.clone())
+        WebTierView::new(workers, self.shown.clone(), self.acme.clone())
     }
 
     /// How the backends of `http-proxy` rules are, in the order of the file.

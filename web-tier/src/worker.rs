@@ -29,6 +29,7 @@ use crate::{
     route::{Plan, Routes},
     upstream::Upstream,
 };
+use acme::Live;
 use body_room::BodyRoom;
 use cluster_port::Credentials;
 use common::{
@@ -73,6 +74,8 @@ pub(crate) struct Setup {
     pub(crate) access_log: Option<LogPipes>,
     /// Where spans of requests go, if anywhere.
     pub(crate) spans: Option<Exporter>,
+    /// What ACME brings, and wants to be answered.
+    pub(crate) acme: Live,
 }
 
 /// What the requests of one worker share.
@@ -104,6 +107,8 @@ pub(crate) struct Worker {
     pub(crate) records: Records,
     /// Where spans of requests go, if anywhere.
     pub(crate) spans: Option<Exporter>,
+    /// What ACME wants to be answered.
+    pub(crate) acme: Live,
     pub(crate) request_ids: RequestIds,
     pub(crate) traces: Traces,
     pub(crate) buffers: Rc<Buffers>,
@@ -159,6 +164,7 @@ impl Worker {
             access_log: RefCell::new(setup.access_log.clone().map(AccessLog::new)),
             records: Records::default(),
             spans: setup.spans.clone(),
+            acme: setup.acme.clone(),
             request_ids: RequestIds::new(),
             traces: Traces::new(),
             buffers: Rc::default(),

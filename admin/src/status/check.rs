@@ -3,7 +3,7 @@
 
 use super::{
     problem::{Problem, Severity},
-    record::{AnswerRecord, ServerRecord},
+    record::{AcmeRecord, AnswerRecord, CertificateRecord, ServerRecord},
 };
 use common::config::{HealthChecks, Thresholds};
 use std::time::Duration;
@@ -158,6 +158,9 @@ fn certificates(id: &str, answer: &AnswerRecord, limits: &Thresholds, now_ms: u6
     let measured = answer.certificates.iter().map(|it| {
         let left_ms = it.not_after_ms.saturating_sub(now_ms);
         let days = left_ms / 86_400_000;
+        if let Some(order) = it.acme.as_ref().filter(|_| it.not_after_ms == 0 || left_ms > 0) {
+            return ordered(id, it, order, days);
+        }
         let severity = match days {
             _ if left_ms == 0 => Some(Severity::Fault),
             days if days < fault => Some(Severity::Fault),
@@ -175,6 +178,36 @@ fn certificates(id: &str, answer: &AnswerRecord, limits: &Thresholds, now_ms: u6
         Measure { subject: it.name.clone(), ..measure("certificate", value, wrong) }
     });
     measured.collect()
+}
+
+/// One that ACME brings, and that has not ended: it is renewed when it is time, however few days that leaves.
+fn ordered(id: &str, it: &CertificateRecord, order: &AcmeRecord, days: u64) -> Measure {
+    let (name, failures) = (&it.name, order.failures);
+    let is_there = it.not_after_ms > 0;
+    let value = if is_there { format!("in {days} days") } else { "none yet".to_owned() };
+    let severity = match (is_there, failures) {
+        (true, 0) => None,
+        (true, _) if days < 1 => Some(Severity::Fault),
+        (true, _) => Some(Severity::Warning),
+        (false, 0) => Some(Severity::Notice),
+        (false, _) => Some(Severity::Fault),
+    };
+    let wrong = severity.map(|severity| {
+        let what = match (is_there, failures) {
+            (false, 0) => format!("The certificate {name} of {id} is not there yet: it is being ordered"),
+            (false, _) => {
+                format!("The certificate {name} of {id} could not be ordered: {}", order.last_error)
+            }
+            (true, _) => format!(
+                "The certificate {name} of {id}, which ends {value}, could not be renewed: {}",
+                order.last_error
+            ),
+        };
+        let next = order.next.as_deref().unwrap_or("soon");
+        let remedy = format!("It is tried again at {next}. docs/tls.md says what authorities want.");
+        Problem::new(severity, "certificate", Some(id), what, remedy).of(name)
+    });
+    Measure { subject: name.clone(), ..measure("certificate", value, wrong) }
 }
 
 fn millis(it: Duration) -> u64 {

@@ -57,9 +57,23 @@ pub fn metrics(status: &ServerStatus, format: Format) -> String {
     }
     if !status.certificates.is_empty() {
         text.gauge("copal_certificate_end_seconds", "When a certificate ends, in seconds since 1970.");
-        for it in &status.certificates {
+        // One that ACME has not brought yet has no end.
+        for it in status.certificates.iter().filter(|it| it.not_after_ms > 0 || it.acme.is_none()) {
             text.sample("", &[("file", &it.name)], seconds(it.not_after_ms));
         }
+    }
+    let orders = || status.certificates.iter().filter_map(|it| Some((it.name.as_str(), it.acme.as_ref()?)));
+    if orders().next().is_some() {
+        text.gauge(
+            "copal_acme_next_order_seconds",
+            "When a certificate is ordered next, in seconds since 1970.",
+        );
+        orders().for_each(|(name, it)| text.sample("", &[("certificate", name)], seconds(it.next_ms)));
+        text.gauge(
+            "copal_acme_failed_orders",
+            "Orders of a certificate that failed since the last one that did not.",
+        );
+        orders().for_each(|(name, it)| text.sample("", &[("certificate", name)], it.failures));
     }
     if let Some(it) = &status.health {
         health(&mut text, it);

@@ -11,7 +11,7 @@ use super::{
 use crate::{servers, timestamp};
 use common::config::Config;
 use proto::status::v1::{
-    App, AppKind, Certificate, Limit, Process, RefusedKey, TcpListener, Traffic, WebTier,
+    AcmeOrder, App, AppKind, Certificate, Limit, Process, RefusedKey, TcpListener, Traffic, WebTier,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -112,12 +112,27 @@ pub(crate) struct AnswerRecord {
 /// A certificate that a server shows.
 #[derive(Debug, Serialize)]
 pub(crate) struct CertificateRecord {
-    /// Its file, without the folders.
+    /// Its file, without the folders; of one that ACME brings, its first name.
     pub(crate) name: String,
     /// The last moment of its validity.
     pub(crate) ends: Option<String>,
     #[serde(skip)]
     pub(crate) not_after_ms: u64,
+    /// Of one that ACME brings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) acme: Option<AcmeRecord>,
+}
+
+/// How it goes with the orders of a certificate.
+#[derive(Debug, Serialize)]
+pub(crate) struct AcmeRecord {
+    /// When it is ordered next.
+    pub(crate) next: Option<String>,
+    /// Orders that failed since the last one that did not.
+    pub(crate) failures: u32,
+    /// Why the last of them did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) last_error: String,
 }
 
 /// A server's process; 0 is what its system does not tell.
@@ -349,8 +364,13 @@ impl AnswerRecord {
 
 impl CertificateRecord {
     fn of(certificate: &Certificate) -> Self {
-        let Certificate { name, not_after_ms } = certificate.clone();
-        Self { name, ends: timestamp::format(not_after_ms), not_after_ms }
+        let Certificate { name, not_after_ms, acme } = certificate.clone();
+        let acme = acme.map(|AcmeOrder { next_ms, failures, last_error }| AcmeRecord {
+            next: timestamp::format(next_ms),
+            failures,
+            last_error,
+        });
+        Self { name, ends: timestamp::format(not_after_ms), not_after_ms, acme }
     }
 }
 

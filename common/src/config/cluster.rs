@@ -1,7 +1,7 @@
 //! A cluster and its servers.
 
 use super::{
-    access_log,
+    access_log, acme,
     bounds::{TIMEOUT, WAIT},
     caches,
     check::{Facts, Listening},
@@ -74,6 +74,8 @@ pub(super) fn decode(
     }
     let trusted_proxies = listener::trusted_proxies(&fields);
     listener::check_proxy_protocol(&fields, &servers);
+    let acme = acme::decode(&fields);
+    acme::check(&fields, acme.as_ref(), &servers);
     let session_cookie =
         fields.get("session-cookie").and_then(|node| context.checked(node, names::cookie_name));
     let mut hosts = Vec::new();
@@ -89,6 +91,7 @@ pub(super) fn decode(
         workers: workers(&fields).unwrap_or(DEFAULTS.workers),
         access_log: access_log::decode(&fields, DEFAULTS.access_log_format.clone()),
         trusted_proxies,
+        acme,
         proxy_cache: proxy_cache::decode(&fields),
         compression: compression::decode(&fields),
         outlier_detection: outlier_detection::decode(&fields),

@@ -106,6 +106,7 @@ pub(super) static CLUSTER: Keys = Keys {
         "workers",
         "access-log",
         "trusted-proxies",
+        "acme",
         "proxy-cache",
         "compression",
         "outlier-detection",
@@ -236,12 +237,31 @@ pub(super) static HTTP: Keys = Keys {
 
 pub(super) static TLS: Keys = Keys {
     what: "`tls`",
-    known: &["certs", "client-ca", "client-auth", "min-version", "import"],
+    known: &[
+        "certs",
+        "acme",
+        "client-ca",
+        "client-auth",
+        "min-version",
+        "ciphers",
+        "curves",
+        "ocsp-stapling",
+        "import",
+    ],
     later: &[],
 };
 
 pub(super) static CERTIFICATE: Keys =
     Keys { what: "a certificate of `certs`", known: &["cert", "key", "import"], later: &[] };
+
+pub(super) static ACME: Keys = Keys {
+    what: "`acme` of a cluster",
+    known: &["directory", "ca", "contact", "challenge", "key-type", "external-account", "domains", "import"],
+    later: &[],
+};
+
+pub(super) static EXTERNAL_ACCOUNT: Keys =
+    Keys { what: "`external-account`", known: &["key-id", "hmac-key", "import"], later: &[] };
 
 pub(super) static HOST: Keys = Keys {
     what: "a host",
@@ -307,7 +327,7 @@ pub(super) static COOKIE: Keys = Keys {
 };
 
 /// Every kind of mapping; the [`CLUSTER_FILE`] first ones are the cluster file's.
-pub(super) static ALL: [&Keys; 66] = [
+pub(super) static ALL: [&Keys; 68] = [
     &ROOT,
     &CLUSTER,
     &SERVER,
@@ -325,6 +345,8 @@ pub(super) static ALL: [&Keys; 66] = [
     &SYSLOG,
     &ERROR_LOG,
     &TLS,
+    &ACME,
+    &EXTERNAL_ACCOUNT,
     &CERTIFICATE,
     &HTTP_PROXY,
     &OUTLIER_DETECTION,
@@ -376,7 +398,7 @@ pub(super) static ALL: [&Keys; 66] = [
     &RETRY,
 ];
 
-const CLUSTER_FILE: usize = 49;
+const CLUSTER_FILE: usize = 51;
 
 impl Keys {
     /// What is said of a key that is not known here: not in this version, misspelt, misplaced, or the keys that there are.

@@ -9,6 +9,7 @@ use super::{
     model::{ClientAuth, Http3, HttpListener, ListenerTls, MetricsListener, Server, TlsVersion},
     node::{Node, Value},
     source::Span,
+    tls_choices,
 };
 use crate::cidr::Cidr;
 use std::time::Duration;
@@ -82,7 +83,12 @@ pub(super) fn metrics(fields: &Fields<'_>, port_offset: u16) -> Option<(MetricsL
 /// `tls`. What the files hold is not looked at: they are on the servers that listen.
 fn tls(context: Context<'_>, node: &Node) -> Option<ListenerTls> {
     let fields = Fields::open(context, node, &keys::TLS)?;
-    let certs = fields.required("certs", "list certificates as {cert: file, key: file}");
+    let acme = fields.boolean("acme").unwrap_or(false);
+    let certs = if acme {
+        fields.get("certs")
+    } else {
+        fields.required("certs", "list certificates as {cert: file, key: file}, or write `acme: true`")
+    };
     if let Some(list) = certs
         && (matches!(&list.value, Value::List(items) if items.is_empty()) || list.is_null())
     {
@@ -103,12 +109,16 @@ fn tls(context: Context<'_>, node: &Node) -> Option<ListenerTls> {
         }
         _ => {}
     }
+    let min_version = fields.choice("min-version", &VERSIONS).unwrap_or(TlsVersion::Tls12);
     let default = if has_ca { ClientAuth::Required } else { ClientAuth::None };
     Some(ListenerTls {
         certificates,
+        acme,
         client_ca,
         client_auth: given.unwrap_or(default),
-        min_version: fields.choice("min-version", &VERSIONS).unwrap_or(TlsVersion::Tls12),
+        min_version,
+        ocsp_stapling: fields.boolean("ocsp-stapling").unwrap_or(true),
+        choices: tls_choices::decode(&fields, min_version),
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod access_log;
+mod acme;
 mod address;
 mod admin;
 mod app_rights;
@@ -69,6 +70,7 @@ mod session_memory;
 mod session_overrides;
 mod source;
 mod tcp_proxy;
+mod tls_choices;
 mod topics;
 mod topology;
 mod traces;
@@ -82,6 +84,7 @@ mod tests;
 
 pub use access::{BasicAuth, JwtAuth, JwtKeys, SiteUser};
 pub use access_log::{AccessLog, AccessLogFormat, Syslog, SyslogAddress};
+pub use acme::{Acme, AcmeChallenge, AcmeKeyType, ExternalAccount};
 pub use app_rights::{AppLimits, AppRights, Confine};
 pub use app_yaml::{AppYaml, Health, Listen, app_names, fill_placeholders, load_app_yaml};
 pub use backend_tls::{Authorities, BackendTls};
@@ -120,6 +123,7 @@ pub use servers_own::ServersOwn;
 pub use session_config::{OnHubLoss, SaveMode, SessionConfig};
 pub use session_overrides::{CookieOverrides, SessionOverrides};
 pub use tcp_proxy::{TcpListener, TcpRoute};
+pub use tls_choices::TlsChoices;
 pub use topics::DeclaredTopic;
 pub use topology::topology_hash;
 pub use units::{UnitError, format_duration, parse_duration, parse_size};

@@ -2,6 +2,7 @@
 
 use super::{
     access_log::AccessLog,
+    acme::Acme,
     app_rights::AppRights,
     caches::DeclaredCache,
     compression::Compression,
@@ -17,6 +18,7 @@ use super::{
     session_config::SessionConfig,
     session_overrides::SessionOverrides,
     tcp_proxy::TcpListener,
+    tls_choices::TlsChoices,
 };
 use crate::{
     cidr::Cidr,
@@ -168,6 +170,8 @@ pub struct Cluster {
     pub workers: Option<NonZeroUsize>,
     /// `access-log`: where its servers with listeners write their requests down.
     pub access_log: Option<AccessLog>,
+    /// `acme`: certificates that its servers get by themselves; none unless given.
+    pub acme: Option<Acme>,
     /// `trusted-proxies`: whose `X-Forwarded-*` and PROXY headers are believed; nobody's unless given.
     pub trusted_proxies: Vec<Cidr>,
     /// `proxy-cache`: answers that its servers keep for all clients; none unless given, or with `enable: false`.
@@ -294,14 +298,35 @@ impl HttpListener {
 /// same configuration, and need not have the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
-    /// `certs`, at least one; the first is for clients that name no host, or none that a certificate covers.
+    /// `certs`, at least one without `acme`; the first is for clients that name no host, or none that a certificate covers.
     pub certificates: Vec<CertificateFiles>,
+    /// `acme` (false): those that the cluster gets by itself, after these.
+    pub acme: bool,
     /// `client-ca`: who signs client certificates.
     pub client_ca: Option<FilePath>,
     /// `client-auth`: `required` with a `client-ca`, else `none`.
     pub client_auth: ClientAuth,
     /// `min-version` (1.2).
     pub min_version: TlsVersion,
+    /// `ocsp-stapling` (true): what a certificate's responder says of it is shown with it.
+    pub ocsp_stapling: bool,
+    /// `ciphers` and `curves`.
+    pub choices: TlsChoices,
+}
+
+impl ListenerTls {
+    /// With these certificates, and all else as it is without a word.
+    pub fn of(certificates: Vec<CertificateFiles>) -> Self {
+        Self {
+            certificates,
+            acme: false,
+            client_ca: None,
+            client_auth: ClientAuth::None,
+            min_version: TlsVersion::Tls12,
+            ocsp_stapling: true,
+            choices: TlsChoices::default(),
+        }
+    }
 }
 
 /// `client-auth`.

@@ -9,7 +9,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub enum PublicListener {
     /// Of `http`.
-    Http(HttpListener),
+    Http(Box<HttpListener>),
     /// Of `tcp-proxy`.
     Tcp(Box<TcpListener>),
 }
@@ -41,8 +41,9 @@ impl PublicListener {
 impl Server {
     /// All of them: those of `http`, then those of `tcp-proxy`, each in the order of the file.
     pub fn listeners(&self) -> Vec<PublicListener> {
-        let http = self.http.iter().cloned().map(PublicListener::Http);
-        http.chain(self.tcp.iter().cloned().map(|it| PublicListener::Tcp(Box::new(it)))).collect()
+        let http = self.http.iter().map(|it| PublicListener::Http(Box::new(it.clone())));
+        let tcp = self.tcp.iter().map(|it| PublicListener::Tcp(Box::new(it.clone())));
+        http.chain(tcp).collect()
     }
 
     /// Whether it has some: it is a web-tier then.

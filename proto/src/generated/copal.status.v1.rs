@@ -2,12 +2,27 @@
 /// A certificate that a server shows.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Certificate {
-    /// Its file, without the folders.
+    /// Its file, without the folders; of one that ACME brings, its first name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The last moment of its validity.
+    /// The last moment of its validity; 0 of one that ACME has not brought yet.
     #[prost(uint64, tag = "2")]
     pub not_after_ms: u64,
+    /// Of one that ACME brings.
+    #[prost(message, optional, tag = "3")]
+    pub acme: ::core::option::Option<AcmeOrder>,
+}
+/// How it goes with the orders of a certificate.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcmeOrder {
+    /// When it is ordered next.
+    #[prost(uint64, tag = "1")]
+    pub next_ms: u64,
+    /// Orders that failed since the last one that did not, and why the last of them did.
+    #[prost(uint32, tag = "2")]
+    pub failures: u32,
+    #[prost(string, tag = "3")]
+    pub last_error: ::prost::alloc::string::String,
 }
 /// Of the server that leads the hub: it watches all of them.
 #[derive(Clone, PartialEq, ::prost::Message)]

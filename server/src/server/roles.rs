@@ -203,7 +203,7 @@ pub(super) fn start_web_tier(
     bound: Bound,
     credentials: &Credentials,
     members: &Members,
-    (heard, spans, apps, purged): (&LastHeard, &Spans, Apps, Purges),
+    (heard, spans, apps, purged, acme): (&LastHeard, &Spans, Apps, Purges, acme::Live),
 ) -> anyhow::Result<Option<WebTier>> {
     if bound.addresses().is_empty() {
         return Ok(None);
@@ -217,6 +217,7 @@ pub(super) fn start_web_tier(
         members: members.clone(),
         heard: heard.clone(),
         traces: spans.exporter.clone(),
+        acme,
     })?;
     app_purge::follow(apps, web_tier.view());
     purges::follow(purged, web_tier.view());

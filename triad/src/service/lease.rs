@@ -2,9 +2,11 @@
 
 use super::input;
 use crate::{hub::Hub, serve::Caller, state::Reply};
+use cluster_port::Rights;
+use common::service_name::ACME_LEASES;
 use proto::hub::v1::{
-    AcquireLease, Command, LeaseAcquired, LeasesReleased, LeasesRenewed, ReleaseLeases, RenewLeases, command,
-    lease_acquired, leases_server::Leases,
+    AcquireLease, Command, LeaseAcquired, LeaseKey, LeasesReleased, LeasesRenewed, ReleaseLeases,
+    RenewLeases, command, lease_acquired, leases_server::Leases,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -34,6 +36,18 @@ fn tokens(tokens: &[u64]) -> Result<(), Status> {
     Err(Status::invalid_argument(text))
 }
 
+/// The leases of ACME are the web-tiers', all others those of apps.
+fn may_ask(rights: Rights, key: Option<&LeaseKey>) -> Result<(), Status> {
+    let is_acme = key.is_some_and(|it| it.app == ACME_LEASES);
+    if if is_acme { rights.listens } else { rights.apps } {
+        return Ok(());
+    }
+    let whose = if is_acme { "a web-tier's" } else { "an app's" };
+    Err(Status::permission_denied(format!(
+        "key: this lease is {whose}, and the caller's roles do not include that"
+    )))
+}
+
 impl LeaseService {
     async fn propose(&self, command: command::Command, bytes: usize) -> Result<Reply, Status> {
         let replies = self.0.propose(vec![Command { command: Some(command) }], bytes).await?;
@@ -45,11 +59,13 @@ impl LeaseService {
 impl Leases for LeaseService {
     async fn acquire(&self, request: Request<AcquireLease>) -> Result<Response<LeaseAcquired>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
+        let rights = request.extensions().get::<Rights>().copied().unwrap_or_default();
         let acquire = request.into_inner();
         input::server("server", &acquire.server)?;
         input::own("server", &acquire.server, caller.as_ref())?;
         input::lease("key", acquire.key.as_ref())?;
         input::app("app", &acquire.app)?;
+        may_ask(rights, acquire.key.as_ref())?;
         if !TTL_MS.contains(&acquire.ttl_ms) {
             let text =
                 format!("ttl_ms is {}: expected {} to {}", acquire.ttl_ms, TTL_MS.start(), TTL_MS.end());

@@ -7,6 +7,7 @@ use crate::{
     probe,
     serve::Caller,
 };
+use cluster_port::Rights;
 use proto::hub::v1::{
     AliveAsked, AskAlive, CachesFollowed, ChangesConfirmed, ChangesTold, ConfirmChanges, Event, FollowCaches,
     Snapshot, TellChanges, WatchEvents, watch_server::Watch,
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 /// Caches that one server follows, and changes that are told at a time.
 const FOLLOWED_MAX: usize = 1000;
@@ -37,6 +38,7 @@ impl Watch for WatchService {
 
     async fn events(&self, request: Request<WatchEvents>) -> Result<Response<Self::EventsStream>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
+        let secrets = hears_secrets(request.extensions());
         let watch = request.into_inner();
         input::server("server", &watch.server)?;
         input::own("server", &watch.server, caller.as_ref())?;
@@ -45,7 +47,7 @@ impl Watch for WatchService {
         if self.0.feed().watchers() >= WATCHERS {
             return Err(Status::resource_exhausted(format!("{WATCHERS} servers watch already")));
         }
-        let events = self.0.feed().watch(&watch, || {
+        let events = self.0.feed().watch(&watch, secrets, || {
             let applied = self.0.node().view().read();
             let revision = applied.last.map_or(0, |it| it.index);
             let (members, apps) = (applied.state.members(), applied.state.apps());
@@ -53,7 +55,9 @@ impl Watch for WatchService {
             let tokens = applied.state.tokens().iter().cloned().collect();
             let purges = applied.state.purges().iter().cloned().collect();
             let leases = applied.state.leases().iter().cloned().collect();
-            (revision, Snapshot { members, apps, tokens, purges, leases })
+            let kept = applied.state.secrets().iter().filter(|_| secrets);
+            let secrets = kept.cloned().collect();
+            (revision, Snapshot { members, apps, tokens, purges, leases, secrets })
         });
         // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;
@@ -108,6 +112,11 @@ impl Watch for WatchService {
         }
         Ok(Response::new(AliveAsked {}))
     }
+}
+
+/// Secrets are the web-tiers' own.
+fn hears_secrets(extensions: &Extensions) -> bool {
+    extensions.get::<Rights>().is_some_and(|it| it.listens)
 }
 
 /// A watcher's stream. Its end without the leader's doing may be the watcher's end: a killed process closes its connections.

@@ -1,7 +1,7 @@
 //! What a watcher may want to hear of.
 
 use bytes::Bytes;
-use proto::hub::v1::{App, CacheKey, Lease, LeaseFree, Member, Purge, SessionKey, Token};
+use proto::hub::v1::{App, CacheKey, Lease, LeaseFree, Member, Purge, Secret, SessionKey, Token};
 use std::sync::Arc;
 
 /// What a watcher may want to hear of.
@@ -19,6 +19,10 @@ pub(crate) enum Change {
     TokenForgotten(Bytes),
     /// Web-tiers are to forget this.
     Purge(Purge),
+    /// A secret as it is now.
+    Secret(Secret),
+    /// The secret of this name is gone.
+    SecretGone(String),
     /// A lease was granted.
     Lease(Arc<Lease>),
     /// Nobody holds it any more.

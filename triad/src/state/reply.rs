@@ -3,7 +3,7 @@
 use proto::hub::v1::{
     App, AppDeployed, AppUndeployed, CacheCleared, CachesWritten, JobManaged, JobsDeclared, LeaseAcquired,
     LeasesReleased, LeasesRenewed, PurgeNoted, QueueManaged, QueuesConsumed, QueuesWritten, RunManaged,
-    SessionOutcome, TokenCreated, TokenRevoked,
+    SecretPut, SessionOutcome, TokenCreated, TokenRevoked,
 };
 
 /// What a command is answered with.
@@ -23,6 +23,8 @@ pub(crate) enum Reply {
     TokenRevoked(TokenRevoked),
     /// Of a purge.
     PurgeNoted(PurgeNoted),
+    /// Of a secret.
+    SecretPut(SecretPut),
     /// Of asking for a lease.
     LeaseAcquired(LeaseAcquired),
     /// Of holding on to some.

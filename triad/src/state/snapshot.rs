@@ -40,6 +40,9 @@ impl State {
         let tokens = self.tokens.iter().cloned().map(Item::Token);
         let audit = self.audit.iter().cloned().map(Item::Audit);
         let purges = self.purges.iter().cloned().map(Item::Purge);
+        let secrets = self.secrets.iter().cloned().map(Item::Secret);
+        let last_secret = self.secrets.last();
+        let secrets = secrets.chain((last_secret > 0).then_some(Item::LastSecret(last_secret)));
         let leases = self.leases.iter().map(|it| Item::Lease(it.clone()));
         let last_token = self.leases.last_token();
         let leases = leases.chain((last_token > 0).then_some(Item::LastToken(last_token)));
@@ -54,7 +57,7 @@ impl State {
         let jobs = jobs.chain(self.jobs.export_declared().map(Item::JobsDeclared));
         let jobs = jobs.chain((last_job > 0).then_some(Item::LastJob(last_job)));
         let mut pending = Vec::with_capacity(chunk);
-        let small = members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(leases);
+        let small = members.chain(apps).chain(tokens).chain(audit).chain(purges).chain(secrets).chain(leases);
         for item in
             small.chain(caches).chain(self.queues.export()).chain(jobs).chain(tombstones).chain(sessions)
         {
@@ -91,6 +94,8 @@ impl Restore {
                 Some(Item::Token(token)) => self.0.tokens.restore(token),
                 Some(Item::Audit(entry)) => self.0.audit.restore(entry),
                 Some(Item::Purge(purge)) => self.0.purges.restore(purge),
+                Some(Item::Secret(secret)) => self.0.secrets.restore(secret),
+                Some(Item::LastSecret(version)) => self.0.secrets.restore_last(version),
                 Some(Item::Lease(lease)) => self.0.leases.restore(lease),
                 Some(Item::LastToken(token)) => self.0.leases.restore_last_token(token),
                 Some(Item::Cache(cache)) => self.0.caches.restore_name(cache),

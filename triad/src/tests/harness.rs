@@ -15,8 +15,8 @@ use proto::hub::v1::{
     AskAlive, LoadSession, Member, SaveSession, SessionKey, SessionRecord, SessionWrite, WatchEvents,
     WriteSessions, audits_client::AuditsClient, caches_client::CachesClient, lead_client::LeadClient,
     leases_client::LeasesClient, members_client::MembersClient, queues_client::QueuesClient,
-    session_outcome::Outcome, session_write::Write, sessions_client::SessionsClient,
-    tokens_client::TokensClient, watch_client::WatchClient,
+    secrets_client::SecretsClient, session_outcome::Outcome, session_write::Write,
+    sessions_client::SessionsClient, tokens_client::TokensClient, watch_client::WatchClient,
 };
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -94,7 +94,12 @@ pub(super) fn credentials() -> Credentials {
 fn roster() -> Roster {
     let apps = (0..100).map(|number| format!("app-{number}"));
     let others = [CLIENT, "web-a"].map(str::to_owned);
-    apps.chain(others).map(|id| (id.into(), Rights::ALL)).collect()
+    let of_one_role = [
+        ("just-web", Rights { listens: true, ..Rights::default() }),
+        ("just-app", Rights { apps: true, ..Rights::default() }),
+    ];
+    let all = apps.chain(others).map(|id| (id.into(), Rights::ALL));
+    all.chain(of_one_role.map(|(id, rights)| (id.into(), rights))).collect()
 }
 
 impl TestHub {
@@ -369,6 +374,16 @@ impl TestHub {
     /// The service that hands the lead over, as `me`.
     pub(super) fn lead(&self, at: usize, me: &str) -> LeadClient<Channel> {
         LeadClient::new(self.channel(at, me))
+    }
+
+    /// The tokens' service as `me`.
+    pub(super) fn secrets(&self, at: usize, me: &str) -> SecretsClient<Channel> {
+        SecretsClient::new(self.channel(at, me))
+    }
+
+    /// The leases' service as `me`.
+    pub(super) fn leases_as(&self, at: usize, me: &str) -> LeasesClient<Channel> {
+        LeasesClient::new(self.channel(at, me))
     }
 
     /// The tokens' service as `me`.

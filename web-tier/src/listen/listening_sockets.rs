@@ -276,6 +276,7 @@ mod tests {
             pages: Arc::default(),
         };
         Rc::new(Worker::new(&Setup {
+            acme: acme::Live::default(),
             plan,
             me: "web-a".into(),
             workers: 1,

@@ -14,6 +14,7 @@ use crate::{
     transport::tls::TlsListener,
     upstream::foreign::ForeignServers,
 };
+use acme::{Live, OrderReport};
 use common::config::{Config, PublicListener};
 use futures_util::future::join_all;
 use http_cache::store::WhyNot;
@@ -102,14 +103,20 @@ impl Shown {
 pub struct WebTierView {
     workers: Arc<[(Arc<Counters>, mpsc::Sender<Asked>)]>,
     shown: Shown,
+    acme: Live,
 }
 
 impl WebTierView {
-    pub(crate) fn new(workers: Vec<(Arc<Counters>, mpsc::Sender<Asked>)>, shown: Shown) -> Self {
-        Self { workers: workers.into(), shown }
+    pub(crate) fn new(workers: Vec<(Arc<Counters>, mpsc::Sender<Asked>)>, shown: Shown, acme: Live) -> Self {
+        Self { workers: workers.into(), shown, acme }
     }
 
-    /// The certificates that its listeners show: each file, and the last second of its validity since the Unix epoch.
+    /// How it is with the certificates that ACME brings.
+    pub fn orders(&self) -> Arc<Vec<OrderReport>> {
+        self.acme.report()
+    }
+
+    /// The certificates of files that its listeners show: each file, and the last second of its validity since the Unix epoch.
     pub fn certificates(&self) -> Vec<(String, i64)> {
         let secured = self.shown.0.read().unwrap_or_else(PoisonError::into_inner).secured.clone();
         let mut ends: Vec<_> = secured.iter().flat_map(TlsListener::ends).collect();
@@ -417,7 +424,8 @@ mod tests {
     async fn counters_of_workers_that_are_gone_still_count() {
         let (counters, (asks, _)) = (Arc::new(Counters::default()), mpsc::channel(1));
         counters.requests.up();
-        let status = WebTierView::new(vec![(counters, asks)], Shown::default()).status().await;
+        let status =
+            WebTierView::new(vec![(counters, asks)], Shown::default(), Live::default()).status().await;
         assert_eq!((status.workers, status.silent_workers), (1, 1));
         assert_eq!(status.total.unwrap().requests, 1);
     }

@@ -221,6 +221,15 @@ impl Local {
         local
     }
 
+    /// The answer to the authority of ACME (RFC 8555 §8.3).
+    pub(crate) fn challenge(client: &Client, answer: &str) -> Self {
+        let body = Bytes::copy_from_slice(answer.as_bytes());
+        let mut local = Self::new(client, StatusCode::OK, LocalBody::Bytes(body), answer.len() as u64);
+        local.head.fields.push(Name::Other, b"content-type", b"application/octet-stream");
+        local.head.fields.push(Name::of(b"cache-control"), b"cache-control", b"no-store");
+        local
+    }
+
     /// The answer to who has to say who he is, or has not said it well.
     pub(crate) fn sign_in(client: &Client, status: u16, challenge: &str, text: &str) -> Self {
         let mut local = Self::error_page(client, status, Some(text));

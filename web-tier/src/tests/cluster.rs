@@ -53,9 +53,27 @@ impl Cluster {
         Self::start_on(Inherited::default(), backends, clients_max, change).await
     }
 
+    /// The same, with what ACME brings.
+    pub(crate) async fn start_acme(
+        live: acme::Live,
+        backends: impl IntoIterator<Item = OnConnection>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_all((Inherited::default(), live), backends, usize::MAX, change).await
+    }
+
     /// The same, on sockets that there are already.
     pub(crate) async fn start_on(
-        mut inherited: Inherited,
+        inherited: Inherited,
+        backends: impl IntoIterator<Item = OnConnection>,
+        clients_max: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_all((inherited, acme::Live::default()), backends, clients_max, change).await
+    }
+
+    async fn start_all(
+        (mut inherited, acme): (Inherited, acme::Live),
         backends: impl IntoIterator<Item = OnConnection>,
         clients_max: usize,
         change: impl FnOnce(&mut Config),
@@ -73,6 +91,7 @@ impl Cluster {
         let heard = LastHeard::never();
         let credentials = credentials(config.cluster_encryption);
         let config = WebTierConfig {
+            acme,
             config: Arc::new(config),
             me,
             bound,
@@ -173,6 +192,7 @@ pub(crate) fn config(ports: &[u16]) -> Config {
 
 pub(crate) fn cluster(id: &str, servers: Vec<Server>, hosts: Vec<Host>) -> ClusterConfig {
     ClusterConfig {
+        acme: None,
         id: id.into(),
         servers,
         session_cookie: "JSESSIONID".to_owned(),

@@ -5,9 +5,7 @@ use super::{
     cluster::Cluster,
     http2::{ask, connect, get},
 };
-use common::config::{
-    CertificateFiles, ClientAuth, FilePath, HttpListener, ListenerTls, Location, TlsVersion,
-};
+use common::config::{CertificateFiles, FilePath, HttpListener, ListenerTls, Location};
 use http::{Request, Response};
 use http_body_util::Full;
 use rcgen::Certificate;
@@ -33,12 +31,7 @@ async fn secured(backends: impl IntoIterator<Item = OnConnection>) -> (Cluster, 
     };
     let files =
         CertificateFiles { cert: file("c.pem", certificate.pem()), key: file("k.pem", key.serialize_pem()) };
-    let tls = ListenerTls {
-        certificates: vec![files],
-        client_ca: None,
-        client_auth: ClientAuth::None,
-        min_version: TlsVersion::Tls12,
-    };
+    let tls = ListenerTls::of(vec![files]);
     let cluster = Cluster::start_with(backends, |config| {
         let listener = HttpListener { tls: Some(tls), ..HttpListener::plain("127.0.0.1", 0) };
         config.clusters[1].servers[0].http = vec![listener];

@@ -7,9 +7,7 @@ use super::{
     http2,
     reload::file,
 };
-use common::config::{
-    CertificateFiles, ClientAuth, Config, FilePath, HttpListener, ListenerTls, Location, TlsVersion,
-};
+use common::config::{CertificateFiles, Config, FilePath, HttpListener, ListenerTls, Location, TlsVersion};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use std::{fs, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -199,12 +197,7 @@ impl Certificate {
     fn tls(&self) -> ListenerTls {
         let path =
             |name: &str| FilePath { path: self.folder.path().join(name), location: Location::default() };
-        ListenerTls {
-            certificates: vec![CertificateFiles { cert: path("cert.pem"), key: path("key.pem") }],
-            client_ca: None,
-            client_auth: ClientAuth::None,
-            min_version: TlsVersion::Tls12,
-        }
+        ListenerTls::of(vec![CertificateFiles { cert: path("cert.pem"), key: path("key.pem") }])
     }
 
     async fn connect(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {

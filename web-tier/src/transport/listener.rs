@@ -3,11 +3,11 @@
 
 use crate::transport::{
     quic::QuicKeys,
-    tls::{TicketKeys, TlsError, TlsListener},
+    tls::{TlsContext, TlsError, TlsListener},
 };
 use common::config::{Http3, HttpListener, ListenerTls, PublicListener};
 use http::HeaderValue;
-use std::{cell::Cell, path::Path, sync::Arc};
+use std::{cell::Cell, path::Path};
 
 /// What is spoken at one of the server's listeners. The workers share what is in it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Terms {
 
     fn load_http(config: &HttpListener, keys: &ListenerKeys) -> Result<Self, TlsError> {
         let quic = config.http3.as_ref().map(|_| &keys.quic);
-        let load = |tls| TlsListener::load(tls, &keys.tickets, true, quic);
+        let load = |tls| TlsListener::load(tls, &keys.tls, true, quic);
         let tls = config.tls.as_ref().map(load).transpose()?;
         let alt_svc = config.http3.as_ref().and_then(alt_svc);
         Ok(Self { tls, proxy_protocol: config.proxy_protocol, h2c: config.h2c, alt_svc, tcp: None })
@@ -58,7 +58,7 @@ impl Terms {
 /// The keys of a process that its listeners share.
 #[derive(Debug, Clone)]
 pub(crate) struct ListenerKeys {
-    pub(crate) tickets: Arc<TicketKeys>,
+    pub(crate) tls: TlsContext,
     pub(crate) quic: QuicKeys,
 }
 
@@ -130,12 +130,18 @@ impl Difference {
 
     fn between_tls(old: &ListenerTls, new: &ListenerTls) -> Self {
         let terms = |it: &ListenerTls| {
-            (it.client_ca.as_ref().map(|file| file.path.clone()), it.client_auth, it.min_version)
+            (
+                it.client_ca.as_ref().map(|file| file.path.clone()),
+                it.client_auth,
+                it.min_version,
+                it.choices.clone(),
+                it.ocsp_stapling,
+            )
         };
         if terms(old) != terms(new) {
             return Self::Terms;
         }
-        if files(old).eq(files(new)) { Self::None } else { Self::Certificates }
+        if files(old).eq(files(new)) && old.acme == new.acme { Self::None } else { Self::Certificates }
     }
 }
 

@@ -128,3 +128,33 @@ fn problems_found_later_are_parted_and_told_once() {
     assert_eq!(errors.problems().len(), 1);
     assert!(errors.to_string().ends_with("1 error"), "{errors}");
 }
+
+#[test]
+fn acme_is_a_clusters_and_is_complete_with_two_keys() {
+    let load = |acme: &str| {
+        let text = format!(
+            "clusters: [{{id: c, acme: {{{acme}}}, servers: [{{id: a, address: 127.0.0.1, http: [{{port: 80}}, {{port: 443, \
+             tls: {{acme: true}}}}]}}], hosts: [{{id: '', web-apps: [{{id: '', root-directory: htdocs}}]}}]}}]"
+        );
+        let loaded = Files::new(&[("copal.yaml", &text)]).load("copal.yaml", &options()).unwrap();
+        assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
+        let tls = loaded.config.clusters[0].servers[0].http[1].tls.clone().unwrap();
+        assert!(tls.acme && tls.certificates.is_empty());
+        (loaded.config.clusters[0].acme.clone().unwrap(), loaded.config.effective)
+    };
+    let (acme, _) = load("directory: staging, domains: [Example.com, [example.org, www.example.org]]");
+    assert_eq!(acme.directory, "https://acme-staging-v02.api.letsencrypt.org/directory");
+    assert_eq!((acme.challenge, acme.key_type), (AcmeChallenge::Http01, AcmeKeyType::Ec256));
+    assert_eq!(acme.domains, [vec!["example.com"], vec!["example.org", "www.example.org"]]);
+    assert!(acme.contact.is_empty() && acme.ca.is_none() && acme.external_account.is_none());
+    let (acme, effective) = load(
+        "directory: 'https://ca.internal/acme/directory', domains: [example.com], contact: [ops@example.com], ca: ca.pem, \
+         key-type: rsa2048, challenge: tls-alpn-01, external-account: {key-id: kid, hmac-key: AAECAwQFBgcICQoLDA0ODw}",
+    );
+    assert_eq!(acme.directory, "https://ca.internal/acme/directory");
+    assert_eq!((acme.challenge, acme.key_type.name()), (AcmeChallenge::TlsAlpn01, "rsa2048"));
+    assert_eq!(acme.contact, ["mailto:ops@example.com"]);
+    let account = acme.external_account.unwrap();
+    assert_eq!((account.key_id.as_str(), account.hmac_key.bytes().len()), ("kid", 16));
+    assert!(effective.contains("key-id: kid") && !effective.contains("AAECAwQ"), "{effective}");
+}

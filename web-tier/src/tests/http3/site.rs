@@ -1,9 +1,7 @@
 //! A web tier that speaks HTTP/3, and the files of its certificate.
 
 use crate::tests::{backend::OnConnection, cluster::Cluster};
-use common::config::{
-    CertificateFiles, ClientAuth, Config, FilePath, Http3, HttpListener, ListenerTls, Location, TlsVersion,
-};
+use common::config::{CertificateFiles, Config, FilePath, Http3, HttpListener, ListenerTls, Location};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use std::{path::PathBuf, time::Duration};
@@ -37,12 +35,7 @@ impl Site {
 
     pub(super) fn listener(&self, port: u16) -> HttpListener {
         let file = |name: &str| FilePath { path: self.path(name), location: Location::default() };
-        let tls = ListenerTls {
-            certificates: vec![CertificateFiles { cert: file("c.pem"), key: file("k.pem") }],
-            client_ca: None,
-            client_auth: ClientAuth::None,
-            min_version: TlsVersion::Tls12,
-        };
+        let tls = ListenerTls::of(vec![CertificateFiles { cert: file("c.pem"), key: file("k.pem") }]);
         let http3 = Http3 { alt_svc_port: 443, alt_svc_age: Duration::from_secs(86_400) };
         HttpListener { tls: Some(tls), http3: Some(http3), ..HttpListener::plain("127.0.0.1", port) }
     }

@@ -10,6 +10,7 @@ pub(crate) use socket::{WorkerSocket, shares};
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use rustls::{Tls13CipherSuite, crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256};
 use std::{io, sync::Arc, time::Duration};
 
 /// How many requests a client may have under way, and how many streams of one direction: three, and some that nobody knows.
@@ -36,7 +37,9 @@ const INCOMING_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How TLS and QUIC are spoken with clients, by a listener's `tls`.
 pub(crate) fn server_config(mut tls: rustls::ServerConfig, keys: &QuicKeys) -> Option<Arc<ServerConfig>> {
     tls.alpn_protocols = vec![b"h3".to_vec()];
-    let crypto = QuicServerConfig::try_from(tls).ok()?;
+    // Whatever a listener's `ciphers` say, the first packets are under this one (RFC 9001 §5.2).
+    let initial = TLS13_AES_128_GCM_SHA256.tls13().and_then(Tls13CipherSuite::quic_suite)?;
+    let crypto = QuicServerConfig::with_initial(Arc::new(tls), initial).ok()?;
     let mut config = ServerConfig::new(Arc::new(crypto), keys.tokens());
     config
         .transport_config(Arc::new(transport()))

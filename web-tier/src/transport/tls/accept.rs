@@ -1,6 +1,7 @@
 //! The handshake of one connection, and what it came to.
 
 use super::{
+    certificates::ACME_TLS,
     client::{ClientCertificate, VERIFY},
     listener::Current,
 };
@@ -22,6 +23,8 @@ pub(crate) struct TlsConnection {
     pub(crate) server_name: Option<Box<str>>,
     /// The client's certificate, verified; for the whole connection, resumed ones included.
     pub(crate) client: Option<Box<ClientCertificate>>,
+    /// It was the authority of ACME, which has seen what it wanted: nothing is spoken.
+    pub(crate) is_acme: bool,
     /// TLS 1.3; 1.2 otherwise.
     pub(crate) tls13: bool,
     /// Whether it resumed an earlier session.
@@ -36,6 +39,7 @@ impl TlsConnection {
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
         Self {
             h2: session.alpn_protocol() == Some(b"h2"),
+            is_acme: session.alpn_protocol() == Some(ACME_TLS),
             server_name: session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str()),
             client: leaf.map(|der| Box::new(ClientCertificate::new(der))),
             tls13: session.protocol_version() == Some(ProtocolVersion::TLSv1_3),
@@ -52,6 +56,7 @@ impl TlsConnection {
         let leaf = chain.as_ref().and_then(|chain| chain.first());
         Self {
             h2: false,
+            is_acme: false,
             server_name: data
                 .and_then(|it| it.server_name)
                 .map(|name| name.to_ascii_lowercase().into_boxed_str()),

@@ -2,8 +2,9 @@
 
 use super::{
     names::Names,
-    x509::{X509, date},
+    staples::{Asked, Staples},
 };
+use acme::Issued;
 use aws_lc_rs::digest::{Context, SHA256};
 use common::{
     config::{CertificateFiles, FilePath},
@@ -13,6 +14,7 @@ use rustls::{
     Error, InconsistentKeys, crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey,
 };
 use std::sync::Arc;
+use x509::{X509, date};
 
 /// So many seconds before its end a certificate is warned of: renewal should have come.
 const EXPIRES_SOON: i64 = 7 * 86_400;
@@ -50,6 +52,8 @@ pub(super) struct Certificate {
     pub(super) warnings: Vec<FileFault>,
     /// The hash of what its files hold: equal content needs no exchange.
     pub(super) content: Hash,
+    /// Of what is stapled.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Certificate {
@@ -90,7 +94,38 @@ impl Certificate {
             }]
         })?;
         let content = hash(&[&cert_bytes, &key_bytes]);
-        Ok(Self { key: Arc::new(key), names, not_after, warnings, content })
+        Ok(Self { key: Arc::new(key), names, not_after, warnings, content, asked: None })
+    }
+}
+
+impl Certificate {
+    /// One that ACME has brought; `None` when it is of no use, which was looked at when it came.
+    pub(super) fn issued(issued: &Issued, provider: &CryptoProvider) -> Option<Self> {
+        let names = Names::new(&X509::parse(issued.chain.first()?)?);
+        let parts: Vec<&[u8]> =
+            issued.chain.iter().map(AsRef::as_ref).chain([issued.key.secret_der()]).collect();
+        let content = hash(&parts);
+        let key = CertifiedKey::from_der(issued.chain.clone(), issued.key.clone_key(), provider).ok()?;
+        Some(Self {
+            key: Arc::new(key),
+            names,
+            not_after: issued.not_after,
+            warnings: Vec::new(),
+            content,
+            asked: None,
+        })
+    }
+}
+
+impl Certificate {
+    /// Staples what its responder has said, if it has one and has said something.
+    pub(super) fn stapled(mut self, staples: &Staples) -> Self {
+        self.asked = Asked::of(&self.key.cert);
+        if let Some(response) = self.asked.as_ref().and_then(|it| staples.staple(it)) {
+            self.content = hash(&[&self.content, &response]);
+            self.key = Arc::new(CertifiedKey { ocsp: Some(response), ..CertifiedKey::clone(&self.key) });
+        }
+        self
     }
 }
 

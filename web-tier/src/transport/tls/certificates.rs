@@ -4,6 +4,7 @@ use super::{
     certificate::Certificate,
     names::{Names, parent},
 };
+use acme::Live;
 use rustls::{
     SignatureScheme,
     server::{ClientHello, ResolvesServerCert},
@@ -11,7 +12,10 @@ use rustls::{
 };
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-/// The certificates, at least one.
+/// What the authority of ACME speaks, and nobody else (RFC 8737 §4).
+pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
+
+/// The certificates. There are none while ACME has not brought the first.
 #[derive(Debug)]
 pub(super) struct Certificates {
     all: Vec<Choice>,
@@ -21,6 +25,8 @@ pub(super) struct Certificates {
     wildcards: HashMap<Box<str>, Vec<usize>>,
     /// The first, and those with the same names (one with an RSA key, say, and one with an ECDSA key).
     default: Vec<usize>,
+    /// What is shown to the authority of ACME.
+    acme: Option<Live>,
 }
 
 #[derive(Debug)]
@@ -30,8 +36,8 @@ struct Choice {
 }
 
 impl Certificates {
-    /// `certificates` has at least one.
-    pub(super) fn new(certificates: Vec<Certificate>) -> Self {
+    /// With `acme` the authority's questions are answered.
+    pub(super) fn new(certificates: Vec<Certificate>, acme: Option<Live>) -> Self {
         let (mut exact, mut wildcards) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
         for (at, certificate) in certificates.iter().enumerate() {
             certificate.names.exact().for_each(|name| exact.entry(name.into()).or_default().push(at));
@@ -40,7 +46,7 @@ impl Certificates {
         let first = certificates.first().map(|it| it.names.clone()).unwrap_or_default();
         let default = (0..certificates.len()).filter(|at| certificates[*at].names == first).collect();
         let all = certificates.into_iter().map(|it| Choice { key: it.key, names: it.names }).collect();
-        Self { all, exact, wildcards, default }
+        Self { all, exact, wildcards, default, acme }
     }
 
     /// The places of the certificates for a name: those that bear it, else those with a wildcard that covers it, else the
@@ -73,6 +79,11 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(acme) = &self.acme
+            && hello.alpn().is_some_and(|mut it| it.next() == Some(ACME_TLS) && it.next().is_none())
+        {
+            return acme.tls_answer(hello.server_name()?);
+        }
         self.choose(hello.server_name(), hello.signature_schemes()).cloned()
     }
 }

@@ -1,8 +1,8 @@
 //! A client's certificate as applications get to know it: header fields.
 
-use super::x509::{X509, date, distinguished_name};
 use aws_lc_rs::digest;
 use std::fmt::Write;
+use x509::{X509, date, distinguished_name};
 
 /// The fields begin with it. HAProxy's and nginx's users write them by hand under these names.
 const PREFIX: &[u8] = b"x-ssl-client-";

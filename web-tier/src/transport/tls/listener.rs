@@ -1,14 +1,17 @@
 //! A listener's TLS: what its files hold, ready for handshakes, and exchanged as a whole when they change.
 
 use super::{
+    TlsContext,
     certificate::{Certificate, Hash, end, hash},
-    certificates::Certificates,
-    tickets::{Context, TicketKeys, Ticketer},
+    certificates::{ACME_TLS, Certificates},
+    staples::{Asked, Staples},
+    tickets::{Context, Ticketer},
     watched::{Changed, OfFiles, Watched},
 };
 use crate::transport::quic::{self, QuicKeys};
+use acme::Live;
 use common::{
-    config::{ClientAuth, FilePath, ListenerTls, TlsVersion},
+    config::{ClientAuth, FilePath, ListenerTls, TlsChoices, TlsVersion},
     tls_files::{FileFault, TlsError, chain},
 };
 use rustls::{
@@ -30,7 +33,7 @@ pub(crate) struct TlsListener(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: ListenerTls,
-    keys: Arc<TicketKeys>,
+    context: TlsContext,
     h2: bool,
     /// It speaks HTTP/3 too.
     quic: Option<QuicKeys>,
@@ -45,9 +48,21 @@ pub(crate) struct Current {
     pub(crate) quic: Option<Arc<quinn::ServerConfig>>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) asks_clients: bool,
-    /// The file of each certificate, and the last second of its validity.
-    ends: Vec<(String, i64)>,
+    ends: Vec<End>,
+    /// Those of whose certificates somebody can be asked, and how many have an answer.
+    asked: Vec<Asked>,
+    stapled: usize,
     content: Hash,
+}
+
+/// When a certificate ends.
+#[derive(Debug)]
+struct End {
+    /// Its file, or the name of one that ACME has brought.
+    name: String,
+    by_acme: bool,
+    /// The last second of its validity.
+    at: i64,
 }
 
 impl OfFiles for Current {
@@ -57,20 +72,19 @@ impl OfFiles for Current {
 }
 
 impl TlsListener {
-    /// Reads the files of `config`. `h2` offers HTTP/2 by ALPN, before HTTP/1.1; `keys` are the process's; with keys of `quic` there is
-    /// HTTP/3 too.
+    /// Reads the files of `config`. `h2` offers HTTP/2 by ALPN, before HTTP/1.1; with keys of `quic` there is HTTP/3 too.
     ///
     /// # Errors
     /// Everything that is wrong with the files.
     pub(crate) fn load(
         config: &ListenerTls,
-        keys: &Arc<TicketKeys>,
+        context: &TlsContext,
         h2: bool,
         quic: Option<&QuicKeys>,
     ) -> Result<Self, TlsError> {
-        let made = Watched::load(files(config), || read(config, keys, h2, quic))?;
-        let (config, keys, quic) = (config.clone(), keys.clone(), quic.cloned());
-        Ok(Self(Arc::new(Shared { config, keys, h2, quic, made })))
+        let made = Watched::load(files(config), || read(config, context, h2, quic))?;
+        let (config, context, quic) = (config.clone(), context.clone(), quic.cloned());
+        Ok(Self(Arc::new(Shared { config, context, h2, quic, made })))
     }
 
     /// Whether this is the same listener's.
@@ -97,23 +111,46 @@ impl TlsListener {
     }
 
     fn read(&self) -> Result<Current, TlsError> {
-        read(&self.0.config, &self.0.keys, self.0.h2, self.0.quic.as_ref())
+        read(&self.0.config, &self.0.context, self.0.h2, self.0.quic.as_ref())
     }
 
-    /// The file of each certificate in use, and the last second of its validity.
+    /// What responders have said.
+    pub(super) fn staples(&self) -> Staples {
+        self.0.context.staples.clone()
+    }
+
+    /// The certificates of which one can be asked.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.current().asked.clone()
+    }
+
+    /// Whether more is said of its certificates than it shows.
+    pub(super) fn lacks_staples(&self) -> bool {
+        let current = self.current();
+        let said = current.asked.iter().filter(|it| self.0.context.staples.staple(it).is_some()).count();
+        said != current.stapled
+    }
+
+    /// The certificates that ACME brings, if it shows them.
+    pub(crate) fn acme(&self) -> Option<&Live> {
+        self.0.config.acme.then_some(&self.0.context.acme)
+    }
+
+    /// The file of each certificate in use, and the last second of its validity; those of ACME apart.
     pub(crate) fn ends(&self) -> Vec<(String, i64)> {
-        self.current().ends.clone()
+        self.current().ends.iter().filter(|it| !it.by_acme).map(|it| (it.name.clone(), it.at)).collect()
     }
 
     /// What is to be said of certificates that have ended, or will within a week: the file, and what.
     pub(crate) fn ending(&self) -> Vec<(String, String)> {
         let (now, current) = (unix_now(), self.current());
-        current.ends.iter().filter_map(|(file, at)| Some((file.clone(), end(*at, now)?))).collect()
+        current.ends.iter().filter_map(|it| Some((it.name.clone(), end(it.at, now)?))).collect()
     }
 
     /// The file of the first certificate, to name the listener by in logs.
     pub(crate) fn name(&self) -> String {
-        self.0.config.certificates.first().map(|it| it.cert.path.display().to_string()).unwrap_or_default()
+        let first = self.0.config.certificates.first();
+        first.map_or_else(|| "acme".to_owned(), |it| it.cert.path.display().to_string())
     }
 }
 
@@ -178,14 +215,26 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// The primitives that are spoken with clients: of all, what the file says.
+fn chosen(choices: &TlsChoices) -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|it| choices.has_cipher(it.suite().into()));
+    if !choices.curves.is_empty() {
+        let known = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
+        let group = |number: &u16| known.iter().find(|it| u16::from(it.name()) == *number).copied();
+        provider.kx_groups = choices.curves.iter().filter_map(group).collect();
+    }
+    Arc::new(provider)
+}
+
 fn read(
     config: &ListenerTls,
-    keys: &Arc<TicketKeys>,
+    shared: &TlsContext,
     h2: bool,
     quic: Option<&QuicKeys>,
 ) -> Result<Current, TlsError> {
-    let provider = provider();
-    let (certificates, authorities) = match (certificates(config, &provider), authorities(config)) {
+    let provider = chosen(&config.choices);
+    let (mut certificates, authorities) = match (certificates(config, &provider), authorities(config)) {
         (Ok(certificates), Ok(authorities)) => (certificates, authorities),
         (certificates, authorities) => {
             let mut faults = certificates.err().unwrap_or_default();
@@ -193,22 +242,34 @@ fn read(
             return Err(TlsError::new(faults));
         }
     };
+    // After those of files: the first is for clients that name no host.
+    let issued = if config.acme { shared.acme.certificates() } else { Arc::default() };
+    let issued: Vec<_> = issued.iter().cloned().collect();
+    certificates.extend(issued.iter().filter_map(|it| Certificate::issued(it, &provider)));
+    if config.ocsp_stapling {
+        certificates = certificates.into_iter().map(|it| it.stapled(&shared.staples)).collect();
+    }
+    let asked = certificates.iter().filter_map(|it| it.asked.clone()).collect();
+    let stapled = certificates.iter().filter(|it| it.key.ocsp.is_some()).count();
     let asks_clients = authorities.is_some();
     let authority_bytes = authorities.as_ref().map_or(&[][..], |it| &it.bytes);
     let parts: Vec<&[u8]> =
         certificates.iter().map(|it| it.content.as_slice()).chain([authority_bytes]).collect();
     let (content, context) = (hash(&parts), context(config.client_auth, authority_bytes));
-    let files = config.certificates.iter().map(|it| it.cert.path.display().to_string());
-    let ends = files.zip(&certificates).map(|(file, it)| (file, it.not_after)).collect();
-    let certificates = Arc::new(Certificates::new(certificates));
+    let files = config.certificates.iter().map(|it| (it.cert.path.display().to_string(), false));
+    let issued = issued.iter().map(|it| (it.name.clone(), true));
+    let names = files.chain(issued).zip(&certificates);
+    let ends = names.map(|((name, by_acme), it)| End { name, by_acme, at: it.not_after }).collect();
+    let acme = config.acme.then(|| shared.acme.clone());
+    let certificates = Arc::new(Certificates::new(certificates, acme));
     let verifier = match (&config.client_ca, authorities) {
         (Some(file), Some(it)) => Some(verifier(config, file, it.roots, &provider)?),
         _ => None,
     };
-    let ticketer = Ticketer { keys: keys.clone(), context };
+    let ticketer = Ticketer { keys: shared.tickets.clone(), context };
     let config = server_config(config, provider, verifier, certificates.clone(), ticketer, h2);
     let quic = quic.and_then(|keys| quic::server_config(config.clone(), keys));
-    Ok(Current { config: Arc::new(config), quic, certificates, asks_clients, ends, content })
+    Ok(Current { config: Arc::new(config), quic, certificates, asks_clients, ends, asked, stapled, content })
 }
 
 fn verifier(
@@ -239,8 +300,9 @@ fn server_config(
         None => builder.with_no_client_auth(),
     };
     let mut made = builder.with_cert_resolver(certificates);
-    made.alpn_protocols =
-        if h2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    let protocols: [(&[u8], bool); 3] = [(b"h2", h2), (b"http/1.1", true), (ACME_TLS, config.acme)];
+    let spoken = protocols.into_iter().filter(|(_, is_spoken)| *is_spoken);
+    made.alpn_protocols = spoken.map(|(protocol, _)| protocol.to_vec()).collect();
     made.ticketer = Arc::new(ticketer);
     // Tickets alone: a store of sessions would be written by every connection, and would be of one server.
     made.session_storage = Arc::new(NoServerSessionStorage {});

@@ -12,10 +12,10 @@ mod check;
 mod client;
 mod listener;
 mod names;
+mod staples;
 mod tickets;
 mod watch;
 mod watched;
-mod x509;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,21 @@ pub(crate) use accept::{Failure, HandshakeError, TlsConnection, accept};
 pub(crate) use backend::{BackendTls, TlsConnector};
 pub(crate) use client::is_client_certificate_field;
 pub(crate) use listener::TlsListener;
+pub(crate) use staples::Staples;
 pub(crate) use tickets::TicketKeys;
 pub(crate) use watch::{INTERVAL, watch};
 pub(crate) use watched::Changed;
+
+use acme::Live;
+use std::sync::Arc;
+
+/// What the listeners of a process have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsContext {
+    /// The keys of session tickets.
+    pub(crate) tickets: Arc<TicketKeys>,
+    /// The certificates that ACME brings.
+    pub(crate) acme: Live,
+    /// What responders have said of certificates.
+    pub(crate) staples: Staples,
+}

@@ -1,7 +1,7 @@
 //! The names that a certificate is for (RFC 9525), and whether they cover a host.
 
-use super::x509::X509;
 use std::net::{IpAddr, Ipv6Addr};
+use x509::X509;
 
 /// A certificate's names, in lower case. The common name is none of them (RFC 9525 §2).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Looks after the files of certificates, outside of the data path.
 
-use super::{Changed, TlsListener};
+use super::{Changed, TlsListener, staples};
 use std::time::Duration;
 use tokio::{
     task::spawn_blocking,
@@ -13,12 +13,33 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(3);
 /// How often it is said that a certificate ends, or has.
 const SAY_ENDING: Duration = Duration::from_secs(12 * 3600);
 
+/// Shows what ACME has brought.
+async fn take_issued(listeners: &[TlsListener]) {
+    for listener in listeners.iter().filter(|it| it.acme().is_some()) {
+        let (listener, name) = (listener.clone(), listener.name());
+        match spawn_blocking(move || listener.reload()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(cause)) => {
+                tracing::warn!(certificate = name, %cause, "new certificates of ACME wait: those of files are refused");
+            }
+            Err(cause) => tracing::warn!(%cause, "taking new certificates failed"),
+        }
+    }
+}
+
+/// Looks after all that certificates need, until it is dropped.
+pub(crate) async fn watch(listeners: Vec<TlsListener>, interval: Duration) {
+    if !listeners.is_empty() {
+        tokio::join!(read_again(&listeners, interval), staples::keep(&listeners));
+    }
+}
+
 /// Reads certificates again when their files change, until it is dropped. A file that won't do changes nothing, and is told once.
 /// Certificates that end within a week are told at the start and every 12 hours.
-pub(crate) async fn watch(listeners: Vec<TlsListener>, interval: Duration) {
-    if listeners.is_empty() {
-        return;
-    }
+async fn read_again(listeners: &[TlsListener], interval: Duration) {
+    // What has come before this listened is taken, too.
+    let mut news = listeners.iter().find_map(TlsListener::acme).cloned().unwrap_or_default().changes();
+    take_issued(listeners).await;
     let mut said = None;
     loop {
         if said.is_none_or(|said: Instant| said.elapsed() >= SAY_ENDING) {
@@ -27,8 +48,16 @@ pub(crate) async fn watch(listeners: Vec<TlsListener>, interval: Duration) {
                 tracing::warn!(file, "{what}");
             }
         }
-        sleep(interval).await;
-        for listener in &listeners {
+        tokio::select! {
+            () = sleep(interval) => {}
+            changed = news.changed() => if changed.is_ok() {
+                take_issued(listeners).await;
+                continue;
+            } else {
+                sleep(interval).await;
+            },
+        }
+        for listener in listeners {
             let (listener, name) = (listener.clone(), listener.name());
             match spawn_blocking(move || listener.look()).await {
                 Ok(None | Some(Ok(Changed::Nothing))) => {}

@@ -5,9 +5,7 @@ use super::{
     wire::{HEADERS, PREFACE, SETTINGS, block, frame, headers, read_frame},
 };
 use crate::tests::{cluster::Cluster, hostile::recorder::Recorder};
-use common::config::{
-    CertificateFiles, ClientAuth, FilePath, HttpListener, ListenerTls, Location, TlsVersion,
-};
+use common::config::{CertificateFiles, FilePath, HttpListener, ListenerTls, Location};
 use rustls::pki_types::CertificateDer;
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -30,12 +28,7 @@ async fn secured() -> (Cluster, Recorder, CertificateDer<'static>, TempDir) {
     };
     let files =
         CertificateFiles { cert: file("c.pem", certificate.pem()), key: file("k.pem", key.serialize_pem()) };
-    let tls = ListenerTls {
-        certificates: vec![files],
-        client_ca: None,
-        client_auth: ClientAuth::None,
-        min_version: TlsVersion::Tls12,
-    };
+    let tls = ListenerTls::of(vec![files]);
     let (recorder, backend) = Recorder::start();
     let cluster = cluster(backend, |config| {
         let listener = HttpListener { tls: Some(tls), ..HttpListener::plain("127.0.0.1", 0) };

@@ -74,7 +74,7 @@ fn expect(text: &str) {
 fn a_listener_that_cannot_start_says_the_same() {
     let (_, folder) = folder();
     let tls = folder.tls("certs: [{cert: good.pem, key: other.key}, {cert: no.pem, key: other.key}]");
-    let error = TlsListener::load(&tls, &keys("key"), true, None).unwrap_err();
+    let error = TlsListener::load(&tls, &context(&keys("key")), true, None).unwrap_err();
     assert_eq!(
         folder.shown(&error.to_string()),
         "other.key: it is not the private key of the certificate in good.pem; no.pem: there is no such file"
@@ -155,7 +155,7 @@ fn what_clients_may_stumble_over_is_warned_of() {
         let certs = format!("certs: [{{cert: {name}.pem, key: {name}.key}}]");
         assert_eq!(warnings(&folder, &certs), [format!("{name}.pem: {told}")]);
         assert!(
-            TlsListener::load(&folder.tls(&certs), &keys("key"), true, None).is_ok(),
+            TlsListener::load(&folder.tls(&certs), &context(&keys("key")), true, None).is_ok(),
             "{name}: it starts all the same"
         );
     }

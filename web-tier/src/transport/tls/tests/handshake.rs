@@ -1,7 +1,7 @@
 //! Versions, ALPN, key exchange, and handshakes that fail.
 
 use super::*;
-use rustls::NamedGroup;
+use rustls::{CipherSuite, NamedGroup};
 
 struct Setup {
     authority: Authority,
@@ -19,7 +19,7 @@ async fn http2_is_chosen_where_both_have_it() {
     let Setup { authority, folder } = setup();
     let both = folder.listener(&["site"], "");
     let tls = folder.tls(&certs(&["site"], ""));
-    let one = TlsListener::load(&tls, &keys("key"), false, None).unwrap();
+    let one = TlsListener::load(&tls, &context(&keys("key")), false, None).unwrap();
     for (offered, listener, h2) in [
         (vec!["h2", "http/1.1"], &both, true),
         (vec!["http/1.1", "h2"], &both, true),
@@ -145,4 +145,31 @@ fn failures_are_counted_by_number_and_told_by_name() {
     }
     let names: std::collections::BTreeSet<_> = Failure::ALL.map(Failure::name).into();
     assert_eq!(names.len(), Failure::ALL.len(), "{names:?}");
+}
+
+#[tokio::test]
+async fn ciphers_and_curves_are_those_of_the_file() {
+    let Setup { authority, folder } = setup();
+    let suite =
+        |connected: &Connected| connected.client.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+    let group =
+        |connected: &Connected| connected.client.get_ref().1.negotiated_key_exchange_group().unwrap().name();
+    // Each a client that remembers nothing.
+    let (client12, client13) = (|| authority.client12(), || authority.client(|_| {}));
+    let few = "ciphers: [TLS_CHACHA20_POLY1305_SHA256, 'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305'], \
+               curves: [P-384]";
+    let few = folder.listener(&["site"], few);
+    let connected = connect(&few, &client13(), "a.test").await;
+    assert_eq!(suite(&connected), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+    assert_eq!(group(&connected), NamedGroup::secp384r1);
+    let connected = connect(&few, &client12(), "a.test").await;
+    assert_eq!(suite(&connected), CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
+    // Of TLS 1.3 none is named.
+    let old = folder.listener(&["site"], "ciphers: ECDHE-ECDSA-AES128-GCM-SHA256");
+    assert!(connect(&old, &client13(), "a.test").await.connection.tls13);
+    let connected = connect(&old, &client12(), "a.test").await;
+    assert_eq!(suite(&connected), CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
+    let other = folder.listener(&["site"], "min-version: 1.3, curves: SecP256r1MLKEM768");
+    let (_, server) = try_connect(&other, &authority.client(|_| {}), "a.test").await.unwrap_err();
+    assert_eq!(server.unwrap().failure(), Failure::NothingInCommon);
 }

@@ -8,6 +8,7 @@ mod files;
 mod handshake;
 mod reload;
 mod resumption;
+mod stapling;
 
 use super::*;
 use common::{
@@ -160,7 +161,7 @@ impl Folder {
     }
 
     fn listener_of(&self, names: &[&str], more: &str, keys: &Arc<TicketKeys>) -> TlsListener {
-        TlsListener::load(&self.tls(&certs(names, more)), keys, true, None).unwrap()
+        TlsListener::load(&self.tls(&certs(names, more)), &context(keys), true, None).unwrap()
     }
 
     /// A text without the folder's changing name.
@@ -173,6 +174,11 @@ fn certs(names: &[&str], more: &str) -> String {
     let files: Vec<String> =
         names.iter().map(|name| format!("{{cert: {name}.pem, key: {name}.key}}")).collect();
     format!("certs: [{}], {more}", files.join(", "))
+}
+
+/// Of these keys, and without ACME.
+fn context(tickets: &Arc<TicketKeys>) -> TlsContext {
+    TlsContext { tickets: tickets.clone(), acme: Live::default(), staples: Staples::default() }
 }
 
 fn keys(cluster_key: &str) -> Arc<TicketKeys> {

@@ -5,7 +5,7 @@ use super::der::{Element, tag};
 const DAY: i64 = 86_400;
 
 /// `UTCTime` (`YYMMDDHHMMSSZ`, years 1950 to 2049) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`) in seconds since the Unix epoch.
-pub(super) fn read(element: &Element<'_>) -> Option<i64> {
+pub(crate) fn read(element: &Element<'_>) -> Option<i64> {
     let (year, rest) = match element.tag {
         tag::UTC_TIME => {
             let (year, rest) = element.content.split_at_checked(2)?;
@@ -47,7 +47,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The date of a time, as `2026-01-31`.
-pub(in super::super) fn date(unix_s: i64) -> String {
+pub fn date(unix_s: i64) -> String {
     let days = unix_s.div_euclid(DAY) + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

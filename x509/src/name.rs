@@ -22,7 +22,7 @@ const ATTRIBUTES: [(&[u8], &str); 10] = [
 
 /// A distinguished name in DER as text: `CN=Ada,O=Example`, the most specific first, printable ASCII alone. `None` when it is
 /// malformed or longer than 2048 characters.
-pub(in super::super) fn distinguished_name(der: &[u8]) -> Option<String> {
+pub fn distinguished_name(der: &[u8]) -> Option<String> {
     let mut sets = Der::new(Der::new(der).take(tag::SEQUENCE)?);
     let mut parts = Vec::new();
     while let Some(set) = sets.next()? {

@@ -4,13 +4,14 @@
 
 mod der;
 mod name;
+pub mod ocsp;
 mod time;
 
 #[cfg(test)]
 mod tests;
 
-pub(super) use name::distinguished_name;
-pub(super) use time::date;
+pub use name::distinguished_name;
+pub use time::date;
 
 use der::{Der, tag};
 use std::net::IpAddr;
@@ -20,24 +21,26 @@ const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// A certificate's own words; see RFC 5280 §4.1.
 #[derive(Debug)]
-pub(super) struct X509<'a> {
+pub struct X509<'a> {
     /// The serial number, as an unsigned number in big-endian order, without leading zeros.
-    pub(super) serial: &'a [u8],
+    pub serial: &'a [u8],
     /// The issuer's distinguished name, in DER.
-    pub(super) issuer: &'a [u8],
+    pub issuer: &'a [u8],
     /// The subject's distinguished name, in DER.
-    pub(super) subject: &'a [u8],
-    /// The first and last second of its validity, since the Unix epoch.
-    pub(super) not_before: i64,
-    pub(super) not_after: i64,
-    /// DNS names and IP addresses of `subjectAltName`, as they stand.
-    pub(super) dns_names: Vec<&'a str>,
-    pub(super) addresses: Vec<IpAddr>,
+    pub subject: &'a [u8],
+    /// The first second of its validity, since the Unix epoch.
+    pub not_before: i64,
+    /// The last one.
+    pub not_after: i64,
+    /// DNS names of `subjectAltName`, as they stand.
+    pub dns_names: Vec<&'a str>,
+    /// IP addresses of it.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl<'a> X509<'a> {
     /// Reads a certificate; `None` when it is none.
-    pub(super) fn parse(der: &'a [u8]) -> Option<Self> {
+    pub fn parse(der: &'a [u8]) -> Option<Self> {
         let mut certificate = Der::new(Der::new(der).take(tag::SEQUENCE)?);
         let mut fields = Der::new(certificate.take(tag::SEQUENCE)?);
         fields.skip_if(tag::VERSION)?;

@@ -1,0 +1,465 @@
+//! What a web-tier does for its certificates: hears what the hub has, keeps a copy on its disk, and orders what is due.
+
+use crate::{
+    live::{Answers, Issued, Live, OrderReport, TlsChallenge},
+    order::check,
+    orders::{Due, Orders, Tried, wanted},
+    records::{AttemptsRecord, CertificateRecord, ChallengeRecord, Names, Validity},
+    seal::Sealer,
+    storage::Storage,
+    times::Times,
+};
+use aws_lc_rs::digest::{SHA256, digest};
+use common::{
+    clock::Clock,
+    config::{Acme, Secret},
+    id::ClusterId,
+    private,
+};
+use proto::hub::v1::Secret as Kept;
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    task::{AbortHandle, spawn_blocking},
+    time::{Instant, sleep_until},
+};
+
+/// The folder in a server's data folder.
+const FOLDER: &str = "acme";
+
+/// Answers to challenges that are taken from the hub at a time.
+const ANSWERS_MAX: usize = 1000;
+
+/// The longest that nothing is looked at, though nothing is due.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// The largest file that is read.
+const FILE_MAX: u64 = 1 << 20;
+
+/// What a [`Manager`] goes by.
+#[derive(Debug, Clone)]
+pub struct ManagerConfig {
+    /// `acme` of the cluster.
+    pub acme: Acme,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// `cluster-key`.
+    pub key: Secret,
+    /// `cluster-key-also`.
+    pub key_also: Secret,
+    /// This server's data folder, for copies.
+    pub data: PathBuf,
+    /// How long things take.
+    pub times: Times,
+}
+
+/// By what a [`Manager`] is another one: where in the file it stands does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted(String);
+
+impl Wanted {
+    /// What `acme` of a cluster says.
+    pub fn new(acme: &Acme, cluster: &ClusterId) -> Self {
+        let Acme { directory, ca, contact, challenge, key_type, external_account, domains } = acme;
+        let ca = ca.as_ref().map(|it| &it.path);
+        let bound = external_account.as_ref().map(|it| (&it.key_id, digest(&SHA256, it.hmac_key.bytes())));
+        Self(format!(
+            "{cluster} {directory} {ca:?} {contact:?} {challenge:?} {key_type:?} {bound:?} {domains:?}"
+        ))
+    }
+}
+
+/// Looks after the certificates of a web-tier until it is dropped.
+#[derive(Debug)]
+pub struct Manager(AbortHandle);
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Manager {
+    /// Reads the copies on disk, so that what they hold is shown at once; then goes on in the background. Blocks on the file system.
+    pub fn start(
+        config: ManagerConfig,
+        live: Live,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let ManagerConfig { acme, cluster, key, key_also, data, times } = config;
+        let orders = Orders {
+            acme: Arc::new(acme),
+            names: Names::new(&cluster),
+            sealer: Sealer::new(&key, &key_also),
+            storage,
+            clock,
+            times,
+        };
+        let mut keeper = Keeper {
+            orders,
+            live,
+            folder: data.join(FOLDER),
+            held: HashMap::new(),
+            attempts: HashMap::new(),
+            versions: HashMap::new(),
+            answers: Vec::new(),
+            not_before: Instant::now(),
+        };
+        keeper.read_copies();
+        keeper.show();
+        Self(tokio::spawn(keeper.run()).abort_handle())
+    }
+}
+
+/// A certificate that there is.
+#[derive(Clone)]
+struct Held {
+    record: CertificateRecord,
+    validity: Validity,
+    issued: Arc<Issued>,
+    /// As the hub had it; 0: it has not.
+    version: u64,
+}
+
+impl Held {
+    /// `None` when the record is of no use.
+    fn new(record: CertificateRecord, version: u64) -> Option<Self> {
+        check(&record).ok()?;
+        let validity = record.validity()?;
+        let issued = Issued {
+            name: record.names.first()?.clone(),
+            chain: record.certificates()?,
+            key: record.private_key()?,
+            not_after: validity.not_after,
+        };
+        Some(Self { record, validity, issued: Arc::new(issued), version })
+    }
+}
+
+struct Keeper {
+    orders: Orders,
+    live: Live,
+    folder: PathBuf,
+    /// By first name.
+    held: HashMap<String, Held>,
+    attempts: HashMap<String, AttemptsRecord>,
+    /// Of the records that were read, so that none is opened twice.
+    versions: HashMap<String, u64>,
+    answers: Vec<(String, ChallengeRecord)>,
+    /// No order begins before.
+    not_before: Instant,
+}
+
+type Trying = Pin<Box<dyn Future<Output = Tried> + Send>>;
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut secrets = self.orders.storage.secrets();
+        let mut trying: Option<(String, Trying)> = None;
+        loop {
+            let table = secrets.borrow_and_update().clone();
+            if let Some(table) = &table {
+                self.hear(table).await;
+            }
+            self.show();
+            let mut wake = Instant::now() + LOOK;
+            if trying.is_none() && table.is_some() {
+                match self.next() {
+                    Some((due, at)) if at <= Instant::now() => {
+                        let name = due.domains[0].clone();
+                        trying = Some((name, Box::pin(self.orders.clone().try_order(due))));
+                    }
+                    Some((_, at)) => wake = wake.min(at),
+                    None => {}
+                }
+            }
+            tokio::select! {
+                changed = secrets.changed() => if changed.is_err() { return },
+                tried = ended(&mut trying) => self.tried(&tried.0, tried.1),
+                () = sleep_until(wake), if trying.is_none() => {}
+            }
+        }
+    }
+
+    /// Takes what the hub has.
+    async fn hear(&mut self, table: &BTreeMap<String, Kept>) {
+        self.versions.retain(|name, _| table.contains_key(name));
+        self.answers.retain(|(name, _)| table.contains_key(name));
+        let names = self.orders.names.clone();
+        for (first, held) in &mut self.held {
+            if !table.contains_key(&names.certificate(first)) {
+                held.version = 0;
+            }
+        }
+        let of_cluster =
+            table.range(names.prefix().to_owned()..).take_while(|(it, _)| it.starts_with(names.prefix()));
+        for (name, kept) in of_cluster {
+            if self.versions.insert(name.clone(), kept.version) == Some(kept.version) {
+                continue;
+            }
+            let Some((kind, what)) = names.kind(name) else { continue };
+            match kind {
+                "certificate" => self.hear_certificate(name, what, kept).await,
+                "attempts" => {
+                    let (attempts, _) = self.orders.read::<AttemptsRecord>(name);
+                    self.attempts.insert(what.to_owned(), attempts.unwrap_or_default());
+                }
+                "challenge" => {
+                    self.answers.retain(|(it, _)| it != name);
+                    let answer = self.orders.read::<ChallengeRecord>(name).0;
+                    if self.answers.len() < ANSWERS_MAX {
+                        self.answers.extend(answer.map(|it| (name.clone(), it)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.live.set_answers(answers(&self.answers));
+        self.give_back(table).await;
+    }
+
+    async fn hear_certificate(&mut self, name: &str, first: &str, kept: &Kept) {
+        let Some(opened) = self.orders.sealer.open(name, &kept.sealed) else {
+            tracing::warn!(
+                certificate = first,
+                "what the hub has of this certificate was sealed by another cluster-key, and is passed over"
+            );
+            if let Some(held) = self.held.get_mut(first) {
+                held.version = 0;
+            }
+            return;
+        };
+        let record = serde_json::from_slice::<CertificateRecord>(&opened.value).ok();
+        let Some(held) = record.and_then(|it| Held::new(it, kept.version)) else {
+            tracing::warn!(
+                certificate = first,
+                "what the hub has of this certificate is none, and is passed over"
+            );
+            return;
+        };
+        let is_known = self.held.get(first).is_some_and(|known| known.record == held.record);
+        let sealed = if opened.is_current {
+            Some(kept.sealed.to_vec())
+        } else {
+            // The former key will be gone one day.
+            let sealed = self.orders.sealer.seal(name, &opened.value);
+            if let Some(sealed) = sealed.clone() {
+                let _another = self.orders.put_sealed(name, sealed.into(), kept.version, None).await;
+            }
+            sealed
+        };
+        if is_known {
+            if let Some(known) = self.held.get_mut(first) {
+                known.version = kept.version;
+            }
+        } else {
+            tracing::info!(
+                certificate = first,
+                ends = x509::date(held.validity.not_after),
+                "a new certificate (ACME)"
+            );
+            self.held.insert(first.to_owned(), held);
+        }
+        if let (Some(sealed), true) = (sealed, self.is_wanted(first)) {
+            let file = self.file(first);
+            let folder = self.folder.clone();
+            let written = spawn_blocking(move || write(&folder, &file, &sealed)).await;
+            if let Ok(Err(cause)) = written {
+                tracing::warn!(certificate = first, %cause, "a copy of this certificate can't be kept on disk");
+            }
+        }
+    }
+
+    fn is_wanted(&self, first: &str) -> bool {
+        self.orders.acme.domains.iter().any(|it| it[0] == first)
+    }
+
+    /// A hub that has lost what it had, or that has another cluster's key, gets it back.
+    async fn give_back(&mut self, table: &BTreeMap<String, Kept>) {
+        let lost: Vec<String> =
+            self.held.iter().filter(|(_, it)| it.version == 0).map(|(first, _)| first.clone()).collect();
+        for first in lost {
+            let name = self.orders.names.certificate(&first);
+            let version = table.get(&name).map_or(0, |it| it.version);
+            let record = self.held[&first].record.clone();
+            match self.orders.put(&name, &record, version, None).await {
+                Ok(Some(version)) => {
+                    tracing::info!(
+                        certificate = first,
+                        "the hub has this certificate again, from the copy on disk"
+                    );
+                    if let Some(held) = self.held.get_mut(&first) {
+                        held.version = version;
+                    }
+                }
+                // Heard of soon.
+                Ok(None) => {}
+                Err(cause) => {
+                    tracing::debug!(certificate = first, %cause, "the hub does not take this certificate")
+                }
+            }
+        }
+    }
+
+    /// The certificate that is due first, and when.
+    fn next(&self) -> Option<(Due, Instant)> {
+        let domains = self.orders.acme.domains.iter();
+        let (due_ms, due) = domains
+            .map(|domains| {
+                let attempts = self.attempts.get(&domains[0]).cloned().unwrap_or_default();
+                (self.due_ms(domains, &attempts), Due { domains: domains.clone(), attempts })
+            })
+            .min_by_key(|(due_ms, _)| *due_ms)?;
+        let wait = Duration::from_millis(due_ms.saturating_sub(self.orders.clock.unix_ms()));
+        Some((due, (Instant::now() + wait.min(LOOK)).max(self.not_before)))
+    }
+
+    /// When a certificate is to be ordered, in milliseconds since 1970.
+    fn due_ms(&self, domains: &[String], attempts: &AttemptsRecord) -> u64 {
+        let acme = &self.orders.acme;
+        let wanted = wanted(acme, domains);
+        let present = self.held.get(&domains[0]).filter(|it| {
+            let of = &it.record;
+            of.directory == acme.directory && of.key_type == acme.key_type.name() && of.names == domains
+        });
+        let renewal =
+            present.map_or(0, |it| u64::try_from(it.validity.renewal).unwrap_or(0).saturating_mul(1000));
+        renewal.max(attempts.next_ms(&wanted))
+    }
+
+    fn tried(&mut self, name: &str, tried: Tried) {
+        let times = &self.orders.times;
+        let wait = match tried {
+            Tried::Ordered => times.spacing,
+            Tried::Failed(cause) => {
+                tracing::error!(certificate = name, %cause, "a certificate could not be ordered (ACME): it is tried again later");
+                times.spacing
+            }
+            Tried::ByAnother => times.look_again,
+            Tried::NoHub(cause) => {
+                tracing::warn!(certificate = name, %cause, "a certificate is due, and is not ordered without the hub (ACME)");
+                times.look_again
+            }
+        };
+        self.not_before = Instant::now() + wait;
+    }
+
+    /// Tells the workers, and who asks how it is.
+    fn show(&self) {
+        let domains = self.orders.acme.domains.iter();
+        let held = domains.clone().filter_map(|it| self.held.get(&it[0]));
+        self.live.set_certificates(held.map(|it| it.issued.clone()).collect());
+        let report = domains.map(|domains| {
+            let attempts = self.attempts.get(&domains[0]).cloned().unwrap_or_default();
+            OrderReport {
+                name: domains[0].clone(),
+                not_after: self.held.get(&domains[0]).map(|it| it.validity.not_after),
+                next_ms: self.due_ms(domains, &attempts),
+                failures: attempts.failures,
+                last_error: attempts.last_error,
+            }
+        });
+        self.live.set_report(report.collect());
+    }
+
+    fn file(&self, first: &str) -> PathBuf {
+        // A host name: no part of it is a way out of the folder.
+        self.folder.join(format!("{first}.sealed"))
+    }
+
+    /// What the disk has of what is wanted.
+    fn read_copies(&mut self) {
+        for domains in self.orders.acme.clone().domains.iter() {
+            let first = &domains[0];
+            let sealed = match read(&self.file(first)) {
+                Ok(sealed) => sealed,
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                Err(cause) => {
+                    tracing::warn!(certificate = first, %cause, "the copy of this certificate can't be read");
+                    continue;
+                }
+            };
+            let name = self.orders.names.certificate(first);
+            let opened = self.orders.sealer.open(&name, &sealed);
+            let record = opened.and_then(|it| serde_json::from_slice::<CertificateRecord>(&it.value).ok());
+            match record.and_then(|it| Held::new(it, 0)) {
+                Some(held) => drop(self.held.insert(first.clone(), held)),
+                None => tracing::warn!(
+                    certificate = first,
+                    "the copy of this certificate is of another cluster-key, or broken"
+                ),
+            }
+        }
+    }
+}
+
+/// What is being tried, when it has ended; never when nothing is.
+async fn ended(trying: &mut Option<(String, Trying)>) -> (String, Tried) {
+    let Some((_, running)) = trying else { return std::future::pending().await };
+    let tried = running.await;
+    let name = trying.take().map(|(name, _)| name).unwrap_or_default();
+    (name, tried)
+}
+
+fn answers(records: &[(String, ChallengeRecord)]) -> Answers {
+    let mut answers = Answers::default();
+    for (_, record) in records {
+        match record {
+            ChallengeRecord::Http { token, answer } => {
+                answers.http.insert(token.clone(), answer.as_str().into());
+            }
+            ChallengeRecord::TlsAlpn { name, digest } => match challenge_certificate(name, digest) {
+                Some(key) => drop(answers.tls.insert(name.to_ascii_lowercase(), TlsChallenge(Arc::new(key)))),
+                None => tracing::warn!(name, "an answer for `tls-alpn-01` can't be made"),
+            },
+        }
+    }
+    answers
+}
+
+/// The certificate of RFC 8737 §3: signed by itself, of that one name, with the digest in an extension.
+fn challenge_certificate(name: &str, digest: &str) -> Option<CertifiedKey> {
+    let byte = |at: usize| u8::from_str_radix(digest.get(at..at + 2)?, 16).ok();
+    let digest: [u8; 32] = (0..32).map(|at| byte(2 * at)).collect::<Option<Vec<u8>>>()?.try_into().ok()?;
+    let mut params = CertificateParams::new([name.to_owned()]).ok()?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(&digest)];
+    let key = KeyPair::generate().ok()?;
+    let certificate = params.self_signed(&key).ok()?;
+    let key = PrivateKeyDer::try_from(key.serialize_der()).ok()?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    // The library would refuse to look into it: its extension is critical.
+    let key = provider.key_provider.load_private_key(key).ok()?;
+    Some(CertifiedKey::new(vec![certificate.der().clone()], key))
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(file)?.len();
+    if length > FILE_MAX {
+        return Err(io::Error::other(format!("it has {length} bytes, more than {FILE_MAX}")));
+    }
+    fs::read(file)
+}
+
+/// As a whole or not at all, for this user alone.
+fn write(folder: &Path, file: &Path, sealed: &[u8]) -> io::Result<()> {
+    if fs::read(file).is_ok_and(|it| it == sealed) {
+        return Ok(());
+    }
+    private::make_folder(folder)?;
+    let new = file.with_extension("new");
+    private::write(&new, sealed)?;
+    fs::File::open(&new)?.sync_all()?;
+    fs::rename(&new, file)?;
+    fs::File::open(folder)?.sync_all()
+}

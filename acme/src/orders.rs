@@ -1,0 +1,340 @@
+//! Who orders, and how often: one web-tier at a time, by a lease; each try is written down before it begins, so that neither a crash nor another
+//! server tries again before it is time.
+
+use crate::{
+    directory::Directory,
+    order::{OrderError, Publish, order},
+    records::{AccountRecord, AttemptsRecord, CertificateRecord, ChallengeRecord, Names},
+    seal::Sealer,
+    storage::Storage,
+    times::Times,
+};
+use bytes::Bytes;
+use common::{clock::Clock, config::Acme};
+use instant_acme::{Account, ExternalAccountKey, NewAccount};
+use proto::hub::v1::{PutSecret, secret_put::Outcome};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+/// An answer to a challenge is of no use after so long.
+const CHALLENGE_VALID: Duration = Duration::from_secs(3600);
+
+/// The longest error that is kept.
+const ERROR_MAX: usize = 1000;
+
+/// Errors that will be the same in an hour: tried as seldom as can be.
+const FOR_LONG: [&str; 4] = ["rejectedIdentifier", "accountDoesNotExist", "unsupportedIdentifier", "caa"];
+
+/// What orders are made with; clones are the same.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    pub(crate) acme: Arc<Acme>,
+    pub(crate) names: Names,
+    pub(crate) sealer: Sealer,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) times: Times,
+}
+
+/// What a try came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// There is a new certificate, on the hub.
+    Ordered,
+    /// It failed; that is on the hub, too.
+    Failed(String),
+    /// Another server has the lease, or has just ordered.
+    ByAnother,
+    /// The hub does not answer: nothing was ordered.
+    NoHub(String),
+}
+
+/// One certificate that is due.
+#[derive(Debug, Clone)]
+pub(crate) struct Due {
+    pub(crate) domains: Vec<String>,
+    /// What is known of it.
+    pub(crate) attempts: AttemptsRecord,
+}
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Orders").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl Orders {
+    /// The record of this name, as last heard, and its version.
+    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> (Option<T>, u64) {
+        let table = self.storage.secrets().borrow().clone().unwrap_or_default();
+        let Some(secret) = table.get(name) else { return (None, 0) };
+        let value = self.sealer.open(name, &secret.sealed);
+        (value.and_then(|it| serde_json::from_slice(&it.value).ok()), secret.version)
+    }
+
+    /// Puts a record in place of the version that is known; its own version, or `None` when another is there.
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        record: &impl Serialize,
+        if_version: u64,
+        valid: Option<Duration>,
+    ) -> Result<Option<u64>, String> {
+        let value = serde_json::to_vec(record).map_err(|cause| cause.to_string())?;
+        let sealed = self.sealer.seal(name, &value).ok_or("the system has no random numbers")?;
+        self.put_sealed(name, sealed.into(), if_version, valid).await
+    }
+
+    pub(crate) async fn put_sealed(
+        &self,
+        name: &str,
+        sealed: Bytes,
+        if_version: u64,
+        valid: Option<Duration>,
+    ) -> Result<Option<u64>, String> {
+        let valid_ms = valid.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        let put = PutSecret { name: name.to_owned(), sealed, if_version, valid_ms };
+        match self.storage.put(put).await {
+            Ok(Outcome::Put(it)) => Ok(Some(it.version)),
+            Ok(Outcome::Conflict(_)) => Ok(None),
+            Ok(Outcome::Full(count)) => Err(format!("there is no room beside {count} others")),
+            Err(cause) => Err(cause.to_string()),
+        }
+    }
+
+    async fn remove(&self, name: &str, if_version: u64) {
+        let put = PutSecret { name: name.to_owned(), sealed: Bytes::new(), if_version, valid_ms: 0 };
+        if let Err(cause) = self.storage.put(put).await {
+            tracing::debug!(%cause, name, "a record of ACME is left to its end");
+        }
+    }
+
+    /// Orders a certificate, if nobody else does, and writes down what came of it.
+    pub(crate) async fn try_order(self, due: Due) -> Tried {
+        // The lease counts from before it was asked for.
+        let mut held = Instant::now();
+        let token = match self.storage.acquire(self.times.lease).await {
+            Ok(Some(token)) => token,
+            Ok(None) => return Tried::ByAnother,
+            Err(cause) => return Tried::NoHub(cause.to_string()),
+        };
+        let trying = self.with_lease(&due);
+        tokio::pin!(trying);
+        let tried = loop {
+            tokio::select! {
+                tried = &mut trying => break tried,
+                () = sleep(self.times.lease / 3) => {
+                    let renewing = Instant::now();
+                    match self.storage.renew(token).await {
+                        Ok(true) => held = renewing,
+                        Ok(false) => break Tried::ByAnother,
+                        // It may be heard of before its time is over.
+                        Err(cause) if held.elapsed() >= self.times.lease * 2 / 3 => break Tried::NoHub(cause.to_string()),
+                        Err(_) => {}
+                    }
+                }
+            }
+        };
+        self.storage.release(token).await;
+        tried
+    }
+
+    async fn with_lease(&self, due: &Due) -> Tried {
+        let first = &due.domains[0];
+        let name = self.names.attempts(first);
+        let (known, version) = self.read::<AttemptsRecord>(&name);
+        let known = known.unwrap_or_default();
+        if known != due.attempts {
+            return Tried::ByAnother;
+        }
+        let wanted = wanted(&self.acme, &due.domains);
+        let done_ms = known.done_ms.clone();
+        let before = if known.wanted == wanted { known } else { AttemptsRecord::default() };
+        // As if it had failed, until it is known that it has not.
+        let failures = before.failures.saturating_add(1);
+        let pending = AttemptsRecord {
+            failures: before.failures,
+            next_ms: self.after(self.times.retry(failures, None, rand::random())),
+            last_error: before.last_error,
+            wanted: wanted.clone(),
+            done_ms: done_ms.clone(),
+        };
+        let version = match self.put(&name, &pending, version, None).await {
+            Ok(Some(version)) => version,
+            Ok(None) => return Tried::ByAnother,
+            Err(cause) => return Tried::NoHub(cause),
+        };
+        tracing::info!(
+            names = due.domains.join(", "),
+            directory = self.acme.directory,
+            "ordering a certificate (ACME)"
+        );
+        let published = Published { orders: self, put: Mutex::default() };
+        let ordered = timeout(self.times.order, self.order(due, &published)).await;
+        let ordered =
+            ordered.unwrap_or(Err(Ended { cause: OrderError::Late(self.times.order), asked: None }));
+        published.take_back().await;
+        let (after, tried) = match ordered {
+            Ok(()) => {
+                let mut record = AttemptsRecord { wanted, done_ms, ..AttemptsRecord::default() };
+                record.done(self.clock.unix_ms());
+                (record, Tried::Ordered)
+            }
+            Err(Ended { cause, asked }) => {
+                let text: String = cause.to_string().chars().take(ERROR_MAX).collect();
+                let is_for_long = cause.kind().is_some_and(|it| FOR_LONG.contains(&it));
+                let failures = if is_for_long { failures.max(6) } else { failures };
+                let limited = (cause.kind() == Some("rateLimited")).then_some(Duration::from_secs(3600));
+                let wait = self.times.retry(failures, asked.or(limited), rand::random());
+                let record = AttemptsRecord {
+                    failures,
+                    next_ms: self.after(wait),
+                    last_error: text.clone(),
+                    wanted,
+                    done_ms,
+                };
+                (record, Tried::Failed(text))
+            }
+        };
+        if let Err(cause) = self.put(&name, &after, version, None).await {
+            tracing::warn!(name, %cause, "how an order of a certificate ended can't be written down");
+        }
+        tried
+    }
+
+    async fn order(&self, due: &Due, published: &Published<'_>) -> Result<(), Ended> {
+        let acme = self.acme.clone();
+        let directory = tokio::task::spawn_blocking(move || Directory::new(&acme)).await;
+        let directory = match directory {
+            Ok(Ok(directory)) => directory,
+            Ok(Err(fault)) => return Err(Ended::of(OrderError::Refused(fault.to_string()))),
+            Err(cause) => return Err(Ended::of(OrderError::Key(cause.to_string()))),
+        };
+        let ended = |cause: OrderError| Ended { cause, asked: directory.take_asked() };
+        let account = self.account(&directory).await.map_err(ended)?;
+        let record =
+            order(&account, &self.acme, &due.domains, published, &self.times).await.map_err(ended)?;
+        self.put_certificate(&due.domains[0], &record)
+            .await
+            .map_err(|cause| ended(OrderError::Publish(cause)))
+    }
+
+    /// The new one counts whatever is there: whoever has put that has ordered before.
+    async fn put_certificate(&self, domain: &str, record: &CertificateRecord) -> Result<(), String> {
+        let name = self.names.certificate(domain);
+        let value = serde_json::to_vec(record).map_err(|cause| cause.to_string())?;
+        let sealed: Bytes = self.sealer.seal(&name, &value).ok_or("the system has no random numbers")?.into();
+        let mut version = self.read::<CertificateRecord>(&name).1;
+        let mut last = String::new();
+        // It has cost an order: a hub that is away for a moment must not lose it.
+        for _ in 0..10 {
+            let put =
+                PutSecret { name: name.clone(), sealed: sealed.clone(), if_version: version, valid_ms: 0 };
+            match self.storage.put(put).await {
+                Ok(Outcome::Put(_)) => return Ok(()),
+                Ok(Outcome::Conflict(there)) => version = there.version,
+                Ok(Outcome::Full(count)) => return Err(format!("there is no room beside {count} others")),
+                Err(cause) => {
+                    last = cause.to_string();
+                    sleep(self.times.poll).await;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// The cluster's account at the authority; made when there is none.
+    async fn account(&self, directory: &Directory) -> Result<Account, OrderError> {
+        let acme = &self.acme;
+        let bound = acme.external_account.as_ref();
+        let name = self.names.account(&acme.directory, bound.map(|it| it.key_id.as_str()));
+        let (known, version) = self.read::<AccountRecord>(&name);
+        let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
+        if let Some(AccountRecord { credentials, contact: told }) = known {
+            let account = Account::builder_with_http(Box::new(directory.clone()));
+            // It is read anew where it is wanted again: it can't be copied.
+            let account = account.from_credentials(credentials).await?;
+            if told != acme.contact {
+                account.update_contacts(&contact).await?;
+                if let (Some(AccountRecord { credentials, .. }), version) = self.read(&name) {
+                    let record = AccountRecord { credentials, contact: acme.contact.clone() };
+                    self.put(&name, &record, version, None).await.map_err(OrderError::Publish)?;
+                }
+            }
+            return Ok(account);
+        }
+        let new =
+            NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let bound = bound.map(|it| ExternalAccountKey::new(it.key_id.clone(), it.hmac_key.bytes()));
+        let builder = Account::builder_with_http(Box::new(directory.clone()));
+        let (account, credentials) = builder.create(&new, acme.directory.clone(), bound.as_ref()).await?;
+        let record = AccountRecord { credentials, contact: acme.contact.clone() };
+        match self.put(&name, &record, version, None).await.map_err(OrderError::Publish)? {
+            Some(_) => Ok(account),
+            None => Err(OrderError::Publish("another server has made an account meanwhile".into())),
+        }
+    }
+
+    fn after(&self, wait: Duration) -> u64 {
+        self.clock.unix_ms().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// By what a certificate is another one.
+pub(crate) fn wanted(acme: &Acme, domains: &[String]) -> String {
+    format!("{} {} {} {:?}", acme.directory, acme.key_type.name(), domains.join(","), acme.challenge)
+}
+
+/// Why an order ended, and how long the authority has asked to wait.
+struct Ended {
+    cause: OrderError,
+    asked: Option<Duration>,
+}
+
+impl Ended {
+    fn of(cause: OrderError) -> Self {
+        Self { cause, asked: None }
+    }
+}
+
+/// Puts answers on the hub, and takes them back.
+struct Published<'a> {
+    orders: &'a Orders,
+    /// The records, and their versions.
+    put: Mutex<Vec<(String, u64)>>,
+}
+
+impl Published<'_> {
+    async fn take_back(&self) {
+        let put = std::mem::take(&mut *self.put.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, version) in put {
+            self.orders.remove(&name, version).await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Publish for Published<'_> {
+    async fn publish(&self, answers: Vec<ChallengeRecord>) -> Result<(), String> {
+        let orders = self.orders;
+        for answer in answers {
+            let name = orders.names.challenge(match &answer {
+                ChallengeRecord::Http { token, .. } => token,
+                ChallengeRecord::TlsAlpn { name, .. } => name,
+            });
+            let version = orders.read::<ChallengeRecord>(&name).1;
+            let Some(version) = orders.put(&name, &answer, version, Some(CHALLENGE_VALID)).await? else {
+                return Err("another server has put one there".into());
+            };
+            self.put.lock().unwrap_or_else(PoisonError::into_inner).push((name, version));
+        }
+        // Every web-tier hears of it in milliseconds; nobody can say that each of them has.
+        sleep(orders.times.propagation).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! What the web-tiers of a cluster have together on the hub: its names there, and what it holds.
+
+use crate::times::renewal;
+use aws_lc_rs::digest::{SHA256, digest};
+use common::id::ClusterId;
+use instant_acme::AccountCredentials;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use serde::{Deserialize, Serialize};
+use x509::X509;
+
+/// The names of a cluster's records.
+#[derive(Debug, Clone)]
+pub(crate) struct Names(String);
+
+impl Names {
+    pub(crate) fn new(cluster: &ClusterId) -> Self {
+        Self(format!("acme/{cluster}/"))
+    }
+
+    /// With what all of them begin.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.0
+    }
+
+    /// The certificate whose first name is `domain`.
+    pub(crate) fn certificate(&self, domain: &str) -> String {
+        format!("{}certificate/{domain}", self.0)
+    }
+
+    /// How its orders go.
+    pub(crate) fn attempts(&self, domain: &str) -> String {
+        format!("{}attempts/{domain}", self.0)
+    }
+
+    /// The account at a directory, with or without another account that it is bound to.
+    pub(crate) fn account(&self, directory: &str, key_id: Option<&str>) -> String {
+        let bound = key_id.unwrap_or_default();
+        format!("{}account/{}", self.0, short_hash(&format!("{directory}\n{bound}")))
+    }
+
+    /// The answer to a challenge.
+    pub(crate) fn challenge(&self, token: &str) -> String {
+        format!("{}challenge/{}", self.0, short_hash(token))
+    }
+
+    /// Of which kind the record `name` is, and what stands after it; `None` for another cluster's.
+    pub(crate) fn kind<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
+        name.strip_prefix(&self.0)?.split_once('/')
+    }
+}
+
+fn short_hash(text: &str) -> String {
+    digest(&SHA256, text.as_bytes()).as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The account.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AccountRecord {
+    pub(crate) credentials: AccountCredentials,
+    /// As the authority knows them.
+    pub(crate) contact: Vec<String>,
+}
+
+/// A certificate, and by what it was ordered.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateRecord {
+    pub(crate) directory: String,
+    pub(crate) key_type: String,
+    /// In the order of the file.
+    pub(crate) names: Vec<String>,
+    /// With its chain, in PEM.
+    pub(crate) chain: String,
+    /// Its private key, in PEM.
+    pub(crate) key: String,
+}
+
+/// What a record's certificate says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub(crate) not_before: i64,
+    pub(crate) not_after: i64,
+    /// When it is to be renewed.
+    pub(crate) renewal: i64,
+}
+
+impl CertificateRecord {
+    /// Its certificates, its own first.
+    pub(crate) fn certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect();
+        found.ok().filter(|it| !it.is_empty())
+    }
+
+    pub(crate) fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+        PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()
+    }
+
+    /// `None` when it holds no certificate.
+    pub(crate) fn validity(&self) -> Option<Validity> {
+        let certificates = self.certificates()?;
+        let leaf = certificates.first()?;
+        let X509 { not_before, not_after, .. } = X509::parse(leaf)?;
+        let hash = digest(&SHA256, leaf);
+        let spread = u32::from_be_bytes(*hash.as_ref().first_chunk()?);
+        Some(Validity { not_before, not_after, renewal: renewal(not_before, not_after, spread) })
+    }
+}
+
+/// How the orders of a certificate go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttemptsRecord {
+    /// That failed since the last one that did not.
+    pub(crate) failures: u32,
+    /// Before this nobody orders, in milliseconds since 1970.
+    pub(crate) next_ms: u64,
+    pub(crate) last_error: String,
+    /// Of what was ordered: another certificate, or another authority, begins anew.
+    pub(crate) wanted: String,
+    /// When the last orders were done, in milliseconds since 1970. Servers whose files differ would order in turns for ever.
+    #[serde(default)]
+    pub(crate) done_ms: Vec<u64>,
+}
+
+/// So many orders of one certificate are done in such a time at most.
+const DONE_MAX: usize = 4;
+const DONE_TIME_MS: u64 = 6 * 3600 * 1000;
+
+impl AttemptsRecord {
+    /// When one who wants `wanted` may order next.
+    pub(crate) fn next_ms(&self, wanted: &str) -> u64 {
+        let crowded = (self.done_ms.len() >= DONE_MAX).then(|| self.done_ms.first()).flatten();
+        let crowded = crowded.map_or(0, |oldest| oldest.saturating_add(DONE_TIME_MS));
+        crowded.max(if self.wanted == wanted { self.next_ms } else { 0 })
+    }
+
+    /// One was done.
+    pub(crate) fn done(&mut self, now_ms: u64) {
+        self.done_ms.push(now_ms);
+        let beyond = self.done_ms.len().saturating_sub(DONE_MAX);
+        self.done_ms.drain(..beyond);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_wish_begins_anew_but_not_for_ever() {
+        let mut attempts = AttemptsRecord { next_ms: 5000, wanted: "a".into(), ..AttemptsRecord::default() };
+        assert_eq!((attempts.next_ms("a"), attempts.next_ms("b")), (5000, 0));
+        (1..=3).for_each(|now_ms| attempts.done(now_ms));
+        assert_eq!(attempts.next_ms("b"), 0);
+        attempts.done(4);
+        assert_eq!(attempts.next_ms("b"), 1 + DONE_TIME_MS);
+        attempts.done(5);
+        assert_eq!((attempts.next_ms("b"), attempts.done_ms.len()), (2 + DONE_TIME_MS, DONE_MAX));
+    }
+
+    #[test]
+    fn records_are_named_by_their_cluster() {
+        let names = Names::new(&"web".into());
+        let certificate = names.certificate("example.com");
+        assert_eq!(names.kind(&certificate), Some(("certificate", "example.com")));
+        assert_eq!(Names::new(&"we".into()).kind(&certificate), None);
+        let (one, other) = (names.account("https://a", None), names.account("https://a", Some("kid")));
+        assert!(one != other && one.starts_with(names.prefix()));
+    }
+}
+
+/// The answer to a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ChallengeRecord {
+    /// For who asks for the token's path.
+    Http { token: String, answer: String },
+    /// For who asks for the name by `acme-tls/1`: the SHA-256 that the certificate bears, in hex.
+    TlsAlpn { name: String, digest: String },
+}

@@ -1,0 +1,93 @@
+//! Secrets on a whole hub: put and heard by web-tiers alone, kept through the leader's death; and the lease of who renews them.
+
+use super::{harness::TestHub, members::news};
+use common::service_name::ACME_LEASES;
+use proto::hub::v1::{
+    AcquireLease, LeaseKey, Member, PutSecret, RegisterMember, Secret, event::Event as Kind, lease_acquired,
+    secret_put::Outcome,
+};
+use tonic::Code;
+
+fn put(name: &str, sealed: &str, if_version: u64) -> PutSecret {
+    PutSecret { name: name.into(), sealed: sealed.as_bytes().to_vec().into(), if_version, valid_ms: 0 }
+}
+
+fn secret(event: Kind) -> Option<Secret> {
+    if let Kind::Secret(secret) = event { Some(secret) } else { None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_heard_by_web_tiers_alone_and_outlive_the_leader() {
+    let mut hub = TestHub::started(3).await;
+    let leader = hub.leader().await;
+    let mut web = hub.watch(leader, "just-web", 0).await;
+    let mut app = hub.watch(leader, "just-app", 0).await;
+    let mut client = hub.secrets(leader, "just-web");
+    let made = client.put(put("acme/a", "one", 0)).await.unwrap().into_inner().outcome.unwrap();
+    let Outcome::Put(made) = made else { panic!("{made:?}") };
+    assert_eq!(news(&mut web, secret).await, made);
+    let refused = client.put(put("acme/a", "two", 0)).await.unwrap().into_inner().outcome.unwrap();
+    assert_eq!(refused, Outcome::Conflict(made.clone()));
+    let refused = hub.secrets(leader, "just-app").put(put("acme/b", "x", 0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+
+    // An app server hears what comes after it, and of no secret.
+    let member = Member {
+        id: "just-app".into(),
+        address: "127.0.0.1:1".into(),
+        cluster: "apps".into(),
+        started_ms: 1,
+        ..Member::default()
+    };
+    hub.members(leader, "just-app").register(RegisterMember { member: Some(member) }).await.unwrap();
+    let heard = news(&mut app, |event| match event {
+        Kind::Secret(it) => panic!("{it:?}"),
+        Kind::Snapshot(it) => (!it.secrets.is_empty()).then(|| panic!("{it:?}")),
+        Kind::Member(it) => (it.id == "just-app").then_some(it.id),
+        _ => None,
+    });
+    assert_eq!(heard.await, "just-app");
+
+    hub.kill(leader).await;
+    let next = hub.leader().await;
+    let snapshot = |event| if let Kind::Snapshot(it) = event { Some(it.secrets) } else { None };
+    let mut web = hub.watch(next, "just-web", 0).await;
+    assert_eq!(news(&mut web, snapshot).await, [made.clone()]);
+    let mut app = hub.watch(next, "just-app", 0).await;
+    assert_eq!(news(&mut app, snapshot).await, []);
+    let gone = |event| if let Kind::SecretGone(it) = event { Some(it.name) } else { None };
+    hub.secrets(next, "just-web").put(put("acme/a", "", made.version)).await.unwrap();
+    assert_eq!(news(&mut web, gone).await, "acme/a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_has_leases_of_its_own() {
+    let hub = TestHub::started(1).await;
+    let leader = hub.leader().await;
+    let acquire = |server: &str, app: &str| {
+        let key = Some(LeaseKey { app: app.into(), name: "orders".into() });
+        let (server, app) = (server.to_owned(), ACME_LEASES.to_owned());
+        AcquireLease { key, server, app, started_ms: 1, ttl_ms: 60_000, id: 7 }
+    };
+    for (server, app, is_allowed) in [
+        ("just-web", ACME_LEASES, true),
+        ("just-web", "", false),
+        ("just-web", "shop", false),
+        ("just-app", ACME_LEASES, false),
+        ("just-app", "", true),
+    ] {
+        let asked = hub.leases_as(leader, server).acquire(acquire(server, app)).await;
+        match asked {
+            Ok(answer) => {
+                let outcome = answer.into_inner().outcome;
+                assert!(
+                    is_allowed && matches!(outcome, Some(lease_acquired::Outcome::Granted(_))),
+                    "{server} {app:?}"
+                );
+            }
+            Err(refused) => {
+                assert!(!is_allowed && refused.code() == Code::PermissionDenied, "{server} {app:?}")
+            }
+        }
+    }
+}
