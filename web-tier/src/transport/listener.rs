@@ -7,7 +7,7 @@ use crate::transport::{
 };
 use common::config::{Http3, HttpListener, ListenerTls, PublicListener};
 use http::HeaderValue;
-use std::{cell::Cell, path::Path};
+use std::{cell::Cell, path::Path, sync::Arc};
 
 /// What is spoken at one of the server's listeners. The workers share what is in it.
 #[derive(Debug, Clone)]
