@@ -306,7 +306,7 @@ impl Keeper {
                 // Heard of soon.
                 Ok(None) => {}
                 Err(cause) => {
-                    tracing::debug!(certificate = first, %cause, "the hub does not take this certificate")
+                    tracing::debug!(certificate = first, %cause, "the hub does not take this certificate");
                 }
             }
         }
@@ -380,7 +380,7 @@ impl Keeper {
 
     /// What the disk has of what is wanted.
     fn read_copies(&mut self) {
-        for domains in self.orders.acme.clone().domains.iter() {
+        for domains in &self.orders.acme.clone().domains {
             let first = &domains[0];
             let sealed = match read(&self.file(first)) {
                 Ok(sealed) => sealed,

@@ -185,19 +185,11 @@ impl Orders {
                 record.done(self.clock.unix_ms());
                 (record, Tried::Ordered)
             }
-            Err(Ended { cause, asked }) => {
-                let text: String = cause.to_string().chars().take(ERROR_MAX).collect();
-                let is_for_long = cause.kind().is_some_and(|it| FOR_LONG.contains(&it));
-                let failures = if is_for_long { failures.max(6) } else { failures };
-                let limited = (cause.kind() == Some("rateLimited")).then_some(Duration::from_secs(3600));
-                let wait = self.times.retry(failures, asked.or(limited), rand::random());
-                let record = AttemptsRecord {
-                    failures,
-                    next_ms: self.after(wait),
-                    last_error: text.clone(),
-                    wanted,
-                    done_ms,
-                };
+            Err(ended) => {
+                let text: String = ended.cause.to_string().chars().take(ERROR_MAX).collect();
+                let (failures, wait) = self.wait_after(&ended, failures);
+                let next_ms = self.after(wait);
+                let record = AttemptsRecord { failures, next_ms, last_error: text.clone(), wanted, done_ms };
                 (record, Tried::Failed(text))
             }
         };
@@ -205,6 +197,14 @@ impl Orders {
             tracing::warn!(name, %cause, "how an order of a certificate ended can't be written down");
         }
         tried
+    }
+
+    /// How many failures an order that failed counts for, and how long is waited after it.
+    fn wait_after(&self, Ended { cause, asked }: &Ended, failures: u32) -> (u32, Duration) {
+        let is_for_long = cause.kind().is_some_and(|it| FOR_LONG.contains(&it));
+        let failures = if is_for_long { failures.max(6) } else { failures };
+        let limited = (cause.kind() == Some("rateLimited")).then_some(Duration::from_secs(3600));
+        (failures, self.times.retry(failures, asked.or(limited), rand::random()))
     }
 
     async fn order(&self, due: &Due, published: &Published<'_>) -> Result<(), Ended> {

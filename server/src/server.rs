@@ -108,6 +108,7 @@ impl RunningServer {
     ///
     /// # Errors
     /// An address in use, a data folder that is locked or can't be written, an app that can't be started.
+    #[expect(clippy::too_many_lines, reason = "the roles, in the order in which they need each other")]
     pub(crate) async fn start(config: Arc<Config>, id: ServerId, given: Given) -> anyhow::Result<Self> {
         let (cluster, server) = config.server(&id).ok_or_else(|| unknown_server(&config, &id))?;
         let Places { data, listener, public, scraped, ports } =

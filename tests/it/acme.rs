@@ -60,8 +60,16 @@ async fn a_certificate_comes_to_all_web_tiers_and_is_there_after_a_restart() {
         .unwrap_or_else(|_| panic!("no copy on the disk of {id}"));
     }
     assert_eq!((authority.orders(), authority.accounts()), (1, 1));
-    let web = cluster.web();
-    let (_, metrics) = curl(&web, "GET /admin/metrics/web-a", OPS, "").await;
+    check_told(&cluster.web()).await;
+    cluster.kill("web-a").await;
+    cluster.start_one("web-a").await;
+    assert_eq!(shown().await, first);
+    assert_eq!(authority.orders(), 1);
+}
+
+/// The metrics and the status tell of it.
+async fn check_told(web: &str) {
+    let (_, metrics) = curl(web, "GET /admin/metrics/web-a", OPS, "").await;
     let metrics = metrics.as_str().unwrap();
     for sample in [
         "copal_certificate_end_seconds{file=\"shop.example\"} ",
@@ -70,11 +78,6 @@ async fn a_certificate_comes_to_all_web_tiers_and_is_there_after_a_restart() {
     ] {
         assert!(metrics.contains(sample), "{sample}: {metrics}");
     }
-    let (_, status) = curl(&web, "GET /admin/api/v1/status", OPS, "").await;
+    let (_, status) = curl(web, "GET /admin/api/v1/status", OPS, "").await;
     assert!(status.to_string().contains("\"acme\":{\"failures\":0"), "{status}");
-
-    cluster.kill("web-a").await;
-    cluster.start_one("web-a").await;
-    assert_eq!(shown().await, first);
-    assert_eq!(authority.orders(), 1);
 }

@@ -102,20 +102,9 @@ pub(crate) async fn answer<S: ClientSide>(
 ) -> Result<Reply, ClientGone> {
     head.noted.clear();
     let routes = client.worker.routes();
-    let merges = |host: &str| routes.hosts.merges_slashes(host);
-    if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
-        return Ok(Reply::Local(error_pages::refusal(client, head, cause)));
-    }
-    // Before the rules: one that redirects all to HTTPS must not stand in the way of the certificate for it.
-    if head.method == Method::GET
-        && let Some(answer) = client.worker.acme.answer(head.path())
-    {
-        return Ok(Reply::Local(Local::challenge(client, &answer)));
-    }
-    let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
-    let in_url = match in_url {
+    let in_url = match begin(client, &routes, head) {
         Ok(in_url) => in_url,
-        Err(cause) => return Ok(Reply::Local(error_pages::refusal(client, head, cause))),
+        Err(local) => return Ok(Reply::Local(local)),
     };
     let asker = Asker::of(&routes.trusted, &client.peer, &head.fields, client.tls.is_some());
     note_client(client, &asker);
@@ -165,6 +154,22 @@ pub(crate) async fn answer<S: ClientSide>(
         compress(client, rules, head, &mut reply);
     }
     Ok(reply)
+}
+
+/// The request in its normal form, and the session that its URL names; or what is answered before any rule is asked.
+fn begin(client: &Client, routes: &Routes, head: &mut RequestHead) -> Result<Option<InUrl>, Local> {
+    let merges = |host: &str| routes.hosts.merges_slashes(host);
+    if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
+        return Err(error_pages::refusal(client, head, cause));
+    }
+    // One that redirects all to HTTPS must not stand in the way of the certificate for it.
+    if head.method == Method::GET
+        && let Some(answer) = client.worker.acme.answer(head.path())
+    {
+        return Err(Local::challenge(client, &answer));
+    }
+    let in_url = if routes.session_urls { InUrl::of(head, merges) } else { Ok(None) };
+    in_url.map_err(|cause| error_pages::refusal(client, head, cause))
 }
 
 /// What the client is told, be it why there is no other answer.

@@ -52,7 +52,7 @@ async fn secrets_are_heard_by_web_tiers_alone_and_outlive_the_leader() {
     let next = hub.leader().await;
     let snapshot = |event| if let Kind::Snapshot(it) = event { Some(it.secrets) } else { None };
     let mut web = hub.watch(next, "just-web", 0).await;
-    assert_eq!(news(&mut web, snapshot).await, [made.clone()]);
+    assert_eq!(news(&mut web, snapshot).await, std::slice::from_ref(&made));
     let mut app = hub.watch(next, "just-app", 0).await;
     assert_eq!(news(&mut app, snapshot).await, []);
     let gone = |event| if let Kind::SecretGone(it) = event { Some(it.name) } else { None };
@@ -86,7 +86,7 @@ async fn each_role_has_leases_of_its_own() {
                 );
             }
             Err(refused) => {
-                assert!(!is_allowed && refused.code() == Code::PermissionDenied, "{server} {app:?}")
+                assert!(!is_allowed && refused.code() == Code::PermissionDenied, "{server} {app:?}");
             }
         }
     }

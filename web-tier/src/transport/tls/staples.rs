@@ -5,7 +5,7 @@ use super::{
     certificate::{Hash, hash},
     listener::{TlsListener, provider, unix_now},
 };
-use httparse::{EMPTY_HEADER, Response};
+use httparse::{EMPTY_HEADER, Response, Status};
 use std::{
     collections::HashMap,
     io,
@@ -176,9 +176,8 @@ async fn fetch(url: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     }
     let mut fields = [EMPTY_HEADER; 64];
     let mut parsed = Response::new(&mut fields);
-    let end = match parsed.parse(&answer) {
-        Ok(httparse::Status::Complete(end)) => end,
-        _ => return Err(refuse("the answer is none of HTTP")),
+    let Ok(Status::Complete(end)) = parsed.parse(&answer) else {
+        return Err(refuse("the answer is none of HTTP"));
     };
     match parsed.code {
         Some(200) => Ok(answer.split_off(end)),
