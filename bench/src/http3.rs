@@ -116,7 +116,7 @@ async fn connect(endpoint: &Endpoint, to: SocketAddr) -> anyhow::Result<Client> 
 }
 
 fn request(to: SocketAddr, path: &str, cookie: &str) -> anyhow::Result<Request<()>> {
-    Ok(Request::get(format!("https://{to}{path}")).header("cookie", cookie).body(())?)
+    Ok(Request::get(format!("https://localhost:{}{path}", to.port())).header("cookie", cookie).body(())?)
 }
 
 async fn ask(client: &mut Client, arguments: &Arguments) -> anyhow::Result<()> {
