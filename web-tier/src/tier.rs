@@ -193,7 +193,7 @@ impl WebTier {
     pub fn start(config: WebTierConfig) -> Result<Self, WebTierError> {
         let WebTierConfig { config, me, bound, clients_max, credentials, members, heard, traces, acme } =
             config;
-        let Some((cluster, _)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
+        let Some((cluster, server)) = config.server(&me) else { return Err(WebTierError::UnknownServer(me)) };
         let access_log = Logs::start(cluster.access_log.as_ref().map(|it| it.of(&me)))?;
         let (stop, stopped) = watch::channel(None);
         let count = bound.workers;
@@ -206,7 +206,7 @@ impl WebTier {
             tls: TlsContext { tickets, acme: acme.clone(), staples: Staples::default() },
             quic: QuicKeys::new(&config.cluster_key, &me),
         };
-        let public = config.server(&me).map_or_else(Vec::new, |(_, server)| server.listeners());
+        let public = server.listeners();
         let (listeners, sockets) = Listeners::start(&public, bound, keys)?;
         let picture = Picture::new(count);
         let mut workers = Vec::with_capacity(count);
@@ -235,8 +235,7 @@ impl WebTier {
             workers.push(RunningWorker { counters, told, asks, ended });
         }
         late_quic::follow(listeners.without_quic(), workers.iter().map(|it| it.told.clone()).collect());
-        let addresses = listeners.addresses();
-        let shown = Shown::default();
+        let (addresses, shown) = (listeners.addresses(), Shown::default());
         shown.set(&addresses, (&public, listeners.secured().cloned().collect()), &plan);
         Ok(Self {
             workers,
