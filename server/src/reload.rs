@@ -246,7 +246,7 @@ clusters:
         assert_eq!(restarts("app-a", "root-directory: app", "root-directory: shop"), ["web-apps"]);
         assert_eq!(
             restarts("app-a", "address: 127.0.0.1}", "address: 127.0.0.1, http: [{port: 81}]}"),
-            ["http (this server had no listener)"]
+            ["http and tcp-proxy (this server had no listener)"]
         );
         assert_eq!(
             restarts("web-a", "port: 6801", "port: 6802"),
