@@ -22,7 +22,7 @@ const AHEAD: i64 = 300;
 const URL_MAX: usize = 1024;
 
 /// What a responder is asked of a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Where: a URL, of any scheme.
     pub url: String,

@@ -6,9 +6,12 @@ mod tcp;
 
 use proto::status::v1::{
     App, AppTier, DiskTier, Exemplar, Health, Histogram, InstanceState, Limit, Process, ProxyCache,
-    ServerStatus, Standing, Traffic, WebTier,
+    ServerStatus, Standing, Traffic, UpstreamKind, WebTier,
 };
-use std::fmt::{Display, Write};
+use std::{
+    borrow::Cow,
+    fmt::{Display, Write},
+};
 
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,19 +310,28 @@ fn upstreams(text: &mut Text, web_tier: &WebTier) {
         let suffix = text.begin(name, help, is_counter);
         for (upstream, server) in all_servers(web_tier) {
             let sum: u64 = server.workers.iter().map(read).sum();
-            text.sample(suffix, &[("upstream", upstream), ("server", &server.id)], sum);
+            text.sample(suffix, &[("upstream", &upstream), ("server", &server.id)], sum);
         }
     }
     text.gauge("copal_upstream_up", "The part of the workers that send a server requests, from 0 to 1.");
     for (upstream, server) in all_servers(web_tier) {
         let well = server.workers.iter().filter(|it| it.standing() == Standing::Well).count();
         let part = well as f64 / server.workers.len().max(1) as f64;
-        text.sample("", &[("upstream", upstream), ("server", &server.id)], part);
+        text.sample("", &[("upstream", &upstream), ("server", &server.id)], part);
     }
 }
 
-fn all_servers(web_tier: &WebTier) -> impl Iterator<Item = (&str, &proto::status::v1::UpstreamServer)> {
-    web_tier.upstreams.iter().flat_map(|it| it.servers.iter().map(move |server| (it.name.as_str(), server)))
+/// Each server with the name of its upstream. A rule and a listener of `tcp-proxy` may begin with the same server: their names differ.
+fn all_servers(
+    web_tier: &WebTier,
+) -> impl Iterator<Item = (Cow<'_, str>, &proto::status::v1::UpstreamServer)> {
+    web_tier.upstreams.iter().flat_map(|it| {
+        let name = match it.kind() {
+            UpstreamKind::Tcp => Cow::Owned(format!("tcp:{}", it.name)),
+            _ => Cow::Borrowed(it.name.as_str()),
+        };
+        it.servers.iter().map(move |server| (name.clone(), server))
+    })
 }
 
 /// What apps have asked of their caches on this server.

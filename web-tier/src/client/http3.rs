@@ -59,6 +59,9 @@ const LAST_REQUESTS: (Duration, Duration) = (Duration::from_millis(20), Duration
 /// How long the last answers may take to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(5);
 
+/// Beyond so many answers it is looked which of them have arrived, not only whether the oldest ones have.
+const UNACKNOWLEDGED_MAX: usize = 256;
+
 /// How often it is looked how much a client takes.
 const WIDEN_EVERY: Duration = Duration::from_millis(50);
 
@@ -75,7 +78,7 @@ pub(super) struct Connection {
     /// How many requests there have been.
     requests: Cell<u64>,
     /// Answers that have been sent and may not have arrived, the oldest first: QUIC drops them when the connection is closed. No more
-    /// than a client may have streams.
+    /// than twice as many as a client may have streams.
     unacknowledged: RefCell<VecDeque<SendStream>>,
     /// How many bytes QUIC may hold for the client, and when that was looked at last.
     send_window: Cell<u64>,
@@ -115,7 +118,12 @@ impl Connection {
     fn answered(&self, send: SendStream) {
         self.budget.earn(RESET);
         self.forget_acknowledged();
-        self.unacknowledged.borrow_mut().push_back(send);
+        let mut streams = self.unacknowledged.borrow_mut();
+        // One that never acknowledges its oldest answer, and all others, keeps no more of them than the rest.
+        if streams.len() >= UNACKNOWLEDGED_MAX {
+            streams.retain(|it| it.priority().is_ok());
+        }
+        streams.push_back(send);
     }
 
     fn forget_acknowledged(&self) {
@@ -233,18 +241,16 @@ async fn open(
     let limit = worker.routes().limits.head;
     let Some(tls) = &listener.terms.tls else { return Err(HandshakeError::Closed) };
     let current = tls.current();
+    // The address that shakes hands has shown that it is its own. A later one (RFC 9000 §9) is only what a packet says until it has answered
+    // too, and `quinn` does not tell when that is: so it names nobody.
+    let to = connecting.local_ip().map(|ip| SocketAddr::new(ip, listener.port));
+    let peer = Peer::new(connecting.remote_address(), to, None);
     let quic = timeout(limit, connecting).await.map_err(|_| HandshakeError::Timeout(limit))??;
-    let peer = peer(&quic, listener.port);
     let mut client = Client::new(worker.clone(), peer, listener);
     worker.counters.handshakes.up();
     worker.counters.quic_connections.up();
     client.tls = Some(Rc::new(TlsConnection::of_quic(current, &quic)));
     Ok((Rc::new(client), Connection::new(worker, quic)))
-}
-
-/// Who speaks, and to which of our addresses, with the listener's `port`.
-fn peer(quic: &quinn::Connection, port: u16) -> Peer {
-    Peer::new(quic.remote_address(), quic.local_ip().map(|ip| SocketAddr::new(ip, port)), None)
 }
 
 /// Accepts requests until the connection ends.
@@ -255,12 +261,10 @@ async fn run(client: &Rc<Client>, connection: &Rc<Connection>, place: &mut Optio
     let control = place.insert(control);
     client.progress.answered(client.worker.now());
     spawn_local(control::listen(connection.clone()));
-    let mut peer = client.peer.clone();
     loop {
         let enough = connection.requests.get() >= client.worker.routes().keepalive_max;
         let Some(streams) = accept(client, connection, enough).await else { break };
-        peer = present(client, connection, peer);
-        take(client, connection, &peer, streams);
+        take(client, connection, streams);
     }
     if connection.quic.close_reason().is_some() {
         return;
@@ -269,8 +273,7 @@ async fn run(client: &Rc<Client>, connection: &Rc<Connection>, place: &mut Optio
     goaway(control, LAST_REQUEST).await;
     let late = async {
         while let Ok(streams) = connection.quic.accept_bi().await {
-            peer = present(client, connection, peer.clone());
-            take(client, connection, &peer, streams);
+            take(client, connection, streams);
         }
     };
     let _ = timeout(connection.patience(), late).await;
@@ -313,25 +316,12 @@ async fn accept(client: &Client, connection: &Connection, enough: bool) -> Optio
     .await
 }
 
-/// Whose requests they are from now on: a client's address may change while its connection lasts (RFC 9000 §9).
-fn present(client: &Client, connection: &Connection, known: Rc<Peer>) -> Rc<Peer> {
-    if known.is_at(connection.quic.remote_address()) {
-        known
-    } else {
-        Rc::new(peer(&connection.quic, client.local_port()))
-    }
-}
-
-fn take(
-    client: &Rc<Client>,
-    connection: &Rc<Connection>,
-    peer: &Rc<Peer>,
-    (send, recv): (SendStream, RecvStream),
-) {
+fn take(client: &Rc<Client>, connection: &Rc<Connection>, (send, recv): (SendStream, RecvStream)) {
     connection.requests.set(connection.requests.get() + 1);
     let open = Open::new(&connection.streams, client, false);
-    let client = client.stream_of(peer);
-    let (to_client, body) = (ToClient::new(send, connection), Body::new(recv, connection));
+    let client = client.stream();
+    let gone = Rc::new(Cell::new(false));
+    let (to_client, body) = (ToClient::new(send, connection, &gone), Body::new(recv, connection, gone));
     spawn_local(Box::pin(serve_stream(client, to_client, body, open)));
 }
 

@@ -169,10 +169,12 @@ impl<'a, B: RequestBody, A: AnswerSide> Stream<'a, B, A> {
         (self.body, self.to_client)
     }
 
-    /// Says that the client could ask in HTTP/3.
+    /// Says that the client could ask in HTTP/3; where it is spoken, nobody else says where.
     fn announce(&self, response: &mut Response<()>) {
         if let Some(alt_svc) = self.client.alt_svc() {
             response.headers_mut().insert(ALT_SVC, alt_svc.clone());
+        } else if self.client.may_speak_http3() {
+            response.headers_mut().remove(ALT_SVC);
         }
     }
 

@@ -68,6 +68,9 @@ pub enum BindError {
     /// Another process listens there.
     #[error("listener {0}: the address is in use by another process")]
     InUse(SocketAddr),
+    /// The same of the port of UDP that HTTP/3 would have.
+    #[error("listener {0}: its port of UDP (`http3`) is in use by another process")]
+    DatagramsInUse(SocketAddr),
     /// Another listener of this server, which stays.
     #[error("listener {address}: the address is in use by this server's own listener {by}")]
     InUseHere {
@@ -102,7 +105,7 @@ pub fn bind(config: &Config, me: &ServerId, inherited: &mut Inherited) -> Result
                 if it.http3() && taken.datagrams.is_empty() {
                     taken.datagrams = match bind_datagrams(taken.at, workers, false) {
                         // The process that this one takes over from has connections there: later, then.
-                        Err(BindError::InUse(_)) => Vec::new(),
+                        Err(BindError::DatagramsInUse(_)) => Vec::new(),
                         bound => bound?,
                     };
                 }
@@ -140,7 +143,7 @@ pub(crate) fn bind_listener(
         match datagrams {
             Ok(datagrams) => return Ok(BoundListener { asked, at, sockets, datagrams }),
             // The port that the system chose for TCP may be somebody's of UDP.
-            Err(BindError::InUse(_)) if asked.port() == 0 && tries < PORT_TRIES => {}
+            Err(BindError::DatagramsInUse(_)) if asked.port() == 0 && tries < PORT_TRIES => {}
             Err(cause) => return Err(cause),
         }
     }
@@ -176,7 +179,11 @@ pub(crate) fn bind_datagrams(
         let _ = socket.set_send_buffer_size(DATAGRAMS_BUFFER);
         Ok(UdpSocket::from(socket))
     };
-    (0..workers).map(|number| bind(beside || number > 0).map_err(|cause| refused(at, cause))).collect()
+    let refused = |cause: io::Error| match refused(at, cause) {
+        BindError::InUse(at) => BindError::DatagramsInUse(at),
+        cause => cause,
+    };
+    (0..workers).map(|number| bind(beside || number > 0).map_err(refused)).collect()
 }
 
 /// `workers` listening sockets on one address.

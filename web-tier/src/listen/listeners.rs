@@ -70,7 +70,7 @@ impl WithoutQuic {
                     sockets.into_iter().map(|socket| ListenerChange::Quic { id: self.id, socket }).collect(),
                 ))
             }
-            Err(BindError::InUse(_)) => Ok(None),
+            Err(BindError::DatagramsInUse(_)) => Ok(None),
             Err(cause) => Err(cause),
         }
     }

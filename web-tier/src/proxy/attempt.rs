@@ -11,16 +11,12 @@ use crate::{
         exchange::{AnswerError, ClientSide, Exchange, SendError},
         pool::{Asker, Place, ServerPool, TakeError, Taken, Whose},
     },
-    worker::{
-        Worker,
-        client::{Client, Hopeless},
-    },
+    worker::client::{Client, Hopeless},
 };
 use http::{Method, StatusCode};
 use std::{
     cell::Cell,
     future::poll_fn,
-    io,
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -237,7 +233,7 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
     match cause {
         TakeError::Connect(cause) => {
             client.worker.counters.upstream_failures.up();
-            tell_why(&client.worker, cause);
+            client.worker.tell_of_backend(cause);
             lease.unreachable(client.worker.read_clock());
             Failure::Unsent
         }
@@ -251,24 +247,6 @@ fn not_taken(client: &Client, lease: &Lease, cause: &TakeError) -> Failure {
             }
             Failure::Full { waited: false }
         }
-    }
-}
-
-/// Tells of what mends itself only if somebody mends it: a connect that is refused is a server that is down.
-fn tell_why(worker: &Worker, cause: &io::Error) {
-    match cause.kind() {
-        io::ErrorKind::InvalidData => {
-            if let Some(times) = worker.distrusted.happened(worker.now()) {
-                tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
-            }
-        }
-        // No such name or file; `EACCES` of a socket, or of its folder.
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-            if let Some(times) = worker.missing.happened(worker.now()) {
-                tracing::warn!(%cause, times, "a backend is not where the file says that it is, or may not be spoken to");
-            }
-        }
-        _ => {}
     }
 }
 

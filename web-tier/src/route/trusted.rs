@@ -45,11 +45,6 @@ impl Peer {
         };
         (from, self.to.as_deref().copied().unwrap_or_else(|| SocketAddr::new(anywhere(), port)))
     }
-
-    /// Whether that is who has connected.
-    pub(crate) fn is_at(&self, from: SocketAddr) -> bool {
-        self.proxy.is_none() && (self.address, self.port) == (from.ip().to_canonical(), from.port())
-    }
 }
 
 /// Who asks, as far as it is believed.

@@ -82,7 +82,7 @@ pub(super) async fn connect(
                 return Err(no_server("this machine is short of something"));
             }
             Err(TakeError::Connect(cause)) => {
-                tracing::debug!(%cause, "no connection to a server");
+                worker.tell_of_backend(&cause);
                 passage.counters.connects_failed.up();
                 worker.counters.upstream_failures.up();
                 lease.unreachable(worker.read_clock());

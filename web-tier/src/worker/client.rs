@@ -62,14 +62,9 @@ impl Client {
 
     /// A stream of this connection, with time-outs of its own.
     pub(crate) fn stream(&self) -> Rc<Self> {
-        self.stream_of(&self.peer)
-    }
-
-    /// The same, by a client whose address may have changed meanwhile.
-    pub(crate) fn stream_of(&self, peer: &Rc<Peer>) -> Rc<Self> {
         Rc::new(Self {
             worker: self.worker.clone(),
-            peer: peer.clone(),
+            peer: self.peer.clone(),
             tls: self.tls.clone(),
             listener: self.listener.clone(),
             progress: Progress::new(self.worker.now()),
@@ -105,6 +100,11 @@ impl Client {
     pub(crate) fn alt_svc(&self) -> Option<&HeaderValue> {
         let alt_svc = self.listener.terms.alt_svc.as_ref()?;
         self.tls.as_ref().is_some_and(|tls| !tls.quic).then_some(alt_svc)
+    }
+
+    /// Whether HTTP/3 is spoken at its listener.
+    pub(crate) fn may_speak_http3(&self) -> bool {
+        self.listener.terms.alt_svc.is_some()
     }
 
     /// Whether the connection is to end when its present requests have been answered: the worker stops, or the listener has been

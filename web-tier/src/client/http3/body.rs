@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use quinn::RecvStream;
 use std::{
+    cell::Cell,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
@@ -32,6 +33,8 @@ const EMPTY: u64 = 4;
 pub(super) struct Body {
     recv: RecvStream,
     connection: Rc<Connection>,
+    /// The client has taken the request back.
+    gone: Rc<Cell<bool>>,
     /// Read and not yet looked at.
     input: Bytes,
     head: FrameHead,
@@ -80,10 +83,11 @@ pub(super) enum Fault {
 }
 
 impl Body {
-    pub(super) fn new(recv: RecvStream, connection: &Rc<Connection>) -> Self {
+    pub(super) fn new(recv: RecvStream, connection: &Rc<Connection>, gone: Rc<Cell<bool>>) -> Self {
         Self {
             recv,
             connection: connection.clone(),
+            gone,
             input: Bytes::new(),
             head: FrameHead::default(),
             state: State::Between,
@@ -220,15 +224,21 @@ impl Body {
         }
         if self.expects == Expects::Head {
             let read = ready!(pin!(self.recv.read_chunk(READ, true)).poll(cx));
-            let chunk = read.map_err(|_| Fault::Gone)?;
+            let chunk = read.map_err(|_| self.is_gone())?;
             self.input = chunk.map(|it| it.bytes).unwrap_or_default();
         } else {
             // A client's packets are small, and each piece is a write to the server.
             let mut input = BytesMut::with_capacity(READ);
-            ready!(poll_read_buf(Pin::new(&mut self.recv), cx, &mut input)).map_err(|_| Fault::Gone)?;
+            let read = ready!(poll_read_buf(Pin::new(&mut self.recv), cx, &mut input));
+            read.map_err(|_| self.is_gone())?;
             self.input = input.freeze();
         }
         Poll::Ready(Ok(!self.input.is_empty()))
+    }
+
+    fn is_gone(&self) -> Fault {
+        self.gone.set(true);
+        Fault::Gone
     }
 
     fn close(&self, code: Code, why: &'static str) -> Fault {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use quinn::{SendStream, StoppedError, VarInt};
 use std::{
+    cell::Cell,
     collections::VecDeque,
     pin::{Pin, pin},
     rc::Rc,
@@ -29,6 +30,8 @@ pub(super) struct ToClient {
     /// What QUIC has not taken yet.
     pending: VecDeque<Bytes>,
     state: State,
+    /// The client has taken its request back, which is not whole: nothing is said to it (RFC 9114 §4.1.1).
+    gone: Rc<Cell<bool>>,
     /// Tells when the client wants no more.
     stopped: Option<Stopped>,
 }
@@ -46,9 +49,15 @@ enum State {
 }
 
 impl ToClient {
-    pub(super) fn new(send: SendStream, connection: &Rc<Connection>) -> Self {
-        let connection = connection.clone();
-        Self { send: Some(send), connection, pending: VecDeque::new(), state: State::New, stopped: None }
+    pub(super) fn new(send: SendStream, connection: &Rc<Connection>, gone: &Rc<Cell<bool>>) -> Self {
+        Self {
+            send: Some(send),
+            connection: connection.clone(),
+            pending: VecDeque::new(),
+            state: State::New,
+            gone: gone.clone(),
+            stopped: None,
+        }
     }
 
     /// Ends the stream before its time.
@@ -112,7 +121,7 @@ fn headers(put: impl FnOnce(&mut Vec<u8>)) -> [Bytes; 2] {
 
 impl AnswerSide for ToClient {
     fn begin(&mut self, head: Response<()>, ends: bool) -> Result<(), Reset> {
-        if self.state != State::New {
+        if self.state != State::New || self.gone.get() {
             return Err(Reset::Cancelled);
         }
         self.state = State::Begun;

@@ -6,7 +6,7 @@ use aws_lc_rs::{
     hmac, rand,
 };
 use common::{config::Secret, id::ServerId};
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 /// So that other uses of the cluster key have nothing in common with these.
 const ROOT: &[u8] = b"copal quic 1";
@@ -16,13 +16,12 @@ const KEY: usize = 32;
 /// The keys; its clones are the same.
 #[derive(Clone)]
 pub(crate) struct QuicKeys {
-    resets: Arc<hmac::Key>,
+    resets: Arc<Prk>,
     tokens: Arc<Prk>,
 }
 
 impl QuicKeys {
-    /// Of server `me`; of this process alone when `cluster_key` is empty. No two servers have the same: by what one says to a packet
-    /// nobody learns what ends connections of another one (RFC 9000 §21.11).
+    /// Of server `me`; of this process alone when `cluster_key` is empty.
     pub(crate) fn new(cluster_key: &Secret, me: &ServerId) -> Self {
         let key = cluster_key.bytes();
         let root = if key.is_empty() {
@@ -33,13 +32,22 @@ impl QuicKeys {
             Salt::new(HKDF_SHA256, ROOT).extract(key)
         };
         Self {
-            resets: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &derive(&root, b"resets", me))),
-            tokens: Arc::new(Prk::new_less_safe(HKDF_SHA256, &derive(&root, b"tokens", me))),
+            resets: Arc::new(Prk::new_less_safe(
+                HKDF_SHA256,
+                &derive(&root, &[b"resets", me.as_str().as_bytes()]),
+            )),
+            tokens: Arc::new(Prk::new_less_safe(
+                HKDF_SHA256,
+                &derive(&root, &[b"tokens", me.as_str().as_bytes()]),
+            )),
         }
     }
 
-    pub(super) fn resets(&self) -> Arc<hmac::Key> {
-        self.resets.clone()
+    /// That of the listener at `address`. No two listeners have the same, of one server or of several: by what one says to a packet nobody
+    /// learns what ends connections of another one (RFC 9000 §21.11).
+    pub(super) fn resets(&self, address: SocketAddr) -> Arc<hmac::Key> {
+        let key = derive(&self.resets, &[address.to_string().as_bytes()]);
+        Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key))
     }
 
     pub(super) fn tokens(&self) -> Arc<Prk> {
@@ -47,7 +55,7 @@ impl QuicKeys {
     }
 }
 
-fn derive(root: &Prk, purpose: &[u8], me: &ServerId) -> [u8; KEY] {
+fn derive(root: &Prk, purpose: &[&[u8]]) -> [u8; KEY] {
     struct Length;
     impl KeyType for Length {
         fn len(&self) -> usize {
@@ -55,7 +63,7 @@ fn derive(root: &Prk, purpose: &[u8], me: &ServerId) -> [u8; KEY] {
         }
     }
     let mut made = [0; KEY];
-    let filled = root.expand(&[purpose, me.as_str().as_bytes()], Length).and_then(|it| it.fill(&mut made));
+    let filled = root.expand(purpose, Length).and_then(|it| it.fill(&mut made));
     filled.expect("a key is shorter than HKDF can make it");
     made
 }
@@ -63,5 +71,29 @@ fn derive(root: &Prk, purpose: &[u8], me: &ServerId) -> [u8; KEY] {
 impl fmt::Debug for QuicKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("QuicKeys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_listener_of_each_server_has_resets_of_its_own_which_outlive_a_process() {
+        let sign = |key: &str, me: &str, at: &str| {
+            let keys = QuicKeys::new(&Secret::from(key.as_bytes()), &me.into());
+            hmac::sign(&keys.resets(at.parse().unwrap()), b"an id").as_ref().to_vec()
+        };
+        let first = sign("key", "web-a", "10.0.0.1:443");
+        assert_eq!(first, sign("key", "web-a", "10.0.0.1:443"));
+        for (key, me, at) in [
+            ("key", "web-a", "10.0.0.1:8443"),
+            ("key", "web-a", "10.0.0.2:443"),
+            ("key", "web-b", "10.0.0.1:443"),
+            ("other", "web-a", "10.0.0.1:443"),
+            ("", "web-a", "10.0.0.1:443"),
+        ] {
+            assert_ne!(first, sign(key, me, at), "{key} {me} {at}");
+        }
     }
 }

@@ -67,10 +67,10 @@ fn transport() -> TransportConfig {
 /// Begins to serve on a worker's socket.
 ///
 /// # Errors
-/// The runtime does not take the socket.
+/// The socket has no address, or the runtime does not take it.
 pub(crate) fn open(socket: WorkerSocket, server: &Arc<ServerConfig>) -> io::Result<Endpoint> {
     let ids = socket.ids();
-    let mut config = EndpointConfig::new(socket.keys().resets());
+    let mut config = EndpointConfig::new(socket.keys().resets(socket.address()?));
     config.cid_generator(move || Box::new(ids.clone()));
     let socket = socket.open()?;
     let server = ServerConfig::clone(server);

@@ -63,6 +63,14 @@ impl WorkerSocket {
         self.ids.clone()
     }
 
+    /// Where it is.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     /// The keys of the server.
     pub(super) fn keys(&self) -> QuicKeys {
         self.keys.clone()

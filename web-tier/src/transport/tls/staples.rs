@@ -74,16 +74,21 @@ impl Staples {
         (staple.next_update > unix_now()).then(|| staple.response.clone())
     }
 
-    /// Forgets those of certificates that are shown no more, and says which is to be asked for now, and whether what was said of one has ended.
-    fn due(&self, asked: &[Asked], now: i64) -> (Vec<Asked>, bool) {
+    /// Forgets those of certificates that no listener shows any more: `asked` are those of all. True: what was said of one has ended.
+    fn settle(&self, asked: &[Asked], now: i64) -> bool {
         let mut held = self.lock();
         held.retain(|hash, _| asked.iter().any(|it| it.hash == *hash));
         let mut has_ended = false;
         for it in held.values_mut() {
             has_ended |= it.staple.take_if(|it| it.next_update <= now).is_some();
         }
-        let is_due = |it: &&Asked| held.get(&it.hash).is_none_or(|held| held.next <= now);
-        (asked.iter().filter(is_due).cloned().collect(), has_ended)
+        has_ended
+    }
+
+    /// Which of these are to be asked for now.
+    fn due(&self, asked: Vec<Asked>, now: i64) -> Vec<Asked> {
+        let held = self.lock();
+        asked.into_iter().filter(|it| held.get(&it.hash).is_none_or(|held| held.next <= now)).collect()
     }
 
     /// Takes what was said; true when there is something to show.
@@ -120,17 +125,20 @@ impl Staples {
 /// Asks for the certificates of all listeners, until it is dropped.
 pub(super) async fn keep(listeners: &[TlsListener]) {
     loop {
+        let (asked, now) = (listeners.iter().flat_map(TlsListener::asked).collect::<Vec<_>>(), unix_now());
+        // They share what was said: of the same certificate nobody is asked twice.
+        let ended: Vec<_> = listeners.iter().map(|it| it.staples().settle(&asked, now)).collect();
         for listener in listeners {
-            keep_one(listener).await;
+            keep_one(listener, ended.contains(&true)).await;
         }
         sleep(LOOK).await;
     }
 }
 
-async fn keep_one(listener: &TlsListener) {
-    let (staples, asked) = (listener.staples(), listener.asked());
-    let (due, mut is_other) = staples.due(&asked, unix_now());
-    for it in due {
+/// The same for one; `is_other`: there is something else to show.
+async fn keep_one(listener: &TlsListener, mut is_other: bool) {
+    let staples = listener.staples();
+    for it in staples.due(listener.asked(), unix_now()) {
         let said = ask(&it).await;
         is_other |= staples.take(&it, said, unix_now());
     }
@@ -182,5 +190,33 @@ async fn fetch(url: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     match parsed.code {
         Some(200) => Ok(answer.split_off(end)),
         code => Err(refuse(&format!("the responder answers {}", code.unwrap_or_default()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(number: u8) -> Asked {
+        let question = Question::default();
+        Asked { hash: [number; 32], question, issuer: Vec::new() }
+    }
+
+    #[test]
+    fn what_was_said_of_one_listeners_certificate_outlives_the_turn_of_another() {
+        let (staples, all) = (Staples::default(), [asked(1), asked(2)]);
+        let said = |next_update| Ok(Staple { response: vec![1], this_update: 0, next_update });
+        for round in 0..3 {
+            assert!(!staples.settle(&all, 10));
+            for it in &all {
+                let due = staples.due(vec![it.clone()], 10);
+                assert_eq!(due.len(), usize::from(round == 0), "each is asked for once");
+                due.iter().for_each(|it| assert!(staples.take(it, said(100_000), 10)));
+            }
+        }
+        assert!(staples.settle(&all, 100_000), "it has ended");
+        assert!(!staples.settle(&all, 100_001));
+        assert!(!staples.settle(&all[..1], 100_001));
+        assert_eq!(staples.lock().len(), 1, "a certificate that nobody shows is forgotten");
     }
 }
