@@ -43,6 +43,22 @@ async fn a_client_that_comes_from_another_address_goes_on() {
 }
 
 #[tokio::test]
+async fn an_address_that_has_not_shaken_hands_names_nobody() {
+    let (cluster, certificate, _files) = start([echo("a")], |config| {
+        config.clusters[1].trusted_proxies = vec!["127.0.0.9".parse().unwrap()];
+    })
+    .await;
+    let mut client = Client::connect(cluster.address(), &certificate).await;
+    // On a packet whoever sends it can write any of these.
+    for other in ["127.0.0.7:0", "127.0.0.9:0"] {
+        client.endpoint.rebind(UdpSocket::bind(other).unwrap()).unwrap();
+        let get = get("/").header("x-forwarded-for", "192.0.2.7").body(()).unwrap();
+        let seen = client.ask(get, &[]).await.unwrap().text;
+        assert!(seen.contains("x-forwarded-for: 127.0.0.1\n"), "{other}: {seen}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_for_new_connections() {
     let site = Site::new();
     let first = site.renew();

@@ -210,6 +210,24 @@ async fn a_flood_of_resets_ends_the_connection_and_that_of_requests_does_not() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_taken_back_is_not_answered_and_a_flood_of_them_ends_the_connection() {
+    let (cluster, certificate, _files) = start([echo("a")], |_| {}).await;
+    let client = Raw::connect(cluster.address(), &certificate).await;
+    let flood = async {
+        loop {
+            let Ok((mut send, mut recv)) = client.quic.open_bi().await else { return };
+            let post = [head(&[]), data("a part")].concat();
+            let _ = send.write_all(&post).await;
+            let _ = send.reset(0x10c_u32.into());
+            // Its half of the stream stays open, so that what it costs is not said by STOP_SENDING.
+            assert!(recv.read_to_end(1 << 20).await.is_err());
+        }
+    };
+    tokio::time::timeout(super::client::PATIENCE, flood).await.expect("it ends");
+    assert_eq!(client.closed().await, Closed(EXCESSIVE_LOAD));
+}
+
+#[tokio::test]
 async fn a_flood_of_frames_that_bring_nothing_ends_the_connection() {
     let (cluster, certificate, _files) = start([echo("a")], |_| {}).await;
     let empty = [head(&[]), [0, 0].repeat(3000)].concat();
