@@ -321,7 +321,9 @@ impl RunningServer {
             membership = None;
         }
         if let Some(web_tier) = self.web_tier.take() {
-            web_tier.stop(self.shutdown_wait).await;
+            tracing::info!(server = %self.id, wait = ?self.shutdown_wait, "stopping: what is under way has this long to end");
+            let cut = web_tier.stop(self.shutdown_wait).await;
+            tracing::info!(server = %self.id, cut, "no client is served any more: so many connections were cut off");
         }
         if let Some(app_tier) = self.app_tier.take() {
             app_tier.stop().await;

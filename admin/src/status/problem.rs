@@ -205,7 +205,12 @@ fn traffic(server: &ServerRecord) -> Vec<Problem> {
             .filter(|it| matches!(it.state, "failing" | "unhealthy" | "busy" | "ejected"))
         {
             let what = format!("{id} sends {} nothing new: {}", seen.id, seen.why);
-            let remedy = "Requests go to the other servers; it is tried again by itself.";
+            let others = upstream.servers.iter().any(|it| it.state == "well" && it.id != seen.id);
+            let remedy = if others {
+                "Requests go to the other servers; it is tried again by itself."
+            } else {
+                "No other server is well: requests wait or fail until one is, which is tried again and again."
+            };
             let problem = Problem::new(Severity::Warning, "upstream", Some(id), what, remedy.to_owned());
             found.push(problem.of(&seen.id).since(seen.trouble_since.as_ref()));
         }

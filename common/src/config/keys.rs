@@ -411,6 +411,12 @@ impl Keys {
             return format!("`{key}` belongs inside of a rule, beneath its kind, not beside it");
         }
         let (here, kinds) = (std::ptr::from_ref(self), &ALL[..CLUSTER_FILE]);
+        // Of `domain` for `domains` it matters little that another mapping has a `domain`.
+        let is_plural =
+            |known: &&str| known.strip_prefix(key) == Some("s") || key.strip_prefix(*known) == Some("s");
+        if let Some(near) = self.known.iter().copied().find(is_plural) {
+            return format!("unknown key `{key}` in {what}: did you mean `{near}`?");
+        }
         let elsewhere = kinds.iter().find(|keys| keys.known.contains(&key));
         if let Some(keys) = elsewhere.filter(|_| kinds.iter().any(|keys| std::ptr::eq(*keys, here))) {
             return format!("`{key}` belongs in {}, not in {what}", keys.what);

@@ -191,6 +191,7 @@ pub(super) fn lines(id: &ServerId, server: &Server, public: &Bound) -> Vec<Strin
 /// A listener as start-up prints it.
 fn line(id: &ServerId, at: SocketAddr, listener: &PublicListener) -> String {
     match listener {
+        PublicListener::Http(_) if listener.http3() => format!("{id}  https://{at}/  and HTTP/3"),
         PublicListener::Http(_) => format!("{id}  {}://{at}/", listener.scheme()),
         PublicListener::Tcp(_) => format!("{id}  tcp://{at}"),
     }
