@@ -22,16 +22,18 @@ use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    future::Future,
+    future::{Future, poll_fn},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 use tokio::{
     task::{AbortHandle, spawn_blocking},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// The folder in a server's data folder.
@@ -39,6 +41,9 @@ const FOLDER: &str = "acme";
 
 /// Answers to challenges that are taken from the hub at a time.
 const ANSWERS_MAX: usize = 1000;
+
+/// After a fault.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest that nothing is looked at, though nothing is due.
 const LOOK: Duration = Duration::from_secs(3600);
@@ -97,28 +102,10 @@ impl Manager {
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let ManagerConfig { acme, cluster, key, key_also, data, times } = config;
-        let orders = Orders {
-            acme: Arc::new(acme),
-            names: Names::new(&cluster),
-            sealer: Sealer::new(&key, &key_also),
-            storage,
-            clock,
-            times,
-        };
-        let mut keeper = Keeper {
-            orders,
-            live,
-            folder: data.join(FOLDER),
-            held: HashMap::new(),
-            attempts: HashMap::new(),
-            versions: HashMap::new(),
-            answers: Vec::new(),
-            not_before: Instant::now(),
-        };
+        let mut keeper = Keeper::new(config, live, storage, clock);
         keeper.read_copies();
         keeper.show();
-        Self(tokio::spawn(keeper.run()).abort_handle())
+        Self(tokio::spawn(keeper.run_on()).abort_handle())
     }
 }
 
@@ -155,7 +142,7 @@ struct Keeper {
     held: HashMap<String, Held>,
     attempts: HashMap<String, AttemptsRecord>,
     /// Of the records that were read, so that none is opened twice.
-    versions: HashMap<String, u64>,
+    heard: HashMap<String, u64>,
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
@@ -164,7 +151,55 @@ struct Keeper {
 type Trying = Pin<Box<dyn Future<Output = Tried> + Send>>;
 
 impl Keeper {
-    async fn run(mut self) {
+    fn new(config: ManagerConfig, live: Live, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
+        let ManagerConfig { acme, cluster, key, key_also, data, times } = config;
+        let orders = Orders {
+            acme: Arc::new(acme),
+            names: Names::new(&cluster),
+            sealer: Sealer::new(&key, &key_also),
+            storage,
+            clock,
+            times,
+        };
+        Self {
+            orders,
+            live,
+            folder: data.join(FOLDER),
+            held: HashMap::new(),
+            attempts: HashMap::new(),
+            heard: HashMap::new(),
+            answers: Vec::new(),
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Runs, and begins again when a fault of ours ends it: certificates would end unseen.
+    async fn run_on(mut self) {
+        loop {
+            let cause = {
+                let mut running = pin!(self.run());
+                let ended = poll_fn(|context| {
+                    match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context))) {
+                        Ok(polled) => polled.map(Ok),
+                        Err(cause) => Poll::Ready(Err(cause)),
+                    }
+                });
+                let Err(cause) = ended.await else { return };
+                cause
+            };
+            let text = cause.downcast_ref::<&str>().copied();
+            let cause = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(
+                cause = cause.unwrap_or("unknown"),
+                "a fault has ended the upkeep of certificates (ACME): it begins again in {PAUSE:?}"
+            );
+            sleep(PAUSE).await;
+            // What was half heard is heard anew.
+            self.heard.clear();
+        }
+    }
+
+    async fn run(&mut self) {
         let mut secrets = self.orders.storage.secrets();
         let mut trying: Option<(String, Trying)> = None;
         loop {
@@ -194,7 +229,7 @@ impl Keeper {
 
     /// Takes what the hub has.
     async fn hear(&mut self, table: &BTreeMap<String, Kept>) {
-        self.versions.retain(|name, _| table.contains_key(name));
+        self.heard.retain(|name, _| table.contains_key(name));
         self.answers.retain(|(name, _)| table.contains_key(name));
         let names = self.orders.names.clone();
         for (first, held) in &mut self.held {
@@ -205,7 +240,7 @@ impl Keeper {
         let of_cluster =
             table.range(names.prefix().to_owned()..).take_while(|(it, _)| it.starts_with(names.prefix()));
         for (name, kept) in of_cluster {
-            if self.versions.insert(name.clone(), kept.version) == Some(kept.version) {
+            if self.heard.insert(name.clone(), kept.version) == Some(kept.version) {
                 continue;
             }
             let Some((kind, what)) = names.kind(name) else { continue };
@@ -463,3 +498,6 @@ fn write(folder: &Path, file: &Path, sealed: &[u8]) -> io::Result<()> {
     fs::rename(&new, file)?;
     fs::File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

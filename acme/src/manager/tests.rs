@@ -1,0 +1,102 @@
+use super::*;
+use common::{
+    clock::SystemClock,
+    config::{AcmeChallenge, AcmeKeyType},
+};
+use proto::hub::v1::{PutSecret, secret_put::Outcome};
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use triad_client::{HubError, Secrets};
+
+const FIRST: &str = "shop.example";
+
+/// What servers have together; nobody is given the lease.
+struct Store {
+    table: watch::Sender<Option<Arc<BTreeMap<String, Kept>>>>,
+    version: AtomicU64,
+    asked: watch::Sender<u32>,
+    panics: AtomicBool,
+}
+
+impl Store {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            table: watch::channel(Some(Arc::default())).0,
+            version: AtomicU64::new(0),
+            asked: watch::channel(0).0,
+            panics: AtomicBool::new(false),
+        })
+    }
+
+    fn table(&self) -> Arc<BTreeMap<String, Kept>> {
+        self.table.borrow().clone().unwrap_or_default()
+    }
+}
+
+#[async_trait::async_trait]
+impl Storage for Store {
+    fn secrets(&self) -> Secrets {
+        self.table.subscribe()
+    }
+
+    async fn put(&self, put: PutSecret) -> Result<Outcome, HubError> {
+        let PutSecret { name, sealed, if_version, .. } = put;
+        let mut table = (*self.table()).clone();
+        if table.get(&name).map_or(0, |it| it.version) != if_version {
+            return Ok(Outcome::Conflict(table[&name].clone()));
+        }
+        let version = self.version.fetch_add(1, Relaxed) + 1;
+        let kept = Kept { name: name.clone(), sealed, version, expires_ms: 0 };
+        table.insert(name, kept.clone());
+        self.table.send_replace(Some(Arc::new(table)));
+        Ok(Outcome::Put(kept))
+    }
+
+    async fn acquire(&self, _: Duration) -> Result<Option<u64>, HubError> {
+        self.asked.send_modify(|it| *it += 1);
+        assert!(!self.panics.swap(false, Relaxed), "as the test wants it");
+        Ok(None)
+    }
+
+    async fn renew(&self, _: u64) -> Result<bool, HubError> {
+        Ok(true)
+    }
+
+    async fn release(&self, _: u64) {}
+}
+
+fn keeper(store: &Arc<Store>, [key, also]: [&str; 2], names: &[&str]) -> (Keeper, TempDir) {
+    let data = tempfile::tempdir().unwrap();
+    let acme = Acme {
+        directory: "https://authority.example/".to_owned(),
+        ca: None,
+        contact: Vec::new(),
+        challenge: AcmeChallenge::Http01,
+        key_type: AcmeKeyType::Ec256,
+        external_account: None,
+        domains: names.iter().map(|&it| vec![it.to_owned()]).collect(),
+    };
+    let config = ManagerConfig {
+        acme,
+        cluster: "web".into(),
+        key: Secret::from(key.as_bytes()),
+        key_also: Secret::from(also.as_bytes()),
+        data: data.path().to_owned(),
+        times: Times::default(),
+    };
+    (Keeper::new(config, Live::default(), store.clone(), Arc::new(SystemClock)), data)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_does_not_end_the_upkeep_for_ever() {
+    let store = Store::new();
+    store.panics.store(true, Relaxed);
+    let (keeper, _data) = keeper(&store, ["", ""], &[FIRST]);
+    let (mut asked, began) = (store.asked.subscribe(), Instant::now());
+    let manager = Manager(tokio::spawn(keeper.run_on()).abort_handle());
+    asked.wait_for(|it| *it >= 2).await.unwrap();
+    assert!(!store.panics.load(Relaxed) && began.elapsed() >= PAUSE, "{:?}", began.elapsed());
+    drop(manager);
+}
