@@ -146,6 +146,8 @@ struct Keeper {
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
+    /// Nor this one's: another server had the lease, or knew more. The others are not kept by it.
+    set_back: HashMap<String, Instant>,
 }
 
 type Trying = Pin<Box<dyn Future<Output = Tried> + Send>>;
@@ -170,6 +172,7 @@ impl Keeper {
             heard: HashMap::new(),
             answers: Vec::new(),
             not_before: Instant::now(),
+            set_back: HashMap::new(),
         }
     }
 
@@ -232,6 +235,7 @@ impl Keeper {
         self.heard.retain(|name, _| table.contains_key(name));
         self.answers.retain(|(name, _)| table.contains_key(name));
         let names = self.orders.names.clone();
+        self.attempts.retain(|first, _| table.contains_key(&names.attempts(first)));
         for (first, held) in &mut self.held {
             if !table.contains_key(&names.certificate(first)) {
                 held.version = 0;
@@ -349,15 +353,17 @@ impl Keeper {
 
     /// The certificate that is due first, and when.
     fn next(&self) -> Option<(Due, Instant)> {
-        let domains = self.orders.acme.domains.iter();
-        let (due_ms, due) = domains
-            .map(|domains| {
-                let attempts = self.attempts.get(&domains[0]).cloned().unwrap_or_default();
-                (self.due_ms(domains, &attempts), Due { domains: domains.clone(), attempts })
-            })
-            .min_by_key(|(due_ms, _)| *due_ms)?;
-        let wait = Duration::from_millis(due_ms.saturating_sub(self.orders.clock.unix_ms()));
-        Some((due, (Instant::now() + wait.min(LOOK)).max(self.not_before)))
+        let (now, now_ms) = (Instant::now(), self.orders.clock.unix_ms());
+        let due = self.orders.acme.domains.iter().map(|domains| {
+            let attempts = self.attempts.get(&domains[0]).cloned().unwrap_or_default();
+            let wait = Duration::from_millis(self.due_ms(domains, &attempts).saturating_sub(now_ms));
+            let set_back = self.set_back.get(&domains[0]).copied();
+            let at = (now + wait.min(LOOK)).max(self.not_before).max(set_back.unwrap_or(now));
+            (Due { domains: domains.clone(), attempts }, at, set_back)
+        });
+        // Of those that are due at once, the one whose turn is longest ago.
+        let (due, at, _) = due.min_by_key(|(_, at, set_back)| (*at, *set_back))?;
+        Some((due, at))
     }
 
     /// When a certificate is to be ordered, in milliseconds since 1970.
@@ -381,7 +387,10 @@ impl Keeper {
                 tracing::error!(certificate = name, %cause, "a certificate could not be ordered (ACME): it is tried again later");
                 times.spacing
             }
-            Tried::ByAnother => times.look_again,
+            Tried::ByAnother => {
+                self.set_back.insert(name.to_owned(), Instant::now() + times.look_again);
+                times.spacing.min(times.look_again)
+            }
             Tried::NoHub(cause) => {
                 tracing::warn!(certificate = name, %cause, "a certificate is due, and is not ordered without the hub (ACME)");
                 times.look_again

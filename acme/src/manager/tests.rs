@@ -100,3 +100,31 @@ async fn a_fault_does_not_end_the_upkeep_for_ever() {
     assert!(!store.panics.load(Relaxed) && began.elapsed() >= PAUSE, "{:?}", began.elapsed());
     drop(manager);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_has_lost_all_is_not_believed_to_know_more() {
+    let store = Store::new();
+    let (mut keeper, _data) = keeper(&store, ["", ""], &[FIRST]);
+    let name = keeper.orders.names.attempts(FIRST);
+    let failed = AttemptsRecord { failures: 3, next_ms: u64::MAX, ..AttemptsRecord::default() };
+    keeper.orders.put(&name, &failed, 0, None).await.unwrap().unwrap();
+    keeper.hear(&store.table()).await;
+    assert_eq!(keeper.attempts[FIRST], failed);
+    store.table.send_replace(Some(Arc::default()));
+    keeper.hear(&store.table()).await;
+    let (due, at) = keeper.next().unwrap();
+    assert_eq!((due.attempts, at), (AttemptsRecord::default(), Instant::now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_another_server_tries_does_not_keep_the_others() {
+    let (mut keeper, _data) = keeper(&Store::new(), ["", ""], &["a", "b", "c", "d", "e"]);
+    let mut tried = Vec::new();
+    for _ in 0..7 {
+        let (due, at) = keeper.next().unwrap();
+        sleep_until(at).await;
+        keeper.tried(&due.domains[0], Tried::ByAnother);
+        tried.push(due.domains[0].clone());
+    }
+    assert_eq!(tried, ["a", "b", "c", "d", "e", "a", "b"]);
+}
