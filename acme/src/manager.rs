@@ -5,7 +5,7 @@ use crate::{
     order::check,
     orders::{Due, Orders, Tried, wanted},
     records::{AttemptsRecord, CertificateRecord, ChallengeRecord, Names, Validity},
-    seal::Sealer,
+    seal::{Opened, Sealer},
     storage::Storage,
     times::Times,
 };
@@ -20,7 +20,7 @@ use proto::hub::v1::Secret as Kept;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     future::{Future, poll_fn},
     io,
@@ -143,6 +143,8 @@ struct Keeper {
     attempts: HashMap<String, AttemptsRecord>,
     /// Of the records that were read, so that none is opened twice.
     heard: HashMap<String, u64>,
+    /// Those that were sealed anew, or given back in place of others.
+    put_anew: HashSet<String>,
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
@@ -170,6 +172,7 @@ impl Keeper {
             held: HashMap::new(),
             attempts: HashMap::new(),
             heard: HashMap::new(),
+            put_anew: HashSet::new(),
             answers: Vec::new(),
             not_before: Instant::now(),
             set_back: HashMap::new(),
@@ -248,11 +251,16 @@ impl Keeper {
                 continue;
             }
             let Some((kind, what)) = names.kind(name) else { continue };
+            if kind != "challenge" {
+                self.seal_anew(name, kept).await;
+            }
             match kind {
                 "certificate" => self.hear_certificate(name, what, kept).await,
                 "attempts" => {
-                    let (attempts, _) = self.orders.read::<AttemptsRecord>(name);
-                    self.attempts.insert(what.to_owned(), attempts.unwrap_or_default());
+                    // Of one that is sealed by a key that is unknown here, what was known goes on.
+                    if let Some(attempts) = self.orders.read::<AttemptsRecord>(name).0 {
+                        self.attempts.insert(what.to_owned(), attempts);
+                    }
                 }
                 "challenge" => {
                     self.answers.retain(|(it, _)| it != name);
@@ -266,6 +274,27 @@ impl Keeper {
         }
         self.live.set_answers(answers(&self.answers));
         self.give_back(table).await;
+    }
+
+    /// What the former key has sealed: it will be gone one day. Once, as two servers each of which has the other's key for the former one would
+    /// never come to an end.
+    async fn seal_anew(&mut self, name: &str, kept: &Kept) {
+        let Some(Opened { value, is_current: false }) = self.orders.sealer.open(name, &kept.sealed) else {
+            return;
+        };
+        if self.put_anew.contains(name) {
+            return;
+        }
+        let Some(sealed) = self.orders.sealer.seal(name, &value) else { return };
+        match self.orders.put_sealed(name, sealed.into(), kept.version, None).await {
+            Ok(Some(_)) => drop(self.put_anew.insert(name.to_owned())),
+            // Heard of soon.
+            Ok(None) => {}
+            Err(cause) => {
+                tracing::debug!(name, %cause, "the hub does not take this record, sealed anew");
+                self.heard.remove(name);
+            }
+        }
     }
 
     async fn hear_certificate(&mut self, name: &str, first: &str, kept: &Kept) {
@@ -291,12 +320,8 @@ impl Keeper {
         let sealed = if opened.is_current {
             Some(kept.sealed.to_vec())
         } else {
-            // The former key will be gone one day.
-            let sealed = self.orders.sealer.seal(name, &opened.value);
-            if let Some(sealed) = sealed.clone() {
-                let _another = self.orders.put_sealed(name, sealed.into(), kept.version, None).await;
-            }
-            sealed
+            // Whatever the hub goes on to have: the former key will be gone one day.
+            self.orders.sealer.seal(name, &opened.value)
         };
         if is_known {
             if let Some(known) = self.held.get_mut(first) {
@@ -324,22 +349,28 @@ impl Keeper {
         self.orders.acme.domains.iter().any(|it| it[0] == first)
     }
 
-    /// A hub that has lost what it had, or that has another cluster's key, gets it back.
+    /// A hub that has lost what it had gets it back; in place of something else, once: another server may believe that of its own, too.
     async fn give_back(&mut self, table: &BTreeMap<String, Kept>) {
         let lost: Vec<String> =
             self.held.iter().filter(|(_, it)| it.version == 0).map(|(first, _)| first.clone()).collect();
         for first in lost {
             let name = self.orders.names.certificate(&first);
             let version = table.get(&name).map_or(0, |it| it.version);
+            if version != 0 && self.put_anew.contains(&name) {
+                continue;
+            }
             let record = self.held[&first].record.clone();
             match self.orders.put(&name, &record, version, None).await {
-                Ok(Some(version)) => {
+                Ok(Some(new)) => {
+                    if version != 0 {
+                        self.put_anew.insert(name);
+                    }
                     tracing::info!(
                         certificate = first,
                         "the hub has this certificate again, from the copy on disk"
                     );
                     if let Some(held) = self.held.get_mut(&first) {
-                        held.version = version;
+                        held.version = new;
                     }
                 }
                 // Heard of soon.

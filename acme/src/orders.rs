@@ -148,7 +148,9 @@ impl Orders {
         let first = &due.domains[0];
         let name = self.names.attempts(first);
         let (known, version) = self.read::<AttemptsRecord>(&name);
-        let known = known.unwrap_or_default();
+        // Sealed by a key that is unknown here: each goes by what it knows.
+        let unknown = || if version == 0 { AttemptsRecord::default() } else { due.attempts.clone() };
+        let known = known.unwrap_or_else(unknown);
         if known != due.attempts {
             return Tried::ByAnother;
         }
@@ -193,7 +195,8 @@ impl Orders {
                 (record, Tried::Failed(text))
             }
         };
-        if let Err(cause) = self.put(&name, &after, version, None).await {
+        // It may have been sealed anew meanwhile.
+        if let Err(cause) = self.put_over(&name, &after, version).await {
             tracing::warn!(name, %cause, "how an order of a certificate ended can't be written down");
         }
         tried
@@ -219,22 +222,20 @@ impl Orders {
         let account = self.account(&directory).await.map_err(ended)?;
         let record =
             order(&account, &self.acme, &due.domains, published, &self.times).await.map_err(ended)?;
-        self.put_certificate(&due.domains[0], &record)
-            .await
-            .map_err(|cause| ended(OrderError::Publish(cause)))
+        let name = self.names.certificate(&due.domains[0]);
+        let version = self.read::<CertificateRecord>(&name).1;
+        self.put_over(&name, &record, version).await.map_err(|cause| ended(OrderError::Publish(cause)))
     }
 
-    /// The new one counts whatever is there: whoever has put that has ordered before.
-    async fn put_certificate(&self, domain: &str, record: &CertificateRecord) -> Result<(), String> {
-        let name = self.names.certificate(domain);
+    /// The new one counts whatever is there, for who has the lease.
+    async fn put_over(&self, name: &str, record: &impl Serialize, mut version: u64) -> Result<(), String> {
         let value = serde_json::to_vec(record).map_err(|cause| cause.to_string())?;
-        let sealed: Bytes = self.sealer.seal(&name, &value).ok_or("the system has no random numbers")?.into();
-        let mut version = self.read::<CertificateRecord>(&name).1;
+        let sealed: Bytes = self.sealer.seal(name, &value).ok_or("the system has no random numbers")?.into();
         let mut last = String::new();
-        // It has cost an order: a hub that is away for a moment must not lose it.
+        // A certificate has cost an order: a hub that is away for a moment must not lose it.
         for _ in 0..10 {
             let put =
-                PutSecret { name: name.clone(), sealed: sealed.clone(), if_version: version, valid_ms: 0 };
+                PutSecret { name: name.to_owned(), sealed: sealed.clone(), if_version: version, valid_ms: 0 };
             match self.storage.put(put).await {
                 Ok(Outcome::Put(_)) => return Ok(()),
                 Ok(Outcome::Conflict(there)) => version = there.version,

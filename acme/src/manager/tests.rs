@@ -4,6 +4,7 @@ use common::{
     config::{AcmeChallenge, AcmeKeyType},
 };
 use proto::hub::v1::{PutSecret, secret_put::Outcome};
+use rcgen::date_time_ymd;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tempfile::TempDir;
@@ -28,6 +29,11 @@ impl Store {
             asked: watch::channel(0).0,
             panics: AtomicBool::new(false),
         })
+    }
+
+    /// How many were put.
+    fn puts(&self) -> u64 {
+        self.version.load(Relaxed)
     }
 
     fn table(&self) -> Arc<BTreeMap<String, Kept>> {
@@ -89,6 +95,34 @@ fn keeper(store: &Arc<Store>, [key, also]: [&str; 2], names: &[&str]) -> (Keeper
     (Keeper::new(config, Live::default(), store.clone(), Arc::new(SystemClock)), data)
 }
 
+/// A certificate from one year's begin to another's.
+fn certificate(from: i32, to: i32) -> CertificateRecord {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([FIRST.to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+    CertificateRecord {
+        directory: "https://authority.example/".to_owned(),
+        key_type: AcmeKeyType::Ec256.name().to_owned(),
+        names: vec![FIRST.to_owned()],
+        chain: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+/// Until nobody puts anything any more.
+async fn heard_by(store: &Store, keepers: &mut [&mut Keeper]) {
+    for _ in 0..20 {
+        let before = store.puts();
+        for keeper in &mut *keepers {
+            keeper.hear(&store.table()).await;
+        }
+        if store.puts() == before {
+            return;
+        }
+    }
+    panic!("they never end: {}", store.puts());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fault_does_not_end_the_upkeep_for_ever() {
     let store = Store::new();
@@ -127,4 +161,56 @@ async fn one_that_another_server_tries_does_not_keep_the_others() {
         tried.push(due.domains[0].clone());
     }
     assert_eq!(tried, ["a", "b", "c", "d", "e", "a", "b"]);
+}
+
+#[tokio::test]
+async fn while_the_cluster_key_changes_server_by_server_each_seals_a_record_anew_once() {
+    let store = Store::new();
+    let (mut old, _data) = keeper(&store, ["old", "new"], &[FIRST]);
+    let (mut new, _data) = keeper(&store, ["new", "old"], &[FIRST]);
+    let (orders, names) = (old.orders.clone(), old.orders.names.clone());
+    let lasting =
+        [names.certificate(FIRST), names.attempts(FIRST), names.account("https://authority.example/", None)];
+    orders.put(&lasting[0], &certificate(2020, 2040), 0, None).await.unwrap();
+    orders.put(&lasting[1], &AttemptsRecord::default(), 0, None).await.unwrap();
+    orders.put(&lasting[2], &"an account", 0, None).await.unwrap();
+    heard_by(&store, &mut [&mut new, &mut old]).await;
+    assert_eq!(store.puts(), 9, "each of three by each of two");
+    // The last one has the new key: all is sealed by it, and who knows no other reads it.
+    let (mut last, _data) = keeper(&store, ["new", "old"], &[FIRST]);
+    heard_by(&store, &mut [&mut new, &mut last]).await;
+    let only = Sealer::new(&Secret::from(&b"new"[..]), &Secret::default());
+    assert!(lasting.iter().all(|name| only.open(name, &store.table()[name].sealed).is_some()));
+}
+
+#[tokio::test]
+async fn servers_that_can_not_read_each_others_records_give_back_their_own_once() {
+    let store = Store::new();
+    let (mut one, _data) = keeper(&store, ["one", ""], &[FIRST]);
+    let (mut other, _data) = keeper(&store, ["two", ""], &[FIRST]);
+    let record = certificate(2020, 2040);
+    one.held.insert(FIRST.to_owned(), Held::new(record.clone(), 0).unwrap());
+    other.held.insert(FIRST.to_owned(), Held::new(record, 0).unwrap());
+    heard_by(&store, &mut [&mut one, &mut other]).await;
+    assert_eq!(store.puts(), 3);
+    // One that is lost is given back as often as it is.
+    for puts in [4, 5] {
+        store.table.send_replace(Some(Arc::default()));
+        heard_by(&store, &mut [&mut one, &mut other]).await;
+        assert_eq!(store.puts(), puts);
+    }
+}
+
+#[tokio::test]
+async fn tries_that_can_not_be_read_do_not_undo_what_is_known() {
+    let store = Store::new();
+    let (mut one, _data) = keeper(&store, ["one", ""], &[FIRST]);
+    let (other, _data) = keeper(&store, ["two", ""], &[FIRST]);
+    let name = one.orders.names.attempts(FIRST);
+    let failed = AttemptsRecord { failures: 3, next_ms: u64::MAX, ..AttemptsRecord::default() };
+    let version = one.orders.put(&name, &failed, 0, None).await.unwrap().unwrap();
+    one.hear(&store.table()).await;
+    other.orders.put(&name, &AttemptsRecord::default(), version, None).await.unwrap().unwrap();
+    one.hear(&store.table()).await;
+    assert_eq!(one.attempts[FIRST], failed);
 }
