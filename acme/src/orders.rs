@@ -154,18 +154,10 @@ impl Orders {
         if known != due.attempts {
             return Tried::ByAnother;
         }
-        let wanted = wanted(&self.acme, &due.domains);
-        let done_ms = known.done_ms.clone();
-        let before = if known.wanted == wanted { known } else { AttemptsRecord::default() };
         // As if it had failed, until it is known that it has not.
-        let failures = before.failures.saturating_add(1);
-        let pending = AttemptsRecord {
-            failures: before.failures,
-            next_ms: self.after(self.times.retry(failures, None, rand::random())),
-            last_error: before.last_error,
-            wanted: wanted.clone(),
-            done_ms: done_ms.clone(),
-        };
+        let failures = known.failed().saturating_add(1);
+        let next_ms = self.after(self.times.retry(failures, None, rand::random()));
+        let pending = known.begin(wanted(&self.acme, &due.domains), self.clock.unix_ms(), next_ms);
         let version = match self.put(&name, &pending, version, None).await {
             Ok(Some(version)) => version,
             Ok(None) => return Tried::ByAnother,
@@ -182,17 +174,12 @@ impl Orders {
             ordered.unwrap_or(Err(Ended { cause: OrderError::Late(self.times.order), asked: None }));
         published.take_back().await;
         let (after, tried) = match ordered {
-            Ok(()) => {
-                let mut record = AttemptsRecord { wanted, done_ms, ..AttemptsRecord::default() };
-                record.done(self.clock.unix_ms());
-                (record, Tried::Ordered)
-            }
+            Ok(()) => (pending.done(self.clock.unix_ms()), Tried::Ordered),
             Err(ended) => {
-                let text: String = ended.cause.to_string().chars().take(ERROR_MAX).collect();
+                let last_error: String = ended.cause.to_string().chars().take(ERROR_MAX).collect();
                 let (failures, wait) = self.wait_after(&ended, failures);
-                let next_ms = self.after(wait);
-                let record = AttemptsRecord { failures, next_ms, last_error: text.clone(), wanted, done_ms };
-                (record, Tried::Failed(text))
+                let (next_ms, tried) = (self.after(wait), Tried::Failed(last_error.clone()));
+                (AttemptsRecord { failures, next_ms, last_error, begun: false, ..pending }, tried)
             }
         };
         // It may have been sealed anew meanwhile.

@@ -13,12 +13,14 @@ use triad_client::{HubError, Secrets};
 
 const FIRST: &str = "shop.example";
 
-/// What servers have together; nobody is given the lease.
+/// What servers have together.
 struct Store {
     table: watch::Sender<Option<Arc<BTreeMap<String, Kept>>>>,
     version: AtomicU64,
     asked: watch::Sender<u32>,
     panics: AtomicBool,
+    /// Whether the lease is given.
+    grants: AtomicBool,
 }
 
 impl Store {
@@ -28,6 +30,7 @@ impl Store {
             version: AtomicU64::new(0),
             asked: watch::channel(0).0,
             panics: AtomicBool::new(false),
+            grants: AtomicBool::new(false),
         })
     }
 
@@ -63,7 +66,7 @@ impl Storage for Store {
     async fn acquire(&self, _: Duration) -> Result<Option<u64>, HubError> {
         self.asked.send_modify(|it| *it += 1);
         assert!(!self.panics.swap(false, Relaxed), "as the test wants it");
-        Ok(None)
+        Ok(self.grants.load(Relaxed).then_some(1))
     }
 
     async fn renew(&self, _: u64) -> Result<bool, HubError> {
@@ -76,7 +79,7 @@ impl Storage for Store {
 fn keeper(store: &Arc<Store>, [key, also]: [&str; 2], names: &[&str]) -> (Keeper, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let acme = Acme {
-        directory: "https://authority.example/".to_owned(),
+        directory: "https://127.0.0.1:1/".to_owned(),
         ca: None,
         contact: Vec::new(),
         challenge: AcmeChallenge::Http01,
@@ -101,7 +104,7 @@ fn certificate(from: i32, to: i32) -> CertificateRecord {
     let mut params = CertificateParams::new([FIRST.to_owned()]).unwrap();
     (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
     CertificateRecord {
-        directory: "https://authority.example/".to_owned(),
+        directory: "https://127.0.0.1:1/".to_owned(),
         key_type: AcmeKeyType::Ec256.name().to_owned(),
         names: vec![FIRST.to_owned()],
         chain: params.self_signed(&key).unwrap().pem(),
@@ -170,7 +173,7 @@ async fn while_the_cluster_key_changes_server_by_server_each_seals_a_record_anew
     let (mut new, _data) = keeper(&store, ["new", "old"], &[FIRST]);
     let (orders, names) = (old.orders.clone(), old.orders.names.clone());
     let lasting =
-        [names.certificate(FIRST), names.attempts(FIRST), names.account("https://authority.example/", None)];
+        [names.certificate(FIRST), names.attempts(FIRST), names.account("https://127.0.0.1:1/", None)];
     orders.put(&lasting[0], &certificate(2020, 2040), 0, None).await.unwrap();
     orders.put(&lasting[1], &AttemptsRecord::default(), 0, None).await.unwrap();
     orders.put(&lasting[2], &"an account", 0, None).await.unwrap();
@@ -213,4 +216,23 @@ async fn tries_that_can_not_be_read_do_not_undo_what_is_known() {
     other.orders.put(&name, &AttemptsRecord::default(), version, None).await.unwrap().unwrap();
     one.hear(&store.table()).await;
     assert_eq!(one.attempts[FIRST], failed);
+}
+
+#[tokio::test]
+async fn a_try_is_counted_before_it_begins_and_after_it_has_ended() {
+    let store = Store::new();
+    store.grants.store(true, Relaxed);
+    let (mut keeper, _data) = keeper(&store, ["", ""], &[FIRST]);
+    let name = keeper.orders.names.attempts(FIRST);
+    // A server has died while it tried, with another file.
+    let begun = AttemptsRecord::default().begin("something else".to_owned(), 1, 0);
+    keeper.orders.put(&name, &begun, 0, None).await.unwrap().unwrap();
+    keeper.hear(&store.table()).await;
+    let (due, _) = keeper.next().unwrap();
+    let began_ms = keeper.orders.clock.unix_ms();
+    let tried = keeper.orders.clone().try_order(due).await;
+    assert!(matches!(tried, Tried::Failed(_)), "{tried:?}");
+    let attempts = keeper.orders.read::<AttemptsRecord>(&name).0.unwrap();
+    assert_eq!((attempts.failures, attempts.begun, attempts.tried_ms.len()), (2, false, 2));
+    assert!(attempts.next_ms("something else") >= began_ms + 8 * 60_000, "{attempts:?}");
 }
