@@ -10,6 +10,7 @@ use crate::{
     times::Times,
 };
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use common::{
     clock::Clock,
     config::{Acme, Secret},
@@ -132,6 +133,13 @@ impl Held {
         };
         Some(Self { record, validity, issued: Arc::new(issued), version })
     }
+
+    /// Of the same order, and issued later; one that ends sooner may be the newer one, where an authority has gone over to shorter lives.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        let of = |it: &CertificateRecord| (it.directory.clone(), it.key_type.clone(), it.names.clone());
+        let issued = |it: &Validity| (it.not_before, it.not_after);
+        of(&self.record) == of(&other.record) && issued(&self.validity) > issued(&other.validity)
+    }
 }
 
 struct Keeper {
@@ -142,7 +150,7 @@ struct Keeper {
     held: HashMap<String, Held>,
     attempts: HashMap<String, AttemptsRecord>,
     /// Of the records that were read, so that none is opened twice.
-    heard: HashMap<String, u64>,
+    heard: HashMap<String, (u64, Bytes)>,
     /// Those that were sealed anew, or given back in place of others.
     put_anew: HashSet<String>,
     answers: Vec<(String, ChallengeRecord)>,
@@ -247,9 +255,15 @@ impl Keeper {
         let of_cluster =
             table.range(names.prefix().to_owned()..).take_while(|(it, _)| it.starts_with(names.prefix()));
         for (name, kept) in of_cluster {
-            if self.heard.insert(name.clone(), kept.version) == Some(kept.version) {
+            // A hub that has lost what it had counts anew: the version alone does not tell.
+            if self
+                .heard
+                .get(name)
+                .is_some_and(|(version, sealed)| *version == kept.version && *sealed == kept.sealed)
+            {
                 continue;
             }
+            self.heard.insert(name.clone(), (kept.version, kept.sealed.clone()));
             let Some((kind, what)) = names.kind(name) else { continue };
             if kind != "challenge" {
                 self.seal_anew(name, kept).await;
@@ -316,6 +330,16 @@ impl Keeper {
             );
             return;
         };
+        if let Some(known) = self.held.get_mut(first)
+            && known.is_newer_than(&held)
+        {
+            tracing::warn!(
+                certificate = first,
+                "what the hub has of this certificate is older than the copy here, and is passed over"
+            );
+            known.version = 0;
+            return;
+        }
         let is_known = self.held.get(first).is_some_and(|known| known.record == held.record);
         let sealed = if opened.is_current {
             Some(kept.sealed.to_vec())

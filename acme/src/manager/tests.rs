@@ -236,3 +236,29 @@ async fn a_try_is_counted_before_it_begins_and_after_it_has_ended() {
     assert_eq!((attempts.failures, attempts.begun, attempts.tried_ms.len()), (2, false, 2));
     assert!(attempts.next_ms("something else") >= began_ms + 8 * 60_000, "{attempts:?}");
 }
+
+#[tokio::test]
+async fn an_older_certificate_on_the_hub_replaces_no_newer_one() {
+    let store = Store::new();
+    let (mut keeper, data) = keeper(&store, ["one", ""], &[FIRST]);
+    let (name, file) = (keeper.orders.names.certificate(FIRST), data.path().join("acme/shop.example.sealed"));
+    let (older, newer) = (certificate(2020, 2041), certificate(2021, 2040));
+    keeper.orders.put(&name, &newer, 0, None).await.unwrap().unwrap();
+    heard_by(&store, &mut [&mut keeper]).await;
+    let copy = fs::read(&file).unwrap();
+    // Another hub, from a backup: its version is the same one.
+    let sealed = keeper.orders.sealer.seal(&name, &serde_json::to_vec(&older).unwrap()).unwrap();
+    let kept = Kept { name: name.clone(), sealed: sealed.into(), version: 1, expires_ms: 0 };
+    store.table.send_replace(Some(Arc::new(BTreeMap::from([(name.clone(), kept)]))));
+    heard_by(&store, &mut [&mut keeper]).await;
+    assert!(keeper.held[FIRST].record == newer);
+    assert!(keeper.orders.read::<CertificateRecord>(&name).0 == Some(newer), "it is given back");
+    assert_eq!((keeper.held[FIRST].version, store.puts()), (2, 2));
+    let opened = |sealed: &[u8]| keeper.orders.sealer.open(&name, sealed);
+    assert_eq!(opened(&fs::read(&file).unwrap()), opened(&copy));
+    // Another order is another certificate, whenever it was issued.
+    let other = CertificateRecord { directory: "https://127.0.0.1:2/".to_owned(), ..older };
+    keeper.orders.put(&name, &other, 2, None).await.unwrap().unwrap();
+    heard_by(&store, &mut [&mut keeper]).await;
+    assert!(keeper.held[FIRST].record == other);
+}
