@@ -1,6 +1,7 @@
 //! What a web-tier does for its certificates: hears what the hub has, keeps a copy on its disk, and orders what is due.
 
 use crate::{
+    copies::Copies,
     live::{Answers, Issued, Live, OrderReport, TlsChallenge},
     order::check,
     orders::{Due, Orders, Tried, wanted},
@@ -15,30 +16,25 @@ use common::{
     clock::Clock,
     config::{Acme, Secret},
     id::ClusterId,
-    private,
 };
 use proto::hub::v1::Secret as Kept;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs,
     future::{Future, poll_fn},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 use tokio::{
-    task::{AbortHandle, spawn_blocking},
+    task::AbortHandle,
     time::{Instant, sleep, sleep_until},
 };
-
-/// The folder in a server's data folder.
-const FOLDER: &str = "acme";
 
 /// Answers to challenges that are taken from the hub at a time.
 const ANSWERS_MAX: usize = 1000;
@@ -48,9 +44,6 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest that nothing is looked at, though nothing is due.
 const LOOK: Duration = Duration::from_secs(3600);
-
-/// The largest file that is read.
-const FILE_MAX: u64 = 1 << 20;
 
 /// What a [`Manager`] goes by.
 #[derive(Debug, Clone)]
@@ -145,7 +138,6 @@ impl Held {
 struct Keeper {
     orders: Orders,
     live: Live,
-    folder: PathBuf,
     /// By first name.
     held: HashMap<String, Held>,
     attempts: HashMap<String, AttemptsRecord>,
@@ -153,6 +145,8 @@ struct Keeper {
     heard: HashMap<String, (u64, Bytes)>,
     /// Those that were sealed anew, or given back in place of others.
     put_anew: HashSet<String>,
+    /// The hub has not taken something that it was to have.
+    is_refused: bool,
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
@@ -172,15 +166,17 @@ impl Keeper {
             storage,
             clock,
             times,
+            copies: Copies::new(&data),
+            issued: Arc::default(),
         };
         Self {
             orders,
             live,
-            folder: data.join(FOLDER),
             held: HashMap::new(),
             attempts: HashMap::new(),
             heard: HashMap::new(),
             put_anew: HashSet::new(),
+            is_refused: false,
             answers: Vec::new(),
             not_before: Instant::now(),
             set_back: HashMap::new(),
@@ -222,7 +218,8 @@ impl Keeper {
                 self.hear(table).await;
             }
             self.show();
-            let mut wake = Instant::now() + LOOK;
+            let look = if self.is_refused { self.orders.times.look_again } else { LOOK };
+            let mut wake = Instant::now() + look;
             if trying.is_none() && table.is_some() {
                 match self.next() {
                     Some((due, at)) if at <= Instant::now() => {
@@ -243,6 +240,7 @@ impl Keeper {
 
     /// Takes what the hub has.
     async fn hear(&mut self, table: &BTreeMap<String, Kept>) {
+        self.is_refused = false;
         self.heard.retain(|name, _| table.contains_key(name));
         self.answers.retain(|(name, _)| table.contains_key(name));
         let names = self.orders.names.clone();
@@ -307,6 +305,7 @@ impl Keeper {
             Err(cause) => {
                 tracing::debug!(name, %cause, "the hub does not take this record, sealed anew");
                 self.heard.remove(name);
+                self.is_refused = true;
             }
         }
     }
@@ -360,12 +359,7 @@ impl Keeper {
             self.held.insert(first.to_owned(), held);
         }
         if let (Some(sealed), true) = (sealed, self.is_wanted(first)) {
-            let file = self.file(first);
-            let folder = self.folder.clone();
-            let written = spawn_blocking(move || write(&folder, &file, &sealed)).await;
-            if let Ok(Err(cause)) = written {
-                tracing::warn!(certificate = first, %cause, "a copy of this certificate can't be kept on disk");
-            }
+            self.orders.copies.write(first, sealed).await;
         }
     }
 
@@ -391,7 +385,7 @@ impl Keeper {
                     }
                     tracing::info!(
                         certificate = first,
-                        "the hub has this certificate again, from the copy on disk"
+                        "the hub has this certificate again, from the copy here"
                     );
                     if let Some(held) = self.held.get_mut(&first) {
                         held.version = new;
@@ -401,6 +395,7 @@ impl Keeper {
                 Ok(None) => {}
                 Err(cause) => {
                     tracing::debug!(certificate = first, %cause, "the hub does not take this certificate");
+                    self.is_refused = true;
                 }
             }
         }
@@ -435,6 +430,14 @@ impl Keeper {
     }
 
     fn tried(&mut self, name: &str, tried: Tried) {
+        if let Some(held) = self.orders.take_issued().and_then(|it| Held::new(it, 0)) {
+            let first = held.issued.name.clone();
+            if self.held.get(&first).is_none_or(|it| it.record != held.record && !it.is_newer_than(&held)) {
+                // It has a turn of its own.
+                self.put_anew.remove(&self.orders.names.certificate(&first));
+                self.held.insert(first, held);
+            }
+        }
         let times = &self.orders.times;
         let wait = match tried {
             Tried::Ordered => times.spacing,
@@ -472,16 +475,11 @@ impl Keeper {
         self.live.set_report(report.collect());
     }
 
-    fn file(&self, first: &str) -> PathBuf {
-        // A host name: no part of it is a way out of the folder.
-        self.folder.join(format!("{first}.sealed"))
-    }
-
     /// What the disk has of what is wanted.
     fn read_copies(&mut self) {
         for domains in &self.orders.acme.clone().domains {
             let first = &domains[0];
-            let sealed = match read(&self.file(first)) {
+            let sealed = match self.orders.copies.read(first) {
                 Ok(sealed) => sealed,
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
                 Err(cause) => {
@@ -540,27 +538,6 @@ fn challenge_certificate(name: &str, digest: &str) -> Option<CertifiedKey> {
     // The library would refuse to look into it: its extension is critical.
     let key = provider.key_provider.load_private_key(key).ok()?;
     Some(CertifiedKey::new(vec![certificate.der().clone()], key))
-}
-
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(file)?.len();
-    if length > FILE_MAX {
-        return Err(io::Error::other(format!("it has {length} bytes, more than {FILE_MAX}")));
-    }
-    fs::read(file)
-}
-
-/// As a whole or not at all, for this user alone.
-fn write(folder: &Path, file: &Path, sealed: &[u8]) -> io::Result<()> {
-    if fs::read(file).is_ok_and(|it| it == sealed) {
-        return Ok(());
-    }
-    private::make_folder(folder)?;
-    let new = file.with_extension("new");
-    private::write(&new, sealed)?;
-    fs::File::open(&new)?.sync_all()?;
-    fs::rename(&new, file)?;
-    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

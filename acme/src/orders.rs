@@ -2,6 +2,7 @@
 //! server tries again before it is time.
 
 use crate::{
+    copies::Copies,
     directory::Directory,
     order::{OrderError, Publish, order},
     records::{AccountRecord, AttemptsRecord, CertificateRecord, ChallengeRecord, Names},
@@ -39,6 +40,9 @@ pub(crate) struct Orders {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) times: Times,
+    pub(crate) copies: Copies,
+    /// A certificate that has come, until the hub has it.
+    pub(crate) issued: Arc<Mutex<Option<CertificateRecord>>>,
 }
 
 /// What a try came to.
@@ -209,9 +213,31 @@ impl Orders {
         let account = self.account(&directory).await.map_err(ended)?;
         let record =
             order(&account, &self.acme, &due.domains, published, &self.times).await.map_err(ended)?;
-        let name = self.names.certificate(&due.domains[0]);
+        self.keep(&due.domains[0], record).await;
+        Ok(())
+    }
+
+    /// It has cost an order: this server has it, whatever becomes of the hub, or of the lease.
+    pub(crate) async fn keep(&self, first: &str, record: CertificateRecord) {
+        *self.issued.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
+        let name = self.names.certificate(first);
+        if let Ok(value) = serde_json::to_vec(&record)
+            && let Some(sealed) = self.sealer.seal(&name, &value)
+        {
+            self.copies.write(first, sealed).await;
+        }
         let version = self.read::<CertificateRecord>(&name).1;
-        self.put_over(&name, &record, version).await.map_err(|cause| ended(OrderError::Publish(cause)))
+        match self.put_over(&name, &record, version).await {
+            Ok(()) => drop(self.take_issued()),
+            Err(cause) => {
+                tracing::warn!(certificate = first, %cause, "a new certificate is not on the hub yet: this server alone has it");
+            }
+        }
+    }
+
+    /// A certificate that has come, and is not on the hub.
+    pub(crate) fn take_issued(&self) -> Option<CertificateRecord> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The new one counts whatever is there, for who has the lease.
@@ -219,7 +245,7 @@ impl Orders {
         let value = serde_json::to_vec(record).map_err(|cause| cause.to_string())?;
         let sealed: Bytes = self.sealer.seal(name, &value).ok_or("the system has no random numbers")?.into();
         let mut last = String::new();
-        // A certificate has cost an order: a hub that is away for a moment must not lose it.
+        // A hub that is away for a moment.
         for _ in 0..10 {
             let put =
                 PutSecret { name: name.to_owned(), sealed: sealed.clone(), if_version: version, valid_ms: 0 };

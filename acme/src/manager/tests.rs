@@ -6,7 +6,10 @@ use common::{
 use proto::hub::v1::{PutSecret, secret_put::Outcome};
 use rcgen::date_time_ymd;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use triad_client::{HubError, Secrets};
@@ -19,6 +22,7 @@ struct Store {
     version: AtomicU64,
     asked: watch::Sender<u32>,
     panics: AtomicBool,
+    away: AtomicBool,
     /// Whether the lease is given.
     grants: AtomicBool,
 }
@@ -30,6 +34,7 @@ impl Store {
             version: AtomicU64::new(0),
             asked: watch::channel(0).0,
             panics: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             grants: AtomicBool::new(false),
         })
     }
@@ -51,6 +56,9 @@ impl Storage for Store {
     }
 
     async fn put(&self, put: PutSecret) -> Result<Outcome, HubError> {
+        if self.away.load(Relaxed) {
+            return Err(HubError::Unavailable { deadline: Duration::ZERO, last: "away".to_owned() });
+        }
         let PutSecret { name, sealed, if_version, .. } = put;
         let mut table = (*self.table()).clone();
         if table.get(&name).map_or(0, |it| it.version) != if_version {
@@ -261,4 +269,26 @@ async fn an_older_certificate_on_the_hub_replaces_no_newer_one() {
     keeper.orders.put(&name, &other, 2, None).await.unwrap().unwrap();
     heard_by(&store, &mut [&mut keeper]).await;
     assert!(keeper.held[FIRST].record == other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_certificate_outlives_a_hub_that_is_away() {
+    let store = Store::new();
+    let (mut keeper, data) = keeper(&store, ["one", ""], &[FIRST]);
+    let (name, record) = (keeper.orders.names.certificate(FIRST), certificate(2021, 2040));
+    let former = keeper.orders.put(&name, &certificate(2020, 2030), 0, None).await.unwrap();
+    heard_by(&store, &mut [&mut keeper]).await;
+    keeper.put_anew.insert(name.clone());
+    store.away.store(true, Relaxed);
+    keeper.orders.keep(FIRST, record.clone()).await;
+    keeper.tried(FIRST, Tried::NoHub("away".to_owned()));
+    keeper.hear(&store.table()).await;
+    assert!(keeper.held[FIRST].record == record && keeper.is_refused);
+    let copy = fs::read(data.path().join("acme/shop.example.sealed")).unwrap();
+    let opened = keeper.orders.sealer.open(&name, &copy).unwrap();
+    assert_eq!(opened.value, serde_json::to_vec(&record).unwrap());
+    assert_eq!(former, Some(store.table()[&name].version));
+    store.away.store(false, Relaxed);
+    heard_by(&store, &mut [&mut keeper]).await;
+    assert!(keeper.orders.read::<CertificateRecord>(&name).0 == Some(record) && !keeper.is_refused);
 }
