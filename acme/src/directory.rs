@@ -1,5 +1,6 @@
 //! How the authority is spoken to: HTTP/1.1 over TLS, one request a connection, with bounds on time and size.
 
+use crate::times::RETRY_AFTER_MAX;
 use bytes::Bytes;
 use common::{
     config::{Acme, FilePath, Location},
@@ -89,7 +90,8 @@ impl Directory {
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
         let exchange = async {
             let answer = sender.send_request(origin_form(request, &uri)?).await?;
-            let (parts, body) = answer.into_parts();
+            let (mut parts, body) = answer.into_parts();
+            bound_retry_after(&mut parts.headers);
             let body = Limited::new(body, BODY_MAX).collect().await?.to_bytes();
             if parts.status.is_client_error() || parts.status.is_server_error() {
                 *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner) = retry_after(&parts.headers);
@@ -118,12 +120,23 @@ fn origin_form(request: Request<Bytes>, uri: &Uri) -> Result<Request<Full<Bytes>
     Ok(Request::from_parts(parts, Full::new(body)))
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date.
+/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date; a week at most.
 fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok(),
+    let asked = if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) {
+        // Of digits alone, and no number: more than there is.
+        text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()?
+    };
+    Some(asked.min(RETRY_AFTER_MAX))
+}
+
+/// The library adds it to the present time, which has an end: it sees a number of bounded size, or none.
+fn bound_retry_after(headers: &mut http::HeaderMap) {
+    match retry_after(headers) {
+        Some(asked) => drop(headers.insert(header::RETRY_AFTER, asked.as_secs().into())),
+        None => drop(headers.remove(header::RETRY_AFTER)),
     }
 }
 
@@ -179,5 +192,23 @@ mod tests {
         assert_eq!(asked("Fri, 31 Dec 1999 23:59:59 GMT"), None, "it is over");
         assert_eq!((asked("soon"), asked("-1")), (None, None));
         assert_eq!(retry_after(&http::HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn the_library_is_shown_no_wait_that_it_can_not_count() {
+        let shown = |text: &str| {
+            let mut headers = [(header::RETRY_AFTER, text.parse().unwrap())].into_iter().collect();
+            bound_retry_after(&mut headers);
+            headers.get(header::RETRY_AFTER).map(|it| it.to_str().unwrap().to_owned())
+        };
+        let week = RETRY_AFTER_MAX.as_secs().to_string();
+        let far = ["18446744073709551615", "99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"];
+        for text in far {
+            assert_eq!(shown(text).as_deref(), Some(week.as_str()), "{text}");
+        }
+        assert_eq!(shown("120").as_deref(), Some("120"));
+        for text in ["", "soon", "-1", "+5", "Fri, 31 Dec 1999 23:59:59 GMT"] {
+            assert_eq!(shown(text), None, "{text}");
+        }
     }
 }

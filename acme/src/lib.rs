@@ -4,6 +4,7 @@
 //! certificates with their keys, the answers to challenges, and when an order may be tried again. One of them at a time orders, by a lease;
 //! all take what comes, and keep a copy on their disk. [`Live`] is what the workers of a web-tier see of it. docs/tls.md is for those who run it.
 
+mod copies;
 mod directory;
 mod key;
 mod live;

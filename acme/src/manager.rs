@@ -1,50 +1,49 @@
 //! What a web-tier does for its certificates: hears what the hub has, keeps a copy on its disk, and orders what is due.
 
 use crate::{
+    copies::Copies,
     live::{Answers, Issued, Live, OrderReport, TlsChallenge},
     order::check,
     orders::{Due, Orders, Tried, wanted},
     records::{AttemptsRecord, CertificateRecord, ChallengeRecord, Names, Validity},
-    seal::Sealer,
+    seal::{Opened, Sealer},
     storage::Storage,
     times::Times,
 };
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use common::{
     clock::Clock,
     config::{Acme, Secret},
     id::ClusterId,
-    private,
 };
 use proto::hub::v1::Secret as Kept;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    future::Future,
+    collections::{BTreeMap, HashMap, HashSet},
+    future::{Future, poll_fn},
     io,
-    path::{Path, PathBuf},
-    pin::Pin,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 use tokio::{
-    task::{AbortHandle, spawn_blocking},
-    time::{Instant, sleep_until},
+    task::AbortHandle,
+    time::{Instant, sleep, sleep_until},
 };
-
-/// The folder in a server's data folder.
-const FOLDER: &str = "acme";
 
 /// Answers to challenges that are taken from the hub at a time.
 const ANSWERS_MAX: usize = 1000;
 
+/// After a fault.
+const PAUSE: Duration = Duration::from_secs(60);
+
 /// The longest that nothing is looked at, though nothing is due.
 const LOOK: Duration = Duration::from_secs(3600);
-
-/// The largest file that is read.
-const FILE_MAX: u64 = 1 << 20;
 
 /// What a [`Manager`] goes by.
 #[derive(Debug, Clone)]
@@ -97,28 +96,10 @@ impl Manager {
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let ManagerConfig { acme, cluster, key, key_also, data, times } = config;
-        let orders = Orders {
-            acme: Arc::new(acme),
-            names: Names::new(&cluster),
-            sealer: Sealer::new(&key, &key_also),
-            storage,
-            clock,
-            times,
-        };
-        let mut keeper = Keeper {
-            orders,
-            live,
-            folder: data.join(FOLDER),
-            held: HashMap::new(),
-            attempts: HashMap::new(),
-            versions: HashMap::new(),
-            answers: Vec::new(),
-            not_before: Instant::now(),
-        };
+        let mut keeper = Keeper::new(config, live, storage, clock);
         keeper.read_copies();
         keeper.show();
-        Self(tokio::spawn(keeper.run()).abort_handle())
+        Self(tokio::spawn(keeper.run_on()).abort_handle())
     }
 }
 
@@ -145,26 +126,90 @@ impl Held {
         };
         Some(Self { record, validity, issued: Arc::new(issued), version })
     }
+
+    /// Of the same order, and issued later; one that ends sooner may be the newer one, where an authority has gone over to shorter lives.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        let of = |it: &CertificateRecord| (it.directory.clone(), it.key_type.clone(), it.names.clone());
+        let issued = |it: &Validity| (it.not_before, it.not_after);
+        of(&self.record) == of(&other.record) && issued(&self.validity) > issued(&other.validity)
+    }
 }
 
 struct Keeper {
     orders: Orders,
     live: Live,
-    folder: PathBuf,
     /// By first name.
     held: HashMap<String, Held>,
     attempts: HashMap<String, AttemptsRecord>,
     /// Of the records that were read, so that none is opened twice.
-    versions: HashMap<String, u64>,
+    heard: HashMap<String, (u64, Bytes)>,
+    /// Those that were sealed anew, or given back in place of others.
+    put_anew: HashSet<String>,
+    /// The hub has not taken something that it was to have.
+    is_refused: bool,
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
+    /// Nor this one's: another server had the lease, or knew more. The others are not kept by it.
+    set_back: HashMap<String, Instant>,
 }
 
 type Trying = Pin<Box<dyn Future<Output = Tried> + Send>>;
 
 impl Keeper {
-    async fn run(mut self) {
+    fn new(config: ManagerConfig, live: Live, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
+        let ManagerConfig { acme, cluster, key, key_also, data, times } = config;
+        let orders = Orders {
+            acme: Arc::new(acme),
+            names: Names::new(&cluster),
+            sealer: Sealer::new(&key, &key_also),
+            storage,
+            clock,
+            times,
+            copies: Copies::new(&data),
+            issued: Arc::default(),
+        };
+        Self {
+            orders,
+            live,
+            held: HashMap::new(),
+            attempts: HashMap::new(),
+            heard: HashMap::new(),
+            put_anew: HashSet::new(),
+            is_refused: false,
+            answers: Vec::new(),
+            not_before: Instant::now(),
+            set_back: HashMap::new(),
+        }
+    }
+
+    /// Runs, and begins again when a fault of ours ends it: certificates would end unseen.
+    async fn run_on(mut self) {
+        loop {
+            let cause = {
+                let mut running = pin!(self.run());
+                let ended = poll_fn(|context| {
+                    match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context))) {
+                        Ok(polled) => polled.map(Ok),
+                        Err(cause) => Poll::Ready(Err(cause)),
+                    }
+                });
+                let Err(cause) = ended.await else { return };
+                cause
+            };
+            let text = cause.downcast_ref::<&str>().copied();
+            let cause = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(
+                cause = cause.unwrap_or("unknown"),
+                "a fault has ended the upkeep of certificates (ACME): it begins again in {PAUSE:?}"
+            );
+            sleep(PAUSE).await;
+            // What was half heard is heard anew.
+            self.heard.clear();
+        }
+    }
+
+    async fn run(&mut self) {
         let mut secrets = self.orders.storage.secrets();
         let mut trying: Option<(String, Trying)> = None;
         loop {
@@ -173,7 +218,8 @@ impl Keeper {
                 self.hear(table).await;
             }
             self.show();
-            let mut wake = Instant::now() + LOOK;
+            let look = if self.is_refused { self.orders.times.look_again } else { LOOK };
+            let mut wake = Instant::now() + look;
             if trying.is_none() && table.is_some() {
                 match self.next() {
                     Some((due, at)) if at <= Instant::now() => {
@@ -194,9 +240,11 @@ impl Keeper {
 
     /// Takes what the hub has.
     async fn hear(&mut self, table: &BTreeMap<String, Kept>) {
-        self.versions.retain(|name, _| table.contains_key(name));
+        self.is_refused = false;
+        self.heard.retain(|name, _| table.contains_key(name));
         self.answers.retain(|(name, _)| table.contains_key(name));
         let names = self.orders.names.clone();
+        self.attempts.retain(|first, _| table.contains_key(&names.attempts(first)));
         for (first, held) in &mut self.held {
             if !table.contains_key(&names.certificate(first)) {
                 held.version = 0;
@@ -205,15 +253,26 @@ impl Keeper {
         let of_cluster =
             table.range(names.prefix().to_owned()..).take_while(|(it, _)| it.starts_with(names.prefix()));
         for (name, kept) in of_cluster {
-            if self.versions.insert(name.clone(), kept.version) == Some(kept.version) {
+            // A hub that has lost what it had counts anew: the version alone does not tell.
+            if self
+                .heard
+                .get(name)
+                .is_some_and(|(version, sealed)| *version == kept.version && *sealed == kept.sealed)
+            {
                 continue;
             }
+            self.heard.insert(name.clone(), (kept.version, kept.sealed.clone()));
             let Some((kind, what)) = names.kind(name) else { continue };
+            if kind != "challenge" {
+                self.seal_anew(name, kept).await;
+            }
             match kind {
                 "certificate" => self.hear_certificate(name, what, kept).await,
                 "attempts" => {
-                    let (attempts, _) = self.orders.read::<AttemptsRecord>(name);
-                    self.attempts.insert(what.to_owned(), attempts.unwrap_or_default());
+                    // Of one that is sealed by a key that is unknown here, what was known goes on.
+                    if let Some(attempts) = self.orders.read::<AttemptsRecord>(name).0 {
+                        self.attempts.insert(what.to_owned(), attempts);
+                    }
                 }
                 "challenge" => {
                     self.answers.retain(|(it, _)| it != name);
@@ -227,6 +286,28 @@ impl Keeper {
         }
         self.live.set_answers(answers(&self.answers));
         self.give_back(table).await;
+    }
+
+    /// What the former key has sealed: it will be gone one day. Once, as two servers each of which has the other's key for the former one would
+    /// never come to an end.
+    async fn seal_anew(&mut self, name: &str, kept: &Kept) {
+        let Some(Opened { value, is_current: false }) = self.orders.sealer.open(name, &kept.sealed) else {
+            return;
+        };
+        if self.put_anew.contains(name) {
+            return;
+        }
+        let Some(sealed) = self.orders.sealer.seal(name, &value) else { return };
+        match self.orders.put_sealed(name, sealed.into(), kept.version, None).await {
+            Ok(Some(_)) => drop(self.put_anew.insert(name.to_owned())),
+            // Heard of soon.
+            Ok(None) => {}
+            Err(cause) => {
+                tracing::debug!(name, %cause, "the hub does not take this record, sealed anew");
+                self.heard.remove(name);
+                self.is_refused = true;
+            }
+        }
     }
 
     async fn hear_certificate(&mut self, name: &str, first: &str, kept: &Kept) {
@@ -248,16 +329,22 @@ impl Keeper {
             );
             return;
         };
+        if let Some(known) = self.held.get_mut(first)
+            && known.is_newer_than(&held)
+        {
+            tracing::warn!(
+                certificate = first,
+                "what the hub has of this certificate is older than the copy here, and is passed over"
+            );
+            known.version = 0;
+            return;
+        }
         let is_known = self.held.get(first).is_some_and(|known| known.record == held.record);
         let sealed = if opened.is_current {
             Some(kept.sealed.to_vec())
         } else {
-            // The former key will be gone one day.
-            let sealed = self.orders.sealer.seal(name, &opened.value);
-            if let Some(sealed) = sealed.clone() {
-                let _another = self.orders.put_sealed(name, sealed.into(), kept.version, None).await;
-            }
-            sealed
+            // Whatever the hub goes on to have: the former key will be gone one day.
+            self.orders.sealer.seal(name, &opened.value)
         };
         if is_known {
             if let Some(known) = self.held.get_mut(first) {
@@ -272,12 +359,7 @@ impl Keeper {
             self.held.insert(first.to_owned(), held);
         }
         if let (Some(sealed), true) = (sealed, self.is_wanted(first)) {
-            let file = self.file(first);
-            let folder = self.folder.clone();
-            let written = spawn_blocking(move || write(&folder, &file, &sealed)).await;
-            if let Ok(Err(cause)) = written {
-                tracing::warn!(certificate = first, %cause, "a copy of this certificate can't be kept on disk");
-            }
+            self.orders.copies.write(first, sealed).await;
         }
     }
 
@@ -285,28 +367,35 @@ impl Keeper {
         self.orders.acme.domains.iter().any(|it| it[0] == first)
     }
 
-    /// A hub that has lost what it had, or that has another cluster's key, gets it back.
+    /// A hub that has lost what it had gets it back; in place of something else, once: another server may believe that of its own, too.
     async fn give_back(&mut self, table: &BTreeMap<String, Kept>) {
         let lost: Vec<String> =
             self.held.iter().filter(|(_, it)| it.version == 0).map(|(first, _)| first.clone()).collect();
         for first in lost {
             let name = self.orders.names.certificate(&first);
             let version = table.get(&name).map_or(0, |it| it.version);
+            if version != 0 && self.put_anew.contains(&name) {
+                continue;
+            }
             let record = self.held[&first].record.clone();
             match self.orders.put(&name, &record, version, None).await {
-                Ok(Some(version)) => {
+                Ok(Some(new)) => {
+                    if version != 0 {
+                        self.put_anew.insert(name);
+                    }
                     tracing::info!(
                         certificate = first,
-                        "the hub has this certificate again, from the copy on disk"
+                        "the hub has this certificate again, from the copy here"
                     );
                     if let Some(held) = self.held.get_mut(&first) {
-                        held.version = version;
+                        held.version = new;
                     }
                 }
                 // Heard of soon.
                 Ok(None) => {}
                 Err(cause) => {
                     tracing::debug!(certificate = first, %cause, "the hub does not take this certificate");
+                    self.is_refused = true;
                 }
             }
         }
@@ -314,15 +403,17 @@ impl Keeper {
 
     /// The certificate that is due first, and when.
     fn next(&self) -> Option<(Due, Instant)> {
-        let domains = self.orders.acme.domains.iter();
-        let (due_ms, due) = domains
-            .map(|domains| {
-                let attempts = self.attempts.get(&domains[0]).cloned().unwrap_or_default();
-                (self.due_ms(domains, &attempts), Due { domains: domains.clone(), attempts })
-            })
-            .min_by_key(|(due_ms, _)| *due_ms)?;
-        let wait = Duration::from_millis(due_ms.saturating_sub(self.orders.clock.unix_ms()));
-        Some((due, (Instant::now() + wait.min(LOOK)).max(self.not_before)))
+        let (now, now_ms) = (Instant::now(), self.orders.clock.unix_ms());
+        let due = self.orders.acme.domains.iter().map(|domains| {
+            let attempts = self.attempts.get(&domains[0]).cloned().unwrap_or_default();
+            let wait = Duration::from_millis(self.due_ms(domains, &attempts).saturating_sub(now_ms));
+            let set_back = self.set_back.get(&domains[0]).copied();
+            let at = (now + wait.min(LOOK)).max(self.not_before).max(set_back.unwrap_or(now));
+            (Due { domains: domains.clone(), attempts }, at, set_back)
+        });
+        // Of those that are due at once, the one whose turn is longest ago.
+        let (due, at, _) = due.min_by_key(|(_, at, set_back)| (*at, *set_back))?;
+        Some((due, at))
     }
 
     /// When a certificate is to be ordered, in milliseconds since 1970.
@@ -339,6 +430,14 @@ impl Keeper {
     }
 
     fn tried(&mut self, name: &str, tried: Tried) {
+        if let Some(held) = self.orders.take_issued().and_then(|it| Held::new(it, 0)) {
+            let first = held.issued.name.clone();
+            if self.held.get(&first).is_none_or(|it| it.record != held.record && !it.is_newer_than(&held)) {
+                // It has a turn of its own.
+                self.put_anew.remove(&self.orders.names.certificate(&first));
+                self.held.insert(first, held);
+            }
+        }
         let times = &self.orders.times;
         let wait = match tried {
             Tried::Ordered => times.spacing,
@@ -346,7 +445,10 @@ impl Keeper {
                 tracing::error!(certificate = name, %cause, "a certificate could not be ordered (ACME): it is tried again later");
                 times.spacing
             }
-            Tried::ByAnother => times.look_again,
+            Tried::ByAnother => {
+                self.set_back.insert(name.to_owned(), Instant::now() + times.look_again);
+                times.spacing.min(times.look_again)
+            }
             Tried::NoHub(cause) => {
                 tracing::warn!(certificate = name, %cause, "a certificate is due, and is not ordered without the hub (ACME)");
                 times.look_again
@@ -373,16 +475,11 @@ impl Keeper {
         self.live.set_report(report.collect());
     }
 
-    fn file(&self, first: &str) -> PathBuf {
-        // A host name: no part of it is a way out of the folder.
-        self.folder.join(format!("{first}.sealed"))
-    }
-
     /// What the disk has of what is wanted.
     fn read_copies(&mut self) {
         for domains in &self.orders.acme.clone().domains {
             let first = &domains[0];
-            let sealed = match read(&self.file(first)) {
+            let sealed = match self.orders.copies.read(first) {
                 Ok(sealed) => sealed,
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
                 Err(cause) => {
@@ -443,23 +540,5 @@ fn challenge_certificate(name: &str, digest: &str) -> Option<CertifiedKey> {
     Some(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(file)?.len();
-    if length > FILE_MAX {
-        return Err(io::Error::other(format!("it has {length} bytes, more than {FILE_MAX}")));
-    }
-    fs::read(file)
-}
-
-/// As a whole or not at all, for this user alone.
-fn write(folder: &Path, file: &Path, sealed: &[u8]) -> io::Result<()> {
-    if fs::read(file).is_ok_and(|it| it == sealed) {
-        return Ok(());
-    }
-    private::make_folder(folder)?;
-    let new = file.with_extension("new");
-    private::write(&new, sealed)?;
-    fs::File::open(&new)?.sync_all()?;
-    fs::rename(&new, file)?;
-    fs::File::open(folder)?.sync_all()
-}
+#[cfg(test)]
+mod tests;

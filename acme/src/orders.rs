@@ -2,6 +2,7 @@
 //! server tries again before it is time.
 
 use crate::{
+    copies::Copies,
     directory::Directory,
     order::{OrderError, Publish, order},
     records::{AccountRecord, AttemptsRecord, CertificateRecord, ChallengeRecord, Names},
@@ -39,6 +40,9 @@ pub(crate) struct Orders {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) times: Times,
+    pub(crate) copies: Copies,
+    /// A certificate that has come, until the hub has it.
+    pub(crate) issued: Arc<Mutex<Option<CertificateRecord>>>,
 }
 
 /// What a try came to.
@@ -148,22 +152,16 @@ impl Orders {
         let first = &due.domains[0];
         let name = self.names.attempts(first);
         let (known, version) = self.read::<AttemptsRecord>(&name);
-        let known = known.unwrap_or_default();
+        // Sealed by a key that is unknown here: each goes by what it knows.
+        let unknown = || if version == 0 { AttemptsRecord::default() } else { due.attempts.clone() };
+        let known = known.unwrap_or_else(unknown);
         if known != due.attempts {
             return Tried::ByAnother;
         }
-        let wanted = wanted(&self.acme, &due.domains);
-        let done_ms = known.done_ms.clone();
-        let before = if known.wanted == wanted { known } else { AttemptsRecord::default() };
         // As if it had failed, until it is known that it has not.
-        let failures = before.failures.saturating_add(1);
-        let pending = AttemptsRecord {
-            failures: before.failures,
-            next_ms: self.after(self.times.retry(failures, None, rand::random())),
-            last_error: before.last_error,
-            wanted: wanted.clone(),
-            done_ms: done_ms.clone(),
-        };
+        let failures = known.failed().saturating_add(1);
+        let next_ms = self.after(self.times.retry(failures, None, rand::random()));
+        let pending = known.begin(wanted(&self.acme, &due.domains), self.clock.unix_ms(), next_ms);
         let version = match self.put(&name, &pending, version, None).await {
             Ok(Some(version)) => version,
             Ok(None) => return Tried::ByAnother,
@@ -180,20 +178,16 @@ impl Orders {
             ordered.unwrap_or(Err(Ended { cause: OrderError::Late(self.times.order), asked: None }));
         published.take_back().await;
         let (after, tried) = match ordered {
-            Ok(()) => {
-                let mut record = AttemptsRecord { wanted, done_ms, ..AttemptsRecord::default() };
-                record.done(self.clock.unix_ms());
-                (record, Tried::Ordered)
-            }
+            Ok(()) => (pending.done(self.clock.unix_ms()), Tried::Ordered),
             Err(ended) => {
-                let text: String = ended.cause.to_string().chars().take(ERROR_MAX).collect();
+                let last_error: String = ended.cause.to_string().chars().take(ERROR_MAX).collect();
                 let (failures, wait) = self.wait_after(&ended, failures);
-                let next_ms = self.after(wait);
-                let record = AttemptsRecord { failures, next_ms, last_error: text.clone(), wanted, done_ms };
-                (record, Tried::Failed(text))
+                let (next_ms, tried) = (self.after(wait), Tried::Failed(last_error.clone()));
+                (AttemptsRecord { failures, next_ms, last_error, begun: false, ..pending }, tried)
             }
         };
-        if let Err(cause) = self.put(&name, &after, version, None).await {
+        // It may have been sealed anew meanwhile.
+        if let Err(cause) = self.put_over(&name, &after, version).await {
             tracing::warn!(name, %cause, "how an order of a certificate ended can't be written down");
         }
         tried
@@ -219,22 +213,42 @@ impl Orders {
         let account = self.account(&directory).await.map_err(ended)?;
         let record =
             order(&account, &self.acme, &due.domains, published, &self.times).await.map_err(ended)?;
-        self.put_certificate(&due.domains[0], &record)
-            .await
-            .map_err(|cause| ended(OrderError::Publish(cause)))
+        self.keep(&due.domains[0], record).await;
+        Ok(())
     }
 
-    /// The new one counts whatever is there: whoever has put that has ordered before.
-    async fn put_certificate(&self, domain: &str, record: &CertificateRecord) -> Result<(), String> {
-        let name = self.names.certificate(domain);
+    /// It has cost an order: this server has it, whatever becomes of the hub, or of the lease.
+    pub(crate) async fn keep(&self, first: &str, record: CertificateRecord) {
+        *self.issued.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
+        let name = self.names.certificate(first);
+        if let Ok(value) = serde_json::to_vec(&record)
+            && let Some(sealed) = self.sealer.seal(&name, &value)
+        {
+            self.copies.write(first, sealed).await;
+        }
+        let version = self.read::<CertificateRecord>(&name).1;
+        match self.put_over(&name, &record, version).await {
+            Ok(()) => drop(self.take_issued()),
+            Err(cause) => {
+                tracing::warn!(certificate = first, %cause, "a new certificate is not on the hub yet: this server alone has it");
+            }
+        }
+    }
+
+    /// A certificate that has come, and is not on the hub.
+    pub(crate) fn take_issued(&self) -> Option<CertificateRecord> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The new one counts whatever is there, for who has the lease.
+    async fn put_over(&self, name: &str, record: &impl Serialize, mut version: u64) -> Result<(), String> {
         let value = serde_json::to_vec(record).map_err(|cause| cause.to_string())?;
-        let sealed: Bytes = self.sealer.seal(&name, &value).ok_or("the system has no random numbers")?.into();
-        let mut version = self.read::<CertificateRecord>(&name).1;
+        let sealed: Bytes = self.sealer.seal(name, &value).ok_or("the system has no random numbers")?.into();
         let mut last = String::new();
-        // It has cost an order: a hub that is away for a moment must not lose it.
+        // A hub that is away for a moment.
         for _ in 0..10 {
             let put =
-                PutSecret { name: name.clone(), sealed: sealed.clone(), if_version: version, valid_ms: 0 };
+                PutSecret { name: name.to_owned(), sealed: sealed.clone(), if_version: version, valid_ms: 0 };
             match self.storage.put(put).await {
                 Ok(Outcome::Put(_)) => return Ok(()),
                 Ok(Outcome::Conflict(there)) => version = there.version,

@@ -113,8 +113,14 @@ pub(crate) struct AttemptsRecord {
     /// Before this nobody orders, in milliseconds since 1970.
     pub(crate) next_ms: u64,
     pub(crate) last_error: String,
-    /// Of what was ordered: another certificate, or another authority, begins anew.
+    /// Of what was ordered: another certificate, or another authority, begins anew, if no try has failed.
     pub(crate) wanted: String,
+    /// One has begun; nobody has written how it ended. Until it is known that it has not, it has failed.
+    #[serde(default)]
+    pub(crate) begun: bool,
+    /// When the last tries began, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) tried_ms: Vec<u64>,
     /// When the last orders were done, in milliseconds since 1970. Servers whose files differ would order in turns for ever.
     #[serde(default)]
     pub(crate) done_ms: Vec<u64>,
@@ -122,38 +128,100 @@ pub(crate) struct AttemptsRecord {
 
 /// So many orders of one certificate are done in such a time at most.
 const DONE_MAX: usize = 4;
-const DONE_TIME_MS: u64 = 6 * 3600 * 1000;
+
+/// So many begin, those included that fail. One file alone comes to five.
+const TRIED_MAX: usize = 8;
+
+const CROWDED_MS: u64 = 6 * 3600 * 1000;
 
 impl AttemptsRecord {
-    /// When one who wants `wanted` may order next.
+    /// When one who wants `wanted` may order next. After a failure one waits whatever one wants: servers whose files differ would take turns.
     pub(crate) fn next_ms(&self, wanted: &str) -> u64 {
-        let crowded = (self.done_ms.len() >= DONE_MAX).then(|| self.done_ms.first()).flatten();
-        let crowded = crowded.map_or(0, |oldest| oldest.saturating_add(DONE_TIME_MS));
-        crowded.max(if self.wanted == wanted { self.next_ms } else { 0 })
+        let goes_on = self.wanted == wanted || self.failed() > 0;
+        let crowded = crowded(&self.done_ms, DONE_MAX).max(crowded(&self.tried_ms, TRIED_MAX));
+        crowded.max(if goes_on { self.next_ms } else { 0 })
     }
 
-    /// One was done.
-    pub(crate) fn done(&mut self, now_ms: u64) {
-        self.done_ms.push(now_ms);
-        let beyond = self.done_ms.len().saturating_sub(DONE_MAX);
-        self.done_ms.drain(..beyond);
+    /// Tries that failed, one included whose end nobody has written down.
+    pub(crate) fn failed(&self) -> u32 {
+        self.failures.saturating_add(self.begun.into())
     }
+
+    /// What is written before a try.
+    pub(crate) fn begin(self, wanted: String, now_ms: u64, next_ms: u64) -> Self {
+        let failures = self.failed();
+        let Self { last_error, done_ms, mut tried_ms, .. } = self;
+        push_bounded(&mut tried_ms, now_ms, TRIED_MAX);
+        Self { failures, next_ms, last_error, wanted, begun: true, tried_ms, done_ms }
+    }
+
+    /// What is written after one that has brought a certificate.
+    pub(crate) fn done(self, now_ms: u64) -> Self {
+        let Self { wanted, tried_ms, mut done_ms, .. } = self;
+        push_bounded(&mut done_ms, now_ms, DONE_MAX);
+        Self { wanted, tried_ms, done_ms, ..Self::default() }
+    }
+}
+
+/// Until when there are as many as may be; 0 when there are not.
+fn crowded(times_ms: &[u64], max: usize) -> u64 {
+    let oldest = times_ms.len().checked_sub(max).and_then(|it| times_ms.get(it));
+    oldest.map_or(0, |it| it.saturating_add(CROWDED_MS))
+}
+
+fn push_bounded(times_ms: &mut Vec<u64>, now_ms: u64, max: usize) {
+    times_ms.push(now_ms);
+    let beyond = times_ms.len().saturating_sub(max);
+    times_ms.drain(..beyond);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn attempts() -> AttemptsRecord {
+        AttemptsRecord { next_ms: 5000, wanted: "a".into(), ..AttemptsRecord::default() }
+    }
+
     #[test]
     fn another_wish_begins_anew_but_not_for_ever() {
-        let mut attempts = AttemptsRecord { next_ms: 5000, wanted: "a".into(), ..AttemptsRecord::default() };
+        let mut attempts = attempts();
         assert_eq!((attempts.next_ms("a"), attempts.next_ms("b")), (5000, 0));
-        (1..=3).for_each(|now_ms| attempts.done(now_ms));
+        for now_ms in 1..=3 {
+            attempts = attempts.done(now_ms);
+        }
         assert_eq!(attempts.next_ms("b"), 0);
-        attempts.done(4);
-        assert_eq!(attempts.next_ms("b"), 1 + DONE_TIME_MS);
-        attempts.done(5);
-        assert_eq!((attempts.next_ms("b"), attempts.done_ms.len()), (2 + DONE_TIME_MS, DONE_MAX));
+        attempts = attempts.done(4);
+        assert_eq!(attempts.next_ms("b"), 1 + CROWDED_MS);
+        attempts = attempts.done(5);
+        assert_eq!((attempts.next_ms("b"), attempts.done_ms.len()), (2 + CROWDED_MS, DONE_MAX));
+    }
+
+    #[test]
+    fn after_a_failure_one_waits_whatever_one_wants() {
+        let attempts = AttemptsRecord { failures: 1, ..attempts() };
+        assert_eq!((attempts.next_ms("a"), attempts.next_ms("b")), (5000, 5000));
+        // They take turns, and one of them comes to its end each time: not for ever.
+        let mut attempts = attempts;
+        for now_ms in 1..=8 {
+            assert_eq!(attempts.next_ms("c"), if now_ms == 1 { 5000 } else { 0 });
+            attempts = attempts.begin(now_ms.to_string(), now_ms, 7000);
+            assert_eq!(attempts.next_ms("c").min(CROWDED_MS), if now_ms < 8 { 7000 } else { CROWDED_MS });
+            (attempts.begun, attempts.failures) = (false, 0);
+        }
+        assert_eq!(attempts.next_ms("c"), 1 + CROWDED_MS);
+    }
+
+    #[test]
+    fn a_try_whose_end_nobody_has_seen_has_failed() {
+        let attempts = attempts().begin("a".into(), 1, 9000);
+        assert_eq!((attempts.failures, attempts.failed(), attempts.next_ms("b")), (0, 1, 9000));
+        let attempts = attempts.begin("a".into(), 2, 9000);
+        assert_eq!((attempts.failures, attempts.failed()), (1, 2));
+        let attempts = attempts.done(3);
+        assert_eq!((attempts.failed(), attempts.next_ms("a"), attempts.tried_ms.len()), (0, 0, 2));
+        let former = r#"{"failures":1,"next_ms":2,"last_error":"","wanted":"a"}"#;
+        assert_eq!(serde_json::from_str::<AttemptsRecord>(former).unwrap().failed(), 1);
     }
 
     #[test]

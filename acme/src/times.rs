@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest wait that an authority may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long things take. What is not for production, tests change.
 #[derive(Debug, Clone, Copy)]

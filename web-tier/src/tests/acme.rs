@@ -311,6 +311,42 @@ async fn a_refusal_is_told_and_not_asked_for_again_before_its_time() {
 }
 
 #[tokio::test]
+async fn servers_whose_files_differ_do_not_order_in_turns() {
+    let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
+    let names: [&[&str]; 2] = [&["shop.example"], &["shop.example", "www.shop.example"]];
+    let mut webs = Vec::new();
+    for names in names {
+        webs.push(Web::new(&authority, &[names], |_| {}).await);
+    }
+    let refusal = Refusal { status: 429, kind: "rateLimited".to_owned(), retry_after: 7200 };
+    authority.set(|it| {
+        it.http = webs.iter().map(Web::plain).collect();
+        it.refusals = vec![refusal; 10];
+    });
+    let began_ms = unix_ms();
+    webs.iter_mut().for_each(|web| web.begin(&storage));
+    for web in &webs {
+        web.until("what the authority has asked for", |it| it.next_ms >= began_ms + 7_200_000).await;
+    }
+    assert_eq!(authority.orders(), 1);
+    // The same where each of them gets what it wants, and the other one wants something else.
+    authority.set(|it| it.refusals.clear());
+    let storage = MemoryStorage::new();
+    webs.iter_mut().for_each(|web| web.begin(&storage));
+    timeout(PATIENCE, async {
+        while authority.orders() < 5 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    for web in &webs {
+        web.until("the end of it", |it| it.next_ms > unix_ms() + 5 * 3_600_000).await;
+    }
+    assert_eq!(authority.orders(), 1 + 4);
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_ours_is_told_in_the_authoritys_words() {
     let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
     let mut web = Web::new(&authority, &[&["shop.example"]], |_| {}).await;
