@@ -64,30 +64,28 @@ async fn secrets_are_heard_by_web_tiers_alone_and_outlive_the_leader() {
 async fn each_role_has_leases_of_its_own() {
     let hub = TestHub::started(1).await;
     let leader = hub.leader().await;
-    let acquire = |server: &str, app: &str| {
-        let key = Some(LeaseKey { app: app.into(), name: "orders".into() });
-        let (server, app) = (server.to_owned(), ACME_LEASES.to_owned());
-        AcquireLease { key, server, app, started_ms: 1, ttl_ms: 60_000, id: 7 }
-    };
-    for (server, app, is_allowed) in [
-        ("just-web", ACME_LEASES, true),
-        ("just-web", "", false),
-        ("just-web", "shop", false),
-        ("just-app", ACME_LEASES, false),
-        ("just-app", "", true),
+    // What counts as an app's is the app's: nobody takes up what another role may have.
+    for (server, of, app, expected) in [
+        ("just-web", ACME_LEASES, ACME_LEASES, Code::Ok),
+        ("just-web", ACME_LEASES, "shop", Code::InvalidArgument),
+        ("just-web", "", "shop", Code::PermissionDenied),
+        ("just-web", "shop", "shop", Code::PermissionDenied),
+        ("just-app", ACME_LEASES, ACME_LEASES, Code::PermissionDenied),
+        ("just-app", ACME_LEASES, "shop", Code::InvalidArgument),
+        ("just-app", "", ACME_LEASES, Code::InvalidArgument),
+        ("just-app", "shop", ACME_LEASES, Code::InvalidArgument),
+        ("just-app", "", "shop", Code::Ok),
     ] {
-        let asked = hub.leases_as(leader, server).acquire(acquire(server, app)).await;
-        match asked {
-            Ok(answer) => {
-                let outcome = answer.into_inner().outcome;
-                assert!(
-                    is_allowed && matches!(outcome, Some(lease_acquired::Outcome::Granted(_))),
-                    "{server} {app:?}"
-                );
-            }
-            Err(refused) => {
-                assert!(!is_allowed && refused.code() == Code::PermissionDenied, "{server} {app:?}");
-            }
-        }
+        let key = Some(LeaseKey { app: of.into(), name: "orders".into() });
+        let (server, app) = (server.to_owned(), app.to_owned());
+        let acquire =
+            AcquireLease { key, server: server.clone(), app, started_ms: 1, ttl_ms: 60_000, id: 7 };
+        let asked = hub.leases_as(leader, &server).acquire(acquire.clone()).await;
+        let code = match asked.map(|it| it.into_inner().outcome) {
+            Ok(Some(lease_acquired::Outcome::Granted(_))) => Code::Ok,
+            Ok(other) => panic!("{acquire:?}: {other:?}"),
+            Err(refused) => refused.code(),
+        };
+        assert_eq!(code, expected, "{acquire:?}");
     }
 }
