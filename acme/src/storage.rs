@@ -75,7 +75,10 @@ impl Storage for HubStorage {
             lease_acquired::Outcome::Granted(lease) => Some(lease.token),
             lease_acquired::Outcome::Held(_) => None,
             lease_acquired::Outcome::Full(count) => {
-                tracing::warn!(count, "no certificate is ordered: the hub has no room for another lease (ACME)");
+                tracing::warn!(
+                    count,
+                    "no certificate is ordered: the hub has no room for another lease (ACME)"
+                );
                 None
             }
         })
