@@ -94,19 +94,20 @@ impl Feed {
     }
 
     /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
-    /// for are not all known. One that `secrets` hears of secrets too.
+    /// for are not all known, or it did not hear of secrets before as it does now. One that `secrets` hears of secrets too.
     pub(crate) fn watch(
         &self,
         wanted: &WatchEvents,
         secrets: bool,
         present: impl FnOnce() -> (u64, Snapshot),
     ) -> mpsc::Receiver<Event> {
-        let WatchEvents { server, after_revision, watch } = wanted;
-        let (after_revision, watch) = (*after_revision, *watch);
+        let WatchEvents { server, after_revision, watch, with_secrets } = wanted;
+        let (after_revision, watch, is_as_before) = (*after_revision, *watch, *with_secrets == secrets);
         let mut inner = self.lock();
         let (sender, receiver) = mpsc::channel(PENDING);
         let known = after_revision > 0 && after_revision >= inner.floor && after_revision <= inner.published;
-        let missed = if known { inner.missed((server, secrets), after_revision) } else { None };
+        let missed =
+            if known && is_as_before { inner.missed((server, secrets), after_revision) } else { None };
         let first = match &missed {
             Some(_) => Event { revision: after_revision, event: Some(event::Event::Resumed(Resumed {})) },
             None => {
@@ -277,7 +278,7 @@ mod tests {
     }
 
     fn after(server: &str, after_revision: u64) -> WatchEvents {
-        WatchEvents { server: server.into(), after_revision, watch: 0 }
+        WatchEvents { server: server.into(), after_revision, ..WatchEvents::default() }
     }
 
     fn drain(receiver: &mut mpsc::Receiver<Event>) -> Vec<(u64, String)> {
@@ -361,6 +362,25 @@ mod tests {
         let mut a = feed.watch(&after("a", 3), false, || unreachable!("the events are known"));
         let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
+    }
+
+    #[test]
+    fn one_that_may_hear_of_secrets_now_or_no_more_gets_a_snapshot() {
+        let feed = Feed::default();
+        let secret = proto::hub::v1::Secret { name: "acme/a".into(), ..Default::default() };
+        feed.publish(1, vec![member("a")]);
+        feed.publish(2, vec![Change::Secret(secret)]);
+        for (with_secrets, secrets, expected) in [
+            (false, false, &[(1, "resumed")][..]),
+            (false, true, &[(2, "snapshot of 0")]),
+            (true, false, &[(2, "snapshot of 0")]),
+            (true, true, &[(1, "resumed"), (2, "acme/a")]),
+        ] {
+            let wanted = WatchEvents { with_secrets, ..after("web", 1) };
+            let mut watcher = feed.watch(&wanted, secrets, || (2, Snapshot::default()));
+            let expected: Vec<_> = expected.iter().map(|(at, it)| (*at, (*it).to_owned())).collect();
+            assert_eq!(drain(&mut watcher), expected, "{with_secrets} {secrets}");
+        }
     }
 
     #[test]
