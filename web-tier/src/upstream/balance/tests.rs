@@ -129,7 +129,11 @@ fn when_only_ejected_ones_are_left_they_share() {
         assert_eq!(counts, [10, 10, 10, 0], "{strategy:?}");
         tickets.into_iter().for_each(|(index, ticket)| balance.server(index).end(ticket));
     }
-    assert_eq!(chosen(&mut balance, now, None, tried(&[0, 1, 2])), Some(3), "who can't be reached comes last");
+    assert_eq!(
+        chosen(&mut balance, now, None, tried(&[0, 1, 2])),
+        Some(3),
+        "who can't be reached comes last"
+    );
 }
 
 #[test]
