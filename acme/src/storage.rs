@@ -73,7 +73,14 @@ impl Storage for HubStorage {
         };
         Ok(match self.hub.acquire_lease(acquire, DEADLINE).await? {
             lease_acquired::Outcome::Granted(lease) => Some(lease.token),
-            lease_acquired::Outcome::Held(_) | lease_acquired::Outcome::Full(_) => None,
+            lease_acquired::Outcome::Held(_) => None,
+            lease_acquired::Outcome::Full(count) => {
+                tracing::warn!(
+                    count,
+                    "no certificate is ordered: the hub has no room for another lease (ACME)"
+                );
+                None
+            }
         })
     }
 

@@ -556,3 +556,34 @@ async fn loads_are_filled_in_and_stay_until_the_process_is_another_one() {
     assert_eq!(hear(snapshot), [Some(100)]);
     assert_eq!(hear(event::Event::Member(member(6))), [None], "another process");
 }
+
+#[tokio::test]
+async fn secrets_that_were_heard_stay_until_a_snapshot_tells_of_them_again() {
+    let (members, _) = tokio::sync::watch::channel(Arc::default());
+    let (events, _read) = mpsc::channel(20);
+    let (secrets, heard) = tokio::sync::watch::channel(None);
+    let config = HubConfig { me: "test".into(), credentials: no_key(), servers: Vec::new() };
+    let (tables, unheard) =
+        (watch::Tables { secrets, ..untold() }, (LastHeard::never(), WatchStream::default()));
+    let mut follower = watch::Follower::new(Arc::new(Leader::new(config)), members, tables, events, unheard);
+    assert!(!follower.wanted(1).with_secrets);
+    for (names, with_secrets, expected) in [
+        (&[][..], false, &[][..]),
+        (&["a", "b"], true, &["a", "b"]),
+        // Of a server that knows of no right of ours: we have them still, and ask one that does for all.
+        (&[], false, &["a", "b"]),
+        (&["c"], true, &["c"]),
+        (&[], true, &[]),
+        // Of a server of a version that does not say so.
+        (&["d"], false, &["d"]),
+    ] {
+        let secret = |name: &&str| proto::hub::v1::Secret { name: (*name).to_owned(), ..Default::default() };
+        let secrets = names.iter().map(secret).collect();
+        let snapshot = event::Event::Snapshot(Snapshot { secrets, with_secrets, ..Snapshot::default() });
+        follower.pass_on(Event { revision: 5, event: Some(snapshot) }, Instant::now()).unwrap();
+        let known: Vec<_> = heard.borrow().as_ref().unwrap().keys().cloned().collect();
+        assert_eq!(known, expected);
+        let wanted = follower.wanted(7);
+        assert_eq!((wanted.with_secrets, wanted.after_revision, wanted.watch), (with_secrets, 5, 7));
+    }
+}

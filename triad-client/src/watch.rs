@@ -174,7 +174,12 @@ impl Tables {
                 let leases = snapshot.leases.iter().map(|it| (lease_place(it.key.as_ref()), it.clone()));
                 self.leases.send_replace(Some(Arc::new(leases.collect())));
                 let secrets = snapshot.secrets.iter().map(|it| (it.name.clone(), it.clone())).collect();
-                self.secrets.send_replace(Some(Arc::new(secrets)));
+                // A server that knows of no right of ours, or not yet, says nothing of those that we have heard of.
+                if snapshot.with_secrets || !snapshot.secrets.is_empty() {
+                    self.secrets.send_replace(Some(Arc::new(secrets)));
+                } else {
+                    change(&self.secrets, |_| {});
+                }
             }
             Some(event::Event::App(app)) => change(&self.apps, |apps| {
                 apps.insert(app.tag.clone(), app.clone());
@@ -221,6 +226,8 @@ pub(crate) struct Follower {
     pub(crate) events: mpsc::Sender<Heard>,
     /// The last revision that was passed on; 0 asks for a snapshot.
     pub(crate) revision: u64,
+    /// The last snapshot told of secrets.
+    with_secrets: bool,
     heard: LastHeard,
     stream: WatchStream,
     pub(crate) pulse: Pulse,
@@ -248,6 +255,7 @@ impl Follower {
             tables,
             events,
             revision: 0,
+            with_secrets: false,
             heard,
             stream,
             pulse: Pulse::new(&TIMES, Instant::now()),
@@ -275,8 +283,7 @@ impl Follower {
     /// Asks all servers at once, again and again: the one that leads, and that a majority confirms, answers with its events. The
     /// former leader may go on for long without knowing that it is none, and is not waited for. `None`: there are no servers.
     async fn find(&self, watch: u64) -> Option<Found> {
-        let server = self.leader.me().as_str().to_owned();
-        let wanted = WatchEvents { server, after_revision: self.revision, watch };
+        let wanted = self.wanted(watch);
         let asked: Vec<_> = self
             .leader
             .servers()
@@ -286,6 +293,12 @@ impl Follower {
             return None;
         }
         Some(select_all(asked).await.0)
+    }
+
+    /// The events after those that were passed on.
+    pub(crate) fn wanted(&self, watch: u64) -> WatchEvents {
+        let server = self.leader.me().as_str().to_owned();
+        WatchEvents { server, after_revision: self.revision, watch, with_secrets: self.with_secrets }
     }
 
     /// Follows one stream to its end, and says why it ended.
@@ -327,6 +340,7 @@ impl Follower {
         self.tables.hear(event.event.as_ref());
         match &event.event {
             Some(event::Event::Snapshot(snapshot)) => {
+                self.with_secrets = snapshot.with_secrets;
                 let mut members = snapshot.members.clone();
                 self.members.send_modify(|all| {
                     members.iter_mut().for_each(|member| keep_load(all, member));

@@ -21,6 +21,9 @@ use topics::Topics;
 /// Events kept for those who come back.
 const KEPT: usize = 16_384;
 
+/// The most bytes of secrets among them. Each may be large, and put again and again; one that is behind gets a snapshot.
+const SECRETS_KEPT: usize = 32 << 20;
+
 /// Events that wait for one watcher; one that is slower is dropped, comes back and resumes.
 const PENDING: usize = 4096;
 
@@ -37,6 +40,8 @@ pub(crate) struct Feed {
 #[derive(Debug, Default)]
 struct Inner {
     kept: VecDeque<(u64, Change)>,
+    /// The bytes of the secrets among them.
+    secrets_kept: usize,
     /// Events up to this revision are not kept.
     floor: u64,
     /// Everything up to this revision was published.
@@ -76,12 +81,7 @@ impl Feed {
             fits
         });
         for change in changes {
-            if inner.kept.len() == KEPT
-                && let Some((dropped, _)) = inner.kept.pop_front()
-            {
-                inner.floor = dropped;
-            }
-            inner.kept.push_back((revision, change));
+            inner.keep(revision, change);
         }
     }
 
@@ -94,19 +94,20 @@ impl Feed {
     }
 
     /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
-    /// for are not all known. One that `secrets` hears of secrets too.
+    /// for are not all known, or it did not hear of secrets before as it does now. One that `secrets` hears of secrets too.
     pub(crate) fn watch(
         &self,
         wanted: &WatchEvents,
         secrets: bool,
         present: impl FnOnce() -> (u64, Snapshot),
     ) -> mpsc::Receiver<Event> {
-        let WatchEvents { server, after_revision, watch } = wanted;
-        let (after_revision, watch) = (*after_revision, *watch);
+        let WatchEvents { server, after_revision, watch, with_secrets } = wanted;
+        let (after_revision, watch, is_as_before) = (*after_revision, *watch, *with_secrets == secrets);
         let mut inner = self.lock();
         let (sender, receiver) = mpsc::channel(PENDING);
         let known = after_revision > 0 && after_revision >= inner.floor && after_revision <= inner.published;
-        let missed = if known { inner.missed((server, secrets), after_revision) } else { None };
+        let missed =
+            if known && is_as_before { inner.missed((server, secrets), after_revision) } else { None };
         let first = match &missed {
             Some(_) => Event { revision: after_revision, event: Some(event::Event::Resumed(Resumed {})) },
             None => {
@@ -204,6 +205,18 @@ impl Inner {
         });
     }
 
+    /// Keeps a change for those who come back, in place of the oldest ones.
+    fn keep(&mut self, revision: u64, change: Change) {
+        let bytes = secret_bytes(&change);
+        while self.kept.len() >= KEPT || self.secrets_kept + bytes > SECRETS_KEPT {
+            let Some((dropped, oldest)) = self.kept.pop_front() else { break };
+            self.floor = dropped;
+            self.secrets_kept -= secret_bytes(&oldest);
+        }
+        self.secrets_kept += bytes;
+        self.kept.push_back((revision, change));
+    }
+
     /// What a watcher has missed after `revision`; `None` when it is more than a watcher may have pending.
     fn missed(&self, whom: Whom<'_>, revision: u64) -> Option<Vec<Event>> {
         let start = self.kept.partition_point(|(at, _)| *at <= revision);
@@ -214,6 +227,10 @@ impl Inner {
             .collect();
         (events.len() < PENDING / 2).then_some(events)
     }
+}
+
+fn secret_bytes(change: &Change) -> usize {
+    if let Change::Secret(secret) = change { secret.name.len() + secret.sealed.len() } else { 0 }
 }
 
 /// Who hears: a server, and whether it hears of secrets.
@@ -277,7 +294,7 @@ mod tests {
     }
 
     fn after(server: &str, after_revision: u64) -> WatchEvents {
-        WatchEvents { server: server.into(), after_revision, watch: 0 }
+        WatchEvents { server: server.into(), after_revision, ..WatchEvents::default() }
     }
 
     fn drain(receiver: &mut mpsc::Receiver<Event>) -> Vec<(u64, String)> {
@@ -361,6 +378,50 @@ mod tests {
         let mut a = feed.watch(&after("a", 3), false, || unreachable!("the events are known"));
         let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
+    }
+
+    #[test]
+    fn one_that_may_hear_of_secrets_now_or_no_more_gets_a_snapshot() {
+        let feed = Feed::default();
+        let secret = proto::hub::v1::Secret { name: "acme/a".into(), ..Default::default() };
+        feed.publish(1, vec![member("a")]);
+        feed.publish(2, vec![Change::Secret(secret)]);
+        for (with_secrets, secrets, expected) in [
+            (false, false, &[(1, "resumed")][..]),
+            (false, true, &[(2, "snapshot of 0")]),
+            (true, false, &[(2, "snapshot of 0")]),
+            (true, true, &[(1, "resumed"), (2, "acme/a")]),
+        ] {
+            let wanted = WatchEvents { with_secrets, ..after("web", 1) };
+            let mut watcher = feed.watch(&wanted, secrets, || (2, Snapshot::default()));
+            let expected: Vec<_> = expected.iter().map(|(at, it)| (*at, (*it).to_owned())).collect();
+            assert_eq!(drain(&mut watcher), expected, "{with_secrets} {secrets}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_kept_up_to_so_many_bytes() {
+        let feed = Feed::default();
+        // One byte more than a quarter of what is kept, with its name.
+        let sealed = bytes::Bytes::from(vec![b'x'; SECRETS_KEPT / 4]);
+        let secret = proto::hub::v1::Secret { name: "a".into(), sealed, ..Default::default() };
+        let resumes = |after_revision| {
+            let wanted = WatchEvents { with_secrets: true, ..after("web", after_revision) };
+            let first = feed.watch(&wanted, true, || (0, Snapshot::default())).try_recv().unwrap();
+            matches!(first.event, Some(event::Event::Resumed(_)))
+        };
+        feed.publish(1, vec![member("a")]);
+        for revision in 2..=4 {
+            feed.publish(revision, vec![Change::Secret(secret.clone())]);
+        }
+        assert!(resumes(1), "there is room for three");
+        feed.publish(5, vec![member("b"), Change::Secret(secret.clone()), Change::SecretGone("a".into())]);
+        assert_eq!([1, 2, 3, 4, 5].map(resumes), [false, true, true, true, true]);
+        feed.publish(6, vec![Change::Secret(secret.clone()), Change::Secret(secret)]);
+        assert_eq!([2, 3, 4, 5, 6].map(resumes), [false, false, true, true, true]);
+        let inner = feed.lock();
+        let counted: usize = inner.kept.iter().map(|(_, change)| secret_bytes(change)).sum();
+        assert_eq!((inner.secrets_kept, counted), (counted, 3 * (SECRETS_KEPT / 4 + 1)));
     }
 
     #[test]

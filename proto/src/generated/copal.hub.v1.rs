@@ -11526,6 +11526,10 @@ pub struct WatchEvents {
     /// 100 ms.
     #[prost(uint64, tag = "3")]
     pub watch: u64,
+    /// As the last snapshot that was seen. Where the watcher's rights say otherwise now it gets a snapshot: what it has missed or may not
+    /// hear is in no event. A watcher of a version without it heard of no secrets.
+    #[prost(bool, tag = "4")]
+    pub with_secrets: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AskAlive {
@@ -11611,6 +11615,9 @@ pub struct Snapshot {
     /// For web-tiers alone.
     #[prost(message, repeated, tag = "6")]
     pub secrets: ::prost::alloc::vec::Vec<Secret>,
+    /// Secrets are all there are: the watcher may hear of them.
+    #[prost(bool, tag = "7")]
+    pub with_secrets: bool,
 }
 /// The watcher's copy of this session is stale: another server has claimed, saved or removed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

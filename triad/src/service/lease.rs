@@ -36,9 +36,13 @@ fn tokens(tokens: &[u64]) -> Result<(), Status> {
     Err(Status::invalid_argument(text))
 }
 
-/// The leases of ACME are the web-tiers', all others those of apps.
-fn may_ask(rights: Rights, key: Option<&LeaseKey>) -> Result<(), Status> {
+/// The leases of ACME are the web-tiers', all others those of apps: those that `app` asks for, and that count as its own.
+fn may_ask(rights: Rights, key: Option<&LeaseKey>, app: &str) -> Result<(), Status> {
     let is_acme = key.is_some_and(|it| it.app == ACME_LEASES);
+    if is_acme != (app == ACME_LEASES) {
+        let expected = if is_acme { "as the key's app" } else { "the app that asks" };
+        return Err(Status::invalid_argument(format!("app is {app:?}: expected {expected}")));
+    }
     if if is_acme { rights.listens } else { rights.apps } {
         return Ok(());
     }
@@ -65,7 +69,7 @@ impl Leases for LeaseService {
         input::own("server", &acquire.server, caller.as_ref())?;
         input::lease("key", acquire.key.as_ref())?;
         input::app("app", &acquire.app)?;
-        may_ask(rights, acquire.key.as_ref())?;
+        may_ask(rights, acquire.key.as_ref(), &acquire.app)?;
         if !TTL_MS.contains(&acquire.ttl_ms) {
             let text =
                 format!("ttl_ms is {}: expected {} to {}", acquire.ttl_ms, TTL_MS.start(), TTL_MS.end());

@@ -38,7 +38,7 @@ impl Watch for WatchService {
 
     async fn events(&self, request: Request<WatchEvents>) -> Result<Response<Self::EventsStream>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
-        let secrets = hears_secrets(request.extensions());
+        let with_secrets = hears_secrets(request.extensions());
         let watch = request.into_inner();
         input::server("server", &watch.server)?;
         input::own("server", &watch.server, caller.as_ref())?;
@@ -47,7 +47,7 @@ impl Watch for WatchService {
         if self.0.feed().watchers() >= WATCHERS {
             return Err(Status::resource_exhausted(format!("{WATCHERS} servers watch already")));
         }
-        let events = self.0.feed().watch(&watch, secrets, || {
+        let events = self.0.feed().watch(&watch, with_secrets, || {
             let applied = self.0.node().view().read();
             let revision = applied.last.map_or(0, |it| it.index);
             let (members, apps) = (applied.state.members(), applied.state.apps());
@@ -55,9 +55,9 @@ impl Watch for WatchService {
             let tokens = applied.state.tokens().iter().cloned().collect();
             let purges = applied.state.purges().iter().cloned().collect();
             let leases = applied.state.leases().iter().cloned().collect();
-            let kept = applied.state.secrets().iter().filter(|_| secrets);
+            let kept = applied.state.secrets().iter().filter(|_| with_secrets);
             let secrets = kept.cloned().collect();
-            (revision, Snapshot { members, apps, tokens, purges, leases, secrets })
+            (revision, Snapshot { members, apps, tokens, purges, leases, secrets, with_secrets })
         });
         // A change of leader since the confirmation has ended all watches but this one, and so has a hand-over.
         self.0.must_lead()?;

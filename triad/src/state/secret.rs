@@ -2,6 +2,7 @@
 //! the next put.
 
 use super::{change::Change, reply::Reply};
+use bytes::Bytes;
 use imbl::OrdMap;
 use proto::hub::v1::{PutSecret, Secret, SecretPut, secret_put::Outcome};
 
@@ -45,8 +46,8 @@ impl Secrets {
                     Outcome::Full(u32::try_from(self.by_name.len()).unwrap_or(u32::MAX))
                 } else {
                     let expires_ms = if valid_ms == 0 { 0 } else { now_ms.saturating_add(valid_ms) };
-                    let secret = Secret { name, sealed, version: self.last + 1, expires_ms };
-                    self.restore(secret.clone());
+                    let secret = own(Secret { name, sealed, version: self.last + 1, expires_ms });
+                    self.insert(secret.clone());
                     changes.push(Change::Secret(secret.clone()));
                     Outcome::Put(secret)
                 }
@@ -70,8 +71,12 @@ impl Secrets {
         }
     }
 
-    /// Puts one in, or back from a snapshot.
+    /// Puts one back, from a snapshot.
     pub(super) fn restore(&mut self, secret: Secret) {
+        self.insert(own(secret));
+    }
+
+    fn insert(&mut self, secret: Secret) {
         self.remove(&secret.name);
         self.bytes += size(&secret.name, &secret.sealed);
         self.last = self.last.max(secret.version);
@@ -92,6 +97,11 @@ impl Secrets {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Secret> {
         self.by_name.values()
     }
+}
+
+/// In memory of its own: it came as a part of an entry of the log or of a snapshot's chunk, and would keep all of that.
+fn own(secret: Secret) -> Secret {
+    Secret { sealed: Bytes::copy_from_slice(&secret.sealed), ..secret }
 }
 
 fn size(name: &str, sealed: &[u8]) -> usize {
@@ -150,6 +160,17 @@ mod tests {
         let (_, changes) = outcome(&mut secrets, put("c", "x", 0), 110);
         assert_eq!(changes[0], Change::SecretGone("short".into()));
         assert!(matches!(outcome(&mut secrets, short, 111).0, Outcome::Put(it) if it.expires_ms == 121));
+    }
+
+    #[test]
+    fn one_keeps_nothing_but_itself_in_memory() {
+        let entry = Bytes::from(vec![b'x'; 1000]);
+        let mut secrets = Secrets::default();
+        let (outcome, changes) =
+            outcome(&mut secrets, PutSecret { sealed: entry.slice(3..7), ..put("a", "", 0) }, 1);
+        secrets.restore(Secret { name: "b".into(), sealed: entry.slice(9..20), ..Secret::default() });
+        assert!(entry.is_unique(), "{outcome:?} {changes:?}");
+        assert_eq!(secrets.iter().map(|it| it.sealed.len()).collect::<Vec<_>>(), [4, 11]);
     }
 
     #[test]

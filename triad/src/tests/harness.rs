@@ -397,7 +397,8 @@ impl TestHub {
         server: &str,
         after: u64,
     ) -> tonic::Streaming<proto::hub::v1::Event> {
-        let watch = WatchEvents { server: server.into(), after_revision: after, watch: 0 };
+        let with_secrets = server != "just-app";
+        let watch = WatchEvents { server: server.into(), after_revision: after, watch: 0, with_secrets };
         self.try_watch(at, watch).await.unwrap()
     }
 

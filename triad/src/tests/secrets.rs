@@ -3,8 +3,8 @@
 use super::{harness::TestHub, members::news};
 use common::service_name::ACME_LEASES;
 use proto::hub::v1::{
-    AcquireLease, LeaseKey, Member, PutSecret, RegisterMember, Secret, event::Event as Kind, lease_acquired,
-    secret_put::Outcome,
+    AcquireLease, LeaseKey, Member, PutSecret, RegisterMember, Secret, WatchEvents, event::Event as Kind,
+    lease_acquired, secret_put::Outcome,
 };
 use tonic::Code;
 
@@ -55,6 +55,24 @@ async fn secrets_are_heard_by_web_tiers_alone_and_outlive_the_leader() {
     assert_eq!(news(&mut web, snapshot).await, std::slice::from_ref(&made));
     let mut app = hub.watch(next, "just-app", 0).await;
     assert_eq!(news(&mut app, snapshot).await, []);
+    // One that got no right before, and has it now, hears what is there; one that had it misses nothing, and is resumed.
+    let after = hub.watch(next, "just-web", 0).await.message().await.unwrap().unwrap().revision;
+    for had in [false, true] {
+        let wanted = WatchEvents {
+            server: "just-web".into(),
+            after_revision: after,
+            with_secrets: had,
+            ..WatchEvents::default()
+        };
+        let mut again = hub.try_watch(next, wanted).await.unwrap();
+        match again.message().await.unwrap().unwrap().event {
+            Some(Kind::Snapshot(it)) if !had => {
+                assert_eq!((it.secrets.as_slice(), it.with_secrets), (std::slice::from_ref(&made), true));
+            }
+            Some(Kind::Resumed(_)) if had => {}
+            other => panic!("{had}: {other:?}"),
+        }
+    }
     let gone = |event| if let Kind::SecretGone(it) = event { Some(it.name) } else { None };
     hub.secrets(next, "just-web").put(put("acme/a", "", made.version)).await.unwrap();
     assert_eq!(news(&mut web, gone).await, "acme/a");
@@ -64,30 +82,27 @@ async fn secrets_are_heard_by_web_tiers_alone_and_outlive_the_leader() {
 async fn each_role_has_leases_of_its_own() {
     let hub = TestHub::started(1).await;
     let leader = hub.leader().await;
-    let acquire = |server: &str, app: &str| {
-        let key = Some(LeaseKey { app: app.into(), name: "orders".into() });
-        let (server, app) = (server.to_owned(), ACME_LEASES.to_owned());
-        AcquireLease { key, server, app, started_ms: 1, ttl_ms: 60_000, id: 7 }
-    };
-    for (server, app, is_allowed) in [
-        ("just-web", ACME_LEASES, true),
-        ("just-web", "", false),
-        ("just-web", "shop", false),
-        ("just-app", ACME_LEASES, false),
-        ("just-app", "", true),
+    // What counts as an app's is the app's: nobody takes up what another role may have.
+    for (server, of, app, expected) in [
+        ("just-web", ACME_LEASES, ACME_LEASES, Code::Ok),
+        ("just-web", ACME_LEASES, "shop", Code::InvalidArgument),
+        ("just-web", "", "shop", Code::PermissionDenied),
+        ("just-web", "shop", "shop", Code::PermissionDenied),
+        ("just-app", ACME_LEASES, ACME_LEASES, Code::PermissionDenied),
+        ("just-app", ACME_LEASES, "shop", Code::InvalidArgument),
+        ("just-app", "", ACME_LEASES, Code::InvalidArgument),
+        ("just-app", "shop", ACME_LEASES, Code::InvalidArgument),
+        ("just-app", "", "shop", Code::Ok),
     ] {
-        let asked = hub.leases_as(leader, server).acquire(acquire(server, app)).await;
-        match asked {
-            Ok(answer) => {
-                let outcome = answer.into_inner().outcome;
-                assert!(
-                    is_allowed && matches!(outcome, Some(lease_acquired::Outcome::Granted(_))),
-                    "{server} {app:?}"
-                );
-            }
-            Err(refused) => {
-                assert!(!is_allowed && refused.code() == Code::PermissionDenied, "{server} {app:?}");
-            }
-        }
+        let key = Some(LeaseKey { app: of.into(), name: "orders".into() });
+        let (server, app) = (server.to_owned(), app.to_owned());
+        let acquire = AcquireLease { key, server: server.clone(), app, started_ms: 1, ttl_ms: 60_000, id: 7 };
+        let asked = hub.leases_as(leader, &server).acquire(acquire.clone()).await;
+        let code = match asked.map(|it| it.into_inner().outcome) {
+            Ok(Some(lease_acquired::Outcome::Granted(_))) => Code::Ok,
+            Ok(other) => panic!("{acquire:?}: {other:?}"),
+            Err(refused) => refused.code(),
+        };
+        assert_eq!(code, expected, "{acquire:?}");
     }
 }

@@ -103,7 +103,7 @@ async fn a_watcher_hears_of_members_and_of_its_own_sessions() {
 async fn a_watcher_that_asks_gets_the_answer_behind_all_that_happened_before() {
     let hub = TestHub::started(3).await;
     let leader = hub.leader().await;
-    let wanted = WatchEvents { server: "app-0".into(), after_revision: 0, watch: 9 };
+    let wanted = WatchEvents { server: "app-0".into(), watch: 9, ..WatchEvents::default() };
     let mut watch = hub.try_watch(leader, wanted).await.unwrap();
     hub.register("app-1", 6).await;
     let answered = async {
@@ -137,7 +137,7 @@ async fn a_leader_without_majority_falls_silent_before_another_can_be_elected() 
     };
     assert!(heard().await && heard().await && heard().await, "alive comes by itself");
     let services = hub.triad(leader).hub.clone();
-    let watch = WatchEvents { server: "other".into(), after_revision: 0, watch: 7 };
+    let watch = WatchEvents { server: "other".into(), watch: 7, ..WatchEvents::default() };
     let mut direct = services.feed().watch(&watch, false, || (1, proto::hub::v1::Snapshot::default()));
     hub.part(Some(leader));
     let parted = Instant::now();
@@ -177,7 +177,7 @@ async fn a_leader_that_hands_over_gives_no_sign_of_life_any_more() {
     assert!(!services.vouches());
     let end = async { while let Ok(Some(_)) = watch.message().await {} };
     tokio::time::timeout(LIMIT, end).await.expect("its watches have ended");
-    let again = WatchEvents { server: "app-0".into(), after_revision: 0, watch: 1 };
+    let again = WatchEvents { server: "app-0".into(), watch: 1, ..WatchEvents::default() };
     let refused = hub.try_watch(0, again).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
 }

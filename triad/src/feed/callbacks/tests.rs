@@ -5,7 +5,7 @@ use proto::hub::v1::{CacheKey, Snapshot, WatchEvents};
 use tokio::sync::mpsc;
 
 fn watch(feed: &Feed, server: &str, watch: u64) -> mpsc::Receiver<Event> {
-    let wanted = WatchEvents { server: server.into(), after_revision: 0, watch };
+    let wanted = WatchEvents { server: server.into(), watch, ..WatchEvents::default() };
     feed.watch(&wanted, false, || (1, Snapshot::default()))
 }
 

@@ -410,15 +410,16 @@ impl Balance {
         }
     }
 
-    /// The least loaded of those that work but should get nothing new: draining ones, and a home that is busy. Else one that is
-    /// ejected, as it answers at least. Else the one whose fail window ends first. One that is for its own sessions is left to them.
+    /// The least loaded of those that work but should get nothing new: draining ones, and a home that is busy. Else that of those
+    /// that are ejected, as they answer at least. Else the one whose fail window ends first. One that is for its own sessions is left to
+    /// them.
     fn least_bad(&self, now: Instant, home: Option<usize>, tried: Tried) -> Option<usize> {
         let mut working: Option<(f32, usize)> = None;
-        let mut ejected: Option<(Instant, usize)> = None;
+        let mut ejected: Option<(f32, usize)> = None;
         let mut failing: Option<(Instant, usize)> = None;
-        let sooner = |first: &mut Option<(Instant, usize)>, until, index| {
-            if first.is_none_or(|(first, _)| until < first) {
-                *first = Some((until, index));
+        let lighter = |least: &mut Option<(f32, usize)>, load, index| {
+            if least.is_none_or(|(least, _)| load < least) {
+                *least = Some((load, index));
             }
         };
         for (index, server) in self.servers.iter().enumerate() {
@@ -428,17 +429,16 @@ impl Balance {
             }
             match server.standing(now) {
                 Standing::Well | Standing::Probe | Standing::Busy { .. } => {
-                    let load = server.load(now);
-                    if working.is_none_or(|(least, _)| load < least) {
-                        working = Some((load, index));
-                    }
+                    lighter(&mut working, server.load(now), index);
                 }
-                Standing::Ejected(until) => sooner(&mut ejected, until, index),
-                Standing::Failing(until) => sooner(&mut failing, until, index),
-                Standing::Away => {}
+                Standing::Ejected(_) => lighter(&mut ejected, server.load(now), index),
+                Standing::Failing(until) if failing.is_none_or(|(first, _)| until < first) => {
+                    failing = Some((until, index));
+                }
+                Standing::Failing(_) | Standing::Away => {}
             }
         }
-        working.map(|(_, index)| index).or(ejected.or(failing).map(|(_, index)| index))
+        working.or(ejected).map(|(_, index)| index).or(failing.map(|(_, index)| index))
     }
 }
 

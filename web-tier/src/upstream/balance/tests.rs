@@ -111,6 +111,32 @@ fn when_none_is_well_the_window_that_ends_first_is_tried() {
 }
 
 #[test]
+fn when_only_ejected_ones_are_left_they_share() {
+    let mut balance = weighted(&[100; 4]);
+    let now = Instant::now();
+    for (index, seconds) in [(0, 20), (1, 10), (2, 40)] {
+        balance.server(index).eject(now, Some(now + Duration::from_secs(seconds)));
+    }
+    balance.server(3).connect_failed(now);
+    for strategy in [Strategy::RoundRobin, Strategy::LeastConnection, Strategy::Adaptive] {
+        let mut tickets = Vec::new();
+        let mut counts = [0; 4];
+        for _ in 0..30 {
+            let index = balance.choose(now, None, strategy, Tried::default()).unwrap();
+            tickets.push((index, balance.server(index).begin(now)));
+            counts[index] += 1;
+        }
+        assert_eq!(counts, [10, 10, 10, 0], "{strategy:?}");
+        tickets.into_iter().for_each(|(index, ticket)| balance.server(index).end(ticket));
+    }
+    assert_eq!(
+        chosen(&mut balance, now, None, tried(&[0, 1, 2])),
+        Some(3),
+        "who can't be reached comes last"
+    );
+}
+
+#[test]
 fn round_robin_is_smooth_and_weighted() {
     let mut balance = weighted(&[5, 1, 1]);
     let now = Instant::now();
