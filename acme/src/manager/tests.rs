@@ -1,3 +1,5 @@
+//! What a web-tier does for its certificates, against a hub that is a table in memory.
+
 use super::*;
 use common::{
     clock::SystemClock,
