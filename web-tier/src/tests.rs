@@ -12,6 +12,7 @@ mod bodies;
 mod bound;
 mod caching;
 mod canary;
+mod certified;
 mod compressing;
 mod desync;
 mod disabled;

@@ -140,25 +140,6 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Tells why a backend could not be connected to, of what mends itself only if somebody mends it: a connect that is refused is a server
-    /// that is down.
-    pub(crate) fn tell_of_backend(&self, cause: &io::Error) {
-        match cause.kind() {
-            io::ErrorKind::InvalidData => {
-                if let Some(times) = self.distrusted.happened(self.now()) {
-                    tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
-                }
-            }
-            // No such name or file; `EACCES` of a socket, or of its folder.
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                if let Some(times) = self.missing.happened(self.now()) {
-                    tracing::warn!(%cause, times, "a backend is not where the file says that it is, or may not be spoken to");
-                }
-            }
-            _ => {}
-        }
-    }
-
     pub(crate) fn new(setup: &Setup) -> Self {
         let clients_max = (setup.clients_max / setup.workers.max(1)).max(1);
         Self {
@@ -203,6 +184,25 @@ impl Worker {
             tcp: RefCell::default(),
             passed_on: RefCell::default(),
             pipes: Pipes::default(),
+        }
+    }
+
+    /// Tells why a backend could not be connected to, of what mends itself only if somebody mends it: a connect that is refused is a server
+    /// that is down.
+    pub(crate) fn tell_of_backend(&self, cause: &io::Error) {
+        match cause.kind() {
+            io::ErrorKind::InvalidData => {
+                if let Some(times) = self.distrusted.happened(self.now()) {
+                    tracing::warn!(%cause, times, "a backend is not who it should be, or does not speak as it should");
+                }
+            }
+            // No such name or file; `EACCES` of a socket, or of its folder.
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                if let Some(times) = self.missing.happened(self.now()) {
+                    tracing::warn!(%cause, times, "a backend is not where the file says that it is, or may not be spoken to");
+                }
+            }
+            _ => {}
         }
     }
 

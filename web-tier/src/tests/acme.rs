@@ -369,7 +369,12 @@ async fn without_the_hub_nothing_is_ordered() {
     authority.set(|it| it.http = vec![web.plain()]);
     storage.away.store(true, Ordering::Relaxed);
     web.begin(&storage);
-    sleep(Duration::from_millis(200)).await;
+    let asks_again = async {
+        while storage.asked_in_vain.load(Ordering::Relaxed) < 3 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, asks_again).await.expect("it asks who may order");
     assert_eq!(authority.orders(), 0);
     storage.away.store(false, Ordering::Relaxed);
     web.connected(&authority, "shop.example").await;

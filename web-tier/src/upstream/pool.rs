@@ -223,6 +223,7 @@ impl ServerPool {
             (Self::Sockets(one), Self::Sockets(two)) => Rc::ptr_eq(one, two),
             (Self::ClientSockets(one), Self::ClientSockets(two)) => Rc::ptr_eq(one, two),
             (Self::Streams(one), Self::Streams(two)) => Rc::ptr_eq(one, two),
+            (Self::Connections(one), Self::Connections(two)) => Rc::ptr_eq(one, two),
             _ => false,
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct MemoryStorage {
     lease: Mutex<Option<(u64, Instant)>>,
     /// It does not answer.
     pub(super) away: AtomicBool,
+    /// How often it was asked while it did not.
+    pub(super) asked_in_vain: AtomicU64,
 }
 
 impl MemoryStorage {
@@ -33,6 +35,7 @@ impl MemoryStorage {
             last: AtomicU64::new(0),
             lease: Mutex::default(),
             away: AtomicBool::new(false),
+            asked_in_vain: AtomicU64::new(0),
         })
     }
 
@@ -44,6 +47,7 @@ impl MemoryStorage {
             last: AtomicU64::new(0),
             lease: Mutex::default(),
             away: AtomicBool::new(true),
+            asked_in_vain: AtomicU64::new(0),
         })
     }
 
@@ -66,8 +70,11 @@ impl MemoryStorage {
 
     fn answers(&self) -> Result<(), HubError> {
         let (deadline, last) = (Duration::from_secs(1), "away".to_owned());
-        let away = self.away.load(Ordering::Relaxed);
-        if away { Err(HubError::Unavailable { deadline, last }) } else { Ok(()) }
+        if !self.away.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.asked_in_vain.fetch_add(1, Ordering::Relaxed);
+        Err(HubError::Unavailable { deadline, last })
     }
 }
 

@@ -1,43 +1,30 @@
 //! A web tier that speaks HTTP/3, and the files of its certificate.
 
-use crate::tests::{backend::OnConnection, cluster::Cluster};
-use common::config::{CertificateFiles, Config, FilePath, Http3, HttpListener, ListenerTls, Location};
-use rcgen::{CertificateParams, KeyPair};
+use crate::tests::{backend::OnConnection, certified::Certified, cluster::Cluster};
+use common::config::{Config, Http3, HttpListener};
 use rustls::pki_types::CertificateDer;
-use std::{path::PathBuf, time::Duration};
-use tempfile::TempDir;
+use std::time::Duration;
 
 /// Whose certificate it has.
 pub(super) const HOST: &str = "shop.example";
 
 /// The files.
-pub(super) struct Site {
-    folder: TempDir,
-}
+pub(super) struct Site(Certified);
 
 impl Site {
     pub(super) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self(Certified::of(&[HOST]))
     }
 
     /// Writes a new certificate into the files.
     pub(super) fn renew(&self) -> CertificateDer<'static> {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
-        std::fs::write(self.path("c.pem"), certificate.pem()).unwrap();
-        std::fs::write(self.path("k.pem"), key.serialize_pem()).unwrap();
-        certificate.der().clone()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.renew()
     }
 
     pub(super) fn listener(&self, port: u16) -> HttpListener {
-        let file = |name: &str| FilePath { path: self.path(name), location: Location::default() };
-        let tls = ListenerTls::of(vec![CertificateFiles { cert: file("c.pem"), key: file("k.pem") }]);
         let http3 = Http3 { alt_svc_port: 443, alt_svc_age: Duration::from_secs(86_400) };
-        HttpListener { tls: Some(tls), http3: Some(http3), ..HttpListener::plain("127.0.0.1", port) }
+        let tls = Some(self.0.tls());
+        HttpListener { tls, http3: Some(http3), ..HttpListener::plain("127.0.0.1", port) }
     }
 
     /// Starts a web tier before `backends`.

@@ -8,11 +8,10 @@ use super::{
     sockets::{Pooled, Socket},
 };
 use crate::transport::proxy_protocol::Endpoints;
-use common::shortage::is_shortage;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    fmt, io,
+    fmt,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -105,8 +104,9 @@ impl ClientSockets {
             Err(place) => place,
         };
         let generation = self.generation.get();
+        let socket = self.dialler.dial_for(whose).await;
         let mut socket =
-            self.dialler.dial_for(whose).await.map(Socket::new).map_err(|it| self.not_dialled(it))?;
+            socket.map(Socket::new).map_err(|it| TakeError::not_dialled(it, self.reached.get()))?;
         socket.generation = generation;
         self.reached.set(true);
         // Others' idle ones are within the maximum too: one of them goes.
@@ -153,11 +153,6 @@ impl ClientSockets {
                 idle.remove(&whose);
             }
         }
-    }
-
-    fn not_dialled(&self, cause: io::Error) -> TakeError {
-        let no_port = cause.kind() == io::ErrorKind::AddrNotAvailable && self.reached.get();
-        if no_port || is_shortage(&cause) { TakeError::Short(cause) } else { TakeError::Connect(cause) }
     }
 }
 

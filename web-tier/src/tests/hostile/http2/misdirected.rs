@@ -4,59 +4,35 @@ use super::{
     cluster,
     wire::{HEADERS, PREFACE, SETTINGS, block, frame, headers, read_frame},
 };
-use crate::tests::{cluster::Cluster, hostile::recorder::Recorder};
-use common::config::{CertificateFiles, FilePath, HttpListener, ListenerTls, Location};
+use crate::tests::{
+    certified::{Certified, connect},
+    cluster::Cluster,
+    hostile::recorder::Recorder,
+};
+use common::config::HttpListener;
 use rustls::pki_types::CertificateDer;
-use std::{sync::Arc, time::Duration};
-use tempfile::TempDir;
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// A cluster behind a certificate for `shop.example` and `*.api.example`.
-async fn secured() -> (Cluster, Recorder, CertificateDer<'static>, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["shop.example".to_owned(), "*.api.example".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-    let file = |name: &str, text: String| {
-        std::fs::write(folder.path().join(name), text).unwrap();
-        FilePath { path: folder.path().join(name), location: Location::default() }
-    };
-    let files =
-        CertificateFiles { cert: file("c.pem", certificate.pem()), key: file("k.pem", key.serialize_pem()) };
-    let tls = ListenerTls::of(vec![files]);
+async fn secured() -> (Cluster, Recorder, CertificateDer<'static>) {
+    let files = Certified::of(&["shop.example", "*.api.example"]);
+    let certificate = files.renew();
     let (recorder, backend) = Recorder::start();
     let cluster = cluster(backend, |config| {
-        let listener = HttpListener { tls: Some(tls), ..HttpListener::plain("127.0.0.1", 0) };
+        let listener = HttpListener { tls: Some(files.tls()), ..HttpListener::plain("127.0.0.1", 0) };
         config.clusters[1].servers[0].http = vec![listener];
     })
     .await;
-    (cluster, recorder, certificate.der().clone(), folder)
-}
-
-async fn connect(
-    cluster: &Cluster,
-    root: &CertificateDer<'static>,
-    name: &'static str,
-    protocol: &[u8],
-) -> TlsStream<TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(root.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    let stream = TcpStream::connect(cluster.address()).await.unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name.try_into().unwrap(), stream).await.unwrap()
+    (cluster, recorder, certificate)
 }
 
 #[tokio::test]
 async fn in_http_2() {
-    let (cluster, recorder, root, _folder) = secured().await;
+    let (cluster, recorder, root) = secured().await;
     let authority = |name| vec![(":authority", name)];
     let cases = [
         (authority("shop.example"), 200),
@@ -95,7 +71,7 @@ async fn in_http_2() {
 
 #[tokio::test]
 async fn in_http_1() {
-    let (cluster, recorder, root, _folder) = secured().await;
+    let (cluster, recorder, root) = secured().await;
     for (host, status) in [
         ("shop.example", "200"),
         ("shop.example.:443", "200"),

@@ -1,11 +1,8 @@
 //! Which certificate a client is shown, and which hosts it may then ask for.
 
 use super::*;
-use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::UnixTime,
-};
+use credulous::Credulous;
+use rustls::SignatureScheme;
 
 #[tokio::test]
 async fn the_name_that_is_asked_for_chooses() {
@@ -66,45 +63,6 @@ async fn a_host_that_the_certificate_does_not_cover_is_misdirected() {
     assert!(!connection.is_misdirected("b.test"), "a client without SNI said nothing to hold it to");
 }
 
-/// Takes any certificate that is signed by one of some schemes.
-#[derive(Debug)]
-struct Takes(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Takes {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
-}
-
 #[tokio::test]
 async fn of_two_keys_for_a_name_the_client_gets_one_that_it_takes() {
     let (authority, folder) = (Authority::new(), Folder::new());
@@ -118,7 +76,7 @@ async fn of_two_keys_for_a_name_the_client_gets_one_that_it_takes() {
         [(SignatureScheme::RSA_PSS_SHA256, &rsa), (SignatureScheme::ECDSA_NISTP256_SHA256, &ecdsa)]
     {
         let client = authority.client(|config| {
-            config.dangerous().set_certificate_verifier(Arc::new(Takes(vec![scheme])));
+            config.dangerous().set_certificate_verifier(Credulous::of(vec![scheme]));
         });
         // Without a name as well: the first certificate has the same names as the other.
         for name in ["a.test", "127.0.0.1"] {
@@ -127,7 +85,7 @@ async fn of_two_keys_for_a_name_the_client_gets_one_that_it_takes() {
         }
     }
     let client = authority.client(|config| {
-        config.dangerous().set_certificate_verifier(Arc::new(Takes(vec![SignatureScheme::ED448])));
+        config.dangerous().set_certificate_verifier(Credulous::of(vec![SignatureScheme::ED448]));
     });
     let (_, server) = try_connect(&listener, &client, "a.test").await.unwrap_err();
     assert_eq!(server.unwrap().failure(), Failure::NothingInCommon);

@@ -4,6 +4,7 @@
 mod backend;
 mod certificates;
 mod clients;
+mod credulous;
 mod files;
 mod handshake;
 mod reload;

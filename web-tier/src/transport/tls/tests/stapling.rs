@@ -1,54 +1,8 @@
 //! OCSP responses: asked of a responder on a real socket, and seen by clients.
 
-use super::{staples::keep, *};
+use super::{credulous::Credulous, staples::keep, *};
 use rcgen::{CustomExtension, SigningKey};
-use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::UnixTime,
-};
-use std::sync::Mutex;
 use tokio::{net::TcpListener, time::timeout};
-
-/// What a client was shown with the certificate.
-#[derive(Debug, Default)]
-struct Sees(Mutex<Vec<u8>>);
-
-impl ServerCertVerifier for Sees {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        *self.0.lock().unwrap() = ocsp.to_vec();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        listener::provider().signature_verification_algorithms.supported_schemes()
-    }
-}
 
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
@@ -111,10 +65,10 @@ async fn setup() -> (Authority, Folder, TcpListener) {
 
 /// What a new client is shown.
 async fn shown(listener: &TlsListener, authority: &Authority) -> Vec<u8> {
-    let sees = Arc::new(Sees::default());
+    let sees = Credulous::of_all();
     let client = authority.client(|config| config.dangerous().set_certificate_verifier(sees.clone()));
     connect(listener, &client, "a.test").await;
-    sees.0.lock().unwrap().clone()
+    sees.staple.lock().unwrap().clone()
 }
 
 #[tokio::test]
