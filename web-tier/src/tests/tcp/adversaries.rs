@@ -176,8 +176,11 @@ async fn a_server_that_breaks_at_once_is_left_alone_and_one_that_a_client_has_br
     let at_server = bad.next().await;
     SockRef::from(&at_server).set_linger(Some(Duration::ZERO)).unwrap();
     drop(at_server);
-    assert!(!rest(&mut client).await.1);
     until_async(async || trouble().await == 1).await;
+    // A reset that comes before the balancer has seen the connection is one that could not be made: then the other serves.
+    let _ = client.shutdown().await;
+    let (heard, whole) = rest(&mut client).await;
+    assert!(!whole || heard == b"good", "{heard:?}");
 }
 
 #[tokio::test]
