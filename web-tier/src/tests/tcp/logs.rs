@@ -29,8 +29,10 @@ async fn lines(format: AccessLogFormat) -> Vec<String> {
     send(&mut client, &hello("b.test")).await;
     rest(&mut client).await;
     let mut client = connect(&cluster).await;
-    send(&mut client, &hello("a.test")).await;
-    let at_server = server.next().await;
+    send(&mut client, &bytes).await;
+    let mut at_server = server.next().await;
+    // It has been connected to, then: one that resets before is one that could not be reached.
+    hear(&mut at_server, &bytes).await;
     socket2::SockRef::from(&at_server).set_linger(Some(Duration::ZERO)).unwrap();
     drop(at_server);
     assert!(!rest(&mut client).await.1);
