@@ -135,15 +135,19 @@ pub(crate) async fn answer<S: ClientSide>(
     let takes_page = takes_page(refused.as_ref(), &decision);
     let subject = Subject { remote: asker.address, path: head.path(), fields: &head.fields };
     let way = Way::of(&routes, (&decision, subject), in_url.as_ref(), (&mirrors, knows_user));
-    let reply = match (refused, way) {
-        _ if let Err(cause) = rewritten => Err(cause.into()),
-        (Some(refused), _) => refused,
-        (None, Some(_)) if !may_go_on(head) => Ok(Reply::Local(Local::capabilities(client))),
-        (None, Some((way, caches))) => {
-            let settings = routes.cache.as_ref().filter(|_| caches);
+    let reply = if let Err(cause) = rewritten {
+        Err(cause.into())
+    } else if let Some(refused) = refused {
+        refused
+    } else if let Some((way, caches)) = way {
+        let settings = routes.cache.as_ref().filter(|_| caches);
+        if may_go_on(head) {
             proxied(client, (&asker, &way, &edits, settings), head, in_url.is_some(), side).await
+        } else {
+            Ok(Reply::Local(Local::capabilities(client)))
         }
-        (None, None) => ruled(client, &routes, head, decision).await,
+    } else {
+        ruled(client, &routes, head, decision).await
     };
     let mut reply = said(client, reply)?;
     if takes_page {
@@ -158,7 +162,7 @@ pub(crate) async fn answer<S: ClientSide>(
 
 /// The request in its normal form, and the session that its URL names; or what is answered before any rule is asked.
 fn begin(client: &Client, routes: &Routes, head: &mut RequestHead) -> Result<Option<InUrl>, Local> {
-    let merges = |host: &str| routes.hosts.merges_slashes(host);
+    let merges = |head: &RequestHead| routes.hosts.merges_slashes(head);
     if let Err(cause) = normalise_request(head, merges).and_then(|()| check_certificate(client, head)) {
         return Err(error_pages::refusal(client, head, cause));
     }

@@ -318,17 +318,7 @@ pub(crate) fn put_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
 }
 
 fn put_hex(out: &mut Vec<u8>, number: usize) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = [0; 16];
-    let mut start = digits.len();
-    let mut left = number;
-    loop {
-        start -= 1;
-        digits[start] = DIGITS[left & 15];
-        left >>= 4;
-        if left == 0 {
-            break;
-        }
-    }
+    let digits = super::hex(number as u64);
+    let start = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len() - 1);
     out.extend_from_slice(&digits[start..]);
 }

@@ -6,6 +6,7 @@ mod chunked;
 mod fields;
 mod framing;
 mod head;
+mod hex;
 mod name;
 mod noted;
 mod version;
@@ -14,6 +15,7 @@ pub(crate) use chunked::{ChunkError, Decoder, put_chunk, put_last_chunk, trailer
 pub(crate) use fields::Fields;
 pub(crate) use framing::Length;
 pub(crate) use head::{HeadError, HeadLimits, METHOD_MAX, RequestHead, ResponseHead, Target};
+pub(crate) use hex::hex;
 pub(crate) use name::Name;
 pub(crate) use version::Version;
 

@@ -36,6 +36,13 @@ const LONGEST: usize = 25;
 impl Name {
     /// Of a name in any case.
     pub(crate) fn of(name: &[u8]) -> Self {
+        // Most that are not known are told by their first letter.
+        if !matches!(
+            name.first().map(u8::to_ascii_lowercase),
+            Some(b'c'..=b'f' | b'h' | b'k' | b'p' | b't'..=b'v' | b'x')
+        ) {
+            return Self::Other;
+        }
         let mut lower = [0; LONGEST];
         let length = name.len().min(LONGEST);
         for (lower, byte) in lower.iter_mut().zip(name) {
@@ -47,11 +54,7 @@ impl Name {
             Some(b'c') if lower.starts_with(b"copal") && lower.get(5).is_some_and(is_separator) => {
                 Self::Internal
             }
-            Some(b'c' | b'd' | b'e' | b'f' | b'h' | b'k' | b'p' | b't' | b'u' | b'v')
-                if name.len() == length =>
-            {
-                Self::of_lower(lower)
-            }
+            _ if name.len() == length => Self::of_lower(lower),
             _ => Self::Other,
         }
     }
@@ -59,6 +62,9 @@ impl Name {
     /// Whether a name that is not one of framing could be taken for it by a server that drops or mixes up what is no letter or digit (CGI
     /// and its kin do).
     pub(crate) fn resembles_framing(name: &[u8]) -> bool {
+        if name.len() < b"contentlength".len() {
+            return false;
+        }
         let plain = |names: &[u8]| {
             let mut letters = name.iter().filter(|byte| !is_separator(byte));
             names.iter().all(|expected| letters.next().is_some_and(|it| it.eq_ignore_ascii_case(expected)))

@@ -1,6 +1,6 @@
 //! `X-Request-Id`: unique in the cluster, made without asking anyone and without an allocation.
 
-use crate::http1::{Fields, Name};
+use crate::http1::{Fields, Name, hex};
 use std::cell::Cell;
 
 /// 16 hexadecimal digits of the worker's random prefix, then 16 of a counter.
@@ -42,11 +42,6 @@ impl RequestIds {
     }
 }
 
-fn hex(number: u64) -> [u8; LENGTH / 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|place| DIGITS[(number >> (60 - 4 * place)) as usize & 15])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,10 +71,5 @@ mod tests {
         }
         assert_eq!(taken(&[]), None);
         assert_eq!(taken(&["a", "b"]), None);
-    }
-
-    #[test]
-    fn hexadecimal() {
-        assert_eq!(&hex(0x0123_4567_89ab_cdef), b"0123456789abcdef");
     }
 }

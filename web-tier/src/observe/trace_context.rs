@@ -2,7 +2,7 @@
 //! `tracestate`. An invalid one would make the server begin a trace that nobody can follow: it is replaced, and without one a new
 //! one is made, so that what the servers behind each other log about one request has one id.
 
-use crate::http1::{Fields, Name};
+use crate::http1::{Fields, Name, hex};
 use std::cell::Cell;
 use traces::TraceContext;
 
@@ -47,9 +47,9 @@ impl TraceParent {
     /// That of a span of this server.
     pub(crate) fn of_span(span: &TraceContext) -> Self {
         let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        put_hex(&mut value[3..19], (span.trace >> 64) as u64);
-        put_hex(&mut value[19..35], span.trace as u64);
-        put_hex(&mut value[PARENT], span.span);
+        value[3..19].copy_from_slice(&hex((span.trace >> 64) as u64));
+        value[19..35].copy_from_slice(&hex(span.trace as u64));
+        value[PARENT].copy_from_slice(&hex(span.span));
         Self(value)
     }
 
@@ -80,9 +80,9 @@ impl Traces {
     /// A new trace, not sampled: that is for the servers to decide.
     pub(crate) fn begin(&self) -> TraceParent {
         let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        put_hex(&mut value[3..19], self.prefix ^ self.next());
-        put_hex(&mut value[19..35], self.next());
-        put_hex(&mut value[PARENT], self.next());
+        value[3..19].copy_from_slice(&hex(self.prefix ^ self.next()));
+        value[19..35].copy_from_slice(&hex(self.next()));
+        value[PARENT].copy_from_slice(&hex(self.next()));
         TraceParent(value)
     }
 
@@ -93,13 +93,6 @@ impl Traces {
         let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ mixed >> 31).max(1)
-    }
-}
-
-fn put_hex(out: &mut [u8], number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (place, digit) in out.iter_mut().enumerate() {
-        *digit = DIGITS[usize::try_from(number >> (60 - 4 * place) & 15).unwrap_or(0)];
     }
 }
 

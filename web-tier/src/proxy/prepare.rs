@@ -5,7 +5,7 @@ use super::{
     forwarded_port::{forwarded_port, port_of},
 };
 use crate::{
-    http1::RequestHead,
+    http1::{Name, RequestHead},
     observe::{request_id, trace_context::TraceParent},
     proxy::forward::{Trace, Via, put_request},
     route::{rules::Edit, trusted::Asker},
@@ -42,7 +42,7 @@ pub(super) fn prepare(
         request_id = behind.request_id.as_deref().unwrap_or(request_id);
     }
     // That of the URL which the client has asked for: where it listens here may be hidden behind an address translation.
-    let port = port.or_else(|| port_of(host.unwrap_or(head.host().as_bytes())));
+    let port = port.or_else(|| port_of(host.or(head.fields.first(Name::Host))?));
     let port = port.unwrap_or(if asker.secure { 443 } else { 80 });
     client.log.note(|record| record.ids(request_id, trace.trace_id()));
     let ours = way.upstream.foreign_members().is_none();

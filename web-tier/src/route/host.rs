@@ -1,6 +1,7 @@
 //! Virtual hosts: the `Host` of a request chooses the rules.
 
 use crate::{
+    http1::RequestHead,
     route::rules::{Foreign, Outcome, RequestView, Rules, Shared},
     upstream::Upstreams,
 };
@@ -59,9 +60,9 @@ impl Hosts {
         self.rules_of(view.host).map_or_else(Outcome::default, |rules| rules.evaluate(view))
     }
 
-    /// Whether the paths of a host have their slashes merged. `host` is the header's value.
-    pub(crate) fn merges_slashes(&self, host: &str) -> bool {
-        !self.keeps_slashes || self.rules_of(host).is_none_or(Rules::merges_slashes)
+    /// Whether the paths of a request's host have their slashes merged.
+    pub(crate) fn merges_slashes(&self, head: &RequestHead) -> bool {
+        !self.keeps_slashes || self.rules_of(head.host()).is_none_or(Rules::merges_slashes)
     }
 
     /// What errors of a host look like, if it has pages for them. `host` is the header's value.

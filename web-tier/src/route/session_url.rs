@@ -27,14 +27,13 @@ impl InUrl {
     /// Without them the path is not valid.
     pub(crate) fn of(
         head: &RequestHead,
-        merges: impl FnOnce(&str) -> bool,
+        merges: impl FnOnce(&RequestHead) -> bool,
     ) -> Result<Option<Self>, ProxyError> {
         let Some((path, session)) = split(head.path()) else { return Ok(None) };
-        let path =
-            match normalise(&path, merges(head.host())).map_err(|cause| ProxyError::Bad(cause.text()))? {
-                Path::Same => path,
-                Path::Other(normal) => normal,
-            };
+        let path = match normalise(&path, merges(head)).map_err(|cause| ProxyError::Bad(cause.text()))? {
+            Path::Same => path,
+            Path::Other(normal) => normal,
+        };
         Ok(Some(Self { path, session }))
     }
 }

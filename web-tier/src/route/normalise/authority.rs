@@ -14,8 +14,9 @@ pub(crate) fn same_authority(one: &[u8], other: &[u8], default_port: u16) -> boo
     one.eq_ignore_ascii_case(other)
         || match (parts(one), parts(other)) {
             (Some((one, port)), Some((other, other_port))) => {
-                let number = |port: &str| {
-                    if port.is_empty() { Some(default_port.into()) } else { port.parse::<u32>().ok() }
+                let number = |port: &[u8]| match port {
+                    [] => u32::from(default_port),
+                    digits => digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')),
                 };
                 one.is(&other) && number(port) == number(other_port)
             }
@@ -26,7 +27,7 @@ pub(crate) fn same_authority(one: &[u8], other: &[u8], default_port: u16) -> boo
 /// What stands before a port.
 #[derive(Debug, PartialEq, Eq)]
 enum Host<'a> {
-    Name(&'a str),
+    Name(&'a [u8]),
     Address(Ipv6Addr),
 }
 
@@ -40,29 +41,29 @@ impl Host<'_> {
 }
 
 /// The host, and the digits of the port; `None`: it is no valid one.
-fn parts(authority: &[u8]) -> Option<(Host<'_>, &str)> {
-    let authority = str::from_utf8(authority).ok()?;
-    let (host, port) = match authority.strip_prefix('[') {
+fn parts(authority: &[u8]) -> Option<(Host<'_>, &[u8])> {
+    let place = |of: u8| authority.iter().position(|byte| *byte == of);
+    let (host, port) = match authority.strip_prefix(b"[") {
         Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            (Host::Address(address.parse().ok()?), port)
+            let (address, port) = rest.split_at(place(b']')? - 1);
+            (Host::Address(str::from_utf8(address).ok()?.parse().ok()?), &port[1..])
         }
         None => {
-            let (name, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let (name, port) = authority.split_at(place(b':').unwrap_or(authority.len()));
             (Host::Name(is_name(name).then_some(name)?), port)
         }
     };
-    let digits = match port.strip_prefix(':') {
+    let digits = match port.strip_prefix(b":") {
         Some(digits) => digits,
         None if port.is_empty() => port,
         None => return None,
     };
-    let is_port = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit);
     is_port.then_some((host, digits))
 }
 
-fn is_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
+fn is_name(name: &[u8]) -> bool {
+    let mut bytes = name.iter().copied();
     while let Some(byte) = bytes.next() {
         let valid = match byte {
             b'%' => {
@@ -83,8 +84,8 @@ fn is_unreserved(byte: u8) -> bool {
 }
 
 /// A valid name in lower case, without the escapes that need not be any.
-fn plain(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
+fn plain(name: &[u8]) -> String {
+    let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
     let mut pieces = lower.split('%');
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

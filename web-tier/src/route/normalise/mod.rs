@@ -25,7 +25,7 @@ use http::Method;
 /// The answer that a request deserves that is not valid, or hides something.
 pub(crate) fn normalise_request(
     head: &mut RequestHead,
-    merges: impl FnOnce(&str) -> bool,
+    merges: impl FnOnce(&RequestHead) -> bool,
 ) -> Result<(), ProxyError> {
     check_method(&head.method)?;
     check_expectation(head)?;
@@ -84,7 +84,10 @@ fn settle_host(head: &mut RequestHead) -> Result<(), ProxyError> {
 }
 
 /// Normalises the path; what is forwarded has the origin form.
-fn settle_target(head: &mut RequestHead, merges: impl FnOnce(&str) -> bool) -> Result<(), ProxyError> {
+fn settle_target(
+    head: &mut RequestHead,
+    merges: impl FnOnce(&RequestHead) -> bool,
+) -> Result<(), ProxyError> {
     if head.form == Target::Asterisk {
         return if head.method == Method::OPTIONS {
             Ok(())
@@ -92,7 +95,7 @@ fn settle_target(head: &mut RequestHead, merges: impl FnOnce(&str) -> bool) -> R
             Err(ProxyError::Bad("the request target * is for OPTIONS"))
         };
     }
-    let merges = merges(head.host());
+    let merges = merges(head);
     match normalise(head.path(), merges).map_err(|cause| ProxyError::Bad(cause.text()))? {
         Path::Same => Ok(()),
         Path::Other(path) => {
