@@ -30,11 +30,10 @@ use static_files::PIECE;
 use std::{
     future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
 };
-use tokio::io::AsyncWrite;
 
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -367,7 +366,9 @@ impl Http1 {
             let Some(piece) = piece else { break };
             self.client.progress.server_moved(self.client.worker.now());
             if piece.len() > DIRECT_MIN && !chunked {
-                self.write_through(&piece).await?;
+                // With the head before it: a packet of its own would wake the client for nothing.
+                let mut rest = &piece[..];
+                poll_fn(|cx| self.poll_write_with(cx, &mut rest)).await?;
                 continue;
             }
             for part in piece.chunks(SIZE) {
@@ -383,29 +384,6 @@ impl Http1 {
             put_last_chunk(self.output.end(&self.client.worker.buffers), None);
         }
         Ok(())
-    }
-
-    /// Writes what is in memory already from there, behind what is to leave before it.
-    async fn write_through(&mut self, piece: &[u8]) -> io::Result<()> {
-        poll_fn(|cx| self.poll_write(cx)).await?;
-        let mut rest = piece;
-        poll_fn(|cx| {
-            while !rest.is_empty() {
-                let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, rest) else {
-                    self.client.progress.write_waits();
-                    return Poll::Pending;
-                };
-                let written = written?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
-                rest = &rest[written..];
-                self.client.log.note(|record| record.sent(written));
-                self.client.took(written);
-            }
-            Pin::new(&mut self.stream).poll_flush(cx)
-        })
-        .await
     }
 
     /// The server agrees to change protocols: from here on only bytes are passed.
@@ -430,9 +408,14 @@ impl Http1 {
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.output.len();
-        let written = self.output.poll_drain(cx, &mut self.stream);
-        let sent = before - self.output.len();
+        self.poll_write_with(cx, &mut &[][..])
+    }
+
+    /// Writes `rest` behind what is to leave, from where it is.
+    fn poll_write_with(&mut self, cx: &mut Context<'_>, rest: &mut &[u8]) -> Poll<io::Result<()>> {
+        let before = self.output.len() + rest.len();
+        let written = self.output.poll_drain_with(cx, &mut self.stream, rest);
+        let sent = before - self.output.len() - rest.len();
         self.client.log.note(|record| record.sent(sent));
         // Of what there is a slow client takes a part at a time.
         if sent > 0 || written.is_ready() {

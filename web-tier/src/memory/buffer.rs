@@ -2,7 +2,7 @@
 
 use crate::memory::shelf::{Shelf, Shelved};
 use std::{
-    io,
+    io::{self, IoSlice},
     ops::{Deref, DerefMut},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -196,12 +196,29 @@ impl Buffer {
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, self.bytes()))?;
+        self.poll_drain_with(cx, stream, &mut &[][..])
+    }
+
+    /// Writes all there is, and `rest` behind it, which is not copied: both leave at once where there is room.
+    pub(crate) fn poll_drain_with<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        rest: &mut &[u8],
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() || !rest.is_empty() {
+            let stream = Pin::new(&mut *stream);
+            let written = match (self.bytes(), *rest) {
+                ([], bytes) | (bytes, []) => stream.poll_write(cx, bytes),
+                (bytes, rest) => stream.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(rest)]),
+            };
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.consume(written);
+            let own = written.min(self.len());
+            self.consume(own);
+            *rest = &rest[written - own..];
         }
         Pin::new(stream).poll_flush(cx)
     }
