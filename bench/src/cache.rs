@@ -2,7 +2,7 @@
 
 use crate::{
     median,
-    process::Process,
+    process::{Process, machine_cpu},
     proxy::{h2load_count, wrk_count},
     say,
 };
@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Seconds of a turn
     #[arg(long, default_value_t = 5)]
     seconds: u32,
+    /// The rows whose names contain this, alone
+    #[arg(long)]
+    row: Option<String>,
     /// Data is kept under this folder
     #[arg(long, default_value = ".")]
     folder: PathBuf,
@@ -116,8 +119,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = fs::canonicalize(folder.path())?;
     prepare(&arguments.peers, &folder)?;
     let (_origin, caches) = start(&fs::canonicalize(&arguments.copal)?, &folder)?;
-    say("| CPU µs a hit | copal | nginx | varnish | copal to the best |");
-    say("|---|---|---|---|---|");
+    say(
+        "| CPU µs a hit | copal | nginx | varnish | copal to the best | with the load: copal | nginx | varnish | copal to the best |",
+    );
+    say("|---|---|---|---|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Tls, Protocol::Http2] {
         for (body, _) in BODIES {
             let name = format!("{body}, {}", protocol.name());
@@ -126,6 +131,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     for (name, path, more) in LOADS {
         row(arguments, &folder, (name, Protocol::Http1, path, more), &caches)?;
+    }
+    if arguments.row.is_some() {
+        return Ok(());
     }
     for cache in &caches {
         // A peer that breaks off in the middle takes nothing away from the others.
@@ -216,25 +224,35 @@ fn row(
     (name, protocol, path, more): (&str, Protocol, &str, &[&str]),
     caches: &[Cache],
 ) -> anyhow::Result<()> {
-    let mut spent: Vec<Vec<f64>> = vec![Vec::new(); caches.len()];
+    if arguments.row.as_ref().is_some_and(|wanted| !name.contains(wanted)) {
+        return Ok(());
+    }
+    let mut own: Vec<Vec<f64>> = vec![Vec::new(); caches.len()];
+    let mut all = own.clone();
     // The first turn warms up.
     for round in 0..=arguments.rounds {
-        for (cache, spent) in caches.iter().zip(&mut spent) {
+        for ((cache, own), all) in caches.iter().zip(&mut own).zip(&mut all) {
             let Some(url) = protocol.url(cache, path) else { continue };
-            let before = cache.process.cpu()?;
+            let before = (cache.process.cpu()?, machine_cpu()?);
             let count = protocol.run(folder, &url, more, if round == 0 { 1 } else { arguments.seconds })?;
-            let cpu = cache.process.cpu()?.since(before);
+            let (cpu, machine) = (cache.process.cpu()?.since(before.0), machine_cpu()? - before.1);
             if round > 0 {
-                spent.push((cpu.user + cpu.system) * 1e6 / count);
+                own.push((cpu.user + cpu.system) * 1e6 / count);
+                all.push(machine * 1e6 / count);
             }
         }
     }
+    say(&format!("| {name} | {} | {} |", columns(own), columns(all)));
+    Ok(())
+}
+
+/// The cost of each, Copal's first, and that as a ratio with the best of the others.
+fn columns(spent: Vec<Vec<f64>>) -> String {
     let costs: Vec<f64> = spent.into_iter().map(median).collect();
     let best = costs[1..].iter().copied().filter(|it| it.is_finite()).fold(f64::INFINITY, f64::min);
     let shown: Vec<String> =
         costs.iter().map(|it| if it.is_finite() { format!("{it:.2}") } else { "–".to_owned() }).collect();
-    say(&format!("| {name} | {} | {:.2} |", shown.join(" | "), costs[0] / best));
-    Ok(())
+    format!("{} | {:.2}", shown.join(" | "), costs[0] / best)
 }
 
 fn prepare(peers: &Path, folder: &Path) -> anyhow::Result<()> {

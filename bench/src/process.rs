@@ -197,10 +197,28 @@ fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
+/// CPU time of all of the machine, by whomever it was spent, in seconds.
+pub(crate) fn machine_cpu() -> anyhow::Result<f64> {
+    machine_ticks(&fs::read_to_string("/proc/stat").context("/proc/stat")?)
+        .map(|ticks| ticks / TICKS)
+        .context("the line cpu of /proc/stat")
+}
+
+/// Of user space, of the kernel and its interrupts (proc(5)): not idle, not waiting, not taken by other machines.
+fn machine_ticks(text: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let columns: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [user, nice, system, _idle, _waiting, interrupts, soft_interrupts, ..] = columns[..] else {
+        return None;
+    };
+    Some(user + nice + system + interrupts + soft_interrupts)
+}
+
+/// Linux counts in hundredths of a second for every architecture's user space.
+const TICKS: f64 = 100.0;
+
 /// CPU time of one process.
 pub(crate) fn cpu(pid: u32) -> anyhow::Result<Cpu> {
-    /// Linux counts in hundredths of a second for every architecture's user space.
-    const TICKS: f64 = 100.0;
     let fields = stat(pid).with_context(|| format!("process {pid} is gone"))?;
     let seconds = |place: usize| -> anyhow::Result<f64> {
         let ticks: f64 = fields.get(place).context("a field of /proc/PID/stat")?.parse()?;
@@ -229,6 +247,14 @@ fn pinned(program: &Path, core: Option<usize>) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_idle_or_taken_by_others_is_not_spent() {
+        let text = "cpu  1 20 300 4000 50000 600000 7000000 80000000 0 0\ncpu0 9 9 9 9 9 9 9 9 9 9\n";
+        assert_eq!(machine_ticks(text), Some(7_600_321.0));
+        assert_eq!(machine_ticks("cpu 1 2 3"), None);
+        assert!(machine_cpu().unwrap() > 0.0);
+    }
 
     #[test]
     fn this_process_uses_time_and_memory() {
