@@ -94,7 +94,7 @@ pub(crate) struct Worker {
     pub(crate) body_room: Rc<BodyRoom>,
     pub(crate) send_room: SendRoom,
     /// Connections over QUIC that shake hands.
-    opening: Cell<usize>,
+    openings: opening::Openings,
     /// What is to be said of connections that wait for room, of connects that this machine was too short of something for, and of
     /// slow requests that made room for others.
     pub(crate) full: RateLimitedLog,
@@ -156,7 +156,7 @@ impl Worker {
             stalled: StalledAnswers::new(clients_max),
             body_room: Rc::default(),
             send_room: SendRoom::default(),
-            opening: Cell::new(0),
+            openings: opening::Openings::default(),
             full: RateLimitedLog::default(),
             short: RateLimitedLog::default(),
             slow: RateLimitedLog::default(),

@@ -48,7 +48,12 @@ fn take(worker: &Rc<Worker>, listener: &Rc<Listener>, incoming: Incoming) {
         return;
     }
     let current = listener.terms.tls.as_ref().and_then(|tls| tls.current().quic.clone());
-    let (Some(config), Some(opening)) = (current, Opening::begin(worker)) else { return incoming.ignore() };
+    let Some(config) = current else { return incoming.ignore() };
+    let Some(opening) = Opening::begin(worker, incoming.remote_address().ip()) else {
+        worker.counters.connections_refused.up();
+        // It is told, and goes on in HTTP/2.
+        return incoming.refuse();
+    };
     match incoming.accept_with(config) {
         Ok(connecting) => {
             spawn_local(client::serve_quic(worker.clone(), listener.clone(), connecting, opening));

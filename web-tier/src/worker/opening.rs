@@ -2,7 +2,8 @@
 //! signature.
 
 use super::Worker;
-use std::rc::Rc;
+use crate::upstream::pool::Owner;
+use std::{cell::RefCell, collections::HashMap, net::IpAddr, rc::Rc};
 
 /// With so many under way a client has first to show that it gets what is sent to it (RFC 9000 §8.1.2).
 const RETRY_FROM: usize = 32;
@@ -10,28 +11,89 @@ const RETRY_FROM: usize = 32;
 /// So many there may be.
 const MAX: usize = 1024;
 
+/// So many of one client. More than [`RETRY_FROM`], so that nobody can use up another one's.
+const OF_ONE: usize = 128;
+
+/// Those of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Openings(RefCell<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    all: usize,
+    of: HashMap<Owner, usize>,
+}
+
 /// One of them.
-pub(crate) struct Opening(Rc<Worker>);
+pub(crate) struct Opening {
+    worker: Rc<Worker>,
+    owner: Owner,
+}
 
 impl Opening {
-    /// One more, if there may be one.
-    pub(crate) fn begin(worker: &Rc<Worker>) -> Option<Self> {
-        let count = worker.opening.get();
-        if count >= MAX {
-            return None;
-        }
-        worker.opening.set(count + 1);
-        Some(Self(worker.clone()))
+    /// One more of this client, if there may be one.
+    pub(crate) fn begin(worker: &Rc<Worker>, client: IpAddr) -> Option<Self> {
+        let owner = Owner::from(client);
+        worker.openings.add(owner).then(|| Self { worker: worker.clone(), owner })
     }
 
     /// Whether so many are under way that addresses are to be proved.
     pub(crate) fn are_many(worker: &Worker) -> bool {
-        worker.opening.get() >= RETRY_FROM
+        worker.openings.0.borrow().all >= RETRY_FROM
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.0.opening.set(self.0.opening.get() - 1);
+        self.worker.openings.remove(self.owner);
+    }
+}
+
+impl Openings {
+    fn add(&self, owner: Owner) -> bool {
+        let count = &mut *self.0.borrow_mut();
+        let of_one = count.of.get(&owner).copied().unwrap_or(0);
+        if count.all >= MAX || of_one >= OF_ONE {
+            return false;
+        }
+        count.all += 1;
+        count.of.insert(owner, of_one + 1);
+        true
+    }
+
+    fn remove(&self, owner: Owner) {
+        let count = &mut *self.0.borrow_mut();
+        count.all -= 1;
+        if let Some(of_one) = count.of.get_mut(&owner) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                count.of.remove(&owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_leaves_room_for_others_and_all_have_an_end() {
+        let openings = Openings::default();
+        let owner = |number: usize| Owner::from(IpAddr::from(u32::try_from(number).unwrap().to_be_bytes()));
+        for _ in 0..OF_ONE {
+            assert!(openings.add(owner(0)));
+        }
+        assert!(!openings.add(owner(0)) && openings.add(owner(1)));
+        for number in 2..=MAX - OF_ONE {
+            assert!(openings.add(owner(number)));
+        }
+        assert!(!openings.add(owner(MAX)), "there are {MAX}");
+        openings.remove(owner(0));
+        assert!(openings.add(owner(0)) && !openings.add(owner(MAX)));
+        (0..OF_ONE).for_each(|_| openings.remove(owner(0)));
+        (1..=MAX - OF_ONE).for_each(|number| openings.remove(owner(number)));
+        let left = openings.0.borrow();
+        assert!(left.all == 0 && left.of.is_empty(), "nothing is left of who has gone");
     }
 }

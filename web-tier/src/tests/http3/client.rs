@@ -52,7 +52,16 @@ pub(super) async fn dial(
     to: SocketAddr,
     certificate: &CertificateDer<'static>,
 ) -> Result<(Endpoint, quinn::Connection), quinn::ConnectionError> {
-    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    dial_from([127, 0, 0, 1], to, certificate).await
+}
+
+/// Shakes hands, from this address.
+pub(super) async fn dial_from(
+    from: [u8; 4],
+    to: SocketAddr,
+    certificate: &CertificateDer<'static>,
+) -> Result<(Endpoint, quinn::Connection), quinn::ConnectionError> {
+    let mut endpoint = Endpoint::client((from, 0).into()).unwrap();
     endpoint.set_default_client_config(config(certificate));
     let connecting = endpoint.connect(to, HOST).unwrap();
     let quic = timeout(PATIENCE, connecting).await.expect("a handshake in time")?;
@@ -61,7 +70,11 @@ pub(super) async fn dial(
 
 impl Client {
     pub(super) async fn connect(to: SocketAddr, certificate: &CertificateDer<'static>) -> Self {
-        let (endpoint, quic) = dial(to, certificate).await.unwrap();
+        Self::over(dial(to, certificate).await.unwrap()).await
+    }
+
+    /// On a connection that stands.
+    pub(super) async fn over((endpoint, quic): (Endpoint, quinn::Connection)) -> Self {
         let (mut connection, h3) = h3::client::new(h3_quinn::Connection::new(quic.clone())).await.unwrap();
         let driver = tokio::spawn(async move { poll_fn(|cx| connection.poll_close(cx)).await.to_string() });
         Self { endpoint, quic, h3, driver }

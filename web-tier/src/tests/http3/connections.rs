@@ -1,7 +1,7 @@
 //! Connections: other addresses, other certificates, more than there may be, and their ends.
 
 use super::{
-    client::{Client, PATIENCE, answer, config, dial, get},
+    client::{Client, PATIENCE, answer, config, dial, dial_from, get},
     site::{HOST, Site, start},
 };
 use crate::{
@@ -203,4 +203,45 @@ async fn where_many_shake_hands_addresses_are_to_be_proved() {
     }
     let mut client = Client::connect(cluster.address(), &certificate).await;
     assert_eq!(client.get("/").await.head.status(), 200, "who proves it is served");
+}
+
+/// Its address is its own, and it stops in the middle of the handshake.
+#[tokio::test]
+async fn one_client_cannot_take_up_all_handshakes() {
+    let (cluster, certificate, _files) = start([echo("a")], |_| {}).await;
+    let (mut packet, mut stuck) = (vec![0; 2000], 0);
+    while cluster.web.totals().connections_refused == 0 {
+        assert!(stuck < 500, "nobody is refused");
+        let socket = || tokio::net::UdpSocket::bind("127.0.0.1:0");
+        let (to_client, to_server) = (socket().await.unwrap(), socket().await.unwrap());
+        to_server.connect(cluster.address()).await.unwrap();
+        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(config(&certificate));
+        let _connecting = endpoint.connect(to_client.local_addr().unwrap(), HOST).unwrap();
+        // Up to what follows a Retry (RFC 9000 §17.2.5): that is not passed on.
+        let mut answer = vec![0; 2000];
+        let between = async {
+            loop {
+                tokio::select! {
+                    length = to_client.recv(&mut packet) => {
+                        to_server.send(&packet[..length.unwrap()]).await.unwrap();
+                    }
+                    length = to_server.recv(&mut answer) => {
+                        let answer = &answer[..length.unwrap()];
+                        if answer[0] >> 4 != 0xf {
+                            return;
+                        }
+                        to_client.send_to(answer, endpoint.local_addr().unwrap()).await.unwrap();
+                    }
+                }
+            }
+        };
+        timeout(PATIENCE, between).await.unwrap();
+        stuck += 1;
+    }
+    assert!(stuck > 100, "{stuck}");
+    assert!(dial(cluster.address(), &certificate).await.is_err(), "it has its share");
+    let other = dial_from([127, 0, 0, 2], cluster.address(), &certificate).await.unwrap();
+    let mut other = Client::over(other).await;
+    assert_eq!(other.get("/").await.head.status(), 200, "others are served");
 }
