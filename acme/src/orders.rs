@@ -210,11 +210,29 @@ impl Orders {
             Err(cause) => return Err(Ended::of(OrderError::Key(cause.to_string()))),
         };
         let ended = |cause: OrderError| Ended { cause, asked: directory.take_asked() };
-        let account = self.account(&directory).await.map_err(ended)?;
-        let record =
-            order(&account, &self.acme, &due.domains, published, &self.times).await.map_err(ended)?;
+        let mut ordered = self.order_by(&directory, due, published, false).await;
+        if ordered.as_ref().is_err_and(|cause| cause.kind() == Some("accountDoesNotExist")) {
+            tracing::warn!(
+                directory = self.acme.directory,
+                "the authority has forgotten or ended the account (ACME): a new one is made"
+            );
+            ordered = self.order_by(&directory, due, published, true).await;
+        }
+        let record = ordered.map_err(ended)?;
         self.keep(&due.domains[0], record).await;
         Ok(())
+    }
+
+    /// Orders in the name of the cluster's account, or of a new one in its place.
+    async fn order_by(
+        &self,
+        directory: &Directory,
+        due: &Due,
+        published: &Published<'_>,
+        anew: bool,
+    ) -> Result<CertificateRecord, OrderError> {
+        let account = self.account(directory, anew).await?;
+        order(&account, &self.acme, &due.domains, published, &self.times).await
     }
 
     /// It has cost an order: this server has it, whatever becomes of the hub, or of the lease.
@@ -262,14 +280,14 @@ impl Orders {
         Err(last)
     }
 
-    /// The cluster's account at the authority; made when there is none.
-    async fn account(&self, directory: &Directory) -> Result<Account, OrderError> {
+    /// The cluster's account at the authority; made when there is none, or `anew`, as it does not know that one.
+    async fn account(&self, directory: &Directory, anew: bool) -> Result<Account, OrderError> {
         let acme = &self.acme;
         let bound = acme.external_account.as_ref();
         let name = self.names.account(&acme.directory, bound.map(|it| it.key_id.as_str()));
         let (known, version) = self.read::<AccountRecord>(&name);
         let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
-        if let Some(AccountRecord { credentials, contact: told }) = known {
+        if let Some(AccountRecord { credentials, contact: told }) = known.filter(|_| !anew) {
             let account = Account::builder_with_http(Box::new(directory.clone()));
             // It is read anew where it is wanted again: it can't be copied.
             let account = account.from_credentials(credentials).await?;
@@ -288,6 +306,10 @@ impl Orders {
         let builder = Account::builder_with_http(Box::new(directory.clone()));
         let (account, credentials) = builder.create(&new, acme.directory.clone(), bound.as_ref()).await?;
         let record = AccountRecord { credentials, contact: acme.contact.clone() };
+        if anew {
+            self.put_over(&name, &record, version).await.map_err(OrderError::Publish)?;
+            return Ok(account);
+        }
         match self.put(&name, &record, version, None).await.map_err(OrderError::Publish)? {
             Some(_) => Ok(account),
             None => Err(OrderError::Publish("another server has made an account meanwhile".into())),

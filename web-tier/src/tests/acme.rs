@@ -310,6 +310,20 @@ async fn a_refusal_is_told_and_not_asked_for_again_before_its_time() {
     assert_eq!(authority.orders(), 1);
 }
 
+/// It was ended there, or the authority has lost it: nobody has to remove anything by hand.
+#[tokio::test]
+async fn an_account_that_the_authority_does_not_know_any_more_is_made_anew() {
+    let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
+    let mut web = Web::new(&authority, &[&["shop.example"]], |_| {}).await;
+    authority.set(|it| {
+        it.http = vec![web.plain()];
+        it.refusals = vec![Refusal { status: 400, kind: "accountDoesNotExist".to_owned(), retry_after: 0 }];
+    });
+    web.begin(&storage);
+    let report = web.until("a certificate", |it| it.not_after.is_some()).await;
+    assert_eq!((report.failures, authority.accounts(), authority.orders()), (0, 2, 2));
+}
+
 #[tokio::test]
 async fn servers_whose_files_differ_do_not_order_in_turns() {
     let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
