@@ -5,6 +5,7 @@ use super::{
     certificate::{Hash, hash},
     listener::{TlsListener, provider, unix_now},
 };
+use futures_util::future::join_all;
 use httparse::{EMPTY_HEADER, Response, Status};
 use std::{
     collections::HashMap,
@@ -18,13 +19,22 @@ use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},
 };
-use x509::ocsp::{Question, Staple, question};
+use x509::{
+    X509,
+    ocsp::{Question, Staple, question},
+};
 
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// For a question and its whole answer.
 const ASK: Duration = Duration::from_secs(10);
+
+/// So many questions are under way at most: one responder that does not answer holds up few others.
+const ASKED_AT_ONCE: usize = 16;
+
+/// The longest text of a certificate's names in the log, in characters.
+const NAMES_MAX: usize = 200;
 
 /// The largest answer, with its head.
 const ANSWER_MAX: u64 = 64 << 10;
@@ -53,6 +63,8 @@ struct Held {
 pub(super) struct Asked {
     /// Of the certificate.
     hash: Hash,
+    /// The host names in it, for people.
+    names: String,
     question: Question,
     issuer: Vec<u8>,
 }
@@ -62,7 +74,8 @@ impl Asked {
     pub(super) fn of(chain: &[impl AsRef<[u8]>]) -> Option<Self> {
         let [leaf, issuer, ..] = chain else { return None };
         let question = question(leaf.as_ref(), issuer.as_ref())?;
-        Some(Self { hash: hash(&[leaf.as_ref()]), question, issuer: issuer.as_ref().to_vec() })
+        let names = X509::parse(leaf.as_ref())?.dns_names.join(", ").chars().take(NAMES_MAX).collect();
+        Some(Self { hash: hash(&[leaf.as_ref()]), names, question, issuer: issuer.as_ref().to_vec() })
     }
 }
 
@@ -104,8 +117,8 @@ impl Staples {
             Err(cause) => {
                 held.failures = held.failures.saturating_add(1);
                 held.next = now + (RETRY << (held.failures - 1).min(10)).min(RETRY_MAX);
-                let url = &asked.question.url;
-                tracing::warn!(url, %cause, "no OCSP response to staple: what there is stays to its end");
+                let (certificate, url) = (&asked.names, &asked.question.url);
+                tracing::warn!(certificate, url, %cause, "no OCSP response to staple: what there is stays to its end");
                 false
             }
         }
@@ -138,9 +151,11 @@ pub(super) async fn keep(listeners: &[TlsListener]) {
 /// The same for one; `is_other`: there is something else to show.
 async fn keep_one(listener: &TlsListener, mut is_other: bool) {
     let staples = listener.staples();
-    for it in staples.due(listener.asked(), unix_now()) {
-        let said = ask(&it).await;
-        is_other |= staples.take(&it, said, unix_now());
+    for some in staples.due(listener.asked(), unix_now()).chunks(ASKED_AT_ONCE) {
+        let said = join_all(some.iter().map(ask)).await;
+        for (it, said) in some.iter().zip(said) {
+            is_other |= staples.take(it, said, unix_now());
+        }
     }
     // Another listener may have asked for the same certificate.
     if is_other || listener.lacks_staples() {
@@ -199,7 +214,7 @@ mod tests {
 
     fn asked(number: u8) -> Asked {
         let question = Question::default();
-        Asked { hash: [number; 32], question, issuer: Vec::new() }
+        Asked { hash: [number; 32], names: String::new(), question, issuer: Vec::new() }
     }
 
     #[test]
