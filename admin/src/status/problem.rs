@@ -199,6 +199,12 @@ fn traffic(server: &ServerRecord) -> Vec<Problem> {
         found.push(Problem::new(Severity::Warning, "workers", Some(id), what, remedy.to_owned()));
     }
     for upstream in &web_tier.upstreams {
+        if upstream.servers.is_empty() {
+            let what = format!("{id} knows no server of {}: its requests fail", upstream.name);
+            let remedy = "Does DNS have records of the service, and can the resolvers be reached? The server's log has what they said.";
+            let problem = Problem::new(Severity::Fault, "upstream", Some(id), what, remedy.to_owned());
+            found.push(problem.of(&upstream.name));
+        }
         for seen in upstream
             .servers
             .iter()
@@ -265,4 +271,27 @@ fn deployments(cluster: &ClusterRecord) -> Vec<Problem> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::planted;
+    use proto::status::v1::Upstream;
+
+    #[test]
+    fn a_service_without_a_server_is_a_fault_of_each_web_tier() {
+        let mut snapshot = planted::snapshot();
+        let web_tier = snapshot
+            .servers
+            .iter_mut()
+            .find_map(|it| it.answer.as_mut().ok()?.status.web_tier.as_mut())
+            .unwrap();
+        web_tier.upstreams.push(Upstream { name: "srv:_http._tcp.shop.test".into(), ..Upstream::default() });
+        let cluster = ClusterRecord::of(&snapshot, &planted::config());
+        let found: Vec<_> = cluster.problems.iter().filter(|it| it.subject.starts_with("srv:")).collect();
+        let [problem] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((problem.check, problem.severity), ("upstream", Severity::Fault));
+        assert_eq!(problem.what, "web-a knows no server of srv:_http._tcp.shop.test: its requests fail");
+    }
 }

@@ -121,6 +121,8 @@ async fn without_an_answer_there_are_no_servers_until_there_is_one() {
     let cluster = before(service(&dns)).await;
     let answer = cluster.ask("GET /", "").await;
     assert_eq!((answer.status, answer.has("retry-after: 1")), (503, true));
+    let upstreams = cluster.web.view().status().await.upstreams;
+    assert!(upstreams.iter().any(|it| it.name.starts_with("srv:") && it.servers.is_empty()), "{upstreams:?}");
     dns.say(&[(0, 0, a.port, "a.test")]);
     until_async(async || cluster.ask("GET /", "").await.status == 200).await;
 }

@@ -112,7 +112,12 @@ impl ForeignPool {
             only.map(config::Backend::name).collect::<Vec<_>>().join(" ")
         };
         let (came, went) = (names(&configs, &before.configs), names(&before.configs, &configs));
-        tracing::info!(rule = %self.name(), came, went, servers = configs.len(), "a service has other servers");
+        let (rule, servers) = (self.name(), configs.len());
+        if came.is_empty() && went.is_empty() {
+            tracing::info!(rule, servers, "the servers of a service have other weights or priorities");
+        } else {
+            tracing::info!(rule, came, went, servers, "a service has other servers");
+        }
         let make = |it: &config::Backend| {
             let known = before
                 .configs
