@@ -31,6 +31,13 @@ impl Certified {
         certificate.der().clone()
     }
 
+    /// Writes another file beside them.
+    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

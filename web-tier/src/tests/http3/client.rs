@@ -42,7 +42,11 @@ pub(super) fn tls(certificate: &CertificateDer<'static>) -> rustls::ClientConfig
 
 /// QUIC over it.
 pub(super) fn config(certificate: &CertificateDer<'static>) -> ClientConfig {
-    let mut config = tls(certificate);
+    quic(tls(certificate))
+}
+
+/// QUIC over this TLS.
+pub(super) fn quic(mut config: rustls::ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![b"h3".to_vec()];
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
 }
@@ -61,8 +65,17 @@ pub(super) async fn dial_from(
     to: SocketAddr,
     certificate: &CertificateDer<'static>,
 ) -> Result<(Endpoint, quinn::Connection), quinn::ConnectionError> {
+    dial_with(from, to, config(certificate)).await
+}
+
+/// The same, with all else that a client may want.
+pub(super) async fn dial_with(
+    from: [u8; 4],
+    to: SocketAddr,
+    config: ClientConfig,
+) -> Result<(Endpoint, quinn::Connection), quinn::ConnectionError> {
     let mut endpoint = Endpoint::client((from, 0).into()).unwrap();
-    endpoint.set_default_client_config(config(certificate));
+    endpoint.set_default_client_config(config);
     let connecting = endpoint.connect(to, HOST).unwrap();
     let quic = timeout(PATIENCE, connecting).await.expect("a handshake in time")?;
     Ok((endpoint, quic))

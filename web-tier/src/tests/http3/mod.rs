@@ -3,6 +3,7 @@
 mod basics;
 mod bodies;
 mod client;
+mod client_certificates;
 mod connections;
 mod hostile;
 mod raw;

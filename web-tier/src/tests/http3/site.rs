@@ -3,7 +3,7 @@
 use crate::tests::{backend::OnConnection, certified::Certified, cluster::Cluster};
 use common::config::{Config, Http3, HttpListener};
 use rustls::pki_types::CertificateDer;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Whose certificate it has.
 pub(super) const HOST: &str = "shop.example";
@@ -19,6 +19,11 @@ impl Site {
     /// Writes a new certificate into the files.
     pub(super) fn renew(&self) -> CertificateDer<'static> {
         self.0.renew()
+    }
+
+    /// Writes another file beside them.
+    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.0.write(name, text)
     }
 
     pub(super) fn listener(&self, port: u16) -> HttpListener {
@@ -39,6 +44,14 @@ impl Site {
         })
         .await
     }
+}
+
+/// A web tier with this listener, before `backends`.
+pub(super) async fn start_at(
+    listener: HttpListener,
+    backends: impl IntoIterator<Item = OnConnection>,
+) -> Cluster {
+    Cluster::start_with(backends, |config| config.clusters[1].servers[0].http = vec![listener]).await
 }
 
 /// A web tier before `backends`, and the certificate that clients are to know.
