@@ -332,7 +332,10 @@ impl<B: RequestBody, A: AnswerSide> ClientSide for Stream<'_, B, A> {
 
     fn poll_inform(&mut self, _: &mut Context<'_>, head: &mut ResponseHead) -> Poll<io::Result<()>> {
         // `100 Continue` too: a window is leave to send, but who has said `Expect: 100-continue` may wait (RFC 9110 §10.1.1).
-        let response = head::response(head, Length::Empty, b"");
+        let mut response = head::response(head, Length::Empty, b"");
+        if self.client.may_speak_http3() {
+            response.headers_mut().remove(ALT_SVC);
+        }
         let informed = self.to_client.inform(response);
         Poll::Ready(informed.map_err(|_| io::ErrorKind::ConnectionReset.into()))
     }

@@ -133,7 +133,7 @@ async fn a_body_that_breaks_off_is_never_complete() {
 async fn an_interim_answer_comes_before_the_answer() {
     let early = raw(|_, mut stream| async move {
         let heads =
-            b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nalt-svc: h3=\":1\"\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
         stream.write_all(heads).await.unwrap();
         let _ = stream.read_u8().await;
     });
@@ -142,6 +142,7 @@ async fn an_interim_answer_comes_before_the_answer() {
     let mut stream = client.begin(get("/").body(()).unwrap(), &[]).await.unwrap();
     let head = timeout(PATIENCE, stream.recv_response()).await.unwrap().unwrap();
     assert_eq!((head.status().as_u16(), &head.headers()["link"]), (103, &"</a>".parse().unwrap()));
+    assert!(!head.headers().contains_key("alt-svc"), "where HTTP/3 is spoken this server alone says");
     let answer = timeout(PATIENCE, answer(&mut stream)).await.unwrap().unwrap();
     assert_eq!((answer.head.status().as_u16(), answer.text.as_str()), (200, "ok"));
 }
