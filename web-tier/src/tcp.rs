@@ -25,6 +25,8 @@ use crate::{
 };
 use beginning::Begun;
 use client_hello::ClientHello;
+#[cfg(test)]
+pub(crate) use relay::AT_ONCE;
 use relay::Relay;
 use std::{
     borrow::Cow,

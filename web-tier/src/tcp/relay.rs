@@ -25,6 +25,9 @@ use tokio::{
 };
 use way::{Broke, Way};
 
+/// A server that breaks off within this, before anybody has said a word, is in trouble. Later it may be tired of a client that says nothing.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What is read at once.
 const READ_MAX: usize = 128 * 1024;
 
@@ -120,9 +123,11 @@ impl Relay {
         if of_client {
             return End::ClientGone;
         }
-        // A client could make it reset the connection by what it says: that is no fault of the server's.
-        if self.up.total == 0 && self.down.total == 0 {
-            self.lease.broke(self.passage.worker.read_clock());
+        // A client could make it reset the connection by what it says, or by saying nothing for long: that is no fault of the server's.
+        let now = self.passage.worker.read_clock();
+        let is_fresh = now.saturating_duration_since(self.moved) < AT_ONCE;
+        if self.up.total == 0 && self.down.total == 0 && is_fresh {
+            self.lease.broke(now);
         }
         End::ServerBroke
     }

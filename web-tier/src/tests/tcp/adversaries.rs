@@ -158,11 +158,12 @@ async fn a_server_that_breaks_at_once_is_left_alone_and_one_that_a_client_has_br
     let mut config = servers(&[bad.port, good]);
     config.recover_time = PATIENCE;
     let cluster = before(listener(Some(config))).await;
-    let trouble = async || {
+    let view = async || {
         let status = cluster.web.view().status().await;
         let upstream = status.upstreams.iter().find(|it| it.servers.len() == 2).unwrap();
-        upstream.servers[0].workers[0].troubles
+        upstream.servers[0].workers[0]
     };
+    let trouble = async || view().await.troubles;
     let mut client = connect(&cluster).await;
     let mut at_server = bad.next().await;
     send(&mut client, b"nonsense").await;
@@ -170,6 +171,16 @@ async fn a_server_that_breaks_at_once_is_left_alone_and_one_that_a_client_has_br
     SockRef::from(&at_server).set_linger(Some(Duration::ZERO)).unwrap();
     drop(at_server);
     assert!(!rest(&mut client).await.1);
+    assert_eq!(trouble().await, 0);
+    hear(&mut connect(&cluster).await, b"good").await;
+    // By silence, too: servers end connections on which nobody signs in.
+    let mut silent = connect(&cluster).await;
+    let at_server = bad.next().await;
+    until_async(async || view().await.answers == 2).await;
+    tokio::time::sleep(crate::tcp::AT_ONCE).await;
+    SockRef::from(&at_server).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(at_server);
+    assert!(!rest(&mut silent).await.1);
     assert_eq!(trouble().await, 0);
     hear(&mut connect(&cluster).await, b"good").await;
     let mut client = connect(&cluster).await;
