@@ -23,7 +23,7 @@ use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::{Future, poll_fn},
-    io,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     pin::{Pin, pin},
@@ -32,6 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    sync::Notify,
     task::AbortHandle,
     time::{Instant, sleep, sleep_until},
 };
@@ -80,11 +81,14 @@ impl Wanted {
 
 /// Looks after the certificates of a web-tier until it is dropped.
 #[derive(Debug)]
-pub struct Manager(AbortHandle);
+pub struct Manager {
+    running: AbortHandle,
+    wanted_now: Arc<Notify>,
+}
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        self.0.abort();
+        self.running.abort();
     }
 }
 
@@ -99,7 +103,14 @@ impl Manager {
         let mut keeper = Keeper::new(config, live, storage, clock);
         keeper.read_copies();
         keeper.show();
-        Self(tokio::spawn(keeper.run_on()).abort_handle())
+        let wanted_now = keeper.wanted_now.clone();
+        Self { running: tokio::spawn(keeper.run_on()).abort_handle(), wanted_now }
+    }
+
+    /// An operator has mended what orders have failed of: each is tried again now, once, unless the authority has asked to wait, or there were too
+    /// many.
+    pub fn try_now(&self) {
+        self.wanted_now.notify_one();
     }
 }
 
@@ -147,6 +158,10 @@ struct Keeper {
     put_anew: HashSet<String>,
     /// The hub has not taken something that it was to have.
     is_refused: bool,
+    /// An operator asks.
+    wanted_now: Arc<Notify>,
+    /// How orders stood when one did: who has tried since need not again.
+    by_hand: HashMap<String, AttemptsRecord>,
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
@@ -177,6 +192,8 @@ impl Keeper {
             heard: HashMap::new(),
             put_anew: HashSet::new(),
             is_refused: false,
+            wanted_now: Arc::default(),
+            by_hand: HashMap::new(),
             answers: Vec::new(),
             not_before: Instant::now(),
             set_back: HashMap::new(),
@@ -212,10 +229,14 @@ impl Keeper {
     async fn run(&mut self) {
         let mut secrets = self.orders.storage.secrets();
         let mut trying: Option<(String, Trying)> = None;
+        let (wanted_now, mut is_wanted_now) = (self.wanted_now.clone(), false);
         loop {
             let table = secrets.borrow_and_update().clone();
             if let Some(table) = &table {
                 self.hear(table).await;
+                if mem::take(&mut is_wanted_now) {
+                    self.try_now();
+                }
             }
             self.show();
             let look = if self.is_refused { self.orders.times.look_again } else { LOOK };
@@ -233,6 +254,7 @@ impl Keeper {
             tokio::select! {
                 changed = secrets.changed() => if changed.is_err() { return },
                 tried = ended(&mut trying) => self.tried(&tried.0, tried.1),
+                () = wanted_now.notified() => is_wanted_now = true,
                 () = sleep_until(wake), if trying.is_none() => {}
             }
         }
@@ -401,6 +423,21 @@ impl Keeper {
         }
     }
 
+    /// What has failed is due, as an operator wants it.
+    fn try_now(&mut self) {
+        self.by_hand = self.attempts.clone();
+        self.by_hand.retain(|first, it| {
+            it.failed() > 0 && self.orders.acme.domains.iter().any(|all| all[0] == *first)
+        });
+        let names: Vec<&str> = self.by_hand.keys().map(String::as_str).collect();
+        if !names.is_empty() {
+            tracing::info!(
+                certificates = names.join(", "),
+                "certificates that could not be ordered (ACME) are tried again, as an operator wants it"
+            );
+        }
+    }
+
     /// The certificate that is due first, and when.
     fn next(&self) -> Option<(Due, Instant)> {
         let (now, now_ms) = (Instant::now(), self.orders.clock.unix_ms());
@@ -426,7 +463,8 @@ impl Keeper {
         });
         let renewal =
             present.map_or(0, |it| u64::try_from(it.validity.renewal).unwrap_or(0).saturating_mul(1000));
-        renewal.max(attempts.next_ms(&wanted))
+        let by_hand = self.by_hand.get(&domains[0]) == Some(attempts);
+        renewal.max(attempts.next_ms(&wanted, by_hand))
     }
 
     fn tried(&mut self, name: &str, tried: Tried) {

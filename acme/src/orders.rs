@@ -31,6 +31,9 @@ const ERROR_MAX: usize = 1000;
 /// Errors that will be the same in an hour: tried as seldom as can be.
 const FOR_LONG: [&str; 4] = ["rejectedIdentifier", "accountDoesNotExist", "unsupportedIdentifier", "caa"];
 
+/// There were too many (RFC 8555 §6.6).
+const LIMITED: &str = "rateLimited";
+
 /// What orders are made with; clones are the same.
 #[derive(Clone)]
 pub(crate) struct Orders {
@@ -183,7 +186,11 @@ impl Orders {
                 let last_error: String = ended.cause.to_string().chars().take(ERROR_MAX).collect();
                 let (failures, wait) = self.wait_after(&ended, failures);
                 let (next_ms, tried) = (self.after(wait), Tried::Failed(last_error.clone()));
-                (AttemptsRecord { failures, next_ms, last_error, begun: false, ..pending }, tried)
+                let is_held_back = ended.is_held_back();
+                (
+                    AttemptsRecord { failures, next_ms, last_error, is_held_back, begun: false, ..pending },
+                    tried,
+                )
             }
         };
         // It may have been sealed anew meanwhile.
@@ -197,7 +204,7 @@ impl Orders {
     fn wait_after(&self, Ended { cause, asked }: &Ended, failures: u32) -> (u32, Duration) {
         let is_for_long = cause.kind().is_some_and(|it| FOR_LONG.contains(&it));
         let failures = if is_for_long { failures.max(6) } else { failures };
-        let limited = (cause.kind() == Some("rateLimited")).then_some(Duration::from_secs(3600));
+        let limited = (cause.kind() == Some(LIMITED)).then_some(Duration::from_secs(3600));
         (failures, self.times.retry(failures, asked.or(limited), rand::random()))
     }
 
@@ -335,6 +342,11 @@ struct Ended {
 impl Ended {
     fn of(cause: OrderError) -> Self {
         Self { cause, asked: None }
+    }
+
+    /// Whether the authority wants no order before the time is over.
+    fn is_held_back(&self) -> bool {
+        self.asked.is_some() || self.cause.kind() == Some(LIMITED)
     }
 }
 

@@ -113,6 +113,9 @@ pub(crate) struct AttemptsRecord {
     /// Before this nobody orders, in milliseconds since 1970.
     pub(crate) next_ms: u64,
     pub(crate) last_error: String,
+    /// The authority has asked to wait: it is waited for whoever asks.
+    #[serde(default)]
+    pub(crate) is_held_back: bool,
     /// Of what was ordered: another certificate, or another authority, begins anew, if no try has failed.
     pub(crate) wanted: String,
     /// One has begun; nobody has written how it ended. Until it is known that it has not, it has failed.
@@ -136,8 +139,10 @@ const CROWDED_MS: u64 = 6 * 3600 * 1000;
 
 impl AttemptsRecord {
     /// When one who wants `wanted` may order next. After a failure one waits whatever one wants: servers whose files differ would take turns.
-    pub(crate) fn next_ms(&self, wanted: &str) -> u64 {
+    /// `by_hand`: an operator wants it now.
+    pub(crate) fn next_ms(&self, wanted: &str, by_hand: bool) -> u64 {
         let goes_on = self.wanted == wanted || self.failed() > 0;
+        let goes_on = goes_on && (self.is_held_back || !by_hand);
         let crowded = crowded(&self.done_ms, DONE_MAX).max(crowded(&self.tried_ms, TRIED_MAX));
         crowded.max(if goes_on { self.next_ms } else { 0 })
     }
@@ -152,7 +157,8 @@ impl AttemptsRecord {
         let failures = self.failed();
         let Self { last_error, done_ms, mut tried_ms, .. } = self;
         push_bounded(&mut tried_ms, now_ms, TRIED_MAX);
-        Self { failures, next_ms, last_error, wanted, begun: true, tried_ms, done_ms }
+        let is_held_back = false;
+        Self { failures, next_ms, last_error, is_held_back, wanted, begun: true, tried_ms, done_ms }
     }
 
     /// What is written after one that has brought a certificate.
@@ -186,40 +192,57 @@ mod tests {
     #[test]
     fn another_wish_begins_anew_but_not_for_ever() {
         let mut attempts = attempts();
-        assert_eq!((attempts.next_ms("a"), attempts.next_ms("b")), (5000, 0));
+        assert_eq!((attempts.next_ms("a", false), attempts.next_ms("b", false)), (5000, 0));
         for now_ms in 1..=3 {
             attempts = attempts.done(now_ms);
         }
-        assert_eq!(attempts.next_ms("b"), 0);
+        assert_eq!(attempts.next_ms("b", false), 0);
         attempts = attempts.done(4);
-        assert_eq!(attempts.next_ms("b"), 1 + CROWDED_MS);
+        assert_eq!(attempts.next_ms("b", false), 1 + CROWDED_MS);
         attempts = attempts.done(5);
-        assert_eq!((attempts.next_ms("b"), attempts.done_ms.len()), (2 + CROWDED_MS, DONE_MAX));
+        assert_eq!((attempts.next_ms("b", false), attempts.done_ms.len()), (2 + CROWDED_MS, DONE_MAX));
     }
 
     #[test]
     fn after_a_failure_one_waits_whatever_one_wants() {
         let attempts = AttemptsRecord { failures: 1, ..attempts() };
-        assert_eq!((attempts.next_ms("a"), attempts.next_ms("b")), (5000, 5000));
+        assert_eq!((attempts.next_ms("a", false), attempts.next_ms("b", false)), (5000, 5000));
         // They take turns, and one of them comes to its end each time: not for ever.
         let mut attempts = attempts;
         for now_ms in 1..=8 {
-            assert_eq!(attempts.next_ms("c"), if now_ms == 1 { 5000 } else { 0 });
+            assert_eq!(attempts.next_ms("c", false), if now_ms == 1 { 5000 } else { 0 });
             attempts = attempts.begin(now_ms.to_string(), now_ms, 7000);
-            assert_eq!(attempts.next_ms("c").min(CROWDED_MS), if now_ms < 8 { 7000 } else { CROWDED_MS });
+            assert_eq!(
+                attempts.next_ms("c", false).min(CROWDED_MS),
+                if now_ms < 8 { 7000 } else { CROWDED_MS }
+            );
             (attempts.begun, attempts.failures) = (false, 0);
         }
-        assert_eq!(attempts.next_ms("c"), 1 + CROWDED_MS);
+        assert_eq!(attempts.next_ms("c", false), 1 + CROWDED_MS);
+    }
+
+    #[test]
+    fn an_operator_need_not_wait_unless_the_authority_wants_it() {
+        let attempts = AttemptsRecord { failures: 3, ..attempts() };
+        assert_eq!((attempts.next_ms("a", false), attempts.next_ms("a", true)), (5000, 0));
+        let held_back = AttemptsRecord { is_held_back: true, ..attempts.clone() };
+        assert_eq!(held_back.next_ms("a", true), 5000);
+        let tried_ms = (1..=TRIED_MAX as u64).collect();
+        assert_eq!(
+            AttemptsRecord { tried_ms, ..attempts }.next_ms("a", true),
+            1 + CROWDED_MS,
+            "nor for ever"
+        );
     }
 
     #[test]
     fn a_try_whose_end_nobody_has_seen_has_failed() {
         let attempts = attempts().begin("a".into(), 1, 9000);
-        assert_eq!((attempts.failures, attempts.failed(), attempts.next_ms("b")), (0, 1, 9000));
+        assert_eq!((attempts.failures, attempts.failed(), attempts.next_ms("b", false)), (0, 1, 9000));
         let attempts = attempts.begin("a".into(), 2, 9000);
         assert_eq!((attempts.failures, attempts.failed()), (1, 2));
         let attempts = attempts.done(3);
-        assert_eq!((attempts.failed(), attempts.next_ms("a"), attempts.tried_ms.len()), (0, 0, 2));
+        assert_eq!((attempts.failed(), attempts.next_ms("a", false), attempts.tried_ms.len()), (0, 0, 2));
         let former = r#"{"failures":1,"next_ms":2,"last_error":"","wanted":"a"}"#;
         assert_eq!(serde_json::from_str::<AttemptsRecord>(former).unwrap().failed(), 1);
     }

@@ -83,4 +83,11 @@ impl Certificates {
         let manager = Manager::start(manager, self.live.clone(), Arc::new(storage), Arc::new(SystemClock));
         self.running = Some((wanted, manager));
     }
+
+    /// Orders that have failed are tried again: an operator has mended something.
+    pub(crate) fn try_now(&self) {
+        if let Some((_, manager)) = &self.running {
+            manager.try_now();
+        }
+    }
 }

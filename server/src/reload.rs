@@ -94,6 +94,7 @@ impl Reloader {
         if why == Why::Hangup {
             // After the reload: a log that the file names no more is not to be made anew.
             server.reopen_logs();
+            server.try_certificates();
         }
         match done {
             Ok(()) => self.told = None,

@@ -263,6 +263,11 @@ impl RunningServer {
         });
     }
 
+    /// Certificates that could not be ordered (ACME) are tried again now.
+    pub(crate) fn try_certificates(&self) {
+        self.certificates.try_now();
+    }
+
     /// Goes by another configuration, as far as that needs no restart.
     ///
     /// # Errors

@@ -310,6 +310,35 @@ async fn a_refusal_is_told_and_not_asked_for_again_before_its_time() {
     assert_eq!(authority.orders(), 1);
 }
 
+/// He has mended his DNS, say, and reads the file again.
+#[tokio::test]
+async fn an_operator_need_not_wait_for_the_next_try_unless_the_authority_wants_it() {
+    let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
+    let mut webs = Vec::new();
+    for _ in 0..2 {
+        webs.push(Web::new(&authority, &[&["shop.example"]], |_| {}).await);
+    }
+    authority.set(|it| {
+        it.http = webs.iter().map(Web::plain).collect();
+        let refusal =
+            |status, kind: &str, retry_after| Refusal { status, kind: kind.to_owned(), retry_after };
+        it.refusals = vec![refusal(403, "caa", 0), refusal(403, "caa", 0), refusal(429, "rateLimited", 7200)];
+    });
+    let began_ms = unix_ms();
+    webs.iter_mut().for_each(|web| web.begin(&storage));
+    let try_now = || webs.iter().for_each(|web| web.manager.as_ref().unwrap().try_now());
+    for orders in 1..=3 {
+        for web in &webs {
+            web.until("a failure that is heard of", |it| it.failures >= 5 + orders && it.next_ms > began_ms)
+                .await;
+        }
+        assert_eq!(authority.orders() as u32, orders, "one web-tier has tried");
+        try_now();
+    }
+    let report = webs[0].until("what the authority wants", |it| it.next_ms >= began_ms + 7_200_000).await;
+    assert!(report.last_error.contains("rateLimited") && authority.orders() == 3, "{report:?}");
+}
+
 /// It was ended there, or the authority has lost it: nobody has to remove anything by hand.
 #[tokio::test]
 async fn an_account_that_the_authority_does_not_know_any_more_is_made_anew() {
