@@ -58,6 +58,8 @@ struct Watcher {
     watch: u64,
     /// It hears of secrets.
     secrets: bool,
+    /// Of the leader that let it in.
+    term: u64,
     events: mpsc::Sender<Event>,
     account: Account,
 }
@@ -94,11 +96,12 @@ impl Feed {
     }
 
     /// Adds a watcher. `present` is asked for the present state and its revision when the events after the revision that it asks
-    /// for are not all known, or it did not hear of secrets before as it does now. One that `secrets` hears of secrets too.
+    /// for are not all known, or it did not hear of secrets before as it does now. One that `secrets` hears of secrets too. `term` is that of the
+    /// leader that lets it in.
     pub(crate) fn watch(
         &self,
         wanted: &WatchEvents,
-        secrets: bool,
+        (secrets, term): (bool, u64),
         present: impl FnOnce() -> (u64, Snapshot),
     ) -> mpsc::Receiver<Event> {
         let WatchEvents { server, after_revision, watch, with_secrets } = wanted;
@@ -121,7 +124,8 @@ impl Feed {
             let _fits = sender.try_send(event);
         }
         let server = server.to_owned();
-        inner.watchers.push(Watcher { server, watch, secrets, events: sender, account: Account::default() });
+        let account = Account::default();
+        inner.watchers.push(Watcher { server, watch, secrets, term, events: sender, account });
         receiver
     }
 
@@ -161,7 +165,12 @@ impl Feed {
 
     /// Ends all watches: this server leads no more.
     pub(crate) fn end(&self) {
-        self.lock().retain(|_| false);
+        self.end_but_of(None);
+    }
+
+    /// Ends all watches but those of this term, in which this server leads: it may have let some in before its duties began.
+    pub(crate) fn end_but_of(&self, term: Option<u64>) {
+        self.lock().retain(|it| Some(it.term) == term);
         self.confirmed.notify_waiters();
         self.deliveries.wake_all();
         self.topics.end();
@@ -327,7 +336,7 @@ mod tests {
     fn a_new_watcher_gets_a_snapshot_then_its_own_events() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch(&after("a", 0), false, || {
+        let mut a = feed.watch(&after("a", 0), (false, 1), || {
             (4, Snapshot { members: vec![Member::default()], ..Snapshot::default() })
         });
         feed.publish(5, vec![moved("a", "s1"), moved("b", "s2"), member("c")]);
@@ -340,10 +349,10 @@ mod tests {
     fn loads_are_told_to_those_who_listen_and_not_kept() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut a = feed.watch(&after("a", 4), false, || unreachable!());
+        let mut a = feed.watch(&after("a", 4), (false, 1), || unreachable!());
         feed.loads(vec![]);
         feed.loads(vec![MemberLoad { id: "a".into(), cpu_load: 500 }]);
-        let mut b = feed.watch(&after("b", 4), false, || unreachable!());
+        let mut b = feed.watch(&after("b", 4), (false, 1), || unreachable!());
         assert_eq!(drain(&mut a), [(4, "resumed".to_owned()), (4, "loads of 1".to_owned())]);
         assert_eq!(drain(&mut b), [(4, "resumed".to_owned())]);
     }
@@ -352,9 +361,10 @@ mod tests {
     fn a_watcher_that_asks_gets_its_own_answer_and_no_other() {
         let feed = Feed::default();
         feed.publish(4, vec![member("a")]);
-        let mut asks = feed.watch(&WatchEvents { watch: 77, ..after("a", 4) }, false, || unreachable!());
-        let mut other = feed.watch(&WatchEvents { watch: 78, ..after("a", 4) }, false, || unreachable!());
-        let mut never = feed.watch(&after("b", 4), false, || unreachable!());
+        let mut asks = feed.watch(&WatchEvents { watch: 77, ..after("a", 4) }, (false, 1), || unreachable!());
+        let mut other =
+            feed.watch(&WatchEvents { watch: 78, ..after("a", 4) }, (false, 1), || unreachable!());
+        let mut never = feed.watch(&after("b", 4), (false, 1), || unreachable!());
         drain(&mut never);
         feed.answer(&AskAlive { watch: 77, number: 5 });
         feed.answer(&AskAlive { watch: 0, number: 6 });
@@ -375,7 +385,7 @@ mod tests {
                 vec![moved(if revision % 2 == 0 { "a" } else { "b" }, &format!("s{revision}"))],
             );
         }
-        let mut a = feed.watch(&after("a", 3), false, || unreachable!("the events are known"));
+        let mut a = feed.watch(&after("a", 3), (false, 1), || unreachable!("the events are known"));
         let expected = [(3, "resumed"), (4, "s4"), (6, "s6")];
         assert_eq!(drain(&mut a), expected.map(|(at, it)| (at, it.to_owned())));
     }
@@ -393,7 +403,7 @@ mod tests {
             (true, true, &[(1, "resumed"), (2, "acme/a")]),
         ] {
             let wanted = WatchEvents { with_secrets, ..after("web", 1) };
-            let mut watcher = feed.watch(&wanted, secrets, || (2, Snapshot::default()));
+            let mut watcher = feed.watch(&wanted, (secrets, 1), || (2, Snapshot::default()));
             let expected: Vec<_> = expected.iter().map(|(at, it)| (*at, (*it).to_owned())).collect();
             assert_eq!(drain(&mut watcher), expected, "{with_secrets} {secrets}");
         }
@@ -407,7 +417,7 @@ mod tests {
         let secret = proto::hub::v1::Secret { name: "a".into(), sealed, ..Default::default() };
         let resumes = |after_revision| {
             let wanted = WatchEvents { with_secrets: true, ..after("web", after_revision) };
-            let first = feed.watch(&wanted, true, || (0, Snapshot::default())).try_recv().unwrap();
+            let first = feed.watch(&wanted, (true, 1), || (0, Snapshot::default())).try_recv().unwrap();
             matches!(first.event, Some(event::Event::Resumed(_)))
         };
         feed.publish(1, vec![member("a")]);
@@ -430,27 +440,32 @@ mod tests {
         feed.restart(100);
         feed.publish(101, vec![member("a")]);
         for revision in [99, 102] {
-            let mut watcher = feed.watch(&after("a", revision), false, || (101, Snapshot::default()));
+            let mut watcher = feed.watch(&after("a", revision), (false, 1), || (101, Snapshot::default()));
             assert_eq!(drain(&mut watcher), [(101, "snapshot of 0".to_owned())], "after {revision}");
         }
-        let mut watcher = feed.watch(&after("a", 100), false, || unreachable!("known"));
+        let mut watcher = feed.watch(&after("a", 100), (false, 1), || unreachable!("known"));
         assert_eq!(drain(&mut watcher).len(), 2);
         for revision in 0..=KEPT as u64 {
             feed.publish(102 + revision, vec![member("b")]);
         }
-        let mut watcher = feed.watch(&after("a", 101), false, || (7, Snapshot::default()));
+        let mut watcher = feed.watch(&after("a", 101), (false, 1), || (7, Snapshot::default()));
         assert_eq!(drain(&mut watcher), [(7, "snapshot of 0".to_owned())]);
     }
 
     #[test]
     fn a_slow_watcher_is_dropped_and_the_others_are_not() {
         let feed = Feed::default();
-        let _slow = feed.watch(&after("slow", 0), false, || (0, Snapshot::default()));
-        let mut quick = feed.watch(&after("quick", 0), false, || (0, Snapshot::default()));
+        let _slow = feed.watch(&after("slow", 0), (false, 1), || (0, Snapshot::default()));
+        let mut quick = feed.watch(&after("quick", 0), (false, 1), || (0, Snapshot::default()));
         for revision in 1..=PENDING as u64 {
             feed.publish(revision, vec![member("x")]);
             drain(&mut quick);
         }
+        assert_eq!(feed.watchers(), 1);
+        feed.end_but_of(Some(1));
+        assert_eq!(feed.watchers(), 1, "it was let in by the one who leads");
+        let _former = feed.watch(&after("former", 0), (false, 0), || (0, Snapshot::default()));
+        feed.end_but_of(Some(1));
         assert_eq!(feed.watchers(), 1);
         feed.end();
         assert_eq!(feed.watchers(), 0);

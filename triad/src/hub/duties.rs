@@ -52,7 +52,7 @@ impl Hub {
             let leads = position.is_leader.then_some(position.term);
             if leads != led_term {
                 (led_term, looked) = (leads, None);
-                self.feed.end();
+                self.feed.end_but_of(leads);
                 if leads.is_some() {
                     self.heartbeats.restart(self.now());
                 }

@@ -47,7 +47,9 @@ impl Watch for WatchService {
         if self.0.feed().watchers() >= WATCHERS {
             return Err(Status::resource_exhausted(format!("{WATCHERS} servers watch already")));
         }
-        let events = self.0.feed().watch(&watch, with_secrets, || {
+        // As it was before the watch begins: one that a later term's duties meet is ended.
+        let term = self.0.node().position().term;
+        let events = self.0.feed().watch(&watch, (with_secrets, term), || {
             let applied = self.0.node().view().read();
             let revision = applied.last.map_or(0, |it| it.index);
             let (members, apps) = (applied.state.members(), applied.state.apps());

@@ -138,7 +138,7 @@ async fn a_leader_without_majority_falls_silent_before_another_can_be_elected() 
     assert!(heard().await && heard().await && heard().await, "alive comes by itself");
     let services = hub.triad(leader).hub.clone();
     let watch = WatchEvents { server: "other".into(), watch: 7, ..WatchEvents::default() };
-    let mut direct = services.feed().watch(&watch, false, || (1, proto::hub::v1::Snapshot::default()));
+    let mut direct = services.feed().watch(&watch, (false, 1), || (1, proto::hub::v1::Snapshot::default()));
     hub.part(Some(leader));
     let parted = Instant::now();
     let mut last = parted;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 fn watch(feed: &Feed, server: &str, watch: u64) -> mpsc::Receiver<Event> {
     let wanted = WatchEvents { server: server.into(), watch, ..WatchEvents::default() };
-    feed.watch(&wanted, false, || (1, Snapshot::default()))
+    feed.watch(&wanted, (false, 1), || (1, Snapshot::default()))
 }
 
 fn changed(cache: &str, key: &str) -> Change {
