@@ -137,7 +137,7 @@ pub(crate) struct DemoArguments {
     /// The demo's data
     #[arg(long, value_name = "D", default_value = "copal-demo")]
     pub(crate) data_dir: PathBuf,
-    /// Is added to every port (8080 and 6800 to 6803)
+    /// Is added to every port (8080, 8443 and 6800 to 6803)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port_offset: u16,
 }

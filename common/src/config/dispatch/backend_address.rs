@@ -89,6 +89,16 @@ impl Address {
             ));
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        // As nginx has it.
+        if let Some(path) = rest.strip_prefix("unix:") {
+            let path = path.split(':').next().unwrap_or_default();
+            let kind = if scheme == "h2c" { "h2c+unix" } else { "unix" };
+            let shown = quoted(&format!("{kind}:{path}"));
+            return Err(format!(
+                "a Unix socket has no scheme before it: expected {shown}, found {}",
+                quoted(text)
+            ));
+        }
         if rest.contains(['/', '?', '#']) {
             return Err(format!(
                 "expected {scheme}://host:port without a path, found {}: `forward` changes paths",
@@ -116,6 +126,10 @@ fn service_name(text: &str) -> Result<String, String> {
     };
     if name.len() <= 253 && name.split('.').all(is_label) && name.contains('.') {
         return Ok(name.to_ascii_lowercase());
+    }
+    if let Some((name, _)) = text.rsplit_once(':') {
+        let shown = quoted(&format!("srv:{name}"));
+        return Err(format!("DNS says the ports of a service's servers: expected {shown} without one"));
     }
     Err(format!(
         "expected the full name of a service, such as srv:_http._tcp.shop.internal, found {}",

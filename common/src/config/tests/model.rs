@@ -422,6 +422,9 @@ fn a_unix_socket_is_found_from_the_file_that_names_it() {
         ("unix:run/", "expected the path of a Unix socket, such as unix:/run/app.sock, found `unix:run/`"),
         ("unix://run/app.sock", "`unix://run/app.sock` has two slashes before the path of a Unix socket"),
         ("https+unix:/run/app.sock", "srv:NAME of a service in DNS, found `https+unix:"),
+        ("http://unix:/run/app.sock", "has no scheme before it: expected `unix:/run/app.sock`, found"),
+        ("http://unix:/run/app.sock:/api/", "expected `unix:/run/app.sock`, found"),
+        ("srv:_http._tcp.shop.internal:80", "expected `srv:_http._tcp.shop.internal` without one"),
     ] {
         let errors = backends(&file(address), "strategy: adaptive").unwrap_err();
         assert!(errors.contains(why), "{errors}");
