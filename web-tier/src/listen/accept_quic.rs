@@ -4,7 +4,10 @@ use super::accept::shed_at_once;
 use crate::{
     client,
     transport::listener::Listener,
-    worker::{Worker, opening::Opening},
+    worker::{
+        Worker,
+        opening::{Crowded, Opening},
+    },
 };
 use quinn::{Endpoint, Incoming};
 use std::rc::Rc;
@@ -49,10 +52,15 @@ fn take(worker: &Rc<Worker>, listener: &Rc<Listener>, incoming: Incoming) {
     }
     let current = listener.terms.tls.as_ref().and_then(|tls| tls.current().quic.clone());
     let Some(config) = current else { return incoming.ignore() };
-    let Some(opening) = Opening::begin(worker, incoming.remote_address().ip()) else {
-        worker.counters.connections_refused.up();
-        // It is told, and goes on in HTTP/2.
-        return incoming.refuse();
+    let opening = match Opening::begin(worker, incoming.remote_address().ip()) {
+        Ok(opening) => opening,
+        Err(Crowded::ByOne) => {
+            worker.counters.connections_refused.up();
+            // It is told, and goes on in HTTP/2.
+            return incoming.refuse();
+        }
+        // Its client asks again in a moment.
+        Err(Crowded::ByAll) => return incoming.ignore(),
     };
     match incoming.accept_with(config) {
         Ok(connecting) => {

@@ -332,8 +332,9 @@ fn disk(totals: &disk_cache::Totals) -> DiskTier {
 fn merged(of_workers: impl Iterator<Item = Vec<Upstream>>) -> Vec<Upstream> {
     let mut all: Vec<Upstream> = Vec::new();
     for upstream in of_workers.flatten() {
-        let Some(known) = all.iter_mut().find(|it| (&it.name, it.kind) == (&upstream.name, upstream.kind))
-        else {
+        // One without servers is told for itself: another rule may begin with the same service.
+        let key = |it: &Upstream| (it.name.clone(), it.kind, it.servers.is_empty());
+        let Some(known) = all.iter_mut().find(|it| key(it) == key(&upstream)) else {
             all.push(upstream);
             continue;
         };

@@ -123,10 +123,10 @@ impl Relay {
         if of_client {
             return End::ClientGone;
         }
-        // A client could make it reset the connection by what it says, or by saying nothing for long: that is no fault of the server's.
+        // A client could make it reset the connection by what it says, by its end, or by saying nothing for long: that is no fault of the server's.
         let now = self.passage.worker.read_clock();
         let is_fresh = now.saturating_duration_since(self.moved) < AT_ONCE;
-        if self.up.total == 0 && self.down.total == 0 && is_fresh {
+        if self.up.total == 0 && self.down.total == 0 && !self.up.ended && is_fresh {
             self.lease.broke(now);
         }
         End::ServerBroke

@@ -54,7 +54,7 @@ pub(super) struct Way {
     pipe: Option<Pipe>,
     large: u8,
     /// The source has said its last; the sink is told once all has passed.
-    ended: bool,
+    pub(super) ended: bool,
     closed: bool,
     /// Bytes that the sink has taken, since the start and since they were last looked at.
     pub(super) total: u64,

@@ -173,10 +173,20 @@ async fn a_server_that_breaks_at_once_is_left_alone_and_one_that_a_client_has_br
     assert!(!rest(&mut client).await.1);
     assert_eq!(trouble().await, 0);
     hear(&mut connect(&cluster).await, b"good").await;
-    // By silence, too: servers end connections on which nobody signs in.
+    // By its end, too: there are servers that abort on it.
+    let mut brief = connect(&cluster).await;
+    let mut at_server = bad.next().await;
+    brief.shutdown().await.unwrap();
+    assert_eq!(rest(&mut at_server).await, (Vec::new(), true));
+    SockRef::from(&at_server).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(at_server);
+    assert!(!rest(&mut brief).await.1);
+    assert_eq!(trouble().await, 0);
+    hear(&mut connect(&cluster).await, b"good").await;
+    // And by silence: servers end connections on which nobody signs in.
     let mut silent = connect(&cluster).await;
     let at_server = bad.next().await;
-    until_async(async || view().await.answers == 2).await;
+    until_async(async || view().await.answers == 3).await;
     tokio::time::sleep(crate::tcp::AT_ONCE).await;
     SockRef::from(&at_server).set_linger(Some(Duration::ZERO)).unwrap();
     drop(at_server);

@@ -74,9 +74,19 @@ impl Asked {
     pub(super) fn of(chain: &[impl AsRef<[u8]>]) -> Option<Self> {
         let [leaf, issuer, ..] = chain else { return None };
         let question = question(leaf.as_ref(), issuer.as_ref())?;
-        let names = X509::parse(leaf.as_ref())?.dns_names.join(", ").chars().take(NAMES_MAX).collect();
+        let names = names(&X509::parse(leaf.as_ref())?);
         Some(Self { hash: hash(&[leaf.as_ref()]), names, question, issuer: issuer.as_ref().to_vec() })
     }
+}
+
+/// What people know a certificate by: its host names and addresses, or its number.
+fn names(x509: &X509<'_>) -> String {
+    let names = x509.dns_names.iter().map(ToString::to_string);
+    let names: Vec<_> = names.chain(x509.addresses.iter().map(ToString::to_string)).collect();
+    if names.is_empty() {
+        return x509.serial.iter().fold("serial ".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    }
+    names.join(", ").chars().take(NAMES_MAX).collect()
 }
 
 impl Staples {
