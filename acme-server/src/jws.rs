@@ -43,6 +43,13 @@ pub(crate) fn thumbprint(key: &[u8]) -> String {
     encode(digest::digest(&digest::SHA256, json.as_bytes()).as_ref())
 }
 
+/// The account that a request names, whoever has signed it.
+pub(crate) fn account(body: &[u8]) -> Option<String> {
+    let jws: Value = serde_json::from_slice(body).ok()?;
+    let header: Value = serde_json::from_slice(&decode(text(&jws, "protected")?)?).ok()?;
+    text(&header, "kid").map(str::to_owned)
+}
+
 /// Reads a request and checks its signature; `known` finds the key of an account by its URL.
 pub(crate) fn verify(body: &[u8], known: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Signed> {
     let jws: Value = serde_json::from_slice(body).ok()?;

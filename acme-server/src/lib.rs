@@ -110,6 +110,16 @@ impl AcmeServer {
         self.state().accounts.len()
     }
 
+    /// Loses all accounts.
+    pub fn forget_accounts(&self) {
+        self.state().accounts.clear();
+    }
+
+    /// Keys that accounts have ever had.
+    pub fn account_keys(&self) -> usize {
+        self.state().keys.len()
+    }
+
     /// Whom it has asked for challenges.
     pub fn asked(&self) -> Vec<SocketAddr> {
         self.state().asked.clone()

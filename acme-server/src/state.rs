@@ -78,6 +78,8 @@ pub(crate) struct State {
     last: u64,
     /// The keys, by URL.
     pub(crate) accounts: HashMap<String, Vec<u8>>,
+    /// Of all accounts that there have ever been.
+    pub(crate) keys: HashSet<Vec<u8>>,
     orders: Vec<Order>,
     /// Order by order, name by name.
     authorizations: HashMap<(usize, usize), Authorization>,
@@ -108,6 +110,7 @@ impl State {
             nonces: HashSet::new(),
             last: 0,
             accounts: HashMap::new(),
+            keys: HashSet::new(),
             orders: Vec::new(),
             authorizations: HashMap::new(),
             orders_asked: 0,
@@ -144,6 +147,9 @@ impl State {
     }
 
     pub(crate) fn post(&mut self, shared: &Arc<Mutex<Self>>, path: &str, body: &[u8]) -> Answer {
+        if jws::account(body).is_some_and(|it| !self.accounts.contains_key(&it)) {
+            return problem(StatusCode::BAD_REQUEST, "accountDoesNotExist", "no such account");
+        }
         let Some(signed) = jws::verify(body, |account| self.accounts.get(account).cloned()) else {
             return problem(StatusCode::UNAUTHORIZED, "unauthorized", "the signature is not good");
         };
@@ -209,6 +215,7 @@ impl State {
         let known = self.accounts.iter().find(|(_, key)| **key == signed.key).map(|(url, _)| url.clone());
         let url = known.unwrap_or_else(|| format!("{}/account/{}", self.base, self.accounts.len()));
         self.accounts.insert(url.clone(), signed.key.clone());
+        self.keys.insert(signed.key.clone());
         answer(
             StatusCode::CREATED,
             Some(&url),

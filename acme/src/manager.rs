@@ -160,8 +160,8 @@ struct Keeper {
     is_refused: bool,
     /// An operator asks.
     wanted_now: Arc<Notify>,
-    /// How orders stood when one did: who has tried since need not again.
-    by_hand: HashMap<String, AttemptsRecord>,
+    /// When what had failed was last tried when one did: once it is again, that is done.
+    by_hand: HashMap<String, Option<u64>>,
     answers: Vec<(String, ChallengeRecord)>,
     /// No order begins before.
     not_before: Instant,
@@ -423,17 +423,33 @@ impl Keeper {
         }
     }
 
-    /// What has failed is due, as an operator wants it.
+    /// What has failed is due, as an operator wants it. Of an order that is under way it is known when it has ended.
     fn try_now(&mut self) {
-        self.by_hand = self.attempts.clone();
-        self.by_hand.retain(|first, it| {
-            it.failed() > 0 && self.orders.acme.domains.iter().any(|all| all[0] == *first)
-        });
-        let names: Vec<&str> = self.by_hand.keys().map(String::as_str).collect();
-        if !names.is_empty() {
-            tracing::info!(
-                certificates = names.join(", "),
-                "certificates that could not be ordered (ACME) are tried again, as an operator wants it"
+        self.by_hand.clear();
+        for domains in &self.orders.acme.clone().domains {
+            let first = &domains[0];
+            let Some(attempts) = self.attempts.get(first).filter(|it| it.failed() > 0).cloned() else {
+                continue;
+            };
+            self.by_hand.insert(first.clone(), attempts.last_tried_ms());
+            let wait_ms = self.due_ms(domains, &attempts).saturating_sub(self.orders.clock.unix_ms());
+            if wait_ms == 0 {
+                tracing::info!(
+                    certificate = first,
+                    "could not be ordered (ACME), and is tried again, as an operator wants it"
+                );
+                continue;
+            }
+            let why = if attempts.is_held_back {
+                "as the authority has asked to wait"
+            } else {
+                "as it was tried for an operator not long ago, or often"
+            };
+            let minutes = wait_ms / 60_000 + 1;
+            tracing::warn!(
+                certificate = first,
+                minutes,
+                "could not be ordered (ACME), and is not tried yet, {why}"
             );
         }
     }
@@ -463,8 +479,8 @@ impl Keeper {
         });
         let renewal =
             present.map_or(0, |it| u64::try_from(it.validity.renewal).unwrap_or(0).saturating_mul(1000));
-        let by_hand = self.by_hand.get(&domains[0]) == Some(attempts);
-        renewal.max(attempts.next_ms(&wanted, by_hand))
+        let is_by_hand = self.by_hand.get(&domains[0]) == Some(&attempts.last_tried_ms());
+        renewal.max(attempts.next_ms(&wanted, is_by_hand.then_some(self.orders.times.by_hand)))
     }
 
     fn tried(&mut self, name: &str, tried: Tried) {

@@ -12,8 +12,9 @@ use crate::{
 };
 use bytes::Bytes;
 use common::{clock::Clock, config::Acme};
-use instant_acme::{Account, ExternalAccountKey, NewAccount};
+use instant_acme::{Account, ExternalAccountKey, Key, NewAccount};
 use proto::hub::v1::{PutSecret, secret_put::Outcome};
+use rustls::pki_types::PrivateKeyDer;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt,
@@ -161,10 +162,12 @@ impl Orders {
         if known != due.attempts {
             return Tried::ByAnother;
         }
-        // As if it had failed, until it is known that it has not.
-        let failures = known.failed().saturating_add(1);
+        let (wanted, now_ms) = (wanted(&self.acme, &due.domains), self.clock.unix_ms());
+        // As if it had failed, until it is known that it has not. One that an operator wants makes those that come by themselves no rarer.
+        let one_more = u32::from(!known.is_early(&wanted, now_ms));
+        let failures = known.failed().saturating_add(one_more).max(1);
         let next_ms = self.after(self.times.retry(failures, None, rand::random()));
-        let pending = known.begin(wanted(&self.acme, &due.domains), self.clock.unix_ms(), next_ms);
+        let pending = known.begin(wanted, now_ms, next_ms);
         let version = match self.put(&name, &pending, version, None).await {
             Ok(Some(version)) => version,
             Ok(None) => return Tried::ByAnother,
@@ -221,7 +224,7 @@ impl Orders {
         if ordered.as_ref().is_err_and(|cause| cause.kind() == Some("accountDoesNotExist")) {
             tracing::warn!(
                 directory = self.acme.directory,
-                "the authority has forgotten or ended the account (ACME): a new one is made"
+                "the authority does not know the account any more (ACME): it is made anew"
             );
             ordered = self.order_by(&directory, due, published, true).await;
         }
@@ -230,7 +233,7 @@ impl Orders {
         Ok(())
     }
 
-    /// Orders in the name of the cluster's account, or of a new one in its place.
+    /// Orders in the name of the cluster's account, which is made `anew` if the authority does not know it.
     async fn order_by(
         &self,
         directory: &Directory,
@@ -287,14 +290,16 @@ impl Orders {
         Err(last)
     }
 
-    /// The cluster's account at the authority; made when there is none, or `anew`, as it does not know that one.
+    /// The cluster's account at the authority; made when there is none. `anew`: it does not know the account, and is told of the same key again,
+    /// which is nothing new to one that does know it. One that is bound to another account gets another key.
     async fn account(&self, directory: &Directory, anew: bool) -> Result<Account, OrderError> {
         let acme = &self.acme;
         let bound = acme.external_account.as_ref();
         let name = self.names.account(&acme.directory, bound.map(|it| it.key_id.as_str()));
         let (known, version) = self.read::<AccountRecord>(&name);
         let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
-        if let Some(AccountRecord { credentials, contact: told }) = known.filter(|_| !anew) {
+        let (known, former) = if anew { (None, known) } else { (known, None) };
+        if let Some(AccountRecord { credentials, contact: told }) = known {
             let account = Account::builder_with_http(Box::new(directory.clone()));
             // It is read anew where it is wanted again: it can't be copied.
             let account = account.from_credentials(credentials).await?;
@@ -307,11 +312,27 @@ impl Orders {
             }
             return Ok(account);
         }
-        let new =
-            NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let bound = bound.map(|it| ExternalAccountKey::new(it.key_id.clone(), it.hmac_key.bytes()));
         let builder = Account::builder_with_http(Box::new(directory.clone()));
-        let (account, credentials) = builder.create(&new, acme.directory.clone(), bound.as_ref()).await?;
+        let (account, credentials) = match (former, bound) {
+            (Some(former), None) => {
+                let key = former.credentials.private_key().clone_key();
+                let key = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
+                let (account, credentials) = builder.create_from_key(key, acme.directory.clone()).await?;
+                if !contact.is_empty() {
+                    account.update_contacts(&contact).await?;
+                }
+                (account, credentials)
+            }
+            (_, bound) => {
+                let new = NewAccount {
+                    contact: &contact,
+                    terms_of_service_agreed: true,
+                    only_return_existing: false,
+                };
+                let bound = bound.map(|it| ExternalAccountKey::new(it.key_id.clone(), it.hmac_key.bytes()));
+                builder.create(&new, acme.directory.clone(), bound.as_ref()).await?
+            }
+        };
         let record = AccountRecord { credentials, contact: acme.contact.clone() };
         if anew {
             self.put_over(&name, &record, version).await.map_err(OrderError::Publish)?;

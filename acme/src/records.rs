@@ -6,6 +6,7 @@ use common::id::ClusterId;
 use instant_acme::AccountCredentials;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use x509::X509;
 
 /// The names of a cluster's records.
@@ -116,6 +117,9 @@ pub(crate) struct AttemptsRecord {
     /// The authority has asked to wait: it is waited for whoever asks.
     #[serde(default)]
     pub(crate) is_held_back: bool,
+    /// When an operator had it tried last, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) by_hand_ms: u64,
     /// Of what was ordered: another certificate, or another authority, begins anew, if no try has failed.
     pub(crate) wanted: String,
     /// One has begun; nobody has written how it ended. Until it is known that it has not, it has failed.
@@ -139,12 +143,24 @@ const CROWDED_MS: u64 = 6 * 3600 * 1000;
 
 impl AttemptsRecord {
     /// When one who wants `wanted` may order next. After a failure one waits whatever one wants: servers whose files differ would take turns.
-    /// `by_hand`: an operator wants it now.
-    pub(crate) fn next_ms(&self, wanted: &str, by_hand: bool) -> u64 {
+    /// `by_hand`: an operator wants it now, and may every so often.
+    pub(crate) fn next_ms(&self, wanted: &str, by_hand: Option<Duration>) -> u64 {
         let goes_on = self.wanted == wanted || self.failed() > 0;
-        let goes_on = goes_on && (self.is_held_back || !by_hand);
+        let next_ms = match by_hand {
+            _ if !goes_on => 0,
+            Some(_) if !self.is_held_back && self.by_hand_ms == 0 => 0,
+            Some(every) if !self.is_held_back => {
+                self.next_ms.min(self.by_hand_ms.saturating_add(millis(every)))
+            }
+            _ => self.next_ms,
+        };
         let crowded = crowded(&self.done_ms, DONE_MAX).max(crowded(&self.tried_ms, TRIED_MAX));
-        crowded.max(if goes_on { self.next_ms } else { 0 })
+        crowded.max(next_ms)
+    }
+
+    /// Since when it has not been tried: a wish of before counts until it is.
+    pub(crate) fn last_tried_ms(&self) -> Option<u64> {
+        self.tried_ms.last().copied()
     }
 
     /// Tries that failed, one included whose end nobody has written down.
@@ -152,13 +168,31 @@ impl AttemptsRecord {
         self.failures.saturating_add(self.begun.into())
     }
 
-    /// What is written before a try.
+    /// What is written before a try. One before its time is an operator's.
     pub(crate) fn begin(self, wanted: String, now_ms: u64, next_ms: u64) -> Self {
-        let failures = self.failed();
-        let Self { last_error, done_ms, mut tried_ms, .. } = self;
+        let (failures, is_by_hand) = (self.failed(), self.is_early(&wanted, now_ms));
+        let Self { last_error, done_ms, mut tried_ms, mut by_hand_ms, .. } = self;
         push_bounded(&mut tried_ms, now_ms, TRIED_MAX);
+        if is_by_hand {
+            by_hand_ms = now_ms;
+        }
         let is_held_back = false;
-        Self { failures, next_ms, last_error, is_held_back, wanted, begun: true, tried_ms, done_ms }
+        Self {
+            failures,
+            next_ms,
+            last_error,
+            is_held_back,
+            by_hand_ms,
+            wanted,
+            begun: true,
+            tried_ms,
+            done_ms,
+        }
+    }
+
+    /// Whether a try of now comes before it would have come by itself.
+    pub(crate) fn is_early(&self, wanted: &str, now_ms: u64) -> bool {
+        now_ms < self.next_ms(wanted, None)
     }
 
     /// What is written after one that has brought a certificate.
@@ -167,6 +201,10 @@ impl AttemptsRecord {
         push_bounded(&mut done_ms, now_ms, DONE_MAX);
         Self { wanted, tried_ms, done_ms, ..Self::default() }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Until when there are as many as may be; 0 when there are not.
@@ -192,57 +230,63 @@ mod tests {
     #[test]
     fn another_wish_begins_anew_but_not_for_ever() {
         let mut attempts = attempts();
-        assert_eq!((attempts.next_ms("a", false), attempts.next_ms("b", false)), (5000, 0));
+        assert_eq!((attempts.next_ms("a", None), attempts.next_ms("b", None)), (5000, 0));
         for now_ms in 1..=3 {
             attempts = attempts.done(now_ms);
         }
-        assert_eq!(attempts.next_ms("b", false), 0);
+        assert_eq!(attempts.next_ms("b", None), 0);
         attempts = attempts.done(4);
-        assert_eq!(attempts.next_ms("b", false), 1 + CROWDED_MS);
+        assert_eq!(attempts.next_ms("b", None), 1 + CROWDED_MS);
         attempts = attempts.done(5);
-        assert_eq!((attempts.next_ms("b", false), attempts.done_ms.len()), (2 + CROWDED_MS, DONE_MAX));
+        assert_eq!((attempts.next_ms("b", None), attempts.done_ms.len()), (2 + CROWDED_MS, DONE_MAX));
     }
 
     #[test]
     fn after_a_failure_one_waits_whatever_one_wants() {
         let attempts = AttemptsRecord { failures: 1, ..attempts() };
-        assert_eq!((attempts.next_ms("a", false), attempts.next_ms("b", false)), (5000, 5000));
+        assert_eq!((attempts.next_ms("a", None), attempts.next_ms("b", None)), (5000, 5000));
         // They take turns, and one of them comes to its end each time: not for ever.
         let mut attempts = attempts;
         for now_ms in 1..=8 {
-            assert_eq!(attempts.next_ms("c", false), if now_ms == 1 { 5000 } else { 0 });
+            assert_eq!(attempts.next_ms("c", None), if now_ms == 1 { 5000 } else { 0 });
             attempts = attempts.begin(now_ms.to_string(), now_ms, 7000);
             assert_eq!(
-                attempts.next_ms("c", false).min(CROWDED_MS),
+                attempts.next_ms("c", None).min(CROWDED_MS),
                 if now_ms < 8 { 7000 } else { CROWDED_MS }
             );
             (attempts.begun, attempts.failures) = (false, 0);
         }
-        assert_eq!(attempts.next_ms("c", false), 1 + CROWDED_MS);
+        assert_eq!(attempts.next_ms("c", None), 1 + CROWDED_MS);
     }
 
     #[test]
     fn an_operator_need_not_wait_unless_the_authority_wants_it() {
+        const EVERY: Option<Duration> = Some(Duration::from_secs(1));
         let attempts = AttemptsRecord { failures: 3, ..attempts() };
-        assert_eq!((attempts.next_ms("a", false), attempts.next_ms("a", true)), (5000, 0));
+        assert_eq!((attempts.next_ms("a", None), attempts.next_ms("a", EVERY)), (5000, 0));
         let held_back = AttemptsRecord { is_held_back: true, ..attempts.clone() };
-        assert_eq!(held_back.next_ms("a", true), 5000);
+        assert_eq!(held_back.next_ms("a", EVERY), 5000);
         let tried_ms = (1..=TRIED_MAX as u64).collect();
+        let crowded = AttemptsRecord { tried_ms, ..attempts.clone() };
+        assert_eq!(crowded.next_ms("a", EVERY), 1 + CROWDED_MS, "nor for ever");
+        // Nor again and again.
+        let tried = attempts.clone().begin("a".into(), 2000, 9000);
         assert_eq!(
-            AttemptsRecord { tried_ms, ..attempts }.next_ms("a", true),
-            1 + CROWDED_MS,
-            "nor for ever"
+            (tried.by_hand_ms, tried.next_ms("a", EVERY), tried.last_tried_ms()),
+            (2000, 3000, Some(2000))
         );
+        let by_itself = attempts.begin("a".into(), 5000, 9000);
+        assert_eq!((by_itself.by_hand_ms, by_itself.next_ms("a", EVERY)), (0, 0));
     }
 
     #[test]
     fn a_try_whose_end_nobody_has_seen_has_failed() {
         let attempts = attempts().begin("a".into(), 1, 9000);
-        assert_eq!((attempts.failures, attempts.failed(), attempts.next_ms("b", false)), (0, 1, 9000));
+        assert_eq!((attempts.failures, attempts.failed(), attempts.next_ms("b", None)), (0, 1, 9000));
         let attempts = attempts.begin("a".into(), 2, 9000);
         assert_eq!((attempts.failures, attempts.failed()), (1, 2));
         let attempts = attempts.done(3);
-        assert_eq!((attempts.failed(), attempts.next_ms("a", false), attempts.tried_ms.len()), (0, 0, 2));
+        assert_eq!((attempts.failed(), attempts.next_ms("a", None), attempts.tried_ms.len()), (0, 0, 2));
         let former = r#"{"failures":1,"next_ms":2,"last_error":"","wanted":"a"}"#;
         assert_eq!(serde_json::from_str::<AttemptsRecord>(former).unwrap().failed(), 1);
     }

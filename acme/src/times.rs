@@ -18,6 +18,8 @@ pub struct Times {
     pub first_retry: Duration,
     /// The longest such wait.
     pub retry_max: Duration,
+    /// Between two tries of a certificate that operators ask for, all web-tiers together.
+    pub by_hand: Duration,
     /// Between two orders of one server.
     pub spacing: Duration,
     /// The time of the lease by which one server orders.
@@ -35,6 +37,7 @@ impl Default for Times {
             // Let's Encrypt takes five failures of a name an hour: at 0, 2, 10 and 42 minutes are four.
             first_retry: Duration::from_secs(120),
             retry_max: Duration::from_secs(12 * 3600),
+            by_hand: Duration::from_secs(600),
             spacing: Duration::from_secs(5),
             lease: Duration::from_secs(30),
             look_again: Duration::from_secs(15),

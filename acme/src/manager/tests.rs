@@ -245,7 +245,7 @@ async fn a_try_is_counted_before_it_begins_and_after_it_has_ended() {
     assert!(matches!(tried, Tried::Failed(_)), "{tried:?}");
     let attempts = keeper.orders.read::<AttemptsRecord>(&name).0.unwrap();
     assert_eq!((attempts.failures, attempts.begun, attempts.tried_ms.len()), (2, false, 2));
-    assert!(attempts.next_ms("something else", false) >= began_ms + 8 * 60_000, "{attempts:?}");
+    assert!(attempts.next_ms("something else", None) >= began_ms + 8 * 60_000, "{attempts:?}");
 }
 
 #[tokio::test]
@@ -294,4 +294,27 @@ async fn a_new_certificate_outlives_a_hub_that_is_away() {
     store.away.store(false, Relaxed);
     heard_by(&store, &mut [&mut keeper]).await;
     assert!(keeper.orders.read::<CertificateRecord>(&name).0 == Some(record) && !keeper.is_refused);
+}
+
+#[tokio::test]
+async fn what_an_operator_wants_while_an_order_is_under_way_comes_when_that_has_failed() {
+    let store = Store::new();
+    let (mut keeper, _data) = keeper(&store, ["", ""], &[FIRST]);
+    let name = keeper.orders.names.attempts(FIRST);
+    let wanted = wanted(&keeper.orders.acme, &[FIRST.to_owned()]);
+    let now_ms = keeper.orders.clock.unix_ms();
+    let in_an_hour = now_ms + 3_600_000;
+    let begun = AttemptsRecord::default().begin(wanted.clone(), now_ms, in_an_hour);
+    let version = keeper.orders.put(&name, &begun, 0, None).await.unwrap().unwrap();
+    keeper.hear(&store.table()).await;
+    keeper.try_now();
+    let failed = AttemptsRecord { begun: false, failures: 1, ..begun };
+    let version = keeper.orders.put(&name, &failed, version, None).await.unwrap().unwrap();
+    keeper.hear(&store.table()).await;
+    assert!(keeper.next().unwrap().1 <= Instant::now());
+    // Once: whoever has tried it.
+    let again = AttemptsRecord { begun: false, ..failed.begin(wanted, now_ms + 1, in_an_hour) };
+    keeper.orders.put(&name, &again, version, None).await.unwrap().unwrap();
+    keeper.hear(&store.table()).await;
+    assert!(keeper.next().unwrap().1 > Instant::now() + Duration::from_secs(60));
 }

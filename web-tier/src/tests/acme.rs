@@ -316,23 +316,28 @@ async fn an_operator_need_not_wait_for_the_next_try_unless_the_authority_wants_i
     let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
     let mut webs = Vec::new();
     for _ in 0..2 {
-        webs.push(Web::new(&authority, &[&["shop.example"]], |_| {}).await);
+        let mut web = Web::new(&authority, &[&["shop.example"]], |_| {}).await;
+        web.config.times.by_hand = Duration::ZERO;
+        webs.push(web);
     }
+    let kinds = ["caa", "rejectedIdentifier", "rateLimited"];
     authority.set(|it| {
         it.http = webs.iter().map(Web::plain).collect();
-        let refusal =
-            |status, kind: &str, retry_after| Refusal { status, kind: kind.to_owned(), retry_after };
-        it.refusals = vec![refusal(403, "caa", 0), refusal(403, "caa", 0), refusal(429, "rateLimited", 7200)];
+        let refusal = |kind: &str| {
+            let (status, retry_after) = if kind == "rateLimited" { (429, 7200) } else { (403, 0) };
+            Refusal { status, kind: kind.to_owned(), retry_after }
+        };
+        it.refusals = kinds.map(refusal).into();
     });
     let began_ms = unix_ms();
     webs.iter_mut().for_each(|web| web.begin(&storage));
     let try_now = || webs.iter().for_each(|web| web.manager.as_ref().unwrap().try_now());
-    for orders in 1..=3 {
+    for (at, kind) in kinds.into_iter().enumerate() {
         for web in &webs {
-            web.until("a failure that is heard of", |it| it.failures >= 5 + orders && it.next_ms > began_ms)
-                .await;
+            let report = web.until(kind, |it| it.last_error.contains(kind)).await;
+            assert_eq!(report.failures, 6, "those that he asks for make no others rarer");
         }
-        assert_eq!(authority.orders() as u32, orders, "one web-tier has tried");
+        assert_eq!(authority.orders(), at + 1, "one web-tier has tried");
         try_now();
     }
     let report = webs[0].until("what the authority wants", |it| it.next_ms >= began_ms + 7_200_000).await;
@@ -343,14 +348,27 @@ async fn an_operator_need_not_wait_for_the_next_try_unless_the_authority_wants_i
 #[tokio::test]
 async fn an_account_that_the_authority_does_not_know_any_more_is_made_anew() {
     let (authority, storage) = (AcmeServer::start().await, MemoryStorage::new());
-    let mut web = Web::new(&authority, &[&["shop.example"]], |_| {}).await;
+    let mut web = Web::new(&authority, &[&["shop.example"], &["www.shop.example"]], |_| {}).await;
     authority.set(|it| {
         it.http = vec![web.plain()];
+        // Only for a moment, and the account is as it was.
         it.refusals = vec![Refusal { status: 400, kind: "accountDoesNotExist".to_owned(), retry_after: 0 }];
     });
     web.begin(&storage);
     let report = web.until("a certificate", |it| it.not_after.is_some()).await;
-    assert_eq!((report.failures, authority.accounts(), authority.orders()), (0, 2, 2));
+    assert_eq!((report.failures, authority.accounts()), (0, 1));
+    web.connected(&authority, "www.shop.example").await;
+    // By another server, which finds the account on the hub.
+    authority.forget_accounts();
+    let mut other = Web::new(&authority, &[&["blog.example"]], |_| {}).await;
+    authority.set(|it| it.http = vec![other.plain()]);
+    other.begin(&storage);
+    let report = other.until("a certificate", |it| it.not_after.is_some()).await;
+    assert_eq!(
+        (report.failures, authority.accounts(), authority.account_keys()),
+        (0, 1, 1),
+        "with the same key"
+    );
 }
 
 #[tokio::test]
