@@ -56,7 +56,7 @@ impl Remarks {
             name: printable(name),
             why: printable(&why),
         };
-        let comment = left.to_string();
+        let comment = shown(left.to_string().chars());
         if self.0.len() < LEFT_MAX {
             self.0.entry((place.number, place.line, place.column, why)).or_insert(left);
         }
@@ -70,6 +70,11 @@ impl Remarks {
 
 /// A text that stays on its line, of a bearable length.
 fn printable(text: &str) -> String {
-    let shown = text.chars().take(300).map(|it| if it.is_control() { '\u{fffd}' } else { it });
-    shown.collect()
+    shown(text.chars().take(300))
+}
+
+/// Characters that stay on their line, and may stand in a comment.
+pub(crate) fn shown(text: impl Iterator<Item = char>) -> String {
+    let marks = |it: char| matches!(it, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+    text.map(|it| if it.is_control() || marks(it) { '\u{fffd}' } else { it }).collect()
 }

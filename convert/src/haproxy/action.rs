@@ -27,9 +27,6 @@ const WATCHES: [&str; 9] = [
     "sc-inc-gpc0",
 ];
 
-/// What counts requests and connections.
-const RATES: [&str; 6] = ["sc_", "sc0_", "sc1_", "sc2_", "_rate", "_conn"];
-
 /// The rules of a section where `around` holds.
 pub(super) fn rules(section: &Section, around: &Condition, remarks: &mut Remarks) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -57,8 +54,7 @@ pub(super) fn rules(section: &Section, around: &Condition, remarks: &mut Remarks
                     &line.name(),
                     format!("its condition can't be said: {why}"),
                 )));
-                // How often somebody asks is no question of who may: nothing is closed for it.
-                if action.refuses && !line.words.iter().any(|it| RATES.iter().any(|rate| it.contains(rate))) {
+                if action.refuses {
                     refuse(&mut lines, &condition, &line.name());
                 }
             }
