@@ -38,7 +38,7 @@ impl Rule {
 
     /// What can't be translated and must not be open.
     pub(crate) fn refusal(regexp: Option<&str>, what: &str) -> Self {
-        let message = format!("not translated: {what}");
+        let message = format!("not translated: {}", shown(what.chars().take(100)));
         Self::new("send-error", regexp, vec![("code", Yaml::plain(501)), ("message", Yaml::text(message))])
     }
 
@@ -127,6 +127,8 @@ pub(crate) struct Cluster {
     pub(crate) remarks: Vec<String>,
     pub(crate) listeners: Listeners,
     tcp: Vec<TcpListener>,
+    /// How many values these have.
+    tcp_values: usize,
     /// Further keys of the server.
     pub(crate) server: Entries,
     /// Further keys of the cluster.
@@ -158,17 +160,23 @@ impl Cluster {
         Ok(())
     }
 
-    /// Adds a listener of `tcp-proxy`.
+    /// Adds a listener of `tcp-proxy`. The comments go with it.
     ///
     /// # Errors
     /// Why there can be none.
-    pub(crate) fn listen_tcp(&mut self, new: TcpListener) -> Result<(), &'static str> {
+    pub(crate) fn listen_tcp(
+        &mut self,
+        mut new: TcpListener,
+        comments: &mut Vec<String>,
+    ) -> Result<(), &'static str> {
         if self.is_taken(new.address.as_deref(), new.port) {
             return Err(TAKEN);
         }
-        if self.tcp.iter().map(|it| it.size).sum::<usize>() + new.size > TCP_VALUES_MAX {
+        if self.tcp_values + new.size > TCP_VALUES_MAX {
             return Err("it is too much for one file: the listener is left out");
         }
+        self.tcp_values += new.size;
+        new.remarks.append(comments);
         self.tcp.push(new);
         Ok(())
     }

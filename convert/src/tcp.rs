@@ -1,7 +1,7 @@
 //! Connections that are passed on as they are: which routes say where each of them goes.
 
 use crate::{output::Entries, value::is_name, yaml::Yaml};
-use std::{collections::HashMap, fmt::Write, net::IpAddr};
+use std::{collections::HashMap, fmt::Write, net::IpAddr, rc::Rc};
 
 /// A listener has no more routes, and here no more names.
 pub(crate) const NAMES_MAX: usize = 4096;
@@ -14,35 +14,35 @@ const VALUES_MAX: usize = 100_000;
 pub(crate) struct TcpListener {
     pub(crate) address: Option<String>,
     pub(crate) port: u16,
-    /// What it is made of.
+    /// How many values it has.
     pub(crate) size: usize,
-    keys: Entries,
+    /// Beside its address; several share them.
+    keys: Rc<Entries>,
     /// What is left of it, as comments before it.
-    remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 impl TcpListener {
     /// One with these keys beside its address.
-    pub(crate) fn new(address: Option<String>, port: u16, further: &Entries) -> Self {
-        let mut keys = vec![("port", Yaml::plain(port))];
-        keys.extend(address.as_ref().map(|it| ("address", Yaml::text(it))));
-        keys.extend(further.iter().cloned());
-        let size = Yaml::Map(keys.clone()).size();
-        Self { address, port, size, keys, remarks: Vec::new() }
-    }
-
-    /// The same, with comments.
-    pub(crate) fn with(mut self, remarks: Vec<String>) -> Self {
-        self.remarks = remarks;
-        self
+    pub(crate) fn new(address: Option<String>, port: u16, (keys, size): &(Rc<Entries>, usize)) -> Self {
+        Self { address, port, size: *size, keys: Rc::clone(keys), remarks: Vec::new() }
     }
 
     pub(crate) fn write(&self, out: &mut String) {
         for remark in &self.remarks {
             let _ = writeln!(out, "          # {remark}");
         }
-        out.push_str(&Yaml::Map(self.keys.clone()).item(10));
+        let mut keys = vec![("port", Yaml::plain(self.port))];
+        keys.extend(self.address.as_ref().map(|it| ("address", Yaml::text(it))));
+        keys.extend(self.keys.iter().cloned());
+        out.push_str(&Yaml::Map(keys).item(10));
     }
+}
+
+/// Keys that listeners share, and how many values these are.
+pub(crate) fn shared(keys: Entries) -> (Rc<Entries>, usize) {
+    let size = 4 + keys.iter().map(|(_, value)| 1 + value.size()).sum::<usize>();
+    (Rc::new(keys), size)
 }
 
 /// Connections that can be told apart by how they begin.

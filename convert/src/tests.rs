@@ -160,6 +160,12 @@ fn no_name_of_a_file_leaves_its_comment() {
     assert!(!found.yaml.contains("\n  - b"), "{}", found.yaml);
 }
 
+#[test]
+fn what_is_closed_is_named_on_one_line() {
+    let found = haproxy(&format!(" http-request a\u{7}\u{feff}{}", "x".repeat(5000)));
+    assert!(found.contains("message: 'not translated: http-request a"), "{found}");
+}
+
 /// Words of both, in any order.
 fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     let word = prop_oneof![3 => proptest::sample::select(words), 1 => Just("\u{e9}\u{7}$x"), 1 => Just("'"), 1 => Just("%[src]")];

@@ -9,7 +9,7 @@ use super::{
     reasons, tcp,
 };
 use crate::{
-    left::Remarks,
+    left::{Remarks, TOO_MUCH},
     output::{Cluster, Host, Line, Rule},
     value::haproxy_duration,
     yaml::Yaml,
@@ -176,6 +176,11 @@ fn to_backend(
         lines.push(Line::Remark(remarks.leave(&line.place, line.word(0), why)));
         return action::refuse(lines, condition, line.word(0));
     };
+    // What is written of it, for each alternative.
+    if !remarks.takes(section.lines.len().saturating_mul(condition.0.len())) {
+        lines.push(Line::Remark(remarks.leave(&line.place, line.word(0), TOO_MUCH)));
+        return action::refuse(lines, condition, line.word(0));
+    }
     if section.kind == "backend" {
         lines.extend(others(section, remarks).into_iter().map(Line::Remark));
         lines.extend(action::rules(section, condition, remarks));

@@ -6,6 +6,9 @@ use std::{path::Path, rc::Rc};
 /// The most lines of words.
 const LINES_MAX: usize = 100_000;
 
+/// The most lines of `defaults` that sections take over, all together.
+const INHERITED_MAX: usize = 2_000_000;
+
 /// A line: its words.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
@@ -91,6 +94,7 @@ type Defaults = (String, Rc<[Line]>);
 /// The sections of a text.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Section>, ConvertError> {
     let file: Rc<Path> = Rc::from(path);
+    let mut inherited = 0;
     let (mut sections, mut defaults): (Vec<Section>, Vec<Defaults>) = (Vec::new(), Vec::new());
     for (at, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
         let column = 1 + line.chars().take_while(|it| it.is_whitespace()).count();
@@ -111,6 +115,10 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Section>, ConvertErro
             let from = words.iter().position(|it| it == "from").and_then(|at| words.get(at + 1));
             let above = from
                 .map_or_else(|| defaults.last(), |name| defaults.iter().rfind(|(known, _)| known == name));
+            inherited += above.map_or(0, |(_, lines)| lines.len());
+            if inherited > INHERITED_MAX {
+                return Err(error("the sections take over too many lines of `defaults`"));
+            }
             sections.push(Section {
                 kind: first.clone(),
                 name: words.get(1).cloned().unwrap_or_default(),

@@ -8,7 +8,7 @@ use super::{
     parse::{Line as Words, Section},
 };
 use crate::{
-    left::Remarks,
+    left::{Remarks, TOO_MUCH},
     network::Access,
     output::{Cluster, Entries},
     tcp::{self, Kind, NAMES_MAX, TcpListener, Way},
@@ -66,9 +66,10 @@ pub(super) fn translate(
     let mut left = Vec::new();
     match keys(section, backends, remarks, &mut comments) {
         Ok(keys) => {
+            let keys = tcp::shared(keys);
             for (listener, line) in found {
                 let new = TcpListener::new(listener.address, listener.port, &keys);
-                if let Err(why) = cluster.listen_tcp(new.with(std::mem::take(&mut comments))) {
+                if let Err(why) = cluster.listen_tcp(new, &mut comments) {
                     left.push(remarks.leave(&line.place, "bind", why));
                 }
             }
@@ -350,6 +351,10 @@ impl<'a> Goals<'a, '_> {
         remarks: &mut Remarks,
         comments: &mut Vec<String>,
     ) -> Option<usize> {
+        if !remarks.takes(section.lines.len()) {
+            comments.push(remarks.leave(&section.place, &section.title(), TOO_MUCH));
+            return None;
+        }
         comments.extend(others(section, remarks));
         match content(section, &Acls::of(section), remarks, comments) {
             Ok(content) => self.push(section, content, remarks, comments),

@@ -10,7 +10,7 @@ use super::{
     upstream::Upstreams,
 };
 use crate::{
-    left::Remarks,
+    left::{Remarks, TOO_MUCH},
     listeners::Listener,
     output::{Cluster, Host, Line, Rule},
     pattern,
@@ -83,7 +83,14 @@ pub(super) fn translate(
     }
     sites.rotate_left(1);
     for (mut host, chosen) in sites {
-        fill(&mut host, &chosen, &rules, ports.len());
+        let lines = chosen.iter().map(|(at, _)| rules[*at].size()).sum();
+        if remarks.takes(lines) {
+            fill(&mut host, &chosen, &rules, ports.len());
+        } else {
+            let first = chosen.first().map(|(at, _)| &servers[*at].directive.place);
+            host.lines.extend(first.map(|it| Line::Remark(remarks.leave(it, "server", TOO_MUCH))));
+            host.lines.push(Line::Rule(Rule::refusal(None, "server")));
+        }
         cluster.hosts.push(host);
     }
 }

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     backends::{CONNECTIONS_MAX, NO_BACKEND, SOCKET_TLS},
-    left::Remarks,
+    left::{Remarks, TOO_MUCH},
     network::{Access, Addresses},
     output::{Cluster, Entries},
     tcp::{self, TcpListener, Way},
     value::nginx_duration,
     yaml::Yaml,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 /// Adds all servers.
 pub(super) fn translate(stream: &[Directive], remarks: &mut Remarks, cluster: &mut Cluster) {
@@ -49,6 +49,7 @@ fn server(
     let mut left = Vec::new();
     match keys(server, levels, stream, upstreams, remarks, &mut comments) {
         Ok(keys) => {
+            let keys = tcp::shared(keys);
             for listen in server.inside().iter().filter(|it| it.name == "listen") {
                 if let Err(why) = listeners(listen, &keys, &mut comments, cluster) {
                     left.push(remarks.leave(&listen.place, "listen", why));
@@ -64,7 +65,7 @@ fn server(
 /// Adds the listeners of a `listen`. The comments go to the first.
 fn listeners(
     listen: &Directive,
-    keys: &Entries,
+    keys: &(Rc<Entries>, usize),
     comments: &mut Vec<String>,
     cluster: &mut Cluster,
 ) -> Result<(), &'static str> {
@@ -85,8 +86,7 @@ fn listeners(
         return Err("listeners are addresses and single ports of TCP");
     };
     for address in addresses {
-        let new = TcpListener::new(address, port, keys);
-        cluster.listen_tcp(new.with(std::mem::take(comments)))?;
+        cluster.listen_tcp(TcpListener::new(address, port, keys), comments)?;
     }
     Ok(())
 }
@@ -219,6 +219,9 @@ impl Goals<'_> {
     ) -> Result<Entries, &'static str> {
         let on = |name: &str| self.levels.get(name).is_some_and(|it| it.says("on"));
         let encrypted = on("proxy_ssl");
+        if !remarks.takes(self.upstreams.count(value)) {
+            return Err(TOO_MUCH);
+        }
         let upstream = self.upstreams.named(value, 0).ok_or(NO_BACKEND)?;
         if encrypted && upstream.has_sockets() {
             return Err(SOCKET_TLS);

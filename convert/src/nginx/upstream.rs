@@ -43,6 +43,11 @@ impl Upstreams {
         Self(all)
     }
 
+    /// How many servers a name stands for.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.0.get(name).map_or(1, |it| it.backends.count())
+    }
+
     /// The upstream of a name, or the one server of this address.
     pub(super) fn named(&self, name: &str, default: u16) -> Option<Upstream> {
         if let Some(known) = self.0.get(name) {

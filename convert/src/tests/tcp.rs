@@ -357,4 +357,11 @@ fn much_is_bounded() {
     let binds: String = (0..100).map(|n| format!(" bind :{}\n", n + 1)).collect();
     let (found, left) = listeners(&format!("listen l\n{binds}{servers}"), "haproxy.cfg");
     assert!(!found.is_empty() && left.contains("too much for one file"));
+    let fronts: String =
+        (1..40).map(|n| format!("frontend f{n}\n bind :{n}\n default_backend b\n")).collect();
+    let text = format!("backend b\n{servers}{fronts}");
+    for mode in ["tcp", "http"] {
+        let found = valid(&format!("defaults\n mode {mode}\n{text}"), "haproxy.cfg");
+        assert!(lines(&found.left).contains("too much for one file"), "{mode}");
+    }
 }
