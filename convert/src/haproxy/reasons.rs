@@ -88,9 +88,10 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
         "stick-table" | "stick" => {
             "there are no tables of clients: `rate-limit` counts requests, `hash-by` and `insert-cookie` keep a client with its backend"
         }
-        "tcp-request connection" | "tcp-request content" | "tcp-request inspect-delay" => {
-            "in HTTP it is requests that are looked at: write rules"
-        }
+        "tcp-request connection"
+        | "tcp-request content"
+        | "tcp-request session"
+        | "tcp-request inspect-delay" => return None,
         "compression algo" | "compression type" => "write `compression` for the cluster",
         "errorfile" | "errorfiles" | "http-error" => {
             "write `error-pages` of the host, with files of this server"

@@ -245,9 +245,14 @@ fn condition(
     condition
 }
 
+/// Whether an action only watches.
+pub(super) fn watches(action: &str) -> bool {
+    WATCHES.iter().any(|it| action.starts_with(it))
+}
+
 /// What is no question of who may connect.
 fn watched(line: &Words, remarks: &mut Remarks, comments: &mut Vec<String>) -> Result<(), String> {
-    if !WATCHES.iter().any(|it| line.word(2).starts_with(it)) {
+    if !watches(line.word(2)) {
         let why = format!("there is nothing like `{}`: {LEFT_OUT}", line.word(2));
         return Err(remarks.leave(&line.place, &line.name(), why));
     }

@@ -100,6 +100,35 @@ fn what_counts_closes_nothing_and_what_it_stands_beside_stays_closed() {
 }
 
 #[test]
+fn connections_that_are_rejected_are_requests_that_are_refused() {
+    let found =
+        haproxy(" tcp-request connection reject if !{ src 10.0.0.0/8 }\n tcp-request inspect-delay 5s");
+    assert!(
+        found.starts_with("- forbidden: {if: {not: {remote-addr: '10.0.0.0/8'}}}\n- http-proxy"),
+        "{found}"
+    );
+    for closed in [
+        "connection reject if { src -f list }",
+        "content reject if { src 10.0.0.1/8 }",
+        "connection expect-proxy layer4",
+        "session do-something",
+    ] {
+        assert!(haproxy(&format!(" tcp-request {closed}")).contains("- send-error: {code: 501"), "{closed}");
+    }
+    let found =
+        haproxy(" tcp-request connection accept if { src 10.0.0.0/8 }\n tcp-request connection reject");
+    assert!(found.contains("501") && found.contains("- forbidden: {}"), "{found}");
+    let found =
+        haproxy(" tcp-request content accept if HTTP\n tcp-request connection reject if { src 10.0.0.1 }");
+    assert!(!found.contains("501"), "{found}");
+    for open in
+        ["content accept if HTTP", "connection track-sc0 src", "connection reject if { src_conn_rate gt 9 }"]
+    {
+        assert!(!haproxy(&format!(" tcp-request {open}")).contains("501"), "{open}");
+    }
+}
+
+#[test]
 fn expressions_keep_their_backslashes() {
     assert!(haproxy(" http-request deny if { path_reg ^/a\\.b$ }").contains(r"'^/a\.b$'"));
     assert!(haproxy(" http-request deny if { path_reg \"^/a\\.b$\" }").contains(r"'^/a\.b$'"));
