@@ -3,11 +3,16 @@
 mod acl;
 mod action;
 mod backend;
+mod bind;
+mod check;
 mod condition;
+mod connection;
 mod format;
 mod frontend;
 mod parse;
 mod reasons;
+mod servers;
+mod tcp;
 
 use crate::{ConvertError, left::Remarks, output::Cluster};
 use std::path::Path;

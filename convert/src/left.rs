@@ -43,7 +43,17 @@ const LEFT_MAX: usize = 10_000;
 
 /// Gathers what is left; a directive that goes to several hosts is told once.
 #[derive(Debug, Default)]
-pub(crate) struct Remarks(BTreeMap<(usize, usize, usize, String), Left>);
+pub(crate) struct Remarks {
+    left: BTreeMap<(usize, usize, usize, String), Left>,
+    /// How many lines there are of rules, and of backends in them.
+    written: usize,
+}
+
+/// More lines of rules, and of backends in them, are not written: a file of Copal's has its bounds.
+const WRITTEN_MAX: usize = 60_000;
+
+/// What is said where there is no room for more.
+pub(crate) const TOO_MUCH: &str = "it is too much for one file: this is closed";
 
 impl Remarks {
     /// Notes that `name` is left. The comment for its place is handed back.
@@ -56,20 +66,34 @@ impl Remarks {
             name: printable(name),
             why: printable(&why),
         };
-        let comment = left.to_string();
-        if self.0.len() < LEFT_MAX {
-            self.0.entry((place.number, place.line, place.column, why)).or_insert(left);
+        let comment = shown(left.to_string().chars());
+        if self.left.len() < LEFT_MAX {
+            self.left.entry((place.number, place.line, place.column, why)).or_insert(left);
         }
         comment
     }
 
+    /// Whether so many lines more may be written; then they are.
+    pub(crate) fn takes(&mut self, lines: usize) -> bool {
+        let fits = self.written.saturating_add(lines) <= WRITTEN_MAX;
+        if fits {
+            self.written += lines;
+        }
+        fits
+    }
+
     pub(crate) fn into_left(self) -> Vec<Left> {
-        self.0.into_values().collect()
+        self.left.into_values().collect()
     }
 }
 
 /// A text that stays on its line, of a bearable length.
 fn printable(text: &str) -> String {
-    let shown = text.chars().take(300).map(|it| if it.is_control() { '\u{fffd}' } else { it });
-    shown.collect()
+    shown(text.chars().take(300))
+}
+
+/// Characters that stay on their line, and may stand in a comment.
+pub(crate) fn shown(text: impl Iterator<Item = char>) -> String {
+    let marks = |it: char| matches!(it, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+    text.map(|it| if it.is_control() || marks(it) { '\u{fffd}' } else { it }).collect()
 }

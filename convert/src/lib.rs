@@ -8,10 +8,12 @@ mod haproxy;
 mod header;
 mod left;
 mod listeners;
+mod network;
 mod nginx;
 mod output;
 mod pattern;
 mod peer;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod value;

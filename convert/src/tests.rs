@@ -5,6 +5,13 @@ use common::config::{LoadOptions, load_str};
 use proptest::prelude::*;
 use std::fs;
 
+mod choices;
+mod sockets;
+mod tcp;
+mod words;
+
+use words::{HAPROXY, NGINX};
+
 fn converted(text: &str, name: &str) -> Converted {
     convert(text, Path::new(name), None).unwrap_or_else(|cause| panic!("{cause}"))
 }
@@ -47,7 +54,7 @@ fn lines(left: &[Left]) -> String {
 #[test]
 fn whole_files_become_what_is_expected() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/files");
-    for name in ["shop.nginx.conf", "shop.haproxy.cfg"] {
+    for name in ["shop.nginx.conf", "shop.haproxy.cfg", "tcp.nginx.conf", "tcp.haproxy.cfg"] {
         let path = folder.join(name);
         let found = valid(&fs::read_to_string(&path).unwrap(), name);
         let expected =
@@ -145,127 +152,25 @@ fn what_is_no_file_of_theirs_says_where() {
     assert!(error(&"a {".repeat(100), Some(Peer::Nginx)).contains("deep in each other"));
 }
 
+#[test]
+fn no_name_of_a_file_leaves_its_comment() {
+    let path = Path::new("/nowhere/a\n  - b\u{feff}.conf");
+    let found = convert("http { oops; server { oops; } }", path, None).unwrap();
+    load_str(&found.yaml, Path::new("copal.yaml"), &LoadOptions::default()).unwrap();
+    assert!(!found.yaml.contains("\n  - b"), "{}", found.yaml);
+}
+
+#[test]
+fn what_is_closed_is_named_on_one_line() {
+    let found = haproxy(&format!(" http-request a\u{7}\u{feff}{}", "x".repeat(5000)));
+    assert!(found.contains("message: 'not translated: http-request a"), "{found}");
+}
+
 /// Words of both, in any order.
 fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     let word = prop_oneof![3 => proptest::sample::select(words), 1 => Just("\u{e9}\u{7}$x"), 1 => Just("'"), 1 => Just("%[src]")];
     proptest::collection::vec(word, 0..60).prop_map(|words| words.join(" "))
 }
-
-const NGINX: &[&str] = &[
-    "server 10.0.0.1 weight=3;",
-    "server 10.0.0.2 backup;",
-    "hash $http_x;",
-    "https://u",
-    "http {",
-    "server {",
-    "location /a {",
-    "location ~ ( {",
-    "location = /x {",
-    "}",
-    "}",
-    ";",
-    ";\n",
-    "listen",
-    "80",
-    "443 ssl",
-    "server_name",
-    "*.example.com",
-    "~^(.",
-    "proxy_pass",
-    "http://u",
-    "http://10.0.0.1:99999/",
-    "upstream u {",
-    "weight=0",
-    "return",
-    "301",
-    "404",
-    "rewrite",
-    "^/(.*)",
-    "/$1",
-    "last",
-    "root",
-    "/srv",
-    "try_files",
-    "$uri",
-    "=404",
-    "@x",
-    "allow",
-    "10.0.0.0/8",
-    "deny",
-    "all",
-    "if ($host = a) {",
-    "if",
-    "add_header",
-    "X-A",
-    "${a",
-    "client_max_body_size",
-    "8m",
-    "keepalive_timeout",
-    "0",
-    "gzip on;",
-];
-
-const HAPROXY: &[&str] = &[
-    "\nserver s 10.0.0.1:80 weight 200\n",
-    "\nserver t 10.0.0.2:443 ssl backup check\n",
-    "\nbalance hdr(x)\n",
-    "\nfrontend f\n mode http\n bind :80\n",
-    "\nbackend b\n",
-    "\nlisten l\n mode http\n",
-    "\nglobal\n",
-    "\n",
-    "\n",
-    "bind",
-    ":80",
-    ":443",
-    "ssl",
-    "crt",
-    "a.pem",
-    "acl",
-    "a",
-    "path_beg",
-    "/x",
-    "path_reg",
-    "(",
-    "hdr(host)",
-    "-i",
-    "-m",
-    "beg",
-    "src",
-    "10.0.0.0/8",
-    "http-request",
-    "deny",
-    "if",
-    "unless",
-    "!a",
-    "||",
-    "{",
-    "}",
-    "use_backend",
-    "b",
-    "default_backend",
-    "server",
-    "s",
-    "10.0.0.1:80",
-    "weight",
-    "0",
-    "check",
-    "cookie",
-    "insert",
-    "redirect",
-    "scheme",
-    "https",
-    "location",
-    "set-header",
-    "X-A",
-    "timeout",
-    "client",
-    "1d",
-    "balance",
-    "source",
-    "option",
-    "httpchk",
-];
 
 proptest! {
     #[test]

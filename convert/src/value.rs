@@ -1,13 +1,33 @@
 //! Times, sizes and addresses as the peers write them.
 
+use std::net::IpAddr;
+
 /// A duration of nginx's (`30s`, `1m30s`, `500ms`, `60`: seconds) as Copal writes it.
 pub(crate) fn nginx_duration(text: &str) -> Option<String> {
     duration(text, 1000)
 }
 
-/// The same of HAProxy's, where a bare number is milliseconds.
+/// The same of HAProxy's, where a bare number is milliseconds, and none of them is for ever.
 pub(crate) fn haproxy_duration(text: &str) -> Option<String> {
+    let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+    if !digits.is_empty() && digits.bytes().all(|it| it == b'0') {
+        return Some(LONGEST.to_owned());
+    }
     duration(text, 1)
+}
+
+/// The longest time-out that there is.
+pub(crate) const LONGEST: &str = "1D";
+
+/// How many milliseconds a duration is that was read here.
+pub(crate) fn milliseconds(text: &str) -> u64 {
+    let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+    let number: u64 = digits.parse().unwrap_or(0);
+    match &text[digits.len()..] {
+        "ms" => number,
+        "D" => number * 86_400_000,
+        _ => number * 1000,
+    }
 }
 
 fn duration(text: &str, bare: u64) -> Option<String> {
@@ -62,28 +82,51 @@ pub(crate) fn size_text(bytes: u64) -> String {
 /// `host:port`, `[::1]:port`, `*:port`, `:port` or one of the two: the host, if it says one, and the port.
 pub(crate) fn host_port(text: &str, default: u16) -> Option<(Option<String>, u16)> {
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-        _ if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) => ("", text.parse().ok()?),
+        Some((host, port)) if !port.contains(']') => (host, number(port)?),
+        _ if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) => ("", number(text)?),
         _ => (text, default),
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let known =
-        host.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b'_' | b':' | b'*'));
-    if !known || port == 0 {
+    if port == 0 {
         return None;
     }
-    Some((Some(host).filter(|it| !matches!(*it, "" | "*")).map(str::to_owned), port))
+    if matches!(host, "" | "*") {
+        return Some((None, port));
+    }
+    let bracketed = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let host = bracketed.filter(|it| it.contains(':')).unwrap_or(host);
+    is_host(host).then(|| (Some(host.to_owned()), port))
+}
+
+fn number(digits: &str) -> Option<u16> {
+    digits.parse().ok().filter(|_| digits.bytes().all(|it| it.is_ascii_digit()))
+}
+
+/// Whether a text is an IP address, or a name that Copal takes for one of a host.
+pub(crate) fn is_host(text: &str) -> bool {
+    let mistyped = text.rsplit('.').next().is_some_and(|it| it.bytes().all(|it| it.is_ascii_digit()));
+    text.parse::<IpAddr>().is_ok() || is_name(text) && !mistyped
+}
+
+/// Whether a text is made of labels of letters, digits, `-` and `_`, with dots between.
+pub(crate) fn is_name(text: &str) -> bool {
+    let label = |it: &str| {
+        (1..=63).contains(&it.len())
+            && it.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+            && !it.starts_with('-')
+            && !it.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
 }
 
 /// Whether a text is an address or a network that Copal takes.
 pub(crate) fn is_network(text: &str) -> bool {
     let (address, prefix) = text.split_once('/').map_or((text, None), |(it, prefix)| (it, Some(prefix)));
-    let Ok(address) = address.parse::<std::net::IpAddr>() else { return false };
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
     let Some(prefix) = prefix else { return true };
     let Ok(prefix) = prefix.parse::<u32>() else { return false };
     let (bits, width) = match address {
-        std::net::IpAddr::V4(it) => (u128::from(it.to_bits()), 32),
-        std::net::IpAddr::V6(it) => (it.to_bits(), 128),
+        IpAddr::V4(it) => (u128::from(it.to_bits()), 32),
+        IpAddr::V6(it) => (it.to_bits(), 128),
     };
     // Bits beyond the prefix are an error there.
     prefix <= width && (prefix == width || bits & (u128::MAX >> (128 - (width - prefix))) == 0)

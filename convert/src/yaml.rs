@@ -56,10 +56,33 @@ impl Yaml {
                 format!("\n{}", lines.collect::<String>())
             }
             Self::List(items) if inline.len() + indent > WIDTH => {
-                let lines = items.iter().map(|item| format!("{pad}- {}\n", item.inline()));
+                let lines = items.iter().map(|item| item.item(indent + 2));
                 format!("\n{}", lines.collect::<String>())
             }
             _ => format!(" {inline}\n"),
+        }
+    }
+
+    /// As an item of a list at `indent`, with the line's end.
+    pub(crate) fn item(&self, indent: usize) -> String {
+        let (inline, pad) = (self.inline(), " ".repeat(indent));
+        let Self::Map(entries) = self else { return format!("{pad}- {inline}\n") };
+        if inline.len() + indent <= WIDTH {
+            return format!("{pad}- {inline}\n");
+        }
+        let line = |(at, (key, value)): (usize, &(&str, Self))| {
+            format!("{pad}{} {key}:{}", if at == 0 { "-" } else { " " }, value.behind_key(indent + 2))
+        };
+        entries.iter().enumerate().map(line).collect()
+    }
+
+    /// How many values it is made of.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Plain(_) => 1,
+            Self::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
+            // A key is one, too.
+            Self::Map(entries) => 1 + entries.iter().map(|(_, value)| 1 + value.size()).sum::<usize>(),
         }
     }
 }

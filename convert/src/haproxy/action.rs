@@ -4,7 +4,7 @@ use super::{
     condition::Condition,
     format::translated,
     parse::{Line as Words, Section},
-    reasons,
+    reasons, tcp,
 };
 use crate::{
     backends,
@@ -13,6 +13,7 @@ use crate::{
     output::{Entries, Line, Rule},
     yaml::Yaml,
 };
+use std::collections::HashSet;
 
 /// Of `http-request`: what only watches, so that a request goes its way without it.
 const WATCHES: [&str; 9] = [
@@ -27,14 +28,14 @@ const WATCHES: [&str; 9] = [
     "sc-inc-gpc0",
 ];
 
-/// What counts requests and connections.
-const RATES: [&str; 6] = ["sc_", "sc0_", "sc1_", "sc2_", "_rate", "_conn"];
-
 /// The rules of a section where `around` holds.
 pub(super) fn rules(section: &Section, around: &Condition, remarks: &mut Remarks) -> Vec<Line> {
     let mut lines = Vec::new();
     let of = |word: &str| section.lines_of(&[word]);
-    let ordered = of("http-response").into_iter().chain(of("http-request")).chain(of("redirect"));
+    // Connections are looked at before requests, and headers of answers wherever they stand.
+    let connections = connections(section);
+    let ordered = of("http-response").into_iter().chain(connections);
+    let ordered = ordered.chain(of("http-request")).chain(of("redirect"));
     for line in ordered {
         let action = action(line);
         let (condition, why) = match Condition::of(line, section) {
@@ -57,8 +58,7 @@ pub(super) fn rules(section: &Section, around: &Condition, remarks: &mut Remarks
                     &line.name(),
                     format!("its condition can't be said: {why}"),
                 )));
-                // How often somebody asks is no question of who may: nothing is closed for it.
-                if action.refuses && !line.words.iter().any(|it| RATES.iter().any(|rate| it.contains(rate))) {
+                if action.refuses {
                     refuse(&mut lines, &condition, &line.name());
                 }
             }
@@ -73,6 +73,14 @@ pub(super) fn rules(section: &Section, around: &Condition, remarks: &mut Remarks
         }
     }
     lines
+}
+
+/// `tcp-request`. Where nobody is rejected, nobody has to be accepted.
+fn connections(section: &Section) -> Vec<&Words> {
+    let all = || section.all_of("tcp-request").filter(|it| it.word(1) != "inspect-delay");
+    let refuses = |it: &&Words| it.word(2) != "accept" && !tcp::watches(it.word(2));
+    let stages: HashSet<&str> = all().filter(refuses).map(|it| it.word(1)).collect();
+    all().filter(|it| it.word(2) != "accept" || stages.contains(it.word(1))).collect()
 }
 
 /// What can't be translated and must not be open.
@@ -143,6 +151,18 @@ fn action(line: &Words) -> Result<Action, Left> {
                 .to_owned(),
         )),
         ("http-request", _) => Err(Left::Closed("there is no such rule".to_owned())),
+        // Each request is refused in place of the connection.
+        ("tcp-request", _) => match line.word(2) {
+            "reject" | "silent-drop" | "tarpit" => plain("forbidden", Vec::new(), true),
+            "accept" => Err(Left::Closed(
+                "no rule ends the refusals: write `if` with what they are not for".to_owned(),
+            )),
+            other if tcp::watches(other) => Err(Left::Why(
+                "there are no variables: `rate-limit` and `connection-limit` count requests by themselves"
+                    .to_owned(),
+            )),
+            _ => Err(Left::Closed("there is no such rule".to_owned())),
+        },
         (_, _) => {
             Err(Left::Why(reasons::why("http-response action").unwrap_or("there is no such rule").to_owned()))
         }

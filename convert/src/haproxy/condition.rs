@@ -2,6 +2,7 @@
 
 use super::{
     acl::{Criterion, criterion, predefined},
+    connection::is_rate,
     parse::{Line, Section},
 };
 use crate::{
@@ -44,6 +45,11 @@ impl Condition {
         }
         let (mut all, mut failed) = (Vec::new(), None);
         for group in words.split(|it| it == "||" || it == "or") {
+            // How often somebody asks is no question of who may: nothing is closed for it.
+            if let Some(rate) = rate_of(group, section) {
+                failed = failed.or(Some(format!("`{rate}` has no counterpart among the conditions")));
+                continue;
+            }
             let (found, why) = group_of(group, section);
             failed = failed.or(why);
             all.extend(found);
@@ -89,6 +95,17 @@ impl Together {
     }
 }
 
+/// What counts requests among words that hold together.
+fn rate_of<'a>(words: &'a [String], section: &'a Section) -> Option<&'a str> {
+    let lines = || section.lines.iter().chain(&*section.defaults);
+    literals(words).into_iter().find_map(|(_, words)| {
+        let [only] = words else { return words.first().map(String::as_str).filter(|it| is_rate(it)) };
+        let name = only.trim_start_matches('!');
+        let mut acls = lines().filter(|it| it.word(0) == "acl" && it.word(1) == name);
+        acls.find_map(|it| Some(it.word(2)).filter(|it| is_rate(it)))
+    })
+}
+
 /// A word of a condition, and whether it is negated.
 fn literals(words: &[String]) -> Vec<(bool, &[String])> {
     let (mut found, mut at, mut negated) = (Vec::new(), 0, false);
@@ -120,7 +137,7 @@ fn criteria(words: &[String], section: &Section) -> Result<Vec<Criterion>, Strin
     let lines: Vec<&Line> = section
         .lines
         .iter()
-        .chain(&section.defaults)
+        .chain(&*section.defaults)
         .filter(|it| named && it.word(0) == "acl" && it.word(1) == name)
         .collect();
     if !lines.is_empty() {

@@ -1,45 +1,51 @@
 //! `frontend` and `listen`: where clients come in, and which backend answers.
 
 use super::{
-    action, backend,
+    action,
+    backend::{self, Mode},
+    bind,
     condition::Condition,
     parse::{Line as Words, Section},
-    reasons,
+    reasons, tcp,
 };
 use crate::{
-    left::Remarks,
-    listeners::Listener,
+    left::{Remarks, TOO_MUCH},
     output::{Cluster, Host, Line, Rule},
-    value::{haproxy_duration, host_port},
+    value::haproxy_duration,
     yaml::Yaml,
 };
+use std::collections::HashMap;
 
 /// Adds everything.
 pub(super) fn translate(sections: &[Section], remarks: &mut Remarks, cluster: &mut Cluster) {
     let mut fronts: Vec<(Vec<u16>, Vec<Line>)> = Vec::new();
+    let mut backends = Backends::new();
+    for section in sections.iter().filter(|it| matches!(it.kind.as_str(), "backend" | "listen")) {
+        backends.entry(&section.name).or_insert(section);
+    }
+    let has_http =
+        sections.iter().any(|it| matches!(it.kind.as_str(), "frontend" | "listen") && it.is_http());
     for section in sections {
         match section.kind.as_str() {
             "frontend" | "listen" if section.is_http() => {
                 let ports = listeners(section, remarks, cluster);
-                fronts.push((ports, rules(section, sections, remarks)));
+                fronts.push((ports, rules(section, &backends, remarks)));
                 times(section, cluster);
             }
+            "frontend" | "listen" if section.is_tcp() => {
+                tcp::translate(section, &backends, remarks, cluster);
+            }
             "frontend" | "listen" => {
-                let name = format!("{} {}", section.kind, section.name);
-                cluster.remarks.push(remarks.leave(
-                    &section.place,
-                    &name,
-                    "only HTTP is balanced: its mode is tcp",
-                ));
+                let why = "its mode is neither http nor tcp";
+                cluster.remarks.push(remarks.leave(&section.place, &section.title(), why));
             }
             // What is used is looked at where it is.
             "backend" => {}
-            "global" | "defaults" => cluster.remarks.extend(others(section, remarks)),
-            kind => cluster.remarks.push(remarks.leave(
-                &section.place,
-                kind,
-                "there is nothing like this section",
-            )),
+            "global" | "defaults" if has_http => cluster.remarks.extend(others(section, remarks)),
+            "global" | "defaults" => cluster.remarks.extend(others_of_tcp(section, remarks)),
+            kind => {
+                cluster.remarks.push(remarks.leave(&section.place, kind, reasons::of_section(kind)));
+            }
         }
     }
     let ports = cluster.listeners.ports();
@@ -65,78 +71,52 @@ pub(super) fn translate(sections: &[Section], remarks: &mut Remarks, cluster: &m
     cluster.hosts.push(host);
 }
 
+/// The sections that `use_backend` and `default_backend` may name.
+pub(super) type Backends<'a> = HashMap<&'a str, &'a Section>;
+
 /// Comments for the lines that are not translated anywhere.
-fn others(section: &Section, remarks: &mut Remarks) -> Vec<String> {
+pub(super) fn others(section: &Section, remarks: &mut Remarks) -> Vec<String> {
+    let is_front = matches!(section.kind.as_str(), "frontend" | "listen" | "backend");
+    if is_front && section.is_tcp() {
+        return others_of_tcp(section, remarks);
+    }
     let mut comments = Vec::new();
     for line in &section.lines {
-        if let Some(why) = reasons::why(&line.name()) {
-            comments.push(remarks.leave(&line.place, &line.name(), why));
-        }
-        if line.word(0) == "timeout"
-            && matches!(line.word(1), "tunnel" | "client-fin" | "server-fin" | "tarpit" | "check")
-        {
-            let why = "`socket-timeout` counts for tunnels too; a `health-check` has its own `timeout`";
-            comments.push(remarks.leave(&line.place, &line.name(), why));
-        }
-        if line.word(0) == "maxconn" {
-            let why = "connections of clients have no limit of their own: `load-balance-connection-max` and `connection-max` bound what backends get";
-            comments.push(remarks.leave(&line.place, "maxconn", why));
-        }
+        let why = match (line.word(0), line.word(1)) {
+            ("timeout", "tunnel" | "client-fin" | "server-fin" | "tarpit" | "check") => {
+                Some("`socket-timeout` counts for tunnels too; a `health-check` has its own `timeout`")
+            }
+            ("maxconn", _) => Some(
+                "connections of clients have no limit of their own: `load-balance-connection-max` and `connection-max` bound what backends get",
+            ),
+            _ => reasons::why(&line.name()),
+        };
+        comments.extend(why.map(|why| remarks.leave(&line.place, &line.name(), why)));
     }
     comments
 }
 
-/// `bind`.
+/// The same where nothing but TCP is balanced.
+fn others_of_tcp(section: &Section, remarks: &mut Remarks) -> Vec<String> {
+    let mut comments = Vec::new();
+    for line in &section.lines {
+        let why = reasons::of_tcp(line.word(0), line.word(1), &line.name());
+        comments.extend(why.map(|why| remarks.leave(&line.place, &line.name(), why)));
+    }
+    comments
+}
+
+/// The ports of a section's listeners.
 fn listeners(section: &Section, remarks: &mut Remarks, cluster: &mut Cluster) -> Vec<u16> {
-    let mut ports = Vec::new();
-    for line in section.lines.iter().filter(|it| it.word(0) == "bind") {
-        let mut leave = |what: &str, why: &str| {
-            let name = format!("bind {what}");
-            cluster.remarks.push(remarks.leave(&line.place, name.trim_end(), why));
-        };
-        let tls = line.says("ssl");
-        let certificates: Vec<(String, String)> = line
-            .words
-            .windows(2)
-            .filter(|it| it[0] == "crt")
-            // One file has both.
-            .map(|it| (it[1].clone(), it[1].clone()))
-            .collect();
-        if tls && certificates.is_empty() {
-            leave("ssl", "it has no `crt`: the listener is left out");
-            continue;
-        }
-        if certificates.iter().any(|(it, _)| it.ends_with('/') || !it.contains('.')) {
-            leave("crt", "a folder of certificates is not read: list each file under `certs`");
-        }
-        if line.says("ca-file") || line.says("verify") {
-            leave("ca-file", "write `client-ca` and `client-auth` under `tls`: the listener is left out");
-            continue;
-        }
-        if line.says("accept-proxy") {
-            leave(
-                "accept-proxy",
-                "`proxy-protocol` needs to know whom to believe: write it, and `trusted-proxies`; the listener is left out",
-            );
-            continue;
-        }
-        for text in line.word(1).split(',') {
-            let Some((address, port)) = host_port(text, 0).filter(|(_, port)| *port > 0) else {
-                leave(text, "listeners are addresses and single ports of TCP");
-                continue;
-            };
-            let listener = Listener {
-                address: address.filter(|it| it != "0.0.0.0"),
-                port,
-                tls,
-                certificates: certificates.clone(),
-                proxy_protocol: false,
-                h2c: line.after("proto") == Some("h2") && !tls,
-            };
-            cluster.listeners.add(listener, false);
-            ports.push(port);
+    let (mut ports, mut left) = (Vec::new(), Vec::new());
+    for (listener, line) in bind::listeners(section, true, remarks, &mut left) {
+        let port = listener.port;
+        match cluster.listen(listener, false) {
+            Ok(()) => ports.push(port),
+            Err(why) => left.push(remarks.leave(&line.place, "bind", why)),
         }
     }
+    cluster.remarks.extend(left);
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -158,12 +138,12 @@ fn times(section: &Section, cluster: &mut Cluster) {
 }
 
 /// The rules of a frontend.
-fn rules(section: &Section, sections: &[Section], remarks: &mut Remarks) -> Vec<Line> {
+fn rules(section: &Section, backends: &Backends<'_>, remarks: &mut Remarks) -> Vec<Line> {
     let mut lines: Vec<Line> = others(section, remarks).into_iter().map(Line::Remark).collect();
     lines.extend(action::rules(section, &Condition::always(), remarks));
     for line in section.lines_of(&["use_backend"]) {
         match Condition::of(line, section) {
-            Ok(condition) => to_backend(line, sections, &condition, &mut lines, remarks),
+            Ok(condition) => to_backend(line, backends, &condition, &mut lines, remarks),
             Err((why, wider)) => {
                 lines.push(Line::Remark(remarks.leave(
                     &line.place,
@@ -176,7 +156,7 @@ fn rules(section: &Section, sections: &[Section], remarks: &mut Remarks) -> Vec<
     }
     let own = section.kind == "listen" && !section.lines_of(&["server"]).is_empty();
     match section.line_of(&["default_backend"]) {
-        Some(line) => to_backend(line, sections, &Condition::always(), &mut lines, remarks),
+        Some(line) => to_backend(line, backends, &Condition::always(), &mut lines, remarks),
         None if own => proxy(section, &Condition::always(), &mut lines, remarks),
         None => lines.push(Line::Rule(Rule::new("send-error", None, vec![("code", Yaml::plain(503))]))),
     }
@@ -186,17 +166,21 @@ fn rules(section: &Section, sections: &[Section], remarks: &mut Remarks) -> Vec<
 /// What stands in the backend that a line names, where `condition` holds.
 fn to_backend(
     line: &Words,
-    sections: &[Section],
+    backends: &Backends<'_>,
     condition: &Condition,
     lines: &mut Vec<Line>,
     remarks: &mut Remarks,
 ) {
-    let named = |it: &&Section| matches!(it.kind.as_str(), "backend" | "listen") && it.name == line.word(1);
-    let Some(section) = sections.iter().find(named) else {
+    let Some(section) = backends.get(line.word(1)) else {
         let why = format!("there is no backend `{}`", line.word(1));
         lines.push(Line::Remark(remarks.leave(&line.place, line.word(0), why)));
         return action::refuse(lines, condition, line.word(0));
     };
+    // What is written of it, for each alternative.
+    if !remarks.takes(section.lines.len().saturating_mul(condition.0.len())) {
+        lines.push(Line::Remark(remarks.leave(&line.place, line.word(0), TOO_MUCH)));
+        return action::refuse(lines, condition, line.word(0));
+    }
     if section.kind == "backend" {
         lines.extend(others(section, remarks).into_iter().map(Line::Remark));
         lines.extend(action::rules(section, condition, remarks));
@@ -206,7 +190,7 @@ fn to_backend(
 
 fn proxy(section: &Section, condition: &Condition, lines: &mut Vec<Line>, remarks: &mut Remarks) {
     let mut comments = Vec::new();
-    let keys = backend::keys(section, &mut comments, remarks);
+    let keys = backend::keys(section, Mode::Http, &mut comments, remarks);
     lines.extend(comments.into_iter().map(Line::Remark));
     match keys {
         Ok(keys) => lines.extend(condition.rules("http-proxy", &keys, false).into_iter().map(Line::Rule)),

@@ -6,6 +6,9 @@ use std::{path::Path, rc::Rc};
 /// The most lines of words.
 const LINES_MAX: usize = 100_000;
 
+/// The most lines of `defaults` that sections take over, all together.
+const INHERITED_MAX: usize = 2_000_000;
+
 /// A line: its words.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
@@ -19,7 +22,7 @@ pub(super) struct Section {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) place: Place,
-    pub(super) defaults: Vec<Line>,
+    pub(super) defaults: Rc<[Line]>,
     pub(super) lines: Vec<Line>,
 }
 
@@ -64,16 +67,35 @@ impl Section {
         self.lines_of(words).last().copied()
     }
 
+    /// What it is called in remarks.
+    pub(super) fn title(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// All lines that begin with a word, those of its defaults first.
+    pub(super) fn all_of<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a Line> {
+        self.defaults.iter().chain(&self.lines).filter(move |it| it.word(0) == word)
+    }
+
     /// Whether it does HTTP.
     pub(super) fn is_http(&self) -> bool {
         self.line_of(&["mode"]).is_some_and(|it| it.word(1) == "http")
     }
+
+    /// Whether it passes connections on, which it does where nothing is said.
+    pub(super) fn is_tcp(&self) -> bool {
+        self.line_of(&["mode"]).is_none_or(|it| it.word(1) == "tcp")
+    }
 }
+
+/// The name of a `defaults`, and its lines.
+type Defaults = (String, Rc<[Line]>);
 
 /// The sections of a text.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Section>, ConvertError> {
     let file: Rc<Path> = Rc::from(path);
-    let (mut sections, mut defaults): (Vec<Section>, Vec<(String, Vec<Line>)>) = (Vec::new(), Vec::new());
+    let mut inherited = 0;
+    let (mut sections, mut defaults): (Vec<Section>, Vec<Defaults>) = (Vec::new(), Vec::new());
     for (at, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
         let column = 1 + line.chars().take_while(|it| it.is_whitespace()).count();
         let place = Place { number: 0, file: Rc::clone(&file), line: at + 1, column };
@@ -93,11 +115,15 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Section>, ConvertErro
             let from = words.iter().position(|it| it == "from").and_then(|at| words.get(at + 1));
             let above = from
                 .map_or_else(|| defaults.last(), |name| defaults.iter().rfind(|(known, _)| known == name));
+            inherited += above.map_or(0, |(_, lines)| lines.len());
+            if inherited > INHERITED_MAX {
+                return Err(error("the sections take over too many lines of `defaults`"));
+            }
             sections.push(Section {
                 kind: first.clone(),
                 name: words.get(1).cloned().unwrap_or_default(),
                 place,
-                defaults: above.map(|(_, lines)| lines.clone()).unwrap_or_default(),
+                defaults: above.map_or_else(|| Rc::from([]), |(_, lines)| Rc::clone(lines)),
                 lines: Vec::new(),
             });
         } else {
@@ -110,10 +136,10 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Section>, ConvertErro
     Ok(sections)
 }
 
-fn note_defaults(last: Option<&Section>, defaults: &mut Vec<(String, Vec<Line>)>) {
+fn note_defaults(last: Option<&Section>, defaults: &mut Vec<Defaults>) {
     if let Some(last) = last.filter(|it| it.kind == "defaults") {
         // A `defaults` takes over what another says only where it is told to.
-        defaults.push((last.name.clone(), last.lines.clone()));
+        defaults.push((last.name.clone(), Rc::from(&*last.lines)));
     }
 }
 
@@ -125,7 +151,7 @@ fn words(line: &str) -> Result<Vec<String>, &'static str> {
         match it {
             '#' => break,
             '\\' => {
-                word.push(rest.next().ok_or("`\\` at the end of a line goes on nowhere")?);
+                escaped(rest.next().ok_or("`\\` at the end of a line goes on nowhere")?, &mut word);
                 begun = true;
             }
             '\'' | '"' => {
@@ -133,7 +159,7 @@ fn words(line: &str) -> Result<Vec<String>, &'static str> {
                 loop {
                     match rest.next().ok_or("the quote has no end")? {
                         inner if inner == it => break,
-                        '\\' if it == '"' => word.push(rest.next().ok_or("the quote has no end")?),
+                        '\\' if it == '"' => escaped(rest.next().ok_or("the quote has no end")?, &mut word),
                         inner => word.push(inner),
                     }
                 }
@@ -154,4 +180,15 @@ fn words(line: &str) -> Result<Vec<String>, &'static str> {
         words.push(word);
     }
     Ok(words)
+}
+
+/// What stands behind `\`. Where it means nothing there it belongs to the word: to an expression, mostly.
+fn escaped(it: char, word: &mut String) {
+    match it {
+        'n' => word.push('\n'),
+        'r' => word.push('\r'),
+        't' => word.push('\t'),
+        ' ' | '#' | '\\' | '"' | '\'' | '$' => word.push(it),
+        other => word.extend(['\\', other]),
+    }
 }

@@ -83,6 +83,18 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// How much is written of them.
+    pub(super) fn size(&self) -> usize {
+        let backends = |rule: &Rule| {
+            let mut lists = rule.further.iter().map(|(_, value)| value);
+            lists
+                .find_map(|it| if let Yaml::List(items) = it { Some(items.len()) } else { None })
+                .unwrap_or(0)
+        };
+        let of = |line: &Line| if let Line::Rule(rule) = line { 1 + backends(rule) } else { 1 };
+        self.web_apps.len() + self.lines.iter().map(of).sum::<usize>()
+    }
+
     pub(super) fn remark(&mut self, comment: String) {
         self.lines.push(Line::Remark(comment));
     }

@@ -6,11 +6,11 @@ use super::{
     variables::translated,
 };
 use crate::{
-    backends::VERIFIED,
+    backends::{NO_BACKEND, SOCKET_TLS, VERIFIED},
     header::{self, Side},
-    left::Remarks,
+    left::{Remarks, TOO_MUCH},
     output::{Entries, Line, Rule},
-    value::{host_port, nginx_duration},
+    value::{host_port, milliseconds, nginx_duration},
     yaml::Yaml,
 };
 
@@ -31,37 +31,43 @@ impl Proxy<'_> {
         (regexp, path): (Option<&str>, Option<&str>),
         remarks: &mut Remarks,
     ) -> Vec<Line> {
-        let mut refused = |why: &str| {
+        let refused = |remarks: &mut Remarks, why: &str| {
             let comment = remarks.leave(&pass.place, &pass.name, why);
             vec![Line::Remark(comment), Line::Rule(Rule::refusal(regexp, &pass.name))]
         };
         let text = pass.argument(0);
         if text.contains('$') {
-            return refused("backends are named, not made of variables: write a rule for each");
+            return refused(remarks, "backends are named, not made of variables: write a rule for each");
         }
-        let Some(target) = Target::of(text) else {
-            return refused("expected `http://`, a name, and perhaps a path");
+        // gRPC needs no scheme.
+        let plain = format!("grpc://{text}");
+        let whole = if pass.name == "grpc_pass" && !text.contains("://") { plain.as_str() } else { text };
+        let Some(target) = Target::of(whole) else {
+            return refused(remarks, "expected `http://`, a name, and perhaps a path");
         };
-        let scheme = match target.scheme {
-            "http" => "http",
-            "grpc" => "h2c",
-            "https" => "https",
-            "grpcs" => "h2",
-            _ => return refused("backends speak HTTP"),
+        let Some(scheme) = scheme(target.scheme) else {
+            return refused(remarks, "backends speak HTTP");
         };
         if target.uri.is_some_and(|uri| Some(uri) != path) {
             return refused(
+                remarks,
                 "the path is not changed for one backend: let the app take the whole path, or, where no other location \
                  has the new one, write `forward` and a rule for that",
             );
         }
+        if !remarks.takes(self.upstreams.count(target.name)) {
+            return refused(remarks, TOO_MUCH);
+        }
         let Some(upstream) =
             self.upstreams.named(target.name, if scheme == "https" || scheme == "h2" { 443 } else { 80 })
         else {
-            return refused("there is no such upstream, and it is no address over TCP");
+            return refused(remarks, &format!("there is no such upstream, and {NO_BACKEND}"));
         };
+        if matches!(scheme, "https" | "h2") && upstream.has_sockets() {
+            return refused(remarks, SOCKET_TLS);
+        }
         let Some(mut keys) = upstream.keys(scheme) else {
-            return refused("none of its servers could be translated");
+            return refused(remarks, "none of its servers could be translated");
         };
         let mut left = None;
         if matches!(scheme, "https" | "h2") {
@@ -78,15 +84,32 @@ impl Proxy<'_> {
         if levels.get("gzip").is_some_and(|it| it.says("off")) {
             keys.push(("compression", Yaml::plain("off")));
         }
-        let mut lines = request_headers(levels, target.name, regexp, remarks);
+        let name = if target.name.starts_with("unix:") { "localhost" } else { target.name };
+        let mut lines = request_headers(levels, name, regexp, remarks);
         lines.extend(left.map(Line::Remark));
         lines.push(Line::Rule(Rule::new("http-proxy", regexp, keys)));
         lines
     }
 }
 
+/// The scheme of backends.
+fn scheme(theirs: &str) -> Option<&'static str> {
+    match theirs {
+        "http" => Some("http"),
+        "grpc" => Some("h2c"),
+        "https" => Some("https"),
+        "grpcs" => Some("h2"),
+        _ => None,
+    }
+}
+
 /// `proxy_ssl_…`; nginx takes any certificate unless it is told not to.
-fn tls(pass: &Directive, levels: Levels<'_>, keys: &mut Entries, remarks: &mut Remarks) -> Option<String> {
+pub(super) fn tls(
+    pass: &Directive,
+    levels: Levels<'_>,
+    keys: &mut Entries,
+    remarks: &mut Remarks,
+) -> Option<String> {
     let said = |name: &str| levels.get(name).map(|it| it.argument(0));
     let mut entries: Entries = Vec::new();
     let verifies = said("proxy_ssl_verify") == Some("on");
@@ -98,12 +121,6 @@ fn tls(pass: &Directive, levels: Levels<'_>, keys: &mut Entries, remarks: &mut R
         keys.push(("tls", Yaml::Map(entries)));
     }
     (!verifies).then(|| remarks.leave(&pass.place, &pass.name, VERIFIED))
-}
-
-fn milliseconds(text: &str) -> u64 {
-    let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
-    let number: u64 = digits.parse().unwrap_or(0);
-    if text.ends_with("ms") { number } else { number * 1000 }
 }
 
 /// `proxy_set_header`; without one for `Host` the backend's name is it.

@@ -133,11 +133,10 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
         "ssl_verify_client" | "ssl_client_certificate" => {
             "write `client-ca` and `client-auth` under `tls` of the listener"
         }
-        "ssl_dhparam"
-        | "ssl_ecdh_curve"
-        | "ssl_stapling"
-        | "ssl_stapling_verify"
-        | "ssl_trusted_certificate" => "TLS has no such setting: what is chosen is safe without it",
+        "ssl_dhparam" => "TLS has no such setting: what is chosen is safe without it",
+        "ssl_ecdh_curve" => "write `curves` under `tls` of the listener",
+        // Answers about certificates are stapled, and looked at, without a word.
+        "ssl_stapling" | "ssl_stapling_verify" | "ssl_trusted_certificate" => return None,
         "fastcgi_pass" | "uwsgi_pass" | "scgi_pass" | "memcached_pass" => {
             "backends speak HTTP: put a server that does before it, or run it as an app"
         }
@@ -158,10 +157,79 @@ pub(super) fn why(name: &str) -> Option<&'static str> {
         "proxy_ssl_verify" | "proxy_ssl_name" | "proxy_ssl_server_name" | "proxy_ssl_trusted_certificate" => {
             return None;
         }
-        "stream" | "mail" => "only HTTP is balanced",
+        "mail" => {
+            "`tcp-proxy` passes connections on as they are, and does not read mail: write one for each port"
+        }
         "load_module" => "there are no modules",
         "resolver" => "write `resolver` at the rule, or leave it to the system's",
         "mirror" => "write `mirror`, with a cluster of its own",
+        _ => "there is nothing like it, or it is not known here: look it up in configuration.md",
+    })
+}
+
+/// Done by `tcp-proxy` anyway, translated elsewhere, or of no meaning to it.
+const NOTHING_TO_DO_IN_STREAM: [&str; 36] = [
+    "access_log",
+    "allow",
+    "deny",
+    "error_log",
+    "js_import",
+    "js_path",
+    "listen",
+    "log_format",
+    "map",
+    "map_hash_bucket_size",
+    "map_hash_max_size",
+    "open_log_file_cache",
+    "preread_buffer_size",
+    "preread_timeout",
+    "proxy_buffer_size",
+    "proxy_connect_timeout",
+    "proxy_half_close",
+    "proxy_next_upstream",
+    "proxy_next_upstream_timeout",
+    "proxy_next_upstream_tries",
+    "proxy_pass",
+    "proxy_protocol",
+    "proxy_requests",
+    "proxy_responses",
+    "proxy_socket_keepalive",
+    "proxy_ssl",
+    "proxy_ssl_name",
+    "proxy_ssl_server_name",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_verify",
+    "proxy_timeout",
+    "server",
+    "ssl_preread",
+    "tcp_nodelay",
+    "upstream",
+    "variables_hash_bucket_size",
+];
+
+/// Why a directive of `stream` is left.
+pub(super) fn of_stream(name: &str) -> Option<&'static str> {
+    if NOTHING_TO_DO_IN_STREAM.contains(&name) || GUARDS.contains(&name) {
+        return None;
+    }
+    Some(match name {
+        "limit_conn" | "limit_conn_zone" => "write `connection-limit` at the listener",
+        "proxy_bind" => {
+            "the system chooses from which address backends are connected to: `send-proxy-protocol` says who the client is"
+        }
+        "proxy_download_rate" | "proxy_upload_rate" => "how fast bytes pass is not limited",
+        "proxy_ssl_certificate" | "proxy_ssl_certificate_key" => "write `cert` and `key` under `tls`",
+        "proxy_ssl_protocols" => "write `min-version` under `tls`",
+        "resolver" | "resolver_timeout" => {
+            "names are looked up again by themselves, by the system's resolver"
+        }
+        "set_real_ip_from" => "write `trusted-proxies`, and `proxy-protocol: true` at the listener",
+        "server_name" => "a listener has routes: write a route with this `server-name`",
+        "geo" | "set" | "split_clients" => {
+            "there are no variables of your own: routes go by names and protocols"
+        }
+        // Of listeners that end TLS, where that is told.
+        _ if name.starts_with("ssl_") => return None,
         _ => "there is nothing like it, or it is not known here: look it up in configuration.md",
     })
 }

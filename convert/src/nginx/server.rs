@@ -10,7 +10,7 @@ use super::{
     upstream::Upstreams,
 };
 use crate::{
-    left::Remarks,
+    left::{Remarks, TOO_MUCH},
     listeners::Listener,
     output::{Cluster, Host, Line, Rule},
     pattern,
@@ -83,7 +83,14 @@ pub(super) fn translate(
     }
     sites.rotate_left(1);
     for (mut host, chosen) in sites {
-        fill(&mut host, &chosen, &rules, ports.len());
+        let lines = chosen.iter().map(|(at, _)| rules[*at].size()).sum();
+        if remarks.takes(lines) {
+            fill(&mut host, &chosen, &rules, ports.len());
+        } else {
+            let first = chosen.first().map(|(at, _)| &servers[*at].directive.place);
+            host.lines.extend(first.map(|it| Line::Remark(remarks.leave(it, "server", TOO_MUCH))));
+            host.lines.push(Line::Rule(Rule::refusal(None, "server")));
+        }
         cluster.hosts.push(host);
     }
 }
@@ -154,18 +161,17 @@ fn ports(
     let trusts = cluster.cluster.iter().any(|(key, _)| *key == "trusted-proxies");
     let listens: Vec<&Directive> = server.inside().iter().filter(|it| it.name == "listen").collect();
     let mut ports = BTreeMap::new();
-    for directive in &listens {
+    let mut quic = Vec::new();
+    for directive in listens.iter().copied() {
         let mut leave = |why: &str| cluster.remarks.push(remarks.leave(&directive.place, "listen", why));
-        let text = directive.argument(0);
-        let Some((address, port)) = host_port(text, 80).filter(|_| !text.starts_with("unix:")) else {
+        let Some((addresses, port)) = addresses(directive, 80) else {
             leave("listeners are addresses and ports of TCP");
             continue;
         };
         if directive.says("quic") {
-            leave("there is no HTTP/3: clients use HTTP/2");
+            quic.push((directive, addresses, port));
             continue;
         }
-        // `[::]` without a partner is IPv6 alone, as here.
         let tls = directive.says("ssl");
         let mut own = certificates.clone();
         if tls && own.is_empty() {
@@ -180,17 +186,53 @@ fn ports(
             leave("`proxy-protocol` needs to know whom to believe: say `set_real_ip_from`");
         }
         let default = directive.says("default_server");
-        let h2c = directive.says("http2") && !tls;
-        let listener =
-            Listener { address, port, tls, certificates: own, proxy_protocol: proxy_protocol && trusts, h2c };
-        cluster.listeners.add(listener, default);
-        *ports.entry(port).or_insert(false) |= default;
+        for address in addresses {
+            let listener = Listener {
+                address,
+                port,
+                tls,
+                certificates: own.clone(),
+                proxy_protocol: proxy_protocol && trusts,
+                h2c: directive.says("http2") && !tls,
+                http3: false,
+            };
+            match cluster.listen(listener, default) {
+                Ok(()) => *ports.entry(port).or_insert(false) |= default,
+                Err(why) => cluster.remarks.push(remarks.leave(&directive.place, "listen", why)),
+            }
+        }
     }
+    http3(quic, remarks, cluster);
     if listens.is_empty() {
-        cluster.listeners.add(Listener { port: 80, ..Listener::default() }, false);
-        ports.insert(80, false);
+        // It listens at port 80.
+        match cluster.listen(Listener { port: 80, ..Listener::default() }, false) {
+            Ok(()) => _ = ports.insert(80, false),
+            Err(why) => cluster.remarks.push(remarks.leave(&server.place, "server", why)),
+        }
     }
     ports
+}
+
+/// A `listen`, its addresses and its port.
+type Listen<'a> = (&'a Directive, Vec<Option<String>>, u16);
+
+/// `listen … quic`, beside a listener with TLS.
+fn http3(quic: Vec<Listen<'_>>, remarks: &mut Remarks, cluster: &mut Cluster) {
+    for (directive, addresses, port) in quic {
+        if !addresses.iter().all(|it| cluster.listeners.speak_http3(it.as_deref(), port)) {
+            let why = "HTTP/3 is beside HTTPS at the same port: write `http3: true` at a listener with `tls`";
+            cluster.remarks.push(remarks.leave(&directive.place, "listen", why));
+        }
+    }
+}
+
+/// The addresses of a `listen`, and its port. `None` among them: all of IPv4.
+pub(super) fn addresses(listen: &Directive, default: u16) -> Option<(Vec<Option<String>>, u16)> {
+    let (address, port) = host_port(listen.argument(0), default)?;
+    // `[::]` without a partner is IPv6 alone, as here.
+    let four = address.as_deref() == Some("::") && listen.says("ipv6only=off");
+    let address = address.filter(|it| it != "0.0.0.0");
+    Some((if four { vec![None, address] } else { vec![address] }, port))
 }
 
 fn names(server: &Directive, at: usize, remarks: &mut Remarks, cluster: &mut Cluster) -> Vec<Name> {

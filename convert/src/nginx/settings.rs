@@ -179,7 +179,7 @@ fn access_log(servers: &[&Directive], levels: Levels<'_>, remarks: &mut Remarks,
         } else if chosen.is_none() {
             chosen = Some(path);
             if !matches!(directive.argument(1), "" | "combined" | "main") {
-                let why = "formats are `common`, `combined` and `json`: `combined` stands in its place";
+                let why = "`combined` stands in its place: write a `format` of your own (access-log.md)";
                 cluster.remarks.push(remarks.leave(&directive.place, "access_log", why));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{directive::Directive, reasons};
 use crate::{
-    backends::{Backend, Backends, Balance},
+    backends::{Backend, Backends, Balance, CONNECTIONS_MAX, NO_BACKEND, TOO_MANY},
     left::Remarks,
     output::Entries,
     value::{host_port, nginx_duration},
@@ -16,6 +16,8 @@ pub(super) struct Upstream {
     backends: Backends,
     balance: Balance,
     recover_time: Option<String>,
+    /// Of the server that may have the most.
+    connections: Option<u64>,
     /// What is left, for the rules that use it.
     pub(super) remarks: Vec<String>,
 }
@@ -25,14 +27,25 @@ pub(super) struct Upstream {
 pub(super) struct Upstreams(BTreeMap<String, Upstream>);
 
 impl Upstreams {
-    pub(super) fn read(http: &[Directive], remarks: &mut Remarks, left: &mut Vec<String>) -> Self {
+    /// Reads those of `http`, or of `stream`.
+    pub(super) fn read(
+        inside: &[Directive],
+        is_http: bool,
+        remarks: &mut Remarks,
+        left: &mut Vec<String>,
+    ) -> Self {
         let mut all = BTreeMap::new();
-        for directive in http.iter().filter(|it| it.name == "upstream") {
-            let upstream = Upstream::read(directive, remarks);
+        for directive in inside.iter().filter(|it| it.name == "upstream") {
+            let upstream = Upstream::read(directive, is_http, remarks);
             left.extend(upstream.remarks.iter().cloned());
             all.insert(directive.argument(0).to_owned(), upstream);
         }
         Self(all)
+    }
+
+    /// How many servers a name stands for.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.0.get(name).map_or(1, |it| it.backends.count())
     }
 
     /// The upstream of a name, or the one server of this address.
@@ -40,18 +53,26 @@ impl Upstreams {
         if let Some(known) = self.0.get(name) {
             return Some(known.clone());
         }
-        let (host, port) = host_port(name, default)?;
         let mut upstream = Upstream::default();
-        upstream.backends.add(Backend::new(&host?, port));
+        upstream.backends.add(backend(name, default)?);
         Some(upstream)
     }
+}
+
+/// A server by its address: a Unix socket, or a host and a port, which is `default` where there is none.
+fn backend(text: &str, default: u16) -> Option<Backend> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Backend::socket(path);
+    }
+    let (host, port) = host_port(text, default)?;
+    Backend::at(&host?, port)
 }
 
 /// The key of `hash`.
 fn hash(text: &str) -> Option<Balance> {
     let name = text.strip_prefix('$')?;
     match name {
-        "remote_addr" | "binary_remote_addr" => Some(Balance::Hash(Yaml::text("remote-addr"))),
+        "remote_addr" | "binary_remote_addr" => Some(Balance::by_client()),
         "uri" | "request_uri" => Some(Balance::Hash(Yaml::text("path"))),
         _ => match (name.strip_prefix("http_"), name.strip_prefix("cookie_")) {
             (Some(header), _) => Balance::by("header", &header.replace('_', "-")),
@@ -62,7 +83,7 @@ fn hash(text: &str) -> Option<Balance> {
 }
 
 impl Upstream {
-    fn read(directive: &Directive, remarks: &mut Remarks) -> Self {
+    fn read(directive: &Directive, is_http: bool, remarks: &mut Remarks) -> Self {
         let mut upstream = Self::default();
         for inner in directive.inside() {
             let mut leave = |why: &str| {
@@ -70,15 +91,17 @@ impl Upstream {
                 upstream.remarks.push(comment);
             };
             match inner.name.as_str() {
-                "server" => upstream.server(inner, remarks),
+                // In `stream` there is no usual port.
+                "server" => upstream.server(inner, if is_http { 80 } else { 0 }, remarks),
                 "least_conn" => upstream.balance = Balance::Strategy("least-connection"),
                 "random" | "least_time" => upstream.balance = Balance::Strategy("adaptive"),
-                "ip_hash" => upstream.balance = Balance::Hash(Yaml::text("remote-addr")),
-                "hash" => match hash(inner.argument(0)) {
+                "ip_hash" => upstream.balance = Balance::by_client(),
+                "hash" => match hash(inner.argument(0)).filter(|it| is_http || it.is_of_tcp()) {
                     Some(found) => upstream.balance = found,
-                    None => leave(
+                    None if is_http => leave(
                         "`hash-by` takes one of the client's address, the path, a header or a cookie: they take turns here",
                     ),
+                    None => leave("`hash-by` takes the client's address: they take turns here"),
                 },
                 "sticky" => leave("write `insert-cookie` or `session-cookie`: they take turns here"),
                 "keepalive" | "keepalive_timeout" | "keepalive_requests" | "zone" | "keepalive_time" => {}
@@ -88,17 +111,14 @@ impl Upstream {
         upstream
     }
 
-    fn server(&mut self, server: &Directive, remarks: &mut Remarks) {
+    fn server(&mut self, server: &Directive, default: u16, remarks: &mut Remarks) {
         let mut leave = |what: &str, why: &str| {
-            let comment = remarks.leave(&server.place, &format!("server {what}"), why);
+            let comment = remarks.leave(&server.place, format!("server {what}").trim_end(), why);
             self.remarks.push(comment);
         };
         let text = server.argument(0);
-        let found = host_port(text, 80).filter(|_| !text.starts_with("unix:"));
-        let Some((Some(host), port)) = found else {
-            return leave(text, "a Unix socket is written as `address: unix:/path` among the `backends`");
-        };
-        let mut backend = Backend::new(&host, port);
+        let Some(mut backend) = backend(text, default) else { return leave(text, NO_BACKEND) };
+        let mut most = None;
         for word in server.arguments.iter().skip(1) {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("weight", value) => backend.weight = value.parse().unwrap_or(1).clamp(1, 10_000),
@@ -106,16 +126,30 @@ impl Upstream {
                 ("backup", _) => backend.backup = true,
                 ("fail_timeout", value) => self.recover_time = nginx_duration(value),
                 ("max_fails" | "resolve", _) => {}
-                ("max_conns", _) => leave("max_conns", "write `connection-max` for all of the backends"),
+                ("max_conns", value) => {
+                    most = value.parse().ok().filter(|it| (1..=CONNECTIONS_MAX).contains(it));
+                }
                 (other, _) => leave(other, "there is nothing like it"),
             }
         }
-        self.backends.add(backend);
+        if !self.backends.add(backend) {
+            return leave("", TOO_MANY);
+        }
+        if self.backends.count() > 1 && most != self.connections {
+            leave("max_conns", "`connection-max` is one for all of the backends: the largest");
+        }
+        self.connections = self.connections.max(most);
+    }
+
+    /// Whether one of the servers is behind a Unix socket.
+    pub(super) fn has_sockets(&self) -> bool {
+        self.backends.has_sockets()
     }
 
     /// The keys of a rule `http-proxy` to these backends. `None`: there is none.
     pub(super) fn keys(&self, scheme: &str) -> Option<Entries> {
         let mut keys = self.backends.keys(scheme, &self.balance)?;
+        keys.extend(self.connections.map(|it| ("connection-max", Yaml::plain(it))));
         keys.extend(self.recover_time.as_ref().map(|it| ("recover-time", Yaml::plain(it))));
         Some(keys)
     }
@@ -134,6 +168,14 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     pub(super) fn of(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
+        // The path of a socket ends with a colon, if something comes behind it.
+        if let Some(path) = rest.strip_prefix("unix:") {
+            let (name, uri) = match path.split_once(':') {
+                Some((path, uri)) => (&rest[.."unix:".len() + path.len()], Some(uri)),
+                None => (rest, None),
+            };
+            return Some(Self { scheme, name, uri: uri.filter(|it| !it.is_empty()) });
+        }
         let (name, uri) = rest.find('/').map_or((rest, None), |at| (&rest[..at], Some(&rest[at..])));
         Some(Self { scheme, name, uri })
     }
