@@ -48,7 +48,9 @@ fn connect(to: SocketAddr, number: usize) -> anyhow::Result<TcpStream> {
     let last =
         u8::try_from(2 + number / PER_SOURCE).context("too many connections for the source addresses")?;
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into())?;
+    let from = |net: u8| socket.bind(&SocketAddr::from(([127, 0, net, last], 0)).into());
+    // Former connections may hold the ports of an address for a minute yet.
+    (0..8).find_map(|net| from(net).ok()).context("the source addresses have no port left")?;
     socket.connect(&to.into())?;
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
