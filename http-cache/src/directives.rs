@@ -8,6 +8,11 @@ pub const SECONDS_MAX: u32 = 1 << 31;
 /// Fields for this cache, the nearest first; one that is there and valid takes the place of `Cache-Control` and `Expires`.
 pub const TARGETS: [&str; 2] = ["copal-cache-control", "cdn-cache-control"];
 
+/// All fields that count before `Cache-Control`, where they count: of 17 and of 19 bytes.
+const FOR_THIS_CACHE: [&str; 3] = [TARGETS[0], TARGETS[1], SURROGATE_CONTROL];
+
+const SURROGATE_CONTROL: &str = "surrogate-control";
+
 /// This cache's name in `Surrogate-Capability` and `Surrogate-Control`.
 pub const SURROGATE: &str = "copal";
 
@@ -87,21 +92,19 @@ pub struct AnswerDirectives {
 impl AnswerDirectives {
     /// Those of an answer.
     pub fn of(fields: &(impl Fields + ?Sized)) -> Self {
-        for target in TARGETS {
-            if let Some(targeted) = Self::targeted(fields, target) {
-                return targeted;
+        let (mut found, mut for_this_cache) = (Self::default(), false);
+        fields.each(&mut |name, value| match name.len() {
+            13 if name.eq_ignore_ascii_case(b"cache-control") => members(value).for_each(|it| found.add(it)),
+            17 | 19 => {
+                for_this_cache |= FOR_THIS_CACHE.iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes()))
             }
-        }
-        if let Some(surrogate) = Self::surrogate(fields) {
-            return surrogate;
-        }
-        let mut found = Self::default();
-        fields.each(&mut |name, value| {
-            if name.eq_ignore_ascii_case(b"cache-control") {
-                members(value).for_each(|it| found.add(it));
-            }
+            _ => {}
         });
-        found
+        if !for_this_cache {
+            return found;
+        }
+        let targeted = TARGETS.into_iter().find_map(|target| Self::targeted(fields, target));
+        targeted.or_else(|| Self::surrogate(fields)).unwrap_or(found)
     }
 
     /// Those of a field for this cache: a dictionary (RFC 8941 §3.2), which counts as a whole or not at all (RFC 9213 §2.1); an empty one is none.
@@ -125,7 +128,7 @@ impl AnswerDirectives {
         let mut found = Self { targeted: true, ..Self::default() };
         let mut there = false;
         fields.each(&mut |name, value| {
-            if !name.eq_ignore_ascii_case(b"surrogate-control") {
+            if !name.eq_ignore_ascii_case(SURROGATE_CONTROL.as_bytes()) {
                 return;
             }
             for member in members(value) {

@@ -26,7 +26,7 @@ use entry::{Entry, Varies};
 use fetch::Fetches;
 use http_cache::vary::Vary;
 use index::Index;
-use key::Key;
+use key::{Key, Wanted};
 use moka::{notification::RemovalCause, sync::Cache as Moka};
 use near::Near;
 use not_kept::NotKeptList;
@@ -34,7 +34,7 @@ use proto::web::v1::CacheReport;
 use purge::Purge;
 use std::{
     fmt,
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -110,12 +110,13 @@ impl Slot {
 
 /// All that one server keeps.
 pub(crate) struct Cache {
+    /// Counts the caches of this process, from 1.
+    number: u64,
     /// `memory-size`.
     capacity: u64,
     /// By which rules answers are kept: one with others is another cache.
     rules: String,
     table: Moka<u64, Slot, BuildHasherDefault<HashedAlready>>,
-    hasher: RandomState,
     index: Arc<Index>,
     pub(crate) fetches: Fetches,
     /// The second tier.
@@ -179,11 +180,12 @@ impl Cache {
             })
             .build_with_hasher(BuildHasherDefault::default());
         let done = disk.as_ref().and_then(|it| it.done());
+        static CACHES: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
+            number: CACHES.fetch_add(1, Relaxed),
             capacity,
             rules,
             table,
-            hasher: RandomState::new(),
             index,
             fetches: Fetches::default(),
             disk,
@@ -194,6 +196,11 @@ impl Cache {
             purged: purged::Purged::new(done),
             not_kept: NotKeptList::default(),
         })
+    }
+
+    /// Which cache of this process it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// `memory-size`.
@@ -217,14 +224,10 @@ impl Cache {
         (self.table.weighted_size(), self.table.entry_count())
     }
 
-    pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
-        self.hasher.hash_one(bytes)
-    }
-
     /// What is there for a request with this key, which is made longer by what the answer depends on.
-    pub(crate) fn lookup(&self, near: &Near, key: &mut Vec<u8>, request: &Fields, now: Instant) -> Lookup {
-        let hash = self.hash(key);
-        let Some(slot) = near.get(self, hash, key, now) else { return Lookup::Missing };
+    pub(crate) fn lookup(&self, near: &Near, key: &mut Wanted, request: &Fields, now: Instant) -> Lookup {
+        let got = |key: &Wanted| near.get(self, key.hash(), key.bytes(), now);
+        let Some(slot) = got(key) else { return Lookup::Missing };
         let varies = match slot {
             near::Got::Entry(found) => return Lookup::Found(found),
             near::Got::Pass => return Lookup::Pass,
@@ -232,11 +235,10 @@ impl Cache {
             near::Got::Packed(_) => return Lookup::NoKey,
             near::Got::Varies(varies) => varies,
         };
-        if !key::vary(key, &varies.vary, request) {
+        if !key.vary(&varies.vary, request) {
             return Lookup::NoKey;
         }
-        let hash = self.hash(key);
-        match near.get(self, hash, key, now) {
+        match got(key) {
             Some(near::Got::Entry(found)) => Lookup::Found(found),
             Some(near::Got::Pass) => Lookup::Pass,
             // One that varies once more is none of ours.
@@ -251,7 +253,7 @@ impl Cache {
 
     /// The answer with this key, fresh or not, in memory.
     pub(crate) fn peek(&self, key: &Key) -> Option<Arc<Entry>> {
-        match self.get(self.hash(key.bytes()), key.bytes())? {
+        match self.get(key.hash(), key.bytes())? {
             Slot::Entry(entry) => Some(entry),
             _ => None,
         }
@@ -271,8 +273,7 @@ impl Cache {
         request: &Fields,
         kept_for: Duration,
     ) -> Option<Key> {
-        let hash = self.hash(primary.bytes());
-        let known = match self.get(hash, primary.bytes()) {
+        let known = match self.get(primary.hash(), primary.bytes()) {
             Some(Slot::Varies(known)) => Some(known),
             _ => None,
         };
@@ -293,7 +294,7 @@ impl Cache {
             if let Some(disk) = self.disk.as_ref().filter(|_| !self.is_former.load(Relaxed)) {
                 disk.write_varies(&varies);
             }
-            self.put(hash, Slot::Varies(varies));
+            self.put(Slot::Varies(varies));
         }
         let mut key = primary.bytes().to_vec();
         key::vary(&mut key, &vary, request).then(|| primary.with(key))
@@ -312,15 +313,15 @@ impl Cache {
     }
 
     /// What the answers of a URL depend on, if they depend on something.
-    pub(crate) fn vary_of(&self, primary: &[u8]) -> Option<Vary> {
-        match self.get(self.hash(primary), primary)? {
+    pub(crate) fn vary_of(&self, primary: &Key) -> Option<Vary> {
+        match self.get(primary.hash(), primary.bytes())? {
             Slot::Varies(varies) => Some(varies.vary.clone()),
             _ => None,
         }
     }
 
-    fn put(&self, hash: u64, slot: Slot) {
-        let url_hash = slot.key().url_hash();
+    fn put(&self, slot: Slot) {
+        let (hash, url_hash) = (slot.key().hash(), slot.key().url_hash());
         self.table.insert(hash, slot);
         self.index.add(url_hash, hash);
         // It may have made room already, on another thread: then nobody else would take it out.
@@ -348,7 +349,7 @@ impl Cache {
 
     /// Takes an answer out again.
     fn take_out(&self, entry: &Arc<Entry>) {
-        let hash = self.hash(entry.key.bytes());
+        let hash = entry.key.hash();
         entry.life.end();
         let is_it = |slot: &Slot| matches!(slot, Slot::Entry(it) if Arc::ptr_eq(it, entry));
         if self.table.get(&hash).is_some_and(|it| is_it(&it)) {
@@ -358,7 +359,7 @@ impl Cache {
 
     /// Takes an answer into memory.
     fn admit(&self, entry: &Arc<Entry>) {
-        self.put(self.hash(entry.key.bytes()), Slot::Entry(entry.clone()));
+        self.put(Slot::Entry(entry.clone()));
         entry.body.is_inside();
         // The table makes room for several at a time, which may be much if they are large.
         if entry.size() >= LARGE {
@@ -368,16 +369,16 @@ impl Cache {
 
     /// Remembers that requests with this key do not wait for each other.
     pub(crate) fn pass(&self, key: &Key) {
-        if self.get(self.hash(key.bytes()), key.bytes()).is_some_and(|it| !matches!(it, Slot::Pass(_))) {
+        if self.get(key.hash(), key.bytes()).is_some_and(|it| !matches!(it, Slot::Pass(_))) {
             return;
         }
         let pass = entry::Pass { key: key.clone(), life: entry::Life::default() };
-        self.put(self.hash(key.bytes()), Slot::Pass(Arc::new(pass)));
+        self.put(Slot::Pass(Arc::new(pass)));
     }
 
     /// Forgets all answers of a URL, by its part of a key: those too that are still coming. Returns how many were there.
     pub(crate) fn forget_url(&self, url: &[u8]) -> usize {
-        let url_hash = key::hash_of_url(url);
+        let url_hash = key::hash_of(url);
         self.fetches.spoil(url_hash);
         if let Some(disk) = &self.disk {
             disk.forget_url(url);

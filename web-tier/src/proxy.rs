@@ -46,6 +46,7 @@ use crate::{
     worker::{Worker, client::Client},
 };
 use attempt::{Failure, attempt, discard};
+use cached::{Ask, Plan};
 use common::{
     config::{RequestKey, Strategy},
     shortage::is_shortage,
@@ -373,13 +374,24 @@ async fn proxied<S: ClientSide>(
     in_url: bool,
     side: &mut S,
 ) -> Result<Reply, ProxyError> {
-    let Some(settings) = settings else {
-        let passed = forward(client, asker, way, head, edits, side).await?;
-        return Ok(Reply::Server(passed.with_cookies(way, head, asker.secure)));
+    let caches = settings.map(|settings| Ask { client, asker, way, edits, settings });
+    let question = match caches {
+        None => None,
+        Some(ask) => match cached::plan(ask, head, in_url) {
+            Plan::Reply(reply) => return Ok(reply),
+            Plan::Ask(question) => Some(question),
+            // In a box, as every request would be as large.
+            Plan::Wait(wait) => match Box::pin(wait.over(ask, head)).await {
+                Ok(reply) => return Ok(reply),
+                Err(question) => Some(question),
+            },
+        },
     };
-    let ask = cached::Ask { client, asker, way, edits, settings };
-    // In a box, as every request would be as large.
-    Box::pin(cached::answer(ask, head, in_url, side)).await
+    let answered = forward(client, asker, way, head, edits, side).await;
+    match caches.zip(question) {
+        None => Ok(Reply::Server(answered?.with_cookies(way, head, asker.secure))),
+        Some((ask, question)) => question.answered(ask, head, answered),
+    }
 }
 
 /// An answer, and which server gave it.

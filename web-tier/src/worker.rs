@@ -11,7 +11,7 @@ pub(crate) mod send_room;
 pub(crate) mod stalled;
 
 use crate::{
-    cache::near::Near,
+    cache::{key::Wanted, near::Near},
     compress::Encoders,
     http1::{RequestHead, ResponseHead},
     memory::{buffer::Buffers, pipes::Pipes, shelf::Shelf},
@@ -126,7 +126,7 @@ pub(crate) struct Worker {
     pub(crate) notable: Notable,
     /// Of what is kept, what is asked for most, and the memory in which keys are made.
     pub(crate) near: Near,
-    pub(crate) cache_key: RefCell<Vec<u8>>,
+    pub(crate) cache_key: RefCell<Wanted>,
     /// Bodies that are being compressed.
     pub(crate) encoders: Encoders,
     /// `copal-hub-age`, written at each tick, not for each request; `None`: the hub was never heard.

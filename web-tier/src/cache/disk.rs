@@ -4,7 +4,7 @@ use super::{
     Cache, Room, Slot,
     disk_record::{self, Now},
     entry::{Entry, Varies},
-    key,
+    key::Wanted,
     near::Found,
     purge::Purge,
 };
@@ -288,11 +288,11 @@ impl Disk {
         }
     }
 
-    /// What is there for a request with this key, whose URL ends at `url`; then it is in memory too. The key is made longer by what the answer depends on.
+    /// What is there for a request with this key; then it is in memory too. The key is made longer by what the answer depends on.
     pub(crate) async fn bring(
         self: &Arc<Self>,
         cache: &Cache,
-        (key, url): (&mut Vec<u8>, usize),
+        key: &mut Wanted,
         request: &Fields,
         now: Now,
     ) -> Option<Found> {
@@ -301,10 +301,10 @@ impl Disk {
         }
         // What the answers depend on, then one of them.
         for _ in 0..2 {
-            match self.read(cache, key, url, now).await? {
+            match self.read(cache, key, now).await? {
                 Slot::Entry(entry) => return Some(Found::far(entry)),
                 Slot::Varies(varies) => {
-                    if !key::vary(key, &varies.vary, request) {
+                    if !key.vary(&varies.vary, request) {
                         return None;
                     }
                 }
@@ -315,21 +315,21 @@ impl Disk {
     }
 
     /// Brings what stands at a key into memory.
-    async fn read(self: &Arc<Self>, cache: &Cache, key: &[u8], url: usize, now: Now) -> Option<Slot> {
-        let found = self.store.find(&key[..url], key, now.wall)?;
+    async fn read(self: &Arc<Self>, cache: &Cache, key: &Wanted, now: Now) -> Option<Slot> {
+        let found = self.store.find(key.url(), key.bytes(), now.wall)?;
         let room = cache.room(found.length())?;
-        let (record, room) = self.read_record(found, key, room, now.monotonic).await?;
+        let (record, room) = self.read_record(found, key.bytes(), room, now.monotonic).await?;
         let is_there = || {
-            let there = self.store.find(&key[..url], key, now.wall);
+            let there = self.store.find(key.url(), key.bytes(), now.wall);
             there.is_some_and(|it| it.position() == found.position())
         };
         let slot = disk_record::read(&record, now).filter(|_| is_there())?;
         let Slot::Entry(entry) = &slot else {
-            cache.put(cache.hash(key), slot.clone());
+            cache.put(slot.clone());
             return Some(slot);
         };
         // Another request may have brought it meanwhile, or a server something newer.
-        if let Some(Slot::Entry(there)) = cache.get(cache.hash(key), key)
+        if let Some(Slot::Entry(there)) = cache.get(key.hash(), key.bytes())
             && !there.life.is_over()
         {
             return Some(Slot::Entry(there));

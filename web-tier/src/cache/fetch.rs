@@ -1,9 +1,14 @@
 //! One request for an answer that many want: the first asks, the others wait, and read what comes as it comes. Whoever asks holds nobody: if it
 //! fails, goes away, takes long, or gets an answer that is not for all, the others ask themselves, all at once.
 
-use super::{Cache, entry::Entry, key::Key};
+use super::{
+    Cache, HashedAlready,
+    entry::Entry,
+    key::{Key, Wanted},
+};
 use std::{
     collections::HashMap,
+    hash::BuildHasherDefault,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -14,9 +19,11 @@ use tokio::{sync::Notify, time::timeout};
 
 const SHARDS: usize = 64;
 
+type Asked = HashMap<u64, Arc<Fetch>, BuildHasherDefault<HashedAlready>>;
+
 /// The requests that are under way, by the hashes of their keys; sharded by their URLs.
 #[derive(Debug)]
-pub(crate) struct Fetches([Mutex<HashMap<u64, Arc<Fetch>>>; SHARDS]);
+pub(crate) struct Fetches([Mutex<Asked>; SHARDS]);
 
 impl Default for Fetches {
     fn default() -> Self {
@@ -27,7 +34,6 @@ impl Default for Fetches {
 /// A request that is under way.
 #[derive(Debug)]
 pub(crate) struct Fetch {
-    url_hash: u64,
     key: Key,
     state: Mutex<State>,
     changed: Notify,
@@ -59,47 +65,43 @@ pub(crate) enum Turn {
 #[derive(Debug)]
 pub(crate) struct Lead {
     cache: Arc<Cache>,
-    hash: u64,
     fetch: Arc<Fetch>,
     ended: bool,
 }
 
 impl Fetches {
-    fn shard(&self, url_hash: u64) -> MutexGuard<'_, HashMap<u64, Arc<Fetch>>> {
+    fn shard(&self, url_hash: u64) -> MutexGuard<'_, Asked> {
         self.0[(url_hash >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes part in the request with this key, whose URL ends at `url`.
-    pub(crate) fn turn(&self, cache: &Arc<Cache>, key: &[u8], url: usize) -> Turn {
-        let (hash, url_hash) = (cache.hash(key), super::key::hash_of_url(&key[..url]));
-        let mut shard = self.shard(url_hash);
-        if let Some(fetch) = shard.get(&hash)
-            && fetch.key.bytes() == key
+    /// Takes part in the request with this key.
+    pub(crate) fn turn(&self, cache: &Arc<Cache>, key: &Wanted) -> Turn {
+        let mut shard = self.shard(key.url_hash());
+        if let Some(fetch) = shard.get(&key.hash())
+            && fetch.key.bytes() == key.bytes()
             && !fetch.spoiled.load(Relaxed)
         {
             fetch.followers.fetch_add(1, Relaxed);
             return Turn::Follow(fetch.clone());
         }
-        let lead = Lead::new(cache, hash, Key::new(key, url));
-        shard.insert(hash, lead.fetch.clone());
-        Turn::Lead(lead)
+        Turn::Lead(Self::lead(&mut shard, cache, key))
     }
 
     /// Asks for itself, where answers are for one client as a rule; `None`: so does another already, and one is enough to find out.
-    pub(crate) fn alone(&self, cache: &Arc<Cache>, key: &[u8], url: usize) -> Option<Lead> {
-        let (hash, url_hash) = (cache.hash(key), super::key::hash_of_url(&key[..url]));
-        let mut shard = self.shard(url_hash);
-        if shard.contains_key(&hash) {
-            return None;
-        }
-        let lead = Lead::new(cache, hash, Key::new(key, url));
-        shard.insert(hash, lead.fetch.clone());
-        Some(lead)
+    pub(crate) fn alone(&self, cache: &Arc<Cache>, key: &Wanted) -> Option<Lead> {
+        let mut shard = self.shard(key.url_hash());
+        (!shard.contains_key(&key.hash())).then(|| Self::lead(&mut shard, cache, key))
+    }
+
+    fn lead(shard: &mut Asked, cache: &Arc<Cache>, key: &Wanted) -> Lead {
+        let lead = Lead::new(cache, key.key());
+        shard.insert(key.hash(), lead.fetch.clone());
+        lead
     }
 
     /// Whether somebody asks already.
-    pub(crate) fn is_asked(&self, cache: &Cache, key: &Key) -> bool {
-        self.shard(key.url_hash()).contains_key(&cache.hash(key.bytes()))
+    pub(crate) fn is_asked(&self, key: &Key) -> bool {
+        self.shard(key.url_hash()).contains_key(&key.hash())
     }
 
     /// Nothing of what is under way is kept.
@@ -113,7 +115,7 @@ impl Fetches {
 
     /// What is under way for a URL is not kept.
     pub(super) fn spoil(&self, url_hash: u64) {
-        for fetch in self.shard(url_hash).values().filter(|it| it.url_hash == url_hash) {
+        for fetch in self.shard(url_hash).values().filter(|it| it.key.url_hash() == url_hash) {
             fetch.spoiled.store(true, Relaxed);
         }
     }
@@ -148,16 +150,20 @@ impl Fetch {
 }
 
 impl Lead {
-    fn new(cache: &Arc<Cache>, hash: u64, key: Key) -> Self {
+    fn new(cache: &Arc<Cache>, key: Key) -> Self {
         let fetch = Arc::new(Fetch {
-            url_hash: key.url_hash(),
             key,
             state: Mutex::default(),
             changed: Notify::new(),
             followers: AtomicU32::new(0),
             spoiled: AtomicBool::new(false),
         });
-        Self { cache: cache.clone(), hash, fetch, ended: false }
+        Self { cache: cache.clone(), fetch, ended: false }
+    }
+
+    /// Of the answer.
+    pub(crate) fn key(&self) -> &Key {
+        &self.fetch.key
     }
 
     /// The answer is there, or its head: those who wait read along.
@@ -186,9 +192,10 @@ impl Lead {
     }
 
     fn remove(&self) {
-        let mut shard = self.cache.fetches.shard(self.fetch.url_hash);
-        if shard.get(&self.hash).is_some_and(|it| Arc::ptr_eq(it, &self.fetch)) {
-            shard.remove(&self.hash);
+        let key = &self.fetch.key;
+        let mut shard = self.cache.fetches.shard(key.url_hash());
+        if shard.get(&key.hash()).is_some_and(|it| Arc::ptr_eq(it, &self.fetch)) {
+            shard.remove(&key.hash());
         }
     }
 

@@ -1,15 +1,19 @@
 //! Which keys there are of a URL: its variants, and those by other ways.
 
+use super::HashedAlready;
 use std::{
     collections::HashMap,
+    hash::BuildHasherDefault,
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+type Keys = HashMap<u64, Vec<u64>, BuildHasherDefault<HashedAlready>>;
 
 const SHARDS: usize = 64;
 
 /// By the hash of a URL: the hashes of keys.
 #[derive(Debug)]
-pub(super) struct Index([Mutex<HashMap<u64, Vec<u64>>>; SHARDS]);
+pub(super) struct Index([Mutex<Keys>; SHARDS]);
 
 impl Default for Index {
     fn default() -> Self {
@@ -18,7 +22,7 @@ impl Default for Index {
 }
 
 impl Index {
-    fn shard(&self, url: u64) -> MutexGuard<'_, HashMap<u64, Vec<u64>>> {
+    fn shard(&self, url: u64) -> MutexGuard<'_, Keys> {
         self.0[(url >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

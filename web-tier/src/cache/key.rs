@@ -5,7 +5,7 @@ use crate::http1::Fields;
 use common::config::Encoding;
 use http_cache::vary::Vary;
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
     sync::{Arc, OnceLock},
 };
 
@@ -21,8 +21,11 @@ const PACKED: u8 = 2;
 /// Stands behind the key of the whole in that of its parts.
 const PARTS: u8 = 3;
 
+/// What a key takes as a rule, in bytes.
+const LENGTH: usize = 256;
+
 /// The longest key without what answers depend on, in bytes; requests with a longer one are not answered from the cache.
-pub(crate) const LENGTH_MAX: usize = 4096;
+const LENGTH_MAX: usize = 4096;
 
 /// A key that stands on its own; clones are the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,23 @@ pub(crate) struct Key {
     bytes: Arc<[u8]>,
     /// Where the URL ends.
     url: u32,
+    hash: u64,
+    url_hash: u64,
+}
+
+/// The key of a request that is looked up: one buffer for many requests, hashed while it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    bytes: Vec<u8>,
+    /// Where the URL ends.
+    url: usize,
+    /// Where what the answer depends on begins.
+    primary: usize,
+    url_hash: u64,
+    primary_hash: u64,
+    hash: u64,
+    /// Has seen all bytes.
+    hasher: DefaultHasher,
 }
 
 /// A request, as far as it is the key.
@@ -43,32 +63,110 @@ pub(crate) struct Asked<'a> {
     pub(crate) upstream: &'a str,
 }
 
-impl Asked<'_> {
-    /// Writes the key; `edits` are headers that rules set on the request. Returns where the URL ends; `None`: it is too long.
-    pub(crate) fn put<'b>(
-        &self,
-        key: &mut Vec<u8>,
+impl Default for Wanted {
+    fn default() -> Self {
+        let (bytes, url, primary, hasher) = (Vec::with_capacity(LENGTH), 0, 0, hasher());
+        Self { bytes, url, primary, url_hash: 0, primary_hash: 0, hash: 0, hasher }
+    }
+}
+
+impl Wanted {
+    /// That of a key.
+    pub(crate) fn of(key: &Key) -> Self {
+        let mut wanted = Self::default();
+        wanted.bytes.extend_from_slice(&key.bytes);
+        wanted.url = key.url as usize;
+        wanted.hash_anew();
+        wanted
+    }
+
+    /// Writes the key of a request; `edits` are headers that rules set on it. False: it is too long.
+    pub(crate) fn write<'b>(
+        &mut self,
+        asked: &Asked<'_>,
         edits: impl Iterator<Item = (&'b str, &'b str)>,
-    ) -> Option<usize> {
+    ) -> bool {
+        let key = &mut self.bytes;
         key.clear();
-        put_url(key, self.host, self.target);
-        let url = key.len();
-        key.push(PART);
-        key.push(if self.secure { b's' } else { b'p' });
-        key.extend_from_slice(self.upstream.as_bytes());
+        put_url(key, asked.host, asked.target);
+        self.url = key.len();
+        key.extend_from_slice(&[PART, if asked.secure { b's' } else { b'p' }]);
+        key.extend_from_slice(asked.upstream.as_bytes());
         for (name, value) in edits {
             for part in [name, value] {
                 key.push(PART);
                 key.extend_from_slice(part.as_bytes());
             }
         }
-        (key.len() <= LENGTH_MAX).then_some(url)
+        if key.len() > LENGTH_MAX {
+            return false;
+        }
+        self.hash_anew();
+        true
+    }
+
+    fn hash_anew(&mut self) {
+        self.primary = self.bytes.len();
+        self.hasher = hasher();
+        self.hasher.write(&self.bytes[..self.url]);
+        self.url_hash = self.hasher.finish();
+        self.hasher.write(&self.bytes[self.url..]);
+        self.primary_hash = self.hasher.finish();
+        self.hash = self.primary_hash;
+    }
+
+    /// Appends what the answer depends on; false: a value is too long.
+    pub(crate) fn vary(&mut self, on: &Vary, request: &Fields) -> bool {
+        let from = self.bytes.len();
+        let fits = vary(&mut self.bytes, on, request);
+        self.hasher.write(&self.bytes[from..]);
+        self.hash = self.hasher.finish();
+        fits
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The part that is the URL.
+    pub(crate) fn url(&self) -> &[u8] {
+        &self.bytes[..self.url]
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn url_hash(&self) -> u64 {
+        self.url_hash
+    }
+
+    /// As it stands on its own.
+    pub(crate) fn key(&self) -> Key {
+        self.up_to(self.bytes.len(), self.hash)
+    }
+
+    /// The same without what the answer depends on.
+    pub(crate) fn primary(&self) -> Key {
+        self.up_to(self.primary, self.primary_hash)
+    }
+
+    /// The same, where this key stands on its own already.
+    pub(crate) fn primary_of(&self, key: &Key) -> Key {
+        if self.primary == self.bytes.len() { key.clone() } else { self.primary() }
+    }
+
+    fn up_to(&self, end: usize, hash: u64) -> Key {
+        let url = u32::try_from(self.url).unwrap_or(u32::MAX);
+        Key { bytes: self.bytes[..end].into(), url, hash, url_hash: self.url_hash }
     }
 }
 
 /// The part of a key that is the URL without its scheme.
 pub(crate) fn put_url(key: &mut Vec<u8>, host: &str, target: &str) {
-    key.extend(host.bytes().map(|it| it.to_ascii_lowercase()));
+    let from = key.len();
+    key.extend_from_slice(host.as_bytes());
+    key[from..].make_ascii_lowercase();
     key.push(PART);
     key.extend_from_slice(target.as_bytes());
 }
@@ -80,15 +178,23 @@ pub(crate) fn vary(key: &mut Vec<u8>, vary: &Vary, request: &Fields) -> bool {
 }
 
 /// By a key that nobody knows: who could make two URLs collide could keep one of them from being forgotten.
-pub(crate) fn hash_of_url(url: &[u8]) -> u64 {
-    static HASHER: OnceLock<RandomState> = OnceLock::new();
-    HASHER.get_or_init(RandomState::new).hash_one(url)
+fn hasher() -> DefaultHasher {
+    static STATE: OnceLock<RandomState> = OnceLock::new();
+    STATE.get_or_init(RandomState::new).build_hasher()
+}
+
+/// The hash of a key, or of its part that is the URL.
+pub(crate) fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = hasher();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 impl Key {
     /// Of bytes in which the URL ends at `url`.
     pub(crate) fn new(bytes: &[u8], url: usize) -> Self {
-        Self { bytes: bytes.into(), url: u32::try_from(url).unwrap_or(u32::MAX) }
+        let (hash, url_hash) = (hash_of(bytes), hash_of(&bytes[..url]));
+        Self { bytes: bytes.into(), url: u32::try_from(url).unwrap_or(u32::MAX), hash, url_hash }
     }
 
     /// That of its answer's body, compressed.
@@ -103,7 +209,8 @@ impl Key {
 
     /// Of the same URL.
     pub(crate) fn with(&self, bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), url: self.url }
+        let hash = hash_of(&bytes);
+        Self { bytes: bytes.into(), hash, ..*self }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -115,8 +222,12 @@ impl Key {
         &self.bytes[..self.url as usize]
     }
 
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     pub(crate) fn url_hash(&self) -> u64 {
-        hash_of_url(self.url())
+        self.url_hash
     }
 
     /// Host, and path with query.

@@ -35,6 +35,8 @@ pub(crate) struct Near {
     copied: Cell<u64>,
     /// Where the next sweep begins.
     swept: Cell<usize>,
+    /// The number of the cache that all this is of.
+    cache: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ struct Place {
 impl Default for Near {
     fn default() -> Self {
         // Who keeps nothing needs no places.
-        Self { places: RefCell::default(), copied: Cell::new(0), swept: Cell::new(0) }
+        Self { places: RefCell::default(), copied: Cell::new(0), swept: Cell::new(0), cache: Cell::new(0) }
     }
 }
 
@@ -82,8 +84,10 @@ impl Near {
     /// What stands at a key, near or far; what is far and wanted comes near.
     pub(super) fn get(&self, cache: &Cache, hash: u64, key: &[u8], now: Instant) -> Option<Got> {
         let mut places = self.places.borrow_mut();
-        if places.is_empty() {
+        if self.cache.replace(cache.number()) != cache.number() {
+            // Another one has taken its place: by other rules.
             *places = (0..PLACES).map(|_| None).collect();
+            self.copied.set(0);
         }
         let place = &mut places[hash as usize % PLACES];
         if let Some(known) = place.as_mut().filter(|it| it.hash == hash && it.slot.key().bytes() == key) {

@@ -4,6 +4,7 @@
 use super::{
     Cache, Slot,
     entry::{Entry, Packed},
+    key,
     near::{Got, Near},
 };
 use bytes::Bytes;
@@ -31,7 +32,7 @@ impl Cache {
     /// The body of a kept answer in an encoding.
     pub(crate) fn packed(&self, near: &Near, entry: &Entry, encoding: Encoding, now: Instant) -> PackedBody {
         let key = entry.key.packed(encoding);
-        match near.get(self, self.hash(&key), &key, now) {
+        match near.get(self, key::hash_of(&key), &key, now) {
             Some(Got::Packed(packed)) if packed.is_of(entry) => {
                 packed.bytes.clone().map_or(PackedBody::Useless, PackedBody::Is)
             }
@@ -44,7 +45,7 @@ impl Cache {
         // What was asked for once may be so for ever.
         let Some(body) = entry.body.get().filter(|_| entry.hits.load(Relaxed) > 0).cloned() else { return };
         let key = entry.key.packed(encoding);
-        let hash = self.hash(&key);
+        let hash = key::hash_of(&key);
         {
             let mut packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
             if packing.len() >= AT_A_TIME || packing.contains(&hash) || entry.life.is_over() {
@@ -58,7 +59,7 @@ impl Cache {
             let shorter = packed.filter(|it| it.len() < body.len()).map(Bytes::from);
             if !entry.life.is_over() {
                 let packed = Packed::new(entry.key.with(key), &entry, shorter);
-                under_way.cache.put(hash, Slot::Packed(Arc::new(packed)));
+                under_way.cache.put(Slot::Packed(Arc::new(packed)));
             }
         });
     }
@@ -66,7 +67,7 @@ impl Cache {
     /// Forgets the compressed bodies of an answer.
     pub(super) fn forget_packed(&self, entry: &Entry) {
         for encoding in Encoding::ALL {
-            self.table.invalidate(&self.hash(&entry.key.packed(encoding)));
+            self.table.invalidate(&key::hash_of(&entry.key.packed(encoding)));
         }
     }
 }

@@ -23,7 +23,7 @@ impl CacheSettings {
 
     /// Path and query, without the parameters that choose no answer.
     pub(crate) fn target<'a>(&self, target: &'a str) -> Cow<'a, str> {
-        let Some((path, query)) = target.split_once('?').filter(|_| self.ignores) else {
+        let Some((path, query)) = self.ignores.then(|| target.split_once('?')).flatten() else {
             return target.into();
         };
         let ignored = self.mapping(path).map(|it| &it.ignore_query[..]).unwrap_or_default();

@@ -10,10 +10,11 @@ use std::collections::HashMap;
 const HOST: &str = "shop.example";
 
 fn key_of(target: &str) -> Key {
-    let mut bytes = Vec::new();
+    let mut wanted = Wanted::default();
     let asked = Asked { host: HOST, target, secure: false, upstream: "cluster a" };
-    let url = asked.put(&mut bytes, std::iter::empty()).unwrap();
-    Key::new(&bytes, url)
+    assert!(wanted.write(&asked, std::iter::empty()));
+    assert_eq!(wanted.key(), Key::new(wanted.bytes(), wanted.url().len()));
+    wanted.key()
 }
 
 fn entry(key: Key, number: u64, length: usize, tag: &str) -> Arc<Entry> {
@@ -44,7 +45,7 @@ fn entry(key: Key, number: u64, length: usize, tag: &str) -> Arc<Entry> {
 
 /// The number of the answer that is there.
 fn number(cache: &Cache, near: &Near, target: &str, request: &Fields) -> Option<u64> {
-    match cache.lookup(near, &mut key_of(target).bytes().to_vec(), request, Instant::now()) {
+    match cache.lookup(near, &mut Wanted::of(&key_of(target)), request, Instant::now()) {
         Lookup::Found(found) => {
             let text = found.entry.head.fields.named("x-number").next().unwrap();
             Some(str::from_utf8(text).unwrap().parse().unwrap())

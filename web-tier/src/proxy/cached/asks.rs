@@ -9,7 +9,7 @@ use std::time::Instant;
 
 /// What a request asks of the cache. What it asks of an answer is copied, as the request's head changes on its way.
 #[derive(Debug, Default)]
-pub(super) struct Asks {
+pub(in crate::proxy) struct Asks {
     pub(super) directives: RequestDirectives,
     none_match: Option<Box<[u8]>>,
     modified_since: Option<Box<[u8]>>,

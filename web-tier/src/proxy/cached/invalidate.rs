@@ -1,41 +1,48 @@
 //! Requests that may change something: what is kept of their URL, and of those that the answer names, is forgotten (RFC 9111 §4.4).
 
-use super::{Ask, Forwarded, given};
+use super::{Ask, Forwarded, Plan, Question, given};
 use crate::{
     cache::key::put_url,
-    error::ProxyError,
     http1::{Fields, RequestHead},
-    proxy::Reply,
+    proxy::{Passed, Reply},
     route::normalise::normal_url,
-    upstream::exchange::ClientSide,
 };
 use http::Method;
 use http_cache::url::split_authority;
 
-/// Passes a request on that is not `GET` or `HEAD`.
-pub(super) async fn forward<S: ClientSide>(
-    ask: Ask<'_>,
-    head: &mut RequestHead,
-    side: &mut S,
-) -> Result<Reply, ProxyError> {
-    ask.client.worker.counters.cache.passed.up();
-    let is_safe = matches!(head.method, Method::OPTIONS | Method::TRACE);
-    let (host, target) = (head.host().to_owned(), head.target.clone());
-    let forwarded = super::super::forward(ask.client, ask.asker, ask.way, head, ask.edits, side).await?;
-    let answer = &forwarded.answer.head;
-    if !is_safe && (answer.status.is_success() || answer.status.is_redirection()) {
-        let mut url = Vec::new();
-        let mut forget = |target: &str| {
-            url.clear();
-            put_url(&mut url, &host, &ask.settings.target(target));
-            ask.settings.cache.forget_url(&url)
-        };
-        forget(&target);
-        for named in named(&answer.fields, &host, &target) {
-            forget(&named);
-        }
+/// A request that is not `GET` or `HEAD`.
+pub(in crate::proxy) struct Change {
+    host: String,
+    target: String,
+    is_safe: bool,
+}
+
+impl Change {
+    pub(super) fn plan(ask: Ask<'_>, head: &RequestHead) -> Plan {
+        ask.client.worker.counters.cache.passed.up();
+        let is_safe = matches!(head.method, Method::OPTIONS | Method::TRACE);
+        let (host, target) = (head.host().to_owned(), head.target.clone());
+        Plan::Ask(Question::Unsafe(Box::new(Self { host, target, is_safe })))
     }
-    Ok(given(ask, head, forwarded, Forwarded::Method))
+
+    /// Forgets what may have changed.
+    pub(super) fn answered(self, ask: Ask<'_>, head: &RequestHead, passed: Passed) -> Reply {
+        let Self { host, target, is_safe } = self;
+        let answer = &passed.answer.head;
+        if !is_safe && (answer.status.is_success() || answer.status.is_redirection()) {
+            let mut url = Vec::new();
+            let mut forget = |target: &str| {
+                url.clear();
+                put_url(&mut url, &host, &ask.settings.target(target));
+                ask.settings.cache.forget_url(&url)
+            };
+            forget(&target);
+            for named in named(&answer.fields, &host, &target) {
+                forget(&named);
+            }
+        }
+        given(ask, head, passed, Forwarded::Method)
+    }
 }
 
 /// The URLs of the same host that `Location` and `Content-Location` name, as requests for them are: paths with queries.

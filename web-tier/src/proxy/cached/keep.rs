@@ -29,7 +29,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tokio::{task::spawn_local, time::timeout};
@@ -70,7 +70,7 @@ pub(super) fn storable(
 }
 
 /// Begins to keep an answer, of which a client may read at once; gives it back if there is no room for it.
-pub(super) async fn begin(
+pub(super) fn begin(
     ask: Ask<'_>,
     head: &RequestHead,
     primary: &Key,
@@ -124,7 +124,7 @@ pub(super) async fn begin(
     }
     let silence = ask.way.upstream.server(server).silence_max;
     let source = Source { exchange: answer.exchange, buffer: Buffer::default(), persists, silence };
-    pump.start(source, length == Length::Empty).await;
+    pump.start(source, length == Length::Empty);
     Ok(Begun { entry, for_one })
 }
 
@@ -180,12 +180,12 @@ fn put_date(head: &mut ResponseHead, worker: &Worker) {
 }
 
 /// Whether an answer for which this request has waited is one to it too.
-pub(super) fn answers(cache: &Cache, entry: &Entry, head: &RequestHead, primary: &[u8]) -> bool {
-    if entry.key.bytes() == primary {
+pub(super) fn answers(cache: &Cache, entry: &Entry, head: &RequestHead, primary: &Key) -> bool {
+    if entry.key == *primary {
         return true;
     }
     // It depends on fields of the request.
-    let mut key = primary.to_vec();
+    let mut key = primary.bytes().to_vec();
     cache.vary_of(primary).is_some_and(|vary| key::vary(&mut key, &vary, &head.fields))
         && entry.key.bytes() == key
 }
@@ -301,14 +301,15 @@ enum Read {
 
 impl Pump {
     /// Reads what is there already, which most often is all, and the rest in a task of its own.
-    async fn start(self, mut source: Source, is_empty: bool) {
+    fn start(self, mut source: Source, is_empty: bool) {
         if is_empty {
             source.exchange.finish(true, source.persists);
             return self.finish();
         }
         loop {
-            let read =
-                poll_fn(|cx| Poll::Ready(source.exchange.poll_body(cx, &mut source.buffer, false))).await;
+            // The task looks again, and is woken.
+            let mut nobody = Context::from_waker(Waker::noop());
+            let read = source.exchange.poll_body(&mut nobody, &mut source.buffer, false);
             let Poll::Ready(read) = read else { break };
             match self.took(&mut source, read.map_err(|_| ())) {
                 Read::Whole => {

@@ -2,17 +2,24 @@
 //! tag says that they are of the same body (§3.4). They answer requests for ranges that lie in them, and no others.
 
 use super::{
-    Ask, Forwarded,
+    Ask, Forwarded, Plan, Question,
     asks::Asks,
-    from_disk, given, keep, normalise, pass,
+    given, keep,
+    lead::normalise,
     serve::{self, is_of_range},
+    wait::Wait,
 };
 use crate::{
-    cache::{Cache, Lookup, body::Body, entry::Entry, key::Key, near::Found},
-    error::ProxyError,
+    cache::{
+        Cache, Lookup,
+        body::Body,
+        entry::Entry,
+        fetch::Lead,
+        key::{Key, Wanted},
+        near::Found,
+    },
     http1::{Length, Name, RequestHead, ResponseHead},
-    proxy::{Passed, Reply, forward, local::Local},
-    upstream::exchange::ClientSide,
+    proxy::{Passed, Reply},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -30,44 +37,64 @@ pub(super) fn content_range(answer: &ResponseHead) -> Option<ContentRange> {
     (answer.length(false) == Length::Exact(range.length())).then_some(range)
 }
 
-/// Answers a request for a part of what is not kept as a whole.
-pub(super) async fn answer<S: ClientSide>(
-    ask: Ask<'_>,
-    head: &mut RequestHead,
-    asks: &Asks,
-    whole: &Key,
-    side: &mut S,
-) -> Result<Reply, ProxyError> {
-    let (cache, worker) = (&ask.settings.cache, &ask.client.worker);
-    let of_parts = whole.of_parts();
-    let (mut key, url) = (of_parts.bytes().to_vec(), of_parts.url().len());
-    let found = match cache.lookup(&worker.near, &mut key, &head.fields, worker.now()) {
-        Lookup::Found(found) => Some(found),
-        Lookup::Missing => from_disk(ask, head, (&mut key, url)).await,
-        Lookup::Pass | Lookup::NoKey => None,
-    };
-    if let Some(found) = found.filter(|it| has(it, asks))
-        && matches!(found.entry.reuse(&asks.directives, worker.now()), Reuse::Fresh | Reuse::Stale)
-    {
-        return Ok(serve::hit(ask, head, asks, &found));
+/// A request for a part of what is not kept as a whole.
+pub(in crate::proxy) struct PartAsked {
+    asks: Asks,
+    whole: Key,
+    lead: Lead,
+    asked_s: u64,
+}
+
+impl PartAsked {
+    /// Looks for the part that is kept of a whole with this key.
+    pub(super) fn plan(ask: Ask<'_>, head: &mut RequestHead, asks: Asks, whole: Key) -> Plan {
+        let (cache, worker) = (&ask.settings.cache, &ask.client.worker);
+        let mut key = Wanted::of(&whole.of_parts());
+        let found = match cache.lookup(&worker.near, &mut key, &head.fields, worker.now()) {
+            Lookup::Found(found) => Some(found),
+            Lookup::Missing if cache.disk().is_some() => return Wait::for_part(asks, key, whole),
+            Lookup::Missing | Lookup::Pass | Lookup::NoKey => None,
+        };
+        Self::plan_with(ask, head, asks, (&key, whole), found)
     }
-    if asks.directives.only_if_cached {
-        return Ok(Reply::Local(Local::error_page(ask.client, 504, Some("nothing fresh is kept"))));
+
+    /// The same, when it is known what is kept.
+    pub(super) fn plan_with(
+        ask: Ask<'_>,
+        head: &mut RequestHead,
+        asks: Asks,
+        (key, whole): (&Wanted, Key),
+        found: Option<Found>,
+    ) -> Plan {
+        let (cache, worker) = (&ask.settings.cache, &ask.client.worker);
+        if let Some(found) = found.filter(|it| has(it, &asks))
+            && matches!(found.entry.reuse(&asks.directives, worker.now()), Reuse::Fresh | Reuse::Stale)
+        {
+            return Plan::Reply(serve::hit(ask, head, &asks, &found));
+        }
+        if asks.directives.only_if_cached {
+            return Plan::nothing_kept(ask);
+        }
+        let lead = if asks.directives.no_store { None } else { cache.fetches.alone(cache, key) };
+        // Others that ask for parts meanwhile do not wait: theirs may be other ones.
+        let Some(lead) = lead else { return Plan::pass(ask, Forwarded::UriMiss) };
+        worker.counters.cache.misses.up();
+        normalise(head);
+        let asked_s = worker.wall_seconds();
+        Plan::Ask(Question::Part(Box::new(Self { asks, whole, lead, asked_s })))
     }
-    let lead = if asks.directives.no_store { None } else { cache.fetches.alone(cache, &key, url) };
-    // Others that ask for parts meanwhile do not wait: theirs may be other ones.
-    let Some(lead) = lead else { return pass(ask, head, Forwarded::UriMiss, side).await };
-    worker.counters.cache.misses.up();
-    normalise(head);
-    let asked_s = worker.wall_seconds();
-    let mut passed = forward(ask.client, ask.asker, ask.way, head, ask.edits, side).await?;
-    let Ok(storable) = keep::storable(ask, head, asks, &passed, asked_s) else {
-        return Ok(given(ask, head, passed, Forwarded::UriMiss));
-    };
-    let place = if is_part_of_more(&mut passed) { &of_parts } else { whole };
-    match keep::begin(ask, head, place, storable, passed, lead).await {
-        Ok(begun) => Ok(serve::stored(ask, head, asks, begun, Forwarded::UriMiss)),
-        Err(passed) => Ok(given(ask, head, *passed, Forwarded::UriMiss)),
+
+    /// Keeps the answer, if it may be kept.
+    pub(super) fn answered(self, ask: Ask<'_>, head: &RequestHead, mut passed: Passed) -> Reply {
+        let Self { asks, whole, lead, asked_s } = self;
+        let Ok(storable) = keep::storable(ask, head, &asks, &passed, asked_s) else {
+            return given(ask, head, passed, Forwarded::UriMiss);
+        };
+        let place = if is_part_of_more(&mut passed) { whole.of_parts() } else { whole };
+        match keep::begin(ask, head, &place, storable, passed, lead) {
+            Ok(begun) => serve::stored(ask, head, &asks, begun, Forwarded::UriMiss),
+            Err(passed) => given(ask, head, *passed, Forwarded::UriMiss),
+        }
     }
 }
 

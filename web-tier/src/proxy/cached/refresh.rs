@@ -1,10 +1,10 @@
 //! Asks a server for a stale answer anew while it is served (RFC 5861 §3), by a request of our own in the name of the client whose request came.
 
-use super::{Ask, Found, asks, asks::Asks, keep, normalise};
+use super::{Ask, Found, asks, asks::Asks, keep, lead::normalise};
 use crate::{
     cache::{
         fetch::{Lead, Turn},
-        key::Key,
+        key::{Key, Wanted},
         settings::CacheSettings,
     },
     http1::{RequestHead, ResponseHead},
@@ -55,8 +55,7 @@ impl ClientSide for Nobody {
 /// Begins such a request, if nobody asks already.
 pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, primary: &Key) {
     let cache = &ask.settings.cache;
-    let key = &found.entry.key;
-    let Turn::Lead(lead) = cache.fetches.turn(cache, key.bytes(), key.url().len()) else { return };
+    let Turn::Lead(lead) = cache.fetches.turn(cache, &Wanted::of(&found.entry.key)) else { return };
     let of_a_user = ask.is_of_a_user(head);
     let client = ask.client.stream();
     let mut head = head.copy();
@@ -132,7 +131,7 @@ impl Refresh {
             return passed.discard(&head.method);
         }
         match keep::storable(ask, head, asks, &passed, asked_s) {
-            Ok(storable) => drop(keep::begin(ask, head, primary, storable, passed, lead).await),
+            Ok(storable) => drop(keep::begin(ask, head, primary, storable, passed, lead)),
             Err(cause) => {
                 if cause.is_of_the_answer() {
                     // It is not to be kept any more.
