@@ -27,9 +27,18 @@ const BODIES: [(&str, usize); 3] = [("100B", 100), ("10KB", 10 << 10), ("1MB", 1
 const OTHERS: [(&str, usize); 2] = [("4KB", 4 << 10), ("20KB.txt", 20 << 10)];
 
 /// Loads of HTTP/1.1: how they are told, the path, and what wrk is told besides.
+/// Has wrk ask for each URL once: the path with a number behind it.
+const UNIQUE: [&str; 2] = ["-s", "unique.lua"];
+
+/// Answers that are not kept, beside the same without a cache.
+const NOT_KEPT: [(&str, [&str; 2], &[&str]); 2] = [
+    ("one URL", ["plain/100B", "not-kept/100B"], &[]),
+    ("each URL another one", ["plain/unique/", "not-kept/"], &UNIQUE),
+];
+
 const LOADS: [(&str, &str, &[&str]); 4] = [
     ("100B, proxied, no cache", "plain/100B", &[]),
-    ("100B, a miss that is kept", "", &["-s", "unique.lua"]),
+    ("100B, a miss that is kept", "unique/", &UNIQUE),
     ("20KB of text, gzip, proxied", "plain/20KB.txt", &["-H", "Accept-Encoding: gzip"]),
     ("20KB of text, gzip, a hit", "20KB.txt", &["-H", "Accept-Encoding: gzip"]),
 ];
@@ -112,13 +121,15 @@ struct Cache {
     port: u16,
     tls_port: Option<u16>,
     process: Process,
+    resident_at_start: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&arguments.folder)?;
     let folder = fs::canonicalize(folder.path())?;
     prepare(&arguments.peers, &folder)?;
-    let (_origin, caches) = start(&fs::canonicalize(&arguments.copal)?, &folder)?;
+    let copal = fs::canonicalize(&arguments.copal)?;
+    let (_origin, caches) = start(&copal, &folder)?;
     say(
         "| CPU µs a hit | copal | nginx | varnish | copal to the best | with the load: copal | nginx | varnish | copal to the best |",
     );
@@ -132,6 +143,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for (name, path, more) in LOADS {
         row(arguments, &folder, (name, Protocol::Http1, path, more), &caches)?;
     }
+    for (name, paths, more) in NOT_KEPT {
+        not_kept(arguments, &folder, (name, paths, more), &caches[0])?;
+    }
+    scale(arguments, &folder, &copal, &caches[0])?;
     if arguments.row.is_some() {
         return Ok(());
     }
@@ -142,10 +157,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     for cache in &caches {
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        let resident = cache.process.resident_bytes()?;
         say(&format!(
-            "{}: {:.0} MiB resident",
+            "{}: {:.0} MiB resident, {:.0} more than at its start",
             cache.name,
-            cache.process.resident_bytes()? / f64::from(1 << 20)
+            mib(resident),
+            mib(resident - cache.resident_at_start)
         ));
     }
     drop(caches);
@@ -246,6 +264,32 @@ fn row(
     Ok(())
 }
 
+/// What an answer that is not kept costs, beside one that goes by no cache; turn by turn.
+fn not_kept(
+    arguments: &Arguments,
+    folder: &Path,
+    (name, paths, more): (&str, [&str; 2], &[&str]),
+    copal: &Cache,
+) -> anyhow::Result<()> {
+    let title = format!("an answer that is not kept, {name}");
+    if arguments.row.as_ref().is_some_and(|wanted| !title.contains(wanted)) {
+        return Ok(());
+    }
+    let mut spent = [Vec::new(), Vec::new()];
+    for _ in 0..arguments.rounds {
+        for (path, spent) in paths.iter().zip(&mut spent) {
+            let url = Protocol::Http1.url(copal, path).context("copal listens")?;
+            let before = copal.process.cpu()?;
+            let count = Protocol::Http1.run(folder, &url, more, arguments.seconds)?;
+            let cpu = copal.process.cpu()?.since(before);
+            spent.push((cpu.user + cpu.system) * 1e6 / count);
+        }
+    }
+    let [without, with] = spent.map(median);
+    say(&format!("copal: {title}: {with:.2} CPU µs, without a cache {without:.2}: {:.3}", with / without));
+    Ok(())
+}
+
 /// The cost of each, Copal's first, and that as a ratio with the best of the others.
 fn columns(spent: Vec<Vec<f64>>) -> String {
     let costs: Vec<f64> = spent.into_iter().map(median).collect();
@@ -287,47 +331,83 @@ fn prepare(peers: &Path, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Starts a program, and waits until it listens.
+fn begin(
+    folder: &Path,
+    program: &Path,
+    arguments: &str,
+    core: Option<usize>,
+    port: u16,
+    name: &str,
+) -> anyhow::Result<Process> {
+    let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+    let log = folder.join(format!("{name}.log"));
+    let mut process = Process::start_in(folder, program, &arguments, core, &log)?;
+    process
+        .listening(SocketAddr::from(([127, 0, 0, 1], port)))
+        .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+    Ok(process)
+}
+
+/// What a hit costs two workers on two cores, which share them with the load, beside one worker on one.
+fn scale(arguments: &Arguments, folder: &Path, copal: &Path, one: &Cache) -> anyhow::Result<()> {
+    let title = "hits of two workers";
+    if arguments.row.as_ref().is_some_and(|wanted| !title.contains(wanted)) {
+        return Ok(());
+    }
+    let config = fs::read_to_string(folder.join("copal.yaml"))?;
+    let config = config.replace("workers: 1", "workers: 2").replace("port: 177", "port: 178");
+    fs::write(folder.join("copal-two.yaml"), config.replace("data-dir: data", "data-dir: data-two"))?;
+    let two = begin(folder, copal, "start --conf copal-two.yaml --server web-a", None, 17820, "copal-two")?;
+    for (body, _) in BODIES.into_iter().take(2) {
+        let mut spent = [Vec::new(), Vec::new()];
+        // The first turn warms up.
+        for round in 0..=arguments.rounds {
+            let runs: [(&Process, u16, &[&str]); 2] = [
+                (&one.process, one.port, &["-c", LOAD_CORE, "wrk", "-t1"]),
+                (&two, 17810, &["-c", "0,1", "wrk", "-t2"]),
+            ];
+            for ((process, port, load), spent) in runs.into_iter().zip(&mut spent) {
+                let before = process.cpu()?;
+                let output = Command::new("taskset")
+                    .args(load)
+                    .args(["-c64", "-d", &format!("{}s", arguments.seconds)])
+                    .arg(format!("http://127.0.0.1:{port}/{body}"))
+                    .output()
+                    .context("wrk")?;
+                let count = wrk_count(&String::from_utf8_lossy(&output.stdout)).context("wrk counts")?;
+                let cpu = process.cpu()?.since(before);
+                if round > 0 {
+                    spent.push((cpu.user + cpu.system) * 1e6 / count);
+                }
+            }
+        }
+        let [one, two] = spent.map(median);
+        say(&format!(
+            "copal: {title} on two cores, {body}: {two:.2} CPU µs, of one on one core {one:.2}: twice the cores bring {:.2} times as many",
+            2.0 * one / two
+        ));
+    }
+    Ok(())
+}
+
 fn start(copal: &Path, folder: &Path) -> anyhow::Result<(Process, Vec<Cache>)> {
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let shown = folder.display();
-    let begin =
-        |program: &Path, arguments: String, core: usize, port: u16, name: &str| -> anyhow::Result<Process> {
-            let log = folder.join(format!("{name}.log"));
-            let mut process = Process::start_in(folder, program, &words(&arguments), core, &log)?;
-            process
-                .listening(SocketAddr::from(([127, 0, 0, 1], port)))
-                .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-            Ok(process)
-        };
     let nginx = |file: &str| format!("-p {shown} -e stderr -c {shown}/{file}");
-    let origin = begin(Path::new("nginx"), nginx("origin.conf"), 1, 17700, "origin")?;
+    let origin = begin(folder, Path::new("nginx"), &nginx("origin.conf"), Some(1), 17700, "origin")?;
     let varnish =
         format!("-F -j none -n {shown}/varnish -a 127.0.0.1:17712 -f {shown}/varnish.vcl -s malloc,256m");
+    let cache =
+        |name, port, tls_port: Option<u16>, program: &Path, arguments: &str| -> anyhow::Result<Cache> {
+            let last_port = tls_port.unwrap_or(port);
+            let process = begin(folder, program, arguments, Some(CACHE_CORE), last_port, name)?;
+            let resident_at_start = process.resident_bytes()?;
+            Ok(Cache { name, port, tls_port, process, resident_at_start })
+        };
     let caches = vec![
-        Cache {
-            name: "copal",
-            port: 17710,
-            tls_port: Some(17720),
-            process: begin(
-                copal,
-                "start --conf copal.yaml --server web-a".to_owned(),
-                CACHE_CORE,
-                17720,
-                "copal",
-            )?,
-        },
-        Cache {
-            name: "nginx",
-            port: 17711,
-            tls_port: Some(17721),
-            process: begin(Path::new("nginx"), nginx("nginx.conf"), CACHE_CORE, 17721, "nginx")?,
-        },
-        Cache {
-            name: "varnish",
-            port: 17712,
-            tls_port: None,
-            process: begin(Path::new("varnishd"), varnish, CACHE_CORE, 17712, "varnish")?,
-        },
+        cache("copal", 17710, Some(17720), copal, "start --conf copal.yaml --server web-a")?,
+        cache("nginx", 17711, Some(17721), Path::new("nginx"), &nginx("nginx.conf"))?,
+        cache("varnish", 17712, None, Path::new("varnishd"), &varnish)?,
     ];
     Ok((origin, caches))
 }

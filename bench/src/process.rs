@@ -86,11 +86,11 @@ impl Process {
         folder: &Path,
         program: &Path,
         arguments: &[String],
-        core: usize,
+        core: Option<usize>,
         log: &Path,
     ) -> anyhow::Result<Self> {
         let log = fs::File::create(log).with_context(|| format!("log of {}", program.display()))?;
-        let mut command = pinned(program, Some(core));
+        let mut command = pinned(program, core);
         command.args(arguments).current_dir(folder);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Self::spawn(command, program)

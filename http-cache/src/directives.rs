@@ -1,6 +1,7 @@
 //! Directives: `Cache-Control` (RFC 9111 §5.2, RFC 5861, RFC 8246), `Pragma` (§5.4) and fields that are for a target (RFC 9213).
 
 use crate::{Fields, members};
+use std::borrow::Cow;
 
 /// Times beyond this are this (RFC 9111 §1.2.2).
 pub const SECONDS_MAX: u32 = 1 << 31;
@@ -13,8 +14,11 @@ const FOR_THIS_CACHE: [&str; 3] = [TARGETS[0], TARGETS[1], SURROGATE_CONTROL];
 
 const SURROGATE_CONTROL: &str = "surrogate-control";
 
-/// This cache's name in `Surrogate-Capability` and `Surrogate-Control`.
-pub const SURROGATE: &str = "copal";
+/// This cache's name in `Surrogate-Control`.
+const SURROGATE: &str = "copal";
+
+/// What servers are told of it (Edge Architecture 1.0 §2.2).
+pub const SURROGATE_CAPABILITY: &str = "copal=\"Surrogate/1.0\"";
 
 /// A directive that may be about some fields alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -195,7 +199,7 @@ impl AnswerDirectives {
             let seconds = value.as_deref().and_then(seconds).unwrap_or(0);
             Some(known.map_or(seconds, |known| known.min(seconds)))
         };
-        match &*name {
+        match name.bytes() {
             b"max-age" => self.max_age = least(self.max_age),
             b"s-maxage" => self.s_maxage = least(self.s_maxage),
             b"stale-while-revalidate" => self.stale_while_revalidate = least(self.stale_while_revalidate),
@@ -315,7 +319,7 @@ impl RequestDirectives {
         for member in members(value) {
             let (name, value) = directive(member);
             let time = || Some(value.as_deref().and_then(seconds).unwrap_or(0));
-            match &*name {
+            match name.bytes() {
                 b"max-age" => self.max_age = time(),
                 // What is no number asks for the most.
                 b"min-fresh" => {
@@ -331,17 +335,36 @@ impl RequestDirectives {
     }
 }
 
-/// A name in lower case, and what is behind its `=`, without quotes.
-fn directive(member: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
-    let Some(place) = member.iter().position(|it| *it == b'=') else {
-        return (member.to_ascii_lowercase(), None);
-    };
-    let (name, value) = (&member[..place], &member[place + 1..]);
-    (name.to_ascii_lowercase(), Some(unquoted(value)))
+/// The longest name of a directive that is known, in bytes.
+const NAME_MAX: usize = 22;
+
+/// A name in lower case; one that is too long is none that is known.
+struct LowerName([u8; NAME_MAX], usize);
+
+impl LowerName {
+    fn of(name: &[u8]) -> Self {
+        let mut lower = [0; NAME_MAX];
+        let Some(place) = lower.get_mut(..name.len()) else { return Self(lower, 0) };
+        place.copy_from_slice(name);
+        place.make_ascii_lowercase();
+        Self(lower, name.len())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0[..self.1]
+    }
 }
 
-fn unquoted(value: &[u8]) -> Vec<u8> {
-    let Some(inner) = value.strip_prefix(b"\"") else { return value.to_vec() };
+/// A name, and what is behind its `=`, without quotes.
+fn directive(member: &[u8]) -> (LowerName, Option<Cow<'_, [u8]>>) {
+    match member.iter().position(|it| *it == b'=') {
+        None => (LowerName::of(member), None),
+        Some(place) => (LowerName::of(&member[..place]), Some(unquoted(&member[place + 1..]))),
+    }
+}
+
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let Some(inner) = value.strip_prefix(b"\"") else { return value.into() };
     let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
     let mut escaped = false;
     let kept = |it: &&u8| {

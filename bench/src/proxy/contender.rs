@@ -101,7 +101,7 @@ impl Contender {
     /// Starts it on `core`, and waits until it listens.
     pub(super) fn start(&self, folder: &Path, core: usize) -> anyhow::Result<Process> {
         let log = folder.join(format!("{}.log", self.name));
-        let mut process = Process::start_in(folder, &self.program, &self.arguments, core, &log)?;
+        let mut process = Process::start_in(folder, &self.program, &self.arguments, Some(core), &log)?;
         process.listening(self.address).with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         Ok(process)
     }

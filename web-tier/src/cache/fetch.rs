@@ -201,7 +201,10 @@ impl Lead {
 
     fn end(&mut self, state: State) {
         self.remove();
-        self.fetch.set(state);
+        // Whom nobody finds any more, and nobody has found, nobody waits for.
+        if Arc::strong_count(&self.fetch) > 1 {
+            self.fetch.set(state);
+        }
         self.ended = true;
     }
 }

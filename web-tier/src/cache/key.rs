@@ -55,6 +55,7 @@ pub(crate) struct Wanted {
 /// A request, as far as it is the key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
+    /// In lower case.
     pub(crate) host: &'a str,
     /// Path and query.
     pub(crate) target: &'a str,
@@ -88,7 +89,9 @@ impl Wanted {
     ) -> bool {
         let key = &mut self.bytes;
         key.clear();
-        put_url(key, asked.host, asked.target);
+        key.extend_from_slice(asked.host.as_bytes());
+        key.push(PART);
+        key.extend_from_slice(asked.target.as_bytes());
         self.url = key.len();
         key.extend_from_slice(&[PART, if asked.secure { b's' } else { b'p' }]);
         key.extend_from_slice(asked.upstream.as_bytes());

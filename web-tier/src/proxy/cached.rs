@@ -159,7 +159,7 @@ pub(super) fn plan(ask: Ask<'_>, head: &mut RequestHead, in_url: bool) -> Plan {
     // What `Connection` names does not reach the server, whatever a key would have of it.
     let is_plain = head.length == Length::Empty && !head.connection.upgrade && !head.connection.nominates;
     // Servers compare hosts as they like, and sessions in URLs are known to more of them than rules say.
-    let is_plain = is_plain && !host.bytes().any(|it| it.is_ascii_uppercase()) && !names_session(head.path());
+    let is_plain = is_plain && !has_capitals(host) && !names_session(head.path());
     if !is_plain || in_url || asks.is_odd {
         return Plan::pass(ask, Forwarded::Bypass);
     }
@@ -230,10 +230,10 @@ fn put_key(ask: Ask<'_>, head: &RequestHead, host: &str, key: &mut Wanted) -> bo
     };
     let set = ask.edits.iter().filter(|it| it.kind() == HeaderEditKind::SetOnRequest);
     // What a proxy that is trusted says of host and port goes to servers too.
-    let said = |name| head.fields.named(name).next().filter(|_| ask.asker.trusted);
-    let said = ["x-forwarded-host", "x-forwarded-port"].into_iter().filter_map(|name| {
-        let value = said(name)?;
-        Some((name, str::from_utf8(value).unwrap_or_default()))
+    let names: &[&str] = if ask.asker.trusted { &["x-forwarded-host", "x-forwarded-port"] } else { &[] };
+    let said = names.iter().filter_map(|name| {
+        let value = head.fields.named(name).next()?;
+        Some((*name, str::from_utf8(value).unwrap_or_default()))
     });
     key.write(&asked, set.map(|it| (it.name(), &*it.value)).chain(said))
 }
@@ -246,7 +246,13 @@ fn given(ask: Ask<'_>, head: &RequestHead, forwarded: Passed, why: Forwarded) ->
     Reply::Server(answer)
 }
 
+fn has_capitals(host: &str) -> bool {
+    // All bytes, so that the compiler takes many at a time.
+    host.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase())
+}
+
 fn names_session(path: &str) -> bool {
     const NAME: &[u8] = b";jsessionid=";
-    path.contains(';') && path.as_bytes().windows(NAME.len()).any(|it| it.eq_ignore_ascii_case(NAME))
+    memchr::memchr(b';', path.as_bytes()).is_some()
+        && path.as_bytes().windows(NAME.len()).any(|it| it.eq_ignore_ascii_case(NAME))
 }

@@ -19,6 +19,10 @@ pub(in crate::proxy) struct Asks {
     pub(super) authorized: bool,
     /// It has a field by which some servers take it for another request than its key says, or a condition that only its server can judge.
     pub(super) is_odd: bool,
+    /// It has `Accept-Encoding` or `Accept-Language`.
+    pub(super) accepts: bool,
+    /// It has `Surrogate-Capability`.
+    pub(super) through_surrogates: bool,
 }
 
 /// Fields that frameworks take a method, a path, a host or a scheme from: no key has them, so what they bring is for the one who sent them.
@@ -78,6 +82,8 @@ impl Asks {
                     all.extend_from_slice(field.value);
                     asks.none_match = Some(all.into());
                 }
+                15 if is("accept-encoding") || is("accept-language") => asks.accepts = true,
+                20 if is("surrogate-capability") => asks.through_surrogates = true,
                 17 if is("if-modified-since") => asks.modified_since = Some(field.value.into()),
                 // As servers could take it for one of them.
                 _ if matches!(

@@ -14,7 +14,7 @@ use crate::{
 };
 use http::StatusCode;
 use http_cache::{
-    directives::SURROGATE,
+    directives::SURROGATE_CAPABILITY,
     vary::{Encodings, languages},
 };
 
@@ -43,7 +43,7 @@ impl Leading {
     ) -> Plan {
         let worker = &ask.client.worker;
         worker.counters.cache.misses.up();
-        normalise(head);
+        normalise(head, &asks);
         let conditional = found.as_ref().filter(|it| it.entry.has_validator());
         let validates = conditional.map(|it| asks::ask_whether_changed(head, &it.entry)).is_some();
         let (primary, asked_s) = (key.primary_of(lead.key()), worker.wall_seconds());
@@ -91,7 +91,7 @@ impl Leading {
                     let (host, target) = primary.host_and_target();
                     format!("{host}{target}")
                 };
-                ask.settings.cache.not_kept.note(url, cause.words());
+                ask.settings.cache.not_kept.note(worker.now(), url, cause.words());
                 // What this request has brought about says nothing of others: they ask themselves.
                 if cause.is_of_the_answer() {
                     lead.refused();
@@ -105,15 +105,19 @@ impl Leading {
 }
 
 /// Asks for what answers are told apart by, in the client's place: what its server sees is what the key has.
-pub(super) fn normalise(head: &mut RequestHead) {
-    let encodings = Encodings::of(head.fields.named("accept-encoding")).text();
-    put_instead(head, "accept-encoding", encodings);
-    if let Some(languages) = languages(head.fields.named("accept-language")) {
-        put_instead(head, "accept-language", &languages);
+pub(super) fn normalise(head: &mut RequestHead, asks: &Asks) {
+    if asks.accepts {
+        let encodings = Encodings::of(head.fields.named("accept-encoding")).text();
+        put_instead(head, "accept-encoding", encodings);
+        if let Some(languages) = languages(head.fields.named("accept-language")) {
+            put_instead(head, "accept-language", &languages);
+        }
     }
     // To servers that speak with surrogates, this one is meant.
-    head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"surrogate-capability"));
-    head.fields.push_parts(b"surrogate-capability", [SURROGATE.as_bytes(), b"=\"Surrogate/1.0\"", b""]);
+    if asks.through_surrogates {
+        head.fields.remove_if(|field| field.name.eq_ignore_ascii_case(b"surrogate-capability"));
+    }
+    head.fields.push(Name::Other, b"surrogate-capability", SURROGATE_CAPABILITY.as_bytes());
 }
 
 /// One line with this value, or none.

@@ -79,7 +79,7 @@ impl PartAsked {
         // Others that ask for parts meanwhile do not wait: theirs may be other ones.
         let Some(lead) = lead else { return Plan::pass(ask, Forwarded::UriMiss) };
         worker.counters.cache.misses.up();
-        normalise(head);
+        normalise(head, &asks);
         let asked_s = worker.wall_seconds();
         Plan::Ask(Question::Part(Box::new(Self { asks, whole, lead, asked_s })))
     }

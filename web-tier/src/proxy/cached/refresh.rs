@@ -59,7 +59,7 @@ pub(super) fn spawn(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found
     let of_a_user = ask.is_of_a_user(head);
     let client = ask.client.stream();
     let mut head = head.copy();
-    normalise(&mut head);
+    normalise(&mut head, asks);
     if found.entry.has_validator() {
         asks::ask_whether_changed(&mut head, &found.entry);
     } else {
