@@ -100,7 +100,7 @@ impl AnswerDirectives {
         fields.each(&mut |name, value| match name.len() {
             13 if name.eq_ignore_ascii_case(b"cache-control") => members(value).for_each(|it| found.add(it)),
             17 | 19 => {
-                for_this_cache |= FOR_THIS_CACHE.iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes()))
+                for_this_cache |= FOR_THIS_CACHE.iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes()));
             }
             _ => {}
         });

@@ -61,19 +61,22 @@ fn prepare(arguments: &DemoArguments) -> anyhow::Result<Demo> {
 
 /// What a newcomer can do now.
 fn print_what_to_try(demo: &Demo, processes: bool) {
-    let address = demo
-        .config
-        .servers()
-        .flat_map(|(_, server)| &server.http)
-        .map(|listener| format!("http://127.0.0.1:{}", listener.port))
-        .next()
-        .unwrap_or_default();
+    let port = |is_tls: bool| {
+        let mut listeners = demo.config.servers().flat_map(|(_, server)| &server.http);
+        listeners.find(|it| it.tls.is_some() == is_tls).map_or(0, |it| it.port)
+    };
+    let address = format!("http://127.0.0.1:{}", port(false));
     say("");
     say(&format!("Data is in {}. Try, in another terminal:", demo.folder.display()));
     say("");
     say(&format!("  curl -c cookies -b cookies {address}/count    # again and again: your session counts"));
     say(&format!(
         "  curl {address}/ticks                      # a daemon counts seconds, on one server of the cluster"
+    ));
+    say(&format!(
+        "  curl --cacert '{}' https://localhost:{}/count   # the same over TLS; HTTP/2 and HTTP/3 too",
+        demo.folder.join(files::CERTIFICATE[0]).display(),
+        port(true)
     ));
     if processes {
         say(

@@ -118,6 +118,7 @@ pub(crate) struct Worker {
     /// The time as `Date` has it.
     pub(crate) date: Cell<Date>,
     wall: Cell<SystemTime>,
+    wall_seconds: Cell<u64>,
     now: Cell<Instant>,
     heard: LastHeard,
     /// What was counted in the last minute.
@@ -173,6 +174,7 @@ impl Worker {
             response_heads: Shelf::default(),
             date: Cell::new(date(SystemTime::now())),
             wall: Cell::new(SystemTime::now()),
+            wall_seconds: Cell::new(seconds(SystemTime::now())),
             now: Cell::new(Instant::now()),
             heard: setup.heard.clone(),
             recent: RefCell::new(Recent::new(Instant::now())),
@@ -257,7 +259,7 @@ impl Worker {
 
     /// The same in seconds since 1970.
     pub(crate) fn wall_seconds(&self) -> u64 {
-        self.wall.get().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
+        self.wall_seconds.get()
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
@@ -323,6 +325,10 @@ fn date(time: SystemTime) -> Date {
     httpdate::fmt_http_date(time).into_bytes().try_into().expect("a date of the present has 29 bytes")
 }
 
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
+}
+
 /// Keeps the clock, and does what is to be done a few times a second.
 pub(crate) async fn tick(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(CLOCK_TICK);
@@ -333,6 +339,7 @@ pub(crate) async fn tick(worker: Rc<Worker>) {
         worker.hub_age.set(worker.heard.age(now).map(hub_age::format));
         let time = SystemTime::now();
         worker.wall.set(time);
+        worker.wall_seconds.set(seconds(time));
         worker.date.set(date(time));
         if let Some(log) = &*worker.access_log.borrow() {
             log.tick(time);

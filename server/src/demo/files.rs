@@ -15,7 +15,7 @@ const CONFIGURATION: &str = include_str!("../../../conf/demo.yaml");
 const TLS_LISTENER: &str = "          # The demo adds here one at port 8443";
 
 /// The certificate for it, and its key.
-const CERTIFICATE: [&str; 2] = ["demo-cert.pem", "demo-key.pem"];
+pub(super) const CERTIFICATE: [&str; 2] = ["demo-cert.pem", "demo-key.pem"];
 
 /// The file with the password of the demo's user.
 pub(super) const PASSWORD: &str = "admin-password";

@@ -56,7 +56,7 @@ pub(crate) struct Wanted {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     /// In lower case.
-    pub(crate) host: &'a str,
+    pub(crate) host: &'a [u8],
     /// Path and query.
     pub(crate) target: &'a str,
     pub(crate) secure: bool,
@@ -89,7 +89,7 @@ impl Wanted {
     ) -> bool {
         let key = &mut self.bytes;
         key.clear();
-        key.extend_from_slice(asked.host.as_bytes());
+        key.extend_from_slice(asked.host);
         key.push(PART);
         key.extend_from_slice(asked.target.as_bytes());
         self.url = key.len();

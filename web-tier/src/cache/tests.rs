@@ -11,7 +11,7 @@ const HOST: &str = "shop.example";
 
 fn key_of(target: &str) -> Key {
     let mut wanted = Wanted::default();
-    let asked = Asked { host: HOST, target, secure: false, upstream: "cluster a" };
+    let asked = Asked { host: HOST.as_bytes(), target, secure: false, upstream: "cluster a" };
     assert!(wanted.write(&asked, std::iter::empty()));
     assert_eq!(wanted.key(), Key::new(wanted.bytes(), wanted.url().len()));
     wanted.key()

@@ -330,10 +330,12 @@ fn disk(totals: &disk_cache::Totals) -> DiskTier {
 
 /// Each upstream once, with all workers' views of its servers.
 fn merged(of_workers: impl Iterator<Item = Vec<Upstream>>) -> Vec<Upstream> {
+    // One without servers is told for itself: another rule may begin with the same service.
+    fn key(it: &Upstream) -> (&str, i32, bool) {
+        (&it.name, it.kind, it.servers.is_empty())
+    }
     let mut all: Vec<Upstream> = Vec::new();
     for upstream in of_workers.flatten() {
-        // One without servers is told for itself: another rule may begin with the same service.
-        let key = |it: &Upstream| (it.name.clone(), it.kind, it.servers.is_empty());
         let Some(known) = all.iter_mut().find(|it| key(it) == key(&upstream)) else {
             all.push(upstream);
             continue;

@@ -22,7 +22,7 @@ use crate::{
         settings::CacheSettings,
     },
     error::ProxyError,
-    http1::{Length, RequestHead},
+    http1::{Length, Name, RequestHead},
     proxy::local::Local,
     route::{rules::Edit, trusted::Asker},
     worker::client::Client,
@@ -154,7 +154,7 @@ pub(super) fn plan(ask: Ask<'_>, head: &mut RequestHead, in_url: bool) -> Plan {
         return Change::plan(ask, head);
     }
     let asks = Asks::of(ask.settings, head);
-    let host = head.host();
+    let host = head.fields.first(Name::Host).unwrap_or_default();
     // A body, another protocol or a session in the path: nothing that the key has.
     // What `Connection` names does not reach the server, whatever a key would have of it.
     let is_plain = head.length == Length::Empty && !head.connection.upgrade && !head.connection.nominates;
@@ -221,7 +221,7 @@ fn plan_with(ask: Ask<'_>, head: &mut RequestHead, asks: Asks, key: &Wanted, fou
 }
 
 /// Writes the request's key; false: it has none.
-fn put_key(ask: Ask<'_>, head: &RequestHead, host: &str, key: &mut Wanted) -> bool {
+fn put_key(ask: Ask<'_>, head: &RequestHead, host: &[u8], key: &mut Wanted) -> bool {
     let asked = Asked {
         host,
         target: &ask.settings.target(&head.target),
@@ -246,9 +246,9 @@ fn given(ask: Ask<'_>, head: &RequestHead, forwarded: Passed, why: Forwarded) ->
     Reply::Server(answer)
 }
 
-fn has_capitals(host: &str) -> bool {
+fn has_capitals(host: &[u8]) -> bool {
     // All bytes, so that the compiler takes many at a time.
-    host.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase())
+    host.iter().fold(false, |found, byte| found | byte.is_ascii_uppercase())
 }
 
 fn names_session(path: &str) -> bool {
