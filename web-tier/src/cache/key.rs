@@ -239,3 +239,55 @@ impl Key {
         text.split_once('\0').unwrap_or((text, ""))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::Name;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However a key has come about, the same bytes have the same hashes; and one buffer makes the keys of many requests.
+        #[test]
+        fn a_key_is_the_same_whichever_way_it_was_made(
+            requests in proptest::collection::vec(("[a-z.]{0,12}", "/[a-z?=]{0,20}", any::<bool>(), "[a-z]{0,8}", any::<bool>()), 1..5)
+        ) {
+            let mut wanted = Wanted::default();
+            for (host, target, secure, value, varies) in requests {
+                let asked = Asked { host: host.as_bytes(), target: &target, secure, upstream: "cluster a" };
+                prop_assert!(wanted.write(&asked, [("x-edit", value.as_str())].into_iter()));
+                let primary = Key::new(wanted.bytes(), wanted.url().len());
+                prop_assert_eq!(&wanted.key(), &primary);
+                let mut url = Vec::new();
+                put_url(&mut url, &host.to_ascii_uppercase(), &target);
+                prop_assert_eq!((wanted.url(), wanted.url_hash()), (&url[..], hash_of(&url)));
+                if varies {
+                    let mut fields = Fields::default();
+                    fields.push(Name::Other, b"x-language", value.as_bytes());
+                    let on = Vary::of(&[("vary", "x-language")]).unwrap();
+                    prop_assert!(wanted.vary(&on, &fields));
+                    let mut bytes = primary.bytes().to_vec();
+                    prop_assert!(vary(&mut bytes, &on, &fields));
+                    prop_assert_eq!(&wanted.key(), &primary.with(bytes));
+                }
+                prop_assert_eq!(&wanted.primary(), &primary);
+                prop_assert_eq!(&wanted.primary_of(&wanted.key()), &primary);
+                prop_assert_eq!(Wanted::of(&primary).key(), primary);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_key_is_none() {
+        let mut wanted = Wanted::default();
+        let mut fits = |length: usize| {
+            let target = "x".repeat(length);
+            wanted.write(
+                &Asked { host: b"h", target: &target, secure: true, upstream: "u" },
+                std::iter::empty(),
+            )
+        };
+        // Two bytes stand between the parts, one says how secure it is.
+        assert!(fits(LENGTH_MAX - 5) && !fits(LENGTH_MAX - 4) && fits(0));
+    }
+}
