@@ -51,6 +51,9 @@ const VARIANTS_MAX: usize = 64;
 /// What is kept beyond the bytes of an answer, about, as measured: the memory of the tables, and what the allocator adds.
 const OVERHEAD: usize = 1000;
 
+/// The part of the memory that the workers' own copies may take, of all together; the table has the rest.
+const COPIES_PART: u64 = 16;
+
 /// The part of the memory that answers may take that are not in the table: they are still coming, or clients read them who take their time.
 const OUTSIDE_PART: u64 = 4;
 
@@ -126,6 +129,8 @@ pub(crate) struct Cache {
     packing: Mutex<Vec<u64>>,
     /// Bytes of answers that are not in the table.
     outside: Arc<AtomicU64>,
+    /// Bytes of the workers' own copies.
+    copied: Arc<AtomicU64>,
     pub(crate) counters: counters::SharedCounters,
     /// The purges of the hub that are done.
     pub(crate) purged: purged::Purged,
@@ -160,7 +165,7 @@ impl Cache {
         let outside = Arc::new(AtomicU64::new(0));
         let (of_listener, evicted, still_read) = (index.clone(), counters.evicted.clone(), outside.clone());
         let table = Moka::builder()
-            .max_capacity(capacity)
+            .max_capacity(capacity - capacity / COPIES_PART)
             .weigher(|_, slot: &Slot| u32::try_from(slot.size()).unwrap_or(u32::MAX))
             .expire_after(entry::KeptFor)
             .eviction_listener(move |hash: Arc<u64>, slot: Slot, cause| {
@@ -192,6 +197,7 @@ impl Cache {
             is_former: AtomicBool::new(false),
             packing: Mutex::default(),
             outside,
+            copied: Arc::default(),
             counters,
             purged: purged::Purged::new(done),
             not_kept: NotKeptList::default(),
@@ -221,7 +227,7 @@ impl Cache {
     /// How much of it is taken, and how many answers that is, with what belongs to them.
     pub(crate) fn taken(&self) -> (u64, u64) {
         self.table.run_pending_tasks();
-        (self.table.weighted_size(), self.table.entry_count())
+        (self.table.weighted_size() + self.copied.load(Relaxed), self.table.entry_count())
     }
 
     /// What is there for a request with this key, which is made longer by what the answer depends on.
@@ -453,6 +459,12 @@ impl Cache {
         }
     }
 
+    /// Room for a worker's own copy of so many bytes; `None`: there are as many already as may be.
+    fn room_for_copy(&self, bytes: u64) -> Option<Room> {
+        let mut room = Room { all: self.copied.clone(), max: self.capacity / COPIES_PART, bytes: 0 };
+        room.grow_to(bytes).then_some(room)
+    }
+
     /// Room that is taken already, whether there is so much or not.
     pub(crate) fn room_taken(&self, bytes: u64) -> Room {
         Room::taken(&self.outside, bytes)
@@ -465,7 +477,7 @@ impl Cache {
     }
 }
 
-/// Memory of an answer that is not in the table, until it is dropped: it is still coming, or was evicted while clients read it.
+/// Memory of an answer that is not in the table, until it is dropped: it is still coming, was evicted while clients read it, or is a worker's copy.
 #[derive(Debug)]
 pub(crate) struct Room {
     all: Arc<AtomicU64>,

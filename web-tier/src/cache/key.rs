@@ -85,7 +85,7 @@ impl Wanted {
     pub(crate) fn write<'b>(
         &mut self,
         asked: &Asked<'_>,
-        edits: impl Iterator<Item = (&'b str, &'b str)>,
+        edits: impl Iterator<Item = (&'b str, &'b [u8])>,
     ) -> bool {
         let key = &mut self.bytes;
         key.clear();
@@ -96,9 +96,9 @@ impl Wanted {
         key.extend_from_slice(&[PART, if asked.secure { b's' } else { b'p' }]);
         key.extend_from_slice(asked.upstream.as_bytes());
         for (name, value) in edits {
-            for part in [name, value] {
+            for part in [name.as_bytes(), value] {
                 key.push(PART);
-                key.extend_from_slice(part.as_bytes());
+                key.extend_from_slice(part);
             }
         }
         if key.len() > LENGTH_MAX {
@@ -255,7 +255,7 @@ mod tests {
             let mut wanted = Wanted::default();
             for (host, target, secure, value, varies) in requests {
                 let asked = Asked { host: host.as_bytes(), target: &target, secure, upstream: "cluster a" };
-                prop_assert!(wanted.write(&asked, [("x-edit", value.as_str())].into_iter()));
+                prop_assert!(wanted.write(&asked, [("x-edit", value.as_bytes())].into_iter()));
                 let primary = Key::new(wanted.bytes(), wanted.url().len());
                 prop_assert_eq!(&wanted.key(), &primary);
                 let mut url = Vec::new();

@@ -2,7 +2,7 @@
 //! what stands in the shared memory: a thing that is gone from there says so itself.
 
 use super::{
-    Cache, Slot,
+    Cache, Room, Slot,
     entry::{Entry, Packed, Varies},
 };
 use bytes::Bytes;
@@ -21,9 +21,6 @@ const SWEPT: usize = 128;
 /// Bodies up to this length are copied, so that their counts of users are the worker's own.
 const COPIED_MAX: usize = 16 << 10;
 
-/// The part of the cache's memory that copies of one worker may take.
-const COPIES_PART: u64 = 64;
-
 /// One hit in so many is told to the shared memory, which else would take what is asked for most for forgotten.
 const TOLD_EVERY: u32 = 16;
 
@@ -31,8 +28,6 @@ const TOLD_EVERY: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Near {
     places: RefCell<Box<[Option<Place>]>>,
-    /// Bytes of copies.
-    copied: Cell<u64>,
     /// Where the next sweep begins.
     swept: Cell<usize>,
     /// The number of the cache that all this is of.
@@ -43,16 +38,23 @@ pub(crate) struct Near {
 struct Place {
     hash: u64,
     slot: Slot,
-    copy: Option<Bytes>,
+    copy: Option<Copy>,
     hits: u32,
     /// It was asked for since another key wanted the place.
     wanted: bool,
 }
 
+/// The worker's own copy of a body, and its part of the memory for such.
+#[derive(Debug)]
+struct Copy {
+    bytes: Bytes,
+    _room: Room,
+}
+
 impl Default for Near {
     fn default() -> Self {
         // Who keeps nothing needs no places.
-        Self { places: RefCell::default(), copied: Cell::new(0), swept: Cell::new(0), cache: Cell::new(0) }
+        Self { places: RefCell::default(), swept: Cell::new(0), cache: Cell::new(0) }
     }
 }
 
@@ -87,14 +89,13 @@ impl Near {
         if self.cache.replace(cache.number()) != cache.number() {
             // Another one has taken its place: by other rules.
             *places = (0..PLACES).map(|_| None).collect();
-            self.copied.set(0);
         }
         let place = &mut places[hash as usize % PLACES];
         if let Some(known) = place.as_mut().filter(|it| it.hash == hash && it.slot.key().bytes() == key) {
-            if let Some(got) = self.use_place(cache, known, now) {
+            if let Some(got) = use_place(cache, known, now) {
                 return Some(got);
             }
-            self.clear(place);
+            *place = None;
         }
         let slot = cache.get(hash, key)?;
         // Who is asked for only once takes no one's place.
@@ -103,7 +104,6 @@ impl Near {
             _ => true,
         };
         if is_free {
-            self.clear(place);
             *place = Some(Place { hash, slot: slot.clone(), copy: None, hits: 0, wanted: false });
         }
         match slot {
@@ -118,48 +118,6 @@ impl Near {
         }
     }
 
-    fn use_place(&self, cache: &Cache, known: &mut Place, now: Instant) -> Option<Got> {
-        if known.slot.life().is_over() {
-            return None;
-        }
-        known.wanted = true;
-        known.hits += 1;
-        if known.hits.is_multiple_of(TOLD_EVERY) {
-            cache.touch(known.hash);
-            if let Slot::Entry(entry) = &known.slot {
-                entry.hits.fetch_add(u64::from(TOLD_EVERY), Relaxed);
-            }
-        }
-        match &known.slot {
-            Slot::Entry(entry) if entry.is_past(now) => None,
-            Slot::Entry(entry) => {
-                if known.copy.is_none() {
-                    known.copy = self.copy(cache, entry);
-                }
-                Some(Got::Entry(Found { entry: entry.clone(), copy: known.copy.clone() }))
-            }
-            Slot::Varies(varies) => Some(Got::Varies(varies.clone())),
-            Slot::Packed(packed) => Some(Got::Packed(packed.clone())),
-            Slot::Pass(_) => Some(Got::Pass),
-        }
-    }
-
-    fn copy(&self, cache: &Cache, entry: &Entry) -> Option<Bytes> {
-        let body = entry.body.get().filter(|it| it.len() <= COPIED_MAX)?;
-        let copied = self.copied.get() + body.len() as u64;
-        if copied > cache.capacity() / COPIES_PART {
-            return None;
-        }
-        self.copied.set(copied);
-        Some(Bytes::copy_from_slice(body))
-    }
-
-    fn clear(&self, place: &mut Option<Place>) {
-        if let Some(copy) = place.take().and_then(|it| it.copy) {
-            self.copied.set(self.copied.get() - copy.len() as u64);
-        }
-    }
-
     /// Lets go of what is gone from the shared memory, in some of the places. To be called a few times a second.
     pub(crate) fn sweep_some(&self) {
         let mut places = self.places.borrow_mut();
@@ -170,8 +128,41 @@ impl Near {
         self.swept.set((from + SWEPT) % PLACES);
         for place in &mut places[from..from + SWEPT] {
             if place.as_ref().is_some_and(|it| it.slot.life().is_over()) {
-                self.clear(place);
+                *place = None;
             }
         }
     }
+}
+
+fn use_place(cache: &Cache, known: &mut Place, now: Instant) -> Option<Got> {
+    if known.slot.life().is_over() {
+        return None;
+    }
+    known.wanted = true;
+    known.hits += 1;
+    if known.hits.is_multiple_of(TOLD_EVERY) {
+        cache.touch(known.hash);
+        if let Slot::Entry(entry) = &known.slot {
+            entry.hits.fetch_add(u64::from(TOLD_EVERY), Relaxed);
+        }
+    }
+    match &known.slot {
+        Slot::Entry(entry) if entry.is_past(now) => None,
+        Slot::Entry(entry) => {
+            if known.copy.is_none() {
+                known.copy = copy(cache, entry);
+            }
+            let copy = known.copy.as_ref().map(|it| it.bytes.clone());
+            Some(Got::Entry(Found { entry: entry.clone(), copy }))
+        }
+        Slot::Varies(varies) => Some(Got::Varies(varies.clone())),
+        Slot::Packed(packed) => Some(Got::Packed(packed.clone())),
+        Slot::Pass(_) => Some(Got::Pass),
+    }
+}
+
+fn copy(cache: &Cache, entry: &Entry) -> Option<Copy> {
+    let body = entry.body.get().filter(|it| it.len() <= COPIED_MAX)?;
+    let room = cache.room_for_copy(body.len() as u64)?;
+    Some(Copy { bytes: Bytes::copy_from_slice(body), _room: room })
 }

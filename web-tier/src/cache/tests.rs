@@ -157,6 +157,28 @@ fn what_is_kept_stays_within_its_memory_and_what_is_asked_for_most_stays() {
 }
 
 #[test]
+fn however_many_workers_have_copies_they_are_a_part_of_the_memory() {
+    let cache = Cache::new(1 << 20, String::new(), None);
+    let targets: Vec<String> = (0..100).map(|it| format!("/{it}")).collect();
+    targets.iter().for_each(|it| cache.insert(&entry(key_of(it), 1, 2000, "")));
+    let workers: Vec<Near> = (0..8).map(|_| Near::default()).collect();
+    for _ in 0..3 {
+        for near in &workers {
+            for target in &targets {
+                assert_eq!(number(&cache, near, target, &Fields::default()), Some(1));
+            }
+        }
+    }
+    let copied = cache.copied.load(Relaxed);
+    assert!(copied > (1 << 16) - 2000 && copied <= 1 << 16, "{copied}");
+    assert!(cache.taken().0 > copied && cache.taken().0 <= 1 << 20);
+    // What is purged is let go of by all, a few places at a time.
+    cache.purge(&[purge(What::All(true))]);
+    workers.iter().for_each(|near| (0..32).for_each(|_| near.sweep_some()));
+    assert_eq!(cache.copied.load(Relaxed), 0);
+}
+
+#[test]
 fn purges_mean_what_they_say() {
     let cache = Cache::new(1 << 20, String::new(), None);
     let fill = || {

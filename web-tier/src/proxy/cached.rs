@@ -231,11 +231,8 @@ fn put_key(ask: Ask<'_>, head: &RequestHead, host: &[u8], key: &mut Wanted) -> b
     let set = ask.edits.iter().filter(|it| it.kind() == HeaderEditKind::SetOnRequest);
     // What a proxy that is trusted says of host and port goes to servers too.
     let names: &[&str] = if ask.asker.trusted { &["x-forwarded-host", "x-forwarded-port"] } else { &[] };
-    let said = names.iter().filter_map(|name| {
-        let value = head.fields.named(name).next()?;
-        Some((*name, str::from_utf8(value).unwrap_or_default()))
-    });
-    key.write(&asked, set.map(|it| (it.name(), &*it.value)).chain(said))
+    let said = names.iter().flat_map(|name| head.fields.named(name).map(|value| (*name, value)));
+    key.write(&asked, set.map(|it| (it.name(), it.value.as_bytes())).chain(said))
 }
 
 /// An answer that is not kept, as the client gets it.
