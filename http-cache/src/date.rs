@@ -8,6 +8,11 @@ const CENTURY_ENDS: u64 = 70;
 
 /// Seconds since 1970 of a date; `None` if it is none, or before that.
 pub fn date(value: &[u8]) -> Option<u64> {
+    if let Ok(value) = value.try_into()
+        && let Some(date) = by_places(value)
+    {
+        return Some(date);
+    }
     let text = std::str::from_utf8(value).ok()?.trim();
     match text.split_once(',') {
         Some((_, rest)) if rest.contains('-') => rfc850(rest.strip_prefix(' ')?),
@@ -16,10 +21,28 @@ pub fn date(value: &[u8]) -> Option<u64> {
     }
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, as nearly all have it; `None`: it may be another form.
+fn by_places(value: &[u8; 29]) -> Option<u64> {
+    let two = |at: usize| {
+        let (tens, ones) = (value[at].wrapping_sub(b'0'), value[at + 1].wrapping_sub(b'0'));
+        (tens < 10 && ones < 10).then(|| u64::from(tens) * 10 + u64::from(ones))
+    };
+    let is_it = value[..3].iter().all(u8::is_ascii_alphabetic)
+        && value[3..5] == *b", "
+        && [value[7], value[11], value[16]] == *b"   "
+        && [value[19], value[22]] == *b"::"
+        && value[25..] == *b" GMT";
+    if !is_it {
+        return None;
+    }
+    let month = std::str::from_utf8(&value[8..11]).ok()?;
+    at(two(12)? * 100 + two(14)?, month, two(5)?, [two(17)?, two(20)?, two(23)?])
+}
+
 /// `06 Nov 1994 08:49:37 GMT`
 fn fixed(text: &str) -> Option<u64> {
     let [day, month, year, time, "GMT"] = parts(text)? else { return None };
-    at(number(year, 4)?, month, number(day, 2)?, time)
+    at(number(year, 4)?, month, number(day, 2)?, clock(time)?)
 }
 
 /// `06-Nov-94 08:49:37 GMT`
@@ -30,7 +53,7 @@ fn rfc850(text: &str) -> Option<u64> {
     let (day, month, year) = (date.next()?, date.next()?, number(date.next()?, 2)?);
     let century = if year < CENTURY_ENDS { 2000 } else { 1900 };
     let is_all = zone == "GMT" && words.next().is_none() && date.next().is_none();
-    if is_all { at(century + year, month, number(day, 2)?, time) } else { None }
+    if is_all { at(century + year, month, number(day, 2)?, clock(time)?) } else { None }
 }
 
 /// `Sun Nov  6 08:49:37 1994`
@@ -38,7 +61,7 @@ fn asctime(text: &str) -> Option<u64> {
     let mut words = text.split_ascii_whitespace().skip(1);
     let (month, day, time, year) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let day = number(day, day.len())?;
-    if words.next().is_none() { at(number(year, 4)?, month, day, time) } else { None }
+    if words.next().is_none() { at(number(year, 4)?, month, day, clock(time)?) } else { None }
 }
 
 fn parts(text: &str) -> Option<[&str; 5]> {
@@ -52,12 +75,17 @@ fn number(text: &str, digits: usize) -> Option<u64> {
     (text.len() == digits && text.bytes().all(|it| it.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
-fn at(year: u64, month: &str, day: u64, time: &str) -> Option<u64> {
-    let month = MONTHS.iter().position(|it| *it == month)? as u64;
+/// `08:49:37`
+fn clock(time: &str) -> Option<[u64; 3]> {
     let mut times = time.split(':').map(|it| number(it, 2));
-    let (hour, minute, second) = (times.next()??, times.next()??, times.next()??);
+    let clock = [times.next()??, times.next()??, times.next()??];
+    times.next().is_none().then_some(clock)
+}
+
+fn at(year: u64, month: &str, day: u64, [hour, minute, second]: [u64; 3]) -> Option<u64> {
+    let month = MONTHS.iter().position(|it| *it == month)? as u64;
     // A leap second counts as the one before it.
-    let is_valid = times.next().is_none() && hour < 24 && minute < 60 && second <= 60 && year >= 1970;
+    let is_valid = hour < 24 && minute < 60 && second <= 60 && year >= 1970;
     if !is_valid || day == 0 || day > days_of(year, month) {
         return None;
     }
@@ -107,6 +135,12 @@ mod tests {
             "Sun, 06 nov 1994 08:49:37 GMT",
             "Sun,  06 Nov 1994 08:49:37 GMT",
             "Wed, 31 Dec 1969 23:59:59 GMT",
+            "Sun, 06 Nov 1994 08:49:3: GMT",
+            "Sun, 06 Nov 1994 08-49-37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 199/ 08:49:37 GMT",
+            "S,n, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:61 GMT",
         ] {
             assert_eq!(date(text.as_bytes()), None, "{text}");
         }
@@ -117,6 +151,8 @@ mod tests {
         fn what_is_written_is_read(seconds in 0_u64..200_000_000_000) {
             let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
             prop_assert_eq!(date(text.as_bytes()), Some(seconds));
+            // By its parts too.
+            prop_assert_eq!(date(format!(" {text}").as_bytes()), Some(seconds));
         }
     }
 }

@@ -198,23 +198,22 @@ impl Storable {
     /// Whether a field of the answer is stored: not those of one connection (the caller has taken away what `Connection` names), nor those that
     /// the answer keeps for itself, nor `Age`, which is told anew each time.
     pub fn keeps(&self, name: &[u8]) -> bool {
-        const NEVER: [&str; 14] = [
-            "age",
-            "connection",
-            "keep-alive",
-            "te",
-            "transfer-encoding",
-            "upgrade",
-            "proxy-connection",
-            "proxy-authenticate",
-            "proxy-authentication-info",
-            "proxy-authorization",
-            "content-length",
-            "cache-status",
-            "surrogate-control",
-            "trailer",
-        ];
-        !NEVER.into_iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes())) && !self.is_for_one(name)
+        // By their lengths, as this is asked of each field.
+        let never: &[&str] = match name.len() {
+            2 => &["te"],
+            3 => &["age"],
+            7 => &["upgrade", "trailer"],
+            10 => &["connection", "keep-alive"],
+            12 => &["cache-status"],
+            14 => &["content-length"],
+            16 => &["proxy-connection"],
+            17 => &["transfer-encoding", "surrogate-control"],
+            18 => &["proxy-authenticate"],
+            19 => &["proxy-authorization"],
+            25 => &["proxy-authentication-info"],
+            _ => &[],
+        };
+        !never.iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes())) && !self.is_for_one(name)
     }
 
     /// Whether a field is for the client alone who has asked (`no-cache` or `private` name it).
@@ -301,6 +300,24 @@ mod tests {
         let partly =
             of(200, &[("Cache-Control", "max-age=60, private=\"Set-Cookie\""), ("Set-Cookie", "a=b")])
                 .unwrap();
+        for never in [
+            "Age",
+            "Connection",
+            "Keep-Alive",
+            "TE",
+            "Transfer-Encoding",
+            "Upgrade",
+            "Proxy-Connection",
+            "Proxy-Authenticate",
+            "Proxy-Authentication-Info",
+            "Proxy-Authorization",
+            "Content-Length",
+            "Cache-Status",
+            "Surrogate-Control",
+            "Trailer",
+        ] {
+            assert!(!partly.keeps(never.as_bytes()), "{never}");
+        }
         assert!(!partly.keeps(b"Set-Cookie") && partly.keeps(b"etag") && !partly.keeps(b"AGE"));
         let of_a_user = |value: &str| {
             let asked = Asked { of_a_user: true, no_store: false };

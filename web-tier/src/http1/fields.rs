@@ -3,6 +3,9 @@
 use super::name::Name;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// What ends a line.
+const LINE_END: &[u8] = b"\r\n";
+
 /// One field.
 #[derive(Debug, Clone, Copy)]
 struct Line {
@@ -49,10 +52,15 @@ impl Fields {
 
     /// A copy without what was removed, no larger than it has to be.
     pub(crate) fn compact(&self) -> Self {
-        let mut copy = Self::default();
-        self.iter().for_each(|field| copy.push(field.known, field.name, field.value));
-        copy.text.shrink_to_fit();
-        copy.lines.shrink_to_fit();
+        let kept = || self.lines.iter().filter(|it| it.kept);
+        let length = kept().map(|it| it.end + LINE_END.len() - it.start).sum();
+        let (text, lines) = (Vec::with_capacity(length), Vec::with_capacity(kept().count()));
+        let mut copy = Self { text, lines, removed: false };
+        for line in kept() {
+            let start = copy.text.len();
+            copy.text.extend_from_slice(&self.text[line.start..line.end + LINE_END.len()]);
+            copy.lines.push(Line { start, end: start + line.end - line.start, ..*line });
+        }
         copy
     }
 
@@ -68,7 +76,7 @@ impl Fields {
         self.text.extend_from_slice(b": ");
         self.text.extend_from_slice(value);
         let end = self.text.len();
-        self.text.extend_from_slice(b"\r\n");
+        self.text.extend_from_slice(LINE_END);
         self.lines.push(Line { name: known, start, name_length: name.len(), end, kept: true });
     }
 
@@ -79,7 +87,7 @@ impl Fields {
         self.text.extend_from_slice(b": ");
         value.iter().for_each(|it| self.text.extend_from_slice(it));
         let end = self.text.len();
-        self.text.extend_from_slice(b"\r\n");
+        self.text.extend_from_slice(LINE_END);
         self.lines.push(Line { name: Name::Other, start, name_length: name.len(), end, kept: true });
     }
 

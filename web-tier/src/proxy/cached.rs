@@ -93,6 +93,17 @@ impl Forwarded {
             Self::Method => "method",
         }
     }
+
+    /// What is said of an answer that is kept now.
+    fn stored(self) -> &'static str {
+        match self {
+            Self::UriMiss => "fwd=uri-miss; stored",
+            Self::Stale => "fwd=stale; stored",
+            Self::Request => "fwd=request; stored",
+            Self::Bypass => "fwd=bypass; stored",
+            Self::Method => "fwd=method; stored",
+        }
+    }
 }
 
 /// What is done for a request.

@@ -46,7 +46,7 @@ pub(super) fn collapsed(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &F
 pub(super) fn stored(ask: Ask<'_>, head: &RequestHead, asks: &Asks, begun: Begun, why: Forwarded) -> Reply {
     ask.noted("miss");
     let found = Found::far(begun.entry);
-    let mut reply = give(ask, head, asks, &found, &format!("fwd={}; stored", why.word()));
+    let mut reply = give(ask, head, asks, &found, why.stored());
     if let Reply::Local(local) = &mut reply {
         begun.for_one.iter().for_each(|it| local.head.fields.push(it.known, it.name, it.value));
     }
