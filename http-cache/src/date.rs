@@ -3,6 +3,9 @@
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// Days of a year before each month, but for the leap day.
+const DAYS_BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+
 /// What two digits of a year are of: RFC 9110 wants the past where they would be more than 50 years away.
 const CENTURY_ENDS: u64 = 70;
 
@@ -91,14 +94,18 @@ fn at(year: u64, month: &str, day: u64, [hour, minute, second]: [u64; 3]) -> Opt
     }
     let leap_days = |year: u64| year / 4 - year / 100 + year / 400;
     let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969);
-    let days = days + (0..month).map(|it| days_of(year, it)).sum::<u64>() + day - 1;
+    let leap_day = u64::from(month > 1 && is_leap(year));
+    let days = days + DAYS_BEFORE[month as usize] + leap_day + day - 1;
     Some(days * 86_400 + hour * 3600 + minute * 60 + second.min(59))
 }
 
+fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400)
+}
+
 fn days_of(year: u64, month: u64) -> u64 {
-    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     match month {
-        1 if is_leap => 29,
+        1 if is_leap(year) => 29,
         1 => 28,
         3 | 5 | 8 | 10 => 30,
         _ => 31,

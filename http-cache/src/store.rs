@@ -219,7 +219,8 @@ impl Storable {
     /// Whether a field is for the client alone who has asked (`no-cache` or `private` name it).
     pub fn is_for_one(&self, name: &[u8]) -> bool {
         let AnswerDirectives { no_cache, private, .. } = &self.directives;
-        no_cache.fields().iter().chain(private.fields()).any(|it| name.eq_ignore_ascii_case(it.as_bytes()))
+        let names = |of: &[String]| of.iter().any(|it| name.eq_ignore_ascii_case(it.as_bytes()));
+        names(no_cache.fields()) || names(private.fields())
     }
 }
 
