@@ -11,6 +11,9 @@ use tonic::Status;
 /// The successor answered the leader within this.
 const HEARD: Duration = Duration::from_secs(1);
 
+/// How often a leader that has just begun looks for the successor's first answer: it waits for it as long as an answer is good.
+const LOOK_FOR_ANSWER: Duration = Duration::from_millis(20);
+
 /// Entries that it may be behind: it takes the rest in before it is elected.
 const BEHIND_MAX: u64 = 1000;
 
@@ -31,11 +34,14 @@ impl Hub {
         self.must_be_confirmed()?;
         self.must_stay()?;
         let node = self.place(to)?;
-        let term = self.node().position().term;
         if node == self.node().me() {
+            let term = self.node().position().term;
             return Ok(LeadHandedOver { leader: to.to_owned(), term, changed: false });
         }
-        let follower = self.node().followers().into_iter().find(|it| it.node == node);
+        self.hear_once(node).await;
+        self.must_be_confirmed()?;
+        let term = self.node().position().term;
+        let follower = self.follower(node);
         can_lead(to, follower.as_ref(), self.node().position().last_log)?;
         if !self.begin_hand_over() {
             return Err(Status::out_of_range("the lead is being handed over already"));
@@ -53,6 +59,18 @@ impl Hub {
         let (leader, term) = handed.await.map_err(|cause| Status::internal(cause.to_string()))??;
         let leader = leader.and_then(|it| self.name(it)).map(|it| it.as_str().to_owned());
         Ok(LeadHandedOver { leader: leader.unwrap_or_default(), term, changed: true })
+    }
+
+    fn follower(&self, node: u64) -> Option<Follower> {
+        self.node().followers().into_iter().find(|it| it.node == node)
+    }
+
+    /// Waits for the first answer of a server to a leader that has just begun: the votes of the others were enough.
+    async fn hear_once(&self, node: u64) {
+        let end = Instant::now() + HEARD;
+        while self.follower(node).is_some_and(|it| it.heard.is_none()) && Instant::now() < end {
+            sleep(LOOK_FOR_ANSWER).await;
+        }
     }
 
     /// Who leads then, and in which term.

@@ -38,6 +38,26 @@ async fn the_server_that_is_named_leads_and_the_former_leader_follows() {
     assert_eq!(newest.author.as_ref().unwrap().user, "ops");
 }
 
+/// Two votes are enough: a third server may not have answered a new leader yet when it is to lead itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_has_just_begun_hands_the_lead_over_too() {
+    let hub = TestHub::started(3).await;
+    let mut leader = hub.leader().await;
+    for _ in 0..4 {
+        let next = (leader + 1) % 3;
+        let answer = loop {
+            match hub.lead(leader, "web-a").hand_over(to(next)).await {
+                Ok(answer) => break answer.into_inner(),
+                // It is not yet sure of its lead, or has just lost it.
+                Err(refused) => assert_ne!(refused.code(), Code::OutOfRange, "{refused}"),
+            }
+            leader = hub.leader().await;
+        };
+        leader = next;
+        assert!(answer.leader == format!("app-{next}"), "{answer:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_answer_or_is_no_hub_server_is_not_given_the_lead() {
     let mut hub = TestHub::started(3).await;
