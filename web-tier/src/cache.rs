@@ -461,7 +461,12 @@ impl Cache {
 
     /// Room for a worker's own copy of so many bytes; `None`: there are as many already as may be.
     fn room_for_copy(&self, bytes: u64) -> Option<Room> {
-        let mut room = Room { all: self.copied.clone(), max: self.capacity / COPIES_PART, bytes: 0 };
+        let max = self.capacity / COPIES_PART;
+        // Looked at by each hit that has no copy: nothing that other workers read is written then.
+        if self.copied.load(Relaxed) + bytes > max {
+            return None;
+        }
+        let mut room = Room { all: self.copied.clone(), max, bytes: 0 };
         room.grow_to(bytes).then_some(room)
     }
 
