@@ -130,8 +130,15 @@ impl Memory {
         let Some(app) = self.apps.get_mut(key.app()) else { return };
         self.bytes = self.bytes - before.bytes + after.bytes;
         app.bytes = app.bytes - before.bytes + after.bytes;
-        if let Some(made_ms) = before.unused_ms.filter(|_| after.unused_ms.is_none()) {
+        if before.unused_ms == after.unused_ms {
+            return;
+        }
+        if let Some(made_ms) = before.unused_ms {
             app.unused.remove(&(made_ms, key.clone()));
+        }
+        // The sessions' clock goes back a little when the hub was away: one may be as old again as when it was made.
+        if let Some(made_ms) = after.unused_ms {
+            app.unused.insert((made_ms, key.clone()));
         }
     }
 }
