@@ -26,16 +26,16 @@ const BODIES: [(&str, usize); 3] = [("100B", 100), ("10KB", 10 << 10), ("1MB", 1
 /// What the origin has besides.
 const OTHERS: [(&str, usize); 2] = [("4KB", 4 << 10), ("20KB.txt", 20 << 10)];
 
-/// Loads of HTTP/1.1: how they are told, the path, and what wrk is told besides.
 /// Has wrk ask for each URL once: the path with a number behind it.
 const UNIQUE: [&str; 2] = ["-s", "unique.lua"];
 
-/// Answers that are not kept, beside the same without a cache.
+/// Answers that are not kept: how they are told, the paths without a cache and with it, and what wrk is told besides.
 const NOT_KEPT: [(&str, [&str; 2], &[&str]); 2] = [
     ("one URL", ["plain/100B", "not-kept/100B"], &[]),
     ("each URL another one", ["plain/unique/", "not-kept/"], &UNIQUE),
 ];
 
+/// Loads of HTTP/1.1: how they are told, the path, and what wrk is told besides.
 const LOADS: [(&str, &str, &[&str]); 4] = [
     ("100B, proxied, no cache", "plain/100B", &[]),
     ("100B, a miss that is kept", "unique/", &UNIQUE),
@@ -94,13 +94,25 @@ impl Protocol {
 
     /// Runs a load; how many requests were answered.
     fn run(self, folder: &Path, url: &str, more: &[&str], seconds: u32) -> anyhow::Result<f64> {
+        self.run_on((LOAD_CORE, "-t1"), folder, url, more, seconds)
+    }
+
+    /// The same on other cores, with as many threads.
+    fn run_on(
+        self,
+        (cores, threads): (&str, &str),
+        folder: &Path,
+        url: &str,
+        more: &[&str],
+        seconds: u32,
+    ) -> anyhow::Result<f64> {
         let duration = if self == Self::Http2 { seconds.to_string() } else { format!("{seconds}s") };
         let (program, arguments) = match self {
-            Self::Http2 => ("h2load", ["-t1", "-c4", "-m100", "-D"]),
-            _ => ("wrk", ["-t1", "-c64", "--timeout", "10s"]),
+            Self::Http2 => ("h2load", ["-c4", "-m100", "-D"]),
+            _ => ("wrk", ["-c64", "--timeout", "10s"]),
         };
         let mut command = Command::new("taskset");
-        command.current_dir(folder).args(["-c", LOAD_CORE, program]).args(arguments);
+        command.current_dir(folder).args(["-c", cores, program, threads]).args(arguments);
         if self != Self::Http2 {
             command.arg("-d");
         }
@@ -146,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for (name, paths, more) in NOT_KEPT {
         not_kept(arguments, &folder, (name, paths, more), &caches[0])?;
     }
-    scale(arguments, &folder, &copal, &caches[0])?;
+    two_workers(arguments, &folder, &copal, &caches[0])?;
     if arguments.row.is_some() {
         return Ok(());
     }
@@ -193,7 +205,8 @@ fn hit_ratio(cache: &Cache) -> anyhow::Result<()> {
 fn memory(process: &Process, port: u16) -> anyhow::Result<()> {
     let before = process.resident_bytes()?;
     for turn in 1..=2 {
-        zipf(SocketAddr::from(([127, 0, 0, 1], port)), turn)?;
+        let failed = zipf(SocketAddr::from(([127, 0, 0, 1], port)), turn)?;
+        ensure!(failed == 0, "{failed} requests failed");
     }
     let more = (process.resident_bytes()? - before) / f64::from(1 << 20);
     say(&format!("copal: a memory-size of 256 MiB, full of answers of 4 KB, takes {more:.0} MiB"));
@@ -368,9 +381,9 @@ fn begin(
     Ok(process)
 }
 
-/// What a hit costs two workers on two cores, which share them with the load, beside one worker on one.
-fn scale(arguments: &Arguments, folder: &Path, copal: &Path, one: &Cache) -> anyhow::Result<()> {
-    let title = "hits of two workers";
+/// What a hit costs two workers on two cores, which share them with the load, beside one worker on one; and the memory of these two.
+fn two_workers(arguments: &Arguments, folder: &Path, copal: &Path, one: &Cache) -> anyhow::Result<()> {
+    let title = "two workers";
     if arguments.row.as_ref().is_some_and(|wanted| !title.contains(wanted)) {
         return Ok(());
     }
@@ -382,19 +395,11 @@ fn scale(arguments: &Arguments, folder: &Path, copal: &Path, one: &Cache) -> any
         let mut spent = [Vec::new(), Vec::new()];
         // The first turn warms up.
         for round in 0..=arguments.rounds {
-            let runs: [(&Process, u16, &[&str]); 2] = [
-                (&one.process, one.port, &["-c", LOAD_CORE, "wrk", "-t1"]),
-                (&two, 17810, &["-c", "0,1", "wrk", "-t2"]),
-            ];
+            let runs = [(&one.process, one.port, (LOAD_CORE, "-t1")), (&two, 17810, ("0,1", "-t2"))];
             for ((process, port, load), spent) in runs.into_iter().zip(&mut spent) {
+                let url = format!("http://127.0.0.1:{port}/{body}");
                 let before = process.cpu()?;
-                let output = Command::new("taskset")
-                    .args(load)
-                    .args(["-c64", "-d", &format!("{}s", arguments.seconds)])
-                    .arg(format!("http://127.0.0.1:{port}/{body}"))
-                    .output()
-                    .context("wrk")?;
-                let count = wrk_count(&String::from_utf8_lossy(&output.stdout)).context("wrk counts")?;
+                let count = Protocol::Http1.run_on(load, folder, &url, &[], arguments.seconds)?;
                 let cpu = process.cpu()?.since(before);
                 if round > 0 {
                     spent.push((cpu.user + cpu.system) * 1e6 / count);
@@ -403,7 +408,7 @@ fn scale(arguments: &Arguments, folder: &Path, copal: &Path, one: &Cache) -> any
         }
         let [one, two] = spent.map(median);
         say(&format!(
-            "copal: {title} on two cores, {body}: {two:.2} CPU µs, of one on one core {one:.2}: twice the cores bring {:.2} times as many",
+            "copal: {title} on two cores, {body}: {two:.2} CPU µs a hit, of one on one core {one:.2}: twice the cores bring {:.2} times as many",
             2.0 * one / two
         ));
     }

@@ -117,8 +117,7 @@ pub(crate) struct Worker {
     pub(crate) response_heads: Shelf<Box<ResponseHead>>,
     /// The time as `Date` has it.
     pub(crate) date: Cell<Date>,
-    wall: Cell<SystemTime>,
-    wall_seconds: Cell<u64>,
+    wall: Cell<Wall>,
     now: Cell<Instant>,
     heard: LastHeard,
     /// What was counted in the last minute.
@@ -173,8 +172,7 @@ impl Worker {
             request_heads: Shelf::default(),
             response_heads: Shelf::default(),
             date: Cell::new(date(SystemTime::now())),
-            wall: Cell::new(SystemTime::now()),
-            wall_seconds: Cell::new(seconds(SystemTime::now())),
+            wall: Cell::new(Wall::at(SystemTime::now())),
             now: Cell::new(Instant::now()),
             heard: setup.heard.clone(),
             recent: RefCell::new(Recent::new(Instant::now())),
@@ -254,12 +252,12 @@ impl Worker {
 
     /// The time of day, at most [`CLOCK_TICK`] old.
     pub(crate) fn wall(&self) -> SystemTime {
-        self.wall.get()
+        self.wall.get().time
     }
 
     /// The same in seconds since 1970.
     pub(crate) fn wall_seconds(&self) -> u64 {
-        self.wall_seconds.get()
+        self.wall.get().seconds
     }
 
     /// The time, at most [`CLOCK_TICK`] old.
@@ -325,8 +323,17 @@ fn date(time: SystemTime) -> Date {
     httpdate::fmt_http_date(time).into_bytes().try_into().expect("a date of the present has 29 bytes")
 }
 
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
+/// The time of day, and in seconds since 1970: requests ask for these more often than the clock ticks.
+#[derive(Debug, Clone, Copy)]
+struct Wall {
+    time: SystemTime,
+    seconds: u64,
+}
+
+impl Wall {
+    fn at(time: SystemTime) -> Self {
+        Self { time, seconds: time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs()) }
+    }
 }
 
 /// Keeps the clock, and does what is to be done a few times a second.
@@ -338,8 +345,7 @@ pub(crate) async fn tick(worker: Rc<Worker>) {
         let now = worker.read_clock();
         worker.hub_age.set(worker.heard.age(now).map(hub_age::format));
         let time = SystemTime::now();
-        worker.wall.set(time);
-        worker.wall_seconds.set(seconds(time));
+        worker.wall.set(Wall::at(time));
         worker.date.set(date(time));
         if let Some(log) = &*worker.access_log.borrow() {
             log.tick(time);

@@ -38,7 +38,7 @@ pub(crate) struct Near {
 struct Place {
     hash: u64,
     slot: Slot,
-    copy: Option<Copy>,
+    copy: Option<OwnCopy>,
     hits: u32,
     /// It was asked for since another key wanted the place.
     wanted: bool,
@@ -46,7 +46,7 @@ struct Place {
 
 /// The worker's own copy of a body, and its part of the memory for such.
 #[derive(Debug)]
-struct Copy {
+struct OwnCopy {
     bytes: Bytes,
     _room: Room,
 }
@@ -161,8 +161,8 @@ fn use_place(cache: &Cache, known: &mut Place, now: Instant) -> Option<Got> {
     }
 }
 
-fn copy(cache: &Cache, entry: &Entry) -> Option<Copy> {
+fn copy(cache: &Cache, entry: &Entry) -> Option<OwnCopy> {
     let body = entry.body.get().filter(|it| it.len() <= COPIED_MAX)?;
     let room = cache.room_for_copy(body.len() as u64)?;
-    Some(Copy { bytes: Bytes::copy_from_slice(body), _room: room })
+    Some(OwnCopy { bytes: Bytes::copy_from_slice(body), _room: room })
 }

@@ -81,7 +81,7 @@ impl Fields {
     }
 
     /// Adds a field that is none of the known ones, whose value is in parts.
-    pub(crate) fn push_parts(&mut self, name: &[u8], value: [&[u8]; 3]) {
+    pub(crate) fn push_parts(&mut self, name: &[u8], value: &[&[u8]]) {
         let start = self.text.len();
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(b": ");

@@ -93,17 +93,6 @@ impl Forwarded {
             Self::Method => "method",
         }
     }
-
-    /// What is said of an answer that is kept now.
-    fn stored(self) -> &'static str {
-        match self {
-            Self::UriMiss => "fwd=uri-miss; stored",
-            Self::Stale => "fwd=stale; stored",
-            Self::Request => "fwd=request; stored",
-            Self::Bypass => "fwd=bypass; stored",
-            Self::Method => "fwd=method; stored",
-        }
-    }
 }
 
 /// What is done for a request.
@@ -250,7 +239,7 @@ fn put_key(ask: Ask<'_>, head: &RequestHead, host: &[u8], key: &mut Wanted) -> b
 fn given(ask: Ask<'_>, head: &RequestHead, forwarded: Passed, why: Forwarded) -> Reply {
     let mut answer = forwarded.with_cookies(ask.way, head, ask.asker.secure);
     ask.noted(why.noted());
-    serve::put_status(&mut answer.head.fields, "fwd=", why.word());
+    serve::put_status(&mut answer.head.fields, ["fwd=", why.word(), ""]);
     Reply::Server(answer)
 }
 

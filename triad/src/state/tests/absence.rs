@@ -39,6 +39,26 @@ fn what_passes_without_a_hub_does_not_count() {
     assert_eq!(state.session_count(), 0);
 }
 
+/// The sessions' clock goes back a little then: one may be used at the very millisecond in which it was made, after it was used before.
+#[test]
+fn who_is_as_old_again_as_when_it_was_made_is_counted_as_by_a_server_that_begins_with_a_snapshot() {
+    let mut state = hub();
+    let use_it = |state: &mut State| {
+        let now_ms = state.time_ms();
+        write(state, now_ms, Write::Touch(TouchSession { key: Some(key("s")) }));
+        let record = state.session(&key("s")).unwrap().record(key("s"));
+        assert_eq!(*state.memory(), *through_a_snapshot(state, 100).memory());
+        record.accessed_ms - record.created_ms
+    };
+    lives(&mut state, 2000);
+    assert_eq!(use_it(&mut state), 2000);
+    returns_after(&mut state, DAY_MS);
+    lives(&mut state, 8000);
+    assert_eq!(use_it(&mut state), 0);
+    lives(&mut state, 1000);
+    assert_eq!(use_it(&mut state), 1000);
+}
+
 #[test]
 fn a_use_that_is_told_then_counts_from_then() {
     let mut state = hub();

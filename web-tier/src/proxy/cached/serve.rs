@@ -25,28 +25,22 @@ pub(super) fn hit(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) 
     ask.client.worker.counters.cache.hits.up();
     ask.noted("hit");
     let stored = found.entry.stored(ask.client.worker.now());
-    let mut status = String::with_capacity(24);
-    status.push_str("hit; ttl=");
-    if stored.is_fresh() {
-        status.push_str(itoa::Buffer::new().format(stored.lifetime - stored.age));
-    } else {
-        status.push('-');
-        status.push_str(itoa::Buffer::new().format(stored.staleness()));
-    }
-    give(ask, head, asks, found, &status)
+    let (sign, left) =
+        if stored.is_fresh() { ("", stored.lifetime - stored.age) } else { ("-", stored.staleness()) };
+    give(ask, head, asks, found, ["hit; ttl=", sign, itoa::Buffer::new().format(left)])
 }
 
 /// The answer to another request, for which this one has waited.
 pub(super) fn collapsed(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
     ask.noted("collapsed");
-    give(ask, head, asks, found, "hit; collapsed")
+    give(ask, head, asks, found, ["hit; collapsed", "", ""])
 }
 
 /// An answer that has just come.
 pub(super) fn stored(ask: Ask<'_>, head: &RequestHead, asks: &Asks, begun: Begun, why: Forwarded) -> Reply {
     ask.noted("miss");
     let found = Found::far(begun.entry);
-    let mut reply = give(ask, head, asks, &found, why.stored());
+    let mut reply = give(ask, head, asks, &found, ["fwd=", why.word(), "; stored"]);
     if let Reply::Local(local) = &mut reply {
         begun.for_one.iter().for_each(|it| local.head.fields.push(it.known, it.name, it.value));
     }
@@ -56,7 +50,7 @@ pub(super) fn stored(ask: Ask<'_>, head: &RequestHead, asks: &Asks, begun: Begun
 /// Its server says that it is still so.
 pub(super) fn revalidated(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found) -> Reply {
     ask.noted("revalidated");
-    give(ask, head, asks, found, "fwd=stale; fwd-status=304")
+    give(ask, head, asks, found, ["fwd=stale; fwd-status=304", "", ""])
 }
 
 /// A stale answer in the place of an error.
@@ -69,21 +63,16 @@ pub(super) fn stale_on_error(
 ) -> Reply {
     ask.client.worker.counters.cache.stale_on_error.up();
     ask.noted("stale");
-    give(
-        ask,
-        head,
-        asks,
-        found,
-        &format!("hit; fwd=stale; fwd-status={}; detail=stale-if-error", status.as_u16()),
-    )
+    let status = ["hit; fwd=stale; fwd-status=", status.as_str(), "; detail=stale-if-error"];
+    give(ask, head, asks, found, status)
 }
 
 /// Adds a member to `Cache-Status` (RFC 9211): caches nearer to the origin come before.
-pub(super) fn put_status(fields: &mut Fields, what: &str, more: &str) {
-    fields.push_parts(b"cache-status", [b"copal; ", what.as_bytes(), more.as_bytes()]);
+pub(super) fn put_status(fields: &mut Fields, [what, word, more]: [&str; 3]) {
+    fields.push_parts(b"cache-status", &[b"copal; ", what.as_bytes(), word.as_bytes(), more.as_bytes()]);
 }
 
-fn give(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, status: &str) -> Reply {
+fn give(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, status: [&str; 3]) -> Reply {
     let entry = &found.entry;
     let conditions = asks.conditions();
     let is_content = matches!(entry.head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
@@ -93,7 +82,7 @@ fn give(ask: Ask<'_>, head: &RequestHead, asks: &Asks, found: &Found, status: &s
         with_body(ask, head, asks, found)
     };
     put_age(&mut local.head.fields, entry.age(ask.client.worker.now()));
-    put_status(&mut local.head.fields, status, "");
+    put_status(&mut local.head.fields, status);
     Reply::Local(local)
 }
 
